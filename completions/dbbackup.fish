@@ -1,0 +1,218 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_dbbackup_global_optspecs
+    string join \n c/config= store= json q/quiet v/verbose no-progress color= lock-wait= V/version h/help
+end
+
+function __fish_dbbackup_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_dbbackup_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_dbbackup_using_subcommand
+    set -l cmd (__fish_dbbackup_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "backup" -d 'Back up what is named, or every enabled source'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "list" -d 'List backups, newest first'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "show" -d 'Show everything about one backup'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "pin" -d 'Keep backups from being removed by cleanup'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "delete" -d 'Delete backups by their ids'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l label -d 'Why this backup is made: manual, daily, pre-upgrade, any word' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l description -d 'Free text to keep with it' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l tag -d 'A key and value to keep with it (repeatable)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l as -d 'Name the source so (with one path)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l kind -d 'What kind of source a path is [default: found out]' -r -f -a "sqlite\t'A SQLite database file'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l pin -d 'Never let cleanup remove it'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s n -l dry-run -d 'Say what would be done, and do nothing'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l label -d 'Only this label' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l tag -d 'Only with this key and value (repeatable)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l status -d 'Which attempts' -r -f -a "ok\t'Good and partial backups'
+failed\t'Failed attempts and damaged backups'
+all\t'Every attempt'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l since -d 'Only those made since then: 7d, 2026-11-20' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l limit -d 'At most so many' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l contents -d 'List its tables with their rows'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l level -d 'checksum: the stored bytes are those written; content: it decodes, is sound inside, and equal to the manifest; restore: a trial restore' -r -f -a "checksum\t''
+content\t''
+restore\t''"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l all -d 'Every backup of the sources named, or of all'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l to -d 'Restore to this path instead' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s y -l yes -d 'Do not ask'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s n -l dry-run -d 'Say what would be done and lost, and do nothing'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-safety-backup -d 'Do not back up what is replaced'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-last -d 'Keep the newest N' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-hourly -d 'Keep the newest of each of the last N hours that have one' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-daily -d '… days (UTC)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-weekly -d '… ISO weeks' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-monthly -d '… months' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-yearly -d '… years' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-within -d 'Keep all made within this time before the newest, as in 48h' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-age -d 'Remove what is older; a bare number is days' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-count -d 'Remove the oldest beyond so many' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-size -d 'Remove the oldest beyond so many bytes, as in \'20 GiB\'' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l min-keep -d 'Keep the newest N good ones whatever the rules say [default: 1]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s n -l dry-run -d 'Say what would be removed, and remove nothing'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l force -d 'Even where the newest backup is far smaller than the one before'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s y -l yes -d 'Do not ask'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l force -d 'A pinned backup, or a source\'s last good one, too'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "backup" -d 'Back up what is named, or every enabled source'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "list" -d 'List backups, newest first'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "show" -d 'Show everything about one backup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "pin" -d 'Keep backups from being removed by cleanup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "delete" -d 'Delete backups by their ids'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "completions" -d 'Print the completions for a shell'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,0 +1,409 @@
+//! The command line as it is typed: clap's types, and the texts of its help. What the words mean is decided elsewhere.
+
+use crate::sidecar::Level;
+use crate::units;
+use clap::builder::{PossibleValuesParser, Styles, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+// The exit codes stand at the end of every help text; `error::Kind::exit_code` is the table.
+macro_rules! help {
+    ($($example:literal),+ $(,)?) => {
+        concat!("Examples:\n", $("  ", $example, "\n",)+ "\n\
+Exit codes:
+  0    all done
+  1    failed
+  2    wrong usage or configuration, or refused for want of --yes
+  3    partly done: some sources failed or were locked
+  4    a verified backup is damaged
+  10   nothing matches the name given, or no such store
+  11   another run holds the lock
+  130  interrupted")
+    };
+}
+
+/// Backups of databases that are proven to restore
+#[derive(Debug, Parser)]
+#[command(
+    name = "dbbackup",
+    version,
+    disable_version_flag = true,
+    styles = Styles::plain(),
+    subcommand_required = false,
+    arg_required_else_help = false,
+    long_about = "Backups of databases that are proven to restore.\n\n\
+        A backup is one file in a format that other tools read, with a JSON file beside it that says everything about it. \
+        There is no daemon: cron or a systemd timer runs `dbbackup backup`.",
+    after_help = help!(
+        "dbbackup --store ./backups backup ./app.db      back up a database, without any configuration",
+        "dbbackup backup                                 back up every source of the configuration",
+        "dbbackup list                                   what there is",
+        "dbbackup verify --level restore app             prove that the newest backup restores",
+        "dbbackup restore app                            put the newest backup back",
+    )
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options that every command has, in any place.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration's]
+    #[arg(long, global = true, value_name = "DIR-or-NAME")]
+    pub store: Option<String>,
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing where all went well
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more (repeatable)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Draw no progress bar
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+    /// How long to wait for another run's lock, as in 10m [default: not at all]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub lock_wait: Option<Duration>,
+    /// Print the version; with -v what is built in
+    #[arg(short = 'V', long, global = true)]
+    pub version: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Backup(Backup),
+    List(List),
+    Show(Show),
+    Verify(Verify),
+    Restore(Restore),
+    Cleanup(Cleanup),
+    /// Keep backups from being removed by cleanup
+    Pin(Pin),
+    /// Let cleanup remove backups again that were pinned
+    Unpin(Pin),
+    Delete(Delete),
+    Completions(Completions),
+}
+
+/// Back up what is named, or every enabled source
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Back up what is named, or every enabled source of the configuration.\n\n\
+        An argument is a configured source or group, else the path of a database. A path needs no configuration; the source is then named \
+        after the file. One source's failure never stops the others. After each success the retention policy is applied.",
+    after_help = help!(
+        "dbbackup backup",
+        "dbbackup backup app --label pre-upgrade --description 'before v2.0' --pin",
+        "dbbackup --store /mnt/usb/backups backup /srv/app/app.db",
+    )
+)]
+pub struct Backup {
+    /// Configured sources or groups, or paths of databases
+    #[arg(value_name = "SOURCE|GROUP|PATH")]
+    pub what: Vec<String>,
+    /// Why this backup is made: manual, daily, pre-upgrade, any word
+    #[arg(long, value_name = "LABEL", default_value = "manual")]
+    pub label: String,
+    /// Free text to keep with it
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A key and value to keep with it (repeatable)
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub tags: Vec<(String, String)>,
+    /// Never let cleanup remove it
+    #[arg(long)]
+    pub pin: bool,
+    /// Name the source so (with one path)
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+    /// What kind of source a path is [default: found out]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub kind: Option<Kind>,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// The kinds of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A SQLite database file
+    Sqlite,
+}
+
+/// List backups, newest first
+#[derive(Debug, Args)]
+#[command(after_help = help!(
+    "dbbackup list",
+    "dbbackup list app --since 7d --status all",
+    "dbbackup list --json | jq -r '.backups[].id'",
+))]
+pub struct List {
+    /// Only these sources
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Only this label
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Only with this key and value (repeatable)
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub tags: Vec<(String, String)>,
+    /// Which attempts
+    #[arg(long, value_enum, default_value_t, value_name = "STATUS")]
+    pub status: ListStatus,
+    /// Only those made since then: 7d, 2026-11-20
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// Which attempts are listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListStatus {
+    /// Good and partial backups
+    #[default]
+    Ok,
+    /// Failed attempts and damaged backups
+    Failed,
+    /// Every attempt
+    All,
+}
+
+/// Show everything about one backup
+#[derive(Debug, Args)]
+#[command(after_help = help!("dbbackup show app", "dbbackup show app@latest:daily --contents"))]
+pub struct Show {
+    /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
+    #[arg(value_name = "BACKUP")]
+    pub backup: String,
+    /// List its tables with their rows
+    #[arg(long)]
+    pub contents: bool,
+}
+
+/// Prove that backups are what was written, and that they restore
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Prove that backups are what was written, and that they restore.\n\n\
+        With no name: the newest good backup of each source. The result is kept with the backup, unless the store is read-only.",
+    after_help = help!(
+        "dbbackup verify",
+        "dbbackup verify app --level restore",
+        "dbbackup verify --all --level checksum",
+    )
+)]
+pub struct Verify {
+    /// Backups or sources: an id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or a path
+    #[arg(value_name = "BACKUP|SOURCE")]
+    pub what: Vec<String>,
+    /// Every backup of the sources named, or of all
+    #[arg(long)]
+    pub all: bool,
+    /// checksum: the stored bytes are those written; content: it decodes, is sound inside, and equal to the manifest; restore: a trial restore
+    #[arg(long, value_parser = levels(), default_value = "content", value_name = "LEVEL")]
+    pub level: Level,
+}
+
+/// Put a backup back, to where it came from or elsewhere
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Put a backup back, to where it came from or to --to.\n\n\
+        The new data is complete and checked before the old is touched. A valid database is first saved in the store with the label \
+        `pre-restore`, then replaced through SQLite, so that a running application sees the new content. A file that is no valid database is \
+        set aside as `….before-<time>`.",
+    after_help = help!(
+        "dbbackup restore app                         the newest good backup, asking first",
+        "dbbackup restore app@2h --yes                as it was two hours ago",
+        "dbbackup restore app --to /tmp/look.db       beside it, touching nothing else",
+        "dbbackup restore ./app.sqlite3.gz --to ./app.db",
+    )
+)]
+pub struct Restore {
+    /// An id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
+    #[arg(value_name = "BACKUP", required = true)]
+    pub backups: Vec<String>,
+    /// Restore to this path instead
+    #[arg(long, value_name = "TARGET")]
+    pub to: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Say what would be done and lost, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Do not back up what is replaced
+    #[arg(long)]
+    pub no_safety_backup: bool,
+}
+
+/// Remove what the retention policy does not keep
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Remove what the retention policy does not keep, and say why each backup is kept or removed.\n\n\
+        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, the newest good one of each source, and \
+        anything whose sidecar can't be read always stay.",
+    after_help = help!(
+        "dbbackup cleanup --dry-run",
+        "dbbackup cleanup app --keep-last 3 --keep-daily 7 --keep-weekly 4",
+        "dbbackup cleanup --max-age 30d --max-size '20 GiB'",
+    )
+)]
+pub struct Cleanup {
+    /// Only these sources
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Say what would be removed, and remove nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Even where the newest backup is far smaller than the one before
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub policy: PolicyFlags,
+}
+
+/// A retention policy as flags.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PolicyFlags {
+    /// Keep the newest N
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of the last N hours that have one
+    #[arg(long, value_name = "N")]
+    pub keep_hourly: Option<u32>,
+    /// … days (UTC)
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u32>,
+    /// … ISO weeks
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u32>,
+    /// … months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u32>,
+    /// … years
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u32>,
+    /// Keep all made within this time before the newest, as in 48h
+    #[arg(long, value_name = "DURATION", value_parser = units::Span::parse)]
+    pub keep_within: Option<units::Span>,
+    /// Remove what is older; a bare number is days
+    #[arg(long, value_name = "DURATION", value_parser = days)]
+    pub max_age: Option<units::Span>,
+    /// Remove the oldest beyond so many
+    #[arg(long, value_name = "N")]
+    pub max_count: Option<u32>,
+    /// Remove the oldest beyond so many bytes, as in '20 GiB'
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub max_size: Option<u64>,
+    /// Keep the newest N good ones whatever the rules say [default: 1]
+    #[arg(long, value_name = "N")]
+    pub min_keep: Option<u32>,
+}
+
+/// Keep backups from being removed, or allow it again
+#[derive(Debug, Args)]
+#[command(after_help = help!("dbbackup pin app@latest", "dbbackup unpin app_manual_20261120T020000Z"))]
+pub struct Pin {
+    /// An id, SOURCE, SOURCE@latest[:LABEL] or SOURCE@WHEN
+    #[arg(value_name = "BACKUP", required = true)]
+    pub backups: Vec<String>,
+}
+
+/// Delete backups by their ids
+#[derive(Debug, Args)]
+#[command(after_help = help!("dbbackup delete app_manual_20261120T020000Z"))]
+pub struct Delete {
+    /// Whole ids
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// A pinned backup, or a source's last good one, too
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Print the completions for a shell
+#[derive(Debug, Args)]
+#[command(after_help = help!(
+    "dbbackup completions bash > /etc/bash_completion.d/dbbackup",
+    "dbbackup completions zsh > /usr/local/share/zsh/site-functions/_dbbackup",
+    "dbbackup completions fish > ~/.config/fish/completions/dbbackup.fish",
+))]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+impl Cli {
+    /// The command's word, for JSON.
+    pub fn command_name(&self) -> &'static str {
+        match &self.command {
+            None => "version",
+            Some(Command::Backup(_)) => "backup",
+            Some(Command::List(_)) => "list",
+            Some(Command::Show(_)) => "show",
+            Some(Command::Verify(_)) => "verify",
+            Some(Command::Restore(_)) => "restore",
+            Some(Command::Cleanup(_)) => "cleanup",
+            Some(Command::Pin(_)) => "pin",
+            Some(Command::Unpin(_)) => "unpin",
+            Some(Command::Delete(_)) => "delete",
+            Some(Command::Completions(_)) => "completions",
+        }
+    }
+}
+
+fn levels() -> impl TypedValueParser<Value = Level> {
+    let word = |text: String| Level::ALL.into_iter().find(|level| level.word() == text).unwrap_or(Level::Content);
+    PossibleValuesParser::new(Level::ALL.map(Level::word)).map(word)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    // What the default is can be written, too.
+    if text == "0" { Ok(Duration::ZERO) } else { units::Span::parse(text).map(|span| span.duration()) }
+}
+
+fn days(text: &str) -> Result<units::Span, String> {
+    match text.parse() {
+        Ok(days) => Ok(units::Span { days, ..units::Span::default() }),
+        Err(_) => units::Span::parse(text),
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".into()),
+    }
+}

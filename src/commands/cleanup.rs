@@ -1,0 +1,297 @@
+//! `dbbackup cleanup`: retention decides, this carries it out, and says why each backup is kept or removed.
+
+use super::list::STATE_LOST;
+use super::{Session, backup, catalog_of, outcome_of, set_error};
+use crate::catalog::{Backup, Catalog};
+use crate::cli::Cleanup;
+use crate::config::Unusable;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt;
+use crate::plan::{self, Policies, SourcePlan};
+use crate::report::{Outcome, Paint, Report};
+use crate::retention::{self, Candidate, Decision, Standing, Verdict};
+use crate::sidecar::Status;
+use crate::store::{self, LocalStore, Store};
+use crate::units;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+
+pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
+    let store = if arguments.dry_run { session.reading()? } else { session.changing()? };
+    let work = what_to_clean(arguments, session, &store)?;
+    let mut told = Told::default();
+    let mut failed = Vec::new();
+    for (source, policies) in &work {
+        interrupt::check()?;
+        let done = match policies {
+            Ok(policies) => clean(&store, source, policies, arguments, session, report),
+            Err(why) => Err(Error::from(why.clone()).context(source)),
+        };
+        match done {
+            Ok(done) => told.add(done),
+            Err(error) => {
+                report.error(&error);
+                failed.push(error);
+            }
+        }
+    }
+    told.conclude(arguments.dry_run, report);
+    set_error(&failed, report);
+    let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
+    Ok(outcome_of(work.len(), &kinds))
+}
+
+/// A source with its policies, or why the configuration can't say them now.
+type Work = (String, std::result::Result<Policies, Unusable>);
+
+/// The sources, each with its policies: the flags' for whatever is named, or all there is; else the configuration's, for its own sources
+/// alone.
+fn what_to_clean(arguments: &Cleanup, session: &Session, store: &LocalStore) -> Result<Vec<Work>> {
+    // Not every directory there: only those that hold something of ours.
+    let present = Catalog::read(store, None)?.sources();
+    if !arguments.sources.is_empty() {
+        catalog_names_exist(&arguments.sources, store)?;
+    }
+    if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
+        let names = if arguments.sources.is_empty() { present } else { arguments.sources.clone() };
+        return Ok(names.into_iter().map(|name| (name, Ok(Policies::all(policy.clone())))).collect());
+    }
+    let no_policy = |text: String| {
+        Error::usage(text).hint("say what to keep, as in `--keep-last 3 --keep-daily 7`, or write a [retention] table")
+    };
+    let Some(config) = &session.config else {
+        return Err(no_policy("there is no retention policy: no flag, and no configuration".into()));
+    };
+    if !session.store_plan()?.configured {
+        return Err(no_policy(format!(
+            "the store `{}` is none of the configuration's, so its policy does not hold there",
+            store.name()
+        )));
+    }
+    let mut work = Vec::new();
+    for (name, entry) in &config.sources {
+        let asked = arguments.sources.contains(name);
+        if !(asked || arguments.sources.is_empty() && present.contains(name)) {
+            continue;
+        }
+        if let Some(why) = &entry.unusable {
+            // It fails alone.
+            work.push((name.clone(), Err(why.clone())));
+            continue;
+        }
+        let policies = Policies::configured(config, entry);
+        if policies.is_empty() && asked {
+            return Err(no_policy(format!("`{name}` has no retention policy: everything is kept")));
+        }
+        work.push((name.clone(), Ok(policies)));
+    }
+    if let Some(foreign) = arguments.sources.iter().find(|name| config.source(name).is_none()) {
+        return Err(no_policy(format!("`{foreign}` is no source of the configuration, so its policy does not hold for it")));
+    }
+    Ok(work)
+}
+
+fn catalog_names_exist(names: &[String], store: &LocalStore) -> Result<()> {
+    catalog_of(store, names).map(drop)
+}
+
+/// After a successful backup, under its lock: quiet unless something was removed or went wrong.
+pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
+    let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
+    if let Some(why) = catalog.shrank(&source.name).filter(|_| !source.policies.is_empty()) {
+        let text = format!("the backup was made, but it is far smaller than the one before, so retention removed nothing: {why}");
+        return Err(Error::new(Kind::Partial, text).hint(format!(
+            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
+            source.name
+        )));
+    }
+    let (decision, candidates) = decide(&catalog, &source.name, &source.policies, now);
+    for warning in &decision.warnings {
+        report.warn(format!("{}: {warning}", source.name));
+    }
+    let done = carry_out(store, &catalog, &source.name, decision, &candidates, false).map_err(|error| {
+        let kind = if error.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::Partial };
+        error.context("the backup was made, but retention failed").kind_of(kind)
+    })?;
+    if !done.deleted.is_empty() {
+        let freed: u64 = done.deleted.iter().map(|gone| gone.size).sum();
+        report.note(format!(
+            "{}: retention removed {}, {}",
+            source.name,
+            units::count(done.deleted.len() as u64, "backup"),
+            units::size(freed)
+        ));
+    }
+    Ok(())
+}
+
+fn clean(
+    store: &LocalStore,
+    source: &str,
+    policies: &Policies,
+    arguments: &Cleanup,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Done> {
+    let (dry_run, force) = (arguments.dry_run, arguments.force);
+    let _lock = if dry_run { None } else { Some(backup::lock_and_sweep(store, source, session.lock_wait, report)?) };
+    let catalog = catalog_of(store, &[source.to_owned()])?;
+    if let Some(why) = catalog.shrank(source).filter(|_| !force) {
+        return Err(Error::failed(format!(
+            "{source}: the newest backup is far smaller than the one before, so nothing is removed: {why}"
+        ))
+        .hint("look at the database; if that is right, add `--force`"));
+    }
+    let (decision, candidates) = decide(&catalog, source, policies, session.now);
+    for warning in &decision.warnings {
+        report.warn(format!("{source}: {warning}"));
+    }
+    for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {
+        report.warn(format!("{}: {STATE_LOST}", backup.id()));
+    }
+    for entry in &catalog.unreadable {
+        report.warn(format!("{}: kept, {}", entry.id, entry.reason));
+    }
+    for stray in &catalog.strays {
+        report.warn(format!(
+            "{}/{}: no sidecar knows this file ({}); it is never removed",
+            stray.source,
+            stray.name,
+            units::size(stray.size)
+        ));
+    }
+    carry_out(store, &catalog, source, decision, &candidates, dry_run)
+}
+
+fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> (Decision, Vec<Candidate>) {
+    let unreadable = catalog.unreadable.iter().filter(|entry| entry.source == source).map(|entry| Candidate {
+        id: entry.id.clone(),
+        at: time_of(&entry.id),
+        label: store::split_id(&entry.id).map_or(String::new(), |(_, label, _)| label.to_owned()),
+        size_bytes: 0,
+        standing: Standing::Unknown,
+        pinned: false,
+    });
+    let candidates: Vec<Candidate> = catalog.of(source).map(candidate).chain(unreadable).collect();
+    // The end of the second: what was made in it is no future.
+    let now = now + TimeDelta::microseconds(999_999);
+    (retention::decide(&candidates, |label| policies.for_label(label), now), candidates)
+}
+
+fn candidate(backup: &Backup) -> Candidate {
+    let standing = match backup.sidecar.status {
+        _ if backup.state_lost => Standing::Unknown,
+        Status::Failed => Standing::Failed,
+        Status::Partial => Standing::Partial,
+        Status::Ok if backup.good() => Standing::Good,
+        Status::Ok => Standing::Damaged,
+    };
+    Candidate {
+        id: backup.id().to_owned(),
+        // Those of one second in the order in which they were made.
+        at: backup.sidecar.started_at + TimeDelta::microseconds(store::number_of(backup.id()).into()),
+        label: backup.sidecar.label.clone(),
+        size_bytes: backup.stored_size.unwrap_or(0),
+        standing,
+        pinned: backup.state.pinned,
+    }
+}
+
+/// The time in an id; the earliest there is where it has none.
+fn time_of(id: &str) -> DateTime<Utc> {
+    let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
+    stamp
+        .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())
+        .map_or(DateTime::<Utc>::MIN_UTC, |at| at.and_utc())
+}
+
+struct Gone {
+    id: String,
+    reason: String,
+    size: u64,
+}
+
+#[derive(Default)]
+struct Done {
+    kept: Vec<(String, Vec<String>)>,
+    deleted: Vec<Gone>,
+}
+
+/// Removes, the oldest first, so that an interruption leaves the newest.
+fn carry_out(
+    store: &LocalStore,
+    catalog: &Catalog,
+    source: &str,
+    decision: Decision,
+    candidates: &[Candidate],
+    dry_run: bool,
+) -> Result<Done> {
+    let mut done = Done::default();
+    for (id, verdict) in decision.verdicts.into_iter().rev() {
+        match verdict {
+            Verdict::Keep(reasons) => done.kept.push((id, reasons)),
+            Verdict::Remove(reason) => {
+                interrupt::check()?;
+                let size = candidates.iter().find(|candidate| candidate.id == id).map_or(0, |candidate| candidate.size_bytes);
+                let dump = catalog.of(source).find(|backup| backup.id() == id).and_then(|backup| backup.sidecar.dump.clone());
+                let files: Vec<String> = dump.map(|dump| dump.file).into_iter().collect();
+                if !dry_run && files.iter().any(|file| store.in_use(source, file)) {
+                    done.kept.push((id, vec![format!("in use right now; otherwise removed: {reason}")]));
+                    continue;
+                }
+                if !dry_run {
+                    store::remove_backup(store, source, &id, &files)?;
+                }
+                done.deleted.push(Gone { id, reason, size });
+            }
+        }
+    }
+    done.kept.reverse();
+    done.deleted.reverse();
+    Ok(done)
+}
+
+/// What is said of the whole run.
+#[derive(Default)]
+struct Told {
+    done: Done,
+}
+
+impl Told {
+    fn add(&mut self, done: Done) {
+        self.done.kept.extend(done.kept);
+        self.done.deleted.extend(done.deleted);
+    }
+
+    fn conclude(self, dry_run: bool, report: &mut Report) {
+        let Done { kept, deleted } = self.done;
+        let verb = if dry_run { "remove" } else { "removed" };
+        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+        for (id, reasons) in &kept {
+            rows.push((id.clone(), vec![report.paint(Paint::Good, "keep"), id.clone(), reasons.join(", ")]));
+        }
+        for gone in &deleted {
+            let word = report.paint(Paint::Warning, verb);
+            rows.push((gone.id.clone(), vec![word, gone.id.clone(), format!("{} ({})", gone.reason, units::size(gone.size))]));
+        }
+        rows.sort_by(|a, b| b.0.cmp(&a.0));
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, row)| row).collect();
+        crate::report::columns(&rows, &[]).into_iter().for_each(|line| report.line(line));
+        let freed: u64 = deleted.iter().map(|gone| gone.size).sum();
+        let count = units::count(deleted.len() as u64, "backup");
+        report.line(match dry_run {
+            true => format!("would remove {count}, {} kept, {} freed; nothing was done", kept.len(), units::size(freed)),
+            false => format!("removed {count}, {} kept, {} freed", kept.len(), units::size(freed)),
+        });
+        let kept: Vec<_> = kept.into_iter().map(|(id, reasons)| serde_json::json!({"id": id, "reasons": reasons})).collect();
+        let count = deleted.len();
+        let deleted: Vec<_> = deleted
+            .into_iter()
+            .map(|gone| serde_json::json!({"id": gone.id, "reason": gone.reason, "size_bytes": gone.size}))
+            .collect();
+        report.set("dry_run", dry_run);
+        report.set("kept", kept);
+        report.set("deleted", deleted);
+        report.set("deleted_count", count);
+        report.set("total_size_freed", freed);
+    }
+}

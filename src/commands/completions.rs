@@ -1,0 +1,15 @@
+//! `dbbackup completions`: what a shell needs to complete the command line.
+
+use crate::cli::{Cli, Completions};
+use crate::error::Result;
+use crate::report::{Outcome, Report};
+use clap::CommandFactory;
+
+pub fn run(arguments: &Completions, report: &mut Report) -> Result<Outcome> {
+    let mut text = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "dbbackup", &mut text);
+    let text = String::from_utf8_lossy(&text);
+    report.answer(text.trim_end());
+    report.set("script", text);
+    Ok(None)
+}

@@ -1,0 +1,203 @@
+//! Looking at a stored dump: is it what was written, does it decode, is it sound inside? Shared by `verify`, by `restore` (which does it before it touches
+//! anything) and by `backup` (`verify_after`).
+
+use crate::engine::sqlite::SqliteDestination;
+use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Manifest};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::{self, Codec, Decode, Progress};
+use crate::report::Report;
+use crate::sidecar::{Dump, Level, Verification};
+use crate::store::Store;
+use chrono::{DateTime, Utc};
+use std::path::Path;
+use std::time::Instant;
+
+/// A dump in a store, with what is known of it.
+pub struct Stored<'a> {
+    /// Where it is.
+    pub store: &'a dyn Store,
+    /// The directory.
+    pub source: &'a str,
+    /// The object's name; a dot-name while it is being made.
+    pub file: &'a str,
+    /// What the sidecar says of it; `None` for a dump without one.
+    pub dump: Option<&'a Dump>,
+    /// How it is compressed.
+    pub codec: Codec,
+    /// What must be inside.
+    pub manifest: Option<&'a Manifest>,
+    /// Facts of the database.
+    pub database: Option<&'a Database>,
+}
+
+/// Where and how an examination works.
+pub struct Means<'a> {
+    /// For trial restores.
+    pub scratch_dir: &'a Path,
+    /// Threads that decode.
+    pub threads: usize,
+    /// For the progress bar.
+    pub report: &'a Report,
+}
+
+/// What one verification found.
+pub struct Finding {
+    /// How thorough it was.
+    pub level: Level,
+    /// One by one.
+    pub checks: Vec<Check>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Finding {
+    /// The worst of the checks.
+    pub fn status(&self) -> CheckStatus {
+        self.checks.iter().map(|check| check.status).max().unwrap_or(CheckStatus::Ok)
+    }
+
+    /// What was wrong, in one line.
+    pub fn wrong(&self) -> Option<String> {
+        let wrong: Vec<String> = self
+            .checks
+            .iter()
+            .filter(|check| check.status != CheckStatus::Ok)
+            .map(|check| format!("{}: {}", check.name, check.detail))
+            .collect();
+        (!wrong.is_empty()).then(|| wrong.join("; "))
+    }
+
+    /// To be kept with the backup.
+    pub fn to_verification(&self, at: DateTime<Utc>) -> Verification {
+        Verification {
+            at,
+            level: self.level,
+            status: self.status(),
+            duration_seconds: to_milliseconds(self.seconds),
+            detail: self.wrong(),
+        }
+    }
+}
+
+/// Seconds, cut to the millisecond.
+pub fn to_milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// Verifies at a level. `Err` only for an interruption; whatever else keeps the examination from being made is a check of
+/// status `error`.
+pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Finding> {
+    let started = Instant::now();
+    let checks = match level {
+        Level::Checksum => checksum(stored, means),
+        Level::Content => drill(stored, Depth::Content, means),
+        Level::Restore => drill(stored, Depth::Drill, means),
+    };
+    let checks = match checks {
+        Ok(checks) => checks,
+        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+        Err(error) => {
+            let hint = error.remedy().map_or(String::new(), |hint| format!(" ({hint})"));
+            vec![Check { name: "examination".into(), status: CheckStatus::Error, detail: format!("{error}{hint}") }]
+        }
+    };
+    Ok(Finding { level, checks, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// The stored bytes are those that were written.
+fn checksum(stored: &Stored<'_>, means: &Means<'_>) -> Result<Vec<Check>> {
+    let Some(dump) = stored.dump else {
+        return Ok(vec![Check::unprovable("sha256", "there is no sidecar to compare with")]);
+    };
+    let Some(object) = open(stored)? else { return Ok(vec![missing(stored)]) };
+    let progress = Progress::default();
+    let _bar = means.report.bar(&format!("checking {}", stored.source), dump.size_bytes, &progress);
+    let found = pipeline::measure(object, &progress)?;
+    Ok(vec![stored_check(dump, found.size, &found.sha256)])
+}
+
+fn stored_check(dump: &Dump, size: u64, sha256: &str) -> Check {
+    if size != dump.size_bytes {
+        let what = if size < dump.size_bytes { "cut off" } else { "too long" };
+        return Check::damaged("sha256", format!("`{}` is {what}: {size} bytes, {} were written", dump.file, dump.size_bytes));
+    }
+    if sha256 != dump.sha256 {
+        return Check::damaged(
+            "sha256",
+            format!("`{}` is not what was written: its SHA-256 is {sha256}, not {}", dump.file, dump.sha256),
+        );
+    }
+    Check::ok("sha256", format!("{} as written", crate::units::size(size)))
+}
+
+fn missing(stored: &Stored<'_>) -> Check {
+    Check::damaged("sha256", format!("the dump `{}` is missing", stored.file))
+}
+
+fn open(stored: &Stored<'_>) -> Result<Option<Box<dyn std::io::Read + Send>>> {
+    match stored.store.open(stored.source, stored.file) {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A trial restore into the scratch directory.
+fn drill(stored: &Stored<'_>, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
+    let content_size = content_size(stored);
+    let mut destination = SqliteDestination::drill(means.scratch_dir, content_size, stored.database)?;
+    receive(stored, &mut destination, depth, means)
+}
+
+/// Bytes that the content will take; for a dump without a sidecar, a guess from its size.
+pub fn content_size(stored: &Stored<'_>) -> u64 {
+    let of_object = || {
+        let objects = stored.store.list(stored.source).unwrap_or_default();
+        let size = objects.iter().find(|object| object.name == stored.file).map_or(0, |object| object.size);
+        if stored.codec == Codec::None { size } else { size.saturating_mul(3) }
+    };
+    stored.dump.map_or_else(of_object, |dump| dump.content_size_bytes)
+}
+
+/// Decodes the dump into `destination` and examines it there, every byte measured on the way.
+pub fn receive(stored: &Stored<'_>, destination: &mut dyn Destination, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
+    let Some(object) = open(stored)? else { return Ok(vec![missing(stored)]) };
+    let progress = Progress::default();
+    let bar = means.report.bar(&format!("decoding {}", stored.source), content_size(stored), &progress);
+    let mut decode = Decode::new(stored.codec, means.threads, object, progress);
+    let received = destination.receive(&mut decode).and_then(|()| decode.finish());
+    drop(bar);
+    let measured = match received {
+        Ok(measured) => measured,
+        Err(error) if error.kind() == Kind::Damaged => return undecodable(stored, &error, means),
+        Err(error) => return Err(error),
+    };
+    let mut checks = Vec::new();
+    if let Some(dump) = stored.dump {
+        checks.push(stored_check(dump, measured.stored.size, &measured.stored.sha256));
+        checks.push(content_check(dump, measured.content.size, &measured.content.sha256));
+    }
+    checks.extend(destination.check(stored.manifest, depth)?);
+    Ok(checks)
+}
+
+fn content_check(dump: &Dump, size: u64, sha256: &str) -> Check {
+    if size != dump.content_size_bytes || sha256 != dump.content_sha256 {
+        let detail = format!(
+            "decodes to {size} bytes with SHA-256 {sha256}, not to {} bytes with {}",
+            dump.content_size_bytes, dump.content_sha256
+        );
+        return Check::damaged("content", detail);
+    }
+    Check::ok("content", format!("decodes to the {} that were read", crate::units::size(size)))
+}
+
+/// It does not decode: the checksum tells whether the file changed since it was written.
+fn undecodable(stored: &Stored<'_>, error: &Error, means: &Means<'_>) -> Result<Vec<Check>> {
+    let mut checks = match stored.dump {
+        Some(_) => checksum(stored, means)?,
+        None => Vec::new(),
+    };
+    checks.push(Check::damaged("decode", error.message()));
+    Ok(checks)
+}

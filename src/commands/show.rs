@@ -1,0 +1,122 @@
+//! `dbbackup show`: everything about one backup, for people.
+
+use super::list::standing;
+use super::{Session, find};
+use crate::catalog::Backup;
+use crate::cli::Show;
+use crate::error::{Error, Result};
+use crate::report::{Outcome, Paint, Report, columns};
+use crate::store::{self, Access, LocalStore, Store};
+use crate::units;
+use std::path::PathBuf;
+
+pub fn run(arguments: &Show, session: &Session, report: &mut Report) -> Result<Outcome> {
+    let (backup, place) = locate(&arguments.backup, session)?;
+    report.set("backup", backup.json());
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |name: &str, value: String| rows.push(vec![report.paint(Paint::Strong, name), value]);
+    about_the_attempt(&backup, session, report, &mut row);
+    about_the_dump(&backup, place, &mut row);
+    about_the_database(&backup, &mut row);
+    for seen in backup.verifications() {
+        let detail = seen.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
+        row("verified", format!("{}, {} {}{detail}", units::stamp(seen.at), seen.level.word(), seen.status.word()));
+    }
+    columns(&rows, &[]).into_iter().for_each(|line| report.answer(line));
+    if arguments.contents {
+        contents(&backup, report);
+    }
+    Ok(None)
+}
+
+/// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
+fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
+    if find::is_path(wanted, session) {
+        let found = find::find(wanted, session)?;
+        let place = find::path_of(&found);
+        let backup = found.backup.ok_or_else(|| {
+            Error::not_found(format!("`{wanted}` has no sidecar, so nothing is known about it"))
+                .hint(format!("`dbbackup restore {wanted} --to PATH` restores it all the same"))
+        })?;
+        return Ok((backup, place));
+    }
+    let store = LocalStore::open(&session.store_plan()?.path, Access::Read)?;
+    let catalog = crate::catalog::Catalog::read(&store, None)?;
+    let backup = catalog.resolve(wanted, session.now)?.clone();
+    let name = backup.sidecar.dump.as_ref().map_or_else(|| store::sidecar_name(backup.id()), |dump| dump.file.clone());
+    let place = store.locate(&backup.sidecar.source, &name).unwrap_or_default();
+    Ok((backup, place))
+}
+
+fn about_the_attempt(backup: &Backup, session: &Session, report: &Report, row: &mut dyn FnMut(&str, String)) {
+    let sidecar = &backup.sidecar;
+    row("id", sidecar.id.clone());
+    let (word, why) = standing(backup);
+    let painted = report.paint(if backup.good() { Paint::Good } else { Paint::Bad }, word);
+    row("status", why.map_or(painted.clone(), |why| format!("{painted}: {why}")));
+    if let Some(hint) = sidecar.error.as_ref().and_then(|error| error.hint.clone()) {
+        row("hint", hint);
+    }
+    row("source", format!("{} ({})", sidecar.source, sidecar.kind));
+    row("label", sidecar.label.clone());
+    if backup.state.pinned {
+        row("pinned", "yes: cleanup never removes it".into());
+    }
+    if let Some(text) = &sidecar.description {
+        row("description", text.clone());
+    }
+    for (key, value) in &sidecar.tags {
+        row("tag", format!("{key}={value}"));
+    }
+    for warning in &sidecar.warnings {
+        row("warning", warning.clone());
+    }
+    let took = units::elapsed(sidecar.duration_seconds);
+    row("made", format!("{} ({}), in {took}", units::stamp(sidecar.started_at), units::age(sidecar.started_at, session.now)));
+    let by: Vec<String> = sidecar.producer.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    row("made by", by.join(", "));
+}
+
+fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, String)) {
+    let Some(dump) = &backup.sidecar.dump else { return };
+    row("dump", place.display().to_string());
+    let ratio = if dump.size_bytes > 0 { dump.content_size_bytes as f64 / dump.size_bytes as f64 } else { 1.0 };
+    let coding =
+        if dump.compression == "none" { "not compressed".to_owned() } else { format!("{} {ratio:.2}:1", dump.compression) };
+    row("size", format!("{} ({}), from {}", units::size(dump.size_bytes), coding, units::size(dump.content_size_bytes)));
+    row("sha256", dump.sha256.clone());
+}
+
+fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
+    if let Some(database) = &backup.sidecar.database {
+        if let Some(path) = &database.path {
+            row("database", path.display().to_string());
+        }
+        let facts: Vec<String> = [
+            Some(units::size(database.size_bytes)),
+            database.journal_mode.as_ref().map(|mode| format!("journal mode {mode}")),
+            database.page_size.map(|size| format!("page size {size}")),
+            database.encoding.clone(),
+            database.user_version.filter(|version| *version != 0).map(|version| format!("user_version {version}")),
+            database.owner.as_ref().map(|owner| format!("owner {owner}")),
+            database.mode.as_ref().map(|mode| format!("mode {mode}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        row("", facts.join(", "));
+    }
+    if let Some(manifest) = &backup.sidecar.manifest {
+        let tables = units::count(manifest.tables.len() as u64, "table");
+        row("contents", format!("{} in {tables}", units::count(manifest.rows_total, "row")));
+    }
+}
+
+fn contents(backup: &Backup, report: &Report) {
+    let Some(manifest) = &backup.sidecar.manifest else { return };
+    report.answer("");
+    let heads = ["TABLE", "KIND", "ROWS"].map(|head| report.paint(Paint::Strong, head)).to_vec();
+    let rows = manifest.tables.iter().map(|table| vec![table.name.clone(), table.kind.clone(), units::thousands(table.rows)]);
+    let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    columns(&table, &[2]).into_iter().for_each(|line| report.answer(line));
+}

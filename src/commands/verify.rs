@@ -1,0 +1,230 @@
+//! `dbbackup verify`: examines backups and remembers with each what was found.
+
+use super::examine::{self, Finding, Means};
+use super::find::{self, Found};
+use super::{Session, catalog_of, outcome_of, set_error};
+use crate::catalog::{Backup, Catalog};
+use crate::cli::Verify;
+use crate::engine::{Check, CheckStatus, whole_second};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline;
+use crate::plan;
+use crate::report::{Outcome, Paint, Report};
+use crate::sidecar::{State, Status, Verification};
+use crate::store::{self, LocalStore, Store};
+use crate::units;
+use chrono::Utc;
+use std::time::Duration;
+
+pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result<Outcome> {
+    let work = what_to_verify(arguments, session)?;
+    let keys = session.backup_keys();
+    let scratch_dir = plan::scratch_dir(&keys);
+    let threads = pipeline::threads(keys.threads.unwrap_or(0));
+    let mut results = Vec::new();
+    let mut failed: Vec<Error> = Vec::new();
+    for item in &work {
+        let (id, finding) = match item {
+            Item::Dump(found) => {
+                let means = Means { scratch_dir: &scratch_dir, threads, report };
+                let finding = examine::verify(&found.stored(), arguments.level, &means)?;
+                remember(found, &finding, report);
+                (found.name(), finding)
+            }
+            Item::Unknown { wanted, error } => {
+                report.error(error);
+                let check = Check { name: "search".into(), status: CheckStatus::Error, detail: error.message() };
+                failed.push(Error::new(error.kind(), format!("{wanted}: {error}")));
+                results
+                    .push(serde_json::json!({"id": wanted, "level": arguments.level, "status": check.status, "checks": [check]}));
+                continue;
+            }
+            Item::Unusable { id, why, kind } => {
+                let check = Check { name: "sidecar".into(), status: *kind, detail: why.clone() };
+                (id.clone(), Finding { level: arguments.level, checks: vec![check], seconds: 0.0 })
+            }
+        };
+        say(&id, &finding, report);
+        failed.extend(
+            kind_of(finding.status()).map(|kind| Error::new(kind, format!("{id}: {}", finding.wrong().unwrap_or_default()))),
+        );
+        results
+            .push(serde_json::json!({"id": id, "level": arguments.level, "status": finding.status(), "checks": finding.checks}));
+    }
+    report.set("results", results);
+    set_error(&failed, report);
+    let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
+    Ok(outcome_of(work.len(), &kinds))
+}
+
+/// What a result means for the exit code. What can't be tried here is not proven, and a script that asks for a proof must learn that.
+fn kind_of(status: CheckStatus) -> Option<Kind> {
+    match status {
+        CheckStatus::Ok => None,
+        CheckStatus::Unprovable | CheckStatus::Error => Some(Kind::Failed),
+        CheckStatus::Damaged => Some(Kind::Damaged),
+    }
+}
+
+enum Item {
+    Dump(Box<Found>),
+    /// A sidecar that can't be read, or a backup whose dump can't be found by it.
+    Unusable {
+        id: String,
+        why: String,
+        kind: CheckStatus,
+    },
+    /// One of several names that can't be verified; the others are.
+    Unknown {
+        wanted: String,
+        error: Error,
+    },
+}
+
+fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
+    if arguments.all || arguments.what.is_empty() {
+        let store = session.reading()?;
+        let catalog = catalog_of(&store, &arguments.what)?;
+        let mut items = if arguments.all { every_one(&catalog, &store)? } else { newest_ones(&catalog, &store)? };
+        if arguments.what.is_empty() {
+            items.extend(never_backed_up(&catalog, session)?);
+        }
+        let none = |item: &Item| matches!(item, Item::Unusable { why, .. } if why == NO_BACKUP);
+        if let Some(Item::Unusable { id, .. }) = items.first().filter(|_| items.iter().all(none)) {
+            return Err(Error::not_found(format!("{id}: {NO_BACKUP}")).hint("`dbbackup list --status all` shows the attempts"));
+        }
+        if items.is_empty() {
+            return Err(Error::not_found(format!("the store `{}` holds no backups to verify", store.name()))
+                .hint("`dbbackup list --status all` shows what there is"));
+        }
+        return Ok(items);
+    }
+    if let Ok(store) = session.reading() {
+        // A source's newest backup, damaged or not: `find` would pass a damaged one over.
+        let catalog = Catalog::read(&store, None)?;
+        if arguments.what.iter().all(|wanted| catalog.sources().contains(wanted)) {
+            return newest_ones(&catalog_of(&store, &arguments.what)?, &store);
+        }
+    }
+    let found = |wanted: &String| {
+        let found = find::find(wanted, session).and_then(|found| find::must_be_sqlite(&found).map(|()| found));
+        match found {
+            Ok(found) => Ok(Item::Dump(Box::new(found))),
+            Err(error) if arguments.what.len() > 1 => Ok(Item::Unknown { wanted: wanted.clone(), error }),
+            Err(error) => Err(error),
+        }
+    };
+    arguments.what.iter().map(found).collect()
+}
+
+fn every_one(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
+    let with_dump = catalog.backups.iter().filter(|backup| backup.sidecar.status != Status::Failed);
+    let mut items: Vec<Item> = with_dump.map(|backup| dump(backup, store)).collect::<Result<_>>()?;
+    items.extend(catalog.unreadable.iter().map(unusable));
+    Ok(items)
+}
+
+fn unusable(entry: &crate::catalog::Unreadable) -> Item {
+    // A newer format is no damage; JSON that can't be read is.
+    let kind = if entry.newer { CheckStatus::Unprovable } else { CheckStatus::Damaged };
+    Item::Unusable { id: entry.id.clone(), why: entry.reason.clone(), kind }
+}
+
+/// The newest backup of each source that is not a failed attempt: a damaged newest one must be found, not passed over.
+fn newest_ones(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for source in catalog.sources() {
+        let unreadable = catalog.unreadable.iter().filter(|entry| entry.source == source);
+        items.extend(unreadable.map(unusable));
+        let usable =
+            |backup: &&Backup| backup.sidecar.status != Status::Failed && backup.sidecar.label != crate::retention::PRE_RESTORE;
+        match catalog.of(&source).find(usable) {
+            Some(backup) => items.push(dump(backup, store)?),
+            None => items.push(no_backup(&source)),
+        }
+    }
+    Ok(items)
+}
+
+const NO_BACKUP: &str = "there is no backup to verify";
+
+fn no_backup(source: &str) -> Item {
+    Item::Unusable { id: source.to_owned(), why: NO_BACKUP.into(), kind: CheckStatus::Error }
+}
+
+/// The configuration's enabled sources of which its own store holds nothing: a proof of everything must not pass them over.
+fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
+    let Some(config) = session.config.as_ref().filter(|_| session.store_plan().is_ok_and(|plan| plan.configured)) else {
+        return Ok(Vec::new());
+    };
+    let known = catalog.sources();
+    let enabled = config.sources.iter().filter(|(_, entry)| entry.common.enabled != Some(false));
+    let due = enabled.filter(|(_, entry)| entry.common.start.is_none_or(|start| start <= session.now));
+    Ok(due.filter(|(name, _)| !known.contains(name)).map(|(name, _)| no_backup(name)).collect())
+}
+
+fn dump(backup: &Backup, store: &LocalStore) -> Result<Item> {
+    let found = Found::in_store(store.root(), backup.clone());
+    Ok(match found.and_then(|found| find::must_be_sqlite(&found).map(|()| found)) {
+        Ok(found) => Item::Dump(Box::new(found)),
+        Err(error) => Item::Unusable { id: backup.id().to_owned(), why: error.message(), kind: CheckStatus::Unprovable },
+    })
+}
+
+fn say(id: &str, finding: &Finding, report: &Report) {
+    let took = units::elapsed(finding.seconds);
+    let status = finding.status();
+    let line = |paint: Paint| format!("{} {id}: {} ({took})", report.paint(paint, status.word()), finding.level.word());
+    match status {
+        CheckStatus::Ok => report.line(line(Paint::Good)),
+        CheckStatus::Damaged => report.warn(line(Paint::Bad)),
+        CheckStatus::Unprovable | CheckStatus::Error => report.warn(line(Paint::Warning)),
+    }
+    for check in &finding.checks {
+        let text = format!("   {}: {}", check.name, check.detail);
+        if check.status == CheckStatus::Ok { report.line(text) } else { report.warn(text.trim_start()) }
+    }
+}
+
+/// Writes the result to the state file, under the source's lock for that moment. A store that can't be written to is no failure, and a copy of a backup
+/// that lies somewhere else has no history to add to.
+fn remember(found: &Found, finding: &Finding, report: &Report) {
+    let Some(backup) = &found.backup else { return };
+    if finding.status() == CheckStatus::Error || found.source != backup.sidecar.source {
+        return;
+    }
+    let dir = found.store.root().join(&found.source);
+    if rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).is_err() {
+        return report.detail(format!("{}: the result was not kept: `{}` is read-only", backup.id(), dir.display()));
+    }
+    let verification = finding.to_verification(whole_second(Utc::now()));
+    if let Err(error) = add_to_state(found, backup, verification) {
+        report.warn(format!("{}: the result was not kept: {error}", backup.id()));
+    }
+}
+
+fn add_to_state(found: &Found, backup: &Backup, verification: Verification) -> Result<()> {
+    // Damage must not be forgotten because a backup is running: its retention would count this one as good.
+    let wait = Duration::from_secs(if verification.status == CheckStatus::Damaged { 600 } else { 10 });
+    change_state(&found.store, &found.source, backup.id(), wait, |state| state.remember(verification))
+}
+
+/// Reads, changes and replaces a state file under the source's lock.
+pub fn change_state(store: &LocalStore, source: &str, id: &str, wait: Duration, change: impl FnOnce(&mut State)) -> Result<()> {
+    let _lock = store.lock(source, wait)?;
+    if !store.list(source)?.iter().any(|object| object.name == store::sidecar_name(id)) {
+        return Err(Error::not_found(format!("`{id}` is gone")));
+    }
+    let name = store::state_name(id);
+    let mut state: State = match store::read_all(store, source, &name) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| Error::failed(format!("the state file of `{id}` is damaged: {error}")))
+            .map_err(|error| {
+                error.hint(format!("remove `{name}`: what it held, pins and verifications, is lost, the backup is not"))
+            })?,
+        Err(error) if error.kind() == Kind::NotFound => State::default(),
+        Err(error) => return Err(error),
+    };
+    change(&mut state);
+    store.replace(source, &name, &state.to_bytes())
+}

@@ -1,0 +1,289 @@
+//! The configuration file as plain values: its tables, and what they say when nothing is written in them.
+//!
+//! This file holds the types, which are all that the other rooms see. How text becomes them is one idea a file:
+//! `parse` walks the tables, `section` reads one of them and names the line of every fault, `value` reads the single
+//! value, `expand` puts the environment in, `strict` knows the valid keys, `locate` finds the file and checks who may
+//! write it, `mask` takes the secrets out again.
+//!
+//! Names of codecs stay text here, and retention is only numbers: what they mean is known by the rooms they belong to.
+
+mod expand;
+mod kinds;
+mod locate;
+mod mask;
+mod parse;
+mod section;
+mod strict;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use expand::hostname;
+pub use locate::{find, load};
+pub use mask::masked;
+pub use parse::{is_label, is_source_name, parse};
+pub use strict::nearest;
+
+use crate::error::Error;
+use crate::units::Span;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A whole configuration file. Every path in it is absolute: relative ones are relative to the file's directory.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The file, as it was named.
+    pub path: PathBuf,
+    /// `[store]`, the store where none is named.
+    pub store: Option<StoreConfig>,
+    /// `[stores.NAME]`, for `--store NAME`.
+    pub stores: BTreeMap<String, StoreConfig>,
+    /// `[backup]`, the defaults of every source.
+    pub backup: BackupKeys,
+    /// `[retention]`.
+    pub retention: Option<RetentionTable>,
+    /// `[retention.label.LABEL]`.
+    pub retention_labels: BTreeMap<String, RetentionTable>,
+    /// `[sources.NAME]`, in the order of the file.
+    pub sources: Vec<(String, SourceEntry)>,
+    /// `[groups]`, in the order of the file; every member is one of `sources`.
+    pub groups: Vec<(String, Vec<String>)>,
+    /// What is valid and yet surely not what was meant; for stderr.
+    pub warnings: Vec<String>,
+}
+
+/// A table that names a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The store's directory.
+    pub path: PathBuf,
+    /// Refuse the directory unless it is on a mounted file system of its own.
+    pub require_mount: bool,
+}
+
+/// The keys of `[backup]`, any of which a source may have too; `None` is a key that is not written.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct BackupKeys {
+    /// The codec and its level as written; the plan knows which there are.
+    #[serde(deserialize_with = "value::text")]
+    pub compression: Option<String>,
+    /// The line that `compression` stands on, for the error about it: see [`Config::at`].
+    #[serde(skip)]
+    pub compression_line: Option<usize>,
+    /// Compressing threads, 0 for one per core.
+    #[serde(deserialize_with = "value::threads")]
+    pub threads: Option<usize>,
+    /// How far a new backup is verified at once.
+    #[serde(deserialize_with = "value::choice")]
+    pub verify_after: Option<VerifyAfter>,
+    /// Whether retention is applied after a success.
+    #[serde(deserialize_with = "value::flag")]
+    pub cleanup_after: Option<bool>,
+    /// Where drills and spools go.
+    #[serde(deserialize_with = "value::path")]
+    pub scratch_dir: Option<PathBuf>,
+    /// When SQLite databases are copied before they are read.
+    #[serde(deserialize_with = "value::choice")]
+    pub spool: Option<Spool>,
+    /// How long to wait for a database that somebody else has locked.
+    #[serde(deserialize_with = "value::span")]
+    pub lock_timeout: Option<Span>,
+}
+
+impl BackupKeys {
+    /// These keys, and those of `defaults` where these say nothing.
+    pub fn over(self, defaults: &BackupKeys) -> BackupKeys {
+        let compression_line = if self.compression.is_some() { self.compression_line } else { defaults.compression_line };
+        BackupKeys {
+            compression: self.compression.or_else(|| defaults.compression.clone()),
+            compression_line,
+            threads: self.threads.or(defaults.threads),
+            verify_after: self.verify_after.or(defaults.verify_after),
+            cleanup_after: self.cleanup_after.or(defaults.cleanup_after),
+            scratch_dir: self.scratch_dir.or_else(|| defaults.scratch_dir.clone()),
+            spool: self.spool.or(defaults.spool),
+            lock_timeout: self.lock_timeout.or(defaults.lock_timeout),
+        }
+    }
+}
+
+/// `verify_after`: how far a new backup is verified at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyAfter {
+    /// Not at all.
+    None,
+    /// The stored bytes are those written.
+    Checksum,
+    /// What is inside is read.
+    Content,
+    /// It is restored into a scratch place.
+    Restore,
+}
+
+impl value::Choice for VerifyAfter {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("none", VerifyAfter::None),
+        ("checksum", VerifyAfter::Checksum),
+        ("content", VerifyAfter::Content),
+        ("restore", VerifyAfter::Restore),
+    ];
+}
+
+/// `spool`: when an SQLite database is copied to the scratch directory before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spool {
+    /// Where reading would block writers.
+    Auto,
+    /// Always.
+    Always,
+    /// Never, however long writers are blocked.
+    Never,
+}
+
+impl value::Choice for Spool {
+    const ALL: &'static [(&'static str, Self)] = &[("auto", Spool::Auto), ("always", Spool::Always), ("never", Spool::Never)];
+}
+
+/// A retention table as written. An empty one is a table that removes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RetentionTable {
+    /// Keep the newest N.
+    #[serde(deserialize_with = "value::count")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of N hours.
+    #[serde(deserialize_with = "value::count")]
+    pub keep_hourly: Option<u32>,
+    /// Keep the newest of each of N days.
+    #[serde(deserialize_with = "value::count")]
+    pub keep_daily: Option<u32>,
+    /// Keep the newest of each of N weeks.
+    #[serde(deserialize_with = "value::count")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the newest of each of N months.
+    #[serde(deserialize_with = "value::count")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of N years.
+    #[serde(deserialize_with = "value::count")]
+    pub keep_yearly: Option<u32>,
+    /// Keep everything this close to the newest.
+    #[serde(deserialize_with = "value::span")]
+    pub keep_within: Option<Span>,
+    /// Remove what is older; a bare number is days.
+    #[serde(deserialize_with = "value::days")]
+    pub max_age: Option<Span>,
+    /// Remove the oldest beyond this many.
+    #[serde(deserialize_with = "value::count")]
+    pub max_count: Option<u32>,
+    /// Remove the oldest beyond this many bytes.
+    #[serde(deserialize_with = "value::size")]
+    pub max_size: Option<u64>,
+    /// However old or large, keep this many.
+    #[serde(deserialize_with = "value::count")]
+    pub min_keep: Option<u32>,
+}
+
+/// One `[sources.NAME]`.
+#[derive(Debug, Clone)]
+pub struct SourceEntry {
+    /// What every kind of source may say.
+    pub common: SourceKeys,
+    /// The keys of `[backup]` that the source sets itself; [`Config::backup_keys`] has them with the defaults.
+    pub backup: BackupKeys,
+    /// `[sources.NAME.retention]`.
+    pub retention: Option<RetentionTable>,
+    /// `[sources.NAME.retention.label.LABEL]`.
+    pub retention_labels: BTreeMap<String, RetentionTable>,
+    /// The keys that only its kind has.
+    pub kind: KindKeys,
+    /// Why the source can't be used now, though the file is right: the environment lacks something. Values that depend
+    /// on it are absent or as written, so nothing but naming the source MUST be done with it, removing backups least.
+    pub unusable: Option<Unusable>,
+}
+
+/// The keys that a source of any kind may have.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SourceKeys {
+    /// Whether a run that names no source takes it; not written: yes.
+    #[serde(deserialize_with = "value::flag")]
+    pub enabled: Option<bool>,
+    /// A run before this moment skips it.
+    #[serde(deserialize_with = "value::moment")]
+    pub start: Option<DateTime<Utc>>,
+    /// A run at or after this moment skips it; always later than `start`.
+    #[serde(deserialize_with = "value::moment")]
+    pub end: Option<DateTime<Utc>>,
+    /// How old its newest good backup may be, for `status`.
+    #[serde(deserialize_with = "value::span")]
+    pub expect_every: Option<Span>,
+    /// How long ago its last drill may be, for `status`.
+    #[serde(deserialize_with = "value::span")]
+    pub prove_every: Option<Span>,
+    /// More variables for `${NAME}`; they win over the process's environment, being set for this source alone.
+    #[serde(deserialize_with = "value::path")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// What only one kind of source has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KindKeys {
+    /// `kind = "sqlite"`.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+    },
+}
+
+/// Why one source of a valid configuration can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// What is missing, with file and line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<Unusable> for Error {
+    fn from(why: Unusable) -> Self {
+        let error = Error::usage(why.message);
+        match why.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl Config {
+    /// The source of that name.
+    pub fn source(&self, name: &str) -> Option<&SourceEntry> {
+        self.sources.iter().find(|(known, _)| known == name).map(|(_, source)| source)
+    }
+
+    /// The sources of the group of that name.
+    pub fn group(&self, name: &str) -> Option<&[String]> {
+        self.groups.iter().find(|(known, _)| known == name).map(|(_, members)| members.as_slice())
+    }
+
+    /// The keys of `[backup]` that hold for `source`: its own over the defaults.
+    pub fn backup_keys(&self, source: &SourceEntry) -> BackupKeys {
+        source.backup.clone().over(&self.backup)
+    }
+
+    /// The one table that decides over backups of `source` with `label`: the most specific one, whole. `None` for
+    /// `source` is a source that the file does not define.
+    pub fn retention_for<'a>(&'a self, source: Option<&'a SourceEntry>, label: &str) -> Option<&'a RetentionTable> {
+        source
+            .and_then(|source| source.retention_labels.get(label).or(source.retention.as_ref()))
+            .or_else(|| self.retention_labels.get(label))
+            .or(self.retention.as_ref())
+    }
+
+    /// `dbbackup.toml:12`, the beginning of every message about a line.
+    pub fn at(&self, line: usize) -> String {
+        format!("{}:{line}", self.path.display())
+    }
+}

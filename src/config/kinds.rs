@@ -1,0 +1,61 @@
+//! The kinds of source: which keys each has, and how they are read. A new kind is one more row here.
+
+use super::KindKeys;
+use super::section::Section;
+use super::strict::{fields, suggestion};
+use super::value;
+use crate::error::Result;
+use serde::Deserialize;
+use std::path::PathBuf;
+use toml::de::DeValue;
+
+/// One kind of source.
+pub(super) struct Kind {
+    /// As `kind = "…"` has it.
+    name: &'static str,
+    /// The keys that only this kind has.
+    pub keys: fn() -> &'static [&'static str],
+    /// Reads them.
+    pub read: fn(&mut Section<'_>) -> Result<KindKeys>,
+}
+
+const KINDS: &[Kind] = &[Kind { name: "sqlite", keys: fields::<SqliteKeys>, read: sqlite }];
+
+/// The keys of every kind, for a table that names none.
+pub(super) fn keys_of_all() -> Vec<&'static str> {
+    KINDS.iter().flat_map(|kind| (kind.keys)()).copied().collect()
+}
+
+/// The kind that a source's table names.
+pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
+    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let listed = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+    let Some(entry) = section.take("kind") else {
+        // Which keys are valid hangs on the kind, so it can't be left to the environment.
+        let error = if section.has("kind") {
+            section.error("kind", "depends on a variable that is not set")
+        } else {
+            section.error_here(format!("{} has no `kind`", section.header))
+        };
+        return Err(error.hint(format!("write kind = {listed}")));
+    };
+    let DeValue::String(name) = entry.value.get_ref() else {
+        return Err(section.error("kind", format!("expected {listed}")));
+    };
+    KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let message = format!("this version knows only {listed}, not `{}`", name.escape_debug());
+        section.error("kind", message).hint(suggestion(name, &names, "valid kinds"))
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SqliteKeys {
+    #[serde(deserialize_with = "value::path")]
+    path: Option<PathBuf>,
+}
+
+fn sqlite(section: &mut Section<'_>) -> Result<KindKeys> {
+    let keys: SqliteKeys = section.read()?;
+    Ok(KindKeys::Sqlite { path: section.required_path("path", keys.path)? })
+}

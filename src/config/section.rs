@@ -1,0 +1,247 @@
+//! One table of the file: its keys checked, its text expanded, its values read, and every fault with its line.
+//!
+//! A table of a source forgives what the environment lacks: the key is left out and the reason kept, so that the
+//! source is unusable and the rest of the file is not.
+
+use super::Unusable;
+use super::expand::{Fault, expand_value, hostname};
+use super::strict::{Document, fields, suggestion};
+use crate::error::{Error, Result};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// What the tables of one file, or of one source, are read with.
+pub(super) struct Scope<'a> {
+    pub doc: &'a Document<'a>,
+    /// The directory that relative paths are relative to.
+    pub directory: &'a Path,
+    /// The process's environment.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// What the source's env_file sets, and which file that is.
+    pub file: Option<(PathBuf, BTreeMap<String, String>)>,
+    /// Whether a fault of the environment concerns one source only.
+    pub of_source: bool,
+}
+
+impl Scope<'_> {
+    /// The value of a variable; the env_file is nearer to the source than the process's environment.
+    pub fn lookup(&self, name: &str) -> Option<String> {
+        let from_file = self.file.as_ref().and_then(|(_, variables)| variables.get(name).cloned());
+        from_file.or_else(|| (self.env)(name)).or_else(|| (name == "HOSTNAME").then(hostname))
+    }
+
+    /// An absolute path: `~/` is the home directory, any other relative one is beside the configuration.
+    pub fn absolute(&self, path: &Path) -> Result<PathBuf, String> {
+        match path.strip_prefix("~") {
+            Ok(rest) => match (self.env)("HOME").filter(|home| home.starts_with('/')) {
+                Some(home) => Ok(Path::new(&home).join(rest).components().collect()),
+                None => Err("begins with `~`, and HOME is not set".to_owned()),
+            },
+            Err(_) => Ok(self.directory.join(path).components().collect()),
+        }
+    }
+
+    fn unset(&self, name: &str) -> String {
+        match &self.file {
+            Some((path, _)) => format!("set {name} in the environment or in `{}`", path.display()),
+            None if self.of_source => format!("set {name} in the environment, or in a file that `env_file` names"),
+            None => format!("set {name} in the environment"),
+        }
+    }
+}
+
+/// A key with its value and where the key stands.
+pub(super) struct Entry<'a> {
+    pub name: String,
+    pub offset: usize,
+    pub value: Spanned<DeValue<'a>>,
+}
+
+/// One table while it is being read.
+pub(super) struct Section<'a> {
+    pub scope: &'a Scope<'a>,
+    /// As the file has it: `[sources.app]`.
+    pub header: String,
+    offset: usize,
+    table: DeTable<'a>,
+    /// Where each key stands; kept after its value was taken.
+    offsets: BTreeMap<String, usize>,
+    /// The keys whose values came from the environment, with the text as written.
+    written: BTreeMap<String, String>,
+    /// The faults that make a source unusable, in the order they were met.
+    pub faults: Vec<Unusable>,
+}
+
+impl<'a> Section<'a> {
+    /// The table that `entry` holds, expanded.
+    pub fn open(entry: Entry<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+        let DeValue::Table(table) = entry.value.into_inner() else {
+            let message = format!("`{}` must be a table: {header}", entry.name);
+            return Err(scope.doc.error(entry.offset, message));
+        };
+        Section::new(table, header, entry.offset, scope)
+    }
+
+    /// The table whose key, if it has one, is at `offset`.
+    pub fn new(table: DeTable<'a>, header: String, offset: usize, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+        let offsets = table.keys().map(|key| (key.get_ref().to_string(), key.span().start)).collect();
+        let mut section = Section { scope, header, offset, table, offsets, written: BTreeMap::new(), faults: Vec::new() };
+        section.expand()?;
+        Ok(section)
+    }
+
+    fn expand(&mut self) -> Result<()> {
+        for key in self.names() {
+            let Some(value) = self.table.get_mut(key.as_str()) else { continue };
+            let written = value.get_ref().as_str().unwrap_or_default().to_owned();
+            let fault = match expand_value(value, &|name| self.scope.lookup(name)) {
+                Ok(false) => continue,
+                Ok(true) => None,
+                Err(fault) => Some(fault),
+            };
+            self.written.insert(key.clone(), written);
+            match fault {
+                None => {}
+                Some(Fault::Malformed(text)) => {
+                    let error = self.error(&key, format!("`{}` is not of the form `${{NAME}}`", text.escape_debug()));
+                    return Err(error.hint("a name is letters, digits and `_`; a literal `${` is written `$${`"));
+                }
+                Some(Fault::Unset(name)) => {
+                    let message = format!("`{key}` in {} needs ${{{name}}}, which is not set", self.header);
+                    self.forgive(&key, message, Some(self.scope.unset(&name)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a key out because of the environment: in a source a reason to skip it, elsewhere an error.
+    fn forgive(&mut self, key: &str, message: String, hint: Option<String>) -> Result<()> {
+        let fault = Unusable { message: self.scope.doc.message(self.offset_of(key), message), hint };
+        if !self.scope.of_source {
+            return Err(fault.into());
+        }
+        self.table.remove(key);
+        self.faults.push(fault);
+        Ok(())
+    }
+
+    /// The keys in the order of the file.
+    pub fn names(&self) -> Vec<String> {
+        let mut keys: Vec<_> = self.table.keys().collect();
+        keys.sort_by_key(|key| key.span().start);
+        keys.into_iter().map(|key| key.get_ref().to_string()).collect()
+    }
+
+    /// Takes a value out, for those that are tables or lists of their own.
+    pub fn take(&mut self, key: &str) -> Option<Entry<'a>> {
+        let (name, value) = self.table.remove_entry(key)?;
+        Some(Entry { name: name.get_ref().to_string(), offset: name.span().start, value })
+    }
+
+    /// Takes every value out, in the order of the file.
+    pub fn take_all(&mut self) -> Vec<Entry<'a>> {
+        self.names().iter().filter_map(|key| self.take(key)).collect()
+    }
+
+    /// Refuses keys that are in none of `known`; `elsewhere` may know where such a key belongs.
+    pub fn only(&self, known: &[&[&str]], elsewhere: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        let all: Vec<&str> = known.iter().flat_map(|keys| keys.iter().copied()).collect();
+        // The keys that the environment failed were taken out; their names are checked all the same.
+        let mut written: Vec<_> = self.offsets.iter().collect();
+        written.sort_by_key(|(_, offset)| **offset);
+        let Some((key, offset)) = written.into_iter().find(|(key, _)| !all.contains(&key.as_str())) else {
+            return Ok(());
+        };
+        let place = if self.header.is_empty() { String::new() } else { format!(" in {}", self.header) };
+        let error = self.scope.doc.error(*offset, format!("unknown key `{}`{place}", key.escape_debug()));
+        Err(error.hint(elsewhere(key).unwrap_or_else(|| suggestion(key, &all, "valid keys"))))
+    }
+
+    /// Reads those keys that `T` has.
+    pub fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let mut mine = DeTable::new();
+        for key in fields::<T>() {
+            if let Some((key, value)) = self.table.remove_entry(*key) {
+                mine.insert(key, value);
+            }
+        }
+        // Each turn leaves out one key that the environment spoiled, so there is an end to it.
+        loop {
+            let whole = Spanned::new(self.offset..self.offset, DeValue::Table(mine.clone()));
+            let error = match T::deserialize(ValueDeserializer::from(whole)) {
+                Ok(values) => return Ok(values),
+                Err(error) => error,
+            };
+            let Some(key) = key_at(&mine, error.span()) else {
+                return Err(self.scope.doc.error(self.offset, format!("{}: {}", self.header, error.message())));
+            };
+            mine.remove(key.as_str());
+            self.wrong(&key, error.message())?;
+        }
+    }
+
+    /// A value that is not what its key wants. The second line of `message`, if any, is the hint.
+    pub fn wrong(&mut self, key: &str, message: &str) -> Result<()> {
+        let (message, hint) = message.split_once('\n').map_or((message, None), |(message, hint)| (message, Some(hint)));
+        let message = format!("`{key}` in {}: {message}", self.header);
+        match self.written.get(key) {
+            Some(written) if self.scope.of_source => {
+                let message = format!("{message} (from `{}`)", written.escape_debug());
+                self.forgive(key, message, hint.map(str::to_owned))
+            }
+            _ => {
+                let error = self.scope.doc.error(self.offset_of(key), message);
+                Err(if let Some(hint) = hint { error.hint(hint) } else { error })
+            }
+        }
+    }
+
+    /// An error about one key.
+    pub fn error(&self, key: &str, message: impl std::fmt::Display) -> Error {
+        self.scope.doc.error(self.offset_of(key), format!("`{key}` in {}: {message}", self.header))
+    }
+
+    /// An error about the table.
+    pub fn error_here(&self, message: impl std::fmt::Display) -> Error {
+        self.scope.doc.error(self.offset, message)
+    }
+
+    /// The path of a key made absolute.
+    pub fn place(&self, key: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
+        path.map(|path| self.scope.absolute(&path).map_err(|why| self.error(key, why))).transpose()
+    }
+
+    /// A path that must be there. Where the environment failed it, what is written stands for it, to be shown.
+    pub fn required_path(&self, key: &str, path: Option<PathBuf>) -> Result<PathBuf> {
+        match (self.place(key, path)?, self.written.get(key)) {
+            (Some(path), _) => Ok(path),
+            (None, Some(written)) => Ok(PathBuf::from(written)),
+            (None, None) => Err(self.error_here(format!("{} has no `{key}`", self.header))),
+        }
+    }
+
+    /// Whether a key is written, be its value usable or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.offsets.contains_key(key)
+    }
+
+    /// The line a key is on.
+    pub fn line(&self, key: &str) -> usize {
+        self.scope.doc.line(self.offset_of(key))
+    }
+
+    fn offset_of(&self, key: &str) -> usize {
+        self.offsets.get(key).copied().unwrap_or(self.offset)
+    }
+}
+
+/// The key whose value serde's error is about.
+fn key_at(table: &DeTable<'_>, span: Option<std::ops::Range<usize>>) -> Option<String> {
+    let span = span?;
+    let holds = |value: &Spanned<DeValue<'_>>| value.span().start <= span.start && span.end <= value.span().end;
+    table.iter().find(|(_, value)| holds(value)).map(|(key, _)| key.get_ref().to_string())
+}

@@ -1,0 +1,191 @@
+//! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
+//!
+//! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
+//! opened; [`source`] takes the snapshot, [`pages`] moves its pages and [`facts`] says what is in it; [`destination`] receives a
+//! copy and examines it, and [`replace`] puts it in the place of a live database.
+
+pub mod destination;
+pub mod facts;
+mod ownership;
+pub mod pages;
+pub mod probe;
+pub mod registry;
+pub mod replace;
+pub mod source;
+
+use crate::error::{Error, Result};
+use crate::interrupt;
+use registry::Claim;
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use destination::SqliteDestination;
+pub use source::{Spool, SqliteSource};
+
+/// What the sidecar calls this kind of source.
+pub const KIND: &str = "sqlite";
+
+/// A connection to a database, known to the [`registry`] for as long as it is open.
+pub struct Db {
+    // Before the claim: the connection must be closed when the claim ends.
+    conn: Connection,
+    path: PathBuf,
+    _claim: Claim,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Reads a database that others may be writing to.
+    Read,
+    /// Writes into one.
+    Write,
+    /// Reads a file that nobody writes to (on a read-only file system): without locks.
+    Immutable,
+}
+
+impl Db {
+    /// Opens an existing database; never creates one.
+    pub fn open(path: &Path, purpose: Use) -> Result<Db> {
+        let claim = Claim::connection(path)?;
+        let open = || -> rusqlite::Result<Connection> {
+            let mut conn = match purpose {
+                Use::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+                Use::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+                Use::Immutable => {
+                    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                    Connection::open_with_flags(format!("file:{}?immutable=1", percent_encoded(path)), flags)?
+                }
+            };
+            conn.busy_timeout(Duration::from_millis(100))?;
+            conn.progress_handler(20_000, Some(interrupt::requested))?;
+            Ok(conn)
+        };
+        let conn = open().map_err(|error| explain(error, path))?;
+        Ok(Db { conn, path: path.to_path_buf(), _claim: claim })
+    }
+
+    /// A pragma's one value.
+    pub fn pragma<T: rusqlite::types::FromSql>(&self, name: &str) -> Result<T> {
+        self.conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| self.explain(error))
+    }
+
+    /// Runs statements that give no rows.
+    pub fn run(&self, sql: &str) -> Result<()> {
+        self.conn.execute_batch(sql).map_err(|error| self.explain(error))
+    }
+
+    /// Begins a transaction with `begin`, waiting while others hold the lock, and makes sure that it has its snapshot.
+    pub fn begin(&self, begin: &str, wait: Duration) -> Result<()> {
+        self.patiently(wait, || {
+            self.conn.execute_batch(begin)?;
+            let read = self.conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+            read.map(drop).inspect_err(|_| {
+                let _ = self.conn.execute_batch("ROLLBACK");
+            })
+        })
+    }
+
+    /// Tries again while the database is busy, up to `wait`.
+    pub fn patiently<T>(&self, wait: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> Result<T> {
+        let deadline = Instant::now() + wait;
+        loop {
+            interrupt::check()?;
+            match attempt() {
+                Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                result => return result.map_err(|error| self.explain(error)),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn explain(&self, error: rusqlite::Error) -> Error {
+        explain(error, &self.path)
+    }
+}
+
+impl Deref for Db {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.conn
+    }
+}
+
+/// Whether this build of SQLite can read a database's pages in order.
+pub fn page_streaming() -> bool {
+    Connection::open_in_memory().is_ok_and(|conn| pages::available(&conn))
+}
+
+/// The version of the SQLite that is built in.
+pub fn version() -> &'static str {
+    rusqlite::version()
+}
+
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// `-wal`, `-shm` or `-journal` of a database.
+pub(crate) fn companion(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The path as the inside of a `file:` URI.
+fn percent_encoded(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// SQLite's error in words that say what to do.
+pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
+    let code = match &error {
+        rusqlite::Error::SqliteFailure(failure, _) => failure.extended_code,
+        _ => 0,
+    };
+    let file = path.display();
+    match (code, code & 0xff) {
+        (_, ffi::SQLITE_INTERRUPT) => Error::interrupted(),
+        (ffi::SQLITE_READONLY_ROLLBACK, _) | (ffi::SQLITE_BUSY_RECOVERY, _) | (ffi::SQLITE_READONLY_RECOVERY, _) => {
+            Error::failed(format!(
+                "the database `{file}` has a transaction that was cut off by a crash and must be rolled back first"
+            ))
+            .hint(format!("open it once with its application, or `sqlite3 '{file}' .schema`, as the file's owner"))
+        }
+        (_, ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED) => {
+            Error::failed(format!("the database `{file}` is locked{}", holders_text(path)))
+                .hint("end the transaction that holds it, or wait longer: `lock_timeout = \"5m\"` in its source")
+        }
+        (ffi::SQLITE_READONLY_DIRECTORY | ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_CANTLOCK, _) => Error::failed(
+            format!("the database `{file}` is in WAL mode, and its -wal and -shm files can't be made or written here"),
+        )
+        .hint("run dbbackup as the database's owner, or while the application has it open"),
+        (_, ffi::SQLITE_NOTADB) => Error::damaged(format!("`{file}` is not a SQLite database, or it is encrypted"))
+            .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped"),
+        (_, ffi::SQLITE_CORRUPT) => Error::damaged(format!("the database `{file}` is malformed: {error}"))
+            .hint(format!("see what is left with `sqlite3 '{file}' .recover`, or restore an earlier backup")),
+        (_, ffi::SQLITE_CANTOPEN) => Error::failed(format!("the database `{file}` can't be opened: {error}"))
+            .hint("check that this user may read the file, its -wal and -shm, and its directory"),
+        (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full")).hint("free some space there"),
+        _ => Error::from(error).context(format!("the database `{file}`")),
+    }
+}
+
+/// ` (open in pid 12, 34)`, as far as can be seen.
+fn holders_text(path: &Path) -> String {
+    let holders = replace::holders(path);
+    if holders.is_empty() { String::new() } else { format!(" ({})", replace::pids_text(&holders)) }
+}

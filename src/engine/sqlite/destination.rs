@@ -1,0 +1,145 @@
+//! A place for a decoded database: received beside its target (or in a scratch directory, for a drill), examined there, and only then put in place.
+
+use super::ownership::Ownership;
+use super::source::SCRATCH_PREFIX;
+use super::{Db, Use, facts, pages, probe, replace};
+use crate::durable::{self, SteadyFile};
+use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published, compare_rows};
+use crate::error::{Context, Error, Result};
+use crate::scratch::{self, Scratch};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a restore puts the database.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The file.
+    pub path: PathBuf,
+    /// There was none when the user was asked: then one that has appeared meanwhile is never replaced.
+    pub expected_absent: bool,
+    /// What the backup knew of the file, for a place where there is none now; empty where the place is another one.
+    pub recorded: Database,
+    /// Names the files that are set aside, as `20261120T020000Z`.
+    pub stamp: String,
+    /// How long a locked database is waited for.
+    pub lock_timeout: Duration,
+    /// For what a safety backup may need.
+    pub scratch_dir: PathBuf,
+}
+
+/// See the head of this file.
+pub struct SqliteDestination {
+    scratch: Scratch,
+    target: Option<Target>,
+    /// What was recorded of foreign keys at the backup.
+    violations_then: Option<u64>,
+}
+
+impl SqliteDestination {
+    /// For a drill in `scratch_dir`: `content_size` bytes must be free there. Nothing is ever published.
+    pub fn drill(scratch_dir: &Path, content_size: u64, recorded: Option<&Database>) -> Result<Self> {
+        let scratch = Scratch::new(scratch_dir, SCRATCH_PREFIX, content_size, "a trial restore")?;
+        Ok(SqliteDestination { scratch, target: None, violations_then: recorded.and_then(|facts| facts.foreign_key_violations) })
+    }
+
+    /// For a restore to `target`; the space for the copy, and for what SQLite needs to put it in place, must be free beside it.
+    pub fn at(target: Target, content_size: u64) -> Result<Self> {
+        // A symbolic link stays one: what it points to is replaced, on that file's own file system.
+        let target = Target { path: target.path.canonicalize().unwrap_or_else(|_| target.path.clone()), ..target };
+        let dir = directory_of(&target.path);
+        let needed = content_size + replace::needed(&target.path, content_size);
+        let prefix = format!(".{}.dbbackup-", target.path.file_name().unwrap_or_default().to_string_lossy());
+        let scratch = Scratch::new(dir, &prefix, needed, "the restored copy")?;
+        let violations_then = target.recorded.foreign_key_violations;
+        Ok(SqliteDestination { scratch, target: Some(target), violations_then })
+    }
+
+    /// Removes what killed restores left beside a database.
+    pub fn sweep(database: &Path) {
+        let database = &database.canonicalize().unwrap_or_else(|_| database.to_path_buf());
+        let prefix = format!(".{}.dbbackup-", database.file_name().unwrap_or_default().to_string_lossy());
+        scratch::sweep(directory_of(database), &prefix);
+    }
+
+    fn file(&self) -> PathBuf {
+        self.scratch.join("restored.sqlite3")
+    }
+}
+
+/// The directory of a file's path; the current one where the path has none.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+impl Destination for SqliteDestination {
+    fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
+        let path = self.file();
+        let mut file = SteadyFile::new(durable::create_new(&path)?);
+        let mut block = vec![0; 1 << 20];
+        loop {
+            let count = content.read(&mut block)?;
+            if count == 0 {
+                break;
+            }
+            file.write_all(&block[..count]).with_context(|| format!("writing `{}`", path.display()))?;
+        }
+        pages::make_plain(&path)?;
+        if self.target.is_some() {
+            file.finish().with_context(|| format!("syncing `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>> {
+        let path = self.file();
+        if probe::header(&path)? == probe::Header::Foreign {
+            return Ok(vec![Check::damaged("integrity", "the content is not a SQLite database")]);
+        }
+        let mut checks = vec![facts::integrity(&Db::open(&path, Use::Immutable)?)?];
+        // Another connection: this one is given stand-ins for the application's collations, that one must not have them.
+        let db = Db::open(&path, Use::Immutable)?;
+        let mut warnings = Vec::new();
+        let counted = match facts::manifest(&db, &mut warnings) {
+            Ok(manifest) => manifest,
+            Err(error) if error.kind() != crate::error::Kind::Damaged => return Err(error),
+            Err(error) => {
+                checks.push(Check::damaged("rows", error.message()));
+                return Ok(checks);
+            }
+        };
+        checks.push(match expected {
+            Some(expected) => compare_rows(expected, &counted.tables),
+            None => {
+                Check::ok("rows", format!("{}, nothing to compare them with", crate::units::count(counted.rows_total, "row")))
+            }
+        });
+        if depth == Depth::Drill {
+            let found = facts::foreign_key_violations(&db, &mut warnings)?;
+            checks.push(foreign_keys(found, self.violations_then));
+        }
+        Ok(checks)
+    }
+
+    fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {
+        let Some(target) = &self.target else {
+            return Err(Error::failed("a drill has no place to restore to"));
+        };
+        replace::replace(&self.file(), target, keep)
+    }
+}
+
+/// What was there at the backup is the application's business; only that it is told.
+fn foreign_keys(found: Option<u64>, then: Option<u64>) -> Check {
+    match (found, then) {
+        (None, _) => Check::ok("foreign keys", "can't be checked in this schema"),
+        (Some(0), _) => Check::ok("foreign keys", "foreign_key_check: ok"),
+        (Some(now), Some(then)) if now == then => Check::ok("foreign keys", format!("{now} violations, as at the backup")),
+        (Some(now), _) => Check::ok("foreign keys", format!("warning: {now} violations")),
+    }
+}
+
+/// The ownership that a new file gets where there was none.
+pub fn recorded_ownership(recorded: &Database) -> Ownership {
+    Ownership::recorded(recorded.owner.as_deref(), recorded.mode.as_deref())
+}

@@ -1,0 +1,78 @@
+//! Who owns a file and who may use it, as text for the sidecar and back again.
+
+use crate::error::{Context, Result};
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// `user:group`, numbers where there is no name.
+pub fn owner(found: &Metadata) -> String {
+    format!("{}:{}", user_name(found.uid()), name_in("/etc/group", found.gid()))
+}
+
+/// The user's name, or the number.
+pub fn user_name(uid: u32) -> String {
+    name_in("/etc/passwd", uid)
+}
+
+/// `0640`.
+pub fn mode(found: &Metadata) -> String {
+    format!("{:04o}", found.mode() & 0o7777)
+}
+
+/// Who a file is to belong to, and with which permissions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ownership {
+    uid_gid: Option<(u32, u32)>,
+    mode: Option<u32>,
+}
+
+impl Ownership {
+    /// That of an existing file.
+    pub fn of(found: &Metadata) -> Self {
+        Ownership { uid_gid: Some((found.uid(), found.gid())), mode: Some(found.mode() & 0o7777) }
+    }
+
+    /// From the sidecar's texts; what this machine does not know is left as it is.
+    pub fn recorded(owner: Option<&str>, mode: Option<&str>) -> Self {
+        let uid_gid = owner
+            .and_then(|text| text.split_once(':'))
+            .and_then(|(user, group)| Some((number_in("/etc/passwd", user)?, number_in("/etc/group", group)?)));
+        Ownership { uid_gid, mode: mode.and_then(|text| u32::from_str_radix(text, 8).ok()) }
+    }
+
+    /// Gives it to a file: first the owner, which may take permission bits away, then the mode.
+    pub fn apply(&self, path: &Path) -> Result<()> {
+        // By the descriptor of the file itself: whoever may rename things in its directory must not choose what is given away.
+        let mut options = std::fs::File::options();
+        options.read(true).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(path).with_context(|| format!("opening `{}`", path.display()))?;
+        let found = file.metadata()?;
+        if let Some((uid, gid)) = self.uid_gid
+            && (uid, gid) != (found.uid(), found.gid())
+        {
+            std::os::unix::fs::fchown(&file, Some(uid), Some(gid)).with_context(|| {
+                format!("giving `{}` to its owner {}:{}", path.display(), user_name(uid), name_in("/etc/group", gid))
+            })?;
+        }
+        if let Some(mode) = self.mode {
+            file.set_permissions(std::fs::Permissions::from_mode(mode))
+                .with_context(|| format!("setting the permissions of `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn name_in(file: &str, id: u32) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let wanted = id.to_string();
+    let found =
+        text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.get(2) == Some(&wanted.as_str()));
+    found.map_or(wanted.clone(), |fields| fields[0].to_owned())
+}
+
+fn number_in(file: &str, name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let found = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
+    found.and_then(|fields| fields.get(2)?.parse().ok()).or_else(|| name.parse().ok())
+}

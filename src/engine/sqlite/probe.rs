@@ -1,0 +1,116 @@
+//! A look at a file before SQLite opens it: is it a database at all, and may it be opened without harm?
+
+use super::registry::{self, Claim};
+use super::{Use, companion};
+use crate::error::{Context, Error, Result};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What every SQLite database begins with; <https://sqlite.org/fileformat2.html#the_database_header>.
+pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What the file's first bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// No bytes at all: SQLite takes it for an empty database.
+    Empty,
+    /// A database.
+    Database {
+        /// In WAL mode, by the header.
+        wal: bool,
+    },
+    /// Something else, or encrypted.
+    Foreign,
+}
+
+/// Reads a file's header, while no connection to it is open in this process.
+pub fn header(path: &Path) -> Result<Header> {
+    let context = || format!("reading `{}`", path.display());
+    let _claim = Claim::plain(path)?;
+    let mut bytes = Vec::with_capacity(100);
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut bytes)).with_context(context)?;
+    Ok(match bytes.len() {
+        0 => Header::Empty,
+        20.. if bytes.starts_with(MAGIC) => Header::Database { wal: bytes[18] == 2 || bytes[19] == 2 },
+        _ => Header::Foreign,
+    })
+}
+
+/// Looks at the database before it is read; says how it must be opened, or why it can't be.
+pub fn before_reading(path: &Path) -> Result<Use> {
+    let found = path.metadata().map_err(|error| {
+        let error = Error::from(error).context(format!("the database `{}`", path.display()));
+        error.hint("check the path; a missing database is never created")
+    })?;
+    if !found.is_file() {
+        return Err(Error::failed(format!("`{}` is not a file", path.display())));
+    }
+    if registry::is_open(path) {
+        // This process has it open already, so it is a database, and its file must not be opened beside SQLite.
+        return Ok(Use::Read);
+    }
+    match header(path)? {
+        Header::Foreign => Err(Error::failed(format!("`{}` is not a SQLite database, or it is encrypted", path.display()))
+            .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped")),
+        Header::Database { wal: true } => before_wal(path, &found),
+        Header::Empty | Header::Database { wal: false } => Ok(Use::Read),
+    }
+}
+
+fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let read_only = rustix::fs::statvfs(dir).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    if read_only {
+        // An application may write through another mount; SQLite reads its -shm, or refuses.
+        if ["-wal", "-shm"].iter().any(|end| companion(path, end).exists()) {
+            return Ok(Use::Read);
+        }
+        if !nobody_can_write(dir) {
+            return Err(Error::failed(format!(
+                "`{}` is mounted read-only here, but others can write to its file system",
+                path.display()
+            ))
+            .hint(
+                "let this run write to the directory (for SQLite's -shm), or back up while the application has the database open",
+            ));
+        }
+        return Ok(Use::Immutable);
+    }
+    refuse_to_lock_out_the_owner(path, found)?;
+    Ok(Use::Read)
+}
+
+/// Whether the file system itself is read-only, not only this mount of it; unknown is no. See proc_pid_mountinfo(5).
+fn nobody_can_write(dir: &Path) -> bool {
+    let Ok(dir) = dir.canonicalize() else { return false };
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let found = mounts.lines().filter_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        dir.starts_with(point).then_some((point.len(), file_system.rsplit(' ').next()?))
+    });
+    // The last of the deepest covers the others.
+    found.max_by_key(|(length, _)| *length).is_some_and(|(_, options)| options.split(',').any(|option| option == "ro"))
+}
+
+/// A connection of another user leaves a -shm that belongs to that user, and the application's next write then fails. Root is
+/// safe: SQLite gives the files to the database's owner.
+pub fn refuse_to_lock_out_the_owner(path: &Path, found: &std::fs::Metadata) -> Result<()> {
+    let me = rustix::process::geteuid();
+    if me.is_root() || me.as_raw() == found.uid() || companion(path, "-shm").exists() {
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err() {
+        return Ok(());
+    }
+    let owner = super::ownership::user_name(found.uid());
+    let text = format!(
+        "`{}` is in WAL mode, belongs to {owner}, and no application has it open: opening it as this user would leave a -shm file that locks {owner} out",
+        path.display()
+    );
+    let who = if owner == "root" { owner.clone() } else { format!("{owner} or as root") };
+    Err(Error::failed(text).hint(format!("run dbbackup as {who}: `sudo -u {owner} dbbackup …`")))
+}

@@ -1,0 +1,206 @@
+//! A consistent snapshot of a live database, written out as a plain single file.
+//!
+//! In WAL mode a read transaction disturbs nobody: the pages go from it straight into the pipeline. In rollback mode a reader
+//! blocks the writers, so the transaction lasts no longer than a plain copy into the scratch directory takes, and the rest is done from
+//! that copy. Rows are counted in the same transaction, or on that copy.
+
+use super::{Db, Use, facts, pages, probe};
+use crate::engine::{Database, Dumped, Source};
+use crate::error::{Context, Result};
+use crate::scratch::Scratch;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The prefix of scratch directories of spools and drills.
+pub const SCRATCH_PREFIX: &str = "dbbackup-";
+
+/// Whether the database is copied into the scratch directory first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spool {
+    /// In rollback mode only.
+    #[default]
+    Auto,
+    /// In either mode.
+    Always,
+    /// In neither, although writers then wait for the compression as well.
+    Never,
+}
+
+/// A database file as a source.
+#[derive(Debug)]
+pub struct SqliteSource {
+    path: PathBuf,
+    spool: Spool,
+    scratch_dir: PathBuf,
+    lock_timeout: Duration,
+    page_streaming: bool,
+}
+
+impl SqliteSource {
+    /// The database `path`. A locked one is waited for as long as `lock_timeout`.
+    pub fn new(path: &Path, spool: Spool, scratch_dir: &Path, lock_timeout: Duration) -> Self {
+        // Companions are named after what a symbolic link points to, and the registry knows files, not names.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        SqliteSource {
+            path,
+            spool,
+            scratch_dir: scratch_dir.to_path_buf(),
+            lock_timeout,
+            page_streaming: super::page_streaming(),
+        }
+    }
+
+    /// As if SQLite's page table were not compiled in.
+    #[must_use]
+    pub fn without_page_streaming(mut self) -> Self {
+        self.page_streaming = false;
+        self
+    }
+
+    /// Whether it looks as if it could be backed up; nothing is locked or read beyond the header.
+    pub fn probe(&self) -> Result<()> {
+        probe::before_reading(&self.path).map(drop)
+    }
+
+    /// What the database holds right now, without its content.
+    pub fn inspect(&self) -> Result<Dumped> {
+        let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;
+        live.begin("BEGIN", self.lock_timeout)?;
+        let database = facts::database(&live, &self.path)?;
+        let mut warnings = Vec::new();
+        let manifest = facts::manifest(&live, &mut warnings)?;
+        Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
+    }
+
+    fn must_copy_first(&self, journal_mode: Option<&str>) -> bool {
+        let by_choice = match self.spool {
+            Spool::Auto => journal_mode != Some("wal"),
+            Spool::Always => true,
+            Spool::Never => false,
+        };
+        by_choice || !self.page_streaming
+    }
+
+    /// Begins the read transaction, and in WAL mode a second one of the very same moment, so that rows can be counted while the pages
+    /// are streamed.
+    ///
+    /// The moments are the same if the twin, which looked before the first one began, sees on its second look that nobody has committed since.
+    fn begin(&self, live: &Db, purpose: Use) -> Result<Option<Db>> {
+        live.begin("BEGIN", self.lock_timeout)?;
+        if purpose != Use::Read || live.pragma::<String>("journal_mode")? != "wal" {
+            return Ok(None);
+        }
+        let twin = Db::open(&self.path, purpose)?;
+        for _ in 0..50 {
+            live.run("COMMIT")?;
+            let before: i64 = twin.pragma("data_version")?;
+            live.begin("BEGIN", self.lock_timeout)?;
+            twin.begin("BEGIN", self.lock_timeout)?;
+            if twin.pragma::<i64>("data_version")? == before {
+                return Ok(Some(twin));
+            }
+            twin.run("COMMIT")?;
+        }
+        Ok(None)
+    }
+
+    fn copy(&self, live: &Db) -> Result<Copy> {
+        let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, pages::size(live)?, "a copy of the database")?;
+        let path = scratch.join("copy.sqlite3");
+        let copied = if self.page_streaming { pages::copy(live, &path) } else { pages::copy_by_backup_api(live, &path) };
+        copied.with_context(|| format!("copying `{}` to `{}`", self.path.display(), path.display()))?;
+        Ok(Copy { path, _scratch: scratch })
+    }
+}
+
+/// A copy of a database in a scratch directory.
+struct Copy {
+    path: PathBuf,
+    _scratch: Scratch,
+}
+
+impl Source for SqliteSource {
+    fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        let purpose = probe::before_reading(&self.path)?;
+        let live = Db::open(&self.path, purpose)?;
+        let twin = self.begin(&live, purpose)?;
+        let database = facts::database(&live, &self.path)?;
+        if !self.must_copy_first(database.journal_mode.as_deref()) {
+            return match twin {
+                Some(twin) => at_once(move || describe(&twin, database), || pages::stream(&live, out)),
+                None => pages::stream(&live, out).and_then(|()| describe(&live, database)),
+            };
+        }
+        drop(twin);
+        let copy = self.copy(&live)?;
+        drop(live);
+        // Nobody else writes to the copy, so it needs no locks, and two may read it at once.
+        let described =
+            at_once(|| describe(&Db::open(&copy.path, Use::Immutable)?, database), || pages::send_file(&copy.path, out));
+        // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
+        described.map_err(|error| error.renamed(&copy.path, &self.path))
+    }
+
+    fn estimate(&self) -> u64 {
+        let log = super::companion(&self.path, "-wal").metadata().map_or(0, |found| found.len());
+        // Pages in the log mostly replace others; a database that is all log is at least as large as that.
+        self.path.metadata().map_or(0, |found| found.len().max(log))
+    }
+}
+
+/// A connection that already holds its transaction as a source: the old content, while a restore has it locked.
+pub struct HeldSource<'a> {
+    db: &'a Db,
+    scratch_dir: &'a Path,
+}
+
+impl<'a> HeldSource<'a> {
+    /// What the transaction of `db` sees.
+    pub fn new(db: &'a Db, scratch_dir: &'a Path) -> Self {
+        HeldSource { db, scratch_dir }
+    }
+}
+
+impl Source for HeldSource<'_> {
+    fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        let database = facts::database(self.db, self.db.path())?;
+        if pages::available(self.db) {
+            pages::stream(self.db, out)?;
+        } else {
+            let scratch = Scratch::new(self.scratch_dir, SCRATCH_PREFIX, pages::size(self.db)?, "a copy of the database")?;
+            pages::copy_by_backup_api(self.db, &scratch.join("copy.sqlite3"))?;
+            pages::send_file(&scratch.join("copy.sqlite3"), out)?;
+        }
+        describe(self.db, database)
+    }
+
+    fn estimate(&self) -> u64 {
+        pages::size(self.db).unwrap_or(0)
+    }
+}
+
+/// Describes on another thread what is written on this one.
+fn at_once(describe: impl FnOnce() -> Result<Dumped> + Send, write: impl FnOnce() -> Result<()>) -> Result<Dumped> {
+    std::thread::scope(|scope| {
+        let described = scope.spawn(describe);
+        write()?;
+        described.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn describe(db: &Db, mut database: Database) -> Result<Dumped> {
+    let mut warnings = Vec::new();
+    let manifest = facts::manifest(db, &mut warnings)?;
+    database.foreign_key_violations = facts::foreign_key_violations(db, &mut warnings)?;
+    if let Some(count @ 1..) = database.foreign_key_violations {
+        let rows = crate::units::count(count, "row");
+        warnings.push(format!("{rows} in the database violate foreign keys; they are saved as they are"));
+    }
+    if database.size_bytes == 0 {
+        warnings.push("the database is empty (0 bytes)".into());
+    }
+    let producer = BTreeMap::from([("sqlite".to_owned(), super::version().to_owned())]);
+    Ok(Dumped { manifest, database, producer, warnings, partial: false })
+}

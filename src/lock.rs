@@ -1,0 +1,70 @@
+//! One writer per source: an flock on `<store>/<source>/.lock`, which the system releases whatever becomes of its holder.
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::interrupt;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// What the lock's file says of its holder: for the message, never for a decision.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    command: String,
+    started_at: DateTime<Utc>,
+}
+
+impl Lock {
+    /// Takes the lock `path`, waiting for it as long as `wait`; `what` names what is locked, for the error of kind [`Kind::Locked`].
+    pub fn take(path: &Path, what: &str, wait: Duration) -> Result<Lock> {
+        let context = || format!("opening the lock `{}`", path.display());
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(path).with_context(context)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking `{}`", path.display())),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(held(&mut file, what)),
+                Err(TryLockError::WouldBlock) => {
+                    interrupt::check()?;
+                    std::thread::sleep(Duration::from_millis(50).min(wait));
+                }
+            }
+        }
+        // A URL may hold a password.
+        let shown = |word: String| if word.contains("://") { "…".to_owned() } else { word };
+        let arguments: Vec<String> =
+            std::env::args_os().skip(1).take(9).map(|word| shown(word.to_string_lossy().into())).collect();
+        let command = format!("dbbackup {}", arguments.join(" "));
+        let holder = Holder { pid: std::process::id(), command, started_at: Utc::now() };
+        let text = serde_json::to_vec(&holder).unwrap_or_default();
+        // The text is a courtesy: on a full disk the lock holds all the same.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
+        Ok(Lock { _file: file })
+    }
+}
+
+fn held(file: &mut File, what: &str) -> Error {
+    let mut text = String::new();
+    let _ = file.read_to_string(&mut text);
+    let by = match serde_json::from_str::<Holder>(&text) {
+        Ok(holder) => {
+            format!(" by pid {} (`{}`, since {})", holder.pid, holder.command, crate::units::stamp(holder.started_at))
+        }
+        Err(_) => String::new(),
+    };
+    Error::new(Kind::Locked, format!("{what} is locked{by}"))
+        .hint("wait for that run to end, or let this one wait: `--lock-wait 10m`")
+}

@@ -1,0 +1,94 @@
+//! Counts and hashes what goes by, in both directions. The result comes out by a [`Gauge`], because the meter itself
+//! often goes away into another thread.
+
+use sha2::{Digest, Sha256};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How much went by, and its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measure {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 in hex.
+    pub sha256: String,
+}
+
+/// A `Read` or `Write` that measures. Reads and writes should be large: each takes a lock that nobody else wants.
+pub struct Meter<T> {
+    inner: T,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// Tells what a [`Meter`] has seen.
+#[derive(Clone)]
+pub struct Gauge(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    size: u64,
+    hash: Sha256,
+}
+
+impl<T> Meter<T> {
+    /// Measures what goes through `inner`.
+    pub fn new(inner: T) -> (Self, Gauge) {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        (Meter { inner, seen: Arc::clone(&seen) }, Gauge(seen))
+    }
+
+    /// What is inside.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+
+    fn saw(&self, bytes: &[u8]) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.size += bytes.len() as u64;
+        seen.hash.update(bytes);
+    }
+}
+
+impl Gauge {
+    /// What went by; the meter starts anew.
+    pub fn take(&self) -> Measure {
+        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let sha256 = seen.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Measure { size: seen.size, sha256 }
+    }
+}
+
+impl<T: Write> Write for Meter<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.saw(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<T: Read> Read for Meter<T> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(bytes)?;
+        self.saw(&bytes[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_sha256sum() {
+        let (mut meter, gauge) = Meter::new(Vec::new());
+        meter.write_all(b"ab").unwrap();
+        meter.write_all(b"c").unwrap();
+        let measure = gauge.take();
+        assert_eq!(measure.size, 3);
+        assert_eq!(measure.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,481 @@
+//! What a command is going to do, as plain values: the configuration with the flags over it, paths absolute, the time passed in. No I/O; what
+//! must be asked of the file system is asked through a function.
+
+use crate::cli;
+use crate::config::{self, BackupKeys, Config, KindKeys, RetentionTable, SourceEntry, Spool as ConfigSpool, VerifyAfter};
+use crate::engine::sqlite::Spool;
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::{self, Codec};
+use crate::retention::Policy;
+use crate::sidecar::Level;
+use crate::units;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SCRATCH_DIR: &str = "/var/tmp";
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the backups are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorePlan {
+    /// The directory.
+    pub path: PathBuf,
+    /// Refuse a directory that is not mounted.
+    pub require_mount: bool,
+    /// The configuration itself names this store, so its retention may be applied to it.
+    pub configured: bool,
+}
+
+/// What became of one thing that a backup was asked for.
+#[derive(Debug)]
+pub enum Planned {
+    /// To be backed up.
+    Source(Box<SourcePlan>),
+    /// Outside its window of time.
+    Skipped {
+        /// The source's name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// It can't even be tried.
+    Refused {
+        /// The source's name.
+        name: String,
+        /// Why.
+        error: Error,
+        /// It is a source of the configuration, whose history has a place in the store.
+        configured: bool,
+    },
+}
+
+/// One source, with everything that its backup needs.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// Its name in the store.
+    pub name: String,
+    /// The name was made from a path: then it must not belong to another path in the store.
+    pub derived: bool,
+    /// What it is.
+    pub kind: SourceKind,
+    /// How its dump is compressed.
+    pub codec: Codec,
+    /// Threads that compress.
+    pub threads: usize,
+    /// How the new backup is verified at once.
+    pub verify_after: Option<Level>,
+    /// Whether retention is applied after a success.
+    pub cleanup_after: bool,
+    /// For copies and trial restores.
+    pub scratch_dir: PathBuf,
+    /// What is kept.
+    pub policies: Policies,
+}
+
+/// The kinds of sources, each with what only it needs.
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    /// A SQLite database file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Whether it is copied first.
+        spool: Spool,
+        /// How long a locked one is waited for.
+        lock_timeout: Duration,
+    },
+}
+
+impl SourceKind {
+    /// What the sidecar calls it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
+        }
+    }
+
+    /// The format of its dumps and their first extension.
+    pub fn format(&self) -> (&'static str, &'static str) {
+        match self {
+            SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
+        }
+    }
+
+    /// Where it is, for messages.
+    pub fn place(&self) -> String {
+        match self {
+            SourceKind::Sqlite { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+/// The retention policies of one source, by label.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policies {
+    general: Option<Policy>,
+    by_label: BTreeMap<String, Policy>,
+}
+
+impl Policies {
+    /// One policy for every label.
+    pub fn all(policy: Policy) -> Self {
+        Policies { general: Some(policy), by_label: BTreeMap::new() }
+    }
+
+    /// Those of a source of the configuration: the most specific table replaces the others whole.
+    pub fn configured(config: &Config, source: &SourceEntry) -> Self {
+        let mut by_label = if source.retention.is_some() { BTreeMap::new() } else { config.retention_labels.clone() };
+        by_label.extend(source.retention_labels.clone());
+        let general = source.retention.as_ref().or(config.retention.as_ref());
+        Policies {
+            general: general.map(policy),
+            by_label: by_label.iter().map(|(label, table)| (label.clone(), policy(table))).collect(),
+        }
+    }
+
+    /// The one that decides over a label.
+    pub fn for_label(&self, label: &str) -> Option<&Policy> {
+        self.by_label.get(label).or(self.general.as_ref())
+    }
+
+    /// Nothing would ever be removed.
+    pub fn is_empty(&self) -> bool {
+        self.general.iter().chain(self.by_label.values()).all(Policy::is_empty)
+    }
+}
+
+fn policy(table: &RetentionTable) -> Policy {
+    Policy {
+        keep_last: table.keep_last,
+        keep_hourly: table.keep_hourly,
+        keep_daily: table.keep_daily,
+        keep_weekly: table.keep_weekly,
+        keep_monthly: table.keep_monthly,
+        keep_yearly: table.keep_yearly,
+        keep_within: table.keep_within,
+        max_age: table.max_age,
+        max_count: table.max_count,
+        max_size: table.max_size,
+        min_keep: table.min_keep,
+    }
+}
+
+/// The policy of the command line; `None` where no rule is given there.
+pub fn policy_of_flags(flags: &cli::PolicyFlags) -> Result<Option<Policy>> {
+    let policy = Policy {
+        keep_last: flags.keep_last,
+        keep_hourly: flags.keep_hourly,
+        keep_daily: flags.keep_daily,
+        keep_weekly: flags.keep_weekly,
+        keep_monthly: flags.keep_monthly,
+        keep_yearly: flags.keep_yearly,
+        keep_within: flags.keep_within,
+        max_age: flags.max_age,
+        max_count: flags.max_count,
+        max_size: flags.max_size,
+        min_keep: flags.min_keep,
+    };
+    if policy.is_empty() && policy.min_keep.is_some() {
+        return Err(Error::usage("--min-keep alone says nothing about what to remove").hint("add a --keep-… or --max-… rule"));
+    }
+    Ok((!policy.is_empty()).then_some(policy))
+}
+
+/// Finds the store: `--store` (a configured name, else a directory), the configuration's, `$DBBACKUP_STORE`.
+pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>, cwd: &Path) -> Result<StorePlan> {
+    let of_config = |found: &crate::config::StoreConfig| StorePlan {
+        path: absolute(cwd, &found.path),
+        require_mount: found.require_mount,
+        configured: true,
+    };
+    let directory = |text: &str| {
+        let path = absolute(cwd, text);
+        let stores = config.into_iter().flat_map(|config| config.store.iter().chain(config.stores.values()));
+        let known = stores.into_iter().find(|store| absolute(cwd, &store.path) == path);
+        known.map_or(StorePlan { path, require_mount: false, configured: false }, of_config)
+    };
+    if flag == Some("") {
+        // An unset variable in a script; the current directory is not to become a store.
+        return Err(Error::usage("`--store` is empty").hint("name a directory, or a store of the configuration"));
+    }
+    if let Some(text) = flag {
+        let named = config.and_then(|config| config.stores.get(text));
+        return Ok(named.map_or_else(|| directory(text), of_config));
+    }
+    if let Some(found) = config.and_then(|config| config.store.as_ref()) {
+        return Ok(of_config(found));
+    }
+    match variable.filter(|text| !text.is_empty()) {
+        Some(text) => Ok(directory(text)),
+        None => Err(Error::usage("no store is given")
+            .hint("name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the configuration")),
+    }
+}
+
+/// The path from the root on, without the `./` that people type.
+pub fn absolute(cwd: &Path, path: impl AsRef<Path>) -> PathBuf {
+    cwd.join(path).components().collect()
+}
+
+/// What `backup` was asked for.
+pub struct Wanted<'a> {
+    /// The arguments: sources, groups or paths; none: every enabled source.
+    pub what: &'a [String],
+    /// `--as`.
+    pub name: Option<&'a str>,
+    /// `$DATABASE_URL`, used where there is neither a configuration nor an argument.
+    pub database_url: Option<&'a str>,
+}
+
+/// Plans a backup.
+pub fn backup(
+    wanted: &Wanted<'_>,
+    config: Option<&Config>,
+    store: &StorePlan,
+    cwd: &Path,
+    now: DateTime<Utc>,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Planned>> {
+    let names = wanted_names(wanted, config)?;
+    if wanted.name.is_some() && names.len() != 1 {
+        return Err(Error::usage("`--as` names one source, so it needs exactly one path"));
+    }
+    let mut planned: Vec<Planned> = Vec::new();
+    let alone = names.len() == 1;
+    for (name, asked_by_name) in names {
+        let one = match config.and_then(|config| config.source(&name).map(|entry| (config, entry))) {
+            Some(_) if wanted.name.is_some() => {
+                return Err(Error::usage(format!("`{name}` is a source of the configuration and keeps its name"))
+                    .hint("leave `--as` out"));
+            }
+            Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
+            None => Some(match by_path(&name, wanted.name, config, cwd, exists) {
+                Ok(source) => Planned::Source(Box::new(source)),
+                Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused { name, error, configured: false },
+                Err(error) => return Err(error),
+            }),
+        };
+        planned.extend(one);
+    }
+    if let Some(name) = first_repeated(&planned) {
+        return Err(Error::usage(format!("two of the sources would be called `{name}`"))
+            .hint("back them up one by one, with `--as NAME`"));
+    }
+    Ok(planned)
+}
+
+/// The names, groups resolved and each once, with whether each was asked for by its own name.
+fn wanted_names(wanted: &Wanted<'_>, config: Option<&Config>) -> Result<Vec<(String, bool)>> {
+    let mut names: Vec<(String, bool)> = Vec::new();
+    let mut add = |name: &str, asked: bool| {
+        if !names.iter().any(|(known, _)| known == name) {
+            names.push((name.to_owned(), asked));
+        }
+    };
+    match (wanted.what, config) {
+        ([], Some(config)) if !config.sources.is_empty() => config.sources.iter().for_each(|(name, _)| add(name, false)),
+        ([], _) => match wanted.database_url {
+            Some(url) => add(url, true),
+            None => {
+                return Err(Error::usage("there is nothing to back up: no argument and no source in a configuration")
+                    .hint("name a database: `dbbackup --store ./backups backup ./app.db`, or write a dbbackup.toml"));
+            }
+        },
+        (what, config) => {
+            for word in what {
+                match config.and_then(|config| config.group(word)) {
+                    Some(members) => members.iter().for_each(|member| add(member, false)),
+                    None => add(word, true),
+                }
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn configured(
+    name: &str,
+    config: &Config,
+    entry: &SourceEntry,
+    store: &StorePlan,
+    asked_by_name: bool,
+    now: DateTime<Utc>,
+) -> Result<Option<Planned>> {
+    if entry.common.enabled == Some(false) && !asked_by_name {
+        return Ok(None);
+    }
+    let skipped = |why: String| Ok(Some(Planned::Skipped { name: name.into(), why }));
+    if let Some(start) = entry.common.start.filter(|start| now < *start) {
+        return skipped(format!("its `start` is {}", units::stamp(start)));
+    }
+    if let Some(end) = entry.common.end.filter(|end| now >= *end) {
+        return skipped(format!("its `end` was {}", units::stamp(end)));
+    }
+    if let Some(why) = &entry.unusable {
+        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: true }));
+    }
+    let keys = config.backup_keys(entry);
+    let policies = if store.configured { Policies::configured(config, entry) } else { Policies::default() };
+    let codec = codec(&keys).map_err(|error| match keys.compression_line {
+        Some(line) => error.context(config.at(line)),
+        None => error,
+    })?;
+    let KindKeys::Sqlite { path } = &entry.kind;
+    Ok(Some(Planned::Source(Box::new(source_plan(name, false, path, &keys, codec, policies)))))
+}
+
+fn by_path(
+    text: &str,
+    name: Option<&str>,
+    config: Option<&Config>,
+    cwd: &Path,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<SourcePlan> {
+    if text.is_empty() {
+        return Err(Error::usage("the path of a database is empty").hint("name a source of the configuration, or a path"));
+    }
+    let path = local_path(text)?;
+    let path = absolute(cwd, path);
+    if !exists(&path) {
+        let known: Vec<&str> = config
+            .map(|config| {
+                config
+                    .sources
+                    .iter()
+                    .map(|(name, _)| name)
+                    .chain(config.groups.iter().map(|(name, _)| name))
+                    .map(String::as_str)
+                    .collect()
+            })
+            .unwrap_or_default();
+        let error = Error::not_found(format!("no source or group is called `{text}`, and there is no such file"));
+        return Err(match config::nearest(text, known) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => {
+                error.hint("name a source of the configuration, or the path of a database; a missing database is never created")
+            }
+        });
+    }
+    let derived = name.is_none();
+    let name = match name {
+        Some(name) if !config::is_source_name(name) => {
+            return Err(Error::usage(format!("`{name}` can't be a source's name"))
+                .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"));
+        }
+        Some(name) => name.to_owned(),
+        None => name_from_path(&path),
+    };
+    let keys = config.map(|config| config.backup.clone()).unwrap_or_default();
+    let codec = codec(&keys)?;
+    Ok(source_plan(&name, derived, &path, &keys, codec, Policies::default()))
+}
+
+fn source_plan(name: &str, derived: bool, path: &Path, keys: &BackupKeys, codec: Codec, policies: Policies) -> SourcePlan {
+    let spool = match keys.spool {
+        None | Some(ConfigSpool::Auto) => Spool::Auto,
+        Some(ConfigSpool::Always) => Spool::Always,
+        Some(ConfigSpool::Never) => Spool::Never,
+    };
+    SourcePlan {
+        name: name.to_owned(),
+        derived,
+        kind: SourceKind::Sqlite { path: path.to_path_buf(), spool, lock_timeout: lock_timeout(keys) },
+        codec,
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        verify_after: match keys.verify_after {
+            Some(VerifyAfter::None) => None,
+            None | Some(VerifyAfter::Checksum) => Some(Level::Checksum),
+            Some(VerifyAfter::Content) => Some(Level::Content),
+            Some(VerifyAfter::Restore) => Some(Level::Restore),
+        },
+        cleanup_after: keys.cleanup_after.unwrap_or(true),
+        scratch_dir: scratch_dir(keys),
+        policies,
+    }
+}
+
+/// The scratch directory of these keys.
+pub fn scratch_dir(keys: &BackupKeys) -> PathBuf {
+    keys.scratch_dir.clone().unwrap_or_else(|| SCRATCH_DIR.into())
+}
+
+/// How long a locked database is waited for.
+pub fn lock_timeout(keys: &BackupKeys) -> Duration {
+    keys.lock_timeout.map_or(LOCK_TIMEOUT, |span| span.duration())
+}
+
+fn codec(keys: &BackupKeys) -> Result<Codec> {
+    Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(|why| Error::usage(format!("compression: {why}")))
+}
+
+/// A path, also as the URL that some frameworks write; other URLs are refused.
+fn local_path(text: &str) -> Result<PathBuf> {
+    if let Some(rest) =
+        text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")).or_else(|| text.strip_prefix("file:"))
+    {
+        return Ok(PathBuf::from(rest.split('?').next().unwrap_or(rest)));
+    }
+    match text.split_once("://") {
+        Some((scheme, _)) => Err(Error::usage(format!("this version of dbbackup can't back up `{scheme}://` addresses"))
+            .hint("it knows SQLite database files: give a path")),
+        None => Ok(PathBuf::from(text)),
+    }
+}
+
+/// A source's name from a file's: `app.db` → `app`, other characters becoming `-`.
+pub fn name_from_path(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+    if name.is_empty() { "database".into() } else { name }
+}
+
+fn first_repeated(planned: &[Planned]) -> Option<&str> {
+    let name = |one: &Planned| match one {
+        Planned::Source(source) => source.name.clone(),
+        Planned::Skipped { name, .. } | Planned::Refused { name, .. } => name.clone(),
+    };
+    let names: Vec<String> = planned.iter().map(name).collect();
+    let repeated = planned.iter().enumerate().find(|(at, one)| names[..*at].contains(&name(one)));
+    match repeated?.1 {
+        Planned::Source(source) => Some(&source.name),
+        Planned::Skipped { name, .. } | Planned::Refused { name, .. } => Some(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_paths() {
+        for (path, name) in [
+            ("/srv/app/app.db", "app"),
+            ("my data.sqlite", "my-data"),
+            ("/x/.hidden.db", "hidden"),
+            ("/x/Ü.db", "database"),
+            ("a.b.db", "a.b"),
+        ] {
+            assert_eq!(name_from_path(Path::new(path)), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn two_paths_that_would_share_a_name_are_refused() {
+        let plan = StorePlan { path: "/s".into(), require_mount: false, configured: false };
+        let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
+        let wanted = Wanted { what: &what, name: None, database_url: None };
+        let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| true).unwrap_err();
+        assert!(error.message().contains("called `app`"), "{error}");
+    }
+
+    #[test]
+    fn the_store_is_the_flags_then_the_files_then_the_environments() {
+        let cwd = Path::new("/work");
+        assert_eq!(store(Some("./b"), None, Some("/env"), cwd).unwrap().path, Path::new("/work/b"));
+        assert_eq!(store(None, None, Some("/env"), cwd).unwrap().path, Path::new("/env"));
+        assert!(store(None, None, None, cwd).unwrap_err().remedy().unwrap().contains("--store DIR"));
+    }
+}

@@ -1,0 +1,258 @@
+//! The JSON files beside a dump: the sidecar, which says everything about a backup and is never changed, and the state, which holds what
+//! came later. The stored format, versioned; serde and nothing else.
+
+use crate::engine::{CheckStatus, Database, Manifest};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The newest sidecar that this program reads and the one that it writes.
+pub const SCHEMA: u32 = 1;
+
+/// Everything about one attempt at a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    /// Features without which a reader must neither use nor remove this backup; none are known yet.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    /// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`, unique within the store.
+    pub id: String,
+    /// Shared by all backups of one run.
+    #[serde(default)]
+    pub run: String,
+    /// The source's name.
+    pub source: String,
+    /// `sqlite`, `postgres` or `files`.
+    pub kind: String,
+    /// Why it was made.
+    pub label: String,
+    /// How it ended.
+    pub status: Status,
+    /// What the user should know.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Free text of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The user's own keys and values.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// UTC, whole seconds; the time in the id.
+    pub started_at: DateTime<Utc>,
+    /// UTC, whole seconds.
+    pub finished_at: DateTime<Utc>,
+    /// Seconds, to the millisecond.
+    pub duration_seconds: f64,
+    /// The dump; none for a failed attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<Dump>,
+    /// Facts of the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+    /// What is inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
+    /// Programs with their versions, and `host`.
+    #[serde(default)]
+    pub producer: BTreeMap<String, String>,
+    /// What `verify_after` found; later ones are in the [`State`].
+    #[serde(default)]
+    pub verifications: Vec<Verification>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// A whole backup.
+    Ok,
+    /// It restores, but lacks something named in the warnings.
+    Partial,
+    /// There is no dump.
+    Failed,
+}
+
+impl Status {
+    /// The word in JSON and in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Partial => "partial",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// The one file of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dump {
+    /// Its name, in the sidecar's own directory.
+    pub file: String,
+    /// What the decoded content is: `sqlite3`, `pg_dump-custom`, `pg_dump-plain`, `tar`.
+    pub format: String,
+    /// Bytes as stored.
+    pub size_bytes: u64,
+    /// SHA-256 of the file as stored, in hex: what `sha256sum` prints.
+    pub sha256: String,
+    /// Bytes before compression and encryption.
+    pub content_size_bytes: u64,
+    /// SHA-256 of the content before compression and encryption, in hex.
+    pub content_sha256: String,
+    /// `none`, `gzip` or `zstd`.
+    pub compression: String,
+    /// Null: not encrypted.
+    pub encryption: Option<String>,
+    /// Reserved for dumps that need another one.
+    pub base: Option<String>,
+}
+
+/// The error of a failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One line.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// How thoroughly a backup is looked at; the deepest comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The stored bytes are those that were written.
+    Checksum,
+    /// It decodes, and what is inside is sound and equal to the manifest.
+    Content,
+    /// A drill: a real restore into a scratch place.
+    Restore,
+}
+
+impl Level {
+    /// Every level, the deepest last.
+    pub const ALL: [Level; 3] = [Level::Checksum, Level::Content, Level::Restore];
+
+    /// The word in JSON, in tables and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Checksum => "checksum",
+            Level::Content => "content",
+            Level::Restore => "restore",
+        }
+    }
+}
+
+/// One verification and what it found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// When it ended, UTC, whole seconds.
+    pub at: DateTime<Utc>,
+    /// How thorough it was.
+    pub level: Level,
+    /// What it found.
+    pub status: CheckStatus,
+    /// Seconds, to the millisecond.
+    pub duration_seconds: f64,
+    /// What was wrong, where something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What came after a backup; losing it loses no backup.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Never removed by cleanup.
+    pub pinned: bool,
+    /// Oldest first, the last [`State::REMEMBERED`] of them.
+    pub verifications: Vec<Verification>,
+}
+
+impl State {
+    /// How many verifications a state file holds at most.
+    pub const REMEMBERED: usize = 50;
+
+    /// Adds a verification; the oldest ones go where there are too many, but never the last one that found damage.
+    pub fn remember(&mut self, verification: Verification) {
+        self.verifications.push(verification);
+        while self.verifications.len() > State::REMEMBERED {
+            let damage = self.verifications.iter().rposition(|seen| seen.status == CheckStatus::Damaged);
+            self.verifications.remove(usize::from(damage == Some(0)));
+        }
+    }
+}
+
+/// Why a sidecar can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Not JSON, or JSON that is no sidecar.
+    Malformed(String),
+    /// Written by a newer version; the number is its schema.
+    Newer(u32),
+    /// It needs features that this version does not have.
+    Requires(Vec<String>),
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unreadable::Malformed(why) => write!(f, "the sidecar is damaged ({why})"),
+            Unreadable::Newer(schema) => {
+                write!(f, "the sidecar was written by a newer dbbackup (schema {schema}, this version reads {SCHEMA})")
+            }
+            Unreadable::Requires(what) => write!(f, "it needs a newer dbbackup (for {})", what.join(", ")),
+        }
+    }
+}
+
+impl Sidecar {
+    /// Reads a sidecar's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Sidecar, Unreadable> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
+            #[serde(default)]
+            requires: Vec<String>,
+        }
+        let malformed = |error: serde_json::Error| Unreadable::Malformed(error.to_string());
+        match serde_json::from_slice::<Sidecar>(bytes) {
+            Ok(sidecar) if sidecar.schema == SCHEMA && sidecar.requires.is_empty() => Ok(sidecar),
+            result => {
+                let head: Head = serde_json::from_slice(bytes).map_err(malformed)?;
+                if head.schema > SCHEMA {
+                    Err(Unreadable::Newer(head.schema))
+                } else if !head.requires.is_empty() {
+                    Err(Unreadable::Requires(head.requires))
+                } else {
+                    let unknown = || Unreadable::Malformed(format!("unknown schema {}", head.schema));
+                    Err(result.err().map_or_else(unknown, malformed))
+                }
+            }
+        }
+    }
+
+    /// The bytes to store: indented, for people who look with a pager.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_json(self)
+    }
+}
+
+impl State {
+    /// The bytes to store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_json(self)
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    // These types hold nothing that JSON can't: no maps with keys other than strings, no fallible serializer. A path that is
+    // not UTF-8 is made printable before it gets here.
+    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}

@@ -1,0 +1,238 @@
+//! A store holds backups: names and bytes in one directory per source. This room knows how a backup comes to be and how it goes; what
+//! a backup says of itself is the sidecar's business.
+//!
+//! A backup is listed if and only if `<id>.json` is there. So a backup is published by giving the dump its name before the
+//! sidecar its own, and removed by taking the sidecar's name away first. Whatever a crash leaves has a dot-name, or is a dump
+//! that a dot-sidecar knows: [`sweep`] takes both away.
+
+mod local;
+#[cfg(test)]
+mod memory;
+
+pub use local::{Access, LocalStore};
+
+use crate::error::{Error, Result};
+use crate::lock::Lock;
+use chrono::{DateTime, Utc};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One thing in a source's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its name in the directory.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A place that holds backups. Names are plain file names; those that begin with a dot are work in progress.
+pub trait Store: Send + Sync {
+    /// What messages call it.
+    fn name(&self) -> String;
+
+    /// The sources that have a directory, sorted.
+    fn sources(&self) -> Result<Vec<String>>;
+
+    /// Everything in a source's directory, dot-names too, in no order; empty where there is no directory.
+    fn list(&self, source: &str) -> Result<Vec<Object>>;
+
+    /// Opens an object; it stays readable to its end although it be removed meanwhile.
+    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>>;
+
+    /// Begins a new object under a dot-name; the name must be free.
+    fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>>;
+
+    /// Renames; an object that has the new name already is never overwritten, that is an error.
+    fn rename(&self, source: &str, from: &str, to: &str) -> Result<()>;
+
+    /// Writes a small object, replacing an older one atomically; durable on return.
+    fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Removes an object; none of that name is an error of kind `NotFound`.
+    fn remove(&self, source: &str, name: &str) -> Result<()>;
+
+    /// Makes creations, renames and removals of a source durable.
+    fn sync(&self, source: &str) -> Result<()>;
+
+    /// Takes the one writer's lock of a source, making its directory where there is none.
+    fn lock(&self, source: &str, wait: Duration) -> Result<Lock>;
+
+    /// Whether somebody is reading this object right now.
+    fn in_use(&self, source: &str, name: &str) -> bool;
+
+    /// Free bytes, where the store can tell.
+    fn free_space(&self) -> Result<Option<u64>>;
+
+    /// Where the object is in the file system, for messages and other tools.
+    fn locate(&self, source: &str, name: &str) -> Option<PathBuf>;
+}
+
+/// An object that is being written. Dropped without [`Pending::finish`] it vanishes.
+pub trait Pending: Write + Send {
+    /// Waits until every byte is durable under the dot-name. Not calling it loses the object.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The sidecar's name.
+pub fn sidecar_name(id: &str) -> String {
+    format!("{id}.json")
+}
+
+/// The state file's name.
+pub fn state_name(id: &str) -> String {
+    format!("{id}.state.json")
+}
+
+/// The name of an object while it is work in progress.
+pub fn dot(name: &str) -> String {
+    format!(".{name}")
+}
+
+/// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`; where there are such ids already, with the number after their highest: `-2`, `-3`…
+pub fn make_id<'a>(source: &str, label: &str, at: DateTime<Utc>, taken: impl Iterator<Item = &'a str>) -> String {
+    let plain = format!("{source}_{label}_{}", at.format("%Y%m%dT%H%M%SZ"));
+    let of_this_second = taken.filter(|id| id.strip_prefix(&plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
+    match of_this_second.map(number_of).max() {
+        None => plain,
+        Some(highest) => format!("{plain}-{}", highest + 1),
+    }
+}
+
+/// Which of its second an id is: 1, or the number after its time.
+pub fn number_of(id: &str) -> u32 {
+    id.rsplit_once("Z-").and_then(|(_, number)| number.parse().ok()).unwrap_or(1)
+}
+
+/// Splits an id, from its end, into source, label and time; `None` where it is no id.
+pub fn split_id(id: &str) -> Option<(&str, &str, &str)> {
+    let (head, time) = id.rsplit_once('_')?;
+    let (source, label) = head.rsplit_once('_')?;
+    let stamp = time.split('-').next()?;
+    let shaped = stamp.len() == 16 && stamp.as_bytes()[8] == b'T' && stamp.ends_with('Z');
+    (shaped && !source.is_empty() && !label.is_empty()).then_some((source, label, time))
+}
+
+/// The id that an object's name begins with, a leading dot aside; `None` where it does not look like one of ours.
+pub fn id_of(name: &str) -> Option<&str> {
+    let name = name.strip_prefix('.').unwrap_or(name);
+    // A source's name may hold dots, so the id ends at the first dot after the time.
+    let time = name.rfind("Z").and_then(|_| name.rfind('_'))?;
+    let end = name[time..].find('.').map_or(name.len(), |dot| time + dot);
+    let id = &name[..end];
+    split_id(id).map(|_| id)
+}
+
+/// Whether a dump of the backup `id` can have this name: in the same directory, the id and its extensions.
+pub fn is_dump_of(file: &str, id: &str) -> bool {
+    id_of(file) == Some(id) && file.starts_with(id) && !file.contains('/') && !file.ends_with(".json")
+}
+
+/// Writes an object durably under its dot-name.
+pub fn write_dot(store: &dyn Store, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut pending = store.create(source, &dot(name))?;
+    pending.write_all(bytes)?;
+    pending.finish()
+}
+
+/// Makes a backup of a finished dump: the sidecar is written and synced beside it, then both get their names, the sidecar's
+/// last. Where it fails nothing is listed and nothing stays, as far as the store still obeys.
+pub fn publish(store: &dyn Store, source: &str, id: &str, dump: Option<&str>, sidecar: &[u8]) -> Result<()> {
+    let name = sidecar_name(id);
+    let steps = || -> Result<()> {
+        write_dot(store, source, &name, sidecar)?;
+        store.sync(source)?;
+        if let Some(dump) = dump {
+            store.rename(source, &dot(dump), dump)?;
+        }
+        store.rename(source, &dot(&name), &name)?;
+        store.sync(source)
+    };
+    steps().inspect_err(|_| discard_unlisted(store, source, id, dump))
+}
+
+/// Takes away what an unfinished backup left, unless it is listed: then it is whole. A store that can't tell is left for the next sweep, and so
+/// are errors.
+pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, dump: Option<&str>) {
+    let name = sidecar_name(id);
+    if !store.list(source).is_ok_and(|objects| objects.iter().all(|object| object.name != name)) {
+        return;
+    }
+    if let Some(dump) = dump {
+        let _ = store.remove(source, dump);
+        let _ = store.remove(source, &dot(dump));
+    }
+    let _ = store.remove(source, &state_name(id));
+    let _ = store.remove(source, &dot(&name));
+}
+
+/// Removes a backup: the sidecar becomes a dot-sidecar, so that it is no longer listed and a crash from here on leaves debris
+/// that is known; then the dump goes, the state, and the dot-sidecar. Needs no free space.
+pub fn remove_backup(store: &dyn Store, source: &str, id: &str, files: &[String]) -> Result<()> {
+    let name = sidecar_name(id);
+    store.rename(source, &name, &dot(&name))?;
+    store.sync(source)?;
+    for file in files {
+        ignore_missing(store.remove(source, file))?;
+    }
+    ignore_missing(store.remove(source, &state_name(id)))?;
+    ignore_missing(store.remove(source, &dot(&name)))?;
+    store.sync(source)
+}
+
+fn ignore_missing(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == crate::error::Kind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes what a killed run left in a source's directory, and says what. Call it only under the source's lock: then no
+/// dot-name belongs to a run that is alive.
+///
+/// A dump without a sidecar goes only if a dot-sidecar of the same id names it.
+pub fn sweep(store: &dyn Store, source: &str, named_by: impl Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
+    let objects = store.list(source)?;
+    let present = |name: &str| objects.iter().any(|object| object.name == name);
+    let mut swept = Vec::new();
+    let debris = objects.iter().filter(|object| object.name.starts_with('.') && id_of(&object.name).is_some());
+    // Dot-sidecars last: until their dumps are gone they are what tells whose those are.
+    let (sidecars, others): (Vec<_>, Vec<_>) = debris.partition(|object| is_dot_sidecar(&object.name));
+    for object in others {
+        ignore_missing(store.remove(source, &object.name))?;
+        swept.push(object.name.clone());
+    }
+    for object in sidecars {
+        let Some(id) = id_of(&object.name) else { continue };
+        if !present(&sidecar_name(id)) {
+            let mut bytes = Vec::new();
+            store.open(source, &object.name)?.read_to_end(&mut bytes)?;
+            let files = named_by(&bytes).into_iter().filter(|file| id_of(file) == Some(id) && present(file));
+            for file in files.chain([state_name(id)].into_iter().filter(|name| present(name))) {
+                ignore_missing(store.remove(source, &file))?;
+                swept.push(file);
+            }
+        }
+        ignore_missing(store.remove(source, &object.name))?;
+        swept.push(object.name.clone());
+    }
+    if !swept.is_empty() {
+        store.sync(source)?;
+    }
+    Ok(swept)
+}
+
+fn is_dot_sidecar(name: &str) -> bool {
+    id_of(name).is_some_and(|id| name == dot(&sidecar_name(id)))
+}
+
+/// Copies an object whole, for small ones.
+pub fn read_all(store: &dyn Store, source: &str, name: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    store.open(source, name)?.read_to_end(&mut bytes).map_err(|error| Error::from(error).context(format!("reading `{name}`")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! A store in a local directory: `<root>/<source>/<object>`, all of it readable by its owner alone.
+
+use super::{Object, Pending, Store};
+use crate::durable::{self, SteadyFile};
+use crate::error::{Context, Error, Result};
+use crate::lock::Lock;
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The newest layout of a store that this program knows.
+const FORMAT: u32 = 1;
+const MARK: &str = "dbbackup-store.json";
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It must be there, and may be read-only.
+    Read,
+    /// Made where it is missing, its parents never.
+    Write {
+        /// Refuse a directory that is not on a mounted file system of its own.
+        require_mount: bool,
+    },
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    format: u32,
+    #[serde(default)]
+    uuid: String,
+}
+
+impl LocalStore {
+    /// Opens the store in the directory `root`.
+    pub fn open(root: &Path, access: Access) -> Result<LocalStore> {
+        let store = LocalStore { root: root.to_path_buf() };
+        if let Access::Write { require_mount: true } = access {
+            store.require_mount()?;
+        }
+        match (root.metadata(), access) {
+            (Ok(found), _) if !found.is_dir() => {
+                return Err(Error::not_found(format!("the store `{}` is not a directory", root.display())));
+            }
+            (Ok(_), _) => {}
+            (Err(error), Access::Read) => {
+                return Err(Error::from(error)
+                    .kind_of(crate::error::Kind::NotFound)
+                    .context(format!("opening the store `{}`", root.display()))
+                    .hint("the store is made by the first `dbbackup backup`; check `--store`, or [store] in the configuration"));
+            }
+            (Err(error), Access::Write { .. }) if error.kind() == io::ErrorKind::NotFound => store.make_root()?,
+            (Err(error), Access::Write { .. }) => {
+                return Err(error).with_context(|| format!("opening the store `{}`", root.display()));
+            }
+        }
+        store.check_mark(access)?;
+        Ok(store)
+    }
+
+    fn holds_sidecars(&self) -> bool {
+        let is_sidecar = |name: &str| super::id_of(name).is_some_and(|id| name == super::sidecar_name(id));
+        let any = |source: &String| self.list(source).is_ok_and(|objects| objects.iter().any(|object| is_sidecar(&object.name)));
+        self.sources().is_ok_and(|sources| sources.iter().any(any))
+    }
+
+    /// A directory above another that holds a dump, whether it is a store or not.
+    pub fn around(root: &Path) -> LocalStore {
+        LocalStore { root: root.to_path_buf() }
+    }
+
+    fn make_root(&self) -> Result<()> {
+        make_dir(&self.root).map_err(|error| {
+            let parent = self.root.parent().unwrap_or(Path::new("/"));
+            let missing = !parent.exists();
+            let error = Error::from(error).context(format!("making the store `{}`", self.root.display()));
+            if missing {
+                error.hint(format!(
+                    "`{}` is not there: is the disk mounted? dbbackup makes a store's last directory, never its parents",
+                    parent.display()
+                ))
+            } else {
+                error.hint("choose a directory that this user may write to: `--store DIR`")
+            }
+        })?;
+        self.root
+            .parent()
+            .map_or(Ok(()), |parent| durable::sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
+    }
+
+    fn require_mount(&self) -> Result<()> {
+        // The store's directory itself may still have to be made; then its parent must be the mounted one.
+        let there = if self.root.is_dir() { self.root.as_path() } else { self.root.parent().unwrap_or(Path::new("/")) };
+        let root_device = Path::new("/").metadata()?.dev();
+        let device = there.metadata().map(|found| found.dev()).ok();
+        if device.is_some_and(|device| device != root_device) {
+            return Ok(());
+        }
+        Err(Error::failed(format!("nothing is mounted at the store `{}`, and `require_mount = true`", self.root.display()))
+            .hint(format!("mount its file system first: `mount {}`", there.display())))
+    }
+
+    fn check_mark(&self, access: Access) -> Result<()> {
+        let path = self.root.join(MARK);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let mark: Mark = serde_json::from_slice(&bytes)
+                    .map_err(|error| Error::failed(format!("`{}` is damaged: {error}", path.display())))
+                    .hint("write `{\"format\": 1}` into that file, if the directory is a store")?;
+                if mark.format > FORMAT {
+                    let text =
+                        format!("the store `{}` has format {}, this version knows {FORMAT}", self.root.display(), mark.format);
+                    return Err(Error::failed(text).hint("use the dbbackup that wrote it, or a newer one"));
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match access {
+                // A copy of a source's directory alone, in a directory of its own, will do.
+                Access::Read if self.holds_sidecars() => Ok(()),
+                Access::Read => {
+                    let text = format!("`{}` is not a store: there is no `{MARK}` in it", self.root.display());
+                    Err(Error::not_found(text).hint(format!(
+                        "give the directory above the sources' own; if it is a copy of a store: `echo '{{\"format\": 1}}' > {}`",
+                        path.display()
+                    )))
+                }
+                Access::Write { .. } => {
+                    let mark = Mark { format: FORMAT, uuid: uuid::Uuid::new_v4().to_string() };
+                    durable::replace(&path, &serde_json::to_vec(&mark).unwrap_or_default())
+                }
+            },
+            Err(error) => Err(error).with_context(|| format!("reading `{}`", path.display())),
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Writes a file into the store's own directory (not a source's), replacing an older one.
+    pub fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        durable::replace(&self.root.join(name), bytes)
+    }
+
+    fn dir(&self, source: &str) -> PathBuf {
+        self.root.join(source)
+    }
+
+    fn path(&self, source: &str, name: &str) -> PathBuf {
+        self.root.join(source).join(name)
+    }
+}
+
+impl Store for LocalStore {
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn sources(&self) -> Result<Vec<String>> {
+        let context = || format!("reading the store `{}`", self.root.display());
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.root).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            if let (true, Ok(name)) = (entry.path().is_dir(), entry.file_name().into_string())
+                && can_be_a_source(&name)
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn list(&self, source: &str) -> Result<Vec<Object>> {
+        let dir = self.dir(source);
+        let mut objects = Vec::new();
+        // One directory deep, plain files only: what a user keeps in a directory of his own there is none of ours.
+        for entry in walkdir::WalkDir::new(&dir).min_depth(1).max_depth(1) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => continue,
+                Err(error) => return Err(io::Error::from(error)).with_context(|| format!("reading `{}`", dir.display())),
+            };
+            if let (true, Some(name)) = (entry.file_type().is_file(), entry.file_name().to_str()) {
+                let size = entry.metadata().map(|found| found.len()).unwrap_or(0);
+                objects.push(Object { name: name.to_owned(), size });
+            }
+        }
+        Ok(objects)
+    }
+
+    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
+        let path = self.path(source, name);
+        let file = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
+        // Tells `in_use`; where the file system has no locks the open file is readable to its end all the same.
+        let _ = file.try_lock_shared();
+        Ok(Box::new(file))
+    }
+
+    fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>> {
+        let path = self.path(source, dot_name);
+        let file = durable::create_new(&path)?;
+        Ok(Box::new(LocalPending { file: Some(SteadyFile::new(file)), path }))
+    }
+
+    fn rename(&self, source: &str, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.path(source, from), self.path(source, to));
+        durable::rename_new(&from, &to)
+            .map_err(|error| missing_is_not_found(error, &to, &format!("renaming `{}` to", from.display())))
+    }
+
+    fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        durable::replace(&self.path(source, name), bytes)
+    }
+
+    fn remove(&self, source: &str, name: &str) -> Result<()> {
+        let path = self.path(source, name);
+        std::fs::remove_file(&path).map_err(|error| missing_is_not_found(error, &path, "removing"))
+    }
+
+    fn sync(&self, source: &str) -> Result<()> {
+        durable::sync_dir(&self.dir(source))
+    }
+
+    fn lock(&self, source: &str, wait: Duration) -> Result<Lock> {
+        let dir = self.dir(source);
+        match make_dir(&dir) {
+            Ok(()) => durable::sync_dir(&self.root)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("making `{}`", dir.display())),
+        }
+        Lock::take(&dir.join(".lock"), &format!("the source `{source}` in the store `{}`", self.root.display()), wait)
+    }
+
+    fn in_use(&self, source: &str, name: &str) -> bool {
+        File::open(self.path(source, name)).is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
+    fn free_space(&self) -> Result<Option<u64>> {
+        durable::free_space(&self.root).map(Some)
+    }
+
+    fn locate(&self, source: &str, name: &str) -> Option<PathBuf> {
+        Some(self.path(source, name))
+    }
+}
+
+/// Other directories, `lost+found` for one, are not even looked into.
+fn can_be_a_source(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inner)
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn missing_is_not_found(error: io::Error, path: &Path, doing: &str) -> Error {
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
+    if missing { error.kind_of(crate::error::Kind::NotFound) } else { error }
+}
+
+/// A file under its dot-name, removed when dropped unfinished.
+struct LocalPending {
+    file: Option<SteadyFile>,
+    path: PathBuf,
+}
+
+impl LocalPending {
+    fn named(&self, error: io::Error) -> io::Error {
+        Error::from(error).context(format!("writing `{}`", self.path.display())).into()
+    }
+}
+
+impl Write for LocalPending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(file) = &mut self.file else { return Err(io::Error::other("written after its end")) };
+        file.write(bytes).map_err(|error| self.named(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Pending for LocalPending {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        file.finish()
+            .map(drop)
+            .inspect_err(|_| {
+                let _ = std::fs::remove_file(&self.path);
+            })
+            .map_err(|error| self.named(error))?;
+        Ok(())
+    }
+}
+
+impl Drop for LocalPending {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Holds the rules of ARCHITECTURE.md against the code: which room may use which, and who may print.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A room and the rooms that it may use, besides itself, `error` and `units`.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("units", &[]),
+    ("error", &[]),
+    ("interrupt", &[]),
+    ("lock", &["interrupt"]),
+    ("durable", &[]),
+    ("scratch", &["durable"]),
+    ("retention", &[]),
+    ("engine", &["durable", "interrupt", "scratch"]),
+    ("pipeline", &["interrupt"]),
+    ("store", &["durable", "lock"]),
+    // The sidecar's types hold what the engine found, as it is.
+    ("sidecar", &["engine"]),
+    ("catalog", &["engine", "retention", "sidecar", "store"]),
+    ("config", &[]),
+    ("cli", &["sidecar"]),
+    ("plan", &["cli", "config", "engine", "pipeline", "retention", "sidecar"]),
+    ("report", &["cli", "interrupt", "pipeline"]),
+];
+
+/// Words that only some rooms may use.
+const WORDS: &[(&str, &[&str])] = &[
+    ("clap::", &["cli", "commands", "lib", "report"]),
+    ("toml::", &["config"]),
+    ("rusqlite::", &["engine", "error"]),
+    ("println!", &[]),
+    ("print!", &[]),
+    ("stdout()", &["report"]),
+    ("stderr()", &["report"]),
+    ("process::exit", &[]),
+];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each file's room and its text, tests left out.
+fn rooms() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut rooms = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&root).unwrap().to_path_buf();
+        if relative.ends_with("tests.rs") || relative.ends_with("memory.rs") {
+            continue;
+        }
+        let room = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        rooms.push((room, relative, lines.join("\n")));
+    }
+    rooms
+}
+
+#[test]
+fn rooms_use_only_what_they_may() {
+    let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (room, file, text) in rooms() {
+        if ["main", "lib", "commands"].contains(&room.as_str()) {
+            continue;
+        }
+        let Some(allowed) = allowed.get(room.as_str()) else { panic!("{} is in no room of this test's table", file.display()) };
+        for piece in text.split("crate::").skip(1) {
+            let used: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let fine = used == room || used == "error" || used == "units" || allowed.contains(&used.as_str()) || used.is_empty();
+            if !fine {
+                wrong.push(format!("{} uses crate::{used}", file.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
+#[test]
+fn words_stay_in_their_rooms() {
+    let mut wrong = Vec::new();
+    for (room, file, text) in rooms() {
+        for (word, allowed) in WORDS {
+            if text.contains(word) && !allowed.contains(&room.as_str()) {
+                wrong.push(format!("{} has `{word}`", file.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
+#[test]
+fn every_file_says_what_lives_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for dir in ["src", "tests", "benches", "examples"] {
+        let mut files = Vec::new();
+        if root.join(dir).is_dir() {
+            sources(&root.join(dir), &mut files);
+        }
+        for file in files {
+            assert!(
+                std::fs::read_to_string(&file).unwrap().starts_with("//! "),
+                "{} does not open by saying what it is",
+                file.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The files of examples/: the configuration is accepted and complete, cron and systemd call what there is.
+
+use super::{calls, have, must_be_accepted, root, silently, text_of};
+use dbbackup::config::{Config, parse};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Reads a configuration in which every variable is set.
+pub fn configuration(text: &str, place: &str) -> Config {
+    let config = parse(text, Path::new("/etc/dbbackup/config.toml"), &|_| Some("1".to_owned()));
+    let config = config.unwrap_or_else(|error| panic!("{place}: {error}\n{text}"));
+    assert!(config.warnings.is_empty(), "{place}: {:?}", config.warnings);
+    config
+}
+
+/// The keys that a table may have, asked of the parser: a wrong one is answered with all that there are.
+pub fn keys_of(header: &str) -> BTreeSet<String> {
+    let text = format!("{header}\nqqqqq = 1\n");
+    let error = parse(&text, Path::new("/x.toml"), &|_| None).expect_err("`qqqqq` is no key");
+    let hint = error.remedy().unwrap_or_default();
+    let keys = hint.strip_prefix("the valid keys are ").unwrap_or_else(|| panic!("{header}: {hint}"));
+    keys.split(", ").map(str::to_owned).collect()
+}
+
+/// The file with its disabled keys: prose has a space after the `#`, a key or a table has none.
+fn with_disabled_keys(text: &str) -> String {
+    text.lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn configuration_is_accepted_with_and_without_its_disabled_keys() {
+    let text = text_of("examples/dbbackup.toml");
+    let config = configuration(&text, "examples/dbbackup.toml");
+    assert!(config.sources.iter().all(|(_, source)| source.unusable.is_none()));
+    configuration(&with_disabled_keys(&text), "examples/dbbackup.toml with its disabled keys");
+}
+
+#[test]
+fn configuration_shows_every_key() {
+    let text = with_disabled_keys(&text_of("examples/dbbackup.toml"));
+    let shown: BTreeSet<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    for header in ["[store]", "[backup]", "[retention]", "[sources.x]\nkind = \"sqlite\""] {
+        let tables = ["label", "retention"];
+        let missing: Vec<String> =
+            keys_of(header).into_iter().filter(|key| !shown.contains(key.as_str()) && !tables.contains(&key.as_str())).collect();
+        assert!(missing.is_empty(), "examples/dbbackup.toml shows no {} of {header}", missing.join(", "));
+    }
+}
+
+fn is_schedule(fields: &[&str]) -> bool {
+    fields.iter().all(|field| !field.is_empty() && field.chars().all(|c| c.is_ascii_digit() || "*/,-".contains(c)))
+}
+
+#[test]
+fn crontab_calls_what_there_is() {
+    let mut found = 0;
+    for line in text_of("examples/crontab").lines() {
+        let line = line.strip_prefix('#').unwrap_or(line);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.len() > 5 && is_schedule(&words[..5]) {
+            let calls = calls(&words[5..].join(" "));
+            assert_eq!(calls.len(), 1, "{line}");
+            must_be_accepted(&calls[0], "examples/crontab");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 6);
+}
+
+#[test]
+fn systemd_calls_what_there_is() {
+    let text = text_of("examples/dbbackup@.service").replace("%i", "daily");
+    let starts: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+    assert_eq!(starts.len(), 1);
+    must_be_accepted(&calls(starts[0])[0], "examples/dbbackup@.service");
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    if !have("systemd-analyze") {
+        return;
+    }
+    let there = tempfile::tempdir().unwrap();
+    let mut timers = 0;
+    for entry in std::fs::read_dir(root().join("examples")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("dbbackup@") {
+            continue;
+        }
+        timers += usize::from(name.ends_with(".timer"));
+        // systemd wants the program to be there.
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let text = text.replace("/usr/local/bin/dbbackup", env!("CARGO_BIN_EXE_dbbackup"));
+        std::fs::write(there.path().join(&name), text).unwrap();
+    }
+    assert_eq!(timers, 4);
+    let units =
+        ["dbbackup@.service", "dbbackup@hourly.timer", "dbbackup@daily.timer", "dbbackup@weekly.timer", "dbbackup@monthly.timer"];
+    for unit in units {
+        silently(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(there.path().join(unit)));
+    }
+}

@@ -1,0 +1,102 @@
+//! README's "Recovery by hand", done as it stands there, with other people's tools and without dbbackup.
+//!
+//! A block of assignments alone is where the reader puts in what is true for him: the test puts in its own. A block for one ending only says
+//! so after its fence (`sh gz`).
+
+use super::{blocks, have, text_of};
+use rusqlite::Connection;
+use std::path::Path;
+use std::process::Command;
+
+fn steps(ending: &str) -> String {
+    let readme = text_of("README.md");
+    let mut script = String::from("set -euo pipefail\n");
+    for block in blocks(&readme).into_iter().filter(|block| block.heading == "Recovery by hand") {
+        let assignment = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase()));
+        let mine = match block.info.split_once(' ') {
+            None => block.info == "sh",
+            Some((shell, only)) => shell == "sh" && only == ending,
+        };
+        if mine && !block.text.lines().all(assignment) {
+            script.push_str(&block.text);
+        }
+    }
+    assert!(script.contains("sha256sum") && script.contains("integrity_check"), "{script}");
+    script
+}
+
+fn rows(path: &Path) -> Vec<(i64, String)> {
+    let database = Connection::open(path).unwrap();
+    let mut query = database.prepare("SELECT id, text FROM notes ORDER BY id").unwrap();
+    query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+fn recovers(compression: &str, ending: &str, tool: &str) {
+    if ![tool, "sqlite3", "sha256sum"].iter().all(|tool| have(tool)) {
+        return;
+    }
+    let there = tempfile::tempdir().unwrap();
+    let target = there.path().join("app.db");
+    let database = Connection::open(&target).unwrap();
+    database
+        .execute_batch(
+            "PRAGMA journal_mode = wal; CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);
+             INSERT INTO notes (text) SELECT 'note ' || value FROM json_each('[1, 2, 3, 4, 5]');",
+        )
+        .unwrap();
+    let config = there.path().join("dbbackup.toml");
+    std::fs::write(&config, format!("[backup]\ncompression = \"{compression}\"\n")).unwrap();
+    let store = there.path().join("store");
+    let made = Command::new(env!("CARGO_BIN_EXE_dbbackup"))
+        .arg("-c")
+        .arg(&config)
+        .arg("--store")
+        .arg(&store)
+        .arg("backup")
+        .arg(&target)
+        .output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    drop(database);
+    // The disaster: the file is garbage, and a log of it lies there.
+    let expected = rows(&target);
+    std::fs::write(&target, b"not a database any more").unwrap();
+    std::fs::write(there.path().join("app.db-wal"), b"stale").unwrap();
+
+    let id = std::fs::read_dir(store.join("app"))
+        .unwrap()
+        .flatten()
+        .find_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+    let output = Command::new("bash")
+        .args(["-c", &steps(ending)])
+        .env("STORE", &store)
+        .env("SOURCE", "app")
+        .env("TARGET", &target)
+        .env("NEW", there.path().join("recovered.db"))
+        .env("ID", id.unwrap())
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    assert!(said.contains(": OK") && said.lines().any(|line| line == "ok"), "{said}");
+    // The old log went with the old file; asked before the new database is opened, which could make one.
+    assert!(!there.path().join("app.db-wal").exists() && there.path().join("app.db.broken-wal").exists(), "{said}");
+    assert_eq!(rows(&target), expected);
+    assert_eq!(std::fs::read(there.path().join("app.db.broken")).unwrap(), b"not a database any more");
+}
+
+#[test]
+fn gunzip_and_sqlite3_recover() {
+    recovers("gzip", "gz", "gunzip");
+}
+
+#[test]
+fn zstd_and_sqlite3_recover() {
+    recovers("zstd", "zst", "zstd");
+}
+
+#[test]
+fn uncompressed_dump_is_copied() {
+    recovers("none", "sqlite3", "cp");
+}

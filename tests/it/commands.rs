@@ -1,0 +1,12 @@
+//! What users script against: names, flags, outputs and exit codes, one promise of the contract a test.
+
+mod backup;
+mod cleanup;
+mod config;
+mod find;
+mod list;
+mod locks;
+mod output;
+mod remove;
+mod restore;
+mod store;

@@ -1,0 +1,190 @@
+//! What can stand in the way of a snapshot, and what the user is told: each a clear outcome, and never harm to the application.
+
+use crate::support::{World, binary, is_root, set_mode};
+use rusqlite::Connection;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn a_missing_database_is_never_created() {
+    let world = World::new();
+    world.with_store("backup nothing.db").run().exits(10).says("there is no such file");
+    world.config("[sources.gone]\nkind = \"sqlite\"\npath = \"gone.db\"\n");
+    world.with_store("backup gone").run().exits(1).says("no such file or directory").says("a missing database is never created");
+    assert!(!world.path("gone.db").exists() && !world.path("nothing.db").exists());
+    // The attempt is remembered.
+    let json = world.with_store("list --status failed --json").run().exits(0).json();
+    assert_eq!(json["backups"][0]["source"], "gone");
+    assert_eq!(json["backups"][0]["status"], "failed");
+    assert!(json["backups"][0]["error"]["hint"].is_string());
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    let world = World::new();
+    world.file("text.db", &"just some text, as a page of an encrypted database would look ".repeat(40));
+    world.file("short.db", "x");
+    std::fs::create_dir(world.path("dir.db")).unwrap();
+    world.with_store("backup text.db").run().exits(1).says("is not a SQLite database, or it is encrypted");
+    world.with_store("backup short.db").run().exits(1).says("is not a SQLite database, or it is encrypted");
+    world.with_store("backup dir.db").run().exits(1).says("is not a file");
+    assert!(world.ids("").is_empty());
+}
+
+#[test]
+fn a_malformed_database_is_a_failed_backup() {
+    let world = World::new();
+    let path = world.shop("app.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = bytes.len();
+    bytes[4096..length / 2].fill(0xa5);
+    std::fs::write(&path, &bytes).unwrap();
+    world.with_store("backup app.db").run().exits(1).says("malformed").says("hint:");
+    assert!(world.ids("").is_empty() && world.debris("app").is_empty());
+}
+
+#[test]
+fn a_locked_database_is_waited_for_and_then_named() {
+    let world = World::new();
+    let path = world.shop("app.db");
+    world.config("[backup]\nlock_timeout = \"1s\"\n");
+    let app = Connection::open(&path).unwrap();
+    app.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let pid = std::process::id();
+    world.with_store("backup app.db").run().exits(1).says(&format!("is locked (open in pid {pid})")).says("lock_timeout");
+    // Released in time, it is backed up.
+    world.config("[backup]\nlock_timeout = \"30s\"\n");
+    let mut waiting = world.with_store("backup app.db --label later").command.spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    app.execute_batch("COMMIT").unwrap();
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(world.ids("").len(), 1);
+}
+
+#[test]
+fn a_wal_database_that_was_cleanly_closed_stays_as_it_was() {
+    let world = World::new();
+    world.shop("app.db");
+    world.sql("app.db", "PRAGMA journal_mode = WAL");
+    let before = std::fs::read(world.path("app.db")).unwrap();
+    world.with_store("backup app.db").run().exits(0);
+    assert_eq!(std::fs::read(world.path("app.db")).unwrap(), before);
+    // The application goes on writing.
+    world.sql("app.db", "INSERT INTO orders VALUES (7777, 1, 'x')");
+}
+
+#[test]
+fn the_dump_of_a_wal_database_is_one_plain_file() {
+    let world = World::new();
+    world.shop("app.db");
+    let app = Connection::open(world.path("app.db")).unwrap();
+    app.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; INSERT INTO orders VALUES (8888, 1, 'only in the log')",
+    )
+    .unwrap();
+    world.config("[backup]\ncompression = \"none\"\n");
+    world.with_store("backup app.db").run().exits(0);
+    let dump = world.dump("app");
+    assert!(dump.to_str().unwrap().ends_with(".sqlite3"));
+    let conn = Connection::open_with_flags(&dump, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    assert_eq!(conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap(), "delete");
+    assert_eq!(
+        conn.query_row("SELECT note FROM orders WHERE id = 8888", [], |row| row.get::<_, String>(0)).unwrap(),
+        "only in the log"
+    );
+}
+
+/// Runs the binary as a user who owns nothing here.
+fn as_somebody_else(world: &World, arguments: &[&str]) -> Option<std::process::Output> {
+    // The binary may lie where only its owner can go. A program of its own copies it: a child that another test forks meanwhile would
+    // inherit this process's descriptor, and a file that is open for writing anywhere can't be run ("text file busy").
+    let copy = world.path("dbbackup-copy");
+    let copied = Command::new("install").args(["-m", "755"]).arg(binary()).arg(&copy).status().ok()?;
+    assert!(copied.success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "61234", "--regid", "61234", "--clear-groups"]).arg(&copy).args(arguments);
+    command.current_dir(world.path("open")).env("HOME", "/nonexistent").output().ok()
+}
+
+#[test]
+fn another_user_never_locks_the_owner_out() {
+    if !is_root() || Command::new("setpriv").arg("--version").output().is_err() {
+        println!("skipped: this needs root and setpriv");
+        return;
+    }
+    let world = World::new();
+    set_mode(Path::new(&world.path("")), 0o755);
+    std::fs::create_dir(world.path("open")).unwrap();
+    set_mode(&world.path("open"), 0o777);
+    world.shop("open/app.db");
+    world.sql("open/app.db", "PRAGMA journal_mode = WAL");
+    set_mode(&world.path("open/app.db"), 0o644);
+    let refused = as_somebody_else(&world, &["--store", "store", "backup", "app.db"]).unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("locks root out") && text.contains("run dbbackup as root"), "{text}");
+    assert!(!world.path("open/app.db-shm").exists() && !world.path("open/app.db-wal").exists());
+    // While the application has it open there is nothing to be left behind.
+    let app = Connection::open(world.path("open/app.db")).unwrap();
+    app.execute_batch("INSERT INTO orders VALUES (4242, 1, 'x')").unwrap();
+    for companion in ["open/app.db-shm", "open/app.db-wal"] {
+        set_mode(&world.path(companion), 0o644);
+    }
+    let done = as_somebody_else(&world, &["--store", "store", "backup", "app.db"]).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    app.execute_batch("INSERT INTO orders VALUES (4243, 1, 'y')").unwrap();
+}
+
+#[test]
+fn on_a_read_only_file_system() {
+    let world = World::new();
+    let at = world.path("disk");
+    std::fs::create_dir(&at).unwrap();
+    let mount = |options: &str| {
+        is_root()
+            && Command::new("mount")
+                .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+                .arg(&at)
+                .status()
+                .is_ok_and(|status| status.success())
+    };
+    if !mount("size=4m") {
+        println!("skipped: a file system can't be mounted here");
+        return;
+    }
+    world.shop("disk/app.db");
+    world.sql("disk/app.db", "PRAGMA journal_mode = WAL");
+    let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(&at).status().unwrap().success();
+    let done = world.with_store("backup disk/app.db").run();
+    let _ = Command::new("umount").arg("-l").arg(&at).status();
+    assert!(remount);
+    done.exits(0);
+}
+
+/// A container's `:ro` volume: read-only here, while the application writes through another mount. Read without locks the database could be torn.
+#[test]
+fn on_a_mount_that_is_read_only_only_here() {
+    let world = World::new();
+    let (there, here) = (world.path("there"), world.path("here"));
+    std::fs::create_dir(&there).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    world.shop("there/app.db");
+    world.sql("there/app.db", "PRAGMA journal_mode = WAL");
+    let mount = |arguments: &[&str]| {
+        is_root() && Command::new("mount").args(arguments).arg(&here).status().is_ok_and(|status| status.success())
+    };
+    if !mount(&["--bind", there.to_str().unwrap()]) || !mount(&["-o", "remount,bind,ro"]) {
+        let _ = Command::new("umount").arg("-l").arg(&here).status();
+        println!("skipped: a directory can't be mounted here");
+        return;
+    }
+    let closed = world.with_store("backup here/app.db --label closed").run();
+    let app = Connection::open(world.path("there/app.db")).unwrap();
+    app.execute_batch("INSERT INTO orders VALUES (9191, 1, 'in the log'); PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO orders VALUES (9292, 1, 'and this')").unwrap();
+    let open = world.with_store("backup here/app.db --label open").run();
+    let _ = Command::new("umount").arg("-l").arg(&here).status();
+    closed.exits(1).says("mounted read-only here, but others can write");
+    // SQLite reads the application's -shm, so the log counts.
+    open.exits(0).prints("1,102 rows");
+}
