@@ -53,8 +53,8 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--label', '--label', [CompletionResultType]::ParameterName, 'Why this backup is made: manual, daily, pre-upgrade, any word')
             [CompletionResult]::new('--description', '--description', [CompletionResultType]::ParameterName, 'Free text to keep with it')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'A key and value to keep with it (repeatable)')
-            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'Name the source so (with one path)')
-            [CompletionResult]::new('--kind', '--kind', [CompletionResultType]::ParameterName, 'What kind of source a path is [default: found out]')
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'Name the source so (with one path or address)')
+            [CompletionResult]::new('--kind', '--kind', [CompletionResultType]::ParameterName, 'What kind of source an argument is that the configuration does not know [default: found out]')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]')
             [CompletionResult]::new('--store', '--store', [CompletionResultType]::ParameterName, 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]')
@@ -138,7 +138,10 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             break
         }
         'dbbackup;restore' {
-            [CompletionResult]::new('--to', '--to', [CompletionResultType]::ParameterName, 'Restore to this path instead')
+            [CompletionResult]::new('--to', '--to', [CompletionResultType]::ParameterName, 'Restore to this path, database (by name) or postgresql:// address instead')
+            [CompletionResult]::new('--table', '--table', [CompletionResultType]::ParameterName, 'PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)')
+            [CompletionResult]::new('-j', '-j', [CompletionResultType]::ParameterName, 'PostgreSQL: how many jobs pg_restore may use [default: one for each core]')
+            [CompletionResult]::new('--jobs', '--jobs', [CompletionResultType]::ParameterName, 'PostgreSQL: how many jobs pg_restore may use [default: one for each core]')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]')
             [CompletionResult]::new('--store', '--store', [CompletionResultType]::ParameterName, 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]')
@@ -149,6 +152,8 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Say what would be done and lost, and do nothing')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Say what would be done and lost, and do nothing')
             [CompletionResult]::new('--no-safety-backup', '--no-safety-backup', [CompletionResultType]::ParameterName, 'Do not back up what is replaced')
+            [CompletionResult]::new('--in-place', '--in-place', [CompletionResultType]::ParameterName, 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name')
+            [CompletionResult]::new('--no-owner', '--no-owner', [CompletionResultType]::ParameterName, 'PostgreSQL: everything is to belong to the role that restores; roles of the backup need not be there')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON document on stdout')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print nothing where all went well')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print nothing where all went well')

@@ -50,8 +50,9 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Print t
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l label -d 'Why this backup is made: manual, daily, pre-upgrade, any word' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l description -d 'Free text to keep with it' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l tag -d 'A key and value to keep with it (repeatable)' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l as -d 'Name the source so (with one path)' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l kind -d 'What kind of source a path is [default: found out]' -r -f -a "sqlite\t'A SQLite database file'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l as -d 'Name the source so (with one path or address)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l kind -d 'What kind of source an argument is that the configuration does not know [default: found out]' -r -f -a "sqlite\t'A SQLite database file'
+postgres\t'A PostgreSQL database'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -114,7 +115,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s v -l verbos
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l to -d 'Restore to this path instead' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l to -d 'Restore to this path, database (by name) or postgresql:// address instead' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l table -d 'PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s j -l jobs -d 'PostgreSQL: how many jobs pg_restore may use [default: one for each core]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -124,6 +127,8 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l lock-wait 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s y -l yes -d 'Do not ask'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s n -l dry-run -d 'Say what would be done and lost, and do nothing'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-safety-backup -d 'Do not back up what is replaced'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l in-place -d 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL: everything is to belong to the role that restores; roles of the backup need not be there'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing where all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s v -l verbose -d 'Say more (repeatable)'

@@ -178,6 +178,11 @@ impl Catalog {
         names
     }
 
+    /// The cluster that a source's newest backup says it is of.
+    pub fn cluster_of(&self, source: &str) -> Option<&str> {
+        self.of(source).find_map(|backup| backup.sidecar.database.as_ref())?.cluster.as_deref()
+    }
+
     /// A source's newest good backup that is no safety copy of a restore.
     pub fn newest_good(&self, source: &str) -> Option<&Backup> {
         self.of(source).find(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE)

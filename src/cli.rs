@@ -115,17 +115,19 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Back up what is named, or every enabled source of the configuration.\n\n\
-        An argument is a configured source or group, else the path of a database. A path needs no configuration; the source is then named \
-        after the file. One source's failure never stops the others. After each success the retention policy is applied.",
+        An argument is a configured source or group, else the path of a SQLite database or a postgresql:// address, which need no \
+        configuration; the source is then named after the file or the database. One source's failure never stops the others. After each \
+        success the retention policy is applied.",
     after_help = help!(
         "dbbackup backup",
         "dbbackup backup app --label pre-upgrade --description 'before v2.0' --pin",
         "dbbackup --store /mnt/usb/backups backup /srv/app/app.db",
+        "dbbackup --store /mnt/usb/backups backup postgresql://backup@db.internal/shop",
     )
 )]
 pub struct Backup {
-    /// Configured sources or groups, or paths of databases
-    #[arg(value_name = "SOURCE|GROUP|PATH")]
+    /// Configured sources or groups, paths of databases, or postgresql:// addresses
+    #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
     /// Why this backup is made: manual, daily, pre-upgrade, any word
     #[arg(long, value_name = "LABEL", default_value = "manual")]
@@ -139,10 +141,10 @@ pub struct Backup {
     /// Never let cleanup remove it
     #[arg(long)]
     pub pin: bool,
-    /// Name the source so (with one path)
+    /// Name the source so (with one path or address)
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<String>,
-    /// What kind of source a path is [default: found out]
+    /// What kind of source an argument is that the configuration does not know [default: found out]
     #[arg(long, value_enum, value_name = "KIND")]
     pub kind: Option<Kind>,
     /// Say what would be done, and do nothing
@@ -155,6 +157,8 @@ pub struct Backup {
 pub enum Kind {
     /// A SQLite database file
     Sqlite,
+    /// A PostgreSQL database
+    Postgres,
 }
 
 /// List backups, newest first
@@ -236,13 +240,16 @@ pub struct Verify {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Put a backup back, to where it came from or to --to.\n\n\
-        The new data is complete and checked before the old is touched. A valid database is first saved in the store with the label \
-        `pre-restore`, then replaced through SQLite, so that a running application sees the new content. A file that is no valid database is \
-        set aside as `….before-<time>`.",
+        The new data is complete and checked before the old is touched. A SQLite database is first saved in the store with the label \
+        `pre-restore`, then replaced through SQLite, so that a running application sees the new content; a file that is no valid database is \
+        set aside as `….before-<time>`. A PostgreSQL database is restored into a new one, which then takes the old one's name; the old one is \
+        kept as `…_before_<time>`. The name of a group or of a cluster restores its newest complete run, roles first.",
     after_help = help!(
         "dbbackup restore app                         the newest good backup, asking first",
         "dbbackup restore app@2h --yes                as it was two hours ago",
         "dbbackup restore app --to /tmp/look.db       beside it, touching nothing else",
+        "dbbackup restore shop --to shop_yesterday    a PostgreSQL database, beside the one in service",
+        "dbbackup restore shop --table orders --to look",
         "dbbackup restore ./app.sqlite3.gz --to ./app.db",
     )
 )]
@@ -250,7 +257,7 @@ pub struct Restore {
     /// An id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
     #[arg(value_name = "BACKUP", required = true)]
     pub backups: Vec<String>,
-    /// Restore to this path instead
+    /// Restore to this path, database (by name) or postgresql:// address instead
     #[arg(long, value_name = "TARGET")]
     pub to: Option<String>,
     /// Do not ask
@@ -262,6 +269,18 @@ pub struct Restore {
     /// Do not back up what is replaced
     #[arg(long)]
     pub no_safety_backup: bool,
+    /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name
+    #[arg(long)]
+    pub in_place: bool,
+    /// PostgreSQL: everything is to belong to the role that restores; roles of the backup need not be there
+    #[arg(long)]
+    pub no_owner: bool,
+    /// PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)
+    #[arg(long = "table", value_name = "TABLE", requires = "to")]
+    pub tables: Vec<String>,
+    /// PostgreSQL: how many jobs pg_restore may use [default: one for each core]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// Remove what the retention policy does not keep

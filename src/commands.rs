@@ -5,6 +5,7 @@ mod backup;
 mod cleanup;
 mod completions;
 mod delete;
+mod engines;
 mod examine;
 mod find;
 mod list;
@@ -117,8 +118,21 @@ impl Session {
 
     /// The `[backup]` keys of a source: its own over the defaults.
     fn keys_of(&self, source: &str) -> config::BackupKeys {
-        let of_source = |config: &Config| config.source(source).map(|entry| config.backup_keys(entry));
+        let of_source = |config: &Config| config.owner_of(source).map(|(_, entry)| config.backup_keys(entry));
         self.config.as_ref().and_then(of_source).unwrap_or_else(|| self.backup_keys())
+    }
+
+    /// What the configuration says of a source of the store.
+    fn entry_of(&self, source: &str) -> Option<&config::SourceEntry> {
+        self.config.as_ref().and_then(|config| config.owner_of(source)).map(|(_, entry)| entry)
+    }
+
+    /// How trial restores of a source are made.
+    fn proving_of(&self, source: &str) -> plan::Proving {
+        plan::proving(match self.entry_of(source).map(|entry| &entry.kind) {
+            Some(config::KindKeys::Postgres(own)) => Some(own.as_ref()),
+            _ => None,
+        })
     }
 
     fn backup_keys(&self) -> config::BackupKeys {
@@ -132,6 +146,7 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
         return Catalog::read(store, None);
     }
     let present = store.sources()?;
+    let sources = &members(store, sources)?;
     if let Some(unknown) = sources.iter().find(|name| !present.contains(name)) {
         let known: Vec<&str> = present.iter().map(String::as_str).collect();
         let error = Error::not_found(format!("the store `{}` has no source `{unknown}`", store.name()));
@@ -141,6 +156,29 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
         });
     }
     Catalog::read(store, Some(sources))
+}
+
+/// The names with those of clusters resolved: `cluster` is itself, where it has a history, and every source whose backups say that they are of it.
+fn members(store: &dyn Store, names: &[String]) -> Result<Vec<String>> {
+    let present = store.sources()?;
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        let named_so =
+            |source: &&String| source.strip_prefix(name.as_str()).is_some_and(|rest| rest == "-globals" || rest.starts_with('.'));
+        let mut found: Vec<String> = present.iter().filter(|source| *source == name).cloned().collect();
+        // The name alone says nothing: `app.old` may be a source of its own.
+        let likely: Vec<String> = present.iter().filter(named_so).cloned().collect();
+        if !likely.is_empty() {
+            let catalog = Catalog::read(store, Some(&likely))?;
+            found.extend(likely.into_iter().filter(|source| catalog.cluster_of(source) == Some(name)));
+        }
+        if found.is_empty() {
+            found.push(name.clone());
+        }
+        all.extend(found);
+    }
+    all.dedup();
+    Ok(all)
 }
 
 /// Puts the errors of a run that went on after them into the document, as that of a run that ended at one would be.

@@ -236,6 +236,123 @@ pub enum KindKeys {
         /// The database file.
         path: PathBuf,
     },
+    /// `kind = "postgres"`.
+    Postgres(Box<PostgresKeys>),
+}
+
+/// The keys of `kind = "postgres"`; `None` and empty lists are keys that are not written.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PostgresKeys {
+    /// A URL, or key=value words as libpq takes them.
+    #[serde(deserialize_with = "value::text")]
+    pub url: Option<String>,
+    /// The server, or the directory of its socket; this and the next ones go before what the URL says.
+    #[serde(deserialize_with = "value::text")]
+    pub host: Option<String>,
+    /// The port.
+    #[serde(deserialize_with = "value::port")]
+    pub port: Option<u16>,
+    /// The role.
+    #[serde(deserialize_with = "value::text")]
+    pub user: Option<String>,
+    /// The database.
+    #[serde(deserialize_with = "value::text")]
+    pub dbname: Option<String>,
+    /// A section of `pg_service.conf`.
+    #[serde(deserialize_with = "value::text")]
+    pub service: Option<String>,
+    /// The password itself.
+    #[serde(deserialize_with = "value::text")]
+    pub password: Option<String>,
+    /// A file that holds the password.
+    #[serde(deserialize_with = "value::path")]
+    pub password_file: Option<PathBuf>,
+    /// A shell line that prints the password.
+    #[serde(deserialize_with = "value::text")]
+    pub password_command: Option<String>,
+    /// How it is dumped.
+    #[serde(deserialize_with = "value::choice")]
+    pub format: Option<PostgresFormat>,
+    /// Databases of the server, `*` and `?` allowed: each becomes a source of its own.
+    #[serde(deserialize_with = "value::texts")]
+    pub databases: Vec<String>,
+    /// Those left out of them.
+    #[serde(deserialize_with = "value::texts")]
+    pub exclude_databases: Vec<String>,
+    /// Whether roles and tablespaces are saved, too.
+    #[serde(deserialize_with = "value::flag")]
+    pub globals: Option<bool>,
+    /// `pg_dump --schema`.
+    #[serde(deserialize_with = "value::texts")]
+    pub schemas: Vec<String>,
+    /// `pg_dump --exclude-table`.
+    #[serde(deserialize_with = "value::texts")]
+    pub exclude_table: Vec<String>,
+    /// `pg_dump --exclude-table-data`.
+    #[serde(deserialize_with = "value::texts")]
+    pub exclude_table_data: Vec<String>,
+    /// Whether rows are counted.
+    #[serde(deserialize_with = "value::choice")]
+    pub manifest: Option<CountRows>,
+    /// How long `pg_dump` may be silent.
+    #[serde(deserialize_with = "value::span")]
+    pub stall_timeout: Option<Span>,
+    /// How many databases are backed up at once, and how many jobs a restore has.
+    #[serde(deserialize_with = "value::threads")]
+    pub jobs: Option<usize>,
+    /// Where the programs are.
+    #[serde(deserialize_with = "value::path")]
+    pub bin_dir: Option<PathBuf>,
+    /// Put before every program.
+    #[serde(deserialize_with = "value::texts")]
+    pub command_prefix: Vec<String>,
+    /// The address for programs that run behind that prefix.
+    #[serde(deserialize_with = "value::text")]
+    pub prefix_url: Option<String>,
+    /// A server for trial restores, in place of a throw-away one.
+    #[serde(deserialize_with = "value::text")]
+    pub drill_url: Option<String>,
+}
+
+/// Only whether there are any: addresses and passwords are nobody's business.
+impl std::fmt::Debug for PostgresKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresKeys").field("host", &self.host).field("dbname", &self.dbname).finish_non_exhaustive()
+    }
+}
+
+impl PostgresKeys {
+    /// Whether the source stands for several databases, each a source `NAME.DATABASE`, and `NAME-globals`.
+    pub fn is_cluster(&self) -> bool {
+        !self.databases.is_empty()
+    }
+}
+
+/// `format` of a PostgreSQL source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostgresFormat {
+    /// An archive for `pg_restore`.
+    Custom,
+    /// A script for `psql`.
+    Plain,
+}
+
+impl value::Choice for PostgresFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("custom", PostgresFormat::Custom), ("plain", PostgresFormat::Plain)];
+}
+
+/// `manifest` of a PostgreSQL source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountRows {
+    /// Every table's rows are counted.
+    Exact,
+    /// None are.
+    Off,
+}
+
+impl value::Choice for CountRows {
+    const ALL: &'static [(&'static str, Self)] = &[("exact", CountRows::Exact), ("off", CountRows::Off)];
 }
 
 /// Why one source of a valid configuration can't be used.
@@ -261,6 +378,20 @@ impl Config {
     /// The source of that name.
     pub fn source(&self, name: &str) -> Option<&SourceEntry> {
         self.sources.iter().find(|(known, _)| known == name).map(|(_, source)| source)
+    }
+
+    /// The source that a source of the store belongs to: itself, or the one that stands for the databases of its server.
+    pub fn owner_of(&self, name: &str) -> Option<(&str, &SourceEntry)> {
+        if let Some((known, entry)) = self.sources.iter().find(|(known, _)| known == name) {
+            return Some((known, entry));
+        }
+        let clusters =
+            self.sources.iter().filter(|(_, entry)| matches!(&entry.kind, KindKeys::Postgres(keys) if keys.is_cluster()));
+        let of = |cluster: &str| {
+            name.strip_prefix(cluster).is_some_and(|rest| rest == "-globals" || rest.len() > 1 && rest.starts_with('.'))
+        };
+        let found = clusters.filter(|(cluster, _)| of(cluster)).max_by_key(|(cluster, _)| cluster.len());
+        found.map(|(cluster, entry)| (cluster.as_str(), entry))
     }
 
     /// The sources of the group of that name.

@@ -4,7 +4,11 @@
 //! content into a [`std::io::Write`] and takes it back from a [`std::io::Read`]. What it found on the way (the
 //! manifest, facts of the database) is plain data that the sidecar stores as it is.
 
+mod database;
+pub mod postgres;
 pub mod sqlite;
+
+pub use database::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
 
 use crate::error::Result;
 use chrono::{DateTime, Utc};
@@ -21,7 +25,7 @@ pub trait Source {
     /// point in time. On an error what was written is worthless. It may be called once.
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped>;
 
-    /// About how many bytes [`Source::dump`] will write, for progress and for the look at free space; 0 where unknown.
+    /// The size of the database in bytes, about what [`Source::dump`] will write: for progress and for the look at free space; 0 where unknown.
     fn estimate(&self) -> u64;
 }
 
@@ -69,8 +73,21 @@ pub struct Published {
     pub set_aside: Option<PathBuf>,
     /// Files that belong to the old content, each with its place now.
     pub companions: Vec<(PathBuf, PathBuf)>,
+    /// The old content, a database that now has another name.
+    pub database: Option<KeptDatabase>,
     /// What should be known although the restore succeeded.
     pub warnings: Vec<String>,
+}
+
+/// A database that a restore replaced.
+#[derive(Debug, Clone, Default)]
+pub struct KeptDatabase {
+    /// Its name now.
+    pub kept: String,
+    /// The command that gives it its name back.
+    pub undo: String,
+    /// The command that removes it.
+    pub remove: String,
 }
 
 /// What a source says of the content that it wrote.
@@ -129,44 +146,6 @@ fn yes() -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_true(value: &bool) -> bool {
     *value
-}
-
-/// Facts of a database; each kind of source fills the fields that it has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Database {
-    /// The database's file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// The file's owner and group, as `user:group`, numbers where there is no name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// The file's permissions, as `0640`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
-    /// The database's size in bytes, uncompressed.
-    pub size_bytes: u64,
-    /// SQLite's page size in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub page_size: Option<u32>,
-    /// The text encoding: `UTF-8`, `UTF-16le`…
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<String>,
-    /// `none`, `full` or `incremental`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auto_vacuum: Option<String>,
-    /// `wal`, `delete`, … as it was in the live database.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub journal_mode: Option<String>,
-    /// The application's own version number of the schema.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_version: Option<i32>,
-    /// The application's id in the header.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub application_id: Option<i32>,
-    /// Rows whose foreign key points nowhere, as they were at backup.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub foreign_key_violations: Option<u64>,
 }
 
 /// One thing that was looked at, and what was found.

@@ -19,6 +19,7 @@ pub mod interrupt;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;
+pub mod process;
 pub mod report;
 pub mod retention;
 pub mod scratch;

@@ -2,7 +2,12 @@
 //! must be asked of the file system is asked through a function.
 
 use crate::cli;
-use crate::config::{self, BackupKeys, Config, KindKeys, RetentionTable, SourceEntry, Spool as ConfigSpool, VerifyAfter};
+use crate::config::{
+    self, BackupKeys, Config, CountRows, KindKeys, PostgresFormat, PostgresKeys, RetentionTable, SourceEntry,
+    Spool as ConfigSpool, VerifyAfter,
+};
+use crate::engine::postgres::tables::Selection;
+use crate::engine::postgres::{self, Format, Search, Spec};
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec};
@@ -16,6 +21,9 @@ use std::time::Duration;
 
 const SCRATCH_DIR: &str = "/var/tmp";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// A table of a server is often locked for minutes, by a migration or a VACUUM FULL.
+const SERVER_LOCK_TIMEOUT: Duration = Duration::from_secs(300);
+const STALL_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Where the backups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +54,8 @@ pub enum Planned {
         name: String,
         /// Why.
         error: Error,
-        /// It is a source of the configuration, whose history has a place in the store.
-        configured: bool,
+        /// The kind of a source of the configuration, whose history has a place in the store.
+        configured: Option<&'static str>,
     },
 }
 
@@ -72,6 +80,19 @@ pub struct SourcePlan {
     pub scratch_dir: PathBuf,
     /// What is kept.
     pub policies: Policies,
+    /// How trial restores are made.
+    pub proving: Proving,
+}
+
+/// How trial restores of a source's backups are made, besides what every kind has.
+#[derive(Debug, Clone, Default)]
+pub struct Proving {
+    /// Where PostgreSQL's programs are.
+    pub search: Search,
+    /// A server for them, in place of a throw-away one.
+    pub drill_url: Option<String>,
+    /// Jobs of `pg_restore`.
+    pub jobs: usize,
 }
 
 /// The kinds of sources, each with what only it needs.
@@ -86,6 +107,25 @@ pub enum SourceKind {
         /// How long a locked one is waited for.
         lock_timeout: Duration,
     },
+    /// A PostgreSQL database, or a cluster's roles.
+    Postgres(Box<postgres::source::Plan>),
+    /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a source of its own.
+    Cluster(Box<ClusterPlan>),
+}
+
+/// Which databases of a server are backed up.
+#[derive(Debug, Clone)]
+pub struct ClusterPlan {
+    /// What holds for each of them.
+    pub each: postgres::source::Plan,
+    /// Names, `*` and `?` allowed.
+    pub databases: Vec<String>,
+    /// Those left out of them.
+    pub exclude: Vec<String>,
+    /// Roles and tablespaces, too.
+    pub globals: bool,
+    /// How many at once.
+    pub jobs: usize,
 }
 
 impl SourceKind {
@@ -93,6 +133,7 @@ impl SourceKind {
     pub fn word(&self) -> &'static str {
         match self {
             SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
+            SourceKind::Postgres(_) | SourceKind::Cluster(_) => postgres::KIND,
         }
     }
 
@@ -100,14 +141,43 @@ impl SourceKind {
     pub fn format(&self) -> (&'static str, &'static str) {
         match self {
             SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
+            SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
+            SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
         }
     }
+}
 
-    /// Where it is, for messages.
-    pub fn place(&self) -> String {
-        match self {
-            SourceKind::Sqlite { path, .. } => path.display().to_string(),
-        }
+/// The source of one database of a cluster: `cluster.shop`.
+pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &str) -> SourcePlan {
+    let mut each = cluster.each.clone();
+    each.database = Some(database.to_owned());
+    each.cluster = Some(source.name.clone());
+    let name = format!("{}.{}", source.name, plain_name(database));
+    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+}
+
+/// The source of a cluster's roles and tablespaces: `cluster-globals`.
+pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourcePlan {
+    let mut each = cluster.each.clone();
+    each.format = Format::Globals;
+    each.cluster = Some(source.name.clone());
+    SourcePlan { name: format!("{}-globals", source.name), kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+}
+
+/// Whether a cluster's patterns choose this database.
+pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern.as_bytes(), database.as_bytes()));
+    any(&cluster.databases) && !any(&cluster.exclude)
+}
+
+/// `*` stands for any text, `?` for any one byte.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.first(), text.first()) {
+        (None, None) => true,
+        (Some(b'*'), _) => glob(&pattern[1..], text) || !text.is_empty() && glob(pattern, &text[1..]),
+        (Some(b'?'), Some(_)) => glob(&pattern[1..], &text[1..]),
+        (Some(a), Some(b)) if a == b => glob(&pattern[1..], &text[1..]),
+        _ => false,
     }
 }
 
@@ -225,6 +295,8 @@ pub struct Wanted<'a> {
     pub what: &'a [String],
     /// `--as`.
     pub name: Option<&'a str>,
+    /// `--kind`.
+    pub kind: Option<cli::Kind>,
     /// `$DATABASE_URL`, used where there is neither a configuration nor an argument.
     pub database_url: Option<&'a str>,
 }
@@ -251,9 +323,9 @@ pub fn backup(
                     .hint("leave `--as` out"));
             }
             Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
-            None => Some(match by_path(&name, wanted.name, config, cwd, exists) {
+            None => Some(match by_place(&name, wanted, config, cwd, exists) {
                 Ok(source) => Planned::Source(Box::new(source)),
-                Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused { name, error, configured: false },
+                Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused { name, error, configured: None },
                 Err(error) => return Err(error),
             }),
         };
@@ -314,7 +386,11 @@ fn configured(
         return skipped(format!("its `end` was {}", units::stamp(end)));
     }
     if let Some(why) = &entry.unusable {
-        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: true }));
+        let kind = match &entry.kind {
+            KindKeys::Sqlite { .. } => crate::engine::sqlite::KIND,
+            KindKeys::Postgres(_) => postgres::KIND,
+        };
+        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(kind) }));
     }
     let keys = config.backup_keys(entry);
     let policies = if store.configured { Policies::configured(config, entry) } else { Policies::default() };
@@ -322,13 +398,18 @@ fn configured(
         Some(line) => error.context(config.at(line)),
         None => error,
     })?;
-    let KindKeys::Sqlite { path } = &entry.kind;
-    Ok(Some(Planned::Source(Box::new(source_plan(name, false, path, &keys, codec, policies)))))
+    let (kind, proving) = match &entry.kind {
+        KindKeys::Sqlite { path } => (sqlite_kind(path, &keys), Proving::default()),
+        KindKeys::Postgres(own) => (postgres_kind(own, &keys), proving(Some(own.as_ref()))),
+    };
+    let source = source_plan(name, false, kind, &keys, codec, policies);
+    Ok(Some(Planned::Source(Box::new(SourcePlan { proving, ..source }))))
 }
 
-fn by_path(
+/// A path or an address that the configuration does not know.
+fn by_place(
     text: &str,
-    name: Option<&str>,
+    wanted: &Wanted<'_>,
     config: Option<&Config>,
     cwd: &Path,
     exists: &dyn Fn(&Path) -> bool,
@@ -336,6 +417,27 @@ fn by_path(
     if text.is_empty() {
         return Err(Error::usage("the path of a database is empty").hint("name a source of the configuration, or a path"));
     }
+    let keys = config.map(|config| config.backup.clone()).unwrap_or_default();
+    if wanted.kind == Some(cli::Kind::Postgres) || wanted.kind.is_none() && is_postgres_address(text) {
+        let Some(database) = database_of_address(text) else {
+            return Err(Error::usage("the address names no database").hint("write it at its end, as in `postgresql://host/shop`"));
+        };
+        let (name, derived) = chosen_name(wanted.name, || plain_name(&database))?;
+        let own = PostgresKeys { url: Some(text.to_owned()), ..PostgresKeys::default() };
+        let source = source_plan(&name, derived, postgres_kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
+        return Ok(SourcePlan { proving: proving(Some(&own)), ..source });
+    }
+    by_path(text, wanted.name, config, &keys, cwd, exists)
+}
+
+fn by_path(
+    text: &str,
+    name: Option<&str>,
+    config: Option<&Config>,
+    keys: &BackupKeys,
+    cwd: &Path,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<SourcePlan> {
     let path = local_path(text)?;
     let path = absolute(cwd, path);
     if !exists(&path) {
@@ -358,30 +460,99 @@ fn by_path(
             }
         });
     }
-    let derived = name.is_none();
-    let name = match name {
-        Some(name) if !config::is_source_name(name) => {
-            return Err(Error::usage(format!("`{name}` can't be a source's name"))
-                .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"));
-        }
-        Some(name) => name.to_owned(),
-        None => name_from_path(&path),
-    };
-    let keys = config.map(|config| config.backup.clone()).unwrap_or_default();
-    let codec = codec(&keys)?;
-    Ok(source_plan(&name, derived, &path, &keys, codec, Policies::default()))
+    let (name, derived) = chosen_name(name, || name_from_path(&path))?;
+    Ok(source_plan(&name, derived, sqlite_kind(&path, keys), keys, codec(keys)?, Policies::default()))
 }
 
-fn source_plan(name: &str, derived: bool, path: &Path, keys: &BackupKeys, codec: Codec, policies: Policies) -> SourcePlan {
+/// The name that `--as` gives, or one that is made from the place; and whether it was made so.
+fn chosen_name(name: Option<&str>, made: impl FnOnce() -> String) -> Result<(String, bool)> {
+    match name {
+        Some(name) if !config::is_source_name(name) => Err(Error::usage(format!("`{name}` can't be a source's name"))
+            .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first")),
+        Some(name) => Ok((name.to_owned(), false)),
+        None => Ok((made(), true)),
+    }
+}
+
+fn sqlite_kind(path: &Path, keys: &BackupKeys) -> SourceKind {
     let spool = match keys.spool {
         None | Some(ConfigSpool::Auto) => Spool::Auto,
         Some(ConfigSpool::Always) => Spool::Always,
         Some(ConfigSpool::Never) => Spool::Never,
     };
+    SourceKind::Sqlite { path: path.to_path_buf(), spool, lock_timeout: lock_timeout(keys) }
+}
+
+fn postgres_kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
+    let each = postgres_plan(own, keys);
+    if !own.is_cluster() {
+        return SourceKind::Postgres(Box::new(each));
+    }
+    SourceKind::Cluster(Box::new(ClusterPlan {
+        each,
+        databases: own.databases.clone(),
+        exclude: own.exclude_databases.clone(),
+        globals: own.globals.unwrap_or(false),
+        jobs: own.jobs.unwrap_or(1).max(1),
+    }))
+}
+
+/// How a database with these keys is dumped.
+pub fn postgres_plan(own: &PostgresKeys, keys: &BackupKeys) -> postgres::source::Plan {
+    postgres::source::Plan {
+        spec: postgres_spec(own),
+        database: None,
+        cluster: None,
+        format: match own.format {
+            None | Some(PostgresFormat::Custom) => Format::Custom,
+            Some(PostgresFormat::Plain) => Format::Plain,
+        },
+        selection: Selection {
+            schemas: own.schemas.clone(),
+            exclude_table: own.exclude_table.clone(),
+            exclude_table_data: own.exclude_table_data.clone(),
+        },
+        count: own.manifest != Some(CountRows::Off),
+        lock_timeout: keys.lock_timeout.map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
+        stall_timeout: own.stall_timeout.map_or(STALL_TIMEOUT, |span| span.duration()),
+        search: search(own),
+        prefix_url: own.prefix_url.clone(),
+    }
+}
+
+/// Where the database of these keys is.
+pub fn postgres_spec(own: &PostgresKeys) -> Spec {
+    Spec {
+        url: own.url.clone(),
+        host: own.host.clone(),
+        port: own.port.map(|port| port.to_string()),
+        user: own.user.clone(),
+        dbname: own.dbname.clone(),
+        service: own.service.clone(),
+        password: own.password.clone(),
+        password_file: own.password_file.clone(),
+        password_command: own.password_command.clone(),
+    }
+}
+
+fn search(own: &PostgresKeys) -> Search {
+    Search { bin_dir: own.bin_dir.clone(), prefix: own.command_prefix.clone() }
+}
+
+/// How trial restores of a source with these keys are made.
+pub fn proving(own: Option<&PostgresKeys>) -> Proving {
+    Proving {
+        search: own.map(search).unwrap_or_default(),
+        drill_url: own.and_then(|own| own.drill_url.clone()),
+        jobs: pipeline::threads(own.and_then(|own| own.jobs).unwrap_or(0)),
+    }
+}
+
+fn source_plan(name: &str, derived: bool, kind: SourceKind, keys: &BackupKeys, codec: Codec, policies: Policies) -> SourcePlan {
     SourcePlan {
         name: name.to_owned(),
         derived,
-        kind: SourceKind::Sqlite { path: path.to_path_buf(), spool, lock_timeout: lock_timeout(keys) },
+        kind,
         codec,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         verify_after: match keys.verify_after {
@@ -393,6 +564,7 @@ fn source_plan(name: &str, derived: bool, path: &Path, keys: &BackupKeys, codec:
         cleanup_after: keys.cleanup_after.unwrap_or(true),
         scratch_dir: scratch_dir(keys),
         policies,
+        proving: Proving::default(),
     }
 }
 
@@ -419,15 +591,49 @@ fn local_path(text: &str) -> Result<PathBuf> {
     }
     match text.split_once("://") {
         Some((scheme, _)) => Err(Error::usage(format!("this version of dbbackup can't back up `{scheme}://` addresses"))
-            .hint("it knows SQLite database files: give a path")),
+            .hint("it knows paths of SQLite databases and `postgresql://` addresses")),
         None => Ok(PathBuf::from(text)),
     }
 }
 
-/// A source's name from a file's: `app.db` → `app`, other characters becoming `-`.
+/// Whether it is a PostgreSQL address, by its scheme.
+pub fn is_postgres_address(text: &str) -> bool {
+    text.starts_with("postgresql://") || text.starts_with("postgres://")
+}
+
+/// The database that an address names.
+fn database_of_address(text: &str) -> Option<String> {
+    let found = match text.split_once("://") {
+        Some((_, rest)) => rest.split('?').next().and_then(|rest| rest.split_once('/')).map(|(_, name)| percent_decoded(name)),
+        None => {
+            text.split_whitespace().find_map(|word| word.strip_prefix("dbname=")).map(|name| name.trim_matches('\'').to_owned())
+        }
+    };
+    found.filter(|name| !name.is_empty())
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        rest = if code.is_some() { &after[2..] } else { after };
+        bytes.push(code.unwrap_or(*first));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A source's name from a file's: `app.db` → `app`.
 pub fn name_from_path(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    plain_name(&path.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// A source's name from a word, other characters becoming `-`.
+pub fn plain_name(word: &str) -> String {
+    let name: String = word.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     if name.is_empty() { "database".into() } else { name }
 }
@@ -463,10 +669,30 @@ mod tests {
     }
 
     #[test]
+    fn databases_of_addresses() {
+        for (text, name) in [
+            ("postgresql://u:p@h:5432/shop?sslmode=require", Some("shop")),
+            ("postgres:///a%20b?host=/run", Some("a b")),
+            ("postgresql://host", None),
+            ("postgresql://host/", None),
+            ("host=h dbname=shop", Some("shop")),
+        ] {
+            assert_eq!(database_of_address(text).as_deref(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn globs_are_whole_names() {
+        let matches = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
+        assert!(matches("*", "shop") && matches("scratch_*", "scratch_1") && matches("sh?p", "shop") && matches("*o*", "shop"));
+        assert!(!matches("app*", "myapp") && !matches("app", "app2") && !matches("sh?p", "shp"));
+    }
+
+    #[test]
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan { path: "/s".into(), require_mount: false, configured: false };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
-        let wanted = Wanted { what: &what, name: None, database_url: None };
+        let wanted = Wanted { what: &what, name: None, kind: None, database_url: None };
         let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| true).unwrap_err();
         assert!(error.message().contains("called `app`"), "{error}");
     }

@@ -6,11 +6,10 @@ use crate::interrupt;
 use crate::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +25,9 @@ pub struct Report {
     color: bool,
     document: Map<String, Value>,
     /// The first failure of stdout: what could not be said.
-    unwritten: RefCell<Option<io::Error>>,
+    unwritten: Mutex<Option<io::Error>>,
+    /// A bar is being drawn; a second one at once would only garble it.
+    drawing: Arc<AtomicBool>,
 }
 
 /// A colour with a meaning.
@@ -58,7 +59,8 @@ impl Report {
             progress: !global.no_progress && !global.quiet && io::stderr().is_terminal(),
             color: color && !global.json,
             document: Map::new(),
-            unwritten: RefCell::new(None),
+            unwritten: Mutex::new(None),
+            drawing: Arc::default(),
         }
     }
 
@@ -80,7 +82,9 @@ impl Report {
         // A reader that has gone (`| head`) is no failure of ours, and there is nobody left to tell.
         let mut out = io::stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(self.unwritten.borrow_mut().get_or_insert(error)),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
             _ => {}
         }
     }
@@ -149,7 +153,7 @@ impl Report {
 
     /// A bar that follows `progress` up to `total` bytes (0: unknown) until it is dropped; on a terminal only.
     pub fn bar(&self, title: &str, total: u64, progress: &Progress) -> Bar {
-        Bar::new(self.progress, title, total, progress)
+        Bar::new(self.progress, &self.drawing, title, total, progress)
     }
 
     /// Ends the program: tells an error, prints the document, gives the exit code.
@@ -177,7 +181,7 @@ impl Report {
             document.append(&mut self.document);
             self.stdout(&serde_json::to_string_pretty(&document).unwrap_or_default());
         }
-        let unwritten = self.unwritten.take();
+        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = unwritten {
             self.error(&Error::from(error).context("writing to the standard output"));
             return kind.unwrap_or(Kind::Failed).exit_code();
@@ -204,14 +208,15 @@ pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
 /// See [`Report::bar`].
 pub struct Bar {
     stop: Arc<AtomicBool>,
+    drawing: Option<Arc<AtomicBool>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Bar {
-    fn new(wanted: bool, title: &str, total: u64, progress: &Progress) -> Bar {
+    fn new(wanted: bool, drawing: &Arc<AtomicBool>, title: &str, total: u64, progress: &Progress) -> Bar {
         let stop = Arc::new(AtomicBool::new(false));
-        if !wanted {
-            return Bar { stop, thread: None };
+        if !wanted || drawing.swap(true, Ordering::Relaxed) {
+            return Bar { stop, drawing: None, thread: None };
         }
         let template = if total > 0 {
             "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}"
@@ -232,7 +237,7 @@ impl Bar {
             }
             bar.finish_and_clear();
         });
-        Bar { stop, thread: Some(thread) }
+        Bar { stop, drawing: Some(Arc::clone(drawing)), thread: Some(thread) }
     }
 }
 
@@ -242,6 +247,9 @@ impl Drop for Bar {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             let _ = thread.join();
+        }
+        if let Some(drawing) = &self.drawing {
+            drawing.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -42,6 +42,11 @@ impl Scratch {
         Err(Error::failed("it can't be locked")).with_context(context)
     }
 
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The name of something in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)

@@ -1,26 +1,28 @@
 //! `dbbackup backup`: each source's own story, from the lock to the sidecar, and one outcome for the run.
 
-use super::examine::{self, Means, Stored, to_milliseconds};
+mod attempt;
+
+pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
+
+use super::engines::{self, Engine};
 use super::{Session, catalog_of, cleanup, outcome_of, set_error};
 use crate::catalog::{Backup as Entry, Catalog};
 use crate::cli::Backup;
-use crate::engine::sqlite::{SqliteDestination, SqliteSource};
-use crate::engine::{CheckStatus, Dumped, Source, whole_second};
+use crate::engine::CheckStatus;
+use crate::engine::postgres::PostgresSource;
+use crate::engine::postgres::leftovers::is_leftover;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::lock::Lock;
-use crate::pipeline::{Codec, Encode, Measured, Progress};
-use crate::plan::{self, Planned, SourceKind, SourcePlan};
+use crate::pipeline::Codec;
+use crate::plan::{self, ClusterPlan, Planned, SourceKind, SourcePlan};
 use crate::report::{Outcome, Paint, Report};
 use crate::retention::PRE_RESTORE;
 use crate::scratch;
-use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
-use crate::store::{self, LocalStore, Store};
+use crate::sidecar::Status;
+use crate::store::{LocalStore, Store};
 use crate::units;
-use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
     if !crate::config::is_label(&arguments.label) {
@@ -48,7 +50,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
             tally.failed(&name_of(&one), &Error::interrupted());
             break;
         }
-        each(one, &store, &run, &mut tally, report);
+        each(one, &store, &run, report).into_iter().for_each(|result| tally.add(result));
     }
     keep_configuration(&store, session, report);
     tally.conclude(report)
@@ -56,7 +58,12 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
 
 fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
     let url = std::env::var("DATABASE_URL").ok();
-    let wanted = plan::Wanted { what: &arguments.what, name: arguments.name.as_deref(), database_url: url.as_deref() };
+    let wanted = plan::Wanted {
+        what: &arguments.what,
+        name: arguments.name.as_deref(),
+        kind: arguments.kind,
+        database_url: url.as_deref(),
+    };
     plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &|path| path.exists())
 }
 
@@ -71,56 +78,88 @@ fn say_plan(planned: &[Planned], arguments: &Backup, session: &Session, report: 
     let store = session.store_plan()?.path;
     let mut said = Vec::new();
     let mut failed = Vec::new();
+    let mut tried = 0;
     for one in planned {
-        match one {
-            Planned::Source(source) => {
-                let engine = engine_of(source);
-                if let Err(error) = engine.probe() {
-                    let error = named(&source.name, &error);
+        let sources = match one {
+            Planned::Source(source) => members_of(source).unwrap_or_else(|error| vec![Err((source.name.clone(), error))]),
+            Planned::Skipped { name, why } => {
+                report.answer(format!("would skip {name}: {why}"));
+                continue;
+            }
+            Planned::Refused { name, error, .. } => vec![Err((name.clone(), Error::new(error.kind(), error)))],
+        };
+        for source in sources {
+            tried += 1;
+            let looked = source
+                .and_then(|source| look(&source).map_err(|error| (source.name.clone(), error)).map(|found| (source, found)));
+            match looked {
+                Ok((source, (place, size))) => {
+                    let name = format!("{}_{}_<time>.{}", source.name, arguments.label, attempt::extension(&source));
+                    let to = store.join(&source.name).join(name);
+                    report.answer(format!("would back up {place} ({}) to {}", units::size(size), to.display()));
+                    said.push(
+                        serde_json::json!({"source": source.name, "kind": source.kind.word(), "from": place, "size_bytes": size}),
+                    );
+                }
+                Err((name, error)) => {
+                    let error = named(&name, &error);
                     report.error(&error);
                     failed.push(error);
-                    continue;
                 }
-                let size = units::size(engine.estimate());
-                let name = format!("{}_{}_<time>.{}", source.name, arguments.label, extension(source));
-                report.answer(format!(
-                    "would back up {} ({size}) to {}/{}/{name}",
-                    source.kind.place(),
-                    store.display(),
-                    source.name
-                ));
-                said.push(serde_json::json!({"source": source.name, "kind": source.kind.word(), "from": source.kind.place(), "size_bytes": engine.estimate()}));
-            }
-            Planned::Skipped { name, why } => report.answer(format!("would skip {name}: {why}")),
-            Planned::Refused { name, error, .. } => {
-                let error = named(name, error);
-                report.error(&error);
-                failed.push(error);
             }
         }
     }
     report.set("plan", said);
     set_error(&failed, report);
     let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
-    Ok(outcome_of(planned.len(), &kinds))
+    Ok(outcome_of(tried, &kinds))
 }
 
-/// What the backups of one run have in common.
-pub struct Run {
-    /// The run's id.
-    pub id: String,
-    /// This machine.
-    pub host: String,
-    /// Why the backups are made.
-    pub label: String,
-    /// Free text.
-    pub description: Option<String>,
-    /// The user's keys and values.
-    pub tags: BTreeMap<String, String>,
-    /// Whether they are pinned from the start.
-    pub pinned: bool,
-    /// How long another run's lock is waited for.
-    pub lock_wait: Duration,
+/// Where a source is, and how large.
+fn look(source: &SourcePlan) -> Result<(String, u64)> {
+    let engine = Engine::open(source)?;
+    engine.probe()?;
+    Ok((engine.place(source), engine.estimate()))
+}
+
+/// A source to back up, or one that can't even be tried.
+type Member = Result<SourcePlan, (String, Error)>;
+
+/// The source itself; in place of a cluster the databases that its server has now.
+fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
+    let SourceKind::Cluster(cluster) = &source.kind else { return Ok(vec![Ok(source.clone())]) };
+    let databases = PostgresSource::open(&cluster.each)?.databases()?;
+    let mut members: Vec<Member> = Vec::new();
+    if cluster.globals {
+        members.push(Ok(plan::globals_of_cluster(source, cluster)));
+    }
+    // What a restore set aside is no database of the user's any more.
+    let chosen = databases.iter().filter(|name| plan::is_chosen(cluster, name) && !is_leftover(name));
+    for database in chosen {
+        let member = plan::member_of_cluster(source, cluster, database);
+        let taken = members.iter().flatten().any(|other| other.name == member.name);
+        members.push(if taken {
+            let text = format!("two databases of the server would be called `{}`", member.name);
+            Err((member.name, Error::failed(text).hint("exclude one of them, and give it a source of its own")))
+        } else {
+            Ok(member)
+        });
+    }
+    members.extend(missing_databases(source, cluster, &databases));
+    Ok(members)
+}
+
+/// Databases that are named, not meant by a pattern, and that are not there.
+fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String]) -> Vec<Member> {
+    let plain = |name: &&String| !name.contains(['*', '?']);
+    let missing = cluster.databases.iter().filter(plain).filter(|name| !there.contains(name));
+    let error = |name: &String| {
+        let text = format!("the server has no database `{name}`");
+        let known = crate::config::nearest(name, there.iter().map(String::as_str));
+        let hint = known.map_or("take it out of `databases`".to_owned(), |near| format!("did you mean `{near}`?"));
+        Err((format!("{}.{}", source.name, plan::plain_name(name)), Error::failed(text).hint(hint)))
+    };
+    missing.map(error).collect()
 }
 
 /// What became of each source.
@@ -134,7 +173,25 @@ struct Tally {
     errors: Vec<serde_json::Value>,
 }
 
+/// What became of one source: the backup, and an error where there is one, after the backup or in its place.
+struct Done {
+    name: String,
+    entry: Option<Box<Entry>>,
+    error: Option<Error>,
+    skipped: bool,
+}
+
 impl Tally {
+    fn add(&mut self, done: Done) {
+        self.skipped += usize::from(done.skipped);
+        self.backups.extend(done.entry.map(|entry| entry.json()));
+        match done.error {
+            Some(error) => self.failed(&done.name, &error),
+            None if !done.skipped => self.ok.push(done.name),
+            None => {}
+        }
+    }
+
     fn failed(&mut self, name: &str, error: &Error) {
         self.failed.push((name.to_owned(), error.kind()));
         self.told.push(named(name, error));
@@ -164,37 +221,84 @@ impl Tally {
     }
 }
 
-fn each(planned: Planned, store: &LocalStore, run: &Run, tally: &mut Tally, report: &mut Report) {
-    let name = name_of(&planned);
-    let result = match planned {
-        Planned::Skipped { name, why } => {
-            tally.skipped += 1;
-            return report.note(format!("{name}: skipped, {why}"));
-        }
-        Planned::Refused { error, configured: false, .. } => Err(error),
-        Planned::Refused { name, error, configured: true } => {
-            let attempt = Attempt { store, run, source: &name, kind: "sqlite", started: Instant::now(), at: now() };
-            let _ = lock_and_sweep(store, &name, run.lock_wait, report).map(|_lock| attempt.remember_failure(&error, report));
-            Err(error)
-        }
-        Planned::Source(source) => back_up_source(&source, store, run, report),
+fn each(planned: Planned, store: &LocalStore, run: &Run, report: &Report) -> Vec<Done> {
+    let refused = |name: String, error: Error| {
+        tell(&name, &error, report);
+        vec![Done { name, entry: None, error: Some(error), skipped: false }]
     };
-    match result {
-        Ok((entry, after)) => {
-            tally.backups.push(entry.json());
-            match after {
-                Ok(()) => tally.ok.push(name),
+    match planned {
+        Planned::Skipped { name, why } => {
+            report.note(format!("{name}: skipped, {why}"));
+            vec![Done { name, entry: None, error: None, skipped: true }]
+        }
+        Planned::Refused { name, error, configured: None } => refused(name, error),
+        Planned::Refused { name, error, configured: Some(kind) } => {
+            remember(&name, kind, &error, store, run, report);
+            refused(name, error)
+        }
+        Planned::Source(source) => match &source.kind {
+            SourceKind::Cluster(cluster) => match members_of(&source) {
+                Ok(members) => at_once(members, cluster.jobs, store, run, report),
                 Err(error) => {
-                    tell(&name, &error, report);
-                    tally.failed(&name, &error);
+                    remember(&source.name, source.kind.word(), &error, store, run, report);
+                    refused(source.name, error)
                 }
-            }
-        }
-        Err(error) => {
-            tell(&name, &error, report);
-            tally.failed(&name, &error);
-        }
+            },
+            _ => vec![one(Ok(*source), store, run, report)],
+        },
     }
+}
+
+/// Leaves a failed attempt for what could not even be tried.
+fn remember(name: &str, kind: &str, error: &Error, store: &LocalStore, run: &Run, report: &Report) {
+    let attempt = Attempt::begin(store, run, name, kind);
+    let _ = lock_and_sweep(store, name, run.lock_wait, report).map(|_lock| attempt.remember_failure(error, report));
+}
+
+/// Several sources, so many at a time.
+fn at_once(members: Vec<Member>, jobs: usize, store: &LocalStore, run: &Run, report: &Report) -> Vec<Done> {
+    let waiting = Mutex::new(members.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(member) = next() {
+            if interrupt::requested() {
+                break;
+            }
+            done.push(one(member, store, run, report));
+        }
+        done
+    };
+    // Children die with the thread that started them, so each of them is started and waited for by one thread.
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for thread in threads {
+            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        if interrupt::requested() && done.iter().all(|one| one.error.is_none()) {
+            done.push(Done { name: "the rest".into(), entry: None, error: Some(Error::interrupted()), skipped: false });
+        }
+        done
+    })
+}
+
+fn one(member: Member, store: &LocalStore, run: &Run, report: &Report) -> Done {
+    let (name, result) = match member {
+        Ok(source) => (source.name.clone(), back_up_source(&source, store, run, report)),
+        Err((name, error)) => {
+            remember(&name, crate::engine::postgres::KIND, &error, store, run, report);
+            (name, Err(error))
+        }
+    };
+    let (entry, error) = match result {
+        Ok((entry, after)) => (Some(Box::new(entry)), after.err()),
+        Err(error) => (None, Some(error)),
+    };
+    if let Some(error) = &error {
+        tell(&name, error, report);
+    }
+    Done { name, entry, error, skipped: false }
 }
 
 fn tell(name: &str, error: &Error, report: &Report) {
@@ -210,87 +314,57 @@ fn named(name: &str, error: &Error) -> Error {
     }
 }
 
-fn now() -> DateTime<Utc> {
-    whole_second(Utc::now())
-}
-
 /// One configured or named source, then its retention. The inner error is one after the backup itself was made.
-fn back_up_source(source: &SourcePlan, store: &LocalStore, run: &Run, report: &mut Report) -> Result<(Entry, Result<()>)> {
+fn back_up_source(source: &SourcePlan, store: &LocalStore, run: &Run, report: &Report) -> Result<(Entry, Result<()>)> {
     let _lock = lock_and_sweep(store, &source.name, run.lock_wait, report)?;
-    let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
-    refuse_another_ones_name(source, &catalog, run, report)?;
-    let SourceKind::Sqlite { path, .. } = &source.kind;
-    SqliteDestination::sweep(path);
-    scratch::sweep(&source.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
-    let mut engine = engine_of(source);
-    if source.scratch_dir.starts_with(store.root()) {
-        return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
-            .hint("set `scratch_dir` in [backup] to a place outside of it"));
-    }
-    let making = Making {
-        source: &source.name,
-        kind: source.kind.word(),
-        format: source.kind.format(),
-        codec: source.codec,
-        threads: source.threads,
-        verify_after: source.verify_after,
-        scratch_dir: &source.scratch_dir,
-    };
-    check_space(&making, engine.estimate(), &catalog, store).inspect_err(|error| {
-        let attempt = Attempt { store, run, source: &source.name, kind: making.kind, started: Instant::now(), at: now() };
-        attempt.remember_failure(error, report);
+    let making = Making::of(source);
+    let attempt = Attempt::begin(store, run, &source.name, making.kind);
+    let mut engine = prepare(source, &making, store, run, report).inspect_err(|error| {
+        // A name that belongs to something else has no history of this source.
+        if error.kind() != Kind::Usage {
+            attempt.remember_failure(error, report);
+        }
     })?;
-    let entry = make(&making, &mut engine, store, run, report)?;
+    let entry = make(&making, engine.as_source(), store, run, report)?;
     say_made(&entry, store, report);
+    if entry.sidecar.status == Status::Partial {
+        let why = entry.sidecar.warnings.last().cloned().unwrap_or_default();
+        let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"))
+            .hint("it restores, but it never counts as a good one");
+        return Ok((entry, Err(error)));
+    }
     let after = match source.cleanup_after {
-        true => cleanup::after_backup(store, source, now(), report),
+        true => cleanup::after_backup(store, source, attempt::now(), report),
         false => Ok(()),
     };
     Ok((entry, after))
 }
 
-/// Takes the source's lock and removes what a killed run left.
-pub fn lock_and_sweep(store: &LocalStore, source: &str, wait: Duration, report: &Report) -> Result<Lock> {
-    let lock = store.lock(source, wait)?;
-    let swept = store::sweep(store, source, |bytes| {
-        Sidecar::parse(bytes).ok().and_then(|sidecar| sidecar.dump).map(|dump| dump.file).into_iter().collect()
-    })?;
-    for name in swept {
-        report.detail(format!("{source}: removed `{name}`, left by a run that was killed"));
+/// Everything that can be known to fail before the work.
+fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &Run, report: &Report) -> Result<Engine> {
+    if source.scratch_dir.starts_with(store.root()) {
+        return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
+            .hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
-    Ok(lock)
+    engines::sweep(source);
+    let engine = Engine::open(source)?;
+    let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
+    refuse_another_ones_name(source, &engine, &catalog, run, report)?;
+    check_space(making, engine.estimate(), &catalog, store)?;
+    Ok(engine)
 }
 
-fn engine_of(source: &SourcePlan) -> SqliteSource {
-    let SourceKind::Sqlite { path, spool, lock_timeout } = &source.kind;
-    SqliteSource::new(path, *spool, &source.scratch_dir, *lock_timeout)
-}
-
-fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format().1, source.codec)
-}
-
-fn dump_extension(format: &str, codec: Codec) -> String {
-    codec.extension().map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
-}
-
-/// A name made from a path must not mix two databases' histories; a configured name, or `--as`, takes it over.
-fn refuse_another_ones_name(source: &SourcePlan, catalog: &Catalog, run: &Run, report: &Report) -> Result<()> {
-    let SourceKind::Sqlite { path, .. } = &source.kind;
-    let here = path.canonicalize().unwrap_or_else(|_| path.clone());
+/// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
+fn refuse_another_ones_name(source: &SourcePlan, engine: &Engine, catalog: &Catalog, run: &Run, report: &Report) -> Result<()> {
     let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.database.is_some()) else { return Ok(()) };
-    let origin = last.sidecar.database.as_ref().and_then(|database| database.path.clone()).unwrap_or_default();
-    let host = last.sidecar.producer.get("host").cloned().unwrap_or_default();
-    if origin.to_string_lossy() == here.to_string_lossy() && host == run.host {
-        return Ok(());
-    }
-    let text = format!("the name `{}` belongs to `{}` on {host} in this store", source.name, origin.display());
+    let Some((there, here)) = engines::belongs_elsewhere(engine, source, last, &run.host) else { return Ok(()) };
+    let text = format!("the name `{}` belongs to {there} in this store", source.name);
     if source.derived {
         return Err(
             Error::usage(text).hint("give this database its own name with `--as NAME`, or the same one to take the name over")
         );
     }
-    report.warn(format!("{text}; from now on it is `{}` on {}", here.display(), run.host));
+    report.warn(format!("{text}; from now on it is {here}"));
     Ok(())
 }
 
@@ -298,10 +372,11 @@ fn refuse_another_ones_name(source: &SourcePlan, catalog: &Catalog, run: &Run, r
 /// database is the least to expect.
 fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &LocalStore) -> Result<()> {
     let Some(free) = store.free_space()? else { return Ok(()) };
-    let last = catalog.newest_good(making.source).and_then(|backup| backup.sidecar.dump.as_ref());
-    let needed = match last {
-        Some(dump) if dump.content_size_bytes > 0 && dump.compression == making.codec.name() => {
-            (estimate as f64 * dump.size_bytes as f64 / dump.content_size_bytes as f64) as u64
+    let last = catalog.newest_good(making.source);
+    let then = last.and_then(|backup| Some((backup.sidecar.dump.as_ref()?, backup.sidecar.database.as_ref()?.size_bytes)));
+    let needed = match then {
+        Some((dump, size)) if size > 0 && dump.compression == making.codec.name() => {
+            (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
         }
         _ if making.codec == Codec::None => estimate,
         _ => estimate / 10,
@@ -318,185 +393,6 @@ fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &Lo
     )))
 }
 
-/// What one backup is made of, whatever its source.
-pub struct Making<'a> {
-    /// The source's name.
-    pub source: &'a str,
-    /// What the sidecar calls the source's kind.
-    pub kind: &'a str,
-    /// The content's format, and its extension.
-    pub format: (&'a str, &'a str),
-    /// The compression.
-    pub codec: Codec,
-    /// Threads that compress.
-    pub threads: usize,
-    /// How it is verified before it is listed.
-    pub verify_after: Option<Level>,
-    /// For trial restores.
-    pub scratch_dir: &'a Path,
-}
-
-/// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification, the sidecar. A failure leaves a failed
-/// attempt that says why.
-pub fn make(making: &Making<'_>, engine: &mut dyn Source, store: &LocalStore, run: &Run, report: &Report) -> Result<Entry> {
-    let attempt = Attempt { store, run, source: making.source, kind: making.kind, started: Instant::now(), at: now() };
-    attempt.make(making, engine, report).inspect_err(|error| attempt.remember_failure(error, report))
-}
-
-/// One attempt at one backup.
-struct Attempt<'a> {
-    store: &'a LocalStore,
-    run: &'a Run,
-    source: &'a str,
-    kind: &'a str,
-    started: Instant,
-    at: DateTime<Utc>,
-}
-
-impl Attempt<'_> {
-    fn make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
-        let id = self.free_id()?;
-        let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
-        report.detail(format!("{}: writing {file}", self.source));
-        let (dumped, measured) = self
-            .write_dump(&file, making, engine, report)
-            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, Some(&file)))?;
-        let finished = self.describe(&id, &file, making, dumped, measured);
-        finished
-            .and_then(|sidecar| self.verify_and_publish(sidecar, &file, making, report))
-            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, Some(&file)))
-    }
-
-    fn free_id(&self) -> Result<String> {
-        let taken = self.store.list(self.source)?;
-        Ok(store::make_id(self.source, &self.run.label, self.at, taken.iter().filter_map(|object| store::id_of(&object.name))))
-    }
-
-    /// The content, through the pipeline, durable under its dot-name.
-    fn write_dump(
-        &self,
-        file: &str,
-        making: &Making<'_>,
-        engine: &mut dyn Source,
-        report: &Report,
-    ) -> Result<(Dumped, Measured)> {
-        let progress = Progress::default();
-        let _bar = report.bar(&format!("backing up {}", self.source), engine.estimate(), &progress);
-        let pending = self.store.create(self.source, &store::dot(file))?;
-        let mut encode = Encode::new(making.codec, making.threads, pending, progress);
-        // A malformed source is a failed backup; "damaged" is the word for a backup that was found so.
-        let dumped = engine.dump(&mut encode).map_err(|error| match error.kind() {
-            Kind::Damaged => error.kind_of(Kind::Failed),
-            _ => error,
-        })?;
-        let (pending, measured) = encode.finish()?;
-        pending.finish()?;
-        Ok((dumped, measured))
-    }
-
-    fn describe(&self, id: &str, file: &str, making: &Making<'_>, dumped: Dumped, measured: Measured) -> Result<Sidecar> {
-        interrupt::check()?;
-        let mut sidecar = self.blank(id, if dumped.partial { Status::Partial } else { Status::Ok });
-        sidecar.warnings = dumped.warnings;
-        sidecar.producer.extend(dumped.producer);
-        sidecar.dump = Some(Dump {
-            file: file.to_owned(),
-            format: making.format.0.to_owned(),
-            size_bytes: measured.stored.size,
-            sha256: measured.stored.sha256,
-            content_size_bytes: measured.content.size,
-            content_sha256: measured.content.sha256,
-            compression: making.codec.name().to_owned(),
-            encryption: None,
-            base: None,
-        });
-        sidecar.database = Some(dumped.database);
-        sidecar.manifest = Some(dumped.manifest);
-        Ok(sidecar)
-    }
-
-    fn verify_and_publish(&self, mut sidecar: Sidecar, file: &str, making: &Making<'_>, report: &Report) -> Result<Entry> {
-        if let Some(level) = making.verify_after {
-            sidecar.verifications.push(self.verify(&sidecar, file, level, making, report)?);
-        }
-        sidecar.finished_at = now();
-        sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
-        let state = State { pinned: self.run.pinned, ..State::default() };
-        if state.pinned {
-            // Before the sidecar: a crash in between must not leave a listed backup without its pin.
-            self.store.replace(self.source, &store::state_name(&sidecar.id), &state.to_bytes())?;
-        }
-        store::publish(self.store, self.source, &sidecar.id, Some(file), &sidecar.to_bytes())?;
-        let stored_size = sidecar.dump.as_ref().map(|dump| dump.size_bytes);
-        Ok(Entry { sidecar, state, state_lost: false, stored_size })
-    }
-
-    /// A dump that fails its first verification is never listed.
-    fn verify(&self, sidecar: &Sidecar, file: &str, level: Level, making: &Making<'_>, report: &Report) -> Result<Verification> {
-        let stored = Stored {
-            store: self.store,
-            source: self.source,
-            file: &store::dot(file),
-            dump: sidecar.dump.as_ref(),
-            codec: making.codec,
-            manifest: sidecar.manifest.as_ref(),
-            database: sidecar.database.as_ref(),
-        };
-        let means = Means { scratch_dir: making.scratch_dir, threads: making.threads, report };
-        let finding = examine::verify(&stored, level, &means)?;
-        let wrong = || finding.wrong().unwrap_or_default();
-        match finding.status() {
-            CheckStatus::Ok | CheckStatus::Unprovable => Ok(finding.to_verification(now())),
-            CheckStatus::Damaged => Err(Error::damaged(format!("the new backup failed its verification: {}", wrong())).hint(
-                "nothing was listed and nothing removed; check the database with `PRAGMA integrity_check`, and the store's disk",
-            )),
-            CheckStatus::Error => Err(Error::failed(format!("the new backup could not be verified: {}", wrong()))
-                .hint("mend that, or choose another `verify_after`; nothing was listed")),
-        }
-    }
-
-    fn blank(&self, id: &str, status: Status) -> Sidecar {
-        let producer = BTreeMap::from([
-            ("dbbackup".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("host".to_owned(), self.run.host.clone()),
-        ]);
-        Sidecar {
-            schema: SCHEMA,
-            requires: Vec::new(),
-            id: id.to_owned(),
-            run: self.run.id.clone(),
-            source: self.source.to_owned(),
-            kind: self.kind.to_owned(),
-            label: self.run.label.clone(),
-            status,
-            warnings: Vec::new(),
-            description: self.run.description.clone(),
-            tags: self.run.tags.clone(),
-            started_at: self.at,
-            finished_at: now(),
-            duration_seconds: to_milliseconds(self.started.elapsed().as_secs_f64()),
-            dump: None,
-            database: None,
-            manifest: None,
-            producer,
-            verifications: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// Leaves the failed attempt in the store's history; where even that can't be written the exit code tells.
-    fn remember_failure(&self, error: &Error, report: &Report) {
-        let remember = || -> Result<()> {
-            let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
-            sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
-            store::publish(self.store, self.source, &sidecar.id, None, &sidecar.to_bytes())
-        };
-        if let Err(second) = remember() {
-            report.detail(format!("{}: the failure could not be written to the store: {second}", self.source));
-        }
-    }
-}
-
 fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
     let sidecar = &entry.sidecar;
     for warning in &sidecar.warnings {
@@ -508,15 +404,19 @@ fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
         CheckStatus::Ok => format!(", {} verified", seen.level.word()),
         other => format!(", {} {}", seen.level.word(), other.word()),
     });
+    // Roles have no rows.
+    let inside = if manifest.tables.is_empty() {
+        String::new()
+    } else {
+        format!(", {} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))
+    };
     report.line(format!(
-        "{} {}: {} from {} in {}, {} in {}{checked}",
+        "{} {}: {} from {} in {}{inside}{checked}",
         report.paint(Paint::Good, "ok"),
         sidecar.id,
         units::size(dump.size_bytes),
         units::size(dump.content_size_bytes),
         units::elapsed(sidecar.duration_seconds),
-        units::count(manifest.rows_total, "row"),
-        units::count(manifest.tables.len() as u64, "table"),
     ));
     let path: PathBuf = store.locate(&sidecar.source, &dump.file).unwrap_or_default();
     report.detail(format!("{}: {}", sidecar.source, path.display()));

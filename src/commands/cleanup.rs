@@ -1,7 +1,7 @@
 //! `dbbackup cleanup`: retention decides, this carries it out, and says why each backup is kept or removed.
 
 use super::list::STATE_LOST;
-use super::{Session, backup, catalog_of, outcome_of, set_error};
+use super::{Session, backup, catalog_of, members, outcome_of, set_error};
 use crate::catalog::{Backup, Catalog};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
@@ -52,7 +52,7 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, store: &LocalStore) -> 
         catalog_names_exist(&arguments.sources, store)?;
     }
     if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
-        let names = if arguments.sources.is_empty() { present } else { arguments.sources.clone() };
+        let names = if arguments.sources.is_empty() { present } else { members(store, &arguments.sources)? };
         return Ok(names.into_iter().map(|name| (name, Ok(Policies::all(policy.clone())))).collect());
     }
     let no_policy = |text: String| {
@@ -67,25 +67,25 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, store: &LocalStore) -> 
             store.name()
         )));
     }
+    let asked = members(store, &arguments.sources)?;
     let mut work = Vec::new();
-    for (name, entry) in &config.sources {
-        let asked = arguments.sources.contains(name);
-        if !(asked || arguments.sources.is_empty() && present.contains(name)) {
-            continue;
-        }
+    for name in if asked.is_empty() { &present } else { &asked } {
+        let Some((_, entry)) = config.owner_of(name) else {
+            if asked.is_empty() {
+                continue;
+            }
+            return Err(no_policy(format!("`{name}` is no source of the configuration, so its policy does not hold for it")));
+        };
         if let Some(why) = &entry.unusable {
             // It fails alone.
             work.push((name.clone(), Err(why.clone())));
             continue;
         }
         let policies = Policies::configured(config, entry);
-        if policies.is_empty() && asked {
+        if policies.is_empty() && !asked.is_empty() {
             return Err(no_policy(format!("`{name}` has no retention policy: everything is kept")));
         }
         work.push((name.clone(), Ok(policies)));
-    }
-    if let Some(foreign) = arguments.sources.iter().find(|name| config.source(name).is_none()) {
-        return Err(no_policy(format!("`{foreign}` is no source of the configuration, so its policy does not hold for it")));
     }
     Ok(work)
 }
@@ -95,7 +95,7 @@ fn catalog_names_exist(names: &[String], store: &LocalStore) -> Result<()> {
 }
 
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong.
-pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
+pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<()> {
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     if let Some(why) = catalog.shrank(&source.name).filter(|_| !source.policies.is_empty()) {
         let text = format!("the backup was made, but it is far smaller than the one before, so retention removed nothing: {why}");

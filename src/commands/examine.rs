@@ -1,14 +1,16 @@
 //! Looking at a stored dump: is it what was written, does it decode, is it sound inside? Shared by `verify`, by `restore` (which does it before it touches
 //! anything) and by `backup` (`verify_after`).
 
-use crate::engine::sqlite::SqliteDestination;
+use super::engines;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Manifest};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec, Decode, Progress};
+use crate::plan::Proving;
 use crate::report::Report;
 use crate::sidecar::{Dump, Level, Verification};
 use crate::store::Store;
 use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -24,6 +26,10 @@ pub struct Stored<'a> {
     pub dump: Option<&'a Dump>,
     /// How it is compressed.
     pub codec: Codec,
+    /// What the content is, as the sidecar has it or the extension.
+    pub format: &'a str,
+    /// The programs that made it.
+    pub producer: Option<&'a BTreeMap<String, String>>,
     /// What must be inside.
     pub manifest: Option<&'a Manifest>,
     /// Facts of the database.
@@ -36,6 +42,8 @@ pub struct Means<'a> {
     pub scratch_dir: &'a Path,
     /// Threads that decode.
     pub threads: usize,
+    /// How trial restores are made.
+    pub proving: &'a Proving,
     /// For the progress bar.
     pub report: &'a Report,
 }
@@ -142,11 +150,10 @@ fn open(stored: &Stored<'_>) -> Result<Option<Box<dyn std::io::Read + Send>>> {
     }
 }
 
-/// A trial restore into the scratch directory.
+/// Into a place where nothing is the user's.
 fn drill(stored: &Stored<'_>, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
-    let content_size = content_size(stored);
-    let mut destination = SqliteDestination::drill(means.scratch_dir, content_size, stored.database)?;
-    receive(stored, &mut destination, depth, means)
+    let mut destination = engines::trial(stored, content_size(stored), depth, means)?;
+    receive(stored, destination.as_mut(), depth, means)
 }
 
 /// Bytes that the content will take; for a dump without a sidecar, a guess from its size.

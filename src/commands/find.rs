@@ -42,6 +42,8 @@ impl Found {
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
             codec: self.codec,
+            format: &self.format,
+            producer: sidecar.map(|sidecar| &sidecar.producer),
             manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
             database: sidecar.and_then(|sidecar| sidecar.database.as_ref()),
         }
@@ -192,18 +194,11 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Only SQLite databases can be put back by this version.
-pub fn must_be_sqlite(found: &Found) -> Result<()> {
+/// Files come with a later version.
+pub fn must_be_known(found: &Found) -> Result<()> {
     match found.format.as_str() {
-        "dump" | "pg_dump-custom" | "sql" | "pg_dump-plain" | "tar" => {
-            let tool = match found.format.as_str() {
-                "dump" | "pg_dump-custom" => "pg_restore",
-                "sql" | "pg_dump-plain" => "psql",
-                _ => "tar",
-            };
-            Err(Error::failed(format!("this version of dbbackup does not restore `{}`", found.file))
-                .hint(format!("decode it and give it to `{tool}`: see README, \"Recovery by hand\"")))
-        }
+        "tar" => Err(Error::failed(format!("this version of dbbackup does not restore `{}`", found.file))
+            .hint("decode it and give it to `tar`: see README, \"Recovery by hand\"")),
         _ => Ok(()),
     }
 }

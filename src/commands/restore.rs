@@ -1,38 +1,42 @@
-//! `dbbackup restore`: the copy is complete and checked before anything is touched; what was there is kept; how to undo it is said.
+//! `dbbackup restore`: finds what is meant, and has it put back by its kind; what all kinds share in this is here.
+
+mod globals;
+mod postgres;
+mod runs;
+mod sqlite;
 
 use super::backup::{self, Making, Run};
-use super::examine::{self, Means};
 use super::find::{self, Found};
 use super::{Session, outcome_of, set_error};
-use crate::catalog::Catalog;
 use crate::cli::Restore;
-use crate::durable::{self, SteadyFile};
-use crate::engine::sqlite::destination::{Target, directory_of};
-use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource};
-use crate::engine::{CheckStatus, Database, Depth, Destination, Dumped, Keep, Manifest, Published, Source};
+use crate::engine::postgres::Format;
+use crate::engine::{Check, CheckStatus, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
-use crate::lock::Lock;
 use crate::pipeline::{self, Codec};
 use crate::plan;
-use crate::report::{Outcome, Paint, Report};
+use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Level;
-use crate::store::{Access, LocalStore, Store};
+use crate::store::LocalStore;
 use crate::units;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Result<Outcome> {
     if arguments.to.is_some() && arguments.backups.len() > 1 {
         return Err(Error::usage("`--to` takes one backup").hint("restore them one by one"));
     }
+    let wanted = runs::resolve(&arguments.backups, session)?;
+    if arguments.to.is_some() && wanted.len() > 1 {
+        let hint = format!("name one of them: {}", wanted.join(", "));
+        return Err(Error::usage("`--to` takes one backup, and this is several").hint(hint));
+    }
     let mut done = Vec::new();
     let mut failed = Vec::new();
-    for wanted in &arguments.backups {
-        match restore_one(wanted, arguments, session, report) {
+    for one in &wanted {
+        match restore_one(one, arguments, session, report) {
             Ok(value) => done.push(value),
-            Err(error) if arguments.backups.len() == 1 => return Err(error),
+            Err(error) if wanted.len() == 1 => return Err(error),
             Err(error) => {
                 report.error(&error);
                 failed.push(error);
@@ -47,349 +51,101 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     }
     set_error(&failed, report);
     let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
-    Ok(outcome_of(arguments.backups.len(), &kinds))
+    Ok(outcome_of(wanted.len(), &kinds))
 }
 
-fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &mut Report) -> Result<serde_json::Value> {
+fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
     let found = find::find(wanted, session)?;
-    find::must_be_sqlite(&found)?;
+    find::must_be_known(&found)?;
     for newer in &found.passed_over {
         report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
     }
-    let place = place(&found, wanted, arguments, session)?;
-    let safety = Safety::plan(&found, &place, arguments, session)?;
-    // A dry run's plan is its result.
-    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
-    let lost = say_plan(&found, &place, &safety, session, report, &say);
-    if arguments.dry_run {
-        report.answer("nothing was done");
-        let replaces = !matches!(place.now, There::Nothing);
-        return Ok(serde_json::json!({"id": found.name(), "target": place.path, "replaces": replaces, "differences": lost}));
+    let format = Format::parse(&found.format);
+    let only_postgres =
+        [("--in-place", arguments.in_place), ("--no-owner", arguments.no_owner), ("--table", !arguments.tables.is_empty())];
+    if let (None, Some((flag, _))) = (format, only_postgres.iter().find(|(_, given)| *given)) {
+        return Err(Error::usage(format!("`{flag}` is for backups of PostgreSQL databases, and `{}` is none", found.name())));
     }
-    confirm(&place, arguments, report)?;
-    let _lock = safety.lock(session, report)?;
-    let mut destination = receive_and_check(&found, &place, session, report)?;
-    let mut kept = None;
-    let published = match &safety {
-        Safety::None => destination.publish(Keep::Nothing)?,
-        Safety::Store { .. } | Safety::Beside(_) => destination.publish(Keep::Backup(&mut |source: &mut dyn Source| {
-            kept = Some(safety.keep(source, session, report)?);
-            Ok(())
-        }))?,
+    match format {
+        None => sqlite::restore(&found, wanted, arguments, session, report),
+        Some(Format::Globals) => globals::restore(&found, arguments, session, report),
+        Some(format) => postgres::restore(&found, format, wanted, arguments, session, report),
+    }
+}
+
+/// The whole command that names a target, to be pasted: a path as it was given, and the options that led to the store.
+fn say_where(found: &Found, wanted: &str, to: &str, session: &Session) -> String {
+    let name = if find::is_path(wanted, session) { wanted.to_owned() } else { found.name() };
+    let option = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)));
+    let config = option("--config", session.config_flag.as_deref().and_then(Path::to_str));
+    let store = option("--store", session.store_flag.as_deref());
+    format!("say where: `dbbackup{config}{store} restore {} --to {to}`", quoted(&name))
+}
+
+/// Asks before something is replaced.
+fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
+    if arguments.yes {
+        return Ok(());
+    }
+    if !report.can_ask() {
+        return Err(Error::usage(format!("`{what}` would be replaced, and that needs a yes"))
+            .hint("add `--yes`, or restore beside it with `--to`"));
+    }
+    if report.ask("replace it?")? { Ok(()) } else { Err(Error::usage(format!("`{what}` was left as it is"))) }
+}
+
+/// A backup that is found damaged goes nowhere.
+fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+    let wrong: Vec<String> = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Damaged)
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let hint = match &found.backup {
+        Some(backup) => format!("nothing was touched; `dbbackup list {}` shows other backups", backup.sidecar.source),
+        None => "nothing was touched".to_owned(),
     };
-    Ok(say_done(&found, &place, &published, kept, report))
+    Err(Error::new(Kind::Damaged, format!("the backup `{}` is damaged: {}", found.name(), wrong.join("; "))).hint(hint))
 }
 
-/// Where the backup goes, and what is there now.
-struct Place {
-    path: PathBuf,
-    /// It is where the backup came from.
-    origin: bool,
-    now: There,
-}
-
-enum There {
-    Nothing,
-    Database(Box<Dumped>),
-    /// Not a valid database, or not to be read now; why.
-    Other(String),
-}
-
-fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<Place> {
-    let recorded = recorded_path(found);
-    let path = match &arguments.to {
-        Some(to) => given_path(to, session)?,
-        None => origin(found, wanted, session)?,
-    };
-    let configured = session.config.as_ref().and_then(|config| config.source(&found.source)).map(|entry| {
-        let crate::config::KindKeys::Sqlite { path } = &entry.kind;
-        session.cwd.join(path)
-    });
-    let same = |other: &Path| other == path || path.canonicalize().is_ok_and(|path| path == other);
-    let origin = recorded.as_deref().is_some_and(same) || configured.as_deref().is_some_and(same);
-    if path.is_dir() {
-        return Err(Error::usage(format!("`{}` is a directory", path.display()))
-            .hint(format!("name a file in it: `--to {}`", path.join("restored.db").display())));
-    }
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        // A device can't be set aside, and opening a FIFO waits for ever.
-        return Err(
-            Error::usage(format!("`{}` is not a file", path.display())).hint("name the file that the backup is to become")
-        );
-    }
-    if !directory_of(&path).is_dir() {
-        return Err(Error::failed(format!("the directory of `{}` is not there", path.display()))
-            .hint("make it first, or choose another `--to`"));
-    }
-    let now = look_at(&path, session);
-    Ok(Place { path, origin, now })
-}
-
-fn look_at(path: &Path, session: &Session) -> There {
-    if path.symlink_metadata().is_err() {
-        return There::Nothing;
-    }
-    let keys = session.backup_keys();
-    let source = SqliteSource::new(path, Spool::Auto, &plan::scratch_dir(&keys), std::time::Duration::from_secs(5));
-    match source.inspect() {
-        Ok(dumped) => There::Database(Box::new(dumped)),
-        Err(error) => There::Other(error.message()),
-    }
-}
-
-fn given_path(to: &str, session: &Session) -> Result<PathBuf> {
-    match to.split_once("://") {
-        Some((scheme, _)) => Err(Error::usage(format!("a SQLite backup can't be restored to a `{scheme}://` address"))
-            .hint("`--to` takes a path here")),
-        None => Ok(plan::absolute(&session.cwd, to)),
-    }
-}
-
-fn recorded_path(found: &Found) -> Option<PathBuf> {
-    found.backup.as_ref()?.sidecar.database.as_ref()?.path.clone()
-}
-
-/// The place that the backup came from, if this configuration knows the source or this machine made the backup.
-fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
-    let command = |to: &str| {
-        // The whole command, to be pasted: a path as it was given, and the options that led to the store.
-        let name = if find::is_path(wanted, session) { wanted.to_owned() } else { found.name() };
-        let option = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)));
-        let config = option("--config", session.config_flag.as_deref().and_then(Path::to_str));
-        let store = option("--store", session.store_flag.as_deref());
-        format!("say where: `dbbackup{config}{store} restore {} --to {to}`", quoted(&name))
-    };
-    let Some(backup) = &found.backup else {
-        return Err(
-            Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file)).hint(command("PATH"))
-        );
-    };
-    if let Some(entry) = session.config.as_ref().and_then(|config| config.source(&backup.sidecar.source)) {
-        if let Some(why) = &entry.unusable {
-            return Err(why.clone().into());
-        }
-        let crate::config::KindKeys::Sqlite { path } = &entry.kind;
-        return Ok(session.cwd.join(path));
-    }
-    let Some(path) = recorded_path(found) else {
-        return Err(Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id())).hint(command("PATH")));
-    };
-    let host = backup.sidecar.producer.get("host");
-    if host != Some(&session.host) {
-        let made = host.map_or("another machine".to_owned(), |host| format!("`{host}`"));
-        return Err(Error::usage(format!(
-            "`{}` was made on {made}, and no configuration here defines `{}`",
-            backup.id(),
-            backup.sidecar.source
-        ))
-        .hint(command(&quoted(&path.to_string_lossy()))));
-    }
-    Ok(path)
-}
-
-/// What happens to the content that is there.
-enum Safety {
-    /// There is none, or it is not to be kept.
-    None,
-    /// A backup in a store.
-    Store { store: LocalStore, source: String },
-    /// A plain copy beside it, where there is no store.
-    Beside(PathBuf),
-}
-
-impl Safety {
-    fn plan(found: &Found, place: &Place, arguments: &Restore, session: &Session) -> Result<Safety> {
-        if arguments.no_safety_backup || matches!(place.now, There::Nothing) {
-            return Ok(Safety::None);
-        }
-        let root = match session.store_plan() {
-            Ok(plan) => Some(plan.path),
-            Err(_) => Some(found.store.root().to_path_buf()).filter(|root| root.join("dbbackup-store.json").exists()),
-        };
-        let Some(root) = root else {
-            return Ok(Safety::Beside(free_name(&place.path, session)));
-        };
-        if arguments.dry_run {
-            return Ok(match LocalStore::open(&root, Access::Read) {
-                Ok(store) => Safety::Store { source: safety_source(found, place, session, &store)?, store },
-                Err(_) => Safety::Beside(free_name(&place.path, session)),
-            });
-        }
-        if !writable(&root) {
-            // A read-only store serves for restoring; what is there is then kept beside it.
-            return Ok(Safety::Beside(free_name(&place.path, session)));
-        }
-        let store = LocalStore::open(&root, Access::Write { require_mount: false })
-            .context("the store for the safety backup of what is there")
-            .hint("give one that can be written to with `--store DIR`, or do without: `--no-safety-backup`")?;
-        Ok(Safety::Store { source: safety_source(found, place, session, &store)?, store })
-    }
-
-    /// The lock is taken before anything else, so that a run that holds it ends this one early.
-    fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
-        match self {
-            Safety::Store { store, source } => backup::lock_and_sweep(store, source, session.lock_wait, report).map(Some),
-            Safety::None | Safety::Beside(_) => Ok(None),
-        }
-    }
-
-    fn keep(&self, old: &mut dyn Source, session: &Session, report: &Report) -> Result<Kept> {
-        match self {
-            Safety::None => Err(Error::failed("there is nothing to keep")),
-            Safety::Beside(path) => keep_beside(old, path).map(|()| Kept::File(path.clone())),
-            Safety::Store { store, source } => {
-                let keys = session.keys_of(source);
-                let codec = Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
-                let making = Making {
-                    source,
-                    kind: KIND,
-                    format: ("sqlite3", "sqlite3"),
-                    codec,
-                    threads: pipeline::threads(keys.threads.unwrap_or(0)),
-                    verify_after: Some(Level::Checksum),
-                    scratch_dir: &plan::scratch_dir(&keys),
-                };
-                let run = Run {
-                    id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
-                    host: session.host.clone(),
-                    label: PRE_RESTORE.to_owned(),
-                    description: Some("what a restore replaced".to_owned()),
-                    tags: BTreeMap::new(),
-                    pinned: true,
-                    lock_wait: session.lock_wait,
-                };
-                let entry = backup::make(&making, old, store, &run, report)
-                    .context("the safety backup failed, so nothing was replaced")
-                    .hint("mend that, or do without it: `--no-safety-backup`")?;
-                Ok(Kept::Backup { id: entry.sidecar.id, store: store.root().to_path_buf() })
-            }
-        }
-    }
-}
-
-/// What was kept of the old content.
-enum Kept {
-    Backup { id: String, store: PathBuf },
-    File(PathBuf),
-}
-
-fn keep_beside(old: &mut dyn Source, path: &Path) -> Result<()> {
-    let mut copy = || -> Result<()> {
-        let mut file = SteadyFile::new(durable::create_new(path)?);
-        old.dump(&mut file)?;
-        file.finish()?;
-        durable::sync_dir(directory_of(path))
-    };
-    copy().inspect_err(|_| {
-        let _ = std::fs::remove_file(path);
-    })
-}
-
-fn writable(root: &Path) -> bool {
-    !root.exists() || rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok()
-}
-
-fn free_name(target: &Path, session: &Session) -> PathBuf {
-    let plain = format!("{}.before-{}", target.display(), session.now.format("%Y%m%dT%H%M%SZ"));
-    let mut name = PathBuf::from(&plain);
-    let mut number = 2;
-    while name.symlink_metadata().is_ok() {
-        name = PathBuf::from(format!("{plain}-{number}"));
-        number += 1;
-    }
-    name
-}
-
-/// The source under which the old content is kept: its own where it is known by its path, else one named after the file.
-fn safety_source(found: &Found, place: &Place, session: &Session, store: &LocalStore) -> Result<String> {
-    let there = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
-    let of_config = session.config.iter().flat_map(|config| &config.sources).find(|(_, entry)| {
-        let crate::config::KindKeys::Sqlite { path } = &entry.kind;
-        session.cwd.join(path) == place.path || session.cwd.join(path).canonicalize().is_ok_and(|path| path == there)
-    });
-    if let Some((name, _)) = of_config {
-        return Ok(name.clone());
-    }
-    if place.origin
-        && let Some(backup) = &found.backup
-    {
-        return Ok(backup.sidecar.source.clone());
-    }
-    let catalog = Catalog::read(store, None)?;
-    let belongs_elsewhere = |name: &str| {
-        let path = catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.path.clone());
-        path.is_some_and(|path| path != there)
-    };
-    let plain = plan::name_from_path(&place.path);
-    let mut name = plain.clone();
-    let mut number = 2;
-    while belongs_elsewhere(&name) {
-        name = format!("{plain}-{number}");
-        number += 1;
-    }
-    Ok(name)
-}
-
-/// Says what would be done; gives back which tables will differ.
-fn say_plan(
-    found: &Found,
-    place: &Place,
-    safety: &Safety,
+/// Saves what is about to be replaced, under the source's lock; gives back its id.
+fn safety_backup(
+    old: &mut dyn Source,
+    source: &str,
+    kind: &str,
+    format: (&str, &str),
+    store: &LocalStore,
     session: &Session,
     report: &Report,
-    say: &dyn Fn(String),
-) -> Vec<String> {
-    let mut lost = Vec::new();
-    let stored = found.stored();
-    let what = match &found.backup {
-        Some(backup) => format!(
-            "{}, made {} ({}), {}",
-            backup.id(),
-            units::age(backup.sidecar.started_at, session.now),
-            units::stamp(backup.sidecar.started_at),
-            contents_text(stored.manifest)
-        ),
-        None => find::path_of(found).display().to_string(),
+) -> Result<String> {
+    let keys = session.keys_of(source);
+    let codec = Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
+    let making = Making {
+        source,
+        kind,
+        format,
+        codec,
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        verify_after: Some(Level::Checksum),
+        scratch_dir: &plan::scratch_dir(&keys),
+        proving: &session.proving_of(source),
     };
-    say(format!("restoring {what}"));
-    match &place.now {
-        There::Nothing => say(format!("to {}, where there is nothing now", place.path.display())),
-        There::Other(why) => {
-            say(format!("to {}, replacing what is there, which could not be looked at:", place.path.display()));
-            say(format!("  {why}"));
-            say_safety(safety, "if it is a valid database it is first saved", report, say);
-            say("  if it is not, it is set aside as it is".to_owned());
-        }
-        There::Database(dumped) => {
-            let size = units::size(dumped.database.size_bytes);
-            let changed =
-                last_change(&place.path).map_or(String::new(), |at| format!(", last written {}", units::age(at, session.now)));
-            say(format!(
-                "to {}, replacing the database there: {}, {size}{changed}",
-                place.path.display(),
-                contents_text(Some(&dumped.manifest))
-            ));
-            lost = differences(&dumped.manifest, stored.manifest);
-            lost.iter().for_each(|line| say(format!("  {line}")));
-            say_safety(safety, "what is there is first saved", report, say);
-        }
-    }
-    lost
-}
-
-fn say_safety(safety: &Safety, what: &str, report: &Report, say: &dyn Fn(String)) {
-    match safety {
-        Safety::None => report.warn("what is there is not saved (`--no-safety-backup`)"),
-        Safety::Store { source, store } => say(format!("  {what} as a `{PRE_RESTORE}` backup of `{source}` in {}", store.name())),
-        Safety::Beside(path) => say(format!("  {what} as {}", path.display())),
-    }
-}
-
-fn last_change(path: &Path) -> Option<chrono::DateTime<chrono::Utc>> {
-    let newest = |path: &Path| path.metadata().ok().map(|found| found.mtime());
-    let log = PathBuf::from(format!("{}-wal", path.display()));
-    let seconds = newest(path).max(newest(&log))?;
-    chrono::DateTime::from_timestamp(seconds, 0)
+    let run = Run {
+        id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
+        host: session.host.clone(),
+        label: PRE_RESTORE.to_owned(),
+        description: Some("what a restore replaced".to_owned()),
+        tags: BTreeMap::new(),
+        pinned: true,
+        lock_wait: session.lock_wait,
+    };
+    let entry = backup::make(&making, old, store, &run, report)
+        .context("the safety backup failed, so nothing was replaced")
+        .hint("mend that, or do without it: `--no-safety-backup`")?;
+    Ok(entry.sidecar.id)
 }
 
 fn contents_text(manifest: Option<&Manifest>) -> String {
@@ -424,96 +180,6 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
         shown.push(format!("and {more} more tables differ"));
     }
     shown
-}
-
-fn confirm(place: &Place, arguments: &Restore, report: &Report) -> Result<()> {
-    if arguments.yes || matches!(place.now, There::Nothing) {
-        return Ok(());
-    }
-    if !report.can_ask() {
-        return Err(Error::usage(format!("`{}` would be replaced, and that needs a yes", place.path.display()))
-            .hint("add `--yes`, or restore beside it with `--to`"));
-    }
-    if report.ask("replace it?")? { Ok(()) } else { Err(Error::usage(format!("`{}` was left as it is", place.path.display()))) }
-}
-
-/// The whole content, examined, on the target's file system; nothing else was touched yet.
-fn receive_and_check(found: &Found, place: &Place, session: &Session, report: &Report) -> Result<SqliteDestination> {
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
-    let stored = found.stored();
-    // Owner, mode and journal mode belong to the place that it came from.
-    let recorded = if place.origin { stored.database.cloned().unwrap_or_default() } else { Database::default() };
-    let target = Target {
-        path: place.path.clone(),
-        expected_absent: matches!(place.now, There::Nothing),
-        recorded,
-        stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),
-        lock_timeout: plan::lock_timeout(&keys),
-        scratch_dir: scratch_dir.clone(),
-    };
-    let mut destination = SqliteDestination::at(target, examine::content_size(&stored))?;
-    let means = Means { scratch_dir: &scratch_dir, threads: pipeline::threads(keys.threads.unwrap_or(0)), report };
-    let checks = examine::receive(&stored, &mut destination, Depth::Content, &means)?;
-    for check in &checks {
-        report.detail(format!("{}: {}", check.name, check.detail));
-    }
-    let wrong: Vec<String> = checks
-        .iter()
-        .filter(|check| check.status == CheckStatus::Damaged)
-        .map(|check| format!("{}: {}", check.name, check.detail))
-        .collect();
-    if wrong.is_empty() {
-        return Ok(destination);
-    }
-    let hint = match &found.backup {
-        Some(backup) => format!("nothing was touched; `dbbackup list {}` shows other backups", backup.sidecar.source),
-        None => "nothing was touched".to_owned(),
-    };
-    Err(Error::new(Kind::Damaged, format!("the backup `{}` is damaged: {}", found.name(), wrong.join("; "))).hint(hint))
-}
-
-fn say_done(found: &Found, place: &Place, published: &Published, kept: Option<Kept>, report: &Report) -> serde_json::Value {
-    for warning in &published.warnings {
-        report.warn(warning);
-    }
-    let target = place.path.display().to_string();
-    let ok = report.paint(Paint::Good, "ok");
-    report.line(format!("{ok} {} restored to {target}: {}", found.name(), published.how));
-    let undo = match (&kept, &published.set_aside) {
-        (Some(Kept::Backup { id, store }), _) => {
-            let store = quoted(&store.display().to_string());
-            Some(format!("dbbackup --store {store} restore {id} --to {} --yes", quoted(&target)))
-        }
-        (Some(Kept::File(path)), _) => {
-            Some(format!("dbbackup restore {} --to {} --yes", quoted(&path.display().to_string()), quoted(&target)))
-        }
-        (None, Some(aside)) => Some(move_back(aside, &place.path, &published.companions)),
-        (None, None) => None,
-    };
-    match (&kept, &published.set_aside) {
-        (Some(Kept::Backup { id, .. }), _) => {
-            report.line(format!("   what was there is kept as {id}, pinned; `dbbackup delete {id} --force` removes it"))
-        }
-        (Some(Kept::File(path)), _) | (None, Some(path)) => {
-            report.line(format!("   what was there is kept as {}", path.display()))
-        }
-        (None, None) => {}
-    }
-    if let Some(undo) = &undo {
-        report.line(format!("   to undo: {undo}"));
-    }
-    serde_json::json!({"id": found.name(), "target": target, "undo": undo, "how": published.how})
-}
-
-/// The commands that bring back what was set aside, with the files that belong to it; those of the new database must not stay beside it.
-fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
-    let word = |path: &Path| quoted(&path.display().to_string());
-    let new_ones: Vec<String> =
-        ["-wal", "-shm", "-journal"].iter().map(|end| quoted(&format!("{}{end}", target.display()))).collect();
-    let back = std::iter::once((target, aside)).chain(companions.iter().map(|(from, to)| (from.as_path(), to.as_path())));
-    let moves: Vec<String> = back.map(|(there, aside)| format!("mv {} {}", word(aside), word(there))).collect();
-    format!("rm -f {} && {}", new_ones.join(" "), moves.join(" && "))
 }
 
 /// As a shell needs it.

@@ -2,7 +2,7 @@
 
 use super::examine::{self, Finding, Means};
 use super::find::{self, Found};
-use super::{Session, catalog_of, outcome_of, set_error};
+use super::{Session, catalog_of, members, outcome_of, set_error};
 use crate::catalog::{Backup, Catalog};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
@@ -26,7 +26,8 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
     for item in &work {
         let (id, finding) = match item {
             Item::Dump(found) => {
-                let means = Means { scratch_dir: &scratch_dir, threads, report };
+                let proving = session.proving_of(&found.source);
+                let means = Means { scratch_dir: &scratch_dir, threads, proving: &proving, report };
                 let finding = examine::verify(&found.stored(), arguments.level, &means)?;
                 remember(found, &finding, report);
                 (found.name(), finding)
@@ -102,12 +103,13 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
     if let Ok(store) = session.reading() {
         // A source's newest backup, damaged or not: `find` would pass a damaged one over.
         let catalog = Catalog::read(&store, None)?;
-        if arguments.what.iter().all(|wanted| catalog.sources().contains(wanted)) {
-            return newest_ones(&catalog_of(&store, &arguments.what)?, &store);
+        let names = members(&store, &arguments.what)?;
+        if names.iter().all(|wanted| catalog.sources().contains(wanted)) {
+            return newest_ones(&catalog_of(&store, &names)?, &store);
         }
     }
     let found = |wanted: &String| {
-        let found = find::find(wanted, session).and_then(|found| find::must_be_sqlite(&found).map(|()| found));
+        let found = find::find(wanted, session).and_then(|found| find::must_be_known(&found).map(|()| found));
         match found {
             Ok(found) => Ok(Item::Dump(Box::new(found))),
             Err(error) if arguments.what.len() > 1 => Ok(Item::Unknown { wanted: wanted.clone(), error }),
@@ -160,12 +162,13 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
     let known = catalog.sources();
     let enabled = config.sources.iter().filter(|(_, entry)| entry.common.enabled != Some(false));
     let due = enabled.filter(|(_, entry)| entry.common.start.is_none_or(|start| start <= session.now));
-    Ok(due.filter(|(name, _)| !known.contains(name)).map(|(name, _)| no_backup(name)).collect())
+    let backed_up = |name: &str| known.iter().any(|known| config.owner_of(known).is_some_and(|(owner, _)| owner == name));
+    Ok(due.filter(|(name, _)| !backed_up(name)).map(|(name, _)| no_backup(name)).collect())
 }
 
 fn dump(backup: &Backup, store: &LocalStore) -> Result<Item> {
     let found = Found::in_store(store.root(), backup.clone());
-    Ok(match found.and_then(|found| find::must_be_sqlite(&found).map(|()| found)) {
+    Ok(match found.and_then(|found| find::must_be_known(&found).map(|()| found)) {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable { id: backup.id().to_owned(), why: error.message(), kind: CheckStatus::Unprovable },
     })

@@ -1,9 +1,9 @@
 //! The kinds of source: which keys each has, and how they are read. A new kind is one more row here.
 
-use super::KindKeys;
 use super::section::Section;
 use super::strict::{fields, suggestion};
 use super::value;
+use super::{KindKeys, PostgresKeys};
 use crate::error::Result;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -19,7 +19,10 @@ pub(super) struct Kind {
     pub read: fn(&mut Section<'_>) -> Result<KindKeys>,
 }
 
-const KINDS: &[Kind] = &[Kind { name: "sqlite", keys: fields::<SqliteKeys>, read: sqlite }];
+const KINDS: &[Kind] = &[
+    Kind { name: "sqlite", keys: fields::<SqliteKeys>, read: sqlite },
+    Kind { name: "postgres", keys: fields::<PostgresKeys>, read: postgres },
+];
 
 /// The keys of every kind, for a table that names none.
 pub(super) fn keys_of_all() -> Vec<&'static str> {
@@ -58,4 +61,22 @@ struct SqliteKeys {
 fn sqlite(section: &mut Section<'_>) -> Result<KindKeys> {
     let keys: SqliteKeys = section.read()?;
     Ok(KindKeys::Sqlite { path: section.required_path("path", keys.path)? })
+}
+
+fn postgres(section: &mut Section<'_>) -> Result<KindKeys> {
+    let mut keys: PostgresKeys = section.read()?;
+    keys.password_file = section.place("password_file", keys.password_file)?;
+    keys.bin_dir = section.place("bin_dir", keys.bin_dir)?;
+    let ways = [keys.password.is_some(), keys.password_file.is_some(), keys.password_command.is_some()];
+    if ways.iter().filter(|there| **there).count() > 1 {
+        return Err(section.error_here(format!("{} gives the password in more than one way", section.header)));
+    }
+    let one_of_a_cluster = [("exclude_databases", !keys.exclude_databases.is_empty()), ("globals", keys.globals == Some(true))];
+    if let Some((key, _)) = one_of_a_cluster.iter().find(|(_, written)| *written && !keys.is_cluster()) {
+        return Err(section.error(key, "it needs `databases`").hint("add databases = [\"*\"]"));
+    }
+    if keys.prefix_url.is_some() && keys.command_prefix.is_empty() {
+        return Err(section.error("prefix_url", "it needs `command_prefix`"));
+    }
+    Ok(KindKeys::Postgres(Box::new(keys)))
 }

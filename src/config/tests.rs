@@ -203,10 +203,46 @@ fn wrong_values() {
         "dbbackup.toml:2: `verify_after` in [backup]: expected one of \"none\", \"checksum\", \"content\", \"restore\", found `chekcsum`"
     );
     assert_eq!(hint, "did you mean `checksum`?");
-    let (message, hint) = complaint("[sources.app]\nkind = \"postgres\"\nurl = \"x\"");
-    assert_eq!(message, "dbbackup.toml:2: `kind` in [sources.app]: this version knows only \"sqlite\", not `postgres`");
-    assert_eq!(hint, "the valid kinds are sqlite");
+    let (message, hint) = complaint("[sources.app]\nkind = \"mongo\"\nurl = \"x\"");
+    assert_eq!(
+        message,
+        "dbbackup.toml:2: `kind` in [sources.app]: this version knows only \"sqlite\" or \"postgres\", not `mongo`"
+    );
+    assert_eq!(hint, "the valid kinds are sqlite, postgres");
     assert_eq!(complaint("[sources.app]\nkind = \"sqllite\"").1, "did you mean `sqlite`?");
+}
+
+#[test]
+fn a_postgres_source() {
+    let text = r#"
+[sources.cluster]
+kind = "postgres"
+host = "db.internal"
+port = "5433"
+password_file = "shop.pass"
+databases = "*"
+exclude_databases = ["scratch_*"]
+globals = true
+exclude_table_data = ["public.sessions"]
+manifest = "off"
+stall_timeout = "10m"
+"#;
+    let config = read(text).unwrap();
+    let KindKeys::Postgres(keys) = &config.source("cluster").unwrap().kind else { panic!() };
+    assert_eq!((keys.port, keys.databases.as_slice(), keys.globals), (Some(5433), &["*".to_owned()][..], Some(true)));
+    assert_eq!(keys.password_file.as_deref(), Some(Path::new("/etc/shop.pass")));
+    assert_eq!((keys.manifest, keys.stall_timeout), (Some(super::CountRows::Off), span("10m")));
+    // Its databases are its own, and nothing else whose name begins alike.
+    let owner = |name: &str| config.owner_of(name).map(|(owner, _)| owner.to_owned());
+    assert_eq!(owner("cluster.shop").as_deref(), Some("cluster"));
+    assert_eq!(owner("cluster-globals").as_deref(), Some("cluster"));
+    assert_eq!((owner("cluster2"), owner("cluster."), owner("cluster-other")), (None, None, None));
+    let pg = |more: &str| complaint(&format!("[sources.app]\nkind = \"postgres\"\n{more}"));
+    assert!(pg("globals = true").0.contains("needs `databases`"));
+    assert!(pg("password = \"a\"\npassword_command = \"b\"").0.contains("more than one way"));
+    assert!(pg("prefix_url = \"postgresql://h/d\"").0.contains("needs `command_prefix`"));
+    assert!(pg("databases = [1]").0.contains("`databases`"));
+    assert!(pg("path = \"x\"").0.contains("unknown key `path`"));
 }
 
 #[test]
@@ -285,7 +321,7 @@ fn an_unset_variable_in_a_source_fails_only_that_source() {
     assert!(complaint(&app("scratch_dir = \"${NOWHERE}\"\nthreads = \"x\"")).0.contains("`threads`"));
     let (message, hint) = complaint("[sources.app]\nkind = \"${NOWHERE}\"");
     assert_eq!(message, "dbbackup.toml:2: `kind` in [sources.app]: depends on a variable that is not set");
-    assert_eq!(hint, "write kind = \"sqlite\"");
+    assert_eq!(hint, "write kind = \"sqlite\" or \"postgres\"");
 }
 
 #[test]

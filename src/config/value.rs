@@ -141,6 +141,36 @@ fn whole(scalar: &Scalar<'_>, most: u64) -> Result<u64, String> {
     }
 }
 
+/// A port's number.
+pub(super) fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    read(from, |scalar| whole(&scalar, u16::MAX.into()).map(|number| u16::try_from(number).unwrap_or(u16::MAX)))
+}
+
+/// A list of texts; a single one is a list, too.
+pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Texts;
+    impl<'de> Visitor<'de> for Texts {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of strings")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
+            Ok(vec![text.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = items.next_element::<String>()? {
+                texts.push(text);
+            }
+            Ok(texts)
+        }
+    }
+    from.deserialize_any(Texts)
+}
+
 /// How many of something.
 pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     read(from, |scalar| whole(&scalar, u32::MAX.into()).map(|number| u32::try_from(number).unwrap_or(u32::MAX)))

@@ -1,9 +1,12 @@
 //! The binary, run against real databases. One module for each promise; [`support`] is the harness that all of them use.
 
+mod cluster;
 mod commands;
 mod damage;
 mod faults;
 mod live;
+mod postgres_scan;
+mod postgres_tls;
 mod replace;
 mod roundtrip;
 mod snapshot;

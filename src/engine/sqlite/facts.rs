@@ -65,7 +65,7 @@ pub fn database(db: &Db, live: &Path) -> Result<Database> {
         journal_mode: Some(db.pragma("journal_mode")?),
         user_version: Some(db.pragma("user_version")?),
         application_id: Some(db.pragma("application_id")?),
-        foreign_key_violations: None,
+        ..Database::default()
     })
 }
 

@@ -266,7 +266,7 @@ fn replace_corrupt(new: &Path, target: &Target, why: &str) -> Result<Published> 
         let _ = std::fs::remove_file(&aside);
     })?;
     let how = format!("renamed into place; the old file was not valid ({why})");
-    Ok(Published { how, set_aside: Some(aside), companions, warnings: Vec::new() })
+    Ok(Published { how, set_aside: Some(aside), companions, ..Published::default() })
 }
 
 fn place_where_none_is(new: &Path, target: &Target) -> Result<Published> {

@@ -159,10 +159,12 @@ fn other_tools_dumps_restore_by_their_extensions() {
     world.dbbackup("restore cut.sqlite3.gz --to cut.db").run().exits(4).says("nothing was touched");
     world.file("text.sqlite3", "hello");
     world.dbbackup("restore text.sqlite3 --to text.db").run().exits(4).says("not a SQLite database");
-    for (name, tool) in [("x.dump", "pg_restore"), ("x.sql.gz", "psql"), ("x.tar.zst", "tar")] {
-        world.file(name, "x");
-        world.dbbackup(&format!("restore {name} --to x.db")).run().exits(1).says(tool);
-    }
+    world.file("x.tar.zst", "x");
+    world.dbbackup("restore x.tar.zst --to x.db").run().exits(1).says("tar");
+    // A PostgreSQL dump goes to a database.
+    world.file("x.dump", "x");
+    world.dbbackup("restore x.dump --to ./x.db").run().exits(2).says("a database's name");
+    world.dbbackup("restore a.sqlite3.gz --to y.db --no-owner").run().exits(2).says("PostgreSQL");
     world.file("x.sqlite3.gz.age", "x");
     world.dbbackup("restore x.sqlite3.gz.age --to x.db").run().exits(1).says("age -d");
     assert!(["cut.db", "text.db", "x.db"].iter().all(|name| !world.path(name).exists()));

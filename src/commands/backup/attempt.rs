@@ -1,0 +1,264 @@
+//! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a failed attempt that says why.
+
+use crate::catalog::Backup as Entry;
+use crate::commands::examine::{self, Means, Stored, to_milliseconds};
+use crate::engine::{CheckStatus, Dumped, Source, whole_second};
+use crate::error::{Error, Kind, Result};
+use crate::interrupt;
+use crate::lock::Lock;
+use crate::pipeline::{Codec, Encode, Measured, Progress};
+use crate::plan::{Proving, SourcePlan};
+use crate::report::Report;
+use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
+use crate::store::{self, LocalStore, Store};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What the backups of one run have in common.
+pub struct Run {
+    /// The run's id.
+    pub id: String,
+    /// This machine.
+    pub host: String,
+    /// Why the backups are made.
+    pub label: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// The user's keys and values.
+    pub tags: BTreeMap<String, String>,
+    /// Whether they are pinned from the start.
+    pub pinned: bool,
+    /// How long another run's lock is waited for.
+    pub lock_wait: Duration,
+}
+
+/// Takes the source's lock and removes what a killed run left.
+pub fn lock_and_sweep(store: &LocalStore, source: &str, wait: Duration, report: &Report) -> Result<Lock> {
+    let lock = store.lock(source, wait)?;
+    let swept = store::sweep(store, source, |bytes| {
+        Sidecar::parse(bytes).ok().and_then(|sidecar| sidecar.dump).map(|dump| dump.file).into_iter().collect()
+    })?;
+    for name in swept {
+        report.detail(format!("{source}: removed `{name}`, left by a run that was killed"));
+    }
+    Ok(lock)
+}
+
+pub fn extension(source: &SourcePlan) -> String {
+    dump_extension(source.kind.format().1, source.codec)
+}
+
+fn dump_extension(format: &str, codec: Codec) -> String {
+    codec.extension().map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
+}
+
+/// What one backup is made of, whatever its source.
+pub struct Making<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// What the sidecar calls the source's kind.
+    pub kind: &'a str,
+    /// The content's format, and its extension.
+    pub format: (&'a str, &'a str),
+    /// The compression.
+    pub codec: Codec,
+    /// Threads that compress.
+    pub threads: usize,
+    /// How it is verified before it is listed.
+    pub verify_after: Option<Level>,
+    /// For trial restores.
+    pub scratch_dir: &'a Path,
+    /// How they are made.
+    pub proving: &'a Proving,
+}
+
+impl<'a> Making<'a> {
+    /// As the plan has it.
+    pub fn of(source: &'a SourcePlan) -> Self {
+        Making {
+            source: &source.name,
+            kind: source.kind.word(),
+            format: source.kind.format(),
+            codec: source.codec,
+            threads: source.threads,
+            verify_after: source.verify_after,
+            scratch_dir: &source.scratch_dir,
+            proving: &source.proving,
+        }
+    }
+}
+
+/// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification, the sidecar. A failure leaves a failed
+/// attempt that says why.
+pub fn make(making: &Making<'_>, engine: &mut dyn Source, store: &LocalStore, run: &Run, report: &Report) -> Result<Entry> {
+    let attempt = Attempt::begin(store, run, making.source, making.kind);
+    attempt.make(making, engine, report).inspect_err(|error| attempt.remember_failure(error, report))
+}
+
+/// One attempt at one backup.
+pub struct Attempt<'a> {
+    store: &'a LocalStore,
+    run: &'a Run,
+    source: &'a str,
+    kind: &'a str,
+    started: Instant,
+    at: DateTime<Utc>,
+}
+
+impl<'a> Attempt<'a> {
+    /// It begins now.
+    pub fn begin(store: &'a LocalStore, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
+        Attempt { store, run, source, kind, started: Instant::now(), at: now() }
+    }
+
+    fn make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
+        let id = self.free_id()?;
+        let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
+        report.detail(format!("{}: writing {file}", self.source));
+        let (dumped, measured) = self
+            .write_dump(&file, making, engine, report)
+            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, Some(&file)))?;
+        let finished = self.describe(&id, &file, making, dumped, measured);
+        finished
+            .and_then(|sidecar| self.verify_and_publish(sidecar, &file, making, report))
+            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, Some(&file)))
+    }
+
+    fn free_id(&self) -> Result<String> {
+        let taken = self.store.list(self.source)?;
+        Ok(store::make_id(self.source, &self.run.label, self.at, taken.iter().filter_map(|object| store::id_of(&object.name))))
+    }
+
+    /// The content, through the pipeline, durable under its dot-name.
+    fn write_dump(
+        &self,
+        file: &str,
+        making: &Making<'_>,
+        engine: &mut dyn Source,
+        report: &Report,
+    ) -> Result<(Dumped, Measured)> {
+        let progress = Progress::default();
+        let _bar = report.bar(&format!("backing up {}", self.source), engine.estimate(), &progress);
+        let pending = self.store.create(self.source, &store::dot(file))?;
+        let mut encode = Encode::new(making.codec, making.threads, pending, progress);
+        // A malformed source is a failed backup; "damaged" is the word for a backup that was found so.
+        let dumped = engine.dump(&mut encode).map_err(|error| match error.kind() {
+            Kind::Damaged => error.kind_of(Kind::Failed),
+            _ => error,
+        })?;
+        let (pending, measured) = encode.finish()?;
+        pending.finish()?;
+        Ok((dumped, measured))
+    }
+
+    fn describe(&self, id: &str, file: &str, making: &Making<'_>, dumped: Dumped, measured: Measured) -> Result<Sidecar> {
+        interrupt::check()?;
+        let mut sidecar = self.blank(id, if dumped.partial { Status::Partial } else { Status::Ok });
+        sidecar.warnings = dumped.warnings;
+        sidecar.producer.extend(dumped.producer);
+        sidecar.dump = Some(Dump {
+            file: file.to_owned(),
+            format: making.format.0.to_owned(),
+            size_bytes: measured.stored.size,
+            sha256: measured.stored.sha256,
+            content_size_bytes: measured.content.size,
+            content_sha256: measured.content.sha256,
+            compression: making.codec.name().to_owned(),
+            encryption: None,
+            base: None,
+        });
+        sidecar.database = Some(dumped.database);
+        sidecar.manifest = Some(dumped.manifest);
+        Ok(sidecar)
+    }
+
+    fn verify_and_publish(&self, mut sidecar: Sidecar, file: &str, making: &Making<'_>, report: &Report) -> Result<Entry> {
+        if let Some(level) = making.verify_after {
+            sidecar.verifications.push(self.verify(&sidecar, file, level, making, report)?);
+        }
+        sidecar.finished_at = now();
+        sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
+        let state = State { pinned: self.run.pinned, ..State::default() };
+        if state.pinned {
+            // Before the sidecar: a crash in between must not leave a listed backup without its pin.
+            self.store.replace(self.source, &store::state_name(&sidecar.id), &state.to_bytes())?;
+        }
+        store::publish(self.store, self.source, &sidecar.id, Some(file), &sidecar.to_bytes())?;
+        let stored_size = sidecar.dump.as_ref().map(|dump| dump.size_bytes);
+        Ok(Entry { sidecar, state, state_lost: false, stored_size })
+    }
+
+    /// A dump that fails its first verification is never listed.
+    fn verify(&self, sidecar: &Sidecar, file: &str, level: Level, making: &Making<'_>, report: &Report) -> Result<Verification> {
+        let stored = Stored {
+            store: self.store,
+            source: self.source,
+            file: &store::dot(file),
+            dump: sidecar.dump.as_ref(),
+            codec: making.codec,
+            format: making.format.0,
+            producer: Some(&sidecar.producer),
+            manifest: sidecar.manifest.as_ref(),
+            database: sidecar.database.as_ref(),
+        };
+        let means = Means { scratch_dir: making.scratch_dir, threads: making.threads, proving: making.proving, report };
+        let finding = examine::verify(&stored, level, &means)?;
+        let wrong = || finding.wrong().unwrap_or_default();
+        match finding.status() {
+            CheckStatus::Ok | CheckStatus::Unprovable => Ok(finding.to_verification(now())),
+            CheckStatus::Damaged => Err(Error::damaged(format!("the new backup failed its verification: {}", wrong())).hint(
+                "nothing was listed and nothing removed; check the database itself (`PRAGMA integrity_check`, `pg_amcheck`), and the store's disk",
+            )),
+            CheckStatus::Error => Err(Error::failed(format!("the new backup could not be verified: {}", wrong()))
+                .hint("mend that, or choose another `verify_after`; nothing was listed")),
+        }
+    }
+
+    fn blank(&self, id: &str, status: Status) -> Sidecar {
+        let producer = BTreeMap::from([
+            ("dbbackup".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("host".to_owned(), self.run.host.clone()),
+        ]);
+        Sidecar {
+            schema: SCHEMA,
+            requires: Vec::new(),
+            id: id.to_owned(),
+            run: self.run.id.clone(),
+            source: self.source.to_owned(),
+            kind: self.kind.to_owned(),
+            label: self.run.label.clone(),
+            status,
+            warnings: Vec::new(),
+            description: self.run.description.clone(),
+            tags: self.run.tags.clone(),
+            started_at: self.at,
+            finished_at: now(),
+            duration_seconds: to_milliseconds(self.started.elapsed().as_secs_f64()),
+            dump: None,
+            database: None,
+            manifest: None,
+            producer,
+            verifications: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Leaves the failed attempt in the store's history; where even that can't be written the exit code tells.
+    pub fn remember_failure(&self, error: &Error, report: &Report) {
+        let remember = || -> Result<()> {
+            let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
+            sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
+            store::publish(self.store, self.source, &sidecar.id, None, &sidecar.to_bytes())
+        };
+        if let Err(second) = remember() {
+            report.detail(format!("{}: the failure could not be written to the store: {second}", self.source));
+        }
+    }
+}
+
+/// This moment, in whole seconds.
+pub fn now() -> DateTime<Utc> {
+    whole_second(Utc::now())
+}

@@ -1,0 +1,131 @@
+//! The one place that knows every kind of source: from a plan to its engine, from a stored dump to the place where it is tried.
+
+use super::examine::{Means, Stored};
+use crate::catalog::Backup;
+use crate::engine::postgres::content::ContentCheck;
+use crate::engine::postgres::drill::{Drill, DrillPlan};
+use crate::engine::postgres::programs::Version;
+use crate::engine::postgres::{Format, PostgresSource};
+use crate::engine::sqlite::{SqliteDestination, SqliteSource};
+use crate::engine::{Database, Depth, Destination, Source};
+use crate::error::{Error, Result};
+use crate::plan::{SourceKind, SourcePlan};
+use crate::scratch;
+
+/// A source that was opened.
+pub enum Engine {
+    Sqlite(SqliteSource),
+    Postgres(Box<PostgresSource>),
+}
+
+impl Engine {
+    /// Looks whether the source can be backed up, and connects where there is something to connect to; nothing is locked.
+    pub fn open(source: &SourcePlan) -> Result<Engine> {
+        match &source.kind {
+            SourceKind::Sqlite { path, spool, lock_timeout } => {
+                Ok(Engine::Sqlite(SqliteSource::new(path, *spool, &source.scratch_dir, *lock_timeout)))
+            }
+            SourceKind::Postgres(plan) => PostgresSource::open(plan).map(|source| Engine::Postgres(Box::new(source))),
+            SourceKind::Cluster(_) => Err(Error::failed("a cluster is backed up database by database")),
+        }
+    }
+
+    /// What a dry run looks at besides.
+    pub fn probe(&self) -> Result<()> {
+        match self {
+            Engine::Sqlite(source) => source.probe(),
+            Engine::Postgres(_) => Ok(()),
+        }
+    }
+
+    pub fn as_source(&mut self) -> &mut dyn Source {
+        match self {
+            Engine::Sqlite(source) => source,
+            Engine::Postgres(source) => source.as_mut(),
+        }
+    }
+
+    pub fn estimate(&self) -> u64 {
+        match self {
+            Engine::Sqlite(source) => source.estimate(),
+            Engine::Postgres(source) => source.estimate(),
+        }
+    }
+
+    /// Where it is, for messages.
+    pub fn place(&self, source: &SourcePlan) -> String {
+        match (self, &source.kind) {
+            (Engine::Postgres(opened), _) => place_of(opened.database()),
+            (_, SourceKind::Sqlite { path, .. }) => path.display().to_string(),
+            _ => source.name.clone(),
+        }
+    }
+}
+
+/// Removes what killed runs left where this source is read and tried.
+pub fn sweep(source: &SourcePlan) {
+    if let SourceKind::Sqlite { path, .. } = &source.kind {
+        SqliteDestination::sweep(path);
+    }
+    scratch::sweep(&source.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
+    scratch::sweep(&source.scratch_dir, crate::engine::postgres::server::SCRATCH_PREFIX);
+}
+
+/// `shop on db.internal:5432`, or a path.
+pub fn place_of(database: &Database) -> String {
+    match (&database.name, &database.host, &database.path) {
+        (Some(name), Some(host), _) => format!("{name} on {host}:{}", database.port.unwrap_or(5432)),
+        (_, _, Some(path)) => path.display().to_string(),
+        _ => "an unknown place".to_owned(),
+    }
+}
+
+/// Whether the last backup of this name was of the same database; else where that one is, and where this one.
+pub fn belongs_elsewhere(engine: &Engine, source: &SourcePlan, last: &Backup, host: &str) -> Option<(String, String)> {
+    let then = last.sidecar.database.as_ref()?;
+    let made_on = last.sidecar.producer.get("host").cloned().unwrap_or_default();
+    match (engine, &source.kind) {
+        (Engine::Postgres(opened), _) => {
+            let now = opened.database();
+            // A server is known by its number, whatever it is called from here.
+            let same_server = match (&then.system_identifier, &now.system_identifier) {
+                (Some(then), Some(now)) => then == now,
+                _ => then.host == now.host && then.port == now.port,
+            };
+            (!same_server || then.name != now.name).then(|| (format!("`{}`", place_of(then)), format!("`{}`", place_of(now))))
+        }
+        (_, SourceKind::Sqlite { path, .. }) => {
+            let here = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let origin = then.path.clone().unwrap_or_default();
+            let same = origin.to_string_lossy() == here.to_string_lossy() && made_on == host;
+            (!same).then(|| (format!("`{}` on {made_on}", place_of(then)), format!("`{}` on {host}", here.display())))
+        }
+        _ => None,
+    }
+}
+
+/// A place where a stored dump is tried, by its format.
+pub fn trial(stored: &Stored<'_>, content_size: u64, depth: Depth, means: &Means<'_>) -> Result<Box<dyn Destination>> {
+    let Some(format) = Format::parse(stored.format) else {
+        return Ok(Box::new(SqliteDestination::drill(means.scratch_dir, content_size, stored.database)?));
+    };
+    if depth == Depth::Content {
+        return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));
+    }
+    Ok(Box::new(Drill::new(DrillPlan {
+        format,
+        recorded: stored.database.cloned().unwrap_or_default(),
+        made_by: made_by(stored.producer),
+        search: means.proving.search.clone(),
+        drill_url: means.proving.drill_url.clone(),
+        jobs: means.proving.jobs.max(1),
+        scratch_dir: means.scratch_dir.to_path_buf(),
+        content_size,
+    })?))
+}
+
+/// The major version of the program that made a dump; 0 where unknown.
+pub fn made_by(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
+    let version = producer.and_then(|producer| producer.get("pg_dump").or_else(|| producer.get("pg_dumpall")));
+    version.and_then(|text| Version::parse(text)).map_or(0, |version| version.major)
+}

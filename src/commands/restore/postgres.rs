@@ -1,0 +1,286 @@
+//! Restoring a PostgreSQL database: everything that would fail is found first; a new database is filled and counted; then it takes the old one's name.
+
+use super::{contents_text, differences, quoted};
+use crate::cli::Restore;
+use crate::commands::engines::made_by;
+use crate::commands::examine::{self, Means, content_size};
+use crate::commands::find::Found;
+use crate::commands::{Session, backup};
+use crate::config::{KindKeys, PostgresKeys};
+use crate::engine::postgres::conninfo::ConnInfo;
+use crate::engine::postgres::destination::{PostgresDestination, Target};
+use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
+use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
+use crate::error::{Error, Result};
+use crate::pipeline;
+use crate::plan;
+use crate::report::{Paint, Report};
+use crate::retention::PRE_RESTORE;
+use crate::store::{Access, LocalStore, Store};
+use crate::units;
+
+/// One backup, put back.
+pub fn restore(
+    found: &Found,
+    format: Format,
+    wanted: &str,
+    arguments: &Restore,
+    session: &Session,
+    report: &Report,
+) -> Result<serde_json::Value> {
+    if !arguments.tables.is_empty() && arguments.to.is_none() {
+        return Err(Error::usage("single tables are restored beside the database, not into it")
+            .hint("name another database: `--to NAME`"));
+    }
+    let conn = connection(found, wanted, arguments, session)?;
+    let place = conn.place();
+    let mut destination = PostgresDestination::open(target(found, format, conn, arguments, session))?;
+    destination.look_for_obstacles()?;
+    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
+    let now = old_content(&destination, arguments, session, report)?;
+    let lost = say_plan(found, &place, destination.old(), now.as_ref(), arguments, session, &say);
+    if arguments.dry_run {
+        report.answer("nothing was done");
+        let replaces = destination.old().is_some();
+        return Ok(serde_json::json!({"id": found.name(), "target": place, "replaces": replaces, "differences": lost}));
+    }
+    if destination.old().is_some() {
+        super::confirm(&place, arguments, report)?;
+    }
+    let safety = Safety::plan(found, &destination, arguments, session)?;
+    let _lock = match &safety {
+        Some(safety) => Some(backup::lock_and_sweep(&safety.store, &safety.source, session.lock_wait, report)?),
+        None => None,
+    };
+    let keys = session.keys_of(&found.source);
+    let scratch_dir = plan::scratch_dir(&keys);
+    let proving = session.proving_of(&found.source);
+    let means =
+        Means { scratch_dir: &scratch_dir, threads: pipeline::threads(keys.threads.unwrap_or(0)), proving: &proving, report };
+    let checks = examine::receive(&found.stored(), &mut destination, Depth::Content, &means)?;
+    for check in &checks {
+        report.detail(format!("{}: {}", check.name, check.detail));
+    }
+    super::must_be_sound(found, &checks)?;
+    let mut kept = None;
+    let published = match &safety {
+        None => destination.publish(Keep::Nothing)?,
+        Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
+            let form = (Format::Custom.word(), Format::Custom.extension());
+            kept = Some(super::safety_backup(old, &safety.source, KIND, form, &safety.store, session, report)?);
+            Ok(())
+        }))?,
+    };
+    Ok(say_done(found, &place, &published, kept.zip(safety), report))
+}
+
+/// The database to restore to, resolved; nothing is connected yet.
+fn connection(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let resolve = |spec: &Spec, database: Option<&str>| -> Result<ConnInfo> {
+        let conn = ConnInfo::resolve(spec, &environment)?.with_application_name("dbbackup");
+        Ok(database.map_or(conn.clone(), |name| conn.with_database(name)))
+    };
+    let recorded = found.backup.as_ref().and_then(|backup| backup.sidecar.database.as_ref());
+    let configured = session.entry_of(&found.source).map(|entry| match (&entry.kind, &entry.unusable) {
+        (_, Some(why)) => Err(Error::from(why.clone())),
+        (KindKeys::Postgres(own), None) => Ok(Some(own)),
+        _ => Ok(None),
+    });
+    let configured = configured.transpose()?.flatten();
+    match &arguments.to {
+        Some(to) if plan::is_postgres_address(to) || to.contains('=') => {
+            if !dsn::parse(to)?.iter().any(|(key, name)| key == "dbname" && !name.is_empty()) {
+                return Err(Error::usage("`--to` names no database")
+                    .hint("write it at the address's end, as in `postgresql://host/shop`"));
+            }
+            resolve(&Spec { url: Some(to.clone()), ..Spec::default() }, None)
+        }
+        Some(to) if to.contains('/') => Err(Error::usage(format!("a PostgreSQL backup can't be restored to the path `{to}`"))
+            .hint("`--to` takes a database's name or a `postgresql://` address here")),
+        Some(name) => match configured {
+            Some(own) => resolve(&plan::postgres_spec(own), Some(name)),
+            None => resolve(&server_of(recorded, found, session), Some(name)),
+        },
+        None => {
+            if let Some(own) = configured {
+                return resolve(&plan::postgres_spec(own), name_there(own, recorded));
+            }
+            origin(found, wanted, recorded, session).and_then(|spec| resolve(&spec, None))
+        }
+    }
+}
+
+/// One database of a cluster goes back under its own name; else the configuration's address says which it is.
+fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<&'a str> {
+    if own.is_cluster() { recorded.and_then(|database| database.name.as_deref()) } else { None }
+}
+
+/// The server that the backup came from, where this machine made it; else the environment's.
+fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> Spec {
+    let made_here = found.backup.as_ref().is_some_and(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
+    match recorded.filter(|_| made_here) {
+        Some(database) => {
+            Spec { host: database.host.clone(), port: database.port.map(|port| port.to_string()), ..Spec::default() }
+        }
+        None => Spec::default(),
+    }
+}
+
+/// The database that the backup came from, if this machine made it.
+fn origin(found: &Found, wanted: &str, recorded: Option<&Database>, session: &Session) -> Result<Spec> {
+    let command = |to: &str| super::say_where(found, wanted, to, session);
+    let Some(backup) = &found.backup else {
+        return Err(
+            Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file)).hint(command("DATABASE"))
+        );
+    };
+    let Some(name) = recorded.and_then(|database| database.name.clone()) else {
+        return Err(
+            Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id())).hint(command("DATABASE"))
+        );
+    };
+    let host = backup.sidecar.producer.get("host");
+    if host != Some(&session.host) {
+        let made = host.map_or("another machine".to_owned(), |host| format!("`{host}`"));
+        let text = format!("`{}` was made on {made}, and no configuration here defines `{}`", backup.id(), backup.sidecar.source);
+        return Err(Error::usage(text).hint(command(&quoted(&name))));
+    }
+    Ok(Spec { dbname: Some(name), ..server_of(recorded, found, session) })
+}
+
+fn target(found: &Found, format: Format, conn: ConnInfo, arguments: &Restore, session: &Session) -> Target {
+    let stored = found.stored();
+    let keys = session.keys_of(&found.source);
+    let proving = session.proving_of(&found.source);
+    // What is restored here is read and sent from here.
+    let search = crate::engine::postgres::Search { prefix: Vec::new(), ..proving.search };
+    Target {
+        conn,
+        recorded: stored.database.cloned().unwrap_or_default(),
+        format,
+        made_by: made_by(stored.producer),
+        search,
+        jobs: arguments.jobs.unwrap_or(proving.jobs).max(1),
+        no_owner: arguments.no_owner,
+        in_place: arguments.in_place,
+        tables: arguments.tables.clone(),
+        stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),
+        scratch_dir: plan::scratch_dir(&keys),
+        content_size: content_size(&stored),
+    }
+}
+
+/// What the old database holds, counted: where somebody is asked or wants to know. Without the question it would only take time.
+fn old_content(
+    destination: &PostgresDestination,
+    arguments: &Restore,
+    session: &Session,
+    report: &Report,
+) -> Result<Option<Dumped>> {
+    let asked = arguments.dry_run || !arguments.yes && report.can_ask();
+    if destination.old().is_none() || !asked {
+        return Ok(None);
+    }
+    let keys = session.backup_keys();
+    let plan = destination.old_as_source(plan::lock_timeout(&keys))?;
+    match PostgresSource::open(&plan).and_then(|mut source| source.inspect()) {
+        Ok(dumped) => Ok(Some(dumped)),
+        Err(error) => {
+            report.warn(format!("what is there now could not be counted: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Says what would be done; gives back which tables will differ.
+fn say_plan(
+    found: &Found,
+    place: &str,
+    old: Option<&Database>,
+    now: Option<&Dumped>,
+    arguments: &Restore,
+    session: &Session,
+    say: &dyn Fn(String),
+) -> Vec<String> {
+    let stored = found.stored();
+    let what = match &found.backup {
+        Some(backup) => format!(
+            "{}, made {} ({}), {}",
+            backup.id(),
+            units::age(backup.sidecar.started_at, session.now),
+            units::stamp(backup.sidecar.started_at),
+            contents_text(stored.manifest)
+        ),
+        None => found.file.clone(),
+    };
+    let part = if arguments.tables.is_empty() { String::new() } else { format!("{} of ", arguments.tables.join(", ")) };
+    say(format!("restoring {part}{what}"));
+    let Some(old) = old else {
+        say(format!("to {place}, where there is no such database now"));
+        return Vec::new();
+    };
+    let counted = now.map_or(String::new(), |now| format!("{}, ", contents_text(Some(&now.manifest))));
+    say(format!("to {place}, replacing the database there: {counted}{}", units::size(old.size_bytes)));
+    let lost = now.map_or_else(Vec::new, |now| differences(&now.manifest, stored.manifest));
+    lost.iter().for_each(|line| say(format!("  {line}")));
+    if arguments.in_place {
+        let kept = if arguments.no_safety_backup {
+            "is not saved (`--no-safety-backup`)"
+        } else {
+            "is first saved as a `pre-restore` backup"
+        };
+        say(format!("  in place, in one transaction; what is there {kept}"));
+    } else {
+        say("  a new database is filled and counted first, then it takes the name; the old one is kept under another".to_owned());
+    }
+    lost
+}
+
+/// Where the old content is saved, for a restore that leaves no old database.
+struct Safety {
+    store: LocalStore,
+    source: String,
+}
+
+impl Safety {
+    fn plan(found: &Found, destination: &PostgresDestination, arguments: &Restore, session: &Session) -> Result<Option<Safety>> {
+        if !arguments.in_place || arguments.no_safety_backup || destination.old().is_none() {
+            return Ok(None);
+        }
+        let root = session.store_plan().map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
+        let store = LocalStore::open(&root, Access::Write { require_mount: false })
+            .map_err(|error| error.context("the store for the safety backup of what is there"))?;
+        let known = found.backup.as_ref().map(|backup| backup.sidecar.source.clone());
+        let name = destination.old().and_then(|old| old.name.clone()).unwrap_or_default();
+        Ok(Some(Safety { store, source: known.unwrap_or_else(|| plan::plain_name(&name)) }))
+    }
+}
+
+fn say_done(
+    found: &Found,
+    place: &str,
+    published: &Published,
+    kept: Option<(String, Safety)>,
+    report: &Report,
+) -> serde_json::Value {
+    for warning in &published.warnings {
+        report.warn(warning);
+    }
+    let ok = report.paint(Paint::Good, "ok");
+    report.line(format!("{ok} {} restored to {place}: {}", found.name(), published.how));
+    let mut undo = None;
+    if let Some(database) = &published.database {
+        report.line(format!("   to undo: {}", database.undo));
+        report.line(format!("   to remove the old one for good: {}", database.remove));
+        undo = Some(database.undo.clone());
+    }
+    if let Some((id, safety)) = kept {
+        let store = quoted(&safety.store.name());
+        report.line(format!("   what was there is kept as {id}, a `{PRE_RESTORE}` backup, pinned"));
+        let command = format!("dbbackup --store {store} restore {id} --in-place --yes");
+        report.line(format!("   to undo: {command}"));
+        undo = Some(command);
+    }
+    serde_json::json!({"id": found.name(), "target": place, "undo": undo, "how": published.how})
+}

@@ -1,0 +1,110 @@
+//! PostgreSQL: `pg_dump` makes the dump, because it is the trusted way and other people's tools read it; everything around it is done here.
+//!
+//! What happens where: [`conninfo`] resolves where a database is and [`connect`] connects to it, by the rules of [`tls`]; [`programs`] finds the
+//! server's own tools. [`source`] holds one snapshot for the dump and for the counts, of what [`tables`] lists; [`facts`] says what the dump
+//! leaves out; [`globals`] saves roles and tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows; [`drill`]
+//! restores one into a throw-away [`server`], and [`destination`] into a new database, which then takes the old one's name, or into the old one
+//! by [`in_place`]; both fill it as [`fill`] does. [`names`] and [`toc`] read and write identifiers and tables of contents.
+
+pub mod connect;
+pub mod conninfo;
+pub mod content;
+pub mod destination;
+pub mod drill;
+pub mod facts;
+pub mod fill;
+pub mod in_place;
+pub mod leftovers;
+pub mod names;
+mod obstacles;
+pub mod parts;
+pub mod programs;
+pub mod roles;
+pub mod scan;
+pub mod server;
+pub mod source;
+mod swap;
+pub mod tables;
+pub mod tls;
+pub mod toc;
+mod watch;
+
+use crate::error::Error;
+use postgres::error::SqlState;
+
+pub use conninfo::Spec;
+pub use programs::Search;
+pub use source::PostgresSource;
+
+/// What the sidecar calls this kind of source.
+pub const KIND: &str = "postgres";
+
+/// How `pg_dump` writes a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Its own archive, which `pg_restore` reads; uncompressed inside.
+    #[default]
+    Custom,
+    /// A script for `psql`.
+    Plain,
+    /// What `pg_dumpall --globals-only` writes: a script with roles and tablespaces.
+    Globals,
+}
+
+impl Format {
+    /// Every one.
+    pub const ALL: [Format; 3] = [Format::Custom, Format::Plain, Format::Globals];
+
+    /// What the sidecar calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Custom => "pg_dump-custom",
+            Format::Plain => "pg_dump-plain",
+            Format::Globals => "pg_dumpall-globals",
+        }
+    }
+
+    /// The first extension of its dumps.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Custom => "dump",
+            Format::Plain | Format::Globals => "sql",
+        }
+    }
+
+    /// By the word of a sidecar, or by an extension.
+    pub fn parse(word: &str) -> Option<Format> {
+        let by_word = Format::ALL.into_iter().find(|format| format.word() == word);
+        by_word.or(match word {
+            "dump" => Some(Format::Custom),
+            "sql" => Some(Format::Plain),
+            _ => None,
+        })
+    }
+}
+
+/// The server's error in words that say what to do; `doing` comes before it.
+pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
+    let Some(said) = error.as_db_error() else {
+        let gone = error.is_closed();
+        let text = std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        let error = Error::failed(format!("{doing}: {text}"));
+        return if gone { error.hint("the server has ended the connection: look into its log") } else { error };
+    };
+    let detail = said.detail().map_or(String::new(), |detail| format!(" ({detail})"));
+    let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
+    let code = said.code();
+    if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+        return error.hint("the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for backups\")");
+    }
+    if *code == SqlState::T_R_SERIALIZATION_FAILURE || said.message().contains("conflict with recovery") {
+        return error.hint("the standby had to choose between replay and this query: set hot_standby_feedback = on, or a longer max_standby_streaming_delay there");
+    }
+    if [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code) {
+        return error.hint("the server is going down or starting: try again when it is up");
+    }
+    match said.hint() {
+        Some(hint) => error.hint(hint.replace('\n', " ")),
+        None => error,
+    }
+}

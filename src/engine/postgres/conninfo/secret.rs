@@ -1,0 +1,134 @@
+//! A password, which no message and no `Debug` shows, and the two places outside of a configuration where one is kept: a file
+//! and a command.
+
+use crate::error::{Context, Error, Result};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a password command may take: it may have to ask a server, but must not hang a nightly run.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Secret {
+    /// A password as it stands.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The password itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The whole of a file, without the line end that editors and `echo` put there.
+    pub fn from_file(path: &Path) -> Result<Secret> {
+        let what = || format!("`password_file` `{}`", path.display());
+        let facts = fs::metadata(path).with_context(what)?;
+        if facts.permissions().mode() & 0o007 != 0 {
+            return Err(Error::usage(format!("{} can be read by everybody on this machine", what()))
+                .hint(format!("run `chmod 0600 {}`", path.display())));
+        }
+        let bytes = fs::read(path).with_context(what)?;
+        Secret::from_bytes(bytes, &what())
+    }
+
+    /// The first line that a shell command prints.
+    pub fn from_command(line: &str) -> Result<Secret> {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", line])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("running `password_command`")?;
+        // Both ends are read by threads, so that a command that fills one of them can't hang on it.
+        let out = child.stdout.take().map(collect);
+        let complaint = child.stderr.take().map(collect);
+        let status = wait(&mut child)?;
+        if !status.success() {
+            let complaint = complaint.and_then(|thread| thread.join().ok()).unwrap_or_default();
+            let complaint = String::from_utf8_lossy(&complaint).trim().replace('\n', "; ");
+            let separator = if complaint.is_empty() { "" } else { ": " };
+            return Err(Error::failed(format!("`password_command` failed ({status}){separator}{complaint}"))
+                .hint("run the command by hand, as the user that dbbackup runs as"));
+        }
+        let mut bytes = out.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        bytes.truncate(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+        Secret::from_bytes(bytes, "`password_command`")
+    }
+
+    fn from_bytes(bytes: Vec<u8>, what: &str) -> Result<Secret> {
+        let text = String::from_utf8(bytes).map_err(|_| Error::usage(format!("{what} gives a password that is not UTF-8")))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            return Err(Error::usage(format!("{what} gives no password: it is empty")));
+        }
+        Ok(Secret::new(text))
+    }
+}
+
+/// Everything that a child writes into a pipe.
+fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A pipe that breaks has simply ended.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// Waits for the command's end, and makes one that takes too long.
+fn wait(child: &mut Child) -> Result<std::process::ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for `password_command`")? {
+            return Ok(status);
+        }
+        if start.elapsed() > PATIENCE {
+            let _ = child.kill().and_then(|()| child.wait());
+            return Err(Error::failed(format!("`password_command` did not end within {} s", PATIENCE.as_secs())));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        assert_eq!(Secret::from_command("echo 'p$w d'; echo more").unwrap().expose(), "p$w d");
+        let error = Secret::from_command("echo s3cret; echo locked >&2; exit 3").unwrap_err();
+        assert!(error.message().contains("exit status: 3): locked") && !format!("{error:?}").contains("s3cret"), "{error:?}");
+        assert!(Secret::from_command("true").unwrap_err().message().contains("empty"));
+        assert_eq!(format!("{:?}", Secret::new("s3cret")), "***");
+    }
+
+    #[test]
+    fn files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pass");
+        fs::write(&path, "two\nlines$\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(Secret::from_file(&path).unwrap().expose(), "two\nlines$");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        assert!(Secret::from_file(&path).unwrap_err().remedy().unwrap().contains("chmod 0600"));
+        assert!(Secret::from_file(&dir.path().join("none")).is_err());
+    }
+}

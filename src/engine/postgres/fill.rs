@@ -1,0 +1,294 @@
+//! Filling a new database from a dump, and counting what is in it then: for trial restores and real ones.
+
+use super::connect::Reached;
+use super::names;
+use super::programs::{Program, Search, Version};
+use super::server::Server;
+use super::{Format, explain, source, tables};
+use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
+use crate::error::{Context, Error, Result};
+use crate::process::{Pipes, Process};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::Command;
+
+/// Where the content of a dump is.
+pub enum Content<'a> {
+    /// In a file, where several jobs can read it at once.
+    File(&'a Path),
+    /// It comes by.
+    Stream(&'a mut dyn Read),
+}
+
+/// Client programs, connected to one server.
+pub struct Clients<'a> {
+    /// Where they are.
+    pub search: &'a Search,
+    /// The server.
+    pub reached: &'a Reached,
+    /// A throw-away server, as whose user they then run.
+    pub server: Option<&'a Server>,
+    /// The server's version.
+    pub version: Version,
+}
+
+/// What is filled, and how.
+#[derive(Debug, Clone)]
+pub struct Filling<'a> {
+    /// The database.
+    pub database: &'a str,
+    /// The dump's format.
+    pub format: Format,
+    /// The major version of the `pg_dump` that made it; 0 where unknown.
+    pub made_by: u32,
+    /// How many jobs `pg_restore` may use.
+    pub jobs: usize,
+    /// `pg_restore`'s own options: `--no-owner`…
+    pub options: Vec<String>,
+}
+
+impl Clients<'_> {
+    fn command(&self, program: &Program) -> Result<Command> {
+        match self.server {
+            Some(server) => server.client(&program.name, program.version.major),
+            None => Ok(program.command(&self.reached.environment(), Reached::cleared())),
+        }
+    }
+
+    fn start(&self, program: &Program, arguments: &[String], pipes: Pipes) -> Result<Process> {
+        let mut command = self.command(program)?;
+        command.args(arguments);
+        Process::start(command, &program.name, self.reached.password(), pipes)
+    }
+
+    fn address(&self, database: &str) -> String {
+        format!("--dbname={}", self.reached.conninfo(database, "dbbackup"))
+    }
+
+    /// Fills a database; everything that goes wrong is an error.
+    pub fn fill(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
+        match filling.format {
+            Format::Plain | Format::Globals => self.by_psql(filling, content, None),
+            Format::Custom => {
+                let program = self.search.find("pg_restore", filling.made_by)?;
+                if program.version.major > self.version.major {
+                    return self.by_psql(filling, content, None);
+                }
+                self.by_pg_restore(&program, filling, content)
+            }
+        }
+    }
+
+    /// Runs `before`, the dump and `after` in one transaction, which is rolled back whatever fails.
+    pub fn in_one_transaction(&self, filling: &Filling<'_>, before: &str, content: Content<'_>, after: &str) -> Result<()> {
+        self.by_psql(filling, content, Some((before, after)))
+    }
+
+    fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
+        let mut arguments = vec!["--exit-on-error".to_owned(), "--no-password".to_owned(), self.address(filling.database)];
+        arguments.extend(filling.options.iter().cloned());
+        match content {
+            Content::File(path) => {
+                arguments.push(format!("--jobs={}", filling.jobs.max(1)));
+                arguments.push(path.display().to_string());
+                self.start(program, &arguments, Pipes { stdin: false, stdout: false })?.finish().map(drop)
+            }
+            Content::Stream(stream) => {
+                let process = self.start(program, &arguments, Pipes { stdin: true, stdout: false })?;
+                feed(process, stream).map(drop)
+            }
+        }
+    }
+
+    /// A script, fed to `psql`, which stops at the first error; in one transaction with what is put before and after it, or as it is.
+    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>, around: Option<(&str, &str)>) -> Result<()> {
+        let program = self.search.newest("psql")?;
+        let mut arguments: Vec<String> = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        arguments.extend(around.map(|_| "--single-transaction".to_owned()));
+        arguments.push(self.address(filling.database));
+        let psql = self.start(&program, &arguments, Pipes { stdin: true, stdout: false })?;
+        let (before, after) = around.unwrap_or_default();
+        let wrap = |script: &mut dyn Read| feed(psql, &mut before.as_bytes().chain(script).chain(after.as_bytes()));
+        match (filling.format, content) {
+            (Format::Custom, content) => self.rendered(filling, content, wrap),
+            (_, Content::File(path)) => wrap(&mut open(path)?).map(drop),
+            (_, Content::Stream(stream)) => wrap(stream).map(drop),
+        }
+    }
+
+    /// `pg_restore` writes a script, and what the server does not know, being older, is left out of it.
+    fn rendered(
+        &self,
+        filling: &Filling<'_>,
+        content: Content<'_>,
+        take: impl FnOnce(&mut dyn Read) -> Result<String> + Send,
+    ) -> Result<()> {
+        let program = self.search.find("pg_restore", filling.made_by)?;
+        let known = self.known_settings()?;
+        let mut arguments = vec!["--file=-".to_owned()];
+        arguments.extend(filling.options.iter().cloned());
+        if let Content::File(path) = &content {
+            arguments.push(path.display().to_string());
+        }
+        let from_file = matches!(content, Content::File(_));
+        let mut renderer = self.start(&program, &arguments, Pipes { stdin: !from_file, stdout: true })?;
+        let script = renderer.reader(None)?;
+        let stdin = if from_file { None } else { Some(renderer.writer()?) };
+        std::thread::scope(|scope| {
+            let loading = scope.spawn(|| take(&mut Filtered::new(script, known)));
+            if let (Some(stdin), Content::Stream(stream)) = (stdin, content) {
+                pour(stream, stdin)?;
+            }
+            let loaded = loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            loaded.and_then(|_| renderer.finish()).map(drop)
+        })
+    }
+
+    fn known_settings(&self) -> Result<Vec<String>> {
+        let mut client = self.reached.reconnect("postgres", "dbbackup")?;
+        let rows = client.query("SELECT name FROM pg_catalog.pg_settings", &[]);
+        Ok(rows.map_err(|error| explain(&error, "listing the server's settings"))?.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The rows of every table of a database.
+    pub fn count(&self, database: &str) -> Result<Vec<Table>> {
+        let mut client = self.reached.reconnect(database, "dbbackup")?;
+        source::quieten(&mut client)?;
+        let found = tables::list(&mut client, &tables::Selection::default())?;
+        tables::count(&mut client, &found, false)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("opening `{}`", path.display()))
+}
+
+/// Hands everything to the program's stdin and waits for its end. What it says of its own failure counts more than that it took no more.
+fn feed(mut process: Process, stream: &mut dyn Read) -> Result<String> {
+    let stdin = process.writer()?;
+    pour(stream, stdin)?;
+    process.finish()
+}
+
+/// Writes all of it; a reader that has gone is no error here, its exit status tells why.
+pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
+    let mut block = vec![0; 1 << 20];
+    let mut taken = true;
+    loop {
+        let count = stream.read(&mut block)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if !taken {
+            continue;
+        }
+        match to.write_all(&block[..count]) {
+            Ok(()) => {}
+            // The rest is read all the same, so that the stream is measured to its end.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => taken = false,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A script without the settings that a server does not know. They stand at its head, one a line.
+struct Filtered<R> {
+    script: BufReader<R>,
+    known: Vec<String>,
+    head: bool,
+    line: Vec<u8>,
+}
+
+impl<R: Read> Filtered<R> {
+    fn new(script: R, known: Vec<String>) -> Self {
+        Filtered { script: BufReader::with_capacity(1 << 20, script), known, head: true, line: Vec::new() }
+    }
+
+    fn next_line(&mut self) -> io::Result<()> {
+        loop {
+            self.line.clear();
+            if self.script.read_until(b'\n', &mut self.line)? == 0 {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy(&self.line);
+            let setting = text.strip_prefix("SET ").and_then(|rest| rest.split([' ', '=']).next());
+            let preamble = setting.is_some()
+                || text.trim().is_empty()
+                || text.starts_with("--")
+                || text.starts_with('\\')
+                || text.starts_with("SELECT pg_catalog.set_config(");
+            self.head &= preamble;
+            if setting.is_none_or(|name| self.known.iter().any(|known| known == name)) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Filtered<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.line.is_empty() {
+            if !self.head {
+                return self.script.read(bytes);
+            }
+            self.next_line()?;
+        }
+        let count = self.line.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&self.line[..count]);
+        self.line.drain(..count);
+        Ok(count)
+    }
+}
+
+/// What `CREATE DATABASE` is told of encoding and locale: those of the database that was dumped, as far as `version` has words for them.
+pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> String {
+    let word = names::quote_literal;
+    let mut text = format!(" ENCODING {}", word(encoding));
+    let collation = format!(" LC_COLLATE {} LC_CTYPE {}", word(&locale.collate), word(&locale.ctype));
+    match (locale.provider.as_str(), &locale.locale) {
+        ("i", Some(icu)) if version.major >= 15 => {
+            text.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", word(icu)));
+            if let Some(rules) = locale.icu_rules.as_ref().filter(|_| version.major >= 16) {
+                text.push_str(&format!(" ICU_RULES {}", word(rules)));
+            }
+        }
+        ("b", Some(builtin)) if version.major >= 17 => {
+            text.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", word(builtin)));
+        }
+        _ if version.major >= 15 => text.push_str(" LOCALE_PROVIDER libc"),
+        _ => {}
+    }
+    text + &collation
+}
+
+/// Compares by what names mean: the versions of a server and of a program quote a few words differently, and some places know names on one line only.
+pub fn compare(expected: &Manifest, found: &[Table]) -> Check {
+    let canonical = |table: &Table| Table { name: canonical(&table.name), ..table.clone() };
+    let expected = Manifest { tables: expected.tables.iter().map(canonical).collect(), rows_total: expected.rows_total };
+    compare_rows(&expected, &found.iter().map(canonical).collect::<Vec<_>>())
+}
+
+fn canonical(name: &str) -> String {
+    names::QualifiedName::parse(name).map_or_else(|| name.to_owned(), |parsed| parsed.on_one_line().to_string())
+}
+
+/// The failure of a program that filled a database, with what to do about it; `None` where nothing is known.
+pub fn remedy(error: &Error) -> Option<&'static str> {
+    let text = error.message();
+    let known = [
+        ("No space left on device", "free some space where the server keeps its data"),
+        ("invalid command \\restrict", "install the newest minor release of the PostgreSQL client programs"),
+        ("unsupported version", "install newer client programs, or set `bin_dir`"),
+        (
+            "permission denied",
+            "restore as the owner of everything in the dump, or as a superuser; `--no-owner` gives all of it to you",
+        ),
+        ("must be superuser", "restore as a superuser"),
+        ("must be owner", "restore as a superuser, or with `--no-owner`"),
+    ];
+    known.iter().find(|(words, _)| text.contains(words)).map(|(_, hint)| *hint)
+}

@@ -1,0 +1,103 @@
+//! A restore into the old database itself, for where it can't be replaced: one single transaction empties it, loads the dump, counts, and commits only if
+//! every table has the rows that it should have. Whatever fails, the old content is there.
+//!
+//! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
+
+use super::fill::{Clients, Content, Filling, remedy};
+use super::names::{quote_ident, quote_literal};
+use super::source::{Plan, PostgresSource};
+use super::{Format, explain};
+use crate::engine::{Keep, Manifest, Published};
+use crate::error::Result;
+use postgres::Client;
+use std::path::Path;
+
+/// What is restored where.
+pub struct InPlace<'a> {
+    /// The database.
+    pub database: &'a str,
+    /// The programs, connected to its server.
+    pub clients: &'a Clients<'a>,
+    /// The dump's format.
+    pub format: Format,
+    /// The major version of the `pg_dump` that made it; 0 where unknown.
+    pub made_by: u32,
+    /// `pg_restore`'s own options.
+    pub options: Vec<String>,
+    /// What must be inside at the end.
+    pub expected: Option<&'a Manifest>,
+    /// The database with its old content, as a source.
+    pub old: &'a Plan,
+}
+
+impl InPlace<'_> {
+    /// Keeps the old content, then does it.
+    pub fn publish(&self, dump: &Path, keep: Keep<'_>) -> Result<Published> {
+        let mut client = self.clients.reached.reconnect(self.database, "dbbackup")?;
+        let before = empty(&mut client)?;
+        if let Keep::Backup(keep) = keep {
+            keep(&mut PostgresSource::open(self.old)?)?;
+        }
+        let filling = Filling {
+            database: self.database,
+            format: self.format,
+            made_by: self.made_by,
+            jobs: 1,
+            options: self.options.clone(),
+        };
+        let after = self.counts();
+        let filled = self.clients.in_one_transaction(&filling, &before, Content::File(dump), &after);
+        filled.map_err(|error| {
+            let hint = remedy(&error).unwrap_or("nothing was changed: the transaction was rolled back");
+            error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
+        })?;
+        client.batch_execute("ANALYZE").map_err(|error| explain(&error, "analysing the database"))?;
+        Ok(Published { how: "emptied and filled in one transaction".to_owned(), ..Published::default() })
+    }
+
+    /// Statements that fail where a table has other rows than it should have.
+    fn counts(&self) -> String {
+        let tables = self.expected.map(|manifest| manifest.tables.as_slice()).unwrap_or_default();
+        let mut text = String::from("SET search_path = '';\n");
+        for table in tables.iter().filter(|table| table.compare) {
+            let wrong = quote_literal(&format!("{} has not the {} rows that it should have but ", table.name, table.rows));
+            // A cast's error carries a text, a division by zero's would not. It depends on the count, or it would be made before anything is counted.
+            text.push_str(&format!(
+                "SELECT CASE WHEN pg_catalog.count(*) = {} THEN 0 ELSE CAST({wrong} || pg_catalog.count(*) AS integer) END FROM ONLY {};\n",
+                table.rows, table.name
+            ));
+        }
+        text
+    }
+}
+
+/// The statements that take away everything that a user made: what is in no schema first, then the schemas.
+fn empty(client: &mut Client) -> Result<String> {
+    let mut script = String::from("SET client_min_messages = warning;\n");
+    for (what, query) in OBJECTS {
+        let rows = client.query(*query, &[]).map_err(|error| explain(&error, "listing what is in the database"))?;
+        for row in rows {
+            script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", quote_ident(row.get(0))));
+        }
+    }
+    // As it is in `template0`: a dump holds only what was changed in it.
+    if super::facts::version(client)?.major < 15 {
+        script.push_str("CREATE SCHEMA public;\nGRANT CREATE ON SCHEMA public TO PUBLIC;\n");
+    } else {
+        script.push_str("CREATE SCHEMA public AUTHORIZATION pg_database_owner;\n");
+    }
+    script.push_str("COMMENT ON SCHEMA public IS 'standard public schema';\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n");
+    script.push_str("SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;\n");
+    Ok(script)
+}
+
+/// What `DROP` calls it, and the names.
+const OBJECTS: &[(&str, &str)] = &[
+    ("EVENT TRIGGER", "SELECT evtname::text FROM pg_catalog.pg_event_trigger"),
+    ("PUBLICATION", "SELECT pubname::text FROM pg_catalog.pg_publication"),
+    ("EXTENSION", "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
+    ("SCHEMA", "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"),
+    ("SERVER", "SELECT srvname::text FROM pg_catalog.pg_foreign_server"),
+    ("FOREIGN DATA WRAPPER", "SELECT fdwname::text FROM pg_catalog.pg_foreign_data_wrapper"),
+    ("LANGUAGE", "SELECT lanname::text FROM pg_catalog.pg_language WHERE oid >= 16384"),
+];

@@ -1,0 +1,175 @@
+//! Databases that are being filled and are nobody's yet: made, given up, and swept where a killed run left one.
+//!
+//! Each has a name of its own form and a comment. Whoever fills one holds an advisory lock in the server's maintenance database; one whose lock is free
+//! belongs to nobody.
+
+use super::connect::{Reached, Session};
+use super::names::{quote_ident, quote_literal, truncate_to};
+use super::{explain, source};
+use crate::error::{Error, Result};
+use chrono::Utc;
+use postgres::Client;
+
+/// A name's greatest length in bytes.
+const NAME_LENGTH: usize = 63;
+
+/// The first half of the advisory locks' keys.
+const LOCK_CLASS: i32 = 0x6462_6270;
+
+/// Marks them.
+const COMMENT: &str = "being filled by dbbackup; the next run removes it if that one is gone";
+
+/// A database that is dropped again unless it is kept.
+pub struct ScratchDatabase {
+    name: String,
+    reached: Reached,
+    /// Holds the lock.
+    holder: Client,
+    made: bool,
+}
+
+impl ScratchDatabase {
+    /// A free name `<base>_restore_<time>`, locked; nothing is made yet.
+    pub fn new(session: &Session, base: &str) -> Result<ScratchDatabase> {
+        let mut holder = maintenance(&session.reached)?;
+        let stamp = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
+        for number in 1..100 {
+            let name = numbered(base, "restore", &stamp, number);
+            if !exists(&mut holder, &name)? && try_lock(&mut holder, &name)? {
+                return Ok(ScratchDatabase { name, reached: session.reached.clone(), holder, made: false });
+            }
+        }
+        Err(Error::failed(format!("there is no free name for a database to restore `{base}` into")))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes it, from `template0`, with these clauses of `CREATE DATABASE`; nobody but its owner may connect.
+    pub fn create(&self, client: &mut Client, clauses: &str) -> Result<()> {
+        let name = quote_ident(&self.name);
+        let doing = || format!("making the database `{}`", self.name);
+        client
+            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0{clauses}"))
+            .map_err(|error| explain(&error, doing()))?;
+        let mark = format!("COMMENT ON DATABASE {name} IS {}", quote_literal(COMMENT));
+        client.batch_execute(&mark).map_err(|error| explain(&error, doing()))?;
+        client
+            .batch_execute(&format!("REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC"))
+            .map_err(|error| explain(&error, doing()))
+    }
+
+    /// It is now somebody's, under whatever name.
+    pub fn keep(&mut self) {
+        self.made = false;
+    }
+
+    /// From now on it is there, and goes with this value.
+    pub fn made(&mut self) {
+        self.made = true;
+    }
+}
+
+impl Drop for ScratchDatabase {
+    fn drop(&mut self) {
+        // A connection that the restore has lost is made anew: an unfinished database must not stay.
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&self.name));
+        if self.made
+            && self.holder.batch_execute(&sql).is_err()
+            && let Ok(mut client) = maintenance(&self.reached)
+        {
+            let _ = client.batch_execute(&sql);
+        }
+    }
+}
+
+/// `<base>_<word>_<stamp>`, with a number from the second on; the base is cut where the whole would be too long.
+pub fn numbered(base: &str, word: &str, stamp: &str, number: u32) -> String {
+    let end = if number > 1 { format!("_{word}_{stamp}-{number}") } else { format!("_{word}_{stamp}") };
+    format!("{}{end}", truncate_to(base, NAME_LENGTH - end.len()))
+}
+
+/// Whether a database's name is of that form: one that a restore set aside, or one that is being filled.
+pub fn is_leftover(name: &str) -> bool {
+    ["_before_", "_restore_"].iter().any(|word| {
+        name.rsplit_once(word)
+            .is_some_and(|(base, rest)| !base.is_empty() && is_stamp(rest.split('-').next().unwrap_or_default()))
+    })
+}
+
+fn is_stamp(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 16 && bytes[8] == b'T' && bytes[15] == b'Z' && bytes[..8].iter().chain(&bytes[9..15]).all(u8::is_ascii_digit)
+}
+
+/// A connection to a database that is in every server and that nobody restores: sessions in any other would be in the way.
+pub fn maintenance(reached: &Reached) -> Result<Client> {
+    let mut client = reached
+        .reconnect("postgres", "dbbackup")
+        .or_else(|error| reached.reconnect("template1", "dbbackup").map_err(|_| error))?;
+    source::quieten(&mut client)?;
+    Ok(client)
+}
+
+/// Whether there is a database of that name.
+pub fn exists(client: &mut Client, name: &str) -> Result<bool> {
+    let row = client.query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)", &[&name]);
+    row.map(|row| row.get(0)).map_err(|error| explain(&error, "listing the databases"))
+}
+
+/// Takes the lock of a name for as long as the session lasts.
+pub fn try_lock(client: &mut Client, name: &str) -> Result<bool> {
+    let row = client.query_one("SELECT pg_catalog.pg_try_advisory_lock($1, pg_catalog.hashtext($2))", &[&LOCK_CLASS, &name]);
+    row.map(|row| row.get(0)).map_err(|error| explain(&error, "taking a lock"))
+}
+
+/// Removes what killed runs left on the server; what this role may not remove stays. Gives back the names.
+pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
+    let mut client = maintenance(&session.reached)?;
+    let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
+                 WHERE datname LIKE '%\\_restore\\_%' AND pg_catalog.pg_has_role(datdba, 'USAGE')";
+    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
+    let mut swept = Vec::new();
+    for row in rows {
+        let (name, comment): (String, Option<String>) = (row.get(0), row.get(1));
+        let ours = match comment.as_deref() {
+            Some(text) => text == COMMENT,
+            // Killed between making and marking it: then nothing is in it.
+            None => is_empty(&session.reached, &name),
+        };
+        if !is_leftover(&name) || !ours || !try_lock(&mut client, &name)? {
+            continue;
+        }
+        if client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&name))).is_ok() {
+            swept.push(name);
+        }
+    }
+    Ok(swept)
+}
+
+fn is_empty(reached: &Reached, name: &str) -> bool {
+    let query = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')";
+    let looked = reached.reconnect(name, "dbbackup").ok().and_then(|mut client| client.query_one(query, &[]).ok());
+    looked.is_some_and(|row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_and_are_known_again() {
+        let stamp = "20261121T093622Z";
+        let long = "ä".repeat(31);
+        for base in ["shop", "a_before_b", &long] {
+            for (word, number) in [("before", 1), ("restore", 12)] {
+                let name = numbered(base, word, stamp, number);
+                assert!(name.len() <= NAME_LENGTH && is_leftover(&name), "{name}");
+            }
+        }
+        assert!(!is_leftover("shop") && !is_leftover("what_before_that") && !is_leftover("_before_20261121T093622Z"));
+    }
+}

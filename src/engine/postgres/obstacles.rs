@@ -1,0 +1,151 @@
+//! What would keep a restore from succeeding, found before any work is done, each with its remedy.
+
+use super::destination::Target;
+use super::programs::Version;
+use super::{drill, explain};
+use crate::error::{Error, Result};
+use crate::units;
+use postgres::Client;
+
+/// What stands in the way wherever the database is restored to.
+pub fn to_any_restore(client: &mut Client, target: &Target, version: &Version) -> Result<()> {
+    let recorded = target.recorded.server_version.as_deref().and_then(Version::parse);
+    if let Some(then) = recorded.filter(|then| then.major > version.major) {
+        return Err(Error::failed(format!("the backup is of PostgreSQL {then}, and this server is older: {version}"))
+            .hint(format!("restore to a server of version {} or newer", then.major)));
+    }
+    // Programs that don't fit are found now, not after an hour.
+    match target.format {
+        super::Format::Custom => drop(target.search.find("pg_restore", target.made_by)?),
+        super::Format::Plain | super::Format::Globals => drop(target.search.newest("psql")?),
+    }
+    if !may_create(client)? {
+        return Err(Error::failed("this role may not create databases")
+            .hint("give it CREATEDB, restore as another role, or use `--in-place`"))
+        .or_else(|error| if target.in_place { Ok(()) } else { Err(error) });
+    }
+    missing_roles(client, target)?;
+    let missing = drill::missing_extensions(client, &target.recorded)?;
+    if !missing.is_empty() {
+        return Err(Error::failed(format!("the server lacks extensions that the backup needs: {}", missing.join(", ")))
+            .hint("install their packages on the server, then restore again"));
+    }
+    missing_tablespaces(client, target)
+}
+
+fn may_create(client: &mut Client) -> Result<bool> {
+    ask(client, "SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user", &[])
+}
+
+fn ask(client: &mut Client, query: &str, parameters: &[&(dyn postgres::types::ToSql + Sync)]) -> Result<bool> {
+    client.query_one(query, parameters).map(|row| row.get(0)).map_err(|error| explain(&error, "looking at the server"))
+}
+
+fn missing_roles(client: &mut Client, target: &Target) -> Result<()> {
+    if target.no_owner {
+        return Ok(());
+    }
+    let missing = absent(client, "SELECT rolname::text FROM pg_catalog.pg_roles", &target.recorded.roles)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let create: Vec<String> = missing.iter().map(|role| format!("CREATE ROLE {};", super::names::quote_ident(role))).collect();
+    Err(Error::failed(format!("the server lacks roles that the backup needs: {}", missing.join(", "))).hint(format!(
+        "make them (`{}`, or restore the cluster's globals), or add `--no-owner`: then all belongs to you",
+        create.join(" ")
+    )))
+}
+
+fn missing_tablespaces(client: &mut Client, target: &Target) -> Result<()> {
+    let missing = absent(client, "SELECT spcname::text FROM pg_catalog.pg_tablespace", &target.recorded.tablespaces)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("the server lacks tablespaces that the backup needs: {}", missing.join(", ")))
+        .hint("make them: CREATE TABLESPACE … LOCATION '…'"))
+}
+
+fn absent(client: &mut Client, query: &str, wanted: &[String]) -> Result<Vec<String>> {
+    let rows = client.query(query, &[]).map_err(|error| explain(&error, "looking at the server"))?;
+    let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    Ok(wanted.iter().filter(|name| !there.contains(name)).cloned().collect())
+}
+
+/// What stands in the way of renaming the old database: it would break, or it can't be done.
+pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
+    let owner =
+        ask(client, "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = $1", &[&name])?;
+    if !owner {
+        return Err(refusal(name, "this role does not own it", "restore as its owner or a superuser"));
+    }
+    let count = |client: &mut Client, query: &str| -> Result<u64> {
+        let row = client.query_one(query, &[&name]).map_err(|error| explain(&error, "looking at the server"))?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    };
+    let slots = count(
+        client,
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'logical' AND database = $1",
+    )?;
+    if slots > 0 {
+        let slots = units::count(slots, "logical replication slot");
+        return Err(refusal(
+            name,
+            &format!("{slots} would go on reading the old one"),
+            "drop them, or keep the database: `--in-place`",
+        ));
+    }
+    let subscriptions = count(
+        client,
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1",
+    );
+    // Without the privilege to look there, the server's own refusal has to do.
+    let subscriptions = subscriptions.unwrap_or(0);
+    if subscriptions > 0 {
+        let subscriptions = units::count(subscriptions, "subscription");
+        return Err(refusal(
+            name,
+            &format!("{subscriptions} would go on writing to the old one"),
+            "drop them, or keep the database: `--in-place`",
+        ));
+    }
+    let prepared = count(client, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $1")?;
+    if prepared > 0 {
+        let prepared = units::count(prepared, "prepared transaction");
+        return Err(refusal(
+            name,
+            &format!("it has {prepared}"),
+            "COMMIT PREPARED or ROLLBACK PREPARED them: see pg_prepared_xacts",
+        ));
+    }
+    let foreign = count(
+        client,
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+         WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid()
+           AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+           AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(a.usesysid, 'MEMBER') OR pg_catalog.pg_has_role('pg_signal_backend', 'MEMBER')))",
+    )?;
+    if foreign > 0 {
+        let foreign = units::count(foreign, "session");
+        return Err(refusal(
+            name,
+            &format!("this role may not end {foreign} in it"),
+            "end them, or GRANT pg_signal_backend to this role",
+        ));
+    }
+    Ok(())
+}
+
+fn refusal(name: &str, why: &str, hint: &str) -> Error {
+    Error::failed(format!("the database `{name}` can't be replaced by a new one: {why}")).hint(hint)
+}
+
+/// What stands in the way of emptying and filling the old database.
+pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
+    let owner =
+        ask(client, "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = $1", &[&name])?;
+    if owner {
+        return Ok(());
+    }
+    Err(Error::failed(format!("the database `{name}` can't be emptied: this role does not own it"))
+        .hint("restore as its owner or a superuser"))
+}

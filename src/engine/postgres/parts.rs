@@ -1,0 +1,214 @@
+//! Some tables of a dump, with what belongs to them: their data, sequences, indexes, constraints, triggers, and the types and functions that those need.
+
+use super::Format;
+use super::destination::Target;
+use super::names::QualifiedName;
+use super::toc::Toc;
+use crate::engine::{Manifest, Table};
+use crate::error::{Context, Error, Result};
+use crate::process::Process;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Entries that belong to the table that they depend on.
+const PARTS: &[&str] = &[
+    "TABLE DATA",
+    "SEQUENCE",
+    "SEQUENCE OWNED BY",
+    "SEQUENCE SET",
+    "DEFAULT",
+    "CONSTRAINT",
+    "CHECK CONSTRAINT",
+    "FK CONSTRAINT",
+    "INDEX",
+    "INDEX ATTACH",
+    "TABLE ATTACH",
+    "TRIGGER",
+    "RULE",
+    "POLICY",
+    "ROW SECURITY",
+    "COMMENT",
+    "ACL",
+    "STATISTICS",
+    "STATISTICS DATA",
+    "SECURITY LABEL",
+];
+
+/// What every restore needs: how strings are to be read.
+const ALWAYS: &[&str] = &["ENCODING", "STDSTRINGS", "SEARCHPATH"];
+
+/// Whether the user means this table: a name without a schema is one in any.
+fn means(wanted: &str, schema: &str, name: &str) -> bool {
+    QualifiedName::parse(wanted)
+        .is_some_and(|wanted| wanted.name == name && (wanted.schema.is_empty() || wanted.schema == schema))
+}
+
+/// The part of a manifest that these tables are; all of it where none is named.
+pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
+    let chosen = |table: &&Table| {
+        let name = QualifiedName::parse(&table.name);
+        wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| means(wanted, &name.schema, &name.name)))
+    };
+    Manifest::of(manifest.tables.iter().filter(chosen).cloned().collect())
+}
+
+/// The option that has `pg_restore` take only the target's tables from the archive; it names a file that is written beside the archive.
+pub fn list_for(target: &Target, archive: &Path) -> Result<String> {
+    if target.format != Format::Custom {
+        return Err(Error::usage("single tables can be taken from a dump of `format = \"custom\"` only")
+            .hint("restore the whole elsewhere"));
+    }
+    let program = target.search.find("pg_restore", target.made_by)?;
+    let mut command = program.command(&[], &[]);
+    command.args(["--list", "--verbose"]).arg(archive);
+    let text = Process::output(command, "pg_restore", None)?;
+    let lines = Archive::read(&text)?.lines_of(&target.tables)?;
+    let list = archive.with_extension("list");
+    std::fs::write(&list, lines).with_context(|| format!("writing `{}`", list.display()))?;
+    Ok(format!("--use-list={}", list.display()))
+}
+
+/// An archive's entries with what each depends on.
+struct Archive {
+    toc: Toc,
+    needs: BTreeMap<i32, Vec<i32>>,
+}
+
+impl Archive {
+    fn read(text: &str) -> Result<Archive> {
+        let toc = Toc::parse(text)?;
+        let mut needs = BTreeMap::new();
+        let mut last = 0;
+        for line in text.lines() {
+            match line.strip_prefix(";\tdepends on:") {
+                Some(ids) => drop(needs.insert(last, ids.split_whitespace().filter_map(|id| id.parse().ok()).collect())),
+                None => last = line.split(';').next().and_then(|id| id.parse().ok()).unwrap_or(last),
+            }
+        }
+        Ok(Archive { toc, needs })
+    }
+
+    fn needs(&self, id: i32) -> &[i32] {
+        self.needs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    fn kind(&self, id: i32) -> &str {
+        self.toc.entries.iter().find(|entry| entry.id == id).map_or("", |entry| entry.kind.as_str())
+    }
+
+    /// The lines for `--use-list`.
+    fn lines_of(&self, wanted: &[String]) -> Result<String> {
+        let mut tables = BTreeSet::new();
+        for name in wanted {
+            let of_name = |entry: &&super::toc::Entry| means(name, entry.schema.as_deref().unwrap_or_default(), &entry.tag);
+            let found: Vec<i32> = self.toc.of_kind("TABLE").filter(of_name).map(|entry| entry.id).collect();
+            if found.is_empty() {
+                return Err(Error::not_found(format!("the backup has no table `{name}`"))
+                    .hint("`dbbackup show BACKUP --contents` lists them"));
+            }
+            tables.extend(found);
+        }
+        self.add_partitions(&mut tables);
+        let mut chosen = tables.clone();
+        tables.iter().for_each(|id| self.add_needs(*id, &mut chosen));
+        loop {
+            let before = chosen.len();
+            for entry in self.toc.entries.iter().filter(|entry| PARTS.contains(&entry.kind.as_str())) {
+                if !chosen.contains(&entry.id) && self.belongs(entry.id, &entry.kind, &tables, &chosen) {
+                    chosen.insert(entry.id);
+                    self.add_needs(entry.id, &mut chosen);
+                }
+            }
+            if chosen.len() == before {
+                break;
+            }
+        }
+        let lines = self.toc.entries.iter().filter(|entry| chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str()));
+        Ok(lines.map(|entry| format!("{}\n", entry.line)).collect())
+    }
+
+    fn add_partitions(&self, tables: &mut BTreeSet<i32>) {
+        loop {
+            let before = tables.len();
+            for attach in self.toc.of_kind("TABLE ATTACH") {
+                let ends: Vec<i32> = self.needs(attach.id).iter().copied().filter(|id| self.kind(*id) == "TABLE").collect();
+                // It stands with the partition; the other end is the table that it is a part of.
+                if ends.iter().any(|id| tables.contains(id) && !self.is_named(*id, attach)) {
+                    tables.extend(ends);
+                }
+            }
+            if tables.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn is_named(&self, id: i32, attach: &super::toc::Entry) -> bool {
+        self.toc.entries.iter().any(|entry| entry.id == id && entry.tag == attach.tag && entry.schema == attach.schema)
+    }
+
+    /// A part depends on something that was chosen, and no table that it speaks of is left out: a foreign key needs both.
+    fn belongs(&self, id: i32, kind: &str, tables: &BTreeSet<i32>, chosen: &BTreeSet<i32>) -> bool {
+        let needs = self.needs(id);
+        let of_table = |id: &i32| matches!(self.kind(*id), "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE");
+        // A table that only another one needs comes without its data.
+        let own = if kind == "TABLE DATA" { tables } else { chosen };
+        needs.iter().any(|id| own.contains(id)) && needs.iter().filter(|id| of_table(id)).all(|id| chosen.contains(id))
+    }
+
+    fn add_needs(&self, id: i32, chosen: &mut BTreeSet<i32>) {
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            for need in self.needs(id) {
+                if chosen.insert(*need) {
+                    open.push(*need);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "\
+;
+; Archive created at 2026-11-21 09:41:33 UTC
+3367; 0 0 ENCODING - ENCODING 
+841; 1247 16385 TYPE public mood me
+842; 1247 16386 TYPE public other me
+218; 1255 16411 FUNCTION public f() me
+215; 1259 16390 TABLE public a me
+;\tdepends on: 841
+214; 1259 16389 SEQUENCE public a_id_seq me
+;\tdepends on: 215
+216; 1259 16400 TABLE public b me
+217; 1259 16413 VIEW public v me
+;\tdepends on: 215
+3363; 0 16390 TABLE DATA public a me
+;\tdepends on: 215
+3364; 0 16400 TABLE DATA public b me
+;\tdepends on: 216
+3212; 2606 16397 CONSTRAINT public a a_pkey me
+;\tdepends on: 215
+3218; 2620 16412 TRIGGER public a tt me
+;\tdepends on: 218 215
+3217; 2606 16405 FK CONSTRAINT public b b_a_fkey me
+;\tdepends on: 3212 215 216
+";
+
+    fn ids(wanted: &[&str]) -> Vec<i32> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        let lines = Archive::read(LIST).unwrap().lines_of(&wanted).unwrap();
+        lines.lines().map(|line| line.split(';').next().unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_table_comes_with_what_belongs_to_it() {
+        assert_eq!(ids(&["a"]), [3367, 841, 218, 215, 214, 3363, 3212, 3218]);
+        assert_eq!(ids(&["public.b"]), [3367, 216, 3364]);
+        assert!(ids(&["a", "b"]).contains(&3217));
+        assert!(Archive::read(LIST).unwrap().lines_of(&["c".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,958 @@
+//! Counts the rows in the script of a dump: what `pg_restore -f -` prints of an archive, or a plain dump as it is.
+//!
+//! The script is cut into statements as psql would cut it, because names, strings and function bodies may hold lines that look like
+//! `COPY … FROM stdin;`, like the end of its data, or like the trailer. Nothing is kept but the head of a COPY, so that the memory needed
+//! does not grow with the data.
+
+use super::names::{self, QualifiedName};
+use crate::error::Result;
+use memchr::{memchr, memchr_iter, memchr2, memmem};
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read};
+use std::mem;
+
+/// How much is read at once.
+const BLOCK: usize = 256 << 10;
+/// Heads of COPY and comments are kept up to this length; 1600 columns with the longest names have less than half of it.
+const LONGEST_HEAD: usize = 1 << 20;
+/// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never gets.
+const LONGEST_TAG: usize = 64 << 10;
+
+const TRAILER: &[u8] = b"-- PostgreSQL database dump complete";
+const CLUSTER_HEADER: &[u8] = b"-- PostgreSQL database cluster dump";
+const CLUSTER_TRAILER: &[u8] = b"-- PostgreSQL database cluster dump complete";
+const DATA_FOR: &str = "-- Data for Name: ";
+const VIA_ROOT: &[u8] = b"-- load via partition root ";
+
+/// What is in a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned {
+    /// The rows of each table that has a COPY, in order of first appearance; those of several are added up.
+    ///
+    /// A partition that is loaded by way of its root has its own name, taken from a comment: line breaks in it have become blanks
+    /// ([`QualifiedName::on_one_line`]).
+    pub tables: Vec<(QualifiedName, u64)>,
+    /// The trailer is there, no statement follows it, and every COPY was understood.
+    pub complete: bool,
+    /// How long the script is.
+    pub bytes: u64,
+    /// How many statements ended, each COPY among them.
+    pub statements: u64,
+}
+
+/// Reads a script to its end. One that is cut or not a dump is no error, but not [`Scanned::complete`].
+pub fn scan(script: &mut dyn Read) -> Result<Scanned> {
+    let mut scanner = Scanner {
+        input: Input::new(script),
+        tables: Tables::default(),
+        statements: 0,
+        statement: Statement::default(),
+        announced: None,
+        via_root: false,
+        cluster: false,
+        trailer_seen: false,
+        unclear: false,
+    };
+    scanner.run()?;
+    Ok(Scanned {
+        complete: scanner.trailer_seen && !scanner.unclear,
+        tables: scanner.tables.list,
+        bytes: scanner.input.total,
+        statements: scanner.statements,
+    })
+}
+
+/// The part of the script that is in memory.
+struct Input<'a> {
+    script: &'a mut dyn Read,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ended: bool,
+    total: u64,
+}
+
+impl<'a> Input<'a> {
+    fn new(script: &'a mut dyn Read) -> Self {
+        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, total: 0 }
+    }
+
+    /// What is read and not yet consumed.
+    fn window(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.start += length;
+    }
+
+    /// Reads more behind the window, which must be shorter than the longest tag; false at the end of the script.
+    fn more(&mut self) -> Result<bool> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        while !self.ended {
+            match self.script.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.ended = true,
+                Ok(length) => {
+                    self.end += length;
+                    self.total += length as u64;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The byte at a place of the window, which is made long enough; none behind the end of the script.
+    fn peek(&mut self, at: usize) -> Result<Option<u8>> {
+        while self.end - self.start <= at {
+            if !self.more()? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.buffer[self.start + at]))
+    }
+}
+
+/// What a byte can begin outside of quotes and comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Blank,
+    /// A keyword or a name without quotes.
+    Word,
+    /// Something that has to be looked at.
+    Sign,
+    /// Digits, commas, operators.
+    Other,
+}
+
+static CLASSES: [Class; 256] = classes();
+
+const fn classes() -> [Class; 256] {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Word,
+            b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | b'(' | b')' | b';' => Class::Sign,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+}
+
+fn class(byte: u8) -> Class {
+    CLASSES[usize::from(byte)]
+}
+
+/// Whether a word, or the tag of a dollar quote, goes on with this byte.
+fn continues_word(byte: u8) -> bool {
+    class(byte) == Class::Word || byte.is_ascii_digit()
+}
+
+/// How many bytes at the beginning have the property.
+fn length_of(bytes: &[u8], property: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !property(*byte)).unwrap_or(bytes.len())
+}
+
+/// What is known of the statement being read.
+#[derive(Default)]
+struct Statement {
+    /// Anything but blanks and comments was there.
+    open: bool,
+    kind: Opening,
+    /// After the word COPY, as long as it is not too long.
+    head: Option<Vec<u8>>,
+    parentheses: u32,
+    /// The last word was BEGIN.
+    after_begin: bool,
+    /// How many END are missing in the body of a function that is written in SQL; CASE has one too.
+    missing_ends: u32,
+}
+
+/// The statements that are more than something between semicolons.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Opening {
+    Copy,
+    Create,
+    #[default]
+    Other,
+}
+
+#[derive(Default)]
+struct Tables {
+    list: Vec<(QualifiedName, u64)>,
+    places: HashMap<QualifiedName, usize>,
+}
+
+impl Tables {
+    fn add(&mut self, table: QualifiedName, rows: u64) {
+        let place = *self.places.entry(table).or_insert_with_key(|table| {
+            self.list.push((table.clone(), 0));
+            self.list.len() - 1
+        });
+        self.list[place].1 += rows;
+    }
+}
+
+struct Scanner<'a> {
+    input: Input<'a>,
+    tables: Tables,
+    statements: u64,
+    statement: Statement,
+    /// The comment that came with the next COPY.
+    announced: Option<String>,
+    /// It was followed by a comment that says that COPY names the root of the partitions.
+    via_root: bool,
+    /// The script is that of a cluster, in which the dumps of databases have trailers of their own.
+    cluster: bool,
+    trailer_seen: bool,
+    /// A COPY was not understood, or a comment does not end: whatever the trailer says, the counts are not to be trusted.
+    unclear: bool,
+}
+
+impl Scanner<'_> {
+    fn run(&mut self) -> Result<()> {
+        while let Some(byte) = self.input.peek(0)? {
+            match class(byte) {
+                Class::Blank => self.take(length_of(self.input.window(), |byte| class(byte) == Class::Blank)),
+                Class::Word => self.word()?,
+                Class::Sign => self.sign(byte)?,
+                Class::Other => {
+                    self.token();
+                    self.take(length_of(self.input.window(), |byte| matches!(class(byte), Class::Other | Class::Blank)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&mut self, byte: u8) -> Result<()> {
+        match byte {
+            b'-' if self.input.peek(1)? == Some(b'-') => return self.line_comment(),
+            b'/' if self.input.peek(1)? == Some(b'*') => return self.block_comment(),
+            // A command of psql goes to the end of its line.
+            b'\\' if !self.statement.open => return self.skip_until(|window| memchr(b'\n', window)).map(drop),
+            b';' if !self.statement.open => {
+                self.input.consume(1);
+                return Ok(());
+            }
+            b';' if self.statement.parentheses == 0 && self.statement.missing_ends == 0 => return self.end_statement(),
+            _ => self.token(),
+        }
+        match byte {
+            b'\'' | b'"' => return self.quoted(byte),
+            b'$' => return self.dollar(),
+            b'(' => self.statement.parentheses += 1,
+            b')' => self.statement.parentheses = self.statement.parentheses.saturating_sub(1),
+            _ => {}
+        }
+        self.take(1);
+        Ok(())
+    }
+
+    /// Notes that a token other than a word is part of the statement.
+    fn token(&mut self) {
+        if !self.statement.open {
+            self.open(Opening::Other);
+        }
+        self.statement.after_begin = false;
+    }
+
+    fn open(&mut self, kind: Opening) {
+        let head = (kind == Opening::Copy).then(Vec::new);
+        self.statement = Statement { open: true, kind, head, ..Statement::default() };
+        self.trailer_seen = false;
+    }
+
+    /// Consumes a part of the statement.
+    fn take(&mut self, length: usize) {
+        if let Some(head) = &mut self.statement.head {
+            if head.len() + length <= LONGEST_HEAD {
+                head.extend_from_slice(&self.input.window()[..length]);
+            } else {
+                self.statement.head = None;
+            }
+        }
+        self.input.consume(length);
+    }
+
+    /// Consumes parts of the statement up to the place that `find` finds; false if there is none.
+    fn skip_until(&mut self, find: impl Fn(&[u8]) -> Option<usize>) -> Result<bool> {
+        loop {
+            let found = find(self.input.window());
+            self.take(found.unwrap_or(self.input.window().len()));
+            if found.is_some() || !self.input.more()? {
+                return Ok(found.is_some());
+            }
+        }
+    }
+
+    fn word(&mut self) -> Result<()> {
+        // Every word that matters is shorter.
+        let mut letters = [0; 8];
+        let mut length = 0;
+        loop {
+            let window = self.input.window();
+            let here = length_of(window, |byte| continues_word(byte) || byte == b'$');
+            let whole = here < window.len();
+            for (letter, byte) in letters.iter_mut().skip(length).zip(&window[..here]) {
+                *letter = byte.to_ascii_lowercase();
+            }
+            length += here;
+            self.take(here);
+            if whole || !self.input.more()? {
+                break;
+            }
+        }
+        let word = letters.get(..length).unwrap_or_default();
+        self.heed_word(word);
+        if word == b"e" && self.input.peek(0)? == Some(b'\'') {
+            return self.escaped();
+        }
+        Ok(())
+    }
+
+    fn heed_word(&mut self, word: &[u8]) {
+        if !self.statement.open {
+            return self.open(match word {
+                b"copy" => Opening::Copy,
+                b"create" => Opening::Create,
+                _ => Opening::Other,
+            });
+        }
+        if self.statement.kind != Opening::Create {
+            return;
+        }
+        let statement = &mut self.statement;
+        match word {
+            // A function may be called `begin`, and needs no quotes for that.
+            b"atomic" if statement.after_begin && statement.missing_ends == 0 => statement.missing_ends = 1,
+            b"case" if statement.missing_ends > 0 => statement.missing_ends += 1,
+            b"end" => statement.missing_ends = statement.missing_ends.saturating_sub(1),
+            _ => {}
+        }
+        statement.after_begin = word == b"begin";
+    }
+
+    /// A string or a quoted name, in which a doubled quote is one of its characters.
+    ///
+    /// A dump made with `standard_conforming_strings` off doubles backslashes too, so its strings end in the same places.
+    fn quoted(&mut self, quote: u8) -> Result<()> {
+        self.take(1);
+        while self.skip_until(|window| memchr(quote, window))? {
+            let doubled = self.input.peek(1)? == Some(quote);
+            self.take(1 + usize::from(doubled));
+            if !doubled {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// An `E'…'` string from its quote on.
+    fn escaped(&mut self) -> Result<()> {
+        self.take(1);
+        while self.skip_until(|window| memchr2(b'\'', b'\\', window))? {
+            let next = self.input.peek(1)?;
+            let pair = self.input.window()[0] == b'\\' || next == Some(b'\'');
+            self.take(1 + usize::from(pair && next.is_some()));
+            if !pair {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A string in dollar quotes, or a `$` that begins none.
+    fn dollar(&mut self) -> Result<()> {
+        let Some(length) = self.tag()? else {
+            self.take(1);
+            return Ok(());
+        };
+        let tag = self.input.window()[..length].to_vec();
+        self.take(length);
+        let finder = memmem::Finder::new(&tag);
+        loop {
+            let window = self.input.window();
+            if let Some(at) = finder.find(window) {
+                self.take(at + length);
+                return Ok(());
+            }
+            // The tag may have begun.
+            self.take(window.len().saturating_sub(length - 1));
+            if !self.input.more()? {
+                self.take(self.input.window().len());
+                return Ok(());
+            }
+        }
+    }
+
+    /// The length of `$tag$` at the beginning of the window.
+    fn tag(&mut self) -> Result<Option<usize>> {
+        for at in 1..LONGEST_TAG {
+            match self.input.peek(at)? {
+                Some(b'$') => return Ok(Some(at + 1)),
+                Some(byte) if class(byte) == Class::Word || at > 1 && continues_word(byte) => {}
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
+    fn line_comment(&mut self) -> Result<()> {
+        let mut text = Vec::new();
+        loop {
+            let window = self.input.window();
+            // The server ends a comment at either.
+            let end = memchr2(b'\n', b'\r', window);
+            let here = end.unwrap_or(window.len());
+            if !self.statement.open && text.len() < LONGEST_HEAD {
+                text.extend_from_slice(&window[..here]);
+            }
+            self.input.consume(here);
+            if end.is_some() || !self.input.more()? {
+                break;
+            }
+        }
+        // Within a statement the line break that follows keeps words apart.
+        if !self.statement.open {
+            self.heed_comment(&text);
+        }
+        Ok(())
+    }
+
+    /// Comments between statements say what a COPY is for, and where the dump ends.
+    fn heed_comment(&mut self, text: &[u8]) {
+        match text {
+            CLUSTER_HEADER => self.cluster = true,
+            CLUSTER_TRAILER => self.trailer_seen = true,
+            TRAILER => self.trailer_seen = !self.cluster,
+            _ if text.starts_with(VIA_ROOT) => self.via_root = true,
+            _ if text.starts_with(DATA_FOR.as_bytes()) => self.announce(Some(String::from_utf8_lossy(text).into_owned())),
+            _ if text.starts_with(b"-- Name: ") => self.announce(None),
+            _ => {}
+        }
+    }
+
+    fn announce(&mut self, comment: Option<String>) {
+        self.announced = comment;
+        self.via_root = false;
+    }
+
+    /// `/* … */`, which may have others in it.
+    fn block_comment(&mut self) -> Result<()> {
+        self.input.consume(2);
+        let head = self.statement.head.take();
+        let mut depth = 1u32;
+        while depth > 0 {
+            if !self.skip_until(|window| memchr2(b'*', b'/', window))? {
+                self.unclear = true;
+                return Ok(());
+            }
+            let next = self.input.peek(1)?;
+            let length = match (self.input.window()[0], next) {
+                (b'/', Some(b'*')) => {
+                    depth += 1;
+                    2
+                }
+                (b'*', Some(b'/')) => {
+                    depth -= 1;
+                    2
+                }
+                _ => 1,
+            };
+            self.input.consume(length);
+        }
+        self.statement.head = head;
+        if let Some(head) = &mut self.statement.head {
+            head.push(b' ');
+        }
+        Ok(())
+    }
+
+    fn end_statement(&mut self) -> Result<()> {
+        self.input.consume(1);
+        self.statements += 1;
+        let statement = mem::take(&mut self.statement);
+        if statement.kind != Opening::Copy {
+            return Ok(());
+        }
+        match statement.head.and_then(|head| copied_into(&String::from_utf8_lossy(&head))) {
+            None => self.unclear = true,
+            Some(named) => {
+                let table = self.table_of(named);
+                let rows = self.rows()?;
+                self.tables.add(table, rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose rows follow a COPY: those of the table that the comment before it names, where that is another one.
+    fn table_of(&mut self, named: QualifiedName) -> QualifiedName {
+        let via_root = mem::take(&mut self.via_root);
+        let Some(comment) = self.announced.take() else { return named };
+        let expected = named.on_one_line();
+        let same = format!("{DATA_FOR}{}; Type: TABLE DATA; Schema: {}; Owner: ", expected.name, expected.schema);
+        if comment.starts_with(&same) && !via_root {
+            return named;
+        }
+        announced_table(&comment).unwrap_or(named)
+    }
+
+    /// Counts the lines from the end of this one to the one that is `\.`.
+    fn rows(&mut self) -> Result<u64> {
+        self.skip_until(|window| memchr(b'\n', window))?;
+        // The line break before the first row is counted, that before the end is not.
+        let finder = memmem::Finder::new(b"\n\\.\n");
+        let mut rows = 0;
+        loop {
+            let window = self.input.window();
+            let end = finder.find(window);
+            // Its first bytes may be there.
+            let here = end.unwrap_or(window.len().saturating_sub(3));
+            rows += memchr_iter(b'\n', &window[..here]).count() as u64;
+            self.input.consume(here);
+            if end.is_some() {
+                self.input.consume(4);
+                return Ok(rows);
+            }
+            if !self.input.more()? {
+                let rest = self.input.window();
+                rows += memchr_iter(b'\n', rest).count() as u64;
+                self.input.consume(rest.len());
+                return Ok(rows.saturating_sub(1));
+            }
+        }
+    }
+}
+
+/// The table of ` <name> [(columns)] FROM stdin`; none if it is anything else.
+fn copied_into(head: &str) -> Option<QualifiedName> {
+    let (name, rest) = names::take_name(head.trim_ascii_start())?;
+    let rest = rest.trim_ascii_start();
+    let rest = if let Some(columns) = rest.strip_prefix('(') { after_columns(columns)? } else { rest };
+    let mut words = rest.split_ascii_whitespace();
+    let from_stdin = words.next()?.eq_ignore_ascii_case("from") && words.next()?.eq_ignore_ascii_case("stdin");
+    (from_stdin && words.next().is_none()).then_some(name)
+}
+
+/// What follows a list of columns.
+fn after_columns(mut list: &str) -> Option<&str> {
+    loop {
+        let (_, rest) = names::take_identifier(list.trim_ascii_start())?;
+        let rest = rest.trim_ascii_start();
+        match rest.strip_prefix(',') {
+            Some(more) => list = more,
+            None => return rest.strip_prefix(')'),
+        }
+    }
+}
+
+/// The table of `-- Data for Name: part1; Type: TABLE DATA; Schema: public; Owner: me`; the name may have all of that in it too.
+fn announced_table(comment: &str) -> Option<QualifiedName> {
+    let (name, rest) = comment.strip_prefix(DATA_FOR)?.rsplit_once("; Type: TABLE DATA; Schema: ")?;
+    let (schema, _owner) = rest.split_once("; Owner: ")?;
+    Some(QualifiedName::new(schema, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io;
+
+    const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
+
+    fn scanned(script: impl AsRef<[u8]>) -> Scanned {
+        scan(&mut script.as_ref()).unwrap()
+    }
+
+    /// The counts of a script that must be a complete one.
+    fn counts(script: &str) -> Vec<(String, u64)> {
+        let found = scanned(format!("{script}{END}"));
+        assert!(found.complete, "{script}");
+        found.tables.into_iter().map(|(table, rows)| (table.to_string(), rows)).collect()
+    }
+
+    fn is(found: &[(String, u64)], expected: &[(&str, u64)]) -> bool {
+        found.iter().map(|(name, rows)| (name.as_str(), *rows)).eq(expected.iter().copied())
+    }
+
+    #[track_caller]
+    fn holds(script: &str, expected: &[(&str, u64)]) {
+        let found = counts(script);
+        assert!(is(&found, expected), "{found:?} in {script}");
+    }
+
+    #[test]
+    fn rows_are_counted() {
+        holds("", &[]);
+        holds(
+            "COPY public.a (x) FROM stdin;\n1\n2\n\\.\n\nCOPY public.b (x) FROM stdin;\n\\.\n",
+            &[("public.a", 2), ("public.b", 0)],
+        );
+        holds("copy A from STDIN ;  \n\\.\n", &[("a", 0)]);
+        // A table without columns, or with none but generated ones, has empty lines for rows.
+        holds("COPY public.zc  FROM stdin;\n\n\n\n\\.\n", &[("public.zc", 3)]);
+        holds(
+            "COPY a.b FROM stdin;\n1\n\\.\nCOPY c.d FROM stdin;\n\\.\nCOPY a.b FROM stdin;\n2\n3\n\\.\n",
+            &[("a.b", 3), ("c.d", 0)],
+        );
+        holds("COPY a.b FROM stdin;\n\\\\.\n\\.x\n \\.\n\\.\\\n.\n\\N\n\\.\n", &[("a.b", 6)]);
+        holds(
+            "COPY \"s\n FROM stdin;\".\"t\"\"\n\\.\" (\"c)\", \"d,\n\", e) FROM stdin;\n1\n\\.\n",
+            &[("\"s\n FROM stdin;\".\"t\"\"\n\\.\"", 1)],
+        );
+        holds("-- The server ends a comment here too:\rCOPY a.b FROM stdin;\n1\n\\.\n", &[("a.b", 1)]);
+        holds("COPY/* one /* two */ ; */ a.b -- ;\n(x) FROM stdin;\n1\n\\.\n", &[("a.b", 1)]);
+    }
+
+    #[test]
+    fn only_statements_are_copies() {
+        let data = "COPY x FROM stdin;\n1\n\\.\n";
+        for hostile in [
+            format!("COMMENT ON TABLE a IS 'it''s\n{data}';"),
+            format!("SELECT E'\\'\\\\\\'\n{data}', e'\\\\';"),
+            format!("SELECT nice'\\', '\n{data}\\';"),
+            format!("CREATE TABLE \"a\"\"\n{data}\" ();"),
+            format!("CREATE FUNCTION f() AS $_$ $$ $x$ $_\n{data}$_$;"),
+            format!("CREATE FUNCTION f() AS $$\n{data}$$;"),
+            format!("SELECT a$b$c, '$b$\n{data}', $1;"),
+            format!("/* ' /* \n{data} */ \n{data} */ SELECT 1;"),
+            "CREATE RULE r AS ON INSERT TO a DO (SELECT 1;\nCOPY x FROM stdin;\n);".to_owned(),
+            "CREATE FUNCTION f() RETURNS int\nBEGIN ATOMIC\n SELECT CASE WHEN (1 = 1) THEN 1 END;\nCOPY x FROM stdin;\nEND;"
+                .to_owned(),
+            "CREATE FUNCTION public.begin() AS $$x$$;".to_owned(),
+            "CREATE PROCEDURE public.atomic(begin integer) AS $$x$$;".to_owned(),
+            "CREATE VIEW v AS SELECT CASE WHEN true THEN begin.end END;".to_owned(),
+            "SELECT 1\nCOPY x FROM stdin;".to_owned(),
+            "\\restrict a'b\"c$$(\n\\connect \"a;'b\"\nSELECT 1;".to_owned(),
+            "-- it's \"open (\n;;SELECT 1 - -1 / 2;".to_owned(),
+            format!("SELECT pg_catalog.lowrite(0, '\\x{}');", "41".repeat(200_000)),
+        ] {
+            let script = format!("{hostile}\nCOPY a.b FROM stdin;\n1\n\\.\n{END}");
+            let found = scanned(&script);
+            assert!(found.complete && found.statements == 2 && found.bytes == script.len() as u64, "{found:?} in {hostile:.200}");
+            assert_eq!(found.tables, [(QualifiedName::new("a", "b"), 1)]);
+        }
+    }
+
+    #[test]
+    fn partitions_loaded_by_way_of_the_root_have_their_own_counts() {
+        let entry = |partition: &str, marker: &str, root: &str, rows: &str| {
+            format!(
+                "--\n-- Data for Name: {partition}; Type: TABLE DATA; Schema: public; Owner: m; Owner: e\n--\n\n{marker}\
+                 COPY {root} (c) FROM stdin;\n{rows}\\.\n\n\n"
+            )
+        };
+        let marker = "-- load via partition root public.root\n\n";
+        // As of 15; version 13 had no marker in the beginning.
+        for marker in [marker, ""] {
+            let script = entry("part1", marker, "public.root", "1\n")
+                + &entry("p; Type: TABLE DATA; Schema: x; Owner: y", marker, "public.root", "1\n2\n");
+            holds(&script, &[("public.part1", 1), ("public.\"p; Type: TABLE DATA; Schema: x; Owner: y\"", 2)]);
+        }
+        // Only the marker tells these from one that has a line break in its name.
+        holds(&entry("ro ot", marker, "public.\"ro\not\"", "1\n"), &[("public.\"ro ot\"", 1)]);
+        holds(&entry("ro ot", "", "public.\"ro\not\"", "1\n"), &[("public.\"ro\not\"", 1)]);
+        holds(&entry("old", "", "old", "1\n"), &[("public.old", 1)]);
+        holds(&entry("t", "ALTER TABLE public.t DISABLE TRIGGER ALL;\n\n", "public.root", "1\n"), &[("public.t", 1)]);
+        let next = "-- Name: x; Type: TABLE; Schema: public; Owner: me\nCOPY public.other FROM stdin;\n\\.\n";
+        holds(&format!("-- Data for Name: t; Type: TABLE DATA; Schema: public; Owner: me\n{next}"), &[("public.other", 0)]);
+        holds("-- Data for Name: nonsense\nCOPY public.other FROM stdin;\n\\.\n", &[("public.other", 0)]);
+    }
+
+    #[test]
+    fn only_a_whole_script_is_complete() {
+        let copy = "COPY a.b FROM stdin;\n1\n\\.\n";
+        assert!(scanned(format!("{copy}-- PostgreSQL database dump complete")).complete);
+        assert!(scanned(format!("{copy}{END}\\unrestrict x\n\n")).complete);
+        for cut in [
+            String::new(),
+            copy.to_owned(),
+            format!("{copy}-- PostgreSQL database dump complet"),
+            format!("{copy}-- PostgreSQL database dump complete!"),
+            format!("COPY a.b FROM stdin;\n1\n{END}"),
+            format!("COPY a.b FROM stdin;\n1\n\\.{END}"),
+            format!("SELECT '{END}"),
+            format!("SELECT \"{END}"),
+            format!("SELECT E'{END}"),
+            format!("SELECT $a${END}"),
+            format!("SELECT 1\n{END}"),
+            format!("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; {END}"),
+            format!("{END}/* "),
+            format!("{END}SELECT 1;"),
+            format!("{END}{copy}"),
+        ] {
+            assert!(!scanned(&cut).complete, "{cut}");
+        }
+        assert_eq!(scanned("COPY a.b FROM stdin;\n1\n2\n\\").tables, [(QualifiedName::new("a", "b"), 2)]);
+        assert_eq!(scanned("COPY a.b FROM stdin;").tables, [(QualifiedName::new("a", "b"), 0)]);
+    }
+
+    #[test]
+    fn a_cluster_is_not_complete_after_its_first_database() {
+        let head = "--\n-- PostgreSQL database cluster dump\n--\n\nCREATE ROLE me;\n\\connect a\n";
+        let first = format!("{head}{END}");
+        assert!(!scanned(&first).complete);
+        assert!(scanned(format!("{first}--\n-- PostgreSQL database cluster dump complete\n--\n")).complete);
+    }
+
+    #[test]
+    fn a_copy_that_is_not_understood_is_not_complete() {
+        let long = "x".repeat(LONGEST_HEAD + 10);
+        for copy in [
+            "(SELECT 1) TO stdout",
+            "a TO stdout",
+            "a FROM stdin WITH (FORMAT csv)",
+            "a FROM 'file'",
+            "a.b.c FROM stdin",
+            "a (x FROM stdin",
+            &long,
+        ] {
+            assert!(!scanned(format!("COPY {copy};\n{END}")).complete, "{copy:.40}");
+        }
+    }
+
+    #[test]
+    fn names_in_other_encodings_do_no_harm() {
+        let found = scanned(b"COPY public.\"caf\xe9\" FROM stdin;\n\xff\n\\.\n-- PostgreSQL database dump complete\n");
+        assert_eq!((found.complete, found.tables), (true, vec![(QualifiedName::new("public", "caf\u{fffd}"), 1)]));
+    }
+
+    /// Every token across the end of a block.
+    #[test]
+    fn blocks_may_end_anywhere() {
+        let script =
+            "SELECT E'\\'', 'it''s', $tag$ $ta $tag$ /* /* */ */ -- x\n;COPY \"a\"\"\".b (c) FROM stdin;\n1\n\\\\.\n\\.\n";
+        for at in 0..script.len() {
+            for padding in [BLOCK + LONGEST_TAG, 2 * BLOCK + LONGEST_TAG] {
+                let padded = format!("--{}\n{script}{END}", "-".repeat(padding - at - 3));
+                let found = scanned(&padded);
+                assert!(found.complete && found.statements == 2, "{at}");
+                assert_eq!(found.tables, [(QualifiedName::new("a\"", "b"), 2)]);
+            }
+        }
+    }
+
+    #[test]
+    fn errors_of_reading_come_through() {
+        struct Broken(u32);
+        impl Read for Broken {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                match self.0 {
+                    1 => Err(ErrorKind::Interrupted.into()),
+                    2 => {
+                        buffer[0] = b'-';
+                        Ok(1)
+                    }
+                    _ => Err(crate::error::Error::damaged("the block does not decode").into()),
+                }
+            }
+        }
+        let error = scan(&mut Broken(0)).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (crate::error::Kind::Damaged, "the block does not decode".to_owned()));
+    }
+
+    /// Gives a script in pieces of these lengths, over and over.
+    struct Chunks<'a> {
+        rest: &'a [u8],
+        lengths: Vec<usize>,
+        turn: usize,
+    }
+
+    impl Read for Chunks<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.turn += 1;
+            let length = self.lengths[self.turn % self.lengths.len()].min(buffer.len()).min(self.rest.len());
+            buffer[..length].copy_from_slice(&self.rest[..length]);
+            self.rest = &self.rest[length..];
+            Ok(length)
+        }
+    }
+
+    /// A piece of a script and how many statements it has; of a COPY also whose rows, and how many.
+    #[derive(Debug, Clone)]
+    struct Piece {
+        text: String,
+        statements: u64,
+        rows: Option<(QualifiedName, u64)>,
+    }
+
+    /// Text made of all that could lead a reader astray.
+    fn hostile(most: usize) -> impl Strategy<Value = String> {
+        let parts = &[
+            "COPY x FROM stdin;\n",
+            "\n\\.\n",
+            "\\.",
+            "\n-- PostgreSQL database dump complete\n",
+            "\n",
+            "'",
+            "\"",
+            "$$",
+            "$_$",
+            "$_",
+            "$",
+            "/*",
+            "*/",
+            "--",
+            ";",
+            "(",
+            ")",
+            "\nBEGIN ATOMIC\n",
+            " END ",
+            " CASE ",
+            " E'",
+            "\\",
+            "\n\\connect x\n",
+            "\t",
+            "\r",
+            "é",
+            "😀",
+            " ",
+            "a",
+            "1\n",
+            ", ",
+            "; Type: TABLE DATA",
+            "; Owner: me",
+            " FROM stdin;",
+            "-- Data for Name: z; Type: TABLE DATA; Schema: public; Owner: me\n",
+            "-- load via partition root public.x\n",
+            "-- Name: z; Type: TABLE; Schema: public; Owner: me\n",
+        ][..];
+        prop::collection::vec(prop::sample::select(parts), 1..most).prop_map(|parts| parts.concat())
+    }
+
+    fn quoted_name(name: &str) -> String {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+
+    fn string(text: &str) -> String {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
+    fn escape_string(text: &str) -> String {
+        format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+    }
+
+    /// As `pg_dump` finds a tag: longer until it is not in the text.
+    fn in_dollars(text: &str) -> String {
+        let mut tag = "$_".to_owned();
+        while text.contains(&tag) {
+            tag.push('X');
+        }
+        format!("{tag}${text}{tag}$")
+    }
+
+    fn statement() -> impl Strategy<Value = Piece> {
+        (0..12, hostile(12)).prop_map(|(kind, text)| {
+            let (name, literal) = (quoted_name(&text), string(&text));
+            let inert = text.replace(['*', '/'], " ");
+            let line = names::on_one_line(&text);
+            let (text, statements) = match kind {
+                0 => (format!("COMMENT ON TABLE public.a IS {literal};"), 1),
+                1 => (format!("SELECT {}, {literal};", escape_string(&text)), 1),
+                2 => (format!("CREATE FUNCTION public.begin(a$b integer) RETURNS void LANGUAGE c AS {};", in_dollars(&text)), 1),
+                3 => (format!("CREATE TABLE public.{name} (\n    {name} integer DEFAULT 1\n);"), 1),
+                4 => (format!("CREATE FUNCTION {name}() RETURNS int\n BEGIN ATOMIC\n SELECT CASE WHEN (1 = 1) THEN {literal} END;\n SELECT {name};\nEND;"), 1),
+                5 => (format!("CREATE RULE r AS ON INSERT TO public.v DO INSTEAD ( SELECT {literal};\n SELECT {name};\n);"), 1),
+                6 => (format!("/* {inert} /* {inert} */ {inert} */"), 0),
+                7 => (format!("-- Name: {line}; Type: COMMENT; Schema: public; Owner: me"), 0),
+                8 => (format!("\\restrict {line}"), 0),
+                9 => (format!("BEGIN;\nSELECT pg_catalog.lowrite(0, '\\x{}');\nCOMMIT;", "00".repeat(text.len())), 3),
+                10 => (format!("INSERT INTO public.a VALUES ({literal}, 1.5e3, NULL, B'101') /* {inert} */;"), 1),
+                _ => (format!("CREATE TABLE a (); -- {line}\n-- {line}\n"), 1),
+            };
+            Piece { text, statements, rows: None }
+        })
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        let escape = |text: String| text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+        prop_oneof![4 => hostile(4).prop_map(escape), 1 => Just(String::new()), 1 => Just("\\N".to_owned())]
+    }
+
+    fn copy() -> impl Strategy<Value = Piece> {
+        let names = prop::collection::vec(hostile(5), 0..4);
+        let schema = prop::sample::select(&["public", "my \"schema\"\n"][..]);
+        let rows = prop::collection::vec(prop::collection::vec(field(), 3), 0..6);
+        (schema, hostile(6), hostile(6), names, rows, 0..4).prop_map(|(schema, table, partition, columns, rows, style)| {
+            let (table, partition) = (QualifiedName::new(schema, table), QualifiedName::new(schema, partition));
+            let via_root = style == 2;
+            let announced = if via_root { &partition } else { &table }.on_one_line();
+            let comment = format!(
+                "--\n-- Data for Name: {}; Type: TABLE DATA; Schema: {}; Owner: me\n--\n\n",
+                announced.name, announced.schema
+            );
+            let root = names::on_one_line(&table.to_string());
+            let before = match style {
+                0 => "-- Name: last; Type: TABLE; Schema: public; Owner: me\n".to_owned(),
+                1 => comment,
+                2 => format!("{comment}-- load via partition root {root}\n\n"),
+                _ => format!("{comment}ALTER TABLE {table} DISABLE TRIGGER ALL;\n\n"),
+            };
+            let list = columns.iter().map(|name| quoted_name(name)).collect::<Vec<_>>().join(", ");
+            let list = if columns.is_empty() { String::new() } else { format!("({list})") };
+            let lines: String = rows.iter().map(|row| row[..columns.len()].join("\t") + "\n").collect();
+            Piece {
+                text: format!("{before}COPY {table} {list} FROM stdin;\n{lines}\\.\n\n"),
+                statements: if style == 3 { 2 } else { 1 },
+                rows: Some((if via_root { announced } else { table }, rows.len() as u64)),
+            }
+        })
+    }
+
+    /// A dump up to and with its trailer, and what is in it.
+    fn dump() -> impl Strategy<Value = (String, Scanned)> {
+        prop::collection::vec(prop_oneof![statement(), copy()], 0..8).prop_map(|pieces| {
+            let mut tables = Tables::default();
+            for (table, rows) in pieces.iter().filter_map(|piece| piece.rows.clone()) {
+                tables.add(table, rows);
+            }
+            let body: String = pieces.iter().map(|piece| format!("{}\n\n", piece.text)).collect();
+            let script =
+                format!("--\n-- PostgreSQL database dump\n--\n\n\\restrict x\n\n{body}--\n-- PostgreSQL database dump complete");
+            let statements = pieces.iter().map(|piece| piece.statements).sum();
+            let bytes = script.len() as u64;
+            (script, Scanned { tables: tables.list, complete: true, bytes, statements })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn counts_are_exact_in_chunks_of_any_size((script, expected) in dump(), lengths in prop::collection::vec(1usize..60, 1..4)) {
+            prop_assert_eq!(&scanned(&script), &expected);
+            prop_assert_eq!(&scan(&mut Chunks { rest: script.as_bytes(), lengths, turn: 0 }).unwrap(), &expected);
+        }
+
+        /// Wherever a script is cut, it is complete only if no more than blanks and a command of psql is lost.
+        #[test]
+        fn no_cut_goes_unseen((script, expected) in dump(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 40)) {
+            let whole = format!("{script}\n--\n\n\\unrestrict x\n\n").into_bytes();
+            let near_the_end = whole.len().saturating_sub(90)..=whole.len();
+            for cut in cuts.iter().map(|cut| cut.index(whole.len())).chain(near_the_end) {
+                let found = scanned(&whole[..cut]);
+                // One `-` that is left of a comment counts as a statement.
+                let harmless = cut >= script.len() && cut != script.len() + 2;
+                prop_assert_eq!(found.complete, harmless, "cut at {}", cut);
+                prop_assert!(!found.complete || found.tables == expected.tables);
+            }
+        }
+
+        #[test]
+        fn no_script_makes_it_panic(script in hostile(30), lengths in prop::collection::vec(1usize..9, 1..3)) {
+            let in_chunks = scan(&mut Chunks { rest: script.as_bytes(), lengths, turn: 0 }).unwrap();
+            prop_assert_eq!(in_chunks, scanned(&script));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! A throw-away PostgreSQL server for trial restores: made with `initdb` in a scratch directory, reached by a Unix socket in it alone, gone with its value.
+//!
+//! What is restored into it runs in it: a CHECK constraint may call a function that starts a program. So the server is never root, and root gives it
+//! to a user that owns nothing and runs nothing, may gain no privileges, and has no network.
+
+use super::connect::Session;
+use super::conninfo::{ConnInfo, Spec};
+use super::programs::{Program, Search};
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+use crate::process::{Pipes, Process, last_lines};
+use crate::scratch::Scratch;
+use rustix::process::Signal;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The server's superuser, a name that no dump has.
+pub const SUPERUSER: &str = "dbbackup_drill";
+
+/// How long it may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// The prefix of its scratch directories; see [`crate::scratch::sweep`].
+pub const SCRATCH_PREFIX: &str = "dbbackup-drill-";
+
+/// What was tried, or why it can't be tried on this machine.
+#[derive(Debug)]
+pub enum Tried<T> {
+    /// It was done.
+    Done(T),
+    /// It can't be had here: says nothing against a backup.
+    Impossible(String),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    // Before the directory: it must have ended when that goes.
+    postmaster: Option<Process>,
+    inside: PathBuf,
+    identity: Identity,
+    search: Search,
+    /// Its major version.
+    pub major: u32,
+    _scratch: Scratch,
+}
+
+impl Server {
+    /// Starts one of the smallest major version that is at least `major`. `needed` bytes must be free in `parent`.
+    pub fn start(parent: &Path, needed: u64, major: u32, search: &Search) -> Result<Tried<Server>> {
+        let local = Search { prefix: Vec::new(), ..search.clone() };
+        let Some((initdb, postgres)) = programs(&local, major)? else {
+            return Ok(Tried::Impossible(format!(
+                "a trial restore needs the server's programs (`initdb`, `postgres`) of PostgreSQL {major} or newer here: install `postgresql-{major}`, set `bin_dir`, or give a `drill_url`"
+            )));
+        };
+        let identity = match Identity::choose() {
+            Tried::Done(identity) => identity,
+            Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
+        };
+        let scratch = Scratch::new(parent, SCRATCH_PREFIX, needed, "a trial restore")?;
+        let inside = scratch.join("pg");
+        make_room(&scratch, &inside, &identity)?;
+        let mut server =
+            Server { postmaster: None, inside, identity, search: local, major: postgres.version.major, _scratch: scratch };
+        if let Err(error) = server.initialise(&initdb) {
+            interrupt::check()?;
+            return Ok(Tried::Impossible(format!("no throw-away cluster could be made: {error}")));
+        }
+        server.run(&postgres)?;
+        Ok(Tried::Done(server))
+    }
+
+    /// `initdb` asks the system for its user's name, and a free id has none. It runs nothing that is not PostgreSQL's own, so it may be any user.
+    fn initialise(&self, initdb: &Program) -> Result<()> {
+        let maker = self.identity.maker()?;
+        maker.own(&self.inside)?;
+        let mut command = self.command_of(initdb, &maker);
+        command.arg("--pgdata").arg(self.inside.join("data")).args(["--username", SUPERUSER, "--auth=trust"]);
+        command.args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C"]);
+        Process::output(command, "initdb", None)?;
+        for entry in walkdir::WalkDir::new(&self.inside) {
+            let entry = entry.map_err(|error| Error::from(io::Error::from(error)).context("giving the cluster to its user"))?;
+            self.identity.own(entry.path())?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, postgres: &Program) -> Result<()> {
+        let mut command = self.command(postgres);
+        command.arg("-D").arg(self.inside.join("data")).arg("-k").arg(&self.inside);
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        let mut postmaster =
+            Process::start_ended_by(Signal::QUIT, command, "postgres", None, Pipes { stdin: false, stdout: false })?;
+        let deadline = Instant::now() + START;
+        let ready = loop {
+            interrupt::check()?;
+            if let Some(said) = postmaster.has_ended()? {
+                break Err(Error::failed(format!("the throw-away server did not start: {}", last_lines(&said, 4))));
+            }
+            match self.session("postgres") {
+                Ok(_) => break Ok(()),
+                Err(error) if Instant::now() >= deadline => {
+                    break Err(error.context("the throw-away server did not answer"));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        self.postmaster = Some(postmaster);
+        ready
+    }
+
+    /// A session as its superuser.
+    pub fn session(&self, database: &str) -> Result<Session> {
+        let spec = Spec {
+            host: Some(self.inside.display().to_string()),
+            port: Some(5432.to_string()),
+            user: Some(SUPERUSER.to_owned()),
+            dbname: Some(database.to_owned()),
+            ..Spec::default()
+        };
+        ConnInfo::resolve(&spec, &|_| None)?.with_application_name("dbbackup").connect()
+    }
+
+    /// A client program of the smallest version that is at least `major`, to be run as who the server is: what it is fed is not trusted either.
+    pub fn client(&self, name: &str, major: u32) -> Result<Command> {
+        Ok(self.command(&self.search.find(name, major)?))
+    }
+
+    /// A directory that its user may read and write, private otherwise.
+    pub fn directory(&self) -> &Path {
+        &self.inside
+    }
+
+    /// Gives a file in its directory to its user.
+    pub fn hand_over(&self, path: &Path) -> Result<()> {
+        self.identity.own(path)
+    }
+
+    fn command(&self, program: &Program) -> Command {
+        self.command_of(program, &self.identity)
+    }
+
+    fn command_of(&self, program: &Program, identity: &Identity) -> Command {
+        let mut command = program.command(&[], super::connect::Reached::cleared());
+        command.current_dir(&self.inside).env("HOME", &self.inside).env("TZ", "UTC").env("TMPDIR", &self.inside);
+        identity.assume(&mut command);
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.postmaster.take());
+        self.identity.end_all();
+    }
+}
+
+/// As fast as it can be: nothing that it holds outlives it.
+const SETTINGS: [&str; 14] = [
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "autovacuum=off",
+    "max_wal_size=4GB",
+    "maintenance_work_mem=128MB",
+    "max_locks_per_transaction=4096",
+    "max_logical_replication_workers=0",
+    "logging_collector=off",
+    "log_min_messages=warning",
+];
+
+/// `initdb` and `postgres` of one directory.
+fn programs(search: &Search, major: u32) -> Result<Option<(Program, Program)>> {
+    let servers = search.all("postgres")?;
+    let mut pairs = Vec::new();
+    for initdb in search.all("initdb")? {
+        let beside =
+            servers.iter().find(|server| server.version == initdb.version && server.path().parent() == initdb.path().parent());
+        let fits = initdb.version.major >= major;
+        pairs.extend(beside.filter(|_| fits).map(|server| (initdb.clone(), server.clone())));
+    }
+    Ok(pairs.into_iter().min_by_key(|(initdb, _)| initdb.version.major))
+}
+
+fn make_room(scratch: &Scratch, inside: &Path, identity: &Identity) -> Result<()> {
+    let context = || format!("making `{}`", inside.display());
+    if identity.uid.is_some() {
+        // Its name can't be guessed and what is in it is private; the other user only goes through it.
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).with_context(context)?;
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(inside).with_context(context)?;
+    identity.own(inside)
+}
+
+/// Who the server runs as.
+#[derive(Debug, Clone)]
+struct Identity {
+    /// Another user; `None`: who we are.
+    uid: Option<u32>,
+}
+
+impl Identity {
+    fn choose() -> Tried<Identity> {
+        if rustix::process::geteuid().is_root() {
+            return match free_uid() {
+                Some(uid) => Tried::Done(Identity { uid: Some(uid) }),
+                None => Tried::Impossible("there is no free user id for the throw-away server".to_owned()),
+            };
+        }
+        // What a dump brings runs as this user, so it must not be one that owns servers.
+        match user_name(rustix::process::geteuid().as_raw()).as_deref() {
+            Some(name @ ("postgres" | "nobody")) => Tried::Impossible(format!(
+                "a trial restore is not made as the user `{name}`, for what a dump brings would run with its rights: run it as root or another user, or give a `drill_url`"
+            )),
+            _ => Tried::Done(Identity { uid: None }),
+        }
+    }
+
+    /// An unprivileged user that has a name, where this one has none.
+    fn maker(&self) -> Result<Identity> {
+        if self.uid.is_none() {
+            return Ok(self.clone());
+        }
+        let uid = [c"daemon", c"bin", c"nobody"].into_iter().find_map(user_id).filter(|uid| *uid != 0);
+        uid.map(|uid| Identity { uid: Some(uid) })
+            .ok_or_else(|| Error::failed("there is no unprivileged user to run `initdb` as"))
+    }
+
+    fn own(&self, path: &Path) -> Result<()> {
+        let Some(uid) = self.uid else { return Ok(()) };
+        std::os::unix::fs::lchown(path, Some(uid), Some(uid))
+            .with_context(|| format!("giving `{}` to user {uid}", path.display()))
+    }
+
+    /// Has the command run as this user, without any privilege to gain, and without network where that is permitted.
+    fn assume(&self, command: &mut Command) {
+        let uid = self.uid;
+        // SAFETY: between fork and exec only these system calls are made, which are safe there.
+        unsafe {
+            command.pre_exec(move || become_user(uid));
+        }
+    }
+
+    /// Ends whatever still runs as this user: it is nobody else's.
+    fn end_all(&self) {
+        let Some(uid) = self.uid else { return };
+        for _ in 0..20 {
+            let pids = processes_of(uid);
+            if pids.is_empty() {
+                return;
+            }
+            for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn become_user(uid: Option<u32>) -> io::Result<()> {
+    let done = |status: libc::c_int| if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    // SAFETY: system calls with plain numbers; the group list is empty.
+    unsafe {
+        if let Some(uid) = uid {
+            #[cfg(target_os = "linux")]
+            let _ = libc::unshare(libc::CLONE_NEWNET);
+            done(libc::setgroups(0, std::ptr::null()))?;
+            done(libc::setgid(uid))?;
+            done(libc::setuid(uid))?;
+        }
+        #[cfg(target_os = "linux")]
+        done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+    }
+    Ok(())
+}
+
+/// Ids that systemd gives to services for a while, and that fit into a container's map: one that nobody has.
+fn free_uid() -> Option<u32> {
+    let start = std::process::id() % 4000;
+    let candidates = (0..4000).map(|at| 61_184 + (start + at) % 4000);
+    candidates.into_iter().find(|uid| user_name(*uid).is_none() && processes_of(*uid).is_empty())
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
+    let mut buffer = vec![0; 16 << 10];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all places live through the call; the entry is read only where the call says that it is there.
+    unsafe {
+        let status = libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found);
+        if status != 0 || found.is_null() {
+            return None;
+        }
+        Some(std::ffi::CStr::from_ptr((*found).pw_name).to_string_lossy().into_owned())
+    }
+}
+
+fn user_id(name: &std::ffi::CStr) -> Option<u32> {
+    // SAFETY: the name is a string; nobody else asks at this moment, and the entry is read at once.
+    unsafe { libc::getpwnam(name.as_ptr()).as_ref().map(|entry| entry.pw_uid) }
+}
+
+fn processes_of(uid: u32) -> Vec<i32> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        entry.metadata().is_ok_and(|found| found.uid() == uid).then_some(pid)
+    };
+    entries.filter_map(pid).collect()
+}

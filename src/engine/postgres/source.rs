@@ -1,0 +1,375 @@
+//! One snapshot for everything: a session lists and locks the tables, exports its snapshot, `pg_dump` writes the dump in it, and the session counts
+//! every table's rows meanwhile.
+//!
+//! One connection locks and counts. A second one that asked for the same locks would queue behind an `ALTER TABLE` that waits for the first one's, and all
+//! of them would hang; `pg_dump` is such a second one, so it waits for a lock a short while only, and then everything is released and tried again.
+
+use super::connect::{Reached, Session};
+use super::conninfo::{ConnInfo, dsn};
+use super::programs::Program;
+use super::tables::{self, Candidate, Selection};
+use super::watch::Watch;
+use super::{Format, Search, Spec, explain, facts};
+use crate::engine::{Database, Dumped, Manifest, Source};
+use crate::error::{Error, Kind, Result};
+use crate::interrupt;
+use crate::process::{Pipes, Process};
+use postgres::Client;
+use postgres::error::SqlState;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+/// How long one attempt waits for a lock before it lets go of all it has.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// What is said of a database as a source, nothing resolved.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Where it is.
+    pub spec: Spec,
+    /// Which database there; `None`: the one that `spec` names.
+    pub database: Option<String>,
+    /// The source of the configuration that stands for all databases of the server, where this is one of them.
+    pub cluster: Option<String>,
+    /// How it is dumped.
+    pub format: Format,
+    /// What of it.
+    pub selection: Selection,
+    /// Whether rows are counted.
+    pub count: bool,
+    /// How long locks are waited for in all.
+    pub lock_timeout: Duration,
+    /// How long `pg_dump` may be silent.
+    pub stall_timeout: Duration,
+    /// Where the programs are.
+    pub search: Search,
+    /// The address for programs that run elsewhere, as a container's inside.
+    pub prefix_url: Option<String>,
+}
+
+/// A PostgreSQL database as a source.
+pub struct PostgresSource {
+    plan: Plan,
+    session: Session,
+    dump: Program,
+    database: Database,
+    warnings: Vec<String>,
+}
+
+impl PostgresSource {
+    /// Connects, finds the programs and looks at the database; nothing is locked.
+    pub fn open(plan: &Plan) -> Result<PostgresSource> {
+        let conn = resolve(plan)?;
+        let mut session = conn.connect()?;
+        quieten(&mut session.client)?;
+        let version = facts::version(&mut session.client)?;
+        let name = if plan.format == Format::Globals { "pg_dumpall" } else { "pg_dump" };
+        let dump = plan.search.find(name, version.major)?;
+        let system_identifier = facts::system_identifier(&mut session.client);
+        let mut database = facts::database(&mut session.client, &version)?;
+        database.host = Some(session.reached.host());
+        database.port = Some(session.reached.port());
+        database.system_identifier = system_identifier;
+        database.cluster.clone_from(&plan.cluster);
+        let warnings = conn.warnings.clone();
+        Ok(PostgresSource { plan: plan.clone(), session, dump, database, warnings })
+    }
+
+    /// What the database holds right now, without its content.
+    pub fn inspect(&mut self) -> Result<Dumped> {
+        let standby = facts::on_standby(&mut self.session.client)?;
+        let found = tables::list(&mut self.session.client, &self.plan.selection)?;
+        let counted = tables::count(&mut self.session.client, &found, standby)?;
+        Ok(Dumped { manifest: Manifest::of(counted), database: self.database.clone(), ..Dumped::default() })
+    }
+
+    /// Facts of the database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The databases of the server, templates and those that allow no connection left out.
+    pub fn databases(&mut self) -> Result<Vec<String>> {
+        let query = "SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
+        let rows = self.session.client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// One attempt, in a snapshot of its own. `Ok(None)` where a lock could not be had in time and nothing was written yet.
+    fn attempt(&mut self, out: &mut dyn Write, wait: Duration, token: &str, watch: &Watch) -> Result<Option<Dumped>> {
+        let standby = facts::on_standby(&mut self.session.client)?;
+        let before = tables::list(&mut self.session.client, &self.plan.selection)?;
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
+        // The locks come first: a transaction of this level takes its snapshot with its first query, and what is locked by then can't change.
+        self.run(&format!("SET lock_timeout = {}", wait.as_millis()))?;
+        if let Err(error) = tables::lock(&mut self.session.client, &before) {
+            return self.not_locked(&error);
+        }
+        let tables = tables::list(&mut self.session.client, &self.plan.selection)?;
+        let newer: Vec<Candidate> = tables.iter().filter(|table| !before.contains(table)).cloned().collect();
+        if let Err(error) = tables::lock(&mut self.session.client, &newer) {
+            return self.not_locked(&error);
+        }
+        self.run("SET lock_timeout = 0")?;
+        let lacking = self.what_is_lacking()?;
+        let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
+        let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
+        let mut child = self.start_dump(&snapshot, wait, token, !lacking.is_empty())?;
+        watch.also(token);
+        let cancel = self.session.client.cancel_token();
+        let (reached, client, plan) = (&self.session.reached, &mut self.session.client, &self.plan);
+        let (written, counted) = std::thread::scope(|scope| {
+            let count = || if plan.count { tables::count(client, &tables, standby) } else { Ok(Vec::new()) };
+            let counting = scope.spawn(count);
+            let written = copy(&mut child, plan.stall_timeout, out);
+            if written.is_err() {
+                reached.cancel(&cancel);
+            }
+            (written, counting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let _ = self.session.client.batch_execute("ROLLBACK");
+        let ended = written.and_then(|bytes| self.end(child, token).map_err(|error| (bytes, error)));
+        let said = match ended {
+            Ok(said) => said,
+            Err((0, error)) if waited_for_a_lock(&error) => return Ok(None),
+            Err((_, error)) => return Err(in_words(error)),
+        };
+        let mut dumped = self.describe(counted?, &said);
+        dumped.partial |= !lacking.is_empty();
+        dumped.warnings.extend(lacking);
+        Ok(Some(dumped))
+    }
+
+    fn run(&mut self, sql: &str) -> Result<()> {
+        self.session.client.batch_execute(sql).map_err(|error| explain(&error, format!("`{sql}`")))
+    }
+
+    /// A lock that was waited for in vain, or a table that has gone meanwhile, is a reason to try again.
+    fn not_locked(&mut self, error: &postgres::Error) -> Result<Option<Dumped>> {
+        let _ = self.session.client.batch_execute("ROLLBACK; SET lock_timeout = 0");
+        let again = [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::UNDEFINED_TABLE,
+            SqlState::INVALID_SCHEMA_NAME,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ];
+        if error.code().is_some_and(|code| again.contains(code)) { Ok(None) } else { Err(explain(error, "locking the tables")) }
+    }
+
+    /// What the dump will have to leave out because the role may not read it.
+    fn what_is_lacking(&mut self) -> Result<Vec<String>> {
+        let count = tables::unreadable_large_objects(&mut self.session.client)?;
+        Ok(if count > 0 {
+            let objects = crate::units::count(count, "large object");
+            vec![format!(
+                "all large objects are left out, for the role may not read {objects}: GRANT SELECT ON LARGE OBJECT … TO it"
+            )]
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn start_dump(&self, snapshot: &str, wait: Duration, token: &str, without_large_objects: bool) -> Result<Process> {
+        let mut arguments = vec![
+            format!("--snapshot={snapshot}"),
+            format!("--lock-wait-timeout={}", wait.as_millis()),
+            "--no-password".to_owned(),
+        ];
+        arguments.extend(match self.plan.format {
+            Format::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
+            // A function called `begin`, unquoted, makes psql lose track of where statements end.
+            _ => vec!["--format=plain".to_owned(), "--quote-all-identifiers".to_owned()],
+        });
+        if without_large_objects {
+            arguments.push("--no-blobs".to_owned());
+        }
+        arguments.extend(self.plan.selection.arguments());
+        start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), token)
+    }
+
+    fn name(&self) -> &str {
+        self.database.name.as_deref().unwrap_or_default()
+    }
+
+    /// The dump's end. A program that runs where no signal reaches it is ended on the server.
+    fn end(&mut self, child: Process, token: &str) -> Result<String> {
+        child.finish().inspect_err(|_| self.end_remote(token))
+    }
+
+    fn end_remote(&mut self, token: &str) {
+        if !self.dump.is_remote() {
+            return;
+        }
+        let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE application_name = $1";
+        if let Ok(mut client) = self.session.reached.reconnect(self.name(), "dbbackup") {
+            let _ = client.execute(query, &[&token]);
+        }
+    }
+
+    fn describe(&self, counted: Vec<crate::engine::Table>, said: &str) -> Dumped {
+        let mut warnings = self.warnings.clone();
+        let told: Vec<String> = said.lines().map(str::trim).filter(|line| !line.is_empty()).map(without_program).collect();
+        let partial = told.iter().any(|line| line.contains("not dumped"));
+        warnings.extend(told);
+        let producer = BTreeMap::from([(self.dump.name.clone(), self.dump.version.to_string())]);
+        Dumped { manifest: Manifest::of(counted), database: self.database.clone(), producer, warnings, partial }
+    }
+
+    /// Roles and tablespaces: no snapshot and no tables, one script.
+    fn dump_globals(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        let token = token();
+        let row = self.session.client.query_one("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &[]);
+        let passwords: bool = row.map_err(|error| explain(&error, "asking for the role's privileges"))?.get(0);
+        let mut arguments = vec!["--globals-only".to_owned(), "--no-password".to_owned()];
+        if !passwords {
+            arguments.push("--no-role-passwords".to_owned());
+        }
+        let mut child = start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), &token)?;
+        copy(&mut child, self.plan.stall_timeout, out).map_err(|(_, error)| error)?;
+        let said = self.end(child, &token).map_err(in_words)?;
+        let mut dumped = self.describe(Vec::new(), &said);
+        if !passwords {
+            dumped.warnings.push("the roles are saved without their passwords, for this role may not read `pg_authid`".into());
+        }
+        Ok(dumped)
+    }
+
+    fn dump_database(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        let token = token();
+        let deadline = Instant::now() + self.plan.lock_timeout;
+        let name = self.name().to_owned();
+        let watch = Watch::start(&mut self.session, &name)?;
+        loop {
+            interrupt::check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = self.attempt(out, LOCK_WAIT.min(left).max(Duration::from_millis(100)), &token, &watch);
+            if attempt.is_err() {
+                self.end_remote(&token);
+            }
+            match attempt? {
+                Some(dumped) => return Ok(dumped),
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+                None => return Err(self.locked(&watch)),
+            }
+        }
+    }
+
+    fn locked(&self, watch: &Watch) -> Error {
+        let waited = crate::units::elapsed(self.plan.lock_timeout.as_secs_f64());
+        let by = watch.blockers().map_or(String::new(), |who| format!(": {who}"));
+        Error::failed(format!("the tables of `{}` could not be locked for reading within {waited}{by}", self.name()))
+            .hint("end that session, or wait longer: `lock_timeout = \"15m\"` in the source")
+    }
+}
+
+impl Source for PostgresSource {
+    fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        match self.plan.format {
+            Format::Globals => self.dump_globals(out),
+            Format::Custom | Format::Plain => self.dump_database(out),
+        }
+    }
+
+    fn estimate(&self) -> u64 {
+        if self.plan.format == Format::Globals { 0 } else { self.database.size_bytes }
+    }
+}
+
+/// Where the plan's database is.
+pub fn resolve(plan: &Plan) -> Result<ConnInfo> {
+    let conn = ConnInfo::resolve(&plan.spec, &|name| std::env::var(name).ok())?.with_application_name("dbbackup");
+    Ok(plan.database.as_ref().map_or(conn.clone(), |name| conn.with_database(name)))
+}
+
+/// Nothing that a role, a database or a server is set to may end the session, hide rows from it, or change what its queries mean.
+pub fn quieten(client: &mut Client) -> Result<()> {
+    let settings =
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off;
+        SET search_path = ''; SET client_min_messages = warning; SET max_parallel_workers_per_gather = 0";
+    client.batch_execute(settings).map_err(|error| explain(&error, "preparing the session"))?;
+    for newer in ["idle_session_timeout", "transaction_timeout"] {
+        let there = client.query_opt("SELECT 1 FROM pg_catalog.pg_settings WHERE name = $1", &[&newer]);
+        if there.map_err(|error| explain(&error, "preparing the session"))?.is_some() {
+            client.batch_execute(&format!("SET {newer} = 0")).map_err(|error| explain(&error, "preparing the session"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A name for the sessions of one run's programs, by which they are found on the server.
+fn token() -> String {
+    format!("dbbackup-{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
+}
+
+/// Starts one of the programs, connected to the very server that was reached, as the same user.
+fn start(program: &Program, arguments: &[String], plan: &Plan, reached: &Reached, name: &str, token: &str) -> Result<Process> {
+    let mut environment = reached.environment();
+    let address = match &plan.prefix_url {
+        Some(url) if program.is_remote() => {
+            let (address, password) = inside(url, name, token)?;
+            if let Some(password) = password {
+                environment.retain(|(name, _)| name != "PGPASSWORD");
+                environment.push(("PGPASSWORD".to_owned(), password));
+            }
+            address
+        }
+        _ => reached.conninfo(name, token),
+    };
+    let mut command = program.command(&environment, Reached::cleared());
+    command.args(arguments).arg(format!("--dbname={address}"));
+    let secret = environment.iter().find(|(name, _)| name == "PGPASSWORD").map(|(_, value)| value.as_str());
+    Process::start(command, &program.name, secret, Pipes { stdin: false, stdout: true })
+}
+
+/// The address for a program that runs elsewhere, and the password in it: what is not said is the program's own matter there.
+fn inside(url: &str, name: &str, token: &str) -> Result<(String, Option<String>)> {
+    let mut pairs = dsn::parse(url).map_err(|error| error.context("`prefix_url`"))?;
+    let password = pairs.iter().rev().find(|(key, _)| key == "password").map(|(_, value)| value.clone());
+    pairs.retain(|(key, _)| !["password", "dbname", "application_name"].contains(&key.as_str()));
+    pairs.extend([("dbname".to_owned(), name.to_owned()), ("application_name".to_owned(), token.to_owned())]);
+    let words: Vec<String> = pairs.iter().map(|(key, value)| dsn::pair(key, value)).collect();
+    Ok((words.join(" "), password))
+}
+
+/// Everything that the program writes; with an error how much it was until then.
+fn copy(child: &mut Process, stall: Duration, out: &mut dyn Write) -> Result<u64, (u64, Error)> {
+    let mut reader = child.reader(Some(stall)).map_err(|error| (0, error))?;
+    let mut block = vec![0; 1 << 20];
+    let mut written = 0;
+    loop {
+        let count = reader.read(&mut block).map_err(|error| (written, error.into()))?;
+        if count == 0 {
+            return Ok(written);
+        }
+        out.write_all(&block[..count]).map_err(|error| (written, error.into()))?;
+        written += count as u64;
+    }
+}
+
+fn waited_for_a_lock(error: &Error) -> bool {
+    let text = error.message();
+    error.kind() == Kind::Failed && text.contains("LOCK TABLE") && (text.contains("lock timeout") || text.contains("55P03"))
+}
+
+/// What `pg_dump` said, with what to do about it.
+fn in_words(error: Error) -> Error {
+    let text = error.message();
+    let known = [
+        ("permission denied", "the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for backups\")"),
+        ("row-level security", "the role must see every row: make it BYPASSRLS, or the owner of the tables"),
+        ("conflict with recovery", "the standby had to choose between replay and the dump: set hot_standby_feedback = on there"),
+        ("out of shared memory", "there are more tables than the server's lock table holds: raise max_locks_per_transaction"),
+        ("server version mismatch", "set `bin_dir` to the directory of a newer `pg_dump`"),
+    ];
+    match known.iter().find(|(words, _)| text.contains(words)) {
+        Some((_, hint)) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// `pg_dump: warning: …` without its beginning.
+fn without_program(line: &str) -> String {
+    let rest = line.split_once(": ").filter(|(program, _)| program.starts_with("pg_dump")).map_or(line, |(_, rest)| rest);
+    rest.strip_prefix("warning: ").unwrap_or(rest).to_owned()
+}

@@ -1,0 +1,154 @@
+//! The moment of a restore: the old database and the new one change names in one transaction.
+//!
+//! A database that has sessions can't be renamed. Ending them first and then renaming fails whenever a pool reconnects in between. So the renaming is
+//! issued first, whose lock lets no new session in, and while it waits for the old sessions a second connection ends them.
+
+use super::connect::Reached;
+use super::explain;
+use super::leftovers::{exists, maintenance, numbered};
+use super::names::quote_ident;
+use crate::engine::{KeptDatabase, Settings};
+use crate::error::{Error, Result};
+use postgres::error::SqlState;
+use postgres::{Client, Transaction};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often the old sessions are looked for.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How often the whole is tried; each time the server itself waits up to five seconds for sessions to end.
+const TRIES: usize = 3;
+
+/// What is to change names.
+pub struct Swap<'a> {
+    /// The server.
+    pub reached: &'a Reached,
+    /// The database that was filled.
+    pub new: &'a str,
+    /// The name that it gets.
+    pub name: &'a str,
+    /// There is a database of that name, which is kept.
+    pub replaces: bool,
+    /// For the name under which it is kept.
+    pub stamp: &'a str,
+    /// The privileges and the limit that the new one gets.
+    pub settings: &'a Settings,
+}
+
+impl Swap<'_> {
+    /// Does it; gives back what became of the old database.
+    pub fn carry_out(&self) -> Result<Option<KeptDatabase>> {
+        let mut client = maintenance(self.reached)?;
+        let kept = if self.replaces { Some(self.free_name(&mut client)?) } else { None };
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.attempt(&mut client, kept.as_deref()) {
+                Ok(()) => return Ok(kept.map(|kept| self.told(kept))),
+                Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && tried < TRIES => {}
+                Err(error) => {
+                    return Err(explain(&error, format!("giving the restored database the name `{}`", self.name))
+                        .hint("the old database is in service as before; stop what reconnects to it, then restore again"));
+                }
+            }
+        }
+    }
+
+    fn attempt(&self, client: &mut Client, kept: Option<&str>) -> Result<(), postgres::Error> {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.end_sessions(&done));
+            let result = self.transaction(client, kept);
+            done.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    fn transaction(&self, client: &mut Client, kept: Option<&str>) -> Result<(), postgres::Error> {
+        let mut transaction = client.transaction()?;
+        if let Some(kept) = kept {
+            rename(&mut transaction, self.name, kept)?;
+        }
+        rename(&mut transaction, self.new, self.name)?;
+        for sql in grants(self.name, self.settings) {
+            transaction.batch_execute(&sql)?;
+        }
+        transaction.commit()
+    }
+
+    /// Ends whoever is in either database, again and again until it is done.
+    fn end_sessions(&self, done: &AtomicBool) {
+        let Ok(mut client) = maintenance(self.reached) else { return };
+        let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+                     WHERE datname IN ($1, $2) AND pid <> pg_catalog.pg_backend_pid()";
+        // Only once the renaming waits: before that new sessions would come in place of those that are ended.
+        std::thread::sleep(TICK);
+        while !done.load(Ordering::Relaxed) {
+            let mut names = vec![self.new];
+            names.extend(self.replaces.then_some(self.name));
+            let _ = client.query(query, &[&names[0], names.last().unwrap_or(&self.new)]);
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn free_name(&self, client: &mut Client) -> Result<String> {
+        for number in 1..1000 {
+            let name = numbered(self.name, "before", self.stamp, number);
+            if !exists(client, &name)? {
+                return Ok(name);
+            }
+        }
+        Err(Error::failed(format!("there is no free name to keep the old database `{}` under", self.name)))
+    }
+
+    /// The commands that undo it or make it final.
+    fn told(&self, kept: String) -> KeptDatabase {
+        let word = |text: &str| {
+            if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) { text.to_owned() } else { shell(text) }
+        };
+        let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
+        let psql = format!("psql -h {host} -p {} -U {user} -d postgres", self.reached.port());
+        let undone = numbered(self.name, "undone", self.stamp, 1);
+        let rename = |from: &str, to: &str| shell(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)));
+        KeptDatabase {
+            undo: format!("{psql} -c {} -c {}", rename(self.name, &undone), rename(&kept, self.name)),
+            remove: format!("{psql} -c {}", shell(&format!("DROP DATABASE {}", quote_ident(&kept)))),
+            kept,
+        }
+    }
+}
+
+fn rename(transaction: &mut Transaction<'_>, from: &str, to: &str) -> Result<(), postgres::Error> {
+    transaction.batch_execute(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)))
+}
+
+/// Privileges as they were, in place of none.
+fn grants(name: &str, settings: &Settings) -> Vec<String> {
+    let database = quote_ident(name);
+    let mut all = Vec::new();
+    match &settings.grants {
+        None => all.push(format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC")),
+        Some(grants) => {
+            let owner = |grant: &&crate::engine::Grant| grant.to.as_deref() == Some(settings.owner.as_str());
+            if !settings.owner.is_empty() {
+                all.push(format!("REVOKE ALL ON DATABASE {database} FROM {}", quote_ident(&settings.owner)));
+            }
+            // The owner's own come first: the others are granted by it.
+            for grant in grants.iter().filter(owner).chain(grants.iter().filter(|grant| !owner(grant))) {
+                let to = grant.to.as_deref().map_or("PUBLIC".to_owned(), quote_ident);
+                let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+                all.push(format!("GRANT {} ON DATABASE {database} TO {to}{option}", grant.privilege));
+            }
+        }
+    }
+    if settings.connection_limit >= 0 {
+        all.push(format!("ALTER DATABASE {database} CONNECTION LIMIT {}", settings.connection_limit));
+    }
+    all
+}
+
+/// As a shell needs it.
+pub fn shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

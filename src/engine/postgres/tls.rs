@@ -1,0 +1,465 @@
+//! TLS to a PostgreSQL server, by rustls with libpq's rules.
+//!
+//! What `sslmode` and its companions ask for is kept as [`Settings`]; files are read for each attempt ([`Ready`]), since a
+//! certificate may be renewed while a long run goes on. Which certificates are accepted is decided in `verify`.
+
+mod verify;
+
+use super::conninfo::dsn::pair;
+use super::conninfo::params::Params;
+use crate::error::{Error, Result};
+use postgres::Socket;
+use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, SupportedProtocolVersion};
+use std::convert::Infallible;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is wrong with a certificate or a file of the TLS settings, and what to do about it.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub message: String,
+    pub hint: String,
+}
+
+impl Fault {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Fault {
+        Fault { message: message.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(super) enum Mode {
+    Disable,
+    Allow,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// `sslrootcert`.
+#[derive(Debug, Clone)]
+enum Root {
+    /// A file, which need not exist unless the mode verifies.
+    File(PathBuf),
+    /// The operating system's authorities.
+    System,
+}
+
+/// What is asked of TLS; paths are absolute, so that client programs find the same files.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub mode: Mode,
+    root: Root,
+    /// libpq's default list of revoked certificates, which can't be honoured: an error where it is there.
+    revoked: PathBuf,
+    certificate: Option<PathBuf>,
+    key: PathBuf,
+    send_name: bool,
+    versions: &'static [&'static SupportedProtocolVersion],
+    /// The lower and upper bound as they were given.
+    bounds: [Option<String>; 2],
+    /// TLS from the first byte, as servers of release 17 can.
+    pub direct: bool,
+}
+
+static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
+static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+
+/// Where a system keeps its authorities in one file: Debian, Red Hat, SUSE, Alpine and macOS.
+const BUNDLES: &[&str] =
+    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+
+impl Settings {
+    /// Reads the parameters; `home` is where libpq's default files are.
+    pub(super) fn resolve(params: &Params, home: Option<&Path>, warnings: &mut Vec<String>) -> Result<Settings> {
+        let own = home.unwrap_or(Path::new("/nowhere")).join(".postgresql");
+        let path = |name: &str, default: &str| params.get(name).map_or_else(|| own.join(default), absolute);
+        let root = match params.get("sslrootcert") {
+            Some("system") => Root::System,
+            _ => Root::File(path("sslrootcert", "root.crt")),
+        };
+        let mode = mode(params, &root)?;
+        let direct = params.choice("sslnegotiation", &[("postgres", false), ("direct", true)])?.unwrap_or(false);
+        if direct && mode < Mode::Require {
+            return Err(params.fault("sslnegotiation", "it needs at least `sslmode=require`"));
+        }
+        let certificate = path("sslcert", "postgresql.crt");
+        if params.get("sslcert").is_some() && !certificate.exists() {
+            warnings.push(format!("client certificate `{}` does not exist: none is shown to the server", certificate.display()));
+        }
+        let key = path("sslkey", "postgresql.key");
+        if params.get("sslkey").is_some_and(|key| key.contains(':')) {
+            return Err(params.fault("sslkey", "keys in hardware are not supported"));
+        }
+        Ok(Settings {
+            mode,
+            root,
+            revoked: own.join("root.crl"),
+            certificate: Some(certificate).filter(|_| params.get("sslcertmode") != Some("disable")),
+            key,
+            send_name: params.number("sslsni")?.unwrap_or(1) != 0,
+            versions: versions(params)?,
+            bounds: ["ssl_min_protocol_version", "ssl_max_protocol_version"].map(|name| params.get(name).map(str::to_owned)),
+            direct,
+        })
+    }
+
+    /// Reads the files and makes ready for one server. `name` is what its certificate must be for.
+    pub(super) fn ready(&self, name: Option<&str>, address: Option<IpAddr>) -> Result<Ready, Fault> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (roots, label) = self.load_roots()?;
+        let wanted_name = match self.mode {
+            Mode::VerifyFull => Some(name.ok_or_else(|| {
+                Fault::new("there is no host name to check the certificate for", "set `host` beside `hostaddr`")
+            })?),
+            _ => None,
+        };
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = verify::Verifier::new(roots, &label, wanted_name, algorithms)?;
+        let client = self.load_client(&provider)?;
+        let (client, files) = client.map(|client| (client.resolver, client.files)).unzip();
+        let name = name.and_then(server_name).or_else(|| address.map(|address| ServerName::IpAddress(address.into())));
+        // No name is sent for an address, and none is checked by rustls: that is the verifier's.
+        let nameless = || ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into());
+        let config = self.config(provider, Arc::new(verifier), client);
+        Ok(Ready {
+            config: Arc::new(
+                config.map_err(|error| Fault::new(format!("TLS can't be set up: {error}"), "look at the ssl… parameters"))?,
+            ),
+            name: name.unwrap_or_else(nameless),
+            stage: Arc::default(),
+            root: label,
+            client: files,
+        })
+    }
+
+    fn config(
+        &self,
+        provider: Arc<CryptoProvider>,
+        verifier: Arc<dyn ServerCertVerifier>,
+        client: Option<Arc<SingleCertAndKey>>,
+    ) -> Result<ClientConfig, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match client {
+            Some(client) => builder.with_client_cert_resolver(client),
+            None => builder.with_no_client_auth(),
+        };
+        config.enable_sni = self.send_name;
+        if self.direct {
+            config.alpn_protocols = vec![b"postgresql".to_vec()];
+        }
+        Ok(config)
+    }
+
+    /// The authorities, where the mode demands some or a file is there: libpq then checks in every mode. Beside them the path
+    /// that tells a client program of the same ones.
+    fn load_roots(&self) -> Result<(Vec<CertificateDer<'static>>, Option<String>), Fault> {
+        let file = match &self.root {
+            Root::System => return load_system(),
+            Root::File(file) => file,
+        };
+        if !file.exists() {
+            if self.mode < Mode::VerifyCa {
+                return Ok((Vec::new(), None));
+            }
+            return Err(Fault::new(
+                format!("there is no root certificate file `{}` to verify the server with", file.display()),
+                "set `sslrootcert` to the certificate of the authority that signed the server's, or to `system`",
+            ));
+        }
+        if self.revoked.exists() {
+            return Err(Fault::new(
+                format!("the revocation list `{}` can't be honoured", self.revoked.display()),
+                "certificate revocation lists are not supported: move it away",
+            ));
+        }
+        Ok((read_certificates(file, "sslrootcert")?, Some(file.display().to_string())))
+    }
+
+    /// The client's certificate and key, where there is a certificate.
+    fn load_client(&self, provider: &CryptoProvider) -> Result<Option<ClientCertificate>, Fault> {
+        let Some(file) = self.certificate.as_deref().filter(|file| file.exists()) else { return Ok(None) };
+        let chain = read_certificates(file, "sslcert")?;
+        let key = read_key(&self.key)?;
+        let in_words = self.key.display();
+        let key = provider.key_provider.load_private_key(key).map_err(|error| {
+            Fault::new(format!("the client's key `{in_words}` can't be used: {error}"), "RSA, ECDSA and Ed25519 keys can be")
+        })?;
+        if let (Some(of_key), Some(of_certificate)) = (key.public_key(), chain.first().and_then(verify::public_key))
+            && *of_key != *of_certificate
+        {
+            return Err(Fault::new(
+                format!("the client's key `{in_words}` does not belong to its certificate `{}`", file.display()),
+                "set `sslcert` and `sslkey` to files that were made together",
+            ));
+        }
+        let files = [file.display().to_string(), in_words.to_string()];
+        Ok(Some(ClientCertificate { resolver: Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))), files }))
+    }
+}
+
+/// The client's certificate with its key, and the two files that they came from.
+struct ClientCertificate {
+    resolver: Arc<SingleCertAndKey>,
+    files: [String; 2],
+}
+
+/// `sslmode`, or its default, which depends on the authorities.
+fn mode(params: &Params, root: &Root) -> Result<Mode> {
+    let words = [
+        ("disable", Mode::Disable),
+        ("allow", Mode::Allow),
+        ("prefer", Mode::Prefer),
+        ("require", Mode::Require),
+        ("verify-ca", Mode::VerifyCa),
+        ("verify-full", Mode::VerifyFull),
+    ];
+    let mode = params.choice("sslmode", &words)?;
+    match (root, mode) {
+        (Root::System, None) => Ok(Mode::VerifyFull),
+        (Root::System, Some(mode)) if mode != Mode::VerifyFull => {
+            Err(params.fault("sslmode", "with `sslrootcert=system` only `verify-full` is safe, so nothing else is possible"))
+        }
+        (_, mode) => Ok(mode.unwrap_or(Mode::Prefer)),
+    }
+}
+
+/// The versions of TLS between the two bounds. Older ones than 1.2 are not spoken, but are fine as a lower bound.
+fn versions(params: &Params) -> Result<&'static [&'static SupportedProtocolVersion]> {
+    let words = [("TLSv1", 10), ("TLSv1.1", 11), ("TLSv1.2", 12), ("TLSv1.3", 13)];
+    let low = params.choice("ssl_min_protocol_version", &words)?.unwrap_or(12);
+    let high = params.choice("ssl_max_protocol_version", &words)?.unwrap_or(13);
+    match (low, high) {
+        (_, ..12) => Err(params.fault("ssl_max_protocol_version", "TLS before 1.2 is not supported")),
+        (low, high) if low > high => Err(params.fault("ssl_max_protocol_version", "it is below `ssl_min_protocol_version`")),
+        (13, _) => Ok(&ONLY_13),
+        (_, 12) => Ok(&ONLY_12),
+        _ => Ok(&BOTH),
+    }
+}
+
+fn absolute(path: &str) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
+}
+
+/// A name that can be sent in the handshake; an address counts as such.
+fn server_name(name: &str) -> Option<ServerName<'static>> {
+    ServerName::try_from(name.to_owned()).ok()
+}
+
+/// The operating system's authorities. Client programs before release 16 don't know `system`, so they get the file.
+fn load_system() -> Result<(Vec<CertificateDer<'static>>, Option<String>), Fault> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        return Err(Fault::new("this system has no trusted certificates", "install the package `ca-certificates`"));
+    }
+    let bundle = BUNDLES.iter().find(|path| Path::new(path).exists()).map_or("system", |path| path);
+    let bundle = std::env::var("SSL_CERT_FILE").ok().filter(|file| Path::new(file).exists()).unwrap_or_else(|| bundle.into());
+    Ok((found.certs, Some(bundle)))
+}
+
+fn read_certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let unreadable =
+        |what: String| Fault::new(format!("certificate file `{}`: {what}", file.display()), format!("look at `{parameter}`"));
+    match all {
+        Err(rustls::pki_types::pem::Error::Io(error)) => Err(unreadable(Error::from(error).message())),
+        Err(error) => Err(unreadable(error.to_string())),
+        Ok(all) if all.is_empty() => Err(unreadable("it holds no certificate in PEM format".into())),
+        Ok(all) => Ok(all),
+    }
+}
+
+/// The client's key, under libpq's rules for who may read it.
+fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
+    let shown = file.display();
+    let facts = fs::metadata(file).map_err(|error| {
+        Fault::new(format!("there is a client certificate, but no key `{shown}`: {}", Error::from(error)), "set `sslkey`")
+    })?;
+    if !facts.is_file() {
+        return Err(Fault::new(format!("the client's key `{shown}` is not a regular file"), "set `sslkey`"));
+    }
+    // Root's files may be read by a group, as on Debian.
+    let forbidden = if facts.uid() == 0 { 0o037 } else { 0o077 };
+    if facts.permissions().mode() & forbidden != 0 {
+        return Err(Fault::new(
+            format!("the client's key `{shown}` has group or world access"),
+            format!("run `chmod 0600 {shown}`"),
+        ));
+    }
+    let bytes = fs::read(file)
+        .map_err(|error| Fault::new(format!("the client's key `{shown}`: {}", Error::from(error)), "set `sslkey`"))?;
+    if bytes.windows(9).any(|part| part == b"ENCRYPTED") {
+        return Err(Fault::new(
+            format!("the client's key `{shown}` is encrypted, which is not supported"),
+            "decrypt it: `openssl pkey -in KEY -out NEW`, and set `sslkey`",
+        ));
+    }
+    // PEM, or DER as libpq tries second.
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .or_else(|_| PrivateKeyDer::try_from(bytes.as_slice()).map(|key| key.clone_key()))
+        .map_err(|_| {
+            Fault::new(format!("the client's key `{shown}` is not a private key"), "set `sslkey` to a key in PEM format")
+        })
+}
+
+/// Everything for TLS with one server; `postgres` connects with it.
+#[derive(Clone)]
+pub(super) struct Ready {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    /// A [`Stage`] as 0, 1 and 2; 3 is encrypted too, by a certificate that nothing can be bound to.
+    stage: Arc<AtomicU8>,
+    root: Option<String>,
+    client: Option<[String; 2]>,
+}
+
+/// How far an attempt with TLS came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The server was not reached, or has no TLS.
+    Before,
+    /// The server has TLS; the handshake failed or is going on.
+    Handshake,
+    /// The connection is encrypted.
+    Encrypted,
+}
+
+impl Ready {
+    /// How far the last attempt came.
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::SeqCst) {
+            0 => Stage::Before,
+            1 => Stage::Handshake,
+            _ => Stage::Encrypted,
+        }
+    }
+
+    /// Whether a password exchange can be bound to the server's certificate.
+    pub(super) fn can_bind(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == 2
+    }
+
+    /// The parameters that make libpq do the same.
+    pub(super) fn pairs(&self, settings: &Settings) -> Vec<String> {
+        let mode = match settings.mode {
+            Mode::VerifyCa => "verify-ca",
+            Mode::VerifyFull => "verify-full",
+            // What was allowed or preferred has become a fact.
+            _ => "require",
+        };
+        let mut pairs = vec![pair("sslmode", mode)];
+        let mut put = |name: &str, value: Option<&String>| pairs.extend(value.map(|value| pair(name, value)));
+        put("sslrootcert", self.root.as_ref());
+        match &self.client {
+            Some([certificate, key]) => {
+                put("sslcert", Some(certificate));
+                put("sslkey", Some(key));
+            }
+            // `sslcertmode=disable` for programs that don't know it: a file that can't exist.
+            None if settings.certificate.is_none() => put("sslcert", Some(&"/dev/null/none".to_owned())),
+            None => {}
+        }
+        put("ssl_min_protocol_version", settings.bounds[0].as_ref());
+        put("ssl_max_protocol_version", settings.bounds[1].as_ref());
+        if !settings.send_name {
+            pairs.push(pair("sslsni", "0"));
+        }
+        if settings.direct {
+            pairs.push(pair("sslnegotiation", "direct"));
+        }
+        pairs
+    }
+}
+
+impl MakeTlsConnect<Socket> for Ready {
+    type Stream = Encrypted;
+    type TlsConnect = Ready;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<Ready, Infallible> {
+        self.stage.store(0, Ordering::SeqCst);
+        Ok(self.clone())
+    }
+}
+
+impl TlsConnect<Socket> for Ready {
+    type Stream = Encrypted;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async move {
+            self.stage.store(1, Ordering::SeqCst);
+            let stream = tokio_rustls::TlsConnector::from(self.config).connect(self.name, socket).await?;
+            let stream = Encrypted(stream);
+            self.stage.store(if stream.fingerprint().is_some() { 2 } else { 3 }, Ordering::SeqCst);
+            Ok(stream)
+        })
+    }
+}
+
+/// An encrypted connection, as `postgres` wants it.
+pub(super) struct Encrypted(tokio_rustls::client::TlsStream<Socket>);
+
+impl Encrypted {
+    fn fingerprint(&self) -> Option<Vec<u8>> {
+        self.0.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(verify::fingerprint)
+    }
+}
+
+impl TlsStream for Encrypted {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.fingerprint().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,104 @@
+//! Who keeps a backup waiting: a second connection looks, now and then, at whom the first one's session and its programs wait for.
+
+use super::connect::Session;
+use crate::error::Result;
+use postgres::Client;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Looks until it is dropped. It connects only when it has looked the first time, so a run that never waits has one session less.
+pub struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stop: bool,
+    /// The name of the sessions of our programs.
+    token: Option<String>,
+    blockers: Option<String>,
+}
+
+impl Watch {
+    /// Watches over the session.
+    pub fn start(session: &mut Session, database: &str) -> Result<Watch> {
+        let row = session.client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]);
+        let pid: i32 = row.map_err(|error| super::explain(&error, "asking for the session's number"))?.get(0);
+        let shared = Arc::new(Shared::default());
+        let (reached, database, theirs) = (session.reached.clone(), database.to_owned(), Arc::clone(&shared));
+        let thread = std::thread::spawn(move || {
+            let mut client: Option<Client> = None;
+            while theirs.sleep() {
+                if client.is_none() {
+                    client = reached.reconnect(&database, "dbbackup").ok();
+                }
+                let Some(connected) = &mut client else { return };
+                let token = theirs.state.lock().unwrap_or_else(PoisonError::into_inner).token.clone();
+                if let Some(who) = look(connected, pid, token.as_deref()) {
+                    theirs.state.lock().unwrap_or_else(PoisonError::into_inner).blockers = Some(who);
+                }
+            }
+        });
+        Ok(Watch { shared, thread: Some(thread) })
+    }
+
+    /// Watches over the sessions of this name, too.
+    pub fn also(&self, token: &str) {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).token = Some(token.to_owned());
+    }
+
+    /// Who was waited for last.
+    pub fn blockers(&self) -> Option<String> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).blockers.clone()
+    }
+}
+
+impl Shared {
+    /// Whether to go on.
+    fn sleep(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self.wake.wait_timeout_while(state, EVERY, |state| !state.stop).unwrap_or_else(PoisonError::into_inner);
+        !state.stop
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `pid 4242 (alice, since 2026-11-20 02:00:41 UTC): ALTER TABLE …`, for each.
+fn look(client: &mut Client, pid: i32, token: Option<&str>) -> Option<String> {
+    let rows = client.query(
+        "SELECT DISTINCT a.pid, coalesce(a.usename::text, a.backend_type) AS who,
+                pg_catalog.to_char(coalesce(a.query_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since,
+                pg_catalog.left(pg_catalog.regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) AS query, coalesce(a.state, '') AS state
+         FROM pg_catalog.pg_stat_activity w, pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid)
+         JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
+         WHERE (w.pid = $1 OR w.application_name = $2) AND a.pid <> $1 ORDER BY 1",
+        &[&pid, &token],
+    );
+    let text = |row: &postgres::Row| {
+        let (pid, who, since): (i32, String, String) = (row.get("pid"), row.get("who"), row.get("since"));
+        let (query, state): (String, String) = (row.get("query"), row.get("state"));
+        format!("blocked by pid {pid} ({who}, {state}, its query began {since} UTC: {query})")
+    };
+    let found: Vec<String> = rows.ok()?.iter().map(text).collect();
+    (!found.is_empty()).then(|| found.join("; "))
+}

@@ -1,0 +1,311 @@
+//! Child processes: what they say on stderr is drained, their exit status is part of their data, and they are gone when dropped.
+//!
+//! A child has a process group of its own, so that Ctrl-C on a terminal reaches this program alone, which then ends the child; and it dies with this
+//! program, however that ends (on Linux).
+
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+use rustix::process::Signal;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How much of a child's stderr is kept, in bytes: the end is what matters.
+const STDERR_KEPT: usize = 64 << 10;
+
+/// How long a child may take to end after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a wait looks up: for a signal, for a deadline.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A running program. Dropped before [`Process::finish`] it is ended.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stderr: Option<JoinHandle<String>>,
+    name: String,
+    /// Never shown, wherever it stands in what the child says.
+    secret: Option<String>,
+    end_signal: Signal,
+    ended: bool,
+}
+
+/// What goes into a child, and what of its output is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pipes {
+    /// Its stdin is written to; else it is empty.
+    pub stdin: bool,
+    /// Its stdout is read; else it goes nowhere.
+    pub stdout: bool,
+}
+
+impl Process {
+    /// Starts `command`, which messages call `name`. `secret` is masked in whatever it says.
+    pub fn start(command: Command, name: &str, secret: Option<&str>, pipes: Pipes) -> Result<Process> {
+        Process::start_ended_by(Signal::TERM, command, name, secret, pipes)
+    }
+
+    /// The same for a program that is ended by another signal than SIGTERM.
+    pub fn start_ended_by(
+        signal: Signal,
+        mut command: Command,
+        name: &str,
+        secret: Option<&str>,
+        pipes: Pipes,
+    ) -> Result<Process> {
+        let pipe = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
+        command.stdin(pipe(pipes.stdin)).stdout(pipe(pipes.stdout)).stderr(Stdio::piped()).process_group(0);
+        die_with_parent(&mut command, signal.as_raw());
+        let mut child = command.spawn().with_context(|| format!("starting `{name}`"))?;
+        let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || drain(stderr)));
+        if let Some(stdout) = &child.stdout {
+            widen(stdout);
+        }
+        if let Some(stdin) = &child.stdin {
+            widen(stdin);
+        }
+        Ok(Process { child, stderr, name: name.to_owned(), secret: secret.map(str::to_owned), end_signal: signal, ended: false })
+    }
+
+    /// Runs `command` to its end and gives back its stdout; for short outputs.
+    pub fn output(command: Command, name: &str, secret: Option<&str>) -> Result<String> {
+        let mut process = Process::start(command, name, secret, Pipes { stdin: false, stdout: true })?;
+        let mut text = Vec::new();
+        process.reader(None)?.read_to_end(&mut text)?;
+        process.finish()?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The child's stdout; once. No byte for as long as `stall` is an error.
+    pub fn reader(&mut self, stall: Option<Duration>) -> Result<Reader> {
+        let stdout = self.child.stdout.take().ok_or_else(|| Error::failed(format!("`{}` has no output to read", self.name)))?;
+        Ok(Reader { stdout, stall, name: self.name.clone() })
+    }
+
+    /// The child's stdin; once. Dropping it is its end.
+    pub fn writer(&mut self) -> Result<ChildStdin> {
+        self.child.stdin.take().ok_or_else(|| Error::failed(format!("`{}` takes no input", self.name)))
+    }
+
+    /// Whether it has ended; then with what it said on stderr.
+    pub fn has_ended(&mut self) -> Result<Option<String>> {
+        Ok(match self.wait(Some(Duration::ZERO))? {
+            Some(_) => {
+                self.ended = true;
+                Some(self.said())
+            }
+            None => None,
+        })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end. Ok means that it succeeded, with what it said on stderr; its failure is an error with that text's end.
+    pub fn finish(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        let status = self.wait(None)?.ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
+        self.ended = true;
+        let said = self.said();
+        if status.success() {
+            return Ok(said);
+        }
+        // Whoever pressed Ctrl-C knows why it ended.
+        interrupt::check()?;
+        Err(failure(&self.name, status, &said))
+    }
+
+    /// Waits at most as long; `None` where it still runs then. Without a limit only a signal ends the wait early.
+    fn wait(&mut self, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.child.try_wait().with_context(|| format!("waiting for `{}`", self.name))? {
+                return Ok(Some(status));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            if deadline.is_none() {
+                interrupt::check()?;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(TICK);
+        }
+    }
+
+    fn said(&mut self) -> String {
+        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        match &self.secret {
+            Some(secret) if !secret.is_empty() => text.replace(secret.as_str(), "***"),
+            _ => text,
+        }
+    }
+
+    /// Ends it: politely first.
+    fn end(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, self.end_signal);
+        }
+        drop((self.child.stdin.take(), self.child.stdout.take()));
+        if !matches!(self.wait(Some(GRACE)), Ok(Some(_))) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A child's stdout. It ends with an error when a signal comes, or when nothing comes for too long.
+#[derive(Debug)]
+pub struct Reader {
+    stdout: ChildStdout,
+    stall: Option<Duration>,
+    name: String,
+}
+
+impl Read for Reader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let since = Instant::now();
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+        loop {
+            let mut ready = [PollFd::new(&self.stdout, PollFlags::IN)];
+            match poll(&mut ready, Some(&tick)) {
+                Ok(0) => {}
+                Ok(_) => return self.stdout.read(bytes),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            interrupt::check()?;
+            if let Some(stall) = self.stall.filter(|stall| since.elapsed() >= *stall) {
+                let waited = crate::units::elapsed(stall.as_secs_f64());
+                return Err(Error::failed(format!("nothing came from `{}` for {waited}", self.name))
+                    .hint("look at what the server is doing (`pg_stat_activity`); a longer `stall_timeout` waits longer")
+                    .into());
+            }
+        }
+    }
+}
+
+/// What a failed child leaves to be told.
+fn failure(name: &str, status: ExitStatus, said: &str) -> Error {
+    use std::os::unix::process::ExitStatusExt;
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "unknown status".to_owned(),
+    };
+    let said = last_lines(said, 6);
+    if said.is_empty() {
+        Error::failed(format!("`{name}` failed ({how})"))
+    } else {
+        Error::failed(format!("`{name}` failed ({how}): {said}"))
+    }
+}
+
+/// The last lines that say something, joined.
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("; ")
+}
+
+fn drain(mut stderr: impl Read) -> String {
+    let mut kept: Vec<u8> = Vec::new();
+    let mut block = [0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut block) {
+        kept.extend_from_slice(&block[..count]);
+        if kept.len() > 2 * STDERR_KEPT {
+            kept.drain(..kept.len() - STDERR_KEPT);
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// A child whose parent is killed must not go on: on Linux the kernel sends it this signal then. The thread that starts it must live as long as it does.
+#[cfg(target_os = "linux")]
+pub fn die_with_parent(command: &mut Command, signal: i32) {
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only these system calls are made, which are safe there.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have gone before the call.
+            if libc::getppid() as u32 != parent {
+                return Err(io::Error::other("its parent is gone"));
+            }
+            Ok(())
+        });
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn die_with_parent(_command: &mut Command, _signal: i32) {}
+
+/// A pipe of 1 MiB in place of 64 KiB, where the system allows it: fewer turns between the two ends.
+fn widen(pipe: &impl AsFd) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_and_then_failure_is_failure() {
+        let error = Process::output(shell("echo all of it; echo why >&2; exit 3"), "dump", None).unwrap_err();
+        assert_eq!(error.message(), "`dump` failed (exit status 3): why");
+        let error = Process::output(shell("echo all of it; kill -9 $$"), "dump", None).unwrap_err();
+        assert_eq!(error.message(), "`dump` failed (killed by signal 9)");
+        assert_eq!(Process::output(shell("echo all of it"), "dump", None).unwrap(), "all of it\n");
+    }
+
+    #[test]
+    fn a_secret_is_masked() {
+        let error = Process::output(shell("echo tried hunter2 >&2; exit 1"), "dump", Some("hunter2")).unwrap_err();
+        assert_eq!(error.message(), "`dump` failed (exit status 1): tried ***");
+    }
+
+    #[test]
+    fn a_silent_child_is_given_up_and_ended() {
+        let pipes = Pipes { stdin: false, stdout: true };
+        let mut process = Process::start(shell("exec sleep 600"), "dump", None, pipes).unwrap();
+        let pid = process.id();
+        let error = process.reader(Some(Duration::from_millis(50))).unwrap().read(&mut [0; 8]).unwrap_err();
+        assert!(error.to_string().contains("nothing came from `dump`"), "{error}");
+        drop(process);
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn much_on_stderr_blocks_nobody() {
+        let text = Process::output(shell("yes noise | head -c 3000000 >&2; echo done"), "dump", None).unwrap();
+        assert_eq!(text, "done\n");
+    }
+}
