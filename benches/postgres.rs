@@ -91,7 +91,7 @@ const ROWS: &[&str] = &[
     "INSERT INTO events SELECT i, '2024-01-01 00:00+00'::timestamptz + i * interval '7.31 seconds', md5((i / 12)::text), i * 7919::bigint % ($N * 100),
          (ARRAY['view', 'view', 'search', 'cart', 'login', 'order'])[1 + i % 6], jsonb_build_object('path', '/shop/' || (i * 31) % 977 || '/item/' || (i * 17) % 5003, 'ms',
          (random() * 900)::integer, 'agent', (ARRAY['Mozilla/5.0 (X11; Linux x86_64)', 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_4)'])[1 + (i / 12) % 2], 'ok', i % 50 <> 0, 'page', i % 9)
-     FROM generate_series(1, $N * 2900) i",
+     FROM generate_series(1, $N * 3400) i",
     "INSERT INTO customers SELECT i, initcap(a.word || ' ' || b.word), a.word || '.' || b.word || i || '@example.org', '2020-01-01 00:00+00'::timestamptz + i * interval '97 minutes',
          jsonb_build_object('language', (ARRAY['en', 'de', 'fr'])[1 + i % 3], 'newsletter', i % 4 = 0, 'points', i % 1000, 'tags', jsonb_build_array(a.word, b.word))
      FROM generate_series(1, $N * 100) i JOIN words a ON a.id = i % 4000 JOIN words b ON b.id = i / 7 % 4000",

@@ -3,6 +3,8 @@
 //!
 //! A tool that is not installed makes its check be skipped, unless `DBBACKUP_TEST_TOOLS=required`, as `tests/run` has it.
 
+#[path = "it/cluster.rs"]
+mod cluster;
 #[path = "docs/examples.rs"]
 mod examples;
 #[path = "docs/generated.rs"]

@@ -96,12 +96,16 @@ impl Destination for SqliteDestination {
         if probe::header(&path)? == probe::Header::Foreign {
             return Ok(vec![Check::damaged("integrity", "the content is not a SQLite database")]);
         }
-        let mut checks = vec![facts::integrity(&Db::open(&path, Use::Immutable)?)?];
-        // Another connection: this one is given stand-ins for the application's collations, that one must not have them.
-        let db = Db::open(&path, Use::Immutable)?;
-        let mut warnings = Vec::new();
-        let counted = match facts::manifest(&db, &mut warnings) {
-            Ok(manifest) => manifest,
+        // Both read the whole file, and each keeps one core busy. Two connections, also because the one that counts is given stand-ins for
+        // the application's collations, which the other must not have.
+        let (integrity, counted) = std::thread::scope(|scope| {
+            let examining = scope.spawn(|| facts::integrity(&Db::open(&path, Use::Immutable)?));
+            let counted = count(&path, depth);
+            (examining.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), counted)
+        });
+        let mut checks = vec![integrity?];
+        let (counted, violations) = match counted {
+            Ok(found) => found,
             Err(error) if error.kind() != crate::error::Kind::Damaged => return Err(error),
             Err(error) => {
                 checks.push(Check::damaged("rows", error.message()));
@@ -115,8 +119,7 @@ impl Destination for SqliteDestination {
             }
         });
         if depth == Depth::Drill {
-            let found = facts::foreign_key_violations(&db, &mut warnings)?;
-            checks.push(foreign_keys(found, self.violations_then));
+            checks.push(foreign_keys(violations, self.violations_then));
         }
         Ok(checks)
     }
@@ -127,6 +130,15 @@ impl Destination for SqliteDestination {
         };
         replace::replace(&self.file(), target, keep)
     }
+}
+
+/// The rows of every table, and for a drill those whose foreign key points nowhere.
+fn count(path: &Path, depth: Depth) -> Result<(Manifest, Option<u64>)> {
+    let db = Db::open(path, Use::Immutable)?;
+    let mut warnings = Vec::new();
+    let manifest = facts::manifest(&db, &mut warnings)?;
+    let violations = if depth == Depth::Drill { facts::foreign_key_violations(&db, &mut warnings)? } else { None };
+    Ok((manifest, violations))
 }
 
 /// What was there at the backup is the application's business; only that it is told.
