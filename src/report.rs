@@ -26,6 +26,8 @@ pub struct Report {
     document: Map<String, Value>,
     /// The first failure of stdout: what could not be said.
     unwritten: Mutex<Option<io::Error>>,
+    /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
+    options: String,
     /// A bar is being drawn; a second one at once would only garble it.
     drawing: Arc<AtomicBool>,
 }
@@ -60,6 +62,7 @@ impl Report {
             color: color && !global.json,
             document: Map::new(),
             unwritten: Mutex::new(None),
+            options: given(global),
             drawing: Arc::default(),
         }
     }
@@ -105,15 +108,23 @@ impl Report {
 
     /// Something to know although the work goes on; never silenced.
     pub fn warn(&self, text: impl AsRef<str>) {
-        self.stderr(&format!("{} {}", self.paint(Paint::Warning, "warning:"), text.as_ref()));
+        self.stderr(&format!("{} {}", self.paint(Paint::Warning, "warning:"), self.with_options(text.as_ref())));
     }
 
     /// An error, on one line, and its hint on the next; never silenced.
     pub fn error(&self, error: &Error) {
         self.stderr(&format!("{} {}", self.paint(Paint::Bad, "error:"), error.message()));
         if let Some(hint) = error.remedy() {
-            self.stderr(&format!("hint: {hint}"));
+            self.stderr(&format!("hint: {}", self.with_options(hint)));
         }
+    }
+
+    /// The text with the options that led to the store in each command that it shows without.
+    fn with_options(&self, text: &str) -> String {
+        if text.contains(" --store ") || text.contains(" --config ") {
+            return text.to_owned();
+        }
+        text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options))
     }
 
     fn stderr(&self, text: &str) {
@@ -164,7 +175,7 @@ impl Report {
                 self.error(error);
                 self.set("error", error.message());
                 if let Some(hint) = error.remedy() {
-                    self.set("hint", hint);
+                    self.set("hint", self.with_options(hint));
                 }
                 Some(error.kind())
             }
@@ -188,6 +199,15 @@ impl Report {
         }
         kind.map_or(0, Kind::exit_code)
     }
+}
+
+/// The options that lead to a store, as a shell takes them.
+fn given(global: &Global) -> String {
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c));
+    let word = |text: String| if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) };
+    let config = global.config.as_ref().map(|path| format!(" --config {}", word(path.display().to_string())));
+    let store = global.store.as_ref().map(|store| format!(" --store {}", word(store.clone())));
+    config.into_iter().chain(store).collect()
 }
 
 /// Prints what clap has to say: a help text, or why the arguments were refused.

@@ -1,7 +1,7 @@
 //! `dbbackup show`: everything about one backup, for people.
 
 use super::list::standing;
-use super::{Session, find};
+use super::{Session, engines, find};
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::error::{Error, Result};
@@ -89,22 +89,38 @@ fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, Str
 
 fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
     if let Some(database) = &backup.sidecar.database {
-        if let Some(path) = &database.path {
-            row("database", path.display().to_string());
-        }
+        row("database", engines::place_of(database));
         let facts: Vec<String> = [
             Some(units::size(database.size_bytes)),
+            database.server_version.as_ref().map(|version| format!("PostgreSQL {version}")),
             database.journal_mode.as_ref().map(|mode| format!("journal mode {mode}")),
             database.page_size.map(|size| format!("page size {size}")),
             database.encoding.clone(),
             database.user_version.filter(|version| *version != 0).map(|version| format!("user_version {version}")),
             database.owner.as_ref().map(|owner| format!("owner {owner}")),
             database.mode.as_ref().map(|mode| format!("mode {mode}")),
+            database.settings.as_ref().map(|settings| format!("owner {}", settings.owner)),
+            database.locale.as_ref().map(|locale| format!("locale {}", locale.locale.as_ref().unwrap_or(&locale.collate))),
         ]
         .into_iter()
         .flatten()
         .collect();
         row("", facts.join(", "));
+        let needs = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+        let needed: Vec<String> = [
+            needs("roles", database.roles.iter().map(String::as_str).collect()),
+            needs(
+                "extensions",
+                database.extensions.iter().map(|one| one.name.as_str()).filter(|name| *name != "plpgsql").collect(),
+            ),
+            needs("tablespaces", database.tablespaces.iter().map(String::as_str).collect()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !needed.is_empty() {
+            row("needs", needed.join("; "));
+        }
     }
     if let Some(manifest) = &backup.sidecar.manifest {
         let tables = units::count(manifest.tables.len() as u64, "table");
