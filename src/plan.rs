@@ -126,6 +126,8 @@ pub struct ClusterPlan {
     pub globals: bool,
     /// How many at once.
     pub jobs: usize,
+    /// Only the one that becomes a source of this name.
+    pub only: Option<String>,
 }
 
 impl SourceKind {
@@ -323,6 +325,7 @@ pub fn backup(
                     .hint("leave `--as` out"));
             }
             Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
+            None if is_member(&name, config, cwd, exists) => member(&name, config, store, now)?,
             None => Some(match by_place(&name, wanted, config, cwd, exists) {
                 Ok(source) => Planned::Source(Box::new(source)),
                 Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused { name, error, configured: None },
@@ -404,6 +407,28 @@ fn configured(
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
     Ok(Some(Planned::Source(Box::new(SourcePlan { proving, ..source }))))
+}
+
+/// Whether it is the name of one database of a cluster, as `cluster.shop`, and not that of a file.
+fn is_member(name: &str, config: Option<&Config>, cwd: &Path, exists: &dyn Fn(&Path) -> bool) -> bool {
+    config.is_some_and(|config| config.owner_of(name).is_some()) && !exists(&absolute(cwd, name))
+}
+
+/// The cluster that the database belongs to, cut down to this one.
+fn member(name: &str, config: Option<&Config>, store: &StorePlan, now: DateTime<Utc>) -> Result<Option<Planned>> {
+    let Some((config, (owner, entry))) = config.and_then(|config| Some((config, config.owner_of(name)?))) else {
+        return Ok(None);
+    };
+    let planned = configured(owner, config, entry, store, true, now)?;
+    Ok(planned.map(|planned| match planned {
+        Planned::Source(mut source) => {
+            if let SourceKind::Cluster(cluster) = &mut source.kind {
+                cluster.only = Some(name.to_owned());
+            }
+            Planned::Source(source)
+        }
+        other => other,
+    }))
 }
 
 /// A path or an address that the configuration does not know.
@@ -494,6 +519,7 @@ fn postgres_kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
         exclude: own.exclude_databases.clone(),
         globals: own.globals.unwrap_or(false),
         jobs: own.jobs.unwrap_or(1).max(1),
+        only: None,
     }))
 }
 

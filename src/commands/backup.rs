@@ -146,6 +146,12 @@ fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
         });
     }
     members.extend(missing_databases(source, cluster, &databases));
+    let Some(only) = &cluster.only else { return Ok(members) };
+    members.retain(|member| member.as_ref().map_or_else(|(name, _)| name == only, |member| member.name == *only));
+    if members.is_empty() {
+        return Err(Error::not_found(format!("the server of `{}` has no database that becomes `{only}`", source.name))
+            .hint(format!("`dbbackup backup {} --dry-run` lists what it has", source.name)));
+    }
     Ok(members)
 }
 

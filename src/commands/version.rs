@@ -1,5 +1,6 @@
-//! `dbbackup -V`: the version; with `-v` what is built in.
+//! `dbbackup -V`: the version; with `-v` what is built in, and what was found.
 
+use crate::engine::postgres::Search;
 use crate::engine::sqlite;
 use crate::error::Result;
 use crate::report::{Outcome, Report};
@@ -16,6 +17,9 @@ pub fn run(verbose: u8, report: &mut Report) -> Result<Outcome> {
             "page streaming: {}",
             if streaming { "yes" } else { "no (build in a clone of the repository to have it)" }
         ));
+        let found = Search::default().all("pg_dump").unwrap_or_default();
+        let programs: Vec<String> = found.iter().map(|one| format!("{} ({})", one.version, one.path().display())).collect();
+        report.answer(format!("pg_dump: {}", if programs.is_empty() { "none found".to_owned() } else { programs.join(", ") }));
         report.answer(format!("system: {} {}", std::env::consts::OS, std::env::consts::ARCH));
     }
     Ok(None)

@@ -199,7 +199,7 @@ fn completions_are_printed_without_any_store() {
     world.config("nonsense");
     world.dbbackup("completions bash").run().exits(0);
     world.dbbackup("-V").run().exits(0).prints("dbbackup 0.");
-    world.dbbackup("--version -v").run().exits(0).prints("page streaming: ");
+    world.dbbackup("--version -v").run().exits(0).prints("page streaming: ").prints("pg_dump: ");
 }
 
 #[test]
