@@ -12,18 +12,9 @@ use crate::units;
 pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = session.changing()?;
     let catalog = Catalog::read(&store, None)?;
-    // One whose sidecar can't be read any more is known by its name alone.
-    let is_broken = |id: &&String| catalog.unreadable.iter().any(|entry| !entry.newer && entry.id == **id);
-    let (broken, whole): (Vec<&String>, Vec<&String>) = arguments.ids.iter().partition(is_broken);
-    if let Some(id) = broken.first().filter(|_| !arguments.force) {
-        return Err(Error::usage(format!("the sidecar of `{id}` is damaged, so nobody knows what its dump is worth"))
-            .hint("the dump restores by its path with `--to`; add `--force` to delete both all the same"));
-    }
-    let ids: Vec<String> = whole.into_iter().cloned().collect();
-    let to_delete = doomed(&ids, arguments.force, &catalog)?;
+    let to_delete = doomed(&arguments.ids, arguments.force, &catalog)?;
     let size: u64 = to_delete.iter().filter_map(|backup| backup.stored_size).sum();
-    let count = (to_delete.len() + broken.len()) as u64;
-    let question = format!("delete {}, {}?", units::count(count, "backup"), units::size(size));
+    let question = format!("delete {}, {}?", units::count(to_delete.len() as u64, "backup"), units::size(size));
     if !arguments.yes {
         if !report.can_ask() {
             return Err(Error::usage("deleting needs a yes").hint("add `--yes`"));
@@ -48,15 +39,6 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         store::remove_backup(&store, source, backup.id(), &files)?;
         report.line(format!("deleted {}", backup.id()));
         deleted.push(backup.id().to_owned());
-    }
-    for entry in catalog.unreadable.iter().filter(|entry| broken.contains(&&entry.id)) {
-        let _lock = store.lock(&entry.source, session.lock_wait)?;
-        let objects = store.list(&entry.source)?;
-        let files =
-            objects.into_iter().map(|object| object.name).filter(|name| store::is_dump_of(name, &entry.id)).collect::<Vec<_>>();
-        store::remove_backup(&store, &entry.source, &entry.id, &files)?;
-        report.line(format!("deleted {}", entry.id));
-        deleted.push(entry.id.clone());
     }
     report.set("deleted", deleted);
     report.set("total_size_freed", size);

@@ -88,16 +88,3 @@ fn pins_are_shown_kept_and_taken_back() {
     world.with_store("pin nothing").run().exits(10);
     world.with_store("unpin").run().exits(2);
 }
-
-#[test]
-fn a_backup_with_a_damaged_sidecar_goes_only_by_force() {
-    let (world, ids) = three();
-    std::fs::write(world.sidecar_path(&ids[1]), "{ not json").unwrap();
-    world.with_store(&format!("delete {} --yes", ids[1])).run().exits(2).says("is damaged");
-    world.with_store(&format!("delete {} --yes --force", ids[1])).run().exits(0).prints(&ids[1]);
-    assert_eq!(world.stored("app", &ids[1]), [""; 0].map(std::path::PathBuf::from));
-    assert_eq!((world.ids("").len(), world.stored("app", ".gz").len()), (2, 2));
-    // What a newer version wrote may be well: it is never touched.
-    world.edit_sidecar(&ids[2], |sidecar| sidecar["schema"] = 99.into());
-    world.with_store(&format!("delete {} --yes --force", ids[2])).run().exits(10);
-}
