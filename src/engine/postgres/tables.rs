@@ -95,16 +95,18 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname"#;
 
-/// The tables that any of the patterns means.
+/// The tables that any of the patterns means. The role's search path is in force here, so everything is named with its schema: an operator of a
+/// user's that stands before the system's own would run with the rights of the backup's role.
 fn matching(client: &mut impl postgres::GenericClient, texts: &[String]) -> Result<Vec<Oid>> {
     let mut found = Vec::new();
     for text in texts {
         let pattern = names::pattern(text)?;
         let rows = client.query(
-            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND c.relname OPERATOR(pg_catalog.~) $1::text COLLATE pg_catalog.default
-               AND CASE WHEN $2::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
-                        ELSE n.nspname OPERATOR(pg_catalog.~) $2::text COLLATE pg_catalog.default END",
+            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+             WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,m,v,f,S}'::pg_catalog.\"char\"[])
+               AND c.relname OPERATOR(pg_catalog.~) $1::pg_catalog.text COLLATE pg_catalog.default
+               AND CASE WHEN $2::pg_catalog.text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
+                        ELSE n.nspname OPERATOR(pg_catalog.~) $2::pg_catalog.text COLLATE pg_catalog.default END",
             &[&pattern.name, &pattern.schema],
         );
         found
