@@ -42,6 +42,8 @@ impl Watch {
             while theirs.sleep() {
                 if client.is_none() {
                     client = reached.reconnect(&database, "dbbackup").ok();
+                    // A role's timeout for idle sessions would end it between two looks.
+                    client = client.and_then(|mut client| super::source::quieten(&mut client).ok().map(|()| client));
                 }
                 let Some(connected) = &mut client else { return };
                 let token = theirs.state.lock().unwrap_or_else(PoisonError::into_inner).token.clone();
@@ -83,22 +85,31 @@ impl Drop for Watch {
     }
 }
 
-/// `pid 4242 (alice, since 2026-11-20 02:00:41 UTC): ALTER TABLE …`, for each.
+/// `blocked by pid 4242 (alice, …): ALTER TABLE …`, for each.
 fn look(client: &mut Client, pid: i32, token: Option<&str>) -> Option<String> {
-    let rows = client.query(
-        "SELECT DISTINCT a.pid, coalesce(a.usename::text, a.backend_type) AS who,
-                pg_catalog.to_char(coalesce(a.query_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since,
-                pg_catalog.left(pg_catalog.regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) AS query, coalesce(a.state, '') AS state
-         FROM pg_catalog.pg_stat_activity w, pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid)
-         JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
-         WHERE (w.pid = $1 OR w.application_name = $2) AND a.pid <> $1 ORDER BY 1",
-        &[&pid, &token],
-    );
-    let text = |row: &postgres::Row| {
-        let (pid, who, since): (i32, String, String) = (row.get("pid"), row.get("who"), row.get("since"));
-        let (query, state): (String, String) = (row.get("query"), row.get("state"));
-        format!("blocked by pid {pid} ({who}, {state}, its query began {since} UTC: {query})")
-    };
-    let found: Vec<String> = rows.ok()?.iter().map(text).collect();
+    let sessions = client.query(SESSIONS, &[&pid, &token]).ok()?;
+    let prepared = client.query(PREPARED, &[&pid, &token]).ok()?;
+    let found: Vec<String> =
+        sessions.iter().chain(&prepared).map(|row| format!("blocked by {}", row.get::<_, String>(0))).collect();
     (!found.is_empty()).then(|| found.join("; "))
 }
+
+/// Of another role's session a role without `pg_monitor` sees who it is, and nothing else.
+const SESSIONS: &str = "
+SELECT DISTINCT pg_catalog.format('pid %s (%s', a.pid, coalesce(a.usename::text, a.backend_type, 'a process of the server'))
+       || coalesce(', ' || a.state, '')
+       || coalesce(', its query began ' || pg_catalog.to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', '')
+       || coalesce(': ' || pg_catalog.left(pg_catalog.regexp_replace(nullif(a.query, '<insufficient privilege>'), '\\s+', ' ', 'g'), 80), '') || ')'
+FROM pg_catalog.pg_stat_activity w, pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid)
+JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
+WHERE (w.pid = $1 OR w.application_name = $2) AND a.pid <> $1 ORDER BY 1";
+
+/// They have no process; what they hold is found by the table.
+const PREPARED: &str = "
+SELECT DISTINCT pg_catalog.format('the prepared transaction `%s` (%s, since %s UTC)', p.gid, p.owner,
+                                  pg_catalog.to_char(p.prepared AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))
+FROM pg_catalog.pg_stat_activity w JOIN pg_catalog.pg_locks wanted ON wanted.pid = w.pid AND NOT wanted.granted
+JOIN pg_catalog.pg_locks held ON held.database = wanted.database AND held.relation = wanted.relation AND held.granted
+JOIN pg_catalog.pg_locks own ON own.virtualtransaction = held.virtualtransaction AND own.pid IS NULL AND held.pid IS NULL
+JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = own.transactionid
+WHERE (w.pid = $1 OR w.application_name = $2) AND 0 = ANY (pg_catalog.pg_blocking_pids(w.pid)) ORDER BY 1";
