@@ -1,5 +1,6 @@
 //! `dbbackup show`: everything about one backup, for people.
 
+use super::engines::place_of;
 use super::list::standing;
 use super::{Session, find};
 use crate::catalog::Backup;
@@ -89,14 +90,14 @@ fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, Str
 
 fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
     if let Some(database) = &backup.sidecar.database {
-        if let Some(path) = &database.path {
-            row("database", path.display().to_string());
-        }
+        row("database", place_of(database));
         let facts: Vec<String> = [
             Some(units::size(database.size_bytes)),
             database.journal_mode.as_ref().map(|mode| format!("journal mode {mode}")),
             database.page_size.map(|size| format!("page size {size}")),
             database.encoding.clone(),
+            database.server_version.as_ref().map(|version| format!("PostgreSQL {version}")),
+            database.locale.as_ref().map(|locale| format!("locale {}", locale.locale.as_ref().unwrap_or(&locale.collate))),
             database.user_version.filter(|version| *version != 0).map(|version| format!("user_version {version}")),
             database.owner.as_ref().map(|owner| format!("owner {owner}")),
             database.mode.as_ref().map(|mode| format!("mode {mode}")),
@@ -105,6 +106,10 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         .flatten()
         .collect();
         row("", facts.join(", "));
+        if !database.extensions.is_empty() {
+            let names: Vec<String> = database.extensions.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
+            row("extensions", names.join(", "));
+        }
     }
     if let Some(manifest) = &backup.sidecar.manifest {
         let tables = units::count(manifest.tables.len() as u64, "table");
