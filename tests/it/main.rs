@@ -13,6 +13,7 @@ mod postgres_failures;
 mod postgres_locks;
 mod postgres_scan;
 mod postgres_tls;
+mod postgres_versions;
 mod replace;
 mod roundtrip;
 mod snapshot;

@@ -283,3 +283,22 @@ fn what_pg_dump_leaves_out_makes_the_backup_partial() {
     database.sql("DROP SUBSCRIPTION partly_sub");
     database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
+
+/// The connection speaks UTF-8 and the dump the database's own encoding: names are the same tables all the same.
+#[test]
+fn databases_in_other_encodings() {
+    let Some(cluster) = Cluster::shared() else { return };
+    for (encoding, table) in [("LATIN1", "Größe"), ("EUC_JP", "表"), ("SQL_ASCII", "Größe")] {
+        let name = format!("encoded_{}", encoding.to_lowercase());
+        cluster.sql("postgres", &format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"));
+        let database = Database { cluster, name };
+        database.sql(
+            &format!("CREATE TABLE \"{table}\"(a text); INSERT INTO \"{table}\" VALUES ('ü'), ('x'); CREATE TABLE plain(a int)")
+                .replace("('ü')", if encoding == "EUC_JP" { "('表')" } else { "('ü')" }),
+        );
+        for format in ["custom", "plain"] {
+            let sidecar = backed_up(&database, &format!("format = \"{format}\""));
+            assert_eq!(compared(&sidecar)[&format!("public.\"{table}\"")], 2, "{encoding} {format}");
+        }
+    }
+}

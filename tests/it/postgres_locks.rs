@@ -1,8 +1,9 @@
 //! Other people's locks, and settings of roles and databases that would end a backup's session or change what its queries mean.
 
 use crate::cluster::{Cluster, identifier};
-use crate::postgres_backup::{compared, shop};
+use crate::postgres_backup::{compared, shop, tables};
 use crate::support::{World, until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 fn config(world: &World, url: &str, more: &str) {
@@ -64,6 +65,49 @@ fn a_lock_that_is_released_in_time_only_delays() {
     let sidecar = running.wait().exits(0).made();
     assert_eq!(compared(&sidecar)["public.newer"], 2, "what was committed before the snapshot is in it");
     world.with_store("verify --level content").run().exits(0);
+}
+
+#[test]
+fn a_wait_for_a_lock_is_interrupted_at_once() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (world, database) = (World::new(), shop(cluster, "waiting"));
+    let mut holder = database.client();
+    holder.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").unwrap();
+    let mut running = world.with_store(&format!("backup {}", database.url())).start();
+    let waits =
+        format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'", database.name);
+    until("a wait for the lock", || cluster.value("postgres", &waits) == "t");
+    assert!(!running.ended());
+    let started = Instant::now();
+    kill_process(Pid::from_raw(running.child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    running.wait().exits(130).says("interrupted");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+/// Of a materialized view nothing but its definition is dumped, so nothing about it is a reason to wait or to fail.
+#[test]
+fn a_materialized_view_that_can_not_be_counted_is_left_out_of_the_manifest() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (world, database) = (World::new(), shop(cluster, "views"));
+    let role = format!("viewless_{}", database.name);
+    database.sql(&format!(
+        "CREATE MATERIALIZED VIEW a AS SELECT * FROM orders; CREATE MATERIALIZED VIEW z AS SELECT * FROM customer;
+         CREATE ROLE {role} LOGIN; GRANT SELECT ON orders, customer, z TO {role}"
+    ));
+    let mut holder = database.client();
+    let sidecar =
+        world.with_store(&format!("backup {} --json --as it", cluster.url_as(&role, &database.name))).run().exits(0).made();
+    assert!(!tables(&sidecar).contains_key("public.a") && tables(&sidecar)["public.z"].1 == 100, "{sidecar}");
+    world.with_store("verify --all --level content").run().exits(0);
+    // Its definition can't be read while it is locked: no lock is waited for longer than `lock_timeout`, whosoever waits.
+    holder.batch_execute("BEGIN; REFRESH MATERIALIZED VIEW z").unwrap();
+    config(&world, &database.url(), "lock_timeout = \"2s\"\n");
+    let started = Instant::now();
+    world.dbbackup("backup").run().exits(1).says("could not be locked for reading within 2").says("REFRESH MATERIALIZED VIEW z");
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    holder.batch_execute("COMMIT").unwrap();
+    world.dbbackup("backup").run().exits(0);
+    database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 /// `pg_dump` queues behind an `ALTER TABLE` that waits for the backup's own lock: without a way out all would hang.

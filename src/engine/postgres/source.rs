@@ -128,7 +128,8 @@ impl PostgresSource {
         let lacking = self.what_is_lacking()?;
         let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
         let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
-        let (started, mut child) = (Instant::now(), self.start_dump(&snapshot, wait, token, !lacking.is_empty())?);
+        let encoding = self.encoding(&tables);
+        let (started, mut child) = (Instant::now(), self.start_dump(&snapshot, wait, token, &encoding, !lacking.is_empty())?);
         watch.also(token);
         let (written, counted) = self.copy_and_count(&mut child, out, &tables, standby);
         let _ = self.session.client.batch_execute("ROLLBACK");
@@ -142,6 +143,7 @@ impl PostgresSource {
         let said = match ended {
             Ok(said) => said,
             Err((0, error)) if waited_for_a_lock(&error, started.elapsed(), wait) => return Ok(None),
+            Err((_, error)) if error.kind() == Kind::Failed && watch.ended_a_wait() => return Err(self.locked(watch)),
             Err((_, error)) => return Err(in_words(error)),
         };
         let mut dumped = self.describe(counted, &said);
@@ -193,6 +195,7 @@ impl PostgresSource {
 
     /// A lock that was waited for in vain, or a table that has gone meanwhile, is a reason to try again.
     fn not_locked(&mut self, error: &postgres::Error) -> Result<Option<Dumped>> {
+        interrupt::check()?;
         let _ = self.session.client.batch_execute("ROLLBACK; SET lock_timeout = 0");
         let again = [
             SqlState::LOCK_NOT_AVAILABLE,
@@ -216,14 +219,20 @@ impl PostgresSource {
         })
     }
 
-    fn start_dump(&self, snapshot: &str, wait: Duration, token: &str, without_large_objects: bool) -> Result<Process> {
+    fn start_dump(
+        &self,
+        snapshot: &str,
+        wait: Duration,
+        token: &str,
+        encoding: &str,
+        without_large_objects: bool,
+    ) -> Result<Process> {
         let mut arguments = vec![
             format!("--snapshot={snapshot}"),
             format!("--lock-wait-timeout={}", wait.as_millis()),
             "--no-password".to_owned(),
+            format!("--encoding={encoding}"),
         ];
-        // pg_dump's own default, which a role's client_encoding would override.
-        arguments.extend(self.database.encoding.as_ref().map(|encoding| format!("--encoding={encoding}")));
         arguments.extend(match self.plan.format {
             Format::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
             // A function called `begin`, unquoted, makes psql lose track of where statements end.
@@ -234,6 +243,15 @@ impl PostgresSource {
         }
         arguments.extend(self.plan.selection.arguments());
         start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), token)
+    }
+
+    /// The database's own, which is pg_dump's default and which a role's client_encoding would override. Only where tables have names beyond ASCII
+    /// it is UTF-8, as the manifest is, so that a name in the one is the same in the other.
+    fn encoding(&self, tables: &[Candidate]) -> String {
+        let own = self.database.encoding.clone().unwrap_or_else(|| "UTF8".to_owned());
+        // Of SQL_ASCII nothing can be converted.
+        let plain = own == "SQL_ASCII" || tables.iter().all(|table| table.name.is_ascii());
+        if plain { own } else { "UTF8".to_owned() }
     }
 
     fn name(&self) -> &str {
@@ -289,7 +307,7 @@ impl PostgresSource {
         let token = token();
         let deadline = Instant::now() + self.plan.lock_timeout;
         let name = self.name().to_owned();
-        let watch = Watch::start(&mut self.session, &name)?;
+        let watch = Watch::start(&mut self.session, &name, self.plan.lock_timeout)?;
         loop {
             interrupt::check()?;
             let left = deadline.saturating_duration_since(Instant::now());

@@ -7,6 +7,7 @@ use super::names::{self, Pattern};
 use crate::engine::Table;
 use crate::error::Result;
 use postgres::Client;
+use postgres::error::SqlState;
 use postgres::types::Oid;
 
 /// What of a database is dumped; empty lists mean everything.
@@ -152,7 +153,14 @@ pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Res
         // An unlogged table has no data on a standby, and pg_dump takes none there.
         let data_is_left_out = table.without_data || table.unlogged && on_standby;
         let readable = table.populated && !data_is_left_out;
-        let rows = if readable { rows_of(client, &table.name)? } else { 0 };
+        let rows = match readable {
+            true if table.is_locked() => rows_of(client, &table.name)?,
+            true => match rows_if_possible(client, &table.name)? {
+                Some(rows) => rows,
+                None => continue,
+            },
+            false => 0,
+        };
         let (kind, compare) = match table.relkind {
             'm' => ("materialized view", false),
             // Its own data comes with the extension, and of a configuration table only some rows are dumped.
@@ -163,6 +171,21 @@ pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Res
         counted.push(Table { name: table.name.clone(), kind: kind.to_owned(), rows, compare });
     }
     Ok(counted)
+}
+
+/// The rows of what `pg_dump` does not lock and takes no data of, or only some: a REFRESH may hold it for hours, somebody may drop it, and the role
+/// may have no right to it. None of that is a reason to wait, or to have no backup.
+fn rows_if_possible(client: &mut Client, name: &str) -> Result<Option<u64>> {
+    let doing = || format!("counting the rows of {name}");
+    client.batch_execute("SAVEPOINT uncertain; SET LOCAL lock_timeout = '200ms'").map_err(|error| explain(&error, doing()))?;
+    let counted = client.query_one(&format!("SELECT pg_catalog.count(*) FROM ONLY {name}"), &[]);
+    let rows = match counted {
+        Ok(row) => Some(row.get::<_, i64>(0).unsigned_abs()),
+        Err(error) if error.as_db_error().is_some() && error.code() != Some(&SqlState::QUERY_CANCELED) => None,
+        Err(error) => return Err(explain(&error, doing())),
+    };
+    client.batch_execute("ROLLBACK TO uncertain; RELEASE uncertain").map_err(|error| explain(&error, doing()))?;
+    Ok(rows)
 }
 
 /// The rows of one table, those of tables that inherit from it left out.
