@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -60,7 +61,7 @@ impl Process {
         let pipe = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
         command.stdin(pipe(pipes.stdin)).stdout(pipe(pipes.stdout)).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command, signal.as_raw());
-        let mut child = command.spawn().with_context(|| format!("starting `{name}`"))?;
+        let mut child = command.spawn().with_context(|| starting(&command, name))?;
         let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || drain(stderr)));
         if let Some(stdout) = &child.stdout {
             widen(stdout);
@@ -154,9 +155,7 @@ impl Process {
             return;
         }
         self.ended = true;
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, self.end_signal);
-        }
+        signal(self.child.id(), self.end_signal);
         drop((self.child.stdin.take(), self.child.stdout.take()));
         if !matches!(self.wait(Some(GRACE)), Ok(Some(_))) {
             let _ = self.child.kill();
@@ -200,6 +199,27 @@ impl Read for Reader {
                     .into());
             }
         }
+    }
+}
+
+/// What could not be started: behind a prefix it is the prefix's program.
+fn starting(command: &Command, name: &str) -> String {
+    let program = Path::new(command.get_program());
+    if program.file_name().is_some_and(|file| file == name) {
+        format!("starting `{}`", program.display())
+    } else {
+        format!("starting `{}` for `{name}`", program.display())
+    }
+}
+
+/// Asks a child to end whose [`Process`] is in another thread's hands and not waited for yet.
+pub fn terminate(pid: u32) {
+    signal(pid, Signal::TERM);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }
 

@@ -239,30 +239,30 @@ fn each(planned: Planned, store: &LocalStore, run: &Run, report: &Report) -> Vec
         }
         Planned::Refused { name, error, configured: None } => refused(name, error),
         Planned::Refused { name, error, configured: Some(kind) } => {
-            remember(&name, kind, &error, store, run, report);
+            remember(&name, kind, None, &error, store, run, report);
             refused(name, error)
         }
         Planned::Source(source) => match &source.kind {
             SourceKind::Cluster(cluster) => match members_of(&source) {
-                Ok(members) => at_once(members, cluster.jobs, store, run, report),
+                Ok(members) => at_once(members, &source.name, cluster.jobs, store, run, report),
                 Err(error) => {
-                    remember(&source.name, source.kind.word(), &error, store, run, report);
+                    remember(&source.name, source.kind.word(), None, &error, store, run, report);
                     refused(source.name, error)
                 }
             },
-            _ => vec![one(Ok(*source), store, run, report)],
+            _ => vec![one(Ok(*source), None, store, run, report)],
         },
     }
 }
 
 /// Leaves a failed attempt for what could not even be tried.
-fn remember(name: &str, kind: &str, error: &Error, store: &LocalStore, run: &Run, report: &Report) {
-    let attempt = Attempt::begin(store, run, name, kind);
+fn remember(name: &str, kind: &str, cluster: Option<&str>, error: &Error, store: &LocalStore, run: &Run, report: &Report) {
+    let attempt = Attempt::begin(store, run, name, kind).of_cluster(cluster);
     let _ = lock_and_sweep(store, name, run.lock_wait, report).map(|_lock| attempt.remember_failure(error, report));
 }
 
-/// Several sources, so many at a time.
-fn at_once(members: Vec<Member>, jobs: usize, store: &LocalStore, run: &Run, report: &Report) -> Vec<Done> {
+/// The sources of a cluster, so many at a time.
+fn at_once(members: Vec<Member>, cluster: &str, jobs: usize, store: &LocalStore, run: &Run, report: &Report) -> Vec<Done> {
     let waiting = Mutex::new(members.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
@@ -271,7 +271,7 @@ fn at_once(members: Vec<Member>, jobs: usize, store: &LocalStore, run: &Run, rep
             if interrupt::requested() {
                 break;
             }
-            done.push(one(member, store, run, report));
+            done.push(one(member, Some(cluster), store, run, report));
         }
         done
     };
@@ -289,11 +289,11 @@ fn at_once(members: Vec<Member>, jobs: usize, store: &LocalStore, run: &Run, rep
     })
 }
 
-fn one(member: Member, store: &LocalStore, run: &Run, report: &Report) -> Done {
+fn one(member: Member, cluster: Option<&str>, store: &LocalStore, run: &Run, report: &Report) -> Done {
     let (name, result) = match member {
-        Ok(source) => (source.name.clone(), back_up_source(&source, store, run, report)),
+        Ok(source) => (source.name.clone(), back_up_source(&source, cluster, store, run, report)),
         Err((name, error)) => {
-            remember(&name, crate::engine::postgres::KIND, &error, store, run, report);
+            remember(&name, crate::engine::postgres::KIND, cluster, &error, store, run, report);
             (name, Err(error))
         }
     };
@@ -321,17 +321,23 @@ fn named(name: &str, error: &Error) -> Error {
 }
 
 /// One configured or named source, then its retention. The inner error is one after the backup itself was made.
-fn back_up_source(source: &SourcePlan, store: &LocalStore, run: &Run, report: &Report) -> Result<(Entry, Result<()>)> {
+fn back_up_source(
+    source: &SourcePlan,
+    cluster: Option<&str>,
+    store: &LocalStore,
+    run: &Run,
+    report: &Report,
+) -> Result<(Entry, Result<()>)> {
     let _lock = lock_and_sweep(store, &source.name, run.lock_wait, report)?;
     let making = Making::of(source);
-    let attempt = Attempt::begin(store, run, &source.name, making.kind);
+    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster);
     let mut engine = prepare(source, &making, store, run, report).inspect_err(|error| {
         // A name that belongs to something else has no history of this source.
         if error.kind() != Kind::Usage {
             attempt.remember_failure(error, report);
         }
     })?;
-    let entry = make(&making, engine.as_source(), store, run, report)?;
+    let entry = attempt.make(&making, engine.as_source(), report)?;
     say_made(&entry, store, report);
     if entry.sidecar.status == Status::Partial {
         let why = entry.sidecar.warnings.last().cloned().unwrap_or_default();
@@ -362,7 +368,7 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
 
 /// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
 fn refuse_another_ones_name(source: &SourcePlan, engine: &Engine, catalog: &Catalog, run: &Run, report: &Report) -> Result<()> {
-    let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.database.is_some()) else { return Ok(()) };
+    let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
     let Some((there, here)) = engines::belongs_elsewhere(engine, source, last, &run.host) else { return Ok(()) };
     let text = format!("the name `{}` belongs to {there} in this store", source.name);
     if source.derived {

@@ -83,6 +83,9 @@ impl Format {
     }
 }
 
+/// What a role needs where a table's policies would hide rows from it.
+pub(crate) const ALL_ROWS: &str = "the role must see every row: make it BYPASSRLS, or the owner of the tables";
+
 /// The server's error in words that say what to do; `doing` comes before it.
 pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
     let Some(said) = error.as_db_error() else {
@@ -94,6 +97,9 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     let detail = said.detail().map_or(String::new(), |detail| format!(" ({detail})"));
     let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
     let code = said.code();
+    if said.message().contains("row-level security") {
+        return error.hint(ALL_ROWS);
+    }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return error.hint("the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for backups\")");
     }

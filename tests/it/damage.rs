@@ -332,7 +332,7 @@ fn the_newest_good_one_is_used_where_the_newest_is_damaged() {
     broken[whole.len() / 2] ^= 1;
     std::fs::write(&dump, &broken).unwrap();
     // Nobody has looked yet; restore does, refuses, and says what else there is.
-    world.with_store("restore app --to new.db").run().exits(4).says(&id).says("dbbackup list app");
+    world.with_store("restore app --to new.db").run().exits(4).says(&id).says(" list app`");
     // `verify` finds it, and from then on it is not the newest good one.
     world.with_store("verify").run().exits(4).says(&id);
     assert_eq!(world.ids(""), std::slice::from_ref(&old));

@@ -56,6 +56,14 @@ impl World {
         path
     }
 
+    /// A program; written by another process, for as long as one that is just being forked here has it open for writing nobody can run it.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let draft = self.file(&format!("{name}.draft"), text);
+        let path = self.path(name);
+        assert!(Command::new("install").args(["-m", "755"]).args([&draft, &path]).status().unwrap().success());
+        path
+    }
+
     pub fn config(&self, text: &str) -> PathBuf {
         let path = self.file("dbbackup.toml", text);
         set_mode(&path, 0o600);
@@ -136,6 +144,34 @@ impl World {
         let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let dump = names.filter(|name| name.starts_with(&format!("{id}.sqlite3"))).last();
         dir.join(dump.unwrap_or_else(|| format!("{id}.sqlite3.gz")))
+    }
+
+    /// The decoded dump of a backup, as a file.
+    pub fn decoded(&self, sidecar: &Value) -> PathBuf {
+        let (source, file) = (sidecar["source"].as_str().unwrap(), sidecar["dump"]["file"].as_str().unwrap());
+        let stored = self.path("store").join(source).join(file);
+        let path = self.path(file.trim_end_matches(".gz"));
+        let output = Command::new("gunzip").arg("-c").arg(&stored).output().unwrap();
+        assert!(output.status.success(), "{}: {}", stored.display(), String::from_utf8_lossy(&output.stderr));
+        std::fs::write(&path, output.stdout).unwrap();
+        path
+    }
+
+    /// Every sidecar of a source, failed attempts too, oldest first.
+    pub fn attempts(&self, source: &str) -> Vec<Value> {
+        let paths = self.stored(source, ".json").into_iter().filter(|path| !path.to_str().unwrap().ends_with(".state.json"));
+        paths.map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect()
+    }
+
+    /// The only attempt of a source, which failed; nothing else is there.
+    #[track_caller]
+    pub fn failed_attempt(&self, source: &str) -> Value {
+        let mut attempts = self.attempts(source);
+        assert_eq!(attempts.len(), 1, "{attempts:?}");
+        let attempt = attempts.remove(0);
+        assert_eq!(attempt["status"], "failed", "{attempt}");
+        assert_eq!(self.stored(source, "").len() - self.stored(source, ".lock").len(), 1, "{:?}", self.stored(source, ""));
+        attempt
     }
 
     /// Changes what a sidecar says.
@@ -288,6 +324,14 @@ impl Ran {
     pub fn never_says(self, text: &str) -> Ran {
         assert!(!self.stdout.contains(text) && !self.stderr.contains(text), "`{text}` was said\n{self}");
         self
+    }
+
+    /// The sidecar of the only backup that the run made.
+    #[track_caller]
+    pub fn made(self) -> Value {
+        let mut json = self.json();
+        assert_eq!(json["backups"].as_array().unwrap().len(), 1, "{json}");
+        json["backups"][0].take()
     }
 
     #[track_caller]

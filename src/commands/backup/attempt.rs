@@ -2,7 +2,7 @@
 
 use crate::catalog::Backup as Entry;
 use crate::commands::examine::{self, Means, Stored, to_milliseconds};
-use crate::engine::{CheckStatus, Dumped, Source, whole_second};
+use crate::engine::{CheckStatus, Database, Dumped, Source, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
@@ -93,8 +93,7 @@ impl<'a> Making<'a> {
 /// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification, the sidecar. A failure leaves a failed
 /// attempt that says why.
 pub fn make(making: &Making<'_>, engine: &mut dyn Source, store: &LocalStore, run: &Run, report: &Report) -> Result<Entry> {
-    let attempt = Attempt::begin(store, run, making.source, making.kind);
-    attempt.make(making, engine, report).inspect_err(|error| attempt.remember_failure(error, report))
+    Attempt::begin(store, run, making.source, making.kind).make(making, engine, report)
 }
 
 /// One attempt at one backup.
@@ -103,6 +102,7 @@ pub struct Attempt<'a> {
     run: &'a Run,
     source: &'a str,
     kind: &'a str,
+    cluster: Option<String>,
     started: Instant,
     at: DateTime<Utc>,
 }
@@ -110,10 +110,20 @@ pub struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// It begins now.
     pub fn begin(store: &'a LocalStore, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
-        Attempt { store, run, source, kind, started: Instant::now(), at: now() }
+        Attempt { store, run, source, kind, cluster: None, started: Instant::now(), at: now() }
     }
 
-    fn make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
+    /// A failure, too, must tell whose it is: the store alone tells the history.
+    pub fn of_cluster(self, cluster: Option<&str>) -> Self {
+        Attempt { cluster: cluster.map(str::to_owned), ..self }
+    }
+
+    /// The backup; or a failed attempt that says why there is none.
+    pub fn make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
+        self.try_make(making, engine, report).inspect_err(|error| self.remember_failure(error, report))
+    }
+
+    fn try_make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
         let id = self.free_id()?;
         let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
         report.detail(format!("{}: writing {file}", self.source));
@@ -249,6 +259,7 @@ impl<'a> Attempt<'a> {
     pub fn remember_failure(&self, error: &Error, report: &Report) {
         let remember = || -> Result<()> {
             let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
+            sidecar.database = self.cluster.clone().map(|cluster| Database { cluster: Some(cluster), ..Database::default() });
             sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
             store::publish(self.store, self.source, &sidecar.id, None, &sidecar.to_bytes())
         };

@@ -64,7 +64,8 @@ impl Program {
         let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
         if let Some(at) = self.prefix.iter().position(|word| word == "exec").filter(|_| passes_variables(&self.prefix)) {
             // Without a value: the container's runtime takes it from its own environment, so it is in nobody's argument list.
-            let passed = environment.iter().flat_map(|(name, _)| ["-e".into(), name.clone().into()]);
+            let names = environment.iter().map(|(name, _)| name.as_str()).chain(["LC_ALL"]);
+            let passed = names.flat_map(|name| ["-e".into(), name.into()]);
             words.splice(at + 1..at + 1, passed);
         }
         words.push(self.path.clone().into());
@@ -240,7 +241,7 @@ mod tests {
         let program = Program { name: "pg_dump".into(), path: "pg_dump".into(), prefix, version };
         let command = program.command(&[("PGPASSWORD".into(), "hunter2".into())], &["PGHOST"]);
         let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
-        assert_eq!(words, ["exec", "-e", "PGPASSWORD", "-i", "db", "pg_dump"]);
+        assert_eq!(words, ["exec", "-e", "PGPASSWORD", "-e", "LC_ALL", "-i", "db", "pg_dump"]);
         assert!(command.get_envs().any(|(name, value)| name == "PGPASSWORD" && value.is_some_and(|value| value == "hunter2")));
     }
 }

@@ -10,18 +10,31 @@ use super::programs::Program;
 use super::tables::{self, Candidate, Selection};
 use super::watch::Watch;
 use super::{Format, Search, Spec, explain, facts};
-use crate::engine::{Database, Dumped, Manifest, Source};
+use crate::engine::{Database, Dumped, Manifest, Source, Table};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process};
+use crate::process::{self, Pipes, Process};
+use crate::units;
 use postgres::Client;
 use postgres::error::SqlState;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one attempt waits for a lock before it lets go of all it has.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// How often the end of the counting is looked for.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What became of the counting.
+enum Counted {
+    Done(Vec<Table>),
+    Failed(Error),
+    /// The dump had failed before.
+    GivenUp,
+}
 
 /// What is said of a database as a source, nothing resolved.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -115,30 +128,65 @@ impl PostgresSource {
         let lacking = self.what_is_lacking()?;
         let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
         let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
-        let mut child = self.start_dump(&snapshot, wait, token, !lacking.is_empty())?;
+        let encoding = self.encoding(&tables);
+        let (started, mut child) = (Instant::now(), self.start_dump(&snapshot, wait, token, &encoding, !lacking.is_empty())?);
         watch.also(token);
-        let cancel = self.session.client.cancel_token();
-        let (reached, client, plan) = (&self.session.reached, &mut self.session.client, &self.plan);
-        let (written, counted) = std::thread::scope(|scope| {
-            let count = || if plan.count { tables::count(client, &tables, standby) } else { Ok(Vec::new()) };
-            let counting = scope.spawn(count);
-            let written = copy(&mut child, plan.stall_timeout, out);
-            if written.is_err() {
-                reached.cancel(&cancel);
-            }
-            (written, counting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
+        let (written, counted) = self.copy_and_count(&mut child, out, &tables, standby);
         let _ = self.session.client.batch_execute("ROLLBACK");
-        let ended = written.and_then(|bytes| self.end(child, token).map_err(|error| (bytes, error)));
+        // Without the counting session there is no snapshot, so its failure comes first and the program's follows from it.
+        let counted = match counted {
+            Counted::Done(counted) => counted,
+            Counted::Failed(error) => return Err(error),
+            Counted::GivenUp => Vec::new(),
+        };
+        let ended = written.and_then(|copied| self.end(child, &copied, token).map_err(|error| (copied.bytes, error)));
         let said = match ended {
             Ok(said) => said,
-            Err((0, error)) if waited_for_a_lock(&error) => return Ok(None),
+            Err((0, error)) if waited_for_a_lock(&error, started.elapsed(), wait) => return Ok(None),
+            Err((_, error)) if error.kind() == Kind::Failed && watch.ended_a_wait() => return Err(self.locked(watch)),
             Err((_, error)) => return Err(in_words(error)),
         };
-        let mut dumped = self.describe(counted?, &said);
+        let mut dumped = self.describe(counted, &said);
         dumped.partial |= !lacking.is_empty();
         dumped.warnings.extend(lacking);
         Ok(Some(dumped))
+    }
+
+    /// Both at once. Where one fails the other is ended: it would be for nothing.
+    fn copy_and_count(
+        &mut self,
+        child: &mut Process,
+        out: &mut dyn Write,
+        tables: &[Candidate],
+        standby: bool,
+    ) -> (Result<Copied, (u64, Error)>, Counted) {
+        let cancel = self.session.client.cancel_token();
+        let (reached, client, plan) = (&self.session.reached, &mut self.session.client, &self.plan);
+        let (given_up, pid) = (AtomicBool::new(false), child.id());
+        let count = || match if plan.count { tables::count(client, tables, standby) } else { Ok(Vec::new()) } {
+            Ok(counted) => Counted::Done(counted),
+            Err(_) if given_up.load(Ordering::SeqCst) => Counted::GivenUp,
+            Err(error) => {
+                process::terminate(pid);
+                Counted::Failed(error)
+            }
+        };
+        std::thread::scope(|scope| {
+            let counting = scope.spawn(count);
+            let mut written = copy(child, plan.stall_timeout, out);
+            while !counting.is_finished() {
+                if let (Ok(copied), Err(error)) = (&written, interrupt::check()) {
+                    written = Err((copied.bytes, error));
+                }
+                if written.is_err() {
+                    given_up.store(true, Ordering::SeqCst);
+                    // Once is not enough: between two tables there is nothing to cancel.
+                    reached.cancel(&cancel);
+                }
+                std::thread::sleep(PAUSE);
+            }
+            (written, counting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
     }
 
     fn run(&mut self, sql: &str) -> Result<()> {
@@ -147,6 +195,7 @@ impl PostgresSource {
 
     /// A lock that was waited for in vain, or a table that has gone meanwhile, is a reason to try again.
     fn not_locked(&mut self, error: &postgres::Error) -> Result<Option<Dumped>> {
+        interrupt::check()?;
         let _ = self.session.client.batch_execute("ROLLBACK; SET lock_timeout = 0");
         let again = [
             SqlState::LOCK_NOT_AVAILABLE,
@@ -161,7 +210,7 @@ impl PostgresSource {
     fn what_is_lacking(&mut self) -> Result<Vec<String>> {
         let count = tables::unreadable_large_objects(&mut self.session.client)?;
         Ok(if count > 0 {
-            let objects = crate::units::count(count, "large object");
+            let objects = units::count(count, "large object");
             vec![format!(
                 "all large objects are left out, for the role may not read {objects}: GRANT SELECT ON LARGE OBJECT … TO it"
             )]
@@ -170,11 +219,19 @@ impl PostgresSource {
         })
     }
 
-    fn start_dump(&self, snapshot: &str, wait: Duration, token: &str, without_large_objects: bool) -> Result<Process> {
+    fn start_dump(
+        &self,
+        snapshot: &str,
+        wait: Duration,
+        token: &str,
+        encoding: &str,
+        without_large_objects: bool,
+    ) -> Result<Process> {
         let mut arguments = vec![
             format!("--snapshot={snapshot}"),
             format!("--lock-wait-timeout={}", wait.as_millis()),
             "--no-password".to_owned(),
+            format!("--encoding={encoding}"),
         ];
         arguments.extend(match self.plan.format {
             Format::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
@@ -188,13 +245,23 @@ impl PostgresSource {
         start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), token)
     }
 
+    /// The database's own, which is pg_dump's default and which a role's client_encoding would override. Only where tables have names beyond ASCII
+    /// it is UTF-8, as the manifest is, so that a name in the one is the same in the other.
+    fn encoding(&self, tables: &[Candidate]) -> String {
+        let own = self.database.encoding.clone().unwrap_or_else(|| "UTF8".to_owned());
+        // Of SQL_ASCII nothing can be converted.
+        let plain = own == "SQL_ASCII" || tables.iter().all(|table| table.name.is_ascii());
+        if plain { own } else { "UTF8".to_owned() }
+    }
+
     fn name(&self) -> &str {
         self.database.name.as_deref().unwrap_or_default()
     }
 
     /// The dump's end. A program that runs where no signal reaches it is ended on the server.
-    fn end(&mut self, child: Process, token: &str) -> Result<String> {
-        child.finish().inspect_err(|_| self.end_remote(token))
+    fn end(&mut self, child: Process, copied: &Copied, token: &str) -> Result<String> {
+        let said = child.finish().inspect_err(|_| self.end_remote(token))?;
+        copied.looks_whole(self.plan.format, &self.dump.name).map(|()| said)
     }
 
     fn end_remote(&mut self, token: &str) {
@@ -207,7 +274,7 @@ impl PostgresSource {
         }
     }
 
-    fn describe(&self, counted: Vec<crate::engine::Table>, said: &str) -> Dumped {
+    fn describe(&self, counted: Vec<Table>, said: &str) -> Dumped {
         let mut warnings = self.warnings.clone();
         let told: Vec<String> = said.lines().map(str::trim).filter(|line| !line.is_empty()).map(without_program).collect();
         let partial = told.iter().any(|line| line.contains("not dumped"));
@@ -226,8 +293,9 @@ impl PostgresSource {
             arguments.push("--no-role-passwords".to_owned());
         }
         let mut child = start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), &token)?;
-        copy(&mut child, self.plan.stall_timeout, out).map_err(|(_, error)| error)?;
-        let said = self.end(child, &token).map_err(in_words)?;
+        let copied = copy(&mut child, self.plan.stall_timeout, out).map_err(|(_, error)| error);
+        let copied = copied.inspect_err(|_| self.end_remote(&token))?;
+        let said = self.end(child, &copied, &token).map_err(in_words)?;
         let mut dumped = self.describe(Vec::new(), &said);
         if !passwords {
             dumped.warnings.push("the roles are saved without their passwords, for this role may not read `pg_authid`".into());
@@ -239,7 +307,7 @@ impl PostgresSource {
         let token = token();
         let deadline = Instant::now() + self.plan.lock_timeout;
         let name = self.name().to_owned();
-        let watch = Watch::start(&mut self.session, &name)?;
+        let watch = Watch::start(&mut self.session, &name, self.plan.lock_timeout)?;
         loop {
             interrupt::check()?;
             let left = deadline.saturating_duration_since(Instant::now());
@@ -256,7 +324,7 @@ impl PostgresSource {
     }
 
     fn locked(&self, watch: &Watch) -> Error {
-        let waited = crate::units::elapsed(self.plan.lock_timeout.as_secs_f64());
+        let waited = units::elapsed(self.plan.lock_timeout.as_secs_f64());
         let by = watch.blockers().map_or(String::new(), |who| format!(": {who}"));
         Error::failed(format!("the tables of `{}` could not be locked for reading within {waited}{by}", self.name()))
             .hint("end that session, or wait longer: `lock_timeout = \"15m\"` in the source")
@@ -333,23 +401,59 @@ fn inside(url: &str, name: &str, token: &str) -> Result<(String, Option<String>)
 }
 
 /// Everything that the program writes; with an error how much it was until then.
-fn copy(child: &mut Process, stall: Duration, out: &mut dyn Write) -> Result<u64, (u64, Error)> {
+fn copy(child: &mut Process, stall: Duration, out: &mut dyn Write) -> Result<Copied, (u64, Error)> {
     let mut reader = child.reader(Some(stall)).map_err(|error| (0, error))?;
     let mut block = vec![0; 1 << 20];
-    let mut written = 0;
+    let mut copied = Copied::default();
     loop {
-        let count = reader.read(&mut block).map_err(|error| (written, error.into()))?;
+        let count = reader.read(&mut block).map_err(|error| (copied.bytes, error.into()))?;
         if count == 0 {
-            return Ok(written);
+            return Ok(copied);
         }
-        out.write_all(&block[..count]).map_err(|error| (written, error.into()))?;
-        written += count as u64;
+        out.write_all(&block[..count]).map_err(|error| (copied.bytes, error.into()))?;
+        copied.add(&block[..count]);
     }
 }
 
-fn waited_for_a_lock(error: &Error) -> bool {
-    let text = error.message();
-    error.kind() == Kind::Failed && text.contains("LOCK TABLE") && (text.contains("lock timeout") || text.contains("55P03"))
+/// How much was written, and what stands at both ends of it.
+#[derive(Default)]
+struct Copied {
+    bytes: u64,
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Copied {
+    /// More than what follows the mark of a script's end.
+    const EDGE: usize = 256;
+
+    fn add(&mut self, bytes: &[u8]) {
+        let lacking = (Self::EDGE - self.first.len()).min(bytes.len());
+        self.first.extend_from_slice(&bytes[..lacking]);
+        self.last.extend_from_slice(&bytes[bytes.len().saturating_sub(Self::EDGE)..]);
+        self.last.drain(..self.last.len().saturating_sub(Self::EDGE));
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// What calls itself a success must look like one: runtimes of containers were seen to lose output, and the status with it.
+    fn looks_whole(&self, format: Format, program: &str) -> Result<()> {
+        let whole = match format {
+            Format::Custom => self.first.starts_with(b"PGDMP"),
+            Format::Plain | Format::Globals => memchr::memmem::find(&self.last, b"dump complete").is_some(),
+        };
+        if whole {
+            return Ok(());
+        }
+        let what = if self.bytes == 0 { "nothing".to_owned() } else { format!("{}, but no whole dump", units::size(self.bytes)) };
+        Err(Error::failed(format!("`{program}` wrote {what}, and yet it ended as if all were well"))
+            .hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`"))
+    }
+}
+
+/// Whether `pg_dump` gave up on a lock. It implements `--lock-wait-timeout` as a timeout of the statement, and the server says so in whatever
+/// language it is set to; that the time is over is the same in all of them.
+fn waited_for_a_lock(error: &Error, took: Duration, wait: Duration) -> bool {
+    error.kind() == Kind::Failed && error.message().contains("LOCK TABLE") && took >= wait
 }
 
 /// What `pg_dump` said, with what to do about it.
@@ -357,7 +461,7 @@ fn in_words(error: Error) -> Error {
     let text = error.message();
     let known = [
         ("permission denied", "the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for backups\")"),
-        ("row-level security", "the role must see every row: make it BYPASSRLS, or the owner of the tables"),
+        ("row-level security", super::ALL_ROWS),
         ("conflict with recovery", "the standby had to choose between replay and the dump: set hot_standby_feedback = on there"),
         ("out of shared memory", "there are more tables than the server's lock table holds: raise max_locks_per_transaction"),
         ("server version mismatch", "set `bin_dir` to the directory of a newer `pg_dump`"),

@@ -7,6 +7,7 @@ use super::names::{self, Pattern};
 use crate::engine::Table;
 use crate::error::Result;
 use postgres::Client;
+use postgres::error::SqlState;
 use postgres::types::Oid;
 
 /// What of a database is dumped; empty lists mean everything.
@@ -95,16 +96,18 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname"#;
 
-/// The tables that any of the patterns means.
+/// The tables that any of the patterns means. The role's search path is in force here, so everything is named with its schema: an operator of a
+/// user's that stands before the system's own would run with the rights of the backup's role.
 fn matching(client: &mut impl postgres::GenericClient, texts: &[String]) -> Result<Vec<Oid>> {
     let mut found = Vec::new();
     for text in texts {
         let pattern = names::pattern(text)?;
         let rows = client.query(
-            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND c.relname OPERATOR(pg_catalog.~) $1::text COLLATE pg_catalog.default
-               AND CASE WHEN $2::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
-                        ELSE n.nspname OPERATOR(pg_catalog.~) $2::text COLLATE pg_catalog.default END",
+            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+             WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,m,v,f,S}'::pg_catalog.\"char\"[])
+               AND c.relname OPERATOR(pg_catalog.~) $1::pg_catalog.text COLLATE pg_catalog.default
+               AND CASE WHEN $2::pg_catalog.text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
+                        ELSE n.nspname OPERATOR(pg_catalog.~) $2::pg_catalog.text COLLATE pg_catalog.default END",
             &[&pattern.name, &pattern.schema],
         );
         found
@@ -150,7 +153,14 @@ pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Res
         // An unlogged table has no data on a standby, and pg_dump takes none there.
         let data_is_left_out = table.without_data || table.unlogged && on_standby;
         let readable = table.populated && !data_is_left_out;
-        let rows = if readable { rows_of(client, &table.name)? } else { 0 };
+        let rows = match readable {
+            true if table.is_locked() => rows_of(client, &table.name)?,
+            true => match rows_if_possible(client, &table.name)? {
+                Some(rows) => rows,
+                None => continue,
+            },
+            false => 0,
+        };
         let (kind, compare) = match table.relkind {
             'm' => ("materialized view", false),
             // Its own data comes with the extension, and of a configuration table only some rows are dumped.
@@ -161,6 +171,21 @@ pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Res
         counted.push(Table { name: table.name.clone(), kind: kind.to_owned(), rows, compare });
     }
     Ok(counted)
+}
+
+/// The rows of what `pg_dump` does not lock and takes no data of, or only some: a REFRESH may hold it for hours, somebody may drop it, and the role
+/// may have no right to it. None of that is a reason to wait, or to have no backup.
+fn rows_if_possible(client: &mut Client, name: &str) -> Result<Option<u64>> {
+    let doing = || format!("counting the rows of {name}");
+    client.batch_execute("SAVEPOINT uncertain; SET LOCAL lock_timeout = '200ms'").map_err(|error| explain(&error, doing()))?;
+    let counted = client.query_one(&format!("SELECT pg_catalog.count(*) FROM ONLY {name}"), &[]);
+    let rows = match counted {
+        Ok(row) => Some(row.get::<_, i64>(0).unsigned_abs()),
+        Err(error) if error.as_db_error().is_some() && error.code() != Some(&SqlState::QUERY_CANCELED) => None,
+        Err(error) => return Err(explain(&error, doing())),
+    };
+    client.batch_execute("ROLLBACK TO uncertain; RELEASE uncertain").map_err(|error| explain(&error, doing()))?;
+    Ok(rows)
 }
 
 /// The rows of one table, those of tables that inherit from it left out.

@@ -37,12 +37,13 @@ impl Secret {
     /// The whole of a file, without the line end that editors and `echo` put there.
     pub fn from_file(path: &Path) -> Result<Secret> {
         let what = || format!("`password_file` `{}`", path.display());
-        let facts = fs::metadata(path).with_context(what)?;
+        let readable = "it must be there, and readable for the user that dbbackup runs as";
+        let facts = fs::metadata(path).with_context(what).hint(readable)?;
         if facts.permissions().mode() & 0o007 != 0 {
             return Err(Error::usage(format!("{} can be read by everybody on this machine", what()))
                 .hint(format!("run `chmod 0600 {}`", path.display())));
         }
-        let bytes = fs::read(path).with_context(what)?;
+        let bytes = fs::read(path).with_context(what).hint(readable)?;
         Secret::from_bytes(bytes, &what())
     }
 

@@ -1,0 +1,163 @@
+//! All databases of a server as one source: each becomes a backup of its own, and stands and falls by itself.
+
+use crate::cluster::{Cluster, Database, Options};
+use crate::postgres_backup::{bin_dir, compared, output};
+use crate::support::World;
+use serde_json::Value;
+
+/// A server with databases that are to be saved, and some that are not.
+fn server() -> Option<Cluster> {
+    let cluster = Cluster::start(Options::default())?;
+    let names = [
+        "alpha",
+        "beta",
+        "Gamma Ü",
+        "scratch_1",
+        "alpha_before_20261120T020000Z",
+        "beta_restore_20261120T020000Z-2",
+        "no_before_noon",
+        "closed",
+    ];
+    for name in names {
+        cluster.sql("postgres", &format!("CREATE DATABASE \"{name}\""));
+        cluster.sql(name, "CREATE TABLE t(a int); INSERT INTO t SELECT generate_series(1, 10)");
+    }
+    cluster.sql("postgres", "ALTER DATABASE closed ALLOW_CONNECTIONS false");
+    Some(cluster)
+}
+
+fn config(world: &World, cluster: &Cluster, more: &str) {
+    let url = cluster.url("postgres");
+    world.config(&format!("[store]\npath = \"store\"\n[sources.cluster]\nkind = \"postgres\"\nurl = \"{url}\"\n{more}"));
+}
+
+fn sources(json: &Value) -> Vec<&str> {
+    let mut found: Vec<&str> = json["backups"].as_array().unwrap().iter().map(|one| one["source"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    found
+}
+
+const ALL: [&str; 6] =
+    ["cluster-globals", "cluster.Gamma--", "cluster.alpha", "cluster.beta", "cluster.no_before_noon", "cluster.postgres"];
+
+#[test]
+fn every_database_becomes_a_backup_of_its_own() {
+    let Some(cluster) = server() else { return };
+    let world = World::new();
+    cluster.sql("postgres", "CREATE ROLE keeper PASSWORD 'secret'");
+    config(&world, &cluster, "databases = [\"*\"]\nexclude_databases = [\"scratch_*\"]\nglobals = true\njobs = 3\n");
+    world.dbbackup("backup -n").run().exits(0).prints("would back up alpha on").prints("cluster-globals_manual_");
+    let json = world.dbbackup("backup --json --label nightly").run().exits(0).json();
+    assert_eq!(sources(&json), ALL);
+    let backups = json["backups"].as_array().unwrap();
+    assert!(backups.iter().all(|one| one["run"] == backups[0]["run"] && one["label"] == "nightly"), "{json}");
+    for one in backups.iter().filter(|one| one["source"] != "cluster-globals" && one["source"] != "cluster.postgres") {
+        assert_eq!((&one["manifest"]["rows_total"], &one["database"]["cluster"]), (&Value::from(10), &Value::from("cluster")));
+    }
+    let globals = backups.iter().find(|one| one["source"] == "cluster-globals").unwrap();
+    assert_eq!(globals["dump"]["format"], "pg_dumpall-globals");
+    let script = std::fs::read_to_string(world.decoded(globals)).unwrap();
+    assert!(script.contains("CREATE ROLE keeper") && script.contains("SCRAM-SHA-256$"), "{script}");
+
+    // The cluster's name stands for all of them.
+    let listed = world.dbbackup("list cluster --json").run().exits(0).json();
+    assert_eq!(sources(&listed), ALL);
+    let results = world.dbbackup("verify cluster --json --level content").run().exits(0).json();
+    assert_eq!(results["results"].as_array().unwrap().len(), ALL.len(), "{results}");
+    let one = world.dbbackup("list cluster.alpha --json").run().exits(0).json();
+    assert_eq!(sources(&one), ["cluster.alpha"]);
+    // And so it does without the configuration.
+    let listed = world.dbbackup("-c /dev/null --store store list cluster --json").run().exits(0).json();
+    assert_eq!(sources(&listed), ALL);
+}
+
+#[test]
+fn one_that_fails_stops_no_other() {
+    let Some(cluster) = server() else { return };
+    let world = World::new();
+    // It fails for one of them.
+    let bin = bin_dir(&world, &cluster, "case \"$*\" in *\"dbname='beta'\"*) echo broken >&2; exit 1;; esac; exec $real \"$@\"");
+    let more = format!(
+        "databases = [\"alpha\", \"beta\", \"missing\", \"no_*\", \"closed\"]\njobs = 2\nbin_dir = \"{}\"\n",
+        bin.display()
+    );
+    config(&world, &cluster, &more);
+    let ran = world.dbbackup("backup --json").run().exits(3);
+    let ran = ran
+        .says("cluster.beta: `pg_dump` failed (exit status 1): broken")
+        .says("the server has no database `missing`")
+        .says("2 of 5");
+    assert_eq!(sources(&ran.json()), ["cluster.alpha", "cluster.no_before_noon"]);
+    for source in ["cluster.beta", "cluster.missing", "cluster.closed"] {
+        world.failed_attempt(source);
+    }
+    let all = world.dbbackup("list cluster --status all --json").run().exits(0).json();
+    assert_eq!(all["backups"].as_array().unwrap().len(), 5, "{all}");
+    // A server that is not there fails the source as a whole.
+    config(&world, &cluster, "databases = [\"*\"]\nport = 1\n");
+    world.dbbackup("backup").run().exits(1).says("hint: ");
+    world.failed_attempt("cluster");
+}
+
+#[test]
+fn the_clusters_retention_is_each_members() {
+    let Some(cluster) = server() else { return };
+    let world = World::new();
+    let more = "databases = [\"alpha\", \"beta\"]\nglobals = true\n";
+    config(&world, &cluster, &format!("{more}cleanup_after = false\n"));
+    for _ in 0..3 {
+        world.dbbackup("backup").run().exits(0);
+    }
+    config(&world, &cluster, &format!("{more}[sources.cluster.retention]\nkeep_last = 2\n"));
+    world.dbbackup("cleanup cluster.alpha -n").run().exits(0);
+    let json = world.dbbackup("cleanup cluster --json").run().exits(0).json();
+    assert_eq!(json["deleted_count"], 3, "{json}");
+    for source in ["cluster.alpha", "cluster.beta", "cluster-globals"] {
+        assert_eq!(world.attempts(source).len(), 2, "{source}");
+    }
+    // And after each backup.
+    world.dbbackup("backup").run().exits(0);
+    for source in ["cluster.alpha", "cluster.beta", "cluster-globals"] {
+        assert_eq!(world.attempts(source).len(), 2, "{source}");
+    }
+    // A database that has been dropped keeps its history, and cleanup still knows whose it is.
+    cluster.sql("postgres", "DROP DATABASE beta");
+    config(&world, &cluster, "databases = [\"*\"]\nglobals = true\n[sources.cluster.retention]\nkeep_last = 1\n");
+    let json = world.dbbackup("cleanup --json").run().exits(0).json();
+    assert_eq!(json["deleted_count"], 3, "{json}");
+    assert_eq!(world.attempts("cluster.beta").len(), 1);
+}
+
+#[test]
+fn roles_without_their_passwords_where_they_can_not_be_read() {
+    let Some(cluster) = server() else { return };
+    let world = World::new();
+    cluster.sql("postgres", "CREATE ROLE keeper LOGIN PASSWORD 'secret'; CREATE ROLE other PASSWORD 'secret'");
+    // pg_read_all_data would let it read the passwords, too.
+    cluster.sql("alpha", "GRANT SELECT ON t TO keeper");
+    config(&world, &cluster, "user = \"keeper\"\ndatabases = [\"alpha\"]\nglobals = true\n");
+    let json = world.dbbackup("backup --json").run().exits(0).says("without their passwords").json();
+    let globals = json["backups"].as_array().unwrap().iter().find(|one| one["source"] == "cluster-globals").unwrap();
+    assert!(globals["warnings"].to_string().contains("without their passwords"), "{globals}");
+    let script = std::fs::read_to_string(world.decoded(globals)).unwrap();
+    assert!(script.contains("CREATE ROLE other") && !script.contains("SCRAM-SHA-256$"), "{script}");
+    world.dbbackup("verify cluster --level content").run().exits(0);
+    // psql takes it.
+    let other = Cluster::start(Options::default()).unwrap();
+    let load = Database { cluster: &other, name: "postgres".to_owned() };
+    output(other.program("psql").args(["-X", "-q", "-d", &load.name, "-f"]).arg(world.decoded(globals)));
+    assert_eq!(other.value("postgres", "SELECT count(*) FROM pg_roles WHERE rolname IN ('keeper', 'other')"), "2");
+}
+
+#[test]
+fn two_databases_whose_names_become_one() {
+    let Some(cluster) = server() else { return };
+    let world = World::new();
+    cluster.sql("postgres", "CREATE DATABASE \"a b\"");
+    cluster.sql("postgres", "CREATE DATABASE \"a-b\"");
+    config(&world, &cluster, "databases = [\"a?b\"]\n");
+    let json =
+        world.dbbackup("backup --json").run().exits(3).says("two databases of the server would be called `cluster.a-b`").json();
+    assert_eq!(sources(&json), ["cluster.a-b"]);
+    assert_eq!(compared(&json["backups"][0]).len(), 0);
+}
