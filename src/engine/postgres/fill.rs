@@ -7,6 +7,7 @@ use super::server::Server;
 use super::{Format, explain, source, tables};
 use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
+use crate::interrupt;
 use crate::process::{Pipes, Process};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -154,6 +155,25 @@ impl Clients<'_> {
         Ok(rows.map_err(|error| explain(&error, "listing the server's settings"))?.iter().map(|row| row.get(0)).collect())
     }
 
+    /// Has the server look at the tables of a database, so that its first queries are planned well. Foreign tables, and what has one among its parts, are
+    /// left out: their servers may be far away or none. Gives back what could not be looked at; that is no reason to give up a restore.
+    pub fn analyse(&self, database: &str) -> Result<Vec<String>> {
+        let mut client = self.reached.reconnect(database, "dbbackup")?;
+        source::quieten(&mut client)?;
+        let rows = client.query(TO_ANALYSE, &[]).map_err(|error| explain(&error, "listing the tables to analyse"))?;
+        let mut failed = Vec::new();
+        for row in rows {
+            interrupt::check()?;
+            let name: String = row.get(0);
+            match client.batch_execute(&format!("ANALYZE {name}")) {
+                Err(error) if client.is_closed() => return Err(explain(&error, format!("analysing {name}"))),
+                Err(error) => failed.push(explain(&error, format!("{name} could not be analysed")).message()),
+                Ok(()) => {}
+            }
+        }
+        Ok(failed)
+    }
+
     /// The rows of every table of a database.
     pub fn count(&self, database: &str) -> Result<Vec<Table>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
@@ -162,6 +182,17 @@ impl Clients<'_> {
         tables::count(&mut client, &found, false)
     }
 }
+
+/// A partitioned table stands for its partitions.
+const TO_ANALYSE: &str = r#"
+WITH RECURSIVE kin(oid) AS (
+    SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'f'
+    UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN kin ON kin.oid = i.inhrelid)
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.oid NOT IN (SELECT oid FROM kin)
+  AND (NOT c.relispartition OR pg_catalog.pg_partition_root(c.oid) IN (SELECT oid FROM kin))
+ORDER BY c.oid"#;
 
 fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("opening `{}`", path.display()))

@@ -51,8 +51,8 @@ impl InPlace<'_> {
             let hint = remedy(&error).unwrap_or("nothing was changed: the transaction was rolled back");
             error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
         })?;
-        client.batch_execute("ANALYZE").map_err(|error| explain(&error, "analysing the database"))?;
-        Ok(Published { how: "emptied and filled in one transaction".to_owned(), ..Published::default() })
+        let warnings = self.clients.analyse(self.database)?;
+        Ok(Published { how: "emptied and filled in one transaction".to_owned(), warnings, ..Published::default() })
     }
 
     /// Statements that fail where a table has other rows than it should have.

@@ -1,0 +1,385 @@
+//! Restores of PostgreSQL databases: all of it comes back, and until the very end the old database is in service, untouched.
+
+use crate::cluster::{Cluster, assert_same, identifier};
+use crate::postgres_world::{SMALL, Shop, database_facts, everything};
+use crate::support::until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Owner, privileges, settings: what is in no dump.
+const OWN: &str = r#"
+    ALTER DATABASE :d OWNER TO dbb_owner;
+    REVOKE ALL ON DATABASE :d FROM PUBLIC;
+    SET ROLE dbb_owner;
+    GRANT CONNECT ON DATABASE :d TO dbb_reader WITH GRANT OPTION;
+    GRANT CREATE, TEMPORARY ON DATABASE :d TO dbb_writer;
+    RESET ROLE;
+    ALTER DATABASE :d SET search_path TO '$user', 'Odd, "name"', public;
+    ALTER DATABASE :d SET DateStyle TO 'SQL, DMY';
+    ALTER DATABASE :d SET work_mem TO '7MB';
+    ALTER DATABASE :d SET "my.thing" TO 'it''s, "so"';
+    ALTER ROLE dbb_writer IN DATABASE :d SET search_path TO a, "B c";
+    COMMENT ON DATABASE :d IS 'it''s
+two lines \ of it';
+    ALTER DATABASE :d CONNECTION LIMIT 33;"#;
+
+fn roles(cluster: &Cluster) {
+    for role in ["dbb_owner", "dbb_reader", "dbb_writer"] {
+        let make = format!("BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END");
+        cluster.sql("postgres", &format!("DO $$ {make} $$"));
+    }
+}
+
+fn give_own(shop: &Shop<'_>) {
+    roles(shop.cluster());
+    shop.cluster().sql("postgres", &OWN.replace(":d", &identifier(shop.name())));
+}
+
+#[test]
+fn everything_comes_back_byte_for_byte() {
+    let Some(cluster) = Cluster::shared() else { return };
+    for format in ["custom", "plain"] {
+        let shop = Shop::empty(cluster);
+        shop.db.load(everything());
+        give_own(&shop);
+        shop.configure(&format!("format = {format:?}"));
+        let (text, facts) = (shop.db.dump_text(), database_facts(cluster, shop.name()));
+        let id = shop.backup();
+        shop.run(&format!("verify {id}")).run().exits(0).prints("rows:");
+        shop.run(&format!("verify {id} --level restore")).run().exits(0).prints("restored into PostgreSQL");
+        let elsewhere = format!("{}_elsewhere", shop.name());
+        shop.run(&format!("restore {id} --to {elsewhere}")).run().exits(0).never_says("could not be given");
+        assert_same(&cluster.dump_text(&elsewhere, &[]), &text);
+        assert_same(&database_facts(cluster, &elsewhere), &facts);
+        shop.db.sql("DROP SCHEMA everything CASCADE; CREATE TABLE public.newer (id integer)");
+        shop.run(&format!("restore {id} --yes")).run().exits(0).never_says("could not be given");
+        assert_same(&shop.db.dump_text(), &text);
+        assert_same(&database_facts(cluster, shop.name()), &facts);
+    }
+}
+
+#[test]
+fn chinook_comes_back_byte_for_byte() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("shared/data/chinook_postgresql.sql");
+    let script = [script, "/work/shared/data/chinook_postgresql.sql".into()].into_iter().find(|path| path.is_file());
+    let Some(script) = script else { return eprintln!("skipped: no chinook_postgresql.sql here") };
+    let shop = Shop::empty(cluster);
+    // The script makes a database of its own first, and goes there.
+    let text = std::fs::read_to_string(&script).unwrap();
+    let own: Vec<&str> = text
+        .lines()
+        .filter(|line| !["DROP DATABASE", "CREATE DATABASE", "\\c "].iter().any(|head| line.starts_with(head)))
+        .collect();
+    shop.db.load(&shop.world.file("chinook.sql", &own.join("\n")));
+    let text = shop.db.dump_text();
+    assert!(text.len() > 400_000, "{}", text.len());
+    let id = shop.backup();
+    shop.run(&format!("verify {id} --level restore")).run().exits(0);
+    shop.db.sql("DROP TABLE invoice_line, playlist_track");
+    shop.run(&format!("restore {id} --yes")).run().exits(0);
+    assert_same(&shop.db.dump_text(), &text);
+}
+
+#[test]
+fn encodings_and_locales_come_back() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let mut clauses = vec![
+        "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
+        "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'",
+        "ENCODING 'UTF8' LC_COLLATE 'POSIX' LC_CTYPE 'C.UTF-8'",
+    ];
+    if cluster.major_version() >= 15 {
+        clauses.push("LOCALE_PROVIDER icu ICU_LOCALE 'de-u-kn-true'");
+    }
+    for clause in clauses {
+        let db = cluster.database("locale");
+        let name = identifier(&db.name);
+        let mut client = cluster.client("postgres");
+        client.batch_execute(&format!("DROP DATABASE {name}")).unwrap();
+        if let Err(error) = client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 {clause}")) {
+            eprintln!("skipped: {clause}: {error:?}");
+            continue;
+        }
+        let shop = Shop::of(db);
+        shop.db.sql("SET client_encoding = 'SQL_ASCII'; CREATE TABLE words (id integer PRIMARY KEY, word text UNIQUE)");
+        if clause.contains("SQL_ASCII") || clause.contains("LATIN1") {
+            shop.db.sql(r"SET client_encoding = 'SQL_ASCII'; INSERT INTO words VALUES (1, E'caf\351'), (2, 'plain')");
+        } else {
+            shop.db.sql("INSERT INTO words VALUES (1, 'café'), (2, 'a10'), (3, 'a9'), (4, '☃')");
+        }
+        for format in ["custom", "plain"] {
+            shop.configure(&format!("format = {format:?}"));
+            let (text, facts) = (cluster.dump_text(shop.name(), &["--create"]), database_facts(cluster, shop.name()));
+            let id = shop.backup();
+            shop.run(&format!("verify {id}")).run().exits(0);
+            shop.run(&format!("verify {id} --level restore")).run().exits(0);
+            shop.run(&format!("restore {id} --yes")).run().exits(0);
+            assert_same(&cluster.dump_text(shop.name(), &["--create"]), &text);
+            assert_same(&database_facts(cluster, shop.name()), &facts);
+        }
+    }
+}
+
+/// Sessions that come back as fast as they can, as a connection pool's do.
+#[test]
+fn names_are_swapped_under_a_pool_that_reconnects() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let (stop, came) = (AtomicBool::new(false), AtomicU32::new(0));
+    let mut swaps = 0;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut config = postgres::Client::configure();
+                config.host_path(cluster.socket_dir()).port(cluster.port()).user(cluster.superuser()).dbname(shop.name());
+                while !stop.load(Ordering::Relaxed) {
+                    if let Ok(mut client) = config.connect(postgres::NoTls) {
+                        came.fetch_add(1, Ordering::Relaxed);
+                        while !stop.load(Ordering::Relaxed) && client.simple_query("SELECT count(*) FROM orders").is_ok() {
+                            std::thread::sleep(Duration::from_millis(3));
+                        }
+                    }
+                }
+            });
+        }
+        until("the pool", || came.load(Ordering::Relaxed) >= 8);
+        let begun = Instant::now();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while swaps < 20 && begun.elapsed() < Duration::from_secs(8) {
+                shop.run(&format!("restore {id} --yes")).run().exits(0);
+                swaps += 1;
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    assert!(swaps >= 3, "only {swaps} swaps");
+    assert_eq!(shop.family().len(), swaps + 1);
+    assert_eq!(shop.db.value("SELECT count(*) FROM orders"), "1000");
+}
+
+fn sh(shop: &Shop<'_>, command: &str) {
+    let path = format!("{}:{}", shop.cluster().bin().display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh").arg("-c").arg(command).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_old_database_is_kept_and_the_printed_commands_work() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let db = cluster.database("it's a \"sh$op\"");
+    let shop = Shop::of(db);
+    shop.db.sql(SMALL);
+    let id = shop.backup();
+    shop.db.sql("INSERT INTO customers VALUES (1000, 'the newest')");
+    let newest = shop.db.dump_text();
+    let ran = shop.run(&format!("restore {id} --yes")).run().exits(0).prints("to undo: psql").prints("for good: psql");
+    assert_eq!(shop.db.value("SELECT count(*) FROM customers"), "100");
+    let command = |what: &str| ran.stdout.lines().find_map(|line| line.split_once(what)).unwrap().1.to_owned();
+    // Somebody is in it, as always.
+    let _session = shop.db.client();
+    sh(&shop, &command("to undo: "));
+    assert_same(&shop.db.dump_text(), &newest);
+    let ran = shop.run(&format!("restore {id} --yes")).run().exits(0);
+    let remove = ran.stdout.lines().find_map(|line| line.split_once("for good: ")).unwrap().1;
+    let count = "SELECT count(*) FROM pg_database WHERE datname LIKE 'it''s a \"sh$op\"%'";
+    let before: u32 = cluster.value("postgres", count).parse().unwrap();
+    sh(&shop, remove);
+    assert_eq!(cluster.value("postgres", count).parse::<u32>().unwrap(), before - 1);
+    assert_eq!(shop.db.value("SELECT count(*) FROM customers"), "100");
+}
+
+/// After whatever happened: the database is as it was, and nothing half filled is left.
+#[track_caller]
+fn untouched(shop: &Shop<'_>, text: &str) {
+    assert_same(&shop.db.dump_text(), text);
+    assert_eq!(shop.family(), [shop.name()]);
+    assert_eq!(shop.scratch(), Vec::<String>::new());
+}
+
+#[test]
+fn a_failure_before_the_swap_leaves_the_old_database() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    shop.db.sql("INSERT INTO customers VALUES (1000, 'the newest')");
+    let text = shop.db.dump_text();
+    let real = cluster.bin().join("pg_restore").display().to_string();
+    let fake = format!(
+        "#!/bin/sh\ncase \"$*\" in *--dbname*) {real} --section=pre-data \"$@\" && echo 'pg_restore: error: it is over' >&2 && exit 1;; esac\nexec {real} \"$@\"\n"
+    );
+    let bin = shop.programs("failing", &[], &[("pg_restore", &fake)]);
+    shop.configure(&format!("bin_dir = {bin:?}"));
+    shop.run(&format!("restore {id} --yes")).run().exits(1).says("it is over");
+    untouched(&shop, &text);
+    // A restore that loses rows is seen by the counts.
+    let fake = format!("#!/bin/sh\ncase \"$*\" in *--dbname*) exec {real} --schema-only \"$@\";; esac\nexec {real} \"$@\"\n");
+    let bin = shop.programs("losing", &[], &[("pg_restore", &fake)]);
+    shop.configure(&format!("bin_dir = {bin:?}"));
+    shop.run(&format!("restore {id} --yes")).run().exits(4).says("has 0 rows, 100 expected");
+    untouched(&shop, &text);
+}
+
+/// A `pg_restore` that fills half and waits until it is ended.
+fn waiting(shop: &Shop<'_>) {
+    let real = shop.cluster().bin().join("pg_restore").display().to_string();
+    let reached = shop.world.path("reached").display().to_string();
+    let fake = format!(
+        "#!/bin/sh\ncase \"$*\" in *--dbname*) {real} --section=pre-data \"$@\" && touch {reached} && exec sleep 600;; esac\nexec {real} \"$@\"\n"
+    );
+    let bin = shop.programs("waiting", &[], &[("pg_restore", &fake)]);
+    shop.configure(&format!("bin_dir = {bin:?}"));
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_restore_that_is_stopped_leaves_the_old_database() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let text = shop.db.dump_text();
+    waiting(&shop);
+    let reached = shop.world.path("reached");
+    let running = shop.run(&format!("restore {id} --yes")).start();
+    until("the half", || reached.exists());
+    // Another one is told; it would have nothing to do but wait.
+    shop.run(&format!("restore {id} --yes")).run().exits(11).says("another restore");
+    assert_same(&shop.db.dump_text(), &text);
+    signal(running.child.id(), Signal::TERM);
+    running.wait().exits(130);
+    untouched(&shop, &text);
+    std::fs::remove_file(&reached).unwrap();
+    let mut running = shop.run(&format!("restore {id} --yes")).start();
+    until("the half", || reached.exists());
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    assert_eq!(shop.family().len(), 2);
+    assert_same(&shop.db.dump_text(), &text);
+    // The lock goes with the killed run's session, which the server ends by itself; the next run sweeps.
+    shop.configure("");
+    until("the sweep", || {
+        shop.run(&format!("restore {id} --dry-run")).run().exits(0);
+        shop.family() == [shop.name()]
+    });
+    untouched(&shop, &text);
+}
+
+#[test]
+fn killed_at_any_moment_the_database_is_whole() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let begun = Instant::now();
+    shop.run(&format!("restore {id} --yes")).run().exits(0);
+    let whole = begun.elapsed();
+    shop.drop_relatives();
+    shop.db.sql("INSERT INTO customers VALUES (1000, 'the newest')");
+    let (then, now) = (restored_text(&shop), shop.db.dump_text());
+    let mut random = 0x2545_f491_4f6c_dd1du64 ^ u64::from(std::process::id());
+    let mut swapped = 0;
+    for round in 0..15 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let moment = whole.mul_f64((random % 1000) as f64 / 1000.0 * 1.1);
+        let mut running = shop.run(&format!("restore {id} --yes")).start();
+        std::thread::sleep(moment);
+        let _ = running.child.kill();
+        running.child.wait().unwrap();
+        let text = shop.db.dump_text();
+        if text == then {
+            swapped += 1;
+            // What it replaced is there.
+            let kept = shop.family().into_iter().find(|name| name.contains("_before_")).unwrap();
+            assert_same(&cluster.dump_text(&kept, &[]), &now);
+            shop.db.sql("INSERT INTO customers VALUES (1000, 'the newest')");
+            shop.drop_relatives();
+        } else {
+            assert!(text == now, "round {round}, killed after {moment:?}: the content is neither the old nor the new");
+        }
+        until("the sweep", || {
+            // The killed run's sessions hold its locks until the server sees that they are gone.
+            let left = shop.run(&format!("restore {id} --dry-run")).run();
+            left.stderr.contains("another restore") || shop.family() == [shop.name()]
+        });
+    }
+    until("the last sweep", || {
+        let _ = shop.run(&format!("restore {id} --dry-run")).run();
+        shop.family() == [shop.name()] && shop.scratch().is_empty()
+    });
+    eprintln!("15 kills within {whole:?}; {swapped} after the swap");
+}
+
+fn restored_text(shop: &Shop<'_>) -> String {
+    let name = format!("{}_then", shop.name());
+    shop.run(&format!("restore shop --to {name}")).run().exits(0);
+    let text = shop.cluster().dump_text(&name, &[]);
+    shop.cluster().sql("postgres", &format!("DROP DATABASE {name}"));
+    text
+}
+
+#[test]
+fn it_asks_before_it_replaces_and_shows_what_would_be_lost() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    shop.db.sql("INSERT INTO customers SELECT i, 'new' FROM generate_series(1001, 1007) i; CREATE TABLE newer AS SELECT 1; DELETE FROM orders WHERE id = 1");
+    let text = shop.db.dump_text();
+    shop.run(&format!("restore {id}")).run().exits(2).says("needs a yes").says("--to");
+    let other = cluster.database("other");
+    other.sql("CREATE TABLE own (id integer)");
+    shop.run(&format!("restore {id} --to {}", other.name)).run().exits(2).says("needs a yes");
+    assert_eq!(other.value("SELECT count(*) FROM own"), "0");
+    shop.run(&format!("restore {id} --dry-run"))
+        .run()
+        .exits(0)
+        .prints("public.customers: 107 now, 100 in the backup")
+        .prints("public.newer: 1 row now, not in the backup")
+        .prints("public.orders: 999 now, 1,000 in the backup")
+        .prints("nothing was done");
+    untouched(&shop, &text);
+    let json = shop.run(&format!("restore {id} --yes --json --to {}", other.name)).run().exits(0).json();
+    assert!(json["restored"][0]["undo"].as_str().unwrap().contains("psql"), "{json}");
+    assert_eq!(other.value("SELECT count(*) FROM orders"), "1000");
+    let like = format!("SELECT datname FROM pg_database WHERE datname LIKE '{}\\_before\\_%'", other.name);
+    cluster.sql("postgres", &format!("DROP DATABASE \"{}\"", cluster.value("postgres", &like)));
+}
+
+#[test]
+fn another_machines_backup_is_restored_only_where_it_is_said() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    std::fs::remove_file(shop.world.path("dbbackup.toml")).unwrap();
+    let text = shop.db.dump_text();
+    let here = |arguments: &str| shop.world.with_store(arguments).env("PGUSER", cluster.superuser());
+    // This machine made it: it knows where it belongs.
+    here(&format!("restore {id} --dry-run")).run().exits(0).prints(shop.name());
+    shop.edit(&id, |sidecar| sidecar["producer"]["host"] = "elsewhere".into());
+    here(&format!("restore {id} --yes"))
+        .run()
+        .exits(2)
+        .says("was made on `elsewhere`")
+        .says(&format!("`dbbackup --store store restore {id} --to {}`", shop.name()));
+    untouched(&shop, &text);
+    let elsewhere = format!("{}_elsewhere", shop.name());
+    here(&format!("restore {id} --to {}", cluster.url(&elsewhere))).run().exits(0);
+    assert_same(&cluster.dump_text(&elsewhere, &[]), &text);
+    // Nor does a dump without a sidecar know.
+    let dump = shop.world.path("copied.dump.gz");
+    std::fs::copy(shop.dump_of(&id), &dump).unwrap();
+    here("restore copied.dump.gz --yes").run().exits(2).says("--to");
+    let third = format!("{}_third", shop.name());
+    here(&format!("restore ./copied.dump.gz --to {}", cluster.url(&third))).run().exits(0);
+    assert_same(&cluster.dump_text(&third, &[]), &text);
+}
