@@ -149,7 +149,6 @@ impl PostgresDestination {
     /// Makes the new database and fills it.
     fn fill(&mut self, content: Content<'_>) -> Result<()> {
         let mut new = ScratchDatabase::new(&self.session, self.target.conn.dbname())?;
-        new.made();
         let clauses = self.clauses();
         let created = new.create(&mut self.session.client, &clauses);
         let name = new.name().to_owned();

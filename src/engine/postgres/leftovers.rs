@@ -48,7 +48,9 @@ impl ScratchDatabase {
     }
 
     /// Makes it, from `template0`, with these clauses of `CREATE DATABASE`; nobody but its owner may connect.
-    pub fn create(&self, client: &mut Client, clauses: &str) -> Result<()> {
+    pub fn create(&mut self, client: &mut Client, clauses: &str) -> Result<()> {
+        // Whatever comes now, it goes with this value.
+        self.made = true;
         let name = quote_ident(&self.name);
         let doing = || format!("making the database `{}`", self.name);
         client
@@ -64,11 +66,6 @@ impl ScratchDatabase {
     /// It is now somebody's, under whatever name.
     pub fn keep(&mut self) {
         self.made = false;
-    }
-
-    /// From now on it is there, and goes with this value.
-    pub fn made(&mut self) {
-        self.made = true;
     }
 }
 
