@@ -1,8 +1,8 @@
 //! Restores of PostgreSQL databases: all of it comes back, and until the very end the old database is in service, untouched.
 
-use crate::cluster::{Cluster, assert_same, identifier};
+use crate::cluster::{Cluster, Options, assert_same, identifier};
 use crate::postgres_world::{SMALL, Shop, database_facts, everything};
-use crate::support::until;
+use crate::support::{is_root, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::process::Command;
@@ -382,4 +382,319 @@ fn another_machines_backup_is_restored_only_where_it_is_said() {
     let third = format!("{}_third", shop.name());
     here(&format!("restore ./copied.dump.gz --to {}", cluster.url(&third))).run().exits(0);
     assert_same(&cluster.dump_text(&third, &[]), &text);
+}
+
+/// What was refused has a reason and a hint, and nothing was done.
+#[track_caller]
+fn refused(shop: &Shop<'_>, arguments: &str, code: i32, words: &[&str]) {
+    let mut ran = shop.run(arguments).run().exits(code).says("hint: ");
+    for word in words {
+        ran = ran.says(word);
+    }
+    assert_eq!(shop.family(), [shop.name()], "{ran}");
+    assert_eq!(shop.scratch(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_swap_would_break_is_refused() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let text = shop.db.dump_text();
+    let restore = format!("restore {id} --yes");
+    let slot = format!("slot_of_{}", shop.name());
+    shop.db.value(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')::text"));
+    refused(&shop, &restore, 1, &["1 logical replication slot", "--in-place"]);
+    refused(&shop, &format!("restore {id} --dry-run"), 1, &["1 logical replication slot"]);
+    shop.db.value(&format!("SELECT pg_drop_replication_slot('{slot}')::text"));
+    shop.db.sql("CREATE SUBSCRIPTION sub CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)");
+    refused(&shop, &restore, 1, &["1 subscription", "--in-place"]);
+    shop.db.sql("ALTER SUBSCRIPTION sub DISABLE; ALTER SUBSCRIPTION sub SET (slot_name = NONE)");
+    shop.db.sql("DROP SUBSCRIPTION sub");
+    let prepared = format!("of {}", shop.name());
+    shop.db.sql(&format!("BEGIN; CREATE TABLE prepared (); PREPARE TRANSACTION '{prepared}'"));
+    refused(&shop, &restore, 1, &["1 prepared transaction", "ROLLBACK PREPARED"]);
+    shop.db.sql(&format!("ROLLBACK PREPARED '{prepared}'"));
+    assert_same(&shop.db.dump_text(), &text);
+    shop.run(&restore).run().exits(0);
+}
+
+#[test]
+fn what_the_server_lacks_is_refused() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let role = format!("lacking_{}", shop.name());
+    cluster.sql("postgres", &format!("CREATE ROLE {role}"));
+    shop.db.sql(&format!("ALTER TABLE orders OWNER TO {role}; GRANT SELECT ON customers TO {role}"));
+    let id = shop.backup();
+    let restore = format!("restore {id} --yes");
+    shop.db.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"));
+    refused(&shop, &restore, 1, &[&format!("lacks roles that the backup needs: {role}"), &format!("CREATE ROLE {role};"), "--no-owner"]);
+    shop.run(&format!("{restore} --no-owner")).run().exits(0);
+    assert_eq!(shop.db.value("SELECT count(*) FROM orders"), "1000");
+    assert_eq!(shop.db.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tableowner = CURRENT_USER"), "2");
+    shop.drop_relatives();
+    let original = shop.world.sidecar(&id);
+    let changed = |change: &dyn Fn(&mut serde_json::Value), words: &[&str]| {
+        shop.edit(&id, |sidecar| {
+            *sidecar = original.clone();
+            sidecar["database"]["roles"] = serde_json::json!([]);
+            change(&mut sidecar["database"]);
+        });
+        refused(&shop, &restore, 1, words);
+    };
+    changed(&|database| database["extensions"] = serde_json::json!([{"name": "nowhere", "version": "1"}]), &["lacks extensions", "nowhere"]);
+    changed(&|database| database["tablespaces"] = serde_json::json!(["fast"]), &["lacks tablespaces", "fast", "CREATE TABLESPACE"]);
+    let version = cluster.major_version().to_string();
+    changed(&|database| database["server_version"] = "99.1".into(), &["PostgreSQL 99.1", &version]);
+    shop.run(&format!("restore {id} --table orders")).run().exits(2).says("--to");
+    shop.edit(&id, |sidecar| *sidecar = original.clone());
+    refused(&shop, &format!("restore {id} --no-owner --table nowhere --to {}_part", shop.name()), 10, &["no table `nowhere`"]);
+    let gone = format!("{}_gone", shop.name());
+    refused(&shop, &format!("restore {id} --no-owner --in-place --to {gone}"), 2, &["there is no database"]);
+}
+
+#[test]
+fn what_the_role_may_not_do_is_refused() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let restore = format!("restore {id} --yes");
+    let (maker, owner) = (format!("maker_{}", shop.name()), format!("owner_{}", shop.name()));
+    cluster.sql("postgres", &format!("CREATE ROLE {maker} LOGIN CREATEDB; CREATE ROLE {owner} LOGIN"));
+    shop.configure_as(&cluster.url_as(&maker, shop.name()), "");
+    refused(&shop, &restore, 1, &["own"]);
+    refused(&shop, &format!("{restore} --in-place"), 1, &["does not own it"]);
+    // Elsewhere, for oneself, it may.
+    shop.run(&format!("restore {id} --no-owner --to {}_mine", shop.name())).run().exits(0);
+    shop.drop_relatives();
+    cluster.sql("postgres", &format!("ALTER DATABASE {} OWNER TO {owner}", shop.name()));
+    shop.configure_as(&cluster.url_as(&owner, shop.name()), "");
+    refused(&shop, &restore, 1, &["may not create databases", "CREATEDB", "--in-place"]);
+    cluster.sql("postgres", &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {maker}; DROP ROLE {owner}", shop.name()));
+}
+
+#[test]
+fn in_place_it_is_one_transaction() {
+    let Some(cluster) = Cluster::shared() else { return };
+    for format in ["custom", "plain"] {
+        let shop = Shop::empty(cluster);
+        shop.db.load(everything());
+        give_own(&shop);
+        shop.configure(&format!("format = {format:?}"));
+        let (then, facts) = (shop.db.dump_text(), database_facts(cluster, shop.name()));
+        let id = shop.backup();
+        let slot = format!("slot_of_{}", shop.name());
+        shop.db.value(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')::text"));
+        shop.db.sql(
+            "CREATE TABLE everything.newer (id integer REFERENCES everything.audited); INSERT INTO everything.newer VALUES (1);
+             CREATE SCHEMA later CREATE VIEW seen AS SELECT * FROM everything.audited; DROP TABLE everything.ruled CASCADE;
+             SELECT lo_create(424242); CREATE PUBLICATION later; CREATE FOREIGN DATA WRAPPER later; SELECT lo_unlink(990001);
+             ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO dbb_reader; CREATE CAST (text AS bigint) WITH INOUT;
+             COMMENT ON SCHEMA public IS 'later'; ALTER SCHEMA public OWNER TO dbb_reader",
+        );
+        let now = shop.db.dump_text();
+        shop.run(&format!("restore {id} --in-place")).run().exits(2).says("needs a yes");
+        let json = shop.run(&format!("restore {id} --in-place --yes --json")).run().exits(0).json();
+        assert_same(&shop.db.dump_text(), &then);
+        assert_same(&database_facts(cluster, shop.name()), &facts);
+        assert_eq!(shop.family(), [shop.name()]);
+        let listed = shop.run("list --label pre-restore --json").run().exits(0).json();
+        let safety = &listed["backups"][0];
+        assert_eq!((&safety["label"], &safety["pinned"]), (&"pre-restore".into(), &true.into()), "{safety}");
+        let undo = json["restored"][0]["undo"].as_str().unwrap();
+        let words: Vec<&str> = undo.split_whitespace().skip(1).collect();
+        assert!(undo.contains(safety["id"].as_str().unwrap()), "{undo}");
+        shop.world.dbbackup_with(&words).run().exits(0);
+        assert_same(&shop.db.dump_text(), &now);
+        shop.db.value(&format!("SELECT pg_drop_replication_slot('{slot}')::text"));
+    }
+}
+
+#[test]
+fn a_restore_in_place_that_fails_changes_nothing() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    shop.db.sql("INSERT INTO customers VALUES (1000, 'the newest'); CREATE TABLE newer AS SELECT 1");
+    let text = shop.db.dump_text();
+    let restore = format!("restore {id} --in-place --yes");
+    let real = cluster.bin().join("pg_restore").display().to_string();
+    let script = |by: &str| format!("#!/bin/sh\ncase \"$*\" in *--version*) exec {real} \"$@\";; esac\n{real} \"$@\" | sed {by}\n");
+    let end = "'s/^-- PostgreSQL database dump complete$/DELETE FROM public.orders WHERE id = 7;\\n&/'";
+    for (name, by, says) in
+        [("failing", "'1s/^/SELECT 1 \\/ 0;\\n/'", "division by zero"), ("losing", end, "public.orders has not the 1000 rows")]
+    {
+        let bin = shop.programs(name, &[], &[("pg_restore", &script(by))]);
+        shop.configure(&format!("bin_dir = {bin:?}"));
+        shop.run(&restore).run().exits(1).says(says).says("its old content is there as before");
+        untouched(&shop, &text);
+    }
+    shop.configure("");
+    shop.edit(&id, |sidecar| sidecar["manifest"]["tables"][0]["rows"] = 7.into());
+    shop.run(&restore).run().exits(4);
+    untouched(&shop, &text);
+}
+
+#[test]
+fn the_owner_restores_in_place_without_being_a_superuser() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::empty(cluster);
+    let owner = format!("owner_{}", shop.name());
+    cluster.sql("postgres", &format!("CREATE ROLE {owner} LOGIN; ALTER DATABASE {} OWNER TO {owner}", shop.name()));
+    if cluster.major_version() < 15 {
+        shop.db.sql(&format!("ALTER SCHEMA public OWNER TO {owner}"));
+    }
+    let mut client = postgres::Client::connect(&cluster.url_as(&owner, shop.name()), postgres::NoTls).unwrap();
+    client.batch_execute(SMALL).unwrap();
+    client.batch_execute("CREATE SCHEMA own CREATE TABLE t (id serial); SELECT lo_from_bytea(4711, 'abc')").unwrap();
+    shop.configure_as(&cluster.url_as(&owner, shop.name()), "");
+    let text = shop.db.dump_text();
+    let id = shop.backup();
+    client.batch_execute("DROP TABLE orders; CREATE TABLE own.newer (); SELECT lo_create(4712)").unwrap();
+    drop(client);
+    shop.run(&format!("restore {id} --in-place --yes")).run().exits(0);
+    assert_same(&shop.db.dump_text(), &text);
+}
+
+#[test]
+fn a_table_comes_with_what_belongs_to_it() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    shop.db.sql(
+        "CREATE TYPE state AS ENUM ('new', 'done'); CREATE DOMAIN name_of AS text CHECK (VALUE <> '');
+         CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE SCHEMA \"Sch\";
+         CREATE TABLE \"Sch\".\"Jobs; all\" (id serial PRIMARY KEY, big bigint GENERATED ALWAYS AS IDENTITY, state state DEFAULT 'new', name name_of UNIQUE,
+             CHECK (id > 0), parent integer REFERENCES \"Sch\".\"Jobs; all\");
+         CREATE INDEX by_state ON \"Sch\".\"Jobs; all\" (state) WHERE state = 'new';
+         CREATE TRIGGER touched BEFORE UPDATE ON \"Sch\".\"Jobs; all\" FOR EACH ROW EXECUTE FUNCTION touch();
+         COMMENT ON COLUMN \"Sch\".\"Jobs; all\".name IS 'it''s a name';
+         INSERT INTO \"Sch\".\"Jobs; all\" (name) SELECT 'job ' || i FROM generate_series(1, 50) i;
+         CREATE TABLE parted (id integer, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+         CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') PARTITION BY RANGE (id);
+         CREATE TABLE parted_2_1 PARTITION OF parted_2 FOR VALUES FROM (0) TO (1000);
+         CREATE INDEX ON parted (at);
+         INSERT INTO parted SELECT i, '2020-12-01'::date + i FROM generate_series(1, 60) i;",
+    );
+    let id = shop.backup();
+    let part = |tables: &[&str]| {
+        let name = format!("{}_part", shop.name());
+        let mut words = vec!["restore", id.as_str(), "--to", name.as_str()];
+        tables.iter().for_each(|table| words.extend(["--table", table]));
+        shop.world.dbbackup_with(&words).run().exits(0);
+        name
+    };
+    let compared = |name: &str, tables: &[&str]| {
+        let more: Vec<String> = tables.iter().map(|table| format!("--table={table}")).collect();
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        assert_same(&cluster.dump_text(name, &more), &cluster.dump_text(shop.name(), &more));
+        let count = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND nspname IN ('public', 'Sch')";
+        let count: usize = cluster.value(name, count).parse().unwrap();
+        cluster.sql("postgres", &format!("DROP DATABASE {name}"));
+        count
+    };
+    let odd = "\"Sch\".\"Jobs; all\"";
+    assert_eq!(compared(&part(&[odd]), &[odd]), 1);
+    assert_eq!(compared(&part(&["parted"]), &["parted*"]), 4);
+    // Its foreign key leads to a table that was not asked for.
+    assert_eq!(cluster.value(&part(&["public.orders"]), "SELECT count(*) FROM orders"), "1000");
+    shop.drop_relatives();
+    assert_eq!(compared(&part(&["orders", "customers"]), &["orders", "customers"]), 2);
+}
+
+#[test]
+fn roles_are_made_where_they_are_missing() {
+    let (Some(from), Some(to)) = (Cluster::start(Options::default()), Cluster::start(Options::default())) else { return };
+    let shop = Shop::small(&from);
+    from.sql("postgres", "CREATE ROLE alice LOGIN PASSWORD 'it''s; secret'; CREATE ROLE staff; GRANT staff TO alice; CREATE ROLE bob CONNECTION LIMIT 3;
+        ALTER ROLE bob SET work_mem = '9MB'; GRANT staff TO bob");
+    shop.db.sql("ALTER TABLE orders OWNER TO alice");
+    from.sql("postgres", "CREATE DATABASE second OWNER staff");
+    from.sql("second", "CREATE TABLE t AS SELECT generate_series(1, 5) id");
+    let more = "databases = [\"*\"]\nglobals = true";
+    shop.configure(more);
+    shop.run("backup shop").run().exits(0);
+    to.sql("postgres", "CREATE ROLE bob CONNECTION LIMIT 5");
+    shop.configure_as(&to.url("postgres"), more);
+    shop.run("restore shop-globals --dry-run").run().exits(0).prints("make the role alice").prints("bob").prints("nothing was done").never_says("secret");
+    assert_eq!(to.value("postgres", "SELECT count(*) FROM pg_roles WHERE rolname IN ('alice', 'staff')"), "0");
+    shop.run("restore shop-globals").run().exits(2).says("needs a yes");
+    shop.run("restore shop-globals --yes").run().exits(0).prints("2 roles made").never_says("secret");
+    let roles = "SELECT string_agg(format('%s %s %s', rolname, rolpassword, rolcanlogin), '/' ORDER BY 1) FROM pg_authid WHERE rolname IN ('alice', 'staff')";
+    assert_eq!(to.value("postgres", roles), from.value("postgres", roles));
+    assert_eq!(to.value("postgres", "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'bob'"), "5");
+    assert_eq!(to.value("postgres", "SELECT string_agg(member::regrole::text, ',') FROM pg_auth_members WHERE roleid = 'staff'::regrole"), "alice");
+    shop.run("restore shop-globals --yes").run().exits(0).prints("0 roles made");
+    // Into an empty cluster, all of it, the roles first.
+    to.sql("postgres", "DROP ROLE alice, bob, staff");
+    let ran = shop.run("restore shop --yes").run().exits(0);
+    assert!(ran.stdout.find("shop-globals_").unwrap() < ran.stdout.find("shop.second_").unwrap(), "{ran}");
+    assert_same(&to.dump_text("second", &["--create"]), &from.dump_text("second", &["--create"]));
+    assert_same(&to.dump_text(shop.name(), &["--create"]), &from.dump_text(shop.name(), &["--create"]));
+}
+
+#[test]
+fn a_group_comes_back_from_its_newest_complete_run() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let app = shop.world.shop("app.db");
+    let sources = format!(
+        "[sources.app]\nkind = \"sqlite\"\npath = {app:?}\n[sources.shop]\nkind = \"postgres\"\nurl = {:?}\nbin_dir = {:?}\n[groups]\nfull = [\"app\", \"shop\"]\n",
+        shop.db.url(),
+        cluster.bin()
+    );
+    shop.world.config(&format!("{}{sources}", shop.head()));
+    shop.run("backup full").run().exits(0);
+    shop.db.sql("DELETE FROM orders WHERE id <= 500");
+    shop.world.sql("app.db", "DELETE FROM orders WHERE id <= 500");
+    std::fs::rename(&app, shop.world.path("away.db")).unwrap();
+    // A run is known by its second: another one must not be the same.
+    std::thread::sleep(Duration::from_millis(1100));
+    shop.run("backup full").run().exits(3);
+    std::fs::rename(shop.world.path("away.db"), &app).unwrap();
+    shop.run("restore full --yes").run().exits(0);
+    assert_eq!(shop.db.value("SELECT count(*) FROM orders"), "1000");
+    let rows: i64 = rusqlite::Connection::open(&app).unwrap().query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1000);
+}
+
+#[test]
+fn without_space_for_the_dump_it_is_streamed() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let tiny = shop.world.path("tiny");
+    std::fs::create_dir(&tiny).unwrap();
+    let mounted = is_root() && Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"]).arg(&tiny).status().unwrap().success();
+    if !mounted {
+        return eprintln!("skipped: a small file system can't be mounted here");
+    }
+    let text = std::fs::read_to_string(shop.world.path("dbbackup.toml")).unwrap();
+    shop.world.config(&text.replace(shop.world.path("scratch").to_str().unwrap(), tiny.to_str().unwrap()));
+    let before = shop.db.dump_text();
+    let ran = shop.run(&format!("restore {id} --yes")).run();
+    let in_place = shop.run(&format!("restore {id} --yes --in-place --no-safety-backup")).run();
+    let _ = Command::new("umount").arg("-l").arg(&tiny).status();
+    ran.exits(0);
+    in_place.exits(1).says("too little space");
+    assert_same(&shop.db.dump_text(), &before);
+}
+
+#[test]
+fn another_cluster_takes_it_by_its_address() {
+    let (Some(cluster), Some(other)) = (Cluster::shared(), Cluster::start(Options::default())) else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let to = other.tcp_url("from elsewhere");
+    shop.run(&format!("restore {id} --to {to}")).run().exits(0);
+    assert_same(&other.dump_text("from elsewhere", &[]), &shop.db.dump_text());
+    shop.run(&format!("restore {id} --to {to}")).run().exits(2).says("needs a yes");
+    shop.run(&format!("restore {id} --to postgresql://127.0.0.1:{}", other.port())).run().exits(2).says("names no database");
+    // What is there takes its own settings, and is kept.
+    other.sql("postgres", "COMMENT ON DATABASE \"from elsewhere\" IS 'its own'");
+    shop.run(&format!("restore {id} --yes --to {to}")).run().exits(0);
+    assert!(database_facts(&other, "from elsewhere").contains("comment its own"));
+    assert_eq!(other.value("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'from elsewhere\\_before\\_%'"), "1");
 }

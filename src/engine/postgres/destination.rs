@@ -221,7 +221,7 @@ impl PostgresDestination {
 
 /// A session with the server, in its maintenance database.
 fn server(conn: &ConnInfo) -> Result<Session> {
-    let connected = conn.with_database("postgres").connect();
+    let connected = conn.with_database(leftovers::beside(conn.dbname())).connect();
     let mut session = connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))?;
     super::source::quieten(&mut session.client)?;
     Ok(session)
@@ -284,7 +284,7 @@ impl Destination for PostgresDestination {
             return inside.publish(&path, keep);
         }
         let Some(new) = self.new.as_mut() else { return Err(Error::failed("nothing was restored")) };
-        let mut client = maintenance(&self.session.reached)?;
+        let mut client = maintenance(&self.session.reached, &name)?;
         let mut warnings = std::mem::take(&mut self.warnings);
         warnings.extend(apply(&mut client, new.name(), &self.settings));
         let swapped = swap::Swap {

@@ -129,7 +129,7 @@ impl Clients<'_> {
         take: impl FnOnce(&mut dyn Read) -> Result<String> + Send,
     ) -> Result<()> {
         let program = self.search.find("pg_restore", filling.made_by)?;
-        let known = self.known_settings()?;
+        let known = self.known_settings(filling.database)?;
         let mut arguments = vec!["--file=-".to_owned()];
         arguments.extend(filling.options.iter().cloned());
         if let Content::File(path) = &content {
@@ -149,8 +149,8 @@ impl Clients<'_> {
         })
     }
 
-    fn known_settings(&self) -> Result<Vec<String>> {
-        let mut client = self.reached.reconnect("postgres", "dbbackup")?;
+    fn known_settings(&self, database: &str) -> Result<Vec<String>> {
+        let mut client = self.reached.reconnect(database, "dbbackup")?;
         let rows = client.query("SELECT name FROM pg_catalog.pg_settings", &[]);
         Ok(rows.map_err(|error| explain(&error, "listing the server's settings"))?.iter().map(|row| row.get(0)).collect())
     }

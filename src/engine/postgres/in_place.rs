@@ -4,7 +4,7 @@
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
 
 use super::fill::{Clients, Content, Filling, remedy};
-use super::names::{quote_ident, quote_literal};
+use super::names::quote_literal;
 use super::source::{Plan, PostgresSource};
 use super::{Format, explain};
 use crate::engine::{Keep, Manifest, Published};
@@ -71,13 +71,28 @@ impl InPlace<'_> {
     }
 }
 
+macro_rules! relations {
+    ($kinds:literal) => {
+        concat!(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN (",
+            $kinds,
+            ") AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+             ORDER BY c.oid"
+        )
+    };
+}
+
 /// The statements that take away everything that a user made: what is in no schema first, then the schemas.
 fn empty(client: &mut Client) -> Result<String> {
     let mut script = String::from("SET client_min_messages = warning;\n");
     for (what, query) in OBJECTS {
         let rows = client.query(*query, &[]).map_err(|error| explain(&error, "listing what is in the database"))?;
         for row in rows {
-            script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", quote_ident(row.get(0))));
+            script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", row.get::<_, String>(0)));
         }
     }
     // As it is in `template0`: a dump holds only what was changed in it.
@@ -91,13 +106,19 @@ fn empty(client: &mut Client) -> Result<String> {
     Ok(script)
 }
 
-/// What `DROP` calls it, and the names.
+/// What `DROP` calls it, and the quoted names. Tables go before extensions: PostgreSQL can't drop an index of an operator class with options once the functions
+/// are gone that know them.
 const OBJECTS: &[(&str, &str)] = &[
-    ("EVENT TRIGGER", "SELECT evtname::text FROM pg_catalog.pg_event_trigger"),
-    ("PUBLICATION", "SELECT pubname::text FROM pg_catalog.pg_publication"),
-    ("EXTENSION", "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
-    ("SCHEMA", "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"),
-    ("SERVER", "SELECT srvname::text FROM pg_catalog.pg_foreign_server"),
-    ("FOREIGN DATA WRAPPER", "SELECT fdwname::text FROM pg_catalog.pg_foreign_data_wrapper"),
-    ("LANGUAGE", "SELECT lanname::text FROM pg_catalog.pg_language WHERE oid >= 16384"),
+    ("EVENT TRIGGER", "SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger"),
+    ("PUBLICATION", "SELECT pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication"),
+    ("MATERIALIZED VIEW", relations!("'m'")),
+    ("TABLE", relations!("'r', 'p'")),
+    ("EXTENSION", "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
+    (
+        "SCHEMA",
+        "SELECT pg_catalog.quote_ident(nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'",
+    ),
+    ("SERVER", "SELECT pg_catalog.quote_ident(srvname) FROM pg_catalog.pg_foreign_server"),
+    ("FOREIGN DATA WRAPPER", "SELECT pg_catalog.quote_ident(fdwname) FROM pg_catalog.pg_foreign_data_wrapper"),
+    ("LANGUAGE", "SELECT pg_catalog.quote_ident(lanname) FROM pg_catalog.pg_language WHERE oid >= 16384"),
 ];

@@ -37,7 +37,7 @@ impl RolesDestination {
     /// Connects; `conn` is any database of the server.
     pub fn open(conn: &ConnInfo, search: &Search) -> Result<RolesDestination> {
         let session = conn.connect()?;
-        let mut client = maintenance(&session.reached)?;
+        let mut client = maintenance(&session.reached, "")?;
         source::quieten(&mut client)?;
         let mut names = |query: &str| -> Result<Vec<String>> {
             let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the roles"))?;
@@ -105,7 +105,7 @@ impl Destination for RolesDestination {
     fn publish(&mut self, _keep: Keep<'_>) -> Result<Published> {
         let missing = self.missing().len() as u64;
         if missing > 0 {
-            let mut client = maintenance(&self.session.reached)?;
+            let mut client = maintenance(&self.session.reached, "")?;
             let version = facts::version(&mut client)?;
             let clients = Clients { search: &self.search, reached: &self.session.reached, server: None, version };
             let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };

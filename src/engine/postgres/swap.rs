@@ -5,7 +5,7 @@
 
 use super::connect::Reached;
 use super::explain;
-use super::leftovers::{exists, maintenance, numbered};
+use super::leftovers::{beside, exists, maintenance, numbered};
 use super::names::{quote_ident, quote_literal};
 use crate::engine::{KeptDatabase, Settings};
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub struct Swap<'a> {
 impl Swap<'_> {
     /// Does it; gives back what became of the old database.
     pub fn carry_out(&self) -> Result<Option<KeptDatabase>> {
-        let mut client = maintenance(self.reached)?;
+        let mut client = maintenance(self.reached, self.name)?;
         let kept = if self.replaces { Some(self.free_name(&mut client)?) } else { None };
         let mut tried = 0;
         loop {
@@ -79,7 +79,7 @@ impl Swap<'_> {
 
     /// Ends whoever is in either database, again and again until it is done.
     fn end_sessions(&self, done: &AtomicBool) {
-        let Ok(mut client) = maintenance(self.reached) else { return };
+        let Ok(mut client) = maintenance(self.reached, self.name) else { return };
         let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
                      WHERE datname IN ($1, $2) AND pid <> pg_catalog.pg_backend_pid()";
         // Only once the renaming waits: before that new sessions would come in place of those that are ended.
@@ -108,7 +108,7 @@ impl Swap<'_> {
             if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) { text.to_owned() } else { shell(text) }
         };
         let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
-        let psql = format!("psql -h {host} -p {} -U {user} -d postgres", self.reached.port());
+        let psql = format!("psql -h {host} -p {} -U {user} -d {}", self.reached.port(), beside(self.name));
         let undone = numbered(self.name, "undone", self.stamp, 1);
         let rename = |from: &str, to: &str| shell(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)));
         // Whoever is in it must leave; and it is done as a whole or not at all.
