@@ -38,13 +38,9 @@ impl InPlace<'_> {
         if let Keep::Backup(keep) = keep {
             keep(&mut PostgresSource::open(self.old)?)?;
         }
-        let filling = Filling {
-            database: self.database,
-            format: self.format,
-            made_by: self.made_by,
-            jobs: 1,
-            options: self.options.clone(),
-        };
+        // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
+        let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
+        let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
         let after = self.counts();
         let filled = self.clients.in_one_transaction(&filling, &before, Content::File(dump), &after);
         filled.map_err(|error| {
@@ -95,6 +91,10 @@ fn empty(client: &mut Client) -> Result<String> {
             script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", row.get::<_, String>(0)));
         }
     }
+    let query = format!("{KINDS}{DEFAULT_PRIVILEGES}");
+    for row in client.query(&query, &[]).map_err(|error| explain(&error, "listing the default privileges"))? {
+        script.push_str(&format!("{};\n", row.get::<_, String>(0)));
+    }
     // As it is in `template0`: a dump holds only what was changed in it.
     if super::facts::version(client)?.major < 15 {
         script.push_str("CREATE SCHEMA public;\nGRANT CREATE ON SCHEMA public TO PUBLIC;\n");
@@ -113,6 +113,20 @@ const OBJECTS: &[(&str, &str)] = &[
     ("PUBLICATION", "SELECT pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication"),
     ("MATERIALIZED VIEW", relations!("'m'")),
     ("TABLE", relations!("'r', 'p'")),
+    (
+        "TRANSFORM",
+        "SELECT pg_catalog.format('FOR %s LANGUAGE %I', pg_catalog.format_type(t.trftype, NULL), l.lanname)
+         FROM pg_catalog.pg_transform t JOIN pg_catalog.pg_language l ON l.oid = t.trflang
+         WHERE t.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                                              WHERE d.classid = t.tableoid AND d.objid = t.oid AND d.deptype IN ('e', 'i'))",
+    ),
+    (
+        "CAST",
+        "SELECT pg_catalog.format('(%s AS %s)', pg_catalog.format_type(c.castsource, NULL), pg_catalog.format_type(c.casttarget, NULL))
+         FROM pg_catalog.pg_cast c
+         WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                                              WHERE d.classid = c.tableoid AND d.objid = c.oid AND d.deptype IN ('e', 'i'))",
+    ),
     ("EXTENSION", "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
     (
         "SCHEMA",
@@ -121,4 +135,20 @@ const OBJECTS: &[(&str, &str)] = &[
     ("SERVER", "SELECT pg_catalog.quote_ident(srvname) FROM pg_catalog.pg_foreign_server"),
     ("FOREIGN DATA WRAPPER", "SELECT pg_catalog.quote_ident(fdwname) FROM pg_catalog.pg_foreign_data_wrapper"),
     ("LANGUAGE", "SELECT pg_catalog.quote_ident(lanname) FROM pg_catalog.pg_language WHERE oid >= 16384"),
+    ("ACCESS METHOD", "SELECT pg_catalog.quote_ident(amname) FROM pg_catalog.pg_am WHERE oid >= 16384"),
 ];
+
+/// Default privileges that are no schema's, back to what they are where nobody has set any.
+const DEFAULT_PRIVILEGES: &str = "
+SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE ALL ON %s FROM %s', pg_catalog.pg_get_userbyid(d.defaclrole), k.kind,
+                         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END), 1
+FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype), pg_catalog.aclexplode(d.defaclacl) a WHERE d.defaclnamespace = 0
+UNION ALL
+SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %1$I GRANT ALL ON %2$s TO %1$I', pg_catalog.pg_get_userbyid(d.defaclrole), k.kind)
+       || CASE WHEN d.defaclobjtype IN ('f', 'T') THEN ', PUBLIC' ELSE '' END, 2
+FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype) WHERE d.defaclnamespace = 0
+ORDER BY 2, 1";
+
+/// What `ALTER DEFAULT PRIVILEGES` calls them.
+const KINDS: &str = "
+WITH kinds(defaclobjtype, kind) AS (VALUES ('r'::\"char\", 'TABLES'), ('S', 'SEQUENCES'), ('f', 'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS'))";
