@@ -97,9 +97,12 @@ fn a_script_without_an_end_and_an_archive_that_is_none_are_found() {
     finds(&shop, "./empty.sql", "damaged", "no end");
     write("whole.dump", &archive);
     finds(&shop, "./whole.dump", "ok", "1,100 rows");
-    for (name, bytes) in
-        [("cut.dump", &archive[..archive.len() * 2 / 3]), ("head.dump", &archive[..40]), ("empty.dump", b""), ("other.dump", b"no archive")]
-    {
+    for (name, bytes) in [
+        ("cut.dump", &archive[..archive.len() * 2 / 3]),
+        ("head.dump", &archive[..40]),
+        ("empty.dump", b""),
+        ("other.dump", b"no archive"),
+    ] {
         write(name, bytes);
         finds(&shop, &format!("./{name}"), "damaged", "pg_restore");
         finds(&shop, &format!("./{name} --level restore"), "damaged", "pg_restore");
@@ -197,7 +200,9 @@ fn a_drill_s_server_owns_nothing_and_ends_with_its_run() {
     let id = shop.backup();
     let scratch = shop.world.path("scratch");
     let sleeping = || {
-        let is = |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().starts_with(b"postgres: dbbackup_drill drill");
+        let is = |pid: &i32| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().starts_with(b"postgres: dbbackup_drill drill")
+        };
         processes_of(&scratch).into_iter().find(|pid| is(pid) && status(*pid, "State") == "S")
     };
     for end in [Signal::TERM, Signal::KILL] {
@@ -284,7 +289,10 @@ fn driller(cluster: &Cluster) -> String {
 
 /// The scratch databases that this test's backup was tried in.
 fn tried_in(cluster: &Cluster) -> String {
-    cluster.value("postgres", "SELECT coalesce(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'dbbackup\\_drill\\_restore\\_%'")
+    cluster.value(
+        "postgres",
+        "SELECT coalesce(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'dbbackup\\_drill\\_restore\\_%'",
+    )
 }
 
 #[test]
@@ -355,7 +363,10 @@ fn what_a_plain_role_may_not_restore_is_unprovable() {
     }
     // Somebody else's tables in a plain script are such, too.
     let shop = Shop::small(cluster);
-    cluster.sql("postgres", "DO $$ BEGIN CREATE ROLE dbb_owner; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$");
+    cluster.sql(
+        "postgres",
+        "DO $$ BEGIN CREATE ROLE dbb_owner; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+    );
     shop.db.sql("ALTER TABLE orders OWNER TO dbb_owner");
     shop.configure(&format!("format = \"plain\"\ndrill_url = {url:?}"));
     let id = shop.backup();
@@ -373,7 +384,11 @@ fn the_roles_of_a_cluster_are_drilled_too() {
 lines; of it'; ALTER ROLE alice SET search_path = a, \"B c\"; ",
     );
     let mut client = cluster.client("postgres");
-    for sql in ["SET allow_in_place_tablespaces = on", "CREATE TABLESPACE quick LOCATION ''", "GRANT CREATE ON TABLESPACE quick TO alice"] {
+    for sql in [
+        "SET allow_in_place_tablespaces = on",
+        "CREATE TABLESPACE quick LOCATION ''",
+        "GRANT CREATE ON TABLESPACE quick TO alice",
+    ] {
         client.batch_execute(sql).unwrap();
     }
     shop.configure(&format!("databases = [{:?}]\nglobals = true", shop.name()));

@@ -111,13 +111,17 @@ impl Clients<'_> {
             .collect();
         arguments.extend(around.map(|_| "--single-transaction".to_owned()));
         arguments.push(self.address(filling.database));
-        let psql = self.start(&program, &arguments, Pipes { stdin: true, stdout: false })?;
         let (before, after) = around.unwrap_or_default();
-        let wrap = |script: &mut dyn Read| feed(psql, &mut before.as_bytes().chain(script).chain(after.as_bytes()));
+        let wrap = |script: &mut dyn Read| {
+            let psql = self.start(&program, &arguments, Pipes { stdin: true, stdout: false })?;
+            feed(psql, &mut before.as_bytes().chain(script).chain(after.as_bytes()))
+        };
         match (filling.format, content) {
             (Format::Custom, content) => self.rendered(filling, content, wrap),
-            (_, Content::File(path)) => wrap(&mut open(path)?).map(drop),
-            (_, Content::Stream(stream)) => wrap(stream).map(drop),
+            (Format::Globals, Content::Stream(stream)) => wrap(stream).map(drop),
+            // A script of a newer `pg_dump` has settings, too, that the server may not know.
+            (_, Content::File(path)) => wrap(&mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop),
+            (_, Content::Stream(stream)) => wrap(&mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop),
         }
     }
 
