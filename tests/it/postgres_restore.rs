@@ -41,6 +41,15 @@ fn give_own(shop: &Shop<'_>) {
 #[test]
 fn everything_comes_back_byte_for_byte() {
     let Some(cluster) = Cluster::shared() else { return };
+    everything_comes_back(cluster);
+    for bin in distinct_majors(Cluster::with_clients()) {
+        if Cluster::major(&bin) != cluster.major_version() {
+            everything_comes_back(&Cluster::start(Options { bin: Some(bin), ..Options::default() }).unwrap());
+        }
+    }
+}
+
+fn everything_comes_back(cluster: &Cluster) {
     for format in ["custom", "plain"] {
         let shop = Shop::empty(cluster);
         shop.db.load(everything());
