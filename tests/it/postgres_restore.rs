@@ -560,6 +560,45 @@ fn a_restore_in_place_that_fails_changes_nothing() {
     untouched(&shop, &text);
 }
 
+/// Whatever an application was told is written is in the database or in the safety backup.
+#[test]
+fn in_place_nothing_is_written_between_the_safety_backup_and_the_restore() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = shop.db.client();
+            let mut next = 2000;
+            while !stop.load(Ordering::Relaxed) {
+                // Where the restore comes in between it fails, and what was not acknowledged is no loss.
+                if client.batch_execute(&format!("INSERT INTO customers VALUES ({next}, 'new')")).is_err() {
+                    break;
+                }
+                acknowledged.store(next, Ordering::Relaxed);
+                next += 1;
+            }
+        });
+        until("the writer", || acknowledged.load(Ordering::Relaxed) > 2050);
+        let ran = shop.run(&format!("restore {id} --in-place --yes")).run();
+        stop.store(true, Ordering::Relaxed);
+        ran.exits(0);
+    });
+    let safety =
+        shop.run("list --label pre-restore --json").run().exits(0).json()["backups"][0]["id"].as_str().unwrap().to_owned();
+    let name = format!("{}_saved", shop.name());
+    shop.run(&format!("restore {safety} --to {name}")).run().exits(0);
+    let ids = |name: &str| -> Vec<u32> {
+        let text = cluster.value(name, "SELECT coalesce(string_agg(id::text, ','), '') FROM customers WHERE id >= 2000");
+        text.split(',').filter_map(|id| id.parse().ok()).collect()
+    };
+    let (saved, live) = (ids(&name), ids(shop.name()));
+    let lost: Vec<u32> =
+        (2000..=acknowledged.load(Ordering::Relaxed)).filter(|id| !saved.contains(id) && !live.contains(id)).collect();
+    assert_eq!(lost, Vec::<u32>::new());
+}
+
 #[test]
 fn the_owner_restores_in_place_without_being_a_superuser() {
     let Some(cluster) = Cluster::shared() else { return };

@@ -49,6 +49,18 @@ pub struct Filling<'a> {
     pub options: Vec<String>,
 }
 
+/// What one transaction does around a dump.
+pub struct Around<'a> {
+    /// Takes locks.
+    pub hold: &'a str,
+    /// Done once they are held.
+    pub held: &'a mut dyn FnMut() -> Result<()>,
+    /// Then, before the dump.
+    pub before: &'a str,
+    /// After it.
+    pub after: &'a str,
+}
+
 impl Clients<'_> {
     fn command(&self, program: &Program) -> Result<Command> {
         match self.server {
@@ -81,9 +93,9 @@ impl Clients<'_> {
         }
     }
 
-    /// Runs `before`, the dump and `after` in one transaction, which is rolled back whatever fails.
-    pub fn in_one_transaction(&self, filling: &Filling<'_>, before: &str, content: Content<'_>, after: &str) -> Result<()> {
-        self.by_psql(filling, content, Some((before, after)))
+    /// Runs the dump in one transaction with what stands around it; it is rolled back whatever fails.
+    pub fn in_one_transaction(&self, filling: &Filling<'_>, content: Content<'_>, around: Around<'_>) -> Result<()> {
+        self.by_psql(filling, content, Some(around))
     }
 
     fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
@@ -103,18 +115,32 @@ impl Clients<'_> {
     }
 
     /// A script, fed to `psql`, which stops at the first error; in one transaction with what is put before and after it, or as it is.
-    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>, around: Option<(&str, &str)>) -> Result<()> {
+    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>, around: Option<Around<'_>>) -> Result<()> {
         let program = self.search.newest("psql")?;
         let mut arguments: Vec<String> = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
             .into_iter()
             .map(str::to_owned)
             .collect();
-        arguments.extend(around.map(|_| "--single-transaction".to_owned()));
+        arguments.extend(around.iter().map(|_| "--single-transaction".to_owned()));
         arguments.push(self.address(filling.database));
-        let (before, after) = around.unwrap_or_default();
-        let wrap = |script: &mut dyn Read| {
-            let psql = self.start(&program, &arguments, Pipes { stdin: true, stdout: false })?;
-            feed(psql, &mut before.as_bytes().chain(script).chain(after.as_bytes()))
+        let pipes = Pipes { stdin: true, stdout: around.is_some() };
+        let mut psql = self.start(&program, &arguments, pipes)?;
+        let mut stdin = psql.writer()?;
+        let (before, after) = match around {
+            None => Default::default(),
+            Some(Around { hold, held, before, after }) => {
+                // What it prints later goes nowhere; a program of the shell's prints at once, `psql` itself when it ends.
+                pour(&mut format!("{hold}\\! echo held\n\\o /dev/null\n").as_bytes(), &mut stdin)?;
+                if psql.reader(None)?.read(&mut [0; 16])? == 0 {
+                    return psql.finish().map(drop);
+                }
+                held()?;
+                (before, after)
+            }
+        };
+        let wrap = move |script: &mut dyn Read| {
+            pour(&mut before.as_bytes().chain(script).chain(after.as_bytes()), stdin)?;
+            psql.finish()
         };
         match (filling.format, content) {
             (Format::Custom, content) => self.rendered(filling, content, wrap),

@@ -3,7 +3,7 @@
 //!
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
 
-use super::fill::{Clients, Content, Filling, remedy};
+use super::fill::{Around, Clients, Content, Filling, remedy};
 use super::names::quote_literal;
 use super::source::{Plan, PostgresSource};
 use super::{Format, explain};
@@ -35,14 +35,21 @@ impl InPlace<'_> {
     pub fn publish(&self, dump: &Path, keep: Keep<'_>) -> Result<Published> {
         let mut client = self.clients.reached.reconnect(self.database, "dbbackup")?;
         let before = empty(&mut client)?;
-        if let Keep::Backup(keep) = keep {
-            keep(&mut PostgresSource::open(self.old)?)?;
-        }
+        let (hold, mut keep) = match keep {
+            Keep::Backup(keep) => (locks(&mut client)?, Some(keep)),
+            Keep::Nothing => (String::new(), None),
+        };
+        // Between this and the end nobody writes: what is not saved can't be lost.
+        let mut held = || match &mut keep {
+            Some(keep) => keep(&mut PostgresSource::open(self.old)?),
+            None => Ok(()),
+        };
         // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
         let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
         let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
         let after = self.counts();
-        let filled = self.clients.in_one_transaction(&filling, &before, Content::File(dump), &after);
+        let around = Around { hold: &hold, held: &mut held, before: &before, after: &after };
+        let filled = self.clients.in_one_transaction(&filling, Content::File(dump), around);
         filled.map_err(|error| {
             let hint = remedy(&error).unwrap_or("nothing was changed: the transaction was rolled back");
             error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
@@ -65,6 +72,16 @@ impl InPlace<'_> {
         }
         text
     }
+}
+
+/// Lets others read, as the backup does, but not write.
+fn locks(client: &mut Client) -> Result<String> {
+    let query = "SELECT pg_catalog.format('LOCK TABLE ONLY %I.%I IN EXCLUSIVE MODE;', n.nspname, c.relname)
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+                   AND pg_catalog.has_table_privilege(c.oid, 'DELETE') ORDER BY c.oid";
+    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the tables"))?;
+    Ok(rows.iter().map(|row| format!("{}\n", row.get::<_, String>(0))).collect())
 }
 
 macro_rules! relations {

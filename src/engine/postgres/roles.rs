@@ -3,7 +3,7 @@
 
 use super::connect::Session;
 use super::conninfo::ConnInfo;
-use super::fill::{Clients, Content, Filling, remedy};
+use super::fill::{Around, Clients, Content, Filling, remedy};
 use super::leftovers::maintenance;
 use super::names::QualifiedName;
 use super::programs::Search;
@@ -110,7 +110,11 @@ impl Destination for RolesDestination {
             let clients = Clients { search: &self.search, reached: &self.session.reached, server: None, version };
             let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
             let script = self.script();
-            let made = clients.in_one_transaction(&filling, "", Content::Stream(&mut script.as_bytes()), "");
+            let made = clients.in_one_transaction(
+                &filling,
+                Content::Stream(&mut script.as_bytes()),
+                Around { hold: "", held: &mut || Ok(()), before: "", after: "" },
+            );
             made.map_err(|error: Error| {
                 let hint = remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
                 error.context("making the roles").hint(hint)
