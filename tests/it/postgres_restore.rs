@@ -562,6 +562,124 @@ fn a_restore_in_place_that_fails_changes_nothing() {
     untouched(&shop, &text);
 }
 
+#[test]
+fn a_restore_in_place_that_is_stopped_changes_nothing() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    shop.db.sql("CREATE TABLE newer AS SELECT 1");
+    let text = shop.db.dump_text();
+    let (real, reached) = (cluster.bin().join("pg_restore").display().to_string(), shop.world.path("reached"));
+    // The second time that it writes a script is for the database.
+    let fake = format!(
+        "#!/bin/sh\ncase \"$*\" in *no-subscriptions*) {real} --section=pre-data \"$@\"; touch {}; exec sleep 600;; esac\nexec {real} \"$@\"\n",
+        reached.display()
+    );
+    let bin = shop.programs("waiting", &[], &[("pg_restore", &fake)]);
+    shop.configure(&format!("bin_dir = {bin:?}"));
+    for end in [Signal::TERM, Signal::KILL] {
+        let running = shop.run(&format!("restore {id} --in-place --yes")).start();
+        until("the middle", || reached.exists());
+        signal(running.child.id(), end);
+        let ran = running.wait();
+        if end == Signal::TERM {
+            ran.exits(130);
+        }
+        assert_same(&shop.db.dump_text(), &text);
+        std::fs::remove_file(&reached).unwrap();
+    }
+    shop.configure("");
+    until("the killed one's end", || shop.run(&format!("restore {id} --in-place --yes")).run().stdout.starts_with("ok"));
+    assert_eq!(shop.db.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "2");
+    assert_eq!(shop.scratch(), Vec::<String>::new());
+}
+
+/// What roles and databases are set to, against sessions that wait, does not end a restore.
+#[test]
+fn limits_of_the_database_end_no_restore() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let name = identifier(shop.name());
+    let settings = [
+        "statement_timeout = '100ms'",
+        "lock_timeout = '100ms'",
+        "idle_in_transaction_session_timeout = '100ms'",
+        "default_transaction_read_only = on",
+        "search_path = 'nowhere'",
+        "row_security = off",
+        "client_encoding = 'LATIN1'",
+        "standard_conforming_strings = off",
+    ];
+    for setting in settings {
+        cluster.sql("postgres", &format!("ALTER DATABASE {name} SET {setting}"));
+    }
+    for format in ["custom", "plain"] {
+        shop.configure(&format!("format = {format:?}"));
+        let (text, facts) = (shop.db.dump_text(), database_facts(cluster, shop.name()));
+        let id = shop.backup();
+        shop.db.sql("SET transaction_read_only = off; DROP TABLE public.orders");
+        shop.run(&format!("restore {id} --in-place --yes")).run().exits(0);
+        assert_same(&shop.db.dump_text(), &text);
+        shop.run(&format!("restore {id} --yes")).run().exits(0);
+        assert_same(&shop.db.dump_text(), &text);
+        assert_same(&database_facts(cluster, shop.name()), &facts);
+    }
+}
+
+#[test]
+fn a_long_name_is_cut_between_letters() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::of(cluster.database(&"ä".repeat(29)));
+    shop.db.sql(SMALL);
+    let id = shop.backup();
+    for _ in 0..2 {
+        let ran = shop.run(&format!("restore {id} --yes")).run().exits(0);
+        let kept = ran.stdout.split('`').nth(1).unwrap().to_owned();
+        assert!(kept.starts_with("ääääääää") && kept.len() <= 63, "{kept}");
+        assert_eq!(cluster.value(&kept, "SELECT count(*) FROM orders"), "1000");
+        cluster.sql("postgres", &format!("DROP DATABASE {}", identifier(&kept)));
+    }
+}
+
+/// An ordinary role that owns its database and may make others: so most people have it.
+#[test]
+fn an_owner_who_may_make_databases_needs_no_more() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::empty(cluster);
+    let owner = format!("owner_{}", shop.name());
+    cluster.sql("postgres", &format!("CREATE ROLE {owner} LOGIN CREATEDB; ALTER DATABASE {} OWNER TO {owner}", shop.name()));
+    if cluster.major_version() < 15 {
+        shop.db.sql(&format!("ALTER SCHEMA public OWNER TO {owner}"));
+    }
+    roles(cluster);
+    let mut client = postgres::Client::connect(&cluster.url_as(&owner, shop.name()), postgres::NoTls).unwrap();
+    client.batch_execute(SMALL).unwrap();
+    let name = identifier(shop.name());
+    client
+        .batch_execute(&format!(
+            "CREATE SCHEMA own CREATE TABLE t (id serial); SELECT lo_from_bytea(0, 'abc'); COMMENT ON DATABASE {name} IS 'mine';
+             REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO dbb_reader; ALTER DATABASE {name} SET work_mem = '7MB';
+             GRANT SELECT ON orders TO dbb_reader WITH GRANT OPTION; CREATE FUNCTION own.f() RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'"
+        ))
+        .unwrap();
+    for extension in ["pgcrypto", "hstore"] {
+        if let Err(error) = client.batch_execute(&format!("CREATE EXTENSION {extension}")) {
+            eprintln!("skipped: {extension}: {error:?}");
+        }
+    }
+    drop(client);
+    for format in ["custom", "plain"] {
+        shop.configure_as(&cluster.url_as(&owner, shop.name()), &format!("format = {format:?}"));
+        let (text, facts) = (shop.db.dump_text(), database_facts(cluster, shop.name()));
+        let id = shop.backup();
+        until("the others' end", || shop.run(&format!("restore {id} --yes")).run().stdout.starts_with("ok"));
+        assert_same(&shop.db.dump_text(), &text);
+        assert_same(&database_facts(cluster, shop.name()), &facts);
+        shop.run(&format!("restore {id} --yes --in-place")).run().exits(0);
+        assert_same(&shop.db.dump_text(), &text);
+    }
+}
+
 /// Whatever an application was told is written is in the database or in the safety backup.
 #[test]
 fn in_place_nothing_is_written_between_the_safety_backup_and_the_restore() {
@@ -704,6 +822,19 @@ fn roles_are_made_where_they_are_missing() {
         "alice"
     );
     shop.run("restore shop-globals --yes").run().exits(0).prints("0 roles made");
+    // A run in which one failed is no picture of the whole; and a run is known by its second.
+    let first = shop.world.stored("shop.second", ".json").remove(0);
+    std::thread::sleep(Duration::from_millis(1100));
+    shop.configure(more);
+    shop.run("backup shop").run().exits(0);
+    let second = shop.world.stored("shop.second", ".json").into_iter().find(|path| *path != first).unwrap();
+    shop.edit(second.file_stem().unwrap().to_str().unwrap(), |sidecar| {
+        sidecar["status"] = "failed".into();
+        sidecar.as_object_mut().unwrap().remove("dump");
+    });
+    shop.configure_as(&to.url("postgres"), more);
+    let first = first.file_stem().unwrap().to_str().unwrap();
+    shop.run("restore shop --dry-run").run().exits(0).prints(first).never_says(second.file_stem().unwrap().to_str().unwrap());
     // Into an empty cluster, all of it, the roles first.
     to.sql("postgres", "DROP ROLE alice, bob, staff");
     let ran = shop.run("restore shop --yes").run().exits(0);

@@ -129,8 +129,8 @@ impl Clients<'_> {
         let (before, after) = match around {
             None => Default::default(),
             Some(Around { hold, held, before, after }) => {
-                // What it prints later goes nowhere; a program of the shell's prints at once, `psql` itself when it ends.
-                pour(&mut format!("{hold}\\! echo held\n\\o /dev/null\n").as_bytes(), &mut stdin)?;
+                // What it prints goes nowhere but for this; a program of the shell's prints at once, `psql` itself when it ends.
+                pour(&mut format!("\\o /dev/null\n{UNHURRIED}{hold}\\! echo held\n").as_bytes(), &mut stdin)?;
                 if psql.reader(None)?.read(&mut [0; 16])? == 0 {
                     return psql.finish().map(drop);
                 }
@@ -212,6 +212,11 @@ impl Clients<'_> {
         tables::count(&mut client, &found, false)
     }
 }
+
+/// No limit that a role or a database sets may end a session that waits, nor keep it from writing.
+const UNHURRIED: &str = "SET transaction_read_only = off;
+SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
+    'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');\n";
 
 /// A partitioned table stands for its partitions.
 const TO_ANALYSE: &str = r#"
