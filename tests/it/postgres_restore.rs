@@ -641,6 +641,44 @@ fn a_long_name_is_cut_between_letters() {
     }
 }
 
+#[test]
+fn tablespaces_come_back() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let (quick, slow) = (format!("quick_{}", shop.name()), format!("slow_{}", shop.name()));
+    let mut client = cluster.client("postgres");
+    if let Err(error) = client.batch_execute("SET allow_in_place_tablespaces = on") {
+        return eprintln!("skipped: {error:?}");
+    }
+    for name in [&quick, &slow] {
+        client.batch_execute(&format!("CREATE TABLESPACE {name} LOCATION ''")).unwrap();
+    }
+    client.batch_execute(&format!("ALTER DATABASE {} SET TABLESPACE {slow}", shop.name())).unwrap();
+    shop.db.sql(&format!("ALTER TABLE orders SET TABLESPACE {quick}; CREATE INDEX ON customers (name) TABLESPACE {quick}"));
+    for format in ["custom", "plain"] {
+        shop.configure(&format!("format = {format:?}"));
+        let (text, facts) = (shop.db.dump_text(), database_facts(cluster, shop.name()));
+        assert!(facts.contains(&slow) && text.contains(&quick));
+        let id = shop.backup();
+        shop.run(&format!("verify {id} --level restore")).run().exits(0);
+        shop.run(&format!("restore {id} --yes")).run().exits(0);
+        assert_same(&shop.db.dump_text(), &text);
+        assert_same(&database_facts(cluster, shop.name()), &facts);
+        shop.run(&format!("restore {id} --yes --in-place")).run().exits(0);
+        assert_same(&shop.db.dump_text(), &text);
+        if format == "plain" {
+            let part = format!("restore {id} --table orders --to {}_part", shop.name());
+            shop.drop_relatives();
+            refused(&shop, &part, 2, &["custom"]);
+        }
+    }
+    shop.drop_relatives();
+    client.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", shop.name())).unwrap();
+    for name in [&quick, &slow] {
+        client.batch_execute(&format!("DROP TABLESPACE {name}")).unwrap();
+    }
+}
+
 /// An ordinary role that owns its database and may make others: so most people have it.
 #[test]
 fn an_owner_who_may_make_databases_needs_no_more() {

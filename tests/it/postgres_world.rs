@@ -153,6 +153,7 @@ pub fn database_facts(cluster: &Cluster, name: &str) -> String {
         name,
         &format!(
             "SELECT concat_ws(E'\\n', 'owner ' || pg_get_userbyid(datdba), 'limit ' || datconnlimit,
+                'tablespace ' || (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace),
                 'locale ' || pg_encoding_to_char(encoding) || '/' || datcollate || '/' || datctype {locale},
                 'comment ' || coalesce(shobj_description(d.oid, 'pg_database'), ''), 'template ' || datistemplate,
                 (SELECT string_agg(format('acl %s by %s: %s %s', CASE grantee WHEN 0 THEN '-' ELSE pg_get_userbyid(grantee) END,

@@ -92,6 +92,11 @@ impl Drill {
             let made = client.batch_execute(&format!("CREATE ROLE {} SUPERUSER NOLOGIN", quote_ident(role)));
             made.map_err(|error| explain(&error, format!("making the role `{role}` in the throw-away server")))?;
         }
+        // A script names them; what can't be made is told by the restore. (An archive is read without.)
+        for tablespace in self.plan.recorded.tablespaces.iter().filter(|_| self.plan.format == Format::Plain) {
+            let _ = client.batch_execute("SET allow_in_place_tablespaces = on");
+            let _ = client.batch_execute(&format!("CREATE TABLESPACE {} LOCATION ''", quote_ident(tablespace)));
+        }
         let missing = missing_extensions(client, &self.plan.recorded)?;
         Ok((!missing.is_empty())
             .then(|| Check::unprovable("restore", format!("these extensions are not installed here: {}", missing.join(", ")))))
@@ -292,7 +297,9 @@ fn failed(error: Error, rights: Rights) -> Result<Check> {
     let not_allowed = ["permission denied", "must be superuser", "must be owner", "must be member", "must be able to SET ROLE"];
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let a_role_is_missing = text.contains("role \"") && text.contains("\" does not exist");
-    let says_nothing = has(&lacking) || rights == Rights::Few && (has(&not_allowed) || a_role_is_missing);
+    let a_tablespace_is_missing = text.contains("default_tablespace");
+    let says_nothing =
+        has(&lacking) || a_tablespace_is_missing || rights == Rights::Few && (has(&not_allowed) || a_role_is_missing);
     let status = if says_nothing { CheckStatus::Unprovable } else { CheckStatus::Damaged };
     let hint = remedy(&error).map_or(String::new(), |hint| format!(" ({hint})"));
     Ok(Check { name: "restore".into(), status, detail: format!("{text}{hint}") })
