@@ -59,6 +59,7 @@ pub struct PostgresDestination {
     /// Where the database's own settings come from.
     settings: Settings,
     expected: Option<Manifest>,
+    warnings: Vec<String>,
 }
 
 impl PostgresDestination {
@@ -73,6 +74,7 @@ impl PostgresDestination {
             );
         }
         leftovers::sweep(&mut session)?;
+        crate::scratch::sweep(&target.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
         let old = match leftovers::exists(&mut session.client, &name)? {
             true => Some(facts_of(&session.reached, &name, &version)?),
             false => None,
@@ -96,6 +98,7 @@ impl PostgresDestination {
             new: None,
             settings: settings.unwrap_or_default(),
             expected: None,
+            warnings: Vec::new(),
         })
     }
 
@@ -146,7 +149,6 @@ impl PostgresDestination {
     /// Makes the new database and fills it.
     fn fill(&mut self, content: Content<'_>) -> Result<()> {
         let mut new = ScratchDatabase::new(&self.session, self.target.conn.dbname())?;
-        new.made();
         let clauses = self.clauses();
         let created = new.create(&mut self.session.client, &clauses);
         let name = new.name().to_owned();
@@ -212,17 +214,14 @@ impl PostgresDestination {
                 Check::ok("rows", format!("{rows}, nothing to compare them with"))
             }
         };
-        let mut client = self.session.reached.reconnect(&name, "dbbackup")?;
-        client
-            .batch_execute("SET statement_timeout = 0; ANALYZE")
-            .map_err(|error| explain(&error, "analysing the new database"))?;
+        self.warnings.extend(self.clients().analyse(&name)?);
         Ok(vec![rows])
     }
 }
 
 /// A session with the server, in its maintenance database.
 fn server(conn: &ConnInfo) -> Result<Session> {
-    let connected = conn.with_database("postgres").connect();
+    let connected = conn.with_database(leftovers::beside(conn.dbname())).connect();
     let mut session = connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))?;
     super::source::quieten(&mut session.client)?;
     Ok(session)
@@ -285,8 +284,9 @@ impl Destination for PostgresDestination {
             return inside.publish(&path, keep);
         }
         let Some(new) = self.new.as_mut() else { return Err(Error::failed("nothing was restored")) };
-        let mut client = maintenance(&self.session.reached)?;
-        let warnings = apply(&mut client, new.name(), &self.settings)?;
+        let mut client = maintenance(&self.session.reached, &name)?;
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(apply(&mut client, new.name(), &self.settings));
         let swapped = swap::Swap {
             reached: &self.session.reached,
             new: new.name(),
@@ -305,8 +305,9 @@ impl Destination for PostgresDestination {
     }
 }
 
-/// Gives the new database what belongs to the database itself. What this role may not set is told, not fatal.
-fn apply(client: &mut Client, name: &str, settings: &Settings) -> Result<Vec<String>> {
+/// Gives the new database what belongs to the database itself; its comment, by which a run that is killed now is known, stays until the swap. What this role may
+/// not set is told, not fatal.
+fn apply(client: &mut Client, name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
     let mut warnings = Vec::new();
     let mut run = |sql: String, what: &str| {
@@ -314,8 +315,6 @@ fn apply(client: &mut Client, name: &str, settings: &Settings) -> Result<Vec<Str
             warnings.push(explain(&error, format!("{what} could not be given to the new database")).message());
         }
     };
-    let comment = settings.comment.as_deref().map_or("NULL".to_owned(), quote_literal);
-    run(format!("COMMENT ON DATABASE {database} IS {comment}"), "the comment");
     for set in &settings.set {
         let whom = match &set.role {
             Some(role) => format!("ROLE {} IN DATABASE {database}", quote_ident(role)),
@@ -330,10 +329,7 @@ fn apply(client: &mut Client, name: &str, settings: &Settings) -> Result<Vec<Str
         let text = quote_literal(&label.label);
         run(format!("SECURITY LABEL FOR {} ON DATABASE {database} IS {text}", quote_ident(&label.provider)), "a security label");
     }
-    if settings.is_template {
-        run(format!("ALTER DATABASE {database} IS_TEMPLATE true"), "being a template");
-    }
-    Ok(warnings)
+    warnings
 }
 
 /// Parts of a custom parameter's name are identifiers of their own.

@@ -92,6 +92,11 @@ impl Drill {
             let made = client.batch_execute(&format!("CREATE ROLE {} SUPERUSER NOLOGIN", quote_ident(role)));
             made.map_err(|error| explain(&error, format!("making the role `{role}` in the throw-away server")))?;
         }
+        // A script names them; what can't be made is told by the restore. (An archive is read without.)
+        for tablespace in self.plan.recorded.tablespaces.iter().filter(|_| self.plan.format == Format::Plain) {
+            let _ = client.batch_execute("SET allow_in_place_tablespaces = on");
+            let _ = client.batch_execute(&format!("CREATE TABLESPACE {} LOCATION ''", quote_ident(tablespace)));
+        }
         let missing = missing_extensions(client, &self.plan.recorded)?;
         Ok((!missing.is_empty())
             .then(|| Check::unprovable("restore", format!("these extensions are not installed here: {}", missing.join(", ")))))
@@ -126,7 +131,7 @@ impl Drill {
             options: vec!["--no-tablespaces".to_owned()],
         };
         if let Err(error) = clients.fill(&filling, Content::File(file)) {
-            return failed(error).map(|check| vec![check]);
+            return failed(error, Rights::All).map(|check| vec![check]);
         }
         let restored = Check::ok("restore", format!("restored into PostgreSQL {}", clients.version));
         let counted = clients.count(name)?;
@@ -146,7 +151,7 @@ impl Drill {
         let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
         match clients.fill(&filling, Content::Stream(&mut script.as_slice())) {
             Ok(()) => Ok(vec![Check::ok("restore", "the roles were made in a throw-away server")]),
-            Err(error) => failed(error).map(|check| vec![check]),
+            Err(error) => failed(error, Rights::All).map(|check| vec![check]),
         }
     }
 
@@ -186,7 +191,7 @@ impl Drill {
         &self,
         clients: &Clients<'_>,
         session: &mut Session,
-        scratch: super::leftovers::ScratchDatabase,
+        mut scratch: super::leftovers::ScratchDatabase,
         options: Vec<String>,
         expected: Option<&Manifest>,
     ) -> Result<Vec<Check>> {
@@ -205,7 +210,7 @@ impl Drill {
         };
         let file = self.file();
         if let Err(error) = clients.fill(&filling, Content::File(&file)) {
-            return failed(error).map(|check| vec![check]);
+            return failed(error, Rights::Few).map(|check| vec![check]);
         }
         let restored = Check::ok("restore", format!("restored into a scratch database of PostgreSQL {}", clients.version));
         let counted = clients.count(scratch.name())?;
@@ -259,8 +264,17 @@ pub fn missing_extensions(client: &mut Client, recorded: &Database) -> Result<Ve
     Ok(missing.collect())
 }
 
-/// A restore that failed: what this machine lacks says nothing against the backup, and neither does its full disk; the rest does.
-fn failed(error: Error) -> Result<Check> {
+/// What the role that restores may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    /// It is the throw-away server's superuser.
+    All,
+    /// It is any role of a server that is somebody's.
+    Few,
+}
+
+/// A restore that failed: what this machine or this role lacks says nothing against the backup, and neither does a full disk; the rest does.
+fn failed(error: Error, rights: Rights) -> Result<Check> {
     let text = error.message();
     if error.kind() == Kind::Interrupted || text.contains("No space left on device") {
         return Err(error);
@@ -280,7 +294,13 @@ fn failed(error: Error) -> Result<Check> {
         "permission denied to create extension",
         "has no installation script",
     ];
-    let status = if lacking.iter().any(|words| text.contains(words)) { CheckStatus::Unprovable } else { CheckStatus::Damaged };
+    let not_allowed = ["permission denied", "must be superuser", "must be owner", "must be member", "must be able to SET ROLE"];
+    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    let a_role_is_missing = text.contains("role \"") && text.contains("\" does not exist");
+    let a_tablespace_is_missing = text.contains("default_tablespace");
+    let says_nothing =
+        has(&lacking) || a_tablespace_is_missing || rights == Rights::Few && (has(&not_allowed) || a_role_is_missing);
+    let status = if says_nothing { CheckStatus::Unprovable } else { CheckStatus::Damaged };
     let hint = remedy(&error).map_or(String::new(), |hint| format!(" ({hint})"));
     Ok(Check { name: "restore".into(), status, detail: format!("{text}{hint}") })
 }

@@ -7,6 +7,7 @@ use super::server::Server;
 use super::{Format, explain, source, tables};
 use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
+use crate::interrupt;
 use crate::process::{Pipes, Process};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -48,6 +49,18 @@ pub struct Filling<'a> {
     pub options: Vec<String>,
 }
 
+/// What one transaction does around a dump.
+pub struct Around<'a> {
+    /// Takes locks.
+    pub hold: &'a str,
+    /// Done once they are held.
+    pub held: &'a mut dyn FnMut() -> Result<()>,
+    /// Then, before the dump.
+    pub before: &'a str,
+    /// After it.
+    pub after: &'a str,
+}
+
 impl Clients<'_> {
     fn command(&self, program: &Program) -> Result<Command> {
         match self.server {
@@ -80,9 +93,9 @@ impl Clients<'_> {
         }
     }
 
-    /// Runs `before`, the dump and `after` in one transaction, which is rolled back whatever fails.
-    pub fn in_one_transaction(&self, filling: &Filling<'_>, before: &str, content: Content<'_>, after: &str) -> Result<()> {
-        self.by_psql(filling, content, Some((before, after)))
+    /// Runs the dump in one transaction with what stands around it; it is rolled back whatever fails.
+    pub fn in_one_transaction(&self, filling: &Filling<'_>, content: Content<'_>, around: Around<'_>) -> Result<()> {
+        self.by_psql(filling, content, Some(around))
     }
 
     fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
@@ -102,21 +115,39 @@ impl Clients<'_> {
     }
 
     /// A script, fed to `psql`, which stops at the first error; in one transaction with what is put before and after it, or as it is.
-    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>, around: Option<(&str, &str)>) -> Result<()> {
+    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>, around: Option<Around<'_>>) -> Result<()> {
         let program = self.search.newest("psql")?;
         let mut arguments: Vec<String> = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
             .into_iter()
             .map(str::to_owned)
             .collect();
-        arguments.extend(around.map(|_| "--single-transaction".to_owned()));
+        arguments.extend(around.iter().map(|_| "--single-transaction".to_owned()));
         arguments.push(self.address(filling.database));
-        let psql = self.start(&program, &arguments, Pipes { stdin: true, stdout: false })?;
-        let (before, after) = around.unwrap_or_default();
-        let wrap = |script: &mut dyn Read| feed(psql, &mut before.as_bytes().chain(script).chain(after.as_bytes()));
+        let pipes = Pipes { stdin: true, stdout: around.is_some() };
+        let mut psql = self.start(&program, &arguments, pipes)?;
+        let mut stdin = psql.writer()?;
+        let (before, after) = match around {
+            None => Default::default(),
+            Some(Around { hold, held, before, after }) => {
+                // What it prints goes nowhere but for this; a program of the shell's prints at once, `psql` itself when it ends.
+                pour(&mut format!("\\o /dev/null\n{UNHURRIED}{hold}\\! echo held\n").as_bytes(), &mut stdin)?;
+                if psql.reader(None)?.read(&mut [0; 16])? == 0 {
+                    return psql.finish().map(drop);
+                }
+                held()?;
+                (before, after)
+            }
+        };
+        let wrap = move |script: &mut dyn Read| {
+            pour(&mut before.as_bytes().chain(script).chain(after.as_bytes()), stdin)?;
+            psql.finish()
+        };
         match (filling.format, content) {
             (Format::Custom, content) => self.rendered(filling, content, wrap),
-            (_, Content::File(path)) => wrap(&mut open(path)?).map(drop),
-            (_, Content::Stream(stream)) => wrap(stream).map(drop),
+            (Format::Globals, Content::Stream(stream)) => wrap(stream).map(drop),
+            // A script of a newer `pg_dump` has settings, too, that the server may not know.
+            (_, Content::File(path)) => wrap(&mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop),
+            (_, Content::Stream(stream)) => wrap(&mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop),
         }
     }
 
@@ -128,7 +159,7 @@ impl Clients<'_> {
         take: impl FnOnce(&mut dyn Read) -> Result<String> + Send,
     ) -> Result<()> {
         let program = self.search.find("pg_restore", filling.made_by)?;
-        let known = self.known_settings()?;
+        let known = self.known_settings(filling.database)?;
         let mut arguments = vec!["--file=-".to_owned()];
         arguments.extend(filling.options.iter().cloned());
         if let Content::File(path) = &content {
@@ -148,10 +179,29 @@ impl Clients<'_> {
         })
     }
 
-    fn known_settings(&self) -> Result<Vec<String>> {
-        let mut client = self.reached.reconnect("postgres", "dbbackup")?;
+    fn known_settings(&self, database: &str) -> Result<Vec<String>> {
+        let mut client = self.reached.reconnect(database, "dbbackup")?;
         let rows = client.query("SELECT name FROM pg_catalog.pg_settings", &[]);
         Ok(rows.map_err(|error| explain(&error, "listing the server's settings"))?.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Has the server look at the tables of a database, so that its first queries are planned well. Foreign tables, and what has one among its parts, are
+    /// left out: their servers may be far away or none. Gives back what could not be looked at; that is no reason to give up a restore.
+    pub fn analyse(&self, database: &str) -> Result<Vec<String>> {
+        let mut client = self.reached.reconnect(database, "dbbackup")?;
+        source::quieten(&mut client)?;
+        let rows = client.query(TO_ANALYSE, &[]).map_err(|error| explain(&error, "listing the tables to analyse"))?;
+        let mut failed = Vec::new();
+        for row in rows {
+            interrupt::check()?;
+            let name: String = row.get(0);
+            match client.batch_execute(&format!("ANALYZE {name}")) {
+                Err(error) if client.is_closed() => return Err(explain(&error, format!("analysing {name}"))),
+                Err(error) => failed.push(explain(&error, format!("{name} could not be analysed")).message()),
+                Ok(()) => {}
+            }
+        }
+        Ok(failed)
     }
 
     /// The rows of every table of a database.
@@ -162,6 +212,22 @@ impl Clients<'_> {
         tables::count(&mut client, &found, false)
     }
 }
+
+/// No limit that a role or a database sets may end a session that waits, nor keep it from writing.
+const UNHURRIED: &str = "SET transaction_read_only = off;
+SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
+    'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');\n";
+
+/// A partitioned table stands for its partitions.
+const TO_ANALYSE: &str = r#"
+WITH RECURSIVE kin(oid) AS (
+    SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'f'
+    UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN kin ON kin.oid = i.inhrelid)
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.oid NOT IN (SELECT oid FROM kin)
+  AND (NOT c.relispartition OR pg_catalog.pg_partition_root(c.oid) IN (SELECT oid FROM kin))
+ORDER BY c.oid"#;
 
 fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("opening `{}`", path.display()))

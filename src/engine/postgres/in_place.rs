@@ -3,8 +3,8 @@
 //!
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
 
-use super::fill::{Clients, Content, Filling, remedy};
-use super::names::{quote_ident, quote_literal};
+use super::fill::{Around, Clients, Content, Filling, remedy};
+use super::names::quote_literal;
 use super::source::{Plan, PostgresSource};
 use super::{Format, explain};
 use crate::engine::{Keep, Manifest, Published};
@@ -35,24 +35,27 @@ impl InPlace<'_> {
     pub fn publish(&self, dump: &Path, keep: Keep<'_>) -> Result<Published> {
         let mut client = self.clients.reached.reconnect(self.database, "dbbackup")?;
         let before = empty(&mut client)?;
-        if let Keep::Backup(keep) = keep {
-            keep(&mut PostgresSource::open(self.old)?)?;
-        }
-        let filling = Filling {
-            database: self.database,
-            format: self.format,
-            made_by: self.made_by,
-            jobs: 1,
-            options: self.options.clone(),
+        let (hold, mut keep) = match keep {
+            Keep::Backup(keep) => (locks(&mut client)?, Some(keep)),
+            Keep::Nothing => (String::new(), None),
         };
+        // Between this and the end nobody writes: what is not saved can't be lost.
+        let mut held = || match &mut keep {
+            Some(keep) => keep(&mut PostgresSource::open(self.old)?),
+            None => Ok(()),
+        };
+        // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
+        let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
+        let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
         let after = self.counts();
-        let filled = self.clients.in_one_transaction(&filling, &before, Content::File(dump), &after);
+        let around = Around { hold: &hold, held: &mut held, before: &before, after: &after };
+        let filled = self.clients.in_one_transaction(&filling, Content::File(dump), around);
         filled.map_err(|error| {
             let hint = remedy(&error).unwrap_or("nothing was changed: the transaction was rolled back");
             error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
         })?;
-        client.batch_execute("ANALYZE").map_err(|error| explain(&error, "analysing the database"))?;
-        Ok(Published { how: "emptied and filled in one transaction".to_owned(), ..Published::default() })
+        let warnings = self.clients.analyse(self.database)?;
+        Ok(Published { how: "emptied and filled in one transaction".to_owned(), warnings, ..Published::default() })
     }
 
     /// Statements that fail where a table has other rows than it should have.
@@ -71,14 +74,43 @@ impl InPlace<'_> {
     }
 }
 
+/// Lets others read, as the backup does, but not write.
+fn locks(client: &mut Client) -> Result<String> {
+    let query = "SELECT pg_catalog.format('LOCK TABLE ONLY %I.%I IN EXCLUSIVE MODE;', n.nspname, c.relname)
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+                   AND pg_catalog.has_table_privilege(c.oid, 'DELETE') ORDER BY c.oid";
+    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the tables"))?;
+    Ok(rows.iter().map(|row| format!("{}\n", row.get::<_, String>(0))).collect())
+}
+
+macro_rules! relations {
+    ($kinds:literal) => {
+        concat!(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN (",
+            $kinds,
+            ") AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+             ORDER BY c.oid"
+        )
+    };
+}
+
 /// The statements that take away everything that a user made: what is in no schema first, then the schemas.
 fn empty(client: &mut Client) -> Result<String> {
     let mut script = String::from("SET client_min_messages = warning;\n");
     for (what, query) in OBJECTS {
         let rows = client.query(*query, &[]).map_err(|error| explain(&error, "listing what is in the database"))?;
         for row in rows {
-            script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", quote_ident(row.get(0))));
+            script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", row.get::<_, String>(0)));
         }
+    }
+    let query = format!("{KINDS}{DEFAULT_PRIVILEGES}");
+    for row in client.query(&query, &[]).map_err(|error| explain(&error, "listing the default privileges"))? {
+        script.push_str(&format!("{};\n", row.get::<_, String>(0)));
     }
     // As it is in `template0`: a dump holds only what was changed in it.
     if super::facts::version(client)?.major < 15 {
@@ -91,13 +123,49 @@ fn empty(client: &mut Client) -> Result<String> {
     Ok(script)
 }
 
-/// What `DROP` calls it, and the names.
+/// What `DROP` calls it, and the quoted names. Tables go before extensions: PostgreSQL can't drop an index of an operator class with options once the functions
+/// are gone that know them.
 const OBJECTS: &[(&str, &str)] = &[
-    ("EVENT TRIGGER", "SELECT evtname::text FROM pg_catalog.pg_event_trigger"),
-    ("PUBLICATION", "SELECT pubname::text FROM pg_catalog.pg_publication"),
-    ("EXTENSION", "SELECT extname::text FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
-    ("SCHEMA", "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"),
-    ("SERVER", "SELECT srvname::text FROM pg_catalog.pg_foreign_server"),
-    ("FOREIGN DATA WRAPPER", "SELECT fdwname::text FROM pg_catalog.pg_foreign_data_wrapper"),
-    ("LANGUAGE", "SELECT lanname::text FROM pg_catalog.pg_language WHERE oid >= 16384"),
+    ("EVENT TRIGGER", "SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger"),
+    ("PUBLICATION", "SELECT pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication"),
+    ("MATERIALIZED VIEW", relations!("'m'")),
+    ("TABLE", relations!("'r', 'p'")),
+    (
+        "TRANSFORM",
+        "SELECT pg_catalog.format('FOR %s LANGUAGE %I', pg_catalog.format_type(t.trftype, NULL), l.lanname)
+         FROM pg_catalog.pg_transform t JOIN pg_catalog.pg_language l ON l.oid = t.trflang
+         WHERE t.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                                              WHERE d.classid = t.tableoid AND d.objid = t.oid AND d.deptype IN ('e', 'i'))",
+    ),
+    (
+        "CAST",
+        "SELECT pg_catalog.format('(%s AS %s)', pg_catalog.format_type(c.castsource, NULL), pg_catalog.format_type(c.casttarget, NULL))
+         FROM pg_catalog.pg_cast c
+         WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                                              WHERE d.classid = c.tableoid AND d.objid = c.oid AND d.deptype IN ('e', 'i'))",
+    ),
+    ("EXTENSION", "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
+    (
+        "SCHEMA",
+        "SELECT pg_catalog.quote_ident(nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'",
+    ),
+    ("SERVER", "SELECT pg_catalog.quote_ident(srvname) FROM pg_catalog.pg_foreign_server"),
+    ("FOREIGN DATA WRAPPER", "SELECT pg_catalog.quote_ident(fdwname) FROM pg_catalog.pg_foreign_data_wrapper"),
+    ("LANGUAGE", "SELECT pg_catalog.quote_ident(lanname) FROM pg_catalog.pg_language WHERE oid >= 16384"),
+    ("ACCESS METHOD", "SELECT pg_catalog.quote_ident(amname) FROM pg_catalog.pg_am WHERE oid >= 16384"),
 ];
+
+/// Default privileges that are no schema's, back to what they are where nobody has set any.
+const DEFAULT_PRIVILEGES: &str = "
+SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE ALL ON %s FROM %s', pg_catalog.pg_get_userbyid(d.defaclrole), k.kind,
+                         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END), 1
+FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype), pg_catalog.aclexplode(d.defaclacl) a WHERE d.defaclnamespace = 0
+UNION ALL
+SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %1$I GRANT ALL ON %2$s TO %1$I', pg_catalog.pg_get_userbyid(d.defaclrole), k.kind)
+       || CASE WHEN d.defaclobjtype IN ('f', 'T') THEN ', PUBLIC' ELSE '' END, 2
+FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype) WHERE d.defaclnamespace = 0
+ORDER BY 2, 1";
+
+/// What `ALTER DEFAULT PRIVILEGES` calls them.
+const KINDS: &str = "
+WITH kinds(defaclobjtype, kind) AS (VALUES ('r'::\"char\", 'TABLES'), ('S', 'SEQUENCES'), ('f', 'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS'))";

@@ -31,7 +31,7 @@ pub struct ScratchDatabase {
 impl ScratchDatabase {
     /// A free name `<base>_restore_<time>`, locked; nothing is made yet.
     pub fn new(session: &Session, base: &str) -> Result<ScratchDatabase> {
-        let mut holder = maintenance(&session.reached)?;
+        let mut holder = maintenance(&session.reached, base)?;
         let stamp = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
         for number in 1..100 {
             let name = numbered(base, "restore", &stamp, number);
@@ -48,7 +48,9 @@ impl ScratchDatabase {
     }
 
     /// Makes it, from `template0`, with these clauses of `CREATE DATABASE`; nobody but its owner may connect.
-    pub fn create(&self, client: &mut Client, clauses: &str) -> Result<()> {
+    pub fn create(&mut self, client: &mut Client, clauses: &str) -> Result<()> {
+        // Whatever comes now, it goes with this value.
+        self.made = true;
         let name = quote_ident(&self.name);
         let doing = || format!("making the database `{}`", self.name);
         client
@@ -65,11 +67,6 @@ impl ScratchDatabase {
     pub fn keep(&mut self) {
         self.made = false;
     }
-
-    /// From now on it is there, and goes with this value.
-    pub fn made(&mut self) {
-        self.made = true;
-    }
 }
 
 impl Drop for ScratchDatabase {
@@ -78,7 +75,7 @@ impl Drop for ScratchDatabase {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&self.name));
         if self.made
             && self.holder.batch_execute(&sql).is_err()
-            && let Ok(mut client) = maintenance(&self.reached)
+            && let Ok(mut client) = maintenance(&self.reached, &self.name)
         {
             let _ = client.batch_execute(&sql);
         }
@@ -104,10 +101,16 @@ fn is_stamp(text: &str) -> bool {
     bytes.len() == 16 && bytes[8] == b'T' && bytes[15] == b'Z' && bytes[..8].iter().chain(&bytes[9..15]).all(u8::is_ascii_digit)
 }
 
-/// A connection to a database that is in every server and that nobody restores: sessions in any other would be in the way.
-pub fn maintenance(reached: &Reached) -> Result<Client> {
+/// The database from which another one is made, renamed and dropped: sessions in that one would be in the way.
+pub fn beside(name: &str) -> &'static str {
+    if name == "postgres" || name.starts_with("postgres_restore_") { "template1" } else { "postgres" }
+}
+
+/// A connection to the database from which `name` is worked on. It is always the same one for one name, as long as it is there: advisory locks are the
+/// database's in which they are taken.
+pub fn maintenance(reached: &Reached, name: &str) -> Result<Client> {
     let mut client = reached
-        .reconnect("postgres", "dbbackup")
+        .reconnect(beside(name), "dbbackup")
         .or_else(|error| reached.reconnect("template1", "dbbackup").map_err(|_| error))?;
     source::quieten(&mut client)?;
     Ok(client)
@@ -127,7 +130,7 @@ pub fn try_lock(client: &mut Client, name: &str) -> Result<bool> {
 
 /// Removes what killed runs left on the server; what this role may not remove stays. Gives back the names.
 pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
-    let mut client = maintenance(&session.reached)?;
+    let mut client = maintenance(&session.reached, "")?;
     let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
                  WHERE datname LIKE '%\\_restore\\_%' AND pg_catalog.pg_has_role(datdba, 'USAGE')";
     let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
@@ -139,7 +142,17 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
             // Killed between making and marking it: then nothing is in it.
             None => is_empty(&session.reached, &name),
         };
-        if !is_leftover(&name) || !ours || !try_lock(&mut client, &name)? {
+        if !is_leftover(&name) || !ours {
+            continue;
+        }
+        let mut other;
+        let client = if beside(&name) == beside("") {
+            &mut client
+        } else {
+            other = maintenance(&session.reached, &name)?;
+            &mut other
+        };
+        if !try_lock(client, &name)? {
             continue;
         }
         if client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&name))).is_ok() {

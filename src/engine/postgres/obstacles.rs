@@ -9,6 +9,10 @@ use postgres::Client;
 
 /// What stands in the way wherever the database is restored to.
 pub fn to_any_restore(client: &mut Client, target: &Target, version: &Version) -> Result<()> {
+    if !target.tables.is_empty() && target.format != super::Format::Custom {
+        return Err(Error::usage("single tables can be taken from a dump of `format = \"custom\"` only")
+            .hint("restore the whole elsewhere"));
+    }
     let recorded = target.recorded.server_version.as_deref().and_then(Version::parse);
     if let Some(then) = recorded.filter(|then| then.major > version.major) {
         return Err(Error::failed(format!("the backup is of PostgreSQL {then}, and this server is older: {version}"))

@@ -1,6 +1,5 @@
 //! Some tables of a dump, with what belongs to them: their data, sequences, indexes, constraints, triggers, and the types and functions that those need.
 
-use super::Format;
 use super::destination::Target;
 use super::names::QualifiedName;
 use super::toc::Toc;
@@ -54,10 +53,6 @@ pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
 
 /// The option that has `pg_restore` take only the target's tables from the archive; it names a file that is written beside the archive.
 pub fn list_for(target: &Target, archive: &Path) -> Result<String> {
-    if target.format != Format::Custom {
-        return Err(Error::usage("single tables can be taken from a dump of `format = \"custom\"` only")
-            .hint("restore the whole elsewhere"));
-    }
     let program = target.search.find("pg_restore", target.made_by)?;
     let mut command = program.command(&[], &[]);
     command.args(["--list", "--verbose"]).arg(archive);

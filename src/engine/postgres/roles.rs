@@ -3,7 +3,7 @@
 
 use super::connect::Session;
 use super::conninfo::ConnInfo;
-use super::fill::{Clients, Content, Filling, remedy};
+use super::fill::{Around, Clients, Content, Filling, remedy};
 use super::leftovers::maintenance;
 use super::names::QualifiedName;
 use super::programs::Search;
@@ -37,7 +37,7 @@ impl RolesDestination {
     /// Connects; `conn` is any database of the server.
     pub fn open(conn: &ConnInfo, search: &Search) -> Result<RolesDestination> {
         let session = conn.connect()?;
-        let mut client = maintenance(&session.reached)?;
+        let mut client = maintenance(&session.reached, "")?;
         source::quieten(&mut client)?;
         let mut names = |query: &str| -> Result<Vec<String>> {
             let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the roles"))?;
@@ -105,12 +105,16 @@ impl Destination for RolesDestination {
     fn publish(&mut self, _keep: Keep<'_>) -> Result<Published> {
         let missing = self.missing().len() as u64;
         if missing > 0 {
-            let mut client = maintenance(&self.session.reached)?;
+            let mut client = maintenance(&self.session.reached, "")?;
             let version = facts::version(&mut client)?;
             let clients = Clients { search: &self.search, reached: &self.session.reached, server: None, version };
             let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
             let script = self.script();
-            let made = clients.in_one_transaction(&filling, "", Content::Stream(&mut script.as_bytes()), "");
+            let made = clients.in_one_transaction(
+                &filling,
+                Content::Stream(&mut script.as_bytes()),
+                Around { hold: "", held: &mut || Ok(()), before: "", after: "" },
+            );
             made.map_err(|error: Error| {
                 let hint = remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
                 error.context("making the roles").hint(hint)

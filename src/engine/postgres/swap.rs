@@ -5,8 +5,8 @@
 
 use super::connect::Reached;
 use super::explain;
-use super::leftovers::{exists, maintenance, numbered};
-use super::names::quote_ident;
+use super::leftovers::{beside, exists, maintenance, numbered};
+use super::names::{quote_ident, quote_literal};
 use crate::engine::{KeptDatabase, Settings};
 use crate::error::{Error, Result};
 use postgres::error::SqlState;
@@ -39,7 +39,7 @@ pub struct Swap<'a> {
 impl Swap<'_> {
     /// Does it; gives back what became of the old database.
     pub fn carry_out(&self) -> Result<Option<KeptDatabase>> {
-        let mut client = maintenance(self.reached)?;
+        let mut client = maintenance(self.reached, self.name)?;
         let kept = if self.replaces { Some(self.free_name(&mut client)?) } else { None };
         let mut tried = 0;
         loop {
@@ -71,7 +71,7 @@ impl Swap<'_> {
             rename(&mut transaction, self.name, kept)?;
         }
         rename(&mut transaction, self.new, self.name)?;
-        for sql in grants(self.name, self.settings) {
+        for sql in own(self.name, self.settings) {
             transaction.batch_execute(&sql)?;
         }
         transaction.commit()
@@ -79,7 +79,7 @@ impl Swap<'_> {
 
     /// Ends whoever is in either database, again and again until it is done.
     fn end_sessions(&self, done: &AtomicBool) {
-        let Ok(mut client) = maintenance(self.reached) else { return };
+        let Ok(mut client) = maintenance(self.reached, self.name) else { return };
         let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
                      WHERE datname IN ($1, $2) AND pid <> pg_catalog.pg_backend_pid()";
         // Only once the renaming waits: before that new sessions would come in place of those that are ended.
@@ -108,11 +108,22 @@ impl Swap<'_> {
             if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) { text.to_owned() } else { shell(text) }
         };
         let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
-        let psql = format!("psql -h {host} -p {} -U {user} -d postgres", self.reached.port());
+        let psql = format!("psql -h {host} -p {} -U {user} -d {}", self.reached.port(), beside(self.name));
         let undone = numbered(self.name, "undone", self.stamp, 1);
         let rename = |from: &str, to: &str| shell(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)));
+        // Whoever is in it must leave; and it is done as a whole or not at all.
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}, {})",
+            quote_literal(self.name),
+            quote_literal(&kept)
+        );
         KeptDatabase {
-            undo: format!("{psql} -c {} -c {}", rename(self.name, &undone), rename(&kept, self.name)),
+            undo: format!(
+                "{psql} -q -o /dev/null -1 -v ON_ERROR_STOP=1 -c {} -c {} -c {}",
+                shell(&end),
+                rename(self.name, &undone),
+                rename(&kept, self.name)
+            ),
             remove: format!("{psql} -c {}", shell(&format!("DROP DATABASE {}", quote_ident(&kept)))),
             kept,
         }
@@ -123,8 +134,8 @@ fn rename(transaction: &mut Transaction<'_>, from: &str, to: &str) -> Result<(),
     transaction.batch_execute(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)))
 }
 
-/// Privileges as they were, in place of none.
-fn grants(name: &str, settings: &Settings) -> Vec<String> {
+/// Privileges as they were, in place of none; and what would keep an unfinished database from being known as one, or from being dropped.
+fn own(name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
     let mut all = Vec::new();
     match &settings.grants {
@@ -145,6 +156,11 @@ fn grants(name: &str, settings: &Settings) -> Vec<String> {
     if settings.connection_limit >= 0 {
         all.push(format!("ALTER DATABASE {database} CONNECTION LIMIT {}", settings.connection_limit));
     }
+    if settings.is_template {
+        all.push(format!("ALTER DATABASE {database} IS_TEMPLATE true"));
+    }
+    let comment = settings.comment.as_deref().map_or("NULL".to_owned(), quote_literal);
+    all.push(format!("COMMENT ON DATABASE {database} IS {comment}"));
     all
 }
 
