@@ -89,7 +89,7 @@ pub(crate) const ALL_ROWS: &str = "the role must see every row: make it BYPASSRL
 /// The server's error in words that say what to do; `doing` comes before it.
 pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
     let Some(said) = error.as_db_error() else {
-        let gone = error.is_closed();
+        let gone = error.is_closed() || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
         let text = std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         let error = Error::failed(format!("{doing}: {text}"));
         return if gone { error.hint("the server has ended the connection: look into its log") } else { error };

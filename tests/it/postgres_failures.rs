@@ -201,7 +201,10 @@ fn the_session_that_holds_the_snapshot_is_ended_by_somebody() {
     });
     cluster.value("postgres", &format!("SELECT count(pg_terminate_backend(pid)) {ours}"));
     std::fs::write(&go, "").unwrap();
-    running.wait().exits(1);
+    running
+        .wait()
+        .exits(1)
+        .says("the session that holds the snapshot was ended: terminating connection due to administrator command");
     only_a_failed_attempt(&world);
 }
 
@@ -236,4 +239,54 @@ fn a_full_disk_is_no_backup() {
     assert_eq!(left, [] as [&str; 0]);
     assert_eq!(listed.exits(0).json()["backups"].as_array().unwrap().len(), 0);
     assert!(attempts.iter().all(|attempt| attempt["status"] == "failed") && attempts.len() == 1, "{attempts:?}");
+}
+
+/// A standby that must choose between replay and the snapshot of a backup.
+#[test]
+fn a_conflict_with_recovery_says_what_to_do() {
+    let Some(primary) = Cluster::start(Options::default()) else { return };
+    let database = shop(&primary, "conflict");
+    let standby = primary.standby();
+    standby.configure(&[("max_standby_streaming_delay", "0")]);
+    standby.restart();
+    standby.catch_up(&primary);
+    let world = World::new();
+    let go = world.path("go");
+    let bin = bin_dir(&world, &standby, &format!("while [ ! -e {} ]; do sleep 0.02; done\nexec $real \"$@\"", go.display()));
+    config(&world, &standby.url(&database.name), &format!("bin_dir = \"{}\"\n", bin.display()));
+    let mut running = world.dbbackup("backup").start();
+    let ours = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'dbbackup' AND state = 'idle in transaction'",
+        database.name
+    );
+    until("the snapshot", || standby.value("postgres", &ours) == "1" || running.ended());
+    database.sql("DELETE FROM orders");
+    database.sql("VACUUM orders");
+    standby.catch_up(&primary);
+    until("the end of the snapshot", || standby.value("postgres", &ours) == "0");
+    std::fs::write(&go, "").unwrap();
+    running.wait().exits(1).says("conflict with recovery").says("hot_standby_feedback");
+    only_a_failed_attempt(&world);
+    // Next time there is nothing in the way.
+    config(&world, &standby.url(&database.name), "");
+    world.dbbackup("backup").run().exits(0);
+}
+
+/// The dump is written, the rows are not counted yet.
+#[test]
+fn counting_is_interrupted_too() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (world, database) = (World::new(), cluster.database("counting"));
+    database.sql("CREATE TABLE large AS SELECT g AS a FROM generate_series(1, 3000000) g; CREATE TABLE small(a int)");
+    // A dump that ends at once, and well; what is in it does not matter here.
+    let marker = world.path("marker");
+    with_script(&world, &database, &format!("printf PGDMP; touch {}", marker.display()), "");
+    let mut running = world.dbbackup("backup").start();
+    until("the dump", || marker.exists() || running.ended());
+    signal(&running, Signal::TERM);
+    let started = Instant::now();
+    let ran = running.wait();
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    ran.exits(130);
+    only_a_failed_attempt(&world);
 }

@@ -679,6 +679,47 @@ fn tablespaces_come_back() {
     }
 }
 
+/// After a disaster there may be no database to replace, or one that lets nobody in.
+#[test]
+fn a_database_that_is_gone_or_closed_comes_back() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    give_own(&shop);
+    let (text, facts) = (shop.db.dump_text(), database_facts(cluster, shop.name()));
+    let id = shop.backup();
+    cluster.sql("postgres", &format!("DROP DATABASE {}", shop.name()));
+    shop.run(&format!("restore {id} --dry-run")).run().exits(0).prints("where there is no such database now");
+    // Nothing is replaced, so nothing is asked.
+    shop.run(&format!("restore {id}")).run().exits(0);
+    assert_same(&shop.db.dump_text(), &text);
+    assert_same(&database_facts(cluster, shop.name()), &facts);
+    assert_eq!(shop.family(), [shop.name()]);
+    cluster.sql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", shop.name()));
+    shop.run(&format!("restore {id} --yes")).run().exits(0);
+    assert_same(&shop.db.dump_text(), &text);
+    assert_same(&database_facts(cluster, shop.name()), &facts);
+}
+
+#[test]
+fn what_was_left_out_is_left_out_of_the_proof() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    shop.db.sql("CREATE SCHEMA other; CREATE TABLE other.t AS SELECT generate_series(1, 5) id");
+    for (selection, rows) in
+        [("exclude_table_data = [\"orders\"]", 105), ("exclude_table = [\"orders\"]", 105), ("schemas = [\"other\"]", 5)]
+    {
+        for format in ["custom", "plain"] {
+            shop.configure(&format!("{selection}\nformat = {format:?}"));
+            let id = shop.backup();
+            shop.run(&format!("verify {id}")).run().exits(0).prints(&format!("{rows} rows as at the backup"));
+            let name = format!("{}_part", shop.name());
+            shop.run(&format!("restore {id} --to {name}")).run().exits(0);
+            assert_eq!(cluster.value(&name, "SELECT count(*) FROM other.t"), "5");
+            shop.drop_relatives();
+        }
+    }
+}
+
 /// An ordinary role that owns its database and may make others: so most people have it.
 #[test]
 fn an_owner_who_may_make_databases_needs_no_more() {

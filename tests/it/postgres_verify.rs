@@ -139,6 +139,12 @@ fn what_can_t_be_tried_is_unprovable() {
     changed(&|database| database["locale"]["collate"] = "xx_XX.UTF-8".into(), "xx_XX.UTF-8");
     changed(&|database| database["server_version"] = "99.1".into(), "PostgreSQL 99");
     shop.edit(&id, |sidecar| *sidecar = original.clone());
+    if is_root() {
+        // The user that the server is run as can't get there.
+        set_mode(&shop.world.path(""), 0o700);
+        finds(&shop, &drill, "unprovable", "throw-away cluster");
+        set_mode(&shop.world.path(""), 0o711);
+    }
     finds(&shop, &drill, "ok", "restored into PostgreSQL");
     assert_eq!(shop.scratch(), Vec::<String>::new());
     // A backup that could not be tried is as good as before.
@@ -235,6 +241,21 @@ fn a_drill_s_server_owns_nothing_and_ends_with_its_run() {
     shop.configure_as(&plain.url(), "");
     shop.run("backup shop").run().exits(0);
     assert_eq!(shop.scratch(), Vec::<String>::new());
+}
+
+#[test]
+fn two_drills_at_once_do_not_meet() {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !drills() {
+        return;
+    }
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let running: Vec<_> = (0..3).map(|_| shop.run(&format!("verify {id} --level restore")).start()).collect();
+    for one in running {
+        one.wait().exits(0);
+    }
+    assert_eq!((processes_of(&shop.world.path("scratch")), shop.scratch()), (Vec::new(), Vec::new()));
 }
 
 #[test]

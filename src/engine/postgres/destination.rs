@@ -1,7 +1,7 @@
 //! A restore of a real database: into a new one, counted there, and only then both names are swapped in one transaction. The old database stays, under
 //! another name; until the swap it is in service, untouched.
 
-use super::connect::{Reached, Session};
+use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
 use super::fill::{Clients, Content, Filling, compare, locale_clauses, remedy};
 use super::leftovers::{self, ScratchDatabase, maintenance};
@@ -76,7 +76,11 @@ impl PostgresDestination {
         leftovers::sweep(&mut session)?;
         crate::scratch::sweep(&target.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
         let old = match leftovers::exists(&mut session.client, &name)? {
-            true => Some(facts_of(&session.reached, &name, &version)?),
+            true => Some(Database {
+                host: Some(session.reached.host()),
+                port: Some(session.reached.port()),
+                ..facts::seen_from_beside(&mut session.client, &version, &name)?
+            }),
             false => None,
         };
         obstacles::to_any_restore(&mut session.client, &target, &version)?;
@@ -225,15 +229,6 @@ fn server(conn: &ConnInfo) -> Result<Session> {
     let mut session = connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))?;
     super::source::quieten(&mut session.client)?;
     Ok(session)
-}
-
-fn facts_of(reached: &Reached, name: &str, version: &Version) -> Result<Database> {
-    let mut client = reached.reconnect(name, "dbbackup")?;
-    super::source::quieten(&mut client)?;
-    let mut found = facts::database(&mut client, version)?;
-    found.host = Some(reached.host());
-    found.port = Some(reached.port());
-    Ok(found)
 }
 
 impl Destination for PostgresDestination {

@@ -44,6 +44,16 @@ pub fn database(client: &mut Client, version: &Version) -> Result<Database> {
     Ok(facts)
 }
 
+/// Facts of any database of the server, as far as they can be seen without a session in it: it may let nobody in.
+pub fn seen_from_beside(client: &mut Client, version: &Version, name: &str) -> Result<Database> {
+    let doing = format!("reading the settings of the database `{name}`");
+    let row = client.query_one(&format!("{} WHERE d.datname = $1", select(version)), &[&name]);
+    let row = row.map_err(|error| explain(&error, &doing))?;
+    let mut facts = of_row(&row, version);
+    facts.settings = Some(settings(client, &row).map_err(|error| explain(&error, &doing))?);
+    Ok(facts)
+}
+
 /// The columns of `pg_database`, as far as the version has them.
 fn select(version: &Version) -> String {
     let (provider, locale, rules) = match version.major {

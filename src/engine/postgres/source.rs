@@ -17,6 +17,7 @@ use crate::process::{self, Pipes, Process};
 use crate::units;
 use postgres::Client;
 use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,6 +133,8 @@ impl PostgresSource {
         let (started, mut child) = (Instant::now(), self.start_dump(&snapshot, wait, token, &encoding, !lacking.is_empty())?);
         watch.also(token);
         let (written, counted) = self.copy_and_count(&mut child, out, &tables, standby);
+        let ended = written.and_then(|copied| self.end(child, &copied, token).map_err(|error| (copied.bytes, error)));
+        let lost = if ended.is_err() { self.last_words() } else { None };
         let _ = self.session.client.batch_execute("ROLLBACK");
         // Without the counting session there is no snapshot, so its failure comes first and the program's follows from it.
         let counted = match counted {
@@ -139,17 +142,24 @@ impl PostgresSource {
             Counted::Failed(error) => return Err(error),
             Counted::GivenUp => Vec::new(),
         };
-        let ended = written.and_then(|copied| self.end(child, &copied, token).map_err(|error| (copied.bytes, error)));
         let said = match ended {
             Ok(said) => said,
             Err((0, error)) if waited_for_a_lock(&error, started.elapsed(), wait) => return Ok(None),
             Err((_, error)) if error.kind() == Kind::Failed && watch.ended_a_wait() => return Err(self.locked(watch)),
+            Err((_, error)) if error.kind() == Kind::Failed && lost.is_some() => {
+                return Err(lost.map_or(error, |lost| explain(&lost, "the session that holds the snapshot was ended")));
+            }
             Err((_, error)) => return Err(in_words(error)),
         };
         let mut dumped = self.describe(counted, &said);
         dumped.partial |= !lacking.is_empty();
         dumped.warnings.extend(lacking);
         Ok(Some(dumped))
+    }
+
+    /// Why the server ended the session, where it did. It is heard before anything is sent: a write to one that is gone fails with less.
+    fn last_words(&mut self) -> Option<postgres::Error> {
+        self.session.client.notifications().timeout_iter(PAUSE).next().err()
     }
 
     /// Both at once. Where one fails the other is ended: it would be for nothing.
@@ -163,8 +173,12 @@ impl PostgresSource {
         let cancel = self.session.client.cancel_token();
         let (reached, client, plan) = (&self.session.reached, &mut self.session.client, &self.plan);
         let (given_up, pid) = (AtomicBool::new(false), child.id());
-        let count = || match if plan.count { tables::count(client, tables, standby) } else { Ok(Vec::new()) } {
-            Ok(counted) => Counted::Done(counted),
+        let count = || match if plan.count { tables::count(&mut *client, tables, standby) } else { Ok(Vec::new()) } {
+            Ok(counted) => {
+                // Nothing may be left to be sent, or the server's last words are never heard: see `last_words`.
+                let _ = client.batch_execute("");
+                Counted::Done(counted)
+            }
             Err(_) if given_up.load(Ordering::SeqCst) => Counted::GivenUp,
             Err(error) => {
                 process::terminate(pid);
