@@ -6,7 +6,7 @@
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use rustix::process::Signal;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -88,8 +88,12 @@ impl Process {
     }
 
     /// The child's stdin; once. Dropping it is its end.
-    pub fn writer(&mut self) -> Result<ChildStdin> {
-        self.child.stdin.take().ok_or_else(|| Error::failed(format!("`{}` takes no input", self.name)))
+    pub fn writer(&mut self) -> Result<Writer> {
+        let stdin = self.child.stdin.take().ok_or_else(|| Error::failed(format!("`{}` takes no input", self.name)))?;
+        let flags = rustix::fs::fcntl_getfl(&stdin).with_context(|| format!("preparing to write to `{}`", self.name))?;
+        rustix::fs::fcntl_setfl(&stdin, flags | rustix::fs::OFlags::NONBLOCK)
+            .with_context(|| format!("preparing to write to `{}`", self.name))?;
+        Ok(Writer { stdin })
     }
 
     /// Whether it has ended; then with what it said on stderr.
@@ -142,7 +146,13 @@ impl Process {
     }
 
     fn said(&mut self) -> String {
-        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let Some(thread) = self.stderr.take() else { return String::new() };
+        // A grandchild may hold the other end for ever.
+        let deadline = Instant::now() + GRACE;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let text = if thread.is_finished() { thread.join().unwrap_or_default() } else { String::new() };
         match &self.secret {
             Some(secret) if !secret.is_empty() => text.replace(secret.as_str(), "***"),
             _ => text,
@@ -159,7 +169,8 @@ impl Process {
         drop((self.child.stdin.take(), self.child.stdout.take()));
         if !matches!(self.wait(Some(GRACE)), Ok(Some(_))) {
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            // One that runs as another user may not be ours to kill.
+            let _ = self.wait(Some(GRACE));
         }
     }
 }
@@ -167,6 +178,34 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// A child's stdin. A write ends with an error when a signal comes, however long the child takes nothing.
+#[derive(Debug)]
+pub struct Writer {
+    stdin: ChildStdin,
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+        loop {
+            match self.stdin.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            let mut ready = [PollFd::new(&self.stdin, PollFlags::OUT)];
+            match poll(&mut ready, Some(&tick)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => interrupt::check()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -67,6 +67,8 @@ fn render(program: &Program, content: &mut dyn Read) -> Result<Found> {
             "{error}: the archive was made by a newer pg_dump than this pg_restore {}",
             program.version
         ))),
+        // Killed, or starved: that says nothing of the archive.
+        (Err(error), _) if super::fill::is_of_the_machine(&error) => Err(error),
         (Err(error), _) => Ok(Found::Broken(error.message())),
         (Ok(_), Err(error)) => Err(error),
     }

@@ -8,11 +8,12 @@ use super::{Format, explain, source, tables};
 use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process};
+use crate::process::{Pipes, Process, Reader};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the content of a dump is.
 pub enum Content<'a> {
@@ -75,31 +76,77 @@ impl Clients<'_> {
         Process::start(command, &program.name, self.reached.password(), pipes)
     }
 
-    fn address(&self, database: &str) -> String {
-        format!("--dbname={}", self.reached.conninfo(database, "dbbackup"))
+    fn address(&self, database: &str, application_name: &str) -> String {
+        format!("--dbname={}", self.reached.conninfo(database, application_name))
     }
 
     /// Fills a database; everything that goes wrong is an error.
     pub fn fill(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
         match filling.format {
-            Format::Plain | Format::Globals => self.by_psql(filling, content, None),
+            Format::Plain | Format::Globals => self.by_psql(filling, content),
             Format::Custom => {
                 let program = self.search.find("pg_restore", filling.made_by)?;
                 if program.version.major > self.version.major {
-                    return self.by_psql(filling, content, None);
+                    return self.by_psql(filling, content);
                 }
                 self.by_pg_restore(&program, filling, content)
             }
         }
     }
 
-    /// Runs the dump in one transaction with what stands around it; it is rolled back whatever fails.
-    pub fn in_one_transaction(&self, filling: &Filling<'_>, content: Content<'_>, around: Around<'_>) -> Result<()> {
-        self.by_psql(filling, content, Some(around))
+    /// Runs an archive in one transaction with what stands around it. The last word, COMMIT, is said only after everything before it is known to be complete: a
+    /// `psql` that is cut off at any point has nothing to commit.
+    pub fn in_one_transaction(&self, filling: &Filling<'_>, archive: &Path, around: Around<'_>) -> Result<(), Uncommitted> {
+        let token = source::token();
+        let committed = AtomicBool::new(false);
+        let done = self.one_transaction(filling, archive, around, &token, &committed);
+        done.map_err(|error| {
+            self.end_session(filling.database, &token);
+            Uncommitted { error, surely: !committed.load(Ordering::Relaxed) }
+        })
+    }
+
+    fn one_transaction(&self, filling: &Filling<'_>, archive: &Path, around: Around<'_>, token: &str, committed: &AtomicBool) -> Result<()> {
+        let Around { hold, held, before, after } = around;
+        let mut psql = self.psql(filling.database, token, true)?;
+        let mut stdin = psql.writer()?;
+        // What it prints goes nowhere but for this; a program of the shell's prints at once, `psql` itself when it ends.
+        pour(&mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{hold}\\! echo held\n").as_bytes(), &mut stdin)?;
+        if psql.reader(None)?.read(&mut [0; 16])? == 0 {
+            return psql.finish().map(drop);
+        }
+        held()?;
+        // In a script of one transaction large objects have none of their own.
+        let mut options = filling.options.clone();
+        options.push("--single-transaction".to_owned());
+        let (renderer, script) = self.render(filling, &options, Some(archive))?;
+        let mut script = WithoutCommit::new(Filtered::new(script, self.known_settings(filling.database)?));
+        pour(&mut before.as_bytes().chain(&mut script), &mut stdin)?;
+        renderer.finish()?;
+        pour(&mut after.as_bytes(), &mut stdin)?;
+        committed.store(true, Ordering::Relaxed);
+        pour(&mut b"COMMIT;\n".as_slice(), stdin)?;
+        psql.finish().map(drop)
+    }
+
+    /// Runs a script as a whole or not at all.
+    pub fn script_in_one_transaction(&self, database: &str, script: &str) -> Result<()> {
+        let mut psql = self.psql(database, "dbbackup", false)?;
+        let stdin = psql.writer()?;
+        pour(&mut format!("BEGIN;\n{script}\nCOMMIT;\n").as_bytes(), stdin)?;
+        psql.finish().map(drop)
+    }
+
+    /// A backend that waits for a lock does not notice that its client has gone.
+    fn end_session(&self, database: &str, token: &str) {
+        let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE application_name = $1";
+        if let Ok(mut client) = self.reached.reconnect(database, "dbbackup") {
+            let _ = client.execute(query, &[&token]);
+        }
     }
 
     fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
-        let mut arguments = vec!["--exit-on-error".to_owned(), "--no-password".to_owned(), self.address(filling.database)];
+        let mut arguments = vec!["--exit-on-error".to_owned(), "--no-password".to_owned(), self.address(filling.database, "dbbackup")];
         arguments.extend(filling.options.iter().cloned());
         match content {
             Content::File(path) => {
@@ -114,69 +161,56 @@ impl Clients<'_> {
         }
     }
 
-    /// A script, fed to `psql`, which stops at the first error; in one transaction with what is put before and after it, or as it is.
-    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>, around: Option<Around<'_>>) -> Result<()> {
+    /// `psql`, reading a script from its stdin; it stops at the first error.
+    fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
         let program = self.search.newest("psql")?;
         let mut arguments: Vec<String> = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
             .into_iter()
             .map(str::to_owned)
             .collect();
-        arguments.extend(around.iter().map(|_| "--single-transaction".to_owned()));
-        arguments.push(self.address(filling.database));
-        let pipes = Pipes { stdin: true, stdout: around.is_some() };
-        let mut psql = self.start(&program, &arguments, pipes)?;
-        let mut stdin = psql.writer()?;
-        let (before, after) = match around {
-            None => Default::default(),
-            Some(Around { hold, held, before, after }) => {
-                // What it prints goes nowhere but for this; a program of the shell's prints at once, `psql` itself when it ends.
-                pour(&mut format!("\\o /dev/null\n{UNHURRIED}{hold}\\! echo held\n").as_bytes(), &mut stdin)?;
-                if psql.reader(None)?.read(&mut [0; 16])? == 0 {
-                    return psql.finish().map(drop);
-                }
-                held()?;
-                (before, after)
-            }
-        };
-        let wrap = move |script: &mut dyn Read| {
-            pour(&mut before.as_bytes().chain(script).chain(after.as_bytes()), stdin)?;
-            psql.finish()
-        };
+        arguments.push(self.address(database, application_name));
+        self.start(&program, &arguments, Pipes { stdin: true, stdout })
+    }
+
+    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
+        let psql = self.psql(filling.database, "dbbackup", false)?;
         match (filling.format, content) {
-            (Format::Custom, content) => self.rendered(filling, content, wrap),
-            (Format::Globals, Content::Stream(stream)) => wrap(stream).map(drop),
+            (Format::Custom, content) => self.rendered(filling, content, psql),
+            (Format::Globals, Content::Stream(stream)) => feed(psql, stream).map(drop),
             // A script of a newer `pg_dump` has settings, too, that the server may not know.
-            (_, Content::File(path)) => wrap(&mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop),
-            (_, Content::Stream(stream)) => wrap(&mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop),
+            (_, Content::File(path)) => feed(psql, &mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop),
+            (_, Content::Stream(stream)) => feed(psql, &mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop),
         }
     }
 
     /// `pg_restore` writes a script, and what the server does not know, being older, is left out of it.
-    fn rendered(
-        &self,
-        filling: &Filling<'_>,
-        content: Content<'_>,
-        take: impl FnOnce(&mut dyn Read) -> Result<String> + Send,
-    ) -> Result<()> {
-        let program = self.search.find("pg_restore", filling.made_by)?;
+    fn rendered(&self, filling: &Filling<'_>, content: Content<'_>, psql: Process) -> Result<()> {
         let known = self.known_settings(filling.database)?;
-        let mut arguments = vec!["--file=-".to_owned()];
-        arguments.extend(filling.options.iter().cloned());
-        if let Content::File(path) = &content {
-            arguments.push(path.display().to_string());
-        }
-        let from_file = matches!(content, Content::File(_));
-        let mut renderer = self.start(&program, &arguments, Pipes { stdin: !from_file, stdout: true })?;
-        let script = renderer.reader(None)?;
-        let stdin = if from_file { None } else { Some(renderer.writer()?) };
+        let (file, stream) = match content {
+            Content::File(path) => (Some(path), None),
+            Content::Stream(stream) => (None, Some(stream)),
+        };
+        let (mut renderer, script) = self.render(filling, &filling.options, file)?;
+        let stdin = if stream.is_some() { Some(renderer.writer()?) } else { None };
         std::thread::scope(|scope| {
-            let loading = scope.spawn(|| take(&mut Filtered::new(script, known)));
-            if let (Some(stdin), Content::Stream(stream)) = (stdin, content) {
+            let loading = scope.spawn(|| feed(psql, &mut Filtered::new(script, known)));
+            if let (Some(stdin), Some(stream)) = (stdin, stream) {
                 pour(stream, stdin)?;
             }
             let loaded = loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             loaded.and_then(|_| renderer.finish()).map(drop)
         })
+    }
+
+    /// `pg_restore`, writing the script of an archive; without a file the archive is read from its stdin.
+    fn render(&self, filling: &Filling<'_>, options: &[String], file: Option<&Path>) -> Result<(Process, Reader)> {
+        let program = self.search.find("pg_restore", filling.made_by)?;
+        let mut arguments = vec!["--file=-".to_owned()];
+        arguments.extend(options.iter().cloned());
+        arguments.extend(file.map(|path| path.display().to_string()));
+        let mut renderer = self.start(&program, &arguments, Pipes { stdin: file.is_none(), stdout: true })?;
+        let script = renderer.reader(None)?;
+        Ok((renderer, script))
     }
 
     fn known_settings(&self, database: &str) -> Result<Vec<String>> {
@@ -208,15 +242,28 @@ impl Clients<'_> {
     pub fn count(&self, database: &str) -> Result<Vec<Table>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
         source::quieten(&mut client)?;
+        // All of it in one transaction, which counting needs.
+        client.batch_execute("BEGIN READ ONLY").map_err(|error| explain(&error, "beginning to count"))?;
         let found = tables::list(&mut client, &tables::Selection::default())?;
         tables::count(&mut client, &found, false)
     }
 }
 
-/// No limit that a role or a database sets may end a session that waits, nor keep it from writing.
-const UNHURRIED: &str = "SET transaction_read_only = off;
+/// A transaction that failed.
+#[derive(Debug)]
+pub struct Uncommitted {
+    /// Why.
+    pub error: Error,
+    /// It was not committed; else nobody knows.
+    pub surely: bool,
+}
+
+/// No limit that a role or a database sets may end a session that waits, nor keep it from writing. Only for a lock it waits no longer than this: whoever comes
+/// after it waits as well.
+const UNHURRIED: &str = "SET default_transaction_read_only = off;
 SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
-    'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');\n";
+    'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');
+SET lock_timeout = '30s';\n";
 
 /// A partitioned table stands for its partitions.
 const TO_ANALYSE: &str = r#"
@@ -258,6 +305,43 @@ pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => taken = false,
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// The script of one transaction without the COMMIT at its end: whether there is one is for others to say. The end is held back until it is seen whole.
+struct WithoutCommit<R> {
+    script: R,
+    held: Vec<u8>,
+    ended: bool,
+}
+
+/// What may stand behind the COMMIT: comments and a meta command.
+const AFTER_COMMIT: usize = 4096;
+
+impl<R: Read> WithoutCommit<R> {
+    fn new(script: R) -> Self {
+        WithoutCommit { script, held: Vec::new(), ended: false }
+    }
+}
+
+impl<R: Read> Read for WithoutCommit<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut block = vec![0; bytes.len().max(AFTER_COMMIT)];
+        while !self.ended && self.held.len() <= AFTER_COMMIT {
+            let count = self.script.read(&mut block)?;
+            self.held.extend_from_slice(&block[..count]);
+            if count == 0 {
+                self.ended = true;
+                let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n")
+                    .ok_or_else(|| io::Error::from(Error::failed("the dump's script ends before its end")))?;
+                self.held.drain(at + 1..at + 8);
+            }
+        }
+        let ready = if self.ended { self.held.len() } else { self.held.len() - AFTER_COMMIT };
+        let count = ready.min(bytes.len());
+        bytes[..count].copy_from_slice(&self.held[..count]);
+        self.held.drain(..count);
+        Ok(count)
     }
 }
 
@@ -342,10 +426,36 @@ fn canonical(name: &str) -> String {
     names::QualifiedName::parse(name).map_or_else(|| name.to_owned(), |parsed| parsed.on_one_line().to_string())
 }
 
+/// Whether a failure is one of the machine, the connection or the user's patience, and so says nothing of the dump.
+pub fn is_of_the_machine(error: &Error) -> bool {
+    let text = error.message();
+    let words = [
+        "killed by signal",
+        "out of memory",
+        "out of shared memory",
+        "No space left on device",
+        "Disk quota exceeded",
+        "server closed the connection",
+        "terminating connection",
+        "connection to server",
+        "could not connect",
+        "too many clients",
+        "too many connections",
+        "canceling statement",
+        "PANIC:",
+        "the database system is",
+        "could not fork",
+        "Resource temporarily unavailable",
+    ];
+    error.kind() == crate::error::Kind::Interrupted || words.iter().any(|words| text.contains(words))
+}
+
 /// The failure of a program that filled a database, with what to do about it; `None` where nothing is known.
 pub fn remedy(error: &Error) -> Option<&'static str> {
     let text = error.message();
     let known = [
+        ("canceling statement due to lock timeout", "another session holds a lock there for long: end it, then restore again"),
+        ("out of shared memory", "raise max_locks_per_transaction on the server: there are more tables than its lock table holds"),
         ("No space left on device", "free some space where the server keeps its data"),
         ("invalid command \\restrict", "install the newest minor release of the PostgreSQL client programs"),
         ("unsupported version", "install newer client programs, or set `bin_dir`"),

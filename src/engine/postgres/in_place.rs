@@ -3,7 +3,7 @@
 //!
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
 
-use super::fill::{Around, Clients, Content, Filling, remedy};
+use super::fill::{Around, Clients, Filling, remedy};
 use super::names::quote_literal;
 use super::source::{Plan, PostgresSource};
 use super::{Format, explain};
@@ -49,12 +49,18 @@ impl InPlace<'_> {
         let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
         let after = self.counts();
         let around = Around { hold: &hold, held: &mut held, before: &before, after: &after };
-        let filled = self.clients.in_one_transaction(&filling, Content::File(dump), around);
-        filled.map_err(|error| {
-            let hint = remedy(&error).unwrap_or("nothing was changed: the transaction was rolled back");
-            error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
+        self.clients.in_one_transaction(&filling, dump, around).map_err(|failed| {
+            let hint = remedy(&failed.error);
+            if failed.surely {
+                let hint = hint.unwrap_or("nothing was changed: the transaction was rolled back");
+                failed.error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
+            } else {
+                let text = format!("restoring into `{}`; the connection was lost while it was committed", self.database);
+                failed.error.context(text).hint("look whether the old content or the new is there: both are whole")
+            }
         })?;
-        let warnings = self.clients.analyse(self.database)?;
+        // It is done: nothing that comes after it makes it a failure.
+        let warnings = self.clients.analyse(self.database).unwrap_or_else(|error| vec![error.message()]);
         Ok(Published { how: "emptied and filled in one transaction".to_owned(), warnings, ..Published::default() })
     }
 

@@ -16,7 +16,10 @@ const NAME_LENGTH: usize = 63;
 /// The first half of the advisory locks' keys.
 const LOCK_CLASS: i32 = 0x6462_6270;
 
-/// Marks them.
+/// Marks them from the very moment that they are made: no user sets this one, and it limits nobody.
+const MARKED_LIMIT: i32 = 1_953_719;
+
+/// Marks them for people.
 const COMMENT: &str = "being filled by dbbackup; the next run removes it if that one is gone";
 
 /// A database that is dropped again unless it is kept.
@@ -54,7 +57,7 @@ impl ScratchDatabase {
         let name = quote_ident(&self.name);
         let doing = || format!("making the database `{}`", self.name);
         client
-            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0{clauses}"))
+            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0{clauses} CONNECTION LIMIT {MARKED_LIMIT}"))
             .map_err(|error| explain(&error, doing()))?;
         let mark = format!("COMMENT ON DATABASE {name} IS {}", quote_literal(COMMENT));
         client.batch_execute(&mark).map_err(|error| explain(&error, doing()))?;
@@ -72,6 +75,10 @@ impl ScratchDatabase {
 impl Drop for ScratchDatabase {
     fn drop(&mut self) {
         // A connection that the restore has lost is made anew: an unfinished database must not stay.
+        if !self.made {
+            return;
+        }
+        forget_subscriptions(&self.reached, &self.name);
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&self.name));
         if self.made
             && self.holder.batch_execute(&sql).is_err()
@@ -90,10 +97,12 @@ pub fn numbered(base: &str, word: &str, stamp: &str, number: u32) -> String {
 
 /// Whether a database's name is of that form: one that a restore set aside, or one that is being filled.
 pub fn is_leftover(name: &str) -> bool {
-    ["_before_", "_restore_"].iter().any(|word| {
-        name.rsplit_once(word)
-            .is_some_and(|(base, rest)| !base.is_empty() && is_stamp(rest.split('-').next().unwrap_or_default()))
-    })
+    is_numbered(name, "_before_") || is_numbered(name, "_restore_")
+}
+
+fn is_numbered(name: &str, word: &str) -> bool {
+    let ends_so = |rest: &str| is_stamp(rest.split('-').next().unwrap_or_default());
+    name.rsplit_once(word).is_some_and(|(base, rest)| !base.is_empty() && ends_so(rest))
 }
 
 fn is_stamp(text: &str) -> bool {
@@ -131,18 +140,15 @@ pub fn try_lock(client: &mut Client, name: &str) -> Result<bool> {
 /// Removes what killed runs left on the server; what this role may not remove stays. Gives back the names.
 pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
     let mut client = maintenance(&session.reached, "")?;
-    let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
+    // Nothing is asked of the databases themselves: whoever made one could answer with a trap.
+    let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database'), datconnlimit FROM pg_catalog.pg_database
                  WHERE datname LIKE '%\\_restore\\_%' AND pg_catalog.pg_has_role(datdba, 'USAGE')";
     let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
     let mut swept = Vec::new();
     for row in rows {
-        let (name, comment): (String, Option<String>) = (row.get(0), row.get(1));
-        let ours = match comment.as_deref() {
-            Some(text) => text == COMMENT,
-            // Killed between making and marking it: then nothing is in it.
-            None => is_empty(&session.reached, &name),
-        };
-        if !is_leftover(&name) || !ours {
+        let (name, comment, limit): (String, Option<String>, i32) = (row.get(0), row.get(1), row.get(2));
+        let ours = limit == MARKED_LIMIT && comment.is_none_or(|text| text == COMMENT);
+        if !is_numbered(&name, "_restore_") || !ours {
             continue;
         }
         let mut other;
@@ -155,6 +161,7 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
         if !try_lock(client, &name)? {
             continue;
         }
+        forget_subscriptions(&session.reached, &name);
         if client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&name))).is_ok() {
             swept.push(name);
         }
@@ -162,11 +169,25 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
     Ok(swept)
 }
 
-fn is_empty(reached: &Reached, name: &str) -> bool {
-    let query = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')";
-    let looked = reached.reconnect(name, "dbbackup").ok().and_then(|mut client| client.query_one(query, &[]).ok());
-    looked.is_some_and(|row| row.get(0))
+/// A restored subscription, which nobody has switched on, would keep its database from being dropped.
+fn forget_subscriptions(reached: &Reached, name: &str) {
+    let Ok(mut client) = maintenance(reached, name) else { return };
+    let query = "SELECT count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1";
+    // Only a superuser may look, and only a superuser can have made one.
+    if !client.query_one(query, &[&name]).is_ok_and(|row| row.get::<_, i64>(0) > 0) {
+        return;
+    }
+    let Ok(mut inside) = reached.reconnect(name, "dbbackup") else { return };
+    let _ = source::quieten(&mut inside);
+    let query = "SELECT s.subname::text FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d
+                 ON d.oid OPERATOR(pg_catalog.=) s.subdbid WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+    for row in inside.query(query, &[]).unwrap_or_default() {
+        let name = quote_ident(row.get(0));
+        let forget = format!("ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}");
+        for statement in forget.split("; ") {
+            let _ = inside.batch_execute(statement);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +204,7 @@ mod tests {
                 assert!(name.len() <= NAME_LENGTH && is_leftover(&name), "{name}");
             }
         }
+        assert!(!is_numbered(&numbered("x_restore_y", "before", stamp, 1), "_restore_"));
         assert!(!is_leftover("shop") && !is_leftover("what_before_that") && !is_leftover("_before_20261121T093622Z"));
     }
 }

@@ -3,15 +3,20 @@
 use super::destination::Target;
 use super::programs::Version;
 use super::{drill, explain};
+use crate::engine::Settings;
 use crate::error::{Error, Result};
 use crate::units;
 use postgres::Client;
 
 /// What stands in the way wherever the database is restored to.
-pub fn to_any_restore(client: &mut Client, target: &Target, version: &Version) -> Result<()> {
+pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings, version: &Version) -> Result<()> {
     if !target.tables.is_empty() && target.format != super::Format::Custom {
         return Err(Error::usage("single tables can be taken from a dump of `format = \"custom\"` only")
             .hint("restore the whole elsewhere"));
+    }
+    if target.no_owner && target.format == super::Format::Plain {
+        return Err(Error::usage("`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the owners itself")
+            .hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
     let recorded = target.recorded.server_version.as_deref().and_then(Version::parse);
     if let Some(then) = recorded.filter(|then| then.major > version.major) {
@@ -28,7 +33,7 @@ pub fn to_any_restore(client: &mut Client, target: &Target, version: &Version) -
             .hint("give it CREATEDB, restore as another role, or use `--in-place`"))
         .or_else(|error| if target.in_place { Ok(()) } else { Err(error) });
     }
-    missing_roles(client, target)?;
+    missing_roles(client, target, settings)?;
     let missing = drill::missing_extensions(client, &target.recorded)?;
     if !missing.is_empty() {
         return Err(Error::failed(format!("the server lacks extensions that the backup needs: {}", missing.join(", ")))
@@ -45,11 +50,18 @@ fn ask(client: &mut Client, query: &str, parameters: &[&(dyn postgres::types::To
     client.query_one(query, parameters).map(|row| row.get(0)).map_err(|error| explain(&error, "looking at the server"))
 }
 
-fn missing_roles(client: &mut Client, target: &Target) -> Result<()> {
+fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> Result<()> {
     if target.no_owner {
         return Ok(());
     }
-    let missing = absent(client, "SELECT rolname::text FROM pg_catalog.pg_roles", &target.recorded.roles)?;
+    // What is in the dump speaks of some, the database's own settings of others.
+    let owner = Some(&settings.owner).filter(|owner| !owner.is_empty());
+    let granted = settings.grants.iter().flatten().filter_map(|grant| grant.to.as_ref());
+    let set = settings.set.iter().filter_map(|set| set.role.as_ref());
+    let mut roles: Vec<String> = target.recorded.roles.iter().chain(owner).chain(granted).chain(set).cloned().collect();
+    roles.sort();
+    roles.dedup();
+    let missing = absent(client, "SELECT rolname::text FROM pg_catalog.pg_roles", &roles)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -147,9 +159,16 @@ fn refusal(name: &str, why: &str, hint: &str) -> Error {
 pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
     let owner =
         ask(client, "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = $1", &[&name])?;
-    if owner {
-        return Ok(());
+    if !owner {
+        return Err(Error::failed(format!("the database `{name}` can't be emptied: this role does not own it"))
+            .hint("restore as its owner or a superuser"));
     }
-    Err(Error::failed(format!("the database `{name}` can't be emptied: this role does not own it"))
-        .hint("restore as its owner or a superuser"))
+    // Before version 15 the schema `public` belongs to the server's superuser in every database.
+    let all = "SELECT rolsuper OR pg_catalog.current_setting('server_version_num')::integer >= 150000
+               FROM pg_catalog.pg_roles WHERE rolname = current_user";
+    if !ask(client, all, &[])? {
+        return Err(Error::failed(format!("the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is not this role's"))
+            .hint("restore as a superuser"));
+    }
+    Ok(())
 }

@@ -3,11 +3,11 @@
 
 use super::connect::Session;
 use super::conninfo::ConnInfo;
-use super::fill::{Around, Clients, Content, Filling, remedy};
+use super::fill::{Clients, remedy};
 use super::leftovers::maintenance;
 use super::names::QualifiedName;
 use super::programs::Search;
-use super::{Format, explain, facts, source};
+use super::{explain, facts, source};
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Error, Result};
 use std::io::Read;
@@ -30,6 +30,8 @@ struct Statement {
     text: String,
     makes_role: bool,
     role: Option<String>,
+    /// The role that it makes another one a member of.
+    granted: Option<String>,
     tablespace: Option<String>,
 }
 
@@ -77,9 +79,12 @@ impl RolesDestination {
         self.roles.iter().any(|known| known == role)
     }
 
-    /// The statements about roles that are to be made, and those that name no role: settings of the session.
+    /// The statements about roles that are to be made, memberships where one of the two is, and those that name no role: settings of the session.
     fn script(&self) -> String {
-        let wanted = |one: &&Statement| one.tablespace.is_none() && one.role.as_deref().is_none_or(|role| !self.has_role(role));
+        let made = |role: Option<&str>| role.is_some_and(|role| !self.has_role(role));
+        let wanted = |one: &&Statement| {
+            one.tablespace.is_none() && (one.role.is_none() || made(one.role.as_deref()) || made(one.granted.as_deref()))
+        };
         self.statements.iter().filter(wanted).map(|one| format!("{}\n", one.text)).collect()
     }
 }
@@ -108,13 +113,7 @@ impl Destination for RolesDestination {
             let mut client = maintenance(&self.session.reached, "")?;
             let version = facts::version(&mut client)?;
             let clients = Clients { search: &self.search, reached: &self.session.reached, server: None, version };
-            let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
-            let script = self.script();
-            let made = clients.in_one_transaction(
-                &filling,
-                Content::Stream(&mut script.as_bytes()),
-                Around { hold: "", held: &mut || Ok(()), before: "", after: "" },
-            );
+            let made = clients.script_in_one_transaction(self.session.reached.dbname(), &self.script());
             made.map_err(|error: Error| {
                 let hint = remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
                 error.context("making the roles").hint(hint)
@@ -157,12 +156,25 @@ fn statement(text: String) -> Statement {
     let on_tablespace = granted.and_then(|rest| rest.split_once(" ON TABLESPACE ")).and_then(|(_, rest)| name(rest));
     // `GRANT a TO b …`: b becomes a member.
     let member = granted.and_then(|rest| rest.split_once(" TO ")).and_then(|(_, rest)| name(rest));
-    let role = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE ", "SECURITY LABEL FOR "].iter().find_map(|head| after(head));
+    let role = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "].iter().find_map(|head| after(head));
+    let labelled = text.strip_prefix("SECURITY LABEL FOR ").and_then(|rest| rest.split_once(" ON ROLE ")).and_then(|(_, rest)| name(rest));
+    let membership = granted.filter(|_| on_tablespace.is_none() && member.is_some());
+    let granted = membership.and_then(name);
+    let makes_role = text.starts_with("CREATE ROLE ");
     Statement {
-        makes_role: text.starts_with("CREATE ROLE "),
+        makes_role,
         tablespace: tablespace.or(on_tablespace),
-        role: role.or(member),
-        text,
+        role: role.or(labelled).or(member),
+        text: if granted.is_some() { without_grantor(&text) } else { text },
+        granted,
+    }
+}
+
+/// `GRANT a TO b GRANTED BY c;` without its grantor, who may be nobody here, or have no right to it.
+pub fn without_grantor(statement: &str) -> String {
+    match statement.rsplit_once(" GRANTED BY ") {
+        Some((before, _)) => format!("{before};"),
+        None => statement.to_owned(),
     }
 }
 
@@ -176,6 +188,7 @@ mod tests {
         let found: Vec<Statement> = statements(text).into_iter().map(statement).collect();
         let roles: Vec<Option<&str>> = found.iter().map(|one| one.role.as_deref()).collect();
         assert_eq!(roles, [None, Some("a;b"), Some("x"), Some("b")]);
+        assert_eq!((found[3].granted.as_deref(), found[3].text.as_str()), (Some("a"), "GRANT a TO b;"));
         assert!(found[1].makes_role && found[2].text.ends_with("it''s';"));
     }
 }

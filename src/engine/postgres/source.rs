@@ -93,8 +93,11 @@ impl PostgresSource {
     /// What the database holds right now, without its content.
     pub fn inspect(&mut self) -> Result<Dumped> {
         let standby = facts::on_standby(&mut self.session.client)?;
+        self.run("BEGIN READ ONLY")?;
+        self.run(&format!("SET LOCAL lock_timeout = {}", self.plan.lock_timeout.as_millis()))?;
         let found = tables::list(&mut self.session.client, &self.plan.selection)?;
         let counted = tables::count(&mut self.session.client, &found, standby)?;
+        self.run("ROLLBACK")?;
         Ok(Dumped { manifest: Manifest::of(counted), database: self.database.clone(), ..Dumped::default() })
     }
 
@@ -105,7 +108,8 @@ impl PostgresSource {
 
     /// The databases of the server, templates and those that allow no connection left out.
     pub fn databases(&mut self) -> Result<Vec<String>> {
-        let query = "SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
+        let query = "SELECT datname::text FROM pg_catalog.pg_database 
+                     WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY 1";
         let rows = self.session.client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
@@ -222,6 +226,10 @@ impl PostgresSource {
 
     /// What the dump will have to leave out because the role may not read it.
     fn what_is_lacking(&mut self) -> Result<Vec<String>> {
+        if !self.plan.selection.schemas.is_empty() {
+            // pg_dump takes none then, readable or not.
+            return Ok(Vec::new());
+        }
         let count = tables::unreadable_large_objects(&mut self.session.client)?;
         Ok(if count > 0 {
             let objects = units::count(count, "large object");
@@ -302,7 +310,7 @@ impl PostgresSource {
         let token = token();
         let row = self.session.client.query_one("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &[]);
         let passwords: bool = row.map_err(|error| explain(&error, "asking for the role's privileges"))?.get(0);
-        let mut arguments = vec!["--globals-only".to_owned(), "--no-password".to_owned()];
+        let mut arguments = vec!["--globals-only".to_owned(), "--no-password".to_owned(), format!("--database={}", self.name())];
         if !passwords {
             arguments.push("--no-role-passwords".to_owned());
         }
@@ -380,7 +388,7 @@ pub fn quieten(client: &mut Client) -> Result<()> {
 }
 
 /// A name for the sessions of one run's programs, by which they are found on the server.
-fn token() -> String {
+pub fn token() -> String {
     format!("dbbackup-{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
 }
 

@@ -47,12 +47,20 @@ impl Swap<'_> {
             match self.attempt(&mut client, kept.as_deref()) {
                 Ok(()) => return Ok(kept.map(|kept| self.told(kept))),
                 Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && tried < TRIES => {}
-                Err(error) => {
-                    return Err(explain(&error, format!("giving the restored database the name `{}`", self.name))
-                        .hint("the old database is in service as before; stop what reconnects to it, then restore again"));
-                }
+                Err(error) => return Err(self.failure(&mut client, &error)),
             }
         }
+    }
+
+    fn failure(&self, client: &mut Client, error: &postgres::Error) -> Error {
+        let told = explain(error, format!("giving the restored database the name `{}`", self.name));
+        let as_before = if self.replaces { "the old database is in service as before" } else { "there is no such database, as before" };
+        if error.code() != Some(&SqlState::OBJECT_IN_USE) {
+            return told.hint(as_before);
+        }
+        let pids: Vec<String> = self.sessions(client).unwrap_or_default().iter().map(i32::to_string).collect();
+        let left = if pids.is_empty() { String::new() } else { format!(" (this role may not end pid {})", pids.join(", ")) };
+        told.hint(format!("{as_before}; end the sessions in it{left} and what reconnects, then restore again"))
     }
 
     fn attempt(&self, client: &mut Client, kept: Option<&str>) -> Result<(), postgres::Error> {
@@ -80,16 +88,23 @@ impl Swap<'_> {
     /// Ends whoever is in either database, again and again until it is done.
     fn end_sessions(&self, done: &AtomicBool) {
         let Ok(mut client) = maintenance(self.reached, self.name) else { return };
-        let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-                     WHERE datname IN ($1, $2) AND pid <> pg_catalog.pg_backend_pid()";
         // Only once the renaming waits: before that new sessions would come in place of those that are ended.
         std::thread::sleep(TICK);
         while !done.load(Ordering::Relaxed) {
-            let mut names = vec![self.new];
-            names.extend(self.replaces.then_some(self.name));
-            let _ = client.query(query, &[&names[0], names.last().unwrap_or(&self.new)]);
+            // One by one: a session that this role may not end must not keep the others alive.
+            for pid in self.sessions(&mut client).unwrap_or_default() {
+                let _ = client.execute("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid]);
+            }
             std::thread::sleep(TICK);
         }
+    }
+
+    /// The sessions in either database; what the server itself does there ends by itself.
+    fn sessions(&self, client: &mut Client) -> Result<Vec<i32>, postgres::Error> {
+        let old = if self.replaces { self.name } else { self.new };
+        let query = "SELECT pid FROM pg_catalog.pg_stat_activity
+                     WHERE datname IN ($1, $2) AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()";
+        Ok(client.query(query, &[&self.new, &old])?.iter().map(|row| row.get(0)).collect())
     }
 
     fn free_name(&self, client: &mut Client) -> Result<String> {
@@ -113,7 +128,7 @@ impl Swap<'_> {
         let rename = |from: &str, to: &str| shell(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)));
         // Whoever is in it must leave; and it is done as a whole or not at all.
         let end = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}, {})",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}, {}) AND backend_type = 'client backend'",
             quote_literal(self.name),
             quote_literal(&kept)
         );
@@ -153,9 +168,7 @@ fn own(name: &str, settings: &Settings) -> Vec<String> {
             }
         }
     }
-    if settings.connection_limit >= 0 {
-        all.push(format!("ALTER DATABASE {database} CONNECTION LIMIT {}", settings.connection_limit));
-    }
+    all.push(format!("ALTER DATABASE {database} CONNECTION LIMIT {}", settings.connection_limit));
     if settings.is_template {
         all.push(format!("ALTER DATABASE {database} IS_TEMPLATE true"));
     }

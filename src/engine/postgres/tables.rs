@@ -6,6 +6,7 @@ use super::explain;
 use super::names::{self, Pattern};
 use crate::engine::Table;
 use crate::error::Result;
+use crate::interrupt;
 use postgres::Client;
 use postgres::error::SqlState;
 use postgres::types::Oid;
@@ -146,6 +147,7 @@ pub fn lock(client: &mut Client, tables: &[Candidate]) -> std::result::Result<()
 pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Result<Vec<Table>> {
     let mut counted = Vec::new();
     for table in tables {
+        interrupt::check()?;
         // What a partitioned table holds is in its partitions.
         if table.relkind == 'p' {
             continue;
