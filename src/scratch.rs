@@ -72,6 +72,11 @@ pub fn too_little(place: &Path, needed: u64, free: u64, purpose: &str) -> Error 
 
 /// Removes the scratch directories of this prefix that killed runs left in `parent`; what can't be removed stays.
 pub fn sweep(parent: &Path, prefix: &str) {
+    sweep_after(parent, prefix, |_| {});
+}
+
+/// The same; `before` sees each directory that is about to be removed.
+pub fn sweep_after(parent: &Path, prefix: &str, before: impl Fn(&Path)) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     let me = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
@@ -82,8 +87,9 @@ pub fn sweep(parent: &Path, prefix: &str) {
         if !ours || !private {
             continue;
         }
-        let abandoned = File::open(entry.path()).is_ok_and(|dir| dir.try_lock().is_ok());
-        if abandoned {
+        let lock = File::open(entry.path()).ok().filter(|dir| dir.try_lock().is_ok());
+        if lock.is_some() {
+            before(&entry.path());
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -68,7 +68,7 @@ pub fn sweep(source: &SourcePlan) {
         SqliteDestination::sweep(path);
     }
     scratch::sweep(&source.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
-    scratch::sweep(&source.scratch_dir, crate::engine::postgres::server::SCRATCH_PREFIX);
+    crate::engine::postgres::server::sweep(&source.scratch_dir);
 }
 
 /// `shop on db.internal:5432`, or a path.

@@ -202,7 +202,14 @@ fn a_drill_s_server_owns_nothing_and_ends_with_its_run() {
         return;
     }
     let shop = Shop::small(cluster);
-    with_a_function(&shop, "PERFORM pg_sleep(600);");
+    // What it starts may go on by itself; only with a user of its own can it be found again.
+    let (open, program) = (shop.world.path("open"), "cat >/dev/null; setsid sleep 624 >/dev/null 2>&1 & echo $!");
+    std::fs::create_dir(&open).unwrap();
+    set_mode(&open, 0o777);
+    let program = quoted(&format!("{program} >{}/pid", open.display()));
+    let start = if is_root() { format!("COPY (SELECT 1) TO PROGRAM {program};") } else { String::new() };
+    with_a_function(&shop, &format!("{start} PERFORM pg_sleep(600);"));
+    let left = || std::fs::read_to_string(open.join("pid")).map(|pid| Path::new(&format!("/proc/{}/cwd", pid.trim())).exists());
     let id = shop.backup();
     let scratch = shop.world.path("scratch");
     let sleeping = || {
@@ -230,17 +237,23 @@ fn a_drill_s_server_owns_nothing_and_ends_with_its_run() {
         if end == Signal::TERM {
             ran.exits(130);
             assert_eq!((processes_of(&scratch), shop.scratch()), (Vec::new(), Vec::new()));
+            assert!(!left().unwrap_or(false));
+            // The next one is another user's.
+            let _ = std::fs::remove_file(open.join("pid"));
         }
         // The kernel tells them that their parent is gone.
-        until("the server's end", || processes_of(&scratch).is_empty());
+        let server = |pid: &i32| !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().starts_with(b"sleep");
+        until("the server's end", || !processes_of(&scratch).iter().any(server));
     }
     assert!(!shop.scratch().is_empty());
+    assert!(left().unwrap_or(true), "nothing is left of it: this shows nothing");
     // Nobody has waited for the drill: the next one sweeps.
     let plain = cluster.database("plain");
     plain.sql(SMALL);
     shop.configure_as(&plain.url(), "");
     shop.run("backup shop").run().exits(0);
     assert_eq!(shop.scratch(), Vec::<String>::new());
+    assert!(!left().unwrap_or(false), "what a killed drill's dump had started goes on");
 }
 
 #[test]
@@ -270,7 +283,7 @@ fn what_a_dump_brings_can_t_reach_the_store() {
     set_mode(&open, 0o777);
     // It may well start a program, and that one may go on by itself.
     let script = format!(
-        "id -u >{open}/uid; grep NoNewPrivs /proc/self/status >{open}/status; readlink /proc/self/ns/net >{open}/net; \
+        "cat >/dev/null; id -u >{open}/uid; grep NoNewPrivs /proc/self/status >{open}/status; readlink /proc/self/ns/net >{open}/net; \
          touch {store}/evil {home}/evil; cat {store}/*/* >{open}/stolen 2>/dev/null; setsid sleep 623 >/dev/null 2>&1 & echo $! >{open}/pid",
         open = open.display(),
         store = store.display(),
@@ -283,6 +296,8 @@ fn what_a_dump_brings_can_t_reach_the_store() {
     assert_ne!(wrote("uid"), "", "the program did not run: this shows nothing");
     assert!(wrote("status").ends_with('1'), "{}", wrote("status"));
     if !is_root() {
+        let pid = Pid::from_raw(wrote("pid").parse().unwrap()).unwrap();
+        let _ = kill_process(pid, Signal::KILL);
         return eprintln!("skipped: only root can have the drill run as somebody else");
     }
     assert!(!["0".to_owned(), uid_of("postgres"), uid_of("nobody")].contains(&wrote("uid")));

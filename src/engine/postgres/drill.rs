@@ -48,7 +48,7 @@ pub struct Drill {
 impl Drill {
     /// Looks at the space that it needs.
     pub fn new(plan: DrillPlan) -> Result<Drill> {
-        crate::scratch::sweep(&plan.scratch_dir, SCRATCH_PREFIX);
+        super::server::sweep(&plan.scratch_dir);
         let scratch = Scratch::new(&plan.scratch_dir, SCRATCH_PREFIX, plan.content_size, "the decoded dump")?;
         Ok(Drill { plan, scratch })
     }

@@ -12,7 +12,7 @@ use crate::process::{Pipes, Process, last_lines};
 use crate::scratch::Scratch;
 use rustix::process::Signal;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +26,23 @@ const START: Duration = Duration::from_secs(60);
 
 /// The prefix of its scratch directories; see [`crate::scratch::sweep`].
 pub const SCRATCH_PREFIX: &str = "dbbackup-drill-";
+
+/// Removes what killed drills left in `parent`: with a directory whatever still runs in it as the user that it was given to. (Somebody else may have got that
+/// user's number since.)
+pub fn sweep(parent: &Path) {
+    crate::scratch::sweep_after(parent, SCRATCH_PREFIX, |dir| {
+        let owner = std::fs::symlink_metadata(dir.join(INSIDE)).map(|found| found.uid());
+        if let Some(uid) = owner.ok().filter(|uid| UIDS.contains(uid) && rustix::process::geteuid().is_root()) {
+            end_all(uid, |pid| is_of(pid, dir));
+        }
+    });
+}
+
+/// Where in a scratch directory the server is.
+const INSIDE: &str = "pg";
+
+/// Ids that systemd gives to services for a while, and that fit into a container's map.
+const UIDS: std::ops::Range<u32> = 61_184..65_184;
 
 /// What was tried, or why it can't be tried on this machine.
 #[derive(Debug)]
@@ -62,8 +79,9 @@ impl Server {
             Tried::Done(identity) => identity,
             Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
         };
+        sweep(parent);
         let scratch = Scratch::new(parent, SCRATCH_PREFIX, needed, "a trial restore")?;
-        let inside = scratch.join("pg");
+        let inside = scratch.join(INSIDE);
         make_room(&scratch, &inside, &identity)?;
         let mut server =
             Server { postmaster: None, inside, identity, search: local, major: postgres.version.major, _scratch: scratch };
@@ -254,18 +272,30 @@ impl Identity {
 
     /// Ends whatever still runs as this user: it is nobody else's.
     fn end_all(&self) {
-        let Some(uid) = self.uid else { return };
-        for _ in 0..20 {
-            let pids = processes_of(uid);
-            if pids.is_empty() {
-                return;
-            }
-            for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        if let Some(uid) = self.uid {
+            end_all(uid, |_| true);
         }
     }
+}
+
+fn end_all(uid: u32, which: impl Fn(i32) -> bool) {
+    for _ in 0..20 {
+        let pids: Vec<i32> = processes_of(uid).into_iter().filter(|pid| which(*pid)).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process was started by what ran in this directory: it is still there, or has its home there.
+fn is_of(pid: i32, dir: &Path) -> bool {
+    let place = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place.starts_with(dir));
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    place || memchr::memmem::find(&environment, dir.as_os_str().as_encoded_bytes()).is_some()
 }
 
 fn become_user(uid: Option<u32>) -> io::Result<()> {
@@ -285,11 +315,11 @@ fn become_user(uid: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ids that systemd gives to services for a while, and that fit into a container's map: one that nobody has.
+/// One of them that nobody has.
 fn free_uid() -> Option<u32> {
-    let start = std::process::id() % 4000;
-    let candidates = (0..4000).map(|at| 61_184 + (start + at) % 4000);
-    candidates.into_iter().find(|uid| user_name(*uid).is_none() && processes_of(*uid).is_empty())
+    let count = UIDS.end - UIDS.start;
+    let start = std::process::id() % count;
+    (0..count).map(|at| UIDS.start + (start + at) % count).find(|uid| user_name(*uid).is_none() && processes_of(*uid).is_empty())
 }
 
 fn user_name(uid: u32) -> Option<String> {
@@ -312,7 +342,6 @@ fn user_id(name: &std::ffi::CStr) -> Option<u32> {
 }
 
 fn processes_of(uid: u32) -> Vec<i32> {
-    use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pid = |entry: std::fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
