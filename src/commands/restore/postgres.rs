@@ -47,6 +47,7 @@ pub fn restore(
     if destination.old().is_some() {
         super::confirm(&place, arguments, report)?;
     }
+    destination.sweep()?;
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
         Some(safety) => Some(backup::lock_and_sweep(&safety.store, &safety.source, session.lock_wait, report)?),

@@ -63,7 +63,7 @@ pub struct PostgresDestination {
 }
 
 impl PostgresDestination {
-    /// Connects, sweeps what killed restores left, and finds whatever would keep the restore from succeeding before any work is done.
+    /// Connects, and finds whatever would keep the restore from succeeding before any work is done.
     pub fn open(target: Target) -> Result<PostgresDestination> {
         let name = target.conn.dbname().to_owned();
         let mut session = server(&target.conn)?;
@@ -73,8 +73,6 @@ impl PostgresDestination {
                 Error::failed(format!("the server of {} is a standby", target.conn.place())).hint("restore to its primary")
             );
         }
-        leftovers::sweep(&mut session)?;
-        crate::scratch::sweep(&target.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
         let old = match leftovers::exists(&mut session.client, &name)? {
             true => Some(Database {
                 host: Some(session.reached.host()),
@@ -83,7 +81,6 @@ impl PostgresDestination {
             }),
             false => None,
         };
-        obstacles::to_any_restore(&mut session.client, &target, &version)?;
         if !leftovers::try_lock(&mut session.client, &name)? {
             return Err(Error::new(crate::error::Kind::Locked, format!("another restore of `{name}` is going on"))
                 .hint("wait for its end"));
@@ -93,6 +90,8 @@ impl PostgresDestination {
             (None, false) => target.recorded.settings.clone(),
             (None, true) => None,
         };
+        let settings = settings.unwrap_or_default();
+        obstacles::to_any_restore(&mut session.client, &target, &settings, &version)?;
         Ok(PostgresDestination {
             target,
             session,
@@ -100,10 +99,16 @@ impl PostgresDestination {
             old,
             scratch: None,
             new: None,
-            settings: settings.unwrap_or_default(),
+            settings,
             expected: None,
             warnings: Vec::new(),
         })
+    }
+
+    /// Removes what killed restores left.
+    pub fn sweep(&mut self) -> Result<()> {
+        crate::scratch::sweep(&self.target.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
+        leftovers::sweep(&mut self.session).map(drop)
     }
 
     /// The database that is there now.
@@ -150,16 +155,23 @@ impl PostgresDestination {
         if self.target.no_owner { no_owner.to_vec() } else { Vec::new() }
     }
 
-    /// Makes the new database and fills it.
-    fn fill(&mut self, content: Content<'_>) -> Result<()> {
+    /// Makes the new database, empty: what keeps it from being made is known before the whole dump is read.
+    fn make(&mut self) -> Result<()> {
         let mut new = ScratchDatabase::new(&self.session, self.target.conn.dbname())?;
         let clauses = self.clauses();
         let created = new.create(&mut self.session.client, &clauses);
-        let name = new.name().to_owned();
         self.new = Some(new);
         created.map_err(|error| {
             error.hint("the role needs CREATEDB, and must be a member of the old owner; `--no-owner` does without that")
-        })?;
+        })
+    }
+
+    fn new_name(&self) -> Result<String> {
+        self.new.as_ref().map(|new| new.name().to_owned()).ok_or_else(|| Error::failed("nothing was restored"))
+    }
+
+    fn fill(&mut self, content: Content<'_>) -> Result<()> {
+        let name = self.new_name()?;
         let mut options = self.options();
         if let (Content::File(path), false) = (&content, self.target.tables.is_empty()) {
             options.push(super::parts::list_for(&self.target, path)?);
@@ -204,10 +216,16 @@ impl PostgresDestination {
 
     /// Counts the new database and has the server look at its tables, so that its first queries are planned well.
     fn examine(&mut self, expected: Option<&Manifest>) -> Result<Vec<Check>> {
-        let Some(name) = self.new.as_ref().map(|new| new.name().to_owned()) else {
-            return Err(Error::failed("nothing was restored"));
-        };
-        let counted = self.clients().count(&name)?;
+        let name = self.new_name()?;
+        // Both read all of it; a server has more cores than one.
+        let (reached, version) = (self.session.reached.clone(), self.version.clone());
+        let clients = Clients { search: &self.target.search, reached: &reached, server: None, version };
+        let (counted, analysed) = std::thread::scope(|scope| {
+            let analysing = scope.spawn(|| clients.analyse(&name));
+            (clients.count(&name), analysing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let counted = counted?;
+        self.warnings.extend(analysed?);
         let expected = expected
             .filter(|manifest| !manifest.tables.is_empty())
             .map(|manifest| super::parts::of_tables(manifest, &self.target.tables));
@@ -218,7 +236,6 @@ impl PostgresDestination {
                 Check::ok("rows", format!("{rows}, nothing to compare them with"))
             }
         };
-        self.warnings.extend(self.clients().analyse(&name)?);
         Ok(vec![rows])
     }
 }
@@ -236,6 +253,9 @@ impl Destination for PostgresDestination {
         // With the whole archive in a file several jobs can read it; without the space it goes straight into the new database, with one.
         let space = durable::free_space(&self.target.scratch_dir).unwrap_or(0);
         let whole = self.target.in_place || !self.target.tables.is_empty();
+        if !self.target.in_place {
+            self.make()?;
+        }
         if !whole && space < self.target.content_size.saturating_add(64 << 20) {
             return self.fill(Content::Stream(content));
         }

@@ -2,16 +2,18 @@
 
 use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
-use super::fill::{Clients, Content, Filling, compare, locale_clauses, remedy};
+use super::fill::{Clients, Content, Filling, compare, is_of_the_machine, locale_clauses, remedy};
 use super::names::quote_ident;
 use super::programs::{Search, Version};
+use super::roles::without_grantor;
 use super::server::{SCRATCH_PREFIX, Server, Tried};
 use super::{Format, explain, facts};
 use crate::durable;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
 use postgres::Client;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -79,15 +81,20 @@ impl Drill {
         if self.plan.format == Format::Globals {
             return self.globals(&clients, &file);
         }
-        if let Some(check) = self.prepare(&mut session.client)? {
+        if let Some(check) = self.prepare(&clients, &mut session.client, &file)? {
             return Ok(vec![check]);
         }
         self.restore(&clients, &mut session.client, DRILL, &file, expected)
     }
 
     /// The roles that the dump speaks of; and whether its extensions are there.
-    fn prepare(&self, client: &mut Client) -> Result<Option<Check>> {
-        for role in &self.plan.recorded.roles {
+    fn prepare(&self, clients: &Clients<'_>, client: &mut Client, file: &Path) -> Result<Option<Check>> {
+        let mut roles: BTreeSet<String> = self.plan.recorded.roles.iter().cloned().collect();
+        if self.plan.format == Format::Custom {
+            // The server's own superuser leaves no trace as an owner in the database. An archive that can't be read is told of by its restore.
+            roles.extend(clients.owners(file, self.plan.made_by).unwrap_or_default());
+        }
+        for role in roles.iter().filter(|role| !role.starts_with("pg_")) {
             // Whatever they may be in their own cluster: here nothing is to fail for want of a privilege.
             let made = client.batch_execute(&format!("CREATE ROLE {} SUPERUSER NOLOGIN", quote_ident(role)));
             made.map_err(|error| explain(&error, format!("making the role `{role}` in the throw-away server")))?;
@@ -160,9 +167,9 @@ impl Drill {
         let connected = ConnInfo::resolve(&spec, &|name| std::env::var(name).ok())
             .and_then(|conn| conn.with_application_name("dbbackup").connect());
         let mut session = connected.context("`drill_url`")?;
-        let superuser = session.client.query_one("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user", &[]);
-        if superuser.map_err(|error| explain(&error, "asking for the role's privileges"))?.get(0) {
-            return Err(Error::usage("`drill_url` connects as a superuser: what a dump brings could do anything there")
+        let mighty = session.client.query_one(MIGHTY, &[]);
+        if mighty.map_err(|error| explain(&error, "asking for the role's privileges"))?.get(0) {
+            return Err(Error::usage("`drill_url` connects as a superuser, or as a role that can become one: what a dump brings could do anything there")
                 .hint("use a role that has CREATEDB and nothing else"));
         }
         let version = facts::version(&mut session.client)?;
@@ -182,7 +189,12 @@ impl Drill {
         let reached = session.reached.clone();
         let clients = Clients { search: &self.plan.search, reached: &reached, server: None, version };
         let plan = DrillPlan { format: self.plan.format, ..self.plan.clone() };
-        let mut filling_options = vec!["--no-tablespaces".to_owned(), "--no-owner".to_owned(), "--no-privileges".to_owned()];
+        let mut filling_options = vec![
+            "--no-tablespaces".to_owned(),
+            "--no-owner".to_owned(),
+            "--no-privileges".to_owned(),
+            "--no-subscriptions".to_owned(),
+        ];
         filling_options.retain(|_| plan.format == Format::Custom);
         self.restore_into(&clients, &mut session, scratch, filling_options, expected)
     }
@@ -264,6 +276,10 @@ pub fn missing_extensions(client: &mut Client, recorded: &Database) -> Result<Ve
     Ok(missing.collect())
 }
 
+/// Whether a role can do anything to its server, by itself or by what it is a member of.
+const MIGHTY: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(r.oid, 'MEMBER')
+    AND (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files')))";
+
 /// What the role that restores may do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rights {
@@ -276,7 +292,7 @@ enum Rights {
 /// A restore that failed: what this machine or this role lacks says nothing against the backup, and neither does a full disk; the rest does.
 fn failed(error: Error, rights: Rights) -> Result<Check> {
     let text = error.message();
-    if error.kind() == Kind::Interrupted || text.contains("No space left on device") {
+    if is_of_the_machine(&error) {
         return Err(error);
     }
     let lacking = [
@@ -293,13 +309,14 @@ fn failed(error: Error, rights: Rights) -> Result<Check> {
         "invalid command \\restrict",
         "permission denied to create extension",
         "has no installation script",
+        "unrecognized configuration parameter",
     ];
     let not_allowed = ["permission denied", "must be superuser", "must be owner", "must be member", "must be able to SET ROLE"];
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let a_role_is_missing = text.contains("role \"") && text.contains("\" does not exist");
     let a_tablespace_is_missing = text.contains("default_tablespace");
     let says_nothing =
-        has(&lacking) || a_tablespace_is_missing || rights == Rights::Few && (has(&not_allowed) || a_role_is_missing);
+        has(&lacking) || a_tablespace_is_missing || a_role_is_missing || rights == Rights::Few && has(&not_allowed);
     let status = if says_nothing { CheckStatus::Unprovable } else { CheckStatus::Damaged };
     let hint = remedy(&error).map_or(String::new(), |hint| format!(" ({hint})"));
     Ok(Check { name: "restore".into(), status, detail: format!("{text}{hint}") })
@@ -317,6 +334,8 @@ fn without_tablespaces(file: &Path) -> Result<Vec<u8>> {
             ["CREATE TABLESPACE ", "ALTER TABLESPACE ", "COMMENT ON TABLESPACE "].iter().any(|head| text.starts_with(head))
                 || ["GRANT ", "REVOKE "].iter().any(|head| text.starts_with(head)) && text.contains(" ON TABLESPACE ");
         if !of_tablespace {
+            // Who granted a membership is this server's own superuser, not the other's.
+            let line = if text.starts_with("GRANT ") { without_grantor(&text).into_bytes() } else { line };
             kept.extend_from_slice(&line);
             kept.push(b'\n');
         }

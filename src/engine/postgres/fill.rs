@@ -4,6 +4,7 @@ use super::connect::Reached;
 use super::names;
 use super::programs::{Program, Search, Version};
 use super::server::Server;
+use super::toc::Toc;
 use super::{Format, explain, source, tables};
 use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
@@ -106,7 +107,14 @@ impl Clients<'_> {
         })
     }
 
-    fn one_transaction(&self, filling: &Filling<'_>, archive: &Path, around: Around<'_>, token: &str, committed: &AtomicBool) -> Result<()> {
+    fn one_transaction(
+        &self,
+        filling: &Filling<'_>,
+        archive: &Path,
+        around: Around<'_>,
+        token: &str,
+        committed: &AtomicBool,
+    ) -> Result<()> {
         let Around { hold, held, before, after } = around;
         let mut psql = self.psql(filling.database, token, true)?;
         let mut stdin = psql.writer()?;
@@ -146,7 +154,8 @@ impl Clients<'_> {
     }
 
     fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
-        let mut arguments = vec!["--exit-on-error".to_owned(), "--no-password".to_owned(), self.address(filling.database, "dbbackup")];
+        let mut arguments =
+            vec!["--exit-on-error".to_owned(), "--no-password".to_owned(), self.address(filling.database, "dbbackup")];
         arguments.extend(filling.options.iter().cloned());
         match content {
             Content::File(path) => {
@@ -178,8 +187,12 @@ impl Clients<'_> {
             (Format::Custom, content) => self.rendered(filling, content, psql),
             (Format::Globals, Content::Stream(stream)) => feed(psql, stream).map(drop),
             // A script of a newer `pg_dump` has settings, too, that the server may not know.
-            (_, Content::File(path)) => feed(psql, &mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop),
-            (_, Content::Stream(stream)) => feed(psql, &mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop),
+            (_, Content::File(path)) => {
+                feed(psql, &mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop)
+            }
+            (_, Content::Stream(stream)) => {
+                feed(psql, &mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop)
+            }
         }
     }
 
@@ -238,10 +251,20 @@ impl Clients<'_> {
         Ok(failed)
     }
 
+    /// The roles that own something in an archive.
+    pub fn owners(&self, archive: &Path, made_by: u32) -> Result<Vec<String>> {
+        let program = self.search.find("pg_restore", made_by)?;
+        let mut command = self.command(&program)?;
+        command.arg("--list").arg(archive);
+        let toc = Toc::parse(&Process::output(command, "pg_restore", None)?)?;
+        Ok(toc.entries.into_iter().map(|entry| entry.owner).filter(|owner| !owner.is_empty()).collect())
+    }
+
     /// The rows of every table of a database.
     pub fn count(&self, database: &str) -> Result<Vec<Table>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
         source::quieten(&mut client)?;
+        client.batch_execute("RESET max_parallel_workers_per_gather").map_err(|error| explain(&error, "beginning to count"))?;
         // All of it in one transaction, which counting needs.
         client.batch_execute("BEGIN READ ONLY").map_err(|error| explain(&error, "beginning to count"))?;
         let found = tables::list(&mut client, &tables::Selection::default())?;
@@ -455,7 +478,10 @@ pub fn remedy(error: &Error) -> Option<&'static str> {
     let text = error.message();
     let known = [
         ("canceling statement due to lock timeout", "another session holds a lock there for long: end it, then restore again"),
-        ("out of shared memory", "raise max_locks_per_transaction on the server: there are more tables than its lock table holds"),
+        (
+            "out of shared memory",
+            "raise max_locks_per_transaction on the server: there are more tables than its lock table holds",
+        ),
         ("No space left on device", "free some space where the server keeps its data"),
         ("invalid command \\restrict", "install the newest minor release of the PostgreSQL client programs"),
         ("unsupported version", "install newer client programs, or set `bin_dir`"),

@@ -183,7 +183,9 @@ fn forget_subscriptions(reached: &Reached, name: &str) {
                  ON d.oid OPERATOR(pg_catalog.=) s.subdbid WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
     for row in inside.query(query, &[]).unwrap_or_default() {
         let name = quote_ident(row.get(0));
-        let forget = format!("ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}");
+        let forget = format!(
+            "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
+        );
         for statement in forget.split("; ") {
             let _ = inside.batch_execute(statement);
         }

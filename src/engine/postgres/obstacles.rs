@@ -15,8 +15,10 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
             .hint("restore the whole elsewhere"));
     }
     if target.no_owner && target.format == super::Format::Plain {
-        return Err(Error::usage("`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the owners itself")
-            .hint("make the roles that are missing, if any, and leave `--no-owner` out"));
+        return Err(Error::usage(
+            "`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the owners itself",
+        )
+        .hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
     let recorded = target.recorded.server_version.as_deref().and_then(Version::parse);
     if let Some(then) = recorded.filter(|then| then.major > version.major) {
@@ -167,8 +169,10 @@ pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
     let all = "SELECT rolsuper OR pg_catalog.current_setting('server_version_num')::integer >= 150000
                FROM pg_catalog.pg_roles WHERE rolname = current_user";
     if !ask(client, all, &[])? {
-        return Err(Error::failed(format!("the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is not this role's"))
-            .hint("restore as a superuser"));
+        return Err(Error::failed(format!(
+            "the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is not this role's"
+        ))
+        .hint("restore as a superuser"));
     }
     Ok(())
 }

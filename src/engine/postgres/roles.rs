@@ -157,7 +157,8 @@ fn statement(text: String) -> Statement {
     // `GRANT a TO b …`: b becomes a member.
     let member = granted.and_then(|rest| rest.split_once(" TO ")).and_then(|(_, rest)| name(rest));
     let role = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "].iter().find_map(|head| after(head));
-    let labelled = text.strip_prefix("SECURITY LABEL FOR ").and_then(|rest| rest.split_once(" ON ROLE ")).and_then(|(_, rest)| name(rest));
+    let labelled =
+        text.strip_prefix("SECURITY LABEL FOR ").and_then(|rest| rest.split_once(" ON ROLE ")).and_then(|(_, rest)| name(rest));
     let membership = granted.filter(|_| on_tablespace.is_none() && member.is_some());
     let granted = membership.and_then(name);
     let makes_role = text.starts_with("CREATE ROLE ");

@@ -54,7 +54,8 @@ impl Swap<'_> {
 
     fn failure(&self, client: &mut Client, error: &postgres::Error) -> Error {
         let told = explain(error, format!("giving the restored database the name `{}`", self.name));
-        let as_before = if self.replaces { "the old database is in service as before" } else { "there is no such database, as before" };
+        let as_before =
+            if self.replaces { "the old database is in service as before" } else { "there is no such database, as before" };
         if error.code() != Some(&SqlState::OBJECT_IN_USE) {
             return told.hint(as_before);
         }
