@@ -159,9 +159,11 @@ fn patterns_mean_to_the_counts_what_they_mean_to_the_dump() {
         &["pg_catalog.pg_class"],
         &["*extension"],
     ];
-    for key in ["exclude_table", "exclude_table_data"] {
-        for some in patterns {
-            backed_up(&database, &list(key, some));
+    for (number, some) in patterns.iter().enumerate() {
+        backed_up(&database, &list("exclude_table_data", some));
+        // The same function reads both; what differs is what pg_dump leaves out.
+        if number % 3 == 0 {
+            backed_up(&database, &list("exclude_table", some));
         }
     }
     let left_out = backed_up(&database, &list("exclude_table_data", &["hidden.sessions", "sessions_1"]));
