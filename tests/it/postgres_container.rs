@@ -108,12 +108,11 @@ fn an_interrupted_run_leaves_no_session_of_the_program() {
         let (world, database) = (World::new(), shop(cluster, "abandoned"));
         database.sql("CREATE TABLE large AS SELECT g AS a, repeat('x', 1000) AS b FROM generate_series(1, 20000) g");
         // A pipe that takes some and then no more: the server is left waiting in the middle of a COPY.
-        let (marker, stop) = (world.path("marker"), world.path("stop"));
+        let marker = world.path("marker");
         let script = format!(
-            "#!/bin/sh\n[ \"$1\" = --version ] && exec {bin}/pg_dump --version\n{bin}/pg_dump \"$@\" | {{ head -c 100000; touch {marker}; while [ ! -e {stop} ]; do sleep 0.05; done; }}\n",
+            "#!/bin/sh\n[ \"$1\" = --version ] && exec {bin}/pg_dump --version\n{bin}/pg_dump \"$@\" | {{ head -c 100000; touch {marker}; while [ -e {marker} ]; do sleep 0.05; done; }}\n",
             bin = cluster.bin().display(),
             marker = marker.display(),
-            stop = stop.display(),
         );
         let inside = world.script("inside/pg_dump", &script);
         docker(&world, cluster, inside.parent().unwrap().to_str().unwrap());
@@ -132,9 +131,9 @@ fn an_interrupted_run_leaves_no_session_of_the_program() {
             kill_process(Pid::from_raw(running.child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
         }
         let ran = running.wait();
-        // Only now may the program itself end.
+        // Only afterwards may the program itself end: when the marker is gone.
         until(&format!("the end of the program's session after {ended_by}"), || theirs("") == "0");
-        std::fs::write(&stop, "").unwrap();
+        std::fs::remove_file(&marker).unwrap();
         ran.exits(code);
         world.failed_attempt("shop");
         assert_eq!(world.debris("shop"), [] as [&str; 0]);
