@@ -126,8 +126,8 @@ impl<'a> Shop<'a> {
             }
         }
         for (script, text) in scripts {
-            std::fs::write(dir.join(script), text).unwrap();
-            set_mode(&dir.join(script), 0o755);
+            let made = self.world.script(&format!("{name}-{script}"), text);
+            std::fs::rename(made, dir.join(script)).unwrap();
         }
         dir
     }
