@@ -124,17 +124,28 @@ impl Clients<'_> {
             return psql.finish().map(drop);
         }
         held()?;
-        // In a script of one transaction large objects have none of their own.
-        let mut options = filling.options.clone();
-        options.push("--single-transaction".to_owned());
-        let (renderer, script) = self.render(filling, &options, Some(archive))?;
-        let mut script = WithoutCommit::new(Filtered::new(script, self.known_settings(filling.database)?));
-        pour(&mut before.as_bytes().chain(&mut script), &mut stdin)?;
-        renderer.finish()?;
+        let known = self.known_settings(filling.database)?;
+        pour(&mut before.as_bytes(), &mut stdin)?;
+        if filling.format == Format::Custom {
+            // In a script of one transaction large objects have none of their own.
+            let mut options = filling.options.clone();
+            options.push("--single-transaction".to_owned());
+            let (renderer, script) = self.render(filling, &options, Some(archive))?;
+            pour(&mut WithoutCommit::new(Filtered::new(script, known)), &mut stdin)?;
+            renderer.finish()?;
+        } else {
+            pour(
+                &mut BufReader::with_capacity(1 << 20, WithoutTransactions::new(Filtered::new(open(archive)?, known))),
+                &mut stdin,
+            )?;
+        }
         pour(&mut after.as_bytes(), &mut stdin)?;
         committed.store(true, Ordering::Relaxed);
         pour(&mut b"COMMIT;\n".as_slice(), stdin)?;
-        psql.finish().map(drop)
+        // Its status 3: a statement failed, and what comes after it was never read.
+        psql.finish()
+            .map(drop)
+            .inspect_err(|error| committed.store(!error.message().contains("exit status 3"), Ordering::Relaxed))
     }
 
     /// Runs a script as a whole or not at all.
@@ -336,6 +347,52 @@ struct WithoutCommit<R> {
     script: R,
     held: Vec<u8>,
     ended: bool,
+}
+
+/// A plain dump without the transactions that `pg_dump` puts its large objects into. Where those stand, between two comments, every line is a statement; if
+/// rows of a table should ever look the same, one is lost, and the count of its table says so.
+struct WithoutTransactions<R> {
+    script: BufReader<R>,
+    among_large_objects: bool,
+    line: Vec<u8>,
+    given: usize,
+}
+
+impl<R: Read> WithoutTransactions<R> {
+    fn new(script: R) -> Self {
+        WithoutTransactions {
+            script: BufReader::with_capacity(1 << 20, script),
+            among_large_objects: false,
+            line: Vec::new(),
+            given: 0,
+        }
+    }
+
+    fn next_line(&mut self) -> io::Result<()> {
+        loop {
+            self.given = 0;
+            self.line.clear();
+            self.script.read_until(b'\n', &mut self.line)?;
+            if self.line.starts_with(b"-- ") {
+                self.among_large_objects = memchr::memmem::find(&self.line, b"; Type: BLOBS;").is_some();
+            }
+            if !(self.among_large_objects && (self.line == b"BEGIN;\n" || self.line == b"COMMIT;\n")) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for WithoutTransactions<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.line.len() {
+            self.next_line()?;
+        }
+        let count = (self.line.len() - self.given).min(bytes.len());
+        bytes[..count].copy_from_slice(&self.line[self.given..self.given + count]);
+        self.given += count;
+        Ok(count)
+    }
 }
 
 /// What may stand behind the COMMIT: comments and a meta command.

@@ -1,6 +1,6 @@
 //! PostgreSQL's own programs: where they are, which version fits, and how they are run, in a container too.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::process::Process;
 use std::ffi::OsString;
 use std::fmt;
@@ -127,7 +127,10 @@ impl Search {
             if !is_itself(&path, name) || found.iter().any(|known| same_file(&known.path, &path)) {
                 continue;
             }
-            found.extend(self.ask(name, path).ok());
+            match self.ask(name, path) {
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                asked => found.extend(asked.ok()),
+            }
         }
         Ok(found)
     }
