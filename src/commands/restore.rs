@@ -148,6 +148,14 @@ fn safety_backup(
     Ok(entry.sidecar.id)
 }
 
+/// The backup, its age and what is in it; a file by its path.
+fn described(found: &Found, session: &Session) -> String {
+    let Some(backup) = &found.backup else { return find::path_of(found).display().to_string() };
+    let at = backup.sidecar.started_at;
+    let contents = contents_text(backup.sidecar.manifest.as_ref());
+    format!("{}, made {} ({}), {contents}", backup.id(), units::age(at, session.now), units::stamp(at))
+}
+
 fn contents_text(manifest: Option<&Manifest>) -> String {
     manifest.map_or("contents unknown".to_owned(), |manifest| {
         format!("{} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))

@@ -58,6 +58,9 @@ pub struct Database {
     /// The source of the configuration that stands for all databases of its server, where this is one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// The patterns by which something of the database was left out of the dump; none where all of it is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub selected_by: Vec<String>,
     /// Collation and character types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locale: Option<Locale>,

@@ -9,6 +9,7 @@ mod postgres_backup;
 mod postgres_cluster;
 mod postgres_container;
 mod postgres_counts;
+mod postgres_edges;
 mod postgres_failures;
 mod postgres_in_place;
 mod postgres_locks;

@@ -39,6 +39,11 @@ pub fn restore(
     let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
     let now = old_content(&destination, arguments, session, report)?;
     let lost = say_plan(found, &place, destination.old(), now.as_ref(), arguments, session, &say);
+    if let Some(selected) = part_of_the_whole(found).filter(|_| destination.old().is_some()) {
+        report.warn(format!(
+            "the backup holds only a part of the database ({selected}): what it left out is then in the old one alone"
+        ));
+    }
     if arguments.dry_run {
         report.answer("nothing was done");
         let replaces = destination.old().is_some();
@@ -73,6 +78,12 @@ pub fn restore(
         }))?,
     };
     Ok(say_done(found, &place, &published, kept.zip(safety), report))
+}
+
+/// By what something was left out of the backup.
+fn part_of_the_whole(found: &Found) -> Option<String> {
+    let selected = &found.backup.as_ref()?.sidecar.database.as_ref()?.selected_by;
+    (!selected.is_empty()).then(|| selected.join(" "))
 }
 
 /// The database to restore to, resolved; nothing is connected yet.
@@ -205,16 +216,7 @@ fn say_plan(
     say: &dyn Fn(String),
 ) -> Vec<String> {
     let stored = found.stored();
-    let what = match &found.backup {
-        Some(backup) => format!(
-            "{}, made {} ({}), {}",
-            backup.id(),
-            units::age(backup.sidecar.started_at, session.now),
-            units::stamp(backup.sidecar.started_at),
-            contents_text(stored.manifest)
-        ),
-        None => found.file.clone(),
-    };
+    let what = super::described(found, session);
     let part = if arguments.tables.is_empty() { String::new() } else { format!("{} of ", arguments.tables.join(", ")) };
     say(format!("restoring {part}{what}"));
     let Some(old) = old else {

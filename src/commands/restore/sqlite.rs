@@ -6,7 +6,7 @@ use crate::cli::Restore;
 use crate::commands::Session;
 use crate::commands::backup;
 use crate::commands::examine::{self, Means};
-use crate::commands::find::{self, Found};
+use crate::commands::find::Found;
 use crate::config::{KindKeys, SourceEntry};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
@@ -286,16 +286,7 @@ fn say_plan(
 ) -> Vec<String> {
     let mut lost = Vec::new();
     let stored = found.stored();
-    let what = match &found.backup {
-        Some(backup) => format!(
-            "{}, made {} ({}), {}",
-            backup.id(),
-            units::age(backup.sidecar.started_at, session.now),
-            units::stamp(backup.sidecar.started_at),
-            contents_text(stored.manifest)
-        ),
-        None => find::path_of(found).display().to_string(),
-    };
+    let what = super::described(found, session);
     say(format!("restoring {what}"));
     match &place.now {
         There::Nothing => say(format!("to {}, where there is nothing now", place.path.display())),

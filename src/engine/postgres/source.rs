@@ -86,6 +86,7 @@ impl PostgresSource {
         database.port = Some(session.reached.port());
         database.system_identifier = system_identifier;
         database.cluster.clone_from(&plan.cluster);
+        database.selected_by = plan.selection.arguments();
         let warnings = conn.warnings.clone();
         Ok(PostgresSource { plan: plan.clone(), session, dump, database, warnings })
     }
