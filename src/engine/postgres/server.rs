@@ -11,11 +11,13 @@ use crate::interrupt;
 use crate::process::{Pipes, Process, last_lines};
 use crate::scratch::Scratch;
 use rustix::process::Signal;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The server's superuser, a name that no dump has.
@@ -159,11 +161,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.postmaster.take());
         self.identity.end_all();
+        if let Some(uid) = self.identity.uid {
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        }
     }
 }
 
 /// As fast as it can be: nothing that it holds outlives it.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=off",
@@ -172,11 +177,12 @@ const SETTINGS: [&str; 14] = [
     "wal_level=minimal",
     "max_wal_senders=0",
     "autovacuum=off",
-    "max_wal_size=4GB",
+    "max_wal_size=1GB",
     "maintenance_work_mem=128MB",
     "max_locks_per_transaction=4096",
     "max_logical_replication_workers=0",
     "logging_collector=off",
+    "jit=off",
     "log_min_messages=warning",
 ];
 
@@ -213,7 +219,7 @@ struct Identity {
 impl Identity {
     fn choose() -> Tried<Identity> {
         if rustix::process::geteuid().is_root() {
-            return match free_uid() {
+            return match reserve_uid() {
                 Some(uid) => Tried::Done(Identity { uid: Some(uid) }),
                 None => Tried::Impossible("there is no free user id for the throw-away server".to_owned()),
             };
@@ -285,11 +291,17 @@ fn become_user(uid: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
+/// The ids of this process's servers: one is taken before anything runs under it.
+static RESERVED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
 /// Ids that systemd gives to services for a while, and that fit into a container's map: one that nobody has.
-fn free_uid() -> Option<u32> {
-    let start = std::process::id() % 4000;
-    let candidates = (0..4000).map(|at| 61_184 + (start + at) % 4000);
-    candidates.into_iter().find(|uid| user_name(*uid).is_none() && processes_of(*uid).is_empty())
+fn reserve_uid() -> Option<u32> {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = std::process::id().wrapping_mul(31) % 4000;
+    let mut candidates = (0..4000).map(|at| 61_184 + (start + at) % 4000);
+    let uid = candidates.find(|uid| !reserved.contains(uid) && user_name(*uid).is_none() && processes_of(*uid).is_empty())?;
+    reserved.insert(uid);
+    Some(uid)
 }
 
 fn user_name(uid: u32) -> Option<String> {
