@@ -252,7 +252,7 @@ impl Bench {
         let mut make = dbbackup(&config, &["backup", "shop"]);
         self.environment(&mut make);
         let title = format!("dbbackup {compression}{}", if checked { "" } else { ", verify_after none" });
-        let ending = if compression == "gzip" { ".gz" } else { ".zst" };
+        let ending = if compression.starts_with("gzip") { ".gz" } else { ".zst" };
         let dir = self.work.join(format!("store-{name}/shop"));
         let command = Box::new(move || copied(&make));
         Contender { name: title, command, programs: vec![], dir, ending, once: false, costs: vec![], size: 0 }
@@ -295,6 +295,7 @@ impl Bench {
                 through(PIGZ, "pigz -6", "pigz"),
                 self.backup("gzip", true),
                 self.backup("gzip", false),
+                self.backup("gzip:1", true),
             ],
         }
     }

@@ -22,6 +22,9 @@ pub struct Sidecar {
     /// Shared by all backups of one run.
     #[serde(default)]
     pub run: String,
+    /// Every source of that run, where it saved all databases of a server: what a restore of the whole needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run_members: Vec<String>,
     /// The source's name.
     pub source: String,
     /// `sqlite`, `postgres` or `files`.

@@ -36,6 +36,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
     let store = session.writing()?;
     let run = Run {
         id: format!("{}-{}", session.now.format("%Y%m%dT%H%M%SZ"), &uuid::Uuid::new_v4().simple().to_string()[..4]),
+        members: Vec::new(),
         host: session.host.clone(),
         label: arguments.label.clone(),
         description: arguments.description.clone(),
@@ -244,9 +245,17 @@ fn each(planned: Planned, store: &LocalStore, run: &Run, report: &Report) -> Vec
         }
         Planned::Source(source) => match &source.kind {
             SourceKind::Cluster(cluster) => match members_of(&source) {
-                Ok(members) => at_once(members, &source.name, cluster.jobs, store, run, report),
+                Ok(members) => {
+                    let name =
+                        |member: &Member| member.as_ref().map_or_else(|(name, _)| name.clone(), |source| source.name.clone());
+                    let all = if cluster.only.is_none() { members.iter().map(name).collect() } else { Vec::new() };
+                    at_once(members, &source.name, cluster.jobs, store, &Run { members: all, ..run.clone() }, report)
+                }
                 Err(error) => {
-                    remember(&source.name, source.kind.word(), None, &error, store, run, report);
+                    // A name that was mistyped is no failure of the source.
+                    if error.kind() != Kind::NotFound {
+                        remember(&source.name, source.kind.word(), None, &error, store, run, report);
+                    }
                     refused(source.name, error)
                 }
             },

@@ -135,6 +135,7 @@ fn safety_backup(
     };
     let run = Run {
         id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
+        members: Vec::new(),
         host: session.host.clone(),
         label: PRE_RESTORE.to_owned(),
         description: Some("what a restore replaced".to_owned()),

@@ -17,9 +17,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What the backups of one run have in common.
+#[derive(Clone)]
 pub struct Run {
     /// The run's id.
     pub id: String,
+    /// Its sources, where it saves all databases of a server.
+    pub members: Vec<String>,
     /// This machine.
     pub host: String,
     /// Why the backups are made.
@@ -236,6 +239,7 @@ impl<'a> Attempt<'a> {
             requires: Vec::new(),
             id: id.to_owned(),
             run: self.run.id.clone(),
+            run_members: self.run.members.clone(),
             source: self.source.to_owned(),
             kind: self.kind.to_owned(),
             label: self.run.label.clone(),

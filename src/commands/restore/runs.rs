@@ -52,10 +52,14 @@ fn newest_complete(word: &str, sources: &[String], session: &Session) -> Result<
         .hint(format!("`dbbackup list {word} --status all` shows them; restore them one by one, by their ids")))
 }
 
-/// A group's run has every one of its sources; a cluster's has those that the server had then.
+/// A group's run has every one of its sources; a cluster's has those that the server had then, which each of them says.
 fn covers(backups: &[&Backup], word: &str, sources: &[String], session: &Session) -> bool {
-    let is_group = session.config.as_ref().is_some_and(|config| config.group(word).is_some());
-    !is_group || sources.iter().all(|source| backups.iter().any(|backup| backup.sidecar.source == *source))
+    let has = |source: &String| backups.iter().any(|backup| backup.sidecar.source == *source);
+    if session.config.as_ref().is_some_and(|config| config.group(word).is_some()) {
+        return sources.iter().all(has);
+    }
+    let members = backups.first().map_or(&[][..], |backup| backup.sidecar.run_members.as_slice());
+    !members.is_empty() && members.iter().all(has)
 }
 
 fn in_order(backups: &[&Backup]) -> Vec<String> {

@@ -97,8 +97,11 @@ fn passes_variables(prefix: &[String]) -> bool {
 }
 
 impl Search {
-    /// The program of the smallest major version that is at least `major`, of those the newest minor one.
+    /// The program of the smallest major version that is at least `major`, of those the newest minor one; the newest of all where `major` is 0, unknown.
     pub fn find(&self, name: &str, major: u32) -> Result<Program> {
+        if major == 0 {
+            return self.newest(name);
+        }
         let found = self.all(name)?;
         let fits = found.iter().filter(|program| program.version.major >= major);
         let best = fits.min_by_key(|program| (program.version.major, u32::MAX - program.version.minor));

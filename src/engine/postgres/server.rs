@@ -11,11 +11,13 @@ use crate::interrupt;
 use crate::process::{Pipes, Process, last_lines};
 use crate::scratch::Scratch;
 use rustix::process::Signal;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The server's superuser, a name that no dump has.
@@ -177,11 +179,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.postmaster.take());
         self.identity.end_all();
+        if let Some(uid) = self.identity.uid {
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        }
     }
 }
 
 /// As fast as it can be: nothing that it holds outlives it.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=off",
@@ -190,11 +195,12 @@ const SETTINGS: [&str; 14] = [
     "wal_level=minimal",
     "max_wal_senders=0",
     "autovacuum=off",
-    "max_wal_size=4GB",
+    "max_wal_size=1GB",
     "maintenance_work_mem=128MB",
     "max_locks_per_transaction=4096",
     "max_logical_replication_workers=0",
     "logging_collector=off",
+    "jit=off",
     "log_min_messages=warning",
 ];
 
@@ -231,7 +237,7 @@ struct Identity {
 impl Identity {
     fn choose() -> Tried<Identity> {
         if rustix::process::geteuid().is_root() {
-            return match free_uid() {
+            return match reserve_uid() {
                 Some(uid) => Tried::Done(Identity { uid: Some(uid) }),
                 None => Tried::Impossible("there is no free user id for the throw-away server".to_owned()),
             };
@@ -315,11 +321,18 @@ fn become_user(uid: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
+/// The ids of this process's servers: one is taken before anything runs under it.
+static RESERVED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
 /// One of them that nobody has.
-fn free_uid() -> Option<u32> {
+fn reserve_uid() -> Option<u32> {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     let count = UIDS.end - UIDS.start;
-    let start = std::process::id() % count;
-    (0..count).map(|at| UIDS.start + (start + at) % count).find(|uid| user_name(*uid).is_none() && processes_of(*uid).is_empty())
+    let start = std::process::id().wrapping_mul(31) % count;
+    let mut candidates = (0..count).map(|at| UIDS.start + (start + at) % count);
+    let uid = candidates.find(|uid| !reserved.contains(uid) && user_name(*uid).is_none() && processes_of(*uid).is_empty())?;
+    reserved.insert(uid);
+    Some(uid)
 }
 
 fn user_name(uid: u32) -> Option<String> {
