@@ -129,7 +129,7 @@ impl Session {
 
     /// How trial restores of a source are made.
     fn proving_of(&self, source: &str) -> plan::Proving {
-        plan::proving(match self.entry_of(source).map(|entry| &entry.kind) {
+        plan::postgres::proving(match self.entry_of(source).map(|entry| &entry.kind) {
             Some(config::KindKeys::Postgres(own)) => Some(own.as_ref()),
             _ => None,
         })

@@ -1,13 +1,13 @@
 //! What a command is going to do, as plain values: the configuration with the flags over it, paths absolute, the time passed in. No I/O; what
 //! must be asked of the file system is asked through a function.
 
+pub mod postgres;
+
 use crate::cli;
 use crate::config::{
-    self, BackupKeys, Config, CountRows, KindKeys, PostgresFormat, PostgresKeys, RetentionTable, SourceEntry,
-    Spool as ConfigSpool, VerifyAfter,
+    self, BackupKeys, Config, KindKeys, PostgresKeys, RetentionTable, SourceEntry, Spool as ConfigSpool, VerifyAfter,
 };
-use crate::engine::postgres::tables::Selection;
-use crate::engine::postgres::{self, Format, Search, Spec};
+use crate::engine::postgres::Search;
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec};
@@ -21,9 +21,6 @@ use std::time::Duration;
 
 const SCRATCH_DIR: &str = "/var/tmp";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// A table of a server is often locked for minutes, by a migration or a VACUUM FULL.
-const SERVER_LOCK_TIMEOUT: Duration = Duration::from_secs(300);
-const STALL_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Where the backups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,26 +105,9 @@ pub enum SourceKind {
         lock_timeout: Duration,
     },
     /// A PostgreSQL database, or a cluster's roles.
-    Postgres(Box<postgres::source::Plan>),
+    Postgres(Box<crate::engine::postgres::source::Plan>),
     /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a source of its own.
-    Cluster(Box<ClusterPlan>),
-}
-
-/// Which databases of a server are backed up.
-#[derive(Debug, Clone)]
-pub struct ClusterPlan {
-    /// What holds for each of them.
-    pub each: postgres::source::Plan,
-    /// Names, `*` and `?` allowed.
-    pub databases: Vec<String>,
-    /// Those left out of them.
-    pub exclude: Vec<String>,
-    /// Roles and tablespaces, too.
-    pub globals: bool,
-    /// How many at once.
-    pub jobs: usize,
-    /// Only the one that becomes a source of this name.
-    pub only: Option<String>,
+    Cluster(Box<postgres::ClusterPlan>),
 }
 
 impl SourceKind {
@@ -135,7 +115,7 @@ impl SourceKind {
     pub fn word(&self) -> &'static str {
         match self {
             SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
-            SourceKind::Postgres(_) | SourceKind::Cluster(_) => postgres::KIND,
+            SourceKind::Postgres(_) | SourceKind::Cluster(_) => crate::engine::postgres::KIND,
         }
     }
 
@@ -146,40 +126,6 @@ impl SourceKind {
             SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
             SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
         }
-    }
-}
-
-/// The source of one database of a cluster: `cluster.shop`.
-pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &str) -> SourcePlan {
-    let mut each = cluster.each.clone();
-    each.database = Some(database.to_owned());
-    each.cluster = Some(source.name.clone());
-    let name = format!("{}.{}", source.name, plain_name(database));
-    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
-}
-
-/// The source of a cluster's roles and tablespaces: `cluster-globals`.
-pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourcePlan {
-    let mut each = cluster.each.clone();
-    each.format = Format::Globals;
-    each.cluster = Some(source.name.clone());
-    SourcePlan { name: format!("{}-globals", source.name), kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
-}
-
-/// Whether a cluster's patterns choose this database.
-pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern.as_bytes(), database.as_bytes()));
-    any(&cluster.databases) && !any(&cluster.exclude)
-}
-
-/// `*` stands for any text, `?` for any one byte.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.first(), text.first()) {
-        (None, None) => true,
-        (Some(b'*'), _) => glob(&pattern[1..], text) || !text.is_empty() && glob(pattern, &text[1..]),
-        (Some(b'?'), Some(_)) => glob(&pattern[1..], &text[1..]),
-        (Some(a), Some(b)) if a == b => glob(&pattern[1..], &text[1..]),
-        _ => false,
     }
 }
 
@@ -391,7 +337,7 @@ fn configured(
     if let Some(why) = &entry.unusable {
         let kind = match &entry.kind {
             KindKeys::Sqlite { .. } => crate::engine::sqlite::KIND,
-            KindKeys::Postgres(_) => postgres::KIND,
+            KindKeys::Postgres(_) => crate::engine::postgres::KIND,
         };
         return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(kind) }));
     }
@@ -403,7 +349,7 @@ fn configured(
     })?;
     let (kind, proving) = match &entry.kind {
         KindKeys::Sqlite { path } => (sqlite_kind(path, &keys), Proving::default()),
-        KindKeys::Postgres(own) => (postgres_kind(own, &keys), proving(Some(own.as_ref()))),
+        KindKeys::Postgres(own) => (postgres::kind(own, &keys), postgres::proving(Some(own.as_ref()))),
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
     Ok(Some(Planned::Source(Box::new(SourcePlan { proving, ..source }))))
@@ -443,14 +389,14 @@ fn by_place(
         return Err(Error::usage("the path of a database is empty").hint("name a source of the configuration, or a path"));
     }
     let keys = config.map(|config| config.backup.clone()).unwrap_or_default();
-    if wanted.kind == Some(cli::Kind::Postgres) || wanted.kind.is_none() && is_postgres_address(text) {
-        let Some(database) = database_of_address(text) else {
+    if wanted.kind == Some(cli::Kind::Postgres) || wanted.kind.is_none() && postgres::is_address(text) {
+        let Some(database) = postgres::database_of_address(text) else {
             return Err(Error::usage("the address names no database").hint("write it at its end, as in `postgresql://host/shop`"));
         };
         let (name, derived) = chosen_name(wanted.name, || plain_name(&database))?;
         let own = PostgresKeys { url: Some(text.to_owned()), ..PostgresKeys::default() };
-        let source = source_plan(&name, derived, postgres_kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
-        return Ok(SourcePlan { proving: proving(Some(&own)), ..source });
+        let source = source_plan(&name, derived, postgres::kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
+        return Ok(SourcePlan { proving: postgres::proving(Some(&own)), ..source });
     }
     by_path(text, wanted.name, config, &keys, cwd, exists)
 }
@@ -508,72 +454,6 @@ fn sqlite_kind(path: &Path, keys: &BackupKeys) -> SourceKind {
     SourceKind::Sqlite { path: path.to_path_buf(), spool, lock_timeout: lock_timeout(keys) }
 }
 
-fn postgres_kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
-    let each = postgres_plan(own, keys);
-    if !own.is_cluster() {
-        return SourceKind::Postgres(Box::new(each));
-    }
-    SourceKind::Cluster(Box::new(ClusterPlan {
-        each,
-        databases: own.databases.clone(),
-        exclude: own.exclude_databases.clone(),
-        globals: own.globals.unwrap_or(false),
-        jobs: own.jobs.unwrap_or(1).max(1),
-        only: None,
-    }))
-}
-
-/// How a database with these keys is dumped.
-pub fn postgres_plan(own: &PostgresKeys, keys: &BackupKeys) -> postgres::source::Plan {
-    postgres::source::Plan {
-        spec: postgres_spec(own),
-        database: None,
-        cluster: None,
-        format: match own.format {
-            None | Some(PostgresFormat::Custom) => Format::Custom,
-            Some(PostgresFormat::Plain) => Format::Plain,
-        },
-        selection: Selection {
-            schemas: own.schemas.clone(),
-            exclude_table: own.exclude_table.clone(),
-            exclude_table_data: own.exclude_table_data.clone(),
-        },
-        count: own.manifest != Some(CountRows::Off),
-        lock_timeout: keys.lock_timeout.map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
-        stall_timeout: own.stall_timeout.map_or(STALL_TIMEOUT, |span| span.duration()),
-        search: search(own),
-        prefix_url: own.prefix_url.clone(),
-    }
-}
-
-/// Where the database of these keys is.
-pub fn postgres_spec(own: &PostgresKeys) -> Spec {
-    Spec {
-        url: own.url.clone(),
-        host: own.host.clone(),
-        port: own.port.map(|port| port.to_string()),
-        user: own.user.clone(),
-        dbname: own.dbname.clone(),
-        service: own.service.clone(),
-        password: own.password.clone(),
-        password_file: own.password_file.clone(),
-        password_command: own.password_command.clone(),
-    }
-}
-
-fn search(own: &PostgresKeys) -> Search {
-    Search { bin_dir: own.bin_dir.clone(), prefix: own.command_prefix.clone() }
-}
-
-/// How trial restores of a source with these keys are made.
-pub fn proving(own: Option<&PostgresKeys>) -> Proving {
-    Proving {
-        search: own.map(search).unwrap_or_default(),
-        drill_url: own.and_then(|own| own.drill_url.clone()),
-        jobs: pipeline::threads(own.and_then(|own| own.jobs).unwrap_or(0)),
-    }
-}
-
 fn source_plan(name: &str, derived: bool, kind: SourceKind, keys: &BackupKeys, codec: Codec, policies: Policies) -> SourcePlan {
     SourcePlan {
         name: name.to_owned(),
@@ -622,36 +502,6 @@ fn local_path(text: &str) -> Result<PathBuf> {
     }
 }
 
-/// Whether it is a PostgreSQL address, by its scheme.
-pub fn is_postgres_address(text: &str) -> bool {
-    text.starts_with("postgresql://") || text.starts_with("postgres://")
-}
-
-/// The database that an address names.
-fn database_of_address(text: &str) -> Option<String> {
-    let found = match text.split_once("://") {
-        Some((_, rest)) => rest.split('?').next().and_then(|rest| rest.split_once('/')).map(|(_, name)| percent_decoded(name)),
-        None => {
-            text.split_whitespace().find_map(|word| word.strip_prefix("dbname=")).map(|name| name.trim_matches('\'').to_owned())
-        }
-    };
-    found.filter(|name| !name.is_empty())
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        rest = if code.is_some() { &after[2..] } else { after };
-        bytes.push(code.unwrap_or(*first));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// A source's name from a file's: `app.db` → `app`.
 pub fn name_from_path(path: &Path) -> String {
     plain_name(&path.file_stem().unwrap_or_default().to_string_lossy())
@@ -692,26 +542,6 @@ mod tests {
         ] {
             assert_eq!(name_from_path(Path::new(path)), name, "{path}");
         }
-    }
-
-    #[test]
-    fn databases_of_addresses() {
-        for (text, name) in [
-            ("postgresql://u:p@h:5432/shop?sslmode=require", Some("shop")),
-            ("postgres:///a%20b?host=/run", Some("a b")),
-            ("postgresql://host", None),
-            ("postgresql://host/", None),
-            ("host=h dbname=shop", Some("shop")),
-        ] {
-            assert_eq!(database_of_address(text).as_deref(), name, "{text}");
-        }
-    }
-
-    #[test]
-    fn globs_are_whole_names() {
-        let matches = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
-        assert!(matches("*", "shop") && matches("scratch_*", "scratch_1") && matches("sh?p", "shop") && matches("*o*", "shop"));
-        assert!(!matches("app*", "myapp") && !matches("app", "app2") && !matches("sh?p", "shp"));
     }
 
     #[test]

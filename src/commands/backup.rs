@@ -14,7 +14,8 @@ use crate::engine::postgres::leftovers::is_leftover;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::Codec;
-use crate::plan::{self, ClusterPlan, Planned, SourceKind, SourcePlan};
+use crate::plan::postgres::ClusterPlan;
+use crate::plan::{self, Planned, SourceKind, SourcePlan};
 use crate::report::{Outcome, Paint, Report};
 use crate::retention::PRE_RESTORE;
 use crate::scratch;
@@ -132,12 +133,12 @@ fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
     let databases = PostgresSource::open(&cluster.each)?.databases()?;
     let mut members: Vec<Member> = Vec::new();
     if cluster.globals {
-        members.push(Ok(plan::globals_of_cluster(source, cluster)));
+        members.push(Ok(plan::postgres::globals_of_cluster(source, cluster)));
     }
     // What a restore set aside is no database of the user's any more.
-    let chosen = databases.iter().filter(|name| plan::is_chosen(cluster, name) && !is_leftover(name));
+    let chosen = databases.iter().filter(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
     for database in chosen {
-        let member = plan::member_of_cluster(source, cluster, database);
+        let member = plan::postgres::member_of_cluster(source, cluster, database);
         let taken = members.iter().flatten().any(|other| other.name == member.name);
         members.push(if taken {
             let text = format!("two databases of the server would be called `{}`", member.name);

@@ -4,7 +4,7 @@
 //! server's own tools. [`source`] holds one snapshot for the dump and for the counts, of what [`tables`] lists; [`facts`] says what the dump
 //! leaves out; [`globals`] saves roles and tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows; [`drill`]
 //! restores one into a throw-away [`server`], and [`destination`] into a new database, which then takes the old one's name, or into the old one
-//! by [`in_place`]; both fill it as [`fill`] does. [`names`] and [`toc`] read and write identifiers and tables of contents.
+//! by [`in_place`]; both fill it as [`fill`] does, by scripts as `script` makes them. [`names`] and [`toc`] read and write identifiers and tables of contents.
 
 pub mod connect;
 pub mod conninfo;
@@ -21,6 +21,7 @@ pub mod parts;
 pub mod programs;
 pub mod roles;
 pub mod scan;
+mod script;
 pub mod server;
 pub mod source;
 mod swap;

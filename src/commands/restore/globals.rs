@@ -56,13 +56,13 @@ pub fn restore(found: &Found, arguments: &Restore, session: &Session, report: &R
 
 fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
     let spec = match (&arguments.to, session.entry_of(&found.source).map(|entry| &entry.kind)) {
-        (Some(to), _) if plan::is_postgres_address(to) || to.contains('=') => Spec { url: Some(to.clone()), ..Spec::default() },
+        (Some(to), _) if plan::postgres::is_address(to) || to.contains('=') => Spec { url: Some(to.clone()), ..Spec::default() },
         (Some(_), _) => {
             return Err(
                 Error::usage("roles belong to a server, not to a database").hint("`--to` takes a `postgresql://` address here")
             );
         }
-        (None, Some(KindKeys::Postgres(own))) => plan::postgres_spec(own),
+        (None, Some(KindKeys::Postgres(own))) => plan::postgres::spec(own),
         (None, _) => {
             let recorded = found.backup.as_ref().filter(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
             let Some(database) = recorded.and_then(|backup| backup.sidecar.database.as_ref()) else {

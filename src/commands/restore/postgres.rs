@@ -101,7 +101,7 @@ fn connection(found: &Found, wanted: &str, arguments: &Restore, session: &Sessio
     });
     let configured = configured.transpose()?.flatten();
     match &arguments.to {
-        Some(to) if plan::is_postgres_address(to) || to.contains('=') => {
+        Some(to) if plan::postgres::is_address(to) || to.contains('=') => {
             if !dsn::parse(to)?.iter().any(|(key, name)| key == "dbname" && !name.is_empty()) {
                 return Err(Error::usage("`--to` names no database")
                     .hint("write it at the address's end, as in `postgresql://host/shop`"));
@@ -111,12 +111,12 @@ fn connection(found: &Found, wanted: &str, arguments: &Restore, session: &Sessio
         Some(to) if to.contains('/') => Err(Error::usage(format!("a PostgreSQL backup can't be restored to the path `{to}`"))
             .hint("`--to` takes a database's name or a `postgresql://` address here")),
         Some(name) => match configured {
-            Some(own) => resolve(&plan::postgres_spec(own), Some(name)),
+            Some(own) => resolve(&plan::postgres::spec(own), Some(name)),
             None => resolve(&server_of(recorded, found, session), Some(name)),
         },
         None => {
             if let Some(own) = configured {
-                return resolve(&plan::postgres_spec(own), name_there(own, recorded));
+                return resolve(&plan::postgres::spec(own), name_there(own, recorded));
             }
             origin(found, wanted, recorded, session).and_then(|spec| resolve(&spec, None))
         }

@@ -1,9 +1,10 @@
 //! Reads a dump to its end without a server: `pg_restore` turns an archive into a script, whose rows are counted and compared with the manifest.
 
 use super::Format;
-use super::fill::{compare, pour};
+use super::fill::compare;
 use super::programs::{Program, Search};
 use super::scan::{Scanned, scan};
+use super::script::pour;
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Table};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Pipes, Process};

@@ -1,0 +1,161 @@
+//! A dump's script on its way to `psql`: without settings that an older server does not know, and without transactions of its own where it is to be a part
+//! of a larger one.
+
+use crate::error::{Error, Result};
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+/// Writes all of it; a reader that has gone is no error here, its exit status tells why.
+pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
+    let mut block = vec![0; 1 << 20];
+    let mut taken = true;
+    loop {
+        let count = stream.read(&mut block)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if !taken {
+            continue;
+        }
+        match to.write_all(&block[..count]) {
+            Ok(()) => {}
+            // The rest is read all the same, so that the stream is measured to its end.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => taken = false,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The script of one transaction without the COMMIT at its end: whether there is one is for others to say. The end is held back until it is seen whole.
+pub struct WithoutCommit<R> {
+    script: R,
+    held: Vec<u8>,
+    ended: bool,
+}
+
+/// A plain dump without the transactions that `pg_dump` puts its large objects into. Where those stand, between two comments, every line is a statement; if
+/// rows of a table should ever look the same, one is lost, and the count of its table says so.
+pub struct WithoutTransactions<R> {
+    script: BufReader<R>,
+    among_large_objects: bool,
+    line: Vec<u8>,
+    given: usize,
+}
+
+impl<R: Read> WithoutTransactions<R> {
+    /// Of this script.
+    pub fn new(script: R) -> Self {
+        WithoutTransactions {
+            script: BufReader::with_capacity(1 << 20, script),
+            among_large_objects: false,
+            line: Vec::new(),
+            given: 0,
+        }
+    }
+
+    fn next_line(&mut self) -> io::Result<()> {
+        loop {
+            self.given = 0;
+            self.line.clear();
+            self.script.read_until(b'\n', &mut self.line)?;
+            if self.line.starts_with(b"-- ") {
+                self.among_large_objects = memchr::memmem::find(&self.line, b"; Type: BLOBS;").is_some();
+            }
+            if !(self.among_large_objects && (self.line == b"BEGIN;\n" || self.line == b"COMMIT;\n")) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for WithoutTransactions<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.line.len() {
+            self.next_line()?;
+        }
+        let count = (self.line.len() - self.given).min(bytes.len());
+        bytes[..count].copy_from_slice(&self.line[self.given..self.given + count]);
+        self.given += count;
+        Ok(count)
+    }
+}
+
+/// What may stand behind the COMMIT: comments and a meta command.
+const AFTER_COMMIT: usize = 4096;
+
+impl<R: Read> WithoutCommit<R> {
+    /// Of this script.
+    pub fn new(script: R) -> Self {
+        WithoutCommit { script, held: Vec::new(), ended: false }
+    }
+}
+
+impl<R: Read> Read for WithoutCommit<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut block = vec![0; bytes.len().max(AFTER_COMMIT)];
+        while !self.ended && self.held.len() <= AFTER_COMMIT {
+            let count = self.script.read(&mut block)?;
+            self.held.extend_from_slice(&block[..count]);
+            if count == 0 {
+                self.ended = true;
+                let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n")
+                    .ok_or_else(|| io::Error::from(Error::failed("the dump's script ends before its end")))?;
+                self.held.drain(at + 1..at + 8);
+            }
+        }
+        let ready = if self.ended { self.held.len() } else { self.held.len() - AFTER_COMMIT };
+        let count = ready.min(bytes.len());
+        bytes[..count].copy_from_slice(&self.held[..count]);
+        self.held.drain(..count);
+        Ok(count)
+    }
+}
+
+/// A script without the settings that a server does not know. They stand at its head, one a line.
+pub struct Filtered<R> {
+    script: BufReader<R>,
+    known: Vec<String>,
+    head: bool,
+    line: Vec<u8>,
+}
+
+impl<R: Read> Filtered<R> {
+    /// Of this script, for a server that knows these settings.
+    pub fn new(script: R, known: Vec<String>) -> Self {
+        Filtered { script: BufReader::with_capacity(1 << 20, script), known, head: true, line: Vec::new() }
+    }
+
+    fn next_line(&mut self) -> io::Result<()> {
+        loop {
+            self.line.clear();
+            if self.script.read_until(b'\n', &mut self.line)? == 0 {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy(&self.line);
+            let setting = text.strip_prefix("SET ").and_then(|rest| rest.split([' ', '=']).next());
+            let preamble = setting.is_some()
+                || text.trim().is_empty()
+                || text.starts_with("--")
+                || text.starts_with('\\')
+                || text.starts_with("SELECT pg_catalog.set_config(");
+            self.head &= preamble;
+            if setting.is_none_or(|name| self.known.iter().any(|known| known == name)) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Filtered<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.line.is_empty() {
+            if !self.head {
+                return self.script.read(bytes);
+            }
+            self.next_line()?;
+        }
+        let count = self.line.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&self.line[..count]);
+        self.line.drain(..count);
+        Ok(count)
+    }
+}

@@ -1,0 +1,186 @@
+//! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from a cluster to its databases.
+
+use super::{Proving, SourceKind, SourcePlan, plain_name};
+use crate::config::{BackupKeys, CountRows, PostgresFormat, PostgresKeys};
+use crate::engine::postgres::source::Plan;
+use crate::engine::postgres::tables::Selection;
+use crate::engine::postgres::{Format, Search, Spec};
+use crate::pipeline;
+use std::time::Duration;
+
+/// A table of a server is often locked for minutes, by a migration or a VACUUM FULL.
+const SERVER_LOCK_TIMEOUT: Duration = Duration::from_secs(300);
+const STALL_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Which databases of a server are backed up.
+#[derive(Debug, Clone)]
+pub struct ClusterPlan {
+    /// What holds for each of them.
+    pub each: Plan,
+    /// Names, `*` and `?` allowed.
+    pub databases: Vec<String>,
+    /// Those left out of them.
+    pub exclude: Vec<String>,
+    /// Roles and tablespaces, too.
+    pub globals: bool,
+    /// How many at once.
+    pub jobs: usize,
+    /// Only the one that becomes a source of this name.
+    pub only: Option<String>,
+}
+
+/// The source of one database of a cluster: `cluster.shop`.
+pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &str) -> SourcePlan {
+    let mut each = cluster.each.clone();
+    each.database = Some(database.to_owned());
+    each.cluster = Some(source.name.clone());
+    let name = format!("{}.{}", source.name, plain_name(database));
+    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+}
+
+/// The source of a cluster's roles and tablespaces: `cluster-globals`.
+pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourcePlan {
+    let mut each = cluster.each.clone();
+    each.format = Format::Globals;
+    each.cluster = Some(source.name.clone());
+    SourcePlan { name: format!("{}-globals", source.name), kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+}
+
+/// Whether a cluster's patterns choose this database.
+pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern.as_bytes(), database.as_bytes()));
+    any(&cluster.databases) && !any(&cluster.exclude)
+}
+
+/// `*` stands for any text, `?` for any one byte.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.first(), text.first()) {
+        (None, None) => true,
+        (Some(b'*'), _) => glob(&pattern[1..], text) || !text.is_empty() && glob(pattern, &text[1..]),
+        (Some(b'?'), Some(_)) => glob(&pattern[1..], &text[1..]),
+        (Some(a), Some(b)) if a == b => glob(&pattern[1..], &text[1..]),
+        _ => false,
+    }
+}
+
+/// What kind of source these keys describe.
+pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
+    let each = dump_plan(own, keys);
+    if !own.is_cluster() {
+        return SourceKind::Postgres(Box::new(each));
+    }
+    SourceKind::Cluster(Box::new(ClusterPlan {
+        each,
+        databases: own.databases.clone(),
+        exclude: own.exclude_databases.clone(),
+        globals: own.globals.unwrap_or(false),
+        jobs: own.jobs.unwrap_or(1).max(1),
+        only: None,
+    }))
+}
+
+/// How a database with these keys is dumped.
+pub fn dump_plan(own: &PostgresKeys, keys: &BackupKeys) -> Plan {
+    Plan {
+        spec: spec(own),
+        database: None,
+        cluster: None,
+        format: match own.format {
+            None | Some(PostgresFormat::Custom) => Format::Custom,
+            Some(PostgresFormat::Plain) => Format::Plain,
+        },
+        selection: Selection {
+            schemas: own.schemas.clone(),
+            exclude_table: own.exclude_table.clone(),
+            exclude_table_data: own.exclude_table_data.clone(),
+        },
+        count: own.manifest != Some(CountRows::Off),
+        lock_timeout: keys.lock_timeout.map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
+        stall_timeout: own.stall_timeout.map_or(STALL_TIMEOUT, |span| span.duration()),
+        search: search(own),
+        prefix_url: own.prefix_url.clone(),
+    }
+}
+
+/// Where the database of these keys is.
+pub fn spec(own: &PostgresKeys) -> Spec {
+    Spec {
+        url: own.url.clone(),
+        host: own.host.clone(),
+        port: own.port.map(|port| port.to_string()),
+        user: own.user.clone(),
+        dbname: own.dbname.clone(),
+        service: own.service.clone(),
+        password: own.password.clone(),
+        password_file: own.password_file.clone(),
+        password_command: own.password_command.clone(),
+    }
+}
+
+fn search(own: &PostgresKeys) -> Search {
+    Search { bin_dir: own.bin_dir.clone(), prefix: own.command_prefix.clone() }
+}
+
+/// How trial restores of a source with these keys are made.
+pub fn proving(own: Option<&PostgresKeys>) -> Proving {
+    Proving {
+        search: own.map(search).unwrap_or_default(),
+        drill_url: own.and_then(|own| own.drill_url.clone()),
+        jobs: pipeline::threads(own.and_then(|own| own.jobs).unwrap_or(0)),
+    }
+}
+
+/// Whether it is a PostgreSQL address, by its scheme.
+pub fn is_address(text: &str) -> bool {
+    text.starts_with("postgresql://") || text.starts_with("postgres://")
+}
+
+/// The database that an address names.
+pub fn database_of_address(text: &str) -> Option<String> {
+    let found = match text.split_once("://") {
+        Some((_, rest)) => rest.split('?').next().and_then(|rest| rest.split_once('/')).map(|(_, name)| percent_decoded(name)),
+        None => {
+            text.split_whitespace().find_map(|word| word.strip_prefix("dbname=")).map(|name| name.trim_matches('\'').to_owned())
+        }
+    };
+    found.filter(|name| !name.is_empty())
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        rest = if code.is_some() { &after[2..] } else { after };
+        bytes.push(code.unwrap_or(*first));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_of_addresses() {
+        for (text, name) in [
+            ("postgresql://u:p@h:5432/shop?sslmode=require", Some("shop")),
+            ("postgres:///a%20b?host=/run", Some("a b")),
+            ("postgresql://host", None),
+            ("postgresql://host/", None),
+            ("host=h dbname=shop", Some("shop")),
+        ] {
+            assert_eq!(database_of_address(text).as_deref(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn globs_are_whole_names() {
+        let matches = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
+        assert!(matches("*", "shop") && matches("scratch_*", "scratch_1") && matches("sh?p", "shop") && matches("*o*", "shop"));
+        assert!(!matches("app*", "myapp") && !matches("app", "app2") && !matches("sh?p", "shp"));
+    }
+}
