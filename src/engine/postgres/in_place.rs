@@ -107,7 +107,7 @@ macro_rules! relations {
 
 /// The statements that take away everything that a user made: what is in no schema first, then the schemas.
 fn empty(client: &mut Client) -> Result<String> {
-    let mut script = String::from("SET client_min_messages = warning;\n");
+    let mut script = String::from("SET client_min_messages = error;\n");
     for (what, query) in OBJECTS {
         let rows = client.query(*query, &[]).map_err(|error| explain(&error, "listing what is in the database"))?;
         for row in rows {

@@ -133,6 +133,7 @@ impl<R: Read> Filtered<R> {
             let text = String::from_utf8_lossy(&self.line);
             let setting = text.strip_prefix("SET ").and_then(|rest| rest.split([' ', '=']).next());
             let preamble = setting.is_some()
+                || text.trim_end() == "BEGIN;"
                 || text.trim().is_empty()
                 || text.starts_with("--")
                 || text.starts_with('\\')
