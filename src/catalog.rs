@@ -183,6 +183,11 @@ impl Catalog {
         self.of(source).find_map(|backup| backup.sidecar.database.as_ref())?.cluster.as_deref()
     }
 
+    /// Whether other sources say that they are of this one.
+    pub fn has_members(&self, source: &str) -> bool {
+        self.sources().iter().any(|other| other != source && self.cluster_of(other) == Some(source))
+    }
+
     /// A source's newest good backup that is no safety copy of a restore.
     pub fn newest_good(&self, source: &str) -> Option<&Backup> {
         self.of(source).find(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE)

@@ -93,6 +93,10 @@ pub const STATE_LOST: &str = "its state file is damaged; it may have been pinned
 
 fn say_what_is_not_listed(catalog: &Catalog, report: &Report) {
     for source in catalog.sources() {
+        // Its databases speak for themselves.
+        if catalog.has_members(&source) {
+            continue;
+        }
         let newest_good = catalog.newest_good(&source).map(Backup::id);
         let newer = catalog.of(&source).take_while(|backup| Some(backup.id()) != newest_good).collect::<Vec<_>>();
         let failed = newer.iter().filter(|backup| backup.sidecar.status == Status::Failed).count();

@@ -31,6 +31,10 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
         let hint = format!("name one of them: {}", wanted.join(", "));
         return Err(Error::usage("`--to` takes one backup, and this is several").hint(hint));
     }
+    if wanted.len() > arguments.backups.len() && !arguments.yes && !arguments.dry_run && !report.can_ask() {
+        let hint = "look at it with `--dry-run`, then add `--yes`";
+        return Err(Error::usage(format!("{} backups would be restored, and that needs a yes", wanted.len())).hint(hint));
+    }
     let mut done = Vec::new();
     let mut failed = Vec::new();
     for one in &wanted {

@@ -96,13 +96,11 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
             database.journal_mode.as_ref().map(|mode| format!("journal mode {mode}")),
             database.page_size.map(|size| format!("page size {size}")),
             database.encoding.clone(),
-            database.server_version.as_ref().map(|version| format!("PostgreSQL {version}")),
             database.locale.as_ref().map(|locale| format!("locale {}", locale.locale.as_ref().unwrap_or(&locale.collate))),
             database.user_version.filter(|version| *version != 0).map(|version| format!("user_version {version}")),
             database.owner.as_ref().map(|owner| format!("owner {owner}")),
             database.mode.as_ref().map(|mode| format!("mode {mode}")),
             database.settings.as_ref().map(|settings| format!("owner {}", settings.owner)),
-            database.locale.as_ref().map(|locale| format!("locale {}", locale.locale.as_ref().unwrap_or(&locale.collate))),
         ]
         .into_iter()
         .flatten()

@@ -142,6 +142,8 @@ fn newest_ones(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
             |backup: &&Backup| backup.sidecar.status != Status::Failed && backup.sidecar.label != crate::retention::PRE_RESTORE;
         match catalog.of(&source).find(usable) {
             Some(backup) => items.push(dump(backup, store)?),
+            // A run that could not reach a server at all leaves a failed attempt of the whole; what there is to prove are its databases.
+            None if catalog.has_members(&source) => {}
             None => items.push(no_backup(&source)),
         }
     }

@@ -49,6 +49,9 @@ pub struct Database {
     /// The server's port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The role that read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// The server's version, as `15.18`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_version: Option<String>,

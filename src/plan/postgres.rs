@@ -65,9 +65,13 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 
 /// What kind of source these keys describe.
 pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
-    let each = dump_plan(own, keys);
+    let mut each = dump_plan(own, keys);
     if !own.is_cluster() {
         return SourceKind::Postgres(Box::new(each));
+    }
+    // Any database will do to ask for the others; the one that is called like the role is mostly not there.
+    if own.url.is_none() && own.service.is_none() && own.dbname.is_none() {
+        each.spec.dbname = Some("postgres".to_owned());
     }
     SourceKind::Cluster(Box::new(ClusterPlan {
         each,

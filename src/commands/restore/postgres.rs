@@ -132,9 +132,12 @@ fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<
 fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> Spec {
     let made_here = found.backup.as_ref().is_some_and(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
     match recorded.filter(|_| made_here) {
-        Some(database) => {
-            Spec { host: database.host.clone(), port: database.port.map(|port| port.to_string()), ..Spec::default() }
-        }
+        Some(database) => Spec {
+            host: database.host.clone(),
+            port: database.port.map(|port| port.to_string()),
+            user: database.user.clone(),
+            ..Spec::default()
+        },
         None => Spec::default(),
     }
 }

@@ -97,7 +97,7 @@ pub fn numbered(base: &str, word: &str, stamp: &str, number: u32) -> String {
 
 /// Whether a database's name is of that form: one that a restore set aside, or one that is being filled.
 pub fn is_leftover(name: &str) -> bool {
-    is_numbered(name, "_before_") || is_numbered(name, "_restore_")
+    ["_before_", "_restore_", "_undone_"].iter().any(|word| is_numbered(name, word))
 }
 
 fn is_numbered(name: &str, word: &str) -> bool {

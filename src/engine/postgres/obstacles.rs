@@ -32,7 +32,7 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
     }
     if !may_create(client)? {
         return Err(Error::failed("this role may not create databases")
-            .hint("give it CREATEDB, restore as another role, or use `--in-place`"))
+            .hint("restore as a role that may, `--to postgresql://ROLE@HOST/DATABASE`; or give it CREATEDB, or use `--in-place` as the database's owner"))
         .or_else(|error| if target.in_place { Ok(()) } else { Err(error) });
     }
     missing_roles(client, target, settings)?;

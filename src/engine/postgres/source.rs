@@ -84,6 +84,7 @@ impl PostgresSource {
         let mut database = facts::database(&mut session.client, &version)?;
         database.host = Some(session.reached.host());
         database.port = Some(session.reached.port());
+        database.user = Some(session.reached.user().to_owned());
         database.system_identifier = system_identifier;
         database.cluster.clone_from(&plan.cluster);
         database.selected_by = plan.selection.arguments();
