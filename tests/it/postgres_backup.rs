@@ -49,9 +49,7 @@ const CHINOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/chino
 
 /// Customers of a music shop; where the script is not at hand, tables of our own.
 fn chinook(cluster: &Cluster) -> Database<'_> {
-    let script =
-        [Path::new(CHINOOK), Path::new("/work/shared/data/chinook_postgresql.sql")].into_iter().find(|path| path.is_file());
-    let Some(script) = script else {
+    let Some(script) = Some(Path::new(CHINOOK)).filter(|path| path.is_file()) else {
         println!("skipped: no Chinook here, a small shop instead");
         return shop(cluster, "chinook");
     };
