@@ -159,6 +159,8 @@ pub enum Kind {
     Sqlite,
     /// A PostgreSQL database
     Postgres,
+    /// A directory, or a file as it is
+    Files,
 }
 
 /// List backups, newest first
@@ -208,7 +210,7 @@ pub struct Show {
     /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
     #[arg(value_name = "BACKUP")]
     pub backup: String,
-    /// List its tables with their rows
+    /// List its tables with their rows, or its files
     #[arg(long)]
     pub contents: bool,
 }
@@ -272,12 +274,15 @@ pub struct Restore {
     /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name
     #[arg(long)]
     pub in_place: bool,
-    /// PostgreSQL: everything is to belong to the role that restores; roles of the backup need not be there
+    /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there
     #[arg(long)]
     pub no_owner: bool,
     /// PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)
     #[arg(long = "table", value_name = "TABLE", requires = "to")]
     pub tables: Vec<String>,
+    /// Files: only what matches, and all below it, to another directory (repeatable); quote it: --path 'img/*.png'
+    #[arg(long = "path", value_name = "GLOB", requires = "to")]
+    pub paths: Vec<String>,
     /// PostgreSQL: how many jobs pg_restore may use [default: one for each core]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,

@@ -92,6 +92,11 @@ impl Report {
         }
     }
 
+    /// Whether the results go into one JSON document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// What is going on, on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {

@@ -5,7 +5,7 @@ mod attempt;
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
 
 use super::engines::{self, Engine};
-use super::{Session, catalog_of, cleanup, outcome_of, set_error};
+use super::{Session, catalog_of, cleanup, holds, outcome_of, set_error};
 use crate::catalog::{Backup as Entry, Catalog};
 use crate::cli::Backup;
 use crate::engine::CheckStatus;
@@ -15,14 +15,14 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::Codec;
 use crate::plan::postgres::ClusterPlan;
-use crate::plan::{self, Planned, SourceKind, SourcePlan};
+use crate::plan::{self, Planned, SourceKind, SourcePlan, There};
 use crate::report::{Outcome, Paint, Report};
 use crate::retention::PRE_RESTORE;
 use crate::scratch;
 use crate::sidecar::Status;
 use crate::store::{LocalStore, Store};
 use crate::units;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -66,7 +66,15 @@ fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
         kind: arguments.kind,
         database_url: url.as_deref(),
     };
-    plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &|path| path.exists())
+    plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &look_at)
+}
+
+fn look_at(path: &Path) -> There {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => There::Directory,
+        Ok(_) => There::File,
+        Err(_) => There::Nothing,
+    }
 }
 
 fn name_of(planned: &Planned) -> String {
@@ -368,7 +376,7 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
         return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
             .hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
-    engines::sweep(source);
+    engines::sweep(source)?;
     let engine = Engine::open(source)?;
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     refuse_another_ones_name(source, &engine, &catalog, run, report)?;
@@ -427,11 +435,8 @@ fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
         other => format!(", {} {}", seen.level.word(), other.word()),
     });
     // Roles have no rows.
-    let inside = if manifest.tables.is_empty() {
-        String::new()
-    } else {
-        format!(", {} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))
-    };
+    let inside =
+        if manifest.tables.is_empty() && manifest.tree.is_none() { String::new() } else { format!(", {}", holds(&manifest)) };
     report.line(format!(
         "{} {}: {} from {} in {}{inside}{checked}",
         report.paint(Paint::Good, "ok"),
