@@ -24,7 +24,7 @@ pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
 pub enum Engine {
     Sqlite(SqliteSource),
     Postgres(Box<PostgresSource>),
-    Files(FilesSource),
+    Files(Box<FilesSource>),
 }
 
 impl Engine {
@@ -35,7 +35,7 @@ impl Engine {
                 Ok(Engine::Sqlite(SqliteSource::new(path, *spool, &source.scratch_dir, *lock_timeout)))
             }
             SourceKind::Postgres(plan) => PostgresSource::open(plan).map(|source| Engine::Postgres(Box::new(source))),
-            SourceKind::Files(plan) => FilesSource::open(plan).map(Engine::Files),
+            SourceKind::Files(plan) => FilesSource::open(plan).map(|source| Engine::Files(Box::new(source))),
             SourceKind::Cluster(_) => Err(Error::failed("a cluster is backed up database by database")),
         }
     }
@@ -52,7 +52,7 @@ impl Engine {
         match self {
             Engine::Sqlite(source) => source,
             Engine::Postgres(source) => source.as_mut(),
-            Engine::Files(source) => source,
+            Engine::Files(source) => source.as_mut(),
         }
     }
 

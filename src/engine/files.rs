@@ -2,7 +2,7 @@
 //!
 //! What happens where: [`walk`] finds what is to be saved, by its [`patterns`]; [`source`] saves one thing after another, each by the rules of [`save`], as a
 //! [`member`] of the [`tar`] and a line of the [`listing`]. [`content`] reads an archive and compares it with that list; [`unpack`] writes its members below a
-//! directory, [`destination`] does so beside a target, examines what came out, and [`swap`] exchanges the old for the new.
+//! directory, [`destination`] does so beside a target, [`readback`] examines what came out, and [`swap`] exchanges the old for the new.
 
 pub mod content;
 pub mod destination;
@@ -12,6 +12,7 @@ pub mod member;
 mod meta;
 mod names;
 pub mod patterns;
+mod readback;
 mod save;
 pub mod source;
 pub mod swap;

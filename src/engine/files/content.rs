@@ -29,7 +29,7 @@ impl Destination for ContentCheck {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
         let mut reader = Reader::new(BufReader::with_capacity(256 << 10, content));
         let mut block = vec![0; 256 << 10];
-        while let Some(member) = reader.next()? {
+        while let Some(member) = reader.next_member()? {
             let sha256 = read_content(&mut reader, &member, &mut block, &mut |_, _| Ok(()))?;
             self.comparison.member(&member, sha256)?;
         }

@@ -1,21 +1,19 @@
 //! A place for a tree: unpacked beside its target (or in a scratch directory, for a drill), examined there, and only then put in place.
 
 use super::content::Comparison;
-use super::listing::{Lines, Listed, Note, Type};
+use super::listing::{Lines, Type};
 use super::member::{Kind, Member, as_path};
 use super::patterns::Patterns;
-use super::save::hash_zeros;
+use super::readback;
 use super::swap::{self, Staged};
 use super::tar::Reader;
 use super::unpack::{TREE, Unpacker};
 use crate::durable;
-use crate::engine::sqlite::{Db, Use, facts};
-use crate::engine::{Check, CheckStatus, Depth, Destination, Keep, Manifest, Published};
-use crate::error::{Context, Error, Kind as Wrong, Result};
+use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
+use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
 use crate::units;
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -23,9 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// The prefix of scratch directories of drills, that of all engines.
 use crate::engine::sqlite::source::SCRATCH_PREFIX;
-
-/// How many differences are named.
-const NAMED: usize = 5;
 
 /// Opens the list of contents, as often as it is asked.
 pub type OpenList<'a> = Box<dyn Fn() -> Result<Option<Lines>> + 'a>;
@@ -128,12 +123,14 @@ impl<'a> FilesDestination<'a> {
         let mut below = Below::default();
         // Directories above what is chosen get their own mode and owner, too.
         let mut above: Vec<Member> = Vec::new();
-        while let Some(member) = reader.next()? {
+        while let Some(member) = reader.next_member()? {
             above.retain(|directory| is_below(&member.path, &directory.path));
             let chosen = below.is_chosen(patterns, &member.path, member.kind == Kind::Directory);
             let stand_in = orphaned.get(&member.path);
             let sha256 = if chosen || stand_in.is_some() {
-                for directory in std::mem::take(&mut above) {
+                // A file that comes under a link's name leaves nothing in its own directory.
+                let directories = if chosen { std::mem::take(&mut above) } else { Vec::new() };
+                for directory in directories {
                     self.unpacker.unpack(&directory, reader)?;
                 }
                 self.selected += 1;
@@ -263,7 +260,7 @@ impl Destination for FilesDestination<'_> {
         match self.options.select.clone() {
             Some(patterns) => self.receive_some(&mut reader, &patterns)?,
             None => {
-                while let Some(member) = reader.next()? {
+                while let Some(member) = reader.next_member()? {
                     let sha256 = self.unpacker.unpack(&member, &mut reader)?;
                     self.compared(&member, sha256)?;
                 }
@@ -292,7 +289,7 @@ impl Destination for FilesDestination<'_> {
         if depth == Depth::Drill
             && let Place::Drill(scratch) = &self.place
         {
-            checks.extend(examine(&scratch.join(TREE), (self.list)().ok().flatten())?);
+            checks.extend(readback::examine(&scratch.join(TREE), (self.list)().ok().flatten())?);
         }
         Ok(checks)
     }
@@ -383,130 +380,4 @@ fn publish_origin(staged: Vec<(PathBuf, Staged)>, keep_nothing: bool, published:
         }
     }
     Ok(())
-}
-
-/// What came out of a drill, read back from the disk and compared with the list; and the databases in it.
-fn examine(tree: &Path, list: Option<Lines>) -> Result<Vec<Check>> {
-    let Some(mut lines) = list else {
-        return Ok(vec![Check::ok("restored", "nothing to compare the restored files with")]);
-    };
-    let mut differences: Vec<String> = Vec::new();
-    let mut links: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-    let mut count = 0_u64;
-    let mut checks = Vec::new();
-    let mut seen: BTreeSet<u64> = BTreeSet::new();
-    let mut databases = 0;
-    loop {
-        let line = match lines.next_stored() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            // Told by the comparison of the archive already.
-            Err(error) if error.kind() == Wrong::Damaged => break,
-            Err(error) => return Err(error),
-        };
-        if line.note == Some(Note::Superseded) {
-            continue;
-        }
-        count += 1;
-        let path = tree.join(as_path(&line.path_bytes()));
-        if let Some(difference) = on_disk(&path, &line, &mut links, &mut seen)? {
-            differences.push(difference);
-            if differences.len() == NAMED {
-                break;
-            }
-        } else if line.sqlite.is_some() {
-            databases += 1;
-            let checked = facts::integrity(&Db::open(&path, Use::Immutable)?)?;
-            if checked.status != CheckStatus::Ok {
-                checks.push(Check {
-                    name: "integrity".into(),
-                    detail: format!("`{}`: {}", line.path, checked.detail),
-                    ..checked
-                });
-            }
-        }
-    }
-    checks.push(match differences.is_empty() {
-        true => Check::ok(
-            "restored",
-            format!("{} read back, each as it was saved", units::count(count, "entry").replace("entrys", "entries")),
-        ),
-        false => Check::damaged("restored", differences.join("; ")),
-    });
-    if databases > 0 && checks.iter().all(|check| check.name != "integrity") {
-        checks.push(Check::ok("integrity", format!("integrity_check of {}: ok", units::count(databases, "SQLite database"))));
-    }
-    Ok(checks)
-}
-
-/// What of a restored thing is not as the list says.
-fn on_disk(path: &Path, line: &Listed, links: &mut BTreeMap<Vec<u8>, u64>, seen: &mut BTreeSet<u64>) -> Result<Option<String>> {
-    let Ok(found) = path.symlink_metadata() else { return Ok(Some(format!("`{}` was not restored", line.path))) };
-    let kind = found.file_type();
-    let right_kind = match line.kind {
-        Type::File | Type::Hardlink => kind.is_file() || line.kind == Type::Hardlink,
-        Type::Directory => kind.is_dir(),
-        Type::Symlink => kind.is_symlink(),
-        Type::Other => false,
-    };
-    if !right_kind {
-        return Ok(Some(format!("`{}` is no {}", line.path, line.kind.word())));
-    }
-    let mode = format!("{:04o}", found.mode() & 0o7777);
-    let mtime = super::member::Time { seconds: found.mtime(), nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0) };
-    let settable = rustix::process::geteuid().is_root()
-        || found.mode() & 0o6000 == 0 && line.mode.as_deref().is_none_or(|mode| mode.starts_with(['0', '1']));
-    match line.kind {
-        Type::Hardlink => {
-            let target = line.target_bytes().unwrap_or_default();
-            return Ok((links.get(&target) != Some(&found.ino()))
-                .then(|| format!("`{}` is no link to `{}`", line.path, line.target.clone().unwrap_or_default())));
-        }
-        Type::Symlink => {
-            use std::os::unix::ffi::OsStrExt;
-            let target = std::fs::read_link(path).map(|target| target.as_os_str().as_bytes().to_vec()).ok();
-            return Ok((target != line.target_bytes()).then(|| format!("`{}` points elsewhere", line.path)));
-        }
-        Type::Directory if settable && line.mode.as_ref() != Some(&mode) => {
-            return Ok(Some(format!("`{}` has the mode {mode}, not {}", line.path, line.mode.clone().unwrap_or_default())));
-        }
-        Type::File => {}
-        Type::Directory | Type::Other => return Ok(None),
-    }
-    links.insert(line.path_bytes(), found.ino());
-    seen.insert(found.ino());
-    if line.size != Some(found.size()) {
-        return Ok(Some(format!("`{}` has {} bytes, {} expected", line.path, found.size(), line.size.unwrap_or(0))));
-    }
-    if settable && line.mode.as_ref() != Some(&mode) || line.mtime != Some(mtime.text()) {
-        return Ok(Some(format!("`{}` has another time or mode", line.path)));
-    }
-    let sha256 = hash_file(path, found.size())?;
-    Ok((line.sha256.as_ref() != Some(&sha256)).then(|| format!("the content of `{}` is not what was saved", line.path)))
-}
-
-fn hash_file(path: &Path, size: u64) -> Result<String> {
-    let context = || format!("reading `{}`", path.display());
-    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path).with_context(context)?;
-    let metadata = file.metadata().with_context(context)?;
-    let parts = super::meta::parts(&file, &metadata);
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 256 << 10];
-    let mut at = 0;
-    for (offset, length) in super::member::parts_of(size, parts.as_ref()) {
-        hash_zeros(&mut hash, offset - at)?;
-        at = offset;
-        while at < offset + length {
-            let most = (offset + length - at).min(block.len() as u64) as usize;
-            match file.read_at(&mut block[..most], at).with_context(context)? {
-                0 => return Ok(String::new()),
-                count => {
-                    hash.update(&block[..count]);
-                    at += count as u64;
-                }
-            }
-        }
-    }
-    hash_zeros(&mut hash, size - at)?;
-    Ok(super::listing::to_hex(&hash.finalize()))
 }

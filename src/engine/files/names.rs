@@ -6,11 +6,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
 
+/// By whether it is a user's, and what was looked up.
+type Cache<K, V> = RefCell<HashMap<(bool, K), V>>;
+
 /// Name and number of users (`true`) and groups.
 #[derive(Default)]
 pub struct Ids {
-    numbers: RefCell<HashMap<(bool, Vec<u8>), Option<u32>>>,
-    names: RefCell<HashMap<(bool, u32), Vec<u8>>>,
+    numbers: Cache<Vec<u8>, Option<u32>>,
+    names: Cache<u32, Vec<u8>>,
 }
 
 impl Ids {

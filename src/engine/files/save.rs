@@ -38,7 +38,7 @@ pub struct Opened {
 /// What came of opening a file.
 pub enum Opening {
     /// It can be read.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// This run has it open as a database.
     Database,
     /// It is gone, or is no regular file any more.
@@ -78,7 +78,7 @@ pub fn open(found: &Found) -> Opening {
             Opening::Vanished
         }
         Ok((metadata, _)) if !metadata.is_file() => Opening::Vanished,
-        Ok((metadata, start)) => Opening::Opened(Opened { file, metadata, start, _claim: claim }),
+        Ok((metadata, start)) => Opening::Opened(Box::new(Opened { file, metadata, start, _claim: claim })),
         Err(error) => Opening::Refused(error),
     }
 }
@@ -240,7 +240,7 @@ fn copy<W: Write>(file: &File, member: &Member, archive: &mut Writer<W>) -> Resu
 
 /// Goes on as if so many zeros had been read.
 pub fn hash_zeros(hash: &mut Sha256, mut count: u64) -> Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while count > 0 {
         interrupt::check()?;
         let now = count.min(ZEROS.len() as u64);

@@ -290,7 +290,8 @@ impl Unpacker {
         if rustix::fs::fchmod(file, Mode::from_raw_mode(mode as _)).is_err() {
             failed = Some("mode");
         }
-        if !set_xattrs(member, &|name, value| rustix::fs::fsetxattr(file, name, value, rustix::fs::XattrFlags::empty())) {
+        let none = rustix::fs::XattrFlags::empty();
+        if !member.xattrs.iter().all(|(name, value)| rustix::fs::fsetxattr(file, name.as_slice(), value, none).is_ok()) {
             failed = Some("extended attributes");
         }
         if rustix::fs::futimens(file, &times(member.mtime)).is_err() {
@@ -333,11 +334,6 @@ impl OnLink<'_> {
 fn times(mtime: Time) -> Timestamps {
     let at = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
     Timestamps { last_access: at, last_modification: at }
-}
-
-/// Whether all could be set.
-fn set_xattrs(member: &Member, set: &dyn Fn(&[u8], &[u8]) -> rustix::io::Result<()>) -> bool {
-    member.xattrs.iter().all(|(name, value)| set(name, value).is_ok())
 }
 
 /// The names of a path, one after another. A first slash says nothing; a way up is refused.

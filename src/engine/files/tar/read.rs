@@ -14,7 +14,7 @@ const MOST_PARTS: u64 = 16 << 20;
 /// A pax header's records.
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads members one after another. A member's content may be read, or not; [`Reader::next`] skips what is left of it.
+/// Reads members one after another. A member's content may be read, or not; [`Reader::next_member`] skips what is left of it.
 pub struct Reader<R: Read> {
     input: R,
     position: u64,
@@ -39,7 +39,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next member; `None` at the archive's end. The rest of `input` is then read, too.
-    pub fn next(&mut self) -> Result<Option<Member>> {
+    pub fn next_member(&mut self) -> Result<Option<Member>> {
         self.skip(self.left + self.pad)?;
         (self.left, self.pad) = (0, 0);
         let mut before = Before::default();
@@ -270,7 +270,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The content of the member that [`Reader::next`] gave, holes left out.
+/// The content of the member that [`Reader::next_member`] gave, holes left out.
 impl<R: Read> Read for Reader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let most = self.left.min(bytes.len() as u64) as usize;
