@@ -31,6 +31,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("toml::", &["config"]),
     ("rusqlite::", &["engine", "error"]),
     ("postgres::Client", &["engine"]),
+    ("tar::", &["engine"]),
+    ("walkdir::", &["engine", "store"]),
     ("rustls::", &["engine"]),
     ("println!", &[]),
     ("print!", &[]),

@@ -2,10 +2,11 @@
 //!
 //! What happens where: [`walk`] finds what is to be saved, by its [`patterns`]; [`source`] saves one thing after another, each by the rules of [`save`], as a
 //! [`member`] of the [`tar`] and a line of the [`listing`]. [`content`] reads an archive and compares it with that list; [`unpack`] writes its members below a
-//! directory, [`destination`] does so beside a target, [`readback`] examines what came out, and [`swap`] exchanges the old for the new.
+//! directory, [`destination`] does so beside a target, [`readback`] examines what came out, and [`swap`] exchanges the old for the new; [`differences`] says beforehand what that would change.
 
 pub mod content;
 pub mod destination;
+pub mod differences;
 mod embedded;
 pub mod listing;
 pub mod member;

@@ -181,7 +181,9 @@ fn member(archive: &mut Vec<u8>, name: &str, kind: EntryType, link: &str, conten
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
     header.set_mode(0o777);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(1));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
     header.set_size(content.len() as u64);
     let fields = header.as_ustar_mut().unwrap();
     fields.name[..name.len()].copy_from_slice(name.as_bytes());
@@ -289,8 +291,8 @@ impl Changed {
     /// Each top path is the old tree or the new one, whole; the next run tidies up; then everything is as it was before the kill.
     fn assert_whole_and_tidy(&self, what: &str) {
         let found = Changed::pictures(&self.world);
-        for at in 0..2 {
-            assert!(found[at] == self.then[at] || found[at] == self.now[at], "{what}: top path {at} is neither");
+        for (at, found) in found.iter().enumerate() {
+            assert!(*found == self.then[at] || *found == self.now[at], "{what}: top path {at} is neither");
         }
         // What was exchanged has its old tree kept, before or after the tidying.
         self.world.dbbackup("backup --label after").run().exits(0);

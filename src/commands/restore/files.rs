@@ -5,10 +5,8 @@ use crate::cli::Restore;
 use crate::commands::find::Found;
 use crate::commands::{Session, backup, engines, examine};
 use crate::engine::files::destination::{FilesDestination, Options};
-use crate::engine::files::listing::Type;
-use crate::engine::files::member::as_path;
+use crate::engine::files::differences;
 use crate::engine::files::patterns::Patterns;
-use crate::engine::files::swap;
 use crate::engine::{Depth, Destination, Keep, Published};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
@@ -18,12 +16,7 @@ use crate::report::{Paint, Report};
 use crate::sidecar::Status;
 use crate::store::{Access, LocalStore, Store};
 use crate::units;
-use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// How many differing files are named.
-const NAMED: usize = 10;
 
 /// One backup, put back.
 pub fn restore(
@@ -200,76 +193,11 @@ fn say_plan(
     Ok(lines)
 }
 
-/// What is there now and not in the backup, or not the same, by size and time.
+/// What is there now and not in the backup, or not the same.
 fn differences(found: &Found, tops: &[PathBuf]) -> Result<Vec<String>> {
-    let stored = found.stored();
-    let Some(mut list) = engines::contents_of(&stored).ok().flatten() else { return Ok(Vec::new()) };
-    let mut listed: HashMap<Vec<u8>, (Option<u64>, Option<String>)> = HashMap::new();
-    while let Some(line) = list.next_stored()? {
-        let is_file = matches!(line.kind, Type::File);
-        // A database is saved as a plain file, of another size than the one in service.
-        let same_size = line.size.filter(|_| line.sqlite.is_none());
-        listed.insert(line.path_bytes(), if is_file { (same_size, line.mtime) } else { (None, None) });
-    }
-    let mut lost = Named::default();
-    let mut changed = Named::default();
-    for top in tops {
-        for entry in walkdir::WalkDir::new(top).sort_by_file_name().into_iter().flatten() {
-            use std::os::unix::ffi::OsStrExt;
-            if entry.path().components().any(|part| part.as_os_str().to_str().is_some_and(swap::is_kept_inside)) {
-                continue;
-            }
-            let name = entry.path().as_os_str().as_bytes();
-            let name = name.strip_prefix(b"/").unwrap_or(name).to_vec();
-            let Ok(now) = entry.metadata() else { continue };
-            match listed.remove(&name) {
-                None if now.is_file() && !is_log(&name) => lost.add(&name),
-                Some((Some(size), Some(mtime))) if now.is_file() => {
-                    let at = crate::engine::files::member::Time {
-                        seconds: now.mtime(),
-                        nanoseconds: u32::try_from(now.mtime_nsec()).unwrap_or(0),
-                    };
-                    if size != now.size() || mtime != at.text() {
-                        changed.add(&name);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    let missing = listed.values().filter(|(size, _)| size.is_some()).count() as u64;
-    let mut lines = Vec::new();
-    lines.extend(lost.line("there now, and not in the backup"));
-    lines.extend(changed.line("changed since the backup"));
-    if missing > 0 {
-        lines.push(format!("{} in the backup, and not there now", units::count(missing, "file")));
-    }
-    Ok(lines)
-}
-
-/// What SQLite keeps beside a database goes with it.
-fn is_log(name: &[u8]) -> bool {
-    [&b"-wal"[..], b"-shm", b"-journal"].iter().any(|end| name.ends_with(end))
-}
-
-#[derive(Default)]
-struct Named {
-    count: u64,
-    names: Vec<String>,
-}
-
-impl Named {
-    fn add(&mut self, name: &[u8]) {
-        self.count += 1;
-        if self.names.len() < NAMED {
-            self.names.push(format!("/{}", as_path(name).display()));
-        }
-    }
-
-    fn line(&self, what: &str) -> Option<String> {
-        let more = self.count - self.names.len() as u64;
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        (self.count > 0).then(|| format!("{} {what}: {}{more}", units::count(self.count, "file"), self.names.join(", ")))
+    match engines::contents_of(&found.stored()).ok().flatten() {
+        Some(list) => differences::between(tops, list),
+        None => Ok(Vec::new()),
     }
 }
 
