@@ -10,11 +10,11 @@ use crate::error::Result;
 use crate::interrupt;
 use sha2::{Digest, Sha256};
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::time::Duration;
 
-/// Up to this size a file is read as a whole before anything of it is written, so that it can be read again.
+/// Up to this size a file is held in memory, so that it can be read again before anything of it is written.
 const WHOLE: u64 = 1 << 20;
 /// A larger one that changed is written again as often as this allows.
 const AGAIN: u64 = 128 << 20;
@@ -27,10 +27,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Opened {
     /// To read from.
     pub file: File,
-    /// As it is now.
+    /// As it was before anything was read.
     pub metadata: Metadata,
-    /// Its first bytes.
-    pub start: Vec<u8>,
     // After the file: it ends when the file is closed.
     _claim: Claim,
 }
@@ -47,8 +45,9 @@ pub enum Opening {
     Refused(io::Error),
 }
 
-/// Opens a regular file that the walk found, following no link and waiting for nobody.
-pub fn open(found: &Found) -> Opening {
+/// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is then its first bytes: of a small one all, and one more
+/// if it has grown.
+pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
     let Some(claim) = Claim::reading(&found.metadata) else { return Opening::Database };
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
@@ -58,29 +57,49 @@ pub fn open(found: &Found) -> Opening {
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Opening::Vanished,
         Err(error) => return Opening::Refused(error),
     };
-    let opened = || -> io::Result<(Metadata, Vec<u8>)> {
-        let metadata = file.metadata()?;
-        let mut start = vec![0; 16];
-        let length = if metadata.is_file() { file.read_at(&mut start, 0)? } else { 0 };
-        start.truncate(length);
-        Ok((metadata, start))
+    let metadata = match file.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return Opening::Refused(error),
     };
-    match opened() {
-        Ok((metadata, _)) if (metadata.dev(), metadata.ino()) != (found.metadata.dev(), found.metadata.ino()) => {
-            // Another file has taken its place. If it is a database that this run has open elsewhere, closing it would drop that connection's locks.
-            match Claim::reading(&metadata) {
-                Some(second) => {
-                    drop(file);
-                    drop(second);
-                }
-                None => std::mem::forget(file),
+    if (metadata.dev(), metadata.ino()) != (found.metadata.dev(), found.metadata.ino()) {
+        // Another file has taken its place. If it is a database that this run has open elsewhere, closing it would drop that connection's locks.
+        match Claim::reading(&metadata) {
+            Some(second) => {
+                drop(file);
+                drop(second);
             }
-            Opening::Vanished
+            None => std::mem::forget(file),
         }
-        Ok((metadata, _)) if !metadata.is_file() => Opening::Vanished,
-        Ok((metadata, start)) => Opening::Opened(Box::new(Opened { file, metadata, start, _claim: claim })),
+        return Opening::Vanished;
+    }
+    if !metadata.is_file() {
+        return Opening::Vanished;
+    }
+    match read_start(&file, metadata.size(), start) {
+        Ok(()) => Opening::Opened(Box::new(Opened { file, metadata, _claim: claim })),
         Err(error) => Opening::Refused(error),
     }
+}
+
+/// Up to this size a file is read as a whole before anything of it is written; of others this much is enough to know what they are.
+fn read_start(file: &File, size: u64, start: &mut Vec<u8>) -> io::Result<()> {
+    let wanted = if size <= WHOLE { size as usize + 1 } else { 16 };
+    start.resize(wanted, 0);
+    let mut length = 0;
+    while length < wanted {
+        match file.read_at(&mut start[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // Of a plain file a short read is its end.
+        if length as u64 == size {
+            break;
+        }
+    }
+    start.truncate(length);
+    Ok(())
 }
 
 /// What was saved of one file.
@@ -101,7 +120,7 @@ pub fn save<W: Write>(
     archive: &mut Writer<W>,
     buffer: &mut Vec<u8>,
 ) -> Result<Result<Saved, io::Error>> {
-    let warning = embedded::in_file(&found.path, &opened.file, &opened.start);
+    let warning = embedded::in_file(&found.path, &opened.file, buffer);
     let parts = meta::parts(&opened.file, &opened.metadata);
     let saved = if opened.metadata.size() <= WHOLE && parts.is_none() {
         small(opened, as_member, archive, buffer)?
@@ -121,15 +140,19 @@ fn small<W: Write>(
     let mut changed = true;
     for time in 0..TIMES {
         interrupt::check()?;
-        match read_whole(opened, buffer) {
-            Ok(stable) => changed = !stable,
+        // The first time it was read when it was opened.
+        let read = if time == 0 { Ok(()) } else { read_again(opened, buffer) };
+        let after = match read.and_then(|()| opened.file.metadata()) {
+            Ok(after) => after,
             Err(error) => return Ok(Err(error)),
-        }
+        };
+        changed = buffer.len() as u64 != opened.metadata.size() || !meta::unchanged(&opened.metadata, &after);
         if !changed || time + 1 == TIMES {
             break;
         }
         std::thread::sleep(PAUSE);
     }
+    buffer.truncate(opened.metadata.size().min(WHOLE) as usize);
     let size = buffer.len() as u64;
     let member = as_member(Kind::File { size, parts: None }, &opened.metadata);
     archive.begin(&member)?;
@@ -140,17 +163,10 @@ fn small<W: Write>(
     Ok(Ok(Saved { lines: vec![line], size, warning: None }))
 }
 
-/// The whole content, and whether it was the same all the time.
-fn read_whole(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    let before = opened.file.metadata()?;
-    opened.file.seek(SeekFrom::Start(0))?;
-    buffer.clear();
-    // One byte more than there should be shows whether it grew. However fast it grows, there is an end.
-    (&opened.file).take(before.size() + 1).read_to_end(buffer)?;
-    let stable = buffer.len() as u64 == before.size() && meta::unchanged(&before, &opened.file.metadata()?);
-    buffer.truncate(before.size() as usize);
-    opened.metadata = before;
-    Ok(stable)
+fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
+    opened.metadata = opened.file.metadata()?;
+    // However fast it grows, this is held in memory.
+    read_start(&opened.file, opened.metadata.size().min(WHOLE), buffer)
 }
 
 /// Written while it is read. If it changed, it is written once more: of members of one name the last one counts.

@@ -207,7 +207,7 @@ impl<W: Write> Saving<'_, W> {
         if let Some(told) = embedded::in_directory(&found.path) {
             self.warnings.push(told);
         }
-        let mut opened = match save::open(&found) {
+        let mut opened = match save::open(&found, &mut self.buffer) {
             Opening::Opened(opened) => opened,
             Opening::Database if self.plan.raw_databases => {
                 let busy = io::Error::other("this run reads it as a database; give it to one source only");
@@ -217,7 +217,7 @@ impl<W: Write> Saving<'_, W> {
             Opening::Vanished => return self.missing(&found.name, Note::Vanished, None),
             Opening::Refused(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
         };
-        if !self.plan.raw_databases && (opened.start.starts_with(MAGIC) || opened.start.is_empty() && has_log(&found.path)) {
+        if !self.plan.raw_databases && (self.buffer.starts_with(MAGIC) || self.buffer.is_empty() && has_log(&found.path)) {
             drop(opened);
             return self.database(&found, key);
         }
@@ -299,7 +299,7 @@ impl<W: Write> Saving<'_, W> {
         }
         self.warnings
             .push(format!("`{}` looks like a SQLite database and is saved as the file that it is: {error}", shown(&found.name)));
-        match save::open(found) {
+        match save::open(found, &mut self.buffer) {
             Opening::Opened(mut opened) => self.plain(&mut opened, found, key),
             Opening::Vanished => self.missing(&found.name, Note::Vanished, None),
             Opening::Refused(error) => self.missing(&found.name, Note::Unreadable, Some(error)),
@@ -360,8 +360,9 @@ fn is_database(path: &Path) -> bool {
 
 fn has_magic(path: &Path, found: &std::fs::Metadata) -> bool {
     let found = Found { path: path.to_path_buf(), name: Vec::new(), metadata: found.clone() };
-    match save::open(&found) {
-        Opening::Opened(opened) => opened.start.starts_with(MAGIC) || opened.start.is_empty() && has_log(path),
+    let mut start = Vec::new();
+    match save::open(&found, &mut start) {
+        Opening::Opened(_) => start.starts_with(MAGIC) || start.is_empty() && has_log(path),
         Opening::Database => true,
         Opening::Vanished | Opening::Refused(_) => false,
     }
@@ -371,8 +372,9 @@ fn has_magic(path: &Path, found: &std::fs::Metadata) -> bool {
 fn has_log(path: &Path) -> bool {
     let log = companion(path, "-wal");
     let Ok(found) = log.symlink_metadata() else { return false };
-    match save::open(&Found { path: log, name: Vec::new(), metadata: found }) {
-        Opening::Opened(opened) => opened.start.starts_with(&[0x37, 0x7f, 0x06]),
+    let mut start = Vec::new();
+    match save::open(&Found { path: log, name: Vec::new(), metadata: found }, &mut start) {
+        Opening::Opened(_) => start.starts_with(&[0x37, 0x7f, 0x06]),
         _ => false,
     }
 }
