@@ -484,3 +484,35 @@ fn too_little_space_is_told_before_the_work() {
     world.with_store("restore small --to disk/out").run().exits(1);
     assert_eq!(names(&disk.0), ["ballast"]);
 }
+
+/// All of an application in one run, and back again from the newest run in which all of it succeeded.
+#[test]
+fn a_group_of_databases_and_files() {
+    let world = World::new();
+    world.shop("app.db");
+    grow(&world.path("uploads"), 21);
+    world.file("etc/app.env", "PORT=1");
+    world.config(
+        "[store]\npath = \"store\"\n[backup]\nverify_after = \"restore\"\nscratch_dir = \"scratch\"\n[groups]\nfull = [\"app\", \"uploads\", \"settings\"]\nconfiguration = [\"settings\"]\n\
+         [sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n[sources.uploads]\nkind = \"files\"\npaths = [\"uploads\"]\n\
+         [sources.settings]\nkind = \"files\"\npaths = [\"etc\"]\n",
+    );
+    std::fs::create_dir(world.path("scratch")).unwrap();
+    let then = (crate::support::contents(&world.path("app.db")), picture(&world.path("uploads")));
+    let json = world.dbbackup("backup full --json").run().exits(0).json();
+    let runs: std::collections::BTreeSet<&str> =
+        json["backups"].as_array().unwrap().iter().map(|backup| backup["run"].as_str().unwrap()).collect();
+    assert_eq!((json["backups"].as_array().unwrap().len(), runs.len()), (3, 1));
+    world.dbbackup("backup configuration").run().exits(0);
+    // A run that is not complete is none to go back to.
+    std::fs::rename(world.path("uploads"), world.path("elsewhere")).unwrap();
+    world.dbbackup("backup full").run().exits(3).says("2 of 3: app, settings ok; uploads failed");
+    world.sql("app.db", "DELETE FROM orders");
+    world.file("uploads/new", "x");
+    world.file("etc/app.env", "PORT=2");
+    world.dbbackup("restore full --dry-run").run().exits(0).prints("/uploads/new").prints("nothing was done");
+    world.dbbackup("restore full --yes").run().exits(0);
+    assert_eq!((crate::support::contents(&world.path("app.db")), picture(&world.path("uploads"))), then);
+    assert_eq!(std::fs::read_to_string(world.path("etc/app.env")).unwrap(), "PORT=1");
+    assert_eq!(names(&world.path("scratch")), [] as [&str; 0]);
+}
