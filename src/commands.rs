@@ -145,8 +145,9 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
     if sources.is_empty() {
         return Catalog::read(store, None);
     }
+    let mut catalog = Catalog::read_with_members(store, sources)?;
+    let sources = catalog.members(sources);
     let present = store.sources()?;
-    let sources = &members(store, sources)?;
     if let Some(unknown) = sources.iter().find(|name| !present.contains(name)) {
         let known: Vec<&str> = present.iter().map(String::as_str).collect();
         let error = Error::not_found(format!("the store `{}` has no source `{unknown}`", store.name()));
@@ -155,30 +156,17 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
             None => error.hint("`dbbackup list` shows what there is"),
         });
     }
-    Catalog::read(store, Some(sources))
+    catalog.keep_only(&sources);
+    Ok(catalog)
 }
 
-/// The names with those of clusters resolved: `cluster` is itself, where it has a history, and every source whose backups say that they are of it.
-fn members(store: &dyn Store, names: &[String]) -> Result<Vec<String>> {
-    let present = store.sources()?;
-    let mut all: Vec<String> = Vec::new();
-    for name in names {
-        let named_so =
-            |source: &&String| source.strip_prefix(name.as_str()).is_some_and(|rest| rest == "-globals" || rest.starts_with('.'));
-        let mut found: Vec<String> = present.iter().filter(|source| *source == name).cloned().collect();
-        // The name alone says nothing: `app.old` may be a source of its own.
-        let likely: Vec<String> = present.iter().filter(named_so).cloned().collect();
-        if !likely.is_empty() {
-            let catalog = Catalog::read(store, Some(&likely))?;
-            found.extend(likely.into_iter().filter(|source| catalog.cluster_of(source) == Some(name)));
-        }
-        if found.is_empty() {
-            found.push(name.clone());
-        }
-        all.extend(found);
+/// What the store holds that a user's word for a backup can mean; all there is where nothing does, for the error to name it.
+fn catalog_for(store: &dyn Store, wanted: &str, now: DateTime<Utc>) -> Result<Catalog> {
+    let catalog = Catalog::read_for(store, wanted)?;
+    match catalog.resolve(wanted, now) {
+        Err(error) if error.kind() == Kind::NotFound => Catalog::read(store, None),
+        _ => Ok(catalog),
     }
-    all.dedup();
-    Ok(all)
 }
 
 /// Puts the errors of a run that went on after them into the document, as that of a run that ended at one would be.

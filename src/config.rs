@@ -22,7 +22,7 @@ pub use expand::hostname;
 pub use locate::{find, load};
 pub use mask::masked;
 pub use parse::{is_label, is_source_name, parse};
-pub use strict::nearest;
+pub use crate::units::nearest;
 
 use crate::error::Error;
 use crate::units::Span;

@@ -1,13 +1,13 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else.
 
 use crate::cli::{Color, Global};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,6 +24,8 @@ pub struct Report {
     progress: bool,
     color: bool,
     document: Map<String, Value>,
+    /// Lists that may be too long to be kept in memory, already written out.
+    lists: Vec<Listed>,
     /// The first failure of stdout: what could not be said.
     unwritten: Mutex<Option<io::Error>>,
     /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
@@ -61,6 +63,7 @@ impl Report {
             progress: !global.no_progress && !global.quiet && io::stderr().is_terminal(),
             color: color && !global.json,
             document: Map::new(),
+            lists: Vec::new(),
             unwritten: Mutex::new(None),
             options: given(global),
             drawing: Arc::default(),
@@ -81,10 +84,42 @@ impl Report {
         }
     }
 
+    /// As [`Report::line`], for many lines at once.
+    pub fn lines(&self, lines: impl IntoIterator<Item = String>) {
+        if !self.quiet {
+            self.answers(lines);
+        }
+    }
+
+    /// As [`Report::answer`], for many lines at once.
+    pub fn answers(&self, lines: impl IntoIterator<Item = String>) {
+        if self.json {
+            return;
+        }
+        let mut text = String::new();
+        for line in lines {
+            if text.len() > 64 << 10 {
+                self.stdout(&text);
+                text.clear();
+            }
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&line);
+        }
+        if !text.is_empty() {
+            self.stdout(&text);
+        }
+    }
+
     fn stdout(&self, text: &str) {
         // A reader that has gone (`| head`) is no failure of ours, and there is nobody left to tell.
         let mut out = io::stdout().lock();
-        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        self.note_unwritten(writeln!(out, "{text}").and_then(|()| out.flush()));
+    }
+
+    fn note_unwritten(&self, written: io::Result<()>) {
+        match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
@@ -134,6 +169,45 @@ impl Report {
     /// Puts a value into the JSON document.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.document.insert(key.into(), value.into());
+    }
+
+    /// Whether there will be a document; without one nothing need be made for it.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Puts a list into the JSON document, one value at a time: it may be longer than memory. Where there is no document nothing is made.
+    pub fn set_each(&mut self, key: &str, values: impl Iterator<Item = Result<Value>>) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut listed = Listed { mark: format!("{key} {}", uuid::Uuid::new_v4()), text: tempfile::SpooledTempFile::new(4 << 20) };
+        let mut before = "[\n";
+        for value in values {
+            let text = serde_json::to_string_pretty(&value?).unwrap_or_default();
+            // Text in JSON has no line breaks of its own.
+            write!(listed.text, "{before}    {}", text.replace('\n', "\n    ")).context("keeping the answer in a temporary file")?;
+            before = ",\n";
+        }
+        write!(listed.text, "{}", if before == "[\n" { "[]" } else { "\n  ]" })?;
+        self.set(key, listed.mark.clone());
+        self.lists.push(listed);
+        Ok(())
+    }
+
+    /// Prints the document, the long lists in their places.
+    fn print_document(&mut self, document: &Map<String, Value>) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(document).unwrap_or_default();
+        let mut rest = text.as_str();
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        while let Some((list, at)) = first_of(&mut self.lists, rest) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            rest = &rest[at + list.mark.len() + 2..];
+            list.text.rewind()?;
+            io::copy(&mut list.text, &mut out)?;
+        }
+        writeln!(out, "{rest}")?;
+        out.flush()
     }
 
     /// The text in a colour, where colours are wanted.
@@ -190,7 +264,8 @@ impl Report {
             document.insert("command".into(), command.into());
             document.insert("outcome".into(), word.into());
             document.append(&mut self.document);
-            self.stdout(&serde_json::to_string_pretty(&document).unwrap_or_default());
+            let printed = self.print_document(&document);
+            self.note_unwritten(printed);
         }
         let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = unwritten {
@@ -199,6 +274,19 @@ impl Report {
         }
         kind.map_or(0, Kind::exit_code)
     }
+}
+
+/// A list of the document that is kept beside it.
+struct Listed {
+    /// What stands for it in the document.
+    mark: String,
+    text: tempfile::SpooledTempFile,
+}
+
+/// The list whose mark comes first in `text`, and where its opening quote is.
+fn first_of<'a>(lists: &'a mut [Listed], text: &str) -> Option<(&'a mut Listed, usize)> {
+    let found = lists.iter_mut().filter_map(|list| text.find(&format!("\"{}\"", list.mark)).map(|at| (list, at)));
+    found.min_by_key(|(_, at)| *at)
 }
 
 /// The options that lead to a store, as a shell takes them.
@@ -296,6 +384,9 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
 
 /// Characters that take room, colours left out.
 fn visible(cell: &str) -> usize {
+    if cell.is_ascii() && !cell.contains('\x1b') {
+        return cell.len();
+    }
     let mut count = 0;
     let mut hidden = false;
     for character in cell.chars() {

@@ -11,7 +11,7 @@ mod memory;
 
 pub use local::{Access, LocalStore};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
@@ -37,6 +37,15 @@ pub trait Store: Send + Sync {
 
     /// Everything in a source's directory, dot-names too, in no order; empty where there is no directory.
     fn list(&self, source: &str) -> Result<Vec<Object>>;
+
+    /// The names in a source's directory, as [`Store::list`] has them, where nobody asks for sizes.
+    fn names(&self, source: &str) -> Result<Vec<String>>;
+
+    /// An object's bytes; one that is not there is an error of kind `NotFound`.
+    fn size(&self, source: &str, name: &str) -> Result<u64>;
+
+    /// Reads a small object whole.
+    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>>;
 
     /// Opens an object; it stays readable to its end although it be removed meanwhile.
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>>;
@@ -225,13 +234,6 @@ pub fn sweep(store: &dyn Store, source: &str, named_by: impl Fn(&[u8]) -> Vec<St
 
 fn is_dot_sidecar(name: &str) -> bool {
     id_of(name).is_some_and(|id| name == dot(&sidecar_name(id)))
-}
-
-/// Copies an object whole, for small ones.
-pub fn read_all(store: &dyn Store, source: &str, name: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    store.open(source, name)?.read_to_end(&mut bytes).map_err(|error| Error::from(error).context(format!("reading `{name}`")))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

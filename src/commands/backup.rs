@@ -371,15 +371,22 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
     engines::sweep(source);
     let engine = Engine::open(source)?;
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
-    refuse_another_ones_name(source, &engine, &catalog, run, report)?;
+    refuse_another_ones_name(source, &engine, (store, &catalog), run, report)?;
     check_space(making, engine.estimate(), &catalog, store)?;
     Ok(engine)
 }
 
 /// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
-fn refuse_another_ones_name(source: &SourcePlan, engine: &Engine, catalog: &Catalog, run: &Run, report: &Report) -> Result<()> {
+fn refuse_another_ones_name(
+    source: &SourcePlan,
+    engine: &Engine,
+    (store, catalog): (&LocalStore, &Catalog),
+    run: &Run,
+    report: &Report,
+) -> Result<()> {
     let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
-    let Some((there, here)) = engines::belongs_elsewhere(engine, source, last, &run.host) else { return Ok(()) };
+    let last = last.whole(store)?;
+    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, &run.host) else { return Ok(()) };
     let text = format!("the name `{}` belongs to {there} in this store", source.name);
     if source.derived {
         return Err(

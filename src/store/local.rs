@@ -199,6 +199,44 @@ impl Store for LocalStore {
         Ok(objects)
     }
 
+    fn names(&self, source: &str) -> Result<Vec<String>> {
+        let dir = self.dir(source);
+        let context = || format!("reading `{}`", dir.display());
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(context),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(context)?;
+            // As `list`: plain files alone.
+            if let (Ok(true), Ok(name)) = (entry.file_type().map(|kind| kind.is_file()), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn size(&self, source: &str, name: &str) -> Result<u64> {
+        let path = self.path(source, name);
+        match path.symlink_metadata() {
+            Ok(found) if found.is_file() => Ok(found.len()),
+            Ok(_) => Err(Error::not_found(format!("`{}` is no plain file", path.display()))),
+            Err(error) => Err(missing_is_not_found(error, &path, "looking at")),
+        }
+    }
+
+    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(source, name);
+        // No `fstat` for the size: a hundred thousand of them are felt.
+        let mut bytes = Vec::with_capacity(8 << 10);
+        File::open(&path)
+            .and_then(|mut file| read_whole(&mut file, &mut bytes))
+            .map_err(|error| missing_is_not_found(error, &path, "reading"))?;
+        Ok(bytes)
+    }
+
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
         let path = self.path(source, name);
         let file = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
@@ -269,6 +307,24 @@ fn missing_is_not_found(error: io::Error, path: &Path, doing: &str) -> Error {
     let missing = error.kind() == io::ErrorKind::NotFound;
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
     if missing { error.kind_of(crate::error::Kind::NotFound) } else { error }
+}
+
+/// `Read::read_to_end` of a file asks for its size first.
+fn read_whole(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut read = 0;
+    loop {
+        if bytes.len() - read < 4 << 10 {
+            bytes.resize((bytes.len() * 2).max(8 << 10), 0);
+        }
+        match file.read(&mut bytes[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(read);
+    Ok(())
 }
 
 /// A file under its dot-name, removed when dropped unfinished.

@@ -57,9 +57,21 @@ impl Store for MemoryStore {
         Ok(of_source.map(|((_, name), bytes)| Object { name: name.clone(), size: bytes.len() as u64 }).collect())
     }
 
-    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
+    fn names(&self, source: &str) -> Result<Vec<String>> {
+        Ok(self.list(source)?.into_iter().map(|object| object.name).collect())
+    }
+
+    fn size(&self, source: &str, name: &str) -> Result<u64> {
+        self.read(source, name).map(|bytes| bytes.len() as u64)
+    }
+
+    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
         let found = self.objects.lock().unwrap().get(&key(source, name)).cloned();
-        Ok(Box::new(Cursor::new(found.ok_or_else(|| Error::not_found(format!("no `{name}`")))?)))
+        found.ok_or_else(|| Error::not_found(format!("no `{name}`")))
+    }
+
+    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.read(source, name)?)))
     }
 
     fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>> {

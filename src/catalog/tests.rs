@@ -1,0 +1,1 @@
+//! The catalog: what it reads, and what it says of that.
