@@ -31,7 +31,7 @@ pub struct Backup<S = Sidecar> {
 }
 
 /// A backup as the catalog has it.
-pub type Entry = Backup<Brief>;
+pub type Entry = Backup<Box<Brief>>;
 
 /// What both forms of a sidecar can say.
 pub trait Attempt {
@@ -69,7 +69,7 @@ impl Attempt for Sidecar {
     }
 }
 
-impl Attempt for Brief {
+impl Attempt for Box<Brief> {
     fn id(&self) -> &str {
         &self.id
     }

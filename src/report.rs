@@ -365,19 +365,27 @@ impl Drop for Bar {
 /// Columns side by side, the widths fitted; `right` names the columns that are flush right.
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| visible(cell)).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut widths = vec![0; count];
+    for row in rows {
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = visible(cell).max(*width));
+    }
     let line = |row: &Vec<String>| {
-        let mut text = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let pad = " ".repeat(widths[column] - visible(cell));
-            let (before, after) = if right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
-            text.push_str(before);
-            text.push_str(cell);
-            text.push_str(after);
-            text.push_str("  ");
+        let mut text = String::with_capacity(widths.iter().sum::<usize>() + 2 * count);
+        // What is flush left is filled up only where something follows.
+        let mut owed = 0;
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let pad = width - visible(cell);
+            let before = if right.contains(&column) { pad } else { 0 };
+            if !cell.is_empty() {
+                text.extend(std::iter::repeat_n(' ', owed + before));
+                text.push_str(cell);
+                owed = 0;
+            } else {
+                owed += before;
+            }
+            owed += pad - before + 2;
         }
-        text.trim_end().to_owned()
+        text
     };
     rows.iter().map(line).collect()
 }

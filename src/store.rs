@@ -41,11 +41,19 @@ pub trait Store: Send + Sync {
     /// The names in a source's directory, as [`Store::list`] has them, where nobody asks for sizes.
     fn names(&self, source: &str) -> Result<Vec<String>>;
 
-    /// An object's bytes; one that is not there is an error of kind `NotFound`.
-    fn size(&self, source: &str, name: &str) -> Result<u64>;
+    /// A source's directory, for reading many small objects of it.
+    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>>;
+
+    /// Bytes of an object.
+    fn size(&self, source: &str, name: &str) -> Result<u64> {
+        self.small(source)?.size(name)
+    }
 
     /// Reads a small object whole.
-    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>>;
+    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.small(source)?.read(name, &mut bytes).map(|()| bytes)
+    }
 
     /// Opens an object; it stays readable to its end although it be removed meanwhile.
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>>;
@@ -76,6 +84,15 @@ pub trait Store: Send + Sync {
 
     /// Where the object is in the file system, for messages and other tools.
     fn locate(&self, source: &str, name: &str) -> Option<PathBuf>;
+}
+
+/// Looks at the small objects of one source; what is not there is an error of kind `NotFound`.
+pub trait Small: Send + Sync {
+    /// Bytes of an object.
+    fn size(&self, name: &str) -> Result<u64>;
+
+    /// Reads an object whole, in place of what is in `bytes`.
+    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()>;
 }
 
 /// An object that is being written. Dropped without [`Pending::finish`] it vanishes.

@@ -3,12 +3,12 @@
 use super::{Backup, Catalog, Entry, Stray, Unreadable, is_named_of};
 use crate::error::Result;
 use crate::sidecar::{self, Brief, Sidecar, State, Words};
-use crate::store::{self, Store};
+use crate::store::{self, Small, Store};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many sidecars are taken at a time; fewer are read by one thread.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 64;
 
 impl Catalog {
     /// Reads what the store says of these sources, or of all of them.
@@ -34,35 +34,91 @@ impl Catalog {
     }
 
     fn read_each<'a>(store: &dyn Store, sources: impl Iterator<Item = &'a str>) -> Result<Catalog> {
+        let sources: Vec<&str> = sources.collect();
+        let names = on_every_core(sources.len(), 1, |at, ()| store.names(sources[at])).into_iter().flatten().collect::<Result<Vec<_>>>()?;
+        let small = sources.iter().map(|source| store.small(source)).collect::<Result<Vec<_>>>()?;
+        let directories: Vec<Directory<'_>> =
+            on_every_core(sources.len(), 1, |at, ()| Directory::of(sources[at], &names[at], &*small[at])).into_iter().flatten().collect();
+        let ids: Vec<(&Directory<'_>, &str)> =
+            directories.iter().flat_map(|directory| directory.ids.iter().map(move |id| (directory, *id))).collect();
+        let attempts = on_every_core(ids.len(), AT_ONCE, |at, reading: &mut Reading| {
+            let (directory, id) = ids[at];
+            let refused = |(reason, newer)| Unreadable { source: directory.source.into(), id: id.into(), reason, newer };
+            directory.read(id, reading).map_err(refused)
+        });
         let mut catalog = Catalog::default();
-        for source in sources {
-            catalog.read_source(store, source)?;
+        catalog.backups.reserve_exact(ids.len());
+        for attempt in attempts.into_iter().flatten() {
+            match attempt {
+                Ok(entry) => catalog.backups.push(entry),
+                Err(unreadable) => catalog.unreadable.push(unreadable),
+            }
         }
+        catalog.strays = strays(&catalog, &directories);
         catalog.backups.sort_unstable_by(|a, b| b.by_age(a));
         catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
         catalog.strays.sort_by(|a, b| a.name.cmp(&b.name));
         catalog.find_places();
         Ok(catalog)
     }
+}
 
-    fn read_source(&mut self, store: &dyn Store, source: &str) -> Result<()> {
-        let names = store.names(source)?;
-        let there = Directory::of(&names);
-        let (entries, unreadable) = there.read(store, source);
-        let mut known: HashSet<&str> = entries.iter().filter_map(|entry| Some(&*entry.sidecar.dump.as_ref()?.file)).collect();
-        // The dump of one that can't be read can't be told from its sidecar; its name can.
-        let lost: HashSet<&str> = unreadable.iter().map(|entry| entry.id.as_str()).collect();
-        if !lost.is_empty() {
-            known.extend(names.iter().filter(|name| store::id_of(name).is_some_and(|id| lost.contains(id))).map(String::as_str));
+/// Does something for each number below `count`, on every core, `at_once` numbers at a time; each thread has a value of its own that it goes
+/// on with. The results are in order, each hand of them in a list of its own.
+fn on_every_core<T: Send, C: Default>(count: usize, at_once: usize, work: impl Fn(usize, &mut C) -> T + Sync) -> Vec<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let (mut context, mut done) = (C::default(), Vec::new());
+        loop {
+            let from = next.fetch_add(at_once, Ordering::Relaxed);
+            if from >= count {
+                return done;
+            }
+            let numbers = from..(from + at_once).min(count);
+            done.push((from, numbers.map(|number| work(number, &mut context)).collect::<Vec<T>>()));
         }
-        for name in names.iter().filter(|name| there.is_stray(name, &known)) {
-            let size = store.size(source, name).unwrap_or(0);
-            self.strays.push(Stray { source: source.into(), name: name.clone(), size });
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let helpers = count.div_ceil(at_once).min(cores).saturating_sub(1);
+    let mut blocks = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..helpers).map(|_| scope.spawn(run)).collect();
+        let mut done = run();
+        for thread in threads {
+            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
-        self.backups.extend(entries);
-        self.unreadable.extend(unreadable);
-        Ok(())
+        done
+    });
+    blocks.sort_unstable_by_key(|(from, _)| *from);
+    blocks.into_iter().map(|(_, block)| block).collect()
+}
+
+/// The dumps that no sidecar knows.
+fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
+    let there = catalog.backups.iter().filter(|entry| entry.stored_size.is_some()).filter_map(|entry| entry.sidecar.dump.as_ref());
+    let there = there.map(|dump| &*dump.file).filter(|file| looks_like_a_dump(file));
+    // Each dump is one backup's, so where there are no more of them than backups have, nobody's is among them.
+    if directories.iter().map(|directory| directory.dumps).sum::<usize>() == there.clone().count() {
+        return Vec::new();
     }
+    let dumps: HashSet<&str> = there.collect();
+    let lost: HashSet<&str> = catalog.unreadable.iter().map(|entry| entry.id.as_str()).collect();
+    let known = |name: &str| dumps.contains(name) || !lost.is_empty() && store::id_of(name).is_some_and(|id| lost.contains(id));
+    let of_directory = |directory: &Directory<'_>| -> Vec<Stray> {
+        let names = directory.names.iter().filter(|name| directory.may_be_stray(name) && !known(name));
+        let stray = |name: &String| {
+            let size = directory.small.size(name).unwrap_or(0);
+            Stray { source: directory.source.into(), name: name.clone(), size }
+        };
+        names.map(stray).collect()
+    };
+    directories.iter().flat_map(of_directory).collect()
+}
+
+/// What a thread that reads goes on with.
+#[derive(Default)]
+struct Reading {
+    words: Words,
+    bytes: Vec<u8>,
 }
 
 /// Whether the store holds a backup of this id or a source of this name, by its files' names alone.
@@ -78,8 +134,13 @@ pub fn holds(store: &dyn Store, wanted: &str) -> bool {
 
 /// The names in a source's directory, sorted out.
 struct Directory<'a> {
+    source: &'a str,
+    names: &'a [String],
+    small: &'a dyn Small,
     /// The ids of those that are sidecars.
     ids: Vec<&'a str>,
+    /// How many others look like dumps.
+    dumps: usize,
     /// State files.
     states: HashSet<&'a str>,
     /// Dot-names.
@@ -87,64 +148,36 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    fn of(names: &'a [String]) -> Self {
-        let mut directory = Directory { ids: Vec::new(), states: HashSet::new(), unfinished: HashSet::new() };
+    fn of(source: &'a str, names: &'a [String], small: &'a dyn Small) -> Self {
+        let (mut ids, mut dumps, mut states, mut unfinished) = (Vec::new(), 0, HashSet::new(), HashSet::new());
         for name in names {
             if name.starts_with('.') {
-                directory.unfinished.insert(name);
-            } else if let (Some(before), Some(id)) = (name.strip_suffix(".json"), store::id_of(name)) {
+                unfinished.insert(name.as_str());
+            } else if let Some(before) = name.strip_suffix(".json") {
                 // A state file's name goes on after the time; a source's own name may hold `.state`.
-                if before == id {
-                    directory.ids.push(id);
-                } else if before.strip_suffix(".state") == Some(id) {
-                    directory.states.insert(name);
+                match store::id_of(name) {
+                    Some(id) if before == id => ids.push(id),
+                    Some(id) if before.strip_suffix(".state") == Some(id) => drop(states.insert(name.as_str())),
+                    _ => {}
                 }
+            } else if looks_like_a_dump(name) {
+                dumps += 1;
             }
         }
-        directory
+        Directory { source, names, small, ids, dumps, states, unfinished }
     }
 
-    fn read(&self, store: &dyn Store, source: &str) -> (Vec<Entry>, Vec<Unreadable>) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let (mut words, mut entries, mut unreadable) = (Words::default(), Vec::new(), Vec::new());
-            while let Some(ids) = self.ids.get(next.fetch_add(AT_ONCE, Ordering::Relaxed)..) {
-                for id in ids.iter().take(AT_ONCE) {
-                    match self.read_one(store, source, id, &mut words) {
-                        Ok(entry) => entries.push(entry),
-                        Err((reason, newer)) => {
-                            unreadable.push(Unreadable { source: source.into(), id: (*id).into(), reason, newer });
-                        }
-                    }
-                }
-            }
-            (entries, unreadable)
-        };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let helpers = self.ids.len().div_ceil(AT_ONCE).min(cores).saturating_sub(1);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
-            let (mut entries, mut unreadable) = work();
-            for thread in threads {
-                let (more, lost) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                entries.extend(more);
-                unreadable.extend(lost);
-            }
-            (entries, unreadable)
-        })
-    }
-
-    fn read_one(&self, store: &dyn Store, source: &str, id: &str, words: &mut Words) -> Result<Entry, (String, bool)> {
-        let bytes = store.read(source, &store::sidecar_name(id)).map_err(|error| (error.message(), true))?;
-        let sidecar = Brief::parse(&bytes, words).map_err(refused)?;
+    fn read(&self, id: &str, reading: &mut Reading) -> Result<Entry, (String, bool)> {
+        self.small.read(&store::sidecar_name(id), &mut reading.bytes).map_err(|error| (error.message(), true))?;
+        let sidecar = Brief::parse(&reading.bytes, &mut reading.words).map_err(refused)?;
         let file = sidecar.dump.as_ref().map(|dump| &*dump.file);
-        must_belong(&sidecar.id, &sidecar.source, file, id, source)?;
-        let stored_size = file.and_then(|file| store.size(source, file).ok());
-        let (state, state_lost) = self.state_of(store, source, id);
-        Ok(Backup { sidecar, state, state_lost, stored_size })
+        must_belong(&sidecar.id, &sidecar.source, file, id, self.source)?;
+        let stored_size = file.and_then(|file| self.small.size(file).ok());
+        let (state, state_lost) = self.state_of(id, &mut reading.bytes);
+        Ok(Backup { sidecar: Box::new(sidecar), state, state_lost, stored_size })
     }
 
-    fn state_of(&self, store: &dyn Store, source: &str, id: &str) -> (State, bool) {
+    fn state_of(&self, id: &str, bytes: &mut Vec<u8>) -> (State, bool) {
         if self.states.is_empty() {
             return (State::default(), false);
         }
@@ -152,17 +185,18 @@ impl<'a> Directory<'a> {
         if !self.states.contains(name.as_str()) {
             return (State::default(), false);
         }
-        let state = store.read(source, &name).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        (state.clone().unwrap_or_default(), state.is_none())
+        let state = self.small.read(&name, bytes).ok().and_then(|()| serde_json::from_slice::<State>(bytes).ok());
+        let lost = state.is_none();
+        (state.unwrap_or_default(), lost)
     }
 
-    /// A dump that no sidecar knows, and that nobody is making right now.
-    fn is_stray(&self, name: &str, known: &HashSet<&str>) -> bool {
+    /// By its name alone: a dump that nobody is making right now.
+    fn may_be_stray(&self, name: &str) -> bool {
         let being_made = || {
             let dot_sidecar = store::id_of(name).map(|id| store::dot(&store::sidecar_name(id)));
             dot_sidecar.is_some_and(|sidecar| self.unfinished.contains(sidecar.as_str()))
         };
-        !name.starts_with('.') && looks_like_a_dump(name) && !known.contains(name) && !being_made()
+        !name.starts_with('.') && looks_like_a_dump(name) && (self.unfinished.is_empty() || !being_made())
     }
 }
 

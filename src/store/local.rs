@@ -1,12 +1,14 @@
 //! A store in a local directory: `<root>/<source>/<object>`, all of it readable by its owner alone.
 
-use super::{Object, Pending, Store};
+use super::{Object, Pending, Small, Store};
 use crate::durable::{self, SteadyFile};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -218,23 +220,11 @@ impl Store for LocalStore {
         Ok(names)
     }
 
-    fn size(&self, source: &str, name: &str) -> Result<u64> {
-        let path = self.path(source, name);
-        match path.symlink_metadata() {
-            Ok(found) if found.is_file() => Ok(found.len()),
-            Ok(_) => Err(Error::not_found(format!("`{}` is no plain file", path.display()))),
-            Err(error) => Err(missing_is_not_found(error, &path, "looking at")),
-        }
-    }
-
-    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
-        let path = self.path(source, name);
-        // No `fstat` for the size: a hundred thousand of them are felt.
-        let mut bytes = Vec::with_capacity(8 << 10);
-        File::open(&path)
-            .and_then(|mut file| read_whole(&mut file, &mut bytes))
-            .map_err(|error| missing_is_not_found(error, &path, "reading"))?;
-        Ok(bytes)
+    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
+        let path = self.dir(source);
+        // By the open directory, a hundred thousand files are found without walking down to it as often.
+        let dir = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
+        Ok(Box::new(LocalSmall { dir, path }))
     }
 
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
@@ -309,17 +299,47 @@ fn missing_is_not_found(error: io::Error, path: &Path, doing: &str) -> Error {
     if missing { error.kind_of(crate::error::Kind::NotFound) } else { error }
 }
 
-/// `Read::read_to_end` of a file asks for its size first.
-fn read_whole(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
+/// An open directory of the store.
+struct LocalSmall {
+    dir: File,
+    path: PathBuf,
+}
+
+impl LocalSmall {
+    fn named(&self, error: io::Error, name: &str, doing: &str) -> Error {
+        missing_is_not_found(error, &self.path.join(name), doing)
+    }
+}
+
+impl Small for LocalSmall {
+    fn size(&self, name: &str) -> Result<u64> {
+        let found = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.named(error.into(), name, "looking at"))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(Error::not_found(format!("`{}` is no plain file", self.path.join(name).display())));
+        }
+        Ok(found.st_size.unsigned_abs())
+    }
+
+    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, name, flags, Mode::empty());
+        // `Read::read_to_end` would ask for the size first, and would clear what it is about to fill.
+        file.and_then(|file| read_whole(&file, bytes)).map_err(|error| self.named(error.into(), name, "reading"))
+    }
+}
+
+fn read_whole(file: &OwnedFd, bytes: &mut Vec<u8>) -> rustix::io::Result<()> {
+    const LEAST: usize = 4 << 10;
     let mut read = 0;
     loop {
-        if bytes.len() - read < 4 << 10 {
-            bytes.resize((bytes.len() * 2).max(8 << 10), 0);
+        if bytes.len() - read < LEAST {
+            bytes.resize((bytes.len() * 2).max(4 * LEAST), 0);
         }
-        match file.read(&mut bytes[read..]) {
+        match rustix::io::read(file, &mut bytes[read..]) {
             Ok(0) => break,
             Ok(count) => read += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }
