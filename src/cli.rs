@@ -3,7 +3,8 @@
 use crate::sidecar::Level;
 use crate::units;
 use clap::builder::{PossibleValuesParser, Styles, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ Exit codes:
   130  interrupted")
     };
 }
+
+mod stats;
+mod status;
+
+pub use stats::Stats;
+pub use status::Status;
 
 /// Backups of databases that are proven to restore
 #[derive(Debug, Parser)]
@@ -108,6 +115,8 @@ pub enum Command {
     /// Let cleanup remove backups again that were pinned
     Unpin(Pin),
     Delete(Delete),
+    Status(Status),
+    Stats(Stats),
     Completions(Completions),
 }
 
@@ -384,6 +393,12 @@ pub struct Completions {
     pub shell: clap_complete::Shell,
 }
 
+/// Whether these arguments, though they were refused, call this command.
+pub fn calls(arguments: &[OsString], command: &str) -> bool {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some(command))
+}
+
 impl Cli {
     /// The command's word, for JSON.
     pub fn command_name(&self) -> &'static str {
@@ -398,6 +413,8 @@ impl Cli {
             Some(Command::Pin(_)) => "pin",
             Some(Command::Unpin(_)) => "unpin",
             Some(Command::Delete(_)) => "delete",
+            Some(Command::Status(_)) => "status",
+            Some(Command::Stats(_)) => "stats",
             Some(Command::Completions(_)) => "completions",
         }
     }

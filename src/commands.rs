@@ -12,6 +12,8 @@ mod list;
 mod pin;
 mod restore;
 mod show;
+mod stats;
+mod status;
 mod verify;
 mod version;
 
@@ -38,7 +40,11 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
-    let session = Session::start(&cli.global, report)?;
+    let session = Session::start(&cli.global, report);
+    if let Command::Status(arguments) = command {
+        return status::run(arguments, session, report);
+    }
+    let session = session?;
     match command {
         Command::Backup(arguments) => backup::run(arguments, &session, report),
         Command::List(arguments) => list::run(arguments, &session, report),
@@ -49,11 +55,13 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Pin(arguments) => pin::run(arguments, true, &session, report),
         Command::Unpin(arguments) => pin::run(arguments, false, &session, report),
         Command::Delete(arguments) => delete::run(arguments, &session, report),
-        Command::Completions(_) => Ok(None),
+        Command::Stats(arguments) => stats::run(arguments, &session, report),
+        Command::Status(_) | Command::Completions(_) => Ok(None),
     }
 }
 
 /// What a command finds when it starts.
+#[derive(Clone)]
 struct Session {
     config: Option<Config>,
     store_flag: Option<String>,
@@ -92,6 +100,11 @@ impl Session {
             now: whole_second(Utc::now()),
             host: config::hostname(),
         })
+    }
+
+    /// The same at another moment.
+    fn at(&self, now: DateTime<Utc>) -> Session {
+        Session { now, ..self.clone() }
     }
 
     fn store_plan(&self) -> Result<StorePlan> {

@@ -26,6 +26,10 @@ pub struct Report {
     document: Map<String, Value>,
     /// Lists that may be too long to be kept in memory, already written out.
     lists: Vec<Listed>,
+    /// The exit code and the outcome's word of a command that has codes of its own.
+    verdict: Option<(u8, &'static str)>,
+    /// Stdout is a terminal.
+    terminal: bool,
     /// The first failure of stdout: what could not be said.
     unwritten: Mutex<Option<io::Error>>,
     /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
@@ -64,6 +68,8 @@ impl Report {
             color: color && !global.json,
             document: Map::new(),
             lists: Vec::new(),
+            verdict: None,
+            terminal,
             unwritten: Mutex::new(None),
             options: given(global),
             drawing: Arc::default(),
@@ -155,7 +161,7 @@ impl Report {
     }
 
     /// The text with the options that led to the store in each command that it shows without.
-    fn with_options(&self, text: &str) -> String {
+    pub fn with_options(&self, text: &str) -> String {
         if text.contains(" --store ") || text.contains(" --config ") {
             return text.to_owned();
         }
@@ -169,6 +175,28 @@ impl Report {
     /// Puts a value into the JSON document.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.document.insert(key.into(), value.into());
+    }
+
+    /// How often `-v` was given.
+    pub fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+
+    /// Whether results go to a person's eyes.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal && !self.json
+    }
+
+    /// The exit code, and the outcome's word in the document, of a command that has codes of its own.
+    pub fn exit_with(&mut self, code: u8, outcome: &'static str) {
+        self.verdict = Some((code, outcome));
+    }
+
+    /// Puts an error's remedy into the document.
+    pub fn set_hint(&mut self, error: &Error) {
+        if let Some(hint) = error.remedy() {
+            self.set("hint", self.with_options(hint));
+        }
     }
 
     /// Whether there will be a document; without one nothing need be made for it.
@@ -248,15 +276,13 @@ impl Report {
             Err(error) => {
                 self.error(error);
                 self.set("error", error.message());
-                if let Some(hint) = error.remedy() {
-                    self.set("hint", self.with_options(hint));
-                }
+                self.set_hint(error);
                 Some(error.kind())
             }
         };
         if self.json {
             let word = match kind {
-                None => "ok",
+                None => self.verdict.map_or("ok", |(_, word)| word),
                 Some(Kind::Partial) => "partial",
                 Some(_) => "failed",
             };
@@ -272,7 +298,7 @@ impl Report {
             self.error(&Error::from(error).context("writing to the standard output"));
             return kind.unwrap_or(Kind::Failed).exit_code();
         }
-        kind.map_or(0, Kind::exit_code)
+        kind.map_or_else(|| self.verdict.map_or(0, |(code, _)| code), Kind::exit_code)
     }
 }
 
@@ -298,6 +324,9 @@ fn given(global: &Global) -> String {
     config.into_iter().chain(store).collect()
 }
 
+/// What `status` ends with where it was called wrongly.
+const UNKNOWN: u8 = 3;
+
 /// Prints what clap has to say: a help text, or why the arguments were refused.
 pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
     let _ = refused.print();
@@ -309,6 +338,15 @@ pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let document = serde_json::json!({"command": null, "outcome": "failed", "error": first});
         let _ = writeln!(io::stdout().lock(), "{document:#}");
+    }
+    if crate::cli::calls(arguments, "status") {
+        // A monitor must not take its own mistake for a missing backup; it reads stdout.
+        if arguments.iter().any(|argument| argument == "--nagios") {
+            let text = refused.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let _ = writeln!(io::stdout().lock(), "DBBACKUP UNKNOWN - {first}");
+        }
+        return UNKNOWN;
     }
     Kind::Usage.exit_code()
 }

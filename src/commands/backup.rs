@@ -5,7 +5,7 @@ mod attempt;
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
 
 use super::engines::{self, Engine};
-use super::{Session, catalog_of, cleanup, outcome_of, set_error};
+use super::{Session, catalog_of, cleanup, outcome_of, set_error, status};
 use crate::catalog::{Backup as Entry, Catalog};
 use crate::cli::Backup;
 use crate::engine::CheckStatus;
@@ -55,6 +55,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
         each(one, &store, &run, report).into_iter().for_each(|result| tally.add(result));
     }
     keep_configuration(&store, session, report);
+    status::after_backup(session, report);
     tally.conclude(report)
 }
 

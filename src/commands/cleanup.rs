@@ -196,7 +196,7 @@ fn candidate(backup: &Entry) -> Candidate {
 }
 
 /// The time in an id; the earliest there is where it has none.
-fn time_of(id: &str) -> DateTime<Utc> {
+pub fn time_of(id: &str) -> DateTime<Utc> {
     let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
     stamp
         .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())

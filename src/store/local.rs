@@ -99,7 +99,8 @@ impl LocalStore {
             .map_or(Ok(()), |parent| durable::sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
     }
 
-    fn require_mount(&self) -> Result<()> {
+    /// An error where the directory is not on a mounted file system of its own.
+    pub fn require_mount(&self) -> Result<()> {
         // The store's directory itself may still have to be made; then its parent must be the mounted one.
         let there = if self.root.is_dir() { self.root.as_path() } else { self.root.parent().unwrap_or(Path::new("/")) };
         let root_device = Path::new("/").metadata()?.dev();
