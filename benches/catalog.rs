@@ -168,7 +168,12 @@ fn backup(dir: &Path, source: &str, label: &str, id: &str, at: chrono::DateTime<
             )
             .unwrap();
         }
-        write!(text, "\n    ],\n    \"rows_total\": {}\n  }},\n", (1_000_000 - number) * tables + tables * tables.saturating_sub(1) / 2).unwrap();
+        write!(
+            text,
+            "\n    ],\n    \"rows_total\": {}\n  }},\n",
+            (1_000_000 - number) * tables + tables * tables.saturating_sub(1) / 2
+        )
+        .unwrap();
     }
     write!(
         text,

@@ -395,8 +395,15 @@ pub struct Completions {
 
 /// Whether these arguments, though they were refused, call this command.
 pub fn calls(arguments: &[OsString], command: &str) -> bool {
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
-    matches.is_ok_and(|matches| matches.subcommand_name() == Some(command))
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok();
+    match matches.as_ref().and_then(|matches| matches.subcommand_name()) {
+        Some(called) => called == command,
+        // A wrong option before it hides it from clap.
+        None => {
+            let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+            words.into_iter().find(|word| Cli::command().find_subcommand(word).is_some()) == Some(command)
+        }
+    }
 }
 
 impl Cli {

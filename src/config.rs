@@ -18,11 +18,11 @@ mod strict;
 mod tests;
 mod value;
 
+pub use crate::units::nearest;
 pub use expand::hostname;
 pub use locate::{find, load};
 pub use mask::masked;
 pub use parse::{is_label, is_source_name, parse};
-pub use crate::units::nearest;
 
 use crate::error::Error;
 use crate::units::Span;

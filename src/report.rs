@@ -209,12 +209,14 @@ impl Report {
         if !self.json {
             return Ok(());
         }
-        let mut listed = Listed { mark: format!("{key} {}", uuid::Uuid::new_v4()), text: tempfile::SpooledTempFile::new(4 << 20) };
+        let mut listed =
+            Listed { mark: format!("{key} {}", uuid::Uuid::new_v4()), text: tempfile::SpooledTempFile::new(4 << 20) };
         let mut before = "[\n";
         for value in values {
             let text = serde_json::to_string_pretty(&value?).unwrap_or_default();
             // Text in JSON has no line breaks of its own.
-            write!(listed.text, "{before}    {}", text.replace('\n', "\n    ")).context("keeping the answer in a temporary file")?;
+            write!(listed.text, "{before}    {}", text.replace('\n', "\n    "))
+                .context("keeping the answer in a temporary file")?;
             before = ",\n";
         }
         write!(listed.text, "{}", if before == "[\n" { "[]" } else { "\n  ]" })?;

@@ -35,10 +35,16 @@ impl Catalog {
 
     fn read_each<'a>(store: &dyn Store, sources: impl Iterator<Item = &'a str>) -> Result<Catalog> {
         let sources: Vec<&str> = sources.collect();
-        let names = on_every_core(sources.len(), 1, |at, ()| store.names(sources[at])).into_iter().flatten().collect::<Result<Vec<_>>>()?;
+        let names = on_every_core(sources.len(), 1, |at, ()| store.names(sources[at]))
+            .into_iter()
+            .flatten()
+            .collect::<Result<Vec<_>>>()?;
         let small = sources.iter().map(|source| store.small(source)).collect::<Result<Vec<_>>>()?;
         let directories: Vec<Directory<'_>> =
-            on_every_core(sources.len(), 1, |at, ()| Directory::of(sources[at], &names[at], &*small[at])).into_iter().flatten().collect();
+            on_every_core(sources.len(), 1, |at, ()| Directory::of(sources[at], &names[at], &*small[at]))
+                .into_iter()
+                .flatten()
+                .collect();
         let ids: Vec<(&Directory<'_>, &str)> =
             directories.iter().flat_map(|directory| directory.ids.iter().map(move |id| (directory, *id))).collect();
         let attempts = on_every_core(ids.len(), AT_ONCE, |at, reading: &mut Reading| {
@@ -94,7 +100,8 @@ fn on_every_core<T: Send, C: Default>(count: usize, at_once: usize, work: impl F
 
 /// The dumps that no sidecar knows.
 fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
-    let there = catalog.backups.iter().filter(|entry| entry.stored_size.is_some()).filter_map(|entry| entry.sidecar.dump.as_ref());
+    let there =
+        catalog.backups.iter().filter(|entry| entry.stored_size.is_some()).filter_map(|entry| entry.sidecar.dump.as_ref());
     let there = there.map(|dump| &*dump.file).filter(|file| looks_like_a_dump(file));
     // Each dump is one backup's, so where there are no more of them than backups have, nobody's is among them.
     if directories.iter().map(|directory| directory.dumps).sum::<usize>() == there.clone().count() {
@@ -205,7 +212,8 @@ impl Entry {
     pub fn whole(&self, store: &dyn Store) -> Result<Backup> {
         let source = &self.sidecar.source;
         let name = store::sidecar_name(self.id());
-        let damaged = |(reason, _): (String, bool)| crate::error::Error::failed(format!("`{}` can't be used: {reason}", self.id()));
+        let damaged =
+            |(reason, _): (String, bool)| crate::error::Error::failed(format!("`{}` can't be used: {reason}", self.id()));
         let bytes = store.read(source, &name)?;
         let sidecar = Sidecar::parse(&bytes).map_err(|why| damaged(refused(why)))?;
         let file = sidecar.dump.as_ref().map(|dump| dump.file.as_str());

@@ -21,7 +21,7 @@ Exit codes:
   1    WARNING: the last attempt failed, no recent proof, a far smaller backup, or too little space
   2    CRITICAL: no good backup, too old a one, the newest one is damaged, or the store is missing
   3    UNKNOWN: wrong usage, or a configuration or store that can't be read
-  130  interrupted",
+  130  interrupted"
 )]
 pub struct Status {
     /// Only these sources or groups

@@ -216,13 +216,7 @@ struct Done {
 }
 
 /// Removes, the oldest first, so that an interruption leaves the newest.
-fn carry_out(
-    store: &LocalStore,
-    catalog: &Catalog,
-    source: &str,
-    decision: Decision,
-    dry_run: bool,
-) -> Result<Done> {
+fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Decision, dry_run: bool) -> Result<Done> {
     let mut done = Done::default();
     let by_id: HashMap<&str, &Entry> = catalog.of(source).map(|backup| (backup.id(), backup)).collect();
     for (id, verdict) in decision.verdicts.into_iter().rev() {

@@ -1,7 +1,7 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without a sidecar.
 
-use super::{Session, catalog_for};
 use super::examine::Stored;
+use super::{Session, catalog_for};
 use crate::catalog::{self, Backup, Entry};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Codec;

@@ -29,7 +29,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         let unreadable = |entry: &Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
         report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());
     } else if shown.is_empty() {
-        report.note(nothing_shown(&chosen, arguments));
+        report.note(report.with_options(&nothing_shown(&chosen, arguments)));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""].map(|head| report.paint(Paint::Strong, head));
         let rows = shown.iter().map(|backup| row(backup, session.now, report));
@@ -59,7 +59,9 @@ fn nothing_shown(chosen: &[&Entry], arguments: &List) -> String {
     }
     let names: String = arguments.sources.iter().map(|source| format!(" {source}")).collect();
     match arguments.status {
-        ListStatus::Failed => format!("none failed, none is damaged; {} match: `dbbackup list{names}`", units::count(others, "good one")),
+        ListStatus::Failed => {
+            format!("none failed, none is damaged; {} match: `dbbackup list{names}`", units::count(others, "good one"))
+        }
         _ => format!("no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`", are(others)),
     }
 }
@@ -112,9 +114,7 @@ pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>
     match (backup.sidecar.dump_size(), backup.stored_size) {
         _ if status == Status::Failed => ("failed", backup.sidecar.failure().map(|error| error.message.clone())),
         (Some(_), None) => ("missing", Some("the dump is not there".into())),
-        (Some(written), Some(size)) if size != written => {
-            ("damaged", Some(format!("the dump has {size} bytes, not {written}")))
-        }
+        (Some(written), Some(size)) if size != written => ("damaged", Some(format!("the dump has {size} bytes, not {written}"))),
         _ => match backup.damage() {
             Some(damage) => ("damaged", damage.detail.clone()),
             None => (status.word(), None),

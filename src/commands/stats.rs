@@ -125,7 +125,8 @@ impl Sums {
 
     fn row(&self, name: &str, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         let ago = |at: Option<DateTime<Utc>>| at.map_or("-".to_owned(), |at| units::age(at, now));
-        let labels: Vec<String> = self.labels.iter().map(|(label, count)| format!("{label} {}", units::thousands(*count))).collect();
+        let labels: Vec<String> =
+            self.labels.iter().map(|(label, count)| format!("{label} {}", units::thousands(*count))).collect();
         let mut row = vec![
             name.to_owned(),
             units::thousands(self.good),
@@ -146,7 +147,8 @@ impl Sums {
 
     fn flaws(&self, name: &str) -> Option<String> {
         let counts = [(self.failed, "failed attempt"), (self.flawed, "damaged or incomplete backup")];
-        let counts: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| units::count(*count, what)).collect();
+        let counts: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| units::count(*count, what)).collect();
         (!counts.is_empty()).then(|| format!("{name}: {} besides: `dbbackup list --status all {name}`", counts.join(" and ")))
     }
 
@@ -170,6 +172,12 @@ impl Sums {
 
 /// `+1.2 MiB`.
 fn per_day(bytes: f64) -> String {
-    let sign = if bytes < -0.5 { "-" } else if bytes < 0.5 { "" } else { "+" };
+    let sign = if bytes < -0.5 {
+        "-"
+    } else if bytes < 0.5 {
+        ""
+    } else {
+        "+"
+    };
     format!("{sign}{}", units::size(bytes.abs().round() as u64))
 }

@@ -40,21 +40,28 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
         Kind::Interrupted => Err(error),
         kind => {
             let level = if kind == Kind::NotFound { Level::Critical } else { Level::Unknown };
-            if arguments.nagios {
+            if report.json() {
+                report.error(&error);
+            } else if arguments.nagios {
                 report.answer(nagios::line(level, &error.message(), ""));
+            } else {
+                report.answer(format!("{} {}", painted(level, report), error.message()));
+                error.remedy().iter().for_each(|hint| report.note(report.with_options(&format!("hint: {hint}"))));
             }
-            report.error(&error);
             report.set("error", error.message());
             report.set_hint(&error);
             Ok(level)
         }
     })?;
     report.set("status", level.word());
-    report.exit_with(level.code(), match level {
-        Level::Ok => "ok",
-        Level::Warning => "partial",
-        Level::Critical | Level::Unknown => "failed",
-    });
+    report.exit_with(
+        level.code(),
+        match level {
+            Level::Ok => "ok",
+            Level::Warning => "partial",
+            Level::Critical | Level::Unknown => "failed",
+        },
+    );
     Ok(None)
 }
 
@@ -157,16 +164,18 @@ impl Found<'_> {
     }
 }
 
+fn painted(level: Level, report: &Report) -> String {
+    let paint = match level {
+        Level::Ok => Paint::Good,
+        Level::Warning => Paint::Warning,
+        Level::Unknown | Level::Critical => Paint::Bad,
+    };
+    report.paint(paint, level.word())
+}
+
 /// One line where all is well, else one a source; and what restores left.
 fn tell(found: &Found<'_>, report: &Report) {
-    let painted = |level: Level| {
-        let paint = match level {
-            Level::Ok => Paint::Good,
-            Level::Warning => Paint::Warning,
-            Level::Unknown | Level::Critical => Paint::Bad,
-        };
-        report.paint(paint, level.word())
-    };
+    let painted = |level: Level| painted(level, report);
     if found.level() == Level::Ok && report.verbosity() == 0 {
         report.line(format!("{} {}", painted(Level::Ok), found.summary()));
     } else if found.sources.is_empty() {
@@ -237,7 +246,8 @@ fn change(health: &Health<'_>) -> String {
 }
 
 fn document(found: &Found<'_>, report: &mut Report) {
-    let finding = |finding: &Finding| serde_json::json!({"status": finding.level.word(), "text": finding.text, "hint": finding.hint});
+    let finding =
+        |finding: &Finding| serde_json::json!({"status": finding.level.word(), "text": finding.text, "hint": finding.hint});
     let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
         serde_json::json!({

@@ -45,7 +45,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
                 (id.clone(), Finding { level: arguments.level, checks: vec![check], seconds: 0.0 })
             }
         };
-        say(&id, &finding, report);
+        say(&id, source_of(item), &finding, report);
         failed.extend(
             kind_of(finding.status()).map(|kind| Error::new(kind, format!("{id}: {}", finding.wrong().unwrap_or_default()))),
         );
@@ -177,18 +177,41 @@ fn dump(backup: &Entry, store: &LocalStore) -> Result<Item> {
     })
 }
 
-fn say(id: &str, finding: &Finding, report: &Report) {
+/// The source whose other backups may help.
+fn source_of(item: &Item) -> Option<&str> {
+    match item {
+        Item::Dump(found) => found.backup.as_ref().map(|_| found.source.as_str()),
+        Item::Unusable { id, .. } => store::split_id(id).map(|(source, _, _)| source),
+        Item::Unknown { .. } => None,
+    }
+}
+
+fn say(id: &str, source: Option<&str>, finding: &Finding, report: &Report) {
     let took = units::elapsed(finding.seconds);
     let status = finding.status();
-    let line = |paint: Paint| format!("{} {id}: {} ({took})", report.paint(paint, status.word()), finding.level.word());
+    let word = |paint: Paint| report.paint(paint, status.word());
+    let line = |paint: Paint| format!("{} {id}: {} ({took})", word(paint), finding.level.word());
     match status {
         CheckStatus::Ok => report.line(line(Paint::Good)),
-        CheckStatus::Damaged => report.warn(line(Paint::Bad)),
+        CheckStatus::Damaged => {
+            let error = Error::damaged(format!("{id} is damaged: {}", finding.wrong().unwrap_or_default()));
+            report.error(&match source {
+                Some(source) => error.hint(format!(
+                    "take a new one now: `dbbackup backup {source}`; `dbbackup list {source}` shows the others, `dbbackup verify {source} --all` proves them"
+                )),
+                None => error.hint("fetch another copy of the file from where it was copied"),
+            });
+        }
         CheckStatus::Unprovable | CheckStatus::Error => report.warn(line(Paint::Warning)),
     }
     for check in &finding.checks {
         let text = format!("   {}: {}", check.name, check.detail);
-        if check.status == CheckStatus::Ok { report.line(text) } else { report.warn(text.trim_start()) }
+        match check.status {
+            CheckStatus::Ok => report.line(text),
+            // Said above.
+            CheckStatus::Damaged => {}
+            CheckStatus::Unprovable | CheckStatus::Error => report.warn(text.trim_start()),
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 //! The valid keys are asked of the serde structs themselves, so that no list of them can fall behind.
 
 use super::mask::loosely_masked;
-use crate::units::nearest;
 use crate::error::Error;
+use crate::units::nearest;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::path::Path;
-
 
 /// The text being read, for messages about places in it.
 pub(super) struct Document<'a> {

@@ -79,10 +79,11 @@ fn a_damaged_newest_one_does_not_hide_behind_an_older_good_one() {
     let damaged = || attempt(1, Worth::Damaged("two bytes differ".into()));
     let sentence = "its newest backup, made 1 h ago, is damaged: two bytes differ";
     judged(&app(vec![damaged(), attempt(3, Worth::Good)]), Level::Critical, &[sentence]);
-    judged(&app(vec![failed(0), damaged(), attempt(3, Worth::Good)]), Level::Critical, &[
-        sentence,
-        "the last attempt failed just now: disk on fire",
-    ]);
+    judged(
+        &app(vec![failed(0), damaged(), attempt(3, Worth::Good)]),
+        Level::Critical,
+        &[sentence, "the last attempt failed just now: disk on fire"],
+    );
     // An older one is told elsewhere.
     let health = judge(&app(vec![attempt(0, Worth::Good), damaged()]), now());
     assert_eq!((health.level, health.damaged), (Level::Ok, 1));

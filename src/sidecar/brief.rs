@@ -543,13 +543,17 @@ mod tests {
         agree(whole().to_string().as_bytes());
         // A field that the whole type has got and this sample has not would be looked at by nobody.
         let database = serde_json::from_value::<Database>(whole()["database"].clone()).unwrap();
-        assert_eq!(serde_json::to_value(&database).unwrap().as_object().unwrap().len(), whole()["database"].as_object().unwrap().len());
+        assert_eq!(
+            serde_json::to_value(&database).unwrap().as_object().unwrap().len(),
+            whole()["database"].as_object().unwrap().len()
+        );
         assert!(Brief::parse(whole().to_string().as_bytes(), &mut Words::default()).is_ok());
         let mut found = Vec::new();
         places(&whole(), "", &mut found);
         assert!(found.len() > 50);
         for place in &found {
-            let others = [json!(null), json!(1), json!(-1), json!(2.5), json!("x"), json!([]), json!({}), json!([1]), json!(true)];
+            let others =
+                [json!(null), json!(1), json!(-1), json!(2.5), json!("x"), json!([]), json!({}), json!([1]), json!(true)];
             for other in others {
                 let mut changed = whole();
                 *changed.pointer_mut(place).unwrap() = other;

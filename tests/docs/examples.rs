@@ -43,7 +43,9 @@ fn configuration_is_accepted_with_and_without_its_disabled_keys() {
 fn configuration_shows_every_key() {
     let text = with_disabled_keys(&text_of("examples/dbbackup.toml"));
     let shown: BTreeSet<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    for header in ["[store]", "[backup]", "[retention]", "[sources.x]\nkind = \"sqlite\"", "[sources.x]\nkind = \"postgres\""] {
+    for header in
+        ["[store]", "[backup]", "[metrics]", "[retention]", "[sources.x]\nkind = \"sqlite\"", "[sources.x]\nkind = \"postgres\""]
+    {
         let tables = ["label", "retention"];
         let missing: Vec<String> =
             keys_of(header).into_iter().filter(|key| !shown.contains(key.as_str()) && !tables.contains(&key.as_str())).collect();
@@ -69,6 +71,23 @@ fn crontab_calls_what_there_is() {
         }
     }
     assert_eq!(found, 6);
+}
+
+#[test]
+fn nagios_calls_what_there_is() {
+    let text = text_of("examples/nagios.cfg");
+    let lines = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("command[")
+            .and_then(|rest| Some(rest.split_once("]=")?.1))
+            .or_else(|| line.strip_prefix("command_line"))
+    });
+    let calls: Vec<Vec<String>> = lines.flat_map(calls).collect();
+    assert_eq!(calls.len(), 3);
+    for call in &calls {
+        must_be_accepted(call, "examples/nagios.cfg");
+        assert!(call.contains(&"--nagios".to_owned()), "{call:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::{Found, Status, look, open};
 use crate::catalog::Catalog;
 use crate::commands::Session;
 use crate::durable;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
+use crate::health::{Attempt, Expected, Worth};
 use crate::metrics::{Metric, render};
 use crate::report::Report;
 use chrono::{DateTime, Utc};
@@ -14,6 +15,12 @@ use std::path::Path;
 const MODE: u32 = 0o644;
 
 pub fn write(path: &Path, found: &Found<'_>) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if !dir.is_dir() {
+        return Err(
+            Error::failed(format!("the directory of `{}` is not there", path.display())).hint("make it, or name another file")
+        );
+    }
     durable::replace_with_mode(path, render(&metrics(found)).as_bytes(), MODE)
         .hint("the directory must be there, and writable by this user")
 }
@@ -57,16 +64,19 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
     let mut damaged = Metric::new("dbbackup_damaged_backups", "Backups in the store that were found damaged.");
     let mut leftovers = Metric::new("dbbackup_restore_leftovers", "What restores left and nobody has removed.");
     let mut every = Metric::new("dbbackup_expected_interval_seconds", "How old the newest good backup may be.");
-    let mut prove = Metric::new("dbbackup_proof_interval_seconds", "How long ago the last proof may be; only where one is asked for.");
+    let mut prove =
+        Metric::new("dbbackup_proof_interval_seconds", "How long ago the last proof may be; only where one is asked for.");
     let mut expected = Metric::new("dbbackup_expected", "Whether backups of the source are expected now: 1 or 0.");
     let mut status = Metric::new("dbbackup_status", "0 OK, 1 WARNING, 2 CRITICAL, as `dbbackup status` ends.");
-    for (subject, health) in &found.sources {
+    let mut sources: Vec<_> = found.sources.iter().collect();
+    sources.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    for (subject, health) in sources {
         let labels = [("store", store.as_str()), ("source", subject.name.as_str())];
         let newest = health.newest.as_ref();
-        let is_expected = !matches!(subject.expected, crate::health::Expected::No(_));
+        let is_expected = matches!(subject.expected, Expected::Yes | Expected::From(_));
         success.add(&labels, newest.map(|newest| seconds(newest.ended)));
         attempt.add(&labels, health.last.as_ref().map(|last| seconds(last.ended)));
-        let good = |last: &crate::health::Attempt<'_>| f64::from(u8::from(last.worth == crate::health::Worth::Good));
+        let good = |last: &Attempt<'_>| f64::from(u8::from(last.worth == Worth::Good));
         succeeded.add(&labels, health.last.as_ref().map(good));
         duration.add(&labels, newest.map(|newest| newest.seconds));
         size.add(&labels, newest.map(|newest| newest.stored as f64));

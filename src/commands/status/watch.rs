@@ -11,6 +11,7 @@ use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
 use crate::plan::StorePlan;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Level, Status};
+use crate::store::{number_of, split_id};
 use crate::units::{self, Span};
 use std::path::Path;
 
@@ -136,7 +137,7 @@ fn subject<'a>(
 ) -> Subject<'a> {
     let mut attempts: Vec<Attempt<'a>> = catalog.of(name).map(attempt).collect();
     attempts.extend(catalog.unreadable.iter().filter(|lost| lost.source == name).map(unreadable));
-    attempts.sort_by_key(|attempt| std::cmp::Reverse(attempt.ended));
+    attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_of(attempt.id))));
     Subject {
         name: name.to_owned(),
         expected,
@@ -174,7 +175,7 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
 }
 
 fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
-    let (_, label, _) = crate::store::split_id(&lost.id).unwrap_or(("", "", ""));
+    let (_, label, _) = split_id(&lost.id).unwrap_or(("", "", ""));
     Attempt {
         id: &lost.id,
         label,
@@ -204,7 +205,11 @@ fn leftovers(name: &str, catalog: &Catalog, entry: Option<&SourceEntry>, configu
         None if !configured => catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.file()),
         _ => None,
     };
-    found.extend(path.iter().flat_map(|path| set_aside(path)).map(|file| format!("{file}, the old database; remove it when it is not needed any more")));
+    found.extend(
+        path.iter()
+            .flat_map(|path| set_aside(path))
+            .map(|file| format!("{file}, the old database; remove it when it is not needed any more")),
+    );
     found
 }
 
