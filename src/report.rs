@@ -414,9 +414,10 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
         // What is flush left is filled up only where something follows.
         let mut owed = 0;
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let pad = width - visible(cell);
+            let seen = visible(cell);
+            let pad = width - seen;
             let before = if right.contains(&column) { pad } else { 0 };
-            if !cell.is_empty() {
+            if seen > 0 {
                 text.extend(std::iter::repeat_n(' ', owed + before));
                 text.push_str(cell);
                 owed = 0;

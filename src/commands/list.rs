@@ -59,9 +59,7 @@ fn nothing_shown(chosen: &[&Entry], arguments: &List) -> String {
     }
     let names: String = arguments.sources.iter().map(|source| format!(" {source}")).collect();
     match arguments.status {
-        ListStatus::Failed => {
-            format!("none failed, none is damaged; {} match: `dbbackup list{names}`", units::count(others, "good one"))
-        }
+        ListStatus::Failed => format!("none failed, none is damaged; `dbbackup list{names}` shows the others"),
         _ => format!("no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`", are(others)),
     }
 }
