@@ -44,6 +44,8 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
     told.conclude(arguments.dry_run, report);
     set_error(&failed, report);
     let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
+    // The program ends here: see `list`.
+    std::mem::forget(catalog);
     Ok(outcome_of(work.len(), &kinds))
 }
 
