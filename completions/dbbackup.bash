@@ -43,6 +43,12 @@ _dbbackup() {
             dbbackup,show)
                 cmd="dbbackup__subcmd__show"
                 ;;
+            dbbackup,stats)
+                cmd="dbbackup__subcmd__stats"
+                ;;
+            dbbackup,status)
+                cmd="dbbackup__subcmd__status"
+                ;;
             dbbackup,unpin)
                 cmd="dbbackup__subcmd__unpin"
                 ;;
@@ -76,6 +82,12 @@ _dbbackup() {
             dbbackup__subcmd__help,show)
                 cmd="dbbackup__subcmd__help__subcmd__show"
                 ;;
+            dbbackup__subcmd__help,stats)
+                cmd="dbbackup__subcmd__help__subcmd__stats"
+                ;;
+            dbbackup__subcmd__help,status)
+                cmd="dbbackup__subcmd__help__subcmd__status"
+                ;;
             dbbackup__subcmd__help,unpin)
                 cmd="dbbackup__subcmd__help__subcmd__unpin"
                 ;;
@@ -89,7 +101,7 @@ _dbbackup() {
 
     case "${cmd}" in
         dbbackup)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify restore cleanup pin unpin delete completions help"
+            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify restore cleanup pin unpin delete status stats completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -323,7 +335,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__help)
-            opts="backup list show verify restore cleanup pin unpin delete completions help"
+            opts="backup list show verify restore cleanup pin unpin delete status stats completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -449,6 +461,34 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__help__subcmd__stats)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -639,6 +679,82 @@ _dbbackup() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__stats)
+            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__status)
+            opts="-c -q -v -V -h --expect-every --nagios --prometheus --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expect-every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prometheus)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

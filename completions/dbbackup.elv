@@ -42,6 +42,8 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand pin 'Keep backups from being removed by cleanup'
             cand unpin 'Let cleanup remove backups again that were pinned'
             cand delete 'Delete backups by their ids'
+            cand status 'Tell whether every source is fresh and proven'
+            cand stats 'Show how many backups there are, how large, and how they grow'
             cand completions 'Print the completions for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -243,6 +245,43 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'dbbackup;status'= {
+            cand --expect-every 'How old the newest good backup may be, as in 8d [default: expect_every of each source, or 26h]'
+            cand --prometheus 'Write metrics to this file, for the textfile collector of Prometheus'
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --nagios 'Print the one line of a Nagios plug-in, with performance data'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'dbbackup;stats'= {
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'dbbackup;completions'= {
             cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
             cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
@@ -270,6 +309,8 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand pin 'Keep backups from being removed by cleanup'
             cand unpin 'Let cleanup remove backups again that were pinned'
             cand delete 'Delete backups by their ids'
+            cand status 'Tell whether every source is fresh and proven'
+            cand stats 'Show how many backups there are, how large, and how they grow'
             cand completions 'Print the completions for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -290,6 +331,10 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
         &'dbbackup;help;unpin'= {
         }
         &'dbbackup;help;delete'= {
+        }
+        &'dbbackup;help;status'= {
+        }
+        &'dbbackup;help;stats'= {
         }
         &'dbbackup;help;completions'= {
         }

@@ -45,6 +45,8 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cleanup" -d 'Remo
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "pin" -d 'Keep backups from being removed by cleanup'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "delete" -d 'Delete backups by their ids'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "status" -d 'Tell whether every source is fresh and proven'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l label -d 'Why this backup is made: manual, daily, pre-upgrade, any word' -r
@@ -200,6 +202,33 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s v -l verbos
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l expect-every -d 'How old the newest good backup may be, as in 8d [default: expect_every of each source, or 26h]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l prometheus -d 'Write metrics to this file, for the textfile collector of Prometheus' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l nagios -d 'Print the one line of a Nagios plug-in, with performance data'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -212,14 +241,16 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s v -l v
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "backup" -d 'Back up what is named, or every enabled source'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "list" -d 'List backups, newest first'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "show" -d 'Show everything about one backup'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "pin" -d 'Keep backups from being removed by cleanup'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "delete" -d 'Delete backups by their ids'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "completions" -d 'Print the completions for a shell'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "backup" -d 'Back up what is named, or every enabled source'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "list" -d 'List backups, newest first'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "show" -d 'Show everything about one backup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "pin" -d 'Keep backups from being removed by cleanup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "delete" -d 'Delete backups by their ids'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "status" -d 'Tell whether every source is fresh and proven'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "completions" -d 'Print the completions for a shell'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

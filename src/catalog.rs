@@ -1,26 +1,94 @@
-//! What a store holds: its backups, the sidecars that can't be read, and the dumps that nobody knows. Also how a user's words for a
-//! backup find it.
+//! What a store holds: its backups, the sidecars that can't be read, and the dumps that nobody knows. Here is what can be asked of it; how
+//! it is read is in `read`, how a user's words for a backup find one in `resolve`.
+
+mod read;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use read::holds;
 
 use crate::engine::CheckStatus;
-use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::{self, Level, Sidecar, State, Status, Verification};
-use crate::store::{self, Object, Store};
+use crate::sidecar::{Brief, Failure, Level, Sidecar, State, Status, Verification};
+use crate::store;
 use crate::units;
-use chrono::{DateTime, Utc};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// One attempt that a store remembers, with what came later.
+/// One attempt that a store remembers, with what came later. The catalog of a store has them without what only a look at that one
+/// needs ([`Entry`]); [`Entry::whole`] reads the rest.
 #[derive(Debug, Clone)]
-pub struct Backup {
+pub struct Backup<S = Sidecar> {
     /// What was written with it.
-    pub sidecar: Sidecar,
+    pub sidecar: S,
     /// What came later.
     pub state: State,
     /// The state file is there but can't be read; then pins may have been lost, and nothing is removed.
     pub state_lost: bool,
     /// The dump's size in bytes as it lies in the store; `None` where it is missing.
     pub stored_size: Option<u64>,
+}
+
+/// A backup as the catalog has it.
+pub type Entry = Backup<Box<Brief>>;
+
+/// What both forms of a sidecar can say.
+pub trait Attempt {
+    /// Its id.
+    fn id(&self) -> &str;
+    /// How it ended.
+    fn status(&self) -> Status;
+    /// The dump's size in bytes as it was written.
+    fn dump_size(&self) -> Option<u64>;
+    /// What `verify_after` found.
+    fn first_verifications(&self) -> &[Verification];
+    /// Why it failed.
+    fn failure(&self) -> Option<&Failure>;
+}
+
+impl Attempt for Sidecar {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn dump_size(&self) -> Option<u64> {
+        self.dump.as_ref().map(|dump| dump.size_bytes)
+    }
+
+    fn first_verifications(&self) -> &[Verification] {
+        &self.verifications
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        self.error.as_ref()
+    }
+}
+
+impl Attempt for Box<Brief> {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn dump_size(&self) -> Option<u64> {
+        self.dump.as_ref().map(|dump| dump.size_bytes)
+    }
+
+    fn first_verifications(&self) -> &[Verification] {
+        &self.verifications
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        self.error.as_deref()
+    }
 }
 
 /// A sidecar that can't be used.
@@ -51,33 +119,30 @@ pub struct Stray {
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Every attempt, newest first.
-    pub backups: Vec<Backup>,
+    pub backups: Vec<Entry>,
     /// In order of their ids.
     pub unreadable: Vec<Unreadable>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
     pub strays: Vec<Stray>,
+    /// Where the attempts of each source are in `backups`; sources of which only unreadable sidecars are there have none.
+    places: BTreeMap<String, Vec<usize>>,
 }
 
-impl Backup {
+impl<S: Attempt> Backup<S> {
     /// Its id.
     pub fn id(&self) -> &str {
-        &self.sidecar.id
-    }
-
-    /// Sorts backups by age, those of one second too.
-    fn order(&self) -> (DateTime<Utc>, DateTime<Utc>, u32, &str) {
-        (self.sidecar.started_at, self.sidecar.finished_at, store::number_of(self.id()), self.id())
+        self.sidecar.id()
     }
 
     /// The verification at backup and the later ones, oldest first.
     pub fn verifications(&self) -> impl DoubleEndedIterator<Item = &Verification> {
-        self.sidecar.verifications.iter().chain(&self.state.verifications)
+        self.sidecar.first_verifications().iter().chain(&self.state.verifications)
     }
 
     /// The damage that was found last, unless a look as deep or deeper has found none since.
     pub fn damage(&self) -> Option<&Verification> {
         let mut cleared: Option<Level> = None;
-        for seen in self.verifications().collect::<Vec<_>>().into_iter().rev() {
+        for seen in self.verifications().rev() {
             match seen.status {
                 CheckStatus::Ok => cleared = cleared.max(Some(seen.level)),
                 CheckStatus::Damaged if cleared.is_none_or(|level| level < seen.level) => return Some(seen),
@@ -89,15 +154,17 @@ impl Backup {
 
     /// Whole, with its dump there as long as it should be, and not found damaged since.
     pub fn good(&self) -> bool {
-        let as_long = |dump: &crate::sidecar::Dump| self.stored_size == Some(dump.size_bytes);
-        self.sidecar.status == Status::Ok && self.sidecar.dump.as_ref().is_some_and(as_long) && self.damage().is_none()
+        let as_long = |size: u64| self.stored_size == Some(size);
+        self.sidecar.status() == Status::Ok && self.sidecar.dump_size().is_some_and(as_long) && self.damage().is_none()
     }
 
     /// The last time it was found sound, at the deepest level that it was.
     pub fn proof(&self) -> Option<&Verification> {
         self.verifications().filter(|seen| seen.status == CheckStatus::Ok).max_by_key(|seen| (seen.level, seen.at))
     }
+}
 
+impl Backup {
     /// The sidecar with the state merged in, as `--json` prints it.
     pub fn json(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(&self.sidecar).unwrap_or_default();
@@ -111,71 +178,32 @@ impl Backup {
     }
 }
 
+impl Entry {
+    /// By age, those of one second too.
+    fn by_age(&self, other: &Entry) -> Ordering {
+        let (a, b) = (&self.sidecar, &other.sidecar);
+        let number = |id: &str| store::number_of(id);
+        (a.started_at, a.finished_at)
+            .cmp(&(b.started_at, b.finished_at))
+            .then_with(|| number(&a.id).cmp(&number(&b.id)))
+            .then_with(|| a.id.cmp(&b.id))
+    }
+}
+
 impl Catalog {
-    /// Reads what the store says of these sources, or of all of them.
-    pub fn read(store: &dyn Store, only: Option<&[String]>) -> Result<Catalog> {
-        let mut catalog = Catalog::default();
-        let present = store.sources()?;
-        for source in present.iter().filter(|name| only.is_none_or(|only| only.contains(name))) {
-            catalog.read_source(store, source)?;
-        }
-        catalog.backups.sort_by(|a, b| b.order().cmp(&a.order()));
-        catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
-        catalog.strays.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(catalog)
-    }
-
-    fn read_source(&mut self, store: &dyn Store, source: &str) -> Result<()> {
-        let (unfinished, objects): (Vec<Object>, Vec<Object>) =
-            store.list(source)?.into_iter().partition(|object| object.name.starts_with('.'));
-        let objects: BTreeMap<String, Object> = objects.into_iter().map(|object| (object.name.clone(), object)).collect();
-        let mut known: Vec<String> = Vec::new();
-        for name in objects.keys() {
-            // A state file's name goes on after the time; a source's own name may hold `.state`.
-            let Some(id) = name.strip_suffix(".json").filter(|id| store::id_of(name) == Some(*id)) else {
-                continue;
-            };
-            known.extend([name.clone(), store::state_name(id)]);
-            match read_sidecar(store, source, id) {
-                Ok(sidecar) => {
-                    let state = objects.get(&store::state_name(id)).map(|object| {
-                        store::read_all(store, source, &object.name).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
-                    });
-                    let state_lost = matches!(state, Some(None));
-                    let stored_size = sidecar.dump.as_ref().and_then(|dump| objects.get(&dump.file)).map(|object| object.size);
-                    known.extend(sidecar.files());
-                    self.backups.push(Backup { sidecar, state: state.flatten().unwrap_or_default(), state_lost, stored_size });
-                }
-                Err((reason, newer)) => {
-                    self.unreadable.push(Unreadable { source: source.into(), id: id.into(), reason, newer });
-                    // Its dump can't be told from its sidecar; its name can.
-                    known.extend(objects.keys().filter(|other| store::id_of(other) == Some(id)).cloned());
-                }
-            }
-        }
-        let being_made = |name: &str| {
-            let dot_sidecar = store::id_of(name).map(|id| store::dot(&store::sidecar_name(id)));
-            dot_sidecar.is_some_and(|sidecar| unfinished.iter().any(|object| object.name == sidecar))
-        };
-        let stray = |name: &str| !known.iter().any(|known| known == name) && looks_like_a_dump(name) && !being_made(name);
-        let strays = objects.into_values().filter(|object| stray(&object.name));
-        self.strays.extend(strays.map(|object| Stray { source: source.into(), name: object.name, size: object.size }));
-        Ok(())
-    }
-
     /// The backups of one source, newest first.
-    pub fn of<'a>(&'a self, source: &str) -> impl Iterator<Item = &'a Backup> + use<'a> {
-        let source = source.to_owned();
-        self.backups.iter().filter(move |backup| backup.sidecar.source == source)
+    pub fn of<'a>(&'a self, source: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        self.places.get(source).map_or(&[][..], Vec::as_slice).iter().map(|&at| &self.backups[at])
     }
 
     /// The sources that have anything, sorted.
     pub fn sources(&self) -> Vec<String> {
-        let names = self.backups.iter().map(|backup| backup.sidecar.source.clone());
-        let mut names: Vec<String> = names.chain(self.unreadable.iter().map(|entry| entry.source.clone())).collect();
-        names.sort();
-        names.dedup();
-        names
+        self.places.keys().cloned().collect()
+    }
+
+    /// Whether a source has anything.
+    pub fn has_source(&self, source: &str) -> bool {
+        self.places.contains_key(source)
     }
 
     /// The cluster that a source's newest backup says it is of.
@@ -183,13 +211,40 @@ impl Catalog {
         self.of(source).find_map(|backup| backup.sidecar.database.as_ref())?.cluster.as_deref()
     }
 
+    /// The names with those of clusters resolved: `cluster` is itself, where it has a history, and every source whose backups say that they
+    /// are of it. A name that nothing belongs to stays.
+    pub fn members(&self, names: &[String]) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for name in names {
+            // The name alone says nothing: `app.old` may be a source of its own.
+            let of_it = |source: &&String| *source == name || is_named_of(source, name) && self.cluster_of(source) == Some(name);
+            let mut found: Vec<String> = self.places.keys().filter(of_it).cloned().collect();
+            // The cluster's own history first.
+            found.sort_by_key(|source| source != name);
+            if found.is_empty() {
+                found.push(name.clone());
+            }
+            all.extend(found);
+        }
+        all.dedup();
+        all
+    }
+
     /// Whether other sources say that they are of this one.
     pub fn has_members(&self, source: &str) -> bool {
-        self.sources().iter().any(|other| other != source && self.cluster_of(other) == Some(source))
+        self.places.keys().any(|other| other != source && self.cluster_of(other) == Some(source))
+    }
+
+    /// Forgets all but these sources.
+    pub fn keep_only(&mut self, sources: &[String]) {
+        self.backups.retain(|backup| sources.iter().any(|source| backup.sidecar.source == *source));
+        self.unreadable.retain(|entry| sources.contains(&entry.source));
+        self.strays.retain(|stray| sources.contains(&stray.source));
+        self.find_places();
     }
 
     /// A source's newest good backup that is no safety copy of a restore.
-    pub fn newest_good(&self, source: &str) -> Option<&Backup> {
+    pub fn newest_good(&self, source: &str) -> Option<&Entry> {
         self.of(source).find(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE)
     }
 
@@ -197,8 +252,8 @@ impl Catalog {
     pub fn shrank(&self, source: &str) -> Option<String> {
         let mut good = self.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
         let (new, old) = (good.next()?, good.next()?);
-        let rows = |backup: &Backup| backup.sidecar.manifest.as_ref().map_or(0, |manifest| manifest.rows_total);
-        let bytes = |backup: &Backup| backup.sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
+        let rows = |backup: &Entry| backup.sidecar.manifest.as_ref().map_or(0, |manifest| manifest.rows_total);
+        let bytes = |backup: &Entry| backup.sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
         let halved = |new: u64, old: u64| new < old.div_ceil(2);
         if halved(rows(new), rows(old)) {
             return Some(format!(
@@ -213,114 +268,23 @@ impl Catalog {
             .then(|| format!("{} holds {}, {} held {}", new.id(), units::size(bytes(new)), old.id(), units::size(bytes(old))))
     }
 
-    /// Finds the backup that a user means: an id, a unique beginning of one, `SOURCE`, `SOURCE@latest`, `SOURCE@latest:LABEL` or
-    /// `SOURCE@WHEN`. None is an error of kind `NotFound` that names what there is.
-    pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&Backup> {
-        if wanted.is_empty() {
-            // Every id begins so: an unset variable in a script must not choose one.
-            return Err(Error::usage("the name of a backup is empty").hint("`dbbackup list` shows the ids"));
+    /// Writes down where each source's attempts are.
+    fn find_places(&mut self) {
+        let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (at, backup) in self.backups.iter().enumerate() {
+            match places.get_mut(backup.sidecar.source.as_str()) {
+                Some(known) => known.push(at),
+                None => drop(places.insert(backup.sidecar.source.to_string(), vec![at])),
+            }
         }
-        if let Some(backup) = self.backups.iter().find(|backup| backup.id() == wanted) {
-            return Ok(backup);
+        for entry in &self.unreadable {
+            places.entry(entry.source.clone()).or_default();
         }
-        if let Some(entry) = self.unreadable.iter().find(|entry| entry.id == wanted) {
-            let kind = if entry.newer { Kind::Failed } else { Kind::Damaged };
-            return Err(Error::new(kind, format!("`{}` can't be used: {}", entry.id, entry.reason))
-                .hint("its dump restores without the sidecar: name the dump's file, with `--to`"));
-        }
-        if let Some((source, which)) = wanted.split_once('@') {
-            return self.resolve_at(source, which, now);
-        }
-        if self.sources().iter().any(|source| source == wanted) {
-            return self.newest_good(wanted).ok_or_else(|| self.no_good(wanted));
-        }
-        let matching: Vec<&Backup> = self.backups.iter().filter(|backup| backup.id().starts_with(wanted)).collect();
-        match matching[..] {
-            [backup] => Ok(backup),
-            [] => Err(self.nothing(wanted)),
-            [newest, .., oldest] => Err(Error::usage(format!(
-                "`{wanted}` is the beginning of {} ids, from `{}` to `{}`",
-                matching.len(),
-                oldest.id(),
-                newest.id()
-            ))
-            .hint("write more of the id; `dbbackup list` shows them")),
-        }
-    }
-
-    /// Whether `wanted` is a whole id, or begins with a source's name as `SOURCE` and `SOURCE@…` do.
-    pub fn names(&self, wanted: &str) -> bool {
-        let source = wanted.split_once('@').map_or(wanted, |(source, _)| source);
-        self.backups.iter().any(|backup| backup.id() == wanted || backup.sidecar.source == source)
-    }
-
-    fn resolve_at(&self, source: &str, which: &str, now: DateTime<Utc>) -> Result<&Backup> {
-        if !self.sources().iter().any(|known| known == source) {
-            return Err(self.nothing(source));
-        }
-        if let Some(label) = which.strip_prefix("latest:") {
-            let found = self.of(source).find(|backup| backup.good() && backup.sidecar.label == label);
-            return found.ok_or_else(|| Error::not_found(format!("no good backup of `{source}` has the label `{label}`")));
-        }
-        if which == "latest" {
-            return self.newest_good(source).ok_or_else(|| self.no_good(source));
-        }
-        let when = units::parse_when(which, now).map_err(Error::usage)?;
-        let mut eligible = self.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
-        eligible.find(|backup| backup.sidecar.started_at <= when).ok_or_else(|| {
-            Error::not_found(format!("no good backup of `{source}` was made at or before {}", units::stamp(when)))
-                .hint(format!("`dbbackup list {source}` shows what there is"))
-        })
-    }
-
-    fn no_good(&self, source: &str) -> Error {
-        Error::not_found(format!("`{source}` has no good backup"))
-            .hint(format!("`dbbackup list --status all {source}` shows the attempts; a damaged one is used when named by its id"))
-    }
-
-    fn nothing(&self, wanted: &str) -> Error {
-        let error = Error::not_found(format!("no backup or source is called `{wanted}`"));
-        let sources = self.sources();
-        if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
-            return error.hint(format!(
-                "the store holds {} without their sidecars; each restores by its path: `dbbackup restore …/{}/{} --to PATH`",
-                units::count(self.strays.len() as u64, "dump"),
-                stray.source,
-                stray.name
-            ));
-        }
-        if sources.is_empty() {
-            return error.hint("the store holds no backups yet: `dbbackup backup` makes one");
-        }
-        error.hint(format!("the store holds {}; `dbbackup list` shows the ids", quoted_list(&sources)))
+        self.places = places;
     }
 }
 
-/// The sidecar of `id` where it stands; else why it can't be used, and whether a newer version may.
-fn read_sidecar(store: &dyn Store, source: &str, id: &str) -> Result<Sidecar, (String, bool)> {
-    let bytes = store::read_all(store, source, &store::sidecar_name(id)).map_err(|error| (error.message(), true))?;
-    let sidecar = Sidecar::parse(&bytes).map_err(|why| (why.to_string(), !matches!(why, sidecar::Unreadable::Malformed(_))))?;
-    if sidecar.id != id {
-        return Err((format!("the sidecar is of `{}`, not of `{id}`", sidecar.id.escape_debug()), false));
-    }
-    if sidecar.source != source {
-        return Err((format!("the sidecar is of the source `{}`, not of `{source}`", sidecar.source.escape_debug()), false));
-    }
-    // Removing this backup would remove another one's dump.
-    match sidecar.files().iter().find(|file| !store::is_dump_of(file, id)) {
-        Some(file) => Err((format!("the sidecar is damaged (its dump can't be `{}`)", file.escape_debug()), false)),
-        None => Ok(sidecar),
-    }
-}
-
-/// By its last extension; a note of the user's among the backups is none of our business.
-fn looks_like_a_dump(name: &str) -> bool {
-    let extensions = ["sqlite3", "sqlite", "db", "dump", "sql", "tar", "gz", "zst", "age"];
-    name.rsplit_once('.').is_some_and(|(_, extension)| extensions.contains(&extension))
-}
-
-fn quoted_list(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
-    let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
-    format!("{}{more}", shown.join(", "))
+/// Whether a source's name is one that a cluster gives to its databases and roles.
+pub fn is_named_of(source: &str, cluster: &str) -> bool {
+    source.strip_prefix(cluster).is_some_and(|rest| rest == "-globals" || rest.starts_with('.'))
 }

@@ -3,7 +3,8 @@
 use crate::sidecar::Level;
 use crate::units;
 use clap::builder::{PossibleValuesParser, Styles, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ Exit codes:
   130  interrupted")
     };
 }
+
+mod stats;
+mod status;
+
+pub use stats::Stats;
+pub use status::Status;
 
 /// Backups of databases and files that are proven to restore
 #[derive(Debug, Parser)]
@@ -108,6 +115,8 @@ pub enum Command {
     /// Let cleanup remove backups again that were pinned
     Unpin(Pin),
     Delete(Delete),
+    Status(Status),
+    Stats(Stats),
     Completions(Completions),
 }
 
@@ -392,6 +401,19 @@ pub struct Completions {
     pub shell: clap_complete::Shell,
 }
 
+/// Whether these arguments, though they were refused, call this command.
+pub fn calls(arguments: &[OsString], command: &str) -> bool {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok();
+    match matches.as_ref().and_then(|matches| matches.subcommand_name()) {
+        Some(called) => called == command,
+        // A wrong option before it hides it from clap.
+        None => {
+            let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+            words.into_iter().find(|word| Cli::command().find_subcommand(word).is_some()) == Some(command)
+        }
+    }
+}
+
 impl Cli {
     /// The command's word, for JSON.
     pub fn command_name(&self) -> &'static str {
@@ -406,6 +428,8 @@ impl Cli {
             Some(Command::Pin(_)) => "pin",
             Some(Command::Unpin(_)) => "unpin",
             Some(Command::Delete(_)) => "delete",
+            Some(Command::Status(_)) => "status",
+            Some(Command::Stats(_)) => "stats",
             Some(Command::Completions(_)) => "completions",
         }
     }

@@ -12,6 +12,8 @@ mod list;
 mod pin;
 mod restore;
 mod show;
+mod stats;
+mod status;
 mod verify;
 mod version;
 
@@ -39,7 +41,11 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
-    let session = Session::start(&cli.global, report)?;
+    let session = Session::start(&cli.global, report);
+    if let Command::Status(arguments) = command {
+        return status::run(arguments, session, report);
+    }
+    let session = session?;
     match command {
         Command::Backup(arguments) => backup::run(arguments, &session, report),
         Command::List(arguments) => list::run(arguments, &session, report),
@@ -50,11 +56,13 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Pin(arguments) => pin::run(arguments, true, &session, report),
         Command::Unpin(arguments) => pin::run(arguments, false, &session, report),
         Command::Delete(arguments) => delete::run(arguments, &session, report),
-        Command::Completions(_) => Ok(None),
+        Command::Stats(arguments) => stats::run(arguments, &session, report),
+        Command::Status(_) | Command::Completions(_) => Ok(None),
     }
 }
 
 /// What a command finds when it starts.
+#[derive(Clone)]
 struct Session {
     config: Option<Config>,
     store_flag: Option<String>,
@@ -93,6 +101,11 @@ impl Session {
             now: whole_second(Utc::now()),
             host: config::hostname(),
         })
+    }
+
+    /// The same at another moment.
+    fn at(&self, now: DateTime<Utc>) -> Session {
+        Session { now, ..self.clone() }
     }
 
     fn store_plan(&self) -> Result<StorePlan> {
@@ -146,8 +159,9 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
     if sources.is_empty() {
         return Catalog::read(store, None);
     }
+    let mut catalog = Catalog::read_with_members(store, sources)?;
+    let sources = catalog.members(sources);
     let present = store.sources()?;
-    let sources = &members(store, sources)?;
     if let Some(unknown) = sources.iter().find(|name| !present.contains(name)) {
         let known: Vec<&str> = present.iter().map(String::as_str).collect();
         let error = Error::not_found(format!("the store `{}` has no source `{unknown}`", store.name()));
@@ -156,30 +170,17 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
             None => error.hint("`dbbackup list` shows what there is"),
         });
     }
-    Catalog::read(store, Some(sources))
+    catalog.keep_only(&sources);
+    Ok(catalog)
 }
 
-/// The names with those of clusters resolved: `cluster` is itself, where it has a history, and every source whose backups say that they are of it.
-fn members(store: &dyn Store, names: &[String]) -> Result<Vec<String>> {
-    let present = store.sources()?;
-    let mut all: Vec<String> = Vec::new();
-    for name in names {
-        let named_so =
-            |source: &&String| source.strip_prefix(name.as_str()).is_some_and(|rest| rest == "-globals" || rest.starts_with('.'));
-        let mut found: Vec<String> = present.iter().filter(|source| *source == name).cloned().collect();
-        // The name alone says nothing: `app.old` may be a source of its own.
-        let likely: Vec<String> = present.iter().filter(named_so).cloned().collect();
-        if !likely.is_empty() {
-            let catalog = Catalog::read(store, Some(&likely))?;
-            found.extend(likely.into_iter().filter(|source| catalog.cluster_of(source) == Some(name)));
-        }
-        if found.is_empty() {
-            found.push(name.clone());
-        }
-        all.extend(found);
+/// What the store holds that a user's word for a backup can mean; all there is where nothing does, for the error to name it.
+fn catalog_for(store: &dyn Store, wanted: &str, now: DateTime<Utc>) -> Result<Catalog> {
+    let catalog = Catalog::read_for(store, wanted)?;
+    match catalog.resolve(wanted, now) {
+        Err(error) if error.kind() == Kind::NotFound => Catalog::read(store, None),
+        _ => Ok(catalog),
     }
-    all.dedup();
-    Ok(all)
 }
 
 /// What is inside a backup, in a few words.

@@ -18,11 +18,11 @@ mod strict;
 mod tests;
 mod value;
 
+pub use crate::units::nearest;
 pub use expand::hostname;
 pub use locate::{find, load};
 pub use mask::masked;
 pub use parse::{is_label, is_source_name, parse};
-pub use strict::nearest;
 
 use crate::error::Error;
 use crate::units::Span;
@@ -50,6 +50,8 @@ pub struct Config {
     pub sources: Vec<(String, SourceEntry)>,
     /// `[groups]`, in the order of the file; every member is one of `sources`.
     pub groups: Vec<(String, Vec<String>)>,
+    /// `[metrics]`.
+    pub metrics: MetricsKeys,
     /// What is valid and yet surely not what was meant; for stderr.
     pub warnings: Vec<String>,
 }
@@ -61,6 +63,15 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Refuse the directory unless it is on a mounted file system of its own.
     pub require_mount: bool,
+}
+
+/// The keys of `[metrics]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct MetricsKeys {
+    /// Written after every run of `backup`, for Prometheus.
+    #[serde(deserialize_with = "value::path")]
+    pub textfile: Option<PathBuf>,
 }
 
 /// The keys of `[backup]`, any of which a source may have too; `None` is a key that is not written.

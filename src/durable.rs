@@ -3,7 +3,7 @@
 use crate::error::{Context, Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// How much is written before its write-back is started. A single fsync at the end of a large file stalled a database's writers on
@@ -40,8 +40,13 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces a small file whole: readers see the old content or the new one.
+/// Replaces a small file whole: readers see the old content or the new one. Its owner alone may read it.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_with_mode(path, bytes, 0o600)
+}
+
+/// As [`replace`], with these permissions.
+pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::failed(format!("`{}` is no file's name", path.display())));
     };
@@ -52,6 +57,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .tempfile_in(dir)
         .with_context(what)?;
     pending.write_all(bytes).with_context(what)?;
+    pending.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).with_context(what)?;
     pending.as_file().sync_all().with_context(what)?;
     pending.persist(path).map_err(|error| error.error).with_context(what)?;
     sync_dir(dir)

@@ -15,8 +15,10 @@ pub mod config;
 pub mod durable;
 pub mod engine;
 pub mod error;
+pub mod health;
 pub mod interrupt;
 pub mod lock;
+pub mod metrics;
 pub mod pipeline;
 pub mod plan;
 pub mod process;
@@ -24,6 +26,7 @@ pub mod report;
 pub mod retention;
 pub mod scratch;
 pub mod sidecar;
+pub mod statistics;
 pub mod store;
 pub mod units;
 

@@ -1,13 +1,13 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else.
 
 use crate::cli::{Color, Global};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,6 +24,12 @@ pub struct Report {
     progress: bool,
     color: bool,
     document: Map<String, Value>,
+    /// Lists that may be too long to be kept in memory, already written out.
+    lists: Vec<Listed>,
+    /// The exit code and the outcome's word of a command that has codes of its own.
+    verdict: Option<(u8, &'static str)>,
+    /// Stdout is a terminal.
+    terminal: bool,
     /// The first failure of stdout: what could not be said.
     unwritten: Mutex<Option<io::Error>>,
     /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
@@ -61,6 +67,9 @@ impl Report {
             progress: !global.no_progress && !global.quiet && io::stderr().is_terminal(),
             color: color && !global.json,
             document: Map::new(),
+            lists: Vec::new(),
+            verdict: None,
+            terminal,
             unwritten: Mutex::new(None),
             options: given(global),
             drawing: Arc::default(),
@@ -81,10 +90,42 @@ impl Report {
         }
     }
 
+    /// As [`Report::line`], for many lines at once.
+    pub fn lines(&self, lines: impl IntoIterator<Item = String>) {
+        if !self.quiet {
+            self.answers(lines);
+        }
+    }
+
+    /// As [`Report::answer`], for many lines at once.
+    pub fn answers(&self, lines: impl IntoIterator<Item = String>) {
+        if self.json {
+            return;
+        }
+        let mut text = String::new();
+        for line in lines {
+            if text.len() > 64 << 10 {
+                self.stdout(&text);
+                text.clear();
+            }
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&line);
+        }
+        if !text.is_empty() {
+            self.stdout(&text);
+        }
+    }
+
     fn stdout(&self, text: &str) {
         // A reader that has gone (`| head`) is no failure of ours, and there is nobody left to tell.
         let mut out = io::stdout().lock();
-        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        self.note_unwritten(writeln!(out, "{text}").and_then(|()| out.flush()));
+    }
+
+    fn note_unwritten(&self, written: io::Result<()>) {
+        match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
@@ -125,7 +166,7 @@ impl Report {
     }
 
     /// The text with the options that led to the store in each command that it shows without.
-    fn with_options(&self, text: &str) -> String {
+    pub fn with_options(&self, text: &str) -> String {
         if text.contains(" --store ") || text.contains(" --config ") {
             return text.to_owned();
         }
@@ -139,6 +180,69 @@ impl Report {
     /// Puts a value into the JSON document.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.document.insert(key.into(), value.into());
+    }
+
+    /// How often `-v` was given.
+    pub fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+
+    /// Whether results go to a person's eyes.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal && !self.json
+    }
+
+    /// The exit code, and the outcome's word in the document, of a command that has codes of its own.
+    pub fn exit_with(&mut self, code: u8, outcome: &'static str) {
+        self.verdict = Some((code, outcome));
+    }
+
+    /// Puts an error's remedy into the document.
+    pub fn set_hint(&mut self, error: &Error) {
+        if let Some(hint) = error.remedy() {
+            self.set("hint", self.with_options(hint));
+        }
+    }
+
+    /// Whether there will be a document; without one nothing need be made for it.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Puts a list into the JSON document, one value at a time: it may be longer than memory. Where there is no document nothing is made.
+    pub fn set_each(&mut self, key: &str, values: impl Iterator<Item = Result<Value>>) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut listed =
+            Listed { mark: format!("{key} {}", uuid::Uuid::new_v4()), text: tempfile::SpooledTempFile::new(4 << 20) };
+        let mut before = "[\n";
+        for value in values {
+            let text = serde_json::to_string_pretty(&value?).unwrap_or_default();
+            // Text in JSON has no line breaks of its own.
+            write!(listed.text, "{before}    {}", text.replace('\n', "\n    "))
+                .context("keeping the answer in a temporary file")?;
+            before = ",\n";
+        }
+        write!(listed.text, "{}", if before == "[\n" { "[]" } else { "\n  ]" })?;
+        self.set(key, listed.mark.clone());
+        self.lists.push(listed);
+        Ok(())
+    }
+
+    /// Prints the document, the long lists in their places.
+    fn print_document(&mut self, document: &Map<String, Value>) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(document).unwrap_or_default();
+        let mut rest = text.as_str();
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        while let Some((list, at)) = first_of(&mut self.lists, rest) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            rest = &rest[at + list.mark.len() + 2..];
+            list.text.rewind()?;
+            io::copy(&mut list.text, &mut out)?;
+        }
+        writeln!(out, "{rest}")?;
+        out.flush()
     }
 
     /// The text in a colour, where colours are wanted.
@@ -179,15 +283,13 @@ impl Report {
             Err(error) => {
                 self.error(error);
                 self.set("error", error.message());
-                if let Some(hint) = error.remedy() {
-                    self.set("hint", self.with_options(hint));
-                }
+                self.set_hint(error);
                 Some(error.kind())
             }
         };
         if self.json {
             let word = match kind {
-                None => "ok",
+                None => self.verdict.map_or("ok", |(_, word)| word),
                 Some(Kind::Partial) => "partial",
                 Some(_) => "failed",
             };
@@ -195,15 +297,29 @@ impl Report {
             document.insert("command".into(), command.into());
             document.insert("outcome".into(), word.into());
             document.append(&mut self.document);
-            self.stdout(&serde_json::to_string_pretty(&document).unwrap_or_default());
+            let printed = self.print_document(&document);
+            self.note_unwritten(printed);
         }
         let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = unwritten {
             self.error(&Error::from(error).context("writing to the standard output"));
             return kind.unwrap_or(Kind::Failed).exit_code();
         }
-        kind.map_or(0, Kind::exit_code)
+        kind.map_or_else(|| self.verdict.map_or(0, |(code, _)| code), Kind::exit_code)
     }
+}
+
+/// A list of the document that is kept beside it.
+struct Listed {
+    /// What stands for it in the document.
+    mark: String,
+    text: tempfile::SpooledTempFile,
+}
+
+/// The list whose mark comes first in `text`, and where its opening quote is.
+fn first_of<'a>(lists: &'a mut [Listed], text: &str) -> Option<(&'a mut Listed, usize)> {
+    let found = lists.iter_mut().filter_map(|list| text.find(&format!("\"{}\"", list.mark)).map(|at| (list, at)));
+    found.min_by_key(|(_, at)| *at)
 }
 
 /// The options that lead to a store, as a shell takes them.
@@ -214,6 +330,9 @@ fn given(global: &Global) -> String {
     let store = global.store.as_ref().map(|store| format!(" --store {}", word(store.clone())));
     config.into_iter().chain(store).collect()
 }
+
+/// What `status` ends with where it was called wrongly.
+const UNKNOWN: u8 = 3;
 
 /// Prints what clap has to say: a help text, or why the arguments were refused.
 pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
@@ -226,6 +345,15 @@ pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let document = serde_json::json!({"command": null, "outcome": "failed", "error": first});
         let _ = writeln!(io::stdout().lock(), "{document:#}");
+    }
+    if crate::cli::calls(arguments, "status") {
+        // A monitor must not take its own mistake for a missing backup; it reads stdout.
+        if arguments.iter().any(|argument| argument == "--nagios") {
+            let text = refused.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let _ = writeln!(io::stdout().lock(), "DBBACKUP UNKNOWN - {first}");
+        }
+        return UNKNOWN;
     }
     Kind::Usage.exit_code()
 }
@@ -282,25 +410,37 @@ impl Drop for Bar {
 /// Columns side by side, the widths fitted; `right` names the columns that are flush right.
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| visible(cell)).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut widths = vec![0; count];
+    for row in rows {
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = visible(cell).max(*width));
+    }
     let line = |row: &Vec<String>| {
-        let mut text = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let pad = " ".repeat(widths[column] - visible(cell));
-            let (before, after) = if right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
-            text.push_str(before);
-            text.push_str(cell);
-            text.push_str(after);
-            text.push_str("  ");
+        let mut text = String::with_capacity(widths.iter().sum::<usize>() + 2 * count);
+        // What is flush left is filled up only where something follows.
+        let mut owed = 0;
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let seen = visible(cell);
+            let pad = width - seen;
+            let before = if right.contains(&column) { pad } else { 0 };
+            if seen > 0 {
+                text.extend(std::iter::repeat_n(' ', owed + before));
+                text.push_str(cell);
+                owed = 0;
+            } else {
+                owed += before;
+            }
+            owed += pad - before + 2;
         }
-        text.trim_end().to_owned()
+        text
     };
     rows.iter().map(line).collect()
 }
 
 /// Characters that take room, colours left out.
 fn visible(cell: &str) -> usize {
+    if cell.is_ascii() && !cell.contains('\x1b') {
+        return cell.len();
+    }
     let mut count = 0;
     let mut hidden = false;
     for character in cell.chars() {

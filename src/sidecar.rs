@@ -1,6 +1,10 @@
 //! The JSON files beside a dump: the sidecar, which says everything about a backup and is never changed, and the state, which holds what
 //! came later. The stored format, versioned; serde and nothing else.
 
+mod brief;
+
+pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals, Word, Words};
+
 use crate::engine::{CheckStatus, Contents, Database, Manifest};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ mod memory;
 
 pub use local::{Access, LocalStore};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
@@ -37,6 +37,23 @@ pub trait Store: Send + Sync {
 
     /// Everything in a source's directory, dot-names too, in no order; empty where there is no directory.
     fn list(&self, source: &str) -> Result<Vec<Object>>;
+
+    /// The names in a source's directory, as [`Store::list`] has them, where nobody asks for sizes.
+    fn names(&self, source: &str) -> Result<Vec<String>>;
+
+    /// A source's directory, for reading many small objects of it.
+    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>>;
+
+    /// Bytes of an object.
+    fn size(&self, source: &str, name: &str) -> Result<u64> {
+        self.small(source)?.size(name)
+    }
+
+    /// Reads a small object whole.
+    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.small(source)?.read(name, &mut bytes).map(|()| bytes)
+    }
 
     /// Opens an object; it stays readable to its end although it be removed meanwhile.
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>>;
@@ -69,6 +86,15 @@ pub trait Store: Send + Sync {
     fn locate(&self, source: &str, name: &str) -> Option<PathBuf>;
 }
 
+/// Looks at the small objects of one source; what is not there is an error of kind `NotFound`.
+pub trait Small: Send + Sync {
+    /// Bytes of an object.
+    fn size(&self, name: &str) -> Result<u64>;
+
+    /// Reads an object whole, in place of what is in `bytes`.
+    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()>;
+}
+
 /// An object that is being written. Dropped without [`Pending::finish`] it vanishes.
 pub trait Pending: Write + Send {
     /// Waits until every byte is durable under the dot-name. Not calling it loses the object.
@@ -85,9 +111,12 @@ pub fn state_name(id: &str) -> String {
     format!("{id}.state.json")
 }
 
+/// The end of the name of a list of what is in a tree.
+pub const CONTENTS: &str = ".contents.json.zst";
+
 /// The name of the list of what is in a tree.
 pub fn contents_name(id: &str) -> String {
-    format!("{id}.contents.json.zst")
+    format!("{id}{CONTENTS}")
 }
 
 /// The name of an object while it is work in progress.
@@ -230,13 +259,6 @@ pub fn sweep(store: &dyn Store, source: &str, named_by: impl Fn(&[u8]) -> Vec<St
 
 fn is_dot_sidecar(name: &str) -> bool {
     id_of(name).is_some_and(|id| name == dot(&sidecar_name(id)))
-}
-
-/// Copies an object whole, for small ones.
-pub fn read_all(store: &dyn Store, source: &str, name: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    store.open(source, name)?.read_to_end(&mut bytes).map_err(|error| Error::from(error).context(format!("reading `{name}`")))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

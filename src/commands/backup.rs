@@ -5,7 +5,7 @@ mod attempt;
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
 
 use super::engines::{self, Engine};
-use super::{Session, catalog_of, cleanup, holds, outcome_of, set_error};
+use super::{Session, catalog_of, cleanup, holds, outcome_of, set_error, status};
 use crate::catalog::{Backup as Entry, Catalog};
 use crate::cli::Backup;
 use crate::engine::CheckStatus;
@@ -55,6 +55,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
         each(one, &store, &run, report).into_iter().for_each(|result| tally.add(result));
     }
     keep_configuration(&store, session, report);
+    status::after_backup(session, report);
     tally.conclude(report)
 }
 
@@ -379,15 +380,22 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
     engines::sweep(source)?;
     let engine = Engine::open(source)?;
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
-    refuse_another_ones_name(source, &engine, &catalog, run, report)?;
+    refuse_another_ones_name(source, &engine, (store, &catalog), run, report)?;
     check_space(making, engine.estimate(), &catalog, store)?;
     Ok(engine)
 }
 
 /// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
-fn refuse_another_ones_name(source: &SourcePlan, engine: &Engine, catalog: &Catalog, run: &Run, report: &Report) -> Result<()> {
+fn refuse_another_ones_name(
+    source: &SourcePlan,
+    engine: &Engine,
+    (store, catalog): (&LocalStore, &Catalog),
+    run: &Run,
+    report: &Report,
+) -> Result<()> {
     let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
-    let Some((there, here)) = engines::belongs_elsewhere(engine, source, last, &run.host) else { return Ok(()) };
+    let last = last.whole(store)?;
+    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, &run.host) else { return Ok(()) };
     let text = format!("the name `{}` belongs to {there} in this store", source.name);
     if source.derived {
         return Err(

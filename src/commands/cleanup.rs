@@ -1,29 +1,36 @@
 //! `dbbackup cleanup`: retention decides, this carries it out, and says why each backup is kept or removed.
 
 use super::list::STATE_LOST;
-use super::{Session, backup, catalog_of, members, outcome_of, set_error};
-use crate::catalog::{Backup, Catalog};
+use super::{Session, backup, catalog_of, outcome_of, set_error};
+use crate::catalog::{Catalog, Entry};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::plan::{self, Policies, SourcePlan};
-use crate::report::{Outcome, Paint, Report};
+use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::Status;
 use crate::store::{self, LocalStore, Store};
 use crate::units;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use std::collections::HashMap;
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = if arguments.dry_run { session.reading()? } else { session.changing()? };
-    let work = what_to_clean(arguments, session, &store)?;
+    let catalog = catalog_of(&store, &arguments.sources)?;
+    let work = what_to_clean(arguments, session, &catalog, &store)?;
     let mut told = Told::default();
     let mut failed = Vec::new();
     for (source, policies) in &work {
         interrupt::check()?;
         let done = match policies {
-            Ok(policies) => clean(&store, source, policies, arguments, session, report),
+            Ok(policies) if arguments.dry_run => clean(&store, &catalog, source, policies, arguments, session, report),
+            Ok(policies) => backup::lock_and_sweep(&store, source, session.lock_wait, report).and_then(|_lock| {
+                // Again, now that nobody else can change it.
+                let catalog = Catalog::read(&store, Some(std::slice::from_ref(source)))?;
+                clean(&store, &catalog, source, policies, arguments, session, report)
+            }),
             Err(why) => Err(Error::from(why.clone()).context(source)),
         };
         match done {
@@ -37,6 +44,8 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
     told.conclude(arguments.dry_run, report);
     set_error(&failed, report);
     let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
+    // The program ends here: see `list`.
+    std::mem::forget(catalog);
     Ok(outcome_of(work.len(), &kinds))
 }
 
@@ -45,14 +54,12 @@ type Work = (String, std::result::Result<Policies, Unusable>);
 
 /// The sources, each with its policies: the flags' for whatever is named, or all there is; else the configuration's, for its own sources
 /// alone.
-fn what_to_clean(arguments: &Cleanup, session: &Session, store: &LocalStore) -> Result<Vec<Work>> {
+fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, store: &LocalStore) -> Result<Vec<Work>> {
     // Not every directory there: only those that hold something of ours.
-    let present = Catalog::read(store, None)?.sources();
-    if !arguments.sources.is_empty() {
-        catalog_names_exist(&arguments.sources, store)?;
-    }
+    let present = catalog.sources();
+    let asked = if arguments.sources.is_empty() { Vec::new() } else { catalog.members(&arguments.sources) };
     if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
-        let names = if arguments.sources.is_empty() { present } else { members(store, &arguments.sources)? };
+        let names = if asked.is_empty() { present } else { asked };
         return Ok(names.into_iter().map(|name| (name, Ok(Policies::all(policy.clone())))).collect());
     }
     let no_policy = |text: String| {
@@ -67,7 +74,6 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, store: &LocalStore) -> 
             store.name()
         )));
     }
-    let asked = members(store, &arguments.sources)?;
     let mut work = Vec::new();
     for name in if asked.is_empty() { &present } else { &asked } {
         let Some((_, entry)) = config.owner_of(name) else {
@@ -90,10 +96,6 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, store: &LocalStore) -> 
     Ok(work)
 }
 
-fn catalog_names_exist(names: &[String], store: &LocalStore) -> Result<()> {
-    catalog_of(store, names).map(drop)
-}
-
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong.
 pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<()> {
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
@@ -104,11 +106,11 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
             source.name
         )));
     }
-    let (decision, candidates) = decide(&catalog, &source.name, &source.policies, now);
+    let decision = decide(&catalog, &source.name, &source.policies, now);
     for warning in &decision.warnings {
         report.warn(format!("{}: {warning}", source.name));
     }
-    let done = carry_out(store, &catalog, &source.name, decision, &candidates, false).map_err(|error| {
+    let done = carry_out(store, &catalog, &source.name, decision, false).map_err(|error| {
         let kind = if error.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::Partial };
         error.context("the backup was made, but retention failed").kind_of(kind)
     })?;
@@ -126,6 +128,7 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
 
 fn clean(
     store: &LocalStore,
+    catalog: &Catalog,
     source: &str,
     policies: &Policies,
     arguments: &Cleanup,
@@ -133,25 +136,23 @@ fn clean(
     report: &mut Report,
 ) -> Result<Done> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
-    let _lock = if dry_run { None } else { Some(backup::lock_and_sweep(store, source, session.lock_wait, report)?) };
-    let catalog = catalog_of(store, &[source.to_owned()])?;
     if let Some(why) = catalog.shrank(source).filter(|_| !force) {
         return Err(Error::failed(format!(
             "{source}: the newest backup is far smaller than the one before, so nothing is removed: {why}"
         ))
         .hint("look at the database; if that is right, add `--force`"));
     }
-    let (decision, candidates) = decide(&catalog, source, policies, session.now);
+    let decision = decide(catalog, source, policies, session.now);
     for warning in &decision.warnings {
         report.warn(format!("{source}: {warning}"));
     }
-    for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {
+    for backup in catalog.of(source).filter(|backup| backup.state_lost) {
         report.warn(format!("{}: {STATE_LOST}", backup.id()));
     }
-    for entry in &catalog.unreadable {
+    for entry in catalog.unreadable.iter().filter(|entry| entry.source == source) {
         report.warn(format!("{}: kept, {}", entry.id, entry.reason));
     }
-    for stray in &catalog.strays {
+    for stray in catalog.strays.iter().filter(|stray| stray.source == source) {
         report.warn(format!(
             "{}/{}: no sidecar knows this file ({}); it is never removed",
             stray.source,
@@ -159,10 +160,10 @@ fn clean(
             units::size(stray.size)
         ));
     }
-    carry_out(store, &catalog, source, decision, &candidates, dry_run)
+    carry_out(store, catalog, source, decision, dry_run)
 }
 
-fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> (Decision, Vec<Candidate>) {
+fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> Decision {
     let unreadable = catalog.unreadable.iter().filter(|entry| entry.source == source).map(|entry| Candidate {
         id: entry.id.clone(),
         at: time_of(&entry.id),
@@ -174,10 +175,10 @@ fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Ut
     let candidates: Vec<Candidate> = catalog.of(source).map(candidate).chain(unreadable).collect();
     // The end of the second: what was made in it is no future.
     let now = now + TimeDelta::microseconds(999_999);
-    (retention::decide(&candidates, |label| policies.for_label(label), now), candidates)
+    retention::decide(&candidates, |label| policies.for_label(label), now)
 }
 
-fn candidate(backup: &Backup) -> Candidate {
+fn candidate(backup: &Entry) -> Candidate {
     let standing = match backup.sidecar.status {
         _ if backup.state_lost => Standing::Unknown,
         Status::Failed => Standing::Failed,
@@ -189,7 +190,7 @@ fn candidate(backup: &Backup) -> Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
         at: backup.sidecar.started_at + TimeDelta::microseconds(store::number_of(backup.id()).into()),
-        label: backup.sidecar.label.clone(),
+        label: backup.sidecar.label.to_string(),
         size_bytes: backup.stored_size.unwrap_or(0),
         standing,
         pinned: backup.state.pinned,
@@ -197,7 +198,7 @@ fn candidate(backup: &Backup) -> Candidate {
 }
 
 /// The time in an id; the earliest there is where it has none.
-fn time_of(id: &str) -> DateTime<Utc> {
+pub fn time_of(id: &str) -> DateTime<Utc> {
     let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
     stamp
         .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())
@@ -217,23 +218,17 @@ struct Done {
 }
 
 /// Removes, the oldest first, so that an interruption leaves the newest.
-fn carry_out(
-    store: &LocalStore,
-    catalog: &Catalog,
-    source: &str,
-    decision: Decision,
-    candidates: &[Candidate],
-    dry_run: bool,
-) -> Result<Done> {
+fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Decision, dry_run: bool) -> Result<Done> {
     let mut done = Done::default();
+    let by_id: HashMap<&str, &Entry> = catalog.of(source).map(|backup| (backup.id(), backup)).collect();
     for (id, verdict) in decision.verdicts.into_iter().rev() {
         match verdict {
             Verdict::Keep(reasons) => done.kept.push((id, reasons)),
             Verdict::Remove(reason) => {
                 interrupt::check()?;
-                let size = candidates.iter().find(|candidate| candidate.id == id).map_or(0, |candidate| candidate.size_bytes);
-                let files =
-                    catalog.of(source).find(|backup| backup.id() == id).map_or(Vec::new(), |backup| backup.sidecar.files());
+                let backup = by_id.get(id.as_str());
+                let size = backup.and_then(|backup| backup.stored_size).unwrap_or(0);
+                let files = backup.map_or(Vec::new(), |backup| backup.sidecar.files());
                 if !dry_run && files.iter().any(|file| store.in_use(source, file)) {
                     done.kept.push((id, vec![format!("in use right now; otherwise removed: {reason}")]));
                     continue;
@@ -265,23 +260,18 @@ impl Told {
     fn conclude(self, dry_run: bool, report: &mut Report) {
         let Done { kept, deleted } = self.done;
         let verb = if dry_run { "remove" } else { "removed" };
-        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-        for (id, reasons) in &kept {
-            rows.push((id.clone(), vec![report.paint(Paint::Good, "keep"), id.clone(), reasons.join(", ")]));
+        if !report.json() {
+            say_each(&kept, &deleted, verb, report);
         }
-        for gone in &deleted {
-            let word = report.paint(Paint::Warning, verb);
-            rows.push((gone.id.clone(), vec![word, gone.id.clone(), format!("{} ({})", gone.reason, units::size(gone.size))]));
-        }
-        rows.sort_by(|a, b| b.0.cmp(&a.0));
-        let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, row)| row).collect();
-        crate::report::columns(&rows, &[]).into_iter().for_each(|line| report.line(line));
         let freed: u64 = deleted.iter().map(|gone| gone.size).sum();
         let count = units::count(deleted.len() as u64, "backup");
         report.line(match dry_run {
             true => format!("would remove {count}, {} kept, {} freed; nothing was done", kept.len(), units::size(freed)),
             false => format!("removed {count}, {} kept, {} freed", kept.len(), units::size(freed)),
         });
+        if !report.json() {
+            return;
+        }
         let kept: Vec<_> = kept.into_iter().map(|(id, reasons)| serde_json::json!({"id": id, "reasons": reasons})).collect();
         let count = deleted.len();
         let deleted: Vec<_> = deleted
@@ -294,4 +284,17 @@ impl Told {
         report.set("deleted_count", count);
         report.set("total_size_freed", freed);
     }
+}
+
+/// A line for each backup, the newest first.
+fn say_each(kept: &[(String, Vec<String>)], deleted: &[Gone], verb: &str, report: &Report) {
+    let keeping = kept.iter().map(|(id, reasons)| (id, report.paint(Paint::Good, "keep"), reasons.join(", ")));
+    let removing = deleted.iter().map(|gone| {
+        let why = format!("{} ({})", gone.reason, units::size(gone.size));
+        (&gone.id, report.paint(Paint::Warning, verb), why)
+    });
+    let mut rows: Vec<(&String, String, String)> = keeping.chain(removing).collect();
+    rows.sort_by(|a, b| b.0.cmp(a.0));
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(id, word, why)| vec![word, id.clone(), why]).collect();
+    report.lines(columns(&rows, &[]));
 }

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::list::STATE_LOST;
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Catalog, Entry};
 use crate::cli::Delete;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Outcome, Report};
@@ -29,7 +29,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         let _lock = store.lock(source, session.lock_wait)?;
         crate::interrupt::check()?;
         // Again, now that nobody else can change it: a pin, or another run's removal, may have come while the question stood.
-        let now = Catalog::read(&store, Some(std::slice::from_ref(source)))?;
+        let now = Catalog::read(&store, Some(&[source.to_string()]))?;
         let of_source = now.of(source).map(|backup| backup.id().to_owned()).filter(|id| arguments.ids.contains(id));
         doomed(&of_source.collect::<Vec<_>>(), arguments.force, &now)?;
         let files = backup.sidecar.files();
@@ -45,8 +45,8 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
     Ok(None)
 }
 
-fn doomed<'a>(ids: &[String], force: bool, catalog: &'a Catalog) -> Result<Vec<&'a Backup>> {
-    let mut doomed: Vec<&Backup> = Vec::new();
+fn doomed<'a>(ids: &[String], force: bool, catalog: &'a Catalog) -> Result<Vec<&'a Entry>> {
+    let mut doomed: Vec<&Entry> = Vec::new();
     for id in ids {
         let backup = catalog.backups.iter().find(|backup| backup.id() == id).ok_or_else(|| {
             Error::not_found(format!("no backup has the id `{id}`"))

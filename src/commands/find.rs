@@ -1,8 +1,8 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without a sidecar.
 
-use super::Session;
 use super::examine::Stored;
-use crate::catalog::{Backup, Catalog};
+use super::{Session, catalog_for};
+use crate::catalog::{self, Backup, Entry};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Codec;
 use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
@@ -50,10 +50,10 @@ impl Found {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(root: &Path, backup: Backup) -> Result<Found> {
+    pub fn in_store(root: &Path, entry: &Entry) -> Result<Found> {
         let store = LocalStore::open(root, Access::Read)?;
-        let source = backup.sidecar.source.clone();
-        Found::of_backup(store, source, backup)
+        let backup = entry.whole(&store)?;
+        Found::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
 
     fn of_backup(store: LocalStore, source: String, backup: Backup) -> Result<Found> {
@@ -90,7 +90,7 @@ pub fn codec_of(dump: &Dump) -> Result<Codec> {
 /// Whether `wanted` is a path: it has a slash, or it is no name that the store knows and a file of that name is there. A database `app` in the
 /// current directory must not be taken for the backup of the source `app`.
 pub fn is_path(wanted: &str, session: &Session) -> bool {
-    let known = || session.reading().and_then(|store| Catalog::read(&store, None)).is_ok_and(|catalog| catalog.names(wanted));
+    let known = || session.reading().is_ok_and(|store| catalog::holds(&store, wanted));
     wanted.contains('/') || session.cwd.join(wanted).is_file() && !known()
 }
 
@@ -100,15 +100,16 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
         return by_path(&session.cwd.join(wanted));
     }
     let store = session.reading()?;
-    let catalog = Catalog::read(&store, None)?;
-    let backup = catalog.resolve(wanted, session.now)?.clone();
-    let source = backup.sidecar.source.clone();
+    let catalog = catalog_for(&store, wanted, session.now)?;
+    let entry = catalog.resolve(wanted, session.now)?;
+    let source = entry.sidecar.source.to_string();
     let newest = wanted == source || wanted.strip_prefix(&source) == Some("@latest");
-    let newer = catalog.of(&source).take_while(|other| newest && other.id() != backup.id());
+    let newer = catalog.of(&source).take_while(|other| newest && other.id() != entry.id());
     let passed_over = newer
         .filter(|other| other.sidecar.status != Status::Failed && other.sidecar.label != crate::retention::PRE_RESTORE)
         .map(|other| other.id().to_owned())
         .collect();
+    let backup = entry.whole(&store)?;
     Ok(Found { passed_over, ..Found::of_backup(store, source, backup)? })
 }
 
@@ -154,7 +155,7 @@ fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Resul
             _ => return Ok(None),
         }
     };
-    let bytes = store::read_all(store, source, &sidecar)?;
+    let bytes = store.read(source, &sidecar)?;
     let sidecar = match Sidecar::parse(&bytes) {
         Ok(sidecar) => sidecar,
         Err(why) if named_itself => {
@@ -169,7 +170,7 @@ fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Resul
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
-    let state = store::read_all(store, source, &store::state_name(&sidecar.id)).ok();
+    let state = store.read(source, &store::state_name(&sidecar.id)).ok();
     let state = state.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let stored_size = sidecar.dump.as_ref().and_then(|dump| dir.join(&dump.file).metadata().ok()).map(|found| found.len());
     Ok(Some(Backup { sidecar, state, state_lost: false, stored_size }))

@@ -1,11 +1,12 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
 
 use super::{Session, catalog_of};
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
 use crate::cli::{List, ListStatus};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
+use crate::store::Store;
 use crate::units;
 use chrono::{DateTime, Utc};
 
@@ -16,44 +17,77 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
     };
     let store = session.reading()?;
     let catalog = catalog_of(&store, &arguments.sources)?;
-    let shown: Vec<&Backup> = catalog
-        .backups
+    let chosen: Vec<&Entry> = catalog.backups.iter().filter(|backup| matches(backup, arguments, since)).collect();
+    let shown: Vec<&Entry> = chosen
         .iter()
-        .filter(|backup| matches(backup, arguments, since))
+        .copied()
+        .filter(|backup| has_status(backup, arguments.status))
         .take(arguments.limit.unwrap_or(usize::MAX))
         .collect();
-    let rows: Vec<Vec<String>> = shown.iter().map(|backup| row(backup, session.now, report)).collect();
-    if rows.is_empty() {
-        report.note("no backups match");
+    if report.json() {
+        report.set_each("backups", whole_ones(&shown, &store))?;
+        let unreadable = |entry: &Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
+        report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());
+    } else if shown.is_empty() {
+        report.note(report.with_options(&nothing_shown(&chosen, arguments)));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""].map(|head| report.paint(Paint::Strong, head));
+        let rows = shown.iter().map(|backup| row(backup, session.now, report));
         let table: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows).collect();
-        columns(&table, &[1, 2, 3]).into_iter().for_each(|line| report.answer(line));
+        report.answers(columns(&table, &[1, 2, 3]));
     }
     say_what_is_not_listed(&catalog, report);
-    report.set("backups", shown.iter().map(|backup| backup.json()).collect::<Vec<_>>());
-    let unreadable =
-        |entry: &crate::catalog::Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
-    report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());
+    // The program ends here: giving back a hundred thousand entries piece by piece takes longer than printing them.
+    std::mem::forget(catalog);
     Ok(None)
 }
 
-fn matches(backup: &Backup, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
+/// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
+fn whole_ones<'a>(shown: &'a [&Entry], store: &'a dyn Store) -> impl Iterator<Item = Result<serde_json::Value>> {
+    shown.iter().filter_map(|backup| match backup.whole(store) {
+        Ok(whole) => Some(Ok(whole.json())),
+        Err(error) if error.kind() == Kind::NotFound => None,
+        Err(error) => Some(Err(error)),
+    })
+}
+
+/// Why the list is empty; what its other filters chose may be there, only failed or damaged.
+fn nothing_shown(chosen: &[&Entry], arguments: &List) -> String {
+    let others = chosen.iter().filter(|backup| !has_status(backup, arguments.status)).count() as u64;
+    if others == 0 || arguments.limit == Some(0) {
+        return "no backups match".into();
+    }
+    let names: String = arguments.sources.iter().map(|source| format!(" {source}")).collect();
+    match arguments.status {
+        ListStatus::Failed => format!("none failed, none is damaged; `dbbackup list{names}` shows the others"),
+        _ => format!("no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`", are(others)),
+    }
+}
+
+/// `1 is`, `2 are`.
+fn are(number: u64) -> String {
+    if number == 1 { "1 is".into() } else { format!("{} are", units::thousands(number)) }
+}
+
+/// Whether everything but its status is as asked.
+fn matches(backup: &Entry, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
-    let sound =
-        sidecar.status != Status::Failed && (backup.good() || sidecar.status == Status::Partial && backup.damage().is_none());
-    let status = match arguments.status {
-        ListStatus::Ok => sound,
-        ListStatus::Failed => !sound,
-        ListStatus::All => true,
-    };
-    status
-        && arguments.label.as_ref().is_none_or(|label| *label == sidecar.label)
+    arguments.label.as_ref().is_none_or(|label| *label == sidecar.label)
         && arguments.tags.iter().all(|(key, value)| sidecar.tags.get(key) == Some(value))
         && since.is_none_or(|since| sidecar.started_at >= since)
 }
 
-fn row(backup: &Backup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
+fn has_status(backup: &Entry, status: ListStatus) -> bool {
+    let written = backup.sidecar.status;
+    let sound = written != Status::Failed && (backup.good() || written == Status::Partial && backup.damage().is_none());
+    match status {
+        ListStatus::Ok => sound,
+        ListStatus::Failed => !sound,
+        ListStatus::All => true,
+    }
+}
+
+fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
     let status = match standing(backup) {
         ("ok", _) => report.paint(Paint::Good, "ok"),
@@ -67,23 +101,21 @@ fn row(backup: &Backup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     if backup.state.pinned {
         notes.push("pinned".to_owned());
     }
-    notes.extend(sidecar.description.clone());
+    notes.extend(sidecar.description.as_deref().map(str::to_owned));
     notes.extend(standing(backup).1);
-    vec![sidecar.id.clone(), units::age(sidecar.started_at, now), size, rows, status, verified, notes.join(", ")]
+    vec![backup.id().to_owned(), units::age(sidecar.started_at, now), size, rows, status, verified, notes.join(", ")]
 }
 
 /// One word, and why where it is not a good one.
-pub fn standing(backup: &Backup) -> (&'static str, Option<String>) {
-    let sidecar = &backup.sidecar;
-    match (&sidecar.dump, backup.stored_size) {
-        _ if sidecar.status == Status::Failed => ("failed", sidecar.error.as_ref().map(|error| error.message.clone())),
+pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>) {
+    let status = backup.sidecar.status();
+    match (backup.sidecar.dump_size(), backup.stored_size) {
+        _ if status == Status::Failed => ("failed", backup.sidecar.failure().map(|error| error.message.clone())),
         (Some(_), None) => ("missing", Some("the dump is not there".into())),
-        (Some(dump), Some(size)) if size != dump.size_bytes => {
-            ("damaged", Some(format!("the dump has {size} bytes, not {}", dump.size_bytes)))
-        }
+        (Some(written), Some(size)) if size != written => ("damaged", Some(format!("the dump has {size} bytes, not {written}"))),
         _ => match backup.damage() {
             Some(damage) => ("damaged", damage.detail.clone()),
-            None => (sidecar.status.word(), None),
+            None => (status.word(), None),
         },
     }
 }
@@ -97,7 +129,7 @@ fn say_what_is_not_listed(catalog: &Catalog, report: &Report) {
         if catalog.has_members(&source) {
             continue;
         }
-        let newest_good = catalog.newest_good(&source).map(Backup::id);
+        let newest_good = catalog.newest_good(&source).map(Entry::id);
         let newer = catalog.of(&source).take_while(|backup| Some(backup.id()) != newest_good).collect::<Vec<_>>();
         let failed = newer.iter().filter(|backup| backup.sidecar.status == Status::Failed).count();
         let damaged = newer.iter().filter(|backup| matches!(standing(backup).0, "damaged" | "missing")).count();

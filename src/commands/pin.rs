@@ -14,7 +14,9 @@ pub fn run(arguments: &Pin, pinned: bool, session: &Session, report: &mut Report
     let wanted: Vec<(String, String)> = arguments
         .backups
         .iter()
-        .map(|wanted| catalog.resolve(wanted, session.now).map(|backup| (backup.sidecar.source.clone(), backup.id().to_owned())))
+        .map(|wanted| {
+            catalog.resolve(wanted, session.now).map(|backup| (backup.sidecar.source.to_string(), backup.id().to_owned()))
+        })
         .collect::<Result<_>>()?;
     let wait = session.lock_wait.max(Duration::from_secs(10));
     for (source, id) in &wanted {

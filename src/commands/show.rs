@@ -1,7 +1,7 @@
 //! `dbbackup show`: everything about one backup, for people.
 
 use super::list::standing;
-use super::{Session, engines, find, holds};
+use super::{Session, catalog_for, engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::files::listing::{Listed, Type};
@@ -42,8 +42,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         return Ok((backup, place));
     }
     let store = LocalStore::open(&session.store_plan()?.path, Access::Read)?;
-    let catalog = crate::catalog::Catalog::read(&store, None)?;
-    let backup = catalog.resolve(wanted, session.now)?.clone();
+    let backup = catalog_for(&store, wanted, session.now)?.resolve(wanted, session.now)?.whole(&store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(|| store::sidecar_name(backup.id()), |dump| dump.file.clone());
     let place = store.locate(&backup.sidecar.source, &name).unwrap_or_default();
     Ok((backup, place))

@@ -2,8 +2,8 @@
 
 use super::examine::{self, Finding, Means};
 use super::find::{self, Found};
-use super::{Session, catalog_of, members, outcome_of, set_error};
-use crate::catalog::{Backup, Catalog};
+use super::{Session, catalog_of, outcome_of, set_error};
+use crate::catalog::{Backup, Catalog, Entry};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
@@ -45,7 +45,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
                 (id.clone(), Finding { level: arguments.level, checks: vec![check], seconds: 0.0 })
             }
         };
-        say(&id, &finding, report);
+        say(&id, source_of(item), &finding, report);
         failed.extend(
             kind_of(finding.status()).map(|kind| Error::new(kind, format!("{id}: {}", finding.wrong().unwrap_or_default()))),
         );
@@ -102,10 +102,11 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
     }
     if let Ok(store) = session.reading() {
         // A source's newest backup, damaged or not: `find` would pass a damaged one over.
-        let catalog = Catalog::read(&store, None)?;
-        let names = members(&store, &arguments.what)?;
-        if names.iter().all(|wanted| catalog.sources().contains(wanted)) {
-            return newest_ones(&catalog_of(&store, &names)?, &store);
+        let mut catalog = Catalog::read_with_members(&store, &arguments.what)?;
+        let names = catalog.members(&arguments.what);
+        if names.iter().all(|wanted| catalog.has_source(wanted)) {
+            catalog.keep_only(&names);
+            return newest_ones(&catalog, &store);
         }
     }
     let found = |wanted: &String| {
@@ -139,7 +140,7 @@ fn newest_ones(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
         let unreadable = catalog.unreadable.iter().filter(|entry| entry.source == source);
         items.extend(unreadable.map(unusable));
         let usable =
-            |backup: &&Backup| backup.sidecar.status != Status::Failed && backup.sidecar.label != crate::retention::PRE_RESTORE;
+            |backup: &&Entry| backup.sidecar.status != Status::Failed && backup.sidecar.label != crate::retention::PRE_RESTORE;
         match catalog.of(&source).find(usable) {
             Some(backup) => items.push(dump(backup, store)?),
             // A run that could not reach a server at all leaves a failed attempt of the whole; what there is to prove are its databases.
@@ -168,26 +169,49 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
     Ok(due.filter(|(name, _)| !backed_up(name)).map(|(name, _)| no_backup(name)).collect())
 }
 
-fn dump(backup: &Backup, store: &LocalStore) -> Result<Item> {
-    let found = Found::in_store(store.root(), backup.clone());
+fn dump(backup: &Entry, store: &LocalStore) -> Result<Item> {
+    let found = Found::in_store(store.root(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable { id: backup.id().to_owned(), why: error.message(), kind: CheckStatus::Unprovable },
     })
 }
 
-fn say(id: &str, finding: &Finding, report: &Report) {
+/// The source whose other backups may help.
+fn source_of(item: &Item) -> Option<&str> {
+    match item {
+        Item::Dump(found) => found.backup.as_ref().map(|_| found.source.as_str()),
+        Item::Unusable { id, .. } => store::split_id(id).map(|(source, _, _)| source),
+        Item::Unknown { .. } => None,
+    }
+}
+
+fn say(id: &str, source: Option<&str>, finding: &Finding, report: &Report) {
     let took = units::elapsed(finding.seconds);
     let status = finding.status();
-    let line = |paint: Paint| format!("{} {id}: {} ({took})", report.paint(paint, status.word()), finding.level.word());
+    let word = |paint: Paint| report.paint(paint, status.word());
+    let line = |paint: Paint| format!("{} {id}: {} ({took})", word(paint), finding.level.word());
     match status {
         CheckStatus::Ok => report.line(line(Paint::Good)),
-        CheckStatus::Damaged => report.warn(line(Paint::Bad)),
+        CheckStatus::Damaged => {
+            let error = Error::damaged(format!("{id} is damaged: {}", finding.wrong().unwrap_or_default()));
+            report.error(&match source {
+                Some(source) => error.hint(format!(
+                    "take a new one now: `dbbackup backup {source}`; `dbbackup list {source}` shows the others, `dbbackup verify {source} --all` proves them"
+                )),
+                None => error.hint("fetch another copy of the file from where it was copied"),
+            });
+        }
         CheckStatus::Unprovable | CheckStatus::Error => report.warn(line(Paint::Warning)),
     }
     for check in &finding.checks {
         let text = format!("   {}: {}", check.name, check.detail);
-        if check.status == CheckStatus::Ok { report.line(text) } else { report.warn(text.trim_start()) }
+        match check.status {
+            CheckStatus::Ok => report.line(text),
+            // Said above.
+            CheckStatus::Damaged => {}
+            CheckStatus::Unprovable | CheckStatus::Error => report.warn(text.trim_start()),
+        }
     }
 }
 
@@ -221,7 +245,7 @@ pub fn change_state(store: &LocalStore, source: &str, id: &str, wait: Duration, 
         return Err(Error::not_found(format!("`{id}` is gone")));
     }
     let name = store::state_name(id);
-    let mut state: State = match store::read_all(store, source, &name) {
+    let mut state: State = match store.read(source, &name) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|error| Error::failed(format!("the state file of `{id}` is damaged: {error}")))
             .map_err(|error| {

@@ -33,7 +33,11 @@ pub(super) fn keys_of_all() -> Vec<&'static str> {
 /// The kind that a source's table names.
 pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
     let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-    let listed = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let listed = match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => quoted.concat(),
+    };
     let Some(entry) = section.take("kind") else {
         // Which keys are valid hangs on the kind, so it can't be left to the environment.
         let error = if section.has("kind") {

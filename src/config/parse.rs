@@ -4,7 +4,7 @@ use super::expand::{env_file, expand};
 use super::kinds::{keys_of_all, kind_of};
 use super::section::{Entry, Scope, Section};
 use super::strict::{Document, fields, suggestion};
-use super::{BackupKeys, Config, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
+use super::{BackupKeys, Config, MetricsKeys, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
 use crate::error::{Context, Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file, beside the code below that reads them.
-const TOP: &[&str] = &["store", "stores", "backup", "retention", "sources", "groups"];
+const TOP: &[&str] = &["store", "stores", "backup", "retention", "sources", "groups", "metrics"];
 
 /// The retention tables of one level: its own, those of its labels, and the faults of the environment in them.
 type Retention = (Option<RetentionTable>, BTreeMap<String, RetentionTable>, Vec<Unusable>);
@@ -42,6 +42,12 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     }
     if let Some(entry) = top.take("sources") {
         config.sources = sources(entry, scope, &mut config.warnings)?;
+    }
+    if let Some(entry) = top.take("metrics") {
+        let mut section = Section::open(entry, "[metrics]".to_owned(), scope)?;
+        section.only(&[fields::<MetricsKeys>()], &belongs(""))?;
+        config.metrics = section.read()?;
+        config.metrics.textfile = section.place("textfile", config.metrics.textfile)?;
     }
     if let Some(entry) = top.take("groups") {
         config.groups = groups(entry, &config.sources, scope)?;

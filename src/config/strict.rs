@@ -4,13 +4,11 @@
 
 use super::mask::loosely_masked;
 use crate::error::Error;
+use crate::units::nearest;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::path::Path;
-
-/// Below this likeness a suggestion confuses more than it helps.
-const LIKE_ENOUGH: f64 = 0.82;
 
 /// The text being read, for messages about places in it.
 pub(super) struct Document<'a> {
@@ -50,17 +48,6 @@ impl Document<'_> {
 /// The nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
-}
-
-/// The candidate that was probably meant by `word`.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
-        .max_by(|(left, _), (right, _)| left.total_cmp(right))
-        .map(|(_, candidate)| candidate)
 }
 
 /// `did you mean …?`, or what there is.

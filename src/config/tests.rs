@@ -206,9 +206,9 @@ fn wrong_values() {
     let (message, hint) = complaint("[sources.app]\nkind = \"mongo\"\nurl = \"x\"");
     assert_eq!(
         message,
-        "dbbackup.toml:2: `kind` in [sources.app]: this version knows only \"sqlite\" or \"postgres\", not `mongo`"
+        "dbbackup.toml:2: `kind` in [sources.app]: this version knows only \"sqlite\", \"postgres\" or \"files\", not `mongo`"
     );
-    assert_eq!(hint, "the valid kinds are sqlite, postgres");
+    assert_eq!(hint, "the valid kinds are sqlite, postgres, files");
     assert_eq!(complaint("[sources.app]\nkind = \"sqllite\"").1, "did you mean `sqlite`?");
 }
 
@@ -321,7 +321,7 @@ fn an_unset_variable_in_a_source_fails_only_that_source() {
     assert!(complaint(&app("scratch_dir = \"${NOWHERE}\"\nthreads = \"x\"")).0.contains("`threads`"));
     let (message, hint) = complaint("[sources.app]\nkind = \"${NOWHERE}\"");
     assert_eq!(message, "dbbackup.toml:2: `kind` in [sources.app]: depends on a variable that is not set");
-    assert_eq!(hint, "write kind = \"sqlite\" or \"postgres\"");
+    assert_eq!(hint, "write kind = \"sqlite\", \"postgres\" or \"files\"");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in text. A message may
 //! have a second line, which becomes the hint: serde's errors carry one string and nothing else.
 
-use super::strict::nearest;
+use crate::units::nearest;
 use crate::units::{Span, parse_size};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use serde::de::value::MapAccessDeserializer;

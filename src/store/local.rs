@@ -1,12 +1,14 @@
 //! A store in a local directory: `<root>/<source>/<object>`, all of it readable by its owner alone.
 
-use super::{Object, Pending, Store};
+use super::{Object, Pending, Small, Store};
 use crate::durable::{self, SteadyFile};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +99,8 @@ impl LocalStore {
             .map_or(Ok(()), |parent| durable::sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
     }
 
-    fn require_mount(&self) -> Result<()> {
+    /// An error where the directory is not on a mounted file system of its own.
+    pub fn require_mount(&self) -> Result<()> {
         // The store's directory itself may still have to be made; then its parent must be the mounted one.
         let there = if self.root.is_dir() { self.root.as_path() } else { self.root.parent().unwrap_or(Path::new("/")) };
         let root_device = Path::new("/").metadata()?.dev();
@@ -199,6 +202,32 @@ impl Store for LocalStore {
         Ok(objects)
     }
 
+    fn names(&self, source: &str) -> Result<Vec<String>> {
+        let dir = self.dir(source);
+        let context = || format!("reading `{}`", dir.display());
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(context),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(context)?;
+            // As `list`: plain files alone.
+            if let (Ok(true), Ok(name)) = (entry.file_type().map(|kind| kind.is_file()), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
+        let path = self.dir(source);
+        // By the open directory, a hundred thousand files are found without walking down to it as often.
+        let dir = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
+        Ok(Box::new(LocalSmall { dir, path }))
+    }
+
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
         let path = self.path(source, name);
         let file = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
@@ -269,6 +298,54 @@ fn missing_is_not_found(error: io::Error, path: &Path, doing: &str) -> Error {
     let missing = error.kind() == io::ErrorKind::NotFound;
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
     if missing { error.kind_of(crate::error::Kind::NotFound) } else { error }
+}
+
+/// An open directory of the store.
+struct LocalSmall {
+    dir: File,
+    path: PathBuf,
+}
+
+impl LocalSmall {
+    fn named(&self, error: io::Error, name: &str, doing: &str) -> Error {
+        missing_is_not_found(error, &self.path.join(name), doing)
+    }
+}
+
+impl Small for LocalSmall {
+    fn size(&self, name: &str) -> Result<u64> {
+        let found = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.named(error.into(), name, "looking at"))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(Error::not_found(format!("`{}` is no plain file", self.path.join(name).display())));
+        }
+        Ok(found.st_size.unsigned_abs())
+    }
+
+    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, name, flags, Mode::empty());
+        // `Read::read_to_end` would ask for the size first, and would clear what it is about to fill.
+        file.and_then(|file| read_whole(&file, bytes)).map_err(|error| self.named(error.into(), name, "reading"))
+    }
+}
+
+fn read_whole(file: &OwnedFd, bytes: &mut Vec<u8>) -> rustix::io::Result<()> {
+    const LEAST: usize = 4 << 10;
+    let mut read = 0;
+    loop {
+        if bytes.len() - read < LEAST {
+            bytes.resize((bytes.len() * 2).max(4 * LEAST), 0);
+        }
+        match rustix::io::read(file, &mut bytes[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(read);
+    Ok(())
 }
 
 /// A file under its dot-name, removed when dropped unfinished.

@@ -1,6 +1,6 @@
 //! A store in memory, with a countdown to the call that fails: for the tests of the store's laws.
 
-use super::{Object, Pending, Store};
+use super::{Object, Pending, Small, Store};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use std::collections::BTreeMap;
@@ -57,9 +57,16 @@ impl Store for MemoryStore {
         Ok(of_source.map(|((_, name), bytes)| Object { name: name.clone(), size: bytes.len() as u64 }).collect())
     }
 
+    fn names(&self, source: &str) -> Result<Vec<String>> {
+        Ok(self.list(source)?.into_iter().map(|object| object.name).collect())
+    }
+
+    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
+        Ok(Box::new(MemorySmall { store: self, source: source.to_owned() }))
+    }
+
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
-        let found = self.objects.lock().unwrap().get(&key(source, name)).cloned();
-        Ok(Box::new(Cursor::new(found.ok_or_else(|| Error::not_found(format!("no `{name}`")))?)))
+        Ok(Box::new(Cursor::new(self.read(source, name)?)))
     }
 
     fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>> {
@@ -118,6 +125,24 @@ impl Store for MemoryStore {
 
     fn locate(&self, _source: &str, _name: &str) -> Option<PathBuf> {
         None
+    }
+}
+
+struct MemorySmall<'a> {
+    store: &'a MemoryStore,
+    source: String,
+}
+
+impl Small for MemorySmall<'_> {
+    fn size(&self, name: &str) -> Result<u64> {
+        let mut bytes = Vec::new();
+        self.read(name, &mut bytes).map(|()| bytes.len() as u64)
+    }
+
+    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
+        let found = self.store.objects.lock().unwrap().get(&key(&self.source, name)).cloned();
+        *bytes = found.ok_or_else(|| Error::not_found(format!("no `{name}`")))?;
+        Ok(())
     }
 }
 

@@ -34,21 +34,33 @@ fn contract() {
         write(store, ".one", b"first");
         assert_eq!(store.sources().unwrap(), ["app"]);
         store.rename("app", ".one", "one").unwrap();
-        assert_eq!(read_all(store, "app", "one").unwrap(), b"first");
+        assert_eq!(store.read("app", "one").unwrap(), b"first");
         // Never overwritten.
         write(store, ".one", b"second");
         assert!(store.rename("app", ".one", "one").is_err());
-        assert_eq!(read_all(store, "app", "one").unwrap(), b"first");
+        assert_eq!(store.read("app", "one").unwrap(), b"first");
         assert!(store.create("app", ".one").is_err());
         store.replace("app", "state", b"a").unwrap();
         store.replace("app", "state", b"b").unwrap();
-        assert_eq!(read_all(store, "app", "state").unwrap(), b"b");
+        assert_eq!(store.read("app", "state").unwrap(), b"b");
         // An unfinished object vanishes.
         drop(store.create("app", ".two"));
         assert_eq!(names(store), [".one", "one", "state"]);
         store.remove("app", ".one").unwrap();
         assert_eq!(store.remove("app", ".one").unwrap_err().kind(), Kind::NotFound);
         assert_eq!(store.open("app", "none").err().unwrap().kind(), Kind::NotFound);
+        assert_eq!(store.read("app", "none").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(store.size("app", "none").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(store.size("app", "one").unwrap(), 5);
+        let long: Vec<u8> = (0..100_000u32).map(|number| (number % 251) as u8).collect();
+        store.replace("app", "long", &long).unwrap();
+        assert_eq!((store.read("app", "long").unwrap(), store.size("app", "long").unwrap()), (long, 100_000));
+        let listed: Vec<String> = store.list("app").unwrap().into_iter().map(|object| object.name).collect();
+        let (mut named, mut listed) = (store.names("app").unwrap(), listed);
+        named.sort();
+        listed.sort();
+        assert_eq!(named, listed);
+        assert!(store.names("none").unwrap().is_empty());
         store.sync("app").unwrap();
     });
 }
@@ -69,7 +81,7 @@ fn assert_whole_or_swept(store: &MemoryStore) {
     store.fail_after(None);
     let listed = names(store).contains(&sidecar_name(ID));
     if listed {
-        assert_eq!(read_all(store, "app", DUMP).unwrap(), b"the dump");
+        assert_eq!(store.read("app", DUMP).unwrap(), b"the dump");
     }
     sweep(store, "app", named_by).unwrap();
     let expected: &[String] = &[sidecar_name(ID), DUMP.to_owned()];
@@ -100,7 +112,7 @@ fn crash_at_each_step_of_removing() {
         let done = remove_backup(&store, "app", ID, &[DUMP.to_owned()]).is_ok();
         store.fail_after(None);
         if names(&store).contains(&sidecar_name(ID)) {
-            assert_eq!(read_all(&store, "app", DUMP).unwrap(), b"the dump");
+            assert_eq!(store.read("app", DUMP).unwrap(), b"the dump");
         } else {
             sweep(&store, "app", named_by).unwrap();
             assert_eq!(names(&store), [] as [&str; 0], "after {calls} calls");

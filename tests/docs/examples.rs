@@ -46,6 +46,7 @@ fn configuration_shows_every_key() {
     for header in [
         "[store]",
         "[backup]",
+        "[metrics]",
         "[retention]",
         "[sources.x]\nkind = \"sqlite\"",
         "[sources.x]\nkind = \"postgres\"",
@@ -76,6 +77,23 @@ fn crontab_calls_what_there_is() {
         }
     }
     assert_eq!(found, 6);
+}
+
+#[test]
+fn nagios_calls_what_there_is() {
+    let text = text_of("examples/nagios.cfg");
+    let lines = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("command[")
+            .and_then(|rest| Some(rest.split_once("]=")?.1))
+            .or_else(|| line.strip_prefix("command_line"))
+    });
+    let calls: Vec<Vec<String>> = lines.flat_map(calls).collect();
+    assert_eq!(calls.len(), 3);
+    for call in &calls {
+        must_be_accepted(call, "examples/nagios.cfg");
+        assert!(call.contains(&"--nagios".to_owned()), "{call:?}");
+    }
 }
 
 #[test]

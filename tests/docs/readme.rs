@@ -56,6 +56,7 @@ fn reference_of_keys_is_complete() {
     let retention = keys_of("[retention]").into_iter().filter(|key| key != "label").collect();
     assert_eq!(first_column("`[store]` and `[stores.NAME]`"), keys_of("[store]"));
     assert_eq!(first_column("`[backup]`, and any source"), backup);
+    assert_eq!(first_column("`[metrics]`"), keys_of("[metrics]"));
     assert_eq!(first_column("`[sources.NAME]`"), common);
     for (kind, own) in &kinds {
         assert_eq!(first_column(&format!("`kind = \"{kind}\"`")), own.difference(&common).cloned().collect());
@@ -83,6 +84,21 @@ fn exit_codes_are_the_programs() {
     let listed =
         help.split_once("Exit codes:\n").map(|(_, codes)| codes.lines().filter_map(|line| line.split_whitespace().next()));
     assert_eq!(listed.into_iter().flatten().map(str::to_owned).collect::<BTreeSet<_>>(), codes);
+}
+
+#[test]
+fn codes_of_status_are_the_programs() {
+    use dbbackup::health::Level;
+    let levels = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown];
+    assert_eq!(first_column("Watch it"), levels.into_iter().map(|level| level.code().to_string()).collect());
+    let rows: Vec<String> = levels.iter().map(|level| format!("| {} | {} |", level.code(), level.word())).collect();
+    let readme = text_of("README.md");
+    assert!(rows.iter().all(|row| readme.contains(row)), "{rows:?}");
+    use clap::CommandFactory;
+    let command = dbbackup::cli::Cli::command();
+    let help =
+        command.find_subcommand("status").and_then(|status| status.get_after_help().map(ToString::to_string)).unwrap_or_default();
+    assert!(levels.iter().all(|level| help.contains(&format!("  {}    {}:", level.code(), level.word()))), "{help}");
 }
 
 #[test]

@@ -9,4 +9,6 @@ mod locks;
 mod output;
 mod remove;
 mod restore;
+mod stats;
+mod status;
 mod store;

@@ -92,3 +92,57 @@ fn foreign_files_are_left_in_peace() {
     listed.never_says("notes.txt").never_says("lost+found").never_says("1.jpg");
     assert_eq!(world.ids("").len(), 1);
 }
+
+#[test]
+fn a_list_that_is_empty_says_why() {
+    let world = World::new();
+    world.shop("app.db");
+    world.with_store("backup app.db --tag a=b").run().exits(0);
+    world.history("app", "daily", &[5]);
+    for path in world.stored("app", ".gz") {
+        std::fs::write(path, "x").unwrap();
+    }
+    let ran = world.with_store("list app").run().exits(0).never_says("no backups match");
+    ran.says("no good backups match; 2 are failed or damaged: `dbbackup --store store list --status failed app`");
+    world.with_store("list --label daily").run().exits(0).says("1 is failed or damaged");
+    world.with_store("list --label weekly").run().exits(0).says("no backups match");
+    world.with_store("list --tag a=c").run().exits(0).says("no backups match");
+    world.with_store("list --status failed").run().exits(0).prints("damaged");
+
+    let well = World::new();
+    well.shop("app.db");
+    well.with_store("backup app.db").run().exits(0);
+    well.with_store("list --status failed")
+        .run()
+        .exits(0)
+        .says("none failed, none is damaged; `dbbackup --store store list` shows the others");
+}
+
+#[test]
+fn a_name_with_two_letters_swapped_is_guessed() {
+    let world = World::new();
+    world.shop("shop.db");
+    world.with_store("backup shop.db").run().exits(0);
+    for command in ["show shpo", "verify shpo", "restore shpo --yes", "show shpo@latest", "pin shpo", "list shpo"] {
+        world.with_store(command).run().exits(10).says("shpo").says("did you mean `shop`?");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let world = World::new();
+    world.shop("app.db");
+    world.with_store("backup app.db").run().exits(0);
+    for command in ["list", "show app", "status", "stats", "cleanup --dry-run --keep-last 1"] {
+        world.with_store(command).run().exits(0).never_says("\x1b[");
+        world.with_store(&format!("--color always {command}")).run().exits(0).prints("\x1b[");
+        world.with_store(&format!("--color always --json {command}")).run().exits(0).never_says("\x1b[");
+    }
+    // Columns line up with colours and without.
+    let plain = world.with_store("list").run().stdout;
+    let mut coloured = world.with_store("--color always list").run().stdout;
+    for code in ["\x1b[1m", "\x1b[32m", "\x1b[0m"] {
+        coloured = coloured.replace(code, "");
+    }
+    assert_eq!(plain, coloured);
+}

@@ -1,0 +1,94 @@
+//! From a user's word for a backup to the one that is meant, or to an error that helps to find it.
+
+use super::{Catalog, Entry};
+use crate::error::{Error, Kind, Result};
+use crate::retention::PRE_RESTORE;
+use crate::units;
+use chrono::{DateTime, Utc};
+
+impl Catalog {
+    /// Finds the backup that a user means: an id, a unique beginning of one, `SOURCE`, `SOURCE@latest`, `SOURCE@latest:LABEL` or
+    /// `SOURCE@WHEN`. None is an error of kind `NotFound` that names what there is.
+    pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&Entry> {
+        if wanted.is_empty() {
+            // Every id begins so: an unset variable in a script must not choose one.
+            return Err(Error::usage("the name of a backup is empty").hint("`dbbackup list` shows the ids"));
+        }
+        if let Some(backup) = self.backups.iter().find(|backup| backup.id() == wanted) {
+            return Ok(backup);
+        }
+        if let Some(entry) = self.unreadable.iter().find(|entry| entry.id == wanted) {
+            let kind = if entry.newer { Kind::Failed } else { Kind::Damaged };
+            return Err(Error::new(kind, format!("`{}` can't be used: {}", entry.id, entry.reason))
+                .hint("its dump restores without the sidecar: name the dump's file, with `--to`"));
+        }
+        if let Some((source, which)) = wanted.split_once('@') {
+            return self.resolve_at(source, which, now);
+        }
+        if self.has_source(wanted) {
+            return self.newest_good(wanted).ok_or_else(|| self.no_good(wanted));
+        }
+        let matching: Vec<&Entry> = self.backups.iter().filter(|backup| backup.id().starts_with(wanted)).collect();
+        match matching[..] {
+            [backup] => Ok(backup),
+            [] => Err(self.nothing(wanted)),
+            [newest, .., oldest] => Err(Error::usage(format!(
+                "`{wanted}` is the beginning of {} ids, from `{}` to `{}`",
+                matching.len(),
+                oldest.id(),
+                newest.id()
+            ))
+            .hint("write more of the id; `dbbackup list` shows them")),
+        }
+    }
+
+    fn resolve_at(&self, source: &str, which: &str, now: DateTime<Utc>) -> Result<&Entry> {
+        if !self.has_source(source) {
+            return Err(self.nothing(source));
+        }
+        if let Some(label) = which.strip_prefix("latest:") {
+            let found = self.of(source).find(|backup| backup.good() && backup.sidecar.label == label);
+            return found.ok_or_else(|| Error::not_found(format!("no good backup of `{source}` has the label `{label}`")));
+        }
+        if which == "latest" {
+            return self.newest_good(source).ok_or_else(|| self.no_good(source));
+        }
+        let when = units::parse_when(which, now).map_err(Error::usage)?;
+        let mut eligible = self.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+        eligible.find(|backup| backup.sidecar.started_at <= when).ok_or_else(|| {
+            Error::not_found(format!("no good backup of `{source}` was made at or before {}", units::stamp(when)))
+                .hint(format!("`dbbackup list {source}` shows what there is"))
+        })
+    }
+
+    fn no_good(&self, source: &str) -> Error {
+        Error::not_found(format!("`{source}` has no good backup"))
+            .hint(format!("`dbbackup list --status all {source}` shows the attempts; a damaged one is used when named by its id"))
+    }
+
+    fn nothing(&self, wanted: &str) -> Error {
+        let error = Error::not_found(format!("no backup or source is called `{wanted}`"));
+        let sources = self.sources();
+        if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
+            return error.hint(format!(
+                "the store holds {} without their sidecars; each restores by its path: `dbbackup restore …/{}/{} --to PATH`",
+                units::count(self.strays.len() as u64, "dump"),
+                stray.source,
+                stray.name
+            ));
+        }
+        if sources.is_empty() {
+            return error.hint("the store holds no backups yet: `dbbackup backup` makes one");
+        }
+        if let Some(near) = units::nearest(wanted, sources.iter().map(String::as_str)) {
+            return error.hint(format!("did you mean `{near}`? `dbbackup list` shows what there is"));
+        }
+        error.hint(format!("the store holds {}; `dbbackup list` shows the ids", quoted_list(&sources)))
+    }
+}
+
+fn quoted_list(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}

@@ -1,0 +1,12 @@
+//! `dbbackup stats` as it is typed.
+
+use clap::Args;
+
+/// Show how many backups there are, how large, and how they grow
+#[derive(Debug, Args)]
+#[command(after_help = help!("dbbackup stats", "dbbackup stats app", "dbbackup stats --json | jq .total"))]
+pub struct Stats {
+    /// Only these sources
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<String>,
+}

@@ -1,0 +1,288 @@
+//! `dbbackup status`: is every source fresh and proven? Its exit codes are those of Nagios plug-ins, whatever goes wrong.
+
+mod nagios;
+mod textfile;
+mod watch;
+
+pub use textfile::after_backup;
+
+use super::Session;
+use crate::catalog::Catalog;
+use crate::cli::Status;
+use crate::error::{Kind, Result};
+use crate::health::{self, Expected, Finding, Health, Level, Subject};
+use crate::plan::{self, StorePlan};
+use crate::report::{Outcome, Paint, Report, columns};
+use crate::store::{Access, LocalStore, Store};
+use crate::units;
+use chrono::{DateTime, Utc};
+
+/// All that was found.
+struct Found<'a> {
+    /// The sources, the worst first.
+    sources: Vec<(Subject<'a>, Health<'a>)>,
+    /// Those that nobody said what is expected of.
+    unconfigured: Vec<String>,
+    store: StorePlan,
+    /// Free bytes in the store, where it can tell.
+    free: Option<u64>,
+    /// Bytes that the next backups will need.
+    needed: u64,
+    /// What is wrong with the store.
+    space: Option<Finding>,
+    now: DateTime<Utc>,
+}
+
+/// It never fails as other commands do: what could not be found out is `UNKNOWN`.
+pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) -> Result<Outcome> {
+    let looked = session.and_then(|session| look_and_tell(arguments, &session, report));
+    let level = looked.or_else(|error| match error.kind() {
+        Kind::Interrupted => Err(error),
+        kind => {
+            let level = if kind == Kind::NotFound { Level::Critical } else { Level::Unknown };
+            if report.json() {
+                report.error(&error);
+            } else if arguments.nagios {
+                report.answer(nagios::line(level, &error.message(), ""));
+            } else {
+                report.answer(format!("{} {}", painted(level, report), error.message()));
+                error.remedy().iter().for_each(|hint| report.note(report.with_options(&format!("hint: {hint}"))));
+            }
+            report.set("error", error.message());
+            report.set_hint(&error);
+            Ok(level)
+        }
+    })?;
+    report.set("status", level.word());
+    report.exit_with(
+        level.code(),
+        match level {
+            Level::Ok => "ok",
+            Level::Warning => "partial",
+            Level::Critical | Level::Unknown => "failed",
+        },
+    );
+    Ok(None)
+}
+
+fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> Result<Level> {
+    let plan = session.store_plan()?;
+    // What is configured is known to be missing from, wherever the store is.
+    let store = open(&plan)?;
+    let catalog = Catalog::read(&store, None)?;
+    let found = look(&catalog, &store, plan, session, arguments)?;
+    if report.json() {
+        document(&found, report);
+    }
+    if arguments.nagios {
+        report.answer(nagios::of(&found));
+    } else {
+        tell(&found, report);
+    }
+    let mut level = found.level();
+    if let Some(path) = &arguments.prometheus
+        && let Err(error) = textfile::write(&plan::absolute(&session.cwd, path), &found)
+    {
+        report.error(&error);
+        report.set("error", error.message());
+        level = level.max(Level::Unknown);
+    }
+    Ok(level)
+}
+
+/// A store that is not there is what `status` is asked about, and no mistake of the asker.
+fn open(plan: &StorePlan) -> Result<LocalStore> {
+    let store = LocalStore::open(&plan.path, Access::Read)?;
+    if plan.require_mount {
+        store.require_mount().map_err(|error| error.kind_of(Kind::NotFound))?;
+    }
+    Ok(store)
+}
+
+fn look<'a>(
+    catalog: &'a Catalog,
+    store: &LocalStore,
+    plan: StorePlan,
+    session: &Session,
+    arguments: &Status,
+) -> Result<Found<'a>> {
+    let now = session.now;
+    let watched = watch::watched(catalog, session, &plan, &arguments.sources, arguments.expect_every).map_err(|error| {
+        // A source that nobody knows is a mistake of the asker; that a store is missing is none.
+        error.kind_of(Kind::Usage)
+    })?;
+    let judged = watched.subjects.into_iter().map(|subject| {
+        let health = health::judge(&subject, now);
+        (subject, health)
+    });
+    let mut sources: Vec<(Subject<'a>, Health<'a>)> = judged.collect();
+    sources.sort_by(|a, b| b.1.level.cmp(&a.1.level).then_with(|| a.0.name.cmp(&b.0.name)));
+    let due = sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)));
+    let needed = due.filter_map(|(_, health)| health.newest.as_ref()).map(|newest| newest.stored).sum();
+    let free = store.free_space()?;
+    let space = health::space(free, needed);
+    Ok(Found { sources, unconfigured: watched.unconfigured, store: plan, free, needed, space, now })
+}
+
+impl Found<'_> {
+    fn level(&self) -> Level {
+        let none = if self.sources.is_empty() { Level::Critical } else { Level::Ok };
+        let worst = self.sources.iter().map(|(_, health)| health.level).max().unwrap_or(none);
+        worst.max(self.space.as_ref().map_or(Level::Ok, |finding| finding.level))
+    }
+
+    /// Those of which backups are expected.
+    fn due(&self) -> impl Iterator<Item = &(Subject<'_>, Health<'_>)> {
+        self.sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_) | Expected::InMembers))
+    }
+
+    /// The whole in a few words.
+    fn summary(&self) -> String {
+        if self.sources.is_empty() {
+            return format!("the store `{}` holds no backups", self.store.path.display());
+        }
+        let due = self.due().count() as u64;
+        if due == 0 {
+            return "no backups are expected now".into();
+        }
+        let mut text = units::count(due, "source");
+        let oldest = self.due().filter_map(|(_, health)| health.newest.as_ref()).map(|newest| newest.ended).min();
+        if let Some(oldest) = oldest {
+            let which = if due == 1 { "backed up" } else { "all backed up, the longest ago" };
+            text = format!("{text} {which} {}", units::age(oldest, self.now));
+        }
+        let proofs: Vec<DateTime<Utc>> = self.due().filter_map(|(_, health)| Some(health.proof?.0)).collect();
+        if let Some(oldest) = proofs.iter().min() {
+            let all = proofs.len() as u64 == due;
+            let how_many = if all { String::new() } else { format!("{} of {due} ", proofs.len()) };
+            text = format!("{text}; {how_many}proven by a restore {}", units::age(*oldest, self.now));
+        }
+        match self.free {
+            Some(free) => format!("{text}; {} free", units::size(free)),
+            None => text,
+        }
+    }
+}
+
+fn painted(level: Level, report: &Report) -> String {
+    let paint = match level {
+        Level::Ok => Paint::Good,
+        Level::Warning => Paint::Warning,
+        Level::Unknown | Level::Critical => Paint::Bad,
+    };
+    report.paint(paint, level.word())
+}
+
+/// One line where all is well, else one a source; and what restores left.
+fn tell(found: &Found<'_>, report: &Report) {
+    let painted = |level: Level| painted(level, report);
+    if found.level() == Level::Ok && report.verbosity() == 0 {
+        report.line(format!("{} {}", painted(Level::Ok), found.summary()));
+    } else if found.sources.is_empty() {
+        report.answer(format!("{} {}", painted(Level::Critical), found.summary()));
+    } else {
+        let of_source = |(subject, health): &(Subject<'_>, Health<'_>)| {
+            vec![painted(health.level), subject.name.clone(), sentence(subject, health, found.now)]
+        };
+        let of_store = found.space.iter().map(|space| vec![painted(space.level), "(store)".into(), space.text.clone()]);
+        let rows: Vec<Vec<String>> = of_store.chain(found.sources.iter().map(of_source)).collect();
+        report.answers(columns(&rows, &[]));
+        say_hints(found, report);
+    }
+    for (subject, _) in &found.sources {
+        for leftover in &subject.leftovers {
+            report.line(report.with_options(&format!("left by a restore of {}: {leftover}", subject.name)));
+        }
+    }
+    if !found.unconfigured.is_empty() {
+        report.detail(format!("not in the configuration, so not judged: {}", found.unconfigured.join(", ")));
+    }
+}
+
+fn say_hints(found: &Found<'_>, report: &Report) {
+    let of_sources = found.sources.iter().flat_map(|(subject, health)| {
+        health.findings.iter().filter_map(move |finding| Some((subject.name.as_str(), finding.hint.as_ref()?)))
+    });
+    let of_store = found.space.iter().filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
+    for (name, hint) in of_store.chain(of_sources) {
+        report.note(report.with_options(&format!("hint: {name}: {hint}")));
+    }
+}
+
+/// What is wrong with a source; else how it is.
+fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> String {
+    if !health.findings.is_empty() {
+        return health.findings.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join("; ");
+    }
+    let mut parts = Vec::new();
+    match (&subject.expected, &health.newest) {
+        (Expected::No(why), _) => parts.push((*why).to_owned()),
+        (_, None) => parts.push("no backup yet".to_owned()),
+        _ => {}
+    }
+    if let Some(newest) = &health.newest {
+        parts.push(format!("{}, {}{}", units::age(newest.ended, now), units::size(newest.stored), change(health)));
+    }
+    match health.proof {
+        Some((at, _)) => parts.push(format!("proven {}", units::age(at, now))),
+        None if health.newest.is_some() => parts.push("never proven by a restore".into()),
+        None => {}
+    }
+    if health.damaged > 0 {
+        parts.push(units::count(health.damaged, "older damaged backup"));
+    }
+    parts.join(", ")
+}
+
+/// ` (+3 %)`: against the good backup before.
+fn change(health: &Health<'_>) -> String {
+    match (&health.newest, &health.before) {
+        (Some(new), Some(old)) if old.stored > 0 => {
+            let percent = (new.stored as f64 / old.stored as f64 - 1.0) * 100.0;
+            if percent.abs() < 0.5 { " (as before)".into() } else { format!(" ({percent:+.0} %)") }
+        }
+        _ => String::new(),
+    }
+}
+
+fn document(found: &Found<'_>, report: &mut Report) {
+    let finding =
+        |finding: &Finding| serde_json::json!({"status": finding.level.word(), "text": finding.text, "hint": finding.hint});
+    let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
+        let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
+        serde_json::json!({
+            "source": subject.name,
+            "status": health.level.word(),
+            "text": sentence(subject, health, found.now),
+            "findings": health.findings.iter().map(finding).collect::<Vec<_>>(),
+            "not_expected": match subject.expected { Expected::No(why) => Some(why), _ => None },
+            "expect_every_seconds": subject.expect_every.duration().as_secs(),
+            "prove_every_seconds": subject.prove_every.map(|every| every.duration().as_secs()),
+            "newest_good": health.newest.as_ref().map(|newest| serde_json::json!({
+                "id": newest.id, "at": newest.ended, "age_seconds": seconds(newest.ended), "size_bytes": newest.stored,
+                "content_size_bytes": newest.content, "rows_total": newest.rows, "duration_seconds": newest.seconds,
+                "size_bytes_before": health.before.as_ref().map(|before| before.stored),
+            })),
+            "last_attempt": health.last.as_ref().map(|last| serde_json::json!({"id": last.id, "at": last.ended})),
+            "last_failure": health.failure.as_ref().map(|failure| match &failure.worth {
+                health::Worth::Failed { error, hint } => serde_json::json!({"id": failure.id, "at": failure.ended, "error": error, "hint": hint}),
+                _ => serde_json::Value::Null,
+            }),
+            "last_proof": health.proof.map(|(at, id)| serde_json::json!({"id": id, "at": at, "age_seconds": seconds(at)})),
+            "good_by_label": health.labels,
+            "failed_attempts": health.failures,
+            "damaged_backups": health.damaged,
+            "stored_bytes": health.stored,
+            "leftovers": subject.leftovers,
+        })
+    };
+    report.set("sources", found.sources.iter().map(source).collect::<Vec<_>>());
+    report.set("unconfigured", found.unconfigured.clone());
+    report.set(
+        "store",
+        serde_json::json!({
+            "path": found.store.path, "free_bytes": found.free, "needed_bytes": found.needed,
+            "findings": found.space.iter().map(finding).collect::<Vec<_>>(),
+        }),
+    );
+}

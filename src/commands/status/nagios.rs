@@ -1,0 +1,50 @@
+//! The one line of a Nagios plug-in: `DBBACKUP OK - text | performance data`.
+
+use super::Found;
+use crate::health::{Expected, Level};
+use chrono::{DateTime, Utc};
+use std::fmt::Write as _;
+
+/// The line. A bar or a line break in the text would end it.
+pub fn line(level: Level, text: &str, performance: &str) -> String {
+    let text = text.replace('|', "/").replace('\n', " ");
+    let bar = if performance.is_empty() { "" } else { " | " };
+    format!("DBBACKUP {} - {text}{bar}{performance}", level.word())
+}
+
+pub fn of(found: &Found<'_>) -> String {
+    let level = found.level();
+    if level == Level::Ok || found.sources.is_empty() {
+        return line(level, &found.summary(), &performance(found));
+    }
+    let of_sources = found.sources.iter().flat_map(|(subject, health)| {
+        health.findings.iter().map(move |finding| (finding.level, format!("{}: {}", subject.name, finding.text)))
+    });
+    let of_store = found.space.iter().map(|space| (space.level, format!("store: {}", space.text)));
+    let mut texts: Vec<(Level, String)> = of_sources.chain(of_store).collect();
+    // The worst first, and the sort keeps what else was the order.
+    texts.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
+    let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+    line(level, &texts.join("; "), &performance(found))
+}
+
+/// `'label'=value[unit];warning;critical;least`, with ages in seconds. A range `N:` alarms below N.
+fn performance(found: &Found<'_>) -> String {
+    let mut text = String::new();
+    for (subject, health) in found.sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_))) {
+        let name = &subject.name;
+        let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds().max(0);
+        if let Some(newest) = &health.newest {
+            let critical = subject.expect_every.duration().as_secs();
+            let _ = write!(text, "'{name}_age'={}s;;{critical};0 '{name}_size'={}B;;;0 ", seconds(newest.ended), newest.stored);
+        }
+        if let Some((at, _)) = health.proof {
+            let warning = subject.prove_every.map_or(String::new(), |every| every.duration().as_secs().to_string());
+            let _ = write!(text, "'{name}_proof_age'={}s;{warning};;0 ", seconds(at));
+        }
+    }
+    if let Some(free) = found.free {
+        let _ = write!(text, "'store_free'={free}B;{}:;;0", found.needed);
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,228 @@
+//! From a store's catalog and the configuration to what `health` judges: which sources, what is expected of each, what restores left.
+
+use crate::catalog::{Catalog, Entry};
+use crate::commands::Session;
+use crate::commands::cleanup::time_of;
+use crate::commands::list::standing;
+use crate::config::{Config, KindKeys, SourceEntry};
+use crate::engine::CheckStatus;
+use crate::error::{Error, Result};
+use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::plan::StorePlan;
+use crate::retention::PRE_RESTORE;
+use crate::sidecar::{Level, Status};
+use crate::store::{number_of, split_id};
+use crate::units::{self, Span};
+use std::path::Path;
+
+/// What is looked at.
+pub struct Watched<'a> {
+    /// The sources that are judged.
+    pub subjects: Vec<Subject<'a>>,
+    /// Those of the store that the configuration does not define: nobody said what is expected of them.
+    pub unconfigured: Vec<String>,
+}
+
+/// The sources that were named, else those of the configuration, else, where no configuration speaks of this store, all there are.
+pub fn watched<'a>(
+    catalog: &'a Catalog,
+    session: &Session,
+    store: &StorePlan,
+    names: &[String],
+    expect_every: Option<Span>,
+) -> Result<Watched<'a>> {
+    let config = session.config.as_ref().filter(|config| store.configured && !config.sources.is_empty());
+    let present = catalog.sources();
+    let own = |name: &String| config.is_none_or(|config| config.owner_of(name).is_some());
+    let unconfigured: Vec<String> = present.iter().filter(|name| !own(name)).cloned().collect();
+    let chosen: Vec<String> = if names.is_empty() {
+        let configured = config.into_iter().flat_map(|config| config.sources.iter().map(|(name, _)| name.clone()));
+        configured.chain(present.into_iter().filter(own)).collect()
+    } else {
+        named(names, catalog, config)?
+    };
+    let mut subjects: Vec<Subject<'a>> = Vec::new();
+    for name in chosen {
+        // A database of a cluster is judged with it.
+        let cluster = cluster_of(&name, catalog, config).filter(|_| names.is_empty()).unwrap_or(name);
+        for subject in of_source(&cluster, catalog, session, config) {
+            if !subjects.iter().any(|known| known.name == subject.name) {
+                subjects.push(Subject { expect_every: expect_every.unwrap_or(subject.expect_every), ..subject });
+            }
+        }
+    }
+    Ok(Watched { subjects, unconfigured: if names.is_empty() { unconfigured } else { Vec::new() } })
+}
+
+fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result<Vec<String>> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let group = config.and_then(|config| config.group(name));
+        let known = catalog.has_source(name) || config.is_some_and(|config| config.source(name).is_some());
+        match group {
+            Some(members) => chosen.extend(members.iter().cloned()),
+            None if known || catalog.has_members(name) => chosen.push(name.clone()),
+            None => {
+                let mut all = catalog.sources();
+                all.extend(config.iter().flat_map(|config| config.sources.iter().map(|(name, _)| name.clone())));
+                let error = Error::not_found(format!("neither the configuration nor the store knows a source `{name}`"));
+                return Err(match units::nearest(name, all.iter().map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint("`dbbackup list` shows what there is"),
+                });
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// The cluster that a source is a database of: the configuration's, or by what its backups say.
+fn cluster_of(name: &str, catalog: &Catalog, config: Option<&Config>) -> Option<String> {
+    let configured = config.and_then(|config| config.owner_of(name)).map(|(owner, _)| owner.to_owned());
+    configured.or_else(|| catalog.cluster_of(name).map(str::to_owned))
+}
+
+/// The source; with the databases that its server had in its newest run, where it stands for a server.
+fn of_source<'a>(name: &str, catalog: &'a Catalog, session: &Session, config: Option<&Config>) -> Vec<Subject<'a>> {
+    let entry = config.and_then(|config| config.owner_of(name)).map(|(_, entry)| entry);
+    let members: Vec<String> = catalog.members(&[name.to_owned()]).into_iter().filter(|member| member != name).collect();
+    let expected = entry.map_or(Expected::Yes, |entry| expected(entry, session));
+    let subject = |name: &str, expected: Expected| subject(name, expected, catalog, entry, config.is_some());
+    if members.is_empty() {
+        return vec![subject(name, expected)];
+    }
+    // Newest first.
+    let of_members = || catalog.backups.iter().filter(|backup| members.iter().any(|member| backup.sidecar.source == *member));
+    let run = of_members().find(|backup| !backup.sidecar.run_members.is_empty()).map(|backup| &backup.sidecar.run_members);
+    let there = |member: &String| run.is_none_or(|run| run.iter().any(|known| *known == *member));
+    let mut subjects: Vec<Subject<'a>> = Vec::new();
+    let mut whole = subject(name, if matches!(expected, Expected::No(_)) { expected.clone() } else { Expected::InMembers });
+    // A run that could not even ask the server is past once one could.
+    let newest = of_members().next().map(|backup| backup.sidecar.finished_at);
+    whole.attempts.retain(|attempt| newest.is_none_or(|newest| attempt.ended > newest));
+    if !whole.attempts.is_empty() {
+        subjects.push(whole);
+    }
+    for member in &members {
+        let gone = || Expected::No("not on the server any more");
+        subjects.push(subject(member, if there(member) { expected.clone() } else { gone() }));
+    }
+    // One that the newest run meant and of which the store holds nothing at all.
+    let missing = run.into_iter().flatten().filter(|known| !members.iter().any(|member| **known == *member));
+    subjects.extend(missing.map(|name| subject(name, expected.clone())));
+    subjects
+}
+
+fn expected(entry: &SourceEntry, session: &Session) -> Expected {
+    let common = &entry.common;
+    if common.enabled == Some(false) {
+        return Expected::No("disabled");
+    }
+    if common.end.is_some_and(|end| end <= session.now) {
+        return Expected::No("its `end` has come");
+    }
+    match common.start {
+        Some(start) if start > session.now => Expected::No("its `start` is to come"),
+        Some(start) => Expected::From(start),
+        None => Expected::Yes,
+    }
+}
+
+fn subject<'a>(
+    name: &str,
+    expected: Expected,
+    catalog: &'a Catalog,
+    entry: Option<&SourceEntry>,
+    configured: bool,
+) -> Subject<'a> {
+    let mut attempts: Vec<Attempt<'a>> = catalog.of(name).map(attempt).collect();
+    attempts.extend(catalog.unreadable.iter().filter(|lost| lost.source == name).map(unreadable));
+    attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_of(attempt.id))));
+    Subject {
+        name: name.to_owned(),
+        expected,
+        expect_every: entry.and_then(|entry| entry.common.expect_every).unwrap_or(EXPECT_EVERY),
+        prove_every: entry.and_then(|entry| entry.common.prove_every),
+        attempts,
+        leftovers: leftovers(name, catalog, entry, configured),
+    }
+}
+
+fn attempt(backup: &Entry) -> Attempt<'_> {
+    let sidecar = &backup.sidecar;
+    let worth = match (standing(backup), &sidecar.error) {
+        (("failed", _), error) => Worth::Failed {
+            error: error.as_ref().map_or("no reason is known", |error| &error.message),
+            hint: error.as_ref().and_then(|error| error.hint.as_deref()),
+        },
+        (("partial", _), _) => Worth::Partial,
+        (("ok", _), _) => Worth::Good,
+        ((word, why), _) => Worth::Damaged(why.unwrap_or_else(|| word.to_owned())),
+    };
+    let restored = backup.verifications().filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
+    Attempt {
+        id: backup.id(),
+        label: &sidecar.label,
+        ended: sidecar.finished_at,
+        seconds: sidecar.duration_seconds,
+        worth,
+        stored: backup.stored_size.unwrap_or(0),
+        content: sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes),
+        rows: sidecar.manifest.map_or(0, |manifest| manifest.rows_total),
+        proven: restored.map(|seen| seen.at).max(),
+        safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
+    }
+}
+
+fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
+    let (_, label, _) = split_id(&lost.id).unwrap_or(("", "", ""));
+    Attempt {
+        id: &lost.id,
+        label,
+        ended: time_of(&lost.id),
+        seconds: 0.0,
+        worth: if lost.newer { Worth::Newer(&lost.reason) } else { Worth::Damaged(lost.reason.clone()) },
+        stored: 0,
+        content: 0,
+        rows: 0,
+        proven: None,
+        safety_copy: label == PRE_RESTORE,
+    }
+}
+
+/// What restores left, as far as files tell: no server is asked. `status` is run every few minutes by a monitor that waits for seconds, and must
+/// answer when a server does not.
+fn leftovers(name: &str, catalog: &Catalog, entry: Option<&SourceEntry>, configured: bool) -> Vec<String> {
+    let pinned = catalog.of(name).filter(|backup| backup.sidecar.label == PRE_RESTORE && backup.state.pinned);
+    let mut found: Vec<String> = pinned
+        .map(|backup| {
+            let size = units::size(backup.stored_size.unwrap_or(0));
+            format!("{} ({size}), pinned; when it is not needed any more: `dbbackup delete {0} --force`", backup.id())
+        })
+        .collect();
+    let path = match entry.map(|entry| &entry.kind) {
+        Some(KindKeys::Sqlite { path }) => Some(path.clone()),
+        None if !configured => catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.file()),
+        _ => None,
+    };
+    found.extend(
+        path.iter()
+            .flat_map(|path| set_aside(path))
+            .map(|file| format!("{file}, the old database; remove it when it is not needed any more")),
+    );
+    found
+}
+
+/// `app.db.before-20261120T031500Z` beside `app.db`.
+fn set_aside(path: &Path) -> Vec<String> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
+    let prefix = format!("{name}.before-");
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let is_stamp = |rest: &str| rest.len() >= 16 && rest.as_bytes()[8] == b'T' && rest.as_bytes()[15] == b'Z';
+    let mut found: Vec<String> = names
+        .filter(|name| name.strip_prefix(&prefix).is_some_and(is_stamp))
+        .map(|name| dir.join(name).display().to_string())
+        .collect();
+    found.sort();
+    found
+}

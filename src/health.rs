@@ -1,0 +1,315 @@
+//! Is every source fresh and proven? Judged as a pure function: what a store remembers, what is expected of each source, the time. No files, no
+//! clock, no configuration.
+//!
+//! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one is damaged.
+//! - **Warning:** the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
+//!   before; the store has less free space than the next backups will need.
+//!
+//! A backup's age is counted from its end, so that one that takes hours is not overdue while the next one runs. A proof is a trial restore (a
+//! verification of level `restore` that found the backup sound) of any of the source's backups: it shows that what this source's backups are
+//! made with restores. What is wrong with older backups, and what restores left behind, is told and alarms nobody.
+
+use crate::units::{self, Span};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+#[cfg(test)]
+mod tests;
+
+/// How old the newest good backup may be where nothing is said: a day, and two hours for a run that took longer.
+pub const EXPECT_EVERY: Span = Span { months: 0, days: 0, seconds: 26 * 3600 };
+
+/// How bad it is, with the words and exit codes of Nagios plug-ins; the worst comes last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// All is well.
+    #[default]
+    Ok,
+    /// Somebody should look.
+    Warning,
+    /// It could not be found out.
+    Unknown,
+    /// There may be nothing to restore.
+    Critical,
+}
+
+impl Level {
+    /// As Nagios writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Ok => "OK",
+            Level::Warning => "WARNING",
+            Level::Critical => "CRITICAL",
+            Level::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// As Nagios numbers it.
+    pub fn code(self) -> u8 {
+        match self {
+            Level::Ok => 0,
+            Level::Warning => 1,
+            Level::Critical => 2,
+            Level::Unknown => 3,
+        }
+    }
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// For people, without the source's name.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    fn new(level: Level, text: String) -> Self {
+        Finding { level, text, hint: None }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Finding { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// Whether backups of a source are expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// They are.
+    Yes,
+    /// They are, from this moment on.
+    From(DateTime<Utc>),
+    /// It stands for others: only that its last run failed is its own.
+    InMembers,
+    /// They are not, for this reason.
+    No(&'static str),
+}
+
+/// A source, with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// Its name.
+    pub name: String,
+    /// Whether backups of it are expected.
+    pub expected: Expected,
+    /// How old the newest good backup may be.
+    pub expect_every: Span,
+    /// How long ago the last proof may be; none: no proof is asked for.
+    pub prove_every: Option<Span>,
+    /// Every attempt, newest first.
+    pub attempts: Vec<Attempt<'a>>,
+    /// What restores left, each in a few words.
+    pub leftovers: Vec<String>,
+}
+
+/// One attempt at a backup.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Why it was made.
+    pub label: &'a str,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// How long it took.
+    pub seconds: f64,
+    /// What it is worth.
+    pub worth: Worth<'a>,
+    /// Bytes in the store.
+    pub stored: u64,
+    /// Bytes before compression.
+    pub content: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// When it was last restored for trial, and came back whole.
+    pub proven: Option<DateTime<Utc>>,
+    /// A safety copy of a restore: no backup that anybody asked for.
+    pub safety_copy: bool,
+}
+
+/// What an attempt is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Worth<'a> {
+    /// Whole, and not found damaged since.
+    Good,
+    /// It lacks something.
+    Partial,
+    /// It is not what was written, for this reason.
+    Damaged(String),
+    /// Its sidecar was written by a newer version.
+    Newer(&'a str),
+    /// There is no dump.
+    Failed {
+        /// Why.
+        error: &'a str,
+        /// What to do about it.
+        hint: Option<&'a str>,
+    },
+}
+
+impl Attempt<'_> {
+    fn is_good(&self) -> bool {
+        self.worth == Worth::Good && !self.safety_copy
+    }
+}
+
+/// A source's state.
+#[derive(Debug, Clone)]
+pub struct Health<'a> {
+    /// The worst of the findings.
+    pub level: Level,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+    /// The newest good backup.
+    pub newest: Option<Attempt<'a>>,
+    /// The good one before it.
+    pub before: Option<Attempt<'a>>,
+    /// The last attempt, however it ended.
+    pub last: Option<Attempt<'a>>,
+    /// The last failed attempt.
+    pub failure: Option<Attempt<'a>>,
+    /// The last proof, and of which backup it was.
+    pub proof: Option<(DateTime<Utc>, &'a str)>,
+    /// Good backups by label.
+    pub labels: BTreeMap<&'a str, u64>,
+    /// Failed attempts that the store remembers.
+    pub failures: u64,
+    /// Backups that were found damaged.
+    pub damaged: u64,
+    /// Bytes of all its dumps.
+    pub stored: u64,
+}
+
+/// Judges one source.
+pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
+    let own = || subject.attempts.iter().filter(|attempt| !attempt.safety_copy);
+    let mut good = own().filter(|attempt| attempt.is_good());
+    let mut labels = BTreeMap::new();
+    for attempt in subject.attempts.iter().filter(|attempt| attempt.worth == Worth::Good) {
+        *labels.entry(attempt.label).or_default() += 1;
+    }
+    let proven = subject.attempts.iter().filter_map(|attempt| Some((attempt.proven?, attempt.id)));
+    let failed = || own().filter(|attempt| matches!(attempt.worth, Worth::Failed { .. }));
+    let mut health = Health {
+        level: Level::Ok,
+        findings: Vec::new(),
+        newest: good.next().cloned(),
+        before: good.next().cloned(),
+        last: own().next().cloned(),
+        failure: failed().next().cloned(),
+        proof: proven.max(),
+        labels,
+        failures: failed().count() as u64,
+        damaged: own().filter(|attempt| matches!(attempt.worth, Worth::Damaged(_))).count() as u64,
+        stored: subject.attempts.iter().map(|attempt| attempt.stored).sum(),
+    };
+    if !matches!(subject.expected, Expected::No(_)) {
+        health.findings = findings(subject, &health, now);
+        health.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        health.level = health.findings.first().map_or(Level::Ok, |finding| finding.level);
+    }
+    health
+}
+
+fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if subject.expected != Expected::InMembers {
+        found.extend(damage(subject, now));
+        found.extend(freshness(subject, health, now));
+        found.extend(proof(subject, health, now));
+        found.extend(shrinking(health));
+    }
+    found.extend(last_attempt(subject, health, now));
+    found
+}
+
+/// The newest backup, good or not: a damaged one must not hide behind an older good one.
+fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
+    let newest =
+        subject.attempts.iter().find(|attempt| !attempt.safety_copy && !matches!(attempt.worth, Worth::Failed { .. }))?;
+    let age = units::age(newest.ended, now);
+    match &newest.worth {
+        Worth::Damaged(why) => Some(
+            Finding::new(Level::Critical, format!("its newest backup, made {age}, is damaged: {why}"))
+                .hint(format!("take a new one: `dbbackup backup {}`; `dbbackup list {0}` shows the good ones", subject.name)),
+        ),
+        Worth::Newer(why) => Some(Finding::new(Level::Warning, format!("its newest backup, made {age}, can't be judged: {why}"))),
+        Worth::Partial => Some(
+            Finding::new(Level::Warning, format!("its newest backup, made {age}, is incomplete"))
+                .hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
+        ),
+        Worth::Good | Worth::Failed { .. } => None,
+    }
+}
+
+fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
+    let edge = subject.expect_every.before(now);
+    let hint = format!("`dbbackup backup {}`; then look at what should have run it", subject.name);
+    let Some(newest) = &health.newest else {
+        return match subject.expected {
+            Expected::From(start) if start > edge => None,
+            _ => Some(Finding::new(Level::Critical, "there is no good backup".into()).hint(hint)),
+        };
+    };
+    let age = units::age(newest.ended, now);
+    let late = || format!("its newest good backup was made {age}, one is expected every {}", subject.expect_every);
+    (newest.ended < edge).then(|| Finding::new(Level::Critical, late()).hint(hint))
+}
+
+fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
+    let every = subject.prove_every?;
+    let text = match health.proof {
+        // Where there is nothing to prove that is said already.
+        None if health.newest.is_none() => return None,
+        None => format!("no backup was ever proven by a restore, one is to be every {every}"),
+        Some((at, _)) if at < every.before(now) => {
+            format!("a restore was last proven {}, one is to be every {every}", units::age(at, now))
+        }
+        Some(_) => return None,
+    };
+    Some(Finding::new(Level::Warning, text).hint(format!("`dbbackup verify {} --level restore`", subject.name)))
+}
+
+fn shrinking(health: &Health<'_>) -> Option<Finding> {
+    let (new, old) = (health.newest.as_ref()?, health.before.as_ref()?);
+    let halved = |new: u64, old: u64| new < old.div_ceil(2);
+    let text = if halved(new.rows, old.rows) {
+        format!("its newest backup holds {}, the one before held {}", units::count(new.rows, "row"), units::thousands(old.rows))
+    } else if halved(new.content, old.content) {
+        format!("its newest backup holds {}, the one before held {}", units::size(new.content), units::size(old.content))
+    } else {
+        return None;
+    };
+    Some(Finding::new(Level::Warning, text).hint("look at the database; until that is cleared up, cleanup removes nothing"))
+}
+
+fn last_attempt(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
+    let last = health.last.as_ref()?;
+    let Worth::Failed { error, hint } = &last.worth else { return None };
+    let failed = subject.attempts.iter().filter(|attempt| !attempt.safety_copy);
+    let row = failed.take_while(|attempt| matches!(attempt.worth, Worth::Failed { .. })).count() as u64;
+    let age = units::age(last.ended, now);
+    let text = if row > 1 {
+        format!("the last {row} attempts failed, the last one {age}: {error}")
+    } else {
+        format!("the last attempt failed {age}: {error}")
+    };
+    let finding = Finding::new(Level::Warning, text);
+    Some(match hint {
+        Some(hint) => finding.hint(*hint),
+        None => finding,
+    })
+}
+
+/// Whether the store has room for the next backups, which are expected to be as large as the last ones.
+pub fn space(free: Option<u64>, needed: u64) -> Option<Finding> {
+    let free = free?;
+    (free < needed).then(|| {
+        let text = format!("{} free, the next backups will need about {}", units::size(free), units::size(needed));
+        Finding::new(Level::Warning, text).hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
+    })
+}
