@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod cores;
 pub mod durable;
 pub mod engine;
 pub mod error;

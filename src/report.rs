@@ -1,6 +1,7 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else.
 
 use crate::cli::{Color, Global};
+use crate::cores::on_every_core;
 use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::Progress;
@@ -433,7 +434,7 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
         }
         text
     };
-    rows.iter().map(line).collect()
+    on_every_core(rows.len(), 1024, |at, ()| line(&rows[at])).into_iter().flatten().collect()
 }
 
 /// Characters that take room, colours left out.

@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("interrupt", &[]),
     ("lock", &["interrupt"]),
     ("durable", &[]),
+    ("cores", &[]),
     ("process", &["interrupt"]),
     ("scratch", &["durable"]),
     ("retention", &[]),
@@ -21,11 +22,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["durable", "lock"]),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),
-    ("catalog", &["engine", "retention", "sidecar", "store"]),
+    ("catalog", &["cores", "engine", "retention", "sidecar", "store"]),
     ("config", &[]),
     ("cli", &["sidecar"]),
     ("plan", &["cli", "config", "engine", "pipeline", "retention", "sidecar"]),
-    ("report", &["cli", "interrupt", "pipeline"]),
+    ("report", &["cli", "cores", "interrupt", "pipeline"]),
 ];
 
 /// Words that only some rooms may use.

@@ -1,11 +1,11 @@
 //! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it stays in memory.
 
 use super::{Backup, Catalog, Entry, Stray, Unreadable, is_named_of};
+use crate::cores::on_every_core;
 use crate::error::Result;
 use crate::sidecar::{self, Brief, Sidecar, State, Words};
 use crate::store::{self, Small, Store};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many sidecars are taken at a time; fewer are read by one thread.
 const AT_ONCE: usize = 64;
@@ -67,35 +67,6 @@ impl Catalog {
         catalog.find_places();
         Ok(catalog)
     }
-}
-
-/// Does something for each number below `count`, on every core, `at_once` numbers at a time; each thread has a value of its own that it goes
-/// on with. The results are in order, each hand of them in a list of its own.
-fn on_every_core<T: Send, C: Default>(count: usize, at_once: usize, work: impl Fn(usize, &mut C) -> T + Sync) -> Vec<Vec<T>> {
-    let next = AtomicUsize::new(0);
-    let run = || {
-        let (mut context, mut done) = (C::default(), Vec::new());
-        loop {
-            let from = next.fetch_add(at_once, Ordering::Relaxed);
-            if from >= count {
-                return done;
-            }
-            let numbers = from..(from + at_once).min(count);
-            done.push((from, numbers.map(|number| work(number, &mut context)).collect::<Vec<T>>()));
-        }
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let helpers = count.div_ceil(at_once).min(cores).saturating_sub(1);
-    let mut blocks = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..helpers).map(|_| scope.spawn(run)).collect();
-        let mut done = run();
-        for thread in threads {
-            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        done
-    });
-    blocks.sort_unstable_by_key(|(from, _)| *from);
-    blocks.into_iter().map(|(_, block)| block).collect()
 }
 
 /// The dumps that no sidecar knows.

@@ -3,6 +3,7 @@
 use super::{Session, catalog_of};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
 use crate::cli::{List, ListStatus};
+use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
@@ -32,7 +33,8 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         report.note(report.with_options(&nothing_shown(&chosen, arguments)));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""].map(|head| report.paint(Paint::Strong, head));
-        let rows = shown.iter().map(|backup| row(backup, session.now, report));
+        let reporter: &Report = report;
+        let rows = on_every_core(shown.len(), 1024, |at, ()| row(shown[at], session.now, reporter)).into_iter().flatten();
         let table: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows).collect();
         report.answers(columns(&table, &[1, 2, 3]));
     }

@@ -3,7 +3,7 @@
 
 use super::{Failure, SCHEMA, Sidecar, Status, Unreadable, Verification};
 use crate::engine::{Database, Settings};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -298,7 +298,9 @@ struct Raw<'a> {
     description: Option<Box<str>>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    #[serde(deserialize_with = "moment")]
     started_at: DateTime<Utc>,
+    #[serde(deserialize_with = "moment")]
     finished_at: DateTime<Utc>,
     duration_seconds: f64,
     #[serde(default, borrow)]
@@ -465,6 +467,27 @@ struct RawTable<'a> {
     _compare: bool,
 }
 
+/// As chrono reads it; what this program writes is read without its looking for other forms.
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+    let text = Text::deserialize(deserializer)?;
+    match plain_moment(text.0.as_bytes()) {
+        Some(at) => Ok(at),
+        None => DateTime::deserialize(serde::de::value::StrDeserializer::new(&text.0)),
+    }
+}
+
+/// `2026-11-20T02:00:00Z`.
+fn plain_moment(text: &[u8]) -> Option<DateTime<Utc>> {
+    let number = |from: usize, to: usize| {
+        text[from..to].iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')))
+    };
+    if text.len() != 20 || [text[4], text[7], text[10], text[13], text[16], text[19]] != *b"--T::Z" {
+        return None;
+    }
+    let day = NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 7)?, number(8, 10)?)?;
+    Some(day.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?.and_utc())
+}
+
 /// How many a list has, each of them looked at and let go.
 struct Each<T> {
     count: u64,
@@ -622,6 +645,14 @@ mod tests {
         for place in &found {
             let others =
                 [json!(null), json!(1), json!(-1), json!(2.5), json!("x"), json!([]), json!({}), json!([1]), json!(true)];
+            let moments = [
+                "2026-11-20T02:00:60Z",
+                "2026-02-30T02:00:00Z",
+                "2026-11-20t02:00:00z",
+                "2026-11-20T02:00:00.5+01:00",
+                "2026-11-20",
+            ];
+            let others = others.into_iter().chain(moments.map(|text| json!(text)));
             for other in others {
                 let mut changed = whole();
                 *changed.pointer_mut(place).unwrap() = other;
