@@ -8,6 +8,7 @@
 //! Names of codecs stay text here, and retention is only numbers: what they mean is known by the rooms they belong to.
 
 mod expand;
+mod hooks;
 mod kinds;
 mod locate;
 mod mask;
@@ -19,8 +20,9 @@ mod tests;
 mod value;
 
 pub use expand::hostname;
+pub use hooks::{HookCommand, HookKeys, HooksTable};
 pub use locate::{find, load};
-pub use mask::masked;
+pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use strict::nearest;
 
@@ -42,12 +44,16 @@ pub struct Config {
     pub stores: BTreeMap<String, StoreConfig>,
     /// `[backup]`, the defaults of every source.
     pub backup: BackupKeys,
+    /// `jobs` of `[backup]`: sources at once.
+    pub jobs: Option<usize>,
     /// `[retention]`.
     pub retention: Option<RetentionTable>,
     /// `[retention.label.LABEL]`.
     pub retention_labels: BTreeMap<String, RetentionTable>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<(String, SourceEntry)>,
+    /// `[hooks]`, those of the run.
+    pub hooks: Option<HooksTable>,
     /// `[groups]`, in the order of the file; every member is one of `sources`.
     pub groups: Vec<(String, Vec<String>)>,
     /// What is valid and yet surely not what was meant; for stderr.
@@ -193,6 +199,8 @@ pub struct SourceEntry {
     pub common: SourceKeys,
     /// The keys of `[backup]` that the source sets itself; [`Config::backup_keys`] has them with the defaults.
     pub backup: BackupKeys,
+    /// `[sources.NAME.hooks]`.
+    pub hooks: Option<HooksTable>,
     /// `[sources.NAME.retention]`.
     pub retention: Option<RetentionTable>,
     /// `[sources.NAME.retention.label.LABEL]`.

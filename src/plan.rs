@@ -1,8 +1,10 @@
 //! What a command is going to do, as plain values: the configuration with the flags over it, paths absolute, the time passed in. No I/O; what
 //! must be asked of the file system is asked through a function.
 
+pub mod hooks;
 pub mod postgres;
 
+use self::hooks::Hooks;
 use crate::cli;
 use crate::config::{
     self, BackupKeys, Config, KindKeys, PostgresKeys, RetentionTable, SourceEntry, Spool as ConfigSpool, VerifyAfter,
@@ -51,9 +53,18 @@ pub enum Planned {
         name: String,
         /// Why.
         error: Error,
-        /// The kind of a source of the configuration, whose history has a place in the store.
-        configured: Option<&'static str>,
+        /// What is known of a source of the configuration all the same.
+        configured: Option<Configured>,
     },
+}
+
+/// A source of the configuration that can't be tried: its history has a place in the store, and somebody may want to be told.
+#[derive(Debug)]
+pub struct Configured {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its hooks.
+    pub hooks: Hooks,
 }
 
 /// One source, with everything that its backup needs.
@@ -79,6 +90,8 @@ pub struct SourcePlan {
     pub policies: Policies,
     /// How trial restores are made.
     pub proving: Proving,
+    /// What is run around its backup; a member of a cluster has none, the cluster has.
+    pub hooks: Hooks,
 }
 
 /// How trial restores of a source's backups are made, besides what every kind has.
@@ -241,6 +254,8 @@ pub fn absolute(cwd: &Path, path: impl AsRef<Path>) -> PathBuf {
 pub struct Wanted<'a> {
     /// The arguments: sources, groups or paths; none: every enabled source.
     pub what: &'a [String],
+    /// `--all`: every enabled source, said outright.
+    pub all: bool,
     /// `--as`.
     pub name: Option<&'a str>,
     /// `--kind`.
@@ -296,6 +311,10 @@ fn wanted_names(wanted: &Wanted<'_>, config: Option<&Config>) -> Result<Vec<(Str
         }
     };
     match (wanted.what, config) {
+        ([], config) if wanted.all && config.is_none_or(|config| config.sources.is_empty()) => {
+            return Err(Error::usage("`--all` means the sources of a configuration, and there are none")
+                .hint("write a dbbackup.toml with a [sources.NAME] table, or name a database"));
+        }
         ([], Some(config)) if !config.sources.is_empty() => config.sources.iter().for_each(|(name, _)| add(name, false)),
         ([], _) => match wanted.database_url {
             Some(url) => add(url, true),
@@ -339,7 +358,8 @@ fn configured(
             KindKeys::Sqlite { .. } => crate::engine::sqlite::KIND,
             KindKeys::Postgres(_) => crate::engine::postgres::KIND,
         };
-        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(kind) }));
+        let configured = Configured { kind, hooks: Hooks::of(entry.hooks.as_ref()) };
+        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(configured) }));
     }
     let keys = config.backup_keys(entry);
     let policies = if store.configured { Policies::configured(config, entry) } else { Policies::default() };
@@ -352,7 +372,8 @@ fn configured(
         KindKeys::Postgres(own) => (postgres::kind(own, &keys), postgres::proving(Some(own.as_ref()))),
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
-    Ok(Some(Planned::Source(Box::new(SourcePlan { proving, ..source }))))
+    let hooks = Hooks::of(entry.hooks.as_ref());
+    Ok(Some(Planned::Source(Box::new(SourcePlan { proving, hooks, ..source }))))
 }
 
 /// Whether it is the name of one database of a cluster, as `cluster.shop`, and not that of a file.
@@ -471,6 +492,7 @@ fn source_plan(name: &str, derived: bool, kind: SourceKind, keys: &BackupKeys, c
         scratch_dir: scratch_dir(keys),
         policies,
         proving: Proving::default(),
+        hooks: Hooks::default(),
     }
 }
 
@@ -548,7 +570,7 @@ mod tests {
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan { path: "/s".into(), require_mount: false, configured: false };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
-        let wanted = Wanted { what: &what, name: None, kind: None, database_url: None };
+        let wanted = Wanted { what: &what, all: false, name: None, kind: None, database_url: None };
         let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| true).unwrap_err();
         assert!(error.message().contains("called `app`"), "{error}");
     }

@@ -106,6 +106,11 @@ impl Report {
         }
     }
 
+    /// A part of the run's story that people want only with `-v`, or afterwards.
+    pub fn story(&self, text: impl AsRef<str>) {
+        self.detail(text);
+    }
+
     /// Something to know although the work goes on; never silenced.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.stderr(&format!("{} {}", self.paint(Paint::Warning, "warning:"), self.with_options(text.as_ref())));

@@ -3,6 +3,7 @@
 //! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in text. A message may
 //! have a second line, which becomes the hint: serde's errors carry one string and nothing else.
 
+use super::hooks::HookCommand;
 use super::strict::nearest;
 use crate::units::{Span, parse_size};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
@@ -169,6 +170,47 @@ pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D
         }
     }
     from.deserialize_any(Texts)
+}
+
+/// A shell line, or a program with its arguments.
+pub(super) fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HookCommand>, D::Error> {
+    struct Command;
+    impl<'de> Visitor<'de> for Command {
+        type Value = HookCommand;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a shell line, or a list of a program and its arguments")
+        }
+
+        fn visit_str<E: Error>(self, line: &str) -> Result<HookCommand, E> {
+            if line.trim().is_empty() {
+                return Err(E::custom("expected a shell line, found an empty string"));
+            }
+            check(line).map_err(E::custom)?;
+            Ok(HookCommand::Shell(line.to_owned()))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<HookCommand, A::Error> {
+            let mut words: Vec<String> = Vec::new();
+            while let Some(word) = items.next_element::<String>()? {
+                check(&word).map_err(A::Error::custom)?;
+                // No shell would ever see it.
+                if word.contains("${") {
+                    let text = "`${…}` is not replaced in a list\nwrite a shell line: the shell replaces it";
+                    return Err(A::Error::custom(text));
+                }
+                words.push(word);
+            }
+            if words.first().is_none_or(String::is_empty) {
+                return Err(A::Error::custom("expected a program and its arguments, found no program"));
+            }
+            Ok(HookCommand::Arguments(words))
+        }
+    }
+    fn check(text: &str) -> Result<(), &'static str> {
+        if text.contains('\0') { Err("it holds a NUL character") } else { Ok(()) }
+    }
+    from.deserialize_any(Command).map(Some)
 }
 
 /// How many of something.

@@ -1,5 +1,6 @@
 //! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from a cluster to its databases.
 
+use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
 use crate::config::{BackupKeys, CountRows, PostgresFormat, PostgresKeys};
 use crate::engine::postgres::source::Plan;
@@ -23,8 +24,8 @@ pub struct ClusterPlan {
     pub exclude: Vec<String>,
     /// Roles and tablespaces, too.
     pub globals: bool,
-    /// How many at once.
-    pub jobs: usize,
+    /// How many at once, where it says so itself.
+    pub jobs: Option<usize>,
     /// Only the one that becomes a source of this name.
     pub only: Option<String>,
 }
@@ -35,7 +36,7 @@ pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &
     each.database = Some(database.to_owned());
     each.cluster = Some(source.name.clone());
     let name = format!("{}.{}", source.name, plain_name(database));
-    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), hooks: Hooks::default(), ..source.clone() }
 }
 
 /// The source of a cluster's roles and tablespaces: `cluster-globals`.
@@ -43,7 +44,8 @@ pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourceP
     let mut each = cluster.each.clone();
     each.format = Format::Globals;
     each.cluster = Some(source.name.clone());
-    SourcePlan { name: format!("{}-globals", source.name), kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+    let name = format!("{}-globals", source.name);
+    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), hooks: Hooks::default(), ..source.clone() }
 }
 
 /// Whether a cluster's patterns choose this database.
@@ -78,7 +80,7 @@ pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
         databases: own.databases.clone(),
         exclude: own.exclude_databases.clone(),
         globals: own.globals.unwrap_or(false),
-        jobs: own.jobs.unwrap_or(1).max(1),
+        jobs: own.jobs.map(|jobs| jobs.max(1)),
         only: None,
     }))
 }

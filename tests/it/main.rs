@@ -4,6 +4,7 @@ mod cluster;
 mod commands;
 mod damage;
 mod faults;
+mod hooks;
 mod live;
 mod postgres_backup;
 mod postgres_cluster;
