@@ -193,26 +193,6 @@ impl Catalog {
         self.of(source).find(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE)
     }
 
-    /// Why nothing should be removed now: the newest good backup holds far less than the one before it.
-    pub fn shrank(&self, source: &str) -> Option<String> {
-        let mut good = self.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
-        let (new, old) = (good.next()?, good.next()?);
-        let rows = |backup: &Backup| backup.sidecar.manifest.as_ref().map_or(0, |manifest| manifest.rows_total);
-        let bytes = |backup: &Backup| backup.sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
-        let halved = |new: u64, old: u64| new < old.div_ceil(2);
-        if halved(rows(new), rows(old)) {
-            return Some(format!(
-                "{} holds {}, {} held {}",
-                new.id(),
-                units::count(rows(new), "row"),
-                old.id(),
-                units::thousands(rows(old))
-            ));
-        }
-        halved(bytes(new), bytes(old))
-            .then(|| format!("{} holds {}, {} held {}", new.id(), units::size(bytes(new)), old.id(), units::size(bytes(old))))
-    }
-
     /// Finds the backup that a user means: an id, a unique beginning of one, `SOURCE`, `SOURCE@latest`, `SOURCE@latest:LABEL` or
     /// `SOURCE@WHEN`. None is an error of kind `NotFound` that names what there is.
     pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&Backup> {

@@ -54,6 +54,8 @@ pub struct Config {
     pub sources: Vec<(String, SourceEntry)>,
     /// `[hooks]`, those of the run.
     pub hooks: Option<HooksTable>,
+    /// `[log]`.
+    pub log: Option<LogTable>,
     /// `[groups]`, in the order of the file; every member is one of `sources`.
     pub groups: Vec<(String, Vec<String>)>,
     /// What is valid and yet surely not what was meant; for stderr.
@@ -67,6 +69,37 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Refuse the directory unless it is on a mounted file system of its own.
     pub require_mount: bool,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogTable {
+    /// The file.
+    pub file: PathBuf,
+    /// How much is logged.
+    pub level: Option<LogLevel>,
+    /// Bytes beyond which it is rotated.
+    pub max_size: Option<u64>,
+    /// How many old files are kept.
+    pub keep: Option<u32>,
+}
+
+/// `level` of `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what should be known.
+    Warning,
+    /// And what was done.
+    Info,
+    /// And how.
+    Debug,
+}
+
+impl value::Choice for LogLevel {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("error", LogLevel::Error), ("warning", LogLevel::Warning), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 }
 
 /// The keys of `[backup]`, any of which a source may have too; `None` is a key that is not written.
@@ -190,6 +223,21 @@ pub struct RetentionTable {
     /// However old or large, keep this many.
     #[serde(deserialize_with = "value::count")]
     pub min_keep: Option<u32>,
+    /// Below which part of an earlier backup nothing is removed.
+    #[serde(deserialize_with = "value::brake")]
+    pub brake: Option<BrakeKey>,
+    /// Tables that may come and go.
+    #[serde(deserialize_with = "value::texts")]
+    pub brake_ignore: Vec<String>,
+}
+
+/// `brake`: how much less a new backup may hold before retention stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrakeKey {
+    /// Less than so many percent.
+    Below(u8),
+    /// However much less.
+    Off,
 }
 
 /// One `[sources.NAME]`.

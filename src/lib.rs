@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod interrupt;
 pub mod lock;
+pub mod log;
 pub mod pipeline;
 pub mod plan;
 pub mod process;

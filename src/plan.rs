@@ -7,13 +7,16 @@ pub mod postgres;
 use self::hooks::Hooks;
 use crate::cli;
 use crate::config::{
-    self, BackupKeys, Config, KindKeys, PostgresKeys, RetentionTable, SourceEntry, Spool as ConfigSpool, VerifyAfter,
+    self, BackupKeys, BrakeKey, Config, KindKeys, LogLevel, PostgresKeys, RetentionTable, SourceEntry, Spool as ConfigSpool,
+    VerifyAfter,
 };
 use crate::engine::postgres::Search;
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Kind, Result};
+use crate::log;
 use crate::pipeline::{self, Codec};
 use crate::retention::Policy;
+use crate::retention::brake::Brake;
 use crate::sidecar::Level;
 use crate::units;
 use chrono::{DateTime, Utc};
@@ -23,6 +26,8 @@ use std::time::Duration;
 
 const SCRATCH_DIR: &str = "/var/tmp";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOG_SIZE: u64 = 10 << 20;
+const LOG_FILES: u32 = 5;
 
 /// Where the backups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +195,14 @@ fn policy(table: &RetentionTable) -> Policy {
         max_count: table.max_count,
         max_size: table.max_size,
         min_keep: table.min_keep,
+        brake: Brake {
+            percent: match table.brake {
+                None => Brake::default().percent,
+                Some(BrakeKey::Below(percent)) => Some(percent),
+                Some(BrakeKey::Off) => None,
+            },
+            ignore: table.brake_ignore.clone(),
+        },
     }
 }
 
@@ -207,6 +220,7 @@ pub fn policy_of_flags(flags: &cli::PolicyFlags) -> Result<Option<Policy>> {
         max_count: flags.max_count,
         max_size: flags.max_size,
         min_keep: flags.min_keep,
+        brake: Brake::default(),
     };
     if policy.is_empty() && policy.min_keep.is_some() {
         return Err(Error::usage("--min-keep alone says nothing about what to remove").hint("add a --keep-… or --max-… rule"));
@@ -243,6 +257,22 @@ pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>
         None => Err(Error::usage("no store is given")
             .hint("name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the configuration")),
     }
+}
+
+/// What is logged, and where; `None` where the configuration has no `[log]`.
+pub fn log(config: &Config) -> Option<log::Settings> {
+    let table = config.log.as_ref()?;
+    Some(log::Settings {
+        file: table.file.clone(),
+        level: match table.level {
+            Some(LogLevel::Error) => log::Level::Error,
+            Some(LogLevel::Warning) => log::Level::Warning,
+            None | Some(LogLevel::Info) => log::Level::Info,
+            Some(LogLevel::Debug) => log::Level::Debug,
+        },
+        max_size: table.max_size.unwrap_or(LOG_SIZE),
+        keep: table.keep.unwrap_or(LOG_FILES),
+    })
 }
 
 /// The path from the root on, without the `./` that people type.

@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("interrupt", &[]),
     ("lock", &["interrupt"]),
     ("durable", &[]),
+    ("log", &[]),
     ("process", &["interrupt"]),
     ("scratch", &["durable"]),
     ("retention", &[]),
@@ -21,8 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("catalog", &["engine", "retention", "sidecar", "store"]),
     ("config", &[]),
     ("cli", &["sidecar"]),
-    ("plan", &["cli", "config", "engine", "pipeline", "retention", "sidecar"]),
-    ("report", &["cli", "interrupt", "pipeline"]),
+    ("plan", &["cli", "config", "engine", "log", "pipeline", "retention", "sidecar"]),
+    ("report", &["cli", "interrupt", "log", "pipeline"]),
 ];
 
 /// Words that only some rooms may use.

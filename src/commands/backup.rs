@@ -41,6 +41,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
     }
     let run = begin(arguments, session);
     let store = session.store_plan()?.path;
+    report.story(format!("run {}: {} into {}", run.id, names.join(", "), store.display()));
     let around = Around::run(&of_run, &names, &store, &run, report);
     // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
     let result = around.before().and_then(|()| every_source(planned, jobs(arguments, session), session, &run, report));

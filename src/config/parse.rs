@@ -5,7 +5,7 @@ use super::hooks::{HookKeys, hooks};
 use super::kinds::{keys_of_all, kind_of};
 use super::section::{Entry, Scope, Section};
 use super::strict::{Document, fields, suggestion};
-use super::{BackupKeys, Config, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
+use super::{BackupKeys, Config, LogLevel, LogTable, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
 use crate::error::{Context, Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file, beside the code below that reads them.
-const TOP: &[&str] = &["store", "stores", "backup", "retention", "hooks", "sources", "groups"];
+const TOP: &[&str] = &["store", "stores", "backup", "retention", "hooks", "log", "sources", "groups"];
 
 /// The retention tables of one level: its own, those of its labels, and the faults of the environment in them.
 type Retention = (Option<RetentionTable>, BTreeMap<String, RetentionTable>, Vec<Unusable>);
@@ -43,6 +43,7 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         (config.retention, config.retention_labels, _) = retention(entry, "retention", scope, &mut config.warnings)?;
     }
     config.hooks = top.take("hooks").map(|entry| hooks(entry, "[hooks]".to_owned(), scope)).transpose()?;
+    config.log = top.take("log").map(|entry| log(entry, scope)).transpose()?;
     if let Some(entry) = top.take("sources") {
         config.sources = sources(entry, scope, &mut config.warnings)?;
     }
@@ -128,6 +129,27 @@ fn stores(entry: Entry<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreC
         stores.insert(name, store(entry, header, scope)?);
     }
     Ok(stores)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LogKeys {
+    #[serde(deserialize_with = "value::path")]
+    file: Option<PathBuf>,
+    #[serde(deserialize_with = "value::choice")]
+    level: Option<LogLevel>,
+    #[serde(deserialize_with = "value::size")]
+    max_size: Option<u64>,
+    #[serde(deserialize_with = "value::count")]
+    keep: Option<u32>,
+}
+
+fn log(entry: Entry<'_>, scope: &Scope<'_>) -> Result<LogTable> {
+    let mut section = Section::open(entry, "[log]".to_owned(), scope)?;
+    section.only(&[fields::<LogKeys>()], &|_| None)?;
+    let keys: LogKeys = section.read()?;
+    let file = section.required_path("file", keys.file)?;
+    Ok(LogTable { file, level: keys.level, max_size: keys.max_size, keep: keys.keep })
 }
 
 /// The keys of `[backup]` that are the whole run's.

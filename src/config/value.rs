@@ -3,6 +3,7 @@
 //! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in text. A message may
 //! have a second line, which becomes the hint: serde's errors carry one string and nothing else.
 
+use super::BrakeKey;
 use super::hooks::HookCommand;
 use super::strict::nearest;
 use crate::units::{Span, parse_size};
@@ -221,6 +222,19 @@ pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D
 /// How many threads.
 pub(super) fn threads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     read(from, |scalar| whole(&scalar, MOST_THREADS).map(|number| number as usize))
+}
+
+/// A part in percent, or `off`.
+pub(super) fn brake<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BrakeKey>, D::Error> {
+    read(from, |scalar| {
+        let percent = |text: &str| text.trim().strip_suffix('%')?.trim_end().parse().ok().filter(|part| (1..=100).contains(part));
+        match &scalar {
+            Scalar::Flag(false) => Ok(BrakeKey::Off),
+            Scalar::Text(text) if text.trim().eq_ignore_ascii_case("off") => Ok(BrakeKey::Off),
+            Scalar::Text(text) if percent(text).is_some() => Ok(percent(text).map_or(BrakeKey::Off, BrakeKey::Below)),
+            _ => Err(scalar.instead_of("a part such as \"50%\", from 1% to 100%, or \"off\"")),
+        }
+    })
 }
 
 /// A size in bytes, with or without a unit.

@@ -7,6 +7,7 @@ use crate::engine::postgres::source::Plan;
 use crate::engine::postgres::tables::Selection;
 use crate::engine::postgres::{Format, Search, Spec};
 use crate::pipeline;
+use crate::units;
 use std::time::Duration;
 
 /// A table of a server is often locked for minutes, by a migration or a VACUUM FULL.
@@ -50,19 +51,8 @@ pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourceP
 
 /// Whether a cluster's patterns choose this database.
 pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern.as_bytes(), database.as_bytes()));
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| units::wildcard(pattern, database));
     any(&cluster.databases) && !any(&cluster.exclude)
-}
-
-/// `*` stands for any text, `?` for any one byte.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.first(), text.first()) {
-        (None, None) => true,
-        (Some(b'*'), _) => glob(&pattern[1..], text) || !text.is_empty() && glob(pattern, &text[1..]),
-        (Some(b'?'), Some(_)) => glob(&pattern[1..], &text[1..]),
-        (Some(a), Some(b)) if a == b => glob(&pattern[1..], &text[1..]),
-        _ => false,
-    }
 }
 
 /// What kind of source these keys describe.
@@ -181,12 +171,5 @@ mod tests {
         ] {
             assert_eq!(database_of_address(text).as_deref(), name, "{text}");
         }
-    }
-
-    #[test]
-    fn globs_are_whole_names() {
-        let matches = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
-        assert!(matches("*", "shop") && matches("scratch_*", "scratch_1") && matches("sh?p", "shop") && matches("*o*", "shop"));
-        assert!(!matches("app*", "myapp") && !matches("app", "app2") && !matches("sh?p", "shp"));
     }
 }

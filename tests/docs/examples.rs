@@ -44,7 +44,7 @@ fn configuration_shows_every_key() {
     let text = with_disabled_keys(&text_of("examples/dbbackup.toml"));
     let shown: BTreeSet<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
     let sources = ["[sources.x]\nkind = \"sqlite\"", "[sources.x]\nkind = \"postgres\""];
-    for header in ["[store]", "[backup]", "[hooks]", "[retention]"].into_iter().chain(sources) {
+    for header in ["[store]", "[backup]", "[hooks]", "[log]", "[retention]"].into_iter().chain(sources) {
         let tables = ["label", "retention", "hooks"];
         let missing: Vec<String> =
             keys_of(header).into_iter().filter(|key| !shown.contains(key.as_str()) && !tables.contains(&key.as_str())).collect();

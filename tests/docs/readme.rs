@@ -64,6 +64,7 @@ fn reference_of_keys_is_complete() {
     }
     assert_eq!(first_column("`[retention]`"), retention);
     assert_eq!(first_column("`[hooks]`"), keys_of("[hooks]"));
+    assert_eq!(first_column("`[log]`"), keys_of("[log]\nfile = \"x\""));
 }
 
 /// Every kind; a new one does not compile until it stands here.

@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod hooks;
 mod live;
+mod log;
 mod postgres_backup;
 mod postgres_cluster;
 mod postgres_container;

@@ -276,6 +276,7 @@ impl<'a> Attempt<'a> {
             sidecar.database = self.cluster.clone().map(|cluster| Database { cluster: Some(cluster), ..Database::default() });
             sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
             store::publish(self.store, self.source, &sidecar.id, None, &sidecar.to_bytes())?;
+            report.story(format!("{}: failed attempt {} kept", self.source, sidecar.id));
             let _ = self.failed.set(sidecar.id);
             Ok(())
         };
