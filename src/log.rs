@@ -4,10 +4,15 @@
 //! the name takes that one; so an outside logrotate may do it, too. A log that can't be written is the caller's to tell, and never fails a run.
 
 use crate::error::{Context, Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a run looks whether it, or another one, has rotated the log, and how long it waits between looks.
+const TURNS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How bad an event is; the worst comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,13 +66,15 @@ pub struct Settings {
 pub struct Log {
     settings: Settings,
     file: File,
+    /// It could not be rotated, and is not by this run any more.
+    too_long: bool,
 }
 
 impl Log {
     /// Opens the file, or makes it, readable by its owner alone; its directory must be there.
     pub fn open(settings: Settings) -> Result<Log> {
         let file = open(&settings.file)?;
-        Ok(Log { settings, file })
+        Ok(Log { settings, file, too_long: false })
     }
 
     /// Writes an event on one line, if it is bad enough.
@@ -88,8 +95,10 @@ impl Log {
 
     /// Goes on in the file that has the name now, rotated where the line would make it too long.
     fn make_room(&mut self, length: u64) -> Result<()> {
-        // Each turn some run has rotated it; where that never ends, a log that is somewhat too long does no harm.
-        for _ in 0..100 {
+        if self.too_long {
+            return Ok(());
+        }
+        for _ in 0..TURNS {
             if !self.is_current() {
                 self.file = open(&self.settings.file)?;
                 continue;
@@ -98,13 +107,22 @@ impl Log {
             if size == 0 || size.saturating_add(length) <= self.settings.max_size {
                 return Ok(());
             }
-            self.file.lock().with_context(|| self.doing())?;
-            // Another run may have done it while this one waited.
+            match self.file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(|| self.doing()),
+            }
+            // Another run may have done it just before.
             let rotated = if self.is_current() { self.rotate() } else { Ok(()) };
             let unlocked = self.file.unlock();
             rotated?;
             unlocked.with_context(|| self.doing())?;
         }
+        // Somebody holds the lock and does not rotate (`flock LOGFILE dbbackup …`): a log that is too long does no harm, waiting for every line does.
+        self.too_long = true;
         Ok(())
     }
 
@@ -247,6 +265,18 @@ mod tests {
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1 + keep as usize);
             assert!(std::fs::read_to_string(dir.path().join("log")).unwrap().contains("event 19"));
         }
+    }
+
+    #[test]
+    fn a_lock_that_somebody_holds_delays_nothing_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(settings(dir.path(), 100, 1)).unwrap();
+        let held = File::open(dir.path().join("log")).unwrap();
+        held.lock().unwrap();
+        let began = std::time::Instant::now();
+        (0..50).for_each(|number| log.write(Level::Info, &format!("event {number}")).unwrap());
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!(std::fs::read_to_string(dir.path().join("log")).unwrap().lines().count(), 50);
     }
 
     #[test]

@@ -98,7 +98,10 @@ impl<'a> Around<'a> {
     /// Runs `before`; nothing else of it may be done where it fails.
     pub fn before(&self) -> Result<()> {
         interrupt::check()?;
-        self.hook(When::Before, &Told::default())
+        self.hook(When::Before, &Told::default()).map_err(|error| match error.kind() {
+            Kind::Interrupted => error,
+            _ => error.hint("nothing was backed up; with `-v` all is shown that the hook says"),
+        })
     }
 
     /// Runs `after`, always to its end.
