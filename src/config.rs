@@ -11,6 +11,7 @@ mod expand;
 mod hooks;
 mod kinds;
 mod locate;
+mod log;
 mod mask;
 mod parse;
 mod section;
@@ -22,6 +23,7 @@ mod value;
 pub use expand::hostname;
 pub use hooks::{HookCommand, HookKeys, HooksTable};
 pub use locate::{find, load};
+pub use log::{LogLevel, LogTable};
 pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use strict::nearest;
@@ -69,37 +71,6 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Refuse the directory unless it is on a mounted file system of its own.
     pub require_mount: bool,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LogTable {
-    /// The file.
-    pub file: PathBuf,
-    /// How much is logged.
-    pub level: Option<LogLevel>,
-    /// Bytes beyond which it is rotated.
-    pub max_size: Option<u64>,
-    /// How many old files are kept.
-    pub keep: Option<u32>,
-}
-
-/// `level` of `[log]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Failures only.
-    Error,
-    /// And what should be known.
-    Warning,
-    /// And what was done.
-    Info,
-    /// And how.
-    Debug,
-}
-
-impl value::Choice for LogLevel {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("error", LogLevel::Error), ("warning", LogLevel::Warning), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 }
 
 /// The keys of `[backup]`, any of which a source may have too; `None` is a key that is not written.

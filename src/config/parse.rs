@@ -3,9 +3,10 @@
 use super::expand::{env_file, expand};
 use super::hooks::{HookKeys, hooks};
 use super::kinds::{keys_of_all, kind_of};
+use super::log::log;
 use super::section::{Entry, Scope, Section};
 use super::strict::{Document, fields, suggestion};
-use super::{BackupKeys, Config, LogLevel, LogTable, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
+use super::{BackupKeys, Config, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
 use crate::error::{Context, Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -129,27 +130,6 @@ fn stores(entry: Entry<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreC
         stores.insert(name, store(entry, header, scope)?);
     }
     Ok(stores)
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct LogKeys {
-    #[serde(deserialize_with = "value::path")]
-    file: Option<PathBuf>,
-    #[serde(deserialize_with = "value::choice")]
-    level: Option<LogLevel>,
-    #[serde(deserialize_with = "value::size")]
-    max_size: Option<u64>,
-    #[serde(deserialize_with = "value::count")]
-    keep: Option<u32>,
-}
-
-fn log(entry: Entry<'_>, scope: &Scope<'_>) -> Result<LogTable> {
-    let mut section = Section::open(entry, "[log]".to_owned(), scope)?;
-    section.only(&[fields::<LogKeys>()], &|_| None)?;
-    let keys: LogKeys = section.read()?;
-    let file = section.required_path("file", keys.file)?;
-    Ok(LogTable { file, level: keys.level, max_size: keys.max_size, keep: keys.keep })
 }
 
 /// The keys of `[backup]` that are the whole run's.

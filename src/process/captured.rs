@@ -95,8 +95,29 @@ fn end_group(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// Whether anything of the group runs. What has ended and waits to be reaped, by an init that may never do it (in a container), is no more.
 fn is_there(group: Pid) -> bool {
-    rustix::process::test_kill_process_group(group).is_ok()
+    rustix::process::test_kill_process_group(group).is_ok() && runs(group.as_raw_pid()).unwrap_or(true)
+}
+
+/// What the system's list of processes says of the group; none where there is no such list.
+fn runs(group: i32) -> Option<bool> {
+    let mut processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let of_group = |entry: std::fs::DirEntry| {
+        // `PID (NAME) STATE PARENT GROUP …`; a name may hold anything.
+        let stat = std::fs::read(entry.path().join("stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat).into_owned();
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let (state, of) = (fields.next()?, fields.nth(1)?);
+        Some(of.parse() == Ok(group) && !matches!(state, "Z" | "X"))
+    };
+    let mut seen = false;
+    let found = processes.any(|entry| {
+        let answer = of_group(entry);
+        seen |= answer.is_some();
+        answer == Some(true)
+    });
+    seen.then_some(found)
 }
 
 #[cfg(test)]
@@ -128,8 +149,8 @@ mod tests {
         assert!(ran.ended.unwrap_err().message().contains("longer than 0.5 s"));
         assert_eq!(ran.said, "begun\n");
         let group: i32 = std::fs::read_to_string(leader).unwrap().trim().parse().unwrap();
-        let gone = Instant::now() + Duration::from_secs(10);
-        // Whoever reaps orphans here may take a moment.
+        // SIGKILL takes a moment.
+        let gone = Instant::now() + Duration::from_secs(5);
         while is_there(Pid::from_raw(group).unwrap()) {
             assert!(Instant::now() < gone, "something of the group is left");
             std::thread::sleep(Duration::from_millis(10));

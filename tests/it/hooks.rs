@@ -164,9 +164,14 @@ fn a_hook_that_hangs_is_ended_with_what_it_started() {
         .says("the hook `before` took longer than 1.0 s and was ended")
         .says("hint: look what it waits for");
     assert!(began.elapsed() < Duration::from_secs(20));
-    let leader: i32 = std::fs::read_to_string(world.path("leader")).unwrap().trim().parse().unwrap();
-    let group = rustix::process::Pid::from_raw(leader).unwrap();
-    until("the group is gone", || rustix::process::test_kill_process_group(group).is_err());
+    let leader = std::fs::read_to_string(world.path("leader")).unwrap();
+    // What has ended may wait long for whoever reaps orphans here.
+    let running = || {
+        let listed = std::process::Command::new("ps").args(["-eo", "pgid=,stat="]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        listed.lines().any(|line| line.split_whitespace().next() == Some(leader.trim()) && !line.contains('Z'))
+    };
+    until("the end of the group", || !running());
 }
 
 #[test]
@@ -246,4 +251,67 @@ fn a_restores_safety_backup_runs_none() {
     std::fs::remove_file(world.path("said")).unwrap();
     world.dbbackup("restore app --yes").run().exits(0);
     assert_eq!(said(&world), [""; 0]);
+}
+
+#[test]
+fn a_runs_after_runs_also_where_the_store_is_not_to_be_had() {
+    let world = World::new();
+    world.shop("app.db");
+    let hook = "'echo $DBBACKUP_HOOK $DBBACKUP_STATUS $DBBACKUP_ERROR >> said'";
+    world.config(&format!(
+        "[store]\npath = 'missing/store'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n[hooks]\nafter = {hook}\non_failure = {hook}\n"
+    ));
+    world.dbbackup("backup").run().exits(1);
+    let lines = said(&world);
+    assert!(lines.len() == 2 && lines[0].starts_with("after failed ") && lines[1].starts_with("on_failure failed "), "{lines:?}");
+    // Where there is nothing to do, nothing is stopped for it.
+    std::fs::remove_file(world.path("said")).unwrap();
+    world.config(&format!(
+        "[store]\npath = 'store'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\nend = '2020-01-01'\n[hooks]\nbefore = {hook}\n"
+    ));
+    world.dbbackup("backup").run().exits(0).says("skipped");
+    assert_eq!(said(&world), [""; 0]);
+}
+
+#[test]
+fn hooks_of_sources_at_once_are_each_sources_own() {
+    let world = World::new();
+    let mut text = "[store]\npath = 'store'\n[backup]\njobs = 4\n".to_owned();
+    for name in ["a", "b", "c", "d"] {
+        world.shop(&format!("{name}.db"));
+        let hook = "'echo $DBBACKUP_SOURCE $DBBACKUP_HOOK >> said'";
+        text += &format!(
+            "[sources.{name}]\nkind = 'sqlite'\npath = '{name}.db'\n[sources.{name}.hooks]\nbefore = {hook}\nafter = {hook}\n"
+        );
+    }
+    world.config(&text);
+    world.dbbackup("backup").run().exits(0).prints("4 of 4: a, b, c, d ok");
+    let lines = said(&world);
+    for name in ["a", "b", "c", "d"] {
+        let own: Vec<&String> = lines.iter().filter(|line| line.starts_with(name)).collect();
+        assert_eq!(own, [&format!("{name} before"), &format!("{name} after")]);
+    }
+}
+
+#[test]
+fn whenever_a_signal_comes_what_was_stopped_is_started_again() {
+    let world =
+        world("[sources.app.hooks]\nbefore = 'echo stopped > state; sleep 0.02'\nafter = 'sleep 0.02; echo started > state'\n");
+    let (mut stopped, mut untouched) = (0, 0);
+    for turn in 0..40 {
+        let _ = std::fs::remove_file(world.path("state"));
+        let running = world.dbbackup("backup").start();
+        std::thread::sleep(Duration::from_millis(turn * 3));
+        let pid = rustix::process::Pid::from_raw(running.child.id().cast_signed()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        running.wait();
+        match std::fs::read_to_string(world.path("state")).as_deref() {
+            Ok(state) => {
+                assert_eq!(state, "started\n", "after {} ms", turn * 3);
+                stopped += 1;
+            }
+            Err(_) => untouched += 1,
+        }
+    }
+    assert!(stopped > 5, "{stopped} runs came so far, {untouched} did not");
 }
