@@ -154,7 +154,7 @@ _dbbackup() {
                     return 0
                     ;;
                 --kind)
-                    COMPREPLY=($(compgen -W "sqlite postgres" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "sqlite postgres files" -- "${cur}"))
                     return 0
                     ;;
                 --config)
@@ -587,7 +587,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__restore)
-            opts="-y -n -j -c -q -v -V -h --to --yes --dry-run --no-safety-backup --in-place --no-owner --table --jobs --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-y -n -j -c -q -v -V -h --to --yes --dry-run --no-safety-backup --in-place --no-owner --table --path --jobs --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -598,6 +598,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --table)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --path)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -53,7 +53,8 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l description
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l tag -d 'A key and value to keep with it (repeatable)' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l as -d 'Name the source so (with one path or address)' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l kind -d 'What kind of source an argument is that the configuration does not know [default: found out]' -r -f -a "sqlite\t'A SQLite database file'
-postgres\t'A PostgreSQL database'"
+postgres\t'A PostgreSQL database'
+files\t'A directory, or a file as it is'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -94,7 +95,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l color -d 'Use
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l contents -d 'List its tables with their rows'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l contents -d 'List its tables with their rows, or its files'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s q -l quiet -d 'Print nothing where all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s v -l verbose -d 'Say more (repeatable)'
@@ -119,6 +120,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s V -l versio
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l to -d 'Restore to this path, database (by name) or postgresql:// address instead' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l table -d 'PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l path -d 'Files: only what matches, and all below it, to another directory (repeatable); quote it: --path \'img/*.png\'' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s j -l jobs -d 'PostgreSQL: how many jobs pg_restore may use [default: one for each core]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
@@ -130,7 +132,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s y -l yes -
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s n -l dry-run -d 'Say what would be done and lost, and do nothing'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-safety-backup -d 'Do not back up what is replaced'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l in-place -d 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL: everything is to belong to the role that restores; roles of the backup need not be there'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing where all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s v -l verbose -d 'Say more (repeatable)'

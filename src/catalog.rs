@@ -143,7 +143,7 @@ impl Catalog {
                     });
                     let state_lost = matches!(state, Some(None));
                     let stored_size = sidecar.dump.as_ref().and_then(|dump| objects.get(&dump.file)).map(|object| object.size);
-                    known.extend(sidecar.dump.as_ref().map(|dump| dump.file.clone()));
+                    known.extend(sidecar.files());
                     self.backups.push(Backup { sidecar, state: state.flatten().unwrap_or_default(), state_lost, stored_size });
                 }
                 Err((reason, newer)) => {
@@ -286,12 +286,10 @@ fn read_sidecar(store: &dyn Store, source: &str, id: &str) -> Result<Sidecar, (S
     if sidecar.source != source {
         return Err((format!("the sidecar is of the source `{}`, not of `{source}`", sidecar.source.escape_debug()), false));
     }
-    match &sidecar.dump {
-        // Removing this backup would remove another one's dump.
-        Some(dump) if !store::is_dump_of(&dump.file, id) => {
-            Err((format!("the sidecar is damaged (its dump can't be `{}`)", dump.file.escape_debug()), false))
-        }
-        _ => Ok(sidecar),
+    // Removing this backup would remove another one's dump.
+    match sidecar.files().iter().find(|file| !store::is_dump_of(file, id)) {
+        Some(file) => Err((format!("the sidecar is damaged (its dump can't be `{}`)", file.escape_debug()), false)),
+        None => Ok(sidecar),
     }
 }
 

@@ -15,7 +15,7 @@ Exit codes:
   0    all done
   1    failed
   2    wrong usage or configuration, or refused for want of --yes
-  3    partly done: some sources failed or were locked
+  3    partly done: some sources failed or were locked, some files unreadable
   4    a verified backup is damaged
   10   nothing matches the name given, or no such store
   11   another run holds the lock
@@ -23,7 +23,7 @@ Exit codes:
     };
 }
 
-/// Backups of databases that are proven to restore
+/// Backups of databases and files that are proven to restore
 #[derive(Debug, Parser)]
 #[command(
     name = "dbbackup",
@@ -32,7 +32,7 @@ Exit codes:
     styles = Styles::plain(),
     subcommand_required = false,
     arg_required_else_help = false,
-    long_about = "Backups of databases that are proven to restore.\n\n\
+    long_about = "Backups of databases and files that are proven to restore.\n\n\
         A backup is one file in a format that other tools read, with a JSON file beside it that says everything about it. \
         There is no daemon: cron or a systemd timer runs `dbbackup backup`.",
     after_help = help!(
@@ -115,18 +115,19 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Back up what is named, or every enabled source of the configuration.\n\n\
-        An argument is a configured source or group, else the path of a SQLite database or a postgresql:// address, which need no \
-        configuration; the source is then named after the file or the database. One source's failure never stops the others. After each \
+        An argument is a configured source or group, else the path of a SQLite database or of a directory, or a postgresql:// address, which \
+        need no configuration; the source is then named after the file, the directory or the database. One source's failure never stops the others. After each \
         success the retention policy is applied.",
     after_help = help!(
         "dbbackup backup",
         "dbbackup backup app --label pre-upgrade --description 'before v2.0' --pin",
         "dbbackup --store /mnt/usb/backups backup /srv/app/app.db",
+        "dbbackup --store /mnt/usb/backups backup /srv/app/uploads",
         "dbbackup --store /mnt/usb/backups backup postgresql://backup@db.internal/shop",
     )
 )]
 pub struct Backup {
-    /// Configured sources or groups, paths of databases, or postgresql:// addresses
+    /// Configured sources or groups, paths of databases or directories, or postgresql:// addresses
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
     /// Every enabled source of the configuration: what no argument means, too, said outright
@@ -165,6 +166,8 @@ pub enum Kind {
     Sqlite,
     /// A PostgreSQL database
     Postgres,
+    /// A directory, or a file as it is
+    Files,
 }
 
 /// List backups, newest first
@@ -214,7 +217,7 @@ pub struct Show {
     /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
     #[arg(value_name = "BACKUP")]
     pub backup: String,
-    /// List its tables with their rows
+    /// List its tables with their rows, or its files
     #[arg(long)]
     pub contents: bool,
 }
@@ -249,13 +252,15 @@ pub struct Verify {
         The new data is complete and checked before the old is touched. A SQLite database is first saved in the store with the label \
         `pre-restore`, then replaced through SQLite, so that a running application sees the new content; a file that is no valid database is \
         set aside as `….before-<time>`. A PostgreSQL database is restored into a new one, which then takes the old one's name; the old one is \
-        kept as `…_before_<time>`. The name of a group or of a cluster restores its newest complete run, roles first.",
+        kept as `…_before_<time>`. Each path of a tree of files is exchanged for the new one, and the old one is kept as `….before-<time>`. \
+        The name of a group or of a cluster restores its newest complete run, roles first.",
     after_help = help!(
         "dbbackup restore app                         the newest good backup, asking first",
         "dbbackup restore app@2h --yes                as it was two hours ago",
         "dbbackup restore app --to /tmp/look.db       beside it, touching nothing else",
         "dbbackup restore shop --to shop_yesterday    a PostgreSQL database, beside the one in service",
         "dbbackup restore shop --table orders --to look",
+        "dbbackup restore uploads --path 'img/*' --to /tmp/look",
         "dbbackup restore ./app.sqlite3.gz --to ./app.db",
     )
 )]
@@ -278,12 +283,15 @@ pub struct Restore {
     /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name
     #[arg(long)]
     pub in_place: bool,
-    /// PostgreSQL: everything is to belong to the role that restores; roles of the backup need not be there
+    /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there
     #[arg(long)]
     pub no_owner: bool,
     /// PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)
     #[arg(long = "table", value_name = "TABLE", requires = "to")]
     pub tables: Vec<String>,
+    /// Files: only what matches, and all below it, to another directory (repeatable); quote it: --path 'img/*.png'
+    #[arg(long = "path", value_name = "GLOB", requires = "to")]
+    pub paths: Vec<String>,
     /// PostgreSQL: how many jobs pg_restore may use [default: one for each core]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,

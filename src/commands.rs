@@ -18,12 +18,13 @@ mod version;
 use crate::catalog::Catalog;
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config};
-use crate::engine::whole_second;
+use crate::engine::{Manifest, whole_second};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
 use crate::plan::{self, StorePlan};
 use crate::report::{Outcome, Report};
 use crate::store::{Access, LocalStore, Store};
+use crate::units;
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -209,6 +210,16 @@ fn members(store: &dyn Store, names: &[String]) -> Result<Vec<String>> {
     }
     all.dedup();
     Ok(all)
+}
+
+/// What is inside a backup, in a few words.
+fn holds(manifest: &Manifest) -> String {
+    match &manifest.tree {
+        Some(tree) => crate::engine::files::content::summary(tree),
+        None => {
+            format!("{} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))
+        }
+    }
 }
 
 /// Puts the errors of a run that went on after them into the document, as that of a run that ended at one would be.

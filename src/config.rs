@@ -265,6 +265,53 @@ pub enum KindKeys {
     },
     /// `kind = "postgres"`.
     Postgres(Box<PostgresKeys>),
+    /// `kind = "files"`.
+    Files(FilesKeys),
+}
+
+impl KindKeys {
+    /// The word that `kind` has.
+    pub fn word(&self) -> &'static str {
+        match self {
+            KindKeys::Sqlite { .. } => "sqlite",
+            KindKeys::Postgres(_) => "postgres",
+            KindKeys::Files(_) => "files",
+        }
+    }
+}
+
+/// The keys of `kind = "files"`; `None` and empty lists are keys that are not written.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct FilesKeys {
+    /// Directories and files; absolute once they are read.
+    #[serde(deserialize_with = "value::texts")]
+    pub paths: Vec<String>,
+    /// Only what matches one of these.
+    #[serde(deserialize_with = "value::texts")]
+    pub include: Vec<String>,
+    /// Never what matches one of these.
+    #[serde(deserialize_with = "value::texts")]
+    pub exclude: Vec<String>,
+    /// Whether what is mounted below is left out.
+    #[serde(deserialize_with = "value::flag")]
+    pub one_file_system: Option<bool>,
+    /// How SQLite databases among the files are saved.
+    #[serde(deserialize_with = "value::choice")]
+    pub sqlite: Option<SqliteFiles>,
+}
+
+/// `sqlite` of a source of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqliteFiles {
+    /// Through SQLite, of one point in time.
+    Snapshot,
+    /// As the files that they are.
+    Raw,
+}
+
+impl value::Choice for SqliteFiles {
+    const ALL: &'static [(&'static str, Self)] = &[("snapshot", SqliteFiles::Snapshot), ("raw", SqliteFiles::Raw)];
 }
 
 /// The keys of `kind = "postgres"`; `None` and empty lists are keys that are not written.

@@ -5,6 +5,7 @@
 //! manifest, facts of the database) is plain data that the sidecar stores as it is.
 
 mod database;
+pub mod files;
 pub mod postgres;
 pub mod sqlite;
 
@@ -51,7 +52,9 @@ pub trait Destination {
 pub enum Keep<'a> {
     /// Back it up: the function reads the source that it is handed to its end, durably.
     Backup(&'a mut dyn FnMut(&mut dyn Source) -> Result<()>),
-    /// Keep nothing in the store (`--no-safety-backup`).
+    /// Set it aside where it is; [`Published::companions`] says what it is called then.
+    Aside,
+    /// Keep nothing (`--no-safety-backup`).
     Nothing,
 }
 
@@ -77,6 +80,8 @@ pub struct Published {
     pub database: Option<KeptDatabase>,
     /// What should be known although the restore succeeded.
     pub warnings: Vec<String>,
+    /// Things of the backup that must not be restored, and were not.
+    pub left_out: u64,
 }
 
 /// A database that a restore replaced.
@@ -91,7 +96,7 @@ pub struct KeptDatabase {
 }
 
 /// What a source says of the content that it wrote.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Dumped {
     /// What is inside, counted in the same point in time.
     pub manifest: Manifest,
@@ -103,6 +108,8 @@ pub struct Dumped {
     pub warnings: Vec<String>,
     /// The backup restores, but lacks something named in `warnings`.
     pub partial: bool,
+    /// A list of what is inside, too long for the manifest; read from where it stands.
+    pub contents: Option<std::fs::File>,
 }
 
 /// What is inside a backup.
@@ -114,13 +121,51 @@ pub struct Manifest {
     /// The rows of all tables together.
     #[serde(default)]
     pub rows_total: u64,
+    /// What a tree of files holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+}
+
+/// What a tree of files holds, in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tree {
+    /// Regular files, each once.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Further names of files.
+    pub hard_links: u64,
+    /// SQLite databases among the files, saved through SQLite.
+    pub databases: u64,
+    /// Bytes of all files, holes included.
+    pub bytes: u64,
+    /// Files that changed whenever they were read, the first hundred of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// Where every single one is listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
+}
+
+/// The list of contents beside a dump: one JSON object a line, compressed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Its name, in the sidecar's own directory.
+    pub file: String,
+    /// Bytes as stored.
+    pub size_bytes: u64,
+    /// SHA-256 of the file as stored, in hex.
+    pub sha256: String,
 }
 
 impl Manifest {
     /// A manifest of these tables; the total leaves out what is not compared.
     pub fn of(tables: Vec<Table>) -> Self {
         let rows_total = tables.iter().filter(|table| table.compare).map(|table| table.rows).sum();
-        Manifest { tables, rows_total }
+        Manifest { tables, rows_total, tree: None }
     }
 }
 

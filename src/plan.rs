@@ -1,6 +1,7 @@
 //! What a command is going to do, as plain values: the configuration with the flags over it, paths absolute, the time passed in. No I/O; what
 //! must be asked of the file system is asked through a function.
 
+pub mod files;
 pub mod hooks;
 mod policies;
 pub mod postgres;
@@ -123,6 +124,19 @@ pub enum SourceKind {
     Postgres(Box<crate::engine::postgres::source::Plan>),
     /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a source of its own.
     Cluster(Box<postgres::ClusterPlan>),
+    /// Directories and files.
+    Files(Box<crate::engine::files::Plan>),
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// Nothing.
+    Nothing,
+    /// A directory.
+    Directory,
+    /// A file, or what else is no directory.
+    File,
 }
 
 impl SourceKind {
@@ -131,6 +145,7 @@ impl SourceKind {
         match self {
             SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
             SourceKind::Postgres(_) | SourceKind::Cluster(_) => crate::engine::postgres::KIND,
+            SourceKind::Files(_) => crate::engine::files::KIND,
         }
     }
 
@@ -140,6 +155,7 @@ impl SourceKind {
             SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
             SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
             SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
+            SourceKind::Files(_) => (crate::engine::files::FORMAT, "tar"),
         }
     }
 }
@@ -217,7 +233,7 @@ pub fn backup(
     store: &StorePlan,
     cwd: &Path,
     now: DateTime<Utc>,
-    exists: &dyn Fn(&Path) -> bool,
+    look: &dyn Fn(&Path) -> There,
 ) -> Result<Vec<Planned>> {
     let names = wanted_names(wanted, config)?;
     if wanted.name.is_some() && names.len() != 1 {
@@ -232,8 +248,8 @@ pub fn backup(
                     .hint("leave `--as` out"));
             }
             Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
-            None if is_member(&name, config, cwd, exists) => member(&name, config, store, now)?,
-            None => Some(match by_place(&name, wanted, config, cwd, exists) {
+            None if is_member(&name, config, cwd, look) => member(&name, config, store, now)?,
+            None => Some(match by_place(&name, wanted, config, store, cwd, look) {
                 Ok(source) => Planned::Source(Box::new(source)),
                 Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused { name, error, configured: None },
                 Err(error) => return Err(error),
@@ -300,11 +316,7 @@ fn configured(
         return skipped(format!("its `end` was {}", units::stamp(end)));
     }
     if let Some(why) = &entry.unusable {
-        let kind = match &entry.kind {
-            KindKeys::Sqlite { .. } => crate::engine::sqlite::KIND,
-            KindKeys::Postgres(_) => crate::engine::postgres::KIND,
-        };
-        let configured = Configured { kind, hooks: Hooks::of(entry.hooks.as_ref()) };
+        let configured = Configured { kind: entry.kind.word(), hooks: Hooks::of(entry.hooks.as_ref()) };
         return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(configured) }));
     }
     let keys = config.backup_keys(entry);
@@ -316,6 +328,7 @@ fn configured(
     let (kind, proving) = match &entry.kind {
         KindKeys::Sqlite { path } => (sqlite_kind(path, &keys), Proving::default()),
         KindKeys::Postgres(own) => (postgres::kind(own, &keys), postgres::proving(Some(own.as_ref()))),
+        KindKeys::Files(own) => (files::kind(own, &keys, files::stores(Some(config), store)), Proving::default()),
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
     let hooks = Hooks::of(entry.hooks.as_ref());
@@ -323,8 +336,8 @@ fn configured(
 }
 
 /// Whether it is the name of one database of a cluster, as `cluster.shop`, and not that of a file.
-fn is_member(name: &str, config: Option<&Config>, cwd: &Path, exists: &dyn Fn(&Path) -> bool) -> bool {
-    config.is_some_and(|config| config.owner_of(name).is_some()) && !exists(&absolute(cwd, name))
+fn is_member(name: &str, config: Option<&Config>, cwd: &Path, look: &dyn Fn(&Path) -> There) -> bool {
+    config.is_some_and(|config| config.owner_of(name).is_some()) && look(&absolute(cwd, name)) == There::Nothing
 }
 
 /// The cluster that the database belongs to, cut down to this one.
@@ -349,8 +362,9 @@ fn by_place(
     text: &str,
     wanted: &Wanted<'_>,
     config: Option<&Config>,
+    store: &StorePlan,
     cwd: &Path,
-    exists: &dyn Fn(&Path) -> bool,
+    look: &dyn Fn(&Path) -> There,
 ) -> Result<SourcePlan> {
     if text.is_empty() {
         return Err(Error::usage("the path of a database is empty").hint("name a source of the configuration, or a path"));
@@ -365,41 +379,35 @@ fn by_place(
         let source = source_plan(&name, derived, postgres::kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
         return Ok(SourcePlan { proving: postgres::proving(Some(&own)), ..source });
     }
-    by_path(text, wanted.name, config, &keys, cwd, exists)
+    let path = absolute(cwd, local_path(text)?);
+    let there = look(&path);
+    if there == There::Nothing {
+        return Err(nothing_there(text, config));
+    }
+    let as_files = wanted.kind == Some(cli::Kind::Files) || wanted.kind.is_none() && there == There::Directory;
+    if as_files {
+        let (name, derived) = chosen_name(wanted.name, || files::name_of(&path, there))?;
+        let kind = files::kind(&files::of_path(&path), &keys, files::stores(config, store));
+        return Ok(source_plan(&name, derived, kind, &keys, codec(&keys)?, Policies::default()));
+    }
+    let (name, derived) = chosen_name(wanted.name, || name_from_path(&path))?;
+    Ok(source_plan(&name, derived, sqlite_kind(&path, &keys), &keys, codec(&keys)?, Policies::default()))
 }
 
-fn by_path(
-    text: &str,
-    name: Option<&str>,
-    config: Option<&Config>,
-    keys: &BackupKeys,
-    cwd: &Path,
-    exists: &dyn Fn(&Path) -> bool,
-) -> Result<SourcePlan> {
-    let path = local_path(text)?;
-    let path = absolute(cwd, path);
-    if !exists(&path) {
-        let known: Vec<&str> = config
-            .map(|config| {
-                config
-                    .sources
-                    .iter()
-                    .map(|(name, _)| name)
-                    .chain(config.groups.iter().map(|(name, _)| name))
-                    .map(String::as_str)
-                    .collect()
-            })
-            .unwrap_or_default();
-        let error = Error::not_found(format!("no source or group is called `{text}`, and there is no such file"));
-        return Err(match config::nearest(text, known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => {
-                error.hint("name a source of the configuration, or the path of a database; a missing database is never created")
-            }
-        });
+/// A word that is neither a name of the configuration nor a path.
+fn nothing_there(text: &str, config: Option<&Config>) -> Error {
+    let names = |config: &'_ Config| -> Vec<String> {
+        let sources = config.sources.iter().map(|(name, _)| name);
+        sources.chain(config.groups.iter().map(|(name, _)| name)).cloned().collect()
+    };
+    let known = config.map(names).unwrap_or_default();
+    let error = Error::not_found(format!("no source or group is called `{text}`, and there is no such file"));
+    match config::nearest(text, known.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(
+            "name a source of the configuration, or the path of a database or directory; a missing database is never created",
+        ),
     }
-    let (name, derived) = chosen_name(name, || name_from_path(&path))?;
-    Ok(source_plan(&name, derived, sqlite_kind(&path, keys), keys, codec(keys)?, Policies::default()))
 }
 
 /// The name that `--as` gives, or one that is made from the place; and whether it was made so.
@@ -465,7 +473,7 @@ fn local_path(text: &str) -> Result<PathBuf> {
     }
     match text.split_once("://") {
         Some((scheme, _)) => Err(Error::usage(format!("this version of dbbackup can't back up `{scheme}://` addresses"))
-            .hint("it knows paths of SQLite databases and `postgresql://` addresses")),
+            .hint("it knows paths and `postgresql://` addresses")),
         None => Ok(PathBuf::from(text)),
     }
 }
@@ -517,7 +525,7 @@ mod tests {
         let plan = StorePlan { path: "/s".into(), require_mount: false, configured: false };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
         let wanted = Wanted { what: &what, all: false, name: None, kind: None, database_url: None };
-        let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| true).unwrap_err();
+        let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| There::File).unwrap_err();
         assert!(error.message().contains("called `app`"), "{error}");
     }
 

@@ -127,6 +127,11 @@ impl Report {
         }
     }
 
+    /// Whether the results go into one JSON document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// What is going on, on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
         self.log(Level::Info, text.as_ref());

@@ -47,6 +47,15 @@ impl Scratch {
         &self.path
     }
 
+    /// Removes it, as dropping does.
+    pub fn remove(self) {}
+
+    /// Lets go of it and leaves it there, for the next run's sweep.
+    pub fn leave(mut self) {
+        // An empty path is nothing to remove; the lock goes with the value.
+        self.path = PathBuf::new();
+    }
+
     /// The name of something in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -55,6 +64,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }
@@ -77,6 +89,14 @@ pub fn sweep(parent: &Path, prefix: &str) {
 
 /// The same; `before` sees each directory that is about to be removed.
 pub fn sweep_after(parent: &Path, prefix: &str, before: impl Fn(&Path)) {
+    sweep_if(parent, prefix, |path| {
+        before(path);
+        true
+    });
+}
+
+/// The same; a directory that `may` says no to stays.
+pub fn sweep_if(parent: &Path, prefix: &str, mut may: impl FnMut(&Path) -> bool) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     let me = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
@@ -88,8 +108,7 @@ pub fn sweep_after(parent: &Path, prefix: &str, before: impl Fn(&Path)) {
             continue;
         }
         let lock = File::open(entry.path()).ok().filter(|dir| dir.try_lock().is_ok());
-        if lock.is_some() {
-            before(&entry.path());
+        if lock.is_some() && may(&entry.path()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -1,7 +1,7 @@
 //! The JSON files beside a dump: the sidecar, which says everything about a backup and is never changed, and the state, which holds what
 //! came later. The stored format, versioned; serde and nothing else.
 
-use crate::engine::{CheckStatus, Database, Manifest};
+use crate::engine::{CheckStatus, Contents, Database, Manifest};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -227,6 +227,17 @@ impl std::fmt::Display for Unreadable {
 }
 
 impl Sidecar {
+    /// The objects that belong to it: the dump, and the list of contents where there is one.
+    pub fn files(&self) -> Vec<String> {
+        let dump = self.dump.iter().map(|dump| dump.file.clone());
+        dump.chain(self.contents().map(|contents| contents.file.clone())).collect()
+    }
+
+    /// The list of what is inside, where it is a file of its own.
+    pub fn contents(&self) -> Option<&Contents> {
+        self.manifest.as_ref()?.tree.as_ref()?.contents.as_ref()
+    }
+
     /// Reads a sidecar's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Sidecar, Unreadable> {
         #[derive(Deserialize)]

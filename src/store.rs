@@ -85,6 +85,11 @@ pub fn state_name(id: &str) -> String {
     format!("{id}.state.json")
 }
 
+/// The name of the list of what is in a tree.
+pub fn contents_name(id: &str) -> String {
+    format!("{id}.contents.json.zst")
+}
+
 /// The name of an object while it is work in progress.
 pub fn dot(name: &str) -> String {
     format!(".{name}")
@@ -136,32 +141,32 @@ pub fn write_dot(store: &dyn Store, source: &str, name: &str, bytes: &[u8]) -> R
     pending.finish()
 }
 
-/// Makes a backup of a finished dump: the sidecar is written and synced beside it, then both get their names, the sidecar's
-/// last. Where it fails nothing is listed and nothing stays, as far as the store still obeys.
-pub fn publish(store: &dyn Store, source: &str, id: &str, dump: Option<&str>, sidecar: &[u8]) -> Result<()> {
+/// Makes a backup of finished `files`, the dump and what belongs to it: the sidecar is written and synced beside them, then all get their names, the
+/// sidecar's last. Where it fails nothing is listed and nothing stays, as far as the store still obeys.
+pub fn publish(store: &dyn Store, source: &str, id: &str, files: &[String], sidecar: &[u8]) -> Result<()> {
     let name = sidecar_name(id);
     let steps = || -> Result<()> {
         write_dot(store, source, &name, sidecar)?;
         store.sync(source)?;
-        if let Some(dump) = dump {
-            store.rename(source, &dot(dump), dump)?;
+        for file in files {
+            store.rename(source, &dot(file), file)?;
         }
         store.rename(source, &dot(&name), &name)?;
         store.sync(source)
     };
-    steps().inspect_err(|_| discard_unlisted(store, source, id, dump))
+    steps().inspect_err(|_| discard_unlisted(store, source, id, files))
 }
 
 /// Takes away what an unfinished backup left, unless it is listed: then it is whole. A store that can't tell is left for the next sweep, and so
 /// are errors.
-pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, dump: Option<&str>) {
+pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, files: &[String]) {
     let name = sidecar_name(id);
     if !store.list(source).is_ok_and(|objects| objects.iter().all(|object| object.name != name)) {
         return;
     }
-    if let Some(dump) = dump {
-        let _ = store.remove(source, dump);
-        let _ = store.remove(source, &dot(dump));
+    for file in files {
+        let _ = store.remove(source, file);
+        let _ = store.remove(source, &dot(file));
     }
     let _ = store.remove(source, &state_name(id));
     let _ = store.remove(source, &dot(&name));

@@ -32,6 +32,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("toml::", &["config"]),
     ("rusqlite::", &["engine", "error"]),
     ("postgres::Client", &["engine"]),
+    ("tar::", &["engine"]),
+    ("walkdir::", &["engine", "store"]),
     ("rustls::", &["engine"]),
     ("println!", &[]),
     ("print!", &[]),

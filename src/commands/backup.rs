@@ -21,10 +21,11 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::plan::hooks::Hooks;
 use crate::plan::postgres::ClusterPlan;
-use crate::plan::{self, Configured, Planned, SourceKind, SourcePlan};
+use crate::plan::{self, Configured, Planned, SourceKind, SourcePlan, There};
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
 use crate::store::LocalStore;
+use std::path::Path;
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
     if !crate::config::is_label(&arguments.label) {
@@ -92,7 +93,15 @@ fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
         kind: arguments.kind,
         database_url: url.as_deref(),
     };
-    plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &|path| path.exists())
+    plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &look_at)
+}
+
+fn look_at(path: &Path) -> There {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => There::Directory,
+        Ok(_) => There::File,
+        Err(_) => There::Nothing,
+    }
 }
 
 /// The name of what is going to be tried; what is skipped is not.

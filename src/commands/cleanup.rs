@@ -258,8 +258,8 @@ fn carry_out(
             Verdict::Remove(reason) => {
                 interrupt::check()?;
                 let size = candidates.iter().find(|candidate| candidate.id == id).map_or(0, |candidate| candidate.size_bytes);
-                let dump = catalog.of(source).find(|backup| backup.id() == id).and_then(|backup| backup.sidecar.dump.clone());
-                let files: Vec<String> = dump.map(|dump| dump.file).into_iter().collect();
+                let files =
+                    catalog.of(source).find(|backup| backup.id() == id).map_or(Vec::new(), |backup| backup.sidecar.files());
                 if !dry_run && files.iter().any(|file| store.in_use(source, file)) {
                     done.kept.push((id, vec![format!("in use right now; otherwise removed: {reason}")]));
                     continue;

@@ -32,7 +32,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         let now = Catalog::read(&store, Some(std::slice::from_ref(source)))?;
         let of_source = now.of(source).map(|backup| backup.id().to_owned()).filter(|id| arguments.ids.contains(id));
         doomed(&of_source.collect::<Vec<_>>(), arguments.force, &now)?;
-        let files: Vec<String> = backup.sidecar.dump.as_ref().map(|dump| dump.file.clone()).into_iter().collect();
+        let files = backup.sidecar.files();
         if files.iter().any(|file| store.in_use(source, file)) {
             return Err(Error::new(Kind::Locked, format!("`{}` is being read right now", backup.id())).hint("try again later"));
         }

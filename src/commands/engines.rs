@@ -2,20 +2,29 @@
 
 use super::examine::{Means, Stored};
 use crate::catalog::Backup;
+use crate::engine::files::destination::OpenList;
+use crate::engine::files::listing::Lines;
+use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
 use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::{Codec, Decode, Progress};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
+use std::path::PathBuf;
+
+/// How lists of contents are packed.
+pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
 
 /// A source that was opened.
 pub enum Engine {
     Sqlite(SqliteSource),
     Postgres(Box<PostgresSource>),
+    Files(Box<FilesSource>),
 }
 
 impl Engine {
@@ -26,6 +35,7 @@ impl Engine {
                 Ok(Engine::Sqlite(SqliteSource::new(path, *spool, &source.scratch_dir, *lock_timeout)))
             }
             SourceKind::Postgres(plan) => PostgresSource::open(plan).map(|source| Engine::Postgres(Box::new(source))),
+            SourceKind::Files(plan) => FilesSource::open(plan).map(|source| Engine::Files(Box::new(source))),
             SourceKind::Cluster(_) => Err(Error::failed("a cluster is backed up database by database")),
         }
     }
@@ -34,7 +44,7 @@ impl Engine {
     pub fn probe(&self) -> Result<()> {
         match self {
             Engine::Sqlite(source) => source.probe(),
-            Engine::Postgres(_) => Ok(()),
+            Engine::Postgres(_) | Engine::Files(_) => Ok(()),
         }
     }
 
@@ -42,6 +52,7 @@ impl Engine {
         match self {
             Engine::Sqlite(source) => source,
             Engine::Postgres(source) => source.as_mut(),
+            Engine::Files(source) => source.as_mut(),
         }
     }
 
@@ -49,6 +60,7 @@ impl Engine {
         match self {
             Engine::Sqlite(source) => source.estimate(),
             Engine::Postgres(source) => source.estimate(),
+            Engine::Files(source) => source.estimate(),
         }
     }
 
@@ -56,19 +68,26 @@ impl Engine {
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
             (Engine::Postgres(opened), _) => place_of(opened.database()),
+            (Engine::Files(opened), _) => paths_text(opened.paths()),
             (_, SourceKind::Sqlite { path, .. }) => path.display().to_string(),
             _ => source.name.clone(),
         }
     }
 }
 
-/// Removes what killed runs left where this source is read and tried.
-pub fn sweep(source: &SourcePlan) {
+/// Removes what killed runs left where this source is read and tried; a restore that was killed in the middle of an exchange is finished.
+pub fn sweep(source: &SourcePlan) -> Result<()> {
     if let SourceKind::Sqlite { path, .. } = &source.kind {
         SqliteDestination::sweep(path);
     }
+    if let SourceKind::Files(plan) = &source.kind {
+        for path in &plan.paths {
+            files::swap::sweep(path)?;
+        }
+    }
     scratch::sweep(&source.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
     crate::engine::postgres::server::sweep(&source.scratch_dir);
+    Ok(())
 }
 
 /// `shop on db.internal:5432`, or a path.
@@ -76,8 +95,13 @@ pub fn place_of(database: &Database) -> String {
     match (&database.name, &database.host, &database.path) {
         (Some(name), Some(host), _) => format!("{name} on {host}:{}", database.port.unwrap_or(5432)),
         (_, _, Some(path)) => path.display().to_string(),
+        _ if !database.paths.is_empty() => paths_text(&database.paths),
         _ => "an unknown place".to_owned(),
     }
+}
+
+fn paths_text(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the last backup of this name was of the same database; else where that one is, and where this one.
@@ -100,12 +124,29 @@ pub fn belongs_elsewhere(engine: &Engine, source: &SourcePlan, last: &Backup, ho
             let same = origin.to_string_lossy() == here.to_string_lossy() && made_on == host;
             (!same).then(|| (format!("`{}` on {made_on}", place_of(then)), format!("`{}` on {host}", here.display())))
         }
+        (Engine::Files(opened), _) => {
+            let same = then.paths.iter().any(|path| opened.paths().contains(path)) && made_on == host;
+            (!same).then(|| (format!("`{}` on {made_on}", place_of(then)), format!("`{}` on {host}", paths_text(opened.paths()))))
+        }
         _ => None,
     }
 }
 
 /// A place where a stored dump is tried, by its format.
-pub fn trial(stored: &Stored<'_>, content_size: u64, depth: Depth, means: &Means<'_>) -> Result<Box<dyn Destination>> {
+pub fn trial<'a>(
+    stored: &'a Stored<'_>,
+    content_size: u64,
+    depth: Depth,
+    means: &Means<'_>,
+) -> Result<Box<dyn Destination + 'a>> {
+    if stored.format == files::FORMAT {
+        return Ok(match depth {
+            Depth::Content => Box::new(files::content::ContentCheck::new(contents_of(stored).ok().flatten())),
+            Depth::Drill => {
+                Box::new(files::destination::FilesDestination::drill(means.scratch_dir, content_size, list_of(stored))?)
+            }
+        });
+    }
     let Some(format) = Format::parse(stored.format) else {
         return Ok(Box::new(SqliteDestination::drill(means.scratch_dir, content_size, stored.database)?));
     };
@@ -122,6 +163,21 @@ pub fn trial(stored: &Stored<'_>, content_size: u64, depth: Depth, means: &Means
         scratch_dir: means.scratch_dir.to_path_buf(),
         content_size,
     })?))
+}
+
+/// The list of contents of a stored tree, where it has one that is there.
+pub fn contents_of(stored: &Stored<'_>) -> Result<Option<Lines>> {
+    let Some((name, _)) = stored.contents() else { return Ok(None) };
+    match stored.store.open(stored.source, &name) {
+        Ok(object) => Ok(Some(Lines::new(Decode::new(LIST_CODEC, 1, object, Progress::default())))),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same, as often as it is wanted.
+pub fn list_of<'a>(stored: &'a Stored<'_>) -> OpenList<'a> {
+    Box::new(move || contents_of(stored))
 }
 
 /// The major version of the program that made a dump; 0 where unknown.

@@ -2,13 +2,13 @@
 //! anything) and by `backup` (`verify_after`).
 
 use super::engines;
-use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Manifest};
+use crate::engine::{Check, CheckStatus, Contents, Database, Depth, Destination, Manifest};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec, Decode, Progress};
 use crate::plan::Proving;
 use crate::report::Report;
 use crate::sidecar::{Dump, Level, Verification};
-use crate::store::Store;
+use crate::store::{self, Store};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,6 +34,15 @@ pub struct Stored<'a> {
     pub manifest: Option<&'a Manifest>,
     /// Facts of the database.
     pub database: Option<&'a Database>,
+}
+
+impl Stored<'_> {
+    /// The list of what is inside, with its object's name: a dot-name while it is being made.
+    pub fn contents(&self) -> Option<(String, &Contents)> {
+        let contents = self.manifest?.tree.as_ref()?.contents.as_ref()?;
+        let name = if self.file.starts_with('.') { store::dot(&contents.file) } else { contents.file.clone() };
+        Some((name, contents))
+    }
 }
 
 /// Where and how an examination works.
@@ -121,7 +130,27 @@ fn checksum(stored: &Stored<'_>, means: &Means<'_>) -> Result<Vec<Check>> {
     let progress = Progress::default();
     let _bar = means.report.bar(&format!("checking {}", stored.source), dump.size_bytes, &progress);
     let found = pipeline::measure(object, &progress)?;
-    Ok(vec![stored_check(dump, found.size, &found.sha256)])
+    let mut checks = vec![stored_check(dump, found.size, &found.sha256)];
+    checks.extend(list_check(stored)?);
+    Ok(checks)
+}
+
+/// The list of what is inside is that which was written, too.
+fn list_check(stored: &Stored<'_>) -> Result<Option<Check>> {
+    let Some((name, contents)) = stored.contents() else { return Ok(None) };
+    let object = match stored.store.open(stored.source, &name) {
+        Ok(object) => object,
+        Err(error) if error.kind() == Kind::NotFound => {
+            return Ok(Some(Check::damaged("contents", format!("the list of contents `{name}` is missing"))));
+        }
+        Err(error) => return Err(error),
+    };
+    let found = pipeline::measure(object, &Progress::default())?;
+    let same = (found.size, &found.sha256) == (contents.size_bytes, &contents.sha256);
+    Ok(Some(match same {
+        true => Check::ok("contents", "the list of contents as written"),
+        false => Check::damaged("contents", format!("the list of contents `{name}` is not what was written")),
+    }))
 }
 
 fn stored_check(dump: &Dump, size: u64, sha256: &str) -> Check {
@@ -153,7 +182,9 @@ fn open(stored: &Stored<'_>) -> Result<Option<Box<dyn std::io::Read + Send>>> {
 /// Into a place where nothing is the user's.
 fn drill(stored: &Stored<'_>, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
     let mut destination = engines::trial(stored, content_size(stored), depth, means)?;
-    receive(stored, destination.as_mut(), depth, means)
+    let mut checks = receive(stored, destination.as_mut(), depth, means)?;
+    checks.extend(list_check(stored)?.filter(|check| check.status != CheckStatus::Ok));
+    Ok(checks)
 }
 
 /// Bytes that the content will take; for a dump without a sidecar, a guess from its size.

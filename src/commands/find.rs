@@ -194,15 +194,6 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Files come with a later version.
-pub fn must_be_known(found: &Found) -> Result<()> {
-    match found.format.as_str() {
-        "tar" => Err(Error::failed(format!("this version of dbbackup does not restore `{}`", found.file))
-            .hint("decode it and give it to `tar`: see README, \"Recovery by hand\"")),
-        _ => Ok(()),
-    }
-}
-
 /// Where the dump lies.
 pub fn path_of(found: &Found) -> PathBuf {
     found.store.locate(&found.source, &found.file).unwrap_or_else(|| found.file.clone().into())

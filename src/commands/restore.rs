@@ -1,5 +1,6 @@
 //! `dbbackup restore`: finds what is meant, and has it put back by its kind; what all kinds share in this is here.
 
+mod files;
 mod globals;
 mod postgres;
 mod runs;
@@ -7,7 +8,8 @@ mod sqlite;
 
 use super::backup::{self, Making, Run};
 use super::find::{self, Found};
-use super::{Session, outcome_of, set_error};
+use super::{Session, holds, outcome_of, set_error};
+use crate::catalog::Backup;
 use crate::cli::Restore;
 use crate::engine::postgres::Format;
 use crate::engine::{Check, CheckStatus, Manifest, Source};
@@ -60,21 +62,53 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
 
 fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
     let found = find::find(wanted, session)?;
-    find::must_be_known(&found)?;
     for newer in &found.passed_over {
         report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
     }
     let format = Format::parse(&found.format);
-    let only_postgres =
-        [("--in-place", arguments.in_place), ("--no-owner", arguments.no_owner), ("--table", !arguments.tables.is_empty())];
-    if let (None, Some((flag, _))) = (format, only_postgres.iter().find(|(_, given)| *given)) {
-        return Err(Error::usage(format!("`{flag}` is for backups of PostgreSQL databases, and `{}` is none", found.name())));
+    refuse_flags_of_other_kinds(&found, format, arguments)?;
+    if found.format == crate::engine::files::FORMAT {
+        return files::restore(&found, wanted, arguments, session, report);
     }
     match format {
         None => sqlite::restore(&found, wanted, arguments, session, report),
         Some(Format::Globals) => globals::restore(&found, arguments, session, report),
         Some(format) => postgres::restore(&found, format, wanted, arguments, session, report),
     }
+}
+
+/// Options that only some kinds of backup know.
+fn refuse_flags_of_other_kinds(found: &Found, format: Option<Format>, arguments: &Restore) -> Result<()> {
+    let is_tree = found.format == crate::engine::files::FORMAT;
+    let flags = [
+        ("--in-place", arguments.in_place, format.is_some(), "PostgreSQL databases"),
+        ("--table", !arguments.tables.is_empty(), format.is_some(), "PostgreSQL databases"),
+        ("--no-owner", arguments.no_owner, format.is_some() || is_tree, "PostgreSQL databases and of files"),
+        ("--path", !arguments.paths.is_empty(), is_tree, "files"),
+    ];
+    match flags.iter().find(|(_, given, fits, _)| *given && !*fits) {
+        Some((flag, _, _, what)) => {
+            Err(Error::usage(format!("`{flag}` is for backups of {what}, and `{}` is none", found.name())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Without `--to`: the configuration defines the source, or this machine made the backup. `to` is what the hint says in place of a target.
+fn must_belong_here(found: &Found, backup: &Backup, wanted: &str, to: &str, session: &Session) -> Result<()> {
+    if let Some(entry) = session.entry_of(&backup.sidecar.source) {
+        return match &entry.unusable {
+            Some(why) => Err(why.clone().into()),
+            None => Ok(()),
+        };
+    }
+    let host = backup.sidecar.producer.get("host");
+    if host == Some(&session.host) {
+        return Ok(());
+    }
+    let made = host.map_or("another machine".to_owned(), |host| format!("`{host}`"));
+    let text = format!("`{}` was made on {made}, and no configuration here defines `{}`", backup.id(), backup.sidecar.source);
+    Err(Error::usage(text).hint(say_where(found, wanted, to, session)))
 }
 
 /// The whole command that names a target, to be pasted: a path as it was given, and the options that led to the store.
@@ -163,9 +197,7 @@ fn described(found: &Found, session: &Session) -> String {
 }
 
 fn contents_text(manifest: Option<&Manifest>) -> String {
-    manifest.map_or("contents unknown".to_owned(), |manifest| {
-        format!("{} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))
-    })
+    manifest.map_or("contents unknown".to_owned(), holds)
 }
 
 /// The tables that will have another number of rows, the largest losses first.

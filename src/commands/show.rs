@@ -1,9 +1,10 @@
 //! `dbbackup show`: everything about one backup, for people.
 
 use super::list::standing;
-use super::{Session, engines, find};
+use super::{Session, engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
+use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access, LocalStore, Store};
@@ -24,7 +25,7 @@ pub fn run(arguments: &Show, session: &Session, report: &mut Report) -> Result<O
     }
     columns(&rows, &[]).into_iter().for_each(|line| report.answer(line));
     if arguments.contents {
-        contents(&backup, report);
+        contents(&arguments.backup, &backup, session, report)?;
     }
     Ok(None)
 }
@@ -123,16 +124,64 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         }
     }
     if let Some(manifest) = &backup.sidecar.manifest {
-        let tables = units::count(manifest.tables.len() as u64, "table");
-        row("contents", format!("{} in {tables}", units::count(manifest.rows_total, "row")));
+        row("contents", holds(manifest));
+        for path in manifest.tree.iter().flat_map(|tree| &tree.changed) {
+            row("changed", path.clone());
+        }
     }
 }
 
-fn contents(backup: &Backup, report: &Report) {
-    let Some(manifest) = &backup.sidecar.manifest else { return };
+fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Report) -> Result<()> {
+    let Some(manifest) = &backup.sidecar.manifest else { return Ok(()) };
     report.answer("");
+    if manifest.tree.is_some() {
+        return files(wanted, session, report);
+    }
+    report.set("contents", serde_json::to_value(&manifest.tables).unwrap_or_default());
     let heads = ["TABLE", "KIND", "ROWS"].map(|head| report.paint(Paint::Strong, head)).to_vec();
     let rows = manifest.tables.iter().map(|table| vec![table.name.clone(), table.kind.clone(), units::thousands(table.rows)]);
     let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
     columns(&table, &[2]).into_iter().for_each(|line| report.answer(line));
+    Ok(())
+}
+
+/// Line by line: there may be a million.
+fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
+    let found = find::find(wanted, session)?;
+    let stored = found.stored();
+    let Some(mut list) = engines::contents_of(&stored)? else {
+        return Err(Error::not_found(format!("the list of contents of `{}` is not there", found.name()))
+            .hint(format!("`dbbackup verify {}` reads the archive itself", found.name())));
+    };
+    let mut all = Vec::new();
+    while let Some(line) = list.next_line()? {
+        if report.is_json() {
+            all.push(serde_json::to_value(&line).unwrap_or_default());
+        } else {
+            report.answer(in_a_line(&line));
+        }
+    }
+    if report.is_json() {
+        report.set("contents", all);
+    }
+    Ok(())
+}
+
+/// As `ls -l` has it.
+fn in_a_line(line: &Listed) -> String {
+    let mode = line.mode.as_deref().unwrap_or("-");
+    let owner = line.owner.as_deref().unwrap_or("-");
+    let size = line.size.map_or(String::new(), units::thousands);
+    let time = line.mtime.as_deref().map_or("-", |time| time.get(..19).unwrap_or(time)).replace('T', " ");
+    let name = crate::engine::files::member::shown(&line.path_bytes());
+    let name = match (line.kind, &line.target) {
+        (Type::Directory, _) => format!("{name}/"),
+        (Type::Symlink, Some(target)) => format!("{name} -> {target}"),
+        (Type::Hardlink, Some(target)) => format!("{name} = {target}"),
+        _ => name,
+    };
+    let note = line.note.map_or(String::new(), |note| {
+        format!("  [{}{}]", note.word(), line.why.as_ref().map_or(String::new(), |why| format!(": {why}")))
+    });
+    format!("{mode:>4} {owner:<17} {size:>15} {time:<19} {name}{note}")
 }

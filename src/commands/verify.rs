@@ -109,7 +109,7 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
         }
     }
     let found = |wanted: &String| {
-        let found = find::find(wanted, session).and_then(|found| find::must_be_known(&found).map(|()| found));
+        let found = find::find(wanted, session);
         match found {
             Ok(found) => Ok(Item::Dump(Box::new(found))),
             Err(error) if arguments.what.len() > 1 => Ok(Item::Unknown { wanted: wanted.clone(), error }),
@@ -170,7 +170,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
 
 fn dump(backup: &Backup, store: &LocalStore) -> Result<Item> {
     let found = Found::in_store(store.root(), backup.clone());
-    Ok(match found.and_then(|found| find::must_be_known(&found).map(|()| found)) {
+    Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable { id: backup.id().to_owned(), why: error.message(), kind: CheckStatus::Unprovable },
     })

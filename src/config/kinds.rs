@@ -3,7 +3,7 @@
 use super::section::Section;
 use super::strict::{fields, suggestion};
 use super::value;
-use super::{KindKeys, PostgresKeys};
+use super::{FilesKeys, KindKeys, PostgresKeys};
 use crate::error::Result;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ pub(super) struct Kind {
 const KINDS: &[Kind] = &[
     Kind { name: "sqlite", keys: fields::<SqliteKeys>, read: sqlite },
     Kind { name: "postgres", keys: fields::<PostgresKeys>, read: postgres },
+    Kind { name: "files", keys: fields::<FilesKeys>, read: files },
 ];
 
 /// The keys of every kind, for a table that names none.
@@ -79,4 +80,21 @@ fn postgres(section: &mut Section<'_>) -> Result<KindKeys> {
         return Err(section.error("prefix_url", "it needs `command_prefix`"));
     }
     Ok(KindKeys::Postgres(Box::new(keys)))
+}
+
+fn files(section: &mut Section<'_>) -> Result<KindKeys> {
+    let mut keys: FilesKeys = section.read()?;
+    if keys.paths.is_empty() && !section.has("paths") {
+        return Err(section
+            .error_here(format!("{} has no `paths`", section.header))
+            .hint("write paths = [\"/srv/app/uploads\"]"));
+    }
+    for path in &mut keys.paths {
+        if path.is_empty() {
+            return Err(section.error("paths", "expected a path, found an empty string"));
+        }
+        let absolute = section.place("paths", Some(PathBuf::from(path.as_str())))?.unwrap_or_default();
+        *path = absolute.to_string_lossy().into_owned();
+    }
+    Ok(KindKeys::Files(keys))
 }

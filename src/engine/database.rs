@@ -10,6 +10,9 @@ pub struct Database {
     /// The database's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// The top paths of a tree of files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathBuf>,
     /// The file's owner and group, as `user:group`, numbers where there is no name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,

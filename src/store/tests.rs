@@ -61,7 +61,7 @@ fn publish_one(store: &dyn Store) -> Result<()> {
     let mut pending = store.create("app", &dot(DUMP))?;
     pending.write_all(b"the dump")?;
     pending.finish()?;
-    publish(store, "app", ID, Some(DUMP), DUMP.as_bytes())
+    publish(store, "app", ID, &[DUMP.to_owned()], DUMP.as_bytes())
 }
 
 /// Either a whole backup or nothing listed; and what is not listed is gone after a sweep.

@@ -46,7 +46,7 @@ fn first_column(heading: &str) -> BTreeSet<String> {
 #[test]
 fn reference_of_keys_is_complete() {
     let backup = keys_of("[backup]");
-    let kinds = ["sqlite", "postgres"].map(|kind| {
+    let kinds = ["sqlite", "postgres", "files"].map(|kind| {
         let keys = keys_of(&format!("[sources.x]\nkind = \"{kind}\""));
         // `jobs` of [backup] is the run's, and a server's own is another.
         let tables = ["retention", "hooks"];
@@ -54,12 +54,13 @@ fn reference_of_keys_is_complete() {
         let own = own.collect::<BTreeSet<String>>();
         (kind, own)
     });
-    let common: BTreeSet<String> = kinds[0].1.intersection(&kinds[1].1).cloned().collect();
+    let in_all = |key: &&String| kinds.iter().all(|(_, keys)| keys.contains(*key));
+    let common: BTreeSet<String> = kinds[0].1.iter().filter(in_all).cloned().collect();
     let retention = keys_of("[retention]").into_iter().filter(|key| key != "label").collect();
     assert_eq!(first_column("`[store]` and `[stores.NAME]`"), keys_of("[store]"));
     assert_eq!(first_column("`[backup]`, and any source"), backup);
     assert_eq!(first_column("`[sources.NAME]`"), common);
-    for (kind, own) in kinds {
+    for (kind, own) in &kinds {
         assert_eq!(first_column(&format!("`kind = \"{kind}\"`")), own.difference(&common).cloned().collect());
     }
     assert_eq!(first_column("`[retention]`"), retention);

@@ -146,3 +146,37 @@ fn gunzip_and_pg_restore_recover() {
 fn gunzip_and_psql_recover() {
     postgres_recovers("plain", "sql");
 }
+
+#[test]
+fn tar_recovers_files() {
+    if !["tar", "gunzip", "zstd", "sha256sum"].iter().all(|tool| have(tool)) {
+        return;
+    }
+    for compression in ["gzip", "zstd", "none"] {
+        let there = tempfile::tempdir().unwrap();
+        let tree = there.path().canonicalize().unwrap().join("uploads");
+        std::fs::create_dir_all(tree.join("deep")).unwrap();
+        std::fs::write(tree.join("deep/file"), "content").unwrap();
+        std::os::unix::fs::symlink("deep/file", tree.join("link")).unwrap();
+        let config = there.path().join("dbbackup.toml");
+        std::fs::write(&config, format!("[backup]\ncompression = \"{compression}\"\n")).unwrap();
+        let store = there.path().join("store");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dbbackup"));
+        let made =
+            command.arg("-c").arg(&config).arg("--store").arg(&store).args(["backup", "--json"]).arg(&tree).output().unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+        let new = there.path().join("recovered");
+        let output = Command::new("bash")
+            .args(["-c", &steps("Recovery by hand: files", "")])
+            .env("STORE", &store)
+            .env("SOURCE", "uploads")
+            .env("ID", document["backups"][0]["id"].as_str().unwrap())
+            .env("NEW", &new)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{compression}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(": OK"), "{compression}");
+        let recovered = new.join(tree.strip_prefix("/").unwrap());
+        assert_eq!(std::fs::read_to_string(recovered.join("link")).unwrap(), "content");
+    }
+}

@@ -1,8 +1,9 @@
 //! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a failed attempt that says why.
 
 use crate::catalog::Backup as Entry;
+use crate::commands::engines::LIST_CODEC;
 use crate::commands::examine::{self, Means, Stored, to_milliseconds};
-use crate::engine::{CheckStatus, Database, Dumped, Source, whole_second};
+use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
@@ -43,9 +44,7 @@ pub struct Run {
 /// Takes the source's lock and removes what a killed run left.
 pub fn lock_and_sweep(store: &LocalStore, source: &str, wait: Duration, report: &Report) -> Result<Lock> {
     let lock = store.lock(source, wait)?;
-    let swept = store::sweep(store, source, |bytes| {
-        Sidecar::parse(bytes).ok().and_then(|sidecar| sidecar.dump).map(|dump| dump.file).into_iter().collect()
-    })?;
+    let swept = store::sweep(store, source, |bytes| Sidecar::parse(bytes).map(|sidecar| sidecar.files()).unwrap_or_default())?;
     for name in swept {
         report.detail(format!("{source}: removed `{name}`, left by a run that was killed"));
     }
@@ -135,13 +134,14 @@ impl<'a> Attempt<'a> {
         let id = self.free_id()?;
         let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
         report.detail(format!("{}: writing {file}", self.source));
-        let (dumped, measured) = self
-            .write_dump(&file, making, engine, report)
-            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, Some(&file)))?;
-        let finished = self.describe(&id, &file, making, dumped, measured);
-        finished
-            .and_then(|sidecar| self.verify_and_publish(sidecar, &file, making, report))
-            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, Some(&file)))
+        let mut finish = || {
+            let (mut dumped, measured) = self.write_dump(&file, making, engine, report)?;
+            self.write_contents(&id, &mut dumped)?;
+            let sidecar = self.describe(&id, &file, making, dumped, measured)?;
+            self.verify_and_publish(sidecar, &file, making, report)
+        };
+        finish()
+            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, &[file.clone(), store::contents_name(&id)]))
     }
 
     fn free_id(&self) -> Result<String> {
@@ -169,6 +169,19 @@ impl<'a> Attempt<'a> {
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         Ok((dumped, measured))
+    }
+
+    /// The list of what is inside, where the source made one: beside the dump, durable under its dot-name.
+    fn write_contents(&self, id: &str, dumped: &mut Dumped) -> Result<()> {
+        let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut()) else { return Ok(()) };
+        let file = store::contents_name(id);
+        let pending = self.store.create(self.source, &store::dot(&file))?;
+        let mut encode = Encode::new(LIST_CODEC, 1, pending, Progress::default());
+        std::io::copy(&mut list, &mut encode)?;
+        let (pending, measured) = encode.finish()?;
+        pending.finish()?;
+        tree.contents = Some(Contents { file, size_bytes: measured.stored.size, sha256: measured.stored.sha256 });
+        Ok(())
     }
 
     fn describe(&self, id: &str, file: &str, making: &Making<'_>, dumped: Dumped, measured: Measured) -> Result<Sidecar> {
@@ -203,7 +216,7 @@ impl<'a> Attempt<'a> {
             // Before the sidecar: a crash in between must not leave a listed backup without its pin.
             self.store.replace(self.source, &store::state_name(&sidecar.id), &state.to_bytes())?;
         }
-        store::publish(self.store, self.source, &sidecar.id, Some(file), &sidecar.to_bytes())?;
+        store::publish(self.store, self.source, &sidecar.id, &sidecar.files(), &sidecar.to_bytes())?;
         let stored_size = sidecar.dump.as_ref().map(|dump| dump.size_bytes);
         Ok(Entry { sidecar, state, state_lost: false, stored_size })
     }
@@ -275,7 +288,7 @@ impl<'a> Attempt<'a> {
             let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
             sidecar.database = self.cluster.clone().map(|cluster| Database { cluster: Some(cluster), ..Database::default() });
             sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
-            store::publish(self.store, self.source, &sidecar.id, None, &sidecar.to_bytes())?;
+            store::publish(self.store, self.source, &sidecar.id, &[], &sidecar.to_bytes())?;
             report.story(format!("{}: failed attempt {} kept", self.source, sidecar.id));
             let _ = self.failed.set(sidecar.id);
             Ok(())

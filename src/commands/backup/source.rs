@@ -5,7 +5,7 @@ use super::hooks::{Around, Told};
 use super::tally::joined;
 use crate::catalog::{Backup as Entry, Catalog};
 use crate::commands::engines::{self, Engine};
-use crate::commands::{catalog_of, cleanup};
+use crate::commands::{catalog_of, cleanup, holds};
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
@@ -114,7 +114,7 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
         return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
             .hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
-    engines::sweep(source);
+    engines::sweep(source)?;
     let engine = Engine::open(source)?;
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     refuse_another_ones_name(source, &engine, &catalog, run, report)?;
@@ -173,11 +173,8 @@ fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
         other => format!(", {} {}", seen.level.word(), other.word()),
     });
     // Roles have no rows.
-    let inside = if manifest.tables.is_empty() {
-        String::new()
-    } else {
-        format!(", {} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))
-    };
+    let inside =
+        if manifest.tables.is_empty() && manifest.tree.is_none() { String::new() } else { format!(", {}", holds(&manifest)) };
     report.line(format!(
         "{} {}: {} from {} in {}{inside}{checked}",
         report.paint(Paint::Good, "ok"),

@@ -53,7 +53,7 @@ fn contents(store: &LocalStore, source: &str, id: &str) -> Result<Contents> {
     Ok(Contents {
         id: id.to_owned(),
         bytes: sidecar.dump.map_or(0, |dump| dump.content_size_bytes),
-        counts: Vec::new(),
+        counts: manifest.tree.map_or(Vec::new(), |tree| vec![("file", tree.files), ("SQLite database", tree.databases)]),
         tables: (!uncounted).then_some(tables),
     })
 }

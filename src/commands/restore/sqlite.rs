@@ -141,16 +141,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
     let Some(path) = recorded_path(found) else {
         return Err(Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id())).hint(command("PATH")));
     };
-    let host = backup.sidecar.producer.get("host");
-    if host != Some(&session.host) {
-        let made = host.map_or("another machine".to_owned(), |host| format!("`{host}`"));
-        return Err(Error::usage(format!(
-            "`{}` was made on {made}, and no configuration here defines `{}`",
-            backup.id(),
-            backup.sidecar.source
-        ))
-        .hint(command(&quoted(&path.to_string_lossy()))));
-    }
+    super::must_belong_here(found, backup, wanted, &quoted(&path.to_string_lossy()), session)?;
     Ok(path)
 }
 
@@ -331,7 +322,7 @@ fn last_change(path: &Path) -> Option<chrono::DateTime<chrono::Utc>> {
 fn path_of_entry(entry: &SourceEntry) -> Option<&Path> {
     match &entry.kind {
         KindKeys::Sqlite { path } => Some(path),
-        KindKeys::Postgres(_) => None,
+        KindKeys::Postgres(_) | KindKeys::Files(_) => None,
     }
 }
 

@@ -38,6 +38,7 @@ impl InPlace<'_> {
         let (hold, mut keep) = match keep {
             Keep::Backup(keep) => (locks(&mut client)?, Some(keep)),
             Keep::Nothing => (String::new(), None),
+            Keep::Aside => return Err(crate::error::Error::failed("a database that is restored in place can't be set aside")),
         };
         // Between this and the end nobody writes: what is not saved can't be lost.
         let mut held = || match &mut keep {

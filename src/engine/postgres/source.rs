@@ -304,7 +304,7 @@ impl PostgresSource {
         let partial = told.iter().any(|line| line.contains("not dumped"));
         warnings.extend(told);
         let producer = BTreeMap::from([(self.dump.name.clone(), self.dump.version.to_string())]);
-        Dumped { manifest: Manifest::of(counted), database: self.database.clone(), producer, warnings, partial }
+        Dumped { manifest: Manifest::of(counted), database: self.database.clone(), producer, warnings, partial, contents: None }
     }
 
     /// Roles and tablespaces: no snapshot and no tables, one script.

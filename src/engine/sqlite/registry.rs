@@ -10,6 +10,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a connection waits for a plain reader.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
 
 /// Device and inode.
 type Key = (u64, u64);
@@ -33,17 +37,31 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// For a SQLite connection; any number of them may be open at once.
+    /// For a SQLite connection; any number of them may be open at once. A plain reader in another thread is waited for: it is mostly one
+    /// that looks at a file's first bytes.
     pub fn connection(path: &Path) -> Result<Claim> {
         let key = key_of(&path.metadata().with_context(|| format!("opening the database `{}`", path.display()))?);
-        let mut table = table();
-        match table.entry(key).or_insert(Open::Connections(0)) {
-            Open::Connections(count) => *count += 1,
-            Open::Readers(_) => {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Open::Connections(count) = table().entry(key).or_insert(Open::Connections(0)) {
+                *count += 1;
+                return Ok(Claim { key });
+            }
+            if Instant::now() >= deadline {
                 return Err(Error::failed(format!("`{}` is being read as a plain file by this run", path.display())));
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(Claim { key })
+    }
+
+    /// For a plain `open()` of a file whose metadata are known; `None` while a connection to it is open.
+    pub fn reading(found: &Metadata) -> Option<Claim> {
+        let key = key_of(found);
+        match table().entry(key).or_insert(Open::Readers(0)) {
+            Open::Readers(count) => *count += 1,
+            Open::Connections(_) => return None,
+        }
+        Some(Claim { key })
     }
 
     /// For a plain `open()` of a database's file, or of its -wal, -shm or -journal: refused while a connection is open.

@@ -170,6 +170,7 @@ fn hold_exclusively(db: &Db, wait: Duration) -> Result<()> {
 fn keep_held(old: &Db, target: &Target, keep: Keep<'_>) -> Result<()> {
     match keep {
         Keep::Backup(keep) => keep(&mut HeldSource::new(old, &target.scratch_dir)),
+        Keep::Aside => Err(Error::failed("a database that is replaced through SQLite can't be set aside")),
         Keep::Nothing => Ok(()),
     }
 }

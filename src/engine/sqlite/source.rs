@@ -74,6 +74,23 @@ impl SqliteSource {
         Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
     }
 
+    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first. Gives back the journal mode.
+    pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<String> {
+        let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;
+        live.begin("BEGIN", self.lock_timeout)?;
+        let journal_mode: String = live.pragma("journal_mode")?;
+        if self.must_copy_first(Some(&journal_mode)) {
+            let copy = self.copy(&live)?;
+            drop(live);
+            let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
+            pages::send_file(&copy.path, begin(size)?)?;
+        } else {
+            let out = begin(pages::size(&live)?)?;
+            pages::stream(&live, out)?;
+        }
+        Ok(journal_mode)
+    }
+
     fn must_copy_first(&self, journal_mode: Option<&str>) -> bool {
         let by_choice = match self.spool {
             Spool::Auto => journal_mode != Some("wal"),
@@ -202,5 +219,5 @@ fn describe(db: &Db, mut database: Database) -> Result<Dumped> {
         warnings.push("the database is empty (0 bytes)".into());
     }
     let producer = BTreeMap::from([("sqlite".to_owned(), super::version().to_owned())]);
-    Ok(Dumped { manifest, database, producer, warnings, partial: false })
+    Ok(Dumped { manifest, database, producer, warnings, ..Dumped::default() })
 }

@@ -372,3 +372,17 @@ fn the_brake_is_the_policys() {
         world.dbbackup("list").run().exits(2).says("dbbackup.toml:2: `brake` in [retention]: expected a part such as \"50%\"");
     }
 }
+
+#[test]
+fn a_tree_that_lost_half_of_its_files_holds_retention_back() {
+    let world = World::new();
+    (0..9).for_each(|number| drop(world.file(&format!("tree/{number}"), "x")));
+    world.file("tree/large", &"x".repeat(1 << 20));
+    world.config("[store]\npath = 'store'\n[retention]\nkeep_last = 1\n[sources.tree]\nkind = 'files'\npaths = ['tree']\n");
+    world.dbbackup("backup").run().exits(0);
+    (0..5).for_each(|number| std::fs::remove_file(world.path(&format!("tree/{number}"))).unwrap());
+    world.dbbackup("backup").run().exits(0).says("retention removed 1 backup");
+    (5..8).for_each(|number| std::fs::remove_file(world.path(&format!("tree/{number}"))).unwrap());
+    world.dbbackup("backup").run().exits(3).says("2 files in place of 5");
+    world.dbbackup("cleanup --force").run().exits(0).prints("removed 1 backup");
+}

@@ -1,0 +1,233 @@
+//! Restoring a tree of files: to a directory of its own, or to where it came from, each top path exchanged as a whole and the old one kept.
+
+use super::{must_be_sound, quoted};
+use crate::cli::Restore;
+use crate::commands::find::Found;
+use crate::commands::{Session, backup, engines, examine};
+use crate::engine::files::destination::{FilesDestination, Options};
+use crate::engine::files::differences;
+use crate::engine::files::patterns::Patterns;
+use crate::engine::{Depth, Destination, Keep, Published};
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::pipeline;
+use crate::plan::{self, Proving};
+use crate::report::{Paint, Report};
+use crate::sidecar::Status;
+use crate::store::{Access, LocalStore, Store};
+use crate::units;
+use std::path::{Path, PathBuf};
+
+/// One backup, put back.
+pub fn restore(
+    found: &Found,
+    wanted: &str,
+    arguments: &Restore,
+    session: &Session,
+    report: &Report,
+) -> Result<serde_json::Value> {
+    let place = place(found, wanted, arguments, session)?;
+    // A dry run's plan is its result.
+    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
+    let differences = say_plan(found, &place, arguments, session, report, &say)?;
+    if arguments.dry_run {
+        report.answer("nothing was done");
+        return Ok(
+            serde_json::json!({"id": found.name(), "target": place.text(), "replaces": place.replaces(), "differences": differences}),
+        );
+    }
+    if place.replaces() {
+        super::confirm(&place.text(), arguments, report)?;
+    }
+    let _lock = lock(found, &place, session, report)?;
+    let stored = found.stored();
+    let mut destination = destination(found, &place, arguments, session, &stored)?;
+    let keys = session.keys_of(&found.source);
+    let means = examine::Means {
+        scratch_dir: &plan::scratch_dir(&keys),
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        proving: &Proving::default(),
+        report,
+    };
+    let checks = examine::receive(&stored, &mut destination, Depth::Content, &means)?;
+    for check in &checks {
+        report.detail(format!("{}: {}", check.name, check.detail));
+    }
+    must_be_sound(found, &checks)?;
+    let keep = if arguments.no_safety_backup { Keep::Nothing } else { Keep::Aside };
+    let published = destination.publish(keep)?;
+    say_done(found, &place, &published, report)
+}
+
+/// Where the tree goes.
+enum Place {
+    /// All of it below a directory.
+    Directory(PathBuf),
+    /// Where it came from.
+    Origin(Vec<PathBuf>),
+}
+
+impl Place {
+    fn text(&self) -> String {
+        match self {
+            Place::Directory(path) => path.display().to_string(),
+            Place::Origin(tops) => tops.iter().map(|top| top.display().to_string()).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    fn replaces(&self) -> bool {
+        matches!(self, Place::Origin(tops) if tops.iter().any(|top| top.symlink_metadata().is_ok()))
+    }
+}
+
+fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<Place> {
+    if let Some(to) = &arguments.to {
+        if let Some((scheme, _)) = to.split_once("://") {
+            return Err(
+                Error::usage(format!("files can't be restored to a `{scheme}://` address")).hint("`--to` takes a directory here")
+            );
+        }
+        let path = plan::absolute(&session.cwd, to);
+        let above = path.parent().unwrap_or(Path::new("/"));
+        if !above.is_dir() {
+            return Err(Error::failed(format!("the directory of `{}` is not there", path.display()))
+                .hint("make it first, or choose another `--to`"));
+        }
+        return Ok(Place::Directory(path));
+    }
+    let Some(backup) = &found.backup else {
+        return Err(Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file))
+            .hint(super::say_where(found, wanted, "DIR", session)));
+    };
+    let tops = backup.sidecar.database.as_ref().map(|database| database.paths.clone()).unwrap_or_default();
+    if tops.is_empty() {
+        return Err(Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id()))
+            .hint(super::say_where(found, wanted, "DIR", session)));
+    }
+    super::must_belong_here(found, backup, wanted, "DIR", session)?;
+    if tops.contains(&PathBuf::from("/")) {
+        return Err(Error::usage("the root directory can't be exchanged while the system runs")
+            .hint(super::say_where(found, wanted, "DIR", session)));
+    }
+    Ok(Place::Origin(tops))
+}
+
+/// No backup of these files at the same time, where there is a store to lock.
+fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Result<Option<Lock>> {
+    let (Place::Origin(_), Ok(plan)) = (place, session.store_plan()) else { return Ok(None) };
+    if rustix::fs::access(&plan.path, rustix::fs::Access::WRITE_OK).is_err() {
+        return Ok(None);
+    }
+    let store = LocalStore::open(&plan.path, Access::Write { require_mount: false })?;
+    if !store.sources()?.contains(&found.source) {
+        return Ok(None);
+    }
+    backup::lock_and_sweep(&store, &found.source, session.lock_wait, report).map(Some)
+}
+
+fn destination<'a>(
+    found: &Found,
+    place: &Place,
+    arguments: &Restore,
+    session: &Session,
+    stored: &'a examine::Stored<'_>,
+) -> Result<FilesDestination<'a>> {
+    let select = if arguments.paths.is_empty() { None } else { Some(Patterns::new(&arguments.paths)?) };
+    let options = Options { select, no_owner: arguments.no_owner };
+    let list = engines::list_of(stored);
+    let _ = found;
+    match place {
+        Place::Directory(path) => FilesDestination::at(path, size(stored, arguments), list, options),
+        Place::Origin(tops) => {
+            let stamp = session.now.format("%Y%m%dT%H%M%SZ").to_string();
+            FilesDestination::origin(tops, size(stored, arguments), &stamp, list, options)
+        }
+    }
+}
+
+/// Bytes that will be written; unknown where only some files are wanted.
+fn size(stored: &examine::Stored<'_>, arguments: &Restore) -> u64 {
+    if arguments.paths.is_empty() { examine::content_size(stored) } else { 0 }
+}
+
+/// Says what would be done; gives back what of what is there now would go.
+fn say_plan(
+    found: &Found,
+    place: &Place,
+    arguments: &Restore,
+    session: &Session,
+    report: &Report,
+    say: &dyn Fn(String),
+) -> Result<Vec<String>> {
+    let what = super::described(found, session);
+    if arguments.paths.is_empty() {
+        say(format!("restoring {what}"));
+    } else {
+        say(format!("restoring what matches {} of {what}", arguments.paths.join(", ")));
+    }
+    if found.backup.as_ref().is_some_and(|backup| backup.sidecar.status == Status::Partial) {
+        report.warn("the backup is incomplete: `dbbackup show` says what it lacks");
+    }
+    let tops = match place {
+        Place::Directory(path) => {
+            say(format!("to {}, below which every file has its whole path", path.display()));
+            return Ok(Vec::new());
+        }
+        Place::Origin(tops) => tops,
+    };
+    for top in tops {
+        match top.symlink_metadata() {
+            Ok(_) => say(format!("to {}, in place of what is there", top.display())),
+            Err(_) => say(format!("to {}, where there is nothing now", top.display())),
+        }
+    }
+    let mut lines = Vec::new();
+    if place.replaces() {
+        lines = differences(found, tops)?;
+        lines.iter().for_each(|line| say(format!("  {line}")));
+        match arguments.no_safety_backup {
+            true => report.warn("what is there is not kept (`--no-safety-backup`)"),
+            false => say("  what is there is kept beside it, as ….before-<time>".to_owned()),
+        }
+    }
+    Ok(lines)
+}
+
+/// What is there now and not in the backup, or not the same.
+fn differences(found: &Found, tops: &[PathBuf]) -> Result<Vec<String>> {
+    match engines::contents_of(&found.stored()).ok().flatten() {
+        Some(list) => differences::between(tops, list),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn say_done(found: &Found, place: &Place, published: &Published, report: &Report) -> Result<serde_json::Value> {
+    for warning in &published.warnings {
+        report.warn(warning);
+    }
+    let ok = report.paint(Paint::Good, "ok");
+    report.line(format!("{ok} {} restored to {}: {}", found.name(), place.text(), published.how));
+    let mut undo = Vec::new();
+    let word = |path: &Path| quoted(&path.display().to_string());
+    for (top, kept) in &published.companions {
+        report.line(format!("   what was there is kept as {}", kept.display()));
+        // Inside a mount point there is no single name to give back.
+        if !kept.starts_with(top) {
+            let aside = PathBuf::from(format!("{}.undone", top.display()));
+            undo.push(format!("mv -T {} {} && mv -T {} {}", word(top), word(&aside), word(kept), word(top)));
+        }
+    }
+    let undo = (!undo.is_empty()).then(|| undo.join(" && "));
+    if let Some(undo) = &undo {
+        report.line(format!("   to undo: {undo}"));
+    }
+    if published.left_out > 0 {
+        return Err(Error::new(
+            Kind::Partial,
+            format!("{} of `{}` not restored", units::count(published.left_out, "member"), found.name()),
+        )
+        .hint("they would have been written outside of the target, or are no files; look at them with `tar -tv`"));
+    }
+    let kept: Vec<String> = published.companions.iter().map(|(_, kept)| kept.display().to_string()).collect();
+    Ok(serde_json::json!({"id": found.name(), "target": place.text(), "undo": undo, "kept": kept, "how": published.how}))
+}

@@ -1,0 +1,195 @@
+//! Proving an archive without unpacking it: every member is read to its end and compared with the list of contents.
+
+use super::listing::{Lines, Listed};
+use super::member::{Kind, Member, parts_of};
+use super::save::hash_zeros;
+use super::tar::Reader;
+use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Tree};
+use crate::error::{Error, Kind as Wrong, Result};
+use crate::units;
+use sha2::{Digest, Sha256};
+use std::io::{BufReader, Read};
+
+/// How many differences are named.
+const NAMED: usize = 5;
+
+/// See the head of this file.
+pub struct ContentCheck {
+    comparison: Comparison,
+}
+
+impl ContentCheck {
+    /// Compares with this list, where there is one.
+    pub fn new(list: Option<Lines>) -> Self {
+        ContentCheck { comparison: Comparison::new(list) }
+    }
+}
+
+impl Destination for ContentCheck {
+    fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
+        let mut reader = Reader::new(BufReader::with_capacity(256 << 10, content));
+        let mut block = vec![0; 256 << 10];
+        while let Some(member) = reader.next_member()? {
+            let sha256 = read_content(&mut reader, &member, &mut block, &mut |_, _| Ok(()))?;
+            self.comparison.member(&member, sha256)?;
+        }
+        self.comparison.end()
+    }
+
+    fn check(&mut self, expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
+        Ok(self.comparison.checks(expected))
+    }
+
+    fn publish(&mut self, _keep: Keep<'_>) -> Result<Published> {
+        Err(Error::failed("an examination has no place to restore to"))
+    }
+}
+
+/// Reads a file's content to its end, hands its parts to `sink` with their offsets, and gives back the SHA-256 of the file as an application sees it;
+/// `None` for what is no file.
+pub fn read_content<R: Read>(
+    reader: &mut Reader<R>,
+    member: &Member,
+    block: &mut [u8],
+    sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<Option<String>> {
+    let Kind::File { size, parts } = &member.kind else { return Ok(None) };
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    for (offset, length) in parts_of(*size, parts.as_ref()) {
+        hash_zeros(&mut hash, offset - at)?;
+        at = offset;
+        while at < offset + length {
+            let most = (offset + length - at).min(block.len() as u64) as usize;
+            let count = reader.read(&mut block[..most])?;
+            hash.update(&block[..count]);
+            sink(at, &block[..count])?;
+            at += count as u64;
+        }
+    }
+    hash_zeros(&mut hash, size - at)?;
+    Ok(Some(super::listing::to_hex(&hash.finalize())))
+}
+
+/// Archive against list, member by member.
+pub struct Comparison {
+    list: Option<Lines>,
+    listed: bool,
+    /// Why the list could not be read to its end.
+    broken: Option<String>,
+    tree: Tree,
+    differences: Vec<String>,
+    count: u64,
+}
+
+impl Comparison {
+    /// With this list, where there is one.
+    pub fn new(list: Option<Lines>) -> Self {
+        let listed = list.is_some();
+        Comparison { list, listed, broken: None, tree: Tree::default(), differences: Vec::new(), count: 0 }
+    }
+
+    /// The next member of the archive; gives back what the list says of it.
+    pub fn member(&mut self, member: &Member, sha256: Option<String>) -> Result<Option<Listed>> {
+        let expected = self.expected(|lines| lines.next_stored())?;
+        let read = sha256.is_some() || !matches!(member.kind, Kind::File { .. });
+        let mut found = Listed::of(member, sha256);
+        let superseded = expected.as_ref().is_some_and(|line| line.note == Some(super::listing::Note::Superseded));
+        if !superseded {
+            count(&mut self.tree, member);
+        }
+        match &expected {
+            Some(expected) => {
+                if !read {
+                    found.sha256.clone_from(&expected.sha256);
+                }
+                if let Some(difference) = expected.difference(&found) {
+                    self.differs(difference);
+                }
+            }
+            None if self.listed && self.broken.is_none() => self.differs(format!("`{}` is not in the list", member.shown())),
+            None => {}
+        }
+        Ok(expected)
+    }
+
+    fn expected(&mut self, next: impl FnOnce(&mut Lines) -> Result<Option<Listed>>) -> Result<Option<Listed>> {
+        let Some(lines) = &mut self.list else { return Ok(None) };
+        match next(lines) {
+            Ok(line) => Ok(line),
+            Err(error) if error.kind() == Wrong::Interrupted => Err(error),
+            Err(error) => {
+                self.broken = Some(error.message());
+                self.list = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The archive has come to its end.
+    pub fn end(&mut self) -> Result<()> {
+        while let Some(line) = self.expected(|lines| lines.next_stored())? {
+            self.differs(format!("`{}` is missing", line.path));
+        }
+        Ok(())
+    }
+
+    fn differs(&mut self, difference: String) {
+        self.count += 1;
+        if self.differences.len() < NAMED {
+            self.differences.push(difference);
+        }
+    }
+
+    /// What was found.
+    pub fn checks(&self, expected: Option<&Manifest>) -> Vec<Check> {
+        let mut checks = Vec::new();
+        if let Some(why) = &self.broken {
+            checks.push(Check::damaged("contents", why.clone()));
+        }
+        let found = summary(&self.tree);
+        if self.count > 0 {
+            let more = self.count - self.differences.len() as u64;
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            checks.push(Check::damaged("files", format!("{}{more}", self.differences.join("; "))));
+            return checks;
+        }
+        let numbers = |tree: &Tree| (tree.files, tree.directories, tree.symlinks, tree.hard_links, tree.bytes);
+        checks.push(match expected.and_then(|manifest| manifest.tree.as_ref()) {
+            Some(tree) if numbers(tree) != numbers(&self.tree) => {
+                Check::damaged("files", format!("{found} in the archive, {} at the backup", summary(tree)))
+            }
+            Some(_) if self.listed && self.broken.is_none() => Check::ok("files", format!("{found}, each as it was read")),
+            Some(_) => Check::ok("files", format!("{found}, as many as at the backup")),
+            None => Check::ok("files", format!("{found}, nothing to compare them with")),
+        });
+        checks
+    }
+}
+
+fn count(tree: &mut Tree, member: &Member) {
+    match &member.kind {
+        Kind::File { size, .. } => {
+            tree.files += 1;
+            tree.bytes += size;
+        }
+        Kind::Directory => tree.directories += 1,
+        Kind::Symlink(_) => tree.symlinks += 1,
+        Kind::HardLink(_) => tree.hard_links += 1,
+        Kind::Other => {}
+    }
+}
+
+/// `12 files (3.4 MiB) in 2 directories, 1 link`.
+pub fn summary(tree: &Tree) -> String {
+    let links = match tree.symlinks + tree.hard_links {
+        0 => String::new(),
+        links => format!(", {}", units::count(links, "link")),
+    };
+    let directories = match tree.directories {
+        0 => String::new(),
+        1 => " in 1 directory".to_owned(),
+        many => format!(" in {} directories", units::thousands(many)),
+    };
+    format!("{} ({}){directories}{links}", units::count(tree.files, "file"), units::size(tree.bytes))
+}

@@ -1,0 +1,383 @@
+//! A place for a tree: unpacked beside its target (or in a scratch directory, for a drill), examined there, and only then put in place.
+
+use super::content::Comparison;
+use super::listing::{Lines, Type};
+use super::member::{Kind, Member, as_path};
+use super::patterns::Patterns;
+use super::readback;
+use super::swap::{self, Staged};
+use super::tar::Reader;
+use super::unpack::{TREE, Unpacker};
+use crate::durable;
+use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
+use crate::error::{Context, Error, Result};
+use crate::scratch::Scratch;
+use crate::units;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The prefix of scratch directories of drills, that of all engines.
+use crate::engine::sqlite::source::SCRATCH_PREFIX;
+
+/// Opens the list of contents, as often as it is asked.
+pub type OpenList<'a> = Box<dyn Fn() -> Result<Option<Lines>> + 'a>;
+
+/// Where a tree goes.
+enum Place {
+    /// A scratch directory, for a drill.
+    Drill(Scratch),
+    /// A directory that is to have all of it, and where it is made until then.
+    Directory { target: PathBuf, scratch: Scratch, inside: bool },
+    /// Where it came from: a place beside each top path, and that path's own name, by which members know it.
+    Origin(Vec<(PathBuf, Staged)>),
+}
+
+/// What to restore, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only what matches, and all that is below it.
+    pub select: Option<Patterns>,
+    /// Everything is to belong to this user.
+    pub no_owner: bool,
+}
+
+/// See the head of this file.
+pub struct FilesDestination<'a> {
+    place: Place,
+    list: OpenList<'a>,
+    options: Options,
+    unpacker: Unpacker,
+    comparison: Comparison,
+    /// Members that were chosen, where not all are.
+    selected: u64,
+    databases: Vec<(PathBuf, Option<String>)>,
+}
+
+impl<'a> FilesDestination<'a> {
+    /// For a drill in `scratch_dir`: so many bytes must be free there. Nothing is ever published.
+    pub fn drill(scratch_dir: &Path, content_size: u64, list: OpenList<'a>) -> Result<Self> {
+        let scratch = Scratch::new(scratch_dir, SCRATCH_PREFIX, content_size, "a trial restore")?;
+        let mut unpacker = Unpacker::new(true);
+        unpacker.add_root(b"", scratch.path())?;
+        FilesDestination::new(Place::Drill(scratch), unpacker, list, Options::default())
+    }
+
+    /// For a restore of everything to a directory, which must be empty or not there.
+    pub fn at(target: &Path, content_size: u64, list: OpenList<'a>, options: Options) -> Result<Self> {
+        let inside = target.is_dir();
+        let (parent, prefix) = if inside {
+            (target.to_path_buf(), ".dbbackup-tree-".to_owned())
+        } else {
+            let parent = target.parent().unwrap_or(Path::new("/")).to_path_buf();
+            (parent, format!(".{}.dbbackup-tree-", target.file_name().unwrap_or_default().to_string_lossy()))
+        };
+        let scratch = Scratch::new(&parent, &prefix, content_size, "the restored files")?;
+        refuse_full(target, scratch.path())?;
+        let mut unpacker = Unpacker::new(!options.no_owner);
+        unpacker.add_root(b"", scratch.path())?;
+        FilesDestination::new(Place::Directory { target: target.to_path_buf(), scratch, inside }, unpacker, list, options)
+    }
+
+    /// For a restore to where it came from. `stamp` names what is kept of the old.
+    pub fn origin(tops: &[PathBuf], content_size: u64, stamp: &str, list: OpenList<'a>, options: Options) -> Result<Self> {
+        let mut unpacker = Unpacker::new(!options.no_owner);
+        let mut staged = Vec::new();
+        for top in tops {
+            use std::os::unix::ffi::OsStrExt;
+            let place = Staged::new(top, content_size, stamp)?;
+            unpacker.add_root(top.as_os_str().as_bytes(), place.directory())?;
+            staged.push((top.clone(), place));
+        }
+        FilesDestination::new(Place::Origin(staged), unpacker, list, options)
+    }
+
+    fn new(place: Place, unpacker: Unpacker, list: OpenList<'a>, options: Options) -> Result<Self> {
+        // A list that can't be read keeps nobody from restoring: the archive's own hash was proven.
+        let comparison = Comparison::new(list().ok().flatten());
+        Ok(FilesDestination { place, list, options, unpacker, comparison, selected: 0, databases: Vec::new() })
+    }
+
+    /// Hard links that are wanted although the file that they name is not: that file's path, and the link that becomes it.
+    fn orphaned_links(&self, patterns: &Patterns) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let mut wanted = BTreeMap::new();
+        let Some(mut lines) = (self.list)()? else { return Ok(wanted) };
+        let mut below = Below::default();
+        while let Some(line) = lines.next_stored()? {
+            let path = line.path_bytes();
+            let chosen = below.is_chosen(patterns, &path, line.kind == Type::Directory);
+            if let (true, Type::Hardlink, Some(target)) = (chosen, line.kind, line.target_bytes())
+                && !Below::default().is_chosen(patterns, &target, false)
+            {
+                wanted.entry(target).or_insert(path);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Only what is chosen.
+    fn receive_some<R: Read>(&mut self, reader: &mut Reader<R>, patterns: &Patterns) -> Result<()> {
+        let orphaned = self.orphaned_links(patterns)?;
+        let mut below = Below::default();
+        // Directories above what is chosen get their own mode and owner, too.
+        let mut above: Vec<Member> = Vec::new();
+        while let Some(member) = reader.next_member()? {
+            above.retain(|directory| is_below(&member.path, &directory.path));
+            let chosen = below.is_chosen(patterns, &member.path, member.kind == Kind::Directory);
+            let stand_in = orphaned.get(&member.path);
+            let sha256 = if chosen || stand_in.is_some() {
+                // A file that comes under a link's name leaves nothing in its own directory.
+                let directories = if chosen { std::mem::take(&mut above) } else { Vec::new() };
+                for directory in directories {
+                    self.unpacker.unpack(&directory, reader)?;
+                }
+                self.selected += 1;
+                let member = match (&member.kind, stand_in) {
+                    // The file of that name has come under the link's.
+                    (Kind::HardLink(target), None) if orphaned.get(target).is_some_and(|first| *first == member.path) => None,
+                    (Kind::HardLink(target), None) => {
+                        let target = orphaned.get(target).unwrap_or(target).clone();
+                        Some(Member { kind: Kind::HardLink(target), ..member.clone() })
+                    }
+                    _ => Some(member.clone()),
+                };
+                match (member, stand_in) {
+                    (Some(member), Some(link)) => self.unpacker.unpack_as(link, &member, reader)?,
+                    (Some(member), None) => self.unpacker.unpack(&member, reader)?,
+                    (None, _) => None,
+                }
+            } else {
+                if member.kind == Kind::Directory {
+                    above.push(member.clone());
+                }
+                None
+            };
+            self.compared(&member, sha256)?;
+        }
+        if self.selected == 0 {
+            return Err(Error::not_found("nothing in the backup matches `--path`")
+                .hint("`dbbackup show BACKUP --contents` lists what is in it"));
+        }
+        Ok(())
+    }
+
+    fn compared(&mut self, member: &Member, sha256: Option<String>) -> Result<()> {
+        let expected = self.comparison.member(member, sha256)?;
+        if let Some(mode) = expected.and_then(|line| line.sqlite)
+            && let Some(path) = self.path_of(&member.path)
+        {
+            self.databases.push((path, Some(mode)));
+        }
+        Ok(())
+    }
+
+    /// Where a member was written to.
+    fn path_of(&self, path: &[u8]) -> Option<PathBuf> {
+        let path = as_path(path);
+        match &self.place {
+            Place::Drill(scratch) | Place::Directory { scratch, .. } => Some(scratch.join(TREE).join(path)),
+            Place::Origin(staged) => staged.iter().find_map(|(top, place)| {
+                let below = Path::new("/").join(path).strip_prefix(top).ok()?.to_path_buf();
+                let tree = place.directory().join(TREE);
+                Some(if below.as_os_str().is_empty() { tree } else { tree.join(below) })
+            }),
+        }
+    }
+
+    /// Databases that were in WAL mode are so again: two bytes of the header, which SQLite itself would set.
+    fn restore_journal_modes(&self) -> Result<()> {
+        for (path, mode) in &self.databases {
+            if mode.as_deref() != Some("wal") || !path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() >= 512)
+            {
+                continue;
+            }
+            let context = || format!("setting the journal mode of `{}`", path.display());
+            let found = path.symlink_metadata().with_context(context)?;
+            let mut options = File::options();
+            let file = options.write(true).custom_flags(libc::O_NOFOLLOW).open(path).with_context(context)?;
+            file.write_all_at(&[2, 2], 18).with_context(context)?;
+            let at = rustix::fs::Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() as _ };
+            let times = rustix::fs::Timestamps { last_access: at, last_modification: at };
+            rustix::fs::futimens(&file, &times).with_context(context)?;
+        }
+        Ok(())
+    }
+}
+
+/// The target of `--to` must not hold anything: nothing is mixed, nothing overwritten.
+fn refuse_full(target: &Path, scratch: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(target) else {
+        return match target.symlink_metadata() {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Error::usage(format!("`{}` is not a directory", target.display()))
+                .hint("name one that is empty or not there yet")),
+        };
+    };
+    let ours = scratch.file_name();
+    let other = entries.flatten().find(|entry| Some(entry.file_name().as_os_str()) != ours && entry.file_name() != "lost+found");
+    match other {
+        None => Ok(()),
+        Some(entry) => Err(Error::usage(format!(
+            "the directory `{}` is not empty: it holds `{}`",
+            target.display(),
+            entry.file_name().to_string_lossy()
+        ))
+        .hint("name one that is empty or not there yet; a restore without `--to` replaces the original, and keeps it")),
+    }
+}
+
+/// Whether what comes by is chosen, or lies below a directory that was.
+#[derive(Default)]
+struct Below {
+    chosen: Option<Vec<u8>>,
+}
+
+impl Below {
+    fn is_chosen(&mut self, patterns: &Patterns, path: &[u8], is_directory: bool) -> bool {
+        if self.chosen.as_ref().is_some_and(|directory| is_below(path, directory)) {
+            return true;
+        }
+        // A member's path, as `srv/app/a`, is matched from its first name on and from the root on.
+        let path = as_path(path);
+        let chosen = patterns.matches(&Path::new("/").join(path), path, is_directory);
+        self.chosen = (chosen && is_directory).then(|| {
+            use std::os::unix::ffi::OsStrExt;
+            path.as_os_str().as_bytes().to_vec()
+        });
+        chosen
+    }
+}
+
+fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+impl Destination for FilesDestination<'_> {
+    fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
+        let mut reader = Reader::new(BufReader::with_capacity(256 << 10, content));
+        match self.options.select.clone() {
+            Some(patterns) => self.receive_some(&mut reader, &patterns)?,
+            None => {
+                while let Some(member) = reader.next_member()? {
+                    let sha256 = self.unpacker.unpack(&member, &mut reader)?;
+                    self.compared(&member, sha256)?;
+                }
+            }
+        }
+        self.comparison.end()?;
+        self.unpacker.finish()
+    }
+
+    fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>> {
+        let mut checks = self.comparison.checks(expected);
+        if !matches!(self.place, Place::Drill(_)) {
+            // A list that is lost is no reason to leave a proven archive in the store.
+            checks.retain(|check| check.name != "contents");
+        }
+        if self.unpacker.refused_count > 0 {
+            let more = self.unpacker.refused_count - self.unpacker.refused.len() as u64;
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            let detail = format!("what must not be restored is in it: {}{more}", self.unpacker.refused.join(", "));
+            // To a place of its own the rest can go all the same.
+            checks.push(match self.place {
+                Place::Directory { .. } => Check::unprovable("names", detail),
+                _ => Check::damaged("names", detail),
+            });
+        }
+        if depth == Depth::Drill
+            && let Place::Drill(scratch) = &self.place
+        {
+            checks.extend(readback::examine(&scratch.join(TREE), (self.list)().ok().flatten())?);
+        }
+        Ok(checks)
+    }
+
+    fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {
+        self.restore_journal_modes()?;
+        let mut published = Published { warnings: self.unpacker.warnings(), ..Published::default() };
+        if self.unpacker.refused_count > 0 {
+            let count = self.unpacker.refused_count;
+            published.left_out = count;
+            published.warnings.push(format!(
+                "not restored: {} of the archive: {}",
+                units::count(count, "member"),
+                self.unpacker.refused.join(", ")
+            ));
+        }
+        match &mut self.place {
+            Place::Drill(_) => return Err(Error::failed("a drill has no place to restore to")),
+            Place::Directory { target, scratch, inside } => {
+                publish_directory(target, scratch, *inside)?;
+                published.how = if self.selected > 0 { units::count(self.selected, "member") } else { "a new tree".to_owned() };
+            }
+            Place::Origin(staged) => {
+                let staged = std::mem::take(staged);
+                publish_origin(staged, matches!(keep, Keep::Nothing), &mut published)?;
+            }
+        }
+        Ok(published)
+    }
+}
+
+/// Gives the directory what was made for it.
+fn publish_directory(target: &Path, scratch: &Scratch, inside: bool) -> Result<()> {
+    let tree = scratch.join(TREE);
+    if tree.symlink_metadata().is_err() {
+        // An archive of nothing is an empty directory.
+        std::fs::create_dir(&tree).with_context(|| format!("making `{}`", tree.display()))?;
+    }
+    if scratch.path().is_dir() {
+        let directory = File::open(scratch.path()).with_context(|| format!("opening `{}`", scratch.path().display()))?;
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(&directory).with_context(|| format!("syncing `{}`", target.display()))?;
+        drop(directory);
+    }
+    if !inside {
+        durable::rename_new(&tree, target).with_context(|| format!("naming the restored files `{}`", target.display()))?;
+        return durable::sync_dir(target.parent().unwrap_or(Path::new("/")));
+    }
+    let context = || format!("moving the restored files to `{}`", target.display());
+    for entry in std::fs::read_dir(&tree).with_context(context)? {
+        let name = entry.with_context(context)?.file_name();
+        durable::rename_new(&tree.join(&name), &target.join(&name)).with_context(context)?;
+    }
+    durable::sync_dir(target)
+}
+
+/// Exchanges one top path after another; where one fails those before it are put back.
+fn publish_origin(staged: Vec<(PathBuf, Staged)>, keep_nothing: bool, published: &mut Published) -> Result<()> {
+    for (_, place) in &staged {
+        place.sync()?;
+    }
+    let mut done: Vec<(PathBuf, Option<PathBuf>)> = Vec::new();
+    for (top, place) in staged {
+        if !place.is_filled() {
+            published.warnings.push(format!("nothing in the backup is of `{}`: it was left as it is", top.display()));
+            continue;
+        }
+        let real = place.top.clone();
+        match place.swap() {
+            Ok(kept) => done.push((real, kept)),
+            Err(error) => {
+                let stuck: Vec<String> = done
+                    .iter()
+                    .rev()
+                    .filter_map(|(top, kept)| swap::undo(top, kept.as_deref()).err().map(|error| error.message()))
+                    .collect();
+                let stuck = if stuck.is_empty() { String::new() } else { format!(" ({})", stuck.join("; ")) };
+                return Err(error.context(format!("nothing was restored{stuck}")));
+            }
+        }
+    }
+    published.how = format!("exchanged {}", units::count(done.len() as u64, "path"));
+    for (top, kept) in done {
+        match kept {
+            Some(kept) if keep_nothing => swap::remove_kept(&kept)?,
+            Some(kept) => published.companions.push((top, kept)),
+            None => {}
+        }
+    }
+    Ok(())
+}

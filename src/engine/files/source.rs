@@ -1,0 +1,396 @@
+//! A tree of files as a source: everything that the walk finds, one thing after another, into one archive and one list.
+
+use super::listing::{Listed, Note, Type};
+use super::member::{Kind, Member, shown};
+use super::patterns::Patterns;
+use super::save::{self, Opening};
+use super::tar::Writer;
+use super::walk::{self, Choice, Found, Step};
+use super::{embedded, meta, names::Ids};
+use crate::engine::sqlite::probe::MAGIC;
+use crate::engine::sqlite::registry;
+use crate::engine::sqlite::{Spool, SqliteSource, companion};
+use crate::engine::{Database, Dumped, Manifest, Source, Tree};
+use crate::error::{Context, Error, Result};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How many names a warning holds.
+const NAMED: usize = 20;
+/// How many changed files a manifest names.
+const CHANGED_NAMED: usize = 100;
+
+/// What is saved, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Top paths, absolute.
+    pub paths: Vec<PathBuf>,
+    /// Only what matches one of these; see [`super::patterns`].
+    pub include: Vec<String>,
+    /// Never what matches one of these.
+    pub exclude: Vec<String>,
+    /// Don't go where another file system is mounted.
+    pub one_file_system: bool,
+    /// Save SQLite databases as the files that they are, not through SQLite.
+    pub raw_databases: bool,
+    /// Directories to leave out: stores.
+    pub leave_out: Vec<PathBuf>,
+    /// For copies of databases, and for the list while it is being made.
+    pub scratch_dir: PathBuf,
+    /// How long a locked database is waited for.
+    pub lock_timeout: Duration,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct FilesSource {
+    plan: Plan,
+    choice: Choice,
+    size: u64,
+}
+
+impl FilesSource {
+    /// Looks at the whole tree, for its size. Top paths that are all missing are an error; nothing is read.
+    pub fn open(plan: &Plan) -> Result<Self> {
+        walk::refuse_nested(&plan.paths)?;
+        let choice = Choice {
+            tops: plan.paths.clone(),
+            include: Patterns::new(&plan.include)?,
+            exclude: Patterns::new(&plan.exclude)?,
+            one_file_system: plan.one_file_system,
+            leave_out: plan.leave_out.clone(),
+        };
+        let missing = |path: &&PathBuf| path.symlink_metadata().is_err();
+        if let Some(path) = plan.paths.iter().find(missing).filter(|_| plan.paths.iter().all(|path| missing(&path))) {
+            return Err(Error::failed(format!("`{}` is not there", path.display()))
+                .hint("check the path; nothing is made where something is missing"));
+        }
+        let mut source = FilesSource { plan: plan.clone(), choice, size: 0 };
+        source.size = source.measure()?;
+        Ok(source)
+    }
+
+    /// The top paths.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.plan.paths
+    }
+
+    fn measure(&self) -> Result<u64> {
+        let mut size = 0;
+        walk::walk(&self.choice, &mut |step| {
+            if let Step::Save(found) = step {
+                // A header, and what is on disk: holes take no room in the archive.
+                let content = if found.metadata.is_file() { found.metadata.size().min(found.metadata.blocks() * 512) } else { 0 };
+                size += 512 + content;
+            }
+            Ok(())
+        })?;
+        Ok(size)
+    }
+}
+
+impl Source for FilesSource {
+    fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        let list = tempfile::tempfile_in(&self.plan.scratch_dir)
+            .with_context(|| format!("making the list of contents in `{}`", self.plan.scratch_dir.display()))?;
+        let mut saving = Saving {
+            plan: &self.plan,
+            archive: Writer::new(BufWriter::with_capacity(256 << 10, out)),
+            list: BufWriter::with_capacity(256 << 10, list),
+            links: HashMap::new(),
+            ids: Ids::default(),
+            tree: Tree::default(),
+            notes: BTreeMap::new(),
+            warnings: Vec::new(),
+            buffer: Vec::new(),
+        };
+        walk::walk(&self.choice, &mut |step| saving.step(step))?;
+        saving.finish()
+    }
+
+    fn estimate(&self) -> u64 {
+        self.size
+    }
+}
+
+/// A run over the tree.
+struct Saving<'a, W: Write> {
+    plan: &'a Plan,
+    archive: Writer<W>,
+    list: BufWriter<File>,
+    /// Files with several names: where each stands in the archive.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    ids: Ids,
+    tree: Tree,
+    /// What is to be told, by what it is: how many, and the first few.
+    notes: BTreeMap<&'static str, (u64, Vec<String>)>,
+    warnings: Vec<String>,
+    buffer: Vec<u8>,
+}
+
+const CHANGED: &str = "changed while being read, and saved as last read";
+const VANISHED: &str = "gone before being read";
+const UNREADABLE: &str = "could not be read, and not saved";
+const CUT: &str = "could be read in part only, the rest being zeros";
+const SPECIAL: &str = "neither files nor directories nor links, and not saved";
+
+impl<W: Write> Saving<'_, W> {
+    fn step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Save(found) => self.save(found),
+            Step::Vanished(name) => self.missing(&name, Note::Vanished, None),
+            Step::Unreadable(name, error) => self.missing(&name, Note::Unreadable, Some(error)),
+            Step::LeftOut(path, why) => {
+                self.warnings.push(format!("`{}` is {why}, and left out", path.display()));
+                Ok(())
+            }
+        }
+    }
+
+    fn save(&mut self, found: Found) -> Result<()> {
+        let kind = found.metadata.file_type();
+        if kind.is_file() {
+            return self.file(found);
+        }
+        if kind.is_dir() {
+            self.tree.directories += 1;
+            return self.without_content(&found, Kind::Directory);
+        }
+        if kind.is_symlink() {
+            return match std::fs::read_link(&found.path) {
+                Ok(target) => {
+                    self.tree.symlinks += 1;
+                    self.without_content(&found, Kind::Symlink(target.as_os_str().as_bytes().to_vec()))
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.missing(&found.name, Note::Vanished, None),
+                Err(error) => self.missing(&found.name, Note::Unreadable, Some(error)),
+            };
+        }
+        let what = match () {
+            () if kind.is_fifo() => "FIFO",
+            () if kind.is_socket() => "socket",
+            () => "device",
+        };
+        self.note(SPECIAL, format!("{} ({what})", shown(&found.name)));
+        Listed::missing(&found.name, Type::Other, Note::Skipped, Some(format!("a {what}"))).write(&mut self.list)
+    }
+
+    fn member(&self, found: &Found, kind: Kind) -> Member {
+        meta::member(&found.name, kind, &found.metadata, meta::xattrs_at(&found.path), &self.ids)
+    }
+
+    fn without_content(&mut self, found: &Found, kind: Kind) -> Result<()> {
+        let member = self.member(found, kind);
+        self.archive.begin(&member)?;
+        self.archive.end()?;
+        Listed::of(&member, None).write(&mut self.list)
+    }
+
+    fn file(&mut self, found: Found) -> Result<()> {
+        let key = (found.metadata.dev(), found.metadata.ino());
+        if found.metadata.nlink() > 1
+            && let Some(first) = self.links.get(&key)
+        {
+            self.tree.hard_links += 1;
+            let first = first.clone();
+            return self.without_content(&found, Kind::HardLink(first));
+        }
+        if !self.plan.raw_databases && self.belongs_to_a_database(&found.path) {
+            return Ok(());
+        }
+        if let Some(told) = embedded::in_directory(&found.path) {
+            self.warnings.push(told);
+        }
+        let mut opened = match save::open(&found) {
+            Opening::Opened(opened) => opened,
+            Opening::Database if self.plan.raw_databases => {
+                let busy = io::Error::other("this run reads it as a database; give it to one source only");
+                return self.missing(&found.name, Note::Unreadable, Some(busy));
+            }
+            Opening::Database => return self.database(&found, key),
+            Opening::Vanished => return self.missing(&found.name, Note::Vanished, None),
+            Opening::Refused(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
+        };
+        if !self.plan.raw_databases && (opened.start.starts_with(MAGIC) || opened.start.is_empty() && has_log(&found.path)) {
+            drop(opened);
+            return self.database(&found, key);
+        }
+        self.plain(&mut opened, &found, key)
+    }
+
+    /// A file as it is.
+    fn plain(&mut self, opened: &mut save::Opened, found: &Found, key: (u64, u64)) -> Result<()> {
+        let xattrs = meta::xattrs_of(&opened.file);
+        let ids = &self.ids;
+        let as_member = |kind: Kind, now: &std::fs::Metadata| meta::member(&found.name, kind, now, xattrs.clone(), ids);
+        let saved = match save::save(opened, &as_member, found, &mut self.archive, &mut self.buffer)? {
+            Ok(saved) => saved,
+            Err(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
+        };
+        for line in &saved.lines {
+            line.write(&mut self.list)?;
+            match line.note {
+                Some(Note::Changed) => {
+                    if self.tree.changed.len() < CHANGED_NAMED {
+                        self.tree.changed.push(shown(&found.name));
+                    }
+                    self.note(CHANGED, shown(&found.name));
+                }
+                Some(Note::Cut) => self.note(CUT, format!("{} ({})", shown(&found.name), line.why.clone().unwrap_or_default())),
+                _ => {}
+            }
+        }
+        self.warnings.extend(saved.warning);
+        self.counted(found, key, saved.size);
+        Ok(())
+    }
+
+    fn counted(&mut self, found: &Found, key: (u64, u64), size: u64) {
+        self.tree.files += 1;
+        self.tree.bytes += size;
+        if found.metadata.nlink() > 1 {
+            self.links.insert(key, found.name.clone());
+        }
+    }
+
+    /// A SQLite database, of one point in time, as a plain single file.
+    fn database(&mut self, found: &Found, key: (u64, u64)) -> Result<()> {
+        let source = SqliteSource::new(&found.path, Spool::Auto, &self.plan.scratch_dir, self.plan.lock_timeout);
+        let mut begun: Option<Member> = None;
+        let mut hash = Sha256::new();
+        let xattrs = meta::xattrs_at(&found.path);
+        let ids = &self.ids;
+        let mut out = Hashing { hash: &mut hash, out: &mut self.archive };
+        let streamed = source.stream(|size| {
+            let kind = Kind::File { size, parts: None };
+            out.out.begin(begun.insert(meta::member(&found.name, kind, &found.metadata, xattrs, ids)))?;
+            Ok(&mut out as &mut dyn Write)
+        });
+        match (streamed, begun) {
+            (Ok(journal_mode), Some(member)) => {
+                self.archive.end()?;
+                let mut line = Listed::of(&member, Some(super::listing::to_hex(&hash.finalize())));
+                line.sqlite = Some(journal_mode);
+                self.tree.databases += 1;
+                let size = member.stored_size();
+                self.counted(found, key, size);
+                line.write(&mut self.list)
+            }
+            (Err(error), _) if error.kind() == crate::error::Kind::Interrupted => Err(error),
+            // What was written of it can't be taken back.
+            (Err(error), Some(_)) => Err(error.context(format!("saving the SQLite database `{}`", found.path.display()))),
+            (Err(error), None) => self.broken_database(found, key, error),
+            (Ok(_), None) => Err(Error::failed(format!("nothing came of the SQLite database `{}`", found.path.display()))),
+        }
+    }
+
+    /// SQLite does not take it: then its bytes are what there is to save, unless it only is not to be had now.
+    fn broken_database(&mut self, found: &Found, key: (u64, u64), error: Error) -> Result<()> {
+        let gone = || found.path.symlink_metadata().is_err();
+        if error.kind() != crate::error::Kind::Damaged {
+            let note = if gone() { Note::Vanished } else { Note::Unreadable };
+            return self.missing(&found.name, note, Some(error.into()));
+        }
+        self.warnings
+            .push(format!("`{}` looks like a SQLite database and is saved as the file that it is: {error}", shown(&found.name)));
+        match save::open(found) {
+            Opening::Opened(mut opened) => self.plain(&mut opened, found, key),
+            Opening::Vanished => self.missing(&found.name, Note::Vanished, None),
+            Opening::Refused(error) => self.missing(&found.name, Note::Unreadable, Some(error)),
+            Opening::Database => self.missing(&found.name, Note::Unreadable, Some(error.into())),
+        }
+    }
+
+    /// The log, index or journal of a SQLite database beside it: what counts of it is in the database as it is saved.
+    fn belongs_to_a_database(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().map(OsStrExt::as_bytes) else { return false };
+        ["-wal", "-shm", "-journal"].iter().any(|end| {
+            let Some(base) = name.strip_suffix(end.as_bytes()) else { return false };
+            let base = path.with_file_name(std::ffi::OsStr::from_bytes(base));
+            debug_assert_eq!(companion(&base, end), path);
+            is_database(&base)
+        })
+    }
+
+    fn missing(&mut self, name: &[u8], note: Note, error: Option<io::Error>) -> Result<()> {
+        let why = error.map(|error| Error::from(error).message());
+        let told = why.as_ref().map_or(shown(name), |why| format!("{} ({why})", shown(name)));
+        self.note(if note == Note::Vanished { VANISHED } else { UNREADABLE }, told);
+        Listed::missing(name, Type::File, note, why).write(&mut self.list)
+    }
+
+    fn note(&mut self, what: &'static str, which: String) {
+        let (count, named) = self.notes.entry(what).or_default();
+        *count += 1;
+        if named.len() < NAMED {
+            named.push(which);
+        }
+    }
+
+    fn finish(mut self) -> Result<Dumped> {
+        for (what, (count, named)) in &self.notes {
+            let more = count - named.len() as u64;
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            self.warnings.push(format!("{what}: {}{more}", named.join(", ")));
+        }
+        let lost = self.notes.contains_key(UNREADABLE) || self.notes.contains_key(CUT);
+        if lost && self.tree.files + self.tree.directories + self.tree.symlinks == 0 {
+            return Err(Error::failed(self.warnings.join("; ")).hint("run dbbackup as a user that may read it, root for one"));
+        }
+        self.archive.finish()?;
+        let mut list = self.list.into_inner().map_err(io::IntoInnerError::into_error)?;
+        list.rewind()?;
+        let database = Database { paths: self.plan.paths.clone(), size_bytes: self.tree.bytes, ..Database::default() };
+        let manifest = Manifest { tree: Some(self.tree), ..Manifest::default() };
+        let producer = BTreeMap::new();
+        Ok(Dumped { manifest, database, producer, warnings: self.warnings, partial: lost, contents: Some(list) })
+    }
+}
+
+/// Whether a file is a SQLite database: by its first bytes, or because this run has it open as one.
+fn is_database(path: &Path) -> bool {
+    registry::is_open(path) || path.symlink_metadata().is_ok_and(|found| found.is_file() && has_magic(path, &found))
+}
+
+fn has_magic(path: &Path, found: &std::fs::Metadata) -> bool {
+    let found = Found { path: path.to_path_buf(), name: Vec::new(), metadata: found.clone() };
+    match save::open(&found) {
+        Opening::Opened(opened) => opened.start.starts_with(MAGIC) || opened.start.is_empty() && has_log(path),
+        Opening::Database => true,
+        Opening::Vanished | Opening::Refused(_) => false,
+    }
+}
+
+/// Whether a write-ahead log lies beside it: then an empty file is a database, too. See <https://sqlite.org/fileformat2.html#walformat>.
+fn has_log(path: &Path) -> bool {
+    let log = companion(path, "-wal");
+    let Ok(found) = log.symlink_metadata() else { return false };
+    match save::open(&Found { path: log, name: Vec::new(), metadata: found }) {
+        Opening::Opened(opened) => opened.start.starts_with(&[0x37, 0x7f, 0x06]),
+        _ => false,
+    }
+}
+
+/// Hashes what goes into the archive.
+struct Hashing<'a, W: Write> {
+    hash: &'a mut Sha256,
+    out: &'a mut Writer<W>,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
