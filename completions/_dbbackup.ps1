@@ -52,6 +52,8 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             break
         }
         'dbbackup;backup' {
+            [CompletionResult]::new('-j', '-j', [CompletionResultType]::ParameterName, 'How many sources at once [default: `jobs` in [backup], or 1]')
+            [CompletionResult]::new('--jobs', '--jobs', [CompletionResultType]::ParameterName, 'How many sources at once [default: `jobs` in [backup], or 1]')
             [CompletionResult]::new('--label', '--label', [CompletionResultType]::ParameterName, 'Why this backup is made: manual, daily, pre-upgrade, any word')
             [CompletionResult]::new('--description', '--description', [CompletionResultType]::ParameterName, 'Free text to keep with it')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'A key and value to keep with it (repeatable)')
@@ -62,6 +64,7 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--store', '--store', [CompletionResultType]::ParameterName, 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Use colours')
             [CompletionResult]::new('--lock-wait', '--lock-wait', [CompletionResultType]::ParameterName, 'How long to wait for another run''s lock, as in 10m [default: not at all]')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every enabled source of the configuration: what no argument means, too, said outright')
             [CompletionResult]::new('--pin', '--pin', [CompletionResultType]::ParameterName, 'Never let cleanup remove it')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Say what would be done, and do nothing')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Say what would be done, and do nothing')

@@ -135,12 +135,20 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__backup)
-            opts="-n -c -q -v -V -h --label --description --tag --pin --as --kind --dry-run --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --pin --as --kind --dry-run --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --label)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -48,6 +48,8 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'dbbackup;backup'= {
+            cand -j 'How many sources at once [default: `jobs` in [backup], or 1]'
+            cand --jobs 'How many sources at once [default: `jobs` in [backup], or 1]'
             cand --label 'Why this backup is made: manual, daily, pre-upgrade, any word'
             cand --description 'Free text to keep with it'
             cand --tag 'A key and value to keep with it (repeatable)'
@@ -58,6 +60,7 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
             cand --color 'Use colours'
             cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --all 'Every enabled source of the configuration: what no argument means, too, said outright'
             cand --pin 'Never let cleanup remove it'
             cand -n 'Say what would be done, and do nothing'
             cand --dry-run 'Say what would be done, and do nothing'

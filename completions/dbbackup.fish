@@ -49,6 +49,7 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "status" -d 'Tell 
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s j -l jobs -d 'How many sources at once [default: `jobs` in [backup], or 1]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l label -d 'Why this backup is made: manual, daily, pre-upgrade, any word' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l description -d 'Free text to keep with it' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l tag -d 'A key and value to keep with it (repeatable)' -r
@@ -62,6 +63,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l color -d 'U
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l all -d 'Every enabled source of the configuration: what no argument means, too, said outright'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l pin -d 'Never let cleanup remove it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s n -l dry-run -d 'Say what would be done, and do nothing'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l json -d 'Print one JSON document on stdout'

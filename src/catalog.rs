@@ -12,7 +12,6 @@ use crate::engine::CheckStatus;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Brief, Failure, Level, Sidecar, State, Status, Verification};
 use crate::store;
-use crate::units;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -246,26 +245,6 @@ impl Catalog {
     /// A source's newest good backup that is no safety copy of a restore.
     pub fn newest_good(&self, source: &str) -> Option<&Entry> {
         self.of(source).find(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE)
-    }
-
-    /// Why nothing should be removed now: the newest good backup holds far less than the one before it.
-    pub fn shrank(&self, source: &str) -> Option<String> {
-        let mut good = self.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
-        let (new, old) = (good.next()?, good.next()?);
-        let rows = |backup: &Entry| backup.sidecar.manifest.as_ref().map_or(0, |manifest| manifest.rows_total);
-        let bytes = |backup: &Entry| backup.sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
-        let halved = |new: u64, old: u64| new < old.div_ceil(2);
-        if halved(rows(new), rows(old)) {
-            return Some(format!(
-                "{} holds {}, {} held {}",
-                new.id(),
-                units::count(rows(new), "row"),
-                old.id(),
-                units::thousands(rows(old))
-            ));
-        }
-        halved(bytes(new), bytes(old))
-            .then(|| format!("{} holds {}, {} held {}", new.id(), units::size(bytes(new)), old.id(), units::size(bytes(old))))
     }
 
     /// Writes down where each source's attempts are.

@@ -139,6 +139,12 @@ pub struct Backup {
     /// Configured sources or groups, paths of databases or directories, or postgresql:// addresses
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
+    /// Every enabled source of the configuration: what no argument means, too, said outright
+    #[arg(long, conflicts_with_all = ["what", "name", "kind"])]
+    pub all: bool,
+    /// How many sources at once [default: `jobs` in [backup], or 1]
+    #[arg(short, long, value_name = "N", value_parser = jobs)]
+    pub jobs: Option<usize>,
     /// Why this backup is made: manual, daily, pre-upgrade, any word
     #[arg(long, value_name = "LABEL", default_value = "manual")]
     pub label: String,
@@ -443,6 +449,10 @@ fn levels() -> impl TypedValueParser<Value = Level> {
 fn duration(text: &str) -> Result<Duration, String> {
     // What the default is can be written, too.
     if text == "0" { Ok(Duration::ZERO) } else { units::Span::parse(text).map(|span| span.duration()) }
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|jobs| (1..=256).contains(jobs)).ok_or_else(|| "write a number from 1 to 256".into())
 }
 
 fn days(text: &str) -> Result<units::Span, String> {

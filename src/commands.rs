@@ -22,6 +22,7 @@ use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config};
 use crate::engine::{Manifest, whole_second};
 use crate::error::{Context, Error, Kind, Result};
+use crate::log::Log;
 use crate::plan::{self, StorePlan};
 use crate::report::{Outcome, Report};
 use crate::store::{Access, LocalStore, Store};
@@ -41,7 +42,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
-    let session = Session::start(&cli.global, report);
+    let session = Session::start(&cli.global, keeps_log(command), report);
     if let Command::Status(arguments) = command {
         return status::run(arguments, session, report);
     }
@@ -61,6 +62,26 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     }
 }
 
+/// Commands that change or prove something have a story worth keeping; those that only look, every minute perhaps, would drown it.
+fn keeps_log(command: &Command) -> bool {
+    use Command::{Backup, Cleanup, Delete, Pin, Restore, Unpin, Verify};
+    matches!(command, Backup(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_))
+}
+
+/// Opens the log of the configuration, and says in it what begins.
+fn open_log(config: &Config, report: &Report) {
+    let Some(settings) = plan::log(config) else { return };
+    match Log::open(settings) {
+        Ok(log) => report.keep_log(log),
+        Err(error) => return report.warn(format!("{error}; nothing is logged")),
+    }
+    let words = std::env::args_os().skip(1).map(|word| config::masked_line(&word.to_string_lossy()));
+    let words = words.collect::<Vec<_>>().join(" ");
+    let user = rustix::process::geteuid().as_raw();
+    let (version, file) = (env!("CARGO_PKG_VERSION"), config.path.display());
+    report.log_only(format!("started: dbbackup {words} (version {version}, user id {user}, configuration {file})"));
+}
+
 /// What a command finds when it starts.
 #[derive(Clone)]
 struct Session {
@@ -75,20 +96,20 @@ struct Session {
 }
 
 impl Session {
-    fn start(global: &Global, report: &Report) -> Result<Session> {
+    fn start(global: &Global, keeps_log: bool, report: &Report) -> Result<Session> {
         let variable = |name: &str| std::env::var(name).ok();
         let config = match config::find(global.config.as_deref(), &variable)? {
             // So that a broken configuration can be left aside.
             Some(path) if path == Path::new("/dev/null") => None,
             Some(path) => {
                 let path = plan::absolute(&std::env::current_dir().unwrap_or_default(), path);
-                Some(
-                    config::load(&path, &variable)
-                        .inspect_err(|_| report.note("(`--config /dev/null` leaves the configuration aside)"))?,
-                )
+                Some(config::load(&path, &variable).map_err(leave_aside)?)
             }
             None => None,
         };
+        if let Some(config) = config.as_ref().filter(|_| keeps_log) {
+            open_log(config, report);
+        }
         for warning in config.iter().flat_map(|config| &config.warnings) {
             report.warn(warning);
         }
@@ -151,6 +172,15 @@ impl Session {
 
     fn backup_keys(&self) -> config::BackupKeys {
         self.config.as_ref().map(|config| config.backup.clone()).unwrap_or_default()
+    }
+}
+
+/// The hint of a configuration that can't be used: what to mend, and how to go on without it.
+fn leave_aside(error: Error) -> Error {
+    const ASIDE: &str = "`--config /dev/null` leaves the configuration aside";
+    match error.remedy().map(str::to_owned) {
+        Some(hint) => error.hinted(format!("{hint} ({ASIDE})")),
+        None => error.hint(ASIDE),
     }
 }
 

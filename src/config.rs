@@ -8,8 +8,10 @@
 //! Names of codecs stay text here, and retention is only numbers: what they mean is known by the rooms they belong to.
 
 mod expand;
+mod hooks;
 mod kinds;
 mod locate;
+mod log;
 mod mask;
 mod parse;
 mod section;
@@ -20,8 +22,10 @@ mod value;
 
 pub use crate::units::nearest;
 pub use expand::hostname;
+pub use hooks::{HookCommand, HookKeys, HooksTable};
 pub use locate::{find, load};
-pub use mask::masked;
+pub use log::{LogLevel, LogTable};
+pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 
 use crate::error::Error;
@@ -42,12 +46,18 @@ pub struct Config {
     pub stores: BTreeMap<String, StoreConfig>,
     /// `[backup]`, the defaults of every source.
     pub backup: BackupKeys,
+    /// `jobs` of `[backup]`: sources at once.
+    pub jobs: Option<usize>,
     /// `[retention]`.
     pub retention: Option<RetentionTable>,
     /// `[retention.label.LABEL]`.
     pub retention_labels: BTreeMap<String, RetentionTable>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<(String, SourceEntry)>,
+    /// `[hooks]`, those of the run.
+    pub hooks: Option<HooksTable>,
+    /// `[log]`.
+    pub log: Option<LogTable>,
     /// `[groups]`, in the order of the file; every member is one of `sources`.
     pub groups: Vec<(String, Vec<String>)>,
     /// `[metrics]`.
@@ -195,6 +205,21 @@ pub struct RetentionTable {
     /// However old or large, keep this many.
     #[serde(deserialize_with = "value::count")]
     pub min_keep: Option<u32>,
+    /// Below which part of an earlier backup nothing is removed.
+    #[serde(deserialize_with = "value::brake")]
+    pub brake: Option<BrakeKey>,
+    /// Tables that may come and go.
+    #[serde(deserialize_with = "value::texts")]
+    pub brake_ignore: Vec<String>,
+}
+
+/// `brake`: how much less a new backup may hold before retention stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrakeKey {
+    /// Less than so many percent.
+    Below(u8),
+    /// However much less.
+    Off,
 }
 
 /// One `[sources.NAME]`.
@@ -204,6 +229,8 @@ pub struct SourceEntry {
     pub common: SourceKeys,
     /// The keys of `[backup]` that the source sets itself; [`Config::backup_keys`] has them with the defaults.
     pub backup: BackupKeys,
+    /// `[sources.NAME.hooks]`.
+    pub hooks: Option<HooksTable>,
     /// `[sources.NAME.retention]`.
     pub retention: Option<RetentionTable>,
     /// `[sources.NAME.retention.label.LABEL]`.

@@ -88,6 +88,12 @@ impl Error {
         self
     }
 
+    /// The same error with this remedy in place of any that it had.
+    pub fn hinted(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
     /// The same error with what was being done put before it.
     pub fn context(mut self, what: impl fmt::Display) -> Self {
         self.chain = self.chain.context(what.to_string());

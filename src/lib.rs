@@ -19,6 +19,7 @@ pub mod error;
 pub mod health;
 pub mod interrupt;
 pub mod lock;
+pub mod log;
 pub mod metrics;
 pub mod pipeline;
 pub mod plan;

@@ -2,26 +2,30 @@
 //! must be asked of the file system is asked through a function.
 
 pub mod files;
+pub mod hooks;
+mod policies;
 pub mod postgres;
 
+pub use policies::{Policies, policy_of_flags};
+
+use self::hooks::Hooks;
 use crate::cli;
-use crate::config::{
-    self, BackupKeys, Config, KindKeys, PostgresKeys, RetentionTable, SourceEntry, Spool as ConfigSpool, VerifyAfter,
-};
+use crate::config::{self, BackupKeys, Config, KindKeys, LogLevel, PostgresKeys, SourceEntry, Spool as ConfigSpool, VerifyAfter};
 use crate::engine::postgres::Search;
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Kind, Result};
+use crate::log;
 use crate::pipeline::{self, Codec};
-use crate::retention::Policy;
 use crate::sidecar::Level;
 use crate::units;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SCRATCH_DIR: &str = "/var/tmp";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOG_SIZE: u64 = 10 << 20;
+const LOG_FILES: u32 = 5;
 
 /// Where the backups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +56,18 @@ pub enum Planned {
         name: String,
         /// Why.
         error: Error,
-        /// The kind of a source of the configuration, whose history has a place in the store.
-        configured: Option<&'static str>,
+        /// What is known of a source of the configuration all the same.
+        configured: Option<Configured>,
     },
+}
+
+/// A source of the configuration that can't be tried: its history has a place in the store, and somebody may want to be told.
+#[derive(Debug)]
+pub struct Configured {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its hooks.
+    pub hooks: Hooks,
 }
 
 /// One source, with everything that its backup needs.
@@ -80,6 +93,8 @@ pub struct SourcePlan {
     pub policies: Policies,
     /// How trial restores are made.
     pub proving: Proving,
+    /// What is run around its backup; a member of a cluster has none, the cluster has.
+    pub hooks: Hooks,
 }
 
 /// How trial restores of a source's backups are made, besides what every kind has.
@@ -145,78 +160,6 @@ impl SourceKind {
     }
 }
 
-/// The retention policies of one source, by label.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policies {
-    general: Option<Policy>,
-    by_label: BTreeMap<String, Policy>,
-}
-
-impl Policies {
-    /// One policy for every label.
-    pub fn all(policy: Policy) -> Self {
-        Policies { general: Some(policy), by_label: BTreeMap::new() }
-    }
-
-    /// Those of a source of the configuration: the most specific table replaces the others whole.
-    pub fn configured(config: &Config, source: &SourceEntry) -> Self {
-        let mut by_label = if source.retention.is_some() { BTreeMap::new() } else { config.retention_labels.clone() };
-        by_label.extend(source.retention_labels.clone());
-        let general = source.retention.as_ref().or(config.retention.as_ref());
-        Policies {
-            general: general.map(policy),
-            by_label: by_label.iter().map(|(label, table)| (label.clone(), policy(table))).collect(),
-        }
-    }
-
-    /// The one that decides over a label.
-    pub fn for_label(&self, label: &str) -> Option<&Policy> {
-        self.by_label.get(label).or(self.general.as_ref())
-    }
-
-    /// Nothing would ever be removed.
-    pub fn is_empty(&self) -> bool {
-        self.general.iter().chain(self.by_label.values()).all(Policy::is_empty)
-    }
-}
-
-fn policy(table: &RetentionTable) -> Policy {
-    Policy {
-        keep_last: table.keep_last,
-        keep_hourly: table.keep_hourly,
-        keep_daily: table.keep_daily,
-        keep_weekly: table.keep_weekly,
-        keep_monthly: table.keep_monthly,
-        keep_yearly: table.keep_yearly,
-        keep_within: table.keep_within,
-        max_age: table.max_age,
-        max_count: table.max_count,
-        max_size: table.max_size,
-        min_keep: table.min_keep,
-    }
-}
-
-/// The policy of the command line; `None` where no rule is given there.
-pub fn policy_of_flags(flags: &cli::PolicyFlags) -> Result<Option<Policy>> {
-    let policy = Policy {
-        keep_last: flags.keep_last,
-        keep_hourly: flags.keep_hourly,
-        keep_daily: flags.keep_daily,
-        keep_weekly: flags.keep_weekly,
-        keep_monthly: flags.keep_monthly,
-        keep_yearly: flags.keep_yearly,
-        keep_within: flags.keep_within,
-        max_age: flags.max_age,
-        max_count: flags.max_count,
-        max_size: flags.max_size,
-        min_keep: flags.min_keep,
-    };
-    if policy.is_empty() && policy.min_keep.is_some() {
-        return Err(Error::usage("--min-keep alone says nothing about what to remove").hint("add a --keep-… or --max-… rule"));
-    }
-    Ok((!policy.is_empty()).then_some(policy))
-}
-
 /// Finds the store: `--store` (a configured name, else a directory), the configuration's, `$DBBACKUP_STORE`.
 pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>, cwd: &Path) -> Result<StorePlan> {
     let of_config = |found: &crate::config::StoreConfig| StorePlan {
@@ -248,6 +191,22 @@ pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>
     }
 }
 
+/// What is logged, and where; `None` where the configuration has no `[log]`.
+pub fn log(config: &Config) -> Option<log::Settings> {
+    let table = config.log.as_ref()?;
+    Some(log::Settings {
+        file: table.file.clone(),
+        level: match table.level {
+            Some(LogLevel::Error) => log::Level::Error,
+            Some(LogLevel::Warning) => log::Level::Warning,
+            None | Some(LogLevel::Info) => log::Level::Info,
+            Some(LogLevel::Debug) => log::Level::Debug,
+        },
+        max_size: table.max_size.unwrap_or(LOG_SIZE),
+        keep: table.keep.unwrap_or(LOG_FILES),
+    })
+}
+
 /// The path from the root on, without the `./` that people type.
 pub fn absolute(cwd: &Path, path: impl AsRef<Path>) -> PathBuf {
     cwd.join(path).components().collect()
@@ -257,6 +216,8 @@ pub fn absolute(cwd: &Path, path: impl AsRef<Path>) -> PathBuf {
 pub struct Wanted<'a> {
     /// The arguments: sources, groups or paths; none: every enabled source.
     pub what: &'a [String],
+    /// `--all`: every enabled source, said outright.
+    pub all: bool,
     /// `--as`.
     pub name: Option<&'a str>,
     /// `--kind`.
@@ -312,6 +273,10 @@ fn wanted_names(wanted: &Wanted<'_>, config: Option<&Config>) -> Result<Vec<(Str
         }
     };
     match (wanted.what, config) {
+        ([], config) if wanted.all && config.is_none_or(|config| config.sources.is_empty()) => {
+            return Err(Error::usage("`--all` means the sources of a configuration, and there are none")
+                .hint("write a dbbackup.toml with a [sources.NAME] table, or name a database"));
+        }
         ([], Some(config)) if !config.sources.is_empty() => config.sources.iter().for_each(|(name, _)| add(name, false)),
         ([], _) => match wanted.database_url {
             Some(url) => add(url, true),
@@ -351,7 +316,8 @@ fn configured(
         return skipped(format!("its `end` was {}", units::stamp(end)));
     }
     if let Some(why) = &entry.unusable {
-        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(entry.kind.word()) }));
+        let configured = Configured { kind: entry.kind.word(), hooks: Hooks::of(entry.hooks.as_ref()) };
+        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(configured) }));
     }
     let keys = config.backup_keys(entry);
     let policies = if store.configured { Policies::configured(config, entry) } else { Policies::default() };
@@ -365,7 +331,8 @@ fn configured(
         KindKeys::Files(own) => (files::kind(own, &keys, files::stores(Some(config), store)), Proving::default()),
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
-    Ok(Some(Planned::Source(Box::new(SourcePlan { proving, ..source }))))
+    let hooks = Hooks::of(entry.hooks.as_ref());
+    Ok(Some(Planned::Source(Box::new(SourcePlan { proving, hooks, ..source }))))
 }
 
 /// Whether it is the name of one database of a cluster, as `cluster.shop`, and not that of a file.
@@ -479,6 +446,7 @@ fn source_plan(name: &str, derived: bool, kind: SourceKind, keys: &BackupKeys, c
         scratch_dir: scratch_dir(keys),
         policies,
         proving: Proving::default(),
+        hooks: Hooks::default(),
     }
 }
 
@@ -556,7 +524,7 @@ mod tests {
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan { path: "/s".into(), require_mount: false, configured: false };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
-        let wanted = Wanted { what: &what, name: None, kind: None, database_url: None };
+        let wanted = Wanted { what: &what, all: false, name: None, kind: None, database_url: None };
         let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| There::File).unwrap_err();
         assert!(error.message().contains("called `app`"), "{error}");
     }

@@ -3,6 +3,8 @@
 //! A child has a process group of its own, so that Ctrl-C on a terminal reaches this program alone, which then ends the child; and it dies with this
 //! program, however that ends (on Linux).
 
+pub mod captured;
+
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use rustix::process::Signal;
@@ -11,6 +13,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Option<Drain>,
     name: String,
     /// Never shown, wherever it stands in what the child says.
     secret: Option<String>,
@@ -62,7 +65,7 @@ impl Process {
         command.stdin(pipe(pipes.stdin)).stdout(pipe(pipes.stdout)).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command, signal.as_raw());
         let mut child = command.spawn().with_context(|| starting(&command, name))?;
-        let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || drain(stderr)));
+        let stderr = child.stderr.take().map(Drain::new);
         if let Some(stdout) = &child.stdout {
             widen(stdout);
         }
@@ -123,7 +126,7 @@ impl Process {
         }
         // Whoever pressed Ctrl-C knows why it ended.
         interrupt::check()?;
-        Err(failure(&self.name, status, &said))
+        Err(failure(&format!("`{}`", self.name), status, &said))
     }
 
     /// Waits at most as long; `None` where it still runs then. Without a limit only a signal ends the wait early.
@@ -146,13 +149,9 @@ impl Process {
     }
 
     fn said(&mut self) -> String {
-        let Some(thread) = self.stderr.take() else { return String::new() };
+        let Some(stderr) = self.stderr.take() else { return String::new() };
         // A grandchild may hold the other end for ever.
-        let deadline = Instant::now() + GRACE;
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let text = if thread.is_finished() { thread.join().unwrap_or_default() } else { String::new() };
+        let text = stderr.kept(GRACE);
         match &self.secret {
             Some(secret) if !secret.is_empty() => text.replace(secret.as_str(), "***"),
             _ => text,
@@ -272,9 +271,9 @@ fn failure(name: &str, status: ExitStatus, said: &str) -> Error {
     };
     let said = last_lines(said, 6);
     if said.is_empty() {
-        Error::failed(format!("`{name}` failed ({how})"))
+        Error::failed(format!("{name} failed ({how})"))
     } else {
-        Error::failed(format!("`{name}` failed ({how}): {said}"))
+        Error::failed(format!("{name} failed ({how}): {said}"))
     }
 }
 
@@ -284,16 +283,39 @@ pub fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("; ")
 }
 
-fn drain(mut stderr: impl Read) -> String {
-    let mut kept: Vec<u8> = Vec::new();
-    let mut block = [0; 4096];
-    while let Ok(count @ 1..) = stderr.read(&mut block) {
-        kept.extend_from_slice(&block[..count]);
-        if kept.len() > 2 * STDERR_KEPT {
-            kept.drain(..kept.len() - STDERR_KEPT);
-        }
+/// What a child says, read as it comes, its end kept.
+#[derive(Debug)]
+struct Drain {
+    kept: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Drain {
+    fn new(mut from: impl Read + Send + 'static) -> Drain {
+        let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let into = Arc::clone(&kept);
+        let thread = std::thread::spawn(move || {
+            let mut block = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut block) {
+                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&block[..count]);
+                if kept.len() > 2 * STDERR_KEPT {
+                    let surplus = kept.len() - STDERR_KEPT;
+                    kept.drain(..surplus);
+                }
+            }
+        });
+        Drain { kept, thread }
     }
-    String::from_utf8_lossy(&kept).into_owned()
+
+    /// What was said, waiting for its end at most as long.
+    fn kept(&self, wait: Duration) -> String {
+        let deadline = Instant::now() + wait;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        String::from_utf8_lossy(&self.kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
 }
 
 /// A child whose parent is killed must not go on: on Linux the kernel sends it this signal then. The thread that starts it must live as long as it does.

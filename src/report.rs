@@ -1,9 +1,11 @@
-//! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else.
+//! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else. What it says
+//! goes into the log, too, whatever the options silence; and where stderr is the journal each line has its priority.
 
 use crate::cli::{Color, Global};
 use crate::cores::on_every_core;
 use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
+use crate::log::{Level, Log, plain};
 use crate::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
@@ -12,7 +14,7 @@ use std::io::{self, BufRead, IsTerminal, Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a command ended, where it did not fail as a whole: `None` all done, else the kind of what went wrong, already told.
 pub type Outcome = Option<Kind>;
@@ -37,6 +39,10 @@ pub struct Report {
     options: String,
     /// A bar is being drawn; a second one at once would only garble it.
     drawing: Arc<AtomicBool>,
+    /// Stderr is read by the journal.
+    journal: bool,
+    log: Mutex<Option<Log>>,
+    started: Instant,
 }
 
 /// A colour with a meaning.
@@ -74,11 +80,40 @@ impl Report {
             unwritten: Mutex::new(None),
             options: given(global),
             drawing: Arc::default(),
+            journal: is_journal(),
+            log: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Writes whatever is said from now on into the log as well.
+    pub fn keep_log(&self, log: Log) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
+    }
+
+    /// An event that is nobody's business now.
+    pub fn log_only(&self, text: impl AsRef<str>) {
+        self.log(Level::Info, text.as_ref());
+    }
+
+    /// A log that can't be written is told once, and no reason to stop.
+    fn log(&self, level: Level, text: &str) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = log.as_mut().map(|log| log.write(level, text)) {
+            *log = None;
+            drop(log);
+            self.warn(format!("{error}; nothing more is logged"));
         }
     }
 
     /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent.
     pub fn line(&self, text: impl AsRef<str>) {
+        self.log(Level::Info, text.as_ref());
+        self.row(text);
+    }
+
+    /// A row of a table: a result like any other, but for the log, which tells what was done and not what there is.
+    pub fn row(&self, text: impl AsRef<str>) {
         if !self.json && !self.quiet {
             self.stdout(text.as_ref());
         }
@@ -91,7 +126,7 @@ impl Report {
         }
     }
 
-    /// As [`Report::line`], for many lines at once.
+    /// As [`Report::row`], for many at once.
     pub fn lines(&self, lines: impl IntoIterator<Item = String>) {
         if !self.quiet {
             self.answers(lines);
@@ -141,28 +176,43 @@ impl Report {
 
     /// What is going on, on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
+        self.log(Level::Info, text.as_ref());
         if !self.quiet {
-            self.stderr(text.as_ref());
+            self.stderr(Level::Info, text.as_ref());
         }
     }
 
     /// More of what is going on, on stderr, with `-v`.
     pub fn detail(&self, text: impl AsRef<str>) {
+        self.log(Level::Debug, text.as_ref());
         if self.verbose > 0 {
-            self.stderr(text.as_ref());
+            self.stderr(Level::Debug, text.as_ref());
+        }
+    }
+
+    /// A part of the run's story that people want only with `-v`, or afterwards.
+    pub fn story(&self, text: impl AsRef<str>) {
+        self.log(Level::Info, text.as_ref());
+        if self.verbose > 0 {
+            self.stderr(Level::Info, text.as_ref());
         }
     }
 
     /// Something to know although the work goes on; never silenced.
     pub fn warn(&self, text: impl AsRef<str>) {
-        self.stderr(&format!("{} {}", self.paint(Paint::Warning, "warning:"), self.with_options(text.as_ref())));
+        let text = self.with_options(text.as_ref());
+        self.log(Level::Warning, &text);
+        self.stderr(Level::Warning, &format!("{} {text}", self.paint(Paint::Warning, "warning:")));
     }
 
     /// An error, on one line, and its hint on the next; never silenced.
     pub fn error(&self, error: &Error) {
-        self.stderr(&format!("{} {}", self.paint(Paint::Bad, "error:"), error.message()));
-        if let Some(hint) = error.remedy() {
-            self.stderr(&format!("hint: {}", self.with_options(hint)));
+        let (message, hint) = (error.message(), error.remedy().map(|hint| self.with_options(hint)));
+        let logged = hint.as_ref().map_or(message.clone(), |hint| format!("{message} (hint: {hint})"));
+        self.log(Level::Error, &logged);
+        self.stderr(Level::Error, &format!("{} {message}", self.paint(Paint::Bad, "error:")));
+        if let Some(hint) = hint {
+            self.stderr(Level::Error, &format!("hint: {hint}"));
         }
     }
 
@@ -174,8 +224,9 @@ impl Report {
         text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options))
     }
 
-    fn stderr(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+    fn stderr(&self, level: Level, text: &str) {
+        let text = if self.journal { with_priority(level, text) } else { format!("{text}\n") };
+        let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
     /// Puts a value into the JSON document.
@@ -269,7 +320,9 @@ impl Report {
         let mut answer = String::new();
         let _ = io::stdin().lock().read_line(&mut answer);
         interrupt::check()?;
-        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+        self.log(Level::Info, &format!("asked: {question} answered: {}", if yes { "yes" } else { "no" }));
+        Ok(yes)
     }
 
     /// A bar that follows `progress` up to `total` bytes (0: unknown) until it is dropped; on a terminal only.
@@ -288,12 +341,14 @@ impl Report {
                 Some(error.kind())
             }
         };
+        let word = match kind {
+            None => self.verdict.map_or("ok", |(_, word)| word),
+            Some(Kind::Partial) => "partial",
+            Some(_) => "failed",
+        };
+        let took = crate::units::elapsed(self.started.elapsed().as_secs_f64());
+        self.log(Level::Info, &format!("ended: {command} {word}, exit code {}, {took}", kind.map_or(0, Kind::exit_code)));
         if self.json {
-            let word = match kind {
-                None => self.verdict.map_or("ok", |(_, word)| word),
-                Some(Kind::Partial) => "partial",
-                Some(_) => "failed",
-            };
             let mut document = Map::new();
             document.insert("command".into(), command.into());
             document.insert("outcome".into(), word.into());
@@ -323,6 +378,18 @@ fn first_of<'a>(lists: &'a mut [Listed], text: &str) -> Option<(&'a mut Listed, 
     found.min_by_key(|(_, at)| *at)
 }
 
+/// Whether what stderr is connected with is the stream that `$JOURNAL_STREAM` names; see sd-daemon(3).
+fn is_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Ok(found) = rustix::fs::fstat(io::stderr()) else { return false };
+    named.split_once(':').is_some_and(|(device, inode)| device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino))
+}
+
+/// As the journal takes it: each line with its priority, without colours.
+fn with_priority(level: Level, text: &str) -> String {
+    text.lines().map(|line| format!("<{}>{}\n", level.priority(), plain(line))).collect()
+}
+
 /// The options that lead to a store, as a shell takes them.
 fn given(global: &Global) -> String {
     let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c));
@@ -337,7 +404,11 @@ const UNKNOWN: u8 = 3;
 
 /// Prints what clap has to say: a help text, or why the arguments were refused.
 pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
-    let _ = refused.print();
+    if refused.use_stderr() && is_journal() {
+        let _ = io::stderr().lock().write_all(with_priority(Level::Error, &refused.to_string()).as_bytes());
+    } else {
+        let _ = refused.print();
+    }
     if !refused.use_stderr() {
         return 0;
     }

@@ -22,10 +22,11 @@
 //! what was kept before (for `min_keep` of at least 1).
 
 use crate::units::{self, Span};
-use chrono::{DateTime, Datelike, Days, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub mod brake;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +63,8 @@ pub struct Policy {
     pub max_size: Option<u64>,
     /// This many of the newest good backups of each label stay whatever the rules say; `None` is 1.
     pub min_keep: Option<u32>,
+    /// When nothing at all is removed.
+    pub brake: brake::Brake,
 }
 
 impl Policy {
@@ -309,12 +312,27 @@ impl Rule {
             Rule::Within(span) => {
                 // From the newest backup and not from `now`, as in restic: a source that stopped keeps its last days.
                 let Some(&newest) = good.first() else { return Vec::new() };
-                let edge = span.before(cases[newest].of.at);
+                let edge = edge_of(span, cases[newest].of.at);
                 let inside = good.iter().take_while(|&&at| cases[at].of.at > edge);
                 inside.map(|&at| (at, format!("within {span}"))).collect()
             }
         }
     }
+}
+
+/// The moment that long before `at`, as restic counts: a day that a month does not have is counted on into the next one (a month before
+/// March 31st is March 3rd), where [`Span::before`] takes the month's last.
+fn edge_of(span: &Span, at: DateTime<Utc>) -> DateTime<Utc> {
+    let months = i64::from(at.year()) * 12 + i64::from(at.month0()) - i64::from(span.months);
+    let first = i32::try_from(months.div_euclid(12)).ok().and_then(|year| {
+        let month = u32::try_from(months.rem_euclid(12)).unwrap_or(0) + 1;
+        NaiveDate::from_ymd_opt(year, month, 1)
+    });
+    let days = TimeDelta::days(i64::from(at.day0()) - i64::from(span.days));
+    let day = first.and_then(|first| first.checked_add_signed(days));
+    let seconds = i64::try_from(span.seconds).ok().and_then(TimeDelta::try_seconds);
+    let moment = day.and_then(|day| day.and_time(at.time()).checked_sub_signed(seconds?));
+    moment.map_or(DateTime::<Utc>::MIN_UTC, |moment| moment.and_utc())
 }
 
 impl Period {

@@ -178,6 +178,19 @@ pub struct State {
     pub pinned: bool,
     /// Oldest first, the last [`State::REMEMBERED`] of them.
     pub verifications: Vec<Verification>,
+    /// What the retention brake found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brake: Option<Braked>,
+}
+
+/// What is remembered of a backup that holds far less than an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Braked {
+    /// Less than the backup of this id: nothing is removed.
+    Against(String),
+    /// The user said that it is right so.
+    Accepted,
 }
 
 impl State {

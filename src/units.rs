@@ -139,6 +139,20 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
+/// Whether a pattern is the whole of a text: `*` stands for any text, `?` for any one byte.
+pub fn wildcard(pattern: &str, text: &str) -> bool {
+    fn matches(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern.first(), text.first()) {
+            (None, None) => true,
+            (Some(b'*'), _) => matches(&pattern[1..], text) || !text.is_empty() && matches(pattern, &text[1..]),
+            (Some(b'?'), Some(_)) => matches(&pattern[1..], &text[1..]),
+            (Some(a), Some(b)) if a == b => matches(&pattern[1..], &text[1..]),
+            _ => false,
+        }
+    }
+    matches(pattern.as_bytes(), text.as_bytes())
+}
+
 /// A running time: `0.4 s`, `41 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn elapsed(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -257,6 +271,14 @@ mod tests {
         assert!(parse_when("yesterday-ish", now).is_err());
         assert_eq!(age(at("2026-11-20T11:55:00Z"), now), "5 min ago");
         assert_eq!(age(at("2026-11-18T11:55:00Z"), now), "2 d ago");
+    }
+
+    #[test]
+    fn wildcards_are_whole_names() {
+        assert!(
+            wildcard("*", "shop") && wildcard("scratch_*", "scratch_1") && wildcard("sh?p", "shop") && wildcard("*o*", "shop")
+        );
+        assert!(!wildcard("app*", "myapp") && !wildcard("app", "app2") && !wildcard("sh?p", "shp"));
     }
 
     #[test]

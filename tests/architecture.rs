@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lock", &["interrupt"]),
     ("durable", &[]),
     ("cores", &[]),
+    ("log", &[]),
     ("process", &["interrupt"]),
     ("scratch", &["durable"]),
     ("retention", &[]),
@@ -25,8 +26,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("catalog", &["cores", "engine", "retention", "sidecar", "store"]),
     ("config", &[]),
     ("cli", &["sidecar"]),
-    ("plan", &["cli", "config", "engine", "pipeline", "retention", "sidecar"]),
-    ("report", &["cli", "cores", "interrupt", "pipeline"]),
+    ("plan", &["cli", "config", "engine", "log", "pipeline", "retention", "sidecar"]),
+    ("report", &["cli", "cores", "interrupt", "log", "pipeline"]),
 ];
 
 /// Words that only some rooms may use.

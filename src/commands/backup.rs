@@ -1,29 +1,31 @@
-//! `dbbackup backup`: each source's own story, from the lock to the sidecar, and one outcome for the run.
+//! `dbbackup backup`: a run over its sources, each with its own story, and one outcome.
 
 mod attempt;
+mod dry_run;
+mod hooks;
+mod members;
+mod parallel;
+mod source;
+mod tally;
 
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
 
-use super::engines::{self, Engine};
-use super::{Session, catalog_of, cleanup, holds, outcome_of, set_error, status};
-use crate::catalog::{Backup as Entry, Catalog};
+use self::hooks::Around;
+use self::members::{Member, members_of, name_of};
+use self::parallel::{Slots, at_once};
+use self::source::{after_all, back_up};
+use self::tally::{Done, Tally, both, named};
+use super::{Session, status};
 use crate::cli::Backup;
-use crate::engine::CheckStatus;
-use crate::engine::postgres::PostgresSource;
-use crate::engine::postgres::leftovers::is_leftover;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::pipeline::Codec;
+use crate::plan::hooks::Hooks;
 use crate::plan::postgres::ClusterPlan;
-use crate::plan::{self, Planned, SourceKind, SourcePlan, There};
-use crate::report::{Outcome, Paint, Report};
+use crate::plan::{self, Configured, Planned, SourceKind, SourcePlan, There};
+use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
-use crate::scratch;
-use crate::sidecar::Status;
-use crate::store::{LocalStore, Store};
-use crate::units;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use crate::store::LocalStore;
+use std::path::Path;
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
     if !crate::config::is_label(&arguments.label) {
@@ -31,11 +33,40 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
             .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"));
     }
     let planned = make_plan(arguments, session)?;
+    let names: Vec<String> = planned.iter().filter_map(name_of_tried).collect();
+    // Where there is nothing to do, nothing need be stopped for it.
+    let of_run = session.config.as_ref().and_then(|config| config.hooks.as_ref()).filter(|_| !names.is_empty());
+    let of_run = Hooks::of(of_run);
     if arguments.dry_run {
-        return say_plan(&planned, arguments, session, report);
+        return dry_run::say_plan(&planned, &of_run, arguments, session, report);
     }
-    let store = session.writing()?;
-    let run = Run {
+    let run = begin(arguments, session);
+    let store = session.store_plan()?.path;
+    report.story(format!("run {}: {} into {}", run.id, names.join(", "), store.display()));
+    let around = Around::run(&of_run, &names, &store, &run, report);
+    // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
+    let result = around.before().and_then(|()| every_source(planned, jobs(arguments, session), session, &run, report));
+    let told = |result: &Result<Tally>| match result {
+        Ok(tally) => tally.told(),
+        Err(error) => hooks::Told::default().with(Some(error)),
+    };
+    let result = match (around.after(&told(&result)), result) {
+        (Err(error), Ok(mut tally)) => {
+            tally.failed_after(error.kind_of(Kind::Partial));
+            Ok(tally)
+        }
+        (after, result) => both(result, after),
+    };
+    let told = told(&result);
+    if told.error.is_some() {
+        around.on_failure(&told);
+    }
+    status::after_backup(session, report);
+    Ok(result?.conclude(report))
+}
+
+fn begin(arguments: &Backup, session: &Session) -> Run {
+    Run {
         id: format!("{}-{}", session.now.format("%Y%m%dT%H%M%SZ"), &uuid::Uuid::new_v4().simple().to_string()[..4]),
         members: Vec::new(),
         host: session.host.clone(),
@@ -45,24 +76,20 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
         // What a restore replaced, or stands in for it, stays until the user says otherwise.
         pinned: arguments.pin || arguments.label == PRE_RESTORE,
         lock_wait: session.lock_wait,
-    };
-    let mut tally = Tally::default();
-    for one in planned {
-        if interrupt::requested() {
-            tally.failed(&name_of(&one), &Error::interrupted());
-            break;
-        }
-        each(one, &store, &run, report).into_iter().for_each(|result| tally.add(result));
+        config: session.config.as_ref().map(|config| plan::absolute(&session.cwd, &config.path)),
     }
-    keep_configuration(&store, session, report);
-    status::after_backup(session, report);
-    tally.conclude(report)
+}
+
+/// How many sources at once.
+fn jobs(arguments: &Backup, session: &Session) -> usize {
+    arguments.jobs.or_else(|| session.config.as_ref()?.jobs).unwrap_or(1).max(1)
 }
 
 fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
     let url = std::env::var("DATABASE_URL").ok();
     let wanted = plan::Wanted {
         what: &arguments.what,
+        all: arguments.all,
         name: arguments.name.as_deref(),
         kind: arguments.kind,
         database_url: url.as_deref(),
@@ -78,383 +105,167 @@ fn look_at(path: &Path) -> There {
     }
 }
 
-fn name_of(planned: &Planned) -> String {
+/// The name of what is going to be tried; what is skipped is not.
+fn name_of_tried(planned: &Planned) -> Option<String> {
     match planned {
-        Planned::Source(source) => source.name.clone(),
-        Planned::Skipped { name, .. } | Planned::Refused { name, .. } => name.clone(),
+        Planned::Source(source) => Some(source.name.clone()),
+        Planned::Refused { name, .. } => Some(name.clone()),
+        Planned::Skipped { .. } => None,
     }
 }
 
-fn say_plan(planned: &[Planned], arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
-    let store = session.store_plan()?.path;
-    let mut said = Vec::new();
-    let mut failed = Vec::new();
-    let mut tried = 0;
-    for one in planned {
-        let sources = match one {
-            Planned::Source(source) => members_of(source).unwrap_or_else(|error| vec![Err((source.name.clone(), error))]),
+fn every_source(planned: Vec<Planned>, jobs: usize, session: &Session, run: &Run, report: &Report) -> Result<Tally> {
+    let store = session.writing()?;
+    let work = Work { store: &store, run, slots: &Slots::new(jobs), jobs, report };
+    let names: Vec<Option<String>> = planned.iter().map(name_of_tried).collect();
+    let done = at_once(planned, jobs, |one| work.planned(one));
+    let mut tally = Tally::default();
+    for (name, done) in names.into_iter().zip(done) {
+        match (done, name) {
+            (Some(done), _) => done.into_iter().for_each(|one| tally.add(one)),
+            (None, Some(name)) => tally.add(Done::failed(name, Error::interrupted())),
+            (None, None) => {}
+        }
+    }
+    keep_configuration(&store, session, report);
+    Ok(tally)
+}
+
+/// What the sources of a run share.
+struct Work<'a> {
+    store: &'a LocalStore,
+    run: &'a Run,
+    slots: &'a Slots,
+    jobs: usize,
+    report: &'a Report,
+}
+
+impl Work<'_> {
+    fn planned(&self, planned: Planned) -> Vec<Done> {
+        match planned {
             Planned::Skipped { name, why } => {
-                report.answer(format!("would skip {name}: {why}"));
-                continue;
+                self.report.note(format!("{name}: skipped, {why}"));
+                vec![Done { name, entry: None, error: None, skipped: true }]
             }
-            Planned::Refused { name, error, .. } => vec![Err((name.clone(), Error::new(error.kind(), error)))],
-        };
-        for source in sources {
-            tried += 1;
-            let looked = source
-                .and_then(|source| look(&source).map_err(|error| (source.name.clone(), error)).map(|found| (source, found)));
-            match looked {
-                Ok((source, (place, size))) => {
-                    let name = format!("{}_{}_<time>.{}", source.name, arguments.label, attempt::extension(&source));
-                    let to = store.join(&source.name).join(name);
-                    report.answer(format!("would back up {place} ({}) to {}", units::size(size), to.display()));
-                    said.push(
-                        serde_json::json!({"source": source.name, "kind": source.kind.word(), "from": place, "size_bytes": size}),
-                    );
+            Planned::Refused { name, error, configured } => {
+                if let Some(configured) = configured {
+                    self.tell_refused(&name, &configured, &error);
                 }
-                Err((name, error)) => {
-                    let error = named(&name, &error);
-                    report.error(&error);
-                    failed.push(error);
-                }
+                vec![self.refused(name, error)]
             }
-        }
-    }
-    report.set("plan", said);
-    set_error(&failed, report);
-    let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
-    Ok(outcome_of(tried, &kinds))
-}
-
-/// Where a source is, and how large.
-fn look(source: &SourcePlan) -> Result<(String, u64)> {
-    let engine = Engine::open(source)?;
-    engine.probe()?;
-    Ok((engine.place(source), engine.estimate()))
-}
-
-/// A source to back up, or one that can't even be tried.
-type Member = Result<SourcePlan, (String, Error)>;
-
-/// The source itself; in place of a cluster the databases that its server has now.
-fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
-    let SourceKind::Cluster(cluster) = &source.kind else { return Ok(vec![Ok(source.clone())]) };
-    let databases = PostgresSource::open(&cluster.each)?.databases()?;
-    let mut members: Vec<Member> = Vec::new();
-    if cluster.globals {
-        members.push(Ok(plan::postgres::globals_of_cluster(source, cluster)));
-    }
-    // What a restore set aside is no database of the user's any more.
-    let chosen = databases.iter().filter(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
-    for database in chosen {
-        let member = plan::postgres::member_of_cluster(source, cluster, database);
-        let taken = members.iter().flatten().any(|other| other.name == member.name);
-        members.push(if taken {
-            let text = format!("two databases of the server would be called `{}`", member.name);
-            Err((member.name, Error::failed(text).hint("exclude one of them, and give it a source of its own")))
-        } else {
-            Ok(member)
-        });
-    }
-    members.extend(missing_databases(source, cluster, &databases));
-    let Some(only) = &cluster.only else { return Ok(members) };
-    members.retain(|member| member.as_ref().map_or_else(|(name, _)| name == only, |member| member.name == *only));
-    if members.is_empty() {
-        return Err(Error::not_found(format!("the server of `{}` has no database that becomes `{only}`", source.name))
-            .hint(format!("`dbbackup backup {} --dry-run` lists what it has", source.name)));
-    }
-    Ok(members)
-}
-
-/// Databases that are named, not meant by a pattern, and that are not there.
-fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String]) -> Vec<Member> {
-    let plain = |name: &&String| !name.contains(['*', '?']);
-    let missing = cluster.databases.iter().filter(plain).filter(|name| !there.contains(name));
-    let error = |name: &String| {
-        let text = format!("the server has no database `{name}`");
-        let known = crate::config::nearest(name, there.iter().map(String::as_str));
-        let hint = known.map_or("take it out of `databases`".to_owned(), |near| format!("did you mean `{near}`?"));
-        Err((format!("{}.{}", source.name, plan::plain_name(name)), Error::failed(text).hint(hint)))
-    };
-    missing.map(error).collect()
-}
-
-/// What became of each source.
-#[derive(Default)]
-struct Tally {
-    ok: Vec<String>,
-    skipped: usize,
-    failed: Vec<(String, Kind)>,
-    told: Vec<Error>,
-    backups: Vec<serde_json::Value>,
-    errors: Vec<serde_json::Value>,
-}
-
-/// What became of one source: the backup, and an error where there is one, after the backup or in its place.
-struct Done {
-    name: String,
-    entry: Option<Box<Entry>>,
-    error: Option<Error>,
-    skipped: bool,
-}
-
-impl Tally {
-    fn add(&mut self, done: Done) {
-        self.skipped += usize::from(done.skipped);
-        self.backups.extend(done.entry.map(|entry| entry.json()));
-        match done.error {
-            Some(error) => self.failed(&done.name, &error),
-            None if !done.skipped => self.ok.push(done.name),
-            None => {}
-        }
-    }
-
-    fn failed(&mut self, name: &str, error: &Error) {
-        self.failed.push((name.to_owned(), error.kind()));
-        self.told.push(named(name, error));
-        self.errors.push(serde_json::json!({"source": name, "error": error.message(), "hint": error.remedy()}));
-    }
-
-    fn conclude(self, report: &mut Report) -> Result<Outcome> {
-        let tried = self.ok.len() + self.failed.len();
-        if tried > 1 {
-            let failed: Vec<&str> = self.failed.iter().map(|(name, _)| name.as_str()).collect();
-            if failed.is_empty() {
-                report.line(format!("{tried} of {tried}: {} ok", self.ok.join(", ")));
-            } else {
-                let ok = if self.ok.is_empty() { String::new() } else { format!("{} ok; ", self.ok.join(", ")) };
-                report.warn(format!("{} of {tried}: {ok}{} failed", self.ok.len(), failed.join(", ")));
-            }
-        } else if tried == 0 && self.skipped == 0 {
-            report.warn("no source is enabled: nothing was backed up");
-        }
-        report.set("backups", self.backups);
-        if !self.errors.is_empty() {
-            report.set("failed", self.errors);
-        }
-        set_error(&self.told, report);
-        let kinds: Vec<Kind> = self.failed.iter().map(|(_, kind)| *kind).collect();
-        Ok(outcome_of(tried, &kinds))
-    }
-}
-
-fn each(planned: Planned, store: &LocalStore, run: &Run, report: &Report) -> Vec<Done> {
-    let refused = |name: String, error: Error| {
-        tell(&name, &error, report);
-        vec![Done { name, entry: None, error: Some(error), skipped: false }]
-    };
-    match planned {
-        Planned::Skipped { name, why } => {
-            report.note(format!("{name}: skipped, {why}"));
-            vec![Done { name, entry: None, error: None, skipped: true }]
-        }
-        Planned::Refused { name, error, configured: None } => refused(name, error),
-        Planned::Refused { name, error, configured: Some(kind) } => {
-            remember(&name, kind, None, &error, store, run, report);
-            refused(name, error)
-        }
-        Planned::Source(source) => match &source.kind {
-            SourceKind::Cluster(cluster) => match members_of(&source) {
-                Ok(members) => {
-                    let name =
-                        |member: &Member| member.as_ref().map_or_else(|(name, _)| name.clone(), |source| source.name.clone());
-                    let all = if cluster.only.is_none() { members.iter().map(name).collect() } else { Vec::new() };
-                    at_once(members, &source.name, cluster.jobs, store, &Run { members: all, ..run.clone() }, report)
-                }
-                Err(error) => {
-                    // A name that was mistyped is no failure of the source.
-                    if error.kind() != Kind::NotFound {
-                        remember(&source.name, source.kind.word(), None, &error, store, run, report);
-                    }
-                    refused(source.name, error)
+            Planned::Source(source) => match &source.kind {
+                SourceKind::Cluster(cluster) => self.cluster(&source, cluster),
+                _ => {
+                    let _slot = self.slots.take();
+                    vec![self.one(Ok(*source), None, self.run)]
                 }
             },
-            _ => vec![one(Ok(*source), None, store, run, report)],
-        },
+        }
     }
-}
 
-/// Leaves a failed attempt for what could not even be tried.
-fn remember(name: &str, kind: &str, cluster: Option<&str>, error: &Error, store: &LocalStore, run: &Run, report: &Report) {
-    let attempt = Attempt::begin(store, run, name, kind).of_cluster(cluster);
-    let _ = lock_and_sweep(store, name, run.lock_wait, report).map(|_lock| attempt.remember_failure(error, report));
-}
+    fn refused(&self, name: impl Into<String>, error: Error) -> Done {
+        let done = Done::failed(name, error);
+        self.tell(&done);
+        done
+    }
 
-/// The sources of a cluster, so many at a time.
-fn at_once(members: Vec<Member>, cluster: &str, jobs: usize, store: &LocalStore, run: &Run, report: &Report) -> Vec<Done> {
-    let waiting = Mutex::new(members.into_iter());
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(member) = next() {
-            if interrupt::requested() {
-                break;
+    fn tell(&self, done: &Done) {
+        done.error.iter().for_each(|error| self.report.error(&named(&done.name, error)));
+    }
+
+    /// A source of the configuration that can't even be tried: its history says so, and who waits to be told of a failure is told.
+    fn tell_refused(&self, name: &str, configured: &Configured, error: &Error) {
+        let id = self.remember(name, configured.kind, None, error);
+        let told = hooks::Told { id, ..hooks::Told::default() }.with(Some(error));
+        Around::source(&configured.hooks, name, self.store.root(), self.run, self.report).on_failure(&told);
+    }
+
+    /// Leaves a failed attempt for what could not even be tried; its id.
+    fn remember(&self, name: &str, kind: &str, cluster: Option<&str>, error: &Error) -> Option<String> {
+        let _lock = lock_and_sweep(self.store, name, self.run.lock_wait, self.report).ok()?;
+        self.remember_locked(name, kind, cluster, error)
+    }
+
+    fn remember_locked(&self, name: &str, kind: &str, cluster: Option<&str>, error: &Error) -> Option<String> {
+        let attempt = Attempt::begin(self.store, self.run, name, kind).of_cluster(cluster);
+        attempt.remember_failure(error, self.report);
+        attempt.failed_id()
+    }
+
+    /// A cluster: its hooks once, around all its databases.
+    fn cluster(&self, source: &SourcePlan, cluster: &ClusterPlan) -> Vec<Done> {
+        // The databases have locks of their own. But a second run's `after` could start what this one's `before` has stopped.
+        let lock = interrupt::check().and_then(|()| match source.hooks.is_empty() {
+            true => Ok(None),
+            false => lock_and_sweep(self.store, &source.name, self.run.lock_wait, self.report).map(Some),
+        });
+        let lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => return vec![self.refused(source.name.as_str(), error)],
+        };
+        let around = Around::source(&source.hooks, &source.name, self.store.root(), self.run, self.report);
+        let mut done = match around.before().and_then(|()| members_of(source)) {
+            Ok(members) => self.members(members, &source.name, cluster),
+            Err(error) => {
+                // A name that was mistyped is no failure of the source.
+                if error.kind() != Kind::NotFound {
+                    match lock {
+                        Some(_) => self.remember_locked(&source.name, source.kind.word(), None, &error),
+                        None => self.remember(&source.name, source.kind.word(), None, &error),
+                    };
+                }
+                vec![self.refused(source.name.as_str(), error)]
             }
-            done.push(one(member, Some(cluster), store, run, report));
+        };
+        if let Err(error) = around.after(&told_of(&done)) {
+            done.push(self.refused(source.name.as_str(), after_all(error)));
         }
+        if done.iter().any(|one| one.error.is_some()) {
+            around.on_failure(&told_of(&done));
+        }
+        drop(lock);
         done
-    };
-    // Children die with the thread that started them, so each of them is started and waited for by one thread.
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
-        let mut done = work();
-        for thread in threads {
-            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        if interrupt::requested() && done.iter().all(|one| one.error.is_none()) {
-            done.push(Done { name: "the rest".into(), entry: None, error: Some(Error::interrupted()), skipped: false });
-        }
+    }
+
+    /// The databases of a cluster, in the order of its server. With `jobs` of its own it is one source of the run, that many at once within it; else its
+    /// databases are sources of the run like any other.
+    fn members(&self, members: Vec<Member>, of: &str, cluster: &ClusterPlan) -> Vec<Done> {
+        let names: Vec<String> = members.iter().map(name_of).collect();
+        let all = if cluster.only.is_none() { names.clone() } else { Vec::new() };
+        let run = &Run { members: all, ..self.run.clone() };
+        let done = match cluster.jobs {
+            Some(jobs) => {
+                let _slot = self.slots.take();
+                at_once(members, jobs, |member| self.one(member, Some(of), run))
+            }
+            None => at_once(members, self.jobs, |member| {
+                let _slot = self.slots.take();
+                self.one(member, Some(of), run)
+            }),
+        };
+        let begun = |(name, done): (String, Option<Done>)| done.unwrap_or_else(|| Done::failed(name, Error::interrupted()));
+        names.into_iter().zip(done).map(begun).collect()
+    }
+
+    fn one(&self, member: Member, cluster: Option<&str>, run: &Run) -> Done {
+        let (name, (entry, error)) = match member {
+            Ok(source) => (source.name.clone(), back_up(&source, cluster, self.store, run, self.report)),
+            Err((name, error)) => {
+                self.remember(&name, crate::engine::postgres::KIND, cluster, &error);
+                (name, (None, Some(error)))
+            }
+        };
+        let done = Done { name, entry: entry.map(Box::new), error, skipped: false };
+        self.tell(&done);
         done
-    })
-}
-
-fn one(member: Member, cluster: Option<&str>, store: &LocalStore, run: &Run, report: &Report) -> Done {
-    let (name, result) = match member {
-        Ok(source) => (source.name.clone(), back_up_source(&source, cluster, store, run, report)),
-        Err((name, error)) => {
-            remember(&name, crate::engine::postgres::KIND, cluster, &error, store, run, report);
-            (name, Err(error))
-        }
-    };
-    let (entry, error) = match result {
-        Ok((entry, after)) => (Some(Box::new(entry)), after.err()),
-        Err(error) => (None, Some(error)),
-    };
-    if let Some(error) = &error {
-        tell(&name, error, report);
-    }
-    Done { name, entry, error, skipped: false }
-}
-
-fn tell(name: &str, error: &Error, report: &Report) {
-    report.error(&named(name, error));
-}
-
-/// The error with the source's name before it.
-fn named(name: &str, error: &Error) -> Error {
-    let told = Error::new(error.kind(), format!("{name}: {error}"));
-    match error.remedy() {
-        Some(hint) => told.hint(hint),
-        None => told,
     }
 }
 
-/// One configured or named source, then its retention. The inner error is one after the backup itself was made.
-fn back_up_source(
-    source: &SourcePlan,
-    cluster: Option<&str>,
-    store: &LocalStore,
-    run: &Run,
-    report: &Report,
-) -> Result<(Entry, Result<()>)> {
-    let _lock = lock_and_sweep(store, &source.name, run.lock_wait, report)?;
-    let making = Making::of(source);
-    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster);
-    let mut engine = prepare(source, &making, store, run, report).inspect_err(|error| {
-        // A name that belongs to something else has no history of this source.
-        if error.kind() != Kind::Usage {
-            attempt.remember_failure(error, report);
-        }
-    })?;
-    let entry = attempt.make(&making, engine.as_source(), report)?;
-    say_made(&entry, store, report);
-    if entry.sidecar.status == Status::Partial {
-        let why = entry.sidecar.warnings.last().cloned().unwrap_or_default();
-        let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"))
-            .hint("it restores, but it never counts as a good one");
-        return Ok((entry, Err(error)));
-    }
-    let after = match source.cleanup_after {
-        true => cleanup::after_backup(store, source, attempt::now(), report),
-        false => Ok(()),
-    };
-    Ok((entry, after))
-}
-
-/// Everything that can be known to fail before the work.
-fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &Run, report: &Report) -> Result<Engine> {
-    if source.scratch_dir.starts_with(store.root()) {
-        return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
-            .hint("set `scratch_dir` in [backup] to a place outside of it"));
-    }
-    engines::sweep(source)?;
-    let engine = Engine::open(source)?;
-    let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
-    refuse_another_ones_name(source, &engine, (store, &catalog), run, report)?;
-    check_space(making, engine.estimate(), &catalog, store)?;
-    Ok(engine)
-}
-
-/// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
-fn refuse_another_ones_name(
-    source: &SourcePlan,
-    engine: &Engine,
-    (store, catalog): (&LocalStore, &Catalog),
-    run: &Run,
-    report: &Report,
-) -> Result<()> {
-    let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
-    let last = last.whole(store)?;
-    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, &run.host) else { return Ok(()) };
-    let text = format!("the name `{}` belongs to {there} in this store", source.name);
-    if source.derived {
-        return Err(
-            Error::usage(text).hint("give this database its own name with `--as NAME`, or the same one to take the name over")
-        );
-    }
-    report.warn(format!("{text}; from now on it is {here}"));
-    Ok(())
-}
-
-/// Too little space is told before the work. How much a dump will take is told by the one before it; without one, a tenth of the
-/// database is the least to expect.
-fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &LocalStore) -> Result<()> {
-    let Some(free) = store.free_space()? else { return Ok(()) };
-    let last = catalog.newest_good(making.source);
-    let then = last.and_then(|backup| Some((backup.sidecar.dump.as_ref()?, backup.sidecar.database.as_ref()?.size_bytes)));
-    let needed = match then {
-        Some((dump, size)) if size > 0 && dump.compression == making.codec.name() => {
-            (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
-        }
-        _ if making.codec == Codec::None => estimate,
-        _ => estimate / 10,
-    };
-    if needed <= free {
-        return Ok(());
-    }
-    let stored: u64 = catalog.backups.iter().filter_map(|backup| backup.stored_size).sum();
-    Err(scratch::too_little(store.root(), needed, free, &format!("the backup of `{}`", making.source)).hint(format!(
-        "the {} of `{}` take {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
-        units::count(catalog.backups.len() as u64, "backup"),
-        making.source,
-        units::size(stored)
-    )))
-}
-
-fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
-    let sidecar = &entry.sidecar;
-    for warning in &sidecar.warnings {
-        report.warn(format!("{}: {warning}", sidecar.source));
-    }
-    let Some(dump) = &sidecar.dump else { return };
-    let manifest = sidecar.manifest.clone().unwrap_or_default();
-    let checked = sidecar.verifications.last().map_or(String::new(), |seen| match seen.status {
-        CheckStatus::Ok => format!(", {} verified", seen.level.word()),
-        other => format!(", {} {}", seen.level.word(), other.word()),
-    });
-    // Roles have no rows.
-    let inside =
-        if manifest.tables.is_empty() && manifest.tree.is_none() { String::new() } else { format!(", {}", holds(&manifest)) };
-    report.line(format!(
-        "{} {}: {} from {} in {}{inside}{checked}",
-        report.paint(Paint::Good, "ok"),
-        sidecar.id,
-        units::size(dump.size_bytes),
-        units::size(dump.content_size_bytes),
-        units::elapsed(sidecar.duration_seconds),
-    ));
-    let path: PathBuf = store.locate(&sidecar.source, &dump.file).unwrap_or_default();
-    report.detail(format!("{}: {}", sidecar.source, path.display()));
+/// What the hooks of a cluster are told of its databases.
+fn told_of(done: &[Done]) -> hooks::Told {
+    let mut tally = Tally::default();
+    done.iter().for_each(|one| tally.count(one));
+    tally.told()
 }
 
 /// The configuration as last used, secrets masked, so that a store alone can tell how it came to be.

@@ -1,5 +1,7 @@
 //! `dbbackup cleanup`: retention decides, this carries it out, and says why each backup is kept or removed.
 
+mod brake;
+
 use super::list::STATE_LOST;
 use super::{Session, backup, catalog_of, outcome_of, set_error};
 use crate::catalog::{Catalog, Entry};
@@ -99,8 +101,13 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, stor
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong.
 pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<()> {
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
-    if let Some(why) = catalog.shrank(&source.name).filter(|_| !source.policies.is_empty()) {
-        let text = format!("the backup was made, but it is far smaller than the one before, so retention removed nothing: {why}");
+    if source.policies.is_empty() {
+        return Ok(());
+    }
+    if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies)? {
+        brake::remember(store, &source.name, &on, report);
+        let text =
+            format!("the backup was made, but it holds far less than an earlier one, so retention removed nothing: {}", on.why);
         return Err(Error::new(Kind::Partial, text).hint(format!(
             "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
             source.name
@@ -114,6 +121,7 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
         let kind = if error.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::Partial };
         error.context("the backup was made, but retention failed").kind_of(kind)
     })?;
+    say_removed(&source.name, &done, report);
     if !done.deleted.is_empty() {
         let freed: u64 = done.deleted.iter().map(|gone| gone.size).sum();
         report.note(format!(
@@ -136,11 +144,18 @@ fn clean(
     report: &mut Report,
 ) -> Result<Done> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
-    if let Some(why) = catalog.shrank(source).filter(|_| !force) {
-        return Err(Error::failed(format!(
-            "{source}: the newest backup is far smaller than the one before, so nothing is removed: {why}"
-        ))
-        .hint("look at the database; if that is right, add `--force`"));
+    if let Some(on) = brake::look(store, catalog, source, policies)? {
+        if !force {
+            if !dry_run {
+                brake::remember(store, source, &on, report);
+            }
+            let text = "the newest backup holds far less than an earlier one, so nothing is removed";
+            return Err(Error::failed(format!("{source}: {text}: {}", on.why))
+                .hint("look at the source; if that is right, add `--force`"));
+        }
+        if !dry_run {
+            brake::accept(store, source, &on, report);
+        }
     }
     let decision = decide(catalog, source, policies, session.now);
     for warning in &decision.warnings {
@@ -160,7 +175,18 @@ fn clean(
             units::size(stray.size)
         ));
     }
-    carry_out(store, catalog, source, decision, dry_run)
+    let done = carry_out(store, catalog, source, decision, dry_run)?;
+    if !dry_run {
+        say_removed(source, &done, report);
+    }
+    Ok(done)
+}
+
+/// For the log, which outlives the backups.
+fn say_removed(source: &str, done: &Done, report: &Report) {
+    for gone in &done.deleted {
+        report.story(format!("{source}: removed {} ({}): {}", gone.id, units::size(gone.size), gone.reason));
+    }
 }
 
 fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> Decision {

@@ -180,6 +180,7 @@ fn safety_backup(
         tags: BTreeMap::new(),
         pinned: true,
         lock_wait: session.lock_wait,
+        config: None,
     };
     let entry = backup::make(&making, old, store, &run, report)
         .context("the safety backup failed, so nothing was replaced")

@@ -241,6 +241,11 @@ fn add_to_state(found: &Found, backup: &Backup, verification: Verification) -> R
 /// Reads, changes and replaces a state file under the source's lock.
 pub fn change_state(store: &LocalStore, source: &str, id: &str, wait: Duration, change: impl FnOnce(&mut State)) -> Result<()> {
     let _lock = store.lock(source, wait)?;
+    change_locked_state(store, source, id, change)
+}
+
+/// The same for who holds the source's lock already.
+pub fn change_locked_state(store: &LocalStore, source: &str, id: &str, change: impl FnOnce(&mut State)) -> Result<()> {
     if !store.list(source)?.iter().any(|object| object.name == store::sidecar_name(id)) {
         return Err(Error::not_found(format!("`{id}` is gone")));
     }

@@ -93,7 +93,7 @@ impl Found {
                 continue;
             }
             let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
-            let masked = loosely_masked(&text[start..end]);
+            let masked = masked_line(&text[start..end]);
             if masked != text[start..end] {
                 self.edits.push((start..end, masked));
             }
@@ -173,7 +173,7 @@ fn parameters(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
 }
 
 /// One line that may be anything, a comment or a slip, with whatever looks like a secret masked.
-pub(super) fn loosely_masked(line: &str) -> String {
+pub fn masked_line(line: &str) -> String {
     for (at, _) in line.match_indices(['=', ':']) {
         let name = line[..at].trim_end().trim_end_matches(['"', '\'']);
         if is_secret(last_word(name)) {
@@ -238,8 +238,8 @@ plain = "http://host:8080/a@b # no comment"
 
     #[test]
     fn a_line_shown_in_an_error_holds_no_secret() {
-        assert_eq!(loosely_masked("password = hunter2"), "password = ***");
-        assert_eq!(loosely_masked("url = postgres://u:p@h/d"), "url = postgres://u:***@h/d");
-        assert_eq!(loosely_masked("path = /srv/app.db"), "path = /srv/app.db");
+        assert_eq!(masked_line("password = hunter2"), "password = ***");
+        assert_eq!(masked_line("url = postgres://u:p@h/d"), "url = postgres://u:***@h/d");
+        assert_eq!(masked_line("path = /srv/app.db"), "path = /srv/app.db");
     }
 }

@@ -1,7 +1,9 @@
 //! From text to [`Config`]: a walk over the tables, each read by a [`Section`].
 
 use super::expand::{env_file, expand};
+use super::hooks::{HookKeys, hooks};
 use super::kinds::{keys_of_all, kind_of};
+use super::log::log;
 use super::section::{Entry, Scope, Section};
 use super::strict::{Document, fields, suggestion};
 use super::{BackupKeys, Config, MetricsKeys, RetentionTable, SourceEntry, SourceKeys, StoreConfig, Unusable, value};
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file, beside the code below that reads them.
-const TOP: &[&str] = &["store", "stores", "backup", "retention", "sources", "groups", "metrics"];
+const TOP: &[&str] = &["store", "stores", "backup", "retention", "hooks", "log", "metrics", "sources", "groups"];
 
 /// The retention tables of one level: its own, those of its labels, and the faults of the environment in them.
 type Retention = (Option<RetentionTable>, BTreeMap<String, RetentionTable>, Vec<Unusable>);
@@ -34,12 +36,15 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     }
     if let Some(entry) = top.take("backup") {
         let mut section = Section::open(entry, "[backup]".to_owned(), scope)?;
-        section.only(&[fields::<BackupKeys>()], &belongs(""))?;
+        section.only(&[fields::<BackupKeys>(), fields::<RunKeys>()], &belongs(""))?;
         config.backup = backup_keys(&mut section)?;
+        config.jobs = section.read::<RunKeys>()?.jobs;
     }
     if let Some(entry) = top.take("retention") {
         (config.retention, config.retention_labels, _) = retention(entry, "retention", scope, &mut config.warnings)?;
     }
+    config.hooks = top.take("hooks").map(|entry| hooks(entry, "[hooks]".to_owned(), scope)).transpose()?;
+    config.log = top.take("log").map(|entry| log(entry, scope)).transpose()?;
     if let Some(entry) = top.take("sources") {
         config.sources = sources(entry, scope, &mut config.warnings)?;
     }
@@ -71,6 +76,10 @@ fn belongs(source: &str) -> impl Fn(&str) -> Option<String> {
     move |key| {
         let table = if fields::<RetentionTable>().contains(&key) {
             "retention"
+        } else if fields::<HookKeys>().contains(&key) {
+            "hooks"
+        } else if fields::<RunKeys>().contains(&key) {
+            return Some("it belongs in [backup]: it is the whole run's".to_owned());
         } else if source.is_empty() && fields::<BackupKeys>().contains(&key) {
             "backup"
         } else {
@@ -127,6 +136,14 @@ fn stores(entry: Entry<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreC
         stores.insert(name, store(entry, header, scope)?);
     }
     Ok(stores)
+}
+
+/// The keys of `[backup]` that are the whole run's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RunKeys {
+    #[serde(deserialize_with = "value::threads")]
+    jobs: Option<usize>,
 }
 
 fn backup_keys(section: &mut Section<'_>) -> Result<BackupKeys> {
@@ -197,7 +214,7 @@ fn source(entry: Entry<'_>, outer: &Scope<'_>, warnings: &mut Vec<String>) -> Re
     let (scope, unreadable) = scope_of_source(&entry, &at, outer);
     let mut section = Section::open(entry, format!("[{at}]"), &scope)?;
     let only = |section: &Section<'_>, keys: &[&str]| {
-        let shared: &[&str] = &["kind", "retention"];
+        let shared: &[&str] = &["kind", "retention", "hooks"];
         section.only(&[shared, fields::<SourceKeys>(), keys, fields::<BackupKeys>()], &belongs(&at))
     };
     if !section.has("kind") {
@@ -211,6 +228,7 @@ fn source(entry: Entry<'_>, outer: &Scope<'_>, warnings: &mut Vec<String>) -> Re
         Some(entry) => retention(entry, &format!("{at}.retention"), &scope, warnings)?,
         None => Retention::default(),
     };
+    let hooks = section.take("hooks").map(|entry| hooks(entry, format!("[{at}.hooks]"), &scope)).transpose()?;
     let mut common: SourceKeys = section.read()?;
     common.env_file = scope.file.as_ref().map(|(path, _)| path.clone());
     if let (Some(start), Some(end)) = (common.start, common.end)
@@ -221,7 +239,7 @@ fn source(entry: Entry<'_>, outer: &Scope<'_>, warnings: &mut Vec<String>) -> Re
     let backup = backup_keys(&mut section)?;
     let keys = (kind.read)(&mut section)?;
     let unusable = unreadable.into_iter().chain(section.faults).chain(more).next();
-    Ok(SourceEntry { common, backup, retention: table, retention_labels: labels, kind: keys, unusable })
+    Ok(SourceEntry { common, backup, hooks, retention: table, retention_labels: labels, kind: keys, unusable })
 }
 
 /// The scope of a source's tables, with the variables of its env_file; and why that file could not be read.

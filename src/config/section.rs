@@ -78,19 +78,30 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The table that `entry` holds, expanded.
     pub fn open(entry: Entry<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+        let mut section = Section::open_as_written(entry, header, scope)?;
+        section.expand()?;
+        Ok(section)
+    }
+
+    /// The same, with every `${NAME}` left as it is.
+    pub fn open_as_written(entry: Entry<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
         let DeValue::Table(table) = entry.value.into_inner() else {
             let message = format!("`{}` must be a table: {header}", entry.name);
             return Err(scope.doc.error(entry.offset, message));
         };
-        Section::new(table, header, entry.offset, scope)
+        Ok(Section::bare(table, header, entry.offset, scope))
     }
 
     /// The table whose key, if it has one, is at `offset`.
     pub fn new(table: DeTable<'a>, header: String, offset: usize, scope: &'a Scope<'a>) -> Result<Section<'a>> {
-        let offsets = table.keys().map(|key| (key.get_ref().to_string(), key.span().start)).collect();
-        let mut section = Section { scope, header, offset, table, offsets, written: BTreeMap::new(), faults: Vec::new() };
+        let mut section = Section::bare(table, header, offset, scope);
         section.expand()?;
         Ok(section)
+    }
+
+    fn bare(table: DeTable<'a>, header: String, offset: usize, scope: &'a Scope<'a>) -> Section<'a> {
+        let offsets = table.keys().map(|key| (key.get_ref().to_string(), key.span().start)).collect();
+        Section { scope, header, offset, table, offsets, written: BTreeMap::new(), faults: Vec::new() }
     }
 
     fn expand(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! The valid keys are asked of the serde structs themselves, so that no list of them can fall behind.
 
-use super::mask::loosely_masked;
+use super::mask::masked_line;
 use crate::error::Error;
 use crate::units::nearest;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
@@ -41,7 +41,7 @@ impl Document<'_> {
         let line = self.text[start..].lines().next().unwrap_or_default();
         let column = 1 + self.text[start..floor(self.text, span.start)].chars().count();
         let place = format!("{}:{}:{column}", self.path.display(), self.line(span.start));
-        Error::usage(format!("{place}: {} in `{}`", error.message(), loosely_masked(line.trim())))
+        Error::usage(format!("{place}: {} in `{}`", error.message(), masked_line(line.trim())))
     }
 }
 

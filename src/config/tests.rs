@@ -419,7 +419,7 @@ fn homeless_paths() {
 fn key_lists_are_the_structs() {
     assert_eq!(strict::fields::<BackupKeys>().len(), 7);
     assert!(strict::fields::<BackupKeys>().contains(&"lock_timeout"));
-    assert_eq!(strict::fields::<RetentionTable>().len(), 11);
+    assert_eq!(strict::fields::<RetentionTable>().len(), 13);
     assert_eq!(nearest("shp", ["app", "shop"]), Some("shop"));
     assert_eq!(nearest("x", ["app", "shop"]), None);
 }

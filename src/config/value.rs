@@ -3,6 +3,8 @@
 //! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in text. A message may
 //! have a second line, which becomes the hint: serde's errors carry one string and nothing else.
 
+use super::BrakeKey;
+use super::hooks::HookCommand;
 use crate::units::nearest;
 use crate::units::{Span, parse_size};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
@@ -171,6 +173,47 @@ pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D
     from.deserialize_any(Texts)
 }
 
+/// A shell line, or a program with its arguments.
+pub(super) fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HookCommand>, D::Error> {
+    struct Command;
+    impl<'de> Visitor<'de> for Command {
+        type Value = HookCommand;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a shell line, or a list of a program and its arguments")
+        }
+
+        fn visit_str<E: Error>(self, line: &str) -> Result<HookCommand, E> {
+            if line.trim().is_empty() {
+                return Err(E::custom("expected a shell line, found an empty string"));
+            }
+            check(line).map_err(E::custom)?;
+            Ok(HookCommand::Shell(line.to_owned()))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<HookCommand, A::Error> {
+            let mut words: Vec<String> = Vec::new();
+            while let Some(word) = items.next_element::<String>()? {
+                check(&word).map_err(A::Error::custom)?;
+                // No shell would ever see it.
+                if word.contains("${") {
+                    let text = "`${…}` is not replaced in a list\nwrite a shell line: the shell replaces it";
+                    return Err(A::Error::custom(text));
+                }
+                words.push(word);
+            }
+            if words.first().is_none_or(String::is_empty) {
+                return Err(A::Error::custom("expected a program and its arguments, found no program"));
+            }
+            Ok(HookCommand::Arguments(words))
+        }
+    }
+    fn check(text: &str) -> Result<(), &'static str> {
+        if text.contains('\0') { Err("it holds a NUL character") } else { Ok(()) }
+    }
+    from.deserialize_any(Command).map(Some)
+}
+
 /// How many of something.
 pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     read(from, |scalar| whole(&scalar, u32::MAX.into()).map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
@@ -179,6 +222,19 @@ pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D
 /// How many threads.
 pub(super) fn threads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     read(from, |scalar| whole(&scalar, MOST_THREADS).map(|number| number as usize))
+}
+
+/// A part in percent, or `off`.
+pub(super) fn brake<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BrakeKey>, D::Error> {
+    read(from, |scalar| {
+        let percent = |text: &str| text.trim().strip_suffix('%')?.trim_end().parse().ok().filter(|part| (1..=100).contains(part));
+        match &scalar {
+            Scalar::Flag(false) => Ok(BrakeKey::Off),
+            Scalar::Text(text) if text.trim().eq_ignore_ascii_case("off") => Ok(BrakeKey::Off),
+            Scalar::Text(text) if percent(text).is_some() => Ok(percent(text).map_or(BrakeKey::Off, BrakeKey::Below)),
+            _ => Err(scalar.instead_of("a part such as \"50%\", from 1% to 100%, or \"off\"")),
+        }
+    })
 }
 
 /// A size in bytes, with or without a unit.

@@ -1,11 +1,13 @@
 //! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from a cluster to its databases.
 
+use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
 use crate::config::{BackupKeys, CountRows, PostgresFormat, PostgresKeys};
 use crate::engine::postgres::source::Plan;
 use crate::engine::postgres::tables::Selection;
 use crate::engine::postgres::{Format, Search, Spec};
 use crate::pipeline;
+use crate::units;
 use std::time::Duration;
 
 /// A table of a server is often locked for minutes, by a migration or a VACUUM FULL.
@@ -23,8 +25,8 @@ pub struct ClusterPlan {
     pub exclude: Vec<String>,
     /// Roles and tablespaces, too.
     pub globals: bool,
-    /// How many at once.
-    pub jobs: usize,
+    /// How many at once, where it says so itself.
+    pub jobs: Option<usize>,
     /// Only the one that becomes a source of this name.
     pub only: Option<String>,
 }
@@ -35,7 +37,7 @@ pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &
     each.database = Some(database.to_owned());
     each.cluster = Some(source.name.clone());
     let name = format!("{}.{}", source.name, plain_name(database));
-    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), hooks: Hooks::default(), ..source.clone() }
 }
 
 /// The source of a cluster's roles and tablespaces: `cluster-globals`.
@@ -43,24 +45,14 @@ pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourceP
     let mut each = cluster.each.clone();
     each.format = Format::Globals;
     each.cluster = Some(source.name.clone());
-    SourcePlan { name: format!("{}-globals", source.name), kind: SourceKind::Postgres(Box::new(each)), ..source.clone() }
+    let name = format!("{}-globals", source.name);
+    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), hooks: Hooks::default(), ..source.clone() }
 }
 
 /// Whether a cluster's patterns choose this database.
 pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern.as_bytes(), database.as_bytes()));
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| units::wildcard(pattern, database));
     any(&cluster.databases) && !any(&cluster.exclude)
-}
-
-/// `*` stands for any text, `?` for any one byte.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.first(), text.first()) {
-        (None, None) => true,
-        (Some(b'*'), _) => glob(&pattern[1..], text) || !text.is_empty() && glob(pattern, &text[1..]),
-        (Some(b'?'), Some(_)) => glob(&pattern[1..], &text[1..]),
-        (Some(a), Some(b)) if a == b => glob(&pattern[1..], &text[1..]),
-        _ => false,
-    }
 }
 
 /// What kind of source these keys describe.
@@ -78,7 +70,7 @@ pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
         databases: own.databases.clone(),
         exclude: own.exclude_databases.clone(),
         globals: own.globals.unwrap_or(false),
-        jobs: own.jobs.unwrap_or(1).max(1),
+        jobs: own.jobs.map(|jobs| jobs.max(1)),
         only: None,
     }))
 }
@@ -179,12 +171,5 @@ mod tests {
         ] {
             assert_eq!(database_of_address(text).as_deref(), name, "{text}");
         }
-    }
-
-    #[test]
-    fn globs_are_whole_names() {
-        let matches = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
-        assert!(matches("*", "shop") && matches("scratch_*", "scratch_1") && matches("sh?p", "shop") && matches("*o*", "shop"));
-        assert!(!matches("app*", "myapp") && !matches("app", "app2") && !matches("sh?p", "shp"));
     }
 }

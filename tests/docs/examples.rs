@@ -43,16 +43,12 @@ fn configuration_is_accepted_with_and_without_its_disabled_keys() {
 fn configuration_shows_every_key() {
     let text = with_disabled_keys(&text_of("examples/dbbackup.toml"));
     let shown: BTreeSet<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    for header in [
-        "[store]",
-        "[backup]",
-        "[metrics]",
-        "[retention]",
-        "[sources.x]\nkind = \"sqlite\"",
-        "[sources.x]\nkind = \"postgres\"",
-        "[sources.x]\nkind = \"files\"",
-    ] {
-        let tables = ["label", "retention"];
+    let sources = ["sqlite", "postgres", "files"].map(|kind| format!("[sources.x]\nkind = \"{kind}\""));
+    for header in ["[store]", "[backup]", "[hooks]", "[log]", "[metrics]", "[retention]"]
+        .into_iter()
+        .chain(sources.iter().map(String::as_str))
+    {
+        let tables = ["label", "retention", "hooks"];
         let missing: Vec<String> =
             keys_of(header).into_iter().filter(|key| !shown.contains(key.as_str()) && !tables.contains(&key.as_str())).collect();
         assert!(missing.is_empty(), "examples/dbbackup.toml shows no {} of {header}", missing.join(", "));

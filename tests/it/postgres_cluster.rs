@@ -41,6 +41,39 @@ const ALL: [&str; 6] =
     ["cluster-globals", "cluster.Gamma--", "cluster.alpha", "cluster.beta", "cluster.no_before_noon", "cluster.postgres"];
 
 #[test]
+fn hooks_run_once_around_all_databases_whose_order_is_the_servers() {
+    let Some(cluster) = server() else { return };
+    let world = World::new();
+    let hook = "'echo $DBBACKUP_HOOK $DBBACKUP_SOURCE ${DBBACKUP_STATUS-} ${DBBACKUP_FAILED-} >> said'";
+    let hooks = format!("[sources.cluster.hooks]\nbefore = {hook}\nafter = {hook}\non_failure = {hook}\n");
+    let said = || std::fs::read_to_string(world.path("said")).unwrap();
+    let in_order = |run: &crate::support::Ran| {
+        let line = run.stdout.lines().chain(run.stderr.lines()).find(|line| line.contains(" of ")).unwrap_or_default().to_owned();
+        let at: Vec<usize> = ALL.iter().map(|name| line.find(name).unwrap_or_else(|| panic!("{name}: {run}"))).collect();
+        assert!(at.is_sorted(), "{run}");
+    };
+    // Globals come first, then the server's order, which is the names' here.
+    config(
+        &world,
+        &cluster,
+        &format!("databases = [\"*\"]\nexclude_databases = [\"scratch_*\"]\nglobals = true\njobs = 6\n{hooks}"),
+    );
+    world.dbbackup("backup -n").run().exits(0).prints("would run before cluster: echo");
+    in_order(&world.dbbackup("backup").run().exits(0));
+    assert_eq!(said(), "before cluster\nafter cluster ok\n");
+    // One database of it is saved in the same surroundings; a missing one fails alone.
+    world.dbbackup("backup cluster.alpha").run().exits(0).never_says("cluster.beta");
+    config(&world, &cluster, &format!("databases = [\"alpha\", \"gone\"]\n{hooks}"));
+    world.dbbackup("backup --jobs 3").run().exits(3);
+    let more = "before cluster\nafter cluster ok\nbefore cluster\nafter cluster partial cluster.gone\non_failure cluster partial cluster.gone\n";
+    assert_eq!(said(), format!("before cluster\nafter cluster ok\n{more}"));
+    // A run of the whole that holds it keeps another one's hooks away.
+    let _held = world.hold_lock("cluster", "");
+    world.dbbackup("backup").run().exits(11);
+    assert!(said().ends_with(more));
+}
+
+#[test]
 fn every_database_becomes_a_backup_of_its_own() {
     let Some(cluster) = server() else { return };
     let world = World::new();

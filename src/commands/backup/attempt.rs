@@ -13,8 +13,9 @@ use crate::report::Report;
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
 use crate::store::{self, LocalStore, Store};
 use chrono::{DateTime, Utc};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What the backups of one run have in common.
@@ -36,6 +37,8 @@ pub struct Run {
     pub pinned: bool,
     /// How long another run's lock is waited for.
     pub lock_wait: Duration,
+    /// The configuration's file, for hooks.
+    pub config: Option<PathBuf>,
 }
 
 /// Takes the source's lock and removes what a killed run left.
@@ -107,12 +110,14 @@ pub struct Attempt<'a> {
     cluster: Option<String>,
     started: Instant,
     at: DateTime<Utc>,
+    /// What the failed attempt that was left is called.
+    failed: OnceCell<String>,
 }
 
 impl<'a> Attempt<'a> {
     /// It begins now.
     pub fn begin(store: &'a LocalStore, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
-        Attempt { store, run, source, kind, cluster: None, started: Instant::now(), at: now() }
+        Attempt { store, run, source, kind, cluster: None, started: Instant::now(), at: now(), failed: OnceCell::new() }
     }
 
     /// A failure, too, must tell whose it is: the store alone tells the history.
@@ -272,13 +277,21 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// The id of the failed attempt that it left.
+    pub fn failed_id(&self) -> Option<String> {
+        self.failed.get().cloned()
+    }
+
     /// Leaves the failed attempt in the store's history; where even that can't be written the exit code tells.
     pub fn remember_failure(&self, error: &Error, report: &Report) {
         let remember = || -> Result<()> {
             let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
             sidecar.database = self.cluster.clone().map(|cluster| Database { cluster: Some(cluster), ..Database::default() });
             sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
-            store::publish(self.store, self.source, &sidecar.id, &[], &sidecar.to_bytes())
+            store::publish(self.store, self.source, &sidecar.id, &[], &sidecar.to_bytes())?;
+            report.story(format!("{}: failed attempt {} kept", self.source, sidecar.id));
+            let _ = self.failed.set(sidecar.id);
+            Ok(())
         };
         if let Err(second) = remember() {
             report.detail(format!("{}: the failure could not be written to the store: {second}", self.source));

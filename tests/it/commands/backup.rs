@@ -281,3 +281,50 @@ fn what_is_no_database_is_refused_and_left_alone() {
         std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(names.len(), 2, "no -journal, no -wal: {names:?}");
 }
+
+#[test]
+fn sources_at_once_have_one_summary_in_the_order_of_the_configuration() {
+    let world = World::new();
+    // Each waits until the other one has begun, and the first one then takes longest.
+    let source = |name: &str, other: &str, more: &str| {
+        world.shop(&format!("{name}.db"));
+        let wait = format!("touch {name}.begun; until [ -e {other}.begun ]; do sleep 0.02; done{more}");
+        format!(
+            "[sources.{name}]\nkind = 'sqlite'\npath = '{name}.db'\n[sources.{name}.hooks]\nbefore = '{wait}'\ntimeout = '5s'\n"
+        )
+    };
+    let sources = format!("{}{}", source("one", "two", "; sleep 0.5"), source("two", "one", ""));
+    world.config(&format!("[store]\npath = 'store'\n{sources}[sources.off]\nkind = 'sqlite'\npath = 'x'\nenabled = false\n"));
+    let json = world.dbbackup("backup --all --jobs 2 --json").run().exits(0).json();
+    let made: Vec<&str> = json["backups"].as_array().unwrap().iter().map(|one| one["source"].as_str().unwrap()).collect();
+    assert_eq!(made, ["one", "two"]);
+    let clear = || ["one.begun", "two.begun"].iter().for_each(|name| std::fs::remove_file(world.path(name)).unwrap());
+    clear();
+    world.config(&format!("[store]\npath = 'store'\n[backup]\njobs = 8\n{sources}"));
+    world.dbbackup("backup").run().exits(0).prints("2 of 2: one, two ok");
+    // One after another the first waits in vain.
+    clear();
+    world.dbbackup("backup -j 1").run().exits(3).says("1 of 2: two ok; one failed");
+}
+
+#[test]
+fn all_is_every_enabled_source_said_outright() {
+    let world = World::new();
+    world.shop("app.db");
+    world
+        .with_store("backup --all")
+        .env("DATABASE_URL", "app.db")
+        .run()
+        .exits(2)
+        .says("`--all` means the sources of a configuration");
+    world.config("[store]\npath = 'store'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n");
+    world.dbbackup("backup --all").run().exits(0).prints("ok app_manual_");
+    for words in ["app", "--as x", "--kind sqlite"] {
+        world.dbbackup(&format!("backup --all {words}")).run().exits(2).says("cannot be used with");
+    }
+    for jobs in ["0", "-1", "many", "1000"] {
+        world.dbbackup(&format!("backup --jobs={jobs}")).run().exits(2).says("write a number from 1 to 256");
+    }
+    world.config("[sources.app]\nkind = 'sqlite'\npath = 'app.db'\njobs = 2\n");
+    world.dbbackup("backup").run().exits(2).says("it belongs in [backup]: it is the whole run's");
+}

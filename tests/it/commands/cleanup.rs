@@ -284,7 +284,7 @@ fn after_a_backup_that_shrank_by_half_nothing_is_removed() {
     world.config("[store]\npath = 'store'\n[retention]\nkeep_last = 1\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n");
     world.dbbackup("backup").run().exits(0);
     world.sql("app.db", "PRAGMA foreign_keys = OFF; DELETE FROM orders");
-    world.dbbackup("backup").run().exits(3).says("far smaller than the one before").says("cleanup --force app");
+    world.dbbackup("backup").run().exits(3).says("holds far less than an earlier one").says("cleanup --force app");
     assert_eq!(world.ids("").len(), 2);
     world.dbbackup("cleanup").run().exits(1).says("nothing is removed");
     assert_eq!(world.ids("").len(), 2);
@@ -304,4 +304,85 @@ fn of_one_second_the_last_made_is_the_newest() {
         assert_eq!(world.ids("")[0], id);
     }
     assert_eq!(world.ids("").len(), 2);
+}
+
+/// A shop whose runs keep only the newest backup, with these keys more.
+fn keeping_one(keys: &str) -> World {
+    let world = World::new();
+    world.shop("app.db");
+    world.sql("app.db", "CREATE TABLE session(id); INSERT INTO session VALUES (1)");
+    world.config(&format!(
+        "[store]\npath = 'store'\n[retention]\nkeep_last = 1\n{keys}\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n"
+    ));
+    world.dbbackup("backup").run().exits(0);
+    world
+}
+
+#[test]
+fn a_table_that_is_gone_or_emptied_holds_retention_back_until_it_is_back() {
+    let world = keeping_one("");
+    let first = world.ids("").remove(0);
+    world.sql("app.db", "DELETE FROM session");
+    let run =
+        world.dbbackup("backup").run().exits(3).says("retention removed nothing").says("nothing in `session` (1 row before)");
+    run.says(&format!("compared with {first}")).says("the older backups are all there");
+    // One more run like it removes nothing either: what it is compared with is what there was.
+    world.sql("app.db", "DROP TABLE session");
+    let run = world.dbbackup("backup").run().exits(3).says("no table `session` (1 row before)");
+    run.says(&format!("compared with {first}"));
+    world.dbbackup("cleanup").run().exits(1).says(&format!("compared with {first}"));
+    world.dbbackup("cleanup --dry-run").run().exits(1);
+    assert_eq!(world.ids("").len(), 3);
+    world.sql("app.db", "CREATE TABLE session(id); INSERT INTO session VALUES (2)");
+    world.dbbackup("backup").run().exits(0).says("retention removed 3 backups");
+}
+
+#[test]
+fn what_force_said_to_be_right_is_right_from_then_on() {
+    let world = keeping_one("keep_daily = 9");
+    let old = world.history("app", "manual", &[30]);
+    world.sql("app.db", "DROP TABLE session");
+    world.dbbackup("backup").run().exits(3);
+    world.dbbackup("cleanup --force --dry-run").run().exits(0);
+    world.dbbackup("cleanup").run().exits(1);
+    world.dbbackup("cleanup --force").run().exits(0);
+    assert!(world.sidecar_path(&old[0]).is_file(), "the policy keeps it");
+    world.dbbackup("cleanup").run().exits(0);
+    world.dbbackup("backup").run().exits(0);
+}
+
+#[test]
+fn the_brake_is_the_policys() {
+    for (keys, code) in [
+        ("", 3),
+        ("brake = 'off'", 0),
+        ("brake = false", 0),
+        ("brake_ignore = ['sess*', 'nothing']", 0),
+        ("brake_ignore = 'order?'", 3),
+        ("brake = '100%'", 3),
+    ] {
+        let world = keeping_one(keys);
+        world.sql("app.db", "DELETE FROM session");
+        world.dbbackup("backup").run().exits(code);
+        assert_eq!(world.ids("").len(), if code == 0 { 1 } else { 2 }, "{keys}");
+    }
+    for value in ["'0%'", "'101%'", "'half'", "50", "true"] {
+        let world = World::new();
+        world.config(&format!("[retention]\nbrake = {value}\n"));
+        world.dbbackup("list").run().exits(2).says("dbbackup.toml:2: `brake` in [retention]: expected a part such as \"50%\"");
+    }
+}
+
+#[test]
+fn a_tree_that_lost_half_of_its_files_holds_retention_back() {
+    let world = World::new();
+    (0..9).for_each(|number| drop(world.file(&format!("tree/{number}"), "x")));
+    world.file("tree/large", &"x".repeat(1 << 20));
+    world.config("[store]\npath = 'store'\n[retention]\nkeep_last = 1\n[sources.tree]\nkind = 'files'\npaths = ['tree']\n");
+    world.dbbackup("backup").run().exits(0);
+    (0..5).for_each(|number| std::fs::remove_file(world.path(&format!("tree/{number}"))).unwrap());
+    world.dbbackup("backup").run().exits(0).says("retention removed 1 backup");
+    (5..8).for_each(|number| std::fs::remove_file(world.path(&format!("tree/{number}"))).unwrap());
+    world.dbbackup("backup").run().exits(3).says("2 files in place of 5");
+    world.dbbackup("cleanup --force").run().exits(0).prints("removed 1 backup");
 }

@@ -169,3 +169,16 @@ fn the_copy_in_the_store_holds_no_secret() {
     world.config(&TWO.replace("path = 'b.db'", "path = 'b.db'\npassword = 'hunter4'"));
     world.dbbackup("backup").run().exits(2).never_says("hunter4");
 }
+
+#[test]
+fn how_to_go_on_without_a_broken_configuration_comes_after_what_is_wrong_with_it() {
+    let world = World::new();
+    for (text, hint) in [
+        ("[store\n", "hint: `--config /dev/null` leaves"),
+        ("[stoer]\n", "hint: did you mean `store`? (`--config /dev/null` leaves"),
+    ] {
+        world.config(text);
+        let run = world.dbbackup("list").run().exits(2).says(hint);
+        assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 2, "{run}");
+    }
+}

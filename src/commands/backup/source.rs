@@ -1,0 +1,195 @@
+//! One source's own story: its lock, its hooks, the attempt, its retention.
+
+use super::attempt::{self, Attempt, Making, Run, lock_and_sweep};
+use super::hooks::{Around, Told};
+use super::tally::joined;
+use crate::catalog::{Backup as Entry, Catalog};
+use crate::commands::engines::{self, Engine};
+use crate::commands::{catalog_of, cleanup, holds};
+use crate::engine::CheckStatus;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt;
+use crate::pipeline::Codec;
+use crate::plan::SourcePlan;
+use crate::report::{Paint, Report};
+use crate::scratch;
+use crate::sidecar::Status;
+use crate::store::{LocalStore, Store};
+use crate::units;
+use std::path::PathBuf;
+
+/// One configured or named source, under its lock: its hooks, the backup, then retention. There may be a backup *and* an error that came after it.
+/// Where another run holds the lock no hook is run: what they would stop, that run needs.
+pub fn back_up(
+    source: &SourcePlan,
+    cluster: Option<&str>,
+    store: &LocalStore,
+    run: &Run,
+    report: &Report,
+) -> (Option<Entry>, Option<Error>) {
+    let lock = interrupt::check().and_then(|()| lock_and_sweep(store, &source.name, run.lock_wait, report));
+    let _lock = match lock {
+        Ok(lock) => lock,
+        Err(error) => return (None, Some(error)),
+    };
+    let around = Around::source(&source.hooks, &source.name, store.root(), run, report);
+    let before = around.before();
+    let making = Making::of(source);
+    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster);
+    let made = match before {
+        Ok(()) => make(source, &making, &attempt, store, run, report),
+        Err(error) => {
+            attempt.remember_failure(&error, report);
+            Err(error)
+        }
+    };
+    let (entry, mut errors) = match made {
+        Ok(entry) => {
+            let incomplete = incomplete(&entry);
+            (Some(entry), Vec::from_iter(incomplete))
+        }
+        Err(error) => (None, vec![error]),
+    };
+    let told = |error: Option<&Error>| told(entry.as_ref(), &attempt, store).with(error);
+    // At once: what `before` stopped need not wait for retention.
+    if let Err(error) = around.after(&told(errors.first())) {
+        errors.push(if entry.is_some() { after_all(error) } else { error });
+    }
+    if entry.as_ref().is_some_and(|entry| entry.sidecar.status == Status::Ok) && source.cleanup_after {
+        errors.extend(cleanup::after_backup(store, source, attempt::now(), report).err());
+    }
+    let error = joined(errors);
+    if error.is_some() {
+        around.on_failure(&told(error.as_ref()));
+    }
+    (entry, error)
+}
+
+/// A hook that failed after the backup was made: it stays.
+pub fn after_all(error: Error) -> Error {
+    let told = Error::new(Kind::Partial, format!("the backup was made, but {error}"));
+    match error.remedy() {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}
+
+fn told(entry: Option<&Entry>, attempt: &Attempt<'_>, store: &LocalStore) -> Told {
+    let dump = entry.and_then(|entry| store.locate(&entry.sidecar.source, &entry.sidecar.dump.as_ref()?.file));
+    let id = entry.map(|entry| entry.id().to_owned()).or_else(|| attempt.failed_id());
+    Told { id, dump, ..Told::default() }
+}
+
+fn incomplete(entry: &Entry) -> Option<Error> {
+    if entry.sidecar.status != Status::Partial {
+        return None;
+    }
+    let why = entry.sidecar.warnings.last().cloned().unwrap_or_default();
+    let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"));
+    Some(error.hint("it restores, but it never counts as a good one"))
+}
+
+fn make(
+    source: &SourcePlan,
+    making: &Making<'_>,
+    attempt: &Attempt<'_>,
+    store: &LocalStore,
+    run: &Run,
+    report: &Report,
+) -> Result<Entry> {
+    let mut engine = prepare(source, making, store, run, report).inspect_err(|error| {
+        // A name that belongs to something else has no history of this source.
+        if error.kind() != Kind::Usage {
+            attempt.remember_failure(error, report);
+        }
+    })?;
+    let entry = attempt.make(making, engine.as_source(), report)?;
+    say_made(&entry, store, report);
+    Ok(entry)
+}
+
+/// Everything that can be known to fail before the work.
+fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &Run, report: &Report) -> Result<Engine> {
+    if source.scratch_dir.starts_with(store.root()) {
+        return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
+            .hint("set `scratch_dir` in [backup] to a place outside of it"));
+    }
+    engines::sweep(source)?;
+    let engine = Engine::open(source)?;
+    let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
+    refuse_another_ones_name(source, &engine, (store, &catalog), run, report)?;
+    check_space(making, engine.estimate(), &catalog, store)?;
+    Ok(engine)
+}
+
+/// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
+fn refuse_another_ones_name(
+    source: &SourcePlan,
+    engine: &Engine,
+    (store, catalog): (&LocalStore, &Catalog),
+    run: &Run,
+    report: &Report,
+) -> Result<()> {
+    let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
+    let last = last.whole(store)?;
+    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, &run.host) else { return Ok(()) };
+    let text = format!("the name `{}` belongs to {there} in this store", source.name);
+    if source.derived {
+        return Err(
+            Error::usage(text).hint("give this database its own name with `--as NAME`, or the same one to take the name over")
+        );
+    }
+    report.warn(format!("{text}; from now on it is {here}"));
+    Ok(())
+}
+
+/// Too little space is told before the work. How much a dump will take is told by the one before it; without one, a tenth of the
+/// database is the least to expect.
+fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &LocalStore) -> Result<()> {
+    let Some(free) = store.free_space()? else { return Ok(()) };
+    let last = catalog.newest_good(making.source);
+    let then = last.and_then(|backup| Some((backup.sidecar.dump.as_ref()?, backup.sidecar.database.as_ref()?.size_bytes)));
+    let needed = match then {
+        Some((dump, size)) if size > 0 && dump.compression == making.codec.name() => {
+            (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
+        }
+        _ if making.codec == Codec::None => estimate,
+        _ => estimate / 10,
+    };
+    if needed <= free {
+        return Ok(());
+    }
+    let stored: u64 = catalog.backups.iter().filter_map(|backup| backup.stored_size).sum();
+    Err(scratch::too_little(store.root(), needed, free, &format!("the backup of `{}`", making.source)).hint(format!(
+        "the {} of `{}` take {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
+        units::count(catalog.backups.len() as u64, "backup"),
+        making.source,
+        units::size(stored)
+    )))
+}
+
+fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
+    let sidecar = &entry.sidecar;
+    for warning in &sidecar.warnings {
+        report.warn(format!("{}: {warning}", sidecar.source));
+    }
+    let Some(dump) = &sidecar.dump else { return };
+    let manifest = sidecar.manifest.clone().unwrap_or_default();
+    let checked = sidecar.verifications.last().map_or(String::new(), |seen| match seen.status {
+        CheckStatus::Ok => format!(", {} verified", seen.level.word()),
+        other => format!(", {} {}", seen.level.word(), other.word()),
+    });
+    // Roles have no rows.
+    let inside =
+        if manifest.tables.is_empty() && manifest.tree.is_none() { String::new() } else { format!(", {}", holds(&manifest)) };
+    report.line(format!(
+        "{} {}: {} from {} in {}{inside}{checked}",
+        report.paint(Paint::Good, "ok"),
+        sidecar.id,
+        units::size(dump.size_bytes),
+        units::size(dump.content_size_bytes),
+        units::elapsed(sidecar.duration_seconds),
+    ));
+    let path: PathBuf = store.locate(&sidecar.source, &dump.file).unwrap_or_default();
+    report.detail(format!("{}: {}", sidecar.source, path.display()));
+}

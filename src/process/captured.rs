@@ -1,0 +1,168 @@
+//! Programs of the user's (hooks): run to their end, their output kept, a limit to their time. Their whole process group is ended when that is over,
+//! but unlike our own children they do not die with this program: half an `after` that starts an application again is worse than one that goes on.
+
+use super::{Drain, GRACE, TICK, failure};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use rustix::process::{Pid, Signal};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the output is waited for after the program's end: what it left in the background may hold it open for ever.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a program may run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// At most so long.
+    pub timeout: Duration,
+    /// It is ended when a signal comes; else it goes on to its end.
+    pub interruptible: bool,
+}
+
+/// What became of a program.
+#[derive(Debug)]
+pub struct Captured {
+    /// The end of what it said, stdout and stderr as they came.
+    pub said: String,
+    /// How long it ran.
+    pub took: Duration,
+    /// Ok where its exit status was 0.
+    pub ended: Result<()>,
+}
+
+/// Runs `command`, which messages call `name`, to its end, with nothing to read on stdin. Whatever it says goes through `mask`, line by line.
+pub fn run(command: Command, name: &str, limits: Limits, mask: &dyn Fn(&str) -> String) -> Captured {
+    let started = Instant::now();
+    let (said, ended) = match begin(command, name) {
+        Ok((mut child, drain)) => {
+            let ended = watch(&mut child, name, started, limits);
+            let said: String = drain.kept(LINGER).lines().map(|line| mask(line.trim_end()) + "\n").collect();
+            let ended = ended.and_then(|status| if status.success() { Ok(()) } else { Err(failure(name, status, &said)) });
+            (said, ended)
+        }
+        Err(error) => (String::new(), Err(error)),
+    };
+    Captured { said, took: started.elapsed(), ended }
+}
+
+/// By value: a command that lives on holds the writing ends, and the reader would wait for ever.
+fn begin(mut command: Command, name: &str) -> Result<(Child, Drain)> {
+    let (reader, writer) = std::io::pipe()?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+    let child = command.spawn().map_err(|error| {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let error = Error::from(error).context(format!("starting `{program}` for {name}"));
+        // A list whose first word is a whole line.
+        let hint = "a list is one program and its arguments; write a shell line as a string";
+        if program.contains(' ') { error.hint(hint) } else { error }
+    })?;
+    Ok((child, Drain::new(reader)))
+}
+
+fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Result<ExitStatus> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if limits.interruptible && interrupt::requested() {
+            end_group(child);
+            return Err(Error::interrupted());
+        }
+        if started.elapsed() >= limits.timeout {
+            end_group(child);
+            let limit = crate::units::elapsed(limits.timeout.as_secs_f64());
+            return Err(Error::failed(format!("{name} took longer than {limit} and was ended"))
+                .hint("look what it waits for; `timeout` in its [hooks] table sets the limit"));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(TICK);
+    }
+}
+
+/// Ends the program and all that it started in its group: politely first.
+fn end_group(child: &mut Child) {
+    let Some(group) = Pid::from_raw(child.id().cast_signed()) else { return };
+    let _ = rustix::process::kill_process_group(group, Signal::TERM);
+    let deadline = Instant::now() + GRACE;
+    // Waited for, the program itself is no member any more.
+    while Instant::now() < deadline && (matches!(child.try_wait(), Ok(None)) || is_there(group)) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    let _ = child.wait();
+}
+
+/// Whether anything of the group runs. What has ended and waits to be reaped, by an init that may never do it (in a container), is no more.
+fn is_there(group: Pid) -> bool {
+    rustix::process::test_kill_process_group(group).is_ok() && runs(group.as_raw_pid()).unwrap_or(true)
+}
+
+/// What the system's list of processes says of the group; none where there is no such list.
+fn runs(group: i32) -> Option<bool> {
+    let mut processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let of_group = |entry: std::fs::DirEntry| {
+        // `PID (NAME) STATE PARENT GROUP …`; a name may hold anything.
+        let stat = std::fs::read(entry.path().join("stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat).into_owned();
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let (state, of) = (fields.next()?, fields.nth(1)?);
+        Some(of.parse() == Ok(group) && !matches!(state, "Z" | "X"))
+    };
+    let mut seen = false;
+    let found = processes.any(|entry| {
+        let answer = of_group(entry);
+        seen |= answer.is_some();
+        answer == Some(true)
+    });
+    seen.then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, timeout: Duration) -> Captured {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run(command, "the hook", Limits { timeout, interruptible: true }, &|line| line.replace("hunter2", "***"))
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn both_outputs_are_kept_in_their_order() {
+        let ran = shell("echo one; echo hunter2 >&2; echo three; exit 4", LONG);
+        assert_eq!(ran.said, "one\n***\nthree\n");
+        assert_eq!(ran.ended.unwrap_err().message(), "the hook failed (exit status 4): one; ***; three");
+    }
+
+    #[test]
+    fn what_takes_too_long_is_ended_with_all_that_it_started() {
+        let there = tempfile::tempdir().unwrap();
+        let leader = there.path().join("leader");
+        // One child takes no notice of SIGTERM.
+        let script = format!("echo $$ > {}; echo begun; (trap '' TERM; sleep 600; sleep 600) & wait", leader.display());
+        let ran = shell(&script, Duration::from_millis(500));
+        assert!(ran.ended.unwrap_err().message().contains("longer than 0.5 s"));
+        assert_eq!(ran.said, "begun\n");
+        let group: i32 = std::fs::read_to_string(leader).unwrap().trim().parse().unwrap();
+        // SIGKILL takes a moment.
+        let gone = Instant::now() + Duration::from_secs(5);
+        while is_there(Pid::from_raw(group).unwrap()) {
+            assert!(Instant::now() < gone, "something of the group is left");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn what_goes_on_in_the_background_is_not_waited_for() {
+        let started = Instant::now();
+        let ran = shell("sleep 30 & echo $!", LONG);
+        assert!(ran.ended.is_ok() && started.elapsed() < Duration::from_secs(10));
+        let left = ran.said.trim().parse().unwrap();
+        rustix::process::kill_process(Pid::from_raw(left).unwrap(), Signal::TERM).unwrap();
+    }
+}
