@@ -23,6 +23,11 @@ Exit codes:
     };
 }
 
+// Below the macro, which they use.
+mod cat;
+
+pub use cat::Cat;
+
 /// Backups of databases that are proven to restore
 #[derive(Debug, Parser)]
 #[command(
@@ -108,6 +113,7 @@ pub enum Command {
     /// Let cleanup remove backups again that were pinned
     Unpin(Pin),
     Delete(Delete),
+    Cat(Cat),
     Completions(Completions),
 }
 
@@ -398,6 +404,7 @@ impl Cli {
             Some(Command::Pin(_)) => "pin",
             Some(Command::Unpin(_)) => "unpin",
             Some(Command::Delete(_)) => "delete",
+            Some(Command::Cat(_)) => "cat",
             Some(Command::Completions(_)) => "completions",
         }
     }

@@ -2,6 +2,7 @@
 //! meet.
 
 mod backup;
+mod cat;
 mod cleanup;
 mod completions;
 mod delete;
@@ -49,6 +50,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Pin(arguments) => pin::run(arguments, true, &session, report),
         Command::Unpin(arguments) => pin::run(arguments, false, &session, report),
         Command::Delete(arguments) => delete::run(arguments, &session, report),
+        Command::Cat(arguments) => cat::run(arguments, &session, report),
         Command::Completions(_) => Ok(None),
     }
 }

@@ -1,5 +1,9 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else.
 
+mod raw;
+
+pub use raw::Raw;
+
 use crate::cli::{Color, Global};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
@@ -90,6 +94,18 @@ impl Report {
             }
             _ => {}
         }
+    }
+
+    /// Stdout as it is, for bytes that are the result themselves: with `--json` there is no place for them. No bar is drawn any more unless they
+    /// go into a file, as the reader may be a pager. The caller makes sure that nothing else is written to stdout.
+    pub fn raw(&mut self) -> Result<Raw> {
+        if self.json {
+            return Err(Error::usage("the result is written to stdout as it is, so `--json` has no place there")
+                .hint("leave `--json` out"));
+        }
+        let raw = Raw::new(&io::stdout())?;
+        self.progress &= raw.is_file();
+        Ok(raw)
     }
 
     /// What is going on, on stderr.

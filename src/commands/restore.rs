@@ -6,11 +6,12 @@ mod runs;
 mod sqlite;
 
 use super::backup::{self, Making, Run};
+use super::examine;
 use super::find::{self, Found};
 use super::{Session, outcome_of, set_error};
 use crate::cli::Restore;
 use crate::engine::postgres::Format;
-use crate::engine::{Check, CheckStatus, Manifest, Source};
+use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::pipeline::{self, Codec};
 use crate::plan;
@@ -100,19 +101,12 @@ fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
 
 /// A backup that is found damaged goes nowhere.
 fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
-    let wrong: Vec<String> = checks
-        .iter()
-        .filter(|check| check.status == CheckStatus::Damaged)
-        .map(|check| format!("{}: {}", check.name, check.detail))
-        .collect();
-    if wrong.is_empty() {
-        return Ok(());
-    }
+    let Some(damaged) = examine::damage_in(&found.name(), checks) else { return Ok(()) };
     let hint = match &found.backup {
         Some(backup) => format!("nothing was touched; `dbbackup list {}` shows other backups", backup.sidecar.source),
         None => "nothing was touched".to_owned(),
     };
-    Err(Error::new(Kind::Damaged, format!("the backup `{}` is damaged: {}", found.name(), wrong.join("; "))).hint(hint))
+    Err(damaged.hint(hint))
 }
 
 /// Saves what is about to be replaced, under the source's lock; gives back its id.
