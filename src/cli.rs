@@ -25,8 +25,10 @@ Exit codes:
 
 // Below the macro, which they use.
 mod cat;
+mod export;
 
 pub use cat::Cat;
+pub use export::{Export, ExportFormat};
 
 /// Backups of databases that are proven to restore
 #[derive(Debug, Parser)]
@@ -114,6 +116,7 @@ pub enum Command {
     Unpin(Pin),
     Delete(Delete),
     Cat(Cat),
+    Export(Export),
     Completions(Completions),
 }
 
@@ -405,6 +408,7 @@ impl Cli {
             Some(Command::Unpin(_)) => "unpin",
             Some(Command::Delete(_)) => "delete",
             Some(Command::Cat(_)) => "cat",
+            Some(Command::Export(_)) => "export",
             Some(Command::Completions(_)) => "completions",
         }
     }

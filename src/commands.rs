@@ -8,6 +8,7 @@ mod completions;
 mod delete;
 mod engines;
 mod examine;
+mod export;
 mod find;
 mod list;
 mod pin;
@@ -51,6 +52,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Unpin(arguments) => pin::run(arguments, false, &session, report),
         Command::Delete(arguments) => delete::run(arguments, &session, report),
         Command::Cat(arguments) => cat::run(arguments, &session, report),
+        Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Completions(_) => Ok(None),
     }
 }

@@ -25,6 +25,7 @@ pub mod retention;
 pub mod scratch;
 pub mod sidecar;
 pub mod store;
+pub mod tabular;
 pub mod units;
 
 use clap::Parser;

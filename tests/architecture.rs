@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("scratch", &["durable"]),
     ("retention", &[]),
     ("engine", &["durable", "interrupt", "process", "scratch"]),
+    ("tabular", &["durable", "engine", "scratch"]),
     ("pipeline", &["interrupt"]),
     ("store", &["durable", "lock"]),
     // The sidecar's types hold what the engine found, as it is.

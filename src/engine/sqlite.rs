@@ -2,7 +2,7 @@
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
 //! opened; [`source`] takes the snapshot, [`pages`] moves its pages and [`facts`] says what is in it; [`destination`] receives a
-//! copy and examines it, and [`replace`] puts it in the place of a live database.
+//! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 pub mod destination;
 pub mod facts;
@@ -11,6 +11,7 @@ pub mod pages;
 pub mod probe;
 pub mod registry;
 pub mod replace;
+pub mod rows;
 pub mod source;
 
 use crate::error::{Error, Result};

@@ -3,6 +3,7 @@
 mod cluster;
 mod commands;
 mod damage;
+mod export;
 mod faults;
 mod live;
 mod postgres_backup;
@@ -10,6 +11,7 @@ mod postgres_cluster;
 mod postgres_container;
 mod postgres_counts;
 mod postgres_edges;
+mod postgres_export;
 mod postgres_failures;
 mod postgres_in_place;
 mod postgres_locks;
