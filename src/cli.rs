@@ -26,9 +26,11 @@ Exit codes:
 // Below the macro, which they use.
 mod cat;
 mod export;
+mod guard;
 
 pub use cat::Cat;
 pub use export::{Export, ExportFormat};
+pub use guard::Guard;
 
 /// Backups of databases that are proven to restore
 #[derive(Debug, Parser)]
@@ -115,6 +117,7 @@ pub enum Command {
     /// Let cleanup remove backups again that were pinned
     Unpin(Pin),
     Delete(Delete),
+    Guard(Guard),
     Cat(Cat),
     Export(Export),
     Completions(Completions),
@@ -409,6 +412,7 @@ impl Cli {
             Some(Command::Delete(_)) => "delete",
             Some(Command::Cat(_)) => "cat",
             Some(Command::Export(_)) => "export",
+            Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
         }
     }

@@ -10,6 +10,7 @@ mod engines;
 mod examine;
 mod export;
 mod find;
+mod guard;
 mod list;
 mod pin;
 mod restore;
@@ -40,6 +41,10 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
+    if let Command::Guard(_) = command {
+        // Until its program has run.
+        report.exits_with(guard::NOT_RUN);
+    }
     let session = Session::start(&cli.global, report)?;
     match command {
         Command::Backup(arguments) => backup::run(arguments, &session, report),
@@ -53,6 +58,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Delete(arguments) => delete::run(arguments, &session, report),
         Command::Cat(arguments) => cat::run(arguments, &session, report),
         Command::Export(arguments) => export::run(arguments, &session, report),
+        Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Completions(_) => Ok(None),
     }
 }

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -32,6 +33,10 @@ pub struct Report {
     unwritten: Mutex<Option<io::Error>>,
     /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
     options: String,
+    /// Stdout belongs to somebody else.
+    aside: bool,
+    /// The exit code, whatever kind the outcome is of.
+    code: Option<u8>,
     /// A bar is being drawn; a second one at once would only garble it.
     drawing: Arc<AtomicBool>,
 }
@@ -67,21 +72,25 @@ impl Report {
             document: Map::new(),
             unwritten: Mutex::new(None),
             options: given(global),
+            aside: false,
+            code: None,
             drawing: Arc::default(),
         }
     }
 
     /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent.
     pub fn line(&self, text: impl AsRef<str>) {
-        if !self.json && !self.quiet {
-            self.stdout(text.as_ref());
+        if !self.quiet {
+            self.answer(text);
         }
     }
 
     /// A result that was explicitly asked for (a list, a plan), on stdout, with `-q` too.
     pub fn answer(&self, text: impl AsRef<str>) {
-        if !self.json {
-            self.stdout(text.as_ref());
+        match (self.json, self.aside) {
+            (true, _) => {}
+            (false, true) => self.stderr(text.as_ref()),
+            (false, false) => self.stdout(text.as_ref()),
         }
     }
 
@@ -106,6 +115,26 @@ impl Report {
         let raw = Raw::new(&io::stdout())?;
         self.progress &= raw.is_file();
         Ok(raw)
+    }
+
+    /// Whether the result is one document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Stderr, for a program that is run to write its stdout to.
+    pub fn error_stream(&self) -> Result<OwnedFd> {
+        Ok(io::stderr().as_fd().try_clone_to_owned()?)
+    }
+
+    /// From now on results go to stderr, for stdout belongs to a program that is run. The document of `--json` goes where it always does.
+    pub fn stand_aside(&mut self) {
+        self.aside = true;
+    }
+
+    /// The exit code, whatever kind the outcome is of: for a command that stands for another program's. The last call counts.
+    pub fn exits_with(&mut self, code: u8) {
+        self.code = Some(code);
     }
 
     /// What is going on, on stderr.
@@ -136,7 +165,7 @@ impl Report {
     }
 
     /// The text with the options that led to the store in each command that it shows without.
-    fn with_options(&self, text: &str) -> String {
+    pub fn with_options(&self, text: &str) -> String {
         if text.contains(" --store ") || text.contains(" --config ") {
             return text.to_owned();
         }
@@ -211,9 +240,9 @@ impl Report {
         let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = unwritten {
             self.error(&Error::from(error).context("writing to the standard output"));
-            return kind.unwrap_or(Kind::Failed).exit_code();
+            return self.code.filter(|code| *code != 0).unwrap_or(kind.unwrap_or(Kind::Failed).exit_code());
         }
-        kind.map_or(0, Kind::exit_code)
+        self.code.unwrap_or(kind.map_or(0, Kind::exit_code))
     }
 }
 

@@ -56,13 +56,15 @@ pub struct Written {
     pub replaced: bool,
 }
 
+/// Whether a table, by schema and name, is to be written.
+type Chosen<'a> = Box<dyn FnMut(&str, &str) -> bool + Send + 'a>;
+
 /// The files of one export, as they are written. Dropped it leaves nothing.
 pub struct Files<'a> {
     dir: PathBuf,
     scratch: Scratch,
     format: Format,
-    /// Whether a table, by schema and name, is to be written.
-    chosen: Box<dyn FnMut(&str, &str) -> bool + Send + 'a>,
+    chosen: Chosen<'a>,
     names: Names,
     open: Option<(BufWriter<File>, Table)>,
     written: Vec<Written>,

@@ -26,14 +26,40 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
-    if !crate::config::is_label(&arguments.label) {
-        return Err(Error::usage(format!("`{}` can't be a label", arguments.label))
-            .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"));
-    }
     let planned = make_plan(arguments, session)?;
     if arguments.dry_run {
         return say_plan(&planned, arguments, session, report);
     }
+    carry_out(planned, arguments, session, report).map(|(_, outcome)| outcome)
+}
+
+/// The same for who needs the backups that were made; nothing is removed after them.
+pub fn make_all(arguments: &Backup, session: &Session, report: &mut Report) -> Result<(Vec<Entry>, Outcome)> {
+    let mut planned = make_plan(arguments, session)?;
+    for one in &mut planned {
+        if let Planned::Source(source) = one {
+            source.cleanup_after = false;
+        }
+    }
+    carry_out(planned, arguments, session, report)
+}
+
+fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
+    if !crate::config::is_label(&arguments.label) {
+        return Err(Error::usage(format!("`{}` can't be a label", arguments.label))
+            .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"));
+    }
+    let url = std::env::var("DATABASE_URL").ok();
+    let wanted = plan::Wanted {
+        what: &arguments.what,
+        name: arguments.name.as_deref(),
+        kind: arguments.kind,
+        database_url: url.as_deref(),
+    };
+    plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &|path| path.exists())
+}
+
+fn carry_out(planned: Vec<Planned>, arguments: &Backup, session: &Session, report: &mut Report) -> Result<(Vec<Entry>, Outcome)> {
     let store = session.writing()?;
     let run = Run {
         id: format!("{}-{}", session.now.format("%Y%m%dT%H%M%SZ"), &uuid::Uuid::new_v4().simple().to_string()[..4]),
@@ -55,18 +81,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
         each(one, &store, &run, report).into_iter().for_each(|result| tally.add(result));
     }
     keep_configuration(&store, session, report);
-    tally.conclude(report)
-}
-
-fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
-    let url = std::env::var("DATABASE_URL").ok();
-    let wanted = plan::Wanted {
-        what: &arguments.what,
-        name: arguments.name.as_deref(),
-        kind: arguments.kind,
-        database_url: url.as_deref(),
-    };
-    plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &|path| path.exists())
+    Ok(tally.conclude(report))
 }
 
 fn name_of(planned: &Planned) -> String {
@@ -177,7 +192,7 @@ struct Tally {
     skipped: usize,
     failed: Vec<(String, Kind)>,
     told: Vec<Error>,
-    backups: Vec<serde_json::Value>,
+    backups: Vec<Entry>,
     errors: Vec<serde_json::Value>,
 }
 
@@ -192,7 +207,7 @@ struct Done {
 impl Tally {
     fn add(&mut self, done: Done) {
         self.skipped += usize::from(done.skipped);
-        self.backups.extend(done.entry.map(|entry| entry.json()));
+        self.backups.extend(done.entry.map(|entry| *entry));
         match done.error {
             Some(error) => self.failed(&done.name, &error),
             None if !done.skipped => self.ok.push(done.name),
@@ -206,7 +221,7 @@ impl Tally {
         self.errors.push(serde_json::json!({"source": name, "error": error.message(), "hint": error.remedy()}));
     }
 
-    fn conclude(self, report: &mut Report) -> Result<Outcome> {
+    fn conclude(self, report: &mut Report) -> (Vec<Entry>, Outcome) {
         let tried = self.ok.len() + self.failed.len();
         if tried > 1 {
             let failed: Vec<&str> = self.failed.iter().map(|(name, _)| name.as_str()).collect();
@@ -219,13 +234,13 @@ impl Tally {
         } else if tried == 0 && self.skipped == 0 {
             report.warn("no source is enabled: nothing was backed up");
         }
-        report.set("backups", self.backups);
+        report.set("backups", self.backups.iter().map(Entry::json).collect::<Vec<_>>());
         if !self.errors.is_empty() {
             report.set("failed", self.errors);
         }
         set_error(&self.told, report);
         let kinds: Vec<Kind> = self.failed.iter().map(|(_, kind)| *kind).collect();
-        Ok(outcome_of(tried, &kinds))
+        (self.backups, outcome_of(tried, &kinds))
     }
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod damage;
 mod export;
 mod faults;
+mod guard;
 mod live;
 mod postgres_backup;
 mod postgres_cluster;

@@ -43,7 +43,7 @@ pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
         Err(error) if table.is_virtual && facts::is_about_sql(&error) => return Ok(false),
         prepared => prepared.map_err(|error| db.explain(error))?,
     };
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     if !take.table("", &table.name, &columns)? {
         return Ok(true);
     }
