@@ -25,12 +25,16 @@ Exit codes:
 
 // Below the macro, which they use.
 mod cat;
+mod doctor;
 mod export;
 mod guard;
+mod init;
 
 pub use cat::Cat;
+pub use doctor::Doctor;
 pub use export::{Export, ExportFormat};
 pub use guard::Guard;
+pub use init::Init;
 
 /// Backups of databases that are proven to restore
 #[derive(Debug, Parser)]
@@ -120,6 +124,8 @@ pub enum Command {
     Guard(Guard),
     Cat(Cat),
     Export(Export),
+    Doctor(Doctor),
+    Init(Init),
     Completions(Completions),
 }
 
@@ -411,7 +417,9 @@ impl Cli {
             Some(Command::Unpin(_)) => "unpin",
             Some(Command::Delete(_)) => "delete",
             Some(Command::Cat(_)) => "cat",
+            Some(Command::Doctor(_)) => "doctor",
             Some(Command::Export(_)) => "export",
+            Some(Command::Init(_)) => "init",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
         }

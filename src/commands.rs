@@ -6,11 +6,13 @@ mod cat;
 mod cleanup;
 mod completions;
 mod delete;
+mod doctor;
 mod engines;
 mod examine;
 mod export;
 mod find;
 mod guard;
+mod init;
 mod list;
 mod pin;
 mod restore;
@@ -41,6 +43,10 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
+    if let Command::Init(arguments) = command {
+        // There is no configuration yet, or another one that is none of its business.
+        return init::run(arguments, &cli.global, report);
+    }
     if let Command::Guard(_) = command {
         // Until its program has run.
         report.exits_with(guard::NOT_RUN);
@@ -59,7 +65,8 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Cat(arguments) => cat::run(arguments, &session, report),
         Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Guard(arguments) => guard::run(arguments, &session, report),
-        Command::Completions(_) => Ok(None),
+        Command::Doctor(arguments) => doctor::run(arguments, &session, report),
+        Command::Completions(_) | Command::Init(_) => Ok(None),
     }
 }
 

@@ -190,7 +190,7 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
 }
 
 /// As a shell needs it.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -11,6 +11,7 @@ pub mod connect;
 pub mod conninfo;
 pub mod content;
 pub mod destination;
+pub mod discover;
 pub mod drill;
 pub mod facts;
 pub mod fill;

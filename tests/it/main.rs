@@ -3,9 +3,11 @@
 mod cluster;
 mod commands;
 mod damage;
+mod doctor;
 mod export;
 mod faults;
 mod guard;
+mod init;
 mod live;
 mod postgres_backup;
 mod postgres_cluster;
