@@ -127,7 +127,8 @@ pub fn systemd(path: &Path, store: &Path) -> Vec<String> {
         if option_for(path).is_empty() { String::new() } else { format!(", Environment=DBBACKUP_CONFIG={}", path.display()) };
     let writable = store.parent().unwrap_or(store);
     vec![
-        "sudo cp examples/dbbackup@.service examples/dbbackup@daily.timer /etc/systemd/system/".to_owned(),
+        "sudo cp examples/dbbackup@.service examples/dbbackup-failed@.service examples/dbbackup@daily.timer /etc/systemd/system/"
+            .to_owned(),
         format!("sudo systemctl edit dbbackup@.service   # User=, ReadWritePaths={}{config}", writable.display()),
         "sudo systemctl daemon-reload".to_owned(),
         "sudo systemctl start dbbackup@daily.service && sudo systemctl enable --now dbbackup@daily.timer".to_owned(),
