@@ -3,7 +3,8 @@
 use crate::sidecar::Level;
 use crate::units;
 use clap::builder::{PossibleValuesParser, Styles, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ pub enum Command {
 }
 
 /// Back up what is named, or every enabled source
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     long_about = "Back up what is named, or every enabled source of the configuration.\n\n\
         An argument is a configured source or group, else the path of a SQLite database or a postgresql:// address, which need no \
@@ -255,7 +256,7 @@ pub struct Verify {
 }
 
 /// Put a backup back, to where it came from or elsewhere
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     long_about = "Put a backup back, to where it came from or to --to.\n\n\
         The new data is complete and checked before the old is touched. A SQLite database is first saved in the store with the label \
@@ -424,6 +425,12 @@ impl Cli {
             Some(Command::Completions(_)) => "completions",
         }
     }
+}
+
+/// Whether `guard` was meant by arguments that are refused.
+pub fn is_guard(arguments: &[OsString]) -> bool {
+    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    lenient.is_ok_and(|found| found.subcommand_name() == Some("guard"))
 }
 
 fn levels() -> impl TypedValueParser<Value = Level> {

@@ -20,6 +20,8 @@ mod show;
 mod verify;
 mod version;
 
+pub use guard::NOT_RUN;
+
 use crate::catalog::Catalog;
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config};
@@ -49,7 +51,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     }
     if let Command::Guard(_) = command {
         // Until its program has run.
-        report.exits_with(guard::NOT_RUN);
+        report.exits_with(NOT_RUN);
     }
     let session = Session::start(&cli.global, report)?;
     match command {

@@ -94,16 +94,7 @@ impl Checks {
 }
 
 fn wanted(what: &[String]) -> Backup {
-    Backup {
-        what: what.to_vec(),
-        label: "manual".to_owned(),
-        description: None,
-        tags: Vec::new(),
-        pin: false,
-        name: None,
-        kind: None,
-        dry_run: true,
-    }
+    Backup { what: what.to_vec(), label: "manual".to_owned(), dry_run: true, ..Backup::default() }
 }
 
 fn configuration(session: &Session, checks: &mut Checks) {
@@ -287,14 +278,14 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
     report.set("checks", serde_json::to_value(&checks.0).unwrap_or_default());
     report.set("problems", problems);
     report.set("warnings", warnings);
-    let warned = if warnings > 0 { format!(", with {}", units::count(warnings, "warning")) } else { String::new() };
+    let warned = |word: &str| if warnings > 0 { format!("{word}{}", units::count(warnings, "warning")) } else { String::new() };
     if problems > 0 {
-        let text = format!("a backup would fail: {}{warned}", units::count(problems, "problem"));
+        let text = format!("a backup would fail: {}{}", units::count(problems, "problem"), warned(" and "));
         report.warn(&text);
         report.set("error", text);
         return Ok(Some(Kind::Failed));
     }
-    report.line(format!("a backup would succeed{warned}"));
+    report.line(format!("a backup would succeed{}", warned(", with ")));
     Ok(None)
 }
 

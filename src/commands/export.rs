@@ -27,7 +27,13 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
     }
     let dump = format_of(&found)?;
     let dir = plan::absolute(&session.cwd, &arguments.to);
-    let mut choice = Choice { wanted: &arguments.tables, dump, met: vec![false; arguments.tables.len()], seen: Vec::new() };
+    let mut choice = Choice {
+        backup: found.name(),
+        wanted: &arguments.tables,
+        dump,
+        met: vec![false; arguments.tables.len()],
+        seen: Vec::new(),
+    };
     if let Some(manifest) = found.stored().manifest {
         // What can be known to fail before the work.
         choice.refuse_unknown(manifest)?;
@@ -56,6 +62,8 @@ fn format_of(found: &Found) -> Result<Option<Dump>> {
 
 /// Which tables are to be written, and which there were.
 struct Choice<'a> {
+    /// The backup's name, for messages.
+    backup: String,
     wanted: &'a [String],
     dump: Option<Dump>,
     met: Vec<bool>,
@@ -95,7 +103,8 @@ impl Choice<'_> {
     }
 
     fn refuse_unknown(&self, manifest: &Manifest) -> Result<()> {
-        let mut known = Choice { wanted: self.wanted, dump: self.dump, met: self.met.clone(), seen: Vec::new() };
+        let mut known =
+            Choice { backup: self.backup.clone(), wanted: self.wanted, dump: self.dump, met: self.met.clone(), seen: Vec::new() };
         for table in &manifest.tables {
             let (schema, name) = self.parts_of(&table.name);
             known.takes(&schema, &name);
@@ -116,7 +125,7 @@ impl Choice<'_> {
         });
         Err(match near {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`dbbackup show BACKUP --contents` lists its tables"),
+            None => error.hint(format!("`dbbackup show {} --contents` lists its tables", self.backup)),
         })
     }
 }
@@ -133,7 +142,13 @@ fn refuse_to_replace(choice: &Choice<'_>, manifest: &Manifest, dir: &Path, argum
         return Ok(());
     }
     let mut names = Names::new(format(arguments).extension());
-    let mut looking = Choice { wanted: choice.wanted, dump: choice.dump, met: choice.met.clone(), seen: Vec::new() };
+    let mut looking = Choice {
+        backup: choice.backup.clone(),
+        wanted: choice.wanted,
+        dump: choice.dump,
+        met: choice.met.clone(),
+        seen: Vec::new(),
+    };
     let tables = manifest.tables.iter().filter(|table| table.compare && !table.kind.starts_with("shadow"));
     let named = tables.map(|table| choice.parts_of(&table.name)).filter(|(schema, name)| looking.takes(schema, name));
     let paths: Vec<PathBuf> = named.map(|(schema, name)| dir.join(names.of(&schema, &name))).collect();

@@ -52,9 +52,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
         description: arguments.description.clone(),
         tags: arguments.tags.clone(),
         pin: arguments.pin,
-        name: None,
-        kind: None,
-        dry_run: false,
+        ..Backup::default()
     };
     let (mut saved, outcome) = backup::make_all(&wanted, session, report).map_err(not_run)?;
     if outcome.is_some() {
@@ -96,17 +94,7 @@ fn undo(saved: &[Entry], failed: Error, code: u8, arguments: &Guard, session: &S
     }
     report.error(&failed);
     report.note("putting back what was there before it");
-    let all = Restore {
-        backups: ids,
-        to: None,
-        yes: true,
-        dry_run: false,
-        no_safety_backup: false,
-        in_place: false,
-        no_owner: false,
-        tables: Vec::new(),
-        jobs: None,
-    };
+    let all = Restore { backups: ids, yes: true, ..Restore::default() };
     let not_undone = |error: Error| {
         error.context(format!("{failed}, and not everything could be put back")).hint(format!("mend that, then: `{command}`"))
     };

@@ -3,7 +3,8 @@
 use crate::cluster::Cluster;
 use crate::postgres_world::Shop;
 use crate::support::{World, contents, until};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
 
 /// A world with a database and programs that change it.
 fn world() -> World {
@@ -112,8 +113,11 @@ fn without_a_proven_backup_nothing_is_run() {
     bytes[page + 5..page + 40].fill(0xff);
     std::fs::write(world.path("app.db"), &bytes).unwrap();
     never("guard app -- ./touch-it", "there is no proven backup");
-    // Too few arguments never get as far as that.
-    world.dbbackup("guard app").run().exits(2);
+    // Nor may a mistyped option be taken for the program's own exit code.
+    never("guard app", "required arguments");
+    never("-q guard app --lvel content -- ./touch-it", "--lvel");
+    world.dbbackup("backup guard --lvel").run().exits(2);
+    world.dbbackup("guard --help").run().exits(0);
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn signals_reach_the_program_and_its_end_is_told() {
         let mut call = world.dbbackup(&format!("guard -- ./wait-{name}"));
         let child = call.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until("the program", || world.path(&format!("begun-{name}")).exists());
-        std::process::Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
+        Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{said}");
@@ -169,7 +173,7 @@ fn a_signal_for_the_program_does_not_stop_the_restore() {
     let child = call.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("the program", || world.path("begun").exists());
     for name in ["-INT", "-TERM"] {
-        std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     }
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
@@ -200,4 +204,37 @@ fn a_postgresql_database_goes_back() {
         ["guard", "shop", "--restore-on-failure", "--", psql.to_str().unwrap(), "-Xq", "-d", &url, "-c", sql, "-c", "nonsense"];
     shop.world.dbbackup_with(&words).run().exits(1).says("syntax error").says("everything is as it was");
     assert_eq!(shop.db.value("SELECT (SELECT count(*) FROM orders) || ' ' || min(name) FROM customers"), "1000 customer 1");
+}
+
+/// A key on the terminal reaches the program by itself; passed on as well it would be a second Ctrl-C.
+#[test]
+fn a_key_reaches_the_program_once() {
+    if !["/usr/bin/script", "/bin/script"].iter().any(|path| std::path::Path::new(path).exists()) {
+        eprintln!("skipped: `script` is not installed");
+        return;
+    }
+    let world = world();
+    world.script(
+        "count",
+        "#!/bin/sh\ntrap 'n=$((n+1))' INT\necho ready\nfor i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done\nexit $((n + 10))\n",
+    );
+    let line = format!("{} guard -- ./count; echo \"exit $?\"", env!("CARGO_BIN_EXE_dbbackup"));
+    let mut terminal = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(world.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut shown = BufReader::new(terminal.stdout.take().unwrap());
+    let mut said = String::new();
+    while !said.ends_with("ready\r\n") {
+        assert_ne!(shown.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    keys.write_all(b"\x03").unwrap();
+    shown.read_to_string(&mut said).unwrap();
+    drop(keys);
+    terminal.wait().unwrap();
+    assert!(said.contains("exit 11"), "{said}");
 }

@@ -185,3 +185,20 @@ fn damage_missing_programs_and_roles_are_told() {
     shop.run("export ./roles.sql --format csv --to out").run().exits(1).says("holds no rows of tables");
     assert!(!shop.world.path("out").exists());
 }
+
+#[test]
+fn a_decoded_archive_goes_into_other_peoples_tools() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    shop.backup();
+    let archive = shop.run("cat shop").command.output().unwrap();
+    assert!(archive.status.success() && archive.stderr.is_empty());
+    let path = shop.world.path("archive");
+    std::fs::write(&path, archive.stdout).unwrap();
+    let list = cluster.program("pg_restore").arg("--list").arg(path).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&list.stdout).contains("TABLE DATA public orders"),
+        "{}",
+        String::from_utf8_lossy(&list.stderr)
+    );
+}

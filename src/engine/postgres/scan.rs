@@ -4,15 +4,16 @@
 //! `COPY … FROM stdin;`, like the end of its data, or like the trailer. Nothing is kept but the head of a COPY, so that the memory needed
 //! does not grow with the data.
 
+mod input;
+
 use super::names::{self, QualifiedName};
 use crate::error::Result;
+use input::{Class, Input, class, continues_word, length_of};
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::mem;
 
-/// How much is read at once.
-const BLOCK: usize = 256 << 10;
 /// Heads of COPY and comments are kept up to this length; 1600 columns with the longest names have less than half of it.
 const LONGEST_HEAD: usize = 1 << 20;
 /// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never gets.
@@ -84,104 +85,6 @@ fn run(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> 
         bytes: scanner.input.total,
         statements: scanner.statements,
     })
-}
-
-/// The part of the script that is in memory.
-struct Input<'a> {
-    script: &'a mut dyn Read,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    ended: bool,
-    total: u64,
-}
-
-impl<'a> Input<'a> {
-    fn new(script: &'a mut dyn Read) -> Self {
-        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, total: 0 }
-    }
-
-    /// What is read and not yet consumed.
-    fn window(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.start += length;
-    }
-
-    /// Reads more behind the window, which must be shorter than the longest tag; false at the end of the script.
-    fn more(&mut self) -> Result<bool> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        while !self.ended {
-            match self.script.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.ended = true,
-                Ok(length) => {
-                    self.end += length;
-                    self.total += length as u64;
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(false)
-    }
-
-    /// The byte at a place of the window, which is made long enough; none behind the end of the script.
-    fn peek(&mut self, at: usize) -> Result<Option<u8>> {
-        while self.end - self.start <= at {
-            if !self.more()? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(self.buffer[self.start + at]))
-    }
-}
-
-/// What a byte can begin outside of quotes and comments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Blank,
-    /// A keyword or a name without quotes.
-    Word,
-    /// Something that has to be looked at.
-    Sign,
-    /// Digits, commas, operators.
-    Other,
-}
-
-static CLASSES: [Class; 256] = classes();
-
-const fn classes() -> [Class; 256] {
-    let mut classes = [Class::Other; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Word,
-            b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | b'(' | b')' | b';' => Class::Sign,
-            _ => Class::Other,
-        };
-        byte += 1;
-    }
-    classes
-}
-
-fn class(byte: u8) -> Class {
-    CLASSES[usize::from(byte)]
-}
-
-/// Whether a word, or the tag of a dollar quote, goes on with this byte.
-fn continues_word(byte: u8) -> bool {
-    class(byte) == Class::Word || byte.is_ascii_digit()
-}
-
-/// How many bytes at the beginning have the property.
-fn length_of(bytes: &[u8], property: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !property(*byte)).unwrap_or(bytes.len())
 }
 
 /// What is known of the statement being read.
