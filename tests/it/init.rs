@@ -9,6 +9,8 @@ fn nasty(world: &World) -> Vec<std::path::PathBuf> {
     std::fs::create_dir_all(world.path("srv/node_modules")).unwrap();
     world.file("srv/not.db", &"no database ".repeat(100));
     world.shop("srv/node_modules/cached.db");
+    std::fs::create_dir(world.path("srv/.browser")).unwrap();
+    world.shop("srv/.browser/cookies.db");
     world.database("srv/wal.db", "PRAGMA journal_mode = wal; CREATE TABLE t(x)");
     std::os::unix::fs::symlink("wal.db", world.path("srv/link.db")).unwrap();
     ["srv/app one/app.db", "srv/app.db", "srv/${HOME} \"q\" \\ 'x'.sqlite", "srv/without-an-ending"]

@@ -14,8 +14,8 @@ use std::time::Duration;
 /// More than anybody wants in a first configuration.
 const MOST: usize = 200;
 
-/// Where no application's database is, or only other programs' own.
-const PASSED_OVER: [&str; 8] = [".git", ".cache", "node_modules", "__pycache__", "proc", "sys", "dev", "run"];
+/// Where no application's database is, or only other programs' own; hidden directories, as browsers have, are passed over too.
+const PASSED_OVER: [&str; 6] = ["node_modules", "__pycache__", "proc", "sys", "dev", "run"];
 
 /// Something to back up.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         // The directory that was named is looked into whatever it is called.
         entry.depth() == 0
             || !(entry.file_type().is_dir()
-                && (PASSED_OVER.contains(&name.as_ref()) || name.starts_with(".dbbackup-") || is_store(entry.path())))
+                && (PASSED_OVER.contains(&name.as_ref()) || name.starts_with('.') || is_store(entry.path())))
     });
     for entry in entries.flatten() {
         interrupt::check()?;
