@@ -44,6 +44,11 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand delete 'Delete backups by their ids'
             cand status 'Tell whether every source is fresh and proven'
             cand stats 'Show how many backups there are, how large, and how they grow'
+            cand guard 'Back up and verify, run a program, and know the way back if it fails'
+            cand cat 'Write the decoded dump of a backup to stdout'
+            cand export 'Write tables of a backup as CSV or JSON files, without restoring it'
+            cand doctor 'Say whether a backup would succeed, and if not, why and what to do'
+            cand init 'Write a first configuration from what is found on this machine'
             cand completions 'Print the completions for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -285,6 +290,101 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'dbbackup;guard'= {
+            cand --level 'How the backups are verified before the program is run'
+            cand --label 'The label of the backups'
+            cand --description 'Free text to keep with them'
+            cand --tag 'A key and value to keep with them (repeatable)'
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --restore-on-failure 'If the program fails, put everything back, without asking'
+            cand --pin 'Never let cleanup remove them'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'dbbackup;cat'= {
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'dbbackup;export'= {
+            cand --format 'The format of the files'
+            cand --to 'The directory for the files; made where it is missing'
+            cand --table 'Only this table; without a schema: of that name in any (repeatable)'
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --overwrite 'Replace files that are there'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'dbbackup;doctor'= {
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'dbbackup;init'= {
+            cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
+            cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
+            cand --color 'Use colours'
+            cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: not at all]'
+            cand --json 'Print one JSON document on stdout'
+            cand -q 'Print nothing where all went well'
+            cand --quiet 'Print nothing where all went well'
+            cand -v 'Say more (repeatable)'
+            cand --verbose 'Say more (repeatable)'
+            cand --no-progress 'Draw no progress bar'
+            cand -V 'Print the version; with -v what is built in'
+            cand --version 'Print the version; with -v what is built in'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'dbbackup;completions'= {
             cand -c 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
             cand --config 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]'
@@ -314,6 +414,11 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand delete 'Delete backups by their ids'
             cand status 'Tell whether every source is fresh and proven'
             cand stats 'Show how many backups there are, how large, and how they grow'
+            cand guard 'Back up and verify, run a program, and know the way back if it fails'
+            cand cat 'Write the decoded dump of a backup to stdout'
+            cand export 'Write tables of a backup as CSV or JSON files, without restoring it'
+            cand doctor 'Say whether a backup would succeed, and if not, why and what to do'
+            cand init 'Write a first configuration from what is found on this machine'
             cand completions 'Print the completions for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -338,6 +443,16 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
         &'dbbackup;help;status'= {
         }
         &'dbbackup;help;stats'= {
+        }
+        &'dbbackup;help;guard'= {
+        }
+        &'dbbackup;help;cat'= {
+        }
+        &'dbbackup;help;export'= {
+        }
+        &'dbbackup;help;doctor'= {
+        }
+        &'dbbackup;help;init'= {
         }
         &'dbbackup;help;completions'= {
         }

@@ -47,6 +47,11 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "unpin" -d 'Let cl
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "delete" -d 'Delete backups by their ids'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "status" -d 'Tell whether every source is fresh and proven'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "guard" -d 'Back up and verify, run a program, and know the way back if it fails'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cat" -d 'Write the decoded dump of a backup to stdout'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "export" -d 'Write tables of a backup as CSV or JSON files, without restoring it'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "init" -d 'Write a first configuration from what is found on this machine'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s j -l jobs -d 'How many sources at once [default: `jobs` in [backup], or 1]' -r
@@ -231,6 +236,79 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s v -l verbose
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l level -d 'How the backups are verified before the program is run' -r -f -a "checksum\t''
+content\t''
+restore\t''"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l label -d 'The label of the backups' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l description -d 'Free text to keep with them' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l tag -d 'A key and value to keep with them (repeatable)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l restore-on-failure -d 'If the program fails, put everything back, without asking'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l pin -d 'Never let cleanup remove them'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l format -d 'The format of the files' -r -f -a "csv\t'Comma-separated values (RFC 4180)'
+json\t'An array of objects'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l to -d 'The directory for the files; made where it is missing' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l table -d 'Only this table; without a schema: of that name in any (repeatable)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l overwrite -d 'Replace files that are there'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -243,16 +321,21 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s v -l v
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "backup" -d 'Back up what is named, or every enabled source'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "list" -d 'List backups, newest first'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "show" -d 'Show everything about one backup'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "pin" -d 'Keep backups from being removed by cleanup'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "delete" -d 'Delete backups by their ids'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "status" -d 'Tell whether every source is fresh and proven'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "completions" -d 'Print the completions for a shell'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "backup" -d 'Back up what is named, or every enabled source'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "list" -d 'List backups, newest first'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "show" -d 'Show everything about one backup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "pin" -d 'Keep backups from being removed by cleanup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "delete" -d 'Delete backups by their ids'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "status" -d 'Tell whether every source is fresh and proven'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "guard" -d 'Back up and verify, run a program, and know the way back if it fails'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "cat" -d 'Write the decoded dump of a backup to stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "export" -d 'Write tables of a backup as CSV or JSON files, without restoring it'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "init" -d 'Write a first configuration from what is found on this machine'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "completions" -d 'Print the completions for a shell'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

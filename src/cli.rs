@@ -24,9 +24,20 @@ Exit codes:
     };
 }
 
+// Below the macro, which they use.
+mod cat;
+mod doctor;
+mod export;
+mod guard;
+mod init;
 mod stats;
 mod status;
 
+pub use cat::Cat;
+pub use doctor::Doctor;
+pub use export::{Export, ExportFormat};
+pub use guard::Guard;
+pub use init::Init;
 pub use stats::Stats;
 pub use status::Status;
 
@@ -117,11 +128,16 @@ pub enum Command {
     Delete(Delete),
     Status(Status),
     Stats(Stats),
+    Guard(Guard),
+    Cat(Cat),
+    Export(Export),
+    Doctor(Doctor),
+    Init(Init),
     Completions(Completions),
 }
 
 /// Back up what is named, or every enabled source
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     long_about = "Back up what is named, or every enabled source of the configuration.\n\n\
         An argument is a configured source or group, else the path of a SQLite database or of a directory, or a postgresql:// address, which \
@@ -255,7 +271,7 @@ pub struct Verify {
 }
 
 /// Put a backup back, to where it came from or elsewhere
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     long_about = "Put a backup back, to where it came from or to --to.\n\n\
         The new data is complete and checked before the old is touched. A SQLite database is first saved in the store with the label \
@@ -436,9 +452,20 @@ impl Cli {
             Some(Command::Delete(_)) => "delete",
             Some(Command::Status(_)) => "status",
             Some(Command::Stats(_)) => "stats",
+            Some(Command::Cat(_)) => "cat",
+            Some(Command::Doctor(_)) => "doctor",
+            Some(Command::Export(_)) => "export",
+            Some(Command::Init(_)) => "init",
+            Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
         }
     }
+}
+
+/// Whether `guard` was meant by arguments that are refused.
+pub fn is_guard(arguments: &[OsString]) -> bool {
+    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    lenient.is_ok_and(|found| found.subcommand_name() == Some("guard"))
 }
 
 fn levels() -> impl TypedValueParser<Value = Level> {

@@ -2,12 +2,17 @@
 //! meet.
 
 mod backup;
+mod cat;
 mod cleanup;
 mod completions;
 mod delete;
+mod doctor;
 mod engines;
 mod examine;
+mod export;
 mod find;
+mod guard;
+mod init;
 mod list;
 mod pin;
 mod restore;
@@ -16,6 +21,8 @@ mod stats;
 mod status;
 mod verify;
 mod version;
+
+pub use guard::NOT_RUN;
 
 use crate::catalog::Catalog;
 use crate::cli::{Cli, Command, Global};
@@ -42,6 +49,14 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
+    if let Command::Init(arguments) = command {
+        // There is no configuration yet, or another one that is none of its business.
+        return init::run(arguments, &cli.global, report);
+    }
+    if let Command::Guard(_) = command {
+        // Until its program has run.
+        report.exits_with(NOT_RUN);
+    }
     let session = Session::start(&cli.global, keeps_log(command), report);
     if let Command::Status(arguments) = command {
         return status::run(arguments, session, report);
@@ -58,14 +73,18 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Unpin(arguments) => pin::run(arguments, false, &session, report),
         Command::Delete(arguments) => delete::run(arguments, &session, report),
         Command::Stats(arguments) => stats::run(arguments, &session, report),
-        Command::Status(_) | Command::Completions(_) => Ok(None),
+        Command::Cat(arguments) => cat::run(arguments, &session, report),
+        Command::Export(arguments) => export::run(arguments, &session, report),
+        Command::Guard(arguments) => guard::run(arguments, &session, report),
+        Command::Doctor(arguments) => doctor::run(arguments, &session, report),
+        Command::Status(_) | Command::Completions(_) | Command::Init(_) => Ok(None),
     }
 }
 
 /// Commands that change or prove something have a story worth keeping; those that only look, every minute perhaps, would drown it.
 fn keeps_log(command: &Command) -> bool {
-    use Command::{Backup, Cleanup, Delete, Pin, Restore, Unpin, Verify};
-    matches!(command, Backup(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_))
+    use Command::{Backup, Cleanup, Delete, Guard, Pin, Restore, Unpin, Verify};
+    matches!(command, Backup(_) | Guard(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_))
 }
 
 /// Opens the log of the configuration, and says in it what begins.

@@ -7,9 +7,11 @@
 mod database;
 pub mod files;
 pub mod postgres;
+mod rows;
 pub mod sqlite;
 
 pub use database::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
+pub use rows::{Cell, Shape, TakeRows};
 
 use crate::error::Result;
 use chrono::{DateTime, Utc};

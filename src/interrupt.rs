@@ -2,23 +2,40 @@
 //! A second signal ends the process at once; what it leaves is swept by the next run.
 
 use crate::error::{Error, Result};
-use std::sync::Arc;
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 static REQUESTED: std::sync::LazyLock<Arc<AtomicBool>> = std::sync::LazyLock::new(Arc::default);
 
-/// Catches the signals from now on; once, by `main`.
+/// What is done when a signal comes.
+static CAUGHT: Mutex<Vec<SigId>> = Mutex::new(Vec::new());
+
+/// Catches the signals from now on; by `main`.
 pub fn install() -> Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // `nohup`, and background jobs of a plain shell: who started us does not want it to count.
-        if is_ignored(signal) {
-            continue;
-        }
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&REQUESTED))?;
-        signal_hook::flag::register(signal, Arc::clone(&REQUESTED))?;
+    let mut caught = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
+    for signal in heeded() {
+        caught.push(signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&REQUESTED))?);
+        caught.push(signal_hook::flag::register(signal, Arc::clone(&REQUESTED))?);
     }
     Ok(())
+}
+
+/// The signals that count. `nohup`, and background jobs of a plain shell: who started us does not want them to.
+pub fn heeded() -> Vec<i32> {
+    [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal)).collect()
+}
+
+/// The signals mean nothing to this program for as long as `work` runs: they are for another program, which `work` passes them on to.
+pub fn let_pass<T>(work: impl FnOnce() -> T) -> Result<T> {
+    check()?;
+    for id in CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        signal_hook::low_level::unregister(id);
+    }
+    let done = work();
+    install()?;
+    Ok(done)
 }
 
 fn is_ignored(signal: i32) -> bool {

@@ -30,6 +30,7 @@ pub mod scratch;
 pub mod sidecar;
 pub mod statistics;
 pub mod store;
+pub mod tabular;
 pub mod units;
 
 use clap::Parser;
@@ -40,7 +41,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(refused) => return report::usage(&refused, &arguments),
+        Err(refused) => {
+            let code = report::usage(&refused, &arguments);
+            // Whoever reads this exit code must not take it for that of the program that was to be run.
+            return if code != 0 && cli::is_guard(&arguments) { commands::NOT_RUN } else { code };
+        }
     };
     let mut report = report::Report::new(&cli.global);
     let outcome = interrupt::install().and_then(|()| commands::dispatch(&cli, &mut report));

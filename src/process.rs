@@ -240,6 +240,38 @@ impl Read for Reader {
     }
 }
 
+/// Runs a program that has the terminal, stdin, stdout and stderr for itself, in this process group, and passes signals on to it. It is not ended with this
+/// program: who is killed while an upgrade runs should not cut that off, too.
+pub fn in_foreground(mut command: Command) -> Result<ExitStatus> {
+    interrupt::let_pass(|| {
+        use signal_hook::consts::{SIGCHLD, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
+        let heeded = interrupt::heeded();
+        let mut signals = signal_hook::iterator::Signals::new(heeded.into_iter().chain([SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD]))?;
+        let mut child = command.spawn()?;
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        for number in signals.forever() {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            // Keys reach the child without us; once more, and it would take it for a second Ctrl-C.
+            let by_key = matches!(number, SIGINT | SIGQUIT) && has_the_terminal();
+            let passed = Signal::from_named_raw(number).filter(|_| number != SIGCHLD && !by_key);
+            if let Some(passed) = passed {
+                signal(child.id(), passed);
+            }
+        }
+        Ok(child.wait()?)
+    })?
+}
+
+/// Whether keys that make signals reach this process group.
+fn has_the_terminal() -> bool {
+    let terminal = std::fs::File::open("/dev/tty").map_err(Error::from);
+    terminal.is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp()))
+}
+
 /// What could not be started: behind a prefix it is the prefix's program.
 fn starting(command: &Command, name: &str) -> String {
     let program = Path::new(command.get_program());

@@ -1,6 +1,10 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else. What it says
 //! goes into the log, too, whatever the options silence; and where stderr is the journal each line has its priority.
 
+mod raw;
+
+pub use raw::Raw;
+
 use crate::cli::{Color, Global};
 use crate::cores::on_every_core;
 use crate::error::{Context, Error, Kind, Result};
@@ -11,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -37,6 +42,10 @@ pub struct Report {
     unwritten: Mutex<Option<io::Error>>,
     /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
     options: String,
+    /// Stdout belongs to somebody else.
+    aside: bool,
+    /// The exit code, whatever kind the outcome is of.
+    code: Option<u8>,
     /// A bar is being drawn; a second one at once would only garble it.
     drawing: Arc<AtomicBool>,
     /// Stderr is read by the journal.
@@ -79,6 +88,8 @@ impl Report {
             terminal,
             unwritten: Mutex::new(None),
             options: given(global),
+            aside: false,
+            code: None,
             drawing: Arc::default(),
             journal: is_journal(),
             log: Mutex::default(),
@@ -115,14 +126,14 @@ impl Report {
     /// A row of a table: a result like any other, but for the log, which tells what was done and not what there is.
     pub fn row(&self, text: impl AsRef<str>) {
         if !self.json && !self.quiet {
-            self.stdout(text.as_ref());
+            self.result(text.as_ref());
         }
     }
 
     /// A result that was explicitly asked for (a list, a plan), on stdout, with `-q` too.
     pub fn answer(&self, text: impl AsRef<str>) {
         if !self.json {
-            self.stdout(text.as_ref());
+            self.result(text.as_ref());
         }
     }
 
@@ -141,7 +152,7 @@ impl Report {
         let mut text = String::new();
         for line in lines {
             if text.len() > 64 << 10 {
-                self.stdout(&text);
+                self.result(&text);
                 text.clear();
             }
             if !text.is_empty() {
@@ -150,8 +161,13 @@ impl Report {
             text.push_str(&line);
         }
         if !text.is_empty() {
-            self.stdout(&text);
+            self.result(&text);
         }
+    }
+
+    /// Where results go.
+    fn result(&self, text: &str) {
+        if self.aside { self.stderr(Level::Info, text) } else { self.stdout(text) }
     }
 
     fn stdout(&self, text: &str) {
@@ -169,9 +185,36 @@ impl Report {
         }
     }
 
+    /// Stdout as it is, for bytes that are the result themselves: with `--json` there is no place for them. No bar is drawn any more unless they
+    /// go into a file, as the reader may be a pager. The caller makes sure that nothing else is written to stdout.
+    pub fn raw(&mut self) -> Result<Raw> {
+        if self.json {
+            return Err(Error::usage("the result is written to stdout as it is, so `--json` has no place there")
+                .hint("leave `--json` out"));
+        }
+        let raw = Raw::new(&io::stdout())?;
+        self.progress &= raw.is_file();
+        Ok(raw)
+    }
+
     /// Whether the results go into one JSON document.
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Stderr, for a program that is run to write its stdout to.
+    pub fn error_stream(&self) -> Result<OwnedFd> {
+        Ok(io::stderr().as_fd().try_clone_to_owned()?)
+    }
+
+    /// From now on results go to stderr, for stdout belongs to a program that is run. The document of `--json` goes where it always does.
+    pub fn stand_aside(&mut self) {
+        self.aside = true;
+    }
+
+    /// The exit code, whatever kind the outcome is of: for a command that stands for another program's. The last call counts.
+    pub fn exits_with(&mut self, code: u8) {
+        self.code = Some(code);
     }
 
     /// What is going on, on stderr.
@@ -254,11 +297,6 @@ impl Report {
         if let Some(hint) = error.remedy() {
             self.set("hint", self.with_options(hint));
         }
-    }
-
-    /// Whether there will be a document; without one nothing need be made for it.
-    pub fn json(&self) -> bool {
-        self.json
     }
 
     /// Puts a list into the JSON document, one value at a time: it may be longer than memory. Where there is no document nothing is made.
@@ -347,7 +385,9 @@ impl Report {
             Some(_) => "failed",
         };
         let took = crate::units::elapsed(self.started.elapsed().as_secs_f64());
-        self.log(Level::Info, &format!("ended: {command} {word}, exit code {}, {took}", kind.map_or(0, Kind::exit_code)));
+        let by_kind = || kind.map_or_else(|| self.verdict.map_or(0, |(code, _)| code), Kind::exit_code);
+        let code = self.code.unwrap_or_else(by_kind);
+        self.log(Level::Info, &format!("ended: {command} {word}, exit code {code}, {took}"));
         if self.json {
             let mut document = Map::new();
             document.insert("command".into(), command.into());
@@ -359,9 +399,9 @@ impl Report {
         let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = unwritten {
             self.error(&Error::from(error).context("writing to the standard output"));
-            return kind.unwrap_or(Kind::Failed).exit_code();
+            return if code == 0 { Kind::Failed.exit_code() } else { code };
         }
-        kind.map_or_else(|| self.verdict.map_or(0, |(code, _)| code), Kind::exit_code)
+        code
     }
 }
 

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("statistics", &[]),
     ("engine", &["durable", "interrupt", "process", "scratch"]),
+    ("tabular", &["durable", "engine", "scratch"]),
     ("pipeline", &["interrupt"]),
     ("store", &["durable", "lock"]),
     // The sidecar's types hold what the engine found, as it is.
@@ -37,7 +38,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("rusqlite::", &["engine", "error"]),
     ("postgres::Client", &["engine"]),
     ("tar::", &["engine"]),
-    ("walkdir::", &["engine", "store"]),
+    ("walkdir::", &["commands", "engine", "store"]),
     ("rustls::", &["engine"]),
     ("println!", &[]),
     ("print!", &[]),

@@ -9,13 +9,16 @@ mod source;
 mod tally;
 
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
+pub use members::members_of;
+pub use source::{refuse_another_ones_name, space_needed};
 
 use self::hooks::Around;
-use self::members::{Member, members_of, name_of};
+use self::members::{Member, name_of};
 use self::parallel::{Slots, at_once};
 use self::source::{after_all, back_up};
 use self::tally::{Done, Tally, both, named};
 use super::{Session, status};
+use crate::catalog::Backup as Entry;
 use crate::cli::Backup;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
@@ -28,18 +31,33 @@ use crate::store::LocalStore;
 use std::path::Path;
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
-    if !crate::config::is_label(&arguments.label) {
-        return Err(Error::usage(format!("`{}` can't be a label", arguments.label))
-            .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"));
-    }
     let planned = make_plan(arguments, session)?;
-    let names: Vec<String> = planned.iter().filter_map(name_of_tried).collect();
-    // Where there is nothing to do, nothing need be stopped for it.
-    let of_run = session.config.as_ref().and_then(|config| config.hooks.as_ref()).filter(|_| !names.is_empty());
-    let of_run = Hooks::of(of_run);
     if arguments.dry_run {
-        return dry_run::say_plan(&planned, &of_run, arguments, session, report);
+        return dry_run::say_plan(&planned, &hooks_of_run(&planned, session), arguments, session, report);
     }
+    carry_out(planned, arguments, session, report).map(|(_, outcome)| outcome)
+}
+
+/// The same for who needs the backups that were made; nothing is removed after them.
+pub fn make_all(arguments: &Backup, session: &Session, report: &mut Report) -> Result<(Vec<Entry>, Outcome)> {
+    let mut planned = make_plan(arguments, session)?;
+    for one in &mut planned {
+        if let Planned::Source(source) = one {
+            source.cleanup_after = false;
+        }
+    }
+    carry_out(planned, arguments, session, report)
+}
+
+/// Where there is nothing to do, nothing need be stopped for it.
+fn hooks_of_run(planned: &[Planned], session: &Session) -> Hooks {
+    let of_run = session.config.as_ref().and_then(|config| config.hooks.as_ref());
+    Hooks::of(of_run.filter(|_| planned.iter().any(|one| name_of_tried(one).is_some())))
+}
+
+fn carry_out(planned: Vec<Planned>, arguments: &Backup, session: &Session, report: &mut Report) -> Result<(Vec<Entry>, Outcome)> {
+    let names: Vec<String> = planned.iter().filter_map(name_of_tried).collect();
+    let of_run = hooks_of_run(&planned, session);
     let run = begin(arguments, session);
     let store = session.store_plan()?.path;
     report.story(format!("run {}: {} into {}", run.id, names.join(", "), store.display()));
@@ -85,7 +103,12 @@ fn jobs(arguments: &Backup, session: &Session) -> usize {
     arguments.jobs.or_else(|| session.config.as_ref()?.jobs).unwrap_or(1).max(1)
 }
 
-fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
+/// What these arguments mean.
+pub fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
+    if !crate::config::is_label(&arguments.label) {
+        return Err(Error::usage(format!("`{}` can't be a label", arguments.label))
+            .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"));
+    }
     let url = std::env::var("DATABASE_URL").ok();
     let wanted = plan::Wanted {
         what: &arguments.what,

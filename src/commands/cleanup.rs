@@ -286,7 +286,7 @@ impl Told {
     fn conclude(self, dry_run: bool, report: &mut Report) {
         let Done { kept, deleted } = self.done;
         let verb = if dry_run { "remove" } else { "removed" };
-        if !report.json() {
+        if !report.is_json() {
             say_each(&kept, &deleted, verb, report);
         }
         let freed: u64 = deleted.iter().map(|gone| gone.size).sum();
@@ -295,7 +295,7 @@ impl Told {
             true => format!("would remove {count}, {} kept, {} freed; nothing was done", kept.len(), units::size(freed)),
             false => format!("removed {count}, {} kept, {} freed", kept.len(), units::size(freed)),
         });
-        if !report.json() {
+        if !report.is_json() {
             return;
         }
         let kept: Vec<_> = kept.into_iter().map(|(id, reasons)| serde_json::json!({"id": id, "reasons": reasons})).collect();

@@ -6,8 +6,9 @@ use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::content::ContentCheck;
-use crate::engine::postgres::drill::{Drill, DrillPlan};
+use crate::engine::postgres::drill::{self, Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
+use crate::engine::postgres::server::Tried;
 use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
@@ -46,6 +47,28 @@ impl Engine {
             Engine::Sqlite(source) => source.probe(),
             Engine::Postgres(_) | Engine::Files(_) => Ok(()),
         }
+    }
+
+    /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the bytes that it needs in the scratch directory.
+    pub fn rehearse(&mut self) -> Result<(String, Vec<String>, u64)> {
+        match self {
+            Engine::Sqlite(source) => source.rehearse().map(|(text, scratch)| (text, Vec::new(), scratch)),
+            Engine::Postgres(source) => source.rehearse().map(|(text, lacking)| (text, lacking, 0)),
+            Engine::Files(source) => source.rehearse().map(|text| (text, Vec::new(), 0)),
+        }
+    }
+
+    /// Whether a trial restore of its backups can be made here, and where, or why not; and the bytes that it needs in the scratch directory.
+    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Tried<String>, u64)> {
+        let size = self.estimate();
+        let Engine::Postgres(opened) = self else {
+            return Ok((Tried::Done("into the scratch directory".to_owned()), size));
+        };
+        let major = opened.database().server_version.as_deref().and_then(Version::parse).map_or(0, |version| version.major);
+        let proving = &source.proving;
+        // The decoded dump, and the database made of it.
+        let room = if proving.drill_url.is_some() { size } else { size.saturating_mul(2).saturating_add(128 << 20) };
+        Ok((drill::possible(&proving.search, proving.drill_url.as_deref(), major)?, room))
     }
 
     pub fn as_source(&mut self) -> &mut dyn Source {

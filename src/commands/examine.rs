@@ -11,6 +11,7 @@ use crate::sidecar::{Dump, Level, Verification};
 use crate::store::{self, Store};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
@@ -171,7 +172,7 @@ fn missing(stored: &Stored<'_>) -> Check {
     Check::damaged("sha256", format!("the dump `{}` is missing", stored.file))
 }
 
-fn open(stored: &Stored<'_>) -> Result<Option<Box<dyn std::io::Read + Send>>> {
+fn open(stored: &Stored<'_>) -> Result<Option<Box<dyn Read + Send>>> {
     match stored.store.open(stored.source, stored.file) {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
@@ -199,11 +200,21 @@ pub fn content_size(stored: &Stored<'_>) -> u64 {
 
 /// Decodes the dump into `destination` and examines it there, every byte measured on the way.
 pub fn receive(stored: &Stored<'_>, destination: &mut dyn Destination, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
+    let mut checks = decoded(stored, means, &mut |content| destination.receive(content))?;
+    // What is not what was written is looked at no further: to a database server its content would be a program.
+    if checks.iter().all(|check| check.status != CheckStatus::Damaged) {
+        checks.extend(destination.check(stored.manifest, depth)?);
+    }
+    Ok(checks)
+}
+
+/// Hands the decoded content to `take`, which reads it to its end, and checks that both ends are what was written.
+pub fn decoded(stored: &Stored<'_>, means: &Means<'_>, take: &mut dyn FnMut(&mut dyn Read) -> Result<()>) -> Result<Vec<Check>> {
     let Some(object) = open(stored)? else { return Ok(vec![missing(stored)]) };
     let progress = Progress::default();
     let bar = means.report.bar(&format!("decoding {}", stored.source), content_size(stored), &progress);
     let mut decode = Decode::new(stored.codec, means.threads, object, progress);
-    let received = destination.receive(&mut decode).and_then(|()| decode.finish());
+    let received = take(&mut decode).and_then(|()| decode.finish());
     drop(bar);
     let measured = match received {
         Ok(measured) => measured,
@@ -215,11 +226,17 @@ pub fn receive(stored: &Stored<'_>, destination: &mut dyn Destination, depth: De
         checks.push(stored_check(dump, measured.stored.size, &measured.stored.sha256));
         checks.push(content_check(dump, measured.content.size, &measured.content.sha256));
     }
-    // What is not what was written is looked at no further: to a database server its content would be a program.
-    if checks.iter().all(|check| check.status != CheckStatus::Damaged) {
-        checks.extend(destination.check(stored.manifest, depth)?);
-    }
     Ok(checks)
+}
+
+/// The error of a backup that was found damaged, where it was.
+pub fn damage_in(name: &str, checks: &[Check]) -> Option<Error> {
+    let wrong: Vec<String> = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Damaged)
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect();
+    (!wrong.is_empty()).then(|| Error::damaged(format!("the backup `{name}` is damaged: {}", wrong.join("; "))))
 }
 
 fn content_check(dump: &Dump, size: u64, sha256: &str) -> Check {

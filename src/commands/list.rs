@@ -25,7 +25,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         .filter(|backup| has_status(backup, arguments.status))
         .take(arguments.limit.unwrap_or(usize::MAX))
         .collect();
-    if report.json() {
+    if report.is_json() {
         report.set_each("backups", whole_ones(&shown, &store))?;
         let unreadable = |entry: &Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
         report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());

@@ -7,12 +7,13 @@ mod runs;
 mod sqlite;
 
 use super::backup::{self, Making, Run};
+use super::examine;
 use super::find::{self, Found};
 use super::{Session, holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::Restore;
 use crate::engine::postgres::Format;
-use crate::engine::{Check, CheckStatus, Manifest, Source};
+use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::pipeline::{self, Codec};
 use crate::plan;
@@ -134,19 +135,12 @@ fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
 
 /// A backup that is found damaged goes nowhere.
 fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
-    let wrong: Vec<String> = checks
-        .iter()
-        .filter(|check| check.status == CheckStatus::Damaged)
-        .map(|check| format!("{}: {}", check.name, check.detail))
-        .collect();
-    if wrong.is_empty() {
-        return Ok(());
-    }
+    let Some(damaged) = examine::damage_in(&found.name(), checks) else { return Ok(()) };
     let hint = match &found.backup {
         Some(backup) => format!("nothing was touched; `dbbackup list {}` shows other backups", backup.sidecar.source),
         None => "nothing was touched".to_owned(),
     };
-    Err(Error::new(Kind::Damaged, format!("the backup `{}` is damaged: {}", found.name(), wrong.join("; "))).hint(hint))
+    Err(damaged.hint(hint))
 }
 
 /// Saves what is about to be replaced, under the source's lock; gives back its id.
@@ -229,7 +223,7 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
 }
 
 /// As a shell needs it.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -40,7 +40,7 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
         Kind::Interrupted => Err(error),
         kind => {
             let level = if kind == Kind::NotFound { Level::Critical } else { Level::Unknown };
-            if report.json() {
+            if report.is_json() {
                 report.error(&error);
             } else if arguments.nagios {
                 report.answer(nagios::line(level, &error.message(), ""));
@@ -71,7 +71,7 @@ fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> 
     let store = open(&plan)?;
     let catalog = Catalog::read(&store, None)?;
     let found = look(&catalog, &store, plan, session, arguments)?;
-    if report.json() {
+    if report.is_json() {
         document(&found, report);
     }
     if arguments.nagios {

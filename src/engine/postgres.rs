@@ -2,14 +2,16 @@
 //!
 //! What happens where: [`conninfo`] resolves where a database is and [`connect`] connects to it, by the rules of [`tls`]; [`programs`] finds the
 //! server's own tools. [`source`] holds one snapshot for the dump and for the counts, of what [`tables`] lists; [`facts`] says what the dump
-//! leaves out; [`globals`] saves roles and tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows; [`drill`]
-//! restores one into a throw-away [`server`], and [`destination`] into a new database, which then takes the old one's name, or into the old one
+//! leaves out; [`globals`] saves roles and tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows, and [`rows`] taking
+//! them out (`shapes`, [`array`]: what they mean); [`drill`] restores one into a throw-away [`server`], and [`destination`] into a new database, which then takes the old one's name, or into the old one
 //! by [`in_place`]; both fill it as [`fill`] does, by scripts as `script` makes them. [`names`] and [`toc`] read and write identifiers and tables of contents.
 
+pub mod array;
 pub mod connect;
 pub mod conninfo;
 pub mod content;
 pub mod destination;
+pub mod discover;
 pub mod drill;
 pub mod facts;
 pub mod fill;
@@ -20,9 +22,11 @@ mod obstacles;
 pub mod parts;
 pub mod programs;
 pub mod roles;
+pub mod rows;
 pub mod scan;
 mod script;
 pub mod server;
+mod shapes;
 pub mod source;
 mod swap;
 pub mod tables;

@@ -2,7 +2,7 @@
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
 //! opened; [`source`] takes the snapshot, [`pages`] moves its pages and [`facts`] says what is in it; [`destination`] receives a
-//! copy and examines it, and [`replace`] puts it in the place of a live database.
+//! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 pub mod destination;
 pub mod facts;
@@ -11,6 +11,7 @@ pub mod pages;
 pub mod probe;
 pub mod registry;
 pub mod replace;
+pub mod rows;
 pub mod source;
 
 use crate::error::{Error, Result};
@@ -169,10 +170,9 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
             Error::failed(format!("the database `{file}` is locked{}", holders_text(path)))
                 .hint("end the transaction that holds it, or wait longer: `lock_timeout = \"5m\"` in its source")
         }
-        (ffi::SQLITE_READONLY_DIRECTORY | ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_CANTLOCK, _) => Error::failed(
-            format!("the database `{file}` is in WAL mode, and its -wal and -shm files can't be made or written here"),
-        )
-        .hint("run dbbackup as the database's owner, or while the application has it open"),
+        (ffi::SQLITE_READONLY_DIRECTORY | ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_CANTLOCK, _) => {
+            no_companions(path)
+        }
         (_, ffi::SQLITE_NOTADB) => Error::damaged(format!("`{file}` is not a SQLite database, or it is encrypted"))
             .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped"),
         (_, ffi::SQLITE_CORRUPT) => Error::damaged(format!("the database `{file}` is malformed: {error}"))
@@ -182,6 +182,12 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
         (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full")).hint("free some space there"),
         _ => Error::from(error).context(format!("the database `{file}`")),
     }
+}
+
+fn no_companions(path: &Path) -> Error {
+    let text =
+        format!("the database `{}` is in WAL mode, and its -wal and -shm files can't be made or written here", path.display());
+    Error::failed(text).hint("run dbbackup as the database's owner, or while the application has it open")
 }
 
 /// ` (open in pid 12, 34)`, as far as can be seen.

@@ -99,6 +99,11 @@ impl LocalStore {
             .map_or(Ok(()), |parent| durable::sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
     }
 
+    /// Whether a file system of its own is mounted at `root`, or at its parent where it has still to be made.
+    pub fn require_mount_at(root: &Path) -> Result<()> {
+        LocalStore::around(root).require_mount()
+    }
+
     /// An error where the directory is not on a mounted file system of its own.
     pub fn require_mount(&self) -> Result<()> {
         // The store's directory itself may still have to be made; then its parent must be the mounted one.

@@ -109,7 +109,7 @@ fn systemd_takes_the_units() {
     let mut timers = 0;
     for entry in std::fs::read_dir(root().join("examples")).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("dbbackup@") {
+        if !name.starts_with("dbbackup@") && !name.starts_with("dbbackup-failed@") {
             continue;
         }
         timers += usize::from(name.ends_with(".timer"));
@@ -119,9 +119,92 @@ fn systemd_takes_the_units() {
         std::fs::write(there.path().join(&name), text).unwrap();
     }
     assert_eq!(timers, 4);
-    let units =
-        ["dbbackup@.service", "dbbackup@hourly.timer", "dbbackup@daily.timer", "dbbackup@weekly.timer", "dbbackup@monthly.timer"];
+    let units = [
+        "dbbackup-failed@.service",
+        "dbbackup@.service",
+        "dbbackup@hourly.timer",
+        "dbbackup@daily.timer",
+        "dbbackup@weekly.timer",
+        "dbbackup@monthly.timer",
+    ];
     for unit in units {
         silently(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(there.path().join(unit)));
     }
+}
+
+/// Every text in a YAML file, read by a parser that others wrote; `None` where there is none.
+fn texts_of_yaml(name: &str) -> Option<Vec<String>> {
+    let script = "import json, sys, yaml
+def texts(value):
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in texts(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in texts(inner)]
+    return [str(value)]
+print(json.dumps(texts(yaml.safe_load(open(sys.argv[1])))))";
+    let there = Command::new("python3").args(["-c", "import yaml"]).output().is_ok_and(|output| output.status.success());
+    if !there {
+        eprintln!("skipped: python3 has no module yaml");
+        return None;
+    }
+    let output = Command::new("python3").args(["-c", script]).arg(root().join(name)).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn workflow_and_compose_call_what_there_is() {
+    for (name, expected) in [("examples/ci.yml", 3), ("examples/compose.yml", 3)] {
+        let Some(texts) = texts_of_yaml(name) else { return };
+        // Compose has a `$` doubled.
+        let scripts = texts.iter().map(|text| text.replace("$$", "$"));
+        let found: Vec<Vec<String>> = scripts.flat_map(|script| calls(&script)).collect();
+        found.iter().for_each(|call| must_be_accepted(call, name));
+        assert_eq!(found.len(), expected, "{name}: {found:?}");
+    }
+    // The commands in the comments, too.
+    let compose = text_of("examples/compose.yml");
+    let in_comments: Vec<&str> =
+        compose.lines().filter_map(|line| line.strip_prefix('#')?.split_once(" exec backup ")).map(|(_, call)| call).collect();
+    assert_eq!(in_comments.len(), 1);
+    must_be_accepted(&calls(in_comments[0])[0], "examples/compose.yml");
+}
+
+/// The script of the container sleeps, backs up, cleans up: run with programs that only say that they were called.
+#[test]
+fn the_script_of_the_container_runs() {
+    let Some(texts) = texts_of_yaml("examples/compose.yml") else { return };
+    let script = texts.iter().find(|text| text.starts_with("while :;")).unwrap().replace("$$", "$");
+    let there = tempfile::tempdir().unwrap();
+    let stub = |name: &str, text: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = there.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    stub(
+        "sleep",
+        "[ \"$1\" -gt 0 ] && [ \"$1\" -le 172800 ] || echo wrong; echo sleep; [ ! -e again ] || kill $PPID; touch again",
+    );
+    stub("dbbackup", "echo \"$*\"");
+    let path = format!("{}:/usr/bin:/bin", there.path().display());
+    let output = Command::new("sh").args(["-c", &script]).env("PATH", path).current_dir(there.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("-q verify")).collect();
+    assert_eq!(lines[..2], ["sleep", "-q backup --label nightly"], "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(lines[2].starts_with("-q cleanup ") && lines[3] == "sleep", "{said}");
+}
+
+#[test]
+fn logrotate_takes_its_file() {
+    if !std::path::Path::new("/usr/sbin/logrotate").exists() {
+        eprintln!("skipped: `logrotate` is not installed");
+        return;
+    }
+    let there = tempfile::tempdir().unwrap();
+    let path = there.path().join("dbbackup");
+    std::fs::write(&path, text_of("examples/logrotate")).unwrap();
+    let output = Command::new("/usr/sbin/logrotate").arg("--debug").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("/var/log/dbbackup.log") && !said.contains("error:"), "{said}");
 }

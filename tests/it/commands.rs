@@ -1,6 +1,7 @@
 //! What users script against: names, flags, outputs and exit codes, one promise of the contract a test.
 
 mod backup;
+mod cat;
 mod cleanup;
 mod config;
 mod find;

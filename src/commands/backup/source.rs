@@ -117,22 +117,22 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
     engines::sweep(source)?;
     let engine = Engine::open(source)?;
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
-    refuse_another_ones_name(source, &engine, (store, &catalog), run, report)?;
+    refuse_another_ones_name(source, &engine, (store, &catalog), &run.host, report)?;
     check_space(making, engine.estimate(), &catalog, store)?;
     Ok(engine)
 }
 
 /// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
-fn refuse_another_ones_name(
+pub fn refuse_another_ones_name(
     source: &SourcePlan,
     engine: &Engine,
     (store, catalog): (&LocalStore, &Catalog),
-    run: &Run,
+    host: &str,
     report: &Report,
 ) -> Result<()> {
     let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
     let last = last.whole(store)?;
-    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, &run.host) else { return Ok(()) };
+    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, host) else { return Ok(()) };
     let text = format!("the name `{}` belongs to {there} in this store", source.name);
     if source.derived {
         return Err(
@@ -143,19 +143,23 @@ fn refuse_another_ones_name(
     Ok(())
 }
 
-/// Too little space is told before the work. How much a dump will take is told by the one before it; without one, a tenth of the
-/// database is the least to expect.
-fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &LocalStore) -> Result<()> {
-    let Some(free) = store.free_space()? else { return Ok(()) };
+/// How much a dump will take is told by the one before it; without one, a tenth of the database is the least to expect.
+pub fn space_needed(making: &Making<'_>, estimate: u64, catalog: &Catalog) -> u64 {
     let last = catalog.newest_good(making.source);
     let then = last.and_then(|backup| Some((backup.sidecar.dump.as_ref()?, backup.sidecar.database.as_ref()?.size_bytes)));
-    let needed = match then {
+    match then {
         Some((dump, size)) if size > 0 && dump.compression == making.codec.name() => {
             (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
         }
         _ if making.codec == Codec::None => estimate,
         _ => estimate / 10,
-    };
+    }
+}
+
+/// Too little space is told before the work.
+fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &LocalStore) -> Result<()> {
+    let Some(free) = store.free_space()? else { return Ok(()) };
+    let needed = space_needed(making, estimate, catalog);
     if needed <= free {
         return Ok(());
     }

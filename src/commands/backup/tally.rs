@@ -28,7 +28,7 @@ pub struct Tally {
     skipped: usize,
     failed: Vec<(String, Kind)>,
     told: Vec<Error>,
-    backups: Vec<serde_json::Value>,
+    backups: Vec<Entry>,
     errors: Vec<serde_json::Value>,
     /// What went wrong after all sources.
     after: Option<Error>,
@@ -37,7 +37,7 @@ pub struct Tally {
 impl Tally {
     pub fn add(&mut self, done: Done) {
         self.count(&done);
-        self.backups.extend(done.entry.map(|entry| entry.json()));
+        self.backups.extend(done.entry.map(|entry| *entry));
     }
 
     /// Its outcome alone, without its sidecar.
@@ -75,8 +75,8 @@ impl Tally {
         }
     }
 
-    /// The summary, the document, the outcome.
-    pub fn conclude(mut self, report: &mut Report) -> Outcome {
+    /// The summary, the document; what was made, and the outcome.
+    pub fn conclude(mut self, report: &mut Report) -> (Vec<Entry>, Outcome) {
         let outcome = self.outcome();
         let tried = self.ok.len() + self.failed.len();
         if tried > 1 {
@@ -94,12 +94,12 @@ impl Tally {
             report.error(&error);
             self.told.push(error);
         }
-        report.set("backups", self.backups);
+        report.set("backups", self.backups.iter().map(Entry::json).collect::<Vec<_>>());
         if !self.errors.is_empty() {
             report.set("failed", self.errors);
         }
         set_error(&self.told, report);
-        outcome
+        (self.backups, outcome)
     }
 }
 

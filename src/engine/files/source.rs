@@ -81,6 +81,31 @@ impl FilesSource {
         &self.plan.paths
     }
 
+    /// Looks whether everything could be read, and says what would be saved; the first things that could not are the error.
+    pub fn rehearse(&self) -> Result<String> {
+        let (mut files, mut closed) = (0, Vec::new());
+        let mut count = 0_u64;
+        walk::walk(&self.choice, &mut |step| {
+            let lacking = match step {
+                Step::Save(found) if found.metadata.is_file() => {
+                    files += 1;
+                    let readable = rustix::fs::access(&found.path, rustix::fs::Access::READ_OK);
+                    readable.err().map(|error| format!("{} ({})", shown(&found.name), Error::from(error)))
+                }
+                Step::Unreadable(name, error) => Some(format!("{} ({})", shown(&name), Error::from(error))),
+                _ => None,
+            };
+            count += u64::from(lacking.is_some());
+            closed.extend(lacking.filter(|_| count <= NAMED as u64));
+            Ok(())
+        })?;
+        if count > 0 {
+            return Err(Error::failed(format!("the backup would be incomplete: {UNREADABLE}: {}", closed.join(", ")))
+                .hint("run dbbackup as a user that may read it, or leave it out with `exclude`"));
+        }
+        Ok(format!("{} as one tar", crate::units::count(files, "file")))
+    }
+
     fn measure(&self) -> Result<u64> {
         let mut size = 0;
         walk::walk(&self.choice, &mut |step| {

@@ -3,7 +3,7 @@
 use super::Format;
 use super::fill::compare;
 use super::programs::{Program, Search};
-use super::scan::{Scanned, scan};
+use super::scan::{Scanned, Watch, scan, scan_with};
 use super::script::pour;
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Table};
 use crate::error::{Error, Kind, Result};
@@ -11,9 +11,10 @@ use crate::process::{Pipes, Process};
 use std::io::{self, Read};
 
 /// See the head of this file. Nothing is ever published.
-pub struct ContentCheck {
+pub struct ContentCheck<'a> {
     format: Format,
     search: Search,
+    watch: Option<&'a mut dyn Watch>,
     found: Option<Found>,
 }
 
@@ -23,19 +24,26 @@ enum Found {
     Impossible(String),
 }
 
-impl ContentCheck {
+impl<'a> ContentCheck<'a> {
     /// For a dump of this format; the programs are looked for in `search`.
     pub fn new(format: Format, search: &Search) -> Self {
         // The dump is here, so it is read here.
-        ContentCheck { format, search: Search { prefix: Vec::new(), ..search.clone() }, found: None }
+        ContentCheck { format, search: Search { prefix: Vec::new(), ..search.clone() }, watch: None, found: None }
     }
 
-    fn look(&self, content: &mut dyn Read) -> Result<Found> {
+    /// The same, and what is scanned is shown to `watch`.
+    #[must_use]
+    pub fn watched_by(self, watch: &'a mut dyn Watch) -> Self {
+        ContentCheck { watch: Some(watch), ..self }
+    }
+
+    fn look(&mut self, content: &mut dyn Read) -> Result<Found> {
+        let watch = self.watch.take();
         if self.format != Format::Custom {
-            return Ok(Found::Scanned(scan(content)?));
+            return Ok(Found::Scanned(scanned(content, watch)?));
         }
         match self.search.newest("pg_restore") {
-            Ok(program) => render(&program, content),
+            Ok(program) => render(&program, content, watch),
             Err(error) => {
                 io::copy(content, &mut io::sink())?;
                 Ok(Found::Impossible(format!("the archive can't be read here: {error}")))
@@ -44,15 +52,22 @@ impl ContentCheck {
     }
 }
 
+fn scanned(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> {
+    match watch {
+        Some(watch) => scan_with(script, watch),
+        None => scan(script),
+    }
+}
+
 /// The archive goes in, the script comes out, and both ends are waited for.
-fn render(program: &Program, content: &mut dyn Read) -> Result<Found> {
+fn render(program: &Program, content: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Found> {
     let mut command = program.command(&[], &[]);
     command.arg("--file=-");
     let mut process = Process::start(command, "pg_restore", None, Pipes { stdin: true, stdout: true })?;
     let (stdin, mut script) = (process.writer()?, process.reader(None)?);
     let (poured, scanned) = std::thread::scope(|scope| {
         let scanning = scope.spawn(|| {
-            let scanned = scan(&mut script);
+            let scanned = scanned(&mut script, watch);
             // A scanner that gave up must not leave the other end waiting.
             let _ = io::copy(&mut script, &mut io::sink());
             scanned
@@ -75,7 +90,7 @@ fn render(program: &Program, content: &mut dyn Read) -> Result<Found> {
     }
 }
 
-impl Destination for ContentCheck {
+impl Destination for ContentCheck<'_> {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
         self.found = Some(self.look(content)?);
         Ok(())
@@ -103,7 +118,7 @@ impl Destination for ContentCheck {
     }
 }
 
-impl ContentCheck {
+impl ContentCheck<'_> {
     fn rows(&self, scanned: &Scanned, expected: Option<&Manifest>) -> Check {
         let table = |(name, rows): &(super::names::QualifiedName, u64)| Table {
             name: name.to_string(),

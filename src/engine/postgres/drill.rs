@@ -41,6 +41,38 @@ pub struct DrillPlan {
     pub content_size: u64,
 }
 
+/// Whether a trial restore can be made here of a server of this version, and where; nothing is started or made.
+pub fn possible(search: &Search, drill_url: Option<&str>, major: u32) -> Result<Tried<String>> {
+    let Some(url) = drill_url else {
+        return Ok(match super::server::possible(search, major)? {
+            Tried::Done(version) => Tried::Done(format!("in a throw-away server, PostgreSQL {version}")),
+            Tried::Impossible(why) => Tried::Impossible(why),
+        });
+    };
+    let (_, version) = reach(url)?;
+    Ok(match version.major >= major {
+        true => Tried::Done(format!("in a scratch database of the server at `drill_url`, PostgreSQL {version}")),
+        false => Tried::Impossible(format!("the server at `drill_url` is PostgreSQL {version}, older than {major}")),
+    })
+}
+
+/// A session on the server of `drill_url`, where the role must not be able to do everything; and the server's version.
+fn reach(url: &str) -> Result<(Session, Version)> {
+    let spec = Spec { url: Some(url.to_owned()), ..Spec::default() };
+    let connected = ConnInfo::resolve(&spec, &|name| std::env::var(name).ok())
+        .and_then(|conn| conn.with_application_name("dbbackup").connect());
+    let mut session = connected.context("`drill_url`")?;
+    let mighty = session.client.query_one(MIGHTY, &[]);
+    if mighty.map_err(|error| explain(&error, "asking for the role's privileges"))?.get(0) {
+        return Err(Error::usage(
+            "`drill_url` connects as a superuser, or as a role that can become one: what a dump brings could do anything there",
+        )
+        .hint("use a role that has CREATEDB and nothing else"));
+    }
+    let version = facts::version(&mut session.client)?;
+    Ok((session, version))
+}
+
 /// See the head of this file. Nothing is ever published.
 pub struct Drill {
     plan: DrillPlan,
@@ -163,16 +195,7 @@ impl Drill {
     }
 
     fn by_url(&self, url: &str, expected: Option<&Manifest>) -> Result<Vec<Check>> {
-        let spec = Spec { url: Some(url.to_owned()), ..Spec::default() };
-        let connected = ConnInfo::resolve(&spec, &|name| std::env::var(name).ok())
-            .and_then(|conn| conn.with_application_name("dbbackup").connect());
-        let mut session = connected.context("`drill_url`")?;
-        let mighty = session.client.query_one(MIGHTY, &[]);
-        if mighty.map_err(|error| explain(&error, "asking for the role's privileges"))?.get(0) {
-            return Err(Error::usage("`drill_url` connects as a superuser, or as a role that can become one: what a dump brings could do anything there")
-                .hint("use a role that has CREATEDB and nothing else"));
-        }
-        let version = facts::version(&mut session.client)?;
+        let (mut session, version) = reach(url)?;
         if version.major < self.major() {
             return Ok(vec![Check::unprovable(
                 "restore",

@@ -37,7 +37,7 @@ const PARTS: &[&str] = &[
 const ALWAYS: &[&str] = &["ENCODING", "STDSTRINGS", "SEARCHPATH"];
 
 /// Whether the user means this table: a name without a schema is one in any.
-fn means(wanted: &str, schema: &str, name: &str) -> bool {
+pub fn means(wanted: &str, schema: &str, name: &str) -> bool {
     QualifiedName::parse(wanted)
         .is_some_and(|wanted| wanted.name == name && (wanted.schema.is_empty() || wanted.schema == schema))
 }

@@ -4,15 +4,16 @@
 //! `COPY … FROM stdin;`, like the end of its data, or like the trailer. Nothing is kept but the head of a COPY, so that the memory needed
 //! does not grow with the data.
 
+mod input;
+
 use super::names::{self, QualifiedName};
 use crate::error::Result;
+use input::{Class, Input, class, continues_word, length_of};
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::mem;
 
-/// How much is read at once.
-const BLOCK: usize = 256 << 10;
 /// Heads of COPY and comments are kept up to this length; 1600 columns with the longest names have less than half of it.
 const LONGEST_HEAD: usize = 1 << 20;
 /// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never gets.
@@ -40,9 +41,33 @@ pub struct Scanned {
     pub statements: u64,
 }
 
+/// Sees a script's tables and their rows as they are scanned.
+pub trait Watch: Send {
+    /// A statement without its `CREATE`.
+    fn created(&mut self, statement: &str);
+    /// A statement without its `SET`.
+    fn set(&mut self, statement: &str);
+    /// A COPY: whose rows they are, the table that it names, and the columns. Whether the rows are to be shown.
+    fn begin(&mut self, table: &QualifiedName, copied: &QualifiedName, columns: &[String]) -> Result<bool>;
+    /// Rows, in pieces of any length; each has a line break *before* it.
+    fn data(&mut self, bytes: &[u8]) -> Result<()>;
+    /// That was the last row.
+    fn end(&mut self) -> Result<()>;
+}
+
 /// Reads a script to its end. One that is cut or not a dump is no error, but not [`Scanned::complete`].
 pub fn scan(script: &mut dyn Read) -> Result<Scanned> {
+    run(script, None)
+}
+
+/// The same, with somebody watching.
+pub fn scan_with(script: &mut dyn Read, watch: &mut dyn Watch) -> Result<Scanned> {
+    run(script, Some(watch))
+}
+
+fn run(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> {
     let mut scanner = Scanner {
+        watch,
         input: Input::new(script),
         tables: Tables::default(),
         statements: 0,
@@ -62,111 +87,13 @@ pub fn scan(script: &mut dyn Read) -> Result<Scanned> {
     })
 }
 
-/// The part of the script that is in memory.
-struct Input<'a> {
-    script: &'a mut dyn Read,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    ended: bool,
-    total: u64,
-}
-
-impl<'a> Input<'a> {
-    fn new(script: &'a mut dyn Read) -> Self {
-        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, total: 0 }
-    }
-
-    /// What is read and not yet consumed.
-    fn window(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.start += length;
-    }
-
-    /// Reads more behind the window, which must be shorter than the longest tag; false at the end of the script.
-    fn more(&mut self) -> Result<bool> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        while !self.ended {
-            match self.script.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.ended = true,
-                Ok(length) => {
-                    self.end += length;
-                    self.total += length as u64;
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(false)
-    }
-
-    /// The byte at a place of the window, which is made long enough; none behind the end of the script.
-    fn peek(&mut self, at: usize) -> Result<Option<u8>> {
-        while self.end - self.start <= at {
-            if !self.more()? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(self.buffer[self.start + at]))
-    }
-}
-
-/// What a byte can begin outside of quotes and comments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Blank,
-    /// A keyword or a name without quotes.
-    Word,
-    /// Something that has to be looked at.
-    Sign,
-    /// Digits, commas, operators.
-    Other,
-}
-
-static CLASSES: [Class; 256] = classes();
-
-const fn classes() -> [Class; 256] {
-    let mut classes = [Class::Other; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Word,
-            b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | b'(' | b')' | b';' => Class::Sign,
-            _ => Class::Other,
-        };
-        byte += 1;
-    }
-    classes
-}
-
-fn class(byte: u8) -> Class {
-    CLASSES[usize::from(byte)]
-}
-
-/// Whether a word, or the tag of a dollar quote, goes on with this byte.
-fn continues_word(byte: u8) -> bool {
-    class(byte) == Class::Word || byte.is_ascii_digit()
-}
-
-/// How many bytes at the beginning have the property.
-fn length_of(bytes: &[u8], property: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !property(*byte)).unwrap_or(bytes.len())
-}
-
 /// What is known of the statement being read.
 #[derive(Default)]
 struct Statement {
     /// Anything but blanks and comments was there.
     open: bool,
     kind: Opening,
-    /// After the word COPY, as long as it is not too long.
+    /// After the first word, as long as it is not too long; of a COPY, and of what a [`Watch`] wants to see.
     head: Option<Vec<u8>>,
     parentheses: u32,
     /// The last word was BEGIN.
@@ -180,6 +107,7 @@ struct Statement {
 enum Opening {
     Copy,
     Create,
+    Set,
     #[default]
     Other,
 }
@@ -200,7 +128,8 @@ impl Tables {
     }
 }
 
-struct Scanner<'a> {
+struct Scanner<'a, 'w> {
+    watch: Option<&'w mut dyn Watch>,
     input: Input<'a>,
     tables: Tables,
     statements: u64,
@@ -216,7 +145,7 @@ struct Scanner<'a> {
     unclear: bool,
 }
 
-impl Scanner<'_> {
+impl Scanner<'_, '_> {
     fn run(&mut self) -> Result<()> {
         while let Some(byte) = self.input.peek(0)? {
             match class(byte) {
@@ -265,7 +194,8 @@ impl Scanner<'_> {
     }
 
     fn open(&mut self, kind: Opening) {
-        let head = (kind == Opening::Copy).then(Vec::new);
+        let watched = self.watch.is_some() && matches!(kind, Opening::Create | Opening::Set);
+        let head = (kind == Opening::Copy || watched).then(Vec::new);
         self.statement = Statement { open: true, kind, head, ..Statement::default() };
         self.trailer_seen = false;
     }
@@ -323,6 +253,7 @@ impl Scanner<'_> {
             return self.open(match word {
                 b"copy" => Opening::Copy,
                 b"create" => Opening::Create,
+                b"set" => Opening::Set,
                 _ => Opening::Other,
             });
         }
@@ -480,17 +411,31 @@ impl Scanner<'_> {
         self.input.consume(1);
         self.statements += 1;
         let statement = mem::take(&mut self.statement);
-        if statement.kind != Opening::Copy {
+        let head = statement.head.as_deref().map(String::from_utf8_lossy);
+        match (statement.kind, head, &mut self.watch) {
+            (Opening::Copy, head, _) => self.copy(head.and_then(|head| copied_into(&head)))?,
+            (Opening::Create, Some(head), Some(watch)) => watch.created(&head),
+            (Opening::Set, Some(head), Some(watch)) => watch.set(&head),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, into: Option<(QualifiedName, Vec<String>)>) -> Result<()> {
+        let Some((named, columns)) = into else {
+            self.unclear = true;
             return Ok(());
+        };
+        let table = self.table_of(named.clone());
+        let shown = match &mut self.watch {
+            Some(watch) => watch.begin(&table, &named, &columns)?,
+            None => false,
+        };
+        let rows = self.rows(shown)?;
+        if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
+            watch.end()?;
         }
-        match statement.head.and_then(|head| copied_into(&String::from_utf8_lossy(&head))) {
-            None => self.unclear = true,
-            Some(named) => {
-                let table = self.table_of(named);
-                let rows = self.rows()?;
-                self.tables.add(table, rows);
-            }
-        }
+        self.tables.add(table, rows);
         Ok(())
     }
 
@@ -507,7 +452,7 @@ impl Scanner<'_> {
     }
 
     /// Counts the lines from the end of this one to the one that is `\.`.
-    fn rows(&mut self) -> Result<u64> {
+    fn rows(&mut self, shown: bool) -> Result<u64> {
         self.skip_until(|window| memchr(b'\n', window))?;
         // The line break before the first row is counted, that before the end is not.
         let finder = memmem::Finder::new(b"\n\\.\n");
@@ -518,6 +463,9 @@ impl Scanner<'_> {
             // Its first bytes may be there.
             let here = end.unwrap_or(window.len().saturating_sub(3));
             rows += memchr_iter(b'\n', &window[..here]).count() as u64;
+            if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
+                watch.data(&window[..here])?;
+            }
             self.input.consume(here);
             if end.is_some() {
                 self.input.consume(4);
@@ -533,24 +481,26 @@ impl Scanner<'_> {
     }
 }
 
-/// The table of ` <name> [(columns)] FROM stdin`; none if it is anything else.
-fn copied_into(head: &str) -> Option<QualifiedName> {
+/// The table and the columns of ` <name> [(columns)] FROM stdin`; none if it is anything else.
+fn copied_into(head: &str) -> Option<(QualifiedName, Vec<String>)> {
     let (name, rest) = names::take_name(head.trim_ascii_start())?;
     let rest = rest.trim_ascii_start();
-    let rest = if let Some(columns) = rest.strip_prefix('(') { after_columns(columns)? } else { rest };
+    let (columns, rest) = if let Some(columns) = rest.strip_prefix('(') { take_columns(columns)? } else { (Vec::new(), rest) };
     let mut words = rest.split_ascii_whitespace();
     let from_stdin = words.next()?.eq_ignore_ascii_case("from") && words.next()?.eq_ignore_ascii_case("stdin");
-    (from_stdin && words.next().is_none()).then_some(name)
+    (from_stdin && words.next().is_none()).then_some((name, columns))
 }
 
-/// What follows a list of columns.
-fn after_columns(mut list: &str) -> Option<&str> {
+/// The names of a list of columns, and what follows it.
+fn take_columns(mut list: &str) -> Option<(Vec<String>, &str)> {
+    let mut columns = Vec::new();
     loop {
-        let (_, rest) = names::take_identifier(list.trim_ascii_start())?;
+        let (name, rest) = names::take_identifier(list.trim_ascii_start())?;
+        columns.push(name);
         let rest = rest.trim_ascii_start();
         match rest.strip_prefix(',') {
             Some(more) => list = more,
-            None => return rest.strip_prefix(')'),
+            None => return rest.strip_prefix(')').map(|rest| (columns, rest)),
         }
     }
 }

@@ -72,13 +72,8 @@ impl Server {
     /// Starts one of the smallest major version that is at least `major`. `needed` bytes must be free in `parent`.
     pub fn start(parent: &Path, needed: u64, major: u32, search: &Search) -> Result<Tried<Server>> {
         let local = Search { prefix: Vec::new(), ..search.clone() };
-        let Some((initdb, postgres)) = programs(&local, major)? else {
-            return Ok(Tried::Impossible(format!(
-                "a trial restore needs the server's programs (`initdb`, `postgres`) of PostgreSQL {major} or newer here: install `postgresql-{major}`, set `bin_dir`, or give a `drill_url`"
-            )));
-        };
-        let identity = match Identity::choose() {
-            Tried::Done(identity) => identity,
+        let (initdb, postgres, identity) = match means(&local, major)? {
+            Tried::Done(means) => means,
             Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
         };
         sweep(parent);
@@ -179,9 +174,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.postmaster.take());
         self.identity.end_all();
-        if let Some(uid) = self.identity.uid {
-            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
-        }
+        self.identity.give_back();
     }
 }
 
@@ -203,6 +196,31 @@ const SETTINGS: [&str; 15] = [
     "jit=off",
     "log_min_messages=warning",
 ];
+
+/// Whether a server could be started here; then the version that it would have.
+pub fn possible(search: &Search, major: u32) -> Result<Tried<String>> {
+    let local = Search { prefix: Vec::new(), ..search.clone() };
+    Ok(match means(&local, major)? {
+        Tried::Impossible(why) => Tried::Impossible(why),
+        Tried::Done((_, postgres, identity)) => {
+            identity.give_back();
+            Tried::Done(postgres.version.to_string())
+        }
+    })
+}
+
+/// What a server is started with and as whom.
+fn means(search: &Search, major: u32) -> Result<Tried<(Program, Program, Identity)>> {
+    let Some((initdb, postgres)) = programs(search, major)? else {
+        return Ok(Tried::Impossible(format!(
+            "a trial restore needs the server's programs (`initdb`, `postgres`) of PostgreSQL {major} or newer here: install `postgresql-{major}`, set `bin_dir`, or give a `drill_url`"
+        )));
+    };
+    Ok(match Identity::choose() {
+        Tried::Done(identity) => Tried::Done((initdb, postgres, identity)),
+        Tried::Impossible(why) => Tried::Impossible(why),
+    })
+}
 
 /// `initdb` and `postgres` of one directory.
 fn programs(search: &Search, major: u32) -> Result<Option<(Program, Program)>> {
@@ -248,6 +266,13 @@ impl Identity {
                 "a trial restore is not made as the user `{name}`, for what a dump brings would run with its rights: run it as root or another user, or give a `drill_url`"
             )),
             _ => Tried::Done(Identity { uid: None }),
+        }
+    }
+
+    /// Another server may use it.
+    fn give_back(&self) {
+        if let Some(uid) = self.uid {
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         }
     }
 

@@ -103,6 +103,34 @@ impl PostgresSource {
         Ok(Dumped { manifest: Manifest::of(counted), database: self.database.clone(), ..Dumped::default() })
     }
 
+    /// Does what a backup begins with: has the locks on all tables for a moment, which needs the right to read them. What a backup would do, in words, and what
+    /// it would lack.
+    pub fn rehearse(&mut self) -> Result<(String, Vec<String>)> {
+        let version = self.database.server_version.clone().unwrap_or_default();
+        let by = format!("{} {}", self.dump.name, self.dump.version);
+        let mut warnings = self.warnings.clone();
+        if self.plan.format == Format::Globals {
+            return Ok((format!("PostgreSQL {version}: roles and tablespaces, by {by}"), warnings));
+        }
+        self.run("BEGIN READ ONLY")?;
+        self.run("SET LOCAL lock_timeout = '2s'")?;
+        let found = tables::list(&mut self.session.client, &self.plan.selection)?;
+        let hidden = tables::hidden_by_policies(&mut self.session.client, &found)?;
+        match tables::lock(&mut self.session.client, &found) {
+            Ok(()) => warnings.extend(self.what_is_lacking()?),
+            Err(error) => match self.not_locked(&error) {
+                Ok(_) => warnings.push("a table is locked right now: a backup would wait for it".to_owned()),
+                Err(error) => return Err(error),
+            },
+        }
+        self.run("ROLLBACK")?;
+        if let Some(first) = hidden.first() {
+            let more = if hidden.len() > 1 { format!(" and {} more", hidden.len() - 1) } else { String::new() };
+            return Err(Error::failed(format!("row-level security hides rows of {first}{more}")).hint(super::ALL_ROWS));
+        }
+        Ok((format!("PostgreSQL {version}, {}, by {by}", units::count(found.len() as u64, "table")), warnings))
+    }
+
     /// Facts of the database.
     pub fn database(&self) -> &Database {
         &self.database

@@ -143,6 +143,15 @@ pub fn lock(client: &mut Client, tables: &[Candidate]) -> std::result::Result<()
     Ok(())
 }
 
+/// The tables of which policies would hide rows from this role.
+pub fn hidden_by_policies(client: &mut Client, tables: &[Candidate]) -> Result<Vec<String>> {
+    let oids: Vec<Oid> = tables.iter().filter(|table| !table.without_data).map(|table| table.oid).collect();
+    let query = "SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
+                 WHERE oid = ANY ($1) AND relrowsecurity AND pg_catalog.row_security_active(oid) ORDER BY 1";
+    let rows = client.query(query, &[&oids]).map_err(|error| explain(&error, "looking at the tables' policies"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Counts the rows of every table, exactly, in the snapshot of `client`.
 pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Result<Vec<Table>> {
     let mut counted = Vec::new();

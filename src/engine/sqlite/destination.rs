@@ -62,6 +62,11 @@ impl SqliteDestination {
         scratch::sweep(directory_of(database), &prefix);
     }
 
+    /// What was received, to be read; after a check that found it sound.
+    pub fn received(&self) -> Result<Db> {
+        Db::open(&self.file(), Use::Immutable)
+    }
+
     fn file(&self) -> PathBuf {
         self.scratch.join("restored.sqlite3")
     }

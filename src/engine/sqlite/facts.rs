@@ -34,7 +34,7 @@ pub fn manifest(db: &Db, warnings: &mut Vec<String>) -> Result<Manifest> {
 }
 
 /// An error about the statement (a missing module, function or column), not about the file.
-fn is_about_sql(error: &rusqlite::Error) -> bool {
+pub(super) fn is_about_sql(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => failure.extended_code & 0xff == ffi::SQLITE_ERROR,
         rusqlite::Error::SqlInputError { .. } => true,
@@ -43,7 +43,7 @@ fn is_about_sql(error: &rusqlite::Error) -> bool {
 }
 
 /// For counting, order means nothing: any collation that the application would define is stood in for by a comparison of bytes.
-fn tolerate_unknown_collations(conn: &Connection) -> Result<()> {
+pub(super) fn tolerate_unknown_collations(conn: &Connection) -> Result<()> {
     conn.collation_needed(|conn, name| conn.create_collation(name, |a, b| a.cmp(b)))?;
     Ok(())
 }
@@ -221,7 +221,13 @@ pub fn quoted(name: &str) -> String {
     if plain && !name.is_empty() && !is_keyword(name) { name.to_owned() } else { always_quoted(name) }
 }
 
-fn always_quoted(name: &str) -> String {
+/// What [`quoted`] made it from.
+pub fn unquoted(name: &str) -> String {
+    let inner = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.map_or_else(|| name.to_owned(), |inner| inner.replace("\"\"", "\""))
+}
+
+pub(super) fn always_quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -82,6 +82,15 @@ fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
     Ok(Use::Read)
 }
 
+/// What SQLite will have to make beside a database in WAL mode, this user may make.
+pub fn companions_can_be_made(path: &Path) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    match rustix::fs::access(dir, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(super::no_companions(path)),
+    }
+}
+
 /// Whether the file system itself is read-only, not only this mount of it; unknown is no. See proc_pid_mountinfo(5).
 fn nobody_can_write(dir: &Path) -> bool {
     let Ok(dir) = dir.canonicalize() else { return false };

@@ -64,6 +64,29 @@ impl SqliteSource {
         probe::before_reading(&self.path).map(drop)
     }
 
+    /// Does what a backup begins with: opens the database and has a read transaction for a moment. In words what a backup will do, and the bytes
+    /// that it needs in the scratch directory.
+    ///
+    /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal and -shm there.
+    pub fn rehearse(&self) -> Result<(String, u64)> {
+        let purpose = probe::before_reading(&self.path)?;
+        let closed = purpose == Use::Read && !super::companion(&self.path, "-shm").exists();
+        if closed && probe::header(&self.path)? == (probe::Header::Database { wal: true }) {
+            probe::companions_can_be_made(&self.path)?;
+            let size = if self.page_streaming { 0 } else { self.estimate() };
+            return Ok(("in WAL mode, and no application has it open".to_owned(), size));
+        }
+        let live = Db::open(&self.path, purpose)?;
+        live.begin("BEGIN", self.lock_timeout.min(Duration::from_secs(5)))?;
+        let mode: String = live.pragma("journal_mode")?;
+        let size = pages::size(&live)?;
+        Ok(match (self.must_copy_first(Some(&mode)), mode.as_str()) {
+            (false, "wal") => ("in WAL mode: its pages are streamed while writers go on".to_owned(), 0),
+            (false, _) => (format!("in journal mode {mode}: its pages are streamed, and writers wait meanwhile"), 0),
+            (true, _) => (format!("in journal mode {mode}: it is copied to the scratch directory first, then packed"), size),
+        })
+    }
+
     /// What the database holds right now, without its content.
     pub fn inspect(&self) -> Result<Dumped> {
         let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;

@@ -1,8 +1,10 @@
 //! Hostile scripts, real ones in miniature, and the laws of the scanner.
 
+use super::input::BLOCK;
 use super::*;
 use proptest::prelude::*;
 use std::io;
+use std::io::ErrorKind;
 
 const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 

@@ -1,0 +1,69 @@
+//! `dbbackup cat`: the decoded dump on stdout, for pipes.
+
+use super::examine::{self, Means};
+use super::{Session, find};
+use crate::cli::Cat;
+use crate::engine::postgres::Format;
+use crate::error::{Context, Error, Kind, Result};
+use crate::pipeline;
+use crate::plan;
+use crate::report::{Outcome, Raw, Report};
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+
+pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Outcome> {
+    let mut out = report.raw()?;
+    let found = find::find(&arguments.backup, session)?;
+    for newer in &found.passed_over {
+        report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
+    }
+    if out.is_terminal() && !is_text(&found.format) {
+        return Err(Error::usage(format!("`{}` is no text, and stdout is a terminal", found.name()))
+            .hint(format!("send it somewhere: `dbbackup cat {} > FILE`", arguments.backup)));
+    }
+    let keys = session.keys_of(&found.source);
+    let scratch_dir = plan::scratch_dir(&keys);
+    let means = Means {
+        scratch_dir: &scratch_dir,
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        proving: &session.proving_of(&found.source),
+        report,
+    };
+    let gone = Cell::new(false);
+    let checked = examine::decoded(&found.stored(), &means, &mut |content| pour(content, &mut out, &gone));
+    if gone.get() {
+        // `| head` has what it wanted.
+        return Ok(None);
+    }
+    let damage = match checked {
+        Ok(checks) => examine::damage_in(&found.name(), &checks),
+        Err(error) => Some(error),
+    };
+    let Some(error) = damage else {
+        report.detail(format!("{}: all of it was written, and is what was backed up", found.name()));
+        return Ok(None);
+    };
+    Err(match error.kind() {
+        Kind::Damaged => error.hint("what was written to stdout is not what was backed up: don't use it"),
+        Kind::Interrupted => error,
+        _ => error.hint("what was written to stdout is incomplete: don't use it"),
+    })
+}
+
+/// Scripts may be looked at on a terminal.
+fn is_text(format: &str) -> bool {
+    matches!(Format::parse(format), Some(Format::Plain | Format::Globals))
+}
+
+fn pour(content: &mut dyn Read, out: &mut Raw, gone: &Cell<bool>) -> Result<()> {
+    let mut block = vec![0; 256 << 10];
+    loop {
+        let count = content.read(&mut block)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let written = out.write_all(&block[..count]);
+        gone.set(written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe));
+        written.context("writing to the standard output")?;
+    }
+}

@@ -1,0 +1,193 @@
+//! The places that a backup writes to: is the store one, and does its file system do what publishing and locking rely on? It is really tried, in a
+//! directory that is removed again.
+
+use super::{Checks, read};
+use crate::catalog::Catalog;
+use crate::commands::Session;
+use crate::durable;
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::StorePlan;
+use crate::scratch::Scratch;
+use crate::store::LocalStore;
+use crate::units;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+const PREFIX: &str = ".dbbackup-doctor-";
+
+/// Looks at the store, and gives back what is in it.
+pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalog {
+    let root = plan.path.as_path();
+    let shown = root.display();
+    if plan.require_mount
+        && let Err(error) = LocalStore::require_mount_at(root)
+    {
+        checks.problem("store", "place", &error);
+        return Catalog::default();
+    }
+    if !root.exists() {
+        let parent = root.parent().unwrap_or(Path::new("/"));
+        if !parent.is_dir() {
+            let error = Error::failed(format!("`{}` is not there, in which the store {shown} would be made", parent.display()))
+                .hint("is the disk mounted? A store's last directory is made, its parents never");
+            checks.problem("store", "place", &error);
+            return Catalog::default();
+        }
+        checks.ok("store", "place", format!("{shown} is not there yet: the first backup makes it"));
+        file_system(parent, checks);
+        return Catalog::default();
+    }
+    let catalog = match read(plan) {
+        Ok(catalog) => {
+            let inside = units::count(catalog.backups.len() as u64, "attempt");
+            checks.ok(
+                "store",
+                "place",
+                format!("{shown}: {inside} of {}", units::count(catalog.sources().len() as u64, "source")),
+            );
+            catalog
+        }
+        // An empty directory becomes a store with the first backup.
+        Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
+            checks.ok("store", "place", format!("{shown} is no store yet: the first backup makes it one"));
+            Catalog::default()
+        }
+        Err(error) => {
+            checks.problem("store", "place", &error);
+            return Catalog::default();
+        }
+    };
+    contents(&catalog, session, checks);
+    let mode = root.metadata().map_or(0, |found| found.mode() & 0o7777);
+    if mode & 0o022 != 0 {
+        checks.warning("store", "mode", format!("others may write to it (mode {mode:04o})"), format!("chmod go-w {shown}"));
+    } else {
+        checks.ok("store", "mode", format!("{mode:04o}"));
+    }
+    file_system(root, checks);
+    catalog
+}
+
+fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
+    if let Some(first) = catalog.unreadable.first() {
+        let text = format!(
+            "{} can't be read, as of {}: {}",
+            units::count(catalog.unreadable.len() as u64, "sidecar"),
+            first.id,
+            first.reason
+        );
+        checks.warning(
+            "store",
+            "contents",
+            text,
+            "these backups are never removed; their dumps restore by their paths, with `--to`",
+        );
+    }
+    if let Some(first) = catalog.strays.first() {
+        let text =
+            format!("{} no sidecar knows, as {}/{}", units::count(catalog.strays.len() as u64, "dump"), first.source, first.name);
+        checks.warning("store", "contents", text, "they are never removed: restore them by their paths, or remove them by hand");
+    }
+    if session.config.is_some() && catalog.unreadable.is_empty() && catalog.strays.is_empty() {
+        checks.ok("store", "contents", "every sidecar can be read, and every dump has one");
+    }
+}
+
+/// What publishing and locking rely on, tried.
+fn file_system(dir: &Path, checks: &mut Checks) {
+    match try_file_system(dir) {
+        Ok(None) => checks.ok("store", "file system", "writing, syncing, renaming and locking work"),
+        Ok(Some((detail, remedy))) => checks.warning("store", "file system", detail, remedy),
+        Err(error) => {
+            checks.problem(
+                "store",
+                "file system",
+                &error.hint("this user must be able to write there, on a file system that has flock(2)"),
+            );
+        }
+    }
+}
+
+fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
+    let scratch = Scratch::new(dir, PREFIX, 0, "a trial")?;
+    let (draft, name, other) = (scratch.join("draft"), scratch.join("name"), scratch.join("other"));
+    let mut file = durable::create_new(&draft)?;
+    file.write_all(b"dbbackup doctor\n").with_context(|| format!("writing in `{}`", dir.display()))?;
+    file.sync_all().with_context(|| format!("syncing a file in `{}`", dir.display()))?;
+    durable::rename_new(&draft, &name).with_context(|| format!("renaming a file in `{}`", dir.display()))?;
+    durable::create_new(&other)?;
+    match durable::rename_new(&other, &name) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("renaming a file in `{}`", dir.display())),
+        Ok(()) => {
+            return Err(Error::failed(format!(
+                "a file in `{}` was overwritten by a renaming that must not do so",
+                dir.display()
+            )));
+        }
+    }
+    durable::sync_dir(scratch.path())?;
+    let (first, second) = (File::open(&name)?, File::open(&name)?);
+    first.try_lock().map_err(|error| Error::failed(format!("locking a file in `{}`: {error}", dir.display())))?;
+    match second.try_lock() {
+        Err(TryLockError::WouldBlock) => {}
+        _ => {
+            return Err(Error::failed(format!(
+                "two runs could hold the same lock in `{}`: flock has no effect there",
+                dir.display()
+            )));
+        }
+    }
+    // A file server has a clock of its own.
+    let written = name.metadata()?.modified()?;
+    let apart = SystemTime::now().duration_since(written).unwrap_or_else(|error| error.duration());
+    let mode = name.metadata()?.permissions().mode() & 0o777;
+    if apart.as_secs() > 60 {
+        let text = format!("its clock and this machine's are {} apart", units::elapsed(apart.as_secs_f64()));
+        return Ok(Some((text, "set both by NTP: times in names and in the file system then agree".to_owned())));
+    }
+    if mode != 0o600 {
+        let text = format!("files there can't be private: they have the mode {mode:04o}");
+        return Ok(Some((text, "everybody on this machine may read the backups: mount it with `umask=077`".to_owned())));
+    }
+    Ok(None)
+}
+
+/// Whether another run has the source's lock now.
+pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
+    let path = store.path.join(source).join(".lock");
+    let Ok(file) = File::open(&path) else { return };
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        checks.warning(source, "lock", "another run has it right now", "a run waits for it with `--lock-wait 10m`");
+    }
+}
+
+/// The directory for copies and trial restores.
+pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut Checks) {
+    let about = "scratch";
+    if dir.starts_with(store) {
+        let error = Error::usage(format!("`{}` lies in the store", dir.display()))
+            .hint("set `scratch_dir` in [backup] to a place outside of it");
+        return checks.problem(about, "place", &error);
+    }
+    match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
+        Err(error) if needed > 0 => checks.problem(about, "place", &error),
+        Err(error) => {
+            let remedy =
+                error.remedy().unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to").to_owned();
+            checks.warning(about, "place", format!("no trial restore is possible: {error}"), remedy);
+        }
+        Ok(_) => {
+            let free = durable::free_space(dir).unwrap_or(0);
+            let text = format!("{}: {} free, {} needed for a copy", dir.display(), units::size(free), units::size(needed));
+            if free < drill {
+                let text = format!("{text}, {} for a trial restore", units::size(drill));
+                return checks.warning(about, "place", text, "set `scratch_dir` in [backup] to a larger place");
+            }
+            checks.ok(about, "place", text);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `dbbackup guard`: a backup that is proven, then a program, and the way back if it fails.
+
+use super::{Session, backup, restore, verify};
+use crate::catalog::Backup as Entry;
+use crate::cli::{Backup, Guard, Restore, Verify};
+use crate::error::{Context, Error, Kind, Result};
+use crate::process;
+use crate::report::{Outcome, Paint, Report};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// The exit code where the program was never run, or could not be undone.
+pub const NOT_RUN: u8 = 125;
+
+pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
+    report.stand_aside();
+    let Some((program, words)) = arguments.command.split_first() else {
+        return Err(Error::usage("no program is given").hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
+    };
+    must_be_there(program)?;
+    let saved = save(arguments, session, report)?;
+    let mut command = Command::new(program);
+    command.args(words).envs(environment(&saved, arguments, session)?);
+    if report.is_json() {
+        // Stdout is for the document.
+        command.stdout(Stdio::from(report.error_stream()?));
+    }
+    let shown = shown(&arguments.command);
+    report.note(format!("running `{shown}`"));
+    let status = process::in_foreground(command).with_context(|| format!("running `{shown}`"))?;
+    let code = code_of(status);
+    report.set("status", code);
+    if status.success() {
+        report.exits_with(0);
+        return Ok(None);
+    }
+    let failed = match status.signal() {
+        Some(signal) => Error::failed(format!("`{shown}` was ended by signal {signal}")),
+        None => Error::failed(format!("`{shown}` failed with exit status {code}")),
+    };
+    undo(&saved, failed, code, arguments, session, report)
+}
+
+/// Backups of everything, each verified. Anything less, and the program is not run.
+fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec<Entry>> {
+    let not_run = |error: Error| error.context("the program was not run, as there is no proven backup");
+    let wanted = Backup {
+        what: arguments.what.clone(),
+        label: arguments.label.clone(),
+        description: arguments.description.clone(),
+        tags: arguments.tags.clone(),
+        pin: arguments.pin,
+        ..Backup::default()
+    };
+    let (mut saved, outcome) = backup::make_all(&wanted, session, report).map_err(not_run)?;
+    if outcome.is_some() {
+        return Err(not_run(Error::failed("a source could not be backed up")));
+    }
+    if saved.is_empty() {
+        return Err(not_run(Error::failed("nothing was backed up")));
+    }
+    let what = saved.iter().map(|entry| entry.id().to_owned()).collect();
+    let proven = verify::run(&Verify { what, all: false, level: arguments.level }, session, report).map_err(not_run)?;
+    if proven.is_some() {
+        let error = not_run(Error::failed("a backup could not be verified"));
+        return Err(error.hint("`--level checksum` asks for less"));
+    }
+    // Roles before the databases that need them.
+    let is_globals = |entry: &Entry| entry.sidecar.dump.as_ref().is_some_and(|dump| dump.format == "pg_dumpall-globals");
+    saved.sort_by_key(|entry| !is_globals(entry));
+    Ok(saved)
+}
+
+fn environment(saved: &[Entry], arguments: &Guard, session: &Session) -> Result<Vec<(&'static str, OsString)>> {
+    let joined = |of: &dyn Fn(&Entry) -> String| saved.iter().map(of).collect::<Vec<_>>().join(" ");
+    Ok(vec![
+        ("DBBACKUP_ID", joined(&|entry| entry.id().to_owned()).into()),
+        ("DBBACKUP_SOURCE", joined(&|entry| entry.sidecar.source.clone()).into()),
+        ("DBBACKUP_LABEL", arguments.label.clone().into()),
+        ("DBBACKUP_STORE", session.store_plan()?.path.into_os_string()),
+    ])
+}
+
+/// Says how to go back, or goes back.
+fn undo(saved: &[Entry], failed: Error, code: u8, arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
+    let ids: Vec<String> = saved.iter().map(|entry| entry.id().to_owned()).collect();
+    let command = format!("dbbackup restore {}", ids.join(" "));
+    report.set("restore_command", report.with_options(&format!("`{command}`")).trim_matches('`'));
+    if !arguments.restore_on_failure {
+        report.exits_with(code);
+        return Err(failed.hint(format!("to go back to before it: `{command}`")));
+    }
+    report.error(&failed);
+    report.note("putting back what was there before it");
+    let all = Restore { backups: ids, yes: true, ..Restore::default() };
+    let not_undone = |error: Error| {
+        error.context(format!("{failed}, and not everything could be put back")).hint(format!("mend that, then: `{command}`"))
+    };
+    match restore::run(&all, session, report) {
+        Ok(None) => {
+            report.exits_with(code);
+            report.line(format!(
+                "{} everything is as it was before `{}`",
+                report.paint(Paint::Good, "ok"),
+                shown(&arguments.command)
+            ));
+            report.set("error", failed.message());
+            Ok(Some(Kind::Failed))
+        }
+        Ok(Some(_)) => Err(not_undone(Error::failed("which ones is said above"))),
+        Err(error) => Err(not_undone(error)),
+    }
+}
+
+/// What a shell would give as `$?`.
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// A mistyped program is found before the work. `Command` would look for it in the same places.
+fn must_be_there(program: &OsStr) -> Result<()> {
+    let runs = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    let path = Path::new(program);
+    let shown = path.display();
+    if program.as_encoded_bytes().contains(&b'/') {
+        return match (path.exists(), runs(path)) {
+            (_, true) => Ok(()),
+            (true, false) => {
+                Err(Error::usage(format!("`{shown}` is no program")).hint(format!("`chmod +x {shown}`, or name its interpreter")))
+            }
+            (false, false) => Err(Error::usage(format!("there is no program `{shown}`")).hint("check the path")),
+        };
+    }
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&dirs).any(|dir| runs(&dir.join(path))) {
+        true => Ok(()),
+        false => Err(Error::usage(format!("there is no program `{shown}` in PATH"))
+            .hint("a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && ./upgrade'`")),
+    }
+}
+
+/// For messages: the whole line, as far as it is short.
+fn shown(command: &[OsString]) -> String {
+    let line = command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let short: String = line.chars().take(80).collect();
+    if short.len() < line.len() { format!("{short}…") } else { line }
+}

@@ -1,0 +1,168 @@
+//! What there is to back up on this machine: SQLite files by their first bytes, PostgreSQL servers by their answer.
+
+use crate::engine::postgres::discover::{self, Answer};
+use crate::engine::postgres::{self, Spec};
+use crate::engine::sqlite::probe::{self, Header};
+use crate::engine::sqlite::{self, Spool, SqliteSource};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::plan::{self, postgres as addresses};
+use crate::report::Report;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// More than anybody wants in a first configuration.
+const MOST: usize = 200;
+
+/// Where no application's database is, or only other programs' own; hidden directories, as browsers have, are passed over too.
+const PASSED_OVER: [&str; 6] = ["node_modules", "__pycache__", "proc", "sys", "dev", "run"];
+
+/// Something to back up.
+#[derive(Debug)]
+pub struct Found {
+    /// A name for it, none twice.
+    pub name: String,
+    /// What it is.
+    pub what: What,
+    /// Why a backup would fail now: then it is not enabled.
+    pub obstacle: Option<String>,
+}
+
+#[derive(Debug)]
+pub enum What {
+    /// A database file.
+    Sqlite(PathBuf),
+    /// The database of `$DATABASE_URL`; the address where it holds no password.
+    Url { shown: Option<String> },
+    /// All databases of a server.
+    Server(Answer),
+    /// One database of a server, the one that the `PG…` variables name.
+    Database(Answer),
+}
+
+impl Found {
+    /// For messages.
+    pub fn place(&self) -> String {
+        match &self.what {
+            What::Sqlite(path) => path.display().to_string(),
+            What::Url { shown } => shown.clone().unwrap_or_else(|| "$DATABASE_URL".to_owned()),
+            What::Server(answer) => format!("all databases of PostgreSQL {} on {}:{}", answer.version, answer.host, answer.port),
+            What::Database(answer) => {
+                format!("{} of PostgreSQL {} on {}:{}", answer.database, answer.version, answer.host, answer.port)
+            }
+        }
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        let kind = if matches!(self.what, What::Sqlite(_)) { sqlite::KIND } else { postgres::KIND };
+        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(), "enabled": self.obstacle.is_none()})
+    }
+}
+
+/// Looks everywhere.
+pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for dir in dirs {
+        if !dir.is_dir() {
+            return Err(
+                Error::usage(format!("`{}` is not a directory", dir.display())).hint("name directories to look for databases in")
+            );
+        }
+        files(dir, &mut found, report)?;
+    }
+    servers(&mut found, report);
+    Ok(found)
+}
+
+fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>) {
+    let taken = |name: &str| found.iter().any(|one| one.name == name);
+    let mut free = name.to_owned();
+    let mut number = 2;
+    while taken(&free) {
+        free = format!("{name}-{number}");
+        number += 1;
+    }
+    found.push(Found { name: free, what, obstacle });
+}
+
+fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
+    let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
+    let walk = walkdir::WalkDir::new(dir).follow_links(false).same_file_system(true).sort_by_file_name();
+    let entries = walk.into_iter().filter_entry(|entry| {
+        let name = entry.file_name().to_string_lossy();
+        // The directory that was named is looked into whatever it is called.
+        entry.depth() == 0
+            || !(entry.file_type().is_dir()
+                && (PASSED_OVER.contains(&name.as_ref()) || name.starts_with('.') || is_store(entry.path())))
+    });
+    for entry in entries.flatten() {
+        interrupt::check()?;
+        let path = entry.path();
+        let known = found.iter().any(|one| matches!(&one.what, What::Sqlite(known) if known == path));
+        let large_enough = entry.metadata().is_ok_and(|found| found.len() >= 512);
+        if known || !entry.file_type().is_file() || !large_enough || !matches!(probe::header(path), Ok(Header::Database { .. })) {
+            continue;
+        }
+        if found.len() >= MOST {
+            report.warn(format!("there are more than {MOST} databases in `{}`: the others are left out", dir.display()));
+            return Ok(());
+        }
+        if path.to_str().is_none() {
+            report.warn(format!("`{}` is left out, for its name is not UTF-8", path.display()));
+            continue;
+        }
+        let source = SqliteSource::new(path, Spool::Auto, Path::new("/var/tmp"), Duration::ZERO);
+        let obstacle = source.probe().err().map(|error| error.message());
+        add(found, &plan::name_from_path(path), What::Sqlite(path.to_path_buf()), obstacle);
+    }
+    Ok(())
+}
+
+fn servers(found: &mut Vec<Found>, report: &Report) {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
+        match discover::ask(&Spec { url: Some(url.clone()), ..Spec::default() }) {
+            Ok(answer) => {
+                let name = plan::plain_name(&answer.database);
+                // A password is not copied into a file.
+                let secret = url.split_once("://").is_some_and(|(_, rest)| {
+                    rest.split('/').next().and_then(|place| place.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
+                }) || url.contains("password=");
+                let shown = (!secret).then_some(url);
+                add(found, &name, What::Url { shown }, answer.obstacle);
+            }
+            Err(error) => report.warn(format!("$DATABASE_URL is left out: {error}")),
+        }
+    }
+    let named = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT"].iter().any(|name| variable(name).is_some());
+    if named {
+        let one = variable("PGDATABASE").is_some() || variable("PGSERVICE").is_some();
+        let dbname = (!one).then(|| "postgres".to_owned());
+        match discover::ask(&Spec { dbname, ..Spec::default() }) {
+            Ok(answer) => add_server(found, answer, one),
+            Err(error) => report.warn(format!("the server that the PG… variables name is left out: {error}")),
+        }
+        return;
+    }
+    for (dir, port) in discover::sockets() {
+        let spec = Spec {
+            host: Some(dir.display().to_string()),
+            port: Some(port.to_string()),
+            dbname: Some("postgres".to_owned()),
+            ..Spec::default()
+        };
+        match discover::ask(&spec) {
+            Ok(answer) => add_server(found, answer, false),
+            Err(error) => report.warn(format!("a PostgreSQL server has a socket in {}, but is left out: {error}", dir.display())),
+        }
+    }
+}
+
+fn add_server(found: &mut Vec<Found>, answer: Answer, one: bool) {
+    let obstacle = answer.obstacle.clone();
+    if one {
+        let name = plan::plain_name(&answer.database);
+        return add(found, &name, What::Database(answer), obstacle);
+    }
+    add(found, "cluster", What::Server(answer), obstacle);
+}

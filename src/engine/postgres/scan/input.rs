@@ -1,0 +1,110 @@
+//! A script as it is read: the part that is in memory, and what a byte of it can begin.
+
+use super::LONGEST_TAG;
+use crate::error::Result;
+use std::io::{ErrorKind, Read};
+
+/// How much is read at once.
+pub(super) const BLOCK: usize = 256 << 10;
+
+/// The part of the script that is in memory.
+pub(super) struct Input<'a> {
+    script: &'a mut dyn Read,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ended: bool,
+    /// How long the script is as far as it was read.
+    pub(super) total: u64,
+}
+
+impl<'a> Input<'a> {
+    /// Of this script; nothing is read yet.
+    pub(super) fn new(script: &'a mut dyn Read) -> Self {
+        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, total: 0 }
+    }
+
+    /// What is read and not yet consumed.
+    pub(super) fn window(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Goes on behind so many bytes of the window.
+    pub(super) fn consume(&mut self, length: usize) {
+        self.start += length;
+    }
+
+    /// Reads more behind the window, which must be shorter than the longest tag; false at the end of the script.
+    pub(super) fn more(&mut self) -> Result<bool> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        while !self.ended {
+            match self.script.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.ended = true,
+                Ok(length) => {
+                    self.end += length;
+                    self.total += length as u64;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The byte at a place of the window, which is made long enough; none behind the end of the script.
+    pub(super) fn peek(&mut self, at: usize) -> Result<Option<u8>> {
+        while self.end - self.start <= at {
+            if !self.more()? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.buffer[self.start + at]))
+    }
+}
+
+/// What a byte can begin outside of quotes and comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Blank,
+    /// A keyword or a name without quotes.
+    Word,
+    /// Something that has to be looked at.
+    Sign,
+    /// Digits, commas, operators.
+    Other,
+}
+
+static CLASSES: [Class; 256] = classes();
+
+const fn classes() -> [Class; 256] {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Word,
+            b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | b'(' | b')' | b';' => Class::Sign,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+}
+
+/// Of one byte.
+pub(super) fn class(byte: u8) -> Class {
+    CLASSES[usize::from(byte)]
+}
+
+/// Whether a word, or the tag of a dollar quote, goes on with this byte.
+pub(super) fn continues_word(byte: u8) -> bool {
+    class(byte) == Class::Word || byte.is_ascii_digit()
+}
+
+/// How many bytes at the beginning have the property.
+pub(super) fn length_of(bytes: &[u8], property: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !property(*byte)).unwrap_or(bytes.len())
+}
