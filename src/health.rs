@@ -123,8 +123,10 @@ pub struct Attempt<'a> {
     pub stored: u64,
     /// Bytes before compression.
     pub content: u64,
-    /// Rows of all tables.
-    pub rows: u64,
+    /// Rows of all tables; of a database only.
+    pub rows: Option<u64>,
+    /// Of a tree of files only.
+    pub files: Option<u64>,
     /// When it was last restored for trial, and came back whole.
     pub proven: Option<DateTime<Utc>>,
     /// A safety copy of a restore: no backup that anybody asked for.
@@ -277,14 +279,15 @@ fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Opti
 fn shrinking(health: &Health<'_>) -> Option<Finding> {
     let (new, old) = (health.newest.as_ref()?, health.before.as_ref()?);
     let halved = |new: u64, old: u64| new < old.div_ceil(2);
-    let text = if halved(new.rows, old.rows) {
-        format!("its newest backup holds {}, the one before held {}", units::count(new.rows, "row"), units::thousands(old.rows))
-    } else if halved(new.content, old.content) {
-        format!("its newest backup holds {}, the one before held {}", units::size(new.content), units::size(old.content))
-    } else {
-        return None;
+    let counted = |new: Option<u64>, old: Option<u64>, what: &str| {
+        let (new, old) = (new?, old?);
+        halved(new, old).then(|| (units::count(new, what), units::thousands(old)))
     };
-    Some(Finding::new(Level::Warning, text).hint("look at the database; until that is cleared up, cleanup removes nothing"))
+    let measured = || halved(new.content, old.content).then(|| (units::size(new.content), units::size(old.content)));
+    let shrank = counted(new.rows, old.rows, "row").or_else(|| counted(new.files, old.files, "file")).or_else(measured);
+    let (holds, held) = shrank?;
+    let text = format!("its newest backup holds {holds}, the one before held {held}");
+    Some(Finding::new(Level::Warning, text).hint("look at the source; until that is cleared up, cleanup removes nothing"))
 }
 
 fn last_attempt(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {

@@ -98,7 +98,10 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     };
     let verified = backup.proof().map_or("-".to_owned(), |proof| format!("{} {}", proof.level.word(), units::age(proof.at, now)));
     let size = sidecar.dump.as_ref().map_or("-".to_owned(), |dump| units::size(dump.size_bytes));
-    let rows = sidecar.manifest.as_ref().map_or("-".to_owned(), |manifest| units::thousands(manifest.rows_total));
+    let rows = sidecar.manifest.as_ref().map_or("-".to_owned(), |manifest| match manifest.tree {
+        Some(tree) => units::count(tree.files, "file"),
+        None => units::thousands(manifest.rows_total),
+    });
     let mut notes = Vec::new();
     if backup.state.pinned {
         notes.push("pinned".to_owned());

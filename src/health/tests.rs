@@ -16,7 +16,8 @@ fn attempt(hours_ago: i64, worth: Worth<'static>) -> Attempt<'static> {
         worth,
         stored: 1000,
         content: 4000,
-        rows: 100,
+        rows: Some(100),
+        files: None,
         proven: None,
         safety_copy: false,
     }
@@ -110,10 +111,10 @@ fn proofs_are_asked_for_only_where_the_configuration_does() {
 
 #[test]
 fn shrinking_by_half_warns() {
-    let fewer = Attempt { rows: 49, ..attempt(1, Worth::Good) };
+    let fewer = Attempt { rows: Some(49), ..attempt(1, Worth::Good) };
     let sentence = "its newest backup holds 49 rows, the one before held 100";
     judged(&app(vec![fewer, attempt(2, Worth::Good)]), Level::Warning, &[sentence]);
-    let half = Attempt { rows: 50, content: 2000, ..attempt(1, Worth::Good) };
+    let half = Attempt { rows: Some(50), content: 2000, ..attempt(1, Worth::Good) };
     judged(&app(vec![half, attempt(2, Worth::Good)]), Level::Ok, &[]);
     let smaller = Attempt { content: 1999, ..attempt(1, Worth::Good) };
     let sentence = "its newest backup holds 2.0 KiB, the one before held 3.9 KiB";

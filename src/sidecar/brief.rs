@@ -263,9 +263,9 @@ impl BriefDatabase {
         }
     }
 
-    /// The database's file.
-    pub fn file(&self) -> Option<PathBuf> {
-        self.path.as_ref().map(|path| PathBuf::from(path.as_str()))
+    /// The database's file, or the top paths of a tree.
+    pub fn places(&self) -> Vec<PathBuf> {
+        self.path.iter().chain(&self.paths).map(|path| PathBuf::from(path.as_str())).collect()
     }
 }
 

@@ -27,7 +27,7 @@ fn what_is_no_database_is_refused() {
     std::fs::create_dir(world.path("dir.db")).unwrap();
     world.with_store("backup text.db").run().exits(1).says("is not a SQLite database, or it is encrypted");
     world.with_store("backup short.db").run().exits(1).says("is not a SQLite database, or it is encrypted");
-    world.with_store("backup dir.db").run().exits(1).says("is not a file");
+    world.with_store("backup dir.db --kind sqlite").run().exits(1).says("is not a file");
     assert!(world.ids("").is_empty());
 }
 

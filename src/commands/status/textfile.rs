@@ -57,6 +57,7 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
     let mut size = Metric::new("dbbackup_last_success_size_bytes", "Size of the newest good backup as stored.");
     let mut content = Metric::new("dbbackup_last_success_content_bytes", "Size of the newest good backup before compression.");
     let mut rows = Metric::new("dbbackup_last_success_rows", "Rows in the newest good backup.");
+    let mut files = Metric::new("dbbackup_last_success_files", "Files in the newest good backup of a tree.");
     let mut proof = Metric::new("dbbackup_last_proof_timestamp_seconds", "When a backup was last proven by a trial restore.");
     let mut backups = Metric::new("dbbackup_backups", "Good backups in the store, by label.");
     let mut stored = Metric::new("dbbackup_stored_bytes", "Size of all backups in the store.");
@@ -81,7 +82,8 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         duration.add(&labels, newest.map(|newest| newest.seconds));
         size.add(&labels, newest.map(|newest| newest.stored as f64));
         content.add(&labels, newest.map(|newest| newest.content as f64));
-        rows.add(&labels, newest.map(|newest| newest.rows as f64));
+        rows.add(&labels, newest.and_then(|newest| newest.rows).map(|rows| rows as f64));
+        files.add(&labels, newest.and_then(|newest| newest.files).map(|files| files as f64));
         proof.add(&labels, health.proof.map(|(at, _)| seconds(at)));
         for (label, count) in &health.labels {
             backups.add(&[labels[0], labels[1], ("label", label)], Some(*count as f64));
@@ -111,6 +113,7 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         size,
         content,
         rows,
+        files,
         proof,
         backups,
         stored,

@@ -6,14 +6,15 @@ use crate::commands::cleanup::time_of;
 use crate::commands::list::standing;
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
+use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
 use crate::plan::StorePlan;
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::{Level, Status};
+use crate::sidecar::{BriefDatabase, Level, Status};
 use crate::store::{number_of, split_id};
 use crate::units::{self, Span};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is looked at.
 pub struct Watched<'a> {
@@ -168,7 +169,8 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
         worth,
         stored: backup.stored_size.unwrap_or(0),
         content: sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes),
-        rows: sidecar.manifest.map_or(0, |manifest| manifest.rows_total),
+        rows: sidecar.manifest.filter(|manifest| manifest.tree.is_none()).map(|manifest| manifest.rows_total),
+        files: sidecar.manifest.and_then(|manifest| manifest.tree).map(|tree| tree.files),
         proven: restored.map(|seen| seen.at).max(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
     }
@@ -184,7 +186,8 @@ fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
         worth: if lost.newer { Worth::Newer(&lost.reason) } else { Worth::Damaged(lost.reason.clone()) },
         stored: 0,
         content: 0,
-        rows: 0,
+        rows: None,
+        files: None,
         proven: None,
         safety_copy: label == PRE_RESTORE,
     }
@@ -200,20 +203,20 @@ fn leftovers(name: &str, catalog: &Catalog, entry: Option<&SourceEntry>, configu
             format!("{} ({size}), pinned; when it is not needed any more: `dbbackup delete {0} --force`", backup.id())
         })
         .collect();
-    let path = match entry.map(|entry| &entry.kind) {
-        Some(KindKeys::Sqlite { path }) => Some(path.clone()),
-        None if !configured => catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.file()),
-        _ => None,
+    let paths = match entry.map(|entry| &entry.kind) {
+        Some(KindKeys::Sqlite { path }) => vec![path.clone()],
+        Some(KindKeys::Files(own)) => own.paths.iter().map(PathBuf::from).collect(),
+        None if !configured => {
+            catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()).map(BriefDatabase::places).unwrap_or_default()
+        }
+        _ => Vec::new(),
     };
-    found.extend(
-        path.iter()
-            .flat_map(|path| set_aside(path))
-            .map(|file| format!("{file}, the old database; remove it when it is not needed any more")),
-    );
+    let kept = paths.iter().flat_map(|path| set_aside(path));
+    found.extend(kept.map(|path| format!("{path}, what a restore replaced; remove it when it is not needed any more")));
     found
 }
 
-/// `app.db.before-20261120T031500Z` beside `app.db`.
+/// `app.db.before-20261120T031500Z` beside `app.db`; inside a mount point `.dbbackup-before-20261120T031500Z`.
 fn set_aside(path: &Path) -> Vec<String> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
     let prefix = format!("{name}.before-");
@@ -223,6 +226,9 @@ fn set_aside(path: &Path) -> Vec<String> {
         .filter(|name| name.strip_prefix(&prefix).is_some_and(is_stamp))
         .map(|name| dir.join(name).display().to_string())
         .collect();
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let kept_inside = inside.filter(|entry| entry.file_name().to_str().is_some_and(is_kept_inside));
+    found.extend(kept_inside.map(|entry| entry.path().display().to_string()));
     found.sort();
     found
 }

@@ -158,7 +158,7 @@ fn an_empty_word_is_never_a_database() {
     let world = World::new();
     world.shop("a.db");
     world.dbbackup_with(&["--store", "store", "backup", ""]).run().exits(2);
-    world.with_store("backup .").run().exits(1).says("is not a file");
+    world.with_store("backup . --kind sqlite").run().exits(1).says("is not a file");
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn other_tools_dumps_restore_by_their_extensions() {
     world.file("text.sqlite3", "hello");
     world.dbbackup("restore text.sqlite3 --to text.db").run().exits(4).says("not a SQLite database");
     world.file("x.tar.zst", "x");
-    world.dbbackup("restore x.tar.zst --to x.db").run().exits(1).says("tar");
+    world.dbbackup("restore x.tar.zst --to x.dir").run().exits(4).says("zstd");
     // A PostgreSQL dump goes to a database.
     world.file("x.dump", "x");
     world.dbbackup("restore x.dump --to ./x.db").run().exits(2).says("a database's name");
