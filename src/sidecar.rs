@@ -2,6 +2,7 @@
 //! came later. The stored format, versioned; serde and nothing else.
 
 mod brief;
+mod tables;
 
 pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals, Word, Words};
 

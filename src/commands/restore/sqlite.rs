@@ -253,7 +253,7 @@ fn safety_source(found: &Found, place: &Place, session: &Session, store: &LocalS
     }
     let catalog = Catalog::read(store, None)?;
     let belongs_elsewhere = |name: &str| {
-        let path = catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.file());
+        let path = catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.places().into_iter().next());
         path.is_some_and(|path| path != there)
     };
     let plain = plan::name_from_path(&place.path);
