@@ -10,8 +10,9 @@ mod cluster;
 mod common;
 
 use cluster::{Cluster, Options};
-use common::measure::{self, Cost, median};
-use common::{Role, configuration, dbbackup, first_line, installed, only_file, remove, size};
+use common::contest::{Contender, Table, aim, explain_columns, megabytes, memory_of_ours};
+use common::measure::{self, Cost};
+use common::{Role, configuration, dbbackup, first_line, only_file, remove, size};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -39,9 +40,6 @@ fn benchmark() {
     let kept = bench.keep_dumps();
     println!("stream:    {:.0} MB ({:.1} times what `pigz -6` makes of it)\n", megabytes(kept.stream), kept.ratio);
     let mut tables = [bench.gzip(), bench.zstd(), bench.restore(&kept)];
-    for table in &mut tables {
-        table.leave_out_what_is_not_installed();
-    }
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for contender in tables.iter_mut().flat_map(|table| &mut table.contenders) {
@@ -139,44 +137,6 @@ fn make_database(cluster: &Cluster, mebibytes: u64) {
 
 // ---------------------------------------------------------------------------------------------------------------- who takes part
 
-/// What takes part, and how it did.
-struct Contender {
-    name: String,
-    command: Box<dyn Fn() -> Command>,
-    /// What it needs.
-    programs: Vec<&'static str>,
-    /// The directory for its result, and how the result's name ends; all of it is removed after its turn, untimed.
-    dir: PathBuf,
-    ending: &'static str,
-    /// Too slow for every round.
-    once: bool,
-    costs: Vec<Cost>,
-    size: u64,
-}
-
-impl Contender {
-    fn once(mut self) -> Contender {
-        self.once = true;
-        self.name.push_str(" (first round only)");
-        self
-    }
-
-    fn wall(&self) -> f64 {
-        median(self.costs.iter().map(|cost| cost.wall.as_secs_f64())).0
-    }
-
-    fn memory(&self) -> u64 {
-        self.costs.iter().map(|cost| cost.memory).max().unwrap_or(0)
-    }
-}
-
-/// Contenders that are compared with one of them.
-struct Table {
-    title: &'static str,
-    reference: &'static str,
-    contenders: Vec<Contender>,
-}
-
 struct Bench {
     cluster: Cluster,
     work: PathBuf,
@@ -225,17 +185,7 @@ impl Bench {
             self.environment(&mut command);
             command
         };
-        let command = Box::new(move || copied(&make));
-        Contender {
-            name: name.into(),
-            command,
-            programs: programs.to_vec(),
-            dir,
-            ending: "out",
-            once: false,
-            costs: vec![],
-            size: 0,
-        }
+        Contender::new(name, programs, &dir, "out", move || copied(&make))
     }
 
     /// A configuration that knows the database as `shop`.
@@ -254,8 +204,7 @@ impl Bench {
         let title = format!("dbbackup {compression}{}", if checked { "" } else { ", verify_after none" });
         let ending = if compression.starts_with("gzip") { ".gz" } else { ".zst" };
         let dir = self.work.join(format!("store-{name}/shop"));
-        let command = Box::new(move || copied(&make));
-        Contender { name: title, command, programs: vec![], dir, ending, once: false, costs: vec![], size: 0 }
+        Contender::new(&title, &[], &dir, ending, move || copied(&make))
     }
 
     fn cost_of_shell(&self, script: &str) -> Cost {
@@ -286,10 +235,10 @@ impl Bench {
         let through = |name: &str, filter: &'static str, program| {
             self.shell(name, &[program], &format!(r#"pg_dump -Fc -Z0 shop | {filter} >"$OUT"; sync "$OUT""#))
         };
-        Table {
-            title: "Backup, gzip",
-            reference: PIGZ,
-            contenders: vec![
+        Table::new(
+            "Backup, gzip",
+            PIGZ,
+            vec![
                 through("pg_dump -Fc -Z0 | gzip -6", "gzip -6", "gzip").once(),
                 self.shell("pg_dump -Fc", &[], r#"pg_dump -Fc -f "$OUT" shop; sync "$OUT""#).once(),
                 through(PIGZ, "pigz -6", "pigz"),
@@ -297,20 +246,20 @@ impl Bench {
                 self.backup("gzip", false),
                 self.backup("gzip:1", true),
             ],
-        }
+        )
     }
 
     fn zstd(&self) -> Table {
-        Table {
-            title: "Backup, zstd",
-            reference: ZSTD,
-            contenders: vec![
+        Table::new(
+            "Backup, zstd",
+            ZSTD,
+            vec![
                 self.shell(LIMIT, &[], "pg_dump -Fc -Z0 shop >/dev/null"),
                 self.shell(ZSTD, &["zstd"], r#"pg_dump -Fc -Z0 shop | zstd -q -3 -T0 >"$OUT"; sync "$OUT""#),
                 self.backup("zstd", true),
                 self.backup("zstd", false),
             ],
-        }
+        )
     }
 
     fn restore(&self, kept: &Kept) -> Table {
@@ -324,10 +273,10 @@ impl Bench {
         self.environment(&mut make);
         let mut ours = self.shell(RESTORE, &[], "");
         ours.command = Box::new(move || copied(&make));
-        Table {
-            title: "Restore",
-            reference: PG_RESTORE,
-            contenders: vec![
+        Table::new(
+            "Restore",
+            PG_RESTORE,
+            vec![
                 self.shell(PG_RESTORE, &["zstd"], &pg_restore),
                 self.shell(
                     "the same, then vacuumdb --analyze-only -j2",
@@ -337,23 +286,11 @@ impl Bench {
                 self.shell("zstd -dc | psql -1", &["zstd"], &psql).once(),
                 ours,
             ],
-        }
+        )
     }
 
     fn turn(&self, contender: &mut Contender, round: u64) {
-        if contender.once && round > 1 {
-            return;
-        }
-        if contender.ending == "out" {
-            std::fs::create_dir_all(&contender.dir).unwrap();
-        }
-        self.cluster.sql("postgres", "CHECKPOINT");
-        measure::settle();
-        let cost = measure::cost(&mut (contender.command)());
-        contender.size = only_file(&contender.dir, contender.ending).map_or(0, |path| size(&path));
-        eprintln!("   {:<52} {:7.2} s", contender.name, cost.wall.as_secs_f64());
-        contender.costs.push(cost);
-        remove(&contender.dir);
+        contender.turn(round, || self.cluster.sql("postgres", "CHECKPOINT"));
         self.cluster.sql("postgres", &format!("DROP DATABASE IF EXISTS {RESTORED}"));
     }
 }
@@ -373,67 +310,8 @@ fn copied(command: &Command) -> Command {
 
 // ---------------------------------------------------------------------------------------------------------------- what is printed
 
-fn explain_columns() {
-    println!(
-        "wall       seconds, the median of the rounds [fastest-slowest]; in brackets after it the ratio to the table's reference (*)
-size       MB (a million bytes) of the dump, and its ratio to the reference's
-processor  seconds of user and system time, child processes included, the server not
-memory     MB, the largest resident set of any one process but the server's (less than {:.0} can't be told)
-elsewhere  the part of all cores that others had meanwhile: the server, the kernel's own threads, whatever disturbs",
-        megabytes(measure::own_memory())
-    );
-}
-
-impl Table {
-    fn leave_out_what_is_not_installed(&mut self) {
-        self.contenders.retain(|contender| {
-            let missing: Vec<&str> = contender.programs.iter().copied().filter(|program| !installed(program)).collect();
-            if !missing.is_empty() {
-                println!("left out, for {} is not installed: {}", missing.join(", "), contender.name);
-            }
-            missing.is_empty()
-        });
-    }
-
-    fn find(&self, name: &str) -> Option<&Contender> {
-        self.contenders.iter().find(|contender| contender.name == name)
-    }
-
-    fn print(&self) {
-        println!("\n{}", self.title);
-        println!(
-            "{:<52} {:>22} {:>8} {:>8} {:>8} {:>10} {:>7} {:>9}",
-            "", "wall", "", "size", "", "processor", "memory", "elsewhere"
-        );
-        let reference = self.find(self.reference);
-        for contender in &self.contenders {
-            let column = |value: fn(&Cost) -> f64| median(contender.costs.iter().map(value));
-            let (wall, least, most) = column(|cost| cost.wall.as_secs_f64());
-            let ratio = |mine: f64, other: fn(&Contender) -> f64| match reference.map(other) {
-                Some(other) if other > 0.0 && mine > 0.0 => format!("({:.2})", mine / other),
-                _ => String::new(),
-            };
-            let mark = if contender.name == self.reference { "*" } else { "" };
-            println!(
-                "{:<52} {:>22} {:>8} {:>8.1} {:>8} {:>10.2} {:>7.0} {:>8.0}%",
-                format!("{}{mark}", contender.name),
-                format!("{wall:.2} [{least:.2}-{most:.2}]"),
-                ratio(wall, Contender::wall),
-                megabytes(contender.size),
-                ratio(contender.size as f64, |other| other.size as f64),
-                column(|cost| cost.processor.as_secs_f64()).0,
-                megabytes(contender.memory()),
-                column(|cost| cost.elsewhere).0 * 100.0,
-            );
-        }
-    }
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-fn print_aims([gzip, zstd, restore]: &[Table; 3]) {
+fn print_aims(tables: &[Table; 3]) {
+    let [gzip, zstd, restore] = tables;
     println!("\nAims (dbbackup as it comes, with verify_after = checksum)");
     if let (Some(ours), Some(theirs)) = (zstd.find("dbbackup zstd"), zstd.find(ZSTD)) {
         let ratio = ours.wall() / theirs.wall();
@@ -449,12 +327,5 @@ fn print_aims([gzip, zstd, restore]: &[Table; 3]) {
         let ratio = ours.wall() / theirs.wall();
         aim(format!("restore takes at most 1.1 times as long as {PG_RESTORE}"), format!("{ratio:.2} times"), ratio <= 1.1);
     }
-    let ours = [gzip, zstd, restore].into_iter().flat_map(|table| &table.contenders);
-    let ours = ours.filter(|contender| contender.name.starts_with("dbbackup"));
-    let (most, name) = ours.map(|contender| (contender.memory(), &contender.name)).max().unwrap();
-    aim("peak memory below 64 MB".into(), format!("{:.0} MB ({name})", megabytes(most)), most < 64_000_000);
-}
-
-fn aim(what: String, found: String, reached: bool) {
-    println!("   {} {what}: {found}", if reached { "reached    " } else { "NOT REACHED" });
+    memory_of_ours(tables, 64);
 }

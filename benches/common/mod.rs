@@ -6,6 +6,7 @@
 
 #![allow(dead_code)]
 
+pub mod contest;
 pub mod database;
 pub mod measure;
 
