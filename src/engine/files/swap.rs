@@ -289,24 +289,7 @@ fn by_name(journal: &Journal, children: &[Child], top: &Path, kept: &Path, tree:
     // The old ones are in the new tree's directory once they are out; that directory is then kept whole.
     if inode(tree) == Some(journal.new) {
         for child in children {
-            let name = child.name.path()?;
-            let (in_top, in_tree) = (top.join(&name), tree.join(&name));
-            let (wanted, other) = if direction == Direction::Forward { (child.new, child.old) } else { (child.old, child.new) };
-            let now = inode(&in_top);
-            if now == wanted || now != other {
-                // There already, or something else has its place, which is not ours to move.
-                continue;
-            }
-            let context = || format!("exchanging `{}`", in_top.display());
-            match (wanted, other) {
-                (Some(_), Some(_)) => exchange(
-                    &in_tree,
-                    &in_top,
-                    &top.join(format!(".{}.dbbackup-aside", super::listing::to_hex(name.as_os_str().as_bytes()))),
-                )?,
-                (Some(_), None) => rename_new(&in_tree, &in_top).with_context(context)?,
-                (None, _) => rename_new(&in_top, &in_tree).with_context(context)?,
-            }
+            one_name(child, top, tree, direction)?;
         }
         if direction == Direction::Forward {
             describe_like(tree, top);
@@ -319,6 +302,27 @@ fn by_name(journal: &Journal, children: &[Child], top: &Path, kept: &Path, tree:
         }
     }
     durable::sync_dir(top)
+}
+
+/// One name, where it is not on the wanted side already.
+fn one_name(child: &Child, top: &Path, tree: &Path, direction: Direction) -> Result<()> {
+    let name = child.name.path()?;
+    let (in_top, in_tree) = (top.join(&name), tree.join(&name));
+    let (wanted, other) = if direction == Direction::Forward { (child.new, child.old) } else { (child.old, child.new) };
+    let now = inode(&in_top);
+    if now == wanted || now != other {
+        // There already; or something else has its place, which is not ours to move.
+        return Ok(());
+    }
+    let context = || format!("exchanging `{}`", in_top.display());
+    match (wanted, other) {
+        (Some(_), Some(_)) => {
+            let aside = format!(".{}.dbbackup-aside", super::listing::to_hex(name.as_os_str().as_bytes()));
+            exchange(&in_tree, &in_top, &top.join(aside))
+        }
+        (Some(_), None) => rename_new(&in_tree, &in_top).with_context(context),
+        (None, _) => rename_new(&in_top, &in_tree).with_context(context),
+    }
 }
 
 /// Mode and owner of the new tree's top, for a mount point that keeps its own directory. What can't be set stays as it is.

@@ -1,1 +1,186 @@
-//! Tests of the exchange.
+//! The journal is gone by from every state that a kill can leave, and going by it twice changes nothing. (Real kills are in the end-to-end tests.)
+
+use super::*;
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn read(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// A top path with an old tree (or none), a new one staged beside it, and the journal.
+struct Stage {
+    dir: tempfile::TempDir,
+    journal: Journal,
+}
+
+impl Stage {
+    fn new(had_one: bool, children: bool) -> Stage {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("scratch")).unwrap();
+        for name in ["both", "only-new"] {
+            write(&at("scratch/tree").join(name), "new");
+        }
+        if had_one {
+            for name in ["both", "only-old"] {
+                write(&at("top").join(name), "old");
+            }
+        }
+        let children = children.then(|| children_of(&at("top"), &at("scratch/tree")));
+        let journal = Journal {
+            format: 1,
+            top: Bytes::of(at("top").as_os_str()),
+            kept: Bytes::of(at("top.before-x").as_os_str()),
+            new: inode(&at("scratch/tree")).unwrap(),
+            children,
+        };
+        std::fs::write(at("scratch").join(JOURNAL), serde_json::to_vec(&journal).unwrap()).unwrap();
+        Stage { dir, journal }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn recover(&self) {
+        recover(&self.at("scratch")).unwrap();
+    }
+
+    fn content(&self, tree: &str) -> [Option<String>; 3] {
+        ["both", "only-old", "only-new"].map(|name| read(&self.at(tree).join(name)))
+    }
+}
+
+fn children_of(top: &Path, tree: &Path) -> Vec<Child> {
+    children(top, tree, Path::new("/nowhere")).unwrap()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn old() -> [Option<String>; 3] {
+    [some("old"), some("old"), None]
+}
+
+fn new() -> [Option<String>; 3] {
+    [some("new"), None, some("new")]
+}
+
+#[test]
+fn before_the_exchange_nothing_is_done() {
+    for children in [false, true] {
+        let stage = Stage::new(true, children);
+        stage.recover();
+        assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+        assert!(!stage.at("top.before-x").exists());
+    }
+}
+
+#[test]
+fn after_the_exchange_the_old_tree_is_kept() {
+    let stage = Stage::new(true, false);
+    exchange(&stage.at("scratch/tree"), &stage.at("top"), &stage.at("top.before-x")).unwrap();
+    for _ in 0..3 {
+        stage.recover();
+        assert_eq!((stage.content("top"), stage.content("top.before-x")), (new(), old()));
+        assert!(!stage.at("scratch/tree").exists());
+    }
+}
+
+#[test]
+fn a_system_that_can_not_exchange_is_brought_back_or_finished() {
+    // The old one is aside, the new one not yet in its place.
+    let stage = Stage::new(true, false);
+    std::fs::rename(stage.at("top"), stage.at("top.before-x")).unwrap();
+    stage.recover();
+    assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+    // The new one is in its place.
+    let stage = Stage::new(true, false);
+    std::fs::rename(stage.at("top"), stage.at("top.before-x")).unwrap();
+    std::fs::rename(stage.at("scratch/tree"), stage.at("top")).unwrap();
+    stage.recover();
+    assert_eq!((stage.content("top"), stage.content("top.before-x")), (new(), old()));
+}
+
+#[test]
+fn where_there_was_nothing_there_is_the_new_one_or_nothing() {
+    let stage = Stage::new(false, false);
+    stage.recover();
+    assert!(!stage.at("top").exists());
+    std::fs::rename(stage.at("scratch/tree"), stage.at("top")).unwrap();
+    stage.recover();
+    assert_eq!(stage.content("top"), new());
+    assert!(!stage.at("top.before-x").exists());
+}
+
+#[test]
+fn both_ways_from_everywhere_in_a_mount_point() {
+    // Killed after so many of its three names.
+    for done in 0..=3 {
+        for direction in [Direction::Forward, Direction::Back] {
+            let stage = Stage::new(true, true);
+            let first: Vec<Child> = stage.journal.children.as_ref().unwrap().iter().take(done).map(copy).collect();
+            let part = Journal { children: Some(first), ..copy_journal(&stage.journal) };
+            if done > 0 {
+                // As far as it came, without the last step.
+                let (top, tree) = (stage.at("top"), stage.at("scratch/tree"));
+                for child in part.children.iter().flatten() {
+                    one_name(child, &top, &tree, Direction::Forward).unwrap();
+                }
+            }
+            recover_by(&stage.journal, &stage.at("scratch"), direction).unwrap();
+            recover_by(&stage.journal, &stage.at("scratch"), direction).unwrap();
+            if direction == Direction::Forward {
+                assert_eq!((stage.content("top"), stage.content("top.before-x")), (new(), old()), "{done}");
+            } else {
+                assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()), "{done}");
+            }
+        }
+    }
+}
+
+fn copy(child: &Child) -> Child {
+    Child { name: Bytes(child.name.0.clone()), old: child.old, new: child.new }
+}
+
+fn copy_journal(journal: &Journal) -> Journal {
+    Journal {
+        format: 1,
+        top: Bytes(journal.top.0.clone()),
+        kept: Bytes(journal.kept.0.clone()),
+        new: journal.new,
+        children: None,
+    }
+}
+
+#[test]
+fn what_came_meanwhile_is_not_moved() {
+    let stage = Stage::new(true, true);
+    // The application has replaced a file since the journal was written.
+    std::fs::remove_file(stage.at("top/only-old")).unwrap();
+    write(&stage.at("top/other"), "x");
+    std::fs::rename(stage.at("top/other"), stage.at("top/only-old")).unwrap();
+    recover_by(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
+    assert_eq!(stage.content("top"), [some("new"), some("x"), some("new")]);
+}
+
+#[test]
+fn a_damaged_journal_removes_nothing() {
+    let stage = Stage::new(true, false);
+    std::fs::write(stage.at("scratch").join(JOURNAL), "{").unwrap();
+    let error = recover(&stage.at("scratch")).unwrap_err();
+    assert!(error.message().contains("is damaged") && error.remedy().unwrap().contains("scratch"), "{error:?}");
+}
+
+#[test]
+fn mount_points_of_every_name() {
+    assert_eq!(unescaped(r"/mnt/with\040space\134and\011tab"), b"/mnt/with space\\and\ttab");
+    assert_eq!(unescaped(r"/mnt/plain\9"), br"/mnt/plain\9");
+    assert!(is_mount_point(Path::new("/proc")) && !is_mount_point(Path::new("/proc/self")));
+    assert!(!is_mount_point(Path::new("/no/such/place")));
+}
