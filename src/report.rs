@@ -1,25 +1,26 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else. What it says
 //! goes into the log, too, whatever the options silence; and where stderr is the journal each line has its priority.
 
+mod bar;
+mod columns;
 mod raw;
 
+pub use bar::Bar;
+pub use columns::columns;
 pub use raw::Raw;
 
 use crate::cli::{Color, Global};
-use crate::cores::on_every_core;
 use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
 use crate::log::{Level, Log, plain};
 use crate::pipeline::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How a command ended, where it did not fail as a whole: `None` all done, else the kind of what went wrong, already told.
 pub type Outcome = Option<Kind>;
@@ -34,8 +35,6 @@ pub struct Report {
     document: Map<String, Value>,
     /// Lists that may be too long to be kept in memory, already written out.
     lists: Vec<Listed>,
-    /// The exit code and the outcome's word of a command that has codes of its own.
-    verdict: Option<(u8, &'static str)>,
     /// Stdout is a terminal.
     terminal: bool,
     /// The first failure of stdout: what could not be said.
@@ -46,6 +45,8 @@ pub struct Report {
     aside: bool,
     /// The exit code, whatever kind the outcome is of.
     code: Option<u8>,
+    /// The outcome's word in the document, where nothing failed as a whole.
+    word: Option<&'static str>,
     /// A bar is being drawn; a second one at once would only garble it.
     drawing: Arc<AtomicBool>,
     /// Stderr is read by the journal.
@@ -84,7 +85,7 @@ impl Report {
             color: color && !global.json,
             document: Map::new(),
             lists: Vec::new(),
-            verdict: None,
+            word: None,
             terminal,
             unwritten: Mutex::new(None),
             options: given(global),
@@ -287,9 +288,9 @@ impl Report {
         self.terminal && !self.json
     }
 
-    /// The exit code, and the outcome's word in the document, of a command that has codes of its own.
-    pub fn exit_with(&mut self, code: u8, outcome: &'static str) {
-        self.verdict = Some((code, outcome));
+    /// The outcome's word in the document, for a command whose answer may be bad news though nothing failed.
+    pub fn outcome_is(&mut self, word: &'static str) {
+        self.word = Some(word);
     }
 
     /// Puts an error's remedy into the document.
@@ -380,13 +381,12 @@ impl Report {
             }
         };
         let word = match kind {
-            None => self.verdict.map_or("ok", |(_, word)| word),
+            None => self.word.unwrap_or("ok"),
             Some(Kind::Partial) => "partial",
             Some(_) => "failed",
         };
         let took = crate::units::elapsed(self.started.elapsed().as_secs_f64());
-        let by_kind = || kind.map_or_else(|| self.verdict.map_or(0, |(code, _)| code), Kind::exit_code);
-        let code = self.code.unwrap_or_else(by_kind);
+        let code = self.code.unwrap_or(kind.map_or(0, Kind::exit_code));
         self.log(Level::Info, &format!("ended: {command} {word}, exit code {code}, {took}"));
         if self.json {
             let mut document = Map::new();
@@ -468,111 +468,4 @@ pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
         return UNKNOWN;
     }
     Kind::Usage.exit_code()
-}
-
-/// See [`Report::bar`].
-pub struct Bar {
-    stop: Arc<AtomicBool>,
-    drawing: Option<Arc<AtomicBool>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Bar {
-    fn new(wanted: bool, drawing: &Arc<AtomicBool>, title: &str, total: u64, progress: &Progress) -> Bar {
-        let stop = Arc::new(AtomicBool::new(false));
-        if !wanted || drawing.swap(true, Ordering::Relaxed) {
-            return Bar { stop, drawing: None, thread: None };
-        }
-        let template = if total > 0 {
-            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}"
-        } else {
-            "{msg} {spinner} {bytes} {bytes_per_sec}"
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
-            .with_style(style)
-            .with_message(title.to_owned());
-        let (flag, progress) = (Arc::clone(&stop), Arc::clone(progress));
-        let thread = std::thread::spawn(move || {
-            while !flag.load(Ordering::Relaxed) {
-                let done = progress.load(Ordering::Relaxed);
-                bar.set_length(total.max(done));
-                bar.set_position(done);
-                std::thread::park_timeout(Duration::from_millis(100));
-            }
-            bar.finish_and_clear();
-        });
-        Bar { stop, drawing: Some(Arc::clone(drawing)), thread: Some(thread) }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
-        if let Some(drawing) = &self.drawing {
-            drawing.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Columns side by side, the widths fitted; `right` names the columns that are flush right.
-pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let mut widths = vec![0; count];
-    for row in rows {
-        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = visible(cell).max(*width));
-    }
-    let line = |row: &Vec<String>| {
-        let mut text = String::with_capacity(widths.iter().sum::<usize>() + 2 * count);
-        // What is flush left is filled up only where something follows.
-        let mut owed = 0;
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let seen = visible(cell);
-            let pad = width - seen;
-            let before = if right.contains(&column) { pad } else { 0 };
-            if seen > 0 {
-                text.extend(std::iter::repeat_n(' ', owed + before));
-                text.push_str(cell);
-                owed = 0;
-            } else {
-                owed += before;
-            }
-            owed += pad - before + 2;
-        }
-        text
-    };
-    on_every_core(rows.len(), 1024, |at, ()| line(&rows[at])).into_iter().flatten().collect()
-}
-
-/// Characters that take room, colours left out.
-fn visible(cell: &str) -> usize {
-    if cell.is_ascii() && !cell.contains('\x1b') {
-        return cell.len();
-    }
-    let mut count = 0;
-    let mut hidden = false;
-    for character in cell.chars() {
-        match character {
-            '\x1b' => hidden = true,
-            'm' if hidden => hidden = false,
-            _ if !hidden => count += 1,
-            _ => {}
-        }
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up_whatever_their_colours() {
-        let rows = vec![vec!["a".into(), "10".into(), "x".into()], vec!["\x1b[31mlong\x1b[0m".into(), "5".into(), "y".into()]];
-        assert_eq!(columns(&rows, &[1]), ["a     10  x", "\x1b[31mlong\x1b[0m   5  y"]);
-    }
 }

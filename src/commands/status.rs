@@ -54,14 +54,12 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
         }
     })?;
     report.set("status", level.word());
-    report.exit_with(
-        level.code(),
-        match level {
-            Level::Ok => "ok",
-            Level::Warning => "partial",
-            Level::Critical | Level::Unknown => "failed",
-        },
-    );
+    report.exits_with(level.code());
+    report.outcome_is(match level {
+        Level::Ok => "ok",
+        Level::Warning => "partial",
+        Level::Critical | Level::Unknown => "failed",
+    });
     Ok(None)
 }
 
