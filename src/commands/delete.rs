@@ -2,18 +2,18 @@
 
 use super::Session;
 use super::list::STATE_LOST;
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, Unreadable};
 use crate::cli::Delete;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Outcome, Report};
-use crate::store::{self, Store};
+use crate::store::{self, LocalStore, Store};
 use crate::units;
 
 pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = session.changing()?;
     let catalog = Catalog::read(&store, None)?;
-    let to_delete = doomed(&arguments.ids, arguments.force, &catalog)?;
-    let size: u64 = to_delete.iter().filter_map(|backup| backup.stored_size).sum();
+    let to_delete = doomed(&arguments.ids, arguments.force, &catalog, &store)?;
+    let size: u64 = to_delete.iter().map(|backup| backup.size).sum();
     let question = format!("delete {}, {}?", units::count(to_delete.len() as u64, "backup"), units::size(size));
     if !arguments.yes {
         if !report.can_ask() {
@@ -24,54 +24,93 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         }
     }
     let mut deleted = Vec::new();
-    for backup in to_delete {
-        let source = &backup.sidecar.source;
-        let _lock = store.lock(source, session.lock_wait)?;
+    for Doomed { id, source, files, .. } in to_delete {
+        let _lock = store.lock(&source, session.lock_wait)?;
         crate::interrupt::check()?;
         // Again, now that nobody else can change it: a pin, or another run's removal, may have come while the question stood.
-        let now = Catalog::read(&store, Some(&[source.to_string()]))?;
-        let of_source = now.of(source).map(|backup| backup.id().to_owned()).filter(|id| arguments.ids.contains(id));
-        doomed(&of_source.collect::<Vec<_>>(), arguments.force, &now)?;
-        let files = backup.sidecar.files();
-        if files.iter().any(|file| store.in_use(source, file)) {
-            return Err(Error::new(Kind::Locked, format!("`{}` is being read right now", backup.id())).hint("try again later"));
+        let now = Catalog::read(&store, Some(std::slice::from_ref(&source)))?;
+        let there = now.of(&source).map(Entry::id).chain(now.unreadable.iter().map(|lost| lost.id.as_str()));
+        let of_source: Vec<String> =
+            there.filter(|id| arguments.ids.iter().any(|asked| asked == id)).map(str::to_owned).collect();
+        doomed(&of_source, arguments.force, &now, &store)?;
+        if files.iter().any(|file| store.in_use(&source, file)) {
+            return Err(Error::new(Kind::Locked, format!("`{id}` is being read right now")).hint("try again later"));
         }
-        store::remove_backup(&store, source, backup.id(), &files)?;
-        report.line(format!("deleted {}", backup.id()));
-        deleted.push(backup.id().to_owned());
+        store::remove_backup(&store, &source, &id, &files)?;
+        report.line(format!("deleted {id}"));
+        deleted.push(id);
     }
     report.set("deleted", deleted);
     report.set("total_size_freed", size);
     Ok(None)
 }
 
-fn doomed<'a>(ids: &[String], force: bool, catalog: &'a Catalog) -> Result<Vec<&'a Entry>> {
-    let mut doomed: Vec<&Entry> = Vec::new();
+/// What is going to be removed.
+struct Doomed {
+    id: String,
+    source: String,
+    files: Vec<String>,
+    /// Bytes that its dump takes.
+    size: u64,
+}
+
+fn doomed(ids: &[String], force: bool, catalog: &Catalog, store: &LocalStore) -> Result<Vec<Doomed>> {
+    let mut found: Vec<Doomed> = Vec::new();
     for id in ids {
-        let backup = catalog.backups.iter().find(|backup| backup.id() == id).ok_or_else(|| {
-            Error::not_found(format!("no backup has the id `{id}`"))
-                .hint("`delete` takes whole ids only; `dbbackup list --status all` shows them")
-        })?;
-        if !doomed.iter().any(|known| known.id() == id) {
-            doomed.push(backup);
+        if found.iter().any(|known| known.id == *id) {
+            continue;
+        }
+        if let Some(backup) = catalog.backups.iter().find(|backup| backup.id() == id) {
+            may_go(backup, ids, force, catalog)?;
+            let (source, files) = (backup.sidecar.source.to_string(), backup.sidecar.files());
+            found.push(Doomed { id: id.clone(), source, files, size: backup.stored_size.unwrap_or(0) });
+        } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
+            found.push(unreadable(lost, force, store)?);
+        } else {
+            return Err(Error::not_found(format!("no backup has the id `{id}`"))
+                .hint("`delete` takes whole ids only; `dbbackup list --status all` shows them"));
         }
     }
+    Ok(found)
+}
+
+/// Not what is pinned, nor the last good one, without force.
+fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Result<()> {
+    let (id, source) = (backup.id(), &backup.sidecar.source);
     if force {
-        return Ok(doomed);
+        return Ok(());
     }
-    for backup in &doomed {
-        let source = &backup.sidecar.source;
-        if backup.state.pinned {
-            return Err(Error::usage(format!("`{}` is pinned", backup.id())).hint("unpin it first, or add `--force`"));
-        }
-        if backup.state_lost {
-            return Err(Error::usage(format!("`{}`: {STATE_LOST}", backup.id())).hint("add `--force` to delete it all the same"));
-        }
-        let another_good = catalog.of(source).any(|other| other.good() && !doomed.iter().any(|gone| gone.id() == other.id()));
-        if backup.good() && !another_good {
-            return Err(Error::usage(format!("`{}` is the last good backup of `{source}`", backup.id()))
-                .hint("add `--force` to delete it all the same"));
-        }
+    if backup.state.pinned {
+        return Err(Error::usage(format!("`{id}` is pinned")).hint("unpin it first, or add `--force`"));
     }
-    Ok(doomed)
+    if backup.state_lost {
+        return Err(Error::usage(format!("`{id}`: {STATE_LOST}")).hint("add `--force` to delete it all the same"));
+    }
+    let another_good = catalog.of(source).any(|other| other.good() && !ids.iter().any(|gone| *gone == other.id()));
+    if backup.good() && !another_good {
+        return Err(
+            Error::usage(format!("`{id}` is the last good backup of `{source}`")).hint("add `--force` to delete it all the same")
+        );
+    }
+    Ok(())
+}
+
+/// One whose sidecar can't be read: what belongs to it is known by its name. A newer version's is left to that.
+fn unreadable(lost: &Unreadable, force: bool, store: &LocalStore) -> Result<Doomed> {
+    let told = format!("`{}` can't be read: {}", lost.id, lost.reason);
+    if lost.newer {
+        return Err(Error::failed(told).hint("only the version that knows it may delete it"));
+    }
+    if !force {
+        return Err(
+            Error::usage(told).hint("its dump may be well, and restores by its path; add `--force` to delete it all the same")
+        );
+    }
+    let objects = store.list(&lost.source)?;
+    let (files, sizes): (Vec<String>, Vec<u64>) = objects
+        .into_iter()
+        .filter(|object| store::is_dump_of(&object.name, &lost.id))
+        .map(|object| (object.name, object.size))
+        .unzip();
+    Ok(Doomed { id: lost.id.clone(), source: lost.source.clone(), files, size: sizes.iter().sum() })
 }
