@@ -31,7 +31,13 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system has it (NFS, some FUSE); a hard link refuses an existing name as well.
+        // Not every file system has it (NFS, some FUSE). A directory takes no name but that of an empty one; of a file a hard link refuses an existing name as well.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if from.symlink_metadata()?.is_dir() => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(from, to)
+        }
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             std::fs::hard_link(from, to)?;
             std::fs::remove_file(from)

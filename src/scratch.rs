@@ -19,12 +19,17 @@ pub struct Scratch {
 impl Scratch {
     /// Makes one in `parent`, whose file system must have `needed` free bytes. `prefix` names it; stale ones of the same prefix go.
     pub fn new(parent: &Path, prefix: &str, needed: u64, purpose: &str) -> Result<Scratch> {
+        sweep(parent, prefix);
+        Scratch::unswept(parent, prefix, needed, purpose)
+    }
+
+    /// The same, and stale ones stay: they are the caller's to look into.
+    pub fn unswept(parent: &Path, prefix: &str, needed: u64, purpose: &str) -> Result<Scratch> {
         let context = || format!("making a scratch directory in `{}` for {purpose}", parent.display());
         if !parent.is_dir() {
             return Err(Error::failed(format!("the scratch directory `{}` for {purpose} is not there", parent.display()))
                 .hint("make it, or set `scratch_dir` in [backup]"));
         }
-        sweep(parent, prefix);
         let free = durable::free_space(parent)?;
         if free < needed {
             return Err(too_little(parent, needed, free, purpose));
@@ -67,8 +72,21 @@ impl Drop for Scratch {
         if self.path.as_os_str().is_empty() {
             return;
         }
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = remove_all(&self.path);
     }
+}
+
+/// Removes a directory with all that is in it, also directories that nobody may write to.
+pub fn remove_all(path: &Path) -> std::io::Result<()> {
+    let denied = match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => error,
+        other => return other,
+    };
+    // From the top down: only then can what is below be seen.
+    for entry in walkdir::WalkDir::new(path).into_iter().flatten().filter(|entry| entry.file_type().is_dir()) {
+        let _ = std::fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    }
+    std::fs::remove_dir_all(path).map_err(|_| denied)
 }
 
 /// The error of a place that is too small: names the bytes that are missing.
@@ -109,7 +127,7 @@ pub fn sweep_if(parent: &Path, prefix: &str, mut may: impl FnMut(&Path) -> bool)
         }
         let lock = File::open(entry.path()).ok().filter(|dir| dir.try_lock().is_ok());
         if lock.is_some() && may(&entry.path()) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = remove_all(&entry.path());
         }
     }
 }

@@ -38,7 +38,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("rusqlite::", &["engine", "error"]),
     ("postgres::Client", &["engine"]),
     ("tar::", &["engine"]),
-    ("walkdir::", &["commands", "engine", "store"]),
+    ("walkdir::", &["commands", "engine", "scratch", "store"]),
     ("rustls::", &["engine"]),
     ("println!", &[]),
     ("print!", &[]),

@@ -13,7 +13,7 @@ use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::{Codec, Decode, Progress};
+use crate::pipeline::{self, Codec, Decode, Progress};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
 use std::path::PathBuf;
@@ -190,12 +190,18 @@ pub fn trial<'a>(
 
 /// The list of contents of a stored tree, where it has one that is there.
 pub fn contents_of(stored: &Stored<'_>) -> Result<Option<Lines>> {
-    let Some((name, _)) = stored.contents() else { return Ok(None) };
-    match stored.store.open(stored.source, &name) {
-        Ok(object) => Ok(Some(Lines::new(Decode::new(LIST_CODEC, 1, object, Progress::default())))),
+    let Some((name, contents)) = stored.contents() else { return Ok(None) };
+    let open = || match stored.store.open(stored.source, &name) {
+        Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
         Err(error) => Err(error),
+    };
+    let Some(object) = open()? else { return Ok(None) };
+    // A list that is not what was written says nothing.
+    if pipeline::measure(object, &Progress::default())?.sha256 != contents.sha256 {
+        return Ok(None);
     }
+    Ok(open()?.map(|object| Lines::new(Decode::new(LIST_CODEC, 1, object, Progress::default()))))
 }
 
 /// The same, as often as it is wanted.

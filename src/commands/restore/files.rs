@@ -4,6 +4,7 @@ use super::{must_be_sound, quoted};
 use crate::cli::Restore;
 use crate::commands::find::Found;
 use crate::commands::{Session, backup, engines, examine};
+use crate::config::KindKeys;
 use crate::engine::files::destination::{FilesDestination, Options};
 use crate::engine::files::differences;
 use crate::engine::files::patterns::Patterns;
@@ -109,7 +110,70 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
         return Err(Error::usage("the root directory can't be exchanged while the system runs")
             .hint(super::say_where(found, wanted, "DIR", session)));
     }
+    refuse_what_lies_inside(found, &tops, session)?;
     Ok(Place::Origin(tops))
+}
+
+/// A tree is exchanged as a whole, with whatever lies in it. A store that lies there would go, and so would what another source is to save and this backup
+/// has left out.
+fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -> Result<()> {
+    let inside = |path: &Path| {
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let top = tops.iter().find(|top| real.starts_with(top.canonicalize().unwrap_or_else(|_| top.to_path_buf())));
+        top.filter(|_| path.symlink_metadata().is_ok()).cloned()
+    };
+    let hint = "restore with `--to` beside it, and copy from there what is needed";
+    let configured = session
+        .config
+        .iter()
+        .flat_map(|config| config.store.iter().chain(config.stores.values()).map(|store| store.path.clone()));
+    let in_use = session.store_plan().ok().map(|plan| plan.path);
+    for store in configured.chain(in_use).chain([found.store.root().to_path_buf()]) {
+        if let Some(top) = inside(&store) {
+            return Err(Error::usage(format!(
+                "the store `{}` lies in `{}`, which would be exchanged as a whole",
+                store.display(),
+                top.display()
+            ))
+            .hint(hint));
+        }
+    }
+    let sources = session.config.iter().flat_map(|config| &config.sources).filter(|(name, _)| *name != found.source);
+    let mut others: Vec<(&str, PathBuf)> = Vec::new();
+    for (name, entry) in sources {
+        match &entry.kind {
+            KindKeys::Sqlite { path } => others.push((name, path.clone())),
+            KindKeys::Files(own) => others.extend(own.paths.iter().map(|path| (name.as_str(), PathBuf::from(path)))),
+            KindKeys::Postgres(_) => {}
+        }
+    }
+    let others: Vec<(&str, PathBuf, PathBuf)> =
+        others.into_iter().filter_map(|(name, path)| inside(&path).map(|top| (name, path, top))).collect();
+    for (name, path, top) in others {
+        if !lists(found, &path)? {
+            let text = format!(
+                "`{}` of the source `{name}` lies in `{}`, which would be exchanged as a whole, and is not in this backup",
+                path.display(),
+                top.display()
+            );
+            return Err(Error::usage(text).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the backup holds this path.
+fn lists(found: &Found, path: &Path) -> Result<bool> {
+    use std::os::unix::ffi::OsStrExt;
+    let Some(mut list) = engines::contents_of(&found.stored()).ok().flatten() else { return Ok(false) };
+    let name = path.as_os_str().as_bytes();
+    let name = name.strip_prefix(b"/").unwrap_or(name);
+    while let Some(line) = list.next_stored()? {
+        if line.path_bytes() == name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// No backup of these files at the same time, where there is a store to lock.
@@ -183,6 +247,18 @@ fn say_plan(
     }
     let mut lines = Vec::new();
     if place.replaces() {
+        if let Some(patterns) = found
+            .backup
+            .as_ref()
+            .and_then(|backup| backup.sidecar.database.as_ref())
+            .map(|database| &database.selected_by)
+            .filter(|patterns| !patterns.is_empty())
+        {
+            report.warn(format!(
+                "the backup left something out ({}): what is there of that goes aside with the old",
+                patterns.join(", ")
+            ));
+        }
         lines = differences(found, tops)?;
         lines.iter().for_each(|line| say(format!("  {line}")));
         match arguments.no_safety_backup {

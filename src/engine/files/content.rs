@@ -31,7 +31,8 @@ impl Destination for ContentCheck {
         let mut block = vec![0; 256 << 10];
         while let Some(member) = reader.next_member()? {
             let sha256 = read_content(&mut reader, &member, &mut block, &mut |_, _| Ok(()))?;
-            self.comparison.member(&member, sha256)?;
+            let expected = self.comparison.expect()?;
+            self.comparison.found(&member, &expected, sha256);
         }
         self.comparison.end()
     }
@@ -89,16 +90,20 @@ impl Comparison {
         Comparison { list, listed, broken: None, tree: Tree::default(), differences: Vec::new(), count: 0 }
     }
 
-    /// The next member of the archive; gives back what the list says of it.
-    pub fn member(&mut self, member: &Member, sha256: Option<String>) -> Result<Option<Listed>> {
-        let expected = self.expected(|lines| lines.next_stored())?;
+    /// What the list says of the next member of the archive.
+    pub fn expect(&mut self) -> Result<Option<Listed>> {
+        self.expected(|lines| lines.next_stored())
+    }
+
+    /// The next member of the archive, of which the list says this.
+    pub fn found(&mut self, member: &Member, expected: &Option<Listed>, sha256: Option<String>) {
         let read = sha256.is_some() || !matches!(member.kind, Kind::File { .. });
         let mut found = Listed::of(member, sha256);
         let superseded = expected.as_ref().is_some_and(|line| line.note == Some(super::listing::Note::Superseded));
         if !superseded {
             count(&mut self.tree, member);
         }
-        match &expected {
+        match expected {
             Some(expected) => {
                 if !read {
                     found.sha256.clone_from(&expected.sha256);
@@ -110,7 +115,6 @@ impl Comparison {
             None if self.listed && self.broken.is_none() => self.differs(format!("`{}` is not in the list", member.shown())),
             None => {}
         }
-        Ok(expected)
     }
 
     fn expected(&mut self, next: impl FnOnce(&mut Lines) -> Result<Option<Listed>>) -> Result<Option<Listed>> {

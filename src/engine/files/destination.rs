@@ -1,7 +1,7 @@
 //! A place for a tree: unpacked beside its target (or in a scratch directory, for a drill), examined there, and only then put in place.
 
 use super::content::Comparison;
-use super::listing::{Lines, Type};
+use super::listing::{Lines, Listed, Type};
 use super::member::{Kind, Member, as_path};
 use super::patterns::Patterns;
 use super::readback;
@@ -16,7 +16,6 @@ use crate::units;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The prefix of scratch directories of drills, that of all engines.
@@ -53,7 +52,6 @@ pub struct FilesDestination<'a> {
     comparison: Comparison,
     /// Members that were chosen, where not all are.
     selected: u64,
-    databases: Vec<(PathBuf, Option<String>)>,
 }
 
 impl<'a> FilesDestination<'a> {
@@ -69,13 +67,13 @@ impl<'a> FilesDestination<'a> {
     pub fn at(target: &Path, content_size: u64, list: OpenList<'a>, options: Options) -> Result<Self> {
         let inside = target.is_dir();
         let (parent, prefix) = if inside {
-            (target.to_path_buf(), ".dbbackup-tree-".to_owned())
+            (target.to_path_buf(), ".dbbackup-to-".to_owned())
         } else {
             let parent = target.parent().unwrap_or(Path::new("/")).to_path_buf();
-            (parent, format!(".{}.dbbackup-tree-", target.file_name().unwrap_or_default().to_string_lossy()))
+            (parent, format!(".{}.dbbackup-to-", target.file_name().unwrap_or_default().to_string_lossy()))
         };
+        refuse_full(target, &prefix)?;
         let scratch = Scratch::new(&parent, &prefix, content_size, "the restored files")?;
-        refuse_full(target, scratch.path())?;
         let mut unpacker = Unpacker::new(!options.no_owner);
         unpacker.add_root(b"", scratch.path())?;
         FilesDestination::new(Place::Directory { target: target.to_path_buf(), scratch, inside }, unpacker, list, options)
@@ -83,11 +81,15 @@ impl<'a> FilesDestination<'a> {
 
     /// For a restore to where it came from. `stamp` names what is kept of the old.
     pub fn origin(tops: &[PathBuf], content_size: u64, stamp: &str, list: OpenList<'a>, options: Options) -> Result<Self> {
+        let sizes = sizes_below(tops, content_size, &list)?;
         let mut unpacker = Unpacker::new(!options.no_owner);
-        let mut staged = Vec::new();
-        for top in tops {
+        let mut staged: Vec<(PathBuf, Staged)> = Vec::new();
+        for (at, (top, size)) in tops.iter().zip(&sizes).enumerate() {
             use std::os::unix::ffi::OsStrExt;
-            let place = Staged::new(top, content_size, stamp)?;
+            // Several on one file system need room together.
+            let device = swap::device_of(top);
+            let same = staged.iter().zip(&sizes[..at]).filter(|((_, other), _)| Some(other.device()) == device);
+            let place = Staged::new(top, size + same.map(|(_, size)| size).sum::<u64>(), stamp)?;
             unpacker.add_root(top.as_os_str().as_bytes(), place.directory())?;
             staged.push((top.clone(), place));
         }
@@ -97,7 +99,7 @@ impl<'a> FilesDestination<'a> {
     fn new(place: Place, unpacker: Unpacker, list: OpenList<'a>, options: Options) -> Result<Self> {
         // A list that can't be read keeps nobody from restoring: the archive's own hash was proven.
         let comparison = Comparison::new(list().ok().flatten());
-        Ok(FilesDestination { place, list, options, unpacker, comparison, selected: 0, databases: Vec::new() })
+        Ok(FilesDestination { place, list, options, unpacker, comparison, selected: 0 })
     }
 
     /// Hard links that are wanted although the file that they name is not: that file's path, and the link that becomes it.
@@ -127,6 +129,8 @@ impl<'a> FilesDestination<'a> {
             above.retain(|directory| is_below(&member.path, &directory.path));
             let chosen = below.is_chosen(patterns, &member.path, member.kind == Kind::Directory);
             let stand_in = orphaned.get(&member.path);
+            let expected = self.comparison.expect()?;
+            self.unpacker.wal = is_wal(expected.as_ref());
             let sha256 = if chosen || stand_in.is_some() {
                 // A file that comes under a link's name leaves nothing in its own directory.
                 let directories = if chosen { std::mem::take(&mut above) } else { Vec::new() };
@@ -154,7 +158,7 @@ impl<'a> FilesDestination<'a> {
                 }
                 None
             };
-            self.compared(&member, sha256)?;
+            self.comparison.found(&member, &expected, sha256);
         }
         if self.selected == 0 {
             return Err(Error::not_found("nothing in the backup matches `--path`")
@@ -162,52 +166,24 @@ impl<'a> FilesDestination<'a> {
         }
         Ok(())
     }
+}
 
-    fn compared(&mut self, member: &Member, sha256: Option<String>) -> Result<()> {
-        let expected = self.comparison.member(member, sha256)?;
-        if let Some(mode) = expected.and_then(|line| line.sqlite)
-            && let Some(path) = self.path_of(&member.path)
-        {
-            self.databases.push((path, Some(mode)));
-        }
-        Ok(())
-    }
-
-    /// Where a member was written to.
-    fn path_of(&self, path: &[u8]) -> Option<PathBuf> {
-        let path = as_path(path);
-        match &self.place {
-            Place::Drill(scratch) | Place::Directory { scratch, .. } => Some(scratch.join(TREE).join(path)),
-            Place::Origin(staged) => staged.iter().find_map(|(top, place)| {
-                let below = Path::new("/").join(path).strip_prefix(top).ok()?.to_path_buf();
-                let tree = place.directory().join(TREE);
-                Some(if below.as_os_str().is_empty() { tree } else { tree.join(below) })
-            }),
+/// Bytes below each top path, by the list of contents; without one, all of them below each.
+fn sizes_below(tops: &[PathBuf], content_size: u64, list: &OpenList<'_>) -> Result<Vec<u64>> {
+    let mut sizes = vec![0; tops.len()];
+    let Some(mut lines) = list().ok().flatten() else { return Ok(vec![content_size; tops.len()]) };
+    while let Some(line) = lines.next_stored()? {
+        let path = Path::new("/").join(as_path(&line.path_bytes()));
+        if let Some(at) = tops.iter().position(|top| path.starts_with(top)) {
+            sizes[at] += line.size.unwrap_or(0) + 512;
         }
     }
-
-    /// Databases that were in WAL mode are so again: two bytes of the header, which SQLite itself would set.
-    fn restore_journal_modes(&self) -> Result<()> {
-        for (path, mode) in &self.databases {
-            if mode.as_deref() != Some("wal") || !path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() >= 512)
-            {
-                continue;
-            }
-            let context = || format!("setting the journal mode of `{}`", path.display());
-            let found = path.symlink_metadata().with_context(context)?;
-            let mut options = File::options();
-            let file = options.write(true).custom_flags(libc::O_NOFOLLOW).open(path).with_context(context)?;
-            file.write_all_at(&[2, 2], 18).with_context(context)?;
-            let at = rustix::fs::Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() as _ };
-            let times = rustix::fs::Timestamps { last_access: at, last_modification: at };
-            rustix::fs::futimens(&file, &times).with_context(context)?;
-        }
-        Ok(())
-    }
+    // Holes take no room: together they are never more than the archive.
+    Ok(sizes.into_iter().map(|size: u64| size.min(content_size)).collect())
 }
 
 /// The target of `--to` must not hold anything: nothing is mixed, nothing overwritten.
-fn refuse_full(target: &Path, scratch: &Path) -> Result<()> {
+fn refuse_full(target: &Path, prefix: &str) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(target) else {
         return match target.symlink_metadata() {
             Err(_) => Ok(()),
@@ -215,8 +191,9 @@ fn refuse_full(target: &Path, scratch: &Path) -> Result<()> {
                 .hint("name one that is empty or not there yet")),
         };
     };
-    let ours = scratch.file_name();
-    let other = entries.flatten().find(|entry| Some(entry.file_name().as_os_str()) != ours && entry.file_name() != "lost+found");
+    // What a killed one left is swept.
+    let ours = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(prefix) || name == "lost+found");
+    let other = entries.flatten().find(|entry| !ours(&entry.file_name()));
     match other {
         None => Ok(()),
         Some(entry) => Err(Error::usage(format!(
@@ -250,6 +227,11 @@ impl Below {
     }
 }
 
+/// A database that was in WAL mode is so again after a restore.
+fn is_wal(expected: Option<&Listed>) -> bool {
+    expected.is_some_and(|line| line.sqlite.as_deref() == Some("wal"))
+}
+
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
 }
@@ -261,8 +243,10 @@ impl Destination for FilesDestination<'_> {
             Some(patterns) => self.receive_some(&mut reader, &patterns)?,
             None => {
                 while let Some(member) = reader.next_member()? {
+                    let expected = self.comparison.expect()?;
+                    self.unpacker.wal = is_wal(expected.as_ref());
                     let sha256 = self.unpacker.unpack(&member, &mut reader)?;
-                    self.compared(&member, sha256)?;
+                    self.comparison.found(&member, &expected, sha256);
                 }
             }
         }
@@ -295,7 +279,6 @@ impl Destination for FilesDestination<'_> {
     }
 
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {
-        self.restore_journal_modes()?;
         let mut published = Published { warnings: self.unpacker.warnings(), ..Published::default() };
         if self.unpacker.refused_count > 0 {
             let count = self.unpacker.refused_count;
@@ -351,29 +334,27 @@ fn publish_origin(staged: Vec<(PathBuf, Staged)>, keep_nothing: bool, published:
     for (_, place) in &staged {
         place.sync()?;
     }
-    let mut done: Vec<(PathBuf, Option<PathBuf>)> = Vec::new();
+    let mut done: Vec<Staged> = Vec::new();
     for (top, place) in staged {
         if !place.is_filled() {
             published.warnings.push(format!("nothing in the backup is of `{}`: it was left as it is", top.display()));
             continue;
         }
-        let real = place.top.clone();
-        match place.swap() {
-            Ok(kept) => done.push((real, kept)),
-            Err(error) => {
-                let stuck: Vec<String> = done
-                    .iter()
-                    .rev()
-                    .filter_map(|(top, kept)| swap::undo(top, kept.as_deref()).err().map(|error| error.message()))
-                    .collect();
-                let stuck = if stuck.is_empty() { String::new() } else { format!(" ({})", stuck.join("; ")) };
-                return Err(error.context(format!("nothing was restored{stuck}")));
-            }
+        let swapped = place.swap();
+        done.push(place);
+        if let Err(error) = swapped {
+            let stuck: Vec<String> =
+                done.into_iter().rev().filter_map(|place| place.undo().err()).map(|error| error.message()).collect();
+            return Err(match stuck.is_empty() {
+                true => error.context("nothing was restored, and all is as it was"),
+                false => error.context(format!("nothing was restored, but not all could be put back: {}", stuck.join("; "))),
+            });
         }
     }
     published.how = format!("exchanged {}", units::count(done.len() as u64, "path"));
-    for (top, kept) in done {
-        match kept {
+    for place in done {
+        let top = place.top.clone();
+        match place.finish() {
             Some(kept) if keep_nothing => swap::remove_kept(&kept)?,
             Some(kept) => published.companions.push((top, kept)),
             None => {}

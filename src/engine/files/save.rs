@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Up to this size a file is held in memory, so that it can be read again before anything of it is written.
 const WHOLE: u64 = 1 << 20;
-/// A larger one that changed is written again as often as this allows.
+/// A larger one that changed is written again, but not one above this: the archive would hold it several times.
 const AGAIN: u64 = 128 << 20;
 /// How often a file is read that changes.
 const TIMES: u32 = 3;
@@ -176,7 +176,7 @@ fn large<W: Write>(
     archive: &mut Writer<W>,
     mut parts: Option<Vec<(u64, u64)>>,
 ) -> Result<Result<Saved, io::Error>> {
-    let times = if opened.metadata.size() <= AGAIN { TIMES } else { TIMES - 1 };
+    let times = if opened.metadata.size() <= AGAIN { TIMES } else { 1 };
     let mut lines: Vec<Listed> = Vec::new();
     loop {
         let size = opened.metadata.size();

@@ -14,7 +14,7 @@ use crate::engine::{Database, Dumped, Manifest, Source, Tree};
 use crate::error::{Context, Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -59,6 +59,9 @@ impl FilesSource {
     /// Looks at the whole tree, for its size. Top paths that are all missing are an error; nothing is read.
     pub fn open(plan: &Plan) -> Result<Self> {
         walk::refuse_nested(&plan.paths)?;
+        // Symbolic links may lead one into another.
+        let real: Vec<PathBuf> = plan.paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        walk::refuse_nested(&real)?;
         let choice = Choice {
             tops: plan.paths.clone(),
             include: Patterns::new(&plan.include)?,
@@ -129,6 +132,7 @@ impl Source for FilesSource {
             archive: Writer::new(BufWriter::with_capacity(256 << 10, out)),
             list: BufWriter::with_capacity(256 << 10, list),
             links: HashMap::new(),
+            databases: HashMap::new(),
             ids: Ids::default(),
             tree: Tree::default(),
             notes: BTreeMap::new(),
@@ -149,8 +153,10 @@ struct Saving<'a, W: Write> {
     plan: &'a Plan,
     archive: Writer<W>,
     list: BufWriter<File>,
-    /// Files with several names: where each stands in the archive.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Files with several names: where each stands in the archive, and how it was then.
+    links: HashMap<(u64, u64), (Vec<u8>, Metadata)>,
+    /// Databases that were found, and whether they were saved through SQLite.
+    databases: HashMap<PathBuf, bool>,
     ids: Ids,
     tree: Tree,
     /// What is to be told, by what it is: how many, and the first few.
@@ -220,13 +226,15 @@ impl<W: Write> Saving<'_, W> {
     fn file(&mut self, found: Found) -> Result<()> {
         let key = (found.metadata.dev(), found.metadata.ino());
         if found.metadata.nlink() > 1
-            && let Some(first) = self.links.get(&key)
+            && let Some((first, then)) = self.links.get(&key)
+            // The number of a file that is gone is given to another one.
+            && (then.size(), then.mtime(), then.mtime_nsec()) == (found.metadata.size(), found.metadata.mtime(), found.metadata.mtime_nsec())
         {
             self.tree.hard_links += 1;
             let first = first.clone();
             return self.without_content(&found, Kind::HardLink(first));
         }
-        if !self.plan.raw_databases && self.belongs_to_a_database(&found.path) {
+        if !self.plan.raw_databases && self.is_in_a_database(&found) {
             return Ok(());
         }
         if let Some(told) = embedded::in_directory(&found.path) {
@@ -242,7 +250,7 @@ impl<W: Write> Saving<'_, W> {
             Opening::Vanished => return self.missing(&found.name, Note::Vanished, None),
             Opening::Refused(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
         };
-        if !self.plan.raw_databases && (self.buffer.starts_with(MAGIC) || self.buffer.is_empty() && has_log(&found.path)) {
+        if !self.plan.raw_databases && is_database(&self.buffer, opened.metadata.size(), &found.path) {
             drop(opened);
             return self.database(&found, key);
         }
@@ -253,7 +261,7 @@ impl<W: Write> Saving<'_, W> {
     fn plain(&mut self, opened: &mut save::Opened, found: &Found, key: (u64, u64)) -> Result<()> {
         let xattrs = meta::xattrs_of(&opened.file);
         let ids = &self.ids;
-        let as_member = |kind: Kind, now: &std::fs::Metadata| meta::member(&found.name, kind, now, xattrs.clone(), ids);
+        let as_member = |kind: Kind, now: &Metadata| meta::member(&found.name, kind, now, xattrs.clone(), ids);
         let saved = match save::save(opened, &as_member, found, &mut self.archive, &mut self.buffer)? {
             Ok(saved) => saved,
             Err(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
@@ -280,7 +288,7 @@ impl<W: Write> Saving<'_, W> {
         self.tree.files += 1;
         self.tree.bytes += size;
         if found.metadata.nlink() > 1 {
-            self.links.insert(key, found.name.clone());
+            self.links.insert(key, (found.name.clone(), found.metadata.clone()));
         }
     }
 
@@ -303,13 +311,24 @@ impl<W: Write> Saving<'_, W> {
                 let mut line = Listed::of(&member, Some(super::listing::to_hex(&hash.finalize())));
                 line.sqlite = Some(journal_mode);
                 self.tree.databases += 1;
+                self.databases.insert(found.path.clone(), true);
                 let size = member.stored_size();
                 self.counted(found, key, size);
                 line.write(&mut self.list)
             }
             (Err(error), _) if error.kind() == crate::error::Kind::Interrupted => Err(error),
-            // What was written of it can't be taken back.
-            (Err(error), Some(_)) => Err(error.context(format!("saving the SQLite database `{}`", found.path.display()))),
+            // What was written of it can't be taken back: the rest is zeros, and told.
+            (Err(error), Some(member)) => {
+                let left = self.archive.left();
+                self.archive.fill()?;
+                self.archive.end()?;
+                save::hash_zeros(&mut hash, left)?;
+                let mut line = Listed::of(&member, Some(super::listing::to_hex(&hash.finalize())));
+                (line.note, line.why) = (Some(Note::Cut), Some(error.message()));
+                self.note(CUT, format!("{} ({error})", shown(&found.name)));
+                self.counted(found, key, member.stored_size());
+                line.write(&mut self.list)
+            }
             (Err(error), None) => self.broken_database(found, key, error),
             (Ok(_), None) => Err(Error::failed(format!("nothing came of the SQLite database `{}`", found.path.display()))),
         }
@@ -317,13 +336,18 @@ impl<W: Write> Saving<'_, W> {
 
     /// SQLite does not take it: then its bytes are what there is to save, unless it only is not to be had now.
     fn broken_database(&mut self, found: &Found, key: (u64, u64), error: Error) -> Result<()> {
+        self.databases.insert(found.path.clone(), false);
         let gone = || found.path.symlink_metadata().is_err();
-        if error.kind() != crate::error::Kind::Damaged {
+        // After a crash of its application nobody writes to it, and with its journal it is whole.
+        let crashed = starts_with(&companion(&found.path, "-journal"), &[JOURNAL_MAGIC]);
+        if error.kind() != crate::error::Kind::Damaged && !crashed {
             let note = if gone() { Note::Vanished } else { Note::Unreadable };
             return self.missing(&found.name, note, Some(error.into()));
         }
-        self.warnings
-            .push(format!("`{}` looks like a SQLite database and is saved as the file that it is: {error}", shown(&found.name)));
+        self.warnings.push(format!(
+            "`{}` looks like a SQLite database, and is saved with its log or journal as the files that they are: {error}",
+            shown(&found.name)
+        ));
         match save::open(found, &mut self.buffer) {
             Opening::Opened(mut opened) => self.plain(&mut opened, found, key),
             Opening::Vanished => self.missing(&found.name, Note::Vanished, None),
@@ -332,14 +356,22 @@ impl<W: Write> Saving<'_, W> {
         }
     }
 
-    /// The log, index or journal of a SQLite database beside it: what counts of it is in the database as it is saved.
-    fn belongs_to_a_database(&self, path: &Path) -> bool {
-        let Some(name) = path.file_name().map(OsStrExt::as_bytes) else { return false };
-        ["-wal", "-shm", "-journal"].iter().any(|end| {
+    /// The log, index or journal of a SQLite database: what counts of it is in the database as it was saved. Beside one that was not saved through SQLite it
+    /// is saved, too, or the database would lack it; beside one that was left out it goes with that.
+    fn is_in_a_database(&self, found: &Found) -> bool {
+        let Some(name) = found.path.file_name().map(OsStrExt::as_bytes) else { return false };
+        let ends: [(&str, &[&[u8]]); 3] = [("-wal", &[WAL_MAGIC]), ("-shm", &[]), ("-journal", &[JOURNAL_MAGIC, &[0; 8]])];
+        ends.iter().any(|(end, magic)| {
             let Some(base) = name.strip_suffix(end.as_bytes()) else { return false };
-            let base = path.with_file_name(std::ffi::OsStr::from_bytes(base));
-            debug_assert_eq!(companion(&base, end), path);
-            is_database(&base)
+            let base = found.path.with_file_name(std::ffi::OsStr::from_bytes(base));
+            match self.databases.get(&base) {
+                Some(through_sqlite) => *through_sqlite,
+                // Not come by: excluded, or no database at all.
+                None => {
+                    let like_one = found.metadata.size() == 0 || magic.is_empty() || starts_with(&found.path, magic);
+                    like_one && looks_like_a_database(&base)
+                }
+            }
         })
     }
 
@@ -371,36 +403,48 @@ impl<W: Write> Saving<'_, W> {
         self.archive.finish()?;
         let mut list = self.list.into_inner().map_err(io::IntoInnerError::into_error)?;
         list.rewind()?;
-        let database = Database { paths: self.plan.paths.clone(), size_bytes: self.tree.bytes, ..Database::default() };
+        let left_out = self.plan.exclude.iter().map(|pattern| format!("exclude {pattern}"));
+        let selected_by = self.plan.include.iter().map(|pattern| format!("include {pattern}")).chain(left_out).collect();
+        let database =
+            Database { paths: self.plan.paths.clone(), size_bytes: self.tree.bytes, selected_by, ..Database::default() };
         let manifest = Manifest { tree: Some(self.tree), ..Manifest::default() };
         let producer = BTreeMap::new();
         Ok(Dumped { manifest, database, producer, warnings: self.warnings, partial: lost, contents: Some(list) })
     }
 }
 
-/// Whether a file is a SQLite database: by its first bytes, or because this run has it open as one.
-fn is_database(path: &Path) -> bool {
-    registry::is_open(path) || path.symlink_metadata().is_ok_and(|found| found.is_file() && has_magic(path, &found))
+/// What a write-ahead log begins with, the last bit aside, and a rollback journal; see <https://sqlite.org/fileformat2.html>.
+const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
+const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Whether a file that begins so is a SQLite database; an empty one is, where all of it is still in its log.
+fn is_database(start: &[u8], size: u64, path: &Path) -> bool {
+    // The smallest page has 512 bytes.
+    start.starts_with(MAGIC) && size >= 512 || start.is_empty() && starts_with(&companion(path, "-wal"), &[WAL_MAGIC])
 }
 
-fn has_magic(path: &Path, found: &std::fs::Metadata) -> bool {
-    let found = Found { path: path.to_path_buf(), name: Vec::new(), metadata: found.clone() };
-    let mut start = Vec::new();
-    match save::open(&found, &mut start) {
-        Opening::Opened(_) => start.starts_with(MAGIC) || start.is_empty() && has_log(path),
-        Opening::Database => true,
-        Opening::Vanished | Opening::Refused(_) => false,
+/// The same for a file that is not open yet, or that this run has open as a database.
+fn looks_like_a_database(path: &Path) -> bool {
+    if registry::is_open(path) {
+        return true;
     }
+    let Ok(metadata) = path.symlink_metadata() else { return false };
+    let size = metadata.size();
+    metadata.is_file() && first_bytes(path, metadata).is_some_and(|start| is_database(&start, size, path))
 }
 
-/// Whether a write-ahead log lies beside it: then an empty file is a database, too. See <https://sqlite.org/fileformat2.html#walformat>.
-fn has_log(path: &Path) -> bool {
-    let log = companion(path, "-wal");
-    let Ok(found) = log.symlink_metadata() else { return false };
+/// Whether there is a file that begins with one of these.
+fn starts_with(path: &Path, beginnings: &[&[u8]]) -> bool {
+    let metadata = path.symlink_metadata().ok().filter(Metadata::is_file);
+    let start = metadata.and_then(|metadata| first_bytes(path, metadata));
+    start.is_some_and(|start| beginnings.iter().any(|beginning| start.starts_with(beginning)))
+}
+
+fn first_bytes(path: &Path, metadata: Metadata) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    match save::open(&Found { path: log, name: Vec::new(), metadata: found }, &mut start) {
-        Opening::Opened(_) => start.starts_with(&[0x37, 0x7f, 0x06]),
-        _ => false,
+    match save::open(&Found { path: path.to_path_buf(), name: Vec::new(), metadata }, &mut start) {
+        Opening::Opened(_) => Some(start),
+        Opening::Database | Opening::Vanished | Opening::Refused(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The new tree lies in a scratch directory beside its top path, on the same file system. Before anything is exchanged a journal in that directory says
 //! what is to happen; whoever finds the directory without its owner (the next run) goes by it: see [`recover`]. A scratch directory may hold the *old*
-//! tree for a moment, so none that has a journal is removed before that was looked at.
+//! tree for a moment, so none that has a journal is removed before that was looked at, and never one whose tree is not surely the new one.
 //!
 //! A top path that is a mount point can't be renamed. There the new tree lies inside, and what is in the two is exchanged name by name.
 
@@ -20,6 +20,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const JOURNAL: &str = "journal.json";
+/// What follows a top path's name in that of what is kept.
+const KEPT_BESIDE: &str = ".before-";
 /// The beginning of the name under which a mount point's old content is kept inside of it.
 const KEPT_INSIDE: &str = ".dbbackup-before-";
 
@@ -76,17 +78,25 @@ impl Bytes {
 impl Staged {
     /// A place for the new tree of `top`, with so many bytes free. `stamp` names what is kept.
     pub fn new(top: &Path, needed: u64, stamp: &str) -> Result<Staged> {
-        let top = top.canonicalize().unwrap_or_else(|_| top.to_path_buf());
+        let top = real(top);
+        refuse_mounts(&top)?;
         sweep(&top)?;
         let inside = is_mount_point(&top);
         let (place, prefix) = if inside { (top.clone(), prefix_inside()) } else { (existing_above(&top), prefix_beside(&top)) };
-        let scratch = Scratch::new(&place, &prefix, needed, "the restored files")?;
+        let scratch = Scratch::unswept(&place, &prefix, needed, "the restored files")
+            .map_err(|error| error.hint("restore with `--to` another place, and copy the files from there"))?;
+        forget_inherited_rights(scratch.path());
         let kept = free_name(&if inside {
             top.join(format!("{KEPT_INSIDE}{stamp}"))
         } else {
-            with_end(&top, &format!(".before-{stamp}"))
+            with_end(&top, &format!("{KEPT_BESIDE}{stamp}"))
         });
         Ok(Staged { top, kept, scratch, inside })
+    }
+
+    /// The file system that it is on.
+    pub fn device(&self) -> u64 {
+        self.directory().metadata().map_or(0, |found| found.dev())
     }
 
     /// The directory below which `tree` is to be made.
@@ -115,9 +125,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Puts the new tree in the old one's place; gives back where the old one is, where there was one. On an error the old one is in service; killed at any
-    /// point the one or the other is, and [`recover`] tidies up.
-    pub fn swap(self) -> Result<Option<PathBuf>> {
+    /// Puts the new tree in the old one's place. The journal stays until [`Staged::finish`], so that it can be taken back; killed at any point the old tree
+    /// or the new one is there, and [`recover`] tidies up. On an error the old one is in service, or the error says what is.
+    pub fn swap(&self) -> Result<()> {
         let above = self.top.parent().unwrap_or(Path::new("/")).to_path_buf();
         if !above.is_dir() {
             std::fs::create_dir_all(&above).with_context(|| format!("making `{}`", above.display()))?;
@@ -125,22 +135,47 @@ impl Staged {
         let journal = self.journal()?;
         let bytes = serde_json::to_vec(&journal).map_err(|error| Error::failed(error.to_string()))?;
         durable::replace(&self.scratch.join(JOURNAL), &bytes)?;
-        let had_one = self.top.symlink_metadata().is_ok();
-        let done = recover_by(&journal, self.directory(), Direction::Forward);
-        match done {
+        go_to(&journal, self.directory(), Direction::Forward)
+            .map_err(|error| error.context(format!("putting the restored files in the place of `{}`", self.top.display())))
+    }
+
+    /// Takes it back, from wherever it is. What can't be taken back stays in its scratch directory, for the next run or a person to look at; the error says where.
+    pub fn undo(self) -> Result<()> {
+        let undone = match std::fs::read(self.scratch.join(JOURNAL)) {
+            Ok(bytes) => serde_json::from_slice::<Journal>(&bytes)
+                .map_err(|error| Error::failed(error.to_string()))
+                .and_then(|journal| go_to(&journal, self.directory(), Direction::Back)),
+            // It had not begun.
+            Err(_) => Ok(()),
+        };
+        match undone {
             Ok(()) => {
                 self.scratch.remove();
-                Ok(had_one.then_some(self.kept).filter(|kept| kept.symlink_metadata().is_ok()))
+                Ok(())
             }
             Err(error) => {
-                // As far as it came it is undone, where that can be; what can't is left for the next run to look at.
-                match recover_by(&journal, self.directory(), Direction::Back) {
-                    Ok(()) => self.scratch.remove(),
-                    Err(_) => self.scratch.leave(),
-                }
-                Err(error.context(format!("putting the restored files in the place of `{}`", self.top.display())))
+                let text = format!(
+                    "`{}` may have the new files; the old ones are in `{}` or `{}`",
+                    self.top.display(),
+                    self.kept.display(),
+                    self.tree().display()
+                );
+                self.scratch.leave();
+                Err(error.context(text))
             }
         }
+    }
+
+    /// It stays so. Gives back where the old tree is, where there was one.
+    pub fn finish(self) -> Option<PathBuf> {
+        let tree = self.tree();
+        // Nothing of a tree may be left in there now; else it is not ours to remove.
+        if tree.symlink_metadata().is_ok() {
+            self.scratch.leave()
+        } else {
+            self.scratch.remove()
+        }
+        Some(self.kept).filter(|kept| kept.symlink_metadata().is_ok())
     }
 
     fn journal(&self) -> Result<Journal> {
@@ -172,11 +207,12 @@ fn inode(path: &Path) -> Option<u64> {
 
 /// Removes the scratch directories that killed restores left for a top path, after finishing what they had begun.
 pub fn sweep(top: &Path) -> Result<()> {
-    let top = top.canonicalize().unwrap_or_else(|_| top.to_path_buf());
-    let places = [(existing_above(&top), prefix_beside(&top)), (top.clone(), prefix_inside())];
+    let top = real(top);
+    // Where the directory above was missing then, it lies further up.
+    let above = top.ancestors().skip(1).map(|above| (above.to_path_buf(), prefix_beside(&top)));
     let mut failed = Ok(());
-    for (place, prefix) in places {
-        scratch::sweep_if(&place, &prefix, |directory| match recover(directory) {
+    for (place, prefix) in above.chain([(top.clone(), prefix_inside())]) {
+        scratch::sweep_if(&place, &prefix, |directory| match recover(directory, &top) {
             Ok(()) => true,
             Err(error) => {
                 failed = Err(error);
@@ -187,25 +223,51 @@ pub fn sweep(top: &Path) -> Result<()> {
     failed
 }
 
-/// Finishes what a killed restore had begun, by its journal: then nothing of the old tree is left in its scratch directory.
-pub fn recover(scratch: &Path) -> Result<()> {
+/// Finishes what a killed restore of `top` had begun, by its journal. Ok means that no old file is left in its scratch directory.
+pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
+    let hint = || format!("it may hold files that were replaced: look into `{}`, and remove it by hand", scratch.display());
     let bytes = match std::fs::read(scratch.join(JOURNAL)) {
         Ok(bytes) => bytes,
         // It had not come so far.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("reading the journal of a restore in `{}`", scratch.display())),
+        Err(error) => {
+            return Err(Error::from(error)
+                .context(format!("reading the journal of a restore in `{}`", scratch.display()))
+                .hint(hint()));
+        }
     };
-    let hint = || format!("it may hold files that were replaced: look into `{}`, and remove it by hand", scratch.display());
     let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| {
         Error::failed(format!("the journal of a restore in `{}` is damaged: {error}", scratch.display())).hint(hint())
     })?;
+    if !journal.is_about(top, scratch)? {
+        return Err(Error::failed(format!(
+            "the journal in `{}` is not one of a restore of `{}`",
+            scratch.display(),
+            top.display()
+        ))
+        .hint(hint()));
+    }
     let direction = if journal.has_begun(scratch)? { Direction::Forward } else { Direction::Back };
-    recover_by(&journal, scratch, direction)
+    go_to(&journal, scratch, direction)
         .with_context(|| format!("finishing a restore that was killed, by its journal in `{}`", scratch.display()))
         .map_err(|error| error.hint(hint()))
 }
 
 impl Journal {
+    /// A journal that came out of somebody's archive must not have anything moved elsewhere.
+    fn is_about(&self, top: &Path, scratch: &Path) -> Result<bool> {
+        let kept = self.kept.path()?;
+        let (place, end) = if self.children.is_some() {
+            (Some(top), KEPT_INSIDE.to_owned())
+        } else {
+            (top.parent(), name_with(top, KEPT_BESIDE))
+        };
+        let stamped = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&end));
+        let in_place = kept.parent() == place && kept.file_name().is_some_and(stamped);
+        let real_scratch = scratch.canonicalize().is_ok_and(|real| real.parent().is_some_and(|above| top.starts_with(above)));
+        Ok(self.top.path()? == top && in_place && real_scratch)
+    }
+
     /// Whether anything was exchanged already.
     fn has_begun(&self, scratch: &Path) -> Result<bool> {
         let (top, tree) = (self.top.path()?, scratch.join(TREE));
@@ -232,8 +294,9 @@ enum Direction {
     Back,
 }
 
-/// Brings everything to one side, from wherever it is. Each step is found done by its inodes, so it may be called again and again.
-fn recover_by(journal: &Journal, scratch: &Path, direction: Direction) -> Result<()> {
+/// Brings everything to one side, from wherever it is. Each step is found done by its inodes, so it may be called again and again; an end that can't be
+/// reached is an error.
+fn go_to(journal: &Journal, scratch: &Path, direction: Direction) -> Result<()> {
     let (top, kept, tree) = (journal.top.path()?, journal.kept.path()?, scratch.join(TREE));
     match &journal.children {
         None => whole(journal, &top, &kept, &tree, direction),
@@ -252,18 +315,26 @@ fn whole(journal: &Journal, top: &Path, kept: &Path, tree: &Path, direction: Dir
                 rename_new(tree, top).with_context(|| format!("renaming to `{}`", top.display()))?;
             }
         }
-        // What is in the scratch directory now is the old tree.
-        if inode(top) == new && inode(tree).is_some() {
+        // What is in the scratch directory now is not the new tree, whatever has become of that: it is the old one.
+        if inode(tree).is_some() && inode(tree) != new {
             rename_new(tree, kept).with_context(|| format!("keeping the old files as `{}`", kept.display()))?;
         }
-    } else if inode(top) == new {
-        let old = if inode(tree).is_some() { Some(tree) } else { Some(kept).filter(|kept| inode(kept).is_some()) };
+        return sync_above(top);
+    }
+    if inode(top) == new {
+        let old = [tree, kept].into_iter().find(|old| inode(old).is_some());
         match old {
-            Some(old) => exchange(old, top, kept)?,
+            Some(old) => exchange(old, top, &with_end(kept, ".aside"))?,
             None => std::fs::rename(top, tree).with_context(|| format!("taking `{}` back", top.display()))?,
         }
-    } else if inode(top).is_none() && inode(kept).is_some() {
+    } else if inode(top).is_none() && inode(kept).is_some() && inode(kept) != new {
         rename_new(kept, top).with_context(|| format!("bringing `{}` back", top.display()))?;
+    }
+    if inode(kept) == new {
+        rename_new(kept, tree).with_context(|| format!("taking `{}` back", kept.display()))?;
+    }
+    if inode(tree).is_some() && inode(tree) != new {
+        return Err(Error::failed(format!("the files in `{}` are not those that were restored", tree.display())));
     }
     sync_above(top)
 }
@@ -286,8 +357,12 @@ fn exchange(one: &Path, other: &Path, aside: &Path) -> Result<()> {
 
 /// Name by name, inside a mount point.
 fn by_name(journal: &Journal, children: &[Child], top: &Path, kept: &Path, tree: &Path, direction: Direction) -> Result<()> {
+    let new = Some(journal.new);
+    if direction == Direction::Back && inode(tree).is_none() && inode(kept) == new {
+        rename_new(kept, tree).with_context(|| format!("taking `{}` back", kept.display()))?;
+    }
     // The old ones are in the new tree's directory once they are out; that directory is then kept whole.
-    if inode(tree) == Some(journal.new) {
+    if inode(tree) == new {
         for child in children {
             one_name(child, top, tree, direction)?;
         }
@@ -300,27 +375,39 @@ fn by_name(journal: &Journal, children: &[Child], top: &Path, kept: &Path, tree:
                 rename_new(tree, kept).with_context(|| format!("keeping the old files as `{}`", kept.display()))?;
             }
         }
+    } else if inode(tree).is_some() {
+        return Err(Error::failed(format!("the files in `{}` are not those that were restored", tree.display())));
     }
     durable::sync_dir(top)
 }
 
-/// One name, where it is not on the wanted side already.
+/// One name, where it is not on the wanted side already. What an application has put in a name's place meanwhile goes where the old one goes.
 fn one_name(child: &Child, top: &Path, tree: &Path, direction: Direction) -> Result<()> {
     let name = child.name.path()?;
     let (in_top, in_tree) = (top.join(&name), tree.join(&name));
-    let (wanted, other) = if direction == Direction::Forward { (child.new, child.old) } else { (child.old, child.new) };
+    let aside = top.join(format!(".{}.dbbackup-aside", super::listing::to_hex(name.as_os_str().as_bytes())));
+    let wanted = if direction == Direction::Forward { child.new } else { child.old };
+    let context = || format!("exchanging `{}`", in_top.display());
+    // A system that can't exchange two names was stopped in between.
+    if inode(&aside).is_some() {
+        if inode(&in_top).is_none() && inode(&in_tree).is_some() && inode(&in_tree) == wanted {
+            rename_new(&in_tree, &in_top).with_context(context)?;
+        }
+        let to = if inode(&in_top).is_none() { &in_top } else { &in_tree };
+        rename_new(&aside, to).with_context(context)?;
+    }
     let now = inode(&in_top);
-    if now == wanted || now != other {
-        // There already; or something else has its place, which is not ours to move.
+    if now == wanted {
         return Ok(());
     }
-    let context = || format!("exchanging `{}`", in_top.display());
-    match (wanted, other) {
-        (Some(_), Some(_)) => {
-            let aside = format!(".{}.dbbackup-aside", super::listing::to_hex(name.as_os_str().as_bytes()));
-            exchange(&in_tree, &in_top, &top.join(aside))
+    match (wanted, now) {
+        (Some(_), _) if inode(&in_tree) != wanted => {
+            Err(Error::failed(format!("what belongs to `{}` is neither there nor in `{}`", in_top.display(), tree.display())))
         }
+        (Some(_), Some(_)) => exchange(&in_tree, &in_top, &aside),
         (Some(_), None) => rename_new(&in_tree, &in_top).with_context(context),
+        // Its old one is out already, and somebody has made it anew: that one is nobody's to move.
+        (None, _) if inode(&in_tree).is_some() => Ok(()),
         (None, _) => rename_new(&in_top, &in_tree).with_context(context),
     }
 }
@@ -333,22 +420,34 @@ fn describe_like(tree: &Path, top: &Path) {
     }
 }
 
-/// Removes what was kept of an old tree.
+/// Removes what was kept of an old tree; never a store, nor anything that is mounted in it.
 pub fn remove_kept(kept: &Path) -> Result<()> {
-    let is_directory = kept.symlink_metadata().is_ok_and(|found| found.is_dir());
-    let removed = if is_directory { std::fs::remove_dir_all(kept) } else { std::fs::remove_file(kept) };
-    removed.with_context(|| format!("removing the old files `{}`", kept.display()))
+    let context = || format!("removing the old files `{}`", kept.display());
+    refuse_mounts(kept).with_context(context)?;
+    let is_directory = kept.symlink_metadata().with_context(context)?.is_dir();
+    if is_directory { scratch::remove_all(kept).with_context(context) } else { std::fs::remove_file(kept).with_context(context) }
 }
 
-/// Puts back what [`Staged::swap`] exchanged; the new tree is removed.
-pub fn undo(top: &Path, kept: Option<&Path>) -> Result<()> {
-    match kept {
-        Some(kept) if !is_mount_point(top) => {
-            exchange(kept, top, &with_end(kept, ".aside"))?;
-            remove_kept(kept)
+/// What is mounted on or below a path, as the kernel has it; see proc_pid_mountinfo(5).
+fn mounts() -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(OsString::from_vec(unescaped(point))))
+        .collect()
+}
+
+/// A tree can't be exchanged with what is mounted below it, nor a single file that is itself a mount point.
+fn refuse_mounts(top: &Path) -> Result<()> {
+    let is_file = top.symlink_metadata().is_ok_and(|found| !found.is_dir());
+    let in_the_way = mounts().into_iter().find(|point| point.starts_with(top) && (point != top || is_file));
+    match in_the_way {
+        None => Ok(()),
+        Some(point) => {
+            Err(Error::failed(format!("`{}` is a mount point, and can't be exchanged with what holds it", point.display()))
+                .hint("unmount it first, or restore with `--to` beside it and copy the files over"))
         }
-        Some(kept) => Err(Error::failed(format!("the old content of `{}` is in `{}`", top.display(), kept.display()))),
-        None => remove_kept(top),
     }
 }
 
@@ -389,6 +488,24 @@ fn sync_above(path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), durable::sync_dir)
 }
 
+/// Where a path leads, also one that is not there: as far as it is.
+fn real(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let below = there.as_ref().and_then(|(above, _)| path.strip_prefix(above).ok()).filter(|below| !below.as_os_str().is_empty());
+    match (there.as_ref(), below) {
+        (Some((_, real)), Some(below)) => real.join(below),
+        (Some((_, real)), None) => real.clone(),
+        (None, _) => path.to_path_buf(),
+    }
+}
+
+/// The file system that a top path's new tree will be made on.
+pub fn device_of(top: &Path) -> Option<u64> {
+    let top = real(top);
+    let place = if is_mount_point(&top) { top } else { existing_above(&top) };
+    place.metadata().ok().map(|found| found.dev())
+}
+
 /// The nearest directory above that is there.
 fn existing_above(path: &Path) -> PathBuf {
     path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_path_buf()
@@ -400,6 +517,20 @@ fn prefix_beside(top: &Path) -> String {
 
 fn prefix_inside() -> String {
     ".dbbackup-tree-".to_owned()
+}
+
+fn name_with(path: &Path, end: &str) -> String {
+    format!("{}{end}", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// A directory above may give whatever is made in it to others, by its default ACL.
+fn forget_inherited_rights(directory: &Path) {
+    #[cfg(target_os = "linux")]
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        let _ = rustix::fs::removexattr(directory, name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = directory;
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// How many refused members are named.
@@ -37,11 +37,15 @@ pub struct Unpacker {
     ids: Ids,
     /// Owners are set.
     owners: bool,
+    /// Owners are not wanted.
+    no_owner: bool,
     /// What directories get when everything is in them.
     directories: Vec<(usize, Vec<Vec<u8>>, Member)>,
     /// The directory that was written to last: mostly the next one, too.
     last: Option<(usize, Vec<Vec<u8>>, OwnedFd)>,
     block: Vec<u8>,
+    /// The next file is a SQLite database that is to be in WAL mode.
+    pub wal: bool,
     /// Members that were not written, and why: the first few.
     pub refused: Vec<String>,
     /// All of them.
@@ -58,9 +62,11 @@ impl Unpacker {
             roots: Vec::new(),
             ids: Ids::default(),
             owners: owners && rustix::process::geteuid().is_root(),
+            no_owner: !owners,
             directories: Vec::new(),
             last: None,
             block: vec![0; 256 << 10],
+            wal: false,
             refused: Vec::new(),
             refused_count: 0,
             unset: 0,
@@ -137,6 +143,20 @@ impl Unpacker {
         if member.kind == Kind::Other {
             return Err(Failure::Refused("a device, FIFO or socket is never made".into()));
         }
+        // The whole of what is restored must be a tree of its own; only a single file that was a top path is none.
+        let is_whole = above.is_empty();
+        let may_be_whole = match member.kind {
+            Kind::Directory => true,
+            Kind::File { .. } => !self.roots[root].prefix.is_empty(),
+            _ => false,
+        };
+        if is_whole && !may_be_whole {
+            return Err(Failure::Refused("it would take the place of the whole target".into()));
+        }
+        // What a later run would take for its own.
+        if place.iter().any(|part| is_scratch_name(part)) {
+            return Err(Failure::Refused("its name is one of dbbackup's own scratch directories".into()));
+        }
         self.open_directory(root, above)?;
         let Some((_, _, parent)) = &self.last else { return Err(Failure::Refused("its directory is not there".into())) };
         let there = rustix::fs::statat(parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
@@ -170,6 +190,10 @@ impl Unpacker {
                     read_content(reader, member, &mut self.block, &mut |offset, bytes| Ok(file.write_all_at(bytes, offset)?))?;
                 if parts.is_some() {
                     file.set_len(*size)?;
+                }
+                if self.wal && *size >= 512 {
+                    // Two bytes of the header, which SQLite itself would set.
+                    file.write_all_at(&[2, 2], 18)?;
                 }
                 let failed = self.describe(file.as_fd(), member);
                 self.count_unset(member, failed);
@@ -225,10 +249,25 @@ impl Unpacker {
         }
         let parent = self.existing_directory(root, above)?;
         match rustix::fs::linkat(&target_parent, target_name.as_slice(), &parent, name.as_slice(), AtFlags::empty()) {
-            // Two top paths on two file systems.
-            Err(Errno::XDEV) => Err(refused("it lies on another file system".into())),
+            // Two top paths on two file systems: then it is a file of its own.
+            Err(Errno::XDEV) => self.copy_across(&target_parent, target_name, &parent, name),
             other => Ok(other?),
         }
+    }
+
+    fn copy_across(&self, from: &OwnedFd, from_name: &[u8], to: &OwnedFd, to_name: &[u8]) -> Result<(), Failure> {
+        let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut from = File::from(rustix::fs::openat(from, from_name, read, Mode::empty())?);
+        let mut to = File::from(rustix::fs::openat(to, to_name, write, Mode::RUSR | Mode::WUSR)?);
+        std::io::copy(&mut from, &mut to)?;
+        let found = from.metadata()?;
+        if self.owners {
+            std::os::unix::fs::fchown(&to, Some(found.uid()), Some(found.gid()))?;
+        }
+        to.set_permissions(found.permissions())?;
+        let mtime = Time { seconds: found.mtime(), nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0) };
+        Ok(rustix::fs::futimens(&to, &times(mtime))?)
     }
 
     fn existing_directory(&self, root: usize, place: &[Vec<u8>]) -> Result<OwnedFd, Failure> {
@@ -286,6 +325,13 @@ impl Unpacker {
             }
         } else if u64::from(rustix::process::geteuid().as_raw()) != member.uid {
             mode &= 0o1777;
+        } else if !self.no_owner {
+            // The group of one's own file may be any that one is in.
+            let (_, gid) = self.owner_of(member);
+            if rustix::fs::fchown(file, None, Some(gid)).is_err() {
+                failed = Some("group");
+                mode &= 0o5777;
+            }
         }
         if rustix::fs::fchmod(file, Mode::from_raw_mode(mode as _)).is_err() {
             failed = Some("mode");
@@ -334,6 +380,14 @@ impl OnLink<'_> {
 fn times(mtime: Time) -> Timestamps {
     let at = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
     Timestamps { last_access: at, last_modification: at }
+}
+
+/// A name that a scratch directory of this program has.
+pub fn is_scratch_name(name: &[u8]) -> bool {
+    let Some(at) = memchr::memmem::rfind(name, b"dbbackup-") else { return false };
+    let rest = &name[at + b"dbbackup-".len()..];
+    let rest = rest.strip_prefix(b"tree-").or_else(|| rest.strip_prefix(b"to-")).unwrap_or(rest);
+    rest.len() == 32 && rest.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The names of a path, one after another. A first slash says nothing; a way up is refused.

@@ -2,6 +2,7 @@
 
 use super::patterns::Patterns;
 use super::swap;
+use super::unpack::is_scratch_name;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use std::collections::HashSet;
@@ -79,6 +80,7 @@ fn one_top(
     };
     let mut walk = WalkDir::new(&real).sort_by_file_name().same_file_system(choice.one_file_system).into_iter();
     let mut chosen = Chosen::default();
+    let mut device = None;
     while let Some(entry) = walk.next() {
         interrupt::check()?;
         let entry = match entry {
@@ -106,12 +108,21 @@ fn one_top(
                 continue;
             }
         };
+        let elsewhere = is_directory && device != Some(metadata.dev());
+        device = if is_directory { Some(metadata.dev()) } else { device };
+        if elsewhere && is_of_the_kernel(entry.path()) {
+            walk.skip_current_dir();
+            visit(Step::LeftOut(entry.into_path(), "the kernel's own (/proc, /sys and the like)"))?;
+            continue;
+        }
         if is_directory && let Some(why) = left_out(entry.path(), &metadata, leave_out) {
             walk.skip_current_dir();
             visit(Step::LeftOut(entry.into_path(), why))?;
             continue;
         }
-        let wanted = choice.include.is_empty() || choice.include.matches(&top.join(&below), &below, is_directory);
+        // A single file that is named is meant.
+        let named = entry.depth() == 0 && !is_directory;
+        let wanted = named || choice.include.is_empty() || choice.include.matches(&top.join(&below), &below, is_directory);
         let depth = entry.depth();
         let found = Found { path: entry.into_path(), name, metadata };
         for found in chosen.next(found, depth, wanted, is_directory) {
@@ -128,19 +139,37 @@ fn not_seen(name: Vec<u8>, error: std::io::Error) -> Step {
     if error.kind() == std::io::ErrorKind::NotFound { Step::Vanished(name) } else { Step::Unreadable(name, error) }
 }
 
+/// Whether a directory is of a file system that holds no files of anybody's; the numbers are those of statfs(2).
+#[cfg(target_os = "linux")]
+fn is_of_the_kernel(path: &Path) -> bool {
+    const KERNELS: [i64; 8] = [
+        0x9fa0,      // proc
+        0x6265_6572, // sysfs
+        0x6462_6720, // debugfs
+        0x7472_6163, // tracefs
+        0x6367_7270, // cgroup2
+        0x0027_e0eb, // cgroup
+        0xcafe_4a11, // bpf
+        0x1cd1,      // devpts
+    ];
+    rustix::fs::statfs(path).is_ok_and(|found| KERNELS.contains(&(found.f_type as i64)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_of_the_kernel(_path: &Path) -> bool {
+    false
+}
+
 /// Why a directory is not for the archive, where it is not.
 fn left_out(path: &Path, metadata: &Metadata, leave_out: &HashSet<(u64, u64)>) -> Option<&'static str> {
     if leave_out.contains(&key(metadata)) {
         return Some("a store of backups");
     }
-    let name = path.file_name()?.to_str()?;
-    let ours = name.rsplit_once("dbbackup-").is_some_and(|(_, rest)| {
-        let rest = rest.strip_prefix("tree-").unwrap_or(rest);
-        rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-    });
-    if ours {
+    let name = path.file_name()?;
+    if is_scratch_name(name.as_bytes()) {
         return Some("scratch of a run");
     }
+    let name = name.to_str()?;
     swap::is_kept_inside(name).then_some("what a restore replaced")
 }
 

@@ -34,7 +34,7 @@ impl Stage {
         let journal = Journal {
             format: 1,
             top: Bytes::of(at("top").as_os_str()),
-            kept: Bytes::of(at("top.before-x").as_os_str()),
+            kept: Bytes::of(at(if children.is_some() { "top/.dbbackup-before-x" } else { "top.before-x" }).as_os_str()),
             new: inode(&at("scratch/tree")).unwrap(),
             children,
         };
@@ -47,7 +47,7 @@ impl Stage {
     }
 
     fn recover(&self) {
-        recover(&self.at("scratch")).unwrap();
+        recover(&self.at("scratch"), &self.at("top")).unwrap();
     }
 
     fn content(&self, tree: &str) -> [Option<String>; 3] {
@@ -133,10 +133,10 @@ fn both_ways_from_everywhere_in_a_mount_point() {
                     one_name(child, &top, &tree, Direction::Forward).unwrap();
                 }
             }
-            recover_by(&stage.journal, &stage.at("scratch"), direction).unwrap();
-            recover_by(&stage.journal, &stage.at("scratch"), direction).unwrap();
+            go_to(&stage.journal, &stage.at("scratch"), direction).unwrap();
+            go_to(&stage.journal, &stage.at("scratch"), direction).unwrap();
             if direction == Direction::Forward {
-                assert_eq!((stage.content("top"), stage.content("top.before-x")), (new(), old()), "{done}");
+                assert_eq!((stage.content("top"), stage.content("top/.dbbackup-before-x")), (new(), old()), "{done}");
             } else {
                 assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()), "{done}");
             }
@@ -159,21 +159,73 @@ fn copy_journal(journal: &Journal) -> Journal {
 }
 
 #[test]
-fn what_came_meanwhile_is_not_moved() {
+fn what_came_meanwhile_is_kept_with_the_old() {
     let stage = Stage::new(true, true);
-    // The application has replaced a file since the journal was written.
-    std::fs::remove_file(stage.at("top/only-old")).unwrap();
-    write(&stage.at("top/other"), "x");
-    std::fs::rename(stage.at("top/other"), stage.at("top/only-old")).unwrap();
-    recover_by(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
-    assert_eq!(stage.content("top"), [some("new"), some("x"), some("new")]);
+    // The application has replaced files since the journal was written.
+    for name in ["both", "only-old"] {
+        write(&stage.at("top/other"), "x");
+        std::fs::rename(stage.at("top/other"), stage.at("top").join(name)).unwrap();
+    }
+    go_to(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
+    assert_eq!(stage.content("top"), new());
+    assert_eq!(stage.content("top/.dbbackup-before-x"), [some("x"), some("x"), None]);
+}
+
+/// Whatever becomes of the top path after the exchange, the old tree is kept.
+#[test]
+fn the_old_tree_is_never_taken_for_debris() {
+    let stage = Stage::new(true, false);
+    exchange(&stage.at("scratch/tree"), &stage.at("top"), &stage.at("top.before-x")).unwrap();
+    std::fs::rename(stage.at("top"), stage.at("elsewhere")).unwrap();
+    write(&stage.at("top/deployed"), "anew");
+    stage.recover();
+    assert_eq!(stage.content("top.before-x"), old());
+    assert_eq!(read(&stage.at("top/deployed")), some("anew"));
+    // Where its name is taken, it stays, and that is an error.
+    let stage = Stage::new(true, false);
+    exchange(&stage.at("scratch/tree"), &stage.at("top"), &stage.at("top.before-x")).unwrap();
+    write(&stage.at("top.before-x/other"), "mine");
+    recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
+    assert_eq!(stage.content("scratch/tree"), old());
+}
+
+#[test]
+fn forth_and_back_again() {
+    for children in [false, true] {
+        let stage = Stage::new(true, children);
+        for _ in 0..2 {
+            go_to(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
+            assert_eq!(stage.content("top"), new());
+            go_to(&stage.journal, &stage.at("scratch"), Direction::Back).unwrap();
+            assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+            assert!(!stage.at("top.before-x").exists() && !stage.at("top/.dbbackup-before-x").exists());
+        }
+    }
+}
+
+/// One that lay in an archive, for one.
+#[test]
+fn a_journal_about_something_else_moves_nothing() {
+    let lies: [fn(&mut Journal); 3] = [
+        |journal| journal.kept = Bytes::of(OsStr::new("/etc/cron.d/evil")),
+        |journal| journal.top = Bytes::of(OsStr::new("/etc")),
+        |journal| journal.kept = Bytes::of(OsStr::new("../elsewhere")),
+    ];
+    for lie in lies {
+        let mut stage = Stage::new(true, false);
+        lie(&mut stage.journal);
+        std::fs::write(stage.at("scratch").join(JOURNAL), serde_json::to_vec(&stage.journal).unwrap()).unwrap();
+        let error = recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
+        assert!(error.message().contains("is not one of a restore of"), "{error:?}");
+        assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+    }
 }
 
 #[test]
 fn a_damaged_journal_removes_nothing() {
     let stage = Stage::new(true, false);
     std::fs::write(stage.at("scratch").join(JOURNAL), "{").unwrap();
-    let error = recover(&stage.at("scratch")).unwrap_err();
+    let error = recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
     assert!(error.message().contains("is damaged") && error.remedy().unwrap().contains("scratch"), "{error:?}");
 }
 

@@ -35,6 +35,35 @@ pub fn parse(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(records)
 }
 
+/// A name as a part of a key, which ends at the first equals sign; as GNU tar has it.
+pub fn quoted(name: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b'%' => text.extend_from_slice(b"%25"),
+            b'=' => text.extend_from_slice(b"%3D"),
+            other => text.push(*other),
+        }
+    }
+    text
+}
+
+/// The name that was quoted so.
+pub fn unquoted(text: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, skip) = match rest.get(..3) {
+            Some(b"%25") => (b'%', 3),
+            Some(b"%3D") => (b'=', 3),
+            _ => (*first, 1),
+        };
+        name.push(byte);
+        rest = if skip == 3 { &rest[3..] } else { after };
+    }
+    name
+}
+
 /// A moment as a record has it: a decimal fraction of seconds.
 pub fn time_text(time: Time) -> String {
     let (seconds, nanoseconds) = match time.seconds {
@@ -97,6 +126,13 @@ mod tests {
         fn every_moment_comes_back(seconds in -10_000_000_000_i64..10_000_000_000, nanoseconds in 0..1_000_000_000_u32) {
             let time = Time { seconds, nanoseconds };
             prop_assert_eq!(parse_time(time_text(time).as_bytes()), Some(time));
+        }
+
+        #[test]
+        fn names_in_keys_come_back(name in proptest::collection::vec(prop_oneof![Just(b'%'), Just(b'='), Just(b'3'), Just(b'D'), any::<u8>()], 0..30)) {
+            let text = quoted(&name);
+            prop_assert!(!text.contains(&b'='));
+            prop_assert_eq!(unquoted(&text), name);
         }
 
         #[test]

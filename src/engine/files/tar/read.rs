@@ -138,9 +138,9 @@ impl<R: Read> Reader<R> {
         let text = |name: Option<&[u8]>| name.unwrap_or_default().to_vec();
         let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for (key, value) in &records {
-            if let Some(name) = key.strip_prefix(XATTR) {
-                xattrs.retain(|(known, _)| known != name);
-                xattrs.push((name.to_vec(), value.clone()));
+            if let Some(name) = key.strip_prefix(XATTR).map(pax::unquoted) {
+                xattrs.retain(|(known, _)| *known != name);
+                xattrs.push((name, value.clone()));
             }
             let acl = ACLS.iter().find(|(_, record)| record == key).map(|(name, _)| name);
             let bytes = acl.and_then(|_| {

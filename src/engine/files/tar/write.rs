@@ -160,7 +160,7 @@ fn records(member: &Member) -> Vec<u8> {
         let acl = ACLS.iter().find(|(acl, _)| acl == name).and_then(|(_, record)| Some((record, acl::to_text(value)?)));
         match acl {
             Some((record, text)) => pax::push(&mut records, record, text.as_bytes()),
-            None => pax::push(&mut records, &[XATTR, name].concat(), value),
+            None => pax::push(&mut records, &[XATTR, &pax::quoted(name)].concat(), value),
         }
     }
     records
