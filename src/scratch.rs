@@ -38,6 +38,7 @@ impl Scratch {
         for _ in 0..10 {
             let path = parent.join(format!("{prefix}{}", uuid::Uuid::new_v4().simple()));
             std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(context)?;
+            forget_inherited_rights(&path);
             let lock = File::open(&path).ok().filter(|dir| dir.try_lock().is_ok());
             if let Some(lock) = lock.filter(|_| path.is_dir()) {
                 return Ok(Scratch { path, _lock: lock });
@@ -65,6 +66,16 @@ impl Scratch {
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// A directory above may give whatever is made in it to others, by its default ACL.
+fn forget_inherited_rights(directory: &Path) {
+    #[cfg(target_os = "linux")]
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        let _ = rustix::fs::removexattr(directory, name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = directory;
 }
 
 impl Drop for Scratch {

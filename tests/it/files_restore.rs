@@ -221,6 +221,9 @@ fn malicious_archives_touch_nothing_outside() {
         ("a device", vec![("device", EntryType::Char, "")]),
         ("a fifo", vec![("fifo", EntryType::Fifo, "")]),
         ("no name at all", vec![("", file, ""), ("/", file, ""), (".", file, "")]),
+        ("the whole target as a link", vec![(".", symbolic, &out)]),
+        ("the whole target as a hard link", vec![("./", hard, &victim)]),
+        ("what a later run would sweep", vec![(".x.dbbackup-tree-0123456789abcdef0123456789abcdef/journal.json", file, "")]),
         ("a file as a directory", vec![("a", file, ""), ("a/b", file, "")]),
         ("a directory as a file", vec![("a", directory, ""), ("a/b", file, ""), ("a", file, "")]),
     ];
@@ -515,4 +518,157 @@ fn a_group_of_databases_and_files() {
     assert_eq!((crate::support::contents(&world.path("app.db")), picture(&world.path("uploads"))), then);
     assert_eq!(std::fs::read_to_string(world.path("etc/app.env")).unwrap(), "PORT=1");
     assert_eq!(names(&world.path("scratch")), [] as [&str; 0]);
+}
+
+/// An exchange takes whatever lies in a tree along with the old one.
+#[test]
+fn what_lies_inside_and_is_not_of_the_backup_keeps_a_tree_from_being_exchanged() {
+    let world = World::new();
+    world.file("srv/site/index.html", "then");
+    world.shop("srv/app.db");
+    world.config(
+        "[store]\npath = \"srv/backups\"\n[sources.srv]\nkind = \"files\"\npaths = [\"srv\"]\nexclude = [\"app.db*\"]\n\
+         [sources.site]\nkind = \"files\"\npaths = [\"srv/site\"]\n[sources.app]\nkind = \"sqlite\"\npath = \"srv/app.db\"\n",
+    );
+    world.dbbackup("backup").run().exits(0);
+    let before = picture(&world.path("srv"));
+    // The store itself.
+    for more in ["", " --no-safety-backup"] {
+        world.dbbackup(&format!("restore srv --yes{more}")).run().exits(2).says("the store `").says("lies in `").says("--to");
+    }
+    assert_eq!(picture(&world.path("srv")), before);
+    // Another source's database that this one leaves out.
+    world.config(
+        "[store]\npath = \"store\"\n[sources.srv]\nkind = \"files\"\npaths = [\"srv\"]\nexclude = [\"app.db*\", \"backups\"]\n\
+         [sources.site]\nkind = \"files\"\npaths = [\"srv/site\"]\n[sources.app]\nkind = \"sqlite\"\npath = \"srv/app.db\"\n",
+    );
+    world.dbbackup("backup").run().exits(0);
+    world.dbbackup("restore srv --yes").run().exits(2).says("`app` lies in `").says("is not in this backup");
+    assert!(world.path("srv/app.db").is_file());
+    // What is in the backup may go, and what it left out is told.
+    world.config("[store]\npath = \"store\"\n[sources.srv]\nkind = \"files\"\npaths = [\"srv\"]\nexclude = [\"app.db*\", \"backups\"]\n[sources.site]\nkind = \"files\"\npaths = [\"srv/site\"]\n");
+    world.file("srv/site/index.html", "now");
+    world.dbbackup("restore srv --yes").run().exits(0).says("exclude app.db*").says("goes aside with the old");
+    assert_eq!(std::fs::read_to_string(world.path("srv/site/index.html")).unwrap(), "then");
+}
+
+#[test]
+fn what_is_mounted_inside_keeps_a_tree_from_being_exchanged() {
+    let world = World::new();
+    world.file("tree/a", "then");
+    let Some(disk) = Mounted::at(world.path("tree/disk")) else { return };
+    world.file("tree/disk/precious", "mine");
+    world.config("[sources.tree]\nkind = \"files\"\npaths = [\"tree\"]\none_file_system = true\n");
+    world.with_store("backup tree").run().exits(0);
+    for more in ["", " --no-safety-backup"] {
+        world.with_store(&format!("restore tree --yes{more}")).run().exits(1).says("is a mount point").says("unmount it first");
+    }
+    assert_eq!(std::fs::read_to_string(disk.0.join("precious")).unwrap(), "mine");
+}
+
+/// A tree in the middle of an exchange must not be swept by a restore to somewhere else.
+#[test]
+fn a_restore_to_elsewhere_sweeps_nothing_of_an_exchange() {
+    let world = World::new();
+    world.file("tree/a", "x");
+    world.with_store("backup ./tree").run().exits(0);
+    let scratch = world.path(".out.dbbackup-tree-0123456789abcdef0123456789abcdef");
+    std::fs::create_dir(&scratch).unwrap();
+    std::fs::write(scratch.join("tree"), "the old one").unwrap();
+    world.with_store("restore tree --to out").run().exits(0);
+    assert_eq!(std::fs::read_to_string(scratch.join("tree")).unwrap(), "the old one");
+}
+
+/// Where the file system can neither exchange names nor refuse to overwrite one.
+#[test]
+fn without_renameat2() {
+    if !have("strace")
+        || !Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success())
+    {
+        return;
+    }
+    let world = World::new();
+    grow(&world.path("tree"), 4);
+    let then = picture(&world.path("tree"));
+    world.with_store("backup ./tree").run().exits(0);
+    let without = |arguments: &str| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat2:error=EINVAL"]).arg(crate::support::binary());
+        command.args(arguments.split(' ')).current_dir(world.path("")).env("HOME", world.path(""));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    without("--store store restore tree --to out");
+    assert_eq!(picture(&below(&world, "out", "tree")), then);
+    std::fs::remove_dir_all(world.path("tree")).unwrap();
+    world.file("tree/now", "x");
+    without("--store store restore tree --yes");
+    assert_eq!(picture(&world.path("tree")), then);
+    let kept = names(&world.path("")).into_iter().find(|name| name.starts_with("tree.before-")).unwrap();
+    assert_eq!(names(&world.path(&kept)), ["now"]);
+}
+
+/// One of several top paths that can't be exchanged: all others are put back, on mount points, too.
+#[test]
+fn one_path_that_fails_takes_all_back() {
+    let world = World::new();
+    let Some(disk) = Mounted::at(world.path("disk")) else { return };
+    for name in ["disk/a", "tree/a"] {
+        world.file(name, "then");
+    }
+    world.config("[sources.both]\nkind = \"files\"\npaths = [\"disk\", \"tree\"]\n");
+    world.with_store("backup both").run().exits(0);
+    for name in ["disk/a", "disk/b", "tree/a"] {
+        world.file(name, "now");
+    }
+    if !have("strace") {
+        return;
+    }
+    // The first call that would rename in the second top path.
+    for turn in 2..8 {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("inject=renameat2:error=EIO:when={turn}"));
+        command.arg(crate::support::binary()).args(["--store", "store", "restore", "both", "--yes"]);
+        let output = command.current_dir(world.path("")).env("HOME", world.path("")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            break;
+        }
+        assert!(said.contains("nothing was restored, and all is as it was"), "{turn}: {said}");
+        for name in ["disk/a", "disk/b", "tree/a"] {
+            assert_eq!(std::fs::read_to_string(world.path(name)).unwrap(), "now", "{turn}: {name}: {said}");
+        }
+        assert_eq!(names(&disk.0), ["a", "b"], "{turn}");
+        assert!(
+            names(&world.path("")).iter().all(|name| !name.contains(".before-") && !name.contains(".dbbackup-")),
+            "{turn}: {:?}",
+            names(&world.path(""))
+        );
+    }
+}
+
+/// A directory above may give whatever is made in it to others.
+#[test]
+fn inherited_rights_open_nothing() {
+    let world = World::new();
+    world.file("tree/secret", "x");
+    set_mode(&world.path("tree/secret"), 0o600);
+    let then = picture(&world.path("tree"));
+    world.with_store("backup ./tree").run().exits(0);
+    // user::rwx, user:1234:rwx, group::r-x, mask::rwx, other::r-x
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in [(1_u16, 7_u16, u32::MAX), (2, 7, 1234), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)] {
+        acl.extend_from_slice(&tag.to_le_bytes());
+        acl.extend_from_slice(&rights.to_le_bytes());
+        acl.extend_from_slice(&id.to_le_bytes());
+    }
+    let inherits = rustix::fs::setxattr(world.path(""), "system.posix_acl_default", &acl, rustix::fs::XattrFlags::empty());
+    if inherits.is_err() {
+        println!("skipped: this file system has no ACLs");
+        return;
+    }
+    world.with_store("restore tree --yes").run().exits(0);
+    assert_eq!(picture(&world.path("tree")), then);
+    world.with_store("restore tree --to out").run().exits(0);
+    assert_eq!(picture(&below(&world, "out", "tree")), then);
 }

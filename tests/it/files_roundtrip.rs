@@ -194,6 +194,41 @@ fn a_file_that_only_looks_like_a_database_is_saved_as_it_is() {
     assert_eq!(picture(&below(&world, "out", "tree")), picture(&world.path("tree")));
 }
 
+/// What belongs to a database that could not be saved through SQLite is not left out: it would lack it.
+#[test]
+fn logs_and_journals_without_their_database() {
+    let world = World::new();
+    world.file("tree/notes", "text");
+    for end in ["-journal", "-wal", "-shm"] {
+        world.file(&format!("tree/notes{end}"), "the user's own");
+    }
+    // A database with a page that is none, and a log.
+    world.file("tree/broken.db", &format!("SQLite format 3\0{}", "x".repeat(5000)));
+    std::fs::write(world.path("tree/broken.db-wal"), [&[0x37, 0x7f, 0x06, 0x82][..], &[0; 60]].concat()).unwrap();
+    // One whose application crashed in the middle of a transaction, and stays down.
+    let crashed = world.shop("tree/crashed.db");
+    let whole = contents(&crashed);
+    let conn = rusqlite::Connection::open(&crashed).unwrap();
+    conn.execute_batch("PRAGMA cache_size = 1; PRAGMA synchronous = OFF; BEGIN; UPDATE orders SET note = 'half'; INSERT INTO orders SELECT id + 5000, 1, hex(randomblob(400)) FROM orders").unwrap();
+    for end in ["", "-journal"] {
+        std::fs::copy(format!("{}{end}", crashed.display()), world.path(&format!("copy{end}"))).unwrap();
+    }
+    drop(conn);
+    for end in ["", "-journal"] {
+        std::fs::rename(world.path(&format!("copy{end}")), format!("{}{end}", crashed.display())).unwrap();
+    }
+    world.file("tree/tiny.db", "SQLite format 3\0");
+    let sidecar = world.with_store("backup ./tree --json").run().exits(0).made();
+    assert_eq!((&sidecar["status"], &sidecar["manifest"]["tree"]["files"]), (&"ok".into(), &9.into()), "{sidecar}");
+    world.with_store("restore tree --to out").run().exits(0);
+    let out = below(&world, "out", "tree");
+    for name in ["notes", "notes-journal", "notes-wal", "notes-shm", "broken.db", "broken.db-wal", "tiny.db"] {
+        assert_eq!(std::fs::read(out.join(name)).unwrap(), std::fs::read(world.path("tree").join(name)).unwrap(), "{name}");
+    }
+    // With its journal it rolls back to what it was.
+    assert_eq!(contents(&out.join("crashed.db")), whole);
+}
+
 #[test]
 fn one_file_system() {
     let world = World::new();

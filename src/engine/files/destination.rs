@@ -102,6 +102,11 @@ impl<'a> FilesDestination<'a> {
         Ok(FilesDestination { place, list, options, unpacker, comparison, selected: 0 })
     }
 
+    /// A drill compares what came out byte by byte.
+    fn goes_into_service(&self) -> bool {
+        !matches!(self.place, Place::Drill(_))
+    }
+
     /// Hard links that are wanted although the file that they name is not: that file's path, and the link that becomes it.
     fn orphaned_links(&self, patterns: &Patterns) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut wanted = BTreeMap::new();
@@ -130,7 +135,7 @@ impl<'a> FilesDestination<'a> {
             let chosen = below.is_chosen(patterns, &member.path, member.kind == Kind::Directory);
             let stand_in = orphaned.get(&member.path);
             let expected = self.comparison.expect()?;
-            self.unpacker.wal = is_wal(expected.as_ref());
+            self.unpacker.wal = self.goes_into_service() && is_wal(expected.as_ref());
             let sha256 = if chosen || stand_in.is_some() {
                 // A file that comes under a link's name leaves nothing in its own directory.
                 let directories = if chosen { std::mem::take(&mut above) } else { Vec::new() };
@@ -244,7 +249,7 @@ impl Destination for FilesDestination<'_> {
             None => {
                 while let Some(member) = reader.next_member()? {
                     let expected = self.comparison.expect()?;
-                    self.unpacker.wal = is_wal(expected.as_ref());
+                    self.unpacker.wal = self.goes_into_service() && is_wal(expected.as_ref());
                     let sha256 = self.unpacker.unpack(&member, &mut reader)?;
                     self.comparison.found(&member, &expected, sha256);
                 }

@@ -85,7 +85,6 @@ impl Staged {
         let (place, prefix) = if inside { (top.clone(), prefix_inside()) } else { (existing_above(&top), prefix_beside(&top)) };
         let scratch = Scratch::unswept(&place, &prefix, needed, "the restored files")
             .map_err(|error| error.hint("restore with `--to` another place, and copy the files from there"))?;
-        forget_inherited_rights(scratch.path());
         let kept = free_name(&if inside {
             top.join(format!("{KEPT_INSIDE}{stamp}"))
         } else {
@@ -521,16 +520,6 @@ fn prefix_inside() -> String {
 
 fn name_with(path: &Path, end: &str) -> String {
     format!("{}{end}", path.file_name().unwrap_or_default().to_string_lossy())
-}
-
-/// A directory above may give whatever is made in it to others, by its default ACL.
-fn forget_inherited_rights(directory: &Path) {
-    #[cfg(target_os = "linux")]
-    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
-        let _ = rustix::fs::removexattr(directory, name);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = directory;
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {

@@ -152,7 +152,7 @@ fn is_of_the_kernel(path: &Path) -> bool {
         0xcafe_4a11, // bpf
         0x1cd1,      // devpts
     ];
-    rustix::fs::statfs(path).is_ok_and(|found| KERNELS.contains(&(found.f_type as i64)))
+    rustix::fs::statfs(path).is_ok_and(|found| KERNELS.contains(&found.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]
