@@ -4,11 +4,10 @@ use super::listing::{Listed, Note, Type};
 use super::member::{Kind, Member, shown};
 use super::patterns::Patterns;
 use super::save::{self, Opening};
+use super::sqlite::{Held, JOURNAL_MAGIC, WAL_MAGIC, database_of, is_database, looks_like_a_database, starts_with};
 use super::tar::Writer;
 use super::walk::{self, Choice, Found, Step};
 use super::{embedded, meta, names::Ids};
-use crate::engine::sqlite::probe::MAGIC;
-use crate::engine::sqlite::registry;
 use crate::engine::sqlite::{Spool, SqliteSource, companion};
 use crate::engine::{Database, Dumped, Manifest, Source, Tree};
 use crate::error::{Context, Error, Result};
@@ -240,12 +239,15 @@ impl<W: Write> Saving<'_, W> {
         if let Some(told) = embedded::in_directory(&found.path) {
             self.warnings.push(told);
         }
-        let mut opened = match save::open(&found, &mut self.buffer) {
-            Opening::Opened(opened) => opened,
-            Opening::Database if self.plan.raw_databases => {
-                let busy = io::Error::other("this run reads it as a database; give it to one source only");
+        let _database = match self.plan.raw_databases.then(|| database_of(&found, self.plan.lock_timeout)).transpose()? {
+            Some(Held::Busy) => {
+                let busy = io::Error::other("this run is reading it as a database");
                 return self.missing(&found.name, Note::Unreadable, Some(busy));
             }
+            other => other,
+        };
+        let mut opened = match save::open(&found, &mut self.buffer) {
+            Opening::Opened(opened) => opened,
             Opening::Database => return self.database(&found, key),
             Opening::Vanished => return self.missing(&found.name, Note::Vanished, None),
             Opening::Refused(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
@@ -410,41 +412,6 @@ impl<W: Write> Saving<'_, W> {
         let manifest = Manifest { tree: Some(self.tree), ..Manifest::default() };
         let producer = BTreeMap::new();
         Ok(Dumped { manifest, database, producer, warnings: self.warnings, partial: lost, contents: Some(list) })
-    }
-}
-
-/// What a write-ahead log begins with, the last bit aside, and a rollback journal; see <https://sqlite.org/fileformat2.html>.
-const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
-const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-
-/// Whether a file that begins so is a SQLite database; an empty one is, where all of it is still in its log.
-fn is_database(start: &[u8], size: u64, path: &Path) -> bool {
-    // The smallest page has 512 bytes.
-    start.starts_with(MAGIC) && size >= 512 || start.is_empty() && starts_with(&companion(path, "-wal"), &[WAL_MAGIC])
-}
-
-/// The same for a file that is not open yet, or that this run has open as a database.
-fn looks_like_a_database(path: &Path) -> bool {
-    if registry::is_open(path) {
-        return true;
-    }
-    let Ok(metadata) = path.symlink_metadata() else { return false };
-    let size = metadata.size();
-    metadata.is_file() && first_bytes(path, metadata).is_some_and(|start| is_database(&start, size, path))
-}
-
-/// Whether there is a file that begins with one of these.
-fn starts_with(path: &Path, beginnings: &[&[u8]]) -> bool {
-    let metadata = path.symlink_metadata().ok().filter(Metadata::is_file);
-    let start = metadata.and_then(|metadata| first_bytes(path, metadata));
-    start.is_some_and(|start| beginnings.iter().any(|beginning| start.starts_with(beginning)))
-}
-
-fn first_bytes(path: &Path, metadata: Metadata) -> Option<Vec<u8>> {
-    let mut start = Vec::new();
-    match save::open(&Found { path: path.to_path_buf(), name: Vec::new(), metadata }, &mut start) {
-        Opening::Opened(_) => Some(start),
-        Opening::Database | Opening::Vanished | Opening::Refused(_) => None,
     }
 }
 

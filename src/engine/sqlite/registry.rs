@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a connection waits for a plain reader.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(10) };
+/// How long a connection waits for a plain reader, which may be copying a large file.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(600) };
 
 /// Device and inode.
 type Key = (u64, u64);
@@ -50,6 +50,7 @@ impl Claim {
             if Instant::now() >= deadline {
                 return Err(Error::failed(format!("`{}` is being read as a plain file by this run", path.display())));
             }
+            crate::interrupt::check()?;
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -1,0 +1,81 @@
+//! SQLite databases among the files: how they and what belongs to them are told from other files, and kept apart from this run's own connections.
+
+use super::save::{self, Opening};
+use super::walk::Found;
+use crate::engine::sqlite::companion;
+use crate::engine::sqlite::probe::MAGIC;
+use crate::engine::sqlite::registry::{self, Claim};
+use crate::error::Result;
+use crate::interrupt;
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The right to open a file that may be a part of a database.
+pub enum Held {
+    /// Nobody in this run has the database open, nor will have for as long as this lives; none where there is no database.
+    Free { _claim: Option<Claim> },
+    /// Another thread did not let go of it.
+    Busy,
+}
+
+/// Waits until no thread of this run has a connection to the database that a file is of: closing the file would drop that one's locks, which lie on the database
+/// itself and on its -shm.
+pub fn database_of(found: &Found, wait: Duration) -> Result<Held> {
+    let name = found.path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+    let base = ["-wal", "-shm", "-journal"].iter().find_map(|end| name.strip_suffix(end.as_bytes()));
+    let base = base.map(|base| found.path.with_file_name(OsStr::from_bytes(base)));
+    let Some(metadata) = base.map_or(Some(found.metadata.clone()), |base| base.symlink_metadata().ok()) else {
+        return Ok(Held::Free { _claim: None });
+    };
+    let deadline = Instant::now() + wait;
+    loop {
+        if let Some(claim) = Claim::reading(&metadata) {
+            return Ok(Held::Free { _claim: Some(claim) });
+        }
+        if Instant::now() >= deadline {
+            return Ok(Held::Busy);
+        }
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What a write-ahead log begins with, the last bit aside, and a rollback journal; see <https://sqlite.org/fileformat2.html>.
+pub const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
+/// See above.
+pub const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Whether a file that begins so is a SQLite database; an empty one is, where all of it is still in its log.
+pub fn is_database(start: &[u8], size: u64, path: &Path) -> bool {
+    // The smallest page has 512 bytes.
+    start.starts_with(MAGIC) && size >= 512 || start.is_empty() && starts_with(&companion(path, "-wal"), &[WAL_MAGIC])
+}
+
+/// The same for a file that is not open yet, or that this run has open as a database.
+pub fn looks_like_a_database(path: &Path) -> bool {
+    if registry::is_open(path) {
+        return true;
+    }
+    let Ok(metadata) = path.symlink_metadata() else { return false };
+    let size = metadata.size();
+    metadata.is_file() && first_bytes(path, metadata).is_some_and(|start| is_database(&start, size, path))
+}
+
+/// Whether there is a file that begins with one of these.
+pub fn starts_with(path: &Path, beginnings: &[&[u8]]) -> bool {
+    let metadata = path.symlink_metadata().ok().filter(Metadata::is_file);
+    let start = metadata.and_then(|metadata| first_bytes(path, metadata));
+    start.is_some_and(|start| beginnings.iter().any(|beginning| start.starts_with(beginning)))
+}
+
+fn first_bytes(path: &Path, metadata: Metadata) -> Option<Vec<u8>> {
+    let mut start = Vec::new();
+    match save::open(&Found { path: path.to_path_buf(), name: Vec::new(), metadata }, &mut start) {
+        Opening::Opened(_) => Some(start),
+        Opening::Database | Opening::Vanished | Opening::Refused(_) => None,
+    }
+}
