@@ -29,7 +29,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     if arguments.to.is_some() && arguments.backups.len() > 1 {
         return Err(Error::usage("`--to` takes one backup").hint("restore them one by one"));
     }
-    let wanted = runs::resolve(&arguments.backups, session)?;
+    let wanted = runs::resolve(&arguments.backups, session, report)?;
     if arguments.to.is_some() && wanted.len() > 1 {
         let hint = format!("name one of them: {}", wanted.join(", "));
         return Err(Error::usage("`--to` takes one backup, and this is several").hint(hint));
