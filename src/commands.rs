@@ -150,7 +150,7 @@ impl Session {
 
     fn store_plan(&self) -> Result<StorePlan> {
         let variable = std::env::var("DBBACKUP_STORE").ok();
-        plan::store(self.store_flag.as_deref(), self.config.as_ref(), variable.as_deref(), &self.cwd)
+        plan::store(self.store_flag.as_deref(), self.config.as_ref(), variable.as_deref(), &self.cwd, &LocalStore::is_at)
     }
 
     /// The store, to read from.
