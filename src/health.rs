@@ -3,7 +3,7 @@
 //!
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one is damaged.
 //! - **Warning:** the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
-//!   before; the store has less free space than the next backups will need.
+//!   before; retention is held back for a backup that lost much; the store has less free space than the next backups will need.
 //!
 //! A backup's age is counted from its end, so that one that takes hours is not overdue while the next one runs. A proof is a trial restore (a
 //! verification of level `restore` that found the backup sound) of any of the source's backups: it shows that what this source's backups are
@@ -102,6 +102,8 @@ pub struct Subject<'a> {
     pub prove_every: Option<Span>,
     /// Every attempt, newest first.
     pub attempts: Vec<Attempt<'a>>,
+    /// Why retention removes nothing, where its brake holds.
+    pub held: Option<String>,
     /// What restores left, each in a few words.
     pub leftovers: Vec<String>,
 }
@@ -223,7 +225,8 @@ fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> V
         found.extend(damage(subject, now));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
-        found.extend(shrinking(health));
+        // Both compare the newest backup with an earlier one: what keeps all the others says more.
+        found.extend(held(subject).or_else(|| shrinking(health)));
     }
     found.extend(last_attempt(subject, health, now));
     found
@@ -274,6 +277,15 @@ fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Opti
         Some(_) => return None,
     };
     Some(Finding::new(Level::Warning, text).hint(format!("`dbbackup verify {} --level restore`", subject.name)))
+}
+
+fn held(subject: &Subject<'_>) -> Option<Finding> {
+    let why = subject.held.as_ref()?;
+    let hint = format!(
+        "if that is right: `dbbackup cleanup --force {}`; if not, look at the source: the older backups are all there",
+        subject.name
+    );
+    Some(Finding::new(Level::Warning, format!("retention is held back and removes nothing: {why}")).hint(hint))
 }
 
 fn shrinking(health: &Health<'_>) -> Option<Finding> {

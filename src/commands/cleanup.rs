@@ -35,13 +35,15 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
             }),
             Err(why) => Err(Error::from(why.clone()).context(source)),
         };
-        match done {
-            Ok(done) => told.add(done),
-            Err(error) => {
-                report.error(&error);
-                failed.push(error);
+        let error = match done {
+            Ok((done, held)) => {
+                told.add(done);
+                held
             }
-        }
+            Err(error) => Some(error),
+        };
+        error.iter().for_each(|error| report.error(error));
+        failed.extend(error);
     }
     told.conclude(arguments.dry_run, report);
     set_error(&failed, report);
@@ -98,20 +100,26 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, stor
     Ok(work)
 }
 
-/// After a successful backup, under its lock: quiet unless something was removed or went wrong.
-pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<()> {
+/// Why the brake keeps everything of a source, where it does.
+pub fn held(store: &LocalStore, catalog: &Catalog, source: &str, policies: &Policies) -> Result<Option<String>> {
+    Ok(brake::look(store, catalog, source, policies)?.map(|on| on.why))
+}
+
+/// After a successful backup, under its lock: quiet unless something was removed or went wrong. Gives back what the brake says where it holds.
+pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<Option<Error>> {
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     if source.policies.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies)? {
         brake::remember(store, &source.name, &on, report);
         let text =
             format!("the backup was made, but it holds far less than an earlier one, so retention removed nothing: {}", on.why);
-        return Err(Error::new(Kind::Partial, text).hint(format!(
+        let held = Error::new(Kind::Partial, text);
+        return Ok(Some(held.hint(format!(
             "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
             source.name
-        )));
+        ))));
     }
     let decision = decide(&catalog, &source.name, &source.policies, now);
     for warning in &decision.warnings {
@@ -131,9 +139,10 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
             units::size(freed)
         ));
     }
-    Ok(())
+    Ok(None)
 }
 
+/// What was kept and removed; and what the brake says, which keeps all.
 fn clean(
     store: &LocalStore,
     catalog: &Catalog,
@@ -142,7 +151,7 @@ fn clean(
     arguments: &Cleanup,
     session: &Session,
     report: &mut Report,
-) -> Result<Done> {
+) -> Result<(Done, Option<Error>)> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
     if let Some(on) = brake::look(store, catalog, source, policies)? {
         if !force {
@@ -150,8 +159,10 @@ fn clean(
                 brake::remember(store, source, &on, report);
             }
             let text = "the newest backup holds far less than an earlier one, so nothing is removed";
-            return Err(Error::failed(format!("{source}: {text}: {}", on.why))
-                .hint("look at the source; if that is right, add `--force`"));
+            let held = Error::failed(format!("{source}: {text}: {}", on.why))
+                .hint("look at the source; if that is right, add `--force`");
+            let all = catalog.of(source).map(|backup| (backup.id().to_owned(), vec!["retention is held back".to_owned()]));
+            return Ok((Done { kept: all.collect(), ..Done::default() }, Some(held)));
         }
         if !dry_run {
             brake::accept(store, source, &on, report);
@@ -179,7 +190,7 @@ fn clean(
     if !dry_run {
         say_removed(source, &done, report);
     }
-    Ok(done)
+    Ok((done, None))
 }
 
 /// For the log, which outlives the backups.

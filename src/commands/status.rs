@@ -105,10 +105,11 @@ fn look<'a>(
     arguments: &Status,
 ) -> Result<Found<'a>> {
     let now = session.now;
-    let watched = watch::watched(catalog, session, &plan, &arguments.sources, arguments.expect_every).map_err(|error| {
-        // A source that nobody knows is a mistake of the asker; that a store is missing is none.
-        error.kind_of(Kind::Usage)
-    })?;
+    let watched =
+        watch::watched((catalog, store), session, &plan, &arguments.sources, arguments.expect_every).map_err(|error| {
+            // A source that nobody knows is a mistake of the asker; that a store is missing is none.
+            error.kind_of(Kind::Usage)
+        })?;
     let judged = watched.subjects.into_iter().map(|subject| {
         let health = health::judge(&subject, now);
         (subject, health)
@@ -271,6 +272,7 @@ fn document(found: &Found<'_>, report: &mut Report) {
             "failed_attempts": health.failures,
             "damaged_backups": health.damaged,
             "stored_bytes": health.stored,
+            "retention_held": subject.held,
             "leftovers": subject.leftovers,
         })
     };
