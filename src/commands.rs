@@ -249,7 +249,7 @@ fn set_error(errors: &[Error], report: &mut Report) {
         report.set("error", messages.join("; "));
     }
     if let Some(hint) = errors.iter().find_map(Error::remedy) {
-        report.set("hint", hint);
+        report.set("hint", report.with_options(hint));
     }
 }
 

@@ -30,7 +30,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         let unreadable = |entry: &Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
         report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());
     } else if shown.is_empty() {
-        report.note(report.with_options(&nothing_shown(&chosen, arguments)));
+        report.note(nothing_shown(&chosen, arguments));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""].map(|head| report.paint(Paint::Strong, head));
         let reporter: &Report = report;

@@ -55,7 +55,7 @@ fn about_the_attempt(backup: &Backup, session: &Session, report: &Report, row: &
     let painted = report.paint(if backup.good() { Paint::Good } else { Paint::Bad }, word);
     row("status", why.map_or(painted.clone(), |why| format!("{painted}: {why}")));
     if let Some(hint) = sidecar.error.as_ref().and_then(|error| error.hint.clone()) {
-        row("hint", hint);
+        row("hint", report.with_options(&hint));
     }
     row("source", format!("{} ({})", sidecar.source, sidecar.kind));
     row("label", sidecar.label.clone());

@@ -259,7 +259,7 @@ fn a_group_comes_back_with_what_the_server_had_in_that_run() {
 fn a_safety_copy_changes_nothing_about_what_a_cluster_is() {
     let Some((_cluster, world)) = group() else { return };
     world.dbbackup("backup full").run().exits(0);
-    world.dbbackup("restore cluster.blog --in-place --yes").run().exits(0);
+    let restored = world.dbbackup("-c dbbackup.toml restore cluster.blog --in-place --yes").run().exits(0);
     let kept = world.ids("cluster.blog").remove(0);
     assert!(kept.contains("_pre-restore_"), "{kept}");
     assert_eq!(world.sidecar(&kept)["database"]["cluster"], "cluster");
@@ -271,8 +271,11 @@ fn a_safety_copy_changes_nothing_about_what_a_cluster_is() {
             ran.prints("restoring cluster.blog_manual_").never_says("passed over");
         }
     };
+    assert!(restored.shown("restore").contains(&format!("{kept} --in-place")), "{restored}");
     look(&world);
     // As older versions made them.
     world.edit_sidecar(&kept, |sidecar| sidecar["database"]["cluster"] = Value::Null);
     look(&world);
+    world.dbbackup(&format!("{} --yes", restored.shown("delete"))).run().exits(0);
+    assert!(!world.sidecar_path(&kept).exists());
 }

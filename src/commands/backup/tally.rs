@@ -114,6 +114,11 @@ impl Tally {
         }
         report.set("backups", self.backups.iter().map(Entry::json).collect::<Vec<_>>());
         if !self.errors.is_empty() {
+            for hint in self.errors.iter_mut().filter_map(|error| error.get_mut("hint")) {
+                if let Some(text) = hint.as_str() {
+                    *hint = report.with_options(text).into();
+                }
+            }
             report.set("failed", self.errors);
         }
         set_error(&self.told, report);
