@@ -94,6 +94,8 @@ pub enum Expected {
 pub struct Subject<'a> {
     /// Its name.
     pub name: String,
+    /// Whether `backup` knows it by this name.
+    pub configured: bool,
     /// Whether backups of it are expected.
     pub expected: Expected,
     /// How old the newest good backup may be.
@@ -232,16 +234,29 @@ fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> V
     found
 }
 
+impl Subject<'_> {
+    /// What makes a backup of it.
+    fn again(&self) -> String {
+        match self.configured {
+            true => format!("`dbbackup backup {}`", self.name),
+            false => "back it up again by its path or address".to_owned(),
+        }
+    }
+}
+
 /// The newest backup, good or not: a damaged one must not hide behind an older good one.
 fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let newest =
         subject.attempts.iter().find(|attempt| !attempt.safety_copy && !matches!(attempt.worth, Worth::Failed { .. }))?;
     let age = units::age(newest.ended, now);
     match &newest.worth {
-        Worth::Damaged(why) => Some(
-            Finding::new(Level::Critical, format!("its newest backup, made {age}, is damaged: {why}"))
-                .hint(format!("take a new one: `dbbackup backup {}`; `dbbackup list {0}` shows the good ones", subject.name)),
-        ),
+        Worth::Damaged(why) => {
+            Some(Finding::new(Level::Critical, format!("its newest backup, made {age}, is damaged: {why}")).hint(format!(
+                "take a new one: {}; `dbbackup list {}` shows the good ones",
+                subject.again(),
+                subject.name
+            )))
+        }
         Worth::Newer(why) => Some(Finding::new(Level::Warning, format!("its newest backup, made {age}, can't be judged: {why}"))),
         Worth::Partial => Some(
             Finding::new(Level::Warning, format!("its newest backup, made {age}, is incomplete"))
@@ -253,8 +268,13 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
 
 fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let edge = subject.expect_every.before(now);
-    let hint = format!("`dbbackup backup {}`; then look at what should have run it", subject.name);
+    let mut hint = format!("{}; then look at what should have run it", subject.again());
     let Some(newest) = &health.newest else {
+        let mistaken = subject.attempts.iter().filter(|_| !subject.configured).map(|attempt| format!(" {}", attempt.id));
+        let mistaken: String = mistaken.collect();
+        if !mistaken.is_empty() {
+            hint = format!("{}; if it was never meant: `dbbackup delete{mistaken} --yes`", subject.again());
+        }
         return match subject.expected {
             Expected::From(start) if start > edge => None,
             _ => Some(Finding::new(Level::Critical, "there is no good backup".into()).hint(hint)),

@@ -3,7 +3,7 @@
 mod brake;
 
 use super::list::STATE_LOST;
-use super::{Session, backup, catalog_of, outcome_of, set_error};
+use super::{Session, backup, catalog_of, names_in, outcome_of, set_error};
 use crate::catalog::{Catalog, Entry};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
@@ -20,8 +20,9 @@ use std::collections::HashMap;
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = if arguments.dry_run { session.reading()? } else { session.changing()? };
-    let catalog = catalog_of(&store, &arguments.sources)?;
-    let work = what_to_clean(arguments, session, &catalog, &store)?;
+    let names = names_in(&store, &arguments.sources, session, report)?;
+    let catalog = catalog_of(&store, &names)?;
+    let work = what_to_clean(arguments, &names, session, &catalog, &store)?;
     let mut told = Told::default();
     let mut failed = Vec::new();
     for (source, policies) in &work {
@@ -58,10 +59,18 @@ type Work = (String, std::result::Result<Policies, Unusable>);
 
 /// The sources, each with its policies: the flags' for whatever is named, or all there is; else the configuration's, for its own sources
 /// alone.
-fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, store: &LocalStore) -> Result<Vec<Work>> {
+fn what_to_clean(
+    arguments: &Cleanup,
+    names: &[String],
+    session: &Session,
+    catalog: &Catalog,
+    store: &LocalStore,
+) -> Result<Vec<Work>> {
     // Not every directory there: only those that hold something of ours.
     let present = catalog.sources();
-    let asked = if arguments.sources.is_empty() { Vec::new() } else { catalog.members(&arguments.sources) };
+    let asked = if names.is_empty() { Vec::new() } else { catalog.members(names) };
+    // As without a name: what has no policy in a group is kept, and the others are cleaned.
+    let by_group = arguments.sources.iter().any(|word| session.group(word).is_some());
     if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
         let names = if asked.is_empty() { present } else { asked };
         return Ok(names.into_iter().map(|name| (name, Ok(Policies::all(policy.clone())))).collect());
@@ -92,7 +101,7 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, stor
             continue;
         }
         let policies = Policies::configured(config, entry);
-        if policies.is_empty() && !asked.is_empty() {
+        if policies.is_empty() && !asked.is_empty() && !by_group {
             return Err(no_policy(format!("`{name}` has no retention policy: everything is kept")));
         }
         work.push((name.clone(), Ok(policies)));

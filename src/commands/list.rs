@@ -1,6 +1,6 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
 
-use super::{Session, catalog_of};
+use super::{Session, catalog_of, names_in};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
@@ -17,7 +17,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         None => None,
     };
     let store = session.reading()?;
-    let catalog = catalog_of(&store, &arguments.sources)?;
+    let catalog = catalog_of(&store, &names_in(&store, &arguments.sources, session, report)?)?;
     let chosen: Vec<&Entry> = catalog.backups.iter().filter(|backup| matches(backup, arguments, since)).collect();
     let shown: Vec<&Entry> = chosen
         .iter()

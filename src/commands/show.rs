@@ -41,6 +41,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         })?;
         return Ok((backup, place));
     }
+    session.refuse_group(wanted)?;
     let store = LocalStore::open(&session.store_plan()?.path, Access::Read)?;
     let backup = catalog_for(&store, wanted, session.now)?.resolve(wanted, session.now)?.whole(&store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(|| store::sidecar_name(backup.id()), |dump| dump.file.clone());

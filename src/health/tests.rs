@@ -31,6 +31,7 @@ fn app(attempts: Vec<Attempt<'static>>) -> Subject<'static> {
     let name = "app".into();
     Subject {
         name,
+        configured: true,
         expected: Expected::Yes,
         expect_every: EXPECT_EVERY,
         prove_every: None,

@@ -273,6 +273,10 @@ fn a_safety_copy_changes_nothing_about_what_a_cluster_is() {
     };
     assert!(restored.shown("restore").contains(&format!("{kept} --in-place")), "{restored}");
     look(&world);
+    for word in ["show cluster", "show cluster@latest", "pin cluster", "cat cluster@2h"] {
+        let ran = world.dbbackup(word).run().exits(2).says("`cluster` is a server, and its databases have the backups");
+        ran.says("hint: name one of `cluster.blog`, `cluster.gone`, `cluster.postgres`");
+    }
     // As older versions made them.
     world.edit_sidecar(&kept, |sidecar| sidecar["database"]["cluster"] = Value::Null);
     look(&world);

@@ -40,7 +40,9 @@ pub fn back_up(source: &SourcePlan, cluster: Option<&str>, store: &LocalStore, r
     let around = Around::source(&source.hooks, &source.name, store.root(), run, report);
     let before = around.before();
     let making = Making::of(source);
-    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster);
+    // One that was made from a mistyped path or address would be a source that fails for ever.
+    let leaves_failure = !(source.derived && is_unheard_of(&source.name, store));
+    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster).leaving_failure(leaves_failure);
     let made = match before {
         Ok(()) => make(source, &making, &attempt, store, run, report),
         Err(error) => {
@@ -118,6 +120,14 @@ fn make(
     let entry = attempt.make(making, engine.as_source(), report)?;
     say_made(&entry, store, report);
     Ok(entry)
+}
+
+/// Whether the store has no backup of it, not even one that can't be read.
+fn is_unheard_of(source: &str, store: &LocalStore) -> bool {
+    let names = [source.to_owned()];
+    let heard_of =
+        |catalog: Catalog| !catalog.unreadable.is_empty() || catalog.of(source).any(|backup| backup.sidecar.dump.is_some());
+    Catalog::read(store, Some(&names)).is_ok_and(|catalog| !heard_of(catalog))
 }
 
 /// Everything that can be known to fail before the work.

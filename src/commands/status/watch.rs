@@ -142,6 +142,7 @@ fn subject<'a>(
     attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_of(attempt.id))));
     Subject {
         name: name.to_owned(),
+        configured: entry.is_some(),
         expected,
         expect_every: entry.and_then(|entry| entry.common.expect_every).unwrap_or(EXPECT_EVERY),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
