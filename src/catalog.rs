@@ -205,9 +205,14 @@ impl Catalog {
         self.places.contains_key(source)
     }
 
-    /// The cluster that a source's newest backup says it is of.
+    /// The cluster that a source's newest backup says it is of. Safety copies of restores say it only where there is nothing else: older versions left
+    /// it out of them.
     pub fn cluster_of(&self, source: &str) -> Option<&str> {
-        self.of(source).find_map(|backup| backup.sidecar.database.as_ref())?.cluster.as_deref()
+        let (safety, own): (Vec<&Entry>, Vec<&Entry>) = self
+            .of(source)
+            .filter(|backup| backup.sidecar.database.is_some())
+            .partition(|backup| backup.sidecar.label == PRE_RESTORE);
+        own.first().or(safety.first())?.sidecar.database.as_ref()?.cluster.as_deref()
     }
 
     /// The names with those of clusters resolved: `cluster` is itself, where it has a history, and every source whose backups say that they

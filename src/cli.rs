@@ -203,8 +203,8 @@ pub enum Kind {
     "dbbackup list --json | jq -r '.backups[].id'",
 ))]
 pub struct List {
-    /// Only these sources
-    #[arg(value_name = "SOURCE")]
+    /// Only these sources or groups
+    #[arg(value_name = "SOURCE|GROUP")]
     pub sources: Vec<String>,
     /// Only this label
     #[arg(long, value_name = "LABEL")]
@@ -259,8 +259,8 @@ pub struct Show {
     )
 )]
 pub struct Verify {
-    /// Backups or sources: an id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or a path
-    #[arg(value_name = "BACKUP|SOURCE")]
+    /// Backups, sources or groups: an id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or a path
+    #[arg(value_name = "BACKUP|SOURCE|GROUP")]
     pub what: Vec<String>,
     /// Every backup of the sources named, or of all
     #[arg(long)]
@@ -335,8 +335,8 @@ pub struct Restore {
     )
 )]
 pub struct Cleanup {
-    /// Only these sources
-    #[arg(value_name = "SOURCE")]
+    /// Only these sources or groups
+    #[arg(value_name = "SOURCE|GROUP")]
     pub sources: Vec<String>,
     /// Say what would be removed, and remove nothing
     #[arg(short = 'n', long)]

@@ -24,7 +24,7 @@ mod version;
 
 pub use guard::NOT_RUN;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, is_named_of};
 use crate::cli::{Cli, Command, Global};
 use crate::config::{self, Config};
 use crate::engine::{Manifest, whole_second};
@@ -150,7 +150,7 @@ impl Session {
 
     fn store_plan(&self) -> Result<StorePlan> {
         let variable = std::env::var("DBBACKUP_STORE").ok();
-        plan::store(self.store_flag.as_deref(), self.config.as_ref(), variable.as_deref(), &self.cwd)
+        plan::store(self.store_flag.as_deref(), self.config.as_ref(), variable.as_deref(), &self.cwd, &LocalStore::is_at)
     }
 
     /// The store, to read from.
@@ -181,6 +181,22 @@ impl Session {
         self.config.as_ref().and_then(|config| config.owner_of(source)).map(|(_, entry)| entry)
     }
 
+    /// The sources of a group of the configuration.
+    fn group(&self, word: &str) -> Option<&[String]> {
+        self.config.as_ref().and_then(|config| config.group(word))
+    }
+
+    /// Where one backup is meant, a group's name means none.
+    fn refuse_group(&self, wanted: &str) -> Result<()> {
+        let word = wanted.split_once('@').map_or(wanted, |(word, _)| word);
+        match self.group(word) {
+            Some(members) => {
+                Err(Error::usage(format!("`{word}` is a group of {}", members.join(", "))).hint("name one of them, or a backup"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// How trial restores of a source are made.
     fn proving_of(&self, source: &str) -> plan::Proving {
         plan::postgres::proving(match self.entry_of(source).map(|entry| &entry.kind) {
@@ -201,6 +217,33 @@ fn leave_aside(error: Error) -> Error {
         Some(hint) => error.hinted(format!("{hint} ({ASIDE})")),
         None => error.hint(ASIDE),
     }
+}
+
+/// The names with groups resolved, each once, for who reads the store. A group's source of which the store holds nothing is told; a group of nothing
+/// but such is an error, for no name at all would mean all there is.
+fn names_in(store: &dyn Store, words: &[String], session: &Session, report: &Report) -> Result<Vec<String>> {
+    let present = store.sources()?;
+    let heard_of = |name: &String| present.iter().any(|known| known == name || is_named_of(known, name));
+    let mut names: Vec<String> = Vec::new();
+    for word in words {
+        let Some(members) = session.group(word) else {
+            names.push(word.clone());
+            continue;
+        };
+        if !members.iter().any(heard_of) {
+            let text = format!("the store `{}` holds nothing of the group `{word}` ({})", store.name(), members.join(", "));
+            return Err(Error::not_found(text).hint(format!("`dbbackup backup {word}` makes the first backups")));
+        }
+        for member in members {
+            match heard_of(member) {
+                true => names.push(member.clone()),
+                false => report.warn(format!("{member}: the store holds nothing of it: `dbbackup backup {member}`")),
+            }
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
 }
 
 /// What the store holds of these sources, or of all where none is named; a name that the store does not know is an error.
@@ -249,7 +292,7 @@ fn set_error(errors: &[Error], report: &mut Report) {
         report.set("error", messages.join("; "));
     }
     if let Some(hint) = errors.iter().find_map(Error::remedy) {
-        report.set("hint", hint);
+        report.set("hint", report.with_options(hint));
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one is damaged.
 //! - **Warning:** the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
-//!   before; the store has less free space than the next backups will need.
+//!   before; retention is held back for a backup that lost much; the store has less free space than the next backups will need.
 //!
 //! A backup's age is counted from its end, so that one that takes hours is not overdue while the next one runs. A proof is a trial restore (a
 //! verification of level `restore` that found the backup sound) of any of the source's backups: it shows that what this source's backups are
@@ -94,6 +94,8 @@ pub enum Expected {
 pub struct Subject<'a> {
     /// Its name.
     pub name: String,
+    /// Whether `backup` knows it by this name.
+    pub configured: bool,
     /// Whether backups of it are expected.
     pub expected: Expected,
     /// How old the newest good backup may be.
@@ -102,6 +104,8 @@ pub struct Subject<'a> {
     pub prove_every: Option<Span>,
     /// Every attempt, newest first.
     pub attempts: Vec<Attempt<'a>>,
+    /// Why retention removes nothing, where its brake holds.
+    pub held: Option<String>,
     /// What restores left, each in a few words.
     pub leftovers: Vec<String>,
 }
@@ -223,10 +227,21 @@ fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> V
         found.extend(damage(subject, now));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
-        found.extend(shrinking(health));
+        // Both compare the newest backup with an earlier one: what keeps all the others says more.
+        found.extend(held(subject).or_else(|| shrinking(health)));
     }
     found.extend(last_attempt(subject, health, now));
     found
+}
+
+impl Subject<'_> {
+    /// What makes a backup of it.
+    fn again(&self) -> String {
+        match self.configured {
+            true => format!("`dbbackup backup {}`", self.name),
+            false => "back it up again by its path or address".to_owned(),
+        }
+    }
 }
 
 /// The newest backup, good or not: a damaged one must not hide behind an older good one.
@@ -235,10 +250,13 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
         subject.attempts.iter().find(|attempt| !attempt.safety_copy && !matches!(attempt.worth, Worth::Failed { .. }))?;
     let age = units::age(newest.ended, now);
     match &newest.worth {
-        Worth::Damaged(why) => Some(
-            Finding::new(Level::Critical, format!("its newest backup, made {age}, is damaged: {why}"))
-                .hint(format!("take a new one: `dbbackup backup {}`; `dbbackup list {0}` shows the good ones", subject.name)),
-        ),
+        Worth::Damaged(why) => {
+            Some(Finding::new(Level::Critical, format!("its newest backup, made {age}, is damaged: {why}")).hint(format!(
+                "take a new one: {}; `dbbackup list {}` shows the good ones",
+                subject.again(),
+                subject.name
+            )))
+        }
         Worth::Newer(why) => Some(Finding::new(Level::Warning, format!("its newest backup, made {age}, can't be judged: {why}"))),
         Worth::Partial => Some(
             Finding::new(Level::Warning, format!("its newest backup, made {age}, is incomplete"))
@@ -250,8 +268,13 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
 
 fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let edge = subject.expect_every.before(now);
-    let hint = format!("`dbbackup backup {}`; then look at what should have run it", subject.name);
+    let mut hint = format!("{}; then look at what should have run it", subject.again());
     let Some(newest) = &health.newest else {
+        let mistaken = subject.attempts.iter().filter(|_| !subject.configured).map(|attempt| format!(" {}", attempt.id));
+        let mistaken: String = mistaken.collect();
+        if !mistaken.is_empty() {
+            hint = format!("{}; if it was never meant: `dbbackup delete{mistaken} --yes`", subject.again());
+        }
         return match subject.expected {
             Expected::From(start) if start > edge => None,
             _ => Some(Finding::new(Level::Critical, "there is no good backup".into()).hint(hint)),
@@ -274,6 +297,15 @@ fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Opti
         Some(_) => return None,
     };
     Some(Finding::new(Level::Warning, text).hint(format!("`dbbackup verify {} --level restore`", subject.name)))
+}
+
+fn held(subject: &Subject<'_>) -> Option<Finding> {
+    let why = subject.held.as_ref()?;
+    let hint = format!(
+        "if that is right: `dbbackup cleanup --force {}`; if not, look at the source: the older backups are all there",
+        subject.name
+    );
+    Some(Finding::new(Level::Warning, format!("retention is held back and removes nothing: {why}")).hint(hint))
 }
 
 fn shrinking(health: &Health<'_>) -> Option<Finding> {

@@ -160,8 +160,15 @@ impl SourceKind {
     }
 }
 
-/// Finds the store: `--store` (a configured name, else a directory), the configuration's, `$DBBACKUP_STORE`.
-pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>, cwd: &Path) -> Result<StorePlan> {
+/// Finds the store: `--store` (a configured name, else a directory), the configuration's, `$DBBACKUP_STORE`. `is_store` tells whether a directory
+/// is one: where stores have names, a word that is none of them must not become a new one.
+pub fn store(
+    flag: Option<&str>,
+    config: Option<&Config>,
+    variable: Option<&str>,
+    cwd: &Path,
+    is_store: &dyn Fn(&Path) -> bool,
+) -> Result<StorePlan> {
     let of_config = |found: &crate::config::StoreConfig| StorePlan {
         path: absolute(cwd, &found.path),
         require_mount: found.require_mount,
@@ -179,6 +186,12 @@ pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>
     }
     if let Some(text) = flag {
         let named = config.and_then(|config| config.stores.get(text));
+        let is_word = !text.contains('/') && !matches!(text, "." | "..");
+        if let Some(config) = config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
+            && !is_store(&absolute(cwd, text))
+        {
+            return Err(no_such_store(text, config));
+        }
         return Ok(named.map_or_else(|| directory(text), of_config));
     }
     if let Some(found) = config.and_then(|config| config.store.as_ref()) {
@@ -189,6 +202,15 @@ pub fn store(flag: Option<&str>, config: Option<&Config>, variable: Option<&str>
         None => Err(Error::usage("no store is given")
             .hint("name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the configuration")),
     }
+}
+
+fn no_such_store(text: &str, config: &Config) -> Error {
+    let names = || config.stores.keys().map(String::as_str);
+    let known = match units::nearest(text, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the configuration has {};", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    };
+    Error::usage(format!("no store is called `{text}`")).hint(format!("{known} a directory is written `./{text}`"))
 }
 
 /// What is logged, and where; `None` where the configuration has no `[log]`.
@@ -532,8 +554,10 @@ mod tests {
     #[test]
     fn the_store_is_the_flags_then_the_files_then_the_environments() {
         let cwd = Path::new("/work");
-        assert_eq!(store(Some("./b"), None, Some("/env"), cwd).unwrap().path, Path::new("/work/b"));
-        assert_eq!(store(None, None, Some("/env"), cwd).unwrap().path, Path::new("/env"));
-        assert!(store(None, None, None, cwd).unwrap_err().remedy().unwrap().contains("--store DIR"));
+        let store = |flag: Option<&str>, variable: Option<&str>| store(flag, None, variable, cwd, &|_| false);
+        assert_eq!(store(Some("./b"), Some("/env")).unwrap().path, Path::new("/work/b"));
+        assert_eq!(store(Some("b"), None).unwrap().path, Path::new("/work/b"));
+        assert_eq!(store(None, Some("/env")).unwrap().path, Path::new("/env"));
+        assert!(store(None, None).unwrap_err().remedy().unwrap().contains("--store DIR"));
     }
 }

@@ -118,9 +118,10 @@ impl Report {
         }
     }
 
-    /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent.
+    /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent. Commands in it lead to the same store.
     pub fn line(&self, text: impl AsRef<str>) {
-        self.log(Level::Info, text.as_ref());
+        let text = self.with_options(text.as_ref());
+        self.log(Level::Info, &text);
         self.row(text);
     }
 
@@ -220,9 +221,10 @@ impl Report {
 
     /// What is going on, on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
-        self.log(Level::Info, text.as_ref());
+        let text = self.with_options(text.as_ref());
+        self.log(Level::Info, &text);
         if !self.quiet {
-            self.stderr(Level::Info, text.as_ref());
+            self.stderr(Level::Info, &text);
         }
     }
 

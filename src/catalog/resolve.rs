@@ -25,6 +25,9 @@ impl Catalog {
         if let Some((source, which)) = wanted.split_once('@') {
             return self.resolve_at(source, which, now);
         }
+        if self.newest_good(wanted).is_none() && self.has_members(wanted) {
+            return Err(self.server(wanted));
+        }
         if self.has_source(wanted) {
             return self.newest_good(wanted).ok_or_else(|| self.no_good(wanted));
         }
@@ -43,6 +46,9 @@ impl Catalog {
     }
 
     fn resolve_at(&self, source: &str, which: &str, now: DateTime<Utc>) -> Result<&Entry> {
+        if self.newest_good(source).is_none() && self.has_members(source) {
+            return Err(self.server(source));
+        }
         if !self.has_source(source) {
             return Err(self.nothing(source));
         }
@@ -59,6 +65,13 @@ impl Catalog {
             Error::not_found(format!("no good backup of `{source}` was made at or before {}", units::stamp(when)))
                 .hint(format!("`dbbackup list {source}` shows what there is"))
         })
+    }
+
+    /// A cluster has no backup of its own, its databases have.
+    fn server(&self, wanted: &str) -> Error {
+        let members: Vec<String> = self.sources().into_iter().filter(|name| self.cluster_of(name) == Some(wanted)).collect();
+        Error::usage(format!("`{wanted}` is a server, and its databases have the backups"))
+            .hint(format!("name one of {}", quoted_list(&members)))
     }
 
     fn no_good(&self, source: &str) -> Error {

@@ -24,11 +24,15 @@ impl Place {
 
     /// A good backup of `source`, so many hours old, of a cluster if one is given.
     fn backup(&self, source: &str, hours: i64, cluster: Option<&str>) -> String {
+        self.labelled(source, "daily", hours, cluster)
+    }
+
+    fn labelled(&self, source: &str, label: &str, hours: i64, cluster: Option<&str>) -> String {
         let at = DateTime::from_timestamp(1_795_140_000, 0).unwrap() - TimeDelta::hours(hours);
-        let id = store::make_id(source, "daily", at, std::iter::empty());
+        let id = store::make_id(source, label, at, std::iter::empty());
         let file = format!("{id}.sqlite3.gz");
         let sidecar = serde_json::json!({
-            "schema": 1, "id": id, "source": source, "kind": "sqlite", "label": "daily", "status": "ok", "started_at": at, "finished_at": at,
+            "schema": 1, "id": id, "source": source, "kind": "sqlite", "label": label, "status": "ok", "started_at": at, "finished_at": at,
             "duration_seconds": 1.0, "database": {"cluster": cluster},
             "dump": {"file": file, "format": "sqlite3", "size_bytes": 3, "sha256": "", "content_size_bytes": 9, "content_sha256": "",
                      "compression": "gzip", "encryption": null, "base": null},
@@ -155,4 +159,7 @@ fn members_are_those_that_say_so() {
     assert_eq!(catalog.sources(), ["big-globals", "big.old", "big.shop"]);
     assert!(catalog.has_members("big") && !catalog.has_members("big.old"));
     assert_eq!(place.read().members(&["big.old".to_owned(), "none".to_owned()]), ["big.old", "none"]);
+    // A safety copy of a restore, made by a version that did not say so in it, changes nothing.
+    place.labelled("big.shop", PRE_RESTORE, 0, None);
+    assert_eq!(place.read().members(&["big".to_owned()]), ["big-globals", "big.shop"]);
 }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
         printed, or run with --restore-on-failure.\n\n\
         The exit code is the program's, 128 and the signal's number where a signal ended it; 125 if it was never run, because a backup or its \
         verification failed, or if the restore failed. The program has stdin, stdout and stderr for itself, what dbbackup says goes to \
-        stderr, and signals are passed on to it. Its environment tells DBBACKUP_ID, DBBACKUP_SOURCE, DBBACKUP_LABEL and DBBACKUP_STORE. With \
+        stderr, and signals are passed on to it. Its environment tells DBBACKUP_ID, DBBACKUP_SOURCE, DBBACKUP_LABEL, DBBACKUP_STORE and DBBACKUP_CONFIG. With \
         --json its stdout goes to stderr.",
     after_help = help!(
         "dbbackup guard -- ./upgrade.sh",

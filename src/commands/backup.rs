@@ -15,7 +15,7 @@ pub use source::{refuse_another_ones_name, space_needed};
 use self::hooks::Around;
 use self::members::{Member, name_of};
 use self::parallel::{Slots, at_once};
-use self::source::{after_all, back_up};
+use self::source::{Made, after_all, back_up};
 use self::tally::{Done, Tally, both, named};
 use super::{Session, status};
 use crate::catalog::Backup as Entry;
@@ -168,7 +168,7 @@ impl Work<'_> {
         match planned {
             Planned::Skipped { name, why } => {
                 self.report.note(format!("{name}: skipped, {why}"));
-                vec![Done { name, entry: None, error: None, skipped: true }]
+                vec![Done { name, entry: None, error: None, short: None, skipped: true }]
             }
             Planned::Refused { name, error, configured } => {
                 if let Some(configured) = configured {
@@ -271,14 +271,14 @@ impl Work<'_> {
     }
 
     fn one(&self, member: Member, cluster: Option<&str>, run: &Run) -> Done {
-        let (name, (entry, error)) = match member {
+        let (name, Made { entry, error, short }) = match member {
             Ok(source) => (source.name.clone(), back_up(&source, cluster, self.store, run, self.report)),
             Err((name, error)) => {
                 self.remember(&name, crate::engine::postgres::KIND, cluster, &error);
-                (name, (None, Some(error)))
+                (name, Made { error: Some(error), ..Made::default() })
             }
         };
-        let done = Done { name, entry: entry.map(Box::new), error, skipped: false };
+        let done = Done { name, entry: entry.map(Box::new), error, short, skipped: false };
         self.tell(&done);
         done
     }

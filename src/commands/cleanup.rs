@@ -3,7 +3,7 @@
 mod brake;
 
 use super::list::STATE_LOST;
-use super::{Session, backup, catalog_of, outcome_of, set_error};
+use super::{Session, backup, catalog_of, names_in, outcome_of, set_error};
 use crate::catalog::{Catalog, Entry};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
@@ -20,8 +20,9 @@ use std::collections::HashMap;
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = if arguments.dry_run { session.reading()? } else { session.changing()? };
-    let catalog = catalog_of(&store, &arguments.sources)?;
-    let work = what_to_clean(arguments, session, &catalog, &store)?;
+    let names = names_in(&store, &arguments.sources, session, report)?;
+    let catalog = catalog_of(&store, &names)?;
+    let work = what_to_clean(arguments, &names, session, &catalog, &store)?;
     let mut told = Told::default();
     let mut failed = Vec::new();
     for (source, policies) in &work {
@@ -35,13 +36,15 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
             }),
             Err(why) => Err(Error::from(why.clone()).context(source)),
         };
-        match done {
-            Ok(done) => told.add(done),
-            Err(error) => {
-                report.error(&error);
-                failed.push(error);
+        let error = match done {
+            Ok((done, held)) => {
+                told.add(done);
+                held
             }
-        }
+            Err(error) => Some(error),
+        };
+        error.iter().for_each(|error| report.error(error));
+        failed.extend(error);
     }
     told.conclude(arguments.dry_run, report);
     set_error(&failed, report);
@@ -56,10 +59,18 @@ type Work = (String, std::result::Result<Policies, Unusable>);
 
 /// The sources, each with its policies: the flags' for whatever is named, or all there is; else the configuration's, for its own sources
 /// alone.
-fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, store: &LocalStore) -> Result<Vec<Work>> {
+fn what_to_clean(
+    arguments: &Cleanup,
+    names: &[String],
+    session: &Session,
+    catalog: &Catalog,
+    store: &LocalStore,
+) -> Result<Vec<Work>> {
     // Not every directory there: only those that hold something of ours.
     let present = catalog.sources();
-    let asked = if arguments.sources.is_empty() { Vec::new() } else { catalog.members(&arguments.sources) };
+    let asked = if names.is_empty() { Vec::new() } else { catalog.members(names) };
+    // As without a name: what has no policy in a group is kept, and the others are cleaned.
+    let by_group = arguments.sources.iter().any(|word| session.group(word).is_some());
     if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
         let names = if asked.is_empty() { present } else { asked };
         return Ok(names.into_iter().map(|name| (name, Ok(Policies::all(policy.clone())))).collect());
@@ -90,7 +101,7 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, stor
             continue;
         }
         let policies = Policies::configured(config, entry);
-        if policies.is_empty() && !asked.is_empty() {
+        if policies.is_empty() && !asked.is_empty() && !by_group {
             return Err(no_policy(format!("`{name}` has no retention policy: everything is kept")));
         }
         work.push((name.clone(), Ok(policies)));
@@ -98,20 +109,26 @@ fn what_to_clean(arguments: &Cleanup, session: &Session, catalog: &Catalog, stor
     Ok(work)
 }
 
-/// After a successful backup, under its lock: quiet unless something was removed or went wrong.
-pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<()> {
+/// Why the brake keeps everything of a source, where it does.
+pub fn held(store: &LocalStore, catalog: &Catalog, source: &str, policies: &Policies) -> Result<Option<String>> {
+    Ok(brake::look(store, catalog, source, policies)?.map(|on| on.why))
+}
+
+/// After a successful backup, under its lock: quiet unless something was removed or went wrong. Gives back what the brake says where it holds.
+pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<Option<Error>> {
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     if source.policies.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies)? {
         brake::remember(store, &source.name, &on, report);
         let text =
             format!("the backup was made, but it holds far less than an earlier one, so retention removed nothing: {}", on.why);
-        return Err(Error::new(Kind::Partial, text).hint(format!(
+        let held = Error::new(Kind::Partial, text);
+        return Ok(Some(held.hint(format!(
             "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
             source.name
-        )));
+        ))));
     }
     let decision = decide(&catalog, &source.name, &source.policies, now);
     for warning in &decision.warnings {
@@ -131,9 +148,10 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
             units::size(freed)
         ));
     }
-    Ok(())
+    Ok(None)
 }
 
+/// What was kept and removed; and what the brake says, which keeps all.
 fn clean(
     store: &LocalStore,
     catalog: &Catalog,
@@ -142,7 +160,7 @@ fn clean(
     arguments: &Cleanup,
     session: &Session,
     report: &mut Report,
-) -> Result<Done> {
+) -> Result<(Done, Option<Error>)> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
     if let Some(on) = brake::look(store, catalog, source, policies)? {
         if !force {
@@ -150,8 +168,10 @@ fn clean(
                 brake::remember(store, source, &on, report);
             }
             let text = "the newest backup holds far less than an earlier one, so nothing is removed";
-            return Err(Error::failed(format!("{source}: {text}: {}", on.why))
-                .hint("look at the source; if that is right, add `--force`"));
+            let held = Error::failed(format!("{source}: {text}: {}", on.why))
+                .hint("look at the source; if that is right, add `--force`");
+            let all = catalog.of(source).map(|backup| (backup.id().to_owned(), vec!["retention is held back".to_owned()]));
+            return Ok((Done { kept: all.collect(), ..Done::default() }, Some(held)));
         }
         if !dry_run {
             brake::accept(store, source, &on, report);
@@ -179,7 +199,7 @@ fn clean(
     if !dry_run {
         say_removed(source, &done, report);
     }
-    Ok(done)
+    Ok((done, None))
 }
 
 /// For the log, which outlives the backups.

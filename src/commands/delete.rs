@@ -10,6 +10,7 @@ use crate::store::{self, LocalStore, Store};
 use crate::units;
 
 pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result<Outcome> {
+    arguments.ids.iter().try_for_each(|id| session.refuse_group(id))?;
     let store = session.changing()?;
     let catalog = Catalog::read(&store, None)?;
     let to_delete = doomed(&arguments.ids, arguments.force, &catalog, &store)?;

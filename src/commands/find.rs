@@ -99,6 +99,7 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
     if is_path(wanted, session) {
         return by_path(&session.cwd.join(wanted));
     }
+    session.refuse_group(wanted)?;
     let store = session.reading()?;
     let catalog = catalog_for(&store, wanted, session.now)?;
     let entry = catalog.resolve(wanted, session.now)?;

@@ -4,6 +4,7 @@ use super::{Session, backup, restore, verify};
 use crate::catalog::Backup as Entry;
 use crate::cli::{Backup, Guard, Restore, Verify};
 use crate::error::{Context, Error, Kind, Result};
+use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
 use std::ffi::{OsStr, OsString};
@@ -75,12 +76,16 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
 
 fn environment(saved: &[Entry], arguments: &Guard, session: &Session) -> Result<Vec<(&'static str, OsString)>> {
     let joined = |of: &dyn Fn(&Entry) -> String| saved.iter().map(of).collect::<Vec<_>>().join(" ");
-    Ok(vec![
+    let mut variables: Vec<(&'static str, OsString)> = vec![
         ("DBBACKUP_ID", joined(&|entry| entry.id().to_owned()).into()),
         ("DBBACKUP_SOURCE", joined(&|entry| entry.sidecar.source.clone()).into()),
         ("DBBACKUP_LABEL", arguments.label.clone().into()),
         ("DBBACKUP_STORE", session.store_plan()?.path.into_os_string()),
-    ])
+    ];
+    // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.
+    let config = session.config.as_ref().map(|config| plan::absolute(&session.cwd, &config.path));
+    variables.extend(config.map(|path| ("DBBACKUP_CONFIG", path.into_os_string())));
+    Ok(variables)
 }
 
 /// Says how to go back, or goes back.

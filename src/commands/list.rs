@@ -1,6 +1,6 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
 
-use super::{Session, catalog_of};
+use super::{Session, catalog_of, names_in};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
@@ -17,7 +17,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         None => None,
     };
     let store = session.reading()?;
-    let catalog = catalog_of(&store, &arguments.sources)?;
+    let catalog = catalog_of(&store, &names_in(&store, &arguments.sources, session, report)?)?;
     let chosen: Vec<&Entry> = catalog.backups.iter().filter(|backup| matches(backup, arguments, since)).collect();
     let shown: Vec<&Entry> = chosen
         .iter()
@@ -30,7 +30,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         let unreadable = |entry: &Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
         report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());
     } else if shown.is_empty() {
-        report.note(report.with_options(&nothing_shown(&chosen, arguments)));
+        report.note(nothing_shown(&chosen, arguments));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""].map(|head| report.paint(Paint::Strong, head));
         let reporter: &Report = report;

@@ -15,6 +15,7 @@ pub fn run(arguments: &Pin, pinned: bool, session: &Session, report: &mut Report
         .backups
         .iter()
         .map(|wanted| {
+            session.refuse_group(wanted)?;
             catalog.resolve(wanted, session.now).map(|backup| (backup.sidecar.source.to_string(), backup.id().to_owned()))
         })
         .collect::<Result<_>>()?;

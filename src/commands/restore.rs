@@ -29,7 +29,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     if arguments.to.is_some() && arguments.backups.len() > 1 {
         return Err(Error::usage("`--to` takes one backup").hint("restore them one by one"));
     }
-    let wanted = runs::resolve(&arguments.backups, session)?;
+    let wanted = runs::resolve(&arguments.backups, session, report)?;
     if arguments.to.is_some() && wanted.len() > 1 {
         let hint = format!("name one of them: {}", wanted.join(", "));
         return Err(Error::usage("`--to` takes one backup, and this is several").hint(hint));
@@ -66,15 +66,26 @@ fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Re
     for newer in &found.passed_over {
         report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
     }
+    put_back(&found, wanted, arguments, session, report).map_err(|error| match error.remedy() {
+        // An engine does not know what its content is called here.
+        Some(hint) if hint.contains(" BACKUP ") => {
+            let hint = hint.replace(" BACKUP ", &format!(" {} ", quoted(&found.name())));
+            error.hinted(hint)
+        }
+        _ => error,
+    })
+}
+
+fn put_back(found: &Found, wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
     let format = Format::parse(&found.format);
-    refuse_flags_of_other_kinds(&found, format, arguments)?;
+    refuse_flags_of_other_kinds(found, format, arguments)?;
     if found.format == crate::engine::files::FORMAT {
-        return files::restore(&found, wanted, arguments, session, report);
+        return files::restore(found, wanted, arguments, session, report);
     }
     match format {
-        None => sqlite::restore(&found, wanted, arguments, session, report),
-        Some(Format::Globals) => globals::restore(&found, arguments, session, report),
-        Some(format) => postgres::restore(&found, format, wanted, arguments, session, report),
+        None => sqlite::restore(found, wanted, arguments, session, report),
+        Some(Format::Globals) => globals::restore(found, arguments, session, report),
+        Some(format) => postgres::restore(found, format, wanted, arguments, session, report),
     }
 }
 
@@ -115,10 +126,19 @@ fn must_belong_here(found: &Found, backup: &Backup, wanted: &str, to: &str, sess
 /// The whole command that names a target, to be pasted: a path as it was given, and the options that led to the store.
 fn say_where(found: &Found, wanted: &str, to: &str, session: &Session) -> String {
     let name = if find::is_path(wanted, session) { wanted.to_owned() } else { found.name() };
+    format!("say where: `{} restore {} --to {to}`", program(session.store_flag.as_deref(), session), quoted(&name))
+}
+
+/// `dbbackup` with the options that lead to this store and to the configuration in use, for a command that is to be pasted.
+fn program(store: Option<&str>, session: &Session) -> String {
     let option = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)));
     let config = option("--config", session.config_flag.as_deref().and_then(Path::to_str));
-    let store = option("--store", session.store_flag.as_deref());
-    format!("say where: `dbbackup{config}{store} restore {} --to {to}`", quoted(&name))
+    format!("dbbackup{config}{}", option("--store", store))
+}
+
+/// How what a restore replaced is told to be kept, and how it is got rid of.
+fn kept_as(id: &str, program: &str) -> String {
+    format!("   what was there is kept as {id}, a `{PRE_RESTORE}` backup, pinned; `{program} delete {id} --force` removes it")
 }
 
 /// Asks before something is replaced.

@@ -41,6 +41,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         })?;
         return Ok((backup, place));
     }
+    session.refuse_group(wanted)?;
     let store = LocalStore::open(&session.store_plan()?.path, Access::Read)?;
     let backup = catalog_for(&store, wanted, session.now)?.resolve(wanted, session.now)?.whole(&store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(|| store::sidecar_name(backup.id()), |dump| dump.file.clone());
@@ -55,7 +56,7 @@ fn about_the_attempt(backup: &Backup, session: &Session, report: &Report, row: &
     let painted = report.paint(if backup.good() { Paint::Good } else { Paint::Bad }, word);
     row("status", why.map_or(painted.clone(), |why| format!("{painted}: {why}")));
     if let Some(hint) = sidecar.error.as_ref().and_then(|error| error.hint.clone()) {
-        row("hint", hint);
+        row("hint", report.with_options(&hint));
     }
     row("source", format!("{} ({})", sidecar.source, sidecar.kind));
     row("label", sidecar.label.clone());

@@ -1,6 +1,6 @@
 //! `dbbackup stats`: how many, how large, how they grow, and when one last succeeded or failed.
 
-use super::{Session, catalog_of};
+use super::{Session, catalog_of, names_in};
 use crate::catalog::{Catalog, Entry};
 use crate::cli::Stats;
 use crate::error::Result;
@@ -36,7 +36,7 @@ struct Sums {
 
 pub fn run(arguments: &Stats, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = session.reading()?;
-    let catalog = catalog_of(&store, &arguments.sources)?;
+    let catalog = catalog_of(&store, &names_in(&store, &arguments.sources, session, report)?)?;
     let sources: Vec<(String, Sums)> = catalog.sources().into_iter().map(|name| (name.clone(), sums(&name, &catalog))).collect();
     let mut total = Sums::default();
     sources.iter().for_each(|(_, sums)| total.add(sums));

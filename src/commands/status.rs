@@ -46,7 +46,7 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
                 report.answer(nagios::line(level, &error.message(), ""));
             } else {
                 report.answer(format!("{} {}", painted(level, report), error.message()));
-                error.remedy().iter().for_each(|hint| report.note(report.with_options(&format!("hint: {hint}"))));
+                error.remedy().iter().for_each(|hint| report.note(format!("hint: {hint}")));
             }
             report.set("error", error.message());
             report.set_hint(&error);
@@ -105,10 +105,11 @@ fn look<'a>(
     arguments: &Status,
 ) -> Result<Found<'a>> {
     let now = session.now;
-    let watched = watch::watched(catalog, session, &plan, &arguments.sources, arguments.expect_every).map_err(|error| {
-        // A source that nobody knows is a mistake of the asker; that a store is missing is none.
-        error.kind_of(Kind::Usage)
-    })?;
+    let watched =
+        watch::watched((catalog, store), session, &plan, &arguments.sources, arguments.expect_every).map_err(|error| {
+            // A source that nobody knows is a mistake of the asker; that a store is missing is none.
+            error.kind_of(Kind::Usage)
+        })?;
     let judged = watched.subjects.into_iter().map(|subject| {
         let health = health::judge(&subject, now);
         (subject, health)
@@ -189,7 +190,7 @@ fn tell(found: &Found<'_>, report: &Report) {
     }
     for (subject, _) in &found.sources {
         for leftover in &subject.leftovers {
-            report.line(report.with_options(&format!("left by a restore of {}: {leftover}", subject.name)));
+            report.line(format!("left by a restore of {}: {leftover}", subject.name));
         }
     }
     if !found.unconfigured.is_empty() {
@@ -203,7 +204,7 @@ fn say_hints(found: &Found<'_>, report: &Report) {
     });
     let of_store = found.space.iter().filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
     for (name, hint) in of_store.chain(of_sources) {
-        report.note(report.with_options(&format!("hint: {name}: {hint}")));
+        report.note(format!("hint: {name}: {hint}"));
     }
 }
 
@@ -244,8 +245,10 @@ fn change(health: &Health<'_>) -> String {
 }
 
 fn document(found: &Found<'_>, report: &mut Report) {
+    let reporter: &Report = report;
+    let hint = |finding: &Finding| finding.hint.as_ref().map(|hint| reporter.with_options(hint));
     let finding =
-        |finding: &Finding| serde_json::json!({"status": finding.level.word(), "text": finding.text, "hint": finding.hint});
+        |finding: &Finding| serde_json::json!({"status": finding.level.word(), "text": finding.text, "hint": hint(finding)});
     let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
         serde_json::json!({
@@ -271,16 +274,18 @@ fn document(found: &Found<'_>, report: &mut Report) {
             "failed_attempts": health.failures,
             "damaged_backups": health.damaged,
             "stored_bytes": health.stored,
-            "leftovers": subject.leftovers,
+            "retention_held": subject.held,
+            "leftovers": subject.leftovers.iter().map(|text| reporter.with_options(text)).collect::<Vec<_>>(),
         })
     };
-    report.set("sources", found.sources.iter().map(source).collect::<Vec<_>>());
+    let sources: Vec<_> = found.sources.iter().map(source).collect();
+    let of_store: Vec<_> = found.space.iter().map(finding).collect();
+    report.set("sources", sources);
     report.set("unconfigured", found.unconfigured.clone());
     report.set(
         "store",
         serde_json::json!({
-            "path": found.store.path, "free_bytes": found.free, "needed_bytes": found.needed,
-            "findings": found.space.iter().map(finding).collect::<Vec<_>>(),
+            "path": found.store.path, "free_bytes": found.free, "needed_bytes": found.needed, "findings": of_store,
         }),
     );
 }

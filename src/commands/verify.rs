@@ -3,7 +3,7 @@
 use super::examine::{self, Finding, Means};
 use super::find::{self, Found};
 use super::{Session, catalog_of, outcome_of, set_error};
-use crate::catalog::{Backup, Catalog, Entry};
+use crate::catalog::{Backup, Catalog, Entry, is_named_of};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
@@ -45,7 +45,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
                 (id.clone(), Finding { level: arguments.level, checks: vec![check], seconds: 0.0 })
             }
         };
-        say(&id, source_of(item), &finding, report);
+        say(&id, source_of(item), &finding, session, report);
         failed.extend(
             kind_of(finding.status()).map(|kind| Error::new(kind, format!("{id}: {}", finding.wrong().unwrap_or_default()))),
         );
@@ -83,16 +83,26 @@ enum Item {
 }
 
 fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
+    let of_word = |word: &String| session.group(word).map_or_else(|| vec![word.clone()], <[String]>::to_vec);
+    let what: Vec<String> = arguments.what.iter().flat_map(of_word).collect();
+    let is_of_group = |name: &String| !arguments.what.contains(name);
     if arguments.all || arguments.what.is_empty() {
         let store = session.reading()?;
-        let catalog = catalog_of(&store, &arguments.what)?;
+        let (there, missing) = of_groups(&store, &what, &is_of_group)?;
+        if there.is_empty()
+            && let Some(first) = missing.first()
+        {
+            return Err(nothing_of(first));
+        }
+        let catalog = catalog_of(&store, &there)?;
         let mut items = if arguments.all { every_one(&catalog, &store)? } else { newest_ones(&catalog, &store)? };
         if arguments.what.is_empty() {
             items.extend(never_backed_up(&catalog, session)?);
         }
+        items.extend(missing.iter().map(|name| no_backup(name)));
         let none = |item: &Item| matches!(item, Item::Unusable { why, .. } if why == NO_BACKUP);
         if let Some(Item::Unusable { id, .. }) = items.first().filter(|_| items.iter().all(none)) {
-            return Err(Error::not_found(format!("{id}: {NO_BACKUP}")).hint("`dbbackup list --status all` shows the attempts"));
+            return Err(nothing_of(id));
         }
         if items.is_empty() {
             return Err(Error::not_found(format!("the store `{}` holds no backups to verify", store.name()))
@@ -100,24 +110,40 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
         }
         return Ok(items);
     }
+    let mut others = what.clone();
+    let mut items = Vec::new();
     if let Ok(store) = session.reading() {
         // A source's newest backup, damaged or not: `find` would pass a damaged one over.
-        let mut catalog = Catalog::read_with_members(&store, &arguments.what)?;
-        let names = catalog.members(&arguments.what);
-        if names.iter().all(|wanted| catalog.has_source(wanted)) {
-            catalog.keep_only(&names);
-            return newest_ones(&catalog, &store);
+        let mut catalog = Catalog::read_with_members(&store, &what)?;
+        let names = catalog.members(&what);
+        let (sources, rest): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| catalog.has_source(name));
+        if !sources.is_empty() {
+            catalog.keep_only(&sources);
+            items = newest_ones(&catalog, &store)?;
         }
+        // What a group has that was never backed up is not proven.
+        let (missing, rest): (Vec<String>, Vec<String>) = rest.into_iter().partition(is_of_group);
+        if let Some(first) = missing.first().filter(|_| sources.is_empty() && rest.is_empty()) {
+            return Err(nothing_of(first));
+        }
+        items.extend(missing.iter().map(|name| no_backup(name)));
+        others = rest;
     }
-    let found = |wanted: &String| {
-        let found = find::find(wanted, session);
-        match found {
-            Ok(found) => Ok(Item::Dump(Box::new(found))),
-            Err(error) if arguments.what.len() > 1 => Ok(Item::Unknown { wanted: wanted.clone(), error }),
-            Err(error) => Err(error),
-        }
-    };
-    arguments.what.iter().map(found).collect()
+    for wanted in &others {
+        items.push(match find::find(wanted, session) {
+            Ok(found) => Item::Dump(Box::new(found)),
+            Err(error) if others.len() > 1 || !items.is_empty() => Item::Unknown { wanted: wanted.clone(), error },
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(items)
+}
+
+/// The names of which the store holds something, or that were not meant by a group; and those of groups of which it holds nothing.
+fn of_groups(store: &LocalStore, what: &[String], is_of_group: &dyn Fn(&String) -> bool) -> Result<(Vec<String>, Vec<String>)> {
+    let present = store.sources()?;
+    let heard_of = |name: &String| present.iter().any(|known| known == name || is_named_of(known, name));
+    Ok(what.iter().cloned().partition(|name| !is_of_group(name) || heard_of(name)))
 }
 
 fn every_one(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
@@ -153,6 +179,10 @@ fn newest_ones(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
 
 const NO_BACKUP: &str = "there is no backup to verify";
 
+fn nothing_of(source: &str) -> Error {
+    Error::not_found(format!("{source}: {NO_BACKUP}")).hint("`dbbackup list --status all` shows the attempts")
+}
+
 fn no_backup(source: &str) -> Item {
     Item::Unusable { id: source.to_owned(), why: NO_BACKUP.into(), kind: CheckStatus::Error }
 }
@@ -186,7 +216,7 @@ fn source_of(item: &Item) -> Option<&str> {
     }
 }
 
-fn say(id: &str, source: Option<&str>, finding: &Finding, report: &Report) {
+fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, report: &Report) {
     let took = units::elapsed(finding.seconds);
     let status = finding.status();
     let word = |paint: Paint| report.paint(paint, status.word());
@@ -197,7 +227,9 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, report: &Report) {
             let error = Error::damaged(format!("{id} is damaged: {}", finding.wrong().unwrap_or_default()));
             report.error(&match source {
                 Some(source) => error.hint(format!(
-                    "take a new one now: `dbbackup backup {source}`; `dbbackup list {source}` shows the others, `dbbackup verify {source} --all` proves them"
+                    "take a new one now{}; `dbbackup list {source}` shows the others, `dbbackup verify {source} --all` proves them",
+                    // A name that was made from a path is none that `backup` knows.
+                    session.entry_of(source).map_or(String::new(), |_| format!(": `dbbackup backup {source}`"))
                 )),
                 None => error.hint("fetch another copy of the file from where it was copied"),
             });

@@ -29,7 +29,16 @@ fn failed(hours_ago: i64) -> Attempt<'static> {
 
 fn app(attempts: Vec<Attempt<'static>>) -> Subject<'static> {
     let name = "app".into();
-    Subject { name, expected: Expected::Yes, expect_every: EXPECT_EVERY, prove_every: None, attempts, leftovers: Vec::new() }
+    Subject {
+        name,
+        configured: true,
+        expected: Expected::Yes,
+        expect_every: EXPECT_EVERY,
+        prove_every: None,
+        attempts,
+        held: None,
+        leftovers: Vec::new(),
+    }
 }
 
 fn span(text: &str) -> Span {

@@ -75,6 +75,31 @@ impl LocalStore {
         self.sources().is_ok_and(|sources| sources.iter().any(any))
     }
 
+    /// Whether a directory is a store, or holds copies of sources' directories.
+    pub fn is_at(root: &Path) -> bool {
+        root.join(MARK).is_file() || LocalStore::around(root).holds_sidecars()
+    }
+
+    /// A directory becomes a store by being written to: one that somebody uses for something else must not, through a slip of the keyboard.
+    /// Names with a dot before them and what file systems have in an empty one do not count, nor does a copy of a store without its mark.
+    pub fn must_be_free(&self) -> Result<()> {
+        let shown = self.root.display();
+        let of_file_systems = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
+        let mut other = None;
+        for entry in std::fs::read_dir(&self.root).with_context(|| format!("reading `{shown}`"))? {
+            let name = entry.with_context(|| format!("reading `{shown}`"))?.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') && !of_file_systems.contains(&name.as_str()) {
+                other = other.min(Some(name.clone())).or(Some(name));
+            }
+        }
+        let Some(other) = other.filter(|_| !LocalStore::is_at(&self.root)) else { return Ok(()) };
+        let text = format!("the directory `{shown}` is no store, and it is not empty: `{}` is in it", other.escape_debug());
+        Err(Error::usage(text).hint(format!(
+            "name an empty directory, or a new one as `{shown}/backups`; to have it be one all the same: `echo '{{\"format\": 1}}' > {}`",
+            self.root.join(MARK).display()
+        )))
+    }
+
     /// A directory above another that holds a dump, whether it is a store or not.
     pub fn around(root: &Path) -> LocalStore {
         LocalStore { root: root.to_path_buf() }
@@ -142,6 +167,7 @@ impl LocalStore {
                     )))
                 }
                 Access::Write { .. } => {
+                    self.must_be_free()?;
                     let mark = Mark { format: FORMAT, uuid: uuid::Uuid::new_v4().to_string() };
                     durable::replace(&path, &serde_json::to_vec(&mark).unwrap_or_default())
                 }

@@ -18,7 +18,7 @@ fn world() -> World {
 #[test]
 fn a_program_that_succeeds_has_its_own_outputs() {
     let world = world();
-    let script = "cat; echo to stdout; echo to stderr >&2; echo $DBBACKUP_ID/$DBBACKUP_SOURCE/$DBBACKUP_LABEL/$DBBACKUP_STORE";
+    let script = "cat; echo to stdout; echo to stderr >&2; echo $DBBACKUP_ID/$DBBACKUP_SOURCE/$DBBACKUP_LABEL/$DBBACKUP_STORE; echo $DBBACKUP_CONFIG";
     let mut call = world.dbbackup_with(&["guard", "app", "--", "sh", "-c", script]);
     let typed = world.file("typed", "from stdin\n");
     call.command.stdin(std::fs::File::open(typed).unwrap());
@@ -26,7 +26,10 @@ fn a_program_that_succeeds_has_its_own_outputs() {
     let id = world.ids("app").remove(0);
     assert!(id.starts_with("app_pre-upgrade_"), "{id}");
     let store = world.path("store");
-    assert_eq!(ran.stdout, format!("from stdin\nto stdout\n{id}/app/pre-upgrade/{}\n", store.display()));
+    assert_eq!(
+        ran.stdout,
+        format!("from stdin\nto stdout\n{id}/app/pre-upgrade/{}\n{}\n", store.display(), world.path("dbbackup.toml").display())
+    );
     let states = world.stored("app", ".state.json");
     assert_eq!(states.len(), 1);
     assert!(std::fs::read_to_string(&states[0]).unwrap().contains("content"));

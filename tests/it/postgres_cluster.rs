@@ -194,3 +194,92 @@ fn two_databases_whose_names_become_one() {
     assert_eq!(sources(&json), ["cluster.a-b"]);
     assert_eq!(compared(&json["backups"][0]).len(), 0);
 }
+
+/// A cluster, a SQLite database and a group of both; two databases besides `postgres` on the server.
+fn group() -> Option<(Cluster, World)> {
+    let cluster = Cluster::start(Options::default())?;
+    for name in ["blog", "gone"] {
+        cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+        cluster.sql(name, "CREATE TABLE t(a int); INSERT INTO t SELECT generate_series(1, 10)");
+    }
+    let world = World::new();
+    world.shop("app.db");
+    let more = "databases = [\"*\"]\n[sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n\
+        [groups]\nfull = [\"app\", \"cluster\"]\n";
+    config(&world, &cluster, more);
+    Some((cluster, world))
+}
+
+fn run_of(json: &Value) -> String {
+    json["backups"][0]["run"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_group_comes_back_with_what_the_server_had_in_that_run() {
+    let Some((cluster, world)) = group() else { return };
+    let first = run_of(&world.dbbackup("backup full --json").run().exits(0).json());
+    cluster.sql("postgres", "DROP DATABASE gone");
+    let second = run_of(&world.dbbackup("backup full --json").run().exits(0).json());
+    let of_run = |ran: &crate::support::Ran, run: &str| {
+        for backup in world.ids("").iter().map(|id| world.sidecar(id)).filter(|one| one["label"] != "pre-restore") {
+            let (id, in_it) = (backup["id"].as_str().unwrap(), backup["run"] == run);
+            assert_eq!(ran.stdout.contains(&format!("restoring {id}, ")), in_it, "{id}: {ran}");
+        }
+    };
+    // A database that was dropped is not waited for.
+    for what in ["full", "full cluster"] {
+        of_run(&world.dbbackup(&format!("restore {what} --dry-run")).run().exits(0).never_says("passed over"), &second);
+    }
+    // One that was made since is no part of what was saved before.
+    cluster.sql("postgres", "CREATE DATABASE young");
+    of_run(&world.dbbackup("restore full --dry-run").run().exits(0).never_says("passed over"), &second);
+    // A run of one source is newer and not the whole; neither is one in which a source is damaged. Both are named.
+    let alone = run_of(&world.dbbackup("backup app --json").run().exits(0).json());
+    let ran = world.dbbackup("restore full --dry-run").run().exits(0);
+    of_run(&ran.says(&format!("run {alone} is newer, but not complete, and is passed over: it has no `cluster`")), &second);
+    let blog = world.ids("cluster.blog").into_iter().find(|id| world.sidecar(id)["run"] == second.as_str()).unwrap();
+    let dump = world.sidecar(&blog)["dump"]["file"].as_str().unwrap().to_owned();
+    std::fs::remove_file(world.path("store/cluster.blog").join(dump)).unwrap();
+    let ran = world.dbbackup("restore full --dry-run").run().exits(0);
+    let ran =
+        ran.says(&format!("run {second} is newer, but not complete, and is passed over: the dump of `cluster.blog` is gone"));
+    of_run(&ran, &first);
+    // Without an older one, the newest says what it lacks.
+    for source in ["app", "cluster.blog", "cluster.gone", "cluster.postgres"] {
+        for id in world.ids(&format!("{source} --status all")).iter().filter(|id| world.sidecar(id)["run"] == first.as_str()) {
+            world.dbbackup(&format!("delete {id} --yes --force")).run().exits(0);
+        }
+    }
+    let ran = world.dbbackup("restore full --dry-run").run().exits(10);
+    ran.says(&format!("no run of `full` is complete; the newest, {alone}: it has no `cluster`"))
+        .says("`dbbackup list app cluster --status all`");
+}
+
+#[test]
+fn a_safety_copy_changes_nothing_about_what_a_cluster_is() {
+    let Some((_cluster, world)) = group() else { return };
+    world.dbbackup("backup full").run().exits(0);
+    let restored = world.dbbackup("-c dbbackup.toml restore cluster.blog --in-place --yes").run().exits(0);
+    let kept = world.ids("cluster.blog").remove(0);
+    assert!(kept.contains("_pre-restore_"), "{kept}");
+    assert_eq!(world.sidecar(&kept)["database"]["cluster"], "cluster");
+    let look = |world: &World| {
+        let results = world.dbbackup("verify cluster --json").run().exits(0).json()["results"].to_string();
+        assert!(["blog", "gone", "postgres"].iter().all(|name| results.contains(&format!("cluster.{name}_manual"))), "{results}");
+        for word in ["cluster", "full"] {
+            let ran = world.dbbackup(&format!("restore {word} --dry-run")).run().exits(0);
+            ran.prints("restoring cluster.blog_manual_").never_says("passed over");
+        }
+    };
+    assert!(restored.shown("restore").contains(&format!("{kept} --in-place")), "{restored}");
+    look(&world);
+    for word in ["show cluster", "show cluster@latest", "pin cluster", "cat cluster@2h"] {
+        let ran = world.dbbackup(word).run().exits(2).says("`cluster` is a server, and its databases have the backups");
+        ran.says("hint: name one of `cluster.blog`, `cluster.gone`, `cluster.postgres`");
+    }
+    // As older versions made them.
+    world.edit_sidecar(&kept, |sidecar| sidecar["database"]["cluster"] = Value::Null);
+    look(&world);
+    world.dbbackup(&format!("{} --yes", restored.shown("delete"))).run().exits(0);
+    assert!(!world.sidecar_path(&kept).exists());
+}

@@ -314,6 +314,16 @@ impl Ran {
         self
     }
 
+    /// The arguments of the only command on stdout that is this one of `dbbackup`'s: of what is to be pasted. It ends at a backquote or with its line.
+    #[track_caller]
+    pub fn shown(&self, command: &str) -> String {
+        let lines = self.stdout.lines().flat_map(|line| line.split('`'));
+        let commands: Vec<&str> = lines.filter_map(|text| Some(text.split_at(text.find("dbbackup ")?).1)).collect();
+        let found: Vec<&&str> = commands.iter().filter(|text| text.split(' ').any(|word| word == command)).collect();
+        assert_eq!(found.len(), 1, "{self}");
+        found[0].trim_start_matches("dbbackup ").to_owned()
+    }
+
     #[track_caller]
     pub fn silent(self) -> Ran {
         assert!(self.stdout.is_empty() && self.stderr.is_empty(), "{self}");

@@ -108,6 +108,7 @@ pub struct Attempt<'a> {
     source: &'a str,
     kind: &'a str,
     cluster: Option<String>,
+    leaves_failure: bool,
     started: Instant,
     at: DateTime<Utc>,
     /// What the failed attempt that was left is called.
@@ -117,12 +118,18 @@ pub struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// It begins now.
     pub fn begin(store: &'a LocalStore, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
-        Attempt { store, run, source, kind, cluster: None, started: Instant::now(), at: now(), failed: OnceCell::new() }
+        let (started, at) = (Instant::now(), now());
+        Attempt { store, run, source, kind, cluster: None, leaves_failure: true, started, at, failed: OnceCell::new() }
     }
 
     /// A failure, too, must tell whose it is: the store alone tells the history.
     pub fn of_cluster(self, cluster: Option<&str>) -> Self {
         Attempt { cluster: cluster.map(str::to_owned), ..self }
+    }
+
+    /// Whether a failure is kept in the store's history.
+    pub fn leaving_failure(self, leaves_failure: bool) -> Self {
+        Attempt { leaves_failure, ..self }
     }
 
     /// The backup; or a failed attempt that says why there is none.
@@ -284,6 +291,10 @@ impl<'a> Attempt<'a> {
 
     /// Leaves the failed attempt in the store's history; where even that can't be written the exit code tells.
     pub fn remember_failure(&self, error: &Error, report: &Report) {
+        // What could be interrupted was there.
+        if !self.leaves_failure && error.kind() != Kind::Interrupted {
+            return report.detail(format!("{}: the store has no backup of it, so the failure is not kept there", self.source));
+        }
         let remember = || -> Result<()> {
             let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
             sidecar.database = self.cluster.clone().map(|cluster| Database { cluster: Some(cluster), ..Database::default() });

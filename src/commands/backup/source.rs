@@ -18,24 +18,31 @@ use crate::store::{LocalStore, Store};
 use crate::units;
 use std::path::PathBuf;
 
+/// What became of one source.
+#[derive(Default)]
+pub struct Made {
+    /// The backup.
+    pub entry: Option<Entry>,
+    /// What went wrong, before it or after it.
+    pub error: Option<Error>,
+    /// Where there is a backup and an error: what the backup is, in a few words.
+    pub short: Option<&'static str>,
+}
+
 /// One configured or named source, under its lock: its hooks, the backup, then retention. There may be a backup *and* an error that came after it.
 /// Where another run holds the lock no hook is run: what they would stop, that run needs.
-pub fn back_up(
-    source: &SourcePlan,
-    cluster: Option<&str>,
-    store: &LocalStore,
-    run: &Run,
-    report: &Report,
-) -> (Option<Entry>, Option<Error>) {
+pub fn back_up(source: &SourcePlan, cluster: Option<&str>, store: &LocalStore, run: &Run, report: &Report) -> Made {
     let lock = interrupt::check().and_then(|()| lock_and_sweep(store, &source.name, run.lock_wait, report));
     let _lock = match lock {
         Ok(lock) => lock,
-        Err(error) => return (None, Some(error)),
+        Err(error) => return Made { error: Some(error), ..Made::default() },
     };
     let around = Around::source(&source.hooks, &source.name, store.root(), run, report);
     let before = around.before();
     let making = Making::of(source);
-    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster);
+    // One that was made from a mistyped path or address would be a source that fails for ever.
+    let leaves_failure = !(source.derived && is_unheard_of(&source.name, store));
+    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster).leaving_failure(leaves_failure);
     let made = match before {
         Ok(()) => make(source, &making, &attempt, store, run, report),
         Err(error) => {
@@ -50,19 +57,26 @@ pub fn back_up(
         }
         Err(error) => (None, vec![error]),
     };
+    let mut short = (entry.is_some() && !errors.is_empty()).then_some("incomplete");
     let told = |error: Option<&Error>| told(entry.as_ref(), &attempt, store).with(error);
     // At once: what `before` stopped need not wait for retention.
     if let Err(error) = around.after(&told(errors.first())) {
+        short = short.or(entry.is_some().then_some("made, but its `after` hook failed"));
         errors.push(if entry.is_some() { after_all(error) } else { error });
     }
     if entry.as_ref().is_some_and(|entry| entry.sidecar.status == Status::Ok) && source.cleanup_after {
-        errors.extend(cleanup::after_backup(store, source, attempt::now(), report).err());
+        let (word, error) = match cleanup::after_backup(store, source, attempt::now(), report) {
+            Ok(held) => ("made, retention held back", held),
+            Err(error) => ("made, but retention failed", Some(error)),
+        };
+        short = short.or(error.as_ref().map(|_| word));
+        errors.extend(error);
     }
     let error = joined(errors);
     if error.is_some() {
         around.on_failure(&told(error.as_ref()));
     }
-    (entry, error)
+    Made { entry, error, short }
 }
 
 /// A hook that failed after the backup was made: it stays.
@@ -106,6 +120,14 @@ fn make(
     let entry = attempt.make(making, engine.as_source(), report)?;
     say_made(&entry, store, report);
     Ok(entry)
+}
+
+/// Whether the store has no backup of it, not even one that can't be read.
+fn is_unheard_of(source: &str, store: &LocalStore) -> bool {
+    let names = [source.to_owned()];
+    let heard_of =
+        |catalog: Catalog| !catalog.unreadable.is_empty() || catalog.of(source).any(|backup| backup.sidecar.dump.is_some());
+    Catalog::read(store, Some(&names)).is_ok_and(|catalog| !heard_of(catalog))
 }
 
 /// Everything that can be known to fail before the work.

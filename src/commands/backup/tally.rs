@@ -11,13 +11,15 @@ pub struct Done {
     pub name: String,
     pub entry: Option<Box<Entry>>,
     pub error: Option<Error>,
+    /// What the backup is that an error came after.
+    pub short: Option<&'static str>,
     pub skipped: bool,
 }
 
 impl Done {
     /// There is no backup.
     pub fn failed(name: impl Into<String>, error: Error) -> Done {
-        Done { name: name.into(), entry: None, error: Some(error), skipped: false }
+        Done { name: name.into(), entry: None, error: Some(error), short: None, skipped: false }
     }
 }
 
@@ -27,6 +29,8 @@ pub struct Tally {
     ok: Vec<String>,
     skipped: usize,
     failed: Vec<(String, Kind)>,
+    /// Those of the failed that have a backup all the same, and what it is.
+    short: Vec<(String, &'static str)>,
     told: Vec<Error>,
     backups: Vec<Entry>,
     errors: Vec<serde_json::Value>,
@@ -46,6 +50,7 @@ impl Tally {
         match &done.error {
             Some(error) => {
                 self.failed.push((done.name.clone(), error.kind()));
+                self.short.extend(done.short.map(|short| (done.name.clone(), short)));
                 self.told.push(named(&done.name, error));
                 self.errors.push(serde_json::json!({"source": done.name, "error": error.message(), "hint": error.remedy()}));
             }
@@ -75,17 +80,30 @@ impl Tally {
         }
     }
 
+    /// `app, shop ok`, `uploads made, retention held back`, `mail failed`.
+    fn words(&self) -> Vec<String> {
+        let short = |name: &String| self.short.iter().find(|(known, _)| known == name).map(|(_, short)| *short);
+        let mut by_word: Vec<(&str, Vec<&str>)> = vec![("ok", self.ok.iter().map(String::as_str).collect())];
+        for (name, _) in &self.failed {
+            let word = short(name).unwrap_or("failed");
+            match by_word.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, names)) => names.push(name),
+                None => by_word.push((word, vec![name])),
+            }
+        }
+        let told = by_word.into_iter().filter(|(_, names)| !names.is_empty());
+        told.map(|(word, names)| format!("{} {word}", names.join(", "))).collect()
+    }
+
     /// The summary, the document; what was made, and the outcome.
     pub fn conclude(mut self, report: &mut Report) -> (Vec<Entry>, Outcome) {
         let outcome = self.outcome();
         let tried = self.ok.len() + self.failed.len();
         if tried > 1 {
-            let failed: Vec<&str> = self.failed.iter().map(|(name, _)| name.as_str()).collect();
-            if failed.is_empty() {
+            if self.failed.is_empty() {
                 report.line(format!("{tried} of {tried}: {} ok", self.ok.join(", ")));
             } else {
-                let ok = if self.ok.is_empty() { String::new() } else { format!("{} ok; ", self.ok.join(", ")) };
-                report.warn(format!("{} of {tried}: {ok}{} failed", self.ok.len(), failed.join(", ")));
+                report.warn(format!("{} of {tried}: {}", self.ok.len(), self.words().join("; ")));
             }
         } else if tried == 0 && self.skipped == 0 {
             report.warn("no source is enabled: nothing was backed up");
@@ -96,6 +114,11 @@ impl Tally {
         }
         report.set("backups", self.backups.iter().map(Entry::json).collect::<Vec<_>>());
         if !self.errors.is_empty() {
+            for hint in self.errors.iter_mut().filter_map(|error| error.get_mut("hint")) {
+                if let Some(text) = hint.as_str() {
+                    *hint = report.with_options(text).into();
+                }
+            }
             report.set("failed", self.errors);
         }
         set_error(&self.told, report);

@@ -52,6 +52,10 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         }
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
+            if let Err(error) = LocalStore::around(root).must_be_free() {
+                checks.problem("store", "place", &error);
+                return Catalog::default();
+            }
             checks.ok("store", "place", format!("{shown} is no store yet: the first backup makes it one"));
             Catalog::default()
         }

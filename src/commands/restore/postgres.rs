@@ -15,8 +15,7 @@ use crate::error::{Error, Result};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
-use crate::retention::PRE_RESTORE;
-use crate::store::{Access, LocalStore, Store};
+use crate::store::{Access, LocalStore};
 use crate::units;
 
 /// One backup, put back.
@@ -77,7 +76,7 @@ pub fn restore(
             Ok(())
         }))?,
     };
-    Ok(say_done(found, &place, &published, kept.zip(safety), report))
+    Ok(say_done(found, &place, &published, kept.zip(safety), session, report))
 }
 
 /// By what something was left out of the backup.
@@ -268,6 +267,7 @@ fn say_done(
     place: &str,
     published: &Published,
     kept: Option<(String, Safety)>,
+    session: &Session,
     report: &Report,
 ) -> serde_json::Value {
     for warning in &published.warnings {
@@ -282,9 +282,9 @@ fn say_done(
         undo = Some(database.undo.clone());
     }
     if let Some((id, safety)) = kept {
-        let store = quoted(&safety.store.name());
-        report.line(format!("   what was there is kept as {id}, a `{PRE_RESTORE}` backup, pinned"));
-        let command = format!("dbbackup --store {store} restore {id} --in-place --yes");
+        let program = super::program(safety.store.root().to_str(), session);
+        report.line(super::kept_as(&id, &program));
+        let command = format!("{program} restore {id} --in-place --yes");
         report.line(format!("   to undo: {command}"));
         undo = Some(command);
     }

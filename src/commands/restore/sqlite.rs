@@ -52,7 +52,7 @@ pub fn restore(
             Ok(())
         }))?,
     };
-    Ok(say_done(found, &place, &published, kept, report))
+    Ok(say_done(found, &place, &published, kept, session, report))
 }
 
 /// Where the backup goes, and what is there now.
@@ -360,18 +360,23 @@ fn receive_and_check(found: &Found, place: &Place, session: &Session, report: &R
     Ok(destination)
 }
 
-fn say_done(found: &Found, place: &Place, published: &Published, kept: Option<Kept>, report: &Report) -> serde_json::Value {
+fn say_done(
+    found: &Found,
+    place: &Place,
+    published: &Published,
+    kept: Option<Kept>,
+    session: &Session,
+    report: &Report,
+) -> serde_json::Value {
     for warning in &published.warnings {
         report.warn(warning);
     }
     let target = place.path.display().to_string();
     let ok = report.paint(Paint::Good, "ok");
     report.line(format!("{ok} {} restored to {target}: {}", found.name(), published.how));
+    let program = |store: &Path| super::program(store.to_str(), session);
     let undo = match (&kept, &published.set_aside) {
-        (Some(Kept::Backup { id, store }), _) => {
-            let store = quoted(&store.display().to_string());
-            Some(format!("dbbackup --store {store} restore {id} --to {} --yes", quoted(&target)))
-        }
+        (Some(Kept::Backup { id, store }), _) => Some(format!("{} restore {id} --to {} --yes", program(store), quoted(&target))),
         (Some(Kept::File(path)), _) => {
             Some(format!("dbbackup restore {} --to {} --yes", quoted(&path.display().to_string()), quoted(&target)))
         }
@@ -379,9 +384,7 @@ fn say_done(found: &Found, place: &Place, published: &Published, kept: Option<Ke
         (None, None) => None,
     };
     match (&kept, &published.set_aside) {
-        (Some(Kept::Backup { id, .. }), _) => {
-            report.line(format!("   what was there is kept as {id}, pinned; `dbbackup delete {id} --force` removes it"))
-        }
+        (Some(Kept::Backup { id, store }), _) => report.line(super::kept_as(id, &program(store))),
         (Some(Kept::File(path)), _) | (None, Some(path)) => {
             report.line(format!("   what was there is kept as {}", path.display()))
         }

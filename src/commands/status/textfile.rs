@@ -64,6 +64,8 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
     let mut failed = Metric::new("dbbackup_failed_attempts", "Failed attempts that the store remembers.");
     let mut damaged = Metric::new("dbbackup_damaged_backups", "Backups in the store that were found damaged.");
     let mut leftovers = Metric::new("dbbackup_restore_leftovers", "What restores left and nobody has removed.");
+    let mut held =
+        Metric::new("dbbackup_retention_held", "Whether a backup that lost much keeps retention from removing anything: 1 or 0.");
     let mut every = Metric::new("dbbackup_expected_interval_seconds", "How old the newest good backup may be.");
     let mut prove =
         Metric::new("dbbackup_proof_interval_seconds", "How long ago the last proof may be; only where one is asked for.");
@@ -92,6 +94,7 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         failed.add(&labels, Some(health.failures as f64));
         damaged.add(&labels, Some(health.damaged as f64));
         leftovers.add(&labels, Some(subject.leftovers.len() as f64));
+        held.add(&labels, Some(f64::from(u8::from(subject.held.is_some()))));
         every.add(&labels, is_expected.then(|| subject.expect_every.duration().as_secs_f64()));
         prove.add(&labels, subject.prove_every.filter(|_| is_expected).map(|every| every.duration().as_secs_f64()));
         expected.add(&labels, Some(f64::from(u8::from(is_expected))));
@@ -120,6 +123,7 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         failed,
         damaged,
         leftovers,
+        held,
         every,
         prove,
         expected,

@@ -2,17 +2,17 @@
 
 use crate::catalog::{Catalog, Entry};
 use crate::commands::Session;
-use crate::commands::cleanup::time_of;
+use crate::commands::cleanup::{self, time_of};
 use crate::commands::list::standing;
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
-use crate::plan::StorePlan;
+use crate::plan::{Policies, StorePlan};
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::{BriefDatabase, Level, Status};
-use crate::store::{number_of, split_id};
+use crate::sidecar::{Braked, BriefDatabase, Level, Status};
+use crate::store::{LocalStore, number_of, split_id};
 use crate::units::{self, Span};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub struct Watched<'a> {
 
 /// The sources that were named, else those of the configuration, else, where no configuration speaks of this store, all there are.
 pub fn watched<'a>(
-    catalog: &'a Catalog,
+    (catalog, opened): (&'a Catalog, &LocalStore),
     session: &Session,
     store: &StorePlan,
     names: &[String],
@@ -48,7 +48,8 @@ pub fn watched<'a>(
         let cluster = cluster_of(&name, catalog, config).filter(|_| names.is_empty()).unwrap_or(name);
         for subject in of_source(&cluster, catalog, session, config) {
             if !subjects.iter().any(|known| known.name == subject.name) {
-                subjects.push(Subject { expect_every: expect_every.unwrap_or(subject.expect_every), ..subject });
+                let held = held(&subject.name, catalog, opened, config);
+                subjects.push(Subject { expect_every: expect_every.unwrap_or(subject.expect_every), held, ..subject });
             }
         }
     }
@@ -141,11 +142,25 @@ fn subject<'a>(
     attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_of(attempt.id))));
     Subject {
         name: name.to_owned(),
+        configured: entry.is_some(),
         expected,
         expect_every: entry.and_then(|entry| entry.common.expect_every).unwrap_or(EXPECT_EVERY),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
         attempts,
+        held: None,
         leftovers: leftovers(name, catalog, entry, configured),
+    }
+}
+
+/// Why retention's brake holds. Only where a run has found that: `status` reads whole sidecars for nothing else.
+fn held(name: &str, catalog: &Catalog, store: &LocalStore, config: Option<&Config>) -> Option<String> {
+    let newest = catalog.newest_good(name)?;
+    let Some(Braked::Against(earlier)) = &newest.state.brake else { return None };
+    let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
+    let policies = entry.map_or_else(Policies::default, |(config, entry)| Policies::configured(config, entry));
+    match cleanup::held(store, catalog, name, &policies) {
+        Ok(why) => why,
+        Err(_) => Some(format!("{} holds far less than {earlier}", newest.id())),
     }
 }
 

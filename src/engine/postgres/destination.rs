@@ -139,6 +139,8 @@ impl PostgresDestination {
                 ..Spec::default()
             },
             count: true,
+            // What it replaces is a database of the same cluster.
+            cluster: self.target.recorded.cluster.clone(),
             lock_timeout,
             stall_timeout: Duration::from_secs(1800),
             search: self.target.search.clone(),

@@ -328,3 +328,31 @@ fn all_is_every_enabled_source_said_outright() {
     world.config("[sources.app]\nkind = 'sqlite'\npath = 'app.db'\njobs = 2\n");
     world.dbbackup("backup").run().exits(2).says("it belongs in [backup]: it is the whole run's");
 }
+
+#[test]
+fn a_mistyped_address_leaves_no_source_that_fails_for_ever() {
+    let world = World::new();
+    world.shop("app.db");
+    world.with_store("backup app.db").run().exits(0);
+    // A port that nobody listens on, and a file that is no database.
+    world.with_store("backup postgresql://127.0.0.1:1/nope").run().exits(1).says("hint: ");
+    world.file("text.db", &"no database ".repeat(100));
+    world.with_store("backup text.db").run().exits(1);
+    assert_eq!(world.ids("--status all").len(), 1);
+    world.with_store("status").run().exits(0);
+    // Once there was a backup, it has a history. Its name is none that `backup` knows.
+    std::fs::remove_file(world.path("app.db")).unwrap();
+    world.file("app.db", &"no database ".repeat(100));
+    world.with_store("backup app.db").run().exits(1);
+    assert_eq!(world.ids("app --status all").len(), 2);
+    world.with_store("status --expect-every 1s").run().never_says("backup app`");
+    // A name that somebody chose is meant, too, and can be forgotten.
+    world.with_store("backup text.db --as chosen").run().exits(1);
+    let id = world.ids("chosen --status all").remove(0);
+    let ran =
+        world.with_store("status").run().exits(2).prints("CRITICAL  chosen").says("back it up again by its path or address");
+    let command = format!("dbbackup --store store delete {id} --yes");
+    ran.says(&format!("if it was never meant: `{command}`"));
+    world.dbbackup(command.trim_start_matches("dbbackup ")).run().exits(0);
+    world.with_store("status chosen").run().exits(3);
+}

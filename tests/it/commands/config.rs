@@ -55,6 +55,67 @@ fn a_group_is_a_word_for_its_sources() {
 }
 
 #[test]
+fn a_group_stands_for_its_sources_in_every_command() {
+    let world = two();
+    let groups = "[retention]\nkeep_last = 1\n[groups]\nboth = ['b', 'a']\n";
+    world.config(&format!("{TWO}{groups}"));
+    for command in ["list both", "stats both", "cleanup both", "verify both", "verify both --all"] {
+        // Nothing is there: that is not everything there is.
+        std::fs::create_dir_all(world.path("store")).unwrap();
+        std::fs::write(world.path("store/dbbackup-store.json"), "{\"format\": 1}").unwrap();
+        world.dbbackup(command).run().exits(10).says("error: ").says("hint: ");
+    }
+    world.dbbackup("backup a").run().exits(0);
+    world.shop("c.db");
+    world.dbbackup("backup c.db").run().exits(0);
+    for command in ["list both", "stats both", "cleanup both"] {
+        world
+            .dbbackup(command)
+            .run()
+            .exits(0)
+            .says("b: the store holds nothing of it: `dbbackup backup b`")
+            .never_says("c_manual");
+    }
+    // What was never backed up is not proven.
+    for command in ["verify both", "verify both --all"] {
+        world.dbbackup(command).run().exits(3).prints("ok a_manual_").says("b: content").never_says("c_manual");
+    }
+    world.dbbackup("backup both").run().exits(0);
+    let ids = |line: &str, key: &str, id: &str| {
+        let json = world.dbbackup(&format!("{line} --json")).run().exits(0).json();
+        let mut found: Vec<String> =
+            json[key].as_array().unwrap().iter().map(|one| one[id].as_str().unwrap()[..1].to_owned()).collect();
+        found.sort();
+        found.dedup();
+        found
+    };
+    assert_eq!(ids("list both", "backups", "id"), ["a", "b"]);
+    assert_eq!(ids("list both a", "backups", "id"), ["a", "b"]);
+    assert_eq!(ids("stats both", "sources", "source"), ["a", "b"]);
+    assert_eq!(ids("verify both", "results", "id"), ["a", "b"]);
+    assert_eq!(ids("verify both --all", "results", "id"), ["a", "b"]);
+    assert_eq!(ids("cleanup both -n", "kept", "id"), ["a", "b"]);
+    // With others beside it.
+    let id = world.dbbackup("list c --json").run().json()["backups"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(ids(&format!("verify both {id}"), "results", "id"), ["a", "b", "c"]);
+    for command in [
+        "show both",
+        "show both@latest",
+        "pin both",
+        "delete both --yes",
+        "cat both",
+        "restore both@2h",
+        "export both --format csv --to x",
+    ] {
+        world.dbbackup(command).run().exits(2).says("`both` is a group of b, a").says("hint: name one of them");
+    }
+    // One without a policy is kept, and hinders no other.
+    world.config(&format!("{TWO}[sources.a.retention]\nkeep_last = 1\n[groups]\nboth = ['b', 'a']\n"));
+    world.dbbackup("cleanup both").run().exits(0).prints("1 kept");
+    world.dbbackup("cleanup b").run().exits(2).says("no retention policy");
+}
+
+#[test]
 fn an_unset_variable_fails_only_the_source_that_needs_it() {
     let world = two();
     world.config(&TWO.replace("path = 'b.db'", "path = '${B_PATH}'"));

@@ -143,3 +143,31 @@ fn several_at_once_each_go_to_their_own_place() {
     assert!(json["error"].as_str().unwrap().contains("nothing"), "{json}");
     assert!(world.path("a.db").is_file() && world.path("b.db").is_file());
 }
+
+#[test]
+fn what_is_shown_leads_to_the_same_store() {
+    let world = World::new();
+    world.shop("app.db");
+    world.config("[store]\npath = 'elsewhere'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n");
+    std::fs::rename(world.path("dbbackup.toml"), world.path("other.toml")).unwrap();
+    let kept = |ran: &crate::support::Ran| {
+        let word = ran.stdout.split_whitespace().find(|word| word.starts_with("app_pre-restore_")).unwrap();
+        word.trim_end_matches(',').to_owned()
+    };
+    for options in ["-c other.toml", "-c other.toml --store far", "--store far"] {
+        let what = if options.contains("-c") { "app" } else { "app.db" };
+        world.dbbackup(&format!("{options} backup {what}")).run().exits(0);
+        let ran = world.dbbackup(&format!("{options} restore app --yes")).run().exits(0);
+        let dir = if options.contains("far") { "far" } else { "elsewhere" };
+        let sidecar = world.path(dir).join("app").join(format!("{}.json", kept(&ran)));
+        assert!(sidecar.is_file(), "{ran}");
+        world.dbbackup(&ran.shown("restore")).run().exits(0);
+        world.dbbackup(&format!("{} --yes", ran.shown("delete"))).run().exits(0);
+        assert!(!sidecar.exists(), "{ran}");
+        // And what a script is told.
+        let json = world.dbbackup(&format!("{options} status --expect-every 1s --json")).run().json();
+        let hint = json.to_string();
+        let config = if options.contains("-c") { "--config other.toml" } else { "--store far" };
+        assert!(!hint.contains("`dbbackup ") || hint.contains(&format!("`dbbackup {config}")), "{hint}");
+    }
+}

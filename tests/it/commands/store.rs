@@ -12,11 +12,55 @@ fn flag_then_file_then_environment() {
     assert!(world.path("of-env/app").is_dir());
     world.config("[store]\npath = 'of-file'\n[stores.usb]\npath = 'of-usb'\n");
     world.dbbackup("backup app.db").env("DBBACKUP_STORE", "of-env2").run().exits(0);
-    world.dbbackup("backup app.db --store of-flag").env("DBBACKUP_STORE", "of-env2").run().exits(0);
+    world.dbbackup("backup app.db --store ./of-flag").env("DBBACKUP_STORE", "of-env2").run().exits(0);
     world.dbbackup("backup app.db --store usb").run().exits(0);
     assert!(world.path("of-file/app").is_dir() && world.path("of-flag/app").is_dir() && world.path("of-usb/app").is_dir());
     assert!(!world.path("of-env2").exists() && !world.path("usb").exists());
     world.dbbackup("list --store usb").run().exits(0).prints("app_manual_");
+}
+
+#[test]
+fn a_mistyped_store_is_not_made() {
+    let world = World::new();
+    world.shop("app.db");
+    world.config("[store]\npath = 'store'\n[stores.usb]\npath = 'of-usb'\n[stores.nightly]\npath = 'far'\n");
+    for command in ["backup app.db", "list", "restore app --to x.db"] {
+        let ran = world.dbbackup(&format!("--store ubs {command}")).run().exits(2);
+        ran.says("no store is called `ubs`").says("the configuration has `nightly`, `usb`; a directory is written `./ubs`");
+    }
+    world
+        .dbbackup("--store nigthly list")
+        .run()
+        .exits(2)
+        .says("hint: did you mean `nightly`? a directory is written `./nigthly`");
+    world.dbbackup("--store elsewhere backup app.db").run().exits(2).says("no store is called `elsewhere`");
+    assert!(!world.path("ubs").exists() && !world.path("elsewhere").exists());
+    world.dbbackup("--store ./ubs backup app.db").run().exits(0);
+    // It is one now, whatever it is called.
+    world.dbbackup("--store ubs list").run().exits(0).prints("app_manual_");
+    // Without names there is nothing to mistype.
+    world.config("[store]\npath = 'store'\n");
+    world.dbbackup("--store elsewhere backup app.db").run().exits(0);
+}
+
+#[test]
+fn a_directory_of_something_else_does_not_become_a_store() {
+    let world = World::new();
+    world.shop("app.db");
+    world.file("home/letters/a.txt", "x");
+    let ran = world.dbbackup("--store home backup app.db").run().exits(2);
+    ran.says("/home` is no store, and it is not empty: `letters` is in it").says("/home/backups`").says("dbbackup-store.json`");
+    world.dbbackup("--store home doctor app.db").run().exits(1).prints("it is not empty");
+    assert_eq!(std::fs::read_dir(world.path("home")).unwrap().count(), 1);
+    // The hint does it.
+    world.file("home/dbbackup-store.json", "{\"format\": 1}");
+    world.dbbackup("--store home backup app.db").run().exits(0);
+    // An empty file system, and a copy of a store without its mark.
+    std::fs::create_dir_all(world.path("disk/lost+found")).unwrap();
+    world.file("disk/.Trash-1000", "");
+    world.dbbackup("--store disk backup app.db").run().exits(0);
+    std::fs::remove_file(world.path("disk/dbbackup-store.json")).unwrap();
+    world.dbbackup("--store disk backup app.db").run().exits(0);
 }
 
 #[test]
