@@ -472,7 +472,12 @@ fn what_the_server_lacks_is_refused() {
     changed(&|database| database["server_version"] = "99.1".into(), &["PostgreSQL 99.1", &version]);
     shop.run(&format!("restore {id} --table orders")).run().exits(2).says("--to");
     shop.edit(&id, |sidecar| *sidecar = original.clone());
-    refused(&shop, &format!("restore {id} --no-owner --table nowhere --to {}_part", shop.name()), 10, &["no table `nowhere`"]);
+    refused(
+        &shop,
+        &format!("restore {id} --no-owner --table nowhere --to {}_part", shop.name()),
+        10,
+        &["no table `nowhere`", &format!("show {id} --contents`")],
+    );
     let gone = format!("{}_gone", shop.name());
     refused(&shop, &format!("restore {id} --no-owner --in-place --to {gone}"), 2, &["there is no database"]);
 }
