@@ -182,7 +182,11 @@ impl From<io::Error> for Error {
         }
         let full = error.kind() == io::ErrorKind::StorageFull;
         let error = Error { kind: Kind::Failed, chain: error.into(), hint: None };
-        if full { error.hint("free some space there: `dbbackup cleanup` needs none to remove old backups") } else { error }
+        if full {
+            error.hint("free some space there; where it is the store that is full, `dbbackup cleanup` removes old backups")
+        } else {
+            error
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result
     clock(&catalog, session, &mut checks);
     if let Ok(store) = &store {
         let mut needs = Needs::default();
-        match backup::make_plan(&wanted(&arguments.what), session) {
+        match backup::make_plan(&wanted(&arguments.what), session, report) {
             Ok(planned) => {
                 planned.into_iter().for_each(|one| source(one, store, &catalog, session, report, &mut checks, &mut needs))
             }

@@ -80,13 +80,15 @@ impl Tally {
         let outcome = self.outcome();
         let tried = self.ok.len() + self.failed.len();
         if tried > 1 {
-            let failed: Vec<&str> = self.failed.iter().map(|(name, _)| name.as_str()).collect();
-            if failed.is_empty() {
-                report.line(format!("{tried} of {tried}: {} ok", self.ok.join(", ")));
-            } else {
-                let ok = if self.ok.is_empty() { String::new() } else { format!("{} ok; ", self.ok.join(", ")) };
-                report.warn(format!("{} of {tried}: {ok}{} failed", self.ok.len(), failed.join(", ")));
-            }
+            let of = |partly: bool| {
+                let of_kind = self.failed.iter().filter(|(_, kind)| (*kind == Kind::Partial) == partly);
+                of_kind.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+            };
+            let parts = [(self.ok.clone(), "ok"), (of(true), "partial"), (of(false), "failed")];
+            let said = parts.iter().filter(|(names, _)| !names.is_empty());
+            let said = said.map(|(names, word)| format!("{} {word}", names.join(", "))).collect::<Vec<_>>();
+            let text = format!("{} of {tried}: {}", self.ok.len(), said.join("; "));
+            if self.failed.is_empty() { report.line(text) } else { report.warn(text) }
         } else if tried == 0 && self.skipped == 0 {
             report.warn("no source is enabled: nothing was backed up");
         }
