@@ -62,6 +62,15 @@ fn all_is_well_and_nothing_is_left() {
 }
 
 #[test]
+fn the_command_that_makes_a_configuration_works_as_it_is_told() {
+    let world = World::new();
+    world.shop("app.db");
+    let ran = world.dbbackup("--config /dev/null --store store doctor app.db").run().exits(0);
+    ran.prints("`dbbackup init` writes one");
+    world.dbbackup("init").run().exits(0);
+}
+
+#[test]
 fn what_would_fail_is_told_with_its_remedy() {
     let world = world();
     std::fs::rename(world.path("app.db"), world.path("away.db")).unwrap();

@@ -498,7 +498,7 @@ fn what_the_role_may_not_do_is_refused() {
     shop.drop_relatives();
     cluster.sql("postgres", &format!("ALTER DATABASE {} OWNER TO {owner}", shop.name()));
     shop.configure_as(&cluster.url_as(&owner, shop.name()), "");
-    refused(&shop, &restore, 1, &["may not create databases", "CREATEDB", "--in-place"]);
+    refused(&shop, &restore, 1, &["the role `", "may not create databases on ", "CREATEDB", "--in-place"]);
     cluster
         .sql("postgres", &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {maker}; DROP ROLE {owner}", shop.name()));
 }
