@@ -9,6 +9,7 @@ mod source;
 mod tally;
 
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
+pub use hooks::look_for_programs;
 pub use members::members_of;
 pub use source::{refuse_another_ones_name, space_needed};
 
