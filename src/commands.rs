@@ -57,7 +57,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         // Until its program has run.
         report.exits_with(NOT_RUN);
     }
-    let session = Session::start(&cli.global, keeps_log(command), report);
+    let session = Session::start(&cli.global, command, report);
     if let Command::Status(arguments) = command {
         return status::run(arguments, session, report);
     }
@@ -85,6 +85,21 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
 fn keeps_log(command: &Command) -> bool {
     use Command::{Backup, Cleanup, Delete, Guard, Pin, Restore, Unpin, Verify};
     matches!(command, Backup(_) | Guard(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_))
+}
+
+/// Commands for which a store is enough: whoever needs a backup at once can go on without the configuration.
+fn does_without(command: &Command) -> bool {
+    use Command::{Cat, Export, List, Restore, Show, Verify};
+    matches!(command, Restore(_) | List(_) | Show(_) | Verify(_) | Cat(_) | Export(_))
+}
+
+/// The error of who has neither a store nor a configuration; under cron the current directory and the home are seldom what was meant.
+fn no_configuration(cwd: &Path) -> Error {
+    let places = config::places(&|name| std::env::var(name).ok());
+    let places: Vec<String> = places.iter().map(|place| plan::absolute(cwd, place).display().to_string()).collect();
+    Error::usage(format!("no store is given, and no configuration was found: looked for {}", places.join(", "))).hint(
+        "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, `--config FILE` or $DBBACKUP_CONFIG; `dbbackup init` writes one",
+    )
 }
 
 /// Opens the log of the configuration, and says in it what begins.
@@ -115,18 +130,21 @@ struct Session {
 }
 
 impl Session {
-    fn start(global: &Global, keeps_log: bool, report: &Report) -> Result<Session> {
+    fn start(global: &Global, command: &Command, report: &Report) -> Result<Session> {
         let variable = |name: &str| std::env::var(name).ok();
         let config = match config::find(global.config.as_deref(), &variable)? {
             // So that a broken configuration can be left aside.
             Some(path) if path == Path::new("/dev/null") => None,
             Some(path) => {
                 let path = plan::absolute(&std::env::current_dir().unwrap_or_default(), path);
-                Some(config::load(&path, &variable).map_err(leave_aside)?)
+                Some(
+                    config::load(&path, &variable)
+                        .map_err(|error| if does_without(command) { leave_aside(error) } else { error })?,
+                )
             }
             None => None,
         };
-        if let Some(config) = config.as_ref().filter(|_| keeps_log) {
+        if let Some(config) = config.as_ref().filter(|_| keeps_log(command)) {
             open_log(config, report);
         }
         for warning in config.iter().flat_map(|config| &config.warnings) {
@@ -150,6 +168,10 @@ impl Session {
 
     fn store_plan(&self) -> Result<StorePlan> {
         let variable = std::env::var("DBBACKUP_STORE").ok();
+        let nowhere = self.store_flag.is_none() && variable.as_deref().is_none_or(str::is_empty);
+        if nowhere && self.config.is_none() && self.config_flag.is_none() {
+            return Err(no_configuration(&self.cwd));
+        }
         plan::store(self.store_flag.as_deref(), self.config.as_ref(), variable.as_deref(), &self.cwd, &LocalStore::is_at)
     }
 

@@ -23,7 +23,7 @@ mod value;
 pub use crate::units::nearest;
 pub use expand::hostname;
 pub use hooks::{HookCommand, HookKeys, HooksTable};
-pub use locate::{find, load};
+pub use locate::{find, load, places};
 pub use log::{LogLevel, LogTable};
 pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};

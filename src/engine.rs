@@ -108,8 +108,10 @@ pub struct Dumped {
     pub producer: BTreeMap<String, String>,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// The backup restores, but lacks something named in `warnings`.
-    pub partial: bool,
+    /// What is worth keeping with the backup, and no reason to write to anybody every night.
+    pub notes: Vec<String>,
+    /// The backup restores, but lacks something, named in `warnings`: what, in a few words.
+    pub lacks: Option<String>,
     /// A list of what is inside, too long for the manifest; read from where it stands.
     pub contents: Option<std::fs::File>,
 }

@@ -122,7 +122,7 @@ impl Error {
     pub fn message(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
         for cause in self.chain.chain() {
-            let text = without_os_number(&cause.to_string());
+            let text = without_os_number(plain(&cause.to_string()));
             if parts.last().is_none_or(|last| !last.ends_with(&text)) {
                 parts.push(text);
             }
@@ -130,10 +130,24 @@ impl Error {
         parts.join(": ").replace('\n', " ")
     }
 
+    /// What the system says went wrong, where it was the system.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.chain.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
+    }
+
     /// What to do about it, where something is known.
     pub fn remedy(&self) -> Option<&str> {
         self.hint.as_deref()
     }
+}
+
+/// The system's own sentence, where a library has put the path before or behind it: ours names the path that people know.
+fn plain(text: &str) -> &str {
+    let text = match text.strip_prefix("IO error for operation on ") {
+        Some(rest) => rest.rsplit_once(": ").map_or(rest, |(_, cause)| cause),
+        None => text,
+    };
+    text.split_once(" at path \"").map_or(text, |(cause, _)| cause)
 }
 
 /// `No such file or directory (os error 2)` as people write it: `no such file or directory`.
@@ -182,7 +196,11 @@ impl From<io::Error> for Error {
         }
         let full = error.kind() == io::ErrorKind::StorageFull;
         let error = Error { kind: Kind::Failed, chain: error.into(), hint: None };
-        if full { error.hint("free some space there: `dbbackup cleanup` needs none to remove old backups") } else { error }
+        if full {
+            error.hint("free some space there; where it is the store that is full, `dbbackup cleanup` removes old backups")
+        } else {
+            error
+        }
     }
 }
 
@@ -244,6 +262,18 @@ mod tests {
         let error = error.context("opening `/srv/app.db`").hint("check the path");
         assert_eq!(error.message(), "opening `/srv/app.db`: no such file or directory");
         assert_eq!(error.remedy(), Some("check the path"));
+    }
+
+    #[test]
+    fn what_libraries_say_of_paths_is_left_out() {
+        let missing = tempfile::Builder::new().suffix(".new").tempfile_in("/nonexistent").unwrap_err();
+        assert_eq!(
+            Error::from(missing).context("writing `/nonexistent/x`").message(),
+            "writing `/nonexistent/x`: no such file or directory"
+        );
+        let walked = walkdir::WalkDir::new("/nonexistent: x").into_iter().next().unwrap().unwrap_err();
+        let error = Error::from(io::Error::from(walked)).context("reading `/nonexistent: x`");
+        assert_eq!(error.message(), "reading `/nonexistent: x`: no such file or directory");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 pub mod files;
 pub mod hooks;
+mod place;
 mod policies;
 pub mod postgres;
 
+pub use place::source_at;
 pub use policies::{Policies, policy_of_flags};
 
 use self::hooks::Hooks;

@@ -267,7 +267,9 @@ impl Report {
         if text.contains(" --store ") || text.contains(" --config ") {
             return text.to_owned();
         }
-        text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options))
+        let told = text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options));
+        // What makes a configuration is told none: `--config /dev/null init` would write there.
+        told.replace(&format!("`dbbackup{} init`", self.options), "`dbbackup init`")
     }
 
     fn stderr(&self, level: Level, text: &str) {

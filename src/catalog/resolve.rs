@@ -76,7 +76,7 @@ impl Catalog {
 
     fn no_good(&self, source: &str) -> Error {
         Error::not_found(format!("`{source}` has no good backup"))
-            .hint(format!("`dbbackup list --status all {source}` shows the attempts; a damaged one is used when named by its id"))
+            .hint(format!("`dbbackup list --status all {source}` shows the attempts; README, \"Recovery by hand\", how to save what is left of a damaged one"))
     }
 
     fn nothing(&self, wanted: &str) -> Error {

@@ -14,11 +14,15 @@ use std::ffi::OsString;
         verification failed, or if the restore failed. The program has stdin, stdout and stderr for itself, what dbbackup says goes to \
         stderr, and signals are passed on to it. Its environment tells DBBACKUP_ID, DBBACKUP_SOURCE, DBBACKUP_LABEL, DBBACKUP_STORE and DBBACKUP_CONFIG. With \
         --json its stdout goes to stderr.",
-    after_help = help!(
-        "dbbackup guard -- ./upgrade.sh",
-        "dbbackup guard shop --restore-on-failure -- bin/rails db:migrate",
-        "dbbackup --store /mnt/usb/backups guard /srv/app/app.db --level restore -- apt-get install app",
-    )
+    after_help = "Examples:
+  dbbackup guard -- ./upgrade.sh
+  dbbackup guard shop --restore-on-failure -- bin/rails db:migrate
+  dbbackup --store /mnt/usb/backups guard /srv/app/app.db --level restore -- apt-get install app
+
+Exit codes:
+  0    the program succeeded
+  125  the program was never run, or what it did could not be undone; also wrong usage or configuration
+  else the program's own; 128 and the signal's number where a signal ended it"
 )]
 pub struct Guard {
     /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every enabled source]

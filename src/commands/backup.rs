@@ -9,6 +9,7 @@ mod source;
 mod tally;
 
 pub use attempt::{Attempt, Making, Run, lock_and_sweep, make};
+pub use hooks::look_for_programs;
 pub use members::members_of;
 pub use source::{refuse_another_ones_name, space_needed};
 
@@ -31,7 +32,7 @@ use crate::store::LocalStore;
 use std::path::Path;
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
-    let planned = make_plan(arguments, session)?;
+    let planned = make_plan(arguments, session, report)?;
     if arguments.dry_run {
         return dry_run::say_plan(&planned, &hooks_of_run(&planned, session), arguments, session, report);
     }
@@ -40,7 +41,7 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
 
 /// The same for who needs the backups that were made; nothing is removed after them.
 pub fn make_all(arguments: &Backup, session: &Session, report: &mut Report) -> Result<(Vec<Entry>, Outcome)> {
-    let mut planned = make_plan(arguments, session)?;
+    let mut planned = make_plan(arguments, session, report)?;
     for one in &mut planned {
         if let Planned::Source(source) = one {
             source.cleanup_after = false;
@@ -104,20 +105,35 @@ fn jobs(arguments: &Backup, session: &Session) -> usize {
 }
 
 /// What these arguments mean.
-pub fn make_plan(arguments: &Backup, session: &Session) -> Result<Vec<Planned>> {
+pub fn make_plan(arguments: &Backup, session: &Session, report: &Report) -> Result<Vec<Planned>> {
     if !crate::config::is_label(&arguments.label) {
         return Err(Error::usage(format!("`{}` can't be a label", arguments.label))
             .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"));
     }
     let url = std::env::var("DATABASE_URL").ok();
     let wanted = plan::Wanted {
-        what: &arguments.what,
+        what: &by_their_names(arguments, session, report),
         all: arguments.all,
         name: arguments.name.as_deref(),
         kind: arguments.kind,
         database_url: url.as_deref(),
     };
     plan::backup(&wanted, session.config.as_ref(), &session.store_plan()?, &session.cwd, session.now, &look_at)
+}
+
+/// The arguments, each path of a source of the configuration as that source's name. With `--as` the path is meant and nothing else.
+fn by_their_names(arguments: &Backup, session: &Session, report: &Report) -> Vec<String> {
+    let name = |word: &String| match &session.config {
+        Some(config) if arguments.name.is_none() => match plan::source_at(word, arguments.kind, config, &session.cwd) {
+            Some(source) => {
+                report.note(format!("{word} is the source `{source}` of the configuration, and backed up as that"));
+                source.to_owned()
+            }
+            None => word.clone(),
+        },
+        _ => word.clone(),
+    };
+    arguments.what.iter().map(name).collect()
 }
 
 fn look_at(path: &Path) -> There {

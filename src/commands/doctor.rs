@@ -1,5 +1,6 @@
 //! `dbbackup doctor`: would a backup succeed, and if not, why? Everything is tried that can be tried without leaving a trace.
 
+mod around;
 mod place;
 mod secrets;
 
@@ -22,6 +23,7 @@ pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result
     let mut checks = Checks::default();
     configuration(session, &mut checks);
     secrets::look(session, &mut checks);
+    around::run(session, &mut checks);
     let store = session.store_plan();
     let catalog = match &store {
         Ok(plan) => place::store(plan, session, &mut checks),
@@ -33,7 +35,7 @@ pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result
     clock(&catalog, session, &mut checks);
     if let Ok(store) = &store {
         let mut needs = Needs::default();
-        match backup::make_plan(&wanted(&arguments.what), session) {
+        match backup::make_plan(&wanted(&arguments.what), session, report) {
             Ok(planned) => {
                 planned.into_iter().for_each(|one| source(one, store, &catalog, session, report, &mut checks, &mut needs))
             }
@@ -181,22 +183,25 @@ fn source(
     match planned {
         Planned::Skipped { name, why } => checks.ok(&name, "backup", format!("would be skipped: {why}")),
         Planned::Refused { name, error, .. } => checks.problem(&name, "backup", &error),
-        Planned::Source(whole) => match backup::members_of(&whole) {
-            Err(error) => checks.problem(&whole.name, "backup", &error),
-            Ok(members) => {
-                for member in members {
-                    match member {
-                        Err((name, error)) => checks.problem(&name, "backup", &error),
-                        Ok(source) => {
-                            let tried = one_source(&source, store, catalog, session, report, checks, needs);
-                            if let Err(error) = tried {
-                                checks.problem(&source.name, "backup", &error);
+        Planned::Source(whole) => {
+            around::hooks(&whole.name, &whole.hooks, checks);
+            match backup::members_of(&whole) {
+                Err(error) => checks.problem(&whole.name, "backup", &error),
+                Ok(members) => {
+                    for member in members {
+                        match member {
+                            Err((name, error)) => checks.problem(&name, "backup", &error),
+                            Ok(source) => {
+                                let tried = one_source(&source, store, catalog, session, report, checks, needs);
+                                if let Err(error) = tried {
+                                    checks.problem(&source.name, "backup", &error);
+                                }
                             }
                         }
                     }
                 }
             }
-        },
+        }
     }
 }
 

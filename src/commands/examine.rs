@@ -85,6 +85,12 @@ impl Finding {
         (!wrong.is_empty()).then(|| wrong.join("; "))
     }
 
+    /// The same for people: without the hashes, which are in the JSON and with the backup, and without what only follows from something else.
+    pub fn wrong_in_short(&self) -> Option<String> {
+        let wrong: Vec<&Check> = self.checks.iter().filter(|check| check.status != CheckStatus::Ok).collect();
+        (!wrong.is_empty()).then(|| in_short(&wrong))
+    }
+
     /// To be kept with the backup.
     pub fn to_verification(&self, at: DateTime<Utc>) -> Verification {
         Verification {
@@ -162,7 +168,7 @@ fn stored_check(dump: &Dump, size: u64, sha256: &str) -> Check {
     if sha256 != dump.sha256 {
         return Check::damaged(
             "sha256",
-            format!("`{}` is not what was written: its SHA-256 is {sha256}, not {}", dump.file, dump.sha256),
+            format!("the dump is not what was written ({DIFFERS}: it is {sha256}, and was {})", dump.sha256),
         );
     }
     Check::ok("sha256", format!("{} as written", crate::units::size(size)))
@@ -231,19 +237,45 @@ pub fn decoded(stored: &Stored<'_>, means: &Means<'_>, take: &mut dyn FnMut(&mut
 
 /// The error of a backup that was found damaged, where it was.
 pub fn damage_in(name: &str, checks: &[Check]) -> Option<Error> {
-    let wrong: Vec<String> = checks
-        .iter()
-        .filter(|check| check.status == CheckStatus::Damaged)
-        .map(|check| format!("{}: {}", check.name, check.detail))
-        .collect();
-    (!wrong.is_empty()).then(|| Error::damaged(format!("the backup `{name}` is damaged: {}", wrong.join("; "))))
+    let wrong: Vec<&Check> = checks.iter().filter(|check| check.status == CheckStatus::Damaged).collect();
+    (!wrong.is_empty()).then(|| Error::damaged(format!("the backup `{name}` is damaged: {}", in_short(&wrong))))
+}
+
+/// What stands before two hashes in a check's detail.
+const DIFFERS: &str = "SHA-256 differs";
+
+/// Checks whose detail is a sentence without their names.
+const SENTENCES: [&str; 6] = ["sha256", "content", "decode", "examination", "sidecar", "search"];
+
+/// What was found, for people: the hashes are in the JSON, and in what `show` says.
+pub fn without_hashes(detail: &str) -> String {
+    let before = format!("({DIFFERS}: ");
+    let mut parts = detail.split(&before);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(&format!("({DIFFERS})"));
+        text.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
+    }
+    text
+}
+
+/// Several checks in one line for people.
+fn in_short(checks: &[&Check]) -> String {
+    // A dump that is not what was written decodes to anything or nothing.
+    let changed = checks.iter().any(|check| check.name == "sha256" && check.status == CheckStatus::Damaged);
+    let told = checks.iter().filter(|check| !changed || !["decode", "content"].contains(&check.name.as_str()));
+    let line = |check: &&Check| {
+        let detail = without_hashes(&check.detail);
+        if SENTENCES.contains(&check.name.as_str()) { detail } else { format!("{}: {detail}", check.name) }
+    };
+    told.map(line).collect::<Vec<_>>().join("; ")
 }
 
 fn content_check(dump: &Dump, size: u64, sha256: &str) -> Check {
     if size != dump.content_size_bytes || sha256 != dump.content_sha256 {
         let detail = format!(
-            "decodes to {size} bytes with SHA-256 {sha256}, not to {} bytes with {}",
-            dump.content_size_bytes, dump.content_sha256
+            "it does not decode to what was read ({DIFFERS}: it is {sha256} of {size} bytes, and was {} of {} bytes)",
+            dump.content_sha256, dump.content_size_bytes
         );
         return Check::damaged("content", detail);
     }

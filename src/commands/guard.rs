@@ -20,7 +20,7 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
     let Some((program, words)) = arguments.command.split_first() else {
         return Err(Error::usage("no program is given").hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
     };
-    must_be_there(program)?;
+    must_be_there(program, &std::env::var_os("PATH").unwrap_or_default())?;
     let saved = save(arguments, session, report)?;
     let mut command = Command::new(program);
     command.args(words).envs(environment(&saved, arguments, session)?);
@@ -125,8 +125,8 @@ fn code_of(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// A mistyped program is found before the work. `Command` would look for it in the same places.
-fn must_be_there(program: &OsStr) -> Result<()> {
+/// A mistyped program is found before the work. `Command` would look for it in the same places; `dirs` are those of `PATH`.
+pub fn must_be_there(program: &OsStr, dirs: &OsStr) -> Result<()> {
     let runs = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     let path = Path::new(program);
     let shown = path.display();
@@ -139,8 +139,7 @@ fn must_be_there(program: &OsStr) -> Result<()> {
             (false, false) => Err(Error::usage(format!("there is no program `{shown}`")).hint("check the path")),
         };
     }
-    let dirs = std::env::var_os("PATH").unwrap_or_default();
-    match std::env::split_paths(&dirs).any(|dir| runs(&dir.join(path))) {
+    match std::env::split_paths(dirs).any(|dir| runs(&dir.join(path))) {
         true => Ok(()),
         false => Err(Error::usage(format!("there is no program `{shown}` in PATH"))
             .hint("a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && ./upgrade'`")),

@@ -16,6 +16,11 @@ use std::path::{Path, PathBuf};
 pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Outcome> {
     let cwd = std::env::current_dir().context("finding the current directory")?;
     let path = plan::absolute(&cwd, global.config.as_deref().unwrap_or(Path::new("dbbackup.toml")));
+    if global.config.as_deref() == Some(Path::new("-")) {
+        return Err(
+            Error::usage("`--config -` names no file").hint("name the file that is to be written: `--config dbbackup.toml`")
+        );
+    }
     must_be_free(&path)?;
     let dirs: Vec<PathBuf> = if arguments.dirs.is_empty() {
         vec![cwd.clone()]
@@ -95,7 +100,7 @@ fn say(path: &Path, store: &Path, found: &[Found], report: &mut Report) {
     report.answer(heading("Every night by cron, as the user that owns the databases (`crontab -e`):"));
     cron.iter().for_each(|line| report.answer(format!("  {line}")));
     report.answer(heading("Or by systemd, with the units of examples/:"));
-    text::systemd(path, store).iter().for_each(|line| report.answer(format!("  {line}")));
+    text::systemd(path, store, found).iter().for_each(|line| report.answer(format!("  {line}")));
     report.set("config", path.display().to_string());
     report.set("store", store.display().to_string());
     report.set("sources", found.iter().map(Found::json).collect::<Vec<_>>());

@@ -1,6 +1,6 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
 
-use super::{Session, catalog_of, names_in};
+use super::{Session, catalog_of, examine, names_in};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
@@ -107,7 +107,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(standing(backup).1);
+    notes.extend(standing(backup).1.map(|why| examine::without_hashes(&why)));
     vec![backup.id().to_owned(), units::age(sidecar.started_at, now), size, rows, status, verified, notes.join(", ")]
 }
 

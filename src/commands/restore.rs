@@ -79,14 +79,22 @@ fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Re
 fn put_back(found: &Found, wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
     let format = Format::parse(&found.format);
     refuse_flags_of_other_kinds(found, format, arguments)?;
-    if found.format == crate::engine::files::FORMAT {
-        return files::restore(found, wanted, arguments, session, report);
-    }
-    match format {
-        None => sqlite::restore(found, wanted, arguments, session, report),
-        Some(Format::Globals) => globals::restore(found, arguments, session, report),
-        Some(format) => postgres::restore(found, format, wanted, arguments, session, report),
-    }
+    let restored = if found.format == crate::engine::files::FORMAT {
+        files::restore(found, wanted, arguments, session, report)
+    } else {
+        match format {
+            None => sqlite::restore(found, wanted, arguments, session, report),
+            Some(Format::Globals) => globals::restore(found, arguments, session, report),
+            Some(format) => postgres::restore(found, format, wanted, arguments, session, report),
+        }
+    };
+    let of_a_part = !arguments.paths.is_empty() || !arguments.tables.is_empty();
+    restored.map_err(|error| match &found.backup {
+        Some(backup) if of_a_part && error.kind() == Kind::NotFound => {
+            error.hint(format!("`dbbackup show {} --contents` lists what is in it", backup.id()))
+        }
+        _ => error,
+    })
 }
 
 /// Options that only some kinds of backup know.

@@ -9,7 +9,7 @@ pub use textfile::after_backup;
 use super::Session;
 use crate::catalog::Catalog;
 use crate::cli::Status;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::health::{self, Expected, Finding, Health, Level, Subject};
 use crate::plan::{self, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -64,6 +64,10 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
 }
 
 fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> Result<Level> {
+    if let Some(path) = arguments.prometheus.as_ref().filter(|path| path.extension().is_none_or(|end| end != "prom")) {
+        return Err(Error::usage(format!("the name of a file of metrics must end in `.prom`, unlike `{}`", path.display()))
+            .hint("node_exporter's textfile collector reads no other"));
+    }
     let plan = session.store_plan()?;
     // What is configured is known to be missing from, wherever the store is.
     let store = open(&plan)?;

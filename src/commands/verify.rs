@@ -47,7 +47,8 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
         };
         say(&id, source_of(item), &finding, session, report);
         failed.extend(
-            kind_of(finding.status()).map(|kind| Error::new(kind, format!("{id}: {}", finding.wrong().unwrap_or_default()))),
+            kind_of(finding.status())
+                .map(|kind| Error::new(kind, format!("{id}: {}", finding.wrong_in_short().unwrap_or_default()))),
         );
         results
             .push(serde_json::json!({"id": id, "level": arguments.level, "status": finding.status(), "checks": finding.checks}));
@@ -177,10 +178,14 @@ fn newest_ones(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-const NO_BACKUP: &str = "there is no backup to verify";
+const NO_BACKUP: &str = "it has no backup";
+
+fn hint_without_backup(source: &str) -> String {
+    format!("`dbbackup backup {source}` makes one; `dbbackup list --status all` shows failed attempts")
+}
 
 fn nothing_of(source: &str) -> Error {
-    Error::not_found(format!("{source}: {NO_BACKUP}")).hint("`dbbackup list --status all` shows the attempts")
+    Error::not_found(format!("{source}: {NO_BACKUP}")).hint(hint_without_backup(source))
 }
 
 fn no_backup(source: &str) -> Item {
@@ -217,14 +222,14 @@ fn source_of(item: &Item) -> Option<&str> {
 }
 
 fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, report: &Report) {
-    let took = units::elapsed(finding.seconds);
-    let status = finding.status();
-    let word = |paint: Paint| report.paint(paint, status.word());
-    let line = |paint: Paint| format!("{} {id}: {} ({took})", word(paint), finding.level.word());
-    match status {
-        CheckStatus::Ok => report.line(line(Paint::Good)),
+    let wrong = finding.wrong_in_short().unwrap_or_default();
+    match finding.status() {
+        CheckStatus::Ok => {
+            let (word, took) = (report.paint(Paint::Good, CheckStatus::Ok.word()), units::elapsed(finding.seconds));
+            report.line(format!("{word} {id}: {} ({took})", finding.level.word()));
+        }
         CheckStatus::Damaged => {
-            let error = Error::damaged(format!("{id} is damaged: {}", finding.wrong().unwrap_or_default()));
+            let error = Error::damaged(format!("{id} is damaged: {wrong}"));
             report.error(&match source {
                 Some(source) => error.hint(format!(
                     "take a new one now{}; `dbbackup list {source}` shows the others, `dbbackup verify {source} --all` proves them",
@@ -234,16 +239,17 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
                 None => error.hint("fetch another copy of the file from where it was copied"),
             });
         }
-        CheckStatus::Unprovable | CheckStatus::Error => report.warn(line(Paint::Warning)),
-    }
-    for check in &finding.checks {
-        let text = format!("   {}: {}", check.name, check.detail);
-        match check.status {
-            CheckStatus::Ok => report.line(text),
-            // Said above.
-            CheckStatus::Damaged => {}
-            CheckStatus::Unprovable | CheckStatus::Error => report.warn(text.trim_start()),
+        CheckStatus::Unprovable => report.warn(format!("{id}: {} can't be proven here: {wrong}", finding.level.word())),
+        CheckStatus::Error if wrong == NO_BACKUP => {
+            report.error(&Error::not_found(format!("{id}: {wrong}")).hint(hint_without_backup(id)));
         }
+        CheckStatus::Error => report.error(&Error::failed(format!("{id}: could not be verified: {wrong}"))),
+    }
+    let well = finding.status() == CheckStatus::Ok;
+    // What was not well is said above; the rest of one backup's story goes where that went.
+    for check in finding.checks.iter().filter(|check| check.status == CheckStatus::Ok) {
+        let text = format!("   {}: {}", check.name, check.detail);
+        if well { report.line(text) } else { report.note(text) }
     }
 }
 

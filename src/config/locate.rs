@@ -26,10 +26,11 @@ pub fn find(flag: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result
         Ok(found) => !found.is_dir(),
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
     };
-    Ok(candidates(env).into_iter().find(there))
+    Ok(places(env).into_iter().find(there))
 }
 
-fn candidates(env: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+/// Where a configuration that nobody names is looked for, the first one first.
+pub fn places(env: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
     let mut paths = vec![PathBuf::from("dbbackup.toml")];
@@ -186,10 +187,10 @@ mod tests {
         fs::write(directory.join("config.toml"), "").unwrap();
         let home_only = |name: &str| (name == "HOME").then(|| home.path().display().to_string());
         assert_eq!(find(None, &home_only).unwrap(), Some(directory.join("config.toml")));
-        let paths = candidates(&|name| (name == "XDG_CONFIG_HOME").then(|| "/xdg".to_owned()));
+        let paths = places(&|name| (name == "XDG_CONFIG_HOME").then(|| "/xdg".to_owned()));
         let expected = ["dbbackup.toml", "/xdg/dbbackup/config.toml", "/etc/dbbackup/config.toml"];
         assert_eq!(paths, expected.map(PathBuf::from));
-        let relative = candidates(&|name| (name == "XDG_CONFIG_HOME").then(|| "xdg".to_owned()));
+        let relative = places(&|name| (name == "XDG_CONFIG_HOME").then(|| "xdg".to_owned()));
         assert_eq!(relative.len(), 2);
     }
 }

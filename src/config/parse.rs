@@ -53,6 +53,11 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         section.only(&[fields::<MetricsKeys>()], &belongs(""))?;
         config.metrics = section.read()?;
         config.metrics.textfile = section.place("textfile", config.metrics.textfile)?;
+        if config.metrics.textfile.as_ref().is_some_and(|path| path.extension().is_none_or(|end| end != "prom")) {
+            return Err(
+                section.error("textfile", "the name of a file of metrics must end in `.prom`: node_exporter reads no other")
+            );
+        }
     }
     if let Some(entry) = top.take("groups") {
         config.groups = groups(entry, &config.sources, scope)?;

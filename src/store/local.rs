@@ -45,6 +45,10 @@ struct Mark {
 impl LocalStore {
     /// Opens the store in the directory `root`.
     pub fn open(root: &Path, access: Access) -> Result<LocalStore> {
+        LocalStore::try_open(root, access).map_err(|error| explained(error, root))
+    }
+
+    fn try_open(root: &Path, access: Access) -> Result<LocalStore> {
         let store = LocalStore { root: root.to_path_buf() };
         if let Access::Write { require_mount: true } = access {
             store.require_mount()?;
@@ -54,6 +58,9 @@ impl LocalStore {
                 return Err(Error::not_found(format!("the store `{}` is not a directory", root.display())));
             }
             (Ok(_), _) => {}
+            (Err(error), Access::Read) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(error).with_context(|| format!("opening the store `{}`", root.display()));
+            }
             (Err(error), Access::Read) => {
                 return Err(Error::from(error)
                     .kind_of(crate::error::Kind::NotFound)
@@ -203,7 +210,8 @@ impl Store for LocalStore {
     fn sources(&self) -> Result<Vec<String>> {
         let context = || format!("reading the store `{}`", self.root.display());
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.root).with_context(context)? {
+        let entries = std::fs::read_dir(&self.root).with_context(context).map_err(|error| explained(error, &self.root))?;
+        for entry in entries {
             let entry = entry.with_context(context)?;
             if let (true, Ok(name)) = (entry.path().is_dir(), entry.file_name().into_string())
                 && can_be_a_source(&name)
@@ -223,7 +231,10 @@ impl Store for LocalStore {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) if error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => continue,
-                Err(error) => return Err(io::Error::from(error)).with_context(|| format!("reading `{}`", dir.display())),
+                Err(error) => {
+                    let error = Error::from(io::Error::from(error)).context(format!("reading `{}`", dir.display()));
+                    return Err(explained(error, &dir));
+                }
             };
             if let (true, Some(name)) = (entry.file_type().is_file(), entry.file_name().to_str()) {
                 let size = entry.metadata().map(|found| found.len()).unwrap_or(0);
@@ -239,7 +250,7 @@ impl Store for LocalStore {
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(context),
+            Err(error) => return Err(error).with_context(context).map_err(|error| explained(error, &dir)),
         };
         let mut names = Vec::new();
         for entry in entries {
@@ -297,9 +308,13 @@ impl Store for LocalStore {
         match make_dir(&dir) {
             Ok(()) => durable::sync_dir(&self.root)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("making `{}`", dir.display())),
+            Err(error) => {
+                let error = Error::from(error).context(format!("making `{}`", dir.display()));
+                return Err(explained(error, &self.root));
+            }
         }
         Lock::take(&dir.join(".lock"), &format!("the source `{source}` in the store `{}`", self.root.display()), wait)
+            .map_err(|error| explained(error, &dir))
     }
 
     fn in_use(&self, source: &str, name: &str) -> bool {
@@ -325,10 +340,30 @@ fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
+/// The remedy where it is the system that does not let this user read or write `path`.
+fn explained(error: Error, path: &Path) -> Error {
+    match error.io_kind() {
+        Some(io::ErrorKind::ReadOnlyFilesystem) => error.hint("the store is read-only: mount it so that it can be written to"),
+        Some(io::ErrorKind::PermissionDenied) => {
+            let me = rustix::process::geteuid().as_raw();
+            // What can't even be looked at is as little accessible as the directory above it.
+            let found = path.ancestors().find_map(|path| Some((path, path.symlink_metadata().ok()?)));
+            match found.map(|(path, found)| (path, found.uid())) {
+                Some((path, 0)) if me != 0 => error.hint(format!("`{}` belongs to root: run it as root", path.display())),
+                Some((path, owner)) if me != owner => {
+                    error.hint(format!("`{}` belongs to the user with the id {owner}: run it as that user", path.display()))
+                }
+                _ => error,
+            }
+        }
+        _ => error,
+    }
+}
+
 fn missing_is_not_found(error: io::Error, path: &Path, doing: &str) -> Error {
     let missing = error.kind() == io::ErrorKind::NotFound;
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
-    if missing { error.kind_of(crate::error::Kind::NotFound) } else { error }
+    if missing { error.kind_of(crate::error::Kind::NotFound) } else { explained(error, path) }
 }
 
 /// An open directory of the store.

@@ -62,6 +62,42 @@ fn all_is_well_and_nothing_is_left() {
 }
 
 #[test]
+fn the_command_that_makes_a_configuration_works_as_it_is_told() {
+    let world = World::new();
+    world.shop("app.db");
+    let ran = world.dbbackup("--config /dev/null --store store doctor app.db").run().exits(0);
+    ran.prints("`dbbackup init` writes one");
+    world.dbbackup("init").run().exits(0);
+}
+
+#[test]
+fn what_stands_around_a_run_is_looked_for() {
+    let world = world();
+    let config = std::fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    let with = |more: &str| {
+        world.config(&format!("{config}{more}"));
+        world.dbbackup("doctor --json").run()
+    };
+    let missing = "[log]\nfile = \"no/log\"\n[metrics]\ntextfile = \"no/x.prom\"\n";
+    for about in ["log", "metrics"] {
+        let found = check(with(missing).exits(0), about, "file", "warning");
+        assert!(found["remedy"].as_str().unwrap().starts_with("make it: `mkdir -p /"), "{found}");
+    }
+    world.file("no/plain", "");
+    check(with(missing).exits(0), "log", "file", "ok");
+    check(with("[hooks]\nbefore = [\"no-such-program\", \"x\"]\n").exits(1), "run", "hooks", "problem");
+    let found = check(with("[sources.app.hooks]\nafter = [\"./no/plain\"]\n").exits(1), "app", "hooks", "problem");
+    assert!(found["detail"].as_str().unwrap().contains("no/plain` is no program"), "{found}");
+    check(with("[hooks]\non_failure = [\"no-such-program\"]\n").exits(0), "run", "hooks", "warning");
+    world.script("hook", "#!/bin/sh\ntouch ran\n");
+    for good in ["[\"./hook\"]", "[\"true\"]", "\"touch ran\""] {
+        let found = check(with(&format!("[hooks]\nbefore = {good}\n")).exits(0), "run", "hooks", "ok");
+        assert!(found["detail"].as_str().unwrap().starts_with("hooks were not run"), "{found}");
+    }
+    assert!(!world.path("ran").exists());
+}
+
+#[test]
 fn what_would_fail_is_told_with_its_remedy() {
     let world = world();
     std::fs::rename(world.path("app.db"), world.path("away.db")).unwrap();

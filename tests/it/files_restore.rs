@@ -112,7 +112,12 @@ fn only_some_files() {
     let whole = format!("{}/**", world.path("tree/img").display());
     restore(&[&whole], "d").exits(0);
     assert_eq!(restored("d"), ["img", "img/one.png", "img/two.png"]);
-    restore(&["nothing*"], "e").exits(10).says("nothing in the backup matches");
+    // As in `exclude`: a pattern with a slash is for what is below the top path.
+    restore(&["img/one.*"], "f").exits(0);
+    assert_eq!(restored("f"), ["img", "img/one.png"]);
+    let id = world.ids("tree").remove(0);
+    restore(&["nothing*"], "e").exits(10).says("nothing in the backup matches").says(&format!("show {id} --contents`"));
+    restore(&["one.png/*"], "e").exits(10);
     assert!(!world.path("e").exists());
     world.with_store("restore tree --path doc").run().exits(2);
 }

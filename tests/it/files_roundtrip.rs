@@ -124,8 +124,9 @@ fn exclude_include_and_what_is_never_saved() {
         .dbbackup("backup")
         .run()
         .exits(0)
-        .says("fifo (FIFO)")
-        .says("socket (socket)")
+        .says(&format!("1 FIFO left out: {}", world.path("tree/fifo").display()))
+        .never_says("warning: all: 1 FIFO")
+        .says(&format!("1 socket left out: {}", world.path("tree/socket").display()))
         .says("is a store of backups, and left out");
     world.dbbackup("restore all --to all --yes").run().exits(0);
     world.dbbackup("restore png --to png --yes").run().exits(0);
@@ -318,10 +319,17 @@ fn what_can_not_be_a_source_is_told() {
     world.file("tree/a", "x");
     world.config("[sources.gone]\nkind = \"files\"\npaths = [\"nowhere\"]\n[sources.some]\nkind = \"files\"\npaths = [\"tree\", \"nowhere\"]\n[sources.twice]\nkind = \"files\"\npaths = [\"tree\", \"tree/a\"]\n[sources.glob]\nkind = \"files\"\npaths = [\"tree\"]\nexclude = [\"a[\"]\n");
     world.with_store("backup gone").run().exits(1).says("nowhere` is not there");
-    world.with_store("backup some").run().exits(3).says("could not be read, and not saved").says("the backup is incomplete");
+    world
+        .with_store("backup some")
+        .run()
+        .exits(3)
+        .says("1 file could not be read, and not saved: /")
+        .says("the backup is incomplete: 1 file could not be read\n")
+        .says("`dbbackup --store store show some_manual_")
+        .prints("partial some_manual_");
     world.with_store("backup twice").run().exits(2).says("lies in `").says("would be saved twice");
     world.with_store("backup glob").run().exits(2).says("`a[` is no pattern");
-    world.with_store("backup ./nowhere").run().exits(10).says("there is no such file");
+    world.with_store("backup ./nothing").run().exits(10).says("there is no such file");
     // A file as it is.
     world.with_store("backup ./tree/a --kind files --as single").run().exits(0);
     world.with_store("restore single --to out").run().exits(0);

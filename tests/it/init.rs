@@ -26,6 +26,7 @@ fn what_is_written_works_at_once() {
     let ran = world.dbbackup("init srv --store store").run().exits(0);
     let config = world.path("dbbackup.toml");
     let ran = ran.prints("5 sources").prints(&format!("15 2 * * *  {} --config ", env!("CARGO_BIN_EXE_dbbackup")));
+    let ran = ran.prints(&format!("ReadWritePaths={}, ", world.path("").display()).replace("/,", ","));
     ran.prints("systemctl enable --now dbbackup@daily.timer").prints(&format!("dbbackup --config {} doctor", config.display()));
     assert_eq!(std::fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
     let planned = world.dbbackup("backup --dry-run --json").run().exits(0).json();
@@ -39,6 +40,20 @@ fn what_is_written_works_at_once() {
     // The store is not searched: what is in it is no database of an application.
     let again = world.dbbackup("init . --config again.toml --json").run().exits(0).json();
     assert_eq!(again["sources"].as_array().unwrap().len(), 5, "{again}");
+}
+
+/// SQLite makes files beside a database that is read: the unit must be allowed to.
+#[test]
+fn the_line_for_systemd_names_the_databases_directories() {
+    let world = World::new();
+    for dir in ["one", "two", "two/deeper"] {
+        std::fs::create_dir(world.path(dir)).unwrap();
+        world.shop(&format!("{dir}/{}.db", dir.replace('/', "-")));
+    }
+    std::fs::create_dir(world.path("backups")).unwrap();
+    let [store, one, two] = ["backups", "one", "two"].map(|dir| world.path(dir).display().to_string());
+    let ran = world.dbbackup("init --store backups/store").run().exits(0);
+    ran.prints(&format!("ReadWritePaths={store} {one} {two}, "));
 }
 
 /// Whatever the line is called with, cron's shell must get it.
@@ -65,6 +80,8 @@ fn nothing_is_overwritten_and_nothing_is_made_of_nothing() {
     world.dbbackup("init").run().exits(2).says("is there already").says("--config FILE");
     assert_eq!(std::fs::read_to_string(world.path("dbbackup.toml")).unwrap(), "mine");
     world.dbbackup("init --config no/such/dir/c.toml").run().exits(2).says("mkdir");
+    world.dbbackup("init --config -").run().exits(2).says("`--config -` names no file");
+    assert!(!world.path("-").exists());
     world.dbbackup("init nowhere --config c.toml").run().exits(2).says("is not a directory");
     std::fs::create_dir(world.path("empty")).unwrap();
     let nothing = world.dbbackup("init empty --config c.toml").env("PGHOST", "/nonexistent");

@@ -472,7 +472,12 @@ fn what_the_server_lacks_is_refused() {
     changed(&|database| database["server_version"] = "99.1".into(), &["PostgreSQL 99.1", &version]);
     shop.run(&format!("restore {id} --table orders")).run().exits(2).says("--to");
     shop.edit(&id, |sidecar| *sidecar = original.clone());
-    refused(&shop, &format!("restore {id} --no-owner --table nowhere --to {}_part", shop.name()), 10, &["no table `nowhere`"]);
+    refused(
+        &shop,
+        &format!("restore {id} --no-owner --table nowhere --to {}_part", shop.name()),
+        10,
+        &["no table `nowhere`", &format!("show {id} --contents`")],
+    );
     let gone = format!("{}_gone", shop.name());
     refused(&shop, &format!("restore {id} --no-owner --in-place --to {gone}"), 2, &["there is no database"]);
 }
@@ -493,7 +498,7 @@ fn what_the_role_may_not_do_is_refused() {
     shop.drop_relatives();
     cluster.sql("postgres", &format!("ALTER DATABASE {} OWNER TO {owner}", shop.name()));
     shop.configure_as(&cluster.url_as(&owner, shop.name()), "");
-    refused(&shop, &restore, 1, &["may not create databases", "CREATEDB", "--in-place"]);
+    refused(&shop, &restore, 1, &["the role `", "may not create databases on ", "CREATEDB", "--in-place"]);
     cluster
         .sql("postgres", &format!("ALTER DATABASE {} OWNER TO CURRENT_USER; DROP ROLE {maker}; DROP ROLE {owner}", shop.name()));
 }

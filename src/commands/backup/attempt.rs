@@ -101,6 +101,15 @@ pub fn make(making: &Making<'_>, engine: &mut dyn Source, store: &LocalStore, ru
     Attempt::begin(store, run, making.source, making.kind).make(making, engine, report)
 }
 
+/// What a dump says of itself that only the run needs.
+#[derive(Default)]
+pub struct Said {
+    /// Those of the sidecar's warnings that nobody need be warned of now.
+    pub notes: Vec<String>,
+    /// What an incomplete one lacks, in a few words.
+    pub lacks: Option<String>,
+}
+
 /// One attempt at one backup.
 pub struct Attempt<'a> {
     store: &'a LocalStore,
@@ -113,13 +122,25 @@ pub struct Attempt<'a> {
     at: DateTime<Utc>,
     /// What the failed attempt that was left is called.
     failed: OnceCell<String>,
+    /// What the dump said of itself.
+    said: OnceCell<Said>,
 }
 
 impl<'a> Attempt<'a> {
     /// It begins now.
     pub fn begin(store: &'a LocalStore, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
-        let (started, at) = (Instant::now(), now());
-        Attempt { store, run, source, kind, cluster: None, leaves_failure: true, started, at, failed: OnceCell::new() }
+        Attempt {
+            store,
+            run,
+            source,
+            kind,
+            cluster: None,
+            leaves_failure: true,
+            started: Instant::now(),
+            at: now(),
+            failed: OnceCell::new(),
+            said: OnceCell::new(),
+        }
     }
 
     /// A failure, too, must tell whose it is: the store alone tells the history.
@@ -193,8 +214,10 @@ impl<'a> Attempt<'a> {
 
     fn describe(&self, id: &str, file: &str, making: &Making<'_>, dumped: Dumped, measured: Measured) -> Result<Sidecar> {
         interrupt::check()?;
-        let mut sidecar = self.blank(id, if dumped.partial { Status::Partial } else { Status::Ok });
+        let mut sidecar = self.blank(id, if dumped.lacks.is_some() { Status::Partial } else { Status::Ok });
         sidecar.warnings = dumped.warnings;
+        sidecar.warnings.extend(dumped.notes.iter().cloned());
+        let _ = self.said.set(Said { notes: dumped.notes, lacks: dumped.lacks });
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
@@ -282,6 +305,11 @@ impl<'a> Attempt<'a> {
             verifications: Vec::new(),
             error: None,
         }
+    }
+
+    /// What the dump said of itself; `None` where there is none.
+    pub fn said(&self) -> Option<&Said> {
+        self.said.get()
     }
 
     /// The id of the failed attempt that it left.

@@ -2,6 +2,7 @@
 //! whatever became of it, so that what `before` stopped is started again, also when `before` itself failed or a signal came; `on_failure` comes last.
 
 use super::attempt::Run;
+use crate::commands::guard;
 use crate::config::{HookCommand, masked_line};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
@@ -9,6 +10,7 @@ use crate::plan::hooks::{Hooks, shown};
 use crate::process::captured::{self, Captured, Limits};
 use crate::report::Report;
 use crate::units;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -155,10 +157,7 @@ impl<'a> Around<'a> {
                 command
             }
             HookCommand::Arguments(words) => {
-                let program = words.first().map(String::as_str).unwrap_or_default();
-                // With a slash in it, it lies beside the configuration, as every relative path.
-                let program = if program.contains('/') { self.hooks.directory.join(program) } else { program.into() };
-                let mut command = Command::new(program);
+                let mut command = Command::new(program_of(words, &self.hooks.directory));
                 command.args(words.iter().skip(1));
                 command
             }
@@ -197,6 +196,26 @@ impl<'a> Around<'a> {
 fn shortened(message: &str) -> String {
     let end = (0..=message.len().min(LONGEST_ERROR)).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
     message[..end].replace('\0', " ")
+}
+
+/// Looks whether the programs of hooks that are lists of words are there; the first one's moment that is not, with the error. Lines for a shell can't
+/// be judged, and nothing is run.
+pub fn look_for_programs(hooks: &Hooks) -> Option<(&'static str, Error)> {
+    let own = hooks.variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.into());
+    let dirs: OsString = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    When::ALL.into_iter().find_map(|when| {
+        let HookCommand::Arguments(words) = when.of(hooks)? else { return None };
+        let program = program_of(words, &hooks.directory);
+        let missing = guard::must_be_there(program.as_os_str(), &dirs).err()?;
+        let hint = "a list is one program and its arguments; write a shell line as a string";
+        Some((when.word(), missing.context(format!("the hook `{}`", when.word())).hinted(hint)))
+    })
+}
+
+/// With a slash in it, it lies beside the configuration, as every relative path.
+fn program_of(words: &[String], directory: &Path) -> PathBuf {
+    let program = words.first().map(String::as_str).unwrap_or_default();
+    if program.contains('/') { directory.join(program) } else { program.into() }
 }
 
 /// What a dry run says of hooks: each with its moment and its command, as it may be shown.

@@ -52,7 +52,7 @@ pub fn back_up(source: &SourcePlan, cluster: Option<&str>, store: &LocalStore, r
     };
     let (entry, mut errors) = match made {
         Ok(entry) => {
-            let incomplete = incomplete(&entry);
+            let incomplete = incomplete(&entry, &attempt);
             (Some(entry), Vec::from_iter(incomplete))
         }
         Err(error) => (None, vec![error]),
@@ -94,13 +94,13 @@ fn told(entry: Option<&Entry>, attempt: &Attempt<'_>, store: &LocalStore) -> Tol
     Told { id, dump, ..Told::default() }
 }
 
-fn incomplete(entry: &Entry) -> Option<Error> {
+fn incomplete(entry: &Entry, attempt: &Attempt<'_>) -> Option<Error> {
     if entry.sidecar.status != Status::Partial {
         return None;
     }
-    let why = entry.sidecar.warnings.last().cloned().unwrap_or_default();
+    let why = attempt.said().and_then(|said| said.lacks.clone()).unwrap_or_default();
     let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"));
-    Some(error.hint("it restores, but it never counts as a good one"))
+    Some(error.hint(format!("`dbbackup show {}` says what it lacks; it restores, but it never counts as a good one", entry.id())))
 }
 
 fn make(
@@ -118,7 +118,7 @@ fn make(
         }
     })?;
     let entry = attempt.make(making, engine.as_source(), report)?;
-    say_made(&entry, store, report);
+    say_made(&entry, attempt, store, report);
     Ok(entry)
 }
 
@@ -185,19 +185,27 @@ fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &Lo
     if needed <= free {
         return Ok(());
     }
-    let stored: u64 = catalog.backups.iter().filter_map(|backup| backup.stored_size).sum();
-    Err(scratch::too_little(store.root(), needed, free, &format!("the backup of `{}`", making.source)).hint(format!(
-        "the {} of `{}` take {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
-        units::count(catalog.backups.len() as u64, "backup"),
+    let error = scratch::too_little(store.root(), needed, free, &format!("the backup of `{}`", making.source));
+    let stored: Vec<u64> = catalog.backups.iter().filter_map(|backup| backup.stored_size).collect();
+    let verb = match stored.len() {
+        0 => return Err(error.hint("make room there, or choose another store; `dbbackup stats` says what takes the most")),
+        1 => "takes",
+        _ => "take",
+    };
+    Err(error.hint(format!(
+        "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
+        units::count(stored.len() as u64, "backup"),
         making.source,
-        units::size(stored)
+        units::size(stored.iter().sum())
     )))
 }
 
-fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
+fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &LocalStore, report: &Report) {
     let sidecar = &entry.sidecar;
+    let notes = attempt.said().map_or(&[][..], |said| &said.notes);
     for warning in &sidecar.warnings {
-        report.warn(format!("{}: {warning}", sidecar.source));
+        let text = format!("{}: {warning}", sidecar.source);
+        if notes.contains(warning) { report.note(text) } else { report.warn(text) }
     }
     let Some(dump) = &sidecar.dump else { return };
     let manifest = sidecar.manifest.clone().unwrap_or_default();
@@ -210,7 +218,10 @@ fn say_made(entry: &Entry, store: &LocalStore, report: &Report) {
         if manifest.tables.is_empty() && manifest.tree.is_none() { String::new() } else { format!(", {}", holds(&manifest)) };
     report.line(format!(
         "{} {}: {} from {} in {}{inside}{checked}",
-        report.paint(Paint::Good, "ok"),
+        match sidecar.status {
+            Status::Partial => report.paint(Paint::Warning, "partial"),
+            Status::Ok | Status::Failed => report.paint(Paint::Good, "ok"),
+        },
         sidecar.id,
         units::size(dump.size_bytes),
         units::size(dump.content_size_bytes),

@@ -84,8 +84,8 @@ impl Tally {
     fn words(&self) -> Vec<String> {
         let short = |name: &String| self.short.iter().find(|(known, _)| known == name).map(|(_, short)| *short);
         let mut by_word: Vec<(&str, Vec<&str>)> = vec![("ok", self.ok.iter().map(String::as_str).collect())];
-        for (name, _) in &self.failed {
-            let word = short(name).unwrap_or("failed");
+        for (name, kind) in &self.failed {
+            let word = short(name).unwrap_or(if *kind == Kind::Partial { "partial" } else { "failed" });
             match by_word.iter_mut().find(|(known, _)| *known == word) {
                 Some((_, names)) => names.push(name),
                 None => by_word.push((word, vec![name])),

@@ -100,7 +100,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
         return Err(Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file))
             .hint(super::say_where(found, wanted, "DIR", session)));
     };
-    let tops = backup.sidecar.database.as_ref().map(|database| database.paths.clone()).unwrap_or_default();
+    let tops = tops_of(found);
     if tops.is_empty() {
         return Err(Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id()))
             .hint(super::say_where(found, wanted, "DIR", session)));
@@ -112,6 +112,12 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
     }
     refuse_what_lies_inside(found, &tops, session)?;
     Ok(Place::Origin(tops))
+}
+
+/// The paths that the backup was made of; none where no sidecar tells.
+fn tops_of(found: &Found) -> Vec<PathBuf> {
+    let database = found.backup.as_ref().and_then(|backup| backup.sidecar.database.as_ref());
+    database.map(|database| database.paths.clone()).unwrap_or_default()
 }
 
 /// A tree is exchanged as a whole, with whatever lies in it. A store that lies there would go, and so would what another source is to save and this backup
@@ -197,9 +203,8 @@ fn destination<'a>(
     stored: &'a examine::Stored<'_>,
 ) -> Result<FilesDestination<'a>> {
     let select = if arguments.paths.is_empty() { None } else { Some(Patterns::new(&arguments.paths)?) };
-    let options = Options { select, no_owner: arguments.no_owner };
+    let options = Options { select, tops: tops_of(found), no_owner: arguments.no_owner };
     let list = engines::list_of(stored);
-    let _ = found;
     match place {
         Place::Directory(path) => FilesDestination::at(path, size(stored, arguments), list, options),
         Place::Origin(tops) => {

@@ -39,6 +39,8 @@ enum Place {
 pub struct Options {
     /// Only what matches, and all that is below it.
     pub select: Option<Patterns>,
+    /// The top paths that the backup was made of: patterns with a slash are for what is below one, as they are in a source.
+    pub tops: Vec<PathBuf>,
     /// Everything is to belong to this user.
     pub no_owner: bool,
 }
@@ -111,12 +113,12 @@ impl<'a> FilesDestination<'a> {
     fn orphaned_links(&self, patterns: &Patterns) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut wanted = BTreeMap::new();
         let Some(mut lines) = (self.list)()? else { return Ok(wanted) };
-        let mut below = Below::default();
+        let mut below = Below::of(&self.options.tops);
         while let Some(line) = lines.next_stored()? {
             let path = line.path_bytes();
             let chosen = below.is_chosen(patterns, &path, line.kind == Type::Directory);
             if let (true, Type::Hardlink, Some(target)) = (chosen, line.kind, line.target_bytes())
-                && !Below::default().is_chosen(patterns, &target, false)
+                && !Below::of(&self.options.tops).is_chosen(patterns, &target, false)
             {
                 wanted.entry(target).or_insert(path);
             }
@@ -127,7 +129,8 @@ impl<'a> FilesDestination<'a> {
     /// Only what is chosen.
     fn receive_some<R: Read>(&mut self, reader: &mut Reader<R>, patterns: &Patterns) -> Result<()> {
         let orphaned = self.orphaned_links(patterns)?;
-        let mut below = Below::default();
+        let tops = self.options.tops.clone();
+        let mut below = Below::of(&tops);
         // Directories above what is chosen get their own mode and owner, too.
         let mut above: Vec<Member> = Vec::new();
         while let Some(member) = reader.next_member()? {
@@ -166,8 +169,7 @@ impl<'a> FilesDestination<'a> {
             self.comparison.found(&member, &expected, sha256);
         }
         if self.selected == 0 {
-            return Err(Error::not_found("nothing in the backup matches `--path`")
-                .hint("`dbbackup show BACKUP --contents` lists what is in it"));
+            return Err(Error::not_found("nothing in the backup matches `--path`"));
         }
         Ok(())
     }
@@ -211,19 +213,25 @@ fn refuse_full(target: &Path, prefix: &str) -> Result<()> {
 }
 
 /// Whether what comes by is chosen, or lies below a directory that was.
-#[derive(Default)]
-struct Below {
+struct Below<'a> {
+    tops: &'a [PathBuf],
     chosen: Option<Vec<u8>>,
 }
 
-impl Below {
+impl<'a> Below<'a> {
+    fn of(tops: &'a [PathBuf]) -> Self {
+        Below { tops, chosen: None }
+    }
+
     fn is_chosen(&mut self, patterns: &Patterns, path: &[u8], is_directory: bool) -> bool {
         if self.chosen.as_ref().is_some_and(|directory| is_below(path, directory)) {
             return true;
         }
-        // A member's path, as `srv/app/a`, is matched from its first name on and from the root on.
+        // A member's path, as `srv/app/a`, is matched from its first name on, from the root on, and from below its top path on.
         let path = as_path(path);
-        let chosen = patterns.matches(&Path::new("/").join(path), path, is_directory);
+        let whole = Path::new("/").join(path);
+        let below_top = |top: &PathBuf| whole.strip_prefix(top).is_ok_and(|below| patterns.matches(&whole, below, is_directory));
+        let chosen = patterns.matches(&whole, path, is_directory) || self.tops.iter().any(below_top);
         self.chosen = (chosen && is_directory).then(|| {
             use std::os::unix::ffi::OsStrExt;
             path.as_os_str().as_bytes().to_vec()

@@ -11,6 +11,7 @@ use super::{embedded, meta, names::Ids};
 use crate::engine::sqlite::{Spool, SqliteSource, companion};
 use crate::engine::{Database, Dumped, Manifest, Source, Tree};
 use crate::error::{Context, Error, Result};
+use crate::units;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata};
@@ -92,9 +93,9 @@ impl FilesSource {
                 Step::Save(found) if found.metadata.is_file() => {
                     files += 1;
                     let readable = rustix::fs::access(&found.path, rustix::fs::Access::READ_OK);
-                    readable.err().map(|error| format!("{} ({})", shown(&found.name), Error::from(error)))
+                    readable.err().map(|error| format!("{} ({})", whole(&found.name), Error::from(error)))
                 }
-                Step::Unreadable(name, error) => Some(format!("{} ({})", shown(&name), Error::from(error))),
+                Step::Unreadable(name, error) => Some(format!("{} ({})", whole(&name), Error::from(error))),
                 _ => None,
             };
             count += u64::from(lacking.is_some());
@@ -102,10 +103,14 @@ impl FilesSource {
             Ok(())
         })?;
         if count > 0 {
-            return Err(Error::failed(format!("the backup would be incomplete: {UNREADABLE}: {}", closed.join(", ")))
-                .hint("run dbbackup as a user that may read it, or leave it out with `exclude`"));
+            return Err(Error::failed(format!(
+                "the backup would be incomplete: {}: {}",
+                told(UNREADABLE, count),
+                closed.join(", ")
+            ))
+            .hint("run dbbackup as a user that may read it, or leave it out with `exclude`"));
         }
-        Ok(format!("{} as one tar", crate::units::count(files, "file")))
+        Ok(format!("{} as one tar", units::count(files, "file")))
     }
 
     fn measure(&self) -> Result<u64> {
@@ -168,7 +173,21 @@ const CHANGED: &str = "changed while being read, and saved as last read";
 const VANISHED: &str = "gone before being read";
 const UNREADABLE: &str = "could not be read, and not saved";
 const CUT: &str = "could be read in part only, the rest being zeros";
-const SPECIAL: &str = "neither files nor directories nor links, and not saved";
+/// What is never saved: neither files nor directories nor links.
+const SPECIAL: [&str; 3] = ["FIFO", "socket", "device"];
+
+/// How many, and what about them.
+fn told(what: &str, count: u64) -> String {
+    match SPECIAL.contains(&what) {
+        true => format!("{} left out", units::count(count, what)),
+        false => format!("{} {what}", units::count(count, "file")),
+    }
+}
+
+/// A member's path as people know it.
+fn whole(name: &[u8]) -> String {
+    format!("/{}", shown(name))
+}
 
 impl<W: Write> Saving<'_, W> {
     fn step(&mut self, step: Step) -> Result<()> {
@@ -203,11 +222,11 @@ impl<W: Write> Saving<'_, W> {
             };
         }
         let what = match () {
-            () if kind.is_fifo() => "FIFO",
-            () if kind.is_socket() => "socket",
-            () => "device",
+            () if kind.is_fifo() => SPECIAL[0],
+            () if kind.is_socket() => SPECIAL[1],
+            () => SPECIAL[2],
         };
-        self.note(SPECIAL, format!("{} ({what})", shown(&found.name)));
+        self.note(what, whole(&found.name));
         Listed::missing(&found.name, Type::Other, Note::Skipped, Some(format!("a {what}"))).write(&mut self.list)
     }
 
@@ -275,9 +294,9 @@ impl<W: Write> Saving<'_, W> {
                     if self.tree.changed.len() < CHANGED_NAMED {
                         self.tree.changed.push(shown(&found.name));
                     }
-                    self.note(CHANGED, shown(&found.name));
+                    self.note(CHANGED, whole(&found.name));
                 }
-                Some(Note::Cut) => self.note(CUT, format!("{} ({})", shown(&found.name), line.why.clone().unwrap_or_default())),
+                Some(Note::Cut) => self.note(CUT, format!("{} ({})", whole(&found.name), line.why.clone().unwrap_or_default())),
                 _ => {}
             }
         }
@@ -327,7 +346,7 @@ impl<W: Write> Saving<'_, W> {
                 save::hash_zeros(&mut hash, left)?;
                 let mut line = Listed::of(&member, Some(super::listing::to_hex(&hash.finalize())));
                 (line.note, line.why) = (Some(Note::Cut), Some(error.message()));
-                self.note(CUT, format!("{} ({error})", shown(&found.name)));
+                self.note(CUT, format!("{} ({error})", whole(&found.name)));
                 self.counted(found, key, member.stored_size());
                 line.write(&mut self.list)
             }
@@ -348,7 +367,7 @@ impl<W: Write> Saving<'_, W> {
         }
         self.warnings.push(format!(
             "`{}` looks like a SQLite database, and is saved with its log or journal as the files that they are: {error}",
-            shown(&found.name)
+            whole(&found.name)
         ));
         match save::open(found, &mut self.buffer) {
             Opening::Opened(mut opened) => self.plain(&mut opened, found, key),
@@ -379,7 +398,7 @@ impl<W: Write> Saving<'_, W> {
 
     fn missing(&mut self, name: &[u8], note: Note, error: Option<io::Error>) -> Result<()> {
         let why = error.map(|error| Error::from(error).message());
-        let told = why.as_ref().map_or(shown(name), |why| format!("{} ({why})", shown(name)));
+        let told = why.as_ref().map_or(whole(name), |why| format!("{} ({why})", whole(name)));
         self.note(if note == Note::Vanished { VANISHED } else { UNREADABLE }, told);
         Listed::missing(name, Type::File, note, why).write(&mut self.list)
     }
@@ -393,13 +412,21 @@ impl<W: Write> Saving<'_, W> {
     }
 
     fn finish(mut self) -> Result<Dumped> {
+        let mut notes = Vec::new();
         for (what, (count, named)) in &self.notes {
             let more = count - named.len() as u64;
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            self.warnings.push(format!("{what}: {}{more}", named.join(", ")));
+            let text = format!("{}: {}{more}", told(what, *count), named.join(", "));
+            // A FIFO is there every night, and nothing is lost with it.
+            if SPECIAL.contains(what) { notes.push(text) } else { self.warnings.push(text) }
         }
-        let lost = self.notes.contains_key(UNREADABLE) || self.notes.contains_key(CUT);
-        if lost && self.tree.files + self.tree.directories + self.tree.symlinks == 0 {
+        let lost = [(UNREADABLE, "could not be read"), (CUT, "could be read in part only")].map(|(what, short)| {
+            let (count, _) = self.notes.get(what)?;
+            Some(format!("{} {short}", units::count(*count, "file")))
+        });
+        let lost: Vec<String> = lost.into_iter().flatten().collect();
+        let lacks = (!lost.is_empty()).then(|| lost.join(", "));
+        if lacks.is_some() && self.tree.files + self.tree.directories + self.tree.symlinks == 0 {
             return Err(Error::failed(self.warnings.join("; ")).hint("run dbbackup as a user that may read it, root for one"));
         }
         self.archive.finish()?;
@@ -411,7 +438,7 @@ impl<W: Write> Saving<'_, W> {
             Database { paths: self.plan.paths.clone(), size_bytes: self.tree.bytes, selected_by, ..Database::default() };
         let manifest = Manifest { tree: Some(self.tree), ..Manifest::default() };
         let producer = BTreeMap::new();
-        Ok(Dumped { manifest, database, producer, warnings: self.warnings, partial: lost, contents: Some(list) })
+        Ok(Dumped { manifest, database, producer, warnings: self.warnings, notes, lacks, contents: Some(list) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What would keep a restore from succeeding, found before any work is done, each with its remedy.
 
+use super::conninfo::ConnInfo;
 use super::destination::Target;
 use super::programs::Version;
 use super::{drill, explain};
@@ -31,8 +32,13 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
         super::Format::Plain | super::Format::Globals => drop(target.search.newest("psql")?),
     }
     if !may_create(client)? {
-        return Err(Error::failed("this role may not create databases")
-            .hint("restore as a role that may, `--to postgresql://ROLE@HOST/DATABASE`; or give it CREATEDB, or use `--in-place` as the database's owner"))
+        let (conn, role) = (&target.conn, &target.conn.user);
+        let hosts = conn.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Error::failed(format!("the role `{role}` may not create databases on {hosts}")).hint(format!(
+            "restore as a role that may: `--to {}`; or let it: ALTER ROLE {} CREATEDB; or use `--in-place` as the database's owner",
+            address_for("ROLE", conn),
+            super::names::quote_ident(role)
+        )))
         .or_else(|error| if target.in_place { Ok(()) } else { Err(error) });
     }
     missing_roles(client, target, settings)?;
@@ -42,6 +48,18 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
             .hint("install their packages on the server, then restore again"));
     }
     missing_tablespaces(client, target)
+}
+
+/// The database's address for another role, to be pasted.
+fn address_for(role: &str, conn: &ConnInfo) -> String {
+    let database = &conn.dbname;
+    match conn.hosts.first() {
+        Some(host) if host.name().starts_with('/') => {
+            format!("'host={} port={} user={role} dbname={database}'", host.name(), host.port)
+        }
+        Some(host) => format!("postgresql://{role}@{}:{}/{database}", host.name(), host.port),
+        None => format!("postgresql://{role}@/{database}"),
+    }
 }
 
 fn may_create(client: &mut Client) -> Result<bool> {

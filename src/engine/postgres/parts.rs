@@ -98,8 +98,7 @@ impl Archive {
             let of_name = |entry: &&super::toc::Entry| means(name, entry.schema.as_deref().unwrap_or_default(), &entry.tag);
             let found: Vec<i32> = self.toc.of_kind("TABLE").filter(of_name).map(|entry| entry.id).collect();
             if found.is_empty() {
-                return Err(Error::not_found(format!("the backup has no table `{name}`"))
-                    .hint("`dbbackup show BACKUP --contents` lists them"));
+                return Err(Error::not_found(format!("the backup has no table `{name}`")));
             }
             tables.extend(found);
         }

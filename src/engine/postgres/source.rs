@@ -186,7 +186,7 @@ impl PostgresSource {
             Err((_, error)) => return Err(in_words(error)),
         };
         let mut dumped = self.describe(counted, &said);
-        dumped.partial |= !lacking.is_empty();
+        dumped.lacks = dumped.lacks.or_else(|| lacking.last().cloned());
         dumped.warnings.extend(lacking);
         Ok(Some(dumped))
     }
@@ -329,10 +329,17 @@ impl PostgresSource {
     fn describe(&self, counted: Vec<Table>, said: &str) -> Dumped {
         let mut warnings = self.warnings.clone();
         let told: Vec<String> = said.lines().map(str::trim).filter(|line| !line.is_empty()).map(without_program).collect();
-        let partial = told.iter().any(|line| line.contains("not dumped"));
+        let lacks = told.iter().find(|line| line.contains("not dumped")).cloned();
         warnings.extend(told);
         let producer = BTreeMap::from([(self.dump.name.clone(), self.dump.version.to_string())]);
-        Dumped { manifest: Manifest::of(counted), database: self.database.clone(), producer, warnings, partial, contents: None }
+        Dumped {
+            manifest: Manifest::of(counted),
+            database: self.database.clone(),
+            producer,
+            warnings,
+            lacks,
+            ..Dumped::default()
+        }
     }
 
     /// Roles and tablespaces: no snapshot and no tables, one script.

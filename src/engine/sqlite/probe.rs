@@ -53,7 +53,7 @@ pub fn before_reading(path: &Path) -> Result<Use> {
     }
     match header(path)? {
         Header::Foreign => Err(Error::failed(format!("`{}` is not a SQLite database, or it is encrypted", path.display()))
-            .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped")),
+            .hint("check the path; `--kind files` saves it as the file that it is, an encrypted database only while its application is stopped")),
         Header::Database { wal: true } => before_wal(path, &found),
         Header::Empty | Header::Database { wal: false } => Ok(Use::Read),
     }

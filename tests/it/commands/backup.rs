@@ -356,3 +356,30 @@ fn a_mistyped_address_leaves_no_source_that_fails_for_ever() {
     world.dbbackup(command.trim_start_matches("dbbackup ")).run().exits(0);
     world.with_store("status chosen").run().exits(3);
 }
+
+#[test]
+fn the_path_of_a_configured_source_is_that_source() {
+    let world = World::new();
+    world.shop("app.db");
+    world.file("uploads/a.txt", "a");
+    world.file("uploads/a.tmp", "b");
+    world.config(
+        "[store]\npath = \"store\"\n[sources.shop]\nkind = \"sqlite\"\npath = \"app.db\"\n\
+         [sources.files]\nkind = \"files\"\npaths = [\"uploads\"]\nexclude = [\"*.tmp\"]\nhooks.before = \"touch hooked\"\n",
+    );
+    let ran = world.dbbackup("backup ./uploads/ app.db --json").run().exits(0);
+    let ran = ran.says("./uploads/ is the source `files` of the configuration").says("app.db is the source `shop`");
+    let json = ran.json();
+    let sources: Vec<&str> = json["backups"].as_array().unwrap().iter().map(|one| one["source"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["files", "shop"]);
+    assert_eq!(json["backups"][0]["database"]["selected_by"][0], "exclude *.tmp");
+    assert!(world.path("hooked").exists());
+    // Named as both it is saved once; another kind, or another name, is not that source.
+    let both = world.dbbackup("backup files ./uploads --json").run().exits(0).json();
+    assert_eq!(both["backups"].as_array().unwrap().len(), 1);
+    let other =
+        world.dbbackup("backup app.db --kind files --as raw --json").run().exits(0).never_says("of the configuration").made();
+    assert_eq!((other["source"].as_str(), other["kind"].as_str()), (Some("raw"), Some("files")));
+    // What is in it, or around it, is not it.
+    assert_eq!(world.dbbackup("backup uploads/a.txt --kind files --json").run().exits(0).made()["source"], "a");
+}

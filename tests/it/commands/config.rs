@@ -175,7 +175,13 @@ fn it_is_found_where_it_is_said_to_be() {
         path
     };
     let used = |said: &'static str| move |call: Call| call.run().exits(10).says(said);
-    world.dbbackup("list").run().exits(2).says("no store is given").says("--store DIR");
+    world
+        .dbbackup("list")
+        .run()
+        .exits(2)
+        .says("no store is given, and no configuration was found")
+        .says("--store DIR")
+        .says("/etc/dbbackup/config.toml");
     let xdg = written("xdg/dbbackup/config.toml", "of-xdg");
     used("of-xdg")(world.dbbackup("list").env("XDG_CONFIG_HOME", world.path("xdg").to_str().unwrap()));
     written(".config/dbbackup/config.toml", "of-home");
@@ -242,4 +248,22 @@ fn how_to_go_on_without_a_broken_configuration_comes_after_what_is_wrong_with_it
         let run = world.dbbackup("list").run().exits(2).says(hint);
         assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 2, "{run}");
     }
+}
+
+#[test]
+fn a_broken_one_can_be_left_aside_where_a_store_is_enough() {
+    let world = World::new();
+    world.config("[store\n");
+    for command in ["list", "show app", "restore app", "verify app", "cat app"] {
+        world.dbbackup(command).run().exits(2).says("`--config /dev/null` leaves the configuration aside");
+    }
+    for command in ["backup", "cleanup", "doctor"] {
+        world.dbbackup(command).run().exits(2).never_says("/dev/null");
+    }
+    // node_exporter would pass it over in silence.
+    world.config("[store]\npath = \"store\"\n[metrics]\ntextfile = \"metrics.txt\"\n");
+    world.dbbackup("backup").run().exits(2).says("dbbackup.toml:4: ").says("must end in `.prom`");
+    world.config("[store]\npath = \"store\"\n");
+    world.dbbackup("status --prometheus metrics.txt").run().exits(3).prints("must end in `.prom`, unlike `metrics.txt`");
+    assert!(!world.path("metrics.txt").exists());
 }

@@ -195,5 +195,5 @@ fn a_failed_attempt_is_no_backup() {
     world.with_store(&format!("restore {failed} --to x.db")).run().exits(1).says("is a failed attempt");
     world.with_store(&format!("verify {failed}")).run().exits(1).says("is a failed attempt");
     world.with_store("restore app --to x.db").run().exits(10).says("`app` has no good backup");
-    world.with_store("verify").run().exits(10).says("app: there is no backup to verify");
+    world.with_store("verify").run().exits(10).says("error: app: it has no backup\nhint: `dbbackup --store store backup app`");
 }

@@ -168,7 +168,7 @@ fn newest_damaged() {
     bytes[middle] ^= 1;
     std::fs::write(world.dump_of(&newest), bytes).unwrap();
     status(&world, "").exits(0);
-    let ran = world.dbbackup("verify app").run().exits(4).says(&format!("error: {newest} is damaged: sha256: "));
+    let ran = world.dbbackup("verify app").run().exits(4).says(&format!("error: {newest} is damaged: "));
     ran.says("hint: take a new one now: `dbbackup backup app`").never_says("warning:");
     status(&world, "").exits(2).prints("is damaged: ");
     // So is a sidecar that is none.

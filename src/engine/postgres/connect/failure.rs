@@ -225,7 +225,8 @@ fn by_system(host: &Host, error: &io::Error, stage: Stage) -> Failure {
     let socket = matches!(host.at, At::Socket(_));
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            go_on("connection refused".into(), "nothing listens there: is the server running, and are `host` and `port` right?")
+            let hint = format!("nothing listens at {host}: is the server running, and are `host` and `port` right?");
+            go_on("connection refused".into(), &hint)
         }
         io::ErrorKind::NotFound if socket => go_on(
             format!("there is no socket `{}/.s.PGSQL.{}`", host.name(), host.port),

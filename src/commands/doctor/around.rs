@@ -1,0 +1,56 @@
+//! What stands around a run: its log, its metrics, and the programs of its hooks. They are looked for, and nothing is run.
+
+use super::Checks;
+use crate::commands::{Session, backup};
+use crate::error::{Context, Error, Result};
+use crate::plan::hooks::Hooks;
+use std::path::Path;
+
+/// The log, the metrics and the hooks of the whole run.
+pub fn run(session: &Session, checks: &mut Checks) {
+    let Some(config) = &session.config else { return };
+    if let Some(log) = &config.log {
+        file("log", "nothing would be logged", &log.file, checks);
+    }
+    if let Some(path) = &config.metrics.textfile {
+        file("metrics", "no metrics would be written", path, checks);
+    }
+    hooks("run", &Hooks::of(config.hooks.as_ref()), checks);
+}
+
+/// A file that is made where it is missing, in a directory that must be there. Without it a backup is made all the same.
+fn file(about: &str, without: &str, path: &Path, checks: &mut Checks) {
+    match writable(path) {
+        Ok(()) => checks.ok(about, "file", path.display().to_string()),
+        Err(error) => {
+            let remedy = error.remedy().unwrap_or("this user must be able to write there").to_owned();
+            checks.warning(about, "file", format!("{without}: {error}"), remedy);
+        }
+    }
+}
+
+fn writable(path: &Path) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if !dir.is_dir() {
+        return Err(Error::failed(format!("the directory `{}` is not there", dir.display()))
+            .hint(format!("make it: `mkdir -p {}`", crate::commands::restore::quoted(&dir.to_string_lossy()))));
+    }
+    let there = if path.exists() { path } else { dir };
+    rustix::fs::access(there, rustix::fs::Access::WRITE_OK).with_context(|| format!("writing to `{}`", there.display()))
+}
+
+/// The hooks of the run, or of a source.
+pub fn hooks(about: &str, hooks: &Hooks, checks: &mut Checks) {
+    if hooks.is_empty() {
+        return;
+    }
+    match backup::look_for_programs(hooks) {
+        // A backup would be made, and nobody be told if one is not.
+        Some(("on_failure", error)) => {
+            let remedy = error.remedy().unwrap_or_default().to_owned();
+            checks.warning(about, "hooks", error.message(), remedy);
+        }
+        Some((_, error)) => checks.problem(about, "hooks", &error),
+        None => checks.ok(about, "hooks", "hooks were not run; the programs of those that are lists are there"),
+    }
+}
