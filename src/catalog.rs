@@ -12,6 +12,7 @@ use crate::engine::CheckStatus;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Brief, Failure, Level, Sidecar, State, Status, Verification};
 use crate::store;
+use chrono::{TimeDelta, Utc};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -249,7 +250,10 @@ impl Catalog {
 
     /// A source's newest good backup that is no safety copy of a restore.
     pub fn newest_good(&self, source: &str) -> Option<&Entry> {
-        self.of(source).find(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE)
+        let ahead = Utc::now() + TimeDelta::minutes(5);
+        // One that a wrong clock dated ahead would be the newest for years.
+        let counts = |backup: &&Entry| backup.good() && backup.sidecar.label != PRE_RESTORE;
+        self.of(source).filter(counts).find(|backup| backup.sidecar.started_at <= ahead).or_else(|| self.of(source).find(counts))
     }
 
     /// Writes down where each source's attempts are.

@@ -10,7 +10,7 @@
 //! made with restores. What is wrong with older backups, and what restores left behind, is told and alarms nobody.
 
 use crate::units::{self, Span};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::BTreeMap;
 
 #[cfg(test)]
@@ -192,7 +192,8 @@ pub struct Health<'a> {
 
 /// Judges one source.
 pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
-    let own = || subject.attempts.iter().filter(|attempt| !attempt.safety_copy);
+    // What a wrong clock dated ahead must not pass for fresh.
+    let own = || subject.attempts.iter().filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now));
     let mut good = own().filter(|attempt| attempt.is_good());
     let mut labels = BTreeMap::new();
     for attempt in subject.attempts.iter().filter(|attempt| attempt.worth == Worth::Good) {
@@ -225,6 +226,7 @@ fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> V
     let mut found = Vec::new();
     if subject.expected != Expected::InMembers {
         found.extend(damage(subject, now));
+        found.extend(ahead(subject, now));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
         // Both compare the newest backup with an earlier one: what keeps all the others says more.
@@ -244,10 +246,25 @@ impl Subject<'_> {
     }
 }
 
+/// How far two machines' clocks may be apart.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
+
+fn is_ahead(attempt: &Attempt<'_>, now: DateTime<Utc>) -> bool {
+    attempt.ended > now + CLOCKS_APART
+}
+
+fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
+    let first = subject.attempts.iter().find(|attempt| is_ahead(attempt, now))?;
+    let text = format!("{} is dated ahead, {}: a clock was wrong then, or is now", first.id, units::stamp(first.ended));
+    Some(Finding::new(Level::Warning, text).hint(format!("mend the clock; if it was wrong then: `dbbackup delete {}`", first.id)))
+}
+
 /// The newest backup, good or not: a damaged one must not hide behind an older good one.
 fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let newest =
-        subject.attempts.iter().find(|attempt| !attempt.safety_copy && !matches!(attempt.worth, Worth::Failed { .. }))?;
+    let newest = subject
+        .attempts
+        .iter()
+        .find(|attempt| !attempt.safety_copy && !is_ahead(attempt, now) && !matches!(attempt.worth, Worth::Failed { .. }))?;
     let age = units::age(newest.ended, now);
     match &newest.worth {
         Worth::Damaged(why) => {

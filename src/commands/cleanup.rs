@@ -110,8 +110,14 @@ fn what_to_clean(
 }
 
 /// Why the brake keeps everything of a source, where it does.
-pub fn held(store: &LocalStore, catalog: &Catalog, source: &str, policies: &Policies) -> Result<Option<String>> {
-    Ok(brake::look(store, catalog, source, policies)?.map(|on| on.why))
+pub fn held(
+    store: &LocalStore,
+    catalog: &Catalog,
+    source: &str,
+    policies: &Policies,
+    now: DateTime<Utc>,
+) -> Result<Option<String>> {
+    Ok(brake::look(store, catalog, source, policies, now)?.map(|on| on.why))
 }
 
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong. Gives back what the brake says where it holds.
@@ -120,7 +126,7 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
     if source.policies.is_empty() {
         return Ok(None);
     }
-    if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies)? {
+    if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies, now)? {
         brake::remember(store, &source.name, &on, report);
         let text =
             format!("the backup was made, but it holds far less than an earlier one, so retention removed nothing: {}", on.why);
@@ -162,7 +168,7 @@ fn clean(
     report: &mut Report,
 ) -> Result<(Done, Option<Error>)> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
-    if let Some(on) = brake::look(store, catalog, source, policies)? {
+    if let Some(on) = brake::look(store, catalog, source, policies, session.now)? {
         if !force {
             if !dry_run {
                 brake::remember(store, source, &on, report);

@@ -62,6 +62,12 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
     if saved.is_empty() {
         return Err(not_run(Error::failed("nothing was backed up")));
     }
+    if let Some(name) = left_out(arguments, &saved, session) {
+        let error = not_run(Error::failed(format!(
+            "there is no backup of `{name}`: it is disabled, or outside of its `start` and `end`"
+        )));
+        return Err(error.hint("leave it out, or name only what the program changes"));
+    }
     let what = saved.iter().map(|entry| entry.id().to_owned()).collect();
     let proven = verify::run(&Verify { what, all: false, level: arguments.level }, session, report).map_err(not_run)?;
     if proven.is_some() {
@@ -72,6 +78,17 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
     let is_globals = |entry: &Entry| entry.sidecar.dump.as_ref().is_some_and(|dump| dump.format == "pg_dumpall-globals");
     saved.sort_by_key(|entry| !is_globals(entry));
     Ok(saved)
+}
+
+/// A source that was asked for, by its own name or its group's, and passed over.
+fn left_out(arguments: &Guard, saved: &[Entry], session: &Session) -> Option<String> {
+    let config = session.config.as_ref()?;
+    let asked = arguments.what.iter().flat_map(|word| config.group(word).map_or_else(|| vec![word.clone()], <[String]>::to_vec));
+    let is_saved = |name: &String| {
+        let cluster = |entry: &Entry| entry.sidecar.database.as_ref().and_then(|database| database.cluster.clone());
+        saved.iter().any(|entry| entry.sidecar.source == *name || cluster(entry).as_ref() == Some(name))
+    };
+    asked.filter(|name| config.source(name).is_some()).find(|name| !is_saved(name))
 }
 
 fn environment(saved: &[Entry], arguments: &Guard, session: &Session) -> Result<Vec<(&'static str, OsString)>> {

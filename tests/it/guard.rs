@@ -50,6 +50,23 @@ fn a_failure_prints_the_way_back_and_it_works() {
 }
 
 #[test]
+fn without_a_backup_of_each_source_that_was_named_nothing_is_run() {
+    let world = world();
+    let other = world.database("old.db", "CREATE TABLE t(x);");
+    let mut config = std::fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    config +=
+        &format!("[sources.old]\nkind = \"sqlite\"\npath = {other:?}\nend = '2001-01-01'\n[groups]\nall = ['app', 'old']\n");
+    world.config(&config);
+    let before = contents(&world.path("app.db"));
+    for what in ["old", "app old", "all"] {
+        world.dbbackup(&format!("guard {what} -- ./upgrade")).run().exits(125).says("`old`").says("hint: ");
+        assert_eq!(contents(&world.path("app.db")), before);
+    }
+    world.dbbackup("guard app -- ./upgrade").run().exits(0);
+    assert_ne!(contents(&world.path("app.db")), before);
+}
+
+#[test]
 fn a_failure_is_undone_where_that_was_asked() {
     let world = world();
     let before = contents(&world.path("app.db"));

@@ -141,8 +141,9 @@ impl<'a> Around<'a> {
 
     /// A line of a hook's output without what looks like a secret, and without those of the env_file.
     fn masked(&self, line: &str) -> String {
+        // Whatever a name does not betray may be one, too: who writes so much into an env_file does not want it in a log.
         let is_secret = |(name, value): &&(String, String)| {
-            !value.is_empty() && masked_line(&format!("{name}={value}")) != format!("{name}={value}")
+            value.len() >= 6 || !value.is_empty() && masked_line(&format!("{name}={value}")) != format!("{name}={value}")
         };
         let without =
             self.hooks.variables.iter().filter(is_secret).fold(line.to_owned(), |line, (_, value)| line.replace(value, "***"));

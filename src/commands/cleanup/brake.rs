@@ -1,15 +1,18 @@
-//! The brake in a store: which earlier backup the newest one is compared with, and what is remembered of it. It stays on from backup to backup until
+//! The brake in a store: which earlier backups the newest one is compared with, and what is remembered of it. It stays on from backup to backup until
 //! what is missing is there again, or `cleanup --force` says that all is right: else one more run would remove what the first one kept.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Entry};
+use crate::commands::cleanup::time_of;
 use crate::commands::verify::change_locked_state;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Policies;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;
 use crate::retention::brake::{Brake, Contents, shrank};
-use crate::sidecar::{Braked, Sidecar};
+use crate::sidecar::{Braked, Sidecar, Totals};
 use crate::store::{self, LocalStore, Store};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 
 /// The newest good backup of a source, and why nothing must be removed.
 pub struct On {
@@ -19,27 +22,52 @@ pub struct On {
     pub why: String,
 }
 
-/// Whether the newest good backup of the source holds far less than an earlier one.
-pub fn look(store: &LocalStore, catalog: &Catalog, source: &str, policies: &Policies) -> Result<Option<On>> {
-    let good = || catalog.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
-    let (Some(newest), Some(before)) = (good().next(), good().nth(1)) else { return Ok(None) };
-    // What an earlier look was about, as long as it is there.
-    let about = |braked: &Option<Braked>| match braked {
-        Some(Braked::Against(id)) => good().find(|backup| backup.id() == id).map(|backup| backup.id().to_owned()),
-        _ => None,
-    };
-    let against = match &newest.state.brake {
-        Some(Braked::Accepted) => return Ok(None),
-        own => about(own).or_else(|| about(&before.state.brake)).unwrap_or_else(|| before.id().to_owned()),
-    };
-    let label = newest.sidecar.label.to_string();
-    let brake = policies.for_label(&label).map_or_else(Brake::default, |policy| policy.brake.clone());
-    if brake.percent.is_none() {
-        return Ok(None);
+/// Whether the newest good backup of the source holds far less than one before a fall.
+///
+/// Every fall in the history counts, back to what was last accepted: whoever did not look when it came (another label's policy, a run without cleanup, one that
+/// was killed), or removed the backup that a look was about, must not let the next run take the small one for the measure. A source that shrinks slowly has no fall.
+pub fn look(store: &LocalStore, catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> Result<Option<On>> {
+    // What a wrong clock dated ahead is no measure of anything.
+    let counts = |backup: &&Entry| backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now;
+    let mut known: Vec<&Entry> = Vec::new();
+    for backup in catalog.of(source).filter(counts) {
+        known.push(backup);
+        if backup.state.brake == Some(Braked::Accepted) {
+            break;
+        }
     }
-    let newest = newest.id().to_owned();
-    let why = shrank(&contents(store, source, &against)?, &contents(store, source, &newest)?, &brake);
-    Ok(why.map(|why| On { newest, against, why }))
+    let [newest, before, ..] = known[..] else { return Ok(None) };
+    let brake = policies.for_label(&newest.sidecar.label).map_or_else(Brake::default, |policy| policy.brake.clone());
+    let Some(percent) = brake.percent else { return Ok(None) };
+    let mut measures: Vec<&Entry> = vec![before];
+    measures.extend(known.windows(2).filter(|pair| fell(pair[1], pair[0], percent)).map(|pair| pair[1]));
+    measures.extend(known.iter().filter_map(|backup| match &backup.state.brake {
+        // The backup that a look was about; where it is gone, the one before it.
+        Some(Braked::Against(id)) => {
+            known.iter().find(|other| other.id() == id || other.sidecar.started_at < time_of(id)).copied()
+        }
+        _ => None,
+    }));
+    let new = contents(store, source, newest.id())?;
+    let mut seen = BTreeSet::from([newest.id()]);
+    for measure in measures.into_iter().filter(|measure| seen.insert(measure.id())) {
+        if let Some(why) = shrank(&contents(store, source, measure.id())?, &new, &brake) {
+            return Ok(Some(On { newest: newest.id().to_owned(), against: measure.id().to_owned(), why }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there was far less, or a table less, in a backup than in the one before it: as far as the totals tell.
+fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
+    let less = |old: u64, new: u64| u128::from(new) * 100 < u128::from(old) * u128::from(percent);
+    let bytes = |backup: &Entry| backup.sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
+    let (old, new) = (before.sidecar.manifest.unwrap_or_default(), after.sidecar.manifest.unwrap_or_default());
+    let files = |totals: &Totals| totals.tree.map_or(0, |tree| tree.files);
+    less(bytes(before), bytes(after))
+        || less(old.rows_total, new.rows_total)
+        || less(files(&old), files(&new))
+        || new.tables < old.tables
 }
 
 /// What a backup holds, from its whole sidecar.

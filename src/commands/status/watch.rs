@@ -158,7 +158,7 @@ fn held(name: &str, catalog: &Catalog, store: &LocalStore, config: Option<&Confi
     let Some(Braked::Against(earlier)) = &newest.state.brake else { return None };
     let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
     let policies = entry.map_or_else(Policies::default, |(config, entry)| Policies::configured(config, entry));
-    match cleanup::held(store, catalog, name, &policies) {
+    match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
         Ok(why) => why,
         Err(_) => Some(format!("{} holds far less than {earlier}", newest.id())),
     }

@@ -139,8 +139,11 @@ fn items(list: &str) -> (Vec<&str>, &str) {
 
 /// A column and its type; none for a constraint of the table.
 fn column(item: &str) -> Option<(String, Type)> {
-    let constraints = ["constraint", "check", "unique", "primary", "foreign", "exclude", "like"];
-    if constraints.iter().any(|word| after(item, word).is_some()) {
+    let constraints = ["constraint", "check", "unique", "primary", "foreign", "like"];
+    // This word may also be a column's name, without quotes.
+    let excludes = after(item, "exclude")
+        .is_some_and(|rest| rest.trim_ascii_start().starts_with('(') || after(rest.trim_ascii_start(), "using").is_some());
+    if excludes || constraints.iter().any(|word| after(item, word).is_some()) {
         return None;
     }
     let (name, rest) = names::take_identifier(item)?;
@@ -191,8 +194,8 @@ mod tests {
         let shapes = shapes(&[
             " TABLE public.t (\n    id integer DEFAULT nextval('public.s, (x)'::regclass) NOT NULL,\n    n numeric(10,2)[],\n    \
             b boolean DEFAULT true,\n    d double precision,\n    at timestamp(3) with time zone,\n    v character varying(9)[] COLLATE pg_catalog.\"C\",\n    \
-            j jsonb,\n    \"check\" bigint,\n    e public.\"my type\"[],\n    x box[],\n    s text DEFAULT 'it''s, [1]'::text,\n    \
-            CONSTRAINT c CHECK ((id > 0))\n)\nPARTITION BY RANGE (id)",
+            j jsonb,\n    \"check\" bigint,\n    exclude integer,\n    e public.\"my type\"[],\n    x box[],\n    s text DEFAULT 'it''s, [1]'::text,\n    \
+            EXCLUDE USING gist (d WITH &&),\n    CONSTRAINT c CHECK ((id > 0))\n)\nPARTITION BY RANGE (id)",
         ]);
         let table = QualifiedName::new("public", "t");
         let expected = [
@@ -204,6 +207,7 @@ mod tests {
             ("v", array(Shape::Text)),
             ("j", Shape::Json),
             ("check", Shape::Number),
+            ("exclude", Shape::Number),
             ("e", array(Shape::Text)),
             ("x", Shape::Text),
             ("s", Shape::Text),

@@ -388,3 +388,63 @@ fn a_tree_that_lost_half_of_its_files_holds_retention_back() {
     world.dbbackup("backup").run().exits(3).says("2 files in place of 5");
     world.dbbackup("cleanup --force").run().exits(0).prints("removed 1 backup");
 }
+
+/// Full backups, then an emptied database, however the small ones came to be: nothing is removed until somebody says that it is right.
+#[test]
+fn a_fall_counts_whoever_looked_when_it_came() {
+    let fallen = |config: &str, then: &dyn Fn(&World, &[String])| {
+        let world = World::new();
+        world.config(&format!("[store]\npath = \"store\"\n{config}[sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n"));
+        world.shop("app.db");
+        world.dbbackup("backup --label daily").run().exits(0);
+        let full = world.history("app", "daily", &[30, 60]);
+        world.sql("app.db", "DELETE FROM orders WHERE id > 10; DELETE FROM customer WHERE id > 10; VACUUM");
+        then(&world, &full);
+        for id in &full {
+            assert!(!world.sidecar_path(id).exists() || world.dump_of(id).is_file());
+        }
+        let left = full.iter().filter(|id| world.sidecar_path(id).is_file()).count();
+        assert!(left + 1 >= full.len(), "{left} of {full:?} are left");
+    };
+    let keep = "[retention]\nkeep_last = 2\n";
+    // Nobody looked after the first small ones.
+    fallen(&format!("[backup]\ncleanup_after = false\n{keep}"), &|world, _| {
+        world.dbbackup("backup").run().exits(0);
+        world.dbbackup("backup").run().exits(0);
+        world.dbbackup("cleanup").run().exits(1).says("holds far less");
+    });
+    fallen(keep, &|world, _| {
+        world.dbbackup("guard app -- true").run().exits(0);
+        for _ in 0..3 {
+            world.dbbackup("backup").run().exits(3).says("holds far less");
+        }
+    });
+    // What a look was about is gone.
+    fallen(keep, &|world, full| {
+        world.dbbackup("backup").run().exits(3);
+        let newest_full = world.ids("app --label daily").remove(0);
+        world.dbbackup(&format!("delete {newest_full} --yes")).run().exits(0);
+        world.dbbackup("backup").run().exits(3);
+        world.dbbackup(&format!("delete {} --yes", full[0])).run().exits(0);
+        world.dbbackup("backup").run().exits(3);
+    });
+    // A label for which nobody minds.
+    fallen(&format!("{keep}[retention.label.hourly]\nkeep_last = 2\nbrake = \"off\"\n"), &|world, _| {
+        world.dbbackup("backup --label hourly").run().exits(0);
+        world.dbbackup("backup --label daily").run().exits(3);
+        world.dbbackup("backup --label daily").run().exits(3);
+    });
+    // One that a wrong clock dated ahead, full or small, is no measure; nor is it the newest.
+    fallen(keep, &|world, full| {
+        let ahead = world.copy_backup(&full[0], "daily", Utc::now() + TimeDelta::days(1500));
+        world.dbbackup("backup").run().exits(3);
+        world.dbbackup("backup").run().exits(3);
+        world.dbbackup("status").run().exits(1).says("is dated ahead");
+        world.dbbackup("show app").run().exits(0).never_says(&ahead);
+        // Said to be right, it is, and what is smaller still is looked at again.
+        world.dbbackup("cleanup app --force --keep-last 50").run().exits(0);
+        world.dbbackup("backup").run().exits(0);
+        world.sql("app.db", "DELETE FROM orders WHERE id > 1");
+        world.dbbackup("backup").run().exits(3);
+    });
+}
