@@ -111,7 +111,7 @@ fn a_group_stands_for_its_sources_in_every_command() {
     }
     // One without a policy is kept, and hinders no other.
     world.config(&format!("{TWO}[sources.a.retention]\nkeep_last = 1\n[groups]\nboth = ['b', 'a']\n"));
-    world.dbbackup("cleanup both").run().exits(0).prints("1 kept");
+    world.dbbackup("cleanup both").run().exits(0).prints("no policy: everything is kept").prints("2 kept");
     world.dbbackup("cleanup b").run().exits(2).says("no retention policy");
 }
 
