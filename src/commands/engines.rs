@@ -90,6 +90,7 @@ impl Engine {
     /// Where it is, for messages.
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
+            (Engine::Postgres(opened), SourceKind::Postgres(plan)) => place_in(plan.format.word(), opened.database()),
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
             (_, SourceKind::Sqlite { path, .. }) => path.display().to_string(),
@@ -111,6 +112,22 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
     scratch::sweep(&source.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
     crate::engine::postgres::server::sweep(&source.scratch_dir);
     Ok(())
+}
+
+/// What a dump of a server's roles and tablespaces holds, which belong to none of its databases.
+pub const GLOBALS: &str = "roles and tablespaces";
+
+/// Whether a dump of this format holds them.
+pub fn is_globals(format: &str) -> bool {
+    Format::parse(format) == Some(Format::Globals)
+}
+
+/// Where the content of a dump of this format comes from: the roles of a server are read through a database, and belong to none.
+pub fn place_in(format: &str, database: &Database) -> String {
+    match &database.host {
+        Some(host) if is_globals(format) => format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432)),
+        _ => place_of(database),
+    }
 }
 
 /// `shop on db.internal:5432`, or a path.

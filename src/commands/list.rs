@@ -1,6 +1,6 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
 
-use super::{Session, catalog_of, examine, names_in};
+use super::{Session, catalog_of, engines, examine, names_in};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
@@ -98,7 +98,10 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     };
     let verified = backup.proof().map_or("-".to_owned(), |proof| format!("{} {}", proof.level.word(), units::age(proof.at, now)));
     let size = sidecar.dump.as_ref().map_or("-".to_owned(), |dump| units::size(dump.size_bytes));
-    let rows = sidecar.manifest.as_ref().map_or("-".to_owned(), |manifest| match manifest.tree {
+    // Roles have no rows.
+    let manifest =
+        sidecar.manifest.as_ref().filter(|_| sidecar.dump.as_ref().is_none_or(|dump| !engines::is_globals(&dump.format)));
+    let rows = manifest.map_or("-".to_owned(), |manifest| match manifest.tree {
         Some(tree) => units::count(tree.files, "file"),
         None => units::thousands(manifest.rows_total),
     });

@@ -4,6 +4,7 @@ use super::list::standing;
 use super::{Session, catalog_for, engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
+use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -89,11 +90,22 @@ fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, Str
 }
 
 fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
+    let format = backup.sidecar.dump.as_ref().map_or("", |dump| dump.format.as_str());
+    let of_globals = engines::is_globals(format);
     if let Some(database) = &backup.sidecar.database {
-        row("database", engines::place_of(database));
+        let what = match () {
+            () if of_globals => "server",
+            () if !database.paths.is_empty() => "files",
+            () => "database",
+        };
+        row(what, engines::place_in(format, database));
+        // Those of the database that roles were read through say nothing about them.
+        let none = Database::default();
+        let version = database.server_version.as_ref().map(|version| format!("PostgreSQL {version}"));
+        let database = if of_globals { &none } else { database };
         let facts: Vec<String> = [
-            Some(units::size(database.size_bytes)),
-            database.server_version.as_ref().map(|version| format!("PostgreSQL {version}")),
+            Some(units::size(database.size_bytes)).filter(|_| !of_globals),
+            version,
             database.journal_mode.as_ref().map(|mode| format!("journal mode {mode}")),
             database.page_size.map(|size| format!("page size {size}")),
             database.encoding.clone(),
@@ -124,7 +136,7 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         }
     }
     if let Some(manifest) = &backup.sidecar.manifest {
-        row("contents", holds(manifest));
+        row("contents", if of_globals { engines::GLOBALS.to_owned() } else { holds(manifest) });
         for path in manifest.tree.iter().flat_map(|tree| &tree.changed) {
             row("changed", path.clone());
         }

@@ -79,7 +79,13 @@ fn every_database_becomes_a_backup_of_its_own() {
     let world = World::new();
     cluster.sql("postgres", "CREATE ROLE keeper PASSWORD 'secret'");
     config(&world, &cluster, "databases = [\"*\"]\nexclude_databases = [\"scratch_*\"]\nglobals = true\njobs = 3\n");
-    world.dbbackup("backup -n").run().exits(0).prints("would back up alpha on").prints("cluster-globals_manual_");
+    world
+        .dbbackup("backup -n")
+        .run()
+        .exits(0)
+        .prints("would back up alpha on")
+        .prints("would back up roles and tablespaces of ")
+        .prints("cluster-globals_manual_");
     let json = world.dbbackup("backup --json --label nightly").run().exits(0).json();
     assert_eq!(sources(&json), ALL);
     let backups = json["backups"].as_array().unwrap();
@@ -89,6 +95,8 @@ fn every_database_becomes_a_backup_of_its_own() {
     }
     let globals = backups.iter().find(|one| one["source"] == "cluster-globals").unwrap();
     assert_eq!(globals["dump"]["format"], "pg_dumpall-globals");
+    let shown = world.dbbackup("show cluster-globals").run().exits(0).never_says("\ndatabase ").never_says("encoding");
+    shown.prints("roles and tablespaces of ");
     let script = std::fs::read_to_string(world.decoded(globals)).unwrap();
     assert!(script.contains("CREATE ROLE keeper") && script.contains("SCRAM-SHA-256$"), "{script}");
 
