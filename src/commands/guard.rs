@@ -59,14 +59,14 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
     if outcome.is_some() {
         return Err(not_run(Error::failed("a source could not be backed up")));
     }
-    if saved.is_empty() {
-        return Err(not_run(Error::failed("nothing was backed up")));
-    }
     if let Some(name) = left_out(arguments, &saved, session) {
         let error = not_run(Error::failed(format!(
             "there is no backup of `{name}`: it is disabled, or outside of its `start` and `end`"
         )));
         return Err(error.hint("leave it out, or name only what the program changes"));
+    }
+    if saved.is_empty() {
+        return Err(not_run(Error::failed("nothing was backed up")));
     }
     let what = saved.iter().map(|entry| entry.id().to_owned()).collect();
     let proven = verify::run(&Verify { what, all: false, level: arguments.level }, session, report).map_err(not_run)?;

@@ -398,7 +398,10 @@ fn a_fall_counts_whoever_looked_when_it_came() {
         world.shop("app.db");
         world.dbbackup("backup --label daily").run().exits(0);
         let full = world.history("app", "daily", &[30, 60]);
-        world.sql("app.db", "DELETE FROM orders WHERE id > 10; DELETE FROM customer WHERE id > 10; VACUUM");
+        world.sql(
+            "app.db",
+            "PRAGMA foreign_keys = OFF; DELETE FROM orders WHERE id > 10; DELETE FROM customer WHERE id > 10; VACUUM",
+        );
         then(&world, &full);
         for id in &full {
             assert!(!world.sidecar_path(id).exists() || world.dump_of(id).is_file());
@@ -439,12 +442,12 @@ fn a_fall_counts_whoever_looked_when_it_came() {
         let ahead = world.copy_backup(&full[0], "daily", Utc::now() + TimeDelta::days(1500));
         world.dbbackup("backup").run().exits(3);
         world.dbbackup("backup").run().exits(3);
-        world.dbbackup("status").run().exits(1).says("is dated ahead");
+        world.dbbackup("status").run().exits(1).prints("is dated ahead");
         world.dbbackup("show app").run().exits(0).never_says(&ahead);
         // Said to be right, it is, and what is smaller still is looked at again.
         world.dbbackup("cleanup app --force --keep-last 50").run().exits(0);
         world.dbbackup("backup").run().exits(0);
-        world.sql("app.db", "DELETE FROM orders WHERE id > 1");
+        world.sql("app.db", "PRAGMA foreign_keys = OFF; DELETE FROM orders WHERE id > 1; DELETE FROM customer WHERE id > 1");
         world.dbbackup("backup").run().exits(3);
     });
 }
