@@ -32,6 +32,7 @@ pub mod statistics;
 pub mod store;
 pub mod tabular;
 pub mod units;
+pub mod users;
 
 use clap::Parser;
 use std::ffi::OsString;

@@ -29,7 +29,8 @@ impl Lock {
     pub fn take(path: &Path, what: &str, wait: Duration) -> Result<Lock> {
         let context = || format!("opening the lock `{}`", path.display());
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        // No link: whoever the directory belongs to must not choose what is written to.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let mut file = options.open(path).with_context(context)?;
         let deadline = Instant::now() + wait;
         loop {

@@ -16,7 +16,9 @@ use crate::scratch;
 use crate::sidecar::Status;
 use crate::store::{LocalStore, Store};
 use crate::units;
-use std::path::PathBuf;
+use crate::users;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// What became of one source.
 #[derive(Default)]
@@ -229,4 +231,18 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &LocalStore, report: &R
     ));
     let path: PathBuf = store.locate(&sidecar.source, &dump.file).unwrap_or_default();
     report.detail(format!("{}: {}", sidecar.source, path.display()));
+    if let Some(owner) = stranger(&path, store) {
+        report.note(format!(
+            "{}: it belongs to root, and the store to {owner}, who can neither read nor verify it; as {owner}: `sudo -u {owner} dbbackup backup …`",
+            sidecar.id
+        ));
+    }
+}
+
+/// Whose the store is, where root has made a backup in it that only root can read: this user's own runs stumble over it.
+fn stranger(dump: &Path, store: &LocalStore) -> Option<String> {
+    let owner = |path: &Path| Some(path.symlink_metadata().ok()?.uid());
+    // A file system may have owners of its own.
+    let (made, store) = (owner(dump)?, owner(store.root())?);
+    (made == 0 && store != 0).then(|| users::user(store))
 }

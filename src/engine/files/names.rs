@@ -1,10 +1,8 @@
 //! Users' and groups' names and numbers, each looked up once.
-//!
-//! By the system's own functions, which know more than /etc/passwd: a directory service, for one.
 
+use crate::users;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CString;
 
 /// By whether it is a user's, and what was looked up.
 type Cache<K, V> = RefCell<HashMap<(bool, K), V>>;
@@ -31,45 +29,14 @@ impl Ids {
     }
 }
 
-/// Room for the strings of an entry; a group's members count.
-const ROOM: usize = 64 << 10;
-
 fn number(user: bool, name: &[u8]) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut room = vec![0; ROOM];
-    // SAFETY: every pointer is to memory that outlives the call, with its length beside it; the entry is read only where one was found.
-    unsafe {
-        if user {
-            let mut entry = std::mem::zeroed::<libc::passwd>();
-            let mut found = std::ptr::null_mut();
-            libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-            (!found.is_null()).then_some(entry.pw_uid)
-        } else {
-            let mut entry = std::mem::zeroed::<libc::group>();
-            let mut found = std::ptr::null_mut();
-            libc::getgrnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-            (!found.is_null()).then_some(entry.gr_gid)
-        }
-    }
+    let name = str::from_utf8(name).ok()?;
+    if user { users::user_id(name) } else { users::group_id(name) }
 }
 
 fn name_of(user: bool, id: u32) -> Vec<u8> {
-    let mut room = vec![0; ROOM];
-    // SAFETY: as above; a found entry's name points into `room` and ends with a NUL.
-    unsafe {
-        let name = if user {
-            let mut entry = std::mem::zeroed::<libc::passwd>();
-            let mut found = std::ptr::null_mut();
-            libc::getpwuid_r(id, &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-            if found.is_null() { std::ptr::null_mut() } else { entry.pw_name }
-        } else {
-            let mut entry = std::mem::zeroed::<libc::group>();
-            let mut found = std::ptr::null_mut();
-            libc::getgrgid_r(id, &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-            if found.is_null() { std::ptr::null_mut() } else { entry.gr_name }
-        };
-        if name.is_null() { Vec::new() } else { std::ffi::CStr::from_ptr(name).to_bytes().to_vec() }
-    }
+    let name = if user { users::user_name(id) } else { users::group_name(id) };
+    name.unwrap_or_default().into_bytes()
 }
 
 #[cfg(test)]

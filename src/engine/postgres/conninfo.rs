@@ -11,11 +11,11 @@ mod service;
 
 use super::tls;
 use crate::error::{Context, Error, Result};
+use crate::users;
 use params::Params;
 use passfile::PassFile;
 use postgres::config::ChannelBinding;
 use secret::Secret;
-use std::ffi::CStr;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -404,35 +404,12 @@ fn binding(params: &Params) -> Result<ChannelBinding> {
 
 /// The home directory: `HOME`, else what the system's user database says.
 fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    env("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(|| passwd(|entry| entry.pw_dir).map(PathBuf::from))
+    env("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(users::home)
 }
 
 /// The operating system's name for the user of this process.
 fn os_user() -> Result<String> {
-    passwd(|entry| entry.pw_name)
-        .ok_or_else(|| Error::failed("the user of this process has no name on this machine"))
-        .hint("set `user`")
-}
-
-/// One field of this process's user in the system's user database.
-fn passwd(field: impl Fn(&libc::passwd) -> *mut libc::c_char) -> Option<String> {
-    let mut buffer: Vec<libc::c_char> = vec![0; 16 << 10];
-    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
-    let mut found: *mut libc::passwd = std::ptr::null_mut();
-    let user = rustix::process::geteuid().as_raw();
-    // SAFETY: entry and buffer are ours for the whole call, and the length given is the buffer's.
-    let status = unsafe { libc::getpwuid_r(user, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
-    if status != 0 || found.is_null() {
-        return None;
-    }
-    // SAFETY: the call succeeded, so `found` points at `entry`, which is filled in.
-    let text = field(unsafe { &*found });
-    if text.is_null() {
-        return None;
-    }
-    // SAFETY: a field of the entry is a string that ends in a zero byte, inside `buffer`.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
+    users::me().ok_or_else(|| Error::failed("the user of this process has no name on this machine")).hint("set `user`")
 }
 
 #[cfg(test)]

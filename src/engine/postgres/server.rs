@@ -10,6 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::process::{Pipes, Process, last_lines};
 use crate::scratch::Scratch;
+use crate::users;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::io;
@@ -261,7 +262,7 @@ impl Identity {
             };
         }
         // What a dump brings runs as this user, so it must not be one that owns servers.
-        match user_name(rustix::process::geteuid().as_raw()).as_deref() {
+        match users::me().as_deref() {
             Some(name @ ("postgres" | "nobody")) => Tried::Impossible(format!(
                 "a trial restore is not made as the user `{name}`, for what a dump brings would run with its rights: run it as root or another user, or give a `drill_url`"
             )),
@@ -281,7 +282,7 @@ impl Identity {
         if self.uid.is_none() {
             return Ok(self.clone());
         }
-        let uid = [c"daemon", c"bin", c"nobody"].into_iter().find_map(user_id).filter(|uid| *uid != 0);
+        let uid = ["daemon", "bin", "nobody"].into_iter().find_map(users::user_id).filter(|uid| *uid != 0);
         uid.map(|uid| Identity { uid: Some(uid) })
             .ok_or_else(|| Error::failed("there is no unprivileged user to run `initdb` as"))
     }
@@ -355,28 +356,10 @@ fn reserve_uid() -> Option<u32> {
     let count = UIDS.end - UIDS.start;
     let start = std::process::id().wrapping_mul(31) % count;
     let mut candidates = (0..count).map(|at| UIDS.start + (start + at) % count);
-    let uid = candidates.find(|uid| !reserved.contains(uid) && user_name(*uid).is_none() && processes_of(*uid).is_empty())?;
+    let uid =
+        candidates.find(|uid| !reserved.contains(uid) && users::user_name(*uid).is_none() && processes_of(*uid).is_empty())?;
     reserved.insert(uid);
     Some(uid)
-}
-
-fn user_name(uid: u32) -> Option<String> {
-    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
-    let mut buffer = vec![0; 16 << 10];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: all places live through the call; the entry is read only where the call says that it is there.
-    unsafe {
-        let status = libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found);
-        if status != 0 || found.is_null() {
-            return None;
-        }
-        Some(std::ffi::CStr::from_ptr((*found).pw_name).to_string_lossy().into_owned())
-    }
-}
-
-fn user_id(name: &std::ffi::CStr) -> Option<u32> {
-    // SAFETY: the name is a string; nobody else asks at this moment, and the entry is read at once.
-    unsafe { libc::getpwnam(name.as_ptr()).as_ref().map(|entry| entry.pw_uid) }
 }
 
 fn processes_of(uid: u32) -> Vec<i32> {

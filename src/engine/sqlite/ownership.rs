@@ -1,18 +1,14 @@
 //! Who owns a file and who may use it, as text for the sidecar and back again.
 
 use crate::error::{Context, Result};
+use crate::users;
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// `user:group`, numbers where there is no name.
 pub fn owner(found: &Metadata) -> String {
-    format!("{}:{}", user_name(found.uid()), name_in("/etc/group", found.gid()))
-}
-
-/// The user's name, or the number.
-pub fn user_name(uid: u32) -> String {
-    name_in("/etc/passwd", uid)
+    format!("{}:{}", users::user(found.uid()), users::group(found.gid()))
 }
 
 /// `0640`.
@@ -35,9 +31,11 @@ impl Ownership {
 
     /// From the sidecar's texts; what this machine does not know is left as it is.
     pub fn recorded(owner: Option<&str>, mode: Option<&str>) -> Self {
-        let uid_gid = owner
-            .and_then(|text| text.split_once(':'))
-            .and_then(|(user, group)| Some((number_in("/etc/passwd", user)?, number_in("/etc/group", group)?)));
+        let uid_gid = owner.and_then(|text| text.split_once(':')).and_then(|(user, group)| {
+            // A number stands for who has no name.
+            let uid = users::user_id(user).or_else(|| user.parse().ok())?;
+            Some((uid, users::group_id(group).or_else(|| group.parse().ok())?))
+        });
         Ownership { uid_gid, mode: mode.and_then(|text| u32::from_str_radix(text, 8).ok()) }
     }
 
@@ -52,7 +50,7 @@ impl Ownership {
             && (uid, gid) != (found.uid(), found.gid())
         {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid)).with_context(|| {
-                format!("giving `{}` to its owner {}:{}", path.display(), user_name(uid), name_in("/etc/group", gid))
+                format!("giving `{}` to its owner {}:{}", path.display(), users::user(uid), users::group(gid))
             })?;
         }
         if let Some(mode) = self.mode {
@@ -61,18 +59,4 @@ impl Ownership {
         }
         Ok(())
     }
-}
-
-fn name_in(file: &str, id: u32) -> String {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let wanted = id.to_string();
-    let found =
-        text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.get(2) == Some(&wanted.as_str()));
-    found.map_or(wanted.clone(), |fields| fields[0].to_owned())
-}
-
-fn number_in(file: &str, name: &str) -> Option<u32> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let found = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
-    found.and_then(|fields| fields.get(2)?.parse().ok()).or_else(|| name.parse().ok())
 }

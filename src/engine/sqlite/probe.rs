@@ -115,7 +115,7 @@ pub fn refuse_to_lock_out_the_owner(path: &Path, found: &std::fs::Metadata) -> R
     if rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err() {
         return Ok(());
     }
-    let owner = super::ownership::user_name(found.uid());
+    let owner = crate::users::user(found.uid());
     let text = format!(
         "`{}` is in WAL mode, belongs to {owner}, and no application has it open: opening it as this user would leave a -shm file that locks {owner} out",
         path.display()

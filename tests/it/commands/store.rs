@@ -219,3 +219,30 @@ fn a_read_only_store_is_listed_shown_verified_and_restored_from() {
     reader.call("backup app.db").run().exits(1).says("permission denied");
     assert!(reader.world.stored("app", ".state.json").is_empty(), "the result was not kept");
 }
+
+#[test]
+fn what_root_makes_in_the_store_of_another_is_said() {
+    if !is_root() {
+        println!("skipped: this needs root");
+        return;
+    }
+    let world = World::new();
+    world.shop("app.db");
+    let said = "it belongs to root, and the store to ";
+    world.with_store("backup app.db").run().exits(0).never_says(said);
+    std::os::unix::fs::chown(world.path("store"), Some(1), Some(1)).unwrap();
+    world.with_store("backup app.db").run().exits(0).says(said).says("dbbackup backup …`");
+    world.with_store("backup app.db --quiet").run().exits(0).never_says(said);
+}
+
+#[test]
+fn the_lock_is_no_link() {
+    let world = World::new();
+    world.shop("app.db");
+    world.with_store("backup app.db").run().exits(0);
+    let (lock, mine) = (world.path("store/app/.lock"), world.file("mine", "mine"));
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&mine, &lock).unwrap();
+    world.with_store("backup app.db").run().exits(1).says("opening the lock");
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
+}
