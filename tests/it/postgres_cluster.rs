@@ -242,6 +242,8 @@ fn a_group_comes_back_with_what_the_server_had_in_that_run() {
     cluster.sql("postgres", "CREATE DATABASE young");
     of_run(&world.dbbackup("restore full --dry-run").run().exits(0).never_says("passed over"), &second);
     // A run of one source is newer and not the whole; neither is one in which a source is damaged. Both are named.
+    // Of two runs in one second none is the newer one.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     let alone = run_of(&world.dbbackup("backup app --json").run().exits(0).json());
     let ran = world.dbbackup("restore full --dry-run").run().exits(0);
     of_run(&ran.says(&format!("run {alone} is newer, but not complete, and is passed over: it has no `cluster`")), &second);
