@@ -225,18 +225,18 @@ fn contents_text(manifest: Option<&Manifest>) -> String {
 /// The tables that will have another number of rows, the largest losses first.
 fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
     let Some(then) = then else { return Vec::new() };
-    let rows_then: BTreeMap<&str, u64> = then.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
+    let rows_then: BTreeMap<&str, u64> =
+        then.tables.iter().filter_map(|table| Some((table.name.as_str(), table.rows?))).collect();
     let mut lines: Vec<(i128, String)> = Vec::new();
     for table in &now.tables {
+        let Some(rows) = table.rows else { continue };
         match rows_then.get(table.name.as_str()) {
-            None => lines.push((
-                i128::from(table.rows),
-                format!("{}: {} now, not in the backup", table.name, units::count(table.rows, "row")),
-            )),
-            Some(rows) if *rows != table.rows => {
-                let text =
-                    format!("{}: {} now, {} in the backup", table.name, units::thousands(table.rows), units::thousands(*rows));
-                lines.push((i128::from(table.rows) - i128::from(*rows), text));
+            None => {
+                lines.push((i128::from(rows), format!("{}: {} now, not in the backup", table.name, units::count(rows, "row"))))
+            }
+            Some(before) if *before != rows => {
+                let text = format!("{}: {} now, {} in the backup", table.name, units::thousands(rows), units::thousands(*before));
+                lines.push((i128::from(rows) - i128::from(*before), text));
             }
             Some(_) => {}
         }

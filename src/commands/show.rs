@@ -151,7 +151,10 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
     }
     report.set("contents", serde_json::to_value(&manifest.tables).unwrap_or_default());
     let heads = ["TABLE", "KIND", "ROWS"].map(|head| report.paint(Paint::Strong, head)).to_vec();
-    let rows = manifest.tables.iter().map(|table| vec![table.name.clone(), table.kind.clone(), units::thousands(table.rows)]);
+    let rows = manifest
+        .tables
+        .iter()
+        .map(|table| vec![table.name.clone(), table.kind.clone(), table.rows.map_or_else(String::new, units::thousands)]);
     let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
     columns(&table, &[2]).into_iter().for_each(|line| report.answer(line));
     Ok(())

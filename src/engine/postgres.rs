@@ -1,15 +1,17 @@
 //! PostgreSQL: `pg_dump` makes the dump, because it is the trusted way and other people's tools read it; everything around it is done here.
 //!
 //! What happens where: [`conninfo`] resolves where a database is and [`connect`] connects to it, by the rules of [`tls`]; [`programs`] finds the
-//! server's own tools. [`source`] holds one snapshot for the dump and for the counts, of what [`tables`] lists; [`facts`] says what the dump
+//! server's own tools. [`source`] holds one snapshot for the dump, of what [`tables`] lists and locks; [`counting`] counts its rows as it goes by ([`archive`], [`scan`]); [`facts`] says what the dump
 //! leaves out; [`globals`] saves roles and tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows, and [`rows`] taking
 //! them out (`shapes`, [`array`]: what they mean); [`drill`] restores one into a throw-away [`server`], and [`destination`] into a new database, which then takes the old one's name, or into the old one
 //! by [`in_place`]; both fill it as [`fill`] does, by scripts as `script` makes them. [`names`] and [`toc`] read and write identifiers and tables of contents.
 
+pub mod archive;
 pub mod array;
 pub mod connect;
 pub mod conninfo;
 pub mod content;
+pub mod counting;
 pub mod destination;
 pub mod discover;
 pub mod drill;

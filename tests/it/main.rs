@@ -21,6 +21,7 @@ mod postgres_counts;
 mod postgres_edges;
 mod postgres_export;
 mod postgres_failures;
+mod postgres_hostile;
 mod postgres_in_place;
 mod postgres_locks;
 mod postgres_restore;

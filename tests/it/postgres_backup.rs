@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-/// The tables of a manifest: kind, rows, and whether they are compared.
+/// The tables of a manifest: kind, rows (0 where they are not counted), and whether they are compared.
 pub type Tables = BTreeMap<String, (String, u64, bool)>;
 
 pub fn tables(sidecar: &Value) -> Tables {
     let table = |table: &Value| {
         let kind = table["kind"].as_str().unwrap().to_owned();
         let compare = table["compare"].as_bool().unwrap_or(true);
-        (table["name"].as_str().unwrap().to_owned(), (kind, table["rows"].as_u64().unwrap(), compare))
+        (table["name"].as_str().unwrap().to_owned(), (kind, table["rows"].as_u64().unwrap_or(0), compare))
     };
     sidecar["manifest"]["tables"].as_array().unwrap().iter().map(table).collect()
 }

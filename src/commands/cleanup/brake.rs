@@ -77,7 +77,8 @@ fn contents(store: &LocalStore, source: &str, id: &str) -> Result<Contents> {
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
     let uncounted = manifest.tables.is_empty() && sidecar.kind != crate::engine::sqlite::KIND;
-    let tables = manifest.tables.into_iter().filter(|table| table.compare).map(|table| (table.name, table.rows)).collect();
+    let tables =
+        manifest.tables.into_iter().filter(|table| table.compare).filter_map(|table| Some((table.name, table.rows?))).collect();
     Ok(Contents {
         id: id.to_owned(),
         bytes: sidecar.dump.map_or(0, |dump| dump.content_size_bytes),

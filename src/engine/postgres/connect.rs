@@ -3,6 +3,10 @@
 //!
 //! The `postgres` crate makes each single attempt. It has its own host lists and its own `prefer`, but neither falls back when a
 //! server refuses, so it is always given one address and one way.
+//!
+//! Every session is made safe before anybody gets it ([`make_safe`]): a database's owner may set its search path so that an
+//! operator of the owner's stands before the system's own, and would then run with the rights of whoever connects. `open` is the
+//! only place that connects, so no caller can forget that.
 
 mod failure;
 
@@ -226,15 +230,39 @@ enum Refusal {
     Broken(String),
 }
 
-/// Opens one connection, in one way, within the time that is allowed for all of it: lookup, handshake and authentication. The
-/// crate's own timeout ends with the TCP handshake.
+/// Opens one connection, in one way, within the time that is allowed for all of it: lookup, handshake, authentication, and the
+/// settings that make it safe. The crate's own timeout ends with the TCP handshake.
 fn open(info: &ConnInfo, way: &Way) -> Result<Client, Refusal> {
     let (config, way) = (info.config(way), way.clone());
-    let connect = move || match way {
-        Way::Plain => config.connect(NoTls),
-        Way::Either(ready) | Way::Encrypted(ready) => config.connect(ready),
+    let connect = move || {
+        let mut client = match way {
+            Way::Plain => config.connect(NoTls),
+            Way::Either(ready) | Way::Encrypted(ready) => config.connect(ready),
+        }?;
+        make_safe(&mut client)?;
+        Ok(client)
     };
     within(info.timeout, connect)?.map_err(Refusal::Postgres)
+}
+
+/// What `psql` gets as its first line, and each session of our own as its first statements: no name, operator or cast means
+/// anything but the system's own. `SET` itself evaluates no expression, so nothing of the owner's can run before it.
+///
+/// `PGOPTIONS` would do the same from the very start, but poolers refuse it, and nothing runs between the start and this line.
+pub const SAFE_SEARCH_PATH: &str = "SET search_path = '';";
+
+/// Nothing that a role, a database or a server is set to may change what a session's queries mean, hide rows from it, or end it.
+fn make_safe(client: &mut Client) -> Result<(), postgres::Error> {
+    let settings = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+        SET row_security = off; SET client_min_messages = warning; SET max_parallel_workers_per_gather = 0";
+    client.batch_execute(&format!("{SAFE_SEARCH_PATH} {settings}"))?;
+    // Those that only some versions know.
+    client.batch_execute(
+        "SELECT pg_catalog.set_config(known.name, wanted.value, false)
+         FROM (VALUES ('idle_session_timeout', '0'), ('transaction_timeout', '0'),
+                      ('restrict_nonsystem_relation_kind', 'view, foreign-table')) AS wanted (name, value)
+         JOIN pg_catalog.pg_settings known ON known.name OPERATOR(pg_catalog.=) wanted.name",
+    )
 }
 
 /// Runs something that may hang. Where it does, its thread is left behind: it holds nothing but a connection that nobody uses.

@@ -245,9 +245,7 @@ impl PostgresDestination {
 /// A session with the server, in its maintenance database.
 fn server(conn: &ConnInfo) -> Result<Session> {
     let connected = conn.with_database(leftovers::beside(conn.dbname())).connect();
-    let mut session = connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))?;
-    super::source::quieten(&mut session.client)?;
-    Ok(session)
+    connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))
 }
 
 impl Destination for PostgresDestination {

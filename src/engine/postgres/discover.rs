@@ -2,7 +2,6 @@
 
 use super::conninfo::{ConnInfo, Spec};
 use super::programs::{Search, Version};
-use super::source::quieten;
 use super::{explain, facts};
 use crate::error::Result;
 use std::path::{Path, PathBuf};
@@ -33,7 +32,6 @@ pub struct Answer {
 pub fn ask(spec: &Spec) -> Result<Answer> {
     let conn = ConnInfo::resolve(spec, &|name| std::env::var(name).ok())?.with_application_name("dbbackup");
     let mut session = conn.connect()?;
-    quieten(&mut session.client)?;
     let version: Version = facts::version(&mut session.client)?;
     let query = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
     let row = session.client.query_one(query, &[]).map_err(|error| explain(&error, "asking for the role's privileges"))?;

@@ -1,18 +1,19 @@
 //! Filling a new database from a dump, and counting what is in it then: for trial restores and real ones.
 
-use super::connect::Reached;
+use super::connect::{Reached, SAFE_SEARCH_PATH};
+use super::counting::canonical_name;
 use super::names;
 use super::programs::{Program, Search, Version};
 use super::script::{Filtered, WithoutCommit, WithoutTransactions, pour};
 use super::server::Server;
 use super::toc::Toc;
 use super::{Format, explain, source, tables};
-use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
+use crate::engine::{Check, CheckStatus, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process, Reader};
+use crate::process::{Pipes, Process, Reader, Writer};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,16 +53,18 @@ pub struct Filling<'a> {
     pub options: Vec<String>,
 }
 
-/// What one transaction does around a dump.
-pub struct Around<'a> {
-    /// Takes locks.
+/// What one transaction does around a dump, in this order.
+pub struct Steps<'a> {
+    /// Statements that take locks.
     pub hold: &'a str,
     /// Done once they are held.
     pub held: &'a mut dyn FnMut() -> Result<()>,
-    /// Then, before the dump.
-    pub before: &'a str,
-    /// After it.
-    pub after: &'a str,
+    /// Statements that empty the database.
+    pub empty: &'a str,
+    /// Done once it is empty; that is not committed yet.
+    pub emptied: &'a mut dyn FnMut() -> Result<()>,
+    /// After the dump: what must be inside.
+    pub expected: Option<&'a Manifest>,
 }
 
 impl Clients<'_> {
@@ -98,10 +101,10 @@ impl Clients<'_> {
 
     /// Runs an archive in one transaction with what stands around it. The last word, COMMIT, is said only after everything before it is known to be complete: a
     /// `psql` that is cut off at any point has nothing to commit.
-    pub fn in_one_transaction(&self, filling: &Filling<'_>, archive: &Path, around: Around<'_>) -> Result<(), Uncommitted> {
+    pub fn in_one_transaction(&self, filling: &Filling<'_>, archive: &Path, steps: Steps<'_>) -> Result<(), Uncommitted> {
         let token = source::token();
         let committed = AtomicBool::new(false);
-        let done = self.one_transaction(filling, archive, around, &token, &committed);
+        let done = self.one_transaction(filling, archive, steps, &token, &committed);
         done.map_err(|error| {
             self.end_session(filling.database, &token);
             Uncommitted { error, surely: !committed.load(Ordering::Relaxed) }
@@ -112,21 +115,24 @@ impl Clients<'_> {
         &self,
         filling: &Filling<'_>,
         archive: &Path,
-        around: Around<'_>,
+        steps: Steps<'_>,
         token: &str,
         committed: &AtomicBool,
     ) -> Result<()> {
-        let Around { hold, held, before, after } = around;
         let mut psql = self.psql(filling.database, token, true)?;
         let mut stdin = psql.writer()?;
-        // What it prints goes nowhere but for this; a program of the shell's prints at once, `psql` itself when it ends.
-        pour(&mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{hold}\\! echo held\n").as_bytes(), &mut stdin)?;
-        if psql.reader(None)?.read(&mut [0; 16])? == 0 {
+        let mut answers = BufReader::new(psql.reader(None)?);
+        pour(&mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{}", steps.hold).as_bytes(), &mut stdin)?;
+        if !reaches_mark(&mut stdin, &mut answers)? {
             return psql.finish().map(drop);
         }
-        held()?;
+        (steps.held)()?;
         let known = self.known_settings(filling.database)?;
-        pour(&mut before.as_bytes(), &mut stdin)?;
+        pour(&mut steps.empty.as_bytes(), &mut stdin)?;
+        if !reaches_mark(&mut stdin, &mut answers)? {
+            return psql.finish().map(drop);
+        }
+        (steps.emptied)()?;
         if filling.format == Format::Custom {
             // In a script of one transaction large objects have none of their own.
             let mut options = filling.options.clone();
@@ -140,7 +146,14 @@ impl Clients<'_> {
                 &mut stdin,
             )?;
         }
-        pour(&mut after.as_bytes(), &mut stdin)?;
+        if let Some(manifest) = steps.expected {
+            let counts = count_through_psql(manifest, &mut stdin, &mut answers)?;
+            let Some(counted) = counts else { return psql.finish().map(drop) };
+            let check = compare(manifest, &counted);
+            if check.status != CheckStatus::Ok {
+                return Err(Error::failed(format!("the database would not hold what the backup says: {}", check.detail)));
+            }
+        }
         committed.store(true, Ordering::Relaxed);
         pour(&mut b"COMMIT;\n".as_slice(), stdin)?;
         // Its status 3: a statement failed, and what comes after it was never read.
@@ -185,10 +198,10 @@ impl Clients<'_> {
     /// `psql`, reading a script from its stdin; it stops at the first error.
     fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
         let program = self.search.newest("psql")?;
-        let mut arguments: Vec<String> = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let mut arguments: Vec<String> =
+            ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"].into_iter().map(str::to_owned).collect();
+        // Before anything of the script: see `SAFE_SEARCH_PATH`.
+        arguments.extend([format!("--command={SAFE_SEARCH_PATH}"), "--file=-".to_owned()]);
         arguments.push(self.address(database, application_name));
         self.start(&program, &arguments, Pipes { stdin: true, stdout })
     }
@@ -248,7 +261,6 @@ impl Clients<'_> {
     /// left out: their servers may be far away or none. Gives back what could not be looked at; that is no reason to give up a restore.
     pub fn analyse(&self, database: &str) -> Result<Vec<String>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
-        source::quieten(&mut client)?;
         let rows = client.query(TO_ANALYSE, &[]).map_err(|error| explain(&error, "listing the tables to analyse"))?;
         let mut failed = Vec::new();
         for row in rows {
@@ -275,14 +287,60 @@ impl Clients<'_> {
     /// The rows of every table of a database.
     pub fn count(&self, database: &str) -> Result<Vec<Table>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
-        source::quieten(&mut client)?;
-        client.batch_execute("RESET max_parallel_workers_per_gather").map_err(|error| explain(&error, "beginning to count"))?;
-        // All of it in one transaction, which counting needs.
-        client.batch_execute("BEGIN READ ONLY").map_err(|error| explain(&error, "beginning to count"))?;
-        let found = tables::list(&mut client, &tables::Selection::default())?;
-        tables::count(&mut client, &found, false)
+        tables::count_now(&mut client, &tables::Selection::default(), None)
     }
 }
+
+/// A word that `psql` has a shell print when it has come so far. What it prints itself goes nowhere or is held back until its end.
+const MARK: &str = "reached";
+
+/// Waits until `psql` has done everything so far; false where it has ended instead, and its exit status tells why.
+fn reaches_mark(stdin: &mut Writer, answers: &mut impl BufRead) -> Result<bool> {
+    pour(&mut format!("\\! echo {MARK}\n").as_bytes(), stdin)?;
+    let mut line = String::new();
+    answers.read_line(&mut line)?;
+    Ok(line.trim() == MARK)
+}
+
+/// Counts tables in the transaction of `psql`, where nobody else can look; none where it ended meanwhile. As everywhere nothing is
+/// planned: the rows of a narrow column are copied out, and `wc` counts them (see [`tables::count_now`]).
+fn count_through_psql(manifest: &Manifest, stdin: &mut Writer, answers: &mut Answers) -> Result<Option<Vec<Table>>> {
+    let compared: Vec<&Table> = manifest.tables.iter().filter(|table| table.compare).collect();
+    let script: String = compared.iter().map(|table| counting_script(&table.name)).collect();
+    std::thread::scope(|scope| {
+        // The answers are read as they come: together they may be more than a pipe holds.
+        let reading = scope.spawn(|| {
+            let mut counted = Vec::with_capacity(compared.len());
+            for table in &compared {
+                let mut line = String::new();
+                answers.read_line(&mut line)?;
+                let Ok(rows) = line.trim().parse() else { return Ok(None) };
+                counted.push(Table { rows: Some(rows), ..(*table).clone() });
+            }
+            Ok(Some(counted))
+        });
+        let poured = pour(&mut script.as_bytes(), &mut *stdin);
+        let counted = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        poured.and(counted)
+    })
+}
+
+fn counting_script(table: &str) -> String {
+    let name = names::quote_literal(table);
+    format!(
+        "SELECT coalesce((SELECT pg_catalog.format('(%I)', a.attname) FROM pg_catalog.pg_attribute a
+             JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+             WHERE a.attrelid = {name}::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+             {} LIMIT 1), '') AS narrow_column \\gset
+         \\o | wc -l
+         COPY {table} :narrow_column TO STDOUT;
+         \\o /dev/null\n",
+        tables::NARROWEST_FIRST
+    )
+}
+
+/// What `psql` prints.
+type Answers = BufReader<Reader>;
 
 /// A transaction that failed.
 #[derive(Debug)]
@@ -345,14 +403,10 @@ pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> Str
 
 /// Compares by what names mean: the versions of a server and of a program quote a few words differently, and some places know names on one line only.
 pub fn compare(expected: &Manifest, found: &[Table]) -> Check {
-    let canonical = |table: &Table| Table { name: canonical(&table.name), ..table.clone() };
+    let canonical = |table: &Table| Table { name: canonical_name(&table.name), ..table.clone() };
     let expected =
         Manifest { tables: expected.tables.iter().map(canonical).collect(), rows_total: expected.rows_total, tree: None };
     compare_rows(&expected, &found.iter().map(canonical).collect::<Vec<_>>())
-}
-
-fn canonical(name: &str) -> String {
-    names::QualifiedName::parse(name).map_or_else(|| name.to_owned(), |parsed| parsed.on_one_line().to_string())
 }
 
 /// Whether a failure is one of the machine, the connection or the user's patience, and so says nothing of the dump.

@@ -3,13 +3,15 @@
 //!
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
 
-use super::fill::{Around, Clients, Filling, remedy};
-use super::names::quote_literal;
+use super::fill::{Clients, Filling, Steps, remedy};
 use super::source::{Plan, PostgresSource};
 use super::{Format, explain};
 use crate::engine::{Keep, Manifest, Published};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use postgres::Client;
+use postgres::types::Oid;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// What is restored where.
@@ -34,23 +36,25 @@ impl InPlace<'_> {
     /// Keeps the old content, then does it.
     pub fn publish(&self, dump: &Path, keep: Keep<'_>) -> Result<Published> {
         let mut client = self.clients.reached.reconnect(self.database, "dbbackup")?;
-        let before = empty(&mut client)?;
-        let (hold, mut keep) = match keep {
-            Keep::Backup(keep) => (locks(&mut client)?, Some(keep)),
-            Keep::Nothing => (String::new(), None),
-            Keep::Aside => return Err(crate::error::Error::failed("a database that is restored in place can't be set aside")),
+        let (kept, mut keep) = match keep {
+            Keep::Backup(keep) => (Some(KeptContent::note(&mut client)?), Some(keep)),
+            Keep::Nothing => (None, None),
+            Keep::Aside => return Err(Error::failed("a database that is restored in place can't be set aside")),
         };
-        // Between this and the end nobody writes: what is not saved can't be lost.
+        let empty = empty(&mut client, kept.as_ref())?;
+        let hold = kept.as_ref().map_or("", |kept| kept.hold.as_str());
+        // Between this and the end nobody writes to what there was: what is not saved can't be lost.
         let mut held = || match &mut keep {
             Some(keep) => keep(&mut PostgresSource::open(self.old)?),
             None => Ok(()),
         };
+        // What came after it was noted is in no backup.
+        let mut emptied = || kept.as_ref().map_or(Ok(()), |kept| kept.refuse_newer(&mut client));
         // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
         let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
         let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
-        let after = self.counts();
-        let around = Around { hold: &hold, held: &mut held, before: &before, after: &after };
-        self.clients.in_one_transaction(&filling, dump, around).map_err(|failed| {
+        let steps = Steps { hold, held: &mut held, empty: &empty, emptied: &mut emptied, expected: self.expected };
+        self.clients.in_one_transaction(&filling, dump, steps).map_err(|failed| {
             let hint = remedy(&failed.error);
             if failed.surely {
                 let hint = hint.unwrap_or("nothing was changed: the transaction was rolled back");
@@ -64,32 +68,115 @@ impl InPlace<'_> {
         let warnings = self.clients.analyse(self.database).unwrap_or_else(|error| vec![error.message()]);
         Ok(Published { how: "emptied and filled in one transaction".to_owned(), warnings, ..Published::default() })
     }
+}
 
-    /// Statements that fail where a table has other rows than it should have.
-    fn counts(&self) -> String {
-        let tables = self.expected.map(|manifest| manifest.tables.as_slice()).unwrap_or_default();
-        let mut text = String::from("SET search_path = '';\n");
-        for table in tables.iter().filter(|table| table.compare) {
-            let wrong = quote_literal(&format!("{} has not the {} rows that it should have but ", table.name, table.rows));
-            // A cast's error carries a text, a division by zero's would not. It depends on the count, or it would be made before anything is counted.
-            text.push_str(&format!(
-                "SELECT CASE WHEN pg_catalog.count(*) = {} THEN 0 ELSE CAST({wrong} || pg_catalog.count(*) AS integer) END FROM ONLY {};\n",
-                table.rows, table.name
-            ));
+/// What a database holds before its safety backup begins, so that nothing is dropped that is not in that backup.
+struct KeptContent {
+    /// The statements that keep others from writing to it; they may read, as the backup does.
+    hold: String,
+    /// Everything that is in a schema, by its catalog and its number there.
+    objects: HashSet<(Oid, Oid)>,
+    /// The hashes of the large objects. Nothing keeps others from writing to them: a lock that did would keep the backup from
+    /// reading them, for PostgreSQL opens them for both.
+    large_objects: BTreeMap<Oid, [u8; 32]>,
+}
+
+impl KeptContent {
+    fn note(client: &mut Client) -> Result<KeptContent> {
+        // The objects come first: a table that is made after them may be locked or not, but it is newer, and is found to be.
+        let objects = objects_in_schemas(client)?;
+        let doing = "listing the tables";
+        let rows = client.query(TABLES_TO_HOLD, &[]).map_err(|error| explain(&error, doing))?;
+        let mut hold = String::new();
+        for row in rows {
+            let (name, may_lock): (String, bool) = (row.get(0), row.get(1));
+            if !may_lock {
+                return Err(Error::failed(format!(
+                    "{name} can't be kept from being written to while it is saved: this role has no right to lock it"
+                ))
+                .hint(
+                    "restore as the owner of all tables or as a superuser, or without the safety backup: `--no-safety-backup`",
+                ));
+            }
+            hold.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
         }
-        text
+        let large_objects = hash_large_objects(client)?;
+        Ok(KeptContent { hold, objects, large_objects })
+    }
+
+    /// Refuses where something is there now that was not there before. It is asked after everything was dropped and before that is
+    /// committed: the schemas are locked then, and another session still sees what was in them.
+    fn refuse_newer(&self, client: &mut Client) -> Result<()> {
+        let now = objects_in_schemas(client)?;
+        let newer: Vec<(Oid, Oid)> = now.difference(&self.objects).copied().collect();
+        if !newer.is_empty() {
+            let (catalogs, numbers): (Vec<Oid>, Vec<Oid>) = newer.into_iter().unzip();
+            let described = client.query(DESCRIBE, &[&catalogs, &numbers]);
+            let described = described.map_err(|error| explain(&error, "describing what is new in the database"))?;
+            let names: Vec<String> = described.iter().filter_map(|row| row.get(0)).collect();
+            return Err(newer_error(&names.join(", ")));
+        }
+        if self.large_objects.is_empty() {
+            return Ok(());
+        }
+        let now = hash_large_objects(client)?;
+        let has_changed = |(number, hash): &(&Oid, &[u8; 32])| now.get(number).is_some_and(|now| now != *hash);
+        match self.large_objects.iter().find(has_changed) {
+            Some((number, _)) => Err(newer_error(&format!("the large object {number}"))),
+            None => Ok(()),
+        }
     }
 }
 
-/// Lets others read, as the backup does, but not write.
-fn locks(client: &mut Client) -> Result<String> {
-    let query = "SELECT pg_catalog.format('LOCK TABLE ONLY %I.%I IN EXCLUSIVE MODE;', n.nspname, c.relname)
-                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-                   AND pg_catalog.has_table_privilege(c.oid, 'DELETE') ORDER BY c.oid";
-    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the tables"))?;
-    Ok(rows.iter().map(|row| format!("{}\n", row.get::<_, String>(0))).collect())
+fn newer_error(what: &str) -> Error {
+    Error::failed(format!("while the safety backup was made somebody else changed what is in the database: {what}"))
+        .hint("stop what uses the database, then restore again; nothing was changed")
 }
+
+/// All that depends on a schema is in it. What an extension brings comes and goes with the extension.
+fn objects_in_schemas(client: &mut Client) -> Result<HashSet<(Oid, Oid)>> {
+    let query = "SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
+                 WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.deptype = 'n'
+                   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing what is in the schemas"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+fn list_large_objects(client: &mut Client) -> Result<Vec<Oid>> {
+    let rows = client.query("SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY 1", &[]);
+    Ok(rows.map_err(|error| explain(&error, "listing the large objects"))?.iter().map(|row| row.get(0)).collect())
+}
+
+/// How much of a large object is read at once.
+const PIECE: i32 = 1 << 20;
+
+fn hash_large_objects(client: &mut Client) -> Result<BTreeMap<Oid, [u8; 32]>> {
+    let mut hashes = BTreeMap::new();
+    for number in list_large_objects(client)? {
+        let (mut hash, mut offset) = (Sha256::new(), 0i64);
+        loop {
+            let row = client.query_one("SELECT pg_catalog.lo_get($1, $2, $3)", &[&number, &offset, &PIECE]);
+            let piece: Vec<u8> = row.map_err(|error| explain(&error, format!("reading the large object {number}")))?.get(0);
+            if piece.is_empty() {
+                break;
+            }
+            hash.update(&piece);
+            offset += i64::from(PIECE);
+        }
+        hashes.insert(number, hash.finalize().into());
+    }
+    Ok(hashes)
+}
+
+const DESCRIBE: &str = "
+SELECT DISTINCT pg_catalog.pg_describe_object(o.catalog, o.number, 0)
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.oid[])) AS o (catalog, number) ORDER BY 1";
+
+/// The tables, and whether this role may lock them.
+const TABLES_TO_HOLD: &str = "
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid";
 
 macro_rules! relations {
     ($kinds:literal) => {
@@ -106,8 +193,9 @@ macro_rules! relations {
     };
 }
 
-/// The statements that take away everything that a user made: what is in no schema first, then the schemas.
-fn empty(client: &mut Client) -> Result<String> {
+/// The statements that take away everything that a user made: what is in no schema first, then the schemas. Of large objects those
+/// go that are kept, where anything is.
+fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     let mut script = String::from("SET client_min_messages = error;\n");
     for (what, query) in OBJECTS {
         let rows = client.query(*query, &[]).map_err(|error| explain(&error, "listing what is in the database"))?;
@@ -126,7 +214,13 @@ fn empty(client: &mut Client) -> Result<String> {
         script.push_str("CREATE SCHEMA public AUTHORIZATION pg_database_owner;\n");
     }
     script.push_str("COMMENT ON SCHEMA public IS 'standard public schema';\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n");
-    script.push_str("SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;\n");
+    let large_objects = match kept {
+        Some(kept) => kept.large_objects.keys().copied().collect(),
+        None => list_large_objects(client)?,
+    };
+    for number in large_objects {
+        script.push_str(&format!("SELECT pg_catalog.lo_unlink({number});\n"));
+    }
     Ok(script)
 }
 

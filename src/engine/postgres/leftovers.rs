@@ -4,8 +4,8 @@
 //! belongs to nobody.
 
 use super::connect::{Reached, Session};
+use super::explain;
 use super::names::{quote_ident, quote_literal, truncate_to};
-use super::{explain, source};
 use crate::error::{Error, Result};
 use chrono::Utc;
 use postgres::Client;
@@ -118,11 +118,7 @@ pub fn beside(name: &str) -> &'static str {
 /// A connection to the database from which `name` is worked on. It is always the same one for one name, as long as it is there: advisory locks are the
 /// database's in which they are taken.
 pub fn maintenance(reached: &Reached, name: &str) -> Result<Client> {
-    let mut client = reached
-        .reconnect(beside(name), "dbbackup")
-        .or_else(|error| reached.reconnect("template1", "dbbackup").map_err(|_| error))?;
-    source::quieten(&mut client)?;
-    Ok(client)
+    reached.reconnect(beside(name), "dbbackup").or_else(|error| reached.reconnect("template1", "dbbackup").map_err(|_| error))
 }
 
 /// Whether there is a database of that name.
@@ -178,10 +174,6 @@ fn forget_subscriptions(reached: &Reached, name: &str) {
         return;
     }
     let Ok(mut inside) = reached.reconnect(name, "dbbackup") else { return };
-    // What somebody else's search path could change the meaning of is not asked at all.
-    if source::quieten(&mut inside).is_err() {
-        return;
-    }
     let query = "SELECT s.subname::text FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d
                  ON d.oid OPERATOR(pg_catalog.=) s.subdbid WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
     for row in inside.query(query, &[]).unwrap_or_default() {

@@ -7,7 +7,7 @@ use super::fill::{Clients, remedy};
 use super::leftovers::maintenance;
 use super::names::QualifiedName;
 use super::programs::Search;
-use super::{explain, facts, source};
+use super::{explain, facts};
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Error, Result};
 use std::io::Read;
@@ -40,7 +40,6 @@ impl RolesDestination {
     pub fn open(conn: &ConnInfo, search: &Search) -> Result<RolesDestination> {
         let session = conn.connect()?;
         let mut client = maintenance(&session.reached, "")?;
-        source::quieten(&mut client)?;
         let mut names = |query: &str| -> Result<Vec<String>> {
             let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the roles"))?;
             Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -1,41 +1,33 @@
-//! One snapshot for everything: a session lists and locks the tables, exports its snapshot, `pg_dump` writes the dump in it, and the session counts
-//! every table's rows meanwhile.
+//! One snapshot for everything: a session lists and locks the tables and exports its snapshot, `pg_dump` writes the dump in it, and the rows are counted
+//! in the dump as it goes by.
 //!
-//! One connection locks and counts. A second one that asked for the same locks would queue behind an `ALTER TABLE` that waits for the first one's, and all
-//! of them would hang; `pg_dump` is such a second one, so it waits for a lock a short while only, and then everything is released and tried again.
+//! A second session that asks for the same locks may queue behind an `ALTER TABLE` that waits for the first one's. `pg_dump` is such a second
+//! one, so it waits for a lock a short while only, and then everything is released and tried again.
 
+use super::archive::Uncountable;
 use super::connect::{Reached, Session};
 use super::conninfo::{ConnInfo, dsn};
+use super::counting::{RowCounter, describe_contents};
 use super::programs::Program;
-use super::tables::{self, Candidate, Selection};
+use super::tables::{self, Candidate, Locking, Selection};
 use super::watch::Watch;
 use super::{Format, Search, Spec, explain, facts};
-use crate::engine::{Database, Dumped, Manifest, Source, Table};
+use crate::engine::{Database, Dumped, Manifest, Source};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::process::{self, Pipes, Process};
+use crate::process::{Pipes, Process};
 use crate::units;
-use postgres::Client;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long one attempt waits for a lock before it lets go of all it has.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// How often the end of the counting is looked for.
+/// How long the server's last words are waited for.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// What became of the counting.
-enum Counted {
-    Done(Vec<Table>),
-    Failed(Error),
-    /// The dump had failed before.
-    GivenUp,
-}
 
 /// What is said of a database as a source, nothing resolved.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,7 +68,6 @@ impl PostgresSource {
     pub fn open(plan: &Plan) -> Result<PostgresSource> {
         let conn = resolve(plan)?;
         let mut session = conn.connect()?;
-        quieten(&mut session.client)?;
         let version = facts::version(&mut session.client)?;
         let name = if plan.format == Format::Globals { "pg_dumpall" } else { "pg_dump" };
         let dump = plan.search.find(name, version.major)?;
@@ -94,12 +85,8 @@ impl PostgresSource {
 
     /// What the database holds right now, without its content.
     pub fn inspect(&mut self) -> Result<Dumped> {
-        let standby = facts::on_standby(&mut self.session.client)?;
-        self.run("BEGIN READ ONLY")?;
-        self.run(&format!("SET LOCAL lock_timeout = {}", self.plan.lock_timeout.as_millis()))?;
-        let found = tables::list(&mut self.session.client, &self.plan.selection)?;
-        let counted = tables::count(&mut self.session.client, &found, standby)?;
-        self.run("ROLLBACK")?;
+        let timeout = Some(self.plan.lock_timeout);
+        let counted = tables::count_now(&mut self.session.client, &self.plan.selection, timeout)?;
         Ok(Dumped { manifest: Manifest::of(counted), database: self.database.clone(), ..Dumped::default() })
     }
 
@@ -117,7 +104,7 @@ impl PostgresSource {
         let found = tables::list(&mut self.session.client, &self.plan.selection)?;
         let hidden = tables::hidden_by_policies(&mut self.session.client, &found)?;
         match tables::lock(&mut self.session.client, &found) {
-            Ok(()) => warnings.extend(self.what_is_lacking()?),
+            Ok(_) => warnings.extend(self.what_is_lacking()?),
             Err(error) => match self.not_locked(&error) {
                 Ok(_) => warnings.push("a table is locked right now: a backup would wait for it".to_owned()),
                 Err(error) => return Err(error),
@@ -151,31 +138,29 @@ impl PostgresSource {
         self.run("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
         // The locks come first: a transaction of this level takes its snapshot with its first query, and what is locked by then can't change.
         self.run(&format!("SET lock_timeout = {}", wait.as_millis()))?;
-        if let Err(error) = tables::lock(&mut self.session.client, &before) {
-            return self.not_locked(&error);
+        if !self.lock(&before)? {
+            return Ok(None);
         }
         let tables = tables::list(&mut self.session.client, &self.plan.selection)?;
         let newer: Vec<Candidate> = tables.iter().filter(|table| !before.contains(table)).cloned().collect();
-        if let Err(error) = tables::lock(&mut self.session.client, &newer) {
-            return self.not_locked(&error);
+        if !self.lock(&newer)? {
+            return Ok(None);
         }
         self.run("SET lock_timeout = 0")?;
         let lacking = self.what_is_lacking()?;
         let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
         let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
+        // Nothing may be left to be sent, or the server's last words are never heard: see `last_words`.
+        self.run("")?;
         let encoding = self.encoding(&tables);
         let (started, mut child) = (Instant::now(), self.start_dump(&snapshot, wait, token, &encoding, !lacking.is_empty())?);
         watch.also(token);
-        let (written, counted) = self.copy_and_count(&mut child, out, &tables, standby);
+        let mut counter = if self.plan.count { Some(RowCounter::start(self.plan.format)?) } else { None };
+        let written = copy(&mut child, self.plan.stall_timeout, out, counter.as_mut());
+        let counted = counter.map(RowCounter::finish);
         let ended = written.and_then(|copied| self.end(child, &copied, token).map_err(|error| (copied.bytes, error)));
         let lost = if ended.is_err() { self.last_words() } else { None };
         let _ = self.session.client.batch_execute("ROLLBACK");
-        // Without the counting session there is no snapshot, so its failure comes first and the program's follows from it.
-        let counted = match counted {
-            Counted::Done(counted) => counted,
-            Counted::Failed(error) => return Err(error),
-            Counted::GivenUp => Vec::new(),
-        };
         let said = match ended {
             Ok(said) => said,
             Err((0, error)) if waited_for_a_lock(&error, started.elapsed(), wait) => return Ok(None),
@@ -185,7 +170,21 @@ impl PostgresSource {
             }
             Err((_, error)) => return Err(in_words(error)),
         };
-        let mut dumped = self.describe(counted, &said);
+        let mut dumped = self.describe(&said);
+        match counted {
+            Some(Ok(counts)) => {
+                let contents = describe_contents(&tables, counts, standby);
+                dumped.manifest = contents.manifest;
+                dumped.warnings.extend(contents.warnings);
+                dumped.lacks = dumped.lacks.or(contents.lacks);
+            }
+            Some(Err(Uncountable::CutOff)) => return Err(not_whole(&self.dump.name, "an archive that breaks off")),
+            Some(Err(Uncountable::NotUnderstood(why))) => {
+                dumped.warnings.push(format!("the rows could not be counted, so a restore has no counts to compare: {why}"));
+            }
+            Some(Err(Uncountable::Unreadable(error))) => return Err(error),
+            None => {}
+        }
         dumped.lacks = dumped.lacks.or_else(|| lacking.last().cloned());
         dumped.warnings.extend(lacking);
         Ok(Some(dumped))
@@ -196,45 +195,21 @@ impl PostgresSource {
         self.session.client.notifications().timeout_iter(PAUSE).next().err()
     }
 
-    /// Both at once. Where one fails the other is ended: it would be for nothing.
-    fn copy_and_count(
-        &mut self,
-        child: &mut Process,
-        out: &mut dyn Write,
-        tables: &[Candidate],
-        standby: bool,
-    ) -> (Result<Copied, (u64, Error)>, Counted) {
-        let cancel = self.session.client.cancel_token();
-        let (reached, client, plan) = (&self.session.reached, &mut self.session.client, &self.plan);
-        let (given_up, pid) = (AtomicBool::new(false), child.id());
-        let count = || match if plan.count { tables::count(&mut *client, tables, standby) } else { Ok(Vec::new()) } {
-            Ok(counted) => {
-                // Nothing may be left to be sent, or the server's last words are never heard: see `last_words`.
-                let _ = client.batch_execute("");
-                Counted::Done(counted)
+    /// Whether all of them are held now. Where not, everything was let go of: it is a reason to try again.
+    fn lock(&mut self, tables: &[Candidate]) -> Result<bool> {
+        match tables::lock(&mut self.session.client, tables) {
+            Ok(Locking::Held) => Ok(true),
+            Ok(Locking::Outdated) => {
+                self.let_go();
+                Ok(false)
             }
-            Err(_) if given_up.load(Ordering::SeqCst) => Counted::GivenUp,
-            Err(error) => {
-                process::terminate(pid);
-                Counted::Failed(error)
-            }
-        };
-        std::thread::scope(|scope| {
-            let counting = scope.spawn(count);
-            let mut written = copy(child, plan.stall_timeout, out);
-            while !counting.is_finished() {
-                if let (Ok(copied), Err(error)) = (&written, interrupt::check()) {
-                    written = Err((copied.bytes, error));
-                }
-                if written.is_err() {
-                    given_up.store(true, Ordering::SeqCst);
-                    // Once is not enough: between two tables there is nothing to cancel.
-                    reached.cancel(&cancel);
-                }
-                std::thread::sleep(PAUSE);
-            }
-            (written, counting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })
+            Err(error) => self.not_locked(&error).map(|()| false),
+        }
+    }
+
+    fn let_go(&mut self) {
+        // A session that is gone says so at its next statement.
+        let _ = self.session.client.batch_execute("ROLLBACK; SET lock_timeout = 0");
     }
 
     fn run(&mut self, sql: &str) -> Result<()> {
@@ -242,16 +217,16 @@ impl PostgresSource {
     }
 
     /// A lock that was waited for in vain, or a table that has gone meanwhile, is a reason to try again.
-    fn not_locked(&mut self, error: &postgres::Error) -> Result<Option<Dumped>> {
+    fn not_locked(&mut self, error: &postgres::Error) -> Result<()> {
         interrupt::check()?;
-        let _ = self.session.client.batch_execute("ROLLBACK; SET lock_timeout = 0");
+        self.let_go();
         let again = [
             SqlState::LOCK_NOT_AVAILABLE,
             SqlState::UNDEFINED_TABLE,
             SqlState::INVALID_SCHEMA_NAME,
             SqlState::T_R_DEADLOCK_DETECTED,
         ];
-        if error.code().is_some_and(|code| again.contains(code)) { Ok(None) } else { Err(explain(error, "locking the tables")) }
+        if error.code().is_some_and(|code| again.contains(code)) { Ok(()) } else { Err(explain(error, "locking the tables")) }
     }
 
     /// What the dump will have to leave out because the role may not read it.
@@ -326,20 +301,13 @@ impl PostgresSource {
         }
     }
 
-    fn describe(&self, counted: Vec<Table>, said: &str) -> Dumped {
+    fn describe(&self, said: &str) -> Dumped {
         let mut warnings = self.warnings.clone();
         let told: Vec<String> = said.lines().map(str::trim).filter(|line| !line.is_empty()).map(without_program).collect();
         let lacks = told.iter().find(|line| line.contains("not dumped")).cloned();
         warnings.extend(told);
         let producer = BTreeMap::from([(self.dump.name.clone(), self.dump.version.to_string())]);
-        Dumped {
-            manifest: Manifest::of(counted),
-            database: self.database.clone(),
-            producer,
-            warnings,
-            lacks,
-            ..Dumped::default()
-        }
+        Dumped { database: self.database.clone(), producer, warnings, lacks, ..Dumped::default() }
     }
 
     /// Roles and tablespaces: no snapshot and no tables, one script.
@@ -352,10 +320,10 @@ impl PostgresSource {
             arguments.push("--no-role-passwords".to_owned());
         }
         let mut child = start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), &token)?;
-        let copied = copy(&mut child, self.plan.stall_timeout, out).map_err(|(_, error)| error);
+        let copied = copy(&mut child, self.plan.stall_timeout, out, None).map_err(|(_, error)| error);
         let copied = copied.inspect_err(|_| self.end_remote(&token))?;
         let said = self.end(child, &copied, &token).map_err(in_words)?;
-        let mut dumped = self.describe(Vec::new(), &said);
+        let mut dumped = self.describe(&said);
         if !passwords {
             dumped.warnings.push("the roles are saved without their passwords, for this role may not read `pg_authid`".into());
         }
@@ -409,21 +377,6 @@ pub fn resolve(plan: &Plan) -> Result<ConnInfo> {
     Ok(plan.database.as_ref().map_or(conn.clone(), |name| conn.with_database(name)))
 }
 
-/// Nothing that a role, a database or a server is set to may end the session, hide rows from it, or change what its queries mean.
-pub fn quieten(client: &mut Client) -> Result<()> {
-    let settings =
-        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off;
-        SET search_path = ''; SET client_min_messages = warning; SET max_parallel_workers_per_gather = 0";
-    client.batch_execute(settings).map_err(|error| explain(&error, "preparing the session"))?;
-    for newer in ["idle_session_timeout", "transaction_timeout"] {
-        let there = client.query_opt("SELECT 1 FROM pg_catalog.pg_settings WHERE name = $1", &[&newer]);
-        if there.map_err(|error| explain(&error, "preparing the session"))?.is_some() {
-            client.batch_execute(&format!("SET {newer} = 0")).map_err(|error| explain(&error, "preparing the session"))?;
-        }
-    }
-    Ok(())
-}
-
 /// A name for the sessions of one run's programs, by which they are found on the server.
 pub fn token() -> String {
     format!("dbbackup-{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
@@ -460,7 +413,12 @@ fn inside(url: &str, name: &str, token: &str) -> Result<(String, Option<String>)
 }
 
 /// Everything that the program writes; with an error how much it was until then.
-fn copy(child: &mut Process, stall: Duration, out: &mut dyn Write) -> Result<Copied, (u64, Error)> {
+fn copy(
+    child: &mut Process,
+    stall: Duration,
+    out: &mut dyn Write,
+    mut counter: Option<&mut RowCounter>,
+) -> Result<Copied, (u64, Error)> {
     let mut reader = child.reader(Some(stall)).map_err(|error| (0, error))?;
     let mut block = vec![0; 1 << 20];
     let mut copied = Copied::default();
@@ -470,6 +428,9 @@ fn copy(child: &mut Process, stall: Duration, out: &mut dyn Write) -> Result<Cop
             return Ok(copied);
         }
         out.write_all(&block[..count]).map_err(|error| (copied.bytes, error.into()))?;
+        if let Some(counter) = &mut counter {
+            counter.take(&block[..count]);
+        }
         copied.add(&block[..count]);
     }
 }
@@ -504,9 +465,13 @@ impl Copied {
             return Ok(());
         }
         let what = if self.bytes == 0 { "nothing".to_owned() } else { format!("{}, but no whole dump", units::size(self.bytes)) };
-        Err(Error::failed(format!("`{program}` wrote {what}, and yet it ended as if all were well"))
-            .hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`"))
+        Err(not_whole(program, &what))
     }
+}
+
+fn not_whole(program: &str, what: &str) -> Error {
+    Error::failed(format!("`{program}` wrote {what}, and yet it ended as if all were well"))
+        .hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`")
 }
 
 /// Whether `pg_dump` gave up on a lock. It implements `--lock-wait-timeout` as a timeout of the statement, and the server says so in whatever

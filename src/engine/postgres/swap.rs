@@ -129,7 +129,7 @@ impl Swap<'_> {
         let rename = |from: &str, to: &str| shell(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)));
         // Whoever is in it must leave; and it is done as a whole or not at all.
         let end = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}, {}) AND backend_type = 'client backend'",
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname IN ({}, {}) AND backend_type = 'client backend'",
             quote_literal(self.name),
             quote_literal(&kept)
         );

@@ -5,11 +5,13 @@
 use super::explain;
 use super::names::{self, Pattern};
 use crate::engine::Table;
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use postgres::Client;
-use postgres::error::SqlState;
 use postgres::types::Oid;
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::time::Duration;
 
 /// What of a database is dumped; empty lists mean everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,15 +45,34 @@ pub struct Candidate {
     pub name: String,
     relkind: char,
     unlogged: bool,
-    of_extension: bool,
-    populated: bool,
+    /// It belongs to an extension.
+    pub of_extension: bool,
+    /// It is not empty on the disk. Looked at only where it belongs to an extension.
+    pub has_storage: bool,
     without_data: bool,
+    /// The column that is read most quickly, quoted; none where there is no column.
+    narrow_column: Option<String>,
 }
 
 impl Candidate {
     /// `pg_dump` locks tables and partitioned tables, so these are what must not change.
     fn is_locked(&self) -> bool {
         matches!(self.relkind, 'r' | 'p') && !self.of_extension
+    }
+
+    /// What a partitioned table holds is in its partitions.
+    pub fn is_partitioned(&self) -> bool {
+        self.relkind == 'p'
+    }
+
+    /// Its rows are made anew by a restore.
+    pub fn is_materialized_view(&self) -> bool {
+        self.relkind == 'm'
+    }
+
+    /// By choice, or because an unlogged table has no data on a standby, and `pg_dump` takes none there.
+    pub fn data_is_left_out(&self, on_standby: bool) -> bool {
+        self.without_data || self.unlogged && on_standby
     }
 }
 
@@ -77,7 +98,8 @@ pub fn list(client: &mut impl postgres::GenericClient, selection: &Selection) ->
             relkind: char::from(row.get::<_, i8>("relkind").cast_unsigned()),
             unlogged: row.get("unlogged"),
             of_extension: row.get("of_extension"),
-            populated: row.get("populated"),
+            has_storage: row.get("has_storage"),
+            narrow_column: row.get("narrow_column"),
             without_data: without_data.contains(&oid),
         });
     }
@@ -88,14 +110,36 @@ pub fn list(client: &mut impl postgres::GenericClient, selection: &Selection) ->
     Ok(found)
 }
 
-const LIST: &str = r#"
+/// How columns `a` of types `t` are put into order, so that the one comes first that is copied most quickly: one of a fixed length
+/// and of a type of the system's own, which no code but the server's writes out.
+macro_rules! narrowest_first {
+    () => {
+        "ORDER BY t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace, t.typtype <> 'b', a.attlen < 0, a.attlen, a.attnum"
+    };
+}
+
+/// The same, for scripts.
+pub const NARROWEST_FIRST: &str = narrowest_first!();
+
+/// A generated column can't be copied.
+const LIST: &str = concat!(
+    r#"
 SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relkind, c.relpersistence = 'u' AS unlogged,
-       c.relispopulated AS populated,
-       EXISTS (SELECT FROM pg_catalog.pg_depend d
-               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e') AS of_extension
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+       e.found AS of_extension,
+       e.found AND coalesce(pg_catalog.pg_relation_size(c.oid), 0) > 0 AS has_storage,
+       (SELECT pg_catalog.quote_ident(a.attname)
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+"#,
+    narrowest_first!(),
+    r#" LIMIT 1) AS narrow_column
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+     LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                             WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                               AND d.deptype = 'e')) AS e (found)
 WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-ORDER BY n.nspname, c.relname"#;
+ORDER BY n.nspname, c.relname"#
+);
 
 /// The tables that any of the patterns means. The role's search path is in force here, so everything is named with its schema: an operator of a
 /// user's that stands before the system's own would run with the rights of the backup's role.
@@ -133,15 +177,40 @@ fn of_schemas(client: &mut impl postgres::GenericClient, patterns: &[Pattern]) -
     Ok(found)
 }
 
+/// What became of an attempt to lock tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// Each of them is held, under its name.
+    Held,
+    /// A name meant another relation by the time that it was locked: the list is out of date.
+    Outdated,
+}
+
 /// Locks what `pg_dump` will lock, as weakly as it does: nobody is kept from reading or writing, only from changing the tables themselves.
-pub fn lock(client: &mut Client, tables: &[Candidate]) -> std::result::Result<(), postgres::Error> {
-    let names: Vec<&str> = tables.iter().filter(|table| table.is_locked()).map(|table| table.name.as_str()).collect();
-    for some in names.chunks(100) {
-        let list = some.iter().map(|name| format!("ONLY {name}")).collect::<Vec<_>>().join(", ");
+///
+/// A table is locked by its name, so afterwards it is looked whether what is held is what was listed: somebody may have put a
+/// view of that name in its place meanwhile.
+pub fn lock(client: &mut Client, tables: &[Candidate]) -> std::result::Result<Locking, postgres::Error> {
+    let wanted: Vec<&Candidate> = tables.iter().filter(|table| table.is_locked()).collect();
+    for some in wanted.chunks(100) {
+        let list = some.iter().map(|table| format!("ONLY {}", table.name)).collect::<Vec<_>>().join(", ");
         client.batch_execute(&format!("LOCK TABLE {list} IN ACCESS SHARE MODE"))?;
     }
-    Ok(())
+    if wanted.is_empty() {
+        return Ok(Locking::Held);
+    }
+    let held: HashMap<Oid, String> = client.query(HELD, &[])?.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let as_listed = |table: &&Candidate| held.get(&table.oid) == Some(&table.name);
+    Ok(if wanted.iter().all(as_listed) { Locking::Held } else { Locking::Outdated })
 }
+
+/// The relations of this database that this session has a lock on.
+const HELD: &str = "
+SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname)
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_database d ON d.oid = l.database
+WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid() AND d.datname = pg_catalog.current_database()
+  AND c.relkind IN ('r', 'p')";
 
 /// The tables of which policies would hide rows from this role.
 pub fn hidden_by_policies(client: &mut Client, tables: &[Candidate]) -> Result<Vec<String>> {
@@ -152,58 +221,59 @@ pub fn hidden_by_policies(client: &mut Client, tables: &[Candidate]) -> Result<V
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Counts the rows of every table, exactly, in the snapshot of `client`.
-pub fn count(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Result<Vec<Table>> {
-    let mut counted = Vec::new();
-    for table in tables {
-        interrupt::check()?;
-        // What a partitioned table holds is in its partitions.
-        if table.relkind == 'p' {
-            continue;
+/// How often an outdated list is made anew.
+const TRIES: usize = 5;
+
+/// Counts what a database holds now, table by table, in a transaction of its own; the tables are locked as a backup locks them,
+/// and waited for no longer than `lock_timeout`.
+pub fn count_now(client: &mut Client, selection: &Selection, lock_timeout: Option<Duration>) -> Result<Vec<Table>> {
+    let doing = "counting what is in the database";
+    let standby = super::facts::on_standby(client)?;
+    let timeout = lock_timeout.map_or(0, |timeout| timeout.as_millis());
+    for _ in 0..TRIES {
+        let begin = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = {timeout}");
+        client.batch_execute(&begin).map_err(|error| explain(&error, doing))?;
+        let found = list(client, selection)?;
+        if lock(client, &found).map_err(|error| explain(&error, "locking the tables"))? == Locking::Held {
+            let counted = count_locked(client, &found, standby)?;
+            client.batch_execute("ROLLBACK").map_err(|error| explain(&error, doing))?;
+            return Ok(counted);
         }
-        // An unlogged table has no data on a standby, and pg_dump takes none there.
-        let data_is_left_out = table.without_data || table.unlogged && on_standby;
-        let readable = table.populated && !data_is_left_out;
-        let rows = match readable {
-            true if table.is_locked() => rows_of(client, &table.name)?,
-            true => match rows_if_possible(client, &table.name)? {
-                Some(rows) => rows,
-                None => continue,
-            },
-            false => 0,
-        };
-        let (kind, compare) = match table.relkind {
-            'm' => ("materialized view", false),
-            // Its own data comes with the extension, and of a configuration table only some rows are dumped.
-            _ if table.of_extension => ("table of an extension", false),
-            _ if data_is_left_out => ("table without its data", false),
-            _ => ("table", true),
-        };
-        counted.push(Table { name: table.name.clone(), kind: kind.to_owned(), rows, compare });
+        client.batch_execute("ROLLBACK").map_err(|error| explain(&error, doing))?;
+    }
+    Err(Error::failed("the tables were renamed again and again while they were to be counted").hint("try again later"))
+}
+
+/// The rows of each table that is compared; nothing else is read.
+fn count_locked(client: &mut Client, tables: &[Candidate], on_standby: bool) -> Result<Vec<Table>> {
+    let mut counted = Vec::new();
+    for table in tables.iter().filter(|table| table.is_locked() && !table.is_partitioned()) {
+        let left_out = table.data_is_left_out(on_standby);
+        let rows = if left_out { 0 } else { count_rows(client, table)? };
+        let kind = if left_out { "table without its data" } else { "table" };
+        counted.push(Table { name: table.name.clone(), kind: kind.to_owned(), rows: Some(rows), compare: !left_out });
     }
     Ok(counted)
 }
 
-/// The rows of what `pg_dump` does not lock and takes no data of, or only some: a REFRESH may hold it for hours, somebody may drop it, and the role
-/// may have no right to it. None of that is a reason to wait, or to have no backup.
-fn rows_if_possible(client: &mut Client, name: &str) -> Result<Option<u64>> {
-    let doing = || format!("counting the rows of {name}");
-    client.batch_execute("SAVEPOINT uncertain; SET LOCAL lock_timeout = '200ms'").map_err(|error| explain(&error, doing()))?;
-    let counted = client.query_one(&format!("SELECT pg_catalog.count(*) FROM ONLY {name}"), &[]);
-    let rows = match counted {
-        Ok(row) => Some(row.get::<_, i64>(0).unsigned_abs()),
-        Err(error) if error.as_db_error().is_some() && error.code() != Some(&SqlState::QUERY_CANCELED) => None,
-        Err(error) => return Err(explain(&error, doing())),
-    };
-    client.batch_execute("ROLLBACK TO uncertain; RELEASE uncertain").map_err(|error| explain(&error, doing()))?;
-    Ok(rows)
-}
-
-/// The rows of one table, those of tables that inherit from it left out.
-pub fn rows_of(client: &mut Client, name: &str) -> Result<u64> {
-    let row = client.query_one(&format!("SELECT pg_catalog.count(*) FROM ONLY {name}"), &[]);
-    let rows: i64 = row.map_err(|error| explain(&error, format!("counting the rows of {name}")))?.get(0);
-    Ok(rows.unsigned_abs())
+/// The rows of one table, by copying its narrowest column: that is not planned, runs nothing of the owner's, and refuses views. Of
+/// five million rows it takes 0.7 s, where a parallel `count(*)` takes 0.25.
+fn count_rows(client: &mut Client, table: &Candidate) -> Result<u64> {
+    let column = table.narrow_column.as_ref().map_or(String::new(), |column| format!(" ({column})"));
+    let doing = || format!("counting the rows of {}", table.name);
+    let copied = client.copy_out(&format!("COPY {}{column} TO STDOUT", table.name));
+    let mut copied = copied.map_err(|error| explain(&error, doing()))?;
+    let mut rows = 0;
+    loop {
+        interrupt::check()?;
+        let some = copied.fill_buf().with_context(doing)?;
+        if some.is_empty() {
+            return Ok(rows);
+        }
+        rows += memchr::memchr_iter(b'\n', some).count() as u64;
+        let length = some.len();
+        copied.consume(length);
+    }
 }
 
 /// Whether large objects are there that the role may not read: then `pg_dump` would fail for them.

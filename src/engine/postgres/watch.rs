@@ -52,8 +52,6 @@ impl Watch {
                 }
                 if client.is_none() {
                     client = reached.reconnect(&database, "dbbackup").ok();
-                    // A role's timeout for idle sessions would end it between two looks.
-                    client = client.and_then(|mut client| super::source::quieten(&mut client).ok().map(|()| client));
                 }
                 let Some(connected) = &mut client else { return };
                 let token = theirs.state().token.clone();

@@ -23,7 +23,7 @@ pub fn manifest(db: &Db, warnings: &mut Vec<String>) -> Result<Manifest> {
         let quoted = quoted(&name);
         let count = db.query_row(&format!("SELECT count(*) FROM main.{}", always_quoted(&name)), [], |row| row.get::<_, i64>(0));
         match count {
-            Ok(rows) => tables.push(Table { name: quoted, kind, rows: rows.unsigned_abs(), compare: true }),
+            Ok(rows) => tables.push(Table { name: quoted, kind, rows: Some(rows.unsigned_abs()), compare: true }),
             Err(error) if kind == "virtual table" && is_about_sql(&error) => {
                 warnings.push(format!("the virtual table {quoted} is saved, but its rows can't be counted here ({error})"));
             }
