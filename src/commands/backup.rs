@@ -14,7 +14,7 @@ pub use members::members_of;
 pub use source::{refuse_another_ones_name, space_needed};
 
 use self::hooks::Around;
-use self::members::{Member, name_of};
+use self::members::{Member, name_of, vanished_databases};
 use self::parallel::{Slots, at_once};
 use self::source::{Made, after_all, back_up};
 use self::tally::{Done, Tally, both, named};
@@ -244,7 +244,17 @@ impl Work<'_> {
         };
         let around = Around::source(&source.hooks, &source.name, self.store.root(), self.run, self.report);
         let mut done = match around.before().and_then(|()| members_of(source)) {
-            Ok(members) => self.members(members, &source.name, cluster),
+            Ok(members) => {
+                let vanished = vanished_databases(source, cluster, &members, self.store);
+                let mut done = self.members(members, &source.name, cluster);
+                match vanished {
+                    Ok(vanished) => done.extend(
+                        vanished.into_iter().map(|(name, error)| Done { short: Some("vanished"), ..self.refused(name, error) }),
+                    ),
+                    Err(error) => done.push(self.refused(source.name.as_str(), error)),
+                }
+                done
+            }
             Err(error) => {
                 // A name that was mistyped is no failure of the source.
                 if error.kind() != Kind::NotFound {

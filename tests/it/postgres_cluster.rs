@@ -56,7 +56,7 @@ fn hooks_run_once_around_all_databases_whose_order_is_the_servers() {
     config(
         &world,
         &cluster,
-        &format!("databases = [\"*\"]\nexclude_databases = [\"scratch_*\"]\nglobals = true\njobs = 6\n{hooks}"),
+        &format!("databases = [\"*\"]\nexclude_databases = [\"scratch_*\", \"closed\"]\nglobals = true\njobs = 6\n{hooks}"),
     );
     world.dbbackup("backup -n").run().exits(0).prints("would run before cluster: echo");
     in_order(&world.dbbackup("backup").run().exits(0));
@@ -78,7 +78,7 @@ fn every_database_becomes_a_backup_of_its_own() {
     let Some(cluster) = server() else { return };
     let world = World::new();
     cluster.sql("postgres", "CREATE ROLE keeper PASSWORD 'secret'");
-    config(&world, &cluster, "databases = [\"*\"]\nexclude_databases = [\"scratch_*\"]\nglobals = true\njobs = 3\n");
+    config(&world, &cluster, "databases = [\"*\"]\nexclude_databases = [\"scratch_*\", \"closed\"]\nglobals = true\njobs = 3\n");
     world
         .dbbackup("backup -n")
         .run()
@@ -127,6 +127,7 @@ fn one_that_fails_stops_no_other() {
     let ran = ran
         .says("cluster.beta: `pg_dump` failed (exit status 1): broken")
         .says("the server has no database `missing`")
+        .says("the database `closed` allows no connections")
         .says("2 of 5");
     assert_eq!(sources(&ran.json()), ["cluster.alpha", "cluster.no_before_noon"]);
     for source in ["cluster.beta", "cluster.missing", "cluster.closed"] {
@@ -138,6 +139,67 @@ fn one_that_fails_stops_no_other() {
     config(&world, &cluster, "databases = [\"*\"]\nport = 1\n");
     world.dbbackup("backup").run().exits(1).says("hint: ");
     world.failed_attempt("cluster");
+}
+
+/// Nobody is to believe that a database is saved which is not.
+#[test]
+fn what_is_on_the_server_and_can_not_be_saved_is_told() {
+    let Some(cluster) = Cluster::start(Options::default()) else { return };
+    let world = World::new();
+    for name in ["alpha", "closed", "invalid", "own_template"] {
+        cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+        cluster.sql(name, "CREATE TABLE t(a int); INSERT INTO t SELECT generate_series(1, 10)");
+    }
+    cluster.sql(
+        "postgres",
+        "ALTER DATABASE closed ALLOW_CONNECTIONS false; ALTER DATABASE own_template IS_TEMPLATE true;
+         UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'invalid'",
+    );
+    config(&world, &cluster, "databases = [\"*\"]\n");
+    let ran = world.dbbackup("backup --json").run().exits(3);
+    let ran = ran
+        .says("cluster.closed: the database `closed` allows no connections")
+        .says("ALTER DATABASE closed ALLOW_CONNECTIONS true")
+        .says("cluster.invalid: a DROP DATABASE that was interrupted left `invalid` invalid");
+    assert_eq!(sources(&ran.json()), ["cluster.alpha", "cluster.own_template", "cluster.postgres"]);
+    world.failed_attempt("cluster.closed");
+    config(&world, &cluster, "databases = [\"*\"]\nexclude_databases = [\"closed\", \"invalid\"]\n");
+    world.dbbackup("backup").run().exits(0);
+    cluster.sql("postgres", "ALTER DATABASE own_template IS_TEMPLATE false");
+}
+
+#[test]
+fn a_database_that_has_vanished_is_told_until_that_is_acknowledged() {
+    let Some(cluster) = Cluster::start(Options::default()) else { return };
+    let world = World::new();
+    for name in ["alpha", "beta"] {
+        cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+    }
+    let retention = "globals = true\n[sources.cluster.retention]\nkeep_last = 1\n";
+    config(&world, &cluster, &format!("databases = [\"*\"]\ncleanup_after = false\n{retention}"));
+    world.dbbackup("backup").run().exits(0);
+    world.dbbackup("backup").run().exits(0);
+    cluster.sql("postgres", "DROP DATABASE beta");
+    for _ in 0..2 {
+        let ran = world.dbbackup("backup").run().exits(3);
+        ran.says("cluster.beta: the database `beta` is not on the server any more; its newest backup is of 20")
+            .says("exclude_databases = [\"beta\"]")
+            .says("cluster.beta vanished");
+    }
+    // One of the others alone says nothing of it.
+    world.dbbackup("backup cluster.alpha").run().exits(0);
+    // No failed attempts, and nothing is thinned: the newest run of the whole server had no such database.
+    assert_eq!(world.attempts("cluster.beta").len(), 2);
+    world.dbbackup("cleanup cluster").run().exits(0);
+    assert_eq!((world.attempts("cluster.beta").len(), world.attempts("cluster.alpha").len()), (2, 1));
+    let why = world.dbbackup("cleanup cluster --dry-run").run().exits(0);
+    why.prints("not on the server any more");
+    world.dbbackup("status cluster.beta").run().exits(1).prints("not on the server any more");
+
+    config(&world, &cluster, &format!("databases = [\"*\"]\nexclude_databases = [\"beta\"]\ncleanup_after = false\n{retention}"));
+    world.dbbackup("backup").run().exits(0).never_says("beta");
+    world.dbbackup("cleanup cluster").run().exits(0);
+    assert_eq!(world.attempts("cluster.beta").len(), 1);
 }
 
 #[test]

@@ -1,10 +1,17 @@
 //! A cluster is backed up database by database: which its server has now, and which were asked for and are not there.
 
+use crate::catalog::Catalog;
 use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::leftovers::is_leftover;
-use crate::error::{Error, Result};
+use crate::engine::postgres::names::quote_ident;
+use crate::engine::postgres::source::ListedDatabase;
+use crate::error::{Error, Kind, Result};
 use crate::plan::postgres::ClusterPlan;
 use crate::plan::{self, SourceKind, SourcePlan};
+use crate::retention::PRE_RESTORE;
+use crate::store::LocalStore;
+use crate::units;
+use chrono::{DateTime, Utc};
 
 /// A source to back up, or one that can't even be tried.
 pub type Member = Result<SourcePlan, (String, Error)>;
@@ -12,15 +19,20 @@ pub type Member = Result<SourcePlan, (String, Error)>;
 /// The source itself; in place of a cluster the databases that its server has now.
 pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
     let SourceKind::Cluster(cluster) = &source.kind else { return Ok(vec![Ok(source.clone())]) };
-    let databases = PostgresSource::open(&cluster.each)?.databases()?;
+    let listed = PostgresSource::open(&cluster.each)?.databases()?;
+    let databases: Vec<String> = listed.iter().map(|database| database.name.clone()).collect();
     let mut members: Vec<Member> = Vec::new();
     if cluster.globals {
         members.push(Ok(plan::postgres::globals_of_cluster(source, cluster)));
     }
     // What a restore set aside is no database of the user's any more.
-    let chosen = databases.iter().filter(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
+    let chosen = listed.iter().filter(|one| plan::postgres::is_chosen(cluster, &one.name) && !is_leftover(&one.name));
     for database in chosen {
-        let member = plan::postgres::member_of_cluster(source, cluster, database);
+        let member = plan::postgres::member_of_cluster(source, cluster, &database.name);
+        if let Some(error) = obstacle_of(database) {
+            members.push(Err((member.name, error)));
+            continue;
+        }
         let taken = members.iter().flatten().any(|other| other.name == member.name);
         members.push(if taken {
             let text = format!("two databases of the server would be called `{}`", member.name);
@@ -37,6 +49,59 @@ pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
             .hint(format!("`dbbackup backup {} --dry-run` lists what it has", source.name)));
     }
     Ok(members)
+}
+
+/// Why a database that is there can't be backed up, where that is so. It is a member all the same: nobody is to believe that it is saved.
+fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
+    let name = &database.name;
+    let leave_out = format!("or leave it out: `exclude_databases = [\"{name}\"]`");
+    if database.is_invalid {
+        let text = format!("a DROP DATABASE that was interrupted left `{name}` invalid");
+        return Some(Error::failed(text).hint(format!("drop it (DROP DATABASE {}), {leave_out}", quote_ident(name))));
+    }
+    if !database.allows_connections {
+        let hint = format!("let them: ALTER DATABASE {} ALLOW_CONNECTIONS true; {leave_out}", quote_ident(name));
+        return Some(Error::failed(format!("the database `{name}` allows no connections")).hint(hint));
+    }
+    None
+}
+
+/// The databases of a cluster that have backups, are still meant by the configuration, and are not on the server any more: each with
+/// what there is to say of it. A cluster that is asked for one of its databases alone has none.
+pub fn vanished_databases(
+    source: &SourcePlan,
+    cluster: &ClusterPlan,
+    members: &[Member],
+    store: &LocalStore,
+) -> Result<Vec<(String, Error)>> {
+    if cluster.only.is_some() {
+        return Ok(Vec::new());
+    }
+    let names = [source.name.clone()];
+    let catalog = Catalog::read_with_members(store, &names)?;
+    let there: Vec<String> = members.iter().map(name_of).collect();
+    let known = catalog.members(&names).into_iter().filter(|name| *name != source.name && !there.contains(name));
+    let mut vanished = Vec::new();
+    for name in known {
+        let mut backups = catalog.of(&name).filter(|backup| backup.sidecar.label != PRE_RESTORE);
+        let Some(newest) = backups.find(|backup| backup.sidecar.dump.is_some()) else { continue };
+        // Globals have no database of their own, and are asked for or not.
+        if name == plan::postgres::globals_of_cluster(source, cluster).name {
+            continue;
+        }
+        let Some(database) = newest.whole(store)?.sidecar.database.and_then(|database| database.name) else { continue };
+        if plan::postgres::is_chosen(cluster, &database) {
+            vanished.push((name, vanished_error(&database, newest.sidecar.started_at)));
+        }
+    }
+    Ok(vanished)
+}
+
+fn vanished_error(database: &str, last: DateTime<Utc>) -> Error {
+    let text = format!("the database `{database}` is not on the server any more; its newest backup is of {}", units::stamp(last));
+    Error::new(Kind::Partial, text).hint(format!(
+        "if that is right, say so: `exclude_databases = [\"{database}\"]`; until then none of its backups is removed"
+    ))
 }
 
 /// What it is called in the store.

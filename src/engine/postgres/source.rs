@@ -54,6 +54,17 @@ pub struct Plan {
     pub prefix_url: Option<String>,
 }
 
+/// A database as its server lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedDatabase {
+    /// Its name.
+    pub name: String,
+    /// `pg_dump` can connect to it.
+    pub allows_connections: bool,
+    /// A `DROP DATABASE` that was interrupted left it, and it can only be dropped.
+    pub is_invalid: bool,
+}
+
 /// A PostgreSQL database as a source.
 pub struct PostgresSource {
     plan: Plan,
@@ -123,12 +134,14 @@ impl PostgresSource {
         &self.database
     }
 
-    /// The databases of the server, templates and those that allow no connection left out.
-    pub fn databases(&mut self) -> Result<Vec<String>> {
-        let query = "SELECT datname::text FROM pg_catalog.pg_database 
-                     WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY 1";
+    /// The databases of the server in the order of their names; PostgreSQL's own templates are nobody's data and left out.
+    pub fn databases(&mut self) -> Result<Vec<ListedDatabase>> {
+        let query = "SELECT datname::text, datallowconn, datconnlimit = -2 FROM pg_catalog.pg_database
+                     WHERE datname NOT IN ('template0', 'template1') ORDER BY 1";
         let rows = self.session.client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let listed =
+            rows.iter().map(|row| ListedDatabase { name: row.get(0), allows_connections: row.get(1), is_invalid: row.get(2) });
+        Ok(listed.collect())
     }
 
     /// One attempt, in a snapshot of its own. `Ok(None)` where a lock could not be had in time and nothing was written yet.
