@@ -2,8 +2,9 @@
 //!
 //! What is decided here is deleted for good, so every doubt is decided for keeping. From the strongest to the weakest:
 //!
-//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, the newest good backup of the source,
-//!    the newest failed attempt, and in each label the `min_keep` newest good ones. Nothing below overrules these.
+//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, what has a dump that is not at hand, the newest good
+//!    backup of the source, the newest one that was proven by its content or by a restore, the newest failed attempt, and in each label the
+//!    `min_keep` newest good ones. Nothing below overrules these.
 //! 2. **No policy** (or one without a rule) for a label: its backups are kept.
 //! 3. **`keep_` rules**, with the semantics of `restic forget` before 0.16: within a label, newest first, each rule keeps the
 //!    newest backup of each of the first N hours, days, ISO weeks, months or years (UTC) that hold any. (Later restic also
@@ -116,6 +117,8 @@ pub struct Candidate {
     pub standing: Standing,
     /// Whether the user said to keep it.
     pub pinned: bool,
+    /// Whether what is inside was found sound, by its content or by a restore.
+    pub proven: bool,
 }
 
 /// What a backup is worth.
@@ -131,6 +134,12 @@ pub enum Standing {
     Failed,
     /// A sidecar that can't be read or asks for more than this version knows: neither used nor removed.
     Unknown,
+    /// Its dump can't be looked at, and may be well.
+    Unreachable,
+    /// Its dump is not there, and no verification has called that damage: the disk that it is on may come back.
+    Missing,
+    /// Its dump is not as long as it was written, and no verification has called that damage.
+    OtherLength,
 }
 
 /// What becomes of one backup.
@@ -199,8 +208,14 @@ impl<'c> Case<'c> {
         if of.pinned {
             case.hold("pinned");
         }
-        if of.standing == Standing::Unknown {
-            case.hold("not understood: neither used nor removed");
+        match of.standing {
+            Standing::Unknown => case.hold("not understood: neither used nor removed"),
+            Standing::Unreachable => case.hold("its dump can't be looked at now: neither used nor removed"),
+            Standing::Missing => case.hold("its dump is not there and may come back: kept until a verification finds it damaged"),
+            Standing::OtherLength => {
+                case.hold("its dump has another length than was written: kept until a verification finds it damaged");
+            }
+            Standing::Good | Standing::Partial | Standing::Damaged | Standing::Failed => {}
         }
         if !case.past {
             case.hold("timestamp in the future");
@@ -239,11 +254,15 @@ impl<'c> Case<'c> {
     }
 }
 
-/// Holds the newest good backup and the newest failed attempt of the source; tells the place of the former.
+/// Holds the newest good backup, the newest proven one and the newest failed attempt of the source; tells the place of the first.
 fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
     let newest_good = cases.iter().position(Case::feeds);
     if let Some(at) = newest_good {
         cases[at].hold("newest good backup");
+    }
+    // What was damaged before it was saved is saved faithfully every night: the last backup that is known to be sound must not make room for it.
+    if let Some(case) = cases.iter_mut().find(|case| case.feeds() && case.of.proven) {
+        case.hold("newest backup proven by its content");
     }
     if let Some(case) = cases.iter_mut().find(|case| case.past && case.of.standing == Standing::Failed) {
         case.hold("newest failed attempt");
@@ -437,7 +456,13 @@ fn judge_flawed(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) 
         let what = match cases[at].of.standing {
             Standing::Partial => "partial",
             Standing::Damaged => "damaged",
-            Standing::Good | Standing::Failed | Standing::Unknown => continue,
+            // What can't be told is held.
+            Standing::Good
+            | Standing::Failed
+            | Standing::Unknown
+            | Standing::Unreachable
+            | Standing::Missing
+            | Standing::OtherLength => continue,
         };
         let superseded = newest_good.is_some_and(|newest| newest < at);
         cases[at].unless_held(match (policy, superseded) {

@@ -4,15 +4,16 @@ mod brake;
 
 use super::list::STATE_LOST;
 use super::{Session, backup, catalog_of, names_in, outcome_of, set_error};
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, Presence};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
+use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
-use crate::sidecar::Status;
+use crate::sidecar::{Level, Status};
 use crate::store::{self, LocalStore, Store};
 use crate::units;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -223,6 +224,7 @@ fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Ut
         size_bytes: 0,
         standing: Standing::Unknown,
         pinned: false,
+        proven: false,
     });
     let candidates: Vec<Candidate> = catalog.of(source).map(candidate).chain(unreadable).collect();
     // The end of the second: what was made in it is no future.
@@ -231,21 +233,25 @@ fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Ut
 }
 
 fn candidate(backup: &Entry) -> Candidate {
-    let standing = match backup.sidecar.status {
+    let standing = match (backup.sidecar.status, &backup.presence) {
         _ if backup.state_lost => Standing::Unknown,
-        Status::Failed => Standing::Failed,
-        Status::Partial => Standing::Partial,
-        Status::Ok if backup.good() => Standing::Good,
-        Status::Ok => Standing::Damaged,
+        (Status::Failed, _) => Standing::Failed,
+        (_, Presence::Unknown(_)) => Standing::Unreachable,
+        _ if backup.damage().is_some() => Standing::Damaged,
+        (_, Presence::Missing) => Standing::Missing,
+        (_, Presence::Bytes(_)) if !backup.is_whole() => Standing::OtherLength,
+        (Status::Partial, _) => Standing::Partial,
+        (Status::Ok, _) => Standing::Good,
     };
     Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
         at: backup.sidecar.started_at + TimeDelta::microseconds(store::number_of(backup.id()).into()),
         label: backup.sidecar.label.to_string(),
-        size_bytes: backup.stored_size.unwrap_or(0),
+        size_bytes: backup.presence.bytes(),
         standing,
         pinned: backup.state.pinned,
+        proven: backup.verifications().any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
     }
 }
 
@@ -279,10 +285,10 @@ fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Deci
             Verdict::Remove(reason) => {
                 interrupt::check()?;
                 let backup = by_id.get(id.as_str());
-                let size = backup.and_then(|backup| backup.stored_size).unwrap_or(0);
+                let size = backup.map_or(0, |backup| backup.presence.bytes());
                 let files = backup.map_or(Vec::new(), |backup| backup.sidecar.files());
-                if !dry_run && files.iter().any(|file| store.in_use(source, file)) {
-                    done.kept.push((id, vec![format!("in use right now; otherwise removed: {reason}")]));
+                if let Some(why) = must_stay(store, source, &files, dry_run) {
+                    done.kept.push((id, vec![format!("{why}; otherwise removed: {reason}")]));
                     continue;
                 }
                 if !dry_run {
@@ -295,6 +301,24 @@ fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Deci
     done.kept.reverse();
     done.deleted.reverse();
     Ok(done)
+}
+
+/// Why files can't be removed now, where they can't: what is not sure is kept.
+fn must_stay(store: &LocalStore, source: &str, files: &[String], dry_run: bool) -> Option<String> {
+    files.iter().find_map(|file| match store.elsewhere(source, file) {
+        // Removing the link alone would leave what takes the room, and nothing would know it any more.
+        Ok(Some(place)) => Some(format!(
+            "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes the link)",
+            place.display()
+        )),
+        Err(error) => Some(error.message()),
+        Ok(None) if dry_run => None,
+        Ok(None) => match store.in_use(source, file) {
+            Ok(true) => Some("in use right now".to_owned()),
+            Ok(false) => None,
+            Err(error) => Some(error.message()),
+        },
+    })
 }
 
 /// What is said of the whole run.

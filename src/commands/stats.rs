@@ -72,7 +72,7 @@ fn sums(name: &str, catalog: &Catalog) -> Sums {
     let mut contents = Vec::new();
     for backup in catalog.of(name) {
         let sidecar = &backup.sidecar;
-        sums.stored += backup.stored_size.unwrap_or(0);
+        sums.stored += backup.presence.bytes();
         if sidecar.status == Status::Failed {
             sums.failed += 1;
             sums.last_failure = sums.last_failure.max(Some(sidecar.finished_at));
@@ -94,8 +94,8 @@ impl Sums {
         let sidecar = &backup.sidecar;
         self.good += 1;
         self.content += sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
-        self.good_stored += backup.stored_size.unwrap_or(0);
-        self.sizes.push(backup.stored_size.unwrap_or(0));
+        self.good_stored += backup.presence.bytes();
+        self.sizes.push(backup.presence.bytes());
         *self.labels.entry(sidecar.label.to_string()).or_default() += 1;
         let at = sidecar.started_at;
         self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));

@@ -451,3 +451,24 @@ fn a_fall_counts_whoever_looked_when_it_came() {
         world.dbbackup("backup").run().exits(3);
     });
 }
+
+/// Damage that is there before the backup is saved faithfully every night.
+#[test]
+fn the_newest_proven_backup_is_not_pushed_out_by_faithful_copies_of_damage() {
+    let world = world("[retention]\nkeep_last = 1\nmax_age = '3d'\n");
+    let newest = world.ids("").remove(0);
+    let old = world.history("app", "manual", &[5 * DAY, 6 * DAY, 7 * DAY]);
+    for (id, level) in [(&old[2], "restore"), (&old[1], "content"), (&old[0], "checksum")] {
+        world.dbbackup(&format!("verify {id} --level {level}")).run().exits(0);
+    }
+    let json = world.dbbackup("cleanup --json --min-keep 0 --keep-last 0 --max-count 1").run().exits(0).json();
+    assert_eq!(deleted(&json), [old[0].as_str(), old[2].as_str()], "{json}");
+    assert_eq!(reasons(&json, &old[1]), "newest backup proven by its content", "{json}");
+    assert!(reasons(&json, &newest).contains("newest good backup"), "{json}");
+    // Found damaged since, it is proven no more, and the next best must do.
+    std::fs::write(world.dump_of(&old[1]), "short").unwrap();
+    world.dbbackup(&format!("verify {}", old[1])).run().exits(4);
+    world.dbbackup("verify").run().exits(0);
+    let json = world.dbbackup("cleanup --json").run().exits(0).json();
+    assert_eq!(deleted(&json), [old[1].as_str()], "{json}");
+}
