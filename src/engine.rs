@@ -168,7 +168,7 @@ pub struct Contents {
 impl Manifest {
     /// A manifest of these tables; the total leaves out what is not compared.
     pub fn of(tables: Vec<Table>) -> Self {
-        let rows_total = tables.iter().filter(|table| table.compare).map(|table| table.rows).sum();
+        let rows_total = crate::units::total(tables.iter().filter(|table| table.compare).map(|table| table.rows));
         Manifest { tables, rows_total, tree: None }
     }
 }

@@ -218,7 +218,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
         labels,
         failures: failed().count() as u64,
         damaged: own().filter(|attempt| matches!(attempt.worth, Worth::Damaged(_))).count() as u64,
-        stored: subject.attempts.iter().map(|attempt| attempt.stored).sum(),
+        stored: units::total(subject.attempts.iter().map(|attempt| attempt.stored)),
     };
     if !matches!(subject.expected, Expected::No(_)) {
         health.findings = findings(subject, &health, now);

@@ -158,6 +158,8 @@ pub struct Decision {
     pub verdicts: Vec<(String, Verdict)>,
     /// What the policy's author should know: caps that void `keep_` rules or can't be met.
     pub warnings: Vec<String>,
+    /// Those of the removed that only their age removes: the id, when it was made, and the moment from which on it would have stayed.
+    pub aged: Vec<(String, DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// Decides for the backups of one source, given in any order. `policy_for` tells the policy of a label; for `None` or an
@@ -182,8 +184,13 @@ pub fn decide<'a>(candidates: &[Candidate], policy_for: impl Fn(&str) -> Option<
         }
         judge_failed(&mut cases, &members, now);
     }
+    let aged = |case: &Case<'_>| {
+        let edge = case.edge.filter(|_| case.removal.is_some())?;
+        Some((case.of.id.clone(), case.of.at, edge))
+    };
+    let aged = cases.iter().filter_map(aged).collect();
     let verdicts = cases.into_iter().map(|case| (case.of.id.clone(), case.verdict())).collect();
-    Decision { verdicts, warnings }
+    Decision { verdicts, warnings, aged }
 }
 
 /// A candidate on its way to a verdict.
@@ -199,12 +206,15 @@ struct Case<'c> {
     rules: Vec<usize>,
     /// Why it goes.
     removal: Option<String>,
+    /// Made from this moment on, it would not go.
+    edge: Option<DateTime<Utc>>,
 }
 
 impl<'c> Case<'c> {
     /// With what can be said from the candidate alone.
     fn new(of: &'c Candidate, now: DateTime<Utc>) -> Self {
-        let mut case = Case { of, past: of.at <= now, held: false, reasons: Vec::new(), rules: Vec::new(), removal: None };
+        let mut case =
+            Case { of, past: of.at <= now, held: false, reasons: Vec::new(), rules: Vec::new(), removal: None, edge: None };
         if of.pinned {
             case.hold("pinned");
         }
@@ -288,12 +298,14 @@ fn judge_good(cases: &mut [Case], label: &str, members: &[usize], policy: Option
             cases[at].rules.push(number);
         }
     }
+    let within = good.first().and_then(|&newest| policy.keep_within.map(|span| edge_of(&span, cases[newest].of.at)));
     for &at in &good {
         let case = &mut cases[at];
         if rules.is_empty() {
             case.keep("no keep_ rule: everything is kept");
         } else if case.reasons.is_empty() {
             case.removal = Some("no rule keeps it".into());
+            case.edge = within;
         }
     }
     cap(cases, label, &good, &caps(policy, now), &rules)
@@ -438,7 +450,10 @@ fn cap(cases: &mut [Case], label: &str, good: &[usize], caps: &[Cap], rules: &[R
             let rule = rules[rule].setting();
             warnings.push(format!("{} removes backups labelled `{label}` that {rule} would keep", cap.setting));
         }
-        over.iter().for_each(|&at| cases[at].removal = Some(cap.reason.clone()));
+        let edge = if let Limit::From(edge) = cap.limit { Some(edge) } else { None };
+        for &at in &over {
+            (cases[at].removal, cases[at].edge) = (Some(cap.reason.clone()), edge);
+        }
         // Only of the bytes: they fill a disk. A count or an age that what is pinned exceeds was the user's own wish.
         if matches!(cap.limit, Limit::Bytes(most) if bytes > u128::from(most)) {
             let bytes = units::size(u64::try_from(bytes).unwrap_or(u64::MAX));

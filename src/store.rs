@@ -126,7 +126,7 @@ pub fn make_id<'a>(source: &str, label: &str, at: DateTime<Utc>, taken: impl Ite
     let of_this_second = taken.filter(|id| id.strip_prefix(&plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
     match of_this_second.map(number_of).max() {
         None => plain,
-        Some(highest) => format!("{plain}-{}", highest + 1),
+        Some(highest) => format!("{plain}-{}", highest.saturating_add(1)),
     }
 }
 

@@ -118,7 +118,8 @@ pub fn held(
     policies: &Policies,
     now: DateTime<Utc>,
 ) -> Result<Option<String>> {
-    Ok(brake::look(store, catalog, source, policies, now)?.map(|on| on.why))
+    let decision = decide(catalog, source, policies, now);
+    Ok(brake::look(store, catalog, source, policies, &decision, now)?.map(|on| on.why))
 }
 
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong. Gives back what the brake says where it holds.
@@ -127,19 +128,15 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
     if source.policies.is_empty() {
         return Ok(None);
     }
-    if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies, now)? {
-        brake::remember(store, &source.name, &on, report);
-        let text =
-            format!("the backup was made, but it holds far less than an earlier one, so retention removed nothing: {}", on.why);
-        let held = Error::new(Kind::Partial, text);
-        return Ok(Some(held.hint(format!(
-            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
-            source.name
-        ))));
-    }
-    let decision = decide(&catalog, &source.name, &source.policies, now);
-    for warning in &decision.warnings {
-        report.warn(format!("{}: {warning}", source.name));
+    let mut decision = decide(&catalog, &source.name, &source.policies, now);
+    let on = brake::look(store, &catalog, &source.name, &source.policies, &decision, now)?;
+    if let Some(on) = &on {
+        brake::remember(store, &source.name, on, report);
+        on.hold(&catalog, &source.name, &mut decision);
+    } else {
+        for warning in &decision.warnings {
+            report.warn(format!("{}: {warning}", source.name));
+        }
     }
     let done = carry_out(store, &catalog, &source.name, decision, false).map_err(|error| {
         let kind = if error.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::Partial };
@@ -147,7 +144,7 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
     })?;
     say_removed(&source.name, &done, report);
     if !done.deleted.is_empty() {
-        let freed: u64 = done.deleted.iter().map(|gone| gone.size).sum();
+        let freed = units::total(done.deleted.iter().map(|gone| gone.size));
         report.note(format!(
             "{}: retention removed {}, {}",
             source.name,
@@ -155,7 +152,13 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
             units::size(freed)
         ));
     }
-    Ok(None)
+    Ok(on.map(|on| {
+        let held = format!("the backup was made, but retention is held back and removed {}: {}", on.nothing(), on.why);
+        Error::new(Kind::Partial, held).hint(format!(
+            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
+            source.name
+        ))
+    }))
 }
 
 /// What was kept and removed; and what the brake says, which keeps all.
@@ -169,24 +172,24 @@ fn clean(
     report: &mut Report,
 ) -> Result<(Done, Option<Error>)> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
-    if let Some(on) = brake::look(store, catalog, source, policies, session.now)? {
-        if !force {
+    let mut decision = decide(catalog, source, policies, session.now);
+    let mut held = None;
+    match brake::look(store, catalog, source, policies, &decision, session.now)? {
+        Some(on) if force && !dry_run => brake::accept(store, source, &on, report),
+        Some(on) if !force => {
             if !dry_run {
                 brake::remember(store, source, &on, report);
             }
-            let text = "the newest backup holds far less than an earlier one, so nothing is removed";
-            let held = Error::failed(format!("{source}: {text}: {}", on.why))
-                .hint("look at the source; if that is right, add `--force`");
-            let all = catalog.of(source).map(|backup| (backup.id().to_owned(), vec!["retention is held back".to_owned()]));
-            return Ok((Done { kept: all.collect(), ..Done::default() }, Some(held)));
+            on.hold(catalog, source, &mut decision);
+            let text = format!("{source}: retention is held back, and {} is removed: {}", on.nothing(), on.why);
+            held = Some(Error::failed(text).hint("look at the source; if that is right, add `--force`"));
         }
-        if !dry_run {
-            brake::accept(store, source, &on, report);
-        }
+        _ => {}
     }
-    let decision = decide(catalog, source, policies, session.now);
-    for warning in &decision.warnings {
-        report.warn(format!("{source}: {warning}"));
+    if held.is_none() {
+        for warning in &decision.warnings {
+            report.warn(format!("{source}: {warning}"));
+        }
     }
     for backup in catalog.of(source).filter(|backup| backup.state_lost) {
         report.warn(format!("{}: {STATE_LOST}", backup.id()));
@@ -206,7 +209,7 @@ fn clean(
     if !dry_run {
         say_removed(source, &done, report);
     }
-    Ok((done, None))
+    Ok((done, held))
 }
 
 /// For the log, which outlives the backups.
@@ -246,7 +249,11 @@ fn candidate(backup: &Entry) -> Candidate {
     Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
-        at: backup.sidecar.started_at + TimeDelta::microseconds(store::number_of(backup.id()).into()),
+        at: {
+            let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
+            // A sidecar may say any date, the calendar's last one, too.
+            at.checked_add_signed(TimeDelta::microseconds(number.into())).unwrap_or(at)
+        },
         label: backup.sidecar.label.to_string(),
         size_bytes: backup.presence.bytes(),
         standing,
@@ -339,7 +346,7 @@ impl Told {
         if !report.is_json() {
             say_each(&kept, &deleted, verb, report);
         }
-        let freed: u64 = deleted.iter().map(|gone| gone.size).sum();
+        let freed = units::total(deleted.iter().map(|gone| gone.size));
         let count = units::count(deleted.len() as u64, "backup");
         report.line(match dry_run {
             true => format!("would remove {count}, {} kept, {} freed; nothing was done", kept.len(), units::size(freed)),

@@ -14,7 +14,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
     let store = session.changing()?;
     let catalog = Catalog::read(&store, None)?;
     let to_delete = doomed(&arguments.ids, arguments.force, &catalog, &store)?;
-    let size: u64 = to_delete.iter().map(|backup| backup.size).sum();
+    let size = units::total(to_delete.iter().map(|backup| backup.size));
     let question = format!("delete {}, {}?", units::count(to_delete.len() as u64, "backup"), units::size(size));
     if !arguments.yes {
         if !report.can_ask() {
@@ -119,6 +119,6 @@ fn unreadable(lost: &Unreadable, force: bool, store: &LocalStore) -> Result<Doom
     }
     let mut files = store.names(&lost.source)?;
     files.retain(|name| store::is_dump_of(name, &lost.id));
-    let size = files.iter().map(|file| Presence::of(store.size(&lost.source, file)).bytes()).sum();
+    let size = units::total(files.iter().map(|file| Presence::of(store.size(&lost.source, file)).bytes()));
     Ok(Doomed { id: lost.id.clone(), source: lost.source.clone(), files, size })
 }

@@ -198,7 +198,7 @@ fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &Lo
         "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
         units::count(stored.len() as u64, "backup"),
         making.source,
-        units::size(stored.iter().sum())
+        units::size(units::total(stored.iter().copied()))
     )))
 }
 

@@ -155,7 +155,14 @@ fn subject<'a>(
 /// Why retention's brake holds. Only where a run has found that: `status` reads whole sidecars for nothing else.
 fn held(name: &str, catalog: &Catalog, store: &LocalStore, config: Option<&Config>) -> Option<String> {
     let newest = catalog.newest_good(name)?;
-    let Some(Braked::Against(earlier)) = &newest.state.brake else { return None };
+    // What a run found holds for later ones that did not look.
+    let good = catalog.of(name).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+    let looked = good.take_while(|backup| backup.state.brake != Some(Braked::Accepted));
+    let earlier = looked.filter_map(|backup| match &backup.state.brake {
+        Some(Braked::Against(earlier)) => Some(earlier),
+        _ => None,
+    });
+    let earlier = earlier.last()?;
     let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
     let policies = entry.map_or_else(Policies::default, |(config, entry)| Policies::configured(config, entry));
     match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
