@@ -9,6 +9,7 @@ mod tests;
 pub use read::holds;
 
 use crate::engine::CheckStatus;
+use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Brief, Failure, Level, Sidecar, State, Status, Verification};
 use crate::store;
@@ -26,8 +27,40 @@ pub struct Backup<S = Sidecar> {
     pub state: State,
     /// The state file is there but can't be read; then pins may have been lost, and nothing is removed.
     pub state_lost: bool,
-    /// The dump's size in bytes as it lies in the store; `None` where it is missing.
-    pub stored_size: Option<u64>,
+    /// The dump as it lies in the store; [`Presence::Missing`] for an attempt that never had one.
+    pub presence: Presence,
+}
+
+/// What a store answers when it is asked for a dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It is there, with so many bytes.
+    Bytes(u64),
+    /// It is not there.
+    Missing,
+    /// It can't be told, for this reason.
+    Unknown(Box<str>),
+}
+
+impl Presence {
+    /// From a store's answer: an error is not an absence.
+    pub fn of(size: Result<u64>) -> Presence {
+        match size {
+            Ok(bytes) => Presence::Bytes(bytes),
+            Err(error) if error.kind() == Kind::NotFound => Presence::Missing,
+            Err(error) => Presence::Unknown(with_remedy(&error).into()),
+        }
+    }
+
+    /// The bytes that are surely there.
+    pub fn bytes(&self) -> u64 {
+        if let Presence::Bytes(bytes) = self { *bytes } else { 0 }
+    }
+}
+
+/// An error in one line, with what to do about it.
+fn with_remedy(error: &Error) -> String {
+    error.remedy().map_or_else(|| error.message(), |remedy| format!("{} ({remedy})", error.message()))
 }
 
 /// A backup as the catalog has it.
@@ -152,10 +185,19 @@ impl<S: Attempt> Backup<S> {
         None
     }
 
+    /// Whether the dump is there, as long as it was written.
+    pub fn is_whole(&self) -> bool {
+        self.sidecar.dump_size().is_some_and(|size| self.presence == Presence::Bytes(size))
+    }
+
     /// Whole, with its dump there as long as it should be, and not found damaged since.
     pub fn good(&self) -> bool {
-        let as_long = |size: u64| self.stored_size == Some(size);
-        self.sidecar.status() == Status::Ok && self.sidecar.dump_size().is_some_and(as_long) && self.damage().is_none()
+        self.sidecar.status() == Status::Ok && self.is_whole() && self.damage().is_none()
+    }
+
+    /// Whether it may be good for all that is known: its dump is not at hand, which can change, and nothing else is wrong with it.
+    pub fn may_be_good(&self) -> bool {
+        self.sidecar.status() == Status::Ok && self.sidecar.dump_size().is_some() && self.damage().is_none()
     }
 
     /// The last time it was found sound, at the deepest level that it was.

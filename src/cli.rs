@@ -326,8 +326,8 @@ pub struct Restore {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Remove what the retention policy does not keep, and say why each backup is kept or removed.\n\n\
-        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, the newest good one of each source, and \
-        anything whose sidecar can't be read always stay.",
+        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, the newest good one and the newest proven one of each \
+        source, anything whose sidecar or dump can't be read, and dumps that are missing but were never found damaged always stay.",
     after_help = help!(
         "dbbackup cleanup --dry-run",
         "dbbackup cleanup app --keep-last 3 --keep-daily 7 --keep-weekly 4",

@@ -168,7 +168,8 @@ pub struct Contents {
 impl Manifest {
     /// A manifest of these tables; the total leaves out what is not compared.
     pub fn of(tables: Vec<Table>) -> Self {
-        let rows_total = tables.iter().filter(|table| table.compare).filter_map(|table| table.rows).sum();
+        let compared = tables.iter().filter(|table| table.compare);
+        let rows_total = crate::units::total(compared.filter_map(|table| table.rows));
         Manifest { tables, rows_total, tree: None }
     }
 }

@@ -2,8 +2,10 @@
 //! clock, no configuration.
 //!
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one is damaged.
+//! - **Unknown:** the newest backup's dump can't be looked at.
 //! - **Warning:** the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
-//!   before; retention is held back for a backup that lost much; the store has less free space than the next backups will need.
+//!   before; retention is held back for a backup that lost much; a dump is not there or can't be looked at, which a disk that is away explains;
+//!   the store has less free space than the next backups will need.
 //!
 //! A backup's age is counted from its end, so that one that takes hours is not overdue while the next one runs. A proof is a trial restore (a
 //! verification of level `restore` that found the backup sound) of any of the source's backups: it shows that what this source's backups are
@@ -135,6 +137,8 @@ pub struct Attempt<'a> {
     pub proven: Option<DateTime<Utc>>,
     /// A safety copy of a restore: no backup that anybody asked for.
     pub safety_copy: bool,
+    /// Its dump is not at hand, or not as long as it was written, and no verification has called that damage: retention keeps it.
+    pub absent: bool,
 }
 
 /// What an attempt is worth.
@@ -148,6 +152,8 @@ pub enum Worth<'a> {
     Damaged(String),
     /// Its sidecar was written by a newer version.
     Newer(&'a str),
+    /// Its dump can't be looked at, for this reason.
+    Unreachable(String),
     /// There is no dump.
     Failed {
         /// Why.
@@ -212,7 +218,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
         labels,
         failures: failed().count() as u64,
         damaged: own().filter(|attempt| matches!(attempt.worth, Worth::Damaged(_))).count() as u64,
-        stored: subject.attempts.iter().map(|attempt| attempt.stored).sum(),
+        stored: units::total(subject.attempts.iter().map(|attempt| attempt.stored)),
     };
     if !matches!(subject.expected, Expected::No(_)) {
         health.findings = findings(subject, &health, now);
@@ -226,6 +232,7 @@ fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> V
     let mut found = Vec::new();
     if subject.expected != Expected::InMembers {
         found.extend(damage(subject, now));
+        found.extend(absence(subject, now));
         found.extend(ahead(subject, now));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
@@ -259,12 +266,33 @@ fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
     Some(Finding::new(Level::Warning, text).hint(format!("mend the clock; if it was wrong then: `dbbackup delete {}`", first.id)))
 }
 
-/// The newest backup, good or not: a damaged one must not hide behind an older good one.
+/// The newest backup, good or not.
+fn newest_of<'s, 'a>(subject: &'s Subject<'a>, now: DateTime<Utc>) -> Option<&'s Attempt<'a>> {
+    let counts = |attempt: &&Attempt<'a>| {
+        !attempt.safety_copy && !is_ahead(attempt, now) && !matches!(attempt.worth, Worth::Failed { .. })
+    };
+    subject.attempts.iter().find(counts)
+}
+
+/// The dumps of older backups that are not at hand: a disk may be away, or somebody may have removed them.
+fn absence(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
+    let newest = newest_of(subject, now).map(|newest| newest.id);
+    let absent: Vec<&Attempt<'_>> =
+        subject.attempts.iter().filter(|attempt| attempt.absent && Some(attempt.id) != newest).collect();
+    let first = absent.first()?;
+    let text = match absent.len() as u64 {
+        1 => format!("the dump of {} is not there or can't be looked at", first.id),
+        count => format!("the dumps of {count} backups, the newest {}, are not there or can't be looked at", first.id),
+    };
+    Some(Finding::new(Level::Warning, text).hint(format!(
+        "mount the disk that they are on; if they are gone: `dbbackup delete {}`, or `dbbackup verify {}`, and cleanup removes what is damaged",
+        first.id, first.id
+    )))
+}
+
+/// The newest backup: a damaged one must not hide behind an older good one.
 fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let newest = subject
-        .attempts
-        .iter()
-        .find(|attempt| !attempt.safety_copy && !is_ahead(attempt, now) && !matches!(attempt.worth, Worth::Failed { .. }))?;
+    let newest = newest_of(subject, now)?;
     let age = units::age(newest.ended, now);
     match &newest.worth {
         Worth::Damaged(why) => {
@@ -274,6 +302,10 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
                 subject.name
             )))
         }
+        Worth::Unreachable(why) => Some(
+            Finding::new(Level::Unknown, format!("its newest backup, made {age}, can't be judged: {why}"))
+                .hint("look at the store's disk (`dmesg`), or mount what it is on; nothing is removed meanwhile"),
+        ),
         Worth::Newer(why) => Some(Finding::new(Level::Warning, format!("its newest backup, made {age}, can't be judged: {why}"))),
         Worth::Partial => Some(
             Finding::new(Level::Warning, format!("its newest backup, made {age}, is incomplete"))
@@ -285,6 +317,10 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
 
 fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let edge = subject.expect_every.before(now);
+    // It may well be good.
+    if newest_of(subject, now).is_some_and(|newest| matches!(newest.worth, Worth::Unreachable(_)) && newest.ended >= edge) {
+        return None;
+    }
     let mut hint = format!("{}; then look at what should have run it", subject.again());
     let Some(newest) = &health.newest else {
         let mistaken = subject.attempts.iter().filter(|_| !subject.configured).map(|attempt| format!(" {}", attempt.id));

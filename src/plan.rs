@@ -169,7 +169,7 @@ pub fn store(
     config: Option<&Config>,
     variable: Option<&str>,
     cwd: &Path,
-    is_store: &dyn Fn(&Path) -> bool,
+    is_store: &dyn Fn(&Path) -> Result<bool>,
 ) -> Result<StorePlan> {
     let of_config = |found: &crate::config::StoreConfig| StorePlan {
         path: absolute(cwd, &found.path),
@@ -190,7 +190,7 @@ pub fn store(
         let named = config.and_then(|config| config.stores.get(text));
         let is_word = !text.contains('/') && !matches!(text, "." | "..");
         if let Some(config) = config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
-            && !is_store(&absolute(cwd, text))
+            && !is_store(&absolute(cwd, text))?
         {
             return Err(no_such_store(text, config));
         }
@@ -556,7 +556,7 @@ mod tests {
     #[test]
     fn the_store_is_the_flags_then_the_files_then_the_environments() {
         let cwd = Path::new("/work");
-        let store = |flag: Option<&str>, variable: Option<&str>| store(flag, None, variable, cwd, &|_| false);
+        let store = |flag: Option<&str>, variable: Option<&str>| store(flag, None, variable, cwd, &|_| Ok(false));
         assert_eq!(store(Some("./b"), Some("/env")).unwrap().path, Path::new("/work/b"));
         assert_eq!(store(Some("b"), None).unwrap().path, Path::new("/work/b"));
         assert_eq!(store(None, Some("/env")).unwrap().path, Path::new("/env"));

@@ -2,8 +2,9 @@
 //!
 //! What is decided here is deleted for good, so every doubt is decided for keeping. From the strongest to the weakest:
 //!
-//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, the newest good backup of the source,
-//!    the newest failed attempt, and in each label the `min_keep` newest good ones. Nothing below overrules these.
+//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, what has a dump that is not at hand, the newest good
+//!    backup of the source, the newest one that was proven by its content or by a restore, the newest failed attempt, and in each label the
+//!    `min_keep` newest good ones. Nothing below overrules these.
 //! 2. **No policy** (or one without a rule) for a label: its backups are kept.
 //! 3. **`keep_` rules**, with the semantics of `restic forget` before 0.16: within a label, newest first, each rule keeps the
 //!    newest backup of each of the first N hours, days, ISO weeks, months or years (UTC) that hold any. (Later restic also
@@ -116,6 +117,8 @@ pub struct Candidate {
     pub standing: Standing,
     /// Whether the user said to keep it.
     pub pinned: bool,
+    /// Whether what is inside was found sound, by its content or by a restore.
+    pub proven: bool,
 }
 
 /// What a backup is worth.
@@ -131,6 +134,12 @@ pub enum Standing {
     Failed,
     /// A sidecar that can't be read or asks for more than this version knows: neither used nor removed.
     Unknown,
+    /// Its dump can't be looked at, and may be well.
+    Unreachable,
+    /// Its dump is not there, and no verification has called that damage: the disk that it is on may come back.
+    Missing,
+    /// Its dump is not as long as it was written, and no verification has called that damage.
+    OtherLength,
 }
 
 /// What becomes of one backup.
@@ -149,6 +158,8 @@ pub struct Decision {
     pub verdicts: Vec<(String, Verdict)>,
     /// What the policy's author should know: caps that void `keep_` rules or can't be met.
     pub warnings: Vec<String>,
+    /// Those of the removed that only their age removes: the id, when it was made, and the moment from which on it would have stayed.
+    pub aged: Vec<(String, DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// Decides for the backups of one source, given in any order. `policy_for` tells the policy of a label; for `None` or an
@@ -173,8 +184,13 @@ pub fn decide<'a>(candidates: &[Candidate], policy_for: impl Fn(&str) -> Option<
         }
         judge_failed(&mut cases, &members, now);
     }
+    let aged = |case: &Case<'_>| {
+        let edge = case.edge.filter(|_| case.removal.is_some())?;
+        Some((case.of.id.clone(), case.of.at, edge))
+    };
+    let aged = cases.iter().filter_map(aged).collect();
     let verdicts = cases.into_iter().map(|case| (case.of.id.clone(), case.verdict())).collect();
-    Decision { verdicts, warnings }
+    Decision { verdicts, warnings, aged }
 }
 
 /// A candidate on its way to a verdict.
@@ -190,17 +206,26 @@ struct Case<'c> {
     rules: Vec<usize>,
     /// Why it goes.
     removal: Option<String>,
+    /// Made from this moment on, it would not go.
+    edge: Option<DateTime<Utc>>,
 }
 
 impl<'c> Case<'c> {
     /// With what can be said from the candidate alone.
     fn new(of: &'c Candidate, now: DateTime<Utc>) -> Self {
-        let mut case = Case { of, past: of.at <= now, held: false, reasons: Vec::new(), rules: Vec::new(), removal: None };
+        let mut case =
+            Case { of, past: of.at <= now, held: false, reasons: Vec::new(), rules: Vec::new(), removal: None, edge: None };
         if of.pinned {
             case.hold("pinned");
         }
-        if of.standing == Standing::Unknown {
-            case.hold("not understood: neither used nor removed");
+        match of.standing {
+            Standing::Unknown => case.hold("not understood: neither used nor removed"),
+            Standing::Unreachable => case.hold("its dump can't be looked at now: neither used nor removed"),
+            Standing::Missing => case.hold("its dump is not there and may come back: kept until a verification finds it damaged"),
+            Standing::OtherLength => {
+                case.hold("its dump has another length than was written: kept until a verification finds it damaged");
+            }
+            Standing::Good | Standing::Partial | Standing::Damaged | Standing::Failed => {}
         }
         if !case.past {
             case.hold("timestamp in the future");
@@ -239,11 +264,15 @@ impl<'c> Case<'c> {
     }
 }
 
-/// Holds the newest good backup and the newest failed attempt of the source; tells the place of the former.
+/// Holds the newest good backup, the newest proven one and the newest failed attempt of the source; tells the place of the first.
 fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
     let newest_good = cases.iter().position(Case::feeds);
     if let Some(at) = newest_good {
         cases[at].hold("newest good backup");
+    }
+    // What was damaged before it was saved is saved faithfully every night: the last backup that is known to be sound must not make room for it.
+    if let Some(case) = cases.iter_mut().find(|case| case.feeds() && case.of.proven) {
+        case.hold("newest backup proven by its content");
     }
     if let Some(case) = cases.iter_mut().find(|case| case.past && case.of.standing == Standing::Failed) {
         case.hold("newest failed attempt");
@@ -269,12 +298,14 @@ fn judge_good(cases: &mut [Case], label: &str, members: &[usize], policy: Option
             cases[at].rules.push(number);
         }
     }
+    let within = good.first().and_then(|&newest| policy.keep_within.map(|span| edge_of(&span, cases[newest].of.at)));
     for &at in &good {
         let case = &mut cases[at];
         if rules.is_empty() {
             case.keep("no keep_ rule: everything is kept");
         } else if case.reasons.is_empty() {
             case.removal = Some("no rule keeps it".into());
+            case.edge = within;
         }
     }
     cap(cases, label, &good, &caps(policy, now), &rules)
@@ -419,7 +450,10 @@ fn cap(cases: &mut [Case], label: &str, good: &[usize], caps: &[Cap], rules: &[R
             let rule = rules[rule].setting();
             warnings.push(format!("{} removes backups labelled `{label}` that {rule} would keep", cap.setting));
         }
-        over.iter().for_each(|&at| cases[at].removal = Some(cap.reason.clone()));
+        let edge = if let Limit::From(edge) = cap.limit { Some(edge) } else { None };
+        for &at in &over {
+            (cases[at].removal, cases[at].edge) = (Some(cap.reason.clone()), edge);
+        }
         // Only of the bytes: they fill a disk. A count or an age that what is pinned exceeds was the user's own wish.
         if matches!(cap.limit, Limit::Bytes(most) if bytes > u128::from(most)) {
             let bytes = units::size(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -437,7 +471,13 @@ fn judge_flawed(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) 
         let what = match cases[at].of.standing {
             Standing::Partial => "partial",
             Standing::Damaged => "damaged",
-            Standing::Good | Standing::Failed | Standing::Unknown => continue,
+            // What can't be told is held.
+            Standing::Good
+            | Standing::Failed
+            | Standing::Unknown
+            | Standing::Unreachable
+            | Standing::Missing
+            | Standing::OtherLength => continue,
         };
         let superseded = newest_good.is_some_and(|newest| newest < at);
         cases[at].unless_held(match (policy, superseded) {

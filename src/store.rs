@@ -18,16 +18,10 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One thing in a source's directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
-    /// Its name in the directory.
-    pub name: String,
-    /// Bytes.
-    pub size: u64,
-}
-
 /// A place that holds backups. Names are plain file names; those that begin with a dot are work in progress.
+///
+/// An error is not an absence: only what surely is not there is an error of kind `NotFound`. Whatever else keeps an object from being looked at (a
+/// failing disk, a link to a disk that is not mounted) is an error of another kind, and whoever asks must keep what it asked about.
 pub trait Store: Send + Sync {
     /// What messages call it.
     fn name(&self) -> String;
@@ -35,10 +29,7 @@ pub trait Store: Send + Sync {
     /// The sources that have a directory, sorted.
     fn sources(&self) -> Result<Vec<String>>;
 
-    /// Everything in a source's directory, dot-names too, in no order; empty where there is no directory.
-    fn list(&self, source: &str) -> Result<Vec<Object>>;
-
-    /// The names in a source's directory, as [`Store::list`] has them, where nobody asks for sizes.
+    /// The names of everything in a source's directory that may be an object, dot-names too, in no order; none where there is no directory.
     fn names(&self, source: &str) -> Result<Vec<String>>;
 
     /// A source's directory, for reading many small objects of it.
@@ -76,8 +67,13 @@ pub trait Store: Send + Sync {
     /// Takes the one writer's lock of a source, making its directory where there is none.
     fn lock(&self, source: &str, wait: Duration) -> Result<Lock>;
 
-    /// Whether somebody is reading this object right now.
-    fn in_use(&self, source: &str, name: &str) -> bool;
+    /// Whether somebody is reading this object right now; nobody is where there is none.
+    fn in_use(&self, source: &str, name: &str) -> Result<bool>;
+
+    /// Where the object's bytes are, if its name in the store only leads to another place: a dump that was moved to a larger disk and linked back.
+    fn elsewhere(&self, _source: &str, _name: &str) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
 
     /// Free bytes, where the store can tell.
     fn free_space(&self) -> Result<Option<u64>>;
@@ -130,7 +126,7 @@ pub fn make_id<'a>(source: &str, label: &str, at: DateTime<Utc>, taken: impl Ite
     let of_this_second = taken.filter(|id| id.strip_prefix(&plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
     match of_this_second.map(number_of).max() {
         None => plain,
-        Some(highest) => format!("{plain}-{}", highest + 1),
+        Some(highest) => format!("{plain}-{}", highest.saturating_add(1)),
     }
 }
 
@@ -190,7 +186,7 @@ pub fn publish(store: &dyn Store, source: &str, id: &str, files: &[String], side
 /// are errors.
 pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, files: &[String]) {
     let name = sidecar_name(id);
-    if !store.list(source).is_ok_and(|objects| objects.iter().all(|object| object.name != name)) {
+    if !store.names(source).is_ok_and(|names| !names.contains(&name)) {
         return;
     }
     for file in files {
@@ -227,29 +223,28 @@ fn ignore_missing(result: Result<()>) -> Result<()> {
 ///
 /// A dump without a sidecar goes only if a dot-sidecar of the same id names it.
 pub fn sweep(store: &dyn Store, source: &str, named_by: impl Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
-    let objects = store.list(source)?;
-    let present = |name: &str| objects.iter().any(|object| object.name == name);
+    let names = store.names(source)?;
+    let present = |name: &str| names.iter().any(|known| known == name);
     let mut swept = Vec::new();
-    let debris = objects.iter().filter(|object| object.name.starts_with('.') && id_of(&object.name).is_some());
+    let debris = names.iter().filter(|name| name.starts_with('.') && id_of(name).is_some());
     // Dot-sidecars last: until their dumps are gone they are what tells whose those are.
-    let (sidecars, others): (Vec<_>, Vec<_>) = debris.partition(|object| is_dot_sidecar(&object.name));
-    for object in others {
-        ignore_missing(store.remove(source, &object.name))?;
-        swept.push(object.name.clone());
+    let (sidecars, others): (Vec<_>, Vec<_>) = debris.partition(|name| is_dot_sidecar(name));
+    for name in others {
+        ignore_missing(store.remove(source, name))?;
+        swept.push(name.clone());
     }
-    for object in sidecars {
-        let Some(id) = id_of(&object.name) else { continue };
+    for name in sidecars {
+        let Some(id) = id_of(name) else { continue };
         if !present(&sidecar_name(id)) {
-            let mut bytes = Vec::new();
-            store.open(source, &object.name)?.read_to_end(&mut bytes)?;
+            let bytes = store.read(source, name)?;
             let files = named_by(&bytes).into_iter().filter(|file| id_of(file) == Some(id) && present(file));
             for file in files.chain([state_name(id)].into_iter().filter(|name| present(name))) {
                 ignore_missing(store.remove(source, &file))?;
                 swept.push(file);
             }
         }
-        ignore_missing(store.remove(source, &object.name))?;
-        swept.push(object.name.clone());
+        ignore_missing(store.remove(source, name))?;
+        swept.push(name.clone());
     }
     if !swept.is_empty() {
         store.sync(source)?;

@@ -121,6 +121,11 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// The sum, or the largest number there is: what others wrote may be any.
+pub fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
 /// `1 table`, `2 tables`.
 pub fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {one}s", thousands(number)) }

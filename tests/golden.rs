@@ -23,7 +23,7 @@ fn policy(rules: &Value) -> Policy {
 
 fn candidate(at: DateTime<Utc>) -> Candidate {
     let id = at.to_rfc3339();
-    Candidate { id, at, label: "manual".into(), size_bytes: 1, standing: Standing::Good, pinned: false }
+    Candidate { id, at, label: "manual".into(), size_bytes: 1, standing: Standing::Good, pinned: false, proven: false }
 }
 
 #[test]

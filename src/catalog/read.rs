@@ -1,8 +1,8 @@
 //! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it stays in memory.
 
-use super::{Backup, Catalog, Entry, Stray, Unreadable, is_named_of};
+use super::{Backup, Catalog, Entry, Presence, Stray, Unreadable, is_named_of, with_remedy};
 use crate::cores::on_every_core;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::sidecar::{self, Brief, Sidecar, State, Words};
 use crate::store::{self, Small, Store};
 use std::collections::HashSet;
@@ -50,11 +50,12 @@ impl Catalog {
         let attempts = on_every_core(ids.len(), AT_ONCE, |at, reading: &mut Reading| {
             let (directory, id) = ids[at];
             let refused = |(reason, newer)| Unreadable { source: directory.source.into(), id: id.into(), reason, newer };
-            directory.read(id, reading).map_err(refused)
+            // One that is taken away meanwhile is none.
+            directory.read(id, reading).transpose().map(|read| read.map_err(refused))
         });
         let mut catalog = Catalog::default();
         catalog.backups.reserve_exact(ids.len());
-        for attempt in attempts.into_iter().flatten() {
+        for attempt in attempts.into_iter().flatten().flatten() {
             match attempt {
                 Ok(entry) => catalog.backups.push(entry),
                 Err(unreadable) => catalog.unreadable.push(unreadable),
@@ -71,8 +72,11 @@ impl Catalog {
 
 /// The dumps that no sidecar knows.
 fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
-    let there =
-        catalog.backups.iter().filter(|entry| entry.stored_size.is_some()).filter_map(|entry| entry.sidecar.dump.as_ref());
+    let there = catalog
+        .backups
+        .iter()
+        .filter(|entry| entry.presence != Presence::Missing)
+        .filter_map(|entry| entry.sidecar.dump.as_ref());
     let there = there.map(|dump| &*dump.file).filter(|file| looks_like_a_dump(file));
     // Each dump is one backup's, so where there are no more of them than backups have, nobody's is among them.
     if directories.iter().map(|directory| directory.dumps).sum::<usize>() == there.clone().count() {
@@ -84,7 +88,7 @@ fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
     let of_directory = |directory: &Directory<'_>| -> Vec<Stray> {
         let names = directory.names.iter().filter(|name| directory.may_be_stray(name) && !known(name));
         let stray = |name: &String| {
-            let size = directory.small.size(name).unwrap_or(0);
+            let size = Presence::of(directory.small.size(name)).bytes();
             Stray { source: directory.source.into(), name: name.clone(), size }
         };
         names.map(stray).collect()
@@ -100,14 +104,16 @@ struct Reading {
 }
 
 /// Whether the store holds a backup of this id or a source of this name, by its files' names alone.
-pub fn holds(store: &dyn Store, wanted: &str) -> bool {
+pub fn holds(store: &dyn Store, wanted: &str) -> Result<bool> {
     let source = wanted.split_once('@').map_or(wanted, |(source, _)| source);
     let is_sidecar = |name: &String| store::id_of(name).is_some_and(|id| *name == store::sidecar_name(id));
-    if store.names(source).is_ok_and(|names| names.iter().any(is_sidecar)) {
-        return true;
+    if store.names(source)?.iter().any(is_sidecar) {
+        return Ok(true);
     }
-    let of_id = store::split_id(wanted).map(|(source, _, _)| source);
-    of_id.is_some_and(|source| store.names(source).is_ok_and(|names| names.contains(&store::sidecar_name(wanted))))
+    match store::split_id(wanted) {
+        Some((source, _, _)) => Ok(store.names(source)?.contains(&store::sidecar_name(wanted))),
+        None => Ok(false),
+    }
 }
 
 /// The names in a source's directory, sorted out.
@@ -145,15 +151,19 @@ impl<'a> Directory<'a> {
         Directory { source, names, small, ids, dumps, states, unfinished }
     }
 
-    fn read(&self, id: &str, reading: &mut Reading) -> Result<Entry, (String, bool)> {
-        self.small.read(&store::sidecar_name(id), &mut reading.bytes).map_err(|error| (error.message(), true))?;
+    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<Entry>, (String, bool)> {
+        match self.small.read(&store::sidecar_name(id), &mut reading.bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            Err(error) => return Err((with_remedy(&error), true)),
+        }
         let sidecar = Brief::parse(&reading.bytes, &mut reading.words).map_err(refused)?;
         let file = sidecar.dump.as_ref().map(|dump| &*dump.file);
         let contents = sidecar.dump.as_ref().and_then(|dump| dump.contents.as_deref());
         must_belong(&sidecar.id, &sidecar.source, [file, contents], id, self.source)?;
-        let stored_size = file.and_then(|file| self.small.size(file).ok());
+        let presence = file.map_or(Presence::Missing, |file| Presence::of(self.small.size(file)));
         let (state, state_lost) = self.state_of(id, &mut reading.bytes);
-        Ok(Backup { sidecar: Box::new(sidecar), state, state_lost, stored_size })
+        Ok(Some(Backup { sidecar: Box::new(sidecar), state, state_lost, presence }))
     }
 
     fn state_of(&self, id: &str, bytes: &mut Vec<u8>) -> (State, bool) {
@@ -191,7 +201,7 @@ impl Entry {
         let files =
             [sidecar.dump.as_ref().map(|dump| dump.file.as_str()), sidecar.contents().map(|contents| contents.file.as_str())];
         must_belong(&sidecar.id, &sidecar.source, files, self.id(), source).map_err(damaged)?;
-        Ok(Backup { sidecar, state: self.state.clone(), state_lost: self.state_lost, stored_size: self.stored_size })
+        Ok(Backup { sidecar, state: self.state.clone(), state_lost: self.state_lost, presence: self.presence.clone() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a user's word for a backup to the one that is meant, or to an error that helps to find it.
 
-use super::{Catalog, Entry};
+use super::{Catalog, Entry, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::units;
@@ -75,6 +75,15 @@ impl Catalog {
     }
 
     fn no_good(&self, source: &str) -> Error {
+        // One that can't be looked at is not none.
+        let unreachable = self.of(source).find_map(|backup| match &backup.presence {
+            Presence::Unknown(why) if backup.may_be_good() => Some((backup.id(), why)),
+            _ => None,
+        });
+        if let Some((id, why)) = unreachable {
+            return Error::failed(format!("`{source}` has no good backup that can be looked at; `{id}`: {why}"))
+                .hint("look at the store's disk, or mount what the dump is on");
+        }
         Error::not_found(format!("`{source}` has no good backup"))
             .hint(format!("`dbbackup list --status all {source}` shows the attempts; README, \"Recovery by hand\", how to save what is left of a damaged one"))
     }

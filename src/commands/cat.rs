@@ -15,7 +15,7 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
     let mut out = report.raw()?;
     let found = find::find(&arguments.backup, session)?;
     for newer in &found.passed_over {
-        report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
+        report.warn(format!("{newer}: it is passed over"));
     }
     if out.is_terminal() && !is_text(&found.format) {
         return Err(Error::usage(format!("`{}` is no text, and stdout is a terminal", found.name()))

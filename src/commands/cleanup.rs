@@ -4,15 +4,16 @@ mod brake;
 
 use super::list::STATE_LOST;
 use super::{Session, backup, catalog_of, names_in, outcome_of, set_error};
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, Presence};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
+use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
-use crate::sidecar::Status;
+use crate::sidecar::{Level, Status};
 use crate::store::{self, LocalStore, Store};
 use crate::units;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -117,7 +118,8 @@ pub fn held(
     policies: &Policies,
     now: DateTime<Utc>,
 ) -> Result<Option<String>> {
-    Ok(brake::look(store, catalog, source, policies, now)?.map(|on| on.why))
+    let decision = decide(catalog, source, policies, now);
+    Ok(brake::look(store, catalog, source, policies, &decision, now)?.map(|on| on.why))
 }
 
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong. Gives back what the brake says where it holds.
@@ -126,19 +128,15 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
     if source.policies.is_empty() {
         return Ok(None);
     }
-    if let Some(on) = brake::look(store, &catalog, &source.name, &source.policies, now)? {
-        brake::remember(store, &source.name, &on, report);
-        let text =
-            format!("the backup was made, but it holds far less than an earlier one, so retention removed nothing: {}", on.why);
-        let held = Error::new(Kind::Partial, text);
-        return Ok(Some(held.hint(format!(
-            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
-            source.name
-        ))));
-    }
-    let decision = decide(&catalog, &source.name, &source.policies, now);
-    for warning in &decision.warnings {
-        report.warn(format!("{}: {warning}", source.name));
+    let mut decision = decide(&catalog, &source.name, &source.policies, now);
+    let on = brake::look(store, &catalog, &source.name, &source.policies, &decision, now)?;
+    if let Some(on) = &on {
+        brake::remember(store, &source.name, on, report);
+        on.hold(&catalog, &source.name, &mut decision);
+    } else {
+        for warning in &decision.warnings {
+            report.warn(format!("{}: {warning}", source.name));
+        }
     }
     let done = carry_out(store, &catalog, &source.name, decision, false).map_err(|error| {
         let kind = if error.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::Partial };
@@ -146,7 +144,7 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
     })?;
     say_removed(&source.name, &done, report);
     if !done.deleted.is_empty() {
-        let freed: u64 = done.deleted.iter().map(|gone| gone.size).sum();
+        let freed = units::total(done.deleted.iter().map(|gone| gone.size));
         report.note(format!(
             "{}: retention removed {}, {}",
             source.name,
@@ -154,7 +152,13 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
             units::size(freed)
         ));
     }
-    Ok(None)
+    Ok(on.map(|on| {
+        let held = format!("the backup was made, but retention is held back and removed {}: {}", on.nothing(), on.why);
+        Error::new(Kind::Partial, held).hint(format!(
+            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
+            source.name
+        ))
+    }))
 }
 
 /// What was kept and removed; and what the brake says, which keeps all.
@@ -168,24 +172,24 @@ fn clean(
     report: &mut Report,
 ) -> Result<(Done, Option<Error>)> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
-    if let Some(on) = brake::look(store, catalog, source, policies, session.now)? {
-        if !force {
+    let mut decision = decide(catalog, source, policies, session.now);
+    let mut held = None;
+    match brake::look(store, catalog, source, policies, &decision, session.now)? {
+        Some(on) if force && !dry_run => brake::accept(store, source, &on, report),
+        Some(on) if !force => {
             if !dry_run {
                 brake::remember(store, source, &on, report);
             }
-            let text = "the newest backup holds far less than an earlier one, so nothing is removed";
-            let held = Error::failed(format!("{source}: {text}: {}", on.why))
-                .hint("look at the source; if that is right, add `--force`");
-            let all = catalog.of(source).map(|backup| (backup.id().to_owned(), vec!["retention is held back".to_owned()]));
-            return Ok((Done { kept: all.collect(), ..Done::default() }, Some(held)));
+            on.hold(catalog, source, &mut decision);
+            let text = format!("{source}: retention is held back, and {} is removed: {}", on.nothing(), on.why);
+            held = Some(Error::failed(text).hint("look at the source; if that is right, add `--force`"));
         }
-        if !dry_run {
-            brake::accept(store, source, &on, report);
-        }
+        _ => {}
     }
-    let decision = decide(catalog, source, policies, session.now);
-    for warning in &decision.warnings {
-        report.warn(format!("{source}: {warning}"));
+    if held.is_none() {
+        for warning in &decision.warnings {
+            report.warn(format!("{source}: {warning}"));
+        }
     }
     for backup in catalog.of(source).filter(|backup| backup.state_lost) {
         report.warn(format!("{}: {STATE_LOST}", backup.id()));
@@ -205,7 +209,7 @@ fn clean(
     if !dry_run {
         say_removed(source, &done, report);
     }
-    Ok((done, None))
+    Ok((done, held))
 }
 
 /// For the log, which outlives the backups.
@@ -223,6 +227,7 @@ fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Ut
         size_bytes: 0,
         standing: Standing::Unknown,
         pinned: false,
+        proven: false,
     });
     let candidates: Vec<Candidate> = catalog.of(source).map(candidate).chain(unreadable).collect();
     // The end of the second: what was made in it is no future.
@@ -231,21 +236,29 @@ fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Ut
 }
 
 fn candidate(backup: &Entry) -> Candidate {
-    let standing = match backup.sidecar.status {
+    let standing = match (backup.sidecar.status, &backup.presence) {
         _ if backup.state_lost => Standing::Unknown,
-        Status::Failed => Standing::Failed,
-        Status::Partial => Standing::Partial,
-        Status::Ok if backup.good() => Standing::Good,
-        Status::Ok => Standing::Damaged,
+        (Status::Failed, _) => Standing::Failed,
+        (_, Presence::Unknown(_)) => Standing::Unreachable,
+        _ if backup.damage().is_some() => Standing::Damaged,
+        (_, Presence::Missing) => Standing::Missing,
+        (_, Presence::Bytes(_)) if !backup.is_whole() => Standing::OtherLength,
+        (Status::Partial, _) => Standing::Partial,
+        (Status::Ok, _) => Standing::Good,
     };
     Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
-        at: backup.sidecar.started_at + TimeDelta::microseconds(store::number_of(backup.id()).into()),
+        at: {
+            let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
+            // A sidecar may say any date, the calendar's last one, too.
+            at.checked_add_signed(TimeDelta::microseconds(number.into())).unwrap_or(at)
+        },
         label: backup.sidecar.label.to_string(),
-        size_bytes: backup.stored_size.unwrap_or(0),
+        size_bytes: backup.presence.bytes(),
         standing,
         pinned: backup.state.pinned,
+        proven: backup.verifications().any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
     }
 }
 
@@ -279,10 +292,10 @@ fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Deci
             Verdict::Remove(reason) => {
                 interrupt::check()?;
                 let backup = by_id.get(id.as_str());
-                let size = backup.and_then(|backup| backup.stored_size).unwrap_or(0);
+                let size = backup.map_or(0, |backup| backup.presence.bytes());
                 let files = backup.map_or(Vec::new(), |backup| backup.sidecar.files());
-                if !dry_run && files.iter().any(|file| store.in_use(source, file)) {
-                    done.kept.push((id, vec![format!("in use right now; otherwise removed: {reason}")]));
+                if let Some(why) = must_stay(store, source, &files, dry_run) {
+                    done.kept.push((id, vec![format!("{why}; otherwise removed: {reason}")]));
                     continue;
                 }
                 if !dry_run {
@@ -295,6 +308,24 @@ fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Deci
     done.kept.reverse();
     done.deleted.reverse();
     Ok(done)
+}
+
+/// Why files can't be removed now, where they can't: what is not sure is kept.
+fn must_stay(store: &LocalStore, source: &str, files: &[String], dry_run: bool) -> Option<String> {
+    files.iter().find_map(|file| match store.elsewhere(source, file) {
+        // Removing the link alone would leave what takes the room, and nothing would know it any more.
+        Ok(Some(place)) => Some(format!(
+            "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes the link)",
+            place.display()
+        )),
+        Err(error) => Some(error.message()),
+        Ok(None) if dry_run => None,
+        Ok(None) => match store.in_use(source, file) {
+            Ok(true) => Some("in use right now".to_owned()),
+            Ok(false) => None,
+            Err(error) => Some(error.message()),
+        },
+    })
 }
 
 /// What is said of the whole run.
@@ -315,7 +346,7 @@ impl Told {
         if !report.is_json() {
             say_each(&kept, &deleted, verb, report);
         }
-        let freed: u64 = deleted.iter().map(|gone| gone.size).sum();
+        let freed = units::total(deleted.iter().map(|gone| gone.size));
         let count = units::count(deleted.len() as u64, "backup");
         report.line(match dry_run {
             true => format!("would remove {count}, {} kept, {} freed; nothing was done", kept.len(), units::size(freed)),

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::list::STATE_LOST;
-use crate::catalog::{Catalog, Entry, Unreadable};
+use crate::catalog::{Catalog, Entry, Presence, Unreadable};
 use crate::cli::Delete;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Outcome, Report};
@@ -14,7 +14,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
     let store = session.changing()?;
     let catalog = Catalog::read(&store, None)?;
     let to_delete = doomed(&arguments.ids, arguments.force, &catalog, &store)?;
-    let size: u64 = to_delete.iter().map(|backup| backup.size).sum();
+    let size = units::total(to_delete.iter().map(|backup| backup.size));
     let question = format!("delete {}, {}?", units::count(to_delete.len() as u64, "backup"), units::size(size));
     if !arguments.yes {
         if !report.can_ask() {
@@ -34,11 +34,20 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         let of_source: Vec<String> =
             there.filter(|id| arguments.ids.iter().any(|asked| asked == id)).map(str::to_owned).collect();
         doomed(&of_source, arguments.force, &now, &store)?;
-        if files.iter().any(|file| store.in_use(&source, file)) {
-            return Err(Error::new(Kind::Locked, format!("`{id}` is being read right now")).hint("try again later"));
+        let mut elsewhere = Vec::new();
+        for file in &files {
+            // What can't be told stays, unless it is forced.
+            let unsure = |error: Error| if arguments.force { Ok(()) } else { Err(error) };
+            if store.in_use(&source, file).or_else(|error| unsure(error).map(|()| false))? {
+                return Err(Error::new(Kind::Locked, format!("`{id}` is being read right now")).hint("try again later"));
+            }
+            elsewhere.extend(store.elsewhere(&source, file).or_else(|error| unsure(error).map(|()| None))?);
         }
         store::remove_backup(&store, &source, &id, &files)?;
         report.line(format!("deleted {id}"));
+        for place in elsewhere {
+            report.note(format!("{id}: its link is removed; `{}`, which it led to, is still there", place.display()));
+        }
         deleted.push(id);
     }
     report.set("deleted", deleted);
@@ -64,7 +73,7 @@ fn doomed(ids: &[String], force: bool, catalog: &Catalog, store: &LocalStore) ->
         if let Some(backup) = catalog.backups.iter().find(|backup| backup.id() == id) {
             may_go(backup, ids, force, catalog)?;
             let (source, files) = (backup.sidecar.source.to_string(), backup.sidecar.files());
-            found.push(Doomed { id: id.clone(), source, files, size: backup.stored_size.unwrap_or(0) });
+            found.push(Doomed { id: id.clone(), source, files, size: backup.presence.bytes() });
         } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
             found.push(unreadable(lost, force, store)?);
         } else {
@@ -88,7 +97,8 @@ fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Res
         return Err(Error::usage(format!("`{id}`: {STATE_LOST}")).hint("add `--force` to delete it all the same"));
     }
     let another_good = catalog.of(source).any(|other| other.good() && !ids.iter().any(|gone| *gone == other.id()));
-    if backup.good() && !another_good {
+    // One whose dump is not at hand now may be the last, too.
+    if backup.may_be_good() && !another_good {
         return Err(
             Error::usage(format!("`{id}` is the last good backup of `{source}`")).hint("add `--force` to delete it all the same")
         );
@@ -107,11 +117,8 @@ fn unreadable(lost: &Unreadable, force: bool, store: &LocalStore) -> Result<Doom
             Error::usage(told).hint("its dump may be well, and restores by its path; add `--force` to delete it all the same")
         );
     }
-    let objects = store.list(&lost.source)?;
-    let (files, sizes): (Vec<String>, Vec<u64>) = objects
-        .into_iter()
-        .filter(|object| store::is_dump_of(&object.name, &lost.id))
-        .map(|object| (object.name, object.size))
-        .unzip();
-    Ok(Doomed { id: lost.id.clone(), source: lost.source.clone(), files, size: sizes.iter().sum() })
+    let mut files = store.names(&lost.source)?;
+    files.retain(|name| store::is_dump_of(name, &lost.id));
+    let size = units::total(files.iter().map(|file| Presence::of(store.size(&lost.source, file)).bytes()));
+    Ok(Doomed { id: lost.id.clone(), source: lost.source.clone(), files, size })
 }

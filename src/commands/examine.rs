@@ -197,8 +197,8 @@ fn drill(stored: &Stored<'_>, depth: Depth, means: &Means<'_>) -> Result<Vec<Che
 /// Bytes that the content will take; for a dump without a sidecar, a guess from its size.
 pub fn content_size(stored: &Stored<'_>) -> u64 {
     let of_object = || {
-        let objects = stored.store.list(stored.source).unwrap_or_default();
-        let size = objects.iter().find(|object| object.name == stored.file).map_or(0, |object| object.size);
+        // Opening it then says what is wrong with it.
+        let size = stored.store.size(stored.source, stored.file).unwrap_or(0);
         if stored.codec == Codec::None { size } else { size.saturating_mul(3) }
     };
     stored.dump.map_or_else(of_object, |dump| dump.content_size_bytes)

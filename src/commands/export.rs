@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result<Outcome> {
     let found = find::find(&arguments.backup, session)?;
     for newer in &found.passed_over {
-        report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
+        report.warn(format!("{newer}: it is passed over"));
     }
     let dump = format_of(&found)?;
     let dir = plan::absolute(&session.cwd, &arguments.to);

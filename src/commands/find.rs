@@ -1,11 +1,12 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without a sidecar.
 
+use super::cleanup::time_of;
 use super::examine::Stored;
 use super::{Session, catalog_for};
-use crate::catalog::{self, Backup, Entry};
-use crate::error::{Error, Kind, Result};
+use crate::catalog::{self, Backup, Catalog, Entry, Presence};
+use crate::error::{Context, Error, Kind, Result};
 use crate::pipeline::Codec;
-use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
+use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, LocalStore, Store};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ pub struct Found {
     pub codec: Codec,
     /// What the content is: `sqlite3`, or another extension.
     pub format: String,
-    /// Newer ones of the source that are not good, where a source's newest good one was asked for.
+    /// Newer ones of the source that are not good, each with why, where a source's newest good one was asked for.
     pub passed_over: Vec<String>,
 }
 
@@ -90,8 +91,26 @@ pub fn codec_of(dump: &Dump) -> Result<Codec> {
 /// Whether `wanted` is a path: it has a slash, or it is no name that the store knows and a file of that name is there. A database `app` in the
 /// current directory must not be taken for the backup of the source `app`.
 pub fn is_path(wanted: &str, session: &Session) -> bool {
-    let known = || session.reading().is_ok_and(|store| catalog::holds(&store, wanted));
+    // A store that can't be read may know it: looking for it there then says what is wrong.
+    let known = || match session.reading().and_then(|store| catalog::holds(&store, wanted)) {
+        Ok(known) => known,
+        Err(error) => !matches!(error.kind(), Kind::NotFound | Kind::Usage),
+    };
     wanted.contains('/') || session.cwd.join(wanted).is_file() && !known()
+}
+
+/// The backups that are newer than the newest good one, each with what is wrong with it.
+fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
+    let newer = catalog.of(source).take_while(|other| other.id() != good.id());
+    let kept =
+        newer.filter(|other| other.sidecar.status != Status::Failed && other.sidecar.label != crate::retention::PRE_RESTORE);
+    let flawed = kept.map(|other| match &other.presence {
+        Presence::Unknown(why) => format!("{} is newer, but can't be looked at ({why})", other.id()),
+        _ => format!("{} is newer, but damaged or incomplete", other.id()),
+    });
+    let unreadable = catalog.unreadable.iter().filter(|lost| lost.source == source);
+    let unreadable = unreadable.filter(|lost| time_of(&lost.id) > good.sidecar.started_at);
+    flawed.chain(unreadable.map(|lost| format!("{} is newer, but can't be used ({})", lost.id, lost.reason))).collect()
 }
 
 /// Finds what `wanted` means.
@@ -105,16 +124,22 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
     let entry = catalog.resolve(wanted, session.now)?;
     let source = entry.sidecar.source.to_string();
     let newest = wanted == source || wanted.strip_prefix(&source) == Some("@latest");
-    let newer = catalog.of(&source).take_while(|other| newest && other.id() != entry.id());
-    let passed_over = newer
-        .filter(|other| other.sidecar.status != Status::Failed && other.sidecar.label != crate::retention::PRE_RESTORE)
-        .map(|other| other.id().to_owned())
-        .collect();
+    let passed_over = if newest { newer_ones(&catalog, &source, entry) } else { Vec::new() };
     let backup = entry.whole(&store)?;
     Ok(Found { passed_over, ..Found::of_backup(store, source, backup)? })
 }
 
+/// The directory above a dump as a store, the dump's own as a source of it.
+fn around(path: &Path) -> (LocalStore, String, &Path) {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let root = dir.parent().unwrap_or(Path::new("/"));
+    (LocalStore::around(root), dir.file_name().unwrap_or_default().to_string_lossy().into_owned(), dir)
+}
+
 fn by_path(path: &Path) -> Result<Found> {
+    // By its own name in its directory, where it is a link.
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let linked = path.parent().filter(|_| is_link).and_then(|dir| Some(dir.canonicalize().ok()?.join(path.file_name()?)));
     let path = path.canonicalize().map_err(|error| {
         let missing = Error::from(error).kind_of(Kind::NotFound);
         missing.context(format!("the dump `{}`", path.display())).hint("name the path of a dump or of its sidecar")
@@ -123,17 +148,23 @@ fn by_path(path: &Path) -> Result<Found> {
         return Err(Error::usage(format!("`{}` is a directory", path.display()))
             .hint("name the path of a dump or of its sidecar, or a source of the store"));
     }
-    let (dir, name) = (path.parent().unwrap_or(Path::new("/")), file_name(&path));
-    let root = dir.parent().unwrap_or(Path::new("/"));
-    let source = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let store = LocalStore::around(root);
-    if let Some(backup) = sidecar_of(&store, &source, dir, &name)? {
-        return Found::of_backup(store, source, backup);
+    // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a dump in a store, where it leads.
+    for path in linked.iter().chain([&path]) {
+        let (store, source, dir) = around(path);
+        if let Some(backup) = sidecar_of(&store, &source, dir, &file_name(path))? {
+            return Found::of_backup(store, source, backup);
+        }
     }
+    let ((store, source, dir), name) = (around(&path), file_name(&path));
     let (codec, format) = decoding_of(&name)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
-        if codec == Codec::None && companion.metadata().is_ok_and(|found| found.len() > 0) {
+        let size = match companion.metadata() {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error).with_context(|| format!("looking at `{}`", companion.display())),
+        };
+        if codec == Codec::None && size > 0 {
             return Err(Error::failed(format!(
                 "`{}` is a live database: `{}` belongs to it",
                 path.display(),
@@ -152,11 +183,19 @@ fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Resul
         name.to_owned()
     } else {
         match store::id_of(name) {
-            Some(id) if dir.join(store::sidecar_name(id)).is_file() => store::sidecar_name(id),
-            _ => return Ok(None),
+            Some(id) => store::sidecar_name(id),
+            None => return Ok(None),
         }
     };
-    let bytes = store.read(source, &sidecar)?;
+    let bytes = match store.read(source, &sidecar) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == Kind::NotFound && !named_itself => return Ok(None),
+        // What is checked by the sidecar must not go unchecked because of a disk's hiccup.
+        Err(error) if !named_itself => {
+            return Err(error.hint("the sidecar is there; to do without it, copy the dump into another directory"));
+        }
+        Err(error) => return Err(error),
+    };
     let sidecar = match Sidecar::parse(&bytes) {
         Ok(sidecar) => sidecar,
         Err(why) if named_itself => {
@@ -171,10 +210,13 @@ fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Resul
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
-    let state = store.read(source, &store::state_name(&sidecar.id)).ok();
-    let state = state.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    let stored_size = sidecar.dump.as_ref().and_then(|dump| dir.join(&dump.file).metadata().ok()).map(|found| found.len());
-    Ok(Some(Backup { sidecar, state, state_lost: false, stored_size }))
+    let state = match store.read(source, &store::state_name(&sidecar.id)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+        Err(error) if error.kind() == Kind::NotFound => Some(State::default()),
+        Err(_) => None,
+    };
+    let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| Presence::of(store.size(source, &dump.file)));
+    Ok(Some(Backup { sidecar, state_lost: state.is_none(), state: state.unwrap_or_default(), presence }))
 }
 
 /// What the extensions say, outermost last.

@@ -1,7 +1,7 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
 
 use super::{Session, catalog_of, engines, examine, names_in};
-use crate::catalog::{Attempt, Backup, Catalog, Entry, Unreadable};
+use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
@@ -38,7 +38,8 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         let table: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows).collect();
         report.answers(columns(&table, &[1, 2, 3]));
     }
-    say_what_is_not_listed(&catalog, report);
+    let hidden: Vec<&Entry> = chosen.iter().copied().filter(|backup| !has_status(backup, arguments.status)).collect();
+    say_what_is_not_listed(&catalog, &hidden, report);
     // The program ends here: giving back a hundred thousand entries piece by piece takes longer than printing them.
     std::mem::forget(catalog);
     Ok(None)
@@ -81,7 +82,9 @@ fn matches(backup: &Entry, arguments: &List, since: Option<DateTime<Utc>>) -> bo
 
 fn has_status(backup: &Entry, status: ListStatus) -> bool {
     let written = backup.sidecar.status;
-    let sound = written != Status::Failed && (backup.good() || written == Status::Partial && backup.damage().is_none());
+    // What can't be looked at now may well be there.
+    let is_there = backup.is_whole() || matches!(backup.presence, Presence::Unknown(_));
+    let sound = written != Status::Failed && is_there && backup.damage().is_none();
     match status {
         ListStatus::Ok => sound,
         ListStatus::Failed => !sound,
@@ -93,7 +96,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
     let status = match standing(backup) {
         ("ok", _) => report.paint(Paint::Good, "ok"),
-        ("partial", _) => report.paint(Paint::Warning, "partial"),
+        (word @ ("partial" | "unknown"), _) => report.paint(Paint::Warning, word),
         (word, _) => report.paint(Paint::Bad, word),
     };
     let verified = backup.proof().map_or("-".to_owned(), |proof| format!("{} {}", proof.level.word(), units::age(proof.at, now)));
@@ -117,10 +120,13 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
 /// One word, and why where it is not a good one.
 pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>) {
     let status = backup.sidecar.status();
-    match (backup.sidecar.dump_size(), backup.stored_size) {
+    match (backup.sidecar.dump_size(), &backup.presence) {
         _ if status == Status::Failed => ("failed", backup.sidecar.failure().map(|error| error.message.clone())),
-        (Some(_), None) => ("missing", Some("the dump is not there".into())),
-        (Some(written), Some(size)) if size != written => ("damaged", Some(format!("the dump has {size} bytes, not {written}"))),
+        (_, Presence::Unknown(why)) => ("unknown", Some(format!("the dump can't be looked at: {why}"))),
+        (_, Presence::Missing) => ("missing", Some("the dump is not there".into())),
+        (Some(written), Presence::Bytes(size)) if *size != written => {
+            ("damaged", Some(format!("the dump has {size} bytes, not {written}")))
+        }
         _ => match backup.damage() {
             Some(damage) => ("damaged", damage.detail.clone()),
             None => (status.word(), None),
@@ -131,7 +137,7 @@ pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>
 /// What a backup with a damaged state file is told to have.
 pub const STATE_LOST: &str = "its state file is damaged; it may have been pinned, and stays as if it were";
 
-fn say_what_is_not_listed(catalog: &Catalog, report: &Report) {
+fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
     for source in catalog.sources() {
         // Its databases speak for themselves.
         if catalog.has_members(&source) {
@@ -139,8 +145,9 @@ fn say_what_is_not_listed(catalog: &Catalog, report: &Report) {
         }
         let newest_good = catalog.newest_good(&source).map(Entry::id);
         let newer = catalog.of(&source).take_while(|backup| Some(backup.id()) != newest_good).collect::<Vec<_>>();
+        let is_damaged = |backup: &&&Entry| matches!(standing(backup).0, "damaged" | "missing");
         let failed = newer.iter().filter(|backup| backup.sidecar.status == Status::Failed).count();
-        let damaged = newer.iter().filter(|backup| matches!(standing(backup).0, "damaged" | "missing")).count();
+        let damaged = newer.iter().filter(is_damaged).count();
         let since = if newest_good.is_some() { "since its newest good backup" } else { "and it has no good backup" };
         let mut parts = Vec::new();
         if failed > 0 {
@@ -151,6 +158,15 @@ fn say_what_is_not_listed(catalog: &Catalog, report: &Report) {
         }
         if !parts.is_empty() {
             report.warn(format!("{source}: {} {since}: `dbbackup list --status failed {source}`", parts.join(" and ")));
+        }
+        // Older ones are no news, but who counts must know that there are more.
+        let is_newer = |backup: &&&Entry| newer.iter().any(|newer| newer.id() == backup.id());
+        let older = hidden.iter().filter(|backup| backup.sidecar.source == *source).filter(is_damaged);
+        let older = older.filter(|backup| !is_newer(backup)).count() as u64;
+        if older > 0 {
+            let not_shown = if older == 1 { "is not shown" } else { "are not shown" };
+            let count = units::count(older, "older damaged backup");
+            report.note(format!("{source}: {count} {not_shown}: `dbbackup list --status failed {source}`"));
         }
     }
     for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {

@@ -64,7 +64,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
 fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
     let found = find::find(wanted, session)?;
     for newer in &found.passed_over {
-        report.warn(format!("{newer} is newer, but damaged or incomplete: it is passed over"));
+        report.warn(format!("{newer}: it is passed over"));
     }
     put_back(&found, wanted, arguments, session, report).map_err(|error| match error.remedy() {
         // An engine does not know what its content is called here.

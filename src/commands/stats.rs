@@ -72,7 +72,7 @@ fn sums(name: &str, catalog: &Catalog) -> Sums {
     let mut contents = Vec::new();
     for backup in catalog.of(name) {
         let sidecar = &backup.sidecar;
-        sums.stored += backup.stored_size.unwrap_or(0);
+        sums.stored = sums.stored.saturating_add(backup.presence.bytes());
         if sidecar.status == Status::Failed {
             sums.failed += 1;
             sums.last_failure = sums.last_failure.max(Some(sidecar.finished_at));
@@ -93,9 +93,9 @@ impl Sums {
     fn count(&mut self, backup: &Entry) {
         let sidecar = &backup.sidecar;
         self.good += 1;
-        self.content += sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
-        self.good_stored += backup.stored_size.unwrap_or(0);
-        self.sizes.push(backup.stored_size.unwrap_or(0));
+        self.content = self.content.saturating_add(sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes));
+        self.good_stored = self.good_stored.saturating_add(backup.presence.bytes());
+        self.sizes.push(backup.presence.bytes());
         *self.labels.entry(sidecar.label.to_string()).or_default() += 1;
         let at = sidecar.started_at;
         self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
@@ -107,9 +107,9 @@ impl Sums {
         self.good += other.good;
         self.flawed += other.flawed;
         self.failed += other.failed;
-        self.stored += other.stored;
-        self.good_stored += other.good_stored;
-        self.content += other.content;
+        self.stored = self.stored.saturating_add(other.stored);
+        self.good_stored = self.good_stored.saturating_add(other.good_stored);
+        self.content = self.content.saturating_add(other.content);
         other.labels.iter().for_each(|(label, count)| *self.labels.entry(label.clone()).or_default() += count);
         self.oldest = self.oldest.into_iter().chain(other.oldest).min();
         self.newest = self.newest.max(other.newest);

@@ -121,7 +121,7 @@ fn look<'a>(
     let mut sources: Vec<(Subject<'a>, Health<'a>)> = judged.collect();
     sources.sort_by(|a, b| b.1.level.cmp(&a.1.level).then_with(|| a.0.name.cmp(&b.0.name)));
     let due = sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)));
-    let needed = due.filter_map(|(_, health)| health.newest.as_ref()).map(|newest| newest.stored).sum();
+    let needed = units::total(due.filter_map(|(_, health)| health.newest.as_ref()).map(|newest| newest.stored));
     let free = store.free_space()?;
     let space = health::space(free, needed);
     Ok(Found { sources, unconfigured: watched.unconfigured, store: plan, free, needed, space, now })

@@ -284,7 +284,7 @@ pub fn change_state(store: &LocalStore, source: &str, id: &str, wait: Duration, 
 
 /// The same for who holds the source's lock already.
 pub fn change_locked_state(store: &LocalStore, source: &str, id: &str, change: impl FnOnce(&mut State)) -> Result<()> {
-    if !store.list(source)?.iter().any(|object| object.name == store::sidecar_name(id)) {
+    if !store.names(source)?.contains(&store::sidecar_name(id)) {
         return Err(Error::not_found(format!("`{id}` is gone")));
     }
     let name = store::state_name(id);

@@ -20,6 +20,7 @@ fn attempt(hours_ago: i64, worth: Worth<'static>) -> Attempt<'static> {
         files: None,
         proven: None,
         safety_copy: false,
+        absent: false,
     }
 }
 
@@ -99,6 +100,15 @@ fn a_damaged_newest_one_does_not_hide_behind_an_older_good_one() {
     assert_eq!((health.level, health.damaged), (Level::Ok, 1));
     let partial = app(vec![attempt(1, Worth::Partial), attempt(3, Worth::Good)]);
     judged(&partial, Level::Warning, &["its newest backup, made 1 h ago, is incomplete"]);
+    let unreachable = app(vec![attempt(1, Worth::Unreachable("the disk is away".into())), attempt(3, Worth::Good)]);
+    let sentence = "its newest backup, made 1 h ago, can't be judged: the disk is away";
+    judged(&unreachable, Level::Unknown, &[sentence]);
+    let old = Attempt { id: "old", absent: true, ..attempt(9, Worth::Damaged("the dump is not there".into())) };
+    judged(
+        &app(vec![attempt(1, Worth::Good), old.clone(), Attempt { id: "older", ..old }]),
+        Level::Warning,
+        &["the dumps of 2 backups, the newest old, are not there or can't be looked at"],
+    );
     let newer = app(vec![attempt(1, Worth::Newer("schema 2")), attempt(3, Worth::Good)]);
     judged(&newer, Level::Warning, &["its newest backup, made 1 h ago, can't be judged: schema 2"]);
 }

@@ -3,8 +3,23 @@
 
 use crate::units;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 /// How many tables a message names.
 const NAMED: usize = 5;
+
+/// A table of more rows than this is looked at by its part; of smaller ones only that they are there and not empty.
+const MANY_ROWS: u64 = 100;
+
+/// A gap between two backups so many times longer than usual is no pause: the clock jumped, or somebody forgot the source for long.
+const TIMES_THE_USUAL: i32 = 10;
+
+/// No shorter gap is one: a machine may sleep over a long weekend.
+const LEAST_GAP: TimeDelta = TimeDelta::days(3);
+
+/// What is usual is told by at most so many gaps, and by no fewer than the second.
+const GAPS: usize = 20;
+const FEWEST_GAPS: usize = 3;
 
 /// When nothing is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,23 +65,30 @@ pub fn shrank(old: &Contents, new: &Contents, brake: &Brake) -> Option<String> {
     }
     if let (Some(before), Some(now)) = (&old.tables, &new.tables) {
         let watched = |table: &&(String, u64)| !brake.ignore.iter().any(|pattern| units::wildcard(pattern, &table.0));
-        let rows = |tables: &[(String, u64)]| tables.iter().filter(watched).map(|(_, rows)| *rows).sum();
+        let rows = |tables: &[(String, u64)]| units::total(tables.iter().filter(watched).map(|(_, rows)| *rows));
         let (rows_before, rows_now): (u64, u64) = (rows(before), rows(now));
         if less(rows_now, rows_before) {
             found.push(format!("{} in place of {}", units::count(rows_now, "row"), units::thousands(rows_before)));
         }
-        found.extend(lost_tables(before.iter().filter(watched), now));
+        found.extend(lost_tables(before.iter().filter(watched), now, less));
     }
     (!found.is_empty()).then(|| format!("{} holds, compared with {}: {}", new.id, old.id, found.join(", ")))
 }
 
-/// The tables that held something and hold nothing now, in words.
-fn lost_tables<'a>(before: impl Iterator<Item = &'a (String, u64)>, now: &[(String, u64)]) -> Vec<String> {
+/// The tables that held something and hold nothing now, and the large ones of which only a part is left, in words.
+fn lost_tables<'a>(
+    before: impl Iterator<Item = &'a (String, u64)>,
+    now: &[(String, u64)],
+    less: impl Fn(u64, u64) -> bool,
+) -> Vec<String> {
     let now: std::collections::BTreeMap<&str, u64> = now.iter().map(|(name, rows)| (name.as_str(), *rows)).collect();
     let lost = |(name, rows): &(String, u64)| match now.get(name.as_str()) {
         _ if *rows == 0 => None,
         None => Some(format!("no table `{name}` ({} before)", units::count(*rows, "row"))),
         Some(0) => Some(format!("nothing in `{name}` ({} before)", units::count(*rows, "row"))),
+        Some(now) if *rows > MANY_ROWS && less(*now, *rows) => {
+            Some(format!("{} in `{name}` ({} before)", units::count(*now, "row"), units::thousands(*rows)))
+        }
         Some(_) => None,
     };
     let mut lost: Vec<String> = before.filter_map(lost).collect();
@@ -76,6 +98,47 @@ fn lost_tables<'a>(before: impl Iterator<Item = &'a (String, u64)>, now: &[(Stri
         lost.push(format!("and so {}", units::count(more as u64, "more table")));
     }
     lost
+}
+
+/// A gap between two backups that is many times the usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Jump {
+    /// When the backup before it was made.
+    pub before: DateTime<Utc>,
+    /// And the one after it.
+    pub after: DateTime<Utc>,
+    /// What is usual.
+    pub usual: TimeDelta,
+}
+
+impl Jump {
+    /// By how much the clock is wrong, if it is.
+    pub fn surplus(&self) -> TimeDelta {
+        // Of two moments and less than their distance: it can't overflow.
+        (self.after - self.before) - self.usual
+    }
+}
+
+/// The jumps between backups that were made at these moments, newest first; only the first `looked_at` of them are asked about, the others tell
+/// what is usual.
+pub fn jumps(moments: &[DateTime<Utc>], looked_at: usize) -> Vec<Jump> {
+    let gap = |pair: &[DateTime<Utc>]| pair[0] - pair[1];
+    let jump = |(at, pair): (usize, &[DateTime<Utc>])| {
+        let mut others: Vec<TimeDelta> = moments[at + 1..].windows(2).take(GAPS).map(gap).collect();
+        if others.len() < FEWEST_GAPS {
+            // Most of the earlier ones may be gone by now.
+            others.extend(moments[..=at].windows(2).take(GAPS).map(gap));
+        }
+        if others.len() < FEWEST_GAPS {
+            return None;
+        }
+        // Not the middle one: who makes a handful at a time, once a month, has pauses.
+        others.sort_unstable();
+        let usual = others[(others.len() - 1) * 3 / 4];
+        let most = usual.checked_mul(TIMES_THE_USUAL).unwrap_or(TimeDelta::MAX).max(LEAST_GAP);
+        (gap(pair) > most).then_some(Jump { before: pair[1], after: pair[0], usual })
+    };
+    moments.windows(2).enumerate().take(looked_at.saturating_sub(1)).filter_map(jump).collect()
 }
 
 #[cfg(test)]
@@ -108,6 +171,43 @@ mod tests {
         assert!(same(&contents(900, &[("a", 10)]), &brake(50, &["tmp_*"])));
         assert!(same(&contents(900, &[]), &brake(50, &["*"])));
         assert!(same(&contents(0, &[]), &Brake { percent: None, ignore: Vec::new() }));
+    }
+
+    #[test]
+    fn a_large_table_is_looked_at_by_its_part() {
+        let brake = Brake::default();
+        let old = contents(1000, &[("log", 1_000_000), ("users", 10_000), ("small", 100)]);
+        let why = shrank(&old, &contents(990, &[("log", 1_000_000), ("users", 1), ("small", 1)]), &brake).unwrap();
+        assert!(why.ends_with(": 1 row in `users` (10,000 before)"), "{why}");
+        assert!(shrank(&old, &contents(990, &[("log", 1_000_000), ("users", 5000), ("small", 1)]), &brake).is_none());
+        let ignoring = Brake { ignore: vec!["users".into()], ..brake };
+        assert!(shrank(&old, &contents(990, &[("log", 1_000_000), ("users", 1), ("small", 1)]), &ignoring).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_jumped_is_seen_and_pauses_are_not() {
+        let start = DateTime::<Utc>::from_timestamp(1_795_140_000, 0).unwrap();
+        let made = |days: &[i64]| days.iter().map(|day| start - TimeDelta::days(*day)).collect::<Vec<_>>();
+        let nightly = made(&[0, 1, 2, 3, 4, 5]);
+        assert_eq!(jumps(&nightly, 6), []);
+        let jumped = made(&[0, 900, 901, 902, 903]);
+        let usual = TimeDelta::days(1);
+        assert_eq!(jumps(&jumped, 5), [Jump { before: jumped[1], after: jumped[0], usual }]);
+        assert_eq!(jumps(&jumped, 1), [], "it was said to be right");
+        // The backups after it do not hide it.
+        assert_eq!(jumps(&made(&[0, 1, 2, 900, 901, 902, 903]), 7).len(), 1);
+        assert_eq!(jumps(&made(&[0, 1, 2, 3, 900]), 5).len(), 1);
+        // Ten days, weekends, few backups, a handful each month.
+        assert_eq!(jumps(&made(&[0, 10, 11, 12, 13]), 5), []);
+        assert_eq!(jumps(&made(&[0, 400, 401]), 3), []);
+        assert_eq!(jumps(&made(&[0, 31, 31, 61, 61, 92, 92, 122]), 8), []);
+        let hourly: Vec<_> = [0, 50, 51, 52, 53].iter().map(|hour| start - TimeDelta::hours(*hour)).collect();
+        assert_eq!(jumps(&hourly, 5), []);
+        // The ends of the calendar.
+        let mut far = made(&[0, 1, 2, 3]);
+        far.insert(0, DateTime::<Utc>::MAX_UTC);
+        far.push(DateTime::<Utc>::MIN_UTC);
+        assert_eq!(jumps(&far, 6).len(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Examples worked out by hand from what restic documents, one edge case each for the rest, and the laws.
 
-use super::Standing::{Damaged, Failed, Good, Partial, Unknown};
+use super::Standing::{Damaged, Failed, Good, Missing, OtherLength, Partial, Unknown, Unreachable};
 use super::*;
 use chrono::TimeDelta;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn span(text: &str) -> Span {
 
 /// A good backup of 10 bytes labelled `a`, named after its time.
 fn good(at: &str) -> Candidate {
-    Candidate { id: at.into(), at: time(at), label: "a".into(), size_bytes: 10, standing: Good, pinned: false }
+    Candidate { id: at.into(), at: time(at), label: "a".into(), size_bytes: 10, standing: Good, pinned: false, proven: false }
 }
 
 fn flawed(at: &str, standing: Standing) -> Candidate {
@@ -329,18 +329,19 @@ fn any_time() -> impl Strategy<Value = DateTime<Utc>> {
 }
 
 fn history() -> impl Strategy<Value = Vec<Candidate>> {
-    let standing = select(vec![Good, Good, Good, Good, Partial, Damaged, Failed, Unknown]);
+    let standing = select(vec![Good, Good, Good, Good, Partial, Damaged, Failed, Unknown, Unreachable, Missing, OtherLength]);
     let label = select(vec!["a", "a", "a", "b", "c", PRE_RESTORE]);
-    let one = (any_time(), label, 0..50_u64, standing, prop::bool::weighted(0.1));
+    let one = (any_time(), label, 0..50_u64, standing, prop::bool::weighted(0.1), prop::bool::weighted(0.2));
     prop::collection::vec(one, 0..40).prop_map(|entries| {
         let numbered = entries.into_iter().enumerate();
-        let made = numbered.map(|(number, (at, label, size_bytes, standing, pinned))| Candidate {
+        let made = numbered.map(|(number, (at, label, size_bytes, standing, pinned, proven))| Candidate {
             id: format!("{number:02}"),
             at,
             label: label.into(),
             size_bytes,
             standing,
             pinned,
+            proven,
         });
         made.collect()
     })
@@ -418,11 +419,15 @@ proptest! {
         };
         for candidate in &history {
             let without_policy = candidate.label == "c" && past_good(&candidate);
-            if candidate.pinned || candidate.standing == Unknown || candidate.at > time(NOW) || without_policy {
+            let untold = matches!(candidate.standing, Unknown | Unreachable | Missing | OtherLength);
+            if candidate.pinned || untold || candidate.at > time(NOW) || without_policy {
                 prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
             }
         }
         if let Some(candidate) = newest(&history, past_good).first() {
+            prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
+        }
+        if let Some(candidate) = newest(&history, |candidate| past_good(candidate) && candidate.proven).first() {
             prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
         }
         for (label, policy) in [("a", &policies[0]), ("b", &policies[1])] {
@@ -432,7 +437,7 @@ proptest! {
             }
         }
         // Whatever is there, something that restores stays.
-        let restores = |candidate: &&Candidate| !matches!(candidate.standing, Failed | Unknown);
+        let restores = |candidate: &&Candidate| matches!(candidate.standing, Good | Partial | Damaged);
         let restoring = newest(&history, restores);
         prop_assert!(restoring.is_empty() || restoring.iter().any(|candidate| kept.contains(&candidate.id.as_str())));
     }
@@ -517,7 +522,7 @@ proptest! {
     fn caps_hold_where_nothing_is_held(history in history(), most in 1..6_u32) {
         let policy = Policy { max_count: Some(most), ..Policy::default() };
         let plain = |candidate: &Candidate| {
-            !candidate.pinned && candidate.standing == Good && candidate.at <= time(NOW) && candidate.label == "a"
+            !candidate.pinned && !candidate.proven && candidate.standing == Good && candidate.at <= time(NOW) && candidate.label == "a"
         };
         let history = without(&history, |candidate| !plain(candidate));
         prop_assert_eq!(kept(&decide_all(&history, &policy, time(NOW))).len(), history.len().min(most as usize));

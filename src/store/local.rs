@@ -1,12 +1,12 @@
 //! A store in a local directory: `<root>/<source>/<object>`, all of it readable by its owner alone.
 
-use super::{Object, Pending, Small, Store};
+use super::{Pending, Small, Store};
 use crate::durable::{self, SteadyFile};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -58,17 +58,15 @@ impl LocalStore {
                 return Err(Error::not_found(format!("the store `{}` is not a directory", root.display())));
             }
             (Ok(_), _) => {}
-            (Err(error), Access::Read) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(error).with_context(|| format!("opening the store `{}`", root.display()));
-            }
-            (Err(error), Access::Read) => {
+            // The disk may only be away: a link to where it was mounted is no missing store.
+            (Err(error), Access::Read) if is_absent(&error, root) => {
                 return Err(Error::from(error)
                     .kind_of(crate::error::Kind::NotFound)
                     .context(format!("opening the store `{}`", root.display()))
                     .hint("the store is made by the first `dbbackup backup`; check `--store`, or [store] in the configuration"));
             }
-            (Err(error), Access::Write { .. }) if error.kind() == io::ErrorKind::NotFound => store.make_root()?,
-            (Err(error), Access::Write { .. }) => {
+            (Err(error), Access::Write { .. }) if is_absent(&error, root) => store.make_root()?,
+            (Err(error), _) => {
                 return Err(error).with_context(|| format!("opening the store `{}`", root.display()));
             }
         }
@@ -76,15 +74,23 @@ impl LocalStore {
         Ok(store)
     }
 
-    fn holds_sidecars(&self) -> bool {
-        let is_sidecar = |name: &str| super::id_of(name).is_some_and(|id| name == super::sidecar_name(id));
-        let any = |source: &String| self.list(source).is_ok_and(|objects| objects.iter().any(|object| is_sidecar(&object.name)));
-        self.sources().is_ok_and(|sources| sources.iter().any(any))
+    fn holds_sidecars(&self) -> Result<bool> {
+        let is_sidecar = |name: &String| super::id_of(name).is_some_and(|id| *name == super::sidecar_name(id));
+        for source in self.sources()? {
+            if self.names(&source)?.iter().any(is_sidecar) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a directory is a store, or holds copies of sources' directories.
-    pub fn is_at(root: &Path) -> bool {
-        root.join(MARK).is_file() || LocalStore::around(root).holds_sidecars()
+    pub fn is_at(root: &Path) -> Result<bool> {
+        match found_at(&root.join(MARK))? {
+            Some(_) => Ok(true),
+            None if found_at(root)?.is_some_and(|found| found.is_dir()) => LocalStore::around(root).holds_sidecars(),
+            None => Ok(false),
+        }
     }
 
     /// A directory becomes a store by being written to: one that somebody uses for something else must not, through a slip of the keyboard.
@@ -99,7 +105,10 @@ impl LocalStore {
                 other = other.min(Some(name.clone())).or(Some(name));
             }
         }
-        let Some(other) = other.filter(|_| !LocalStore::is_at(&self.root)) else { return Ok(()) };
+        let Some(other) = other else { return Ok(()) };
+        if LocalStore::is_at(&self.root)? {
+            return Ok(());
+        }
         let text = format!("the directory `{shown}` is no store, and it is not empty: `{}` is in it", other.escape_debug());
         Err(Error::usage(text).hint(format!(
             "name an empty directory, or a new one as `{shown}/backups`; to have it be one all the same: `echo '{{\"format\": 1}}' > {}`",
@@ -115,7 +124,7 @@ impl LocalStore {
     fn make_root(&self) -> Result<()> {
         make_dir(&self.root).map_err(|error| {
             let parent = self.root.parent().unwrap_or(Path::new("/"));
-            let missing = !parent.exists();
+            let missing = matches!(found_at(parent), Ok(None));
             let error = Error::from(error).context(format!("making the store `{}`", self.root.display()));
             if missing {
                 error.hint(format!(
@@ -139,10 +148,10 @@ impl LocalStore {
     /// An error where the directory is not on a mounted file system of its own.
     pub fn require_mount(&self) -> Result<()> {
         // The store's directory itself may still have to be made; then its parent must be the mounted one.
-        let there = if self.root.is_dir() { self.root.as_path() } else { self.root.parent().unwrap_or(Path::new("/")) };
+        let is_made = found_at(&self.root)?.is_some_and(|found| found.is_dir());
+        let there = if is_made { self.root.as_path() } else { self.root.parent().unwrap_or(Path::new("/")) };
         let root_device = Path::new("/").metadata()?.dev();
-        let device = there.metadata().map(|found| found.dev()).ok();
-        if device.is_some_and(|device| device != root_device) {
+        if found_at(there)?.is_some_and(|found| found.dev() != root_device) {
             return Ok(());
         }
         Err(Error::failed(format!("nothing is mounted at the store `{}`, and `require_mount = true`", self.root.display()))
@@ -163,9 +172,9 @@ impl LocalStore {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match access {
+            Err(error) if is_absent(&error, &path) => match access {
                 // A copy of a source's directory alone, in a directory of its own, will do.
-                Access::Read if self.holds_sidecars() => Ok(()),
+                Access::Read if self.holds_sidecars()? => Ok(()),
                 Access::Read => {
                     let text = format!("`{}` is not a store: there is no `{MARK}` in it", self.root.display());
                     Err(Error::not_found(text).hint(format!(
@@ -213,9 +222,13 @@ impl Store for LocalStore {
         let entries = std::fs::read_dir(&self.root).with_context(context).map_err(|error| explained(error, &self.root))?;
         for entry in entries {
             let entry = entry.with_context(context)?;
-            if let (true, Ok(name)) = (entry.path().is_dir(), entry.file_name().into_string())
-                && can_be_a_source(&name)
-            {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // What can't be told is one: reading it then says why it can't be.
+            let is_directory = || match entry.path().metadata() {
+                Ok(found) => found.is_dir(),
+                Err(error) => !is_absent(&error, &entry.path()),
+            };
+            if can_be_a_source(&name) && is_directory() {
                 names.push(name);
             }
         }
@@ -223,40 +236,21 @@ impl Store for LocalStore {
         Ok(names)
     }
 
-    fn list(&self, source: &str) -> Result<Vec<Object>> {
-        let dir = self.dir(source);
-        let mut objects = Vec::new();
-        // One directory deep, plain files only: what a user keeps in a directory of his own there is none of ours.
-        for entry in walkdir::WalkDir::new(&dir).min_depth(1).max_depth(1) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) if error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => continue,
-                Err(error) => {
-                    let error = Error::from(io::Error::from(error)).context(format!("reading `{}`", dir.display()));
-                    return Err(explained(error, &dir));
-                }
-            };
-            if let (true, Some(name)) = (entry.file_type().is_file(), entry.file_name().to_str()) {
-                let size = entry.metadata().map(|found| found.len()).unwrap_or(0);
-                objects.push(Object { name: name.to_owned(), size });
-            }
-        }
-        Ok(objects)
-    }
-
     fn names(&self, source: &str) -> Result<Vec<String>> {
         let dir = self.dir(source);
         let context = || format!("reading `{}`", dir.display());
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if is_absent(&error, &dir) => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(context).map_err(|error| explained(error, &dir)),
         };
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.with_context(context)?;
-            // As `list`: plain files alone.
-            if let (Ok(true), Ok(name)) = (entry.file_type().map(|kind| kind.is_file()), entry.file_name().into_string()) {
+            // What a user keeps in a directory of his own there is none of ours; a link may be a dump that was moved to a larger disk, and what can't
+            // be told says why when it is read.
+            let may_be_object = entry.file_type().map_or(true, |kind| kind.is_file() || kind.is_symlink());
+            if let (true, Ok(name)) = (may_be_object, entry.file_name().into_string()) {
                 names.push(name);
             }
         }
@@ -266,13 +260,13 @@ impl Store for LocalStore {
     fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
         let path = self.dir(source);
         // By the open directory, a hundred thousand files are found without walking down to it as often.
-        let dir = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
+        let dir = File::open(&path).map_err(|error| named(error, &path, "opening"))?;
         Ok(Box::new(LocalSmall { dir, path }))
     }
 
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
         let path = self.path(source, name);
-        let file = File::open(&path).map_err(|error| missing_is_not_found(error, &path, "opening"))?;
+        let file = File::open(&path).map_err(|error| named(error, &path, "opening"))?;
         // Tells `in_use`; where the file system has no locks the open file is readable to its end all the same.
         let _ = file.try_lock_shared();
         Ok(Box::new(file))
@@ -286,8 +280,7 @@ impl Store for LocalStore {
 
     fn rename(&self, source: &str, from: &str, to: &str) -> Result<()> {
         let (from, to) = (self.path(source, from), self.path(source, to));
-        durable::rename_new(&from, &to)
-            .map_err(|error| missing_is_not_found(error, &to, &format!("renaming `{}` to", from.display())))
+        durable::rename_new(&from, &to).map_err(|error| named(error, &to, &format!("renaming `{}` to", from.display())))
     }
 
     fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
@@ -296,7 +289,7 @@ impl Store for LocalStore {
 
     fn remove(&self, source: &str, name: &str) -> Result<()> {
         let path = self.path(source, name);
-        std::fs::remove_file(&path).map_err(|error| missing_is_not_found(error, &path, "removing"))
+        std::fs::remove_file(&path).map_err(|error| named(error, &path, "removing"))
     }
 
     fn sync(&self, source: &str) -> Result<()> {
@@ -317,8 +310,27 @@ impl Store for LocalStore {
             .map_err(|error| explained(error, &dir))
     }
 
-    fn in_use(&self, source: &str, name: &str) -> bool {
-        File::open(self.path(source, name)).is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    fn in_use(&self, source: &str, name: &str) -> Result<bool> {
+        let path = self.path(source, name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error, &path) => return Ok(false),
+            Err(error) => return Err(named(error, &path, "opening")),
+        };
+        // Where the file system has no locks an open file is readable to its end all the same.
+        Ok(matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
+    fn elsewhere(&self, source: &str, name: &str) -> Result<Option<PathBuf>> {
+        let path = self.path(source, name);
+        match path.symlink_metadata() {
+            Ok(found) if found.is_symlink() => {
+                std::fs::read_link(&path).map(Some).map_err(|error| named(error, &path, "looking at"))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if is_absent(&error, &path) => Ok(None),
+            Err(error) => Err(named(error, &path, "looking at")),
+        }
     }
 
     fn free_space(&self) -> Result<Option<u64>> {
@@ -360,10 +372,32 @@ fn explained(error: Error, path: &Path) -> Error {
     }
 }
 
-fn missing_is_not_found(error: io::Error, path: &Path, doing: &str) -> Error {
-    let missing = error.kind() == io::ErrorKind::NotFound;
+/// Whether the error says for sure that there is nothing of this name; not where it is a link, whose other end may only be away.
+fn is_absent(error: &io::Error, path: &Path) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    // Nothing is below a file, and nothing has a name that is too long.
+    let is_missing = |error: &io::Error| matches!(error.kind(), NotFound | NotADirectory | InvalidFilename);
+    is_missing(error) && path.symlink_metadata().is_err_and(|error| is_missing(&error))
+}
+
+/// What is at a path, where that can be told.
+fn found_at(path: &Path) -> Result<Option<Metadata>> {
+    match path.metadata() {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_absent(&error, path) => Ok(None),
+        Err(error) => Err(named(error, path, "looking at")),
+    }
+}
+
+/// The error of what was done with the file `path`, of kind `NotFound` only where there surely is none.
+fn named(error: io::Error, path: &Path, doing: &str) -> Error {
+    let (is_missing, is_absent) = (error.kind() == io::ErrorKind::NotFound, is_absent(&error, path));
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
-    if missing { error.kind_of(crate::error::Kind::NotFound) } else { explained(error, path) }
+    match std::fs::read_link(path) {
+        _ if is_absent => error.kind_of(crate::error::Kind::NotFound),
+        Ok(target) if is_missing => error.hint(format!("it is a link to `{}`: is that disk mounted?", target.display())),
+        _ => explained(error, path),
+    }
 }
 
 /// An open directory of the store.
@@ -374,16 +408,17 @@ struct LocalSmall {
 
 impl LocalSmall {
     fn named(&self, error: io::Error, name: &str, doing: &str) -> Error {
-        missing_is_not_found(error, &self.path.join(name), doing)
+        named(error, &self.path.join(name), doing)
     }
 }
 
 impl Small for LocalSmall {
     fn size(&self, name: &str) -> Result<u64> {
-        let found = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        // Through a link: a dump that was moved to a larger disk is read there.
+        let found = rustix::fs::statat(&self.dir, name, AtFlags::empty())
             .map_err(|error| self.named(error.into(), name, "looking at"))?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Err(Error::not_found(format!("`{}` is no plain file", self.path.join(name).display())));
+            return Err(Error::failed(format!("`{}` is no plain file", self.path.join(name).display())));
         }
         Ok(found.st_size.unsigned_abs())
     }

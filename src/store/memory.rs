@@ -1,6 +1,6 @@
 //! A store in memory, with a countdown to the call that fails: for the tests of the store's laws.
 
-use super::{Object, Pending, Small, Store};
+use super::{Pending, Small, Store};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use std::collections::BTreeMap;
@@ -51,14 +51,9 @@ impl Store for MemoryStore {
         Ok(names)
     }
 
-    fn list(&self, source: &str) -> Result<Vec<Object>> {
-        let objects = self.objects.lock().unwrap();
-        let of_source = objects.iter().filter(|((of, _), _)| of == source);
-        Ok(of_source.map(|((_, name), bytes)| Object { name: name.clone(), size: bytes.len() as u64 }).collect())
-    }
-
     fn names(&self, source: &str) -> Result<Vec<String>> {
-        Ok(self.list(source)?.into_iter().map(|object| object.name).collect())
+        let objects = self.objects.lock().unwrap();
+        Ok(objects.keys().filter(|(of, _)| of == source).map(|(_, name)| name.clone()).collect())
     }
 
     fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
@@ -115,8 +110,8 @@ impl Store for MemoryStore {
         Lock::take(file.path(), "a source in memory", wait)
     }
 
-    fn in_use(&self, _source: &str, _name: &str) -> bool {
-        false
+    fn in_use(&self, _source: &str, _name: &str) -> Result<bool> {
+        Ok(false)
     }
 
     fn free_space(&self) -> Result<Option<u64>> {

@@ -1,5 +1,6 @@
 //! What users script against: names, flags, outputs and exit codes, one promise of the contract a test.
 
+mod absence;
 mod backup;
 mod cat;
 mod cleanup;

@@ -110,7 +110,7 @@ fn on_failure_is_told_of_every_failure_and_nothing_else() {
     world.sql("app.db", "DELETE FROM customer");
     world.dbbackup("backup app").run().exits(3);
     assert!(
-        said(&world)[2].starts_with("sources.app.hooks partial the backup was made, but it holds far less"),
+        said(&world)[2].starts_with("sources.app.hooks partial the backup was made, but retention is held back"),
         "{:?}",
         said(&world)
     );

@@ -9,6 +9,7 @@ mod faults;
 mod files_changes;
 mod files_restore;
 mod files_roundtrip;
+mod foreign;
 mod guard;
 mod hooks;
 mod init;

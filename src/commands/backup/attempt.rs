@@ -1,6 +1,6 @@
 //! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a failed attempt that says why.
 
-use crate::catalog::Backup as Entry;
+use crate::catalog::{Backup as Entry, Presence};
 use crate::commands::engines::LIST_CODEC;
 use crate::commands::examine::{self, Means, Stored, to_milliseconds};
 use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
@@ -173,8 +173,8 @@ impl<'a> Attempt<'a> {
     }
 
     fn free_id(&self) -> Result<String> {
-        let taken = self.store.list(self.source)?;
-        Ok(store::make_id(self.source, &self.run.label, self.at, taken.iter().filter_map(|object| store::id_of(&object.name))))
+        let taken = self.store.names(self.source)?;
+        Ok(store::make_id(self.source, &self.run.label, self.at, taken.iter().filter_map(|name| store::id_of(name))))
     }
 
     /// The content, through the pipeline, durable under its dot-name.
@@ -247,8 +247,8 @@ impl<'a> Attempt<'a> {
             self.store.replace(self.source, &store::state_name(&sidecar.id), &state.to_bytes())?;
         }
         store::publish(self.store, self.source, &sidecar.id, &sidecar.files(), &sidecar.to_bytes())?;
-        let stored_size = sidecar.dump.as_ref().map(|dump| dump.size_bytes);
-        Ok(Entry { sidecar, state, state_lost: false, stored_size })
+        let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| Presence::Bytes(dump.size_bytes));
+        Ok(Entry { sidecar, state, state_lost: false, presence })
     }
 
     /// A dump that fails its first verification is never listed.

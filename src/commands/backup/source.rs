@@ -188,7 +188,7 @@ fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &Lo
         return Ok(());
     }
     let error = scratch::too_little(store.root(), needed, free, &format!("the backup of `{}`", making.source));
-    let stored: Vec<u64> = catalog.backups.iter().filter_map(|backup| backup.stored_size).collect();
+    let stored: Vec<u64> = catalog.backups.iter().map(|backup| backup.presence.bytes()).filter(|bytes| *bytes > 0).collect();
     let verb = match stored.len() {
         0 => return Err(error.hint("make room there, or choose another store; `dbbackup stats` says what takes the most")),
         1 => "takes",
@@ -198,7 +198,7 @@ fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &Lo
         "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
         units::count(stored.len() as u64, "backup"),
         making.source,
-        units::size(stored.iter().sum())
+        units::size(units::total(stored.iter().copied()))
     )))
 }
 

@@ -8,54 +8,179 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::Policies;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;
-use crate::retention::brake::{Brake, Contents, shrank};
+use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
+use crate::retention::{Decision, Policy, Verdict};
 use crate::sidecar::{Braked, Sidecar, Totals};
 use crate::store::{self, LocalStore, Store};
+use crate::units;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The newest good backup of a source, and why nothing must be removed.
+/// So many backups are compared table by table with the one before; further back the totals tell. Each run keeps in mind what it finds, so these are
+/// runs without retention.
+const TABLE_BY_TABLE: usize = 100;
+
+/// Why nothing must be removed of some labels.
 pub struct On {
+    /// The newest good backup of the source.
     newest: String,
+    /// The one that it is compared with.
     against: String,
-    /// What it lacks.
+    /// What is wrong.
     pub why: String,
+    /// The labels whose brake holds.
+    labels: BTreeSet<String>,
+    /// Whether that is every label that has a policy.
+    all: bool,
 }
 
-/// Whether the newest good backup of the source holds far less than one before a fall.
+impl On {
+    /// What is not removed: `nothing`, or nothing of which labels.
+    pub fn nothing(&self) -> String {
+        let quoted: Vec<String> = self.labels.iter().map(|label| format!("`{label}`")).collect();
+        if self.all { "nothing".to_owned() } else { format!("nothing labelled {}", quoted.join(" or ")) }
+    }
+
+    /// The decision with all kept of the labels whose brake holds.
+    pub fn hold(&self, catalog: &Catalog, source: &str, decision: &mut Decision) {
+        let of_labels = catalog.of(source).filter(|backup| self.labels.contains(backup.sidecar.label.as_str()));
+        let held: BTreeSet<&str> = of_labels.map(Entry::id).collect();
+        for (id, verdict) in &mut decision.verdicts {
+            if matches!(verdict, Verdict::Remove(_)) && held.contains(id.as_str()) {
+                *verdict = Verdict::Keep(vec!["retention is held back".to_owned()]);
+            }
+        }
+    }
+}
+
+/// Whether the newest good backup of the source holds far less than one before a fall, or was made by a clock that jumped; by the brake of each label,
+/// which decides for its own removals, whatever label the newest backup has.
 ///
 /// Every fall in the history counts, back to what was last accepted: whoever did not look when it came (another label's policy, a run without cleanup, one that
 /// was killed), or removed the backup that a look was about, must not let the next run take the small one for the measure. A source that shrinks slowly has no fall.
-pub fn look(store: &LocalStore, catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> Result<Option<On>> {
+pub fn look(
+    store: &LocalStore,
+    catalog: &Catalog,
+    source: &str,
+    policies: &Policies,
+    decision: &Decision,
+    now: DateTime<Utc>,
+) -> Result<Option<On>> {
     // What a wrong clock dated ahead is no measure of anything.
     let counts = |backup: &&Entry| backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now;
-    let mut known: Vec<&Entry> = Vec::new();
-    for backup in catalog.of(source).filter(counts) {
-        known.push(backup);
-        if backup.state.brake == Some(Braked::Accepted) {
-            break;
-        }
+    let all: Vec<&Entry> = catalog.of(source).filter(counts).collect();
+    let accepted = all.iter().position(|backup| backup.state.brake == Some(Braked::Accepted));
+    let known = &all[..accepted.map_or(all.len(), |at| at + 1)];
+    let [newest, _, ..] = known[..] else { return Ok(None) };
+    let labels: BTreeSet<&str> = catalog.of(source).map(|backup| backup.sidecar.label.as_str()).collect();
+    let policy_of = |label: &str| policies.for_label(label).filter(|policy| !policy.is_empty());
+    let with_policy: Vec<(&str, &Policy)> = labels.iter().filter_map(|label| Some((*label, policy_of(label)?))).collect();
+    let moments: Vec<DateTime<Utc>> = all.iter().map(|backup| backup.sidecar.started_at).collect();
+    let jumps = jumps(&moments, known.len());
+    let mut history = History { store, source, known, contents: HashMap::new(), falls: Vec::new() };
+    let mut on: Option<On> = None;
+    for (label, policy) in &with_policy {
+        let Some((against, why)) = (match history.fall(&policy.brake)? {
+            Some(found) => Some(found),
+            None => aged_by_a_jump(label, policy, &jumps, known, catalog, source, decision),
+        }) else {
+            continue;
+        };
+        let on =
+            on.get_or_insert_with(|| On { newest: newest.id().to_owned(), against, why, labels: BTreeSet::new(), all: false });
+        on.labels.insert((*label).to_owned());
     }
-    let [newest, before, ..] = known[..] else { return Ok(None) };
-    let brake = policies.for_label(&newest.sidecar.label).map_or_else(Brake::default, |policy| policy.brake.clone());
-    let Some(percent) = brake.percent else { return Ok(None) };
-    let mut measures: Vec<&Entry> = vec![before];
-    measures.extend(known.windows(2).filter(|pair| fell(pair[1], pair[0], percent)).map(|pair| pair[1]));
-    measures.extend(known.iter().filter_map(|backup| match &backup.state.brake {
-        // The backup that a look was about; where it is gone, the one before it.
-        Some(Braked::Against(id)) => {
-            known.iter().find(|other| other.id() == id || other.sidecar.started_at < time_of(id)).copied()
+    Ok(on.map(|on| On { all: on.labels.len() == with_policy.len(), ..on }))
+}
+
+/// The backup before a jump of the clock, and what is said of it, where backups of this label would go that only the jump has made old.
+fn aged_by_a_jump(
+    label: &str,
+    policy: &Policy,
+    jumps: &[Jump],
+    known: &[&Entry],
+    catalog: &Catalog,
+    source: &str,
+    decision: &Decision,
+) -> Option<(String, String)> {
+    policy.brake.percent?;
+    let of_label: BTreeMap<&str, &Entry> =
+        catalog.of(source).filter(|backup| backup.sidecar.label == *label).map(|backup| (backup.id(), backup)).collect();
+    let is_due_to = |jump: &Jump| {
+        decision.aged.iter().any(|(id, at, edge)| {
+            let without_it = at.checked_add_signed(jump.surplus()).is_none_or(|at| at >= *edge);
+            *at <= jump.before && without_it && of_label.contains_key(id.as_str())
+        })
+    };
+    let jump = jumps.iter().find(|jump| is_due_to(jump))?;
+    let before = known.iter().find(|backup| backup.sidecar.started_at == jump.before)?;
+    let seconds = |span: chrono::TimeDelta| units::elapsed(span.num_seconds() as f64);
+    let why = format!(
+        "after {} none was made for {}, where one was made every {}: the clock jumped, or there was a long pause, and only that made them old",
+        before.id(),
+        seconds(jump.after - jump.before),
+        seconds(jump.usual)
+    );
+    Some((before.id().to_owned(), why))
+}
+
+/// The good backups of a source, the newest first, back to the one that was last accepted.
+struct History<'a> {
+    store: &'a LocalStore,
+    source: &'a str,
+    known: &'a [&'a Entry],
+    /// What was read of them.
+    contents: HashMap<&'a str, Contents>,
+    /// What was found by the brakes that were asked already: most labels share one.
+    falls: Vec<(Brake, Option<(String, String)>)>,
+}
+
+impl<'a> History<'a> {
+    /// The backup of which the newest lacks much, and what it lacks, as this brake sees it.
+    fn fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
+        if let Some((_, found)) = self.falls.iter().find(|(known, _)| known == brake) {
+            return Ok(found.clone());
         }
-        _ => None,
-    }));
-    let new = contents(store, source, newest.id())?;
-    let mut seen = BTreeSet::from([newest.id()]);
-    for measure in measures.into_iter().filter(|measure| seen.insert(measure.id())) {
-        if let Some(why) = shrank(&contents(store, source, measure.id())?, &new, &brake) {
-            return Ok(Some(On { newest: newest.id().to_owned(), against: measure.id().to_owned(), why }));
-        }
+        let found = self.find_fall(brake)?;
+        self.falls.push((brake.clone(), found.clone()));
+        Ok(found)
     }
-    Ok(None)
+
+    fn find_fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
+        let Some(percent) = brake.percent else { return Ok(None) };
+        let known = self.known;
+        let newest = known[0];
+        let mut measures: Vec<&Entry> = vec![known[1]];
+        for (at, pair) in known.windows(2).enumerate() {
+            let (after, before) = (pair[0], pair[1]);
+            if fell(before, after, percent) || at < TABLE_BY_TABLE && self.compare(before, after, brake)?.is_some() {
+                measures.push(before);
+            }
+        }
+        measures.extend(known.iter().filter_map(|backup| match &backup.state.brake {
+            // The backup that a look was about; where it is gone, the one before it.
+            Some(Braked::Against(id)) => {
+                known.iter().find(|other| other.id() == id || other.sidecar.started_at < time_of(id)).copied()
+            }
+            _ => None,
+        }));
+        let mut seen = BTreeSet::from([newest.id()]);
+        for measure in measures.into_iter().filter(|measure| seen.insert(measure.id())) {
+            if let Some(why) = self.compare(measure, newest, brake)? {
+                return Ok(Some((measure.id().to_owned(), why)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn compare(&mut self, before: &'a Entry, after: &'a Entry, brake: &Brake) -> Result<Option<String>> {
+        for id in [before.id(), after.id()] {
+            if !self.contents.contains_key(id) {
+                self.contents.insert(id, contents(self.store, self.source, id)?);
+            }
+        }
+        Ok(shrank(&self.contents[before.id()], &self.contents[after.id()], brake))
+    }
 }
 
 /// Whether there was far less, or a table less, in a backup than in the one before it: as far as the totals tell.

@@ -28,7 +28,8 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         checks.problem("store", "place", &error);
         return Catalog::default();
     }
-    if !root.exists() {
+    // A link to a disk that is away is no store that is still to be made.
+    if root.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         let parent = root.parent().unwrap_or(Path::new("/"));
         if !parent.is_dir() {
             let error = Error::failed(format!("`{}` is not there, in which the store {shown} would be made", parent.display()))

@@ -1,6 +1,6 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, Presence};
 use crate::commands::{Session, find};
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -120,7 +120,10 @@ fn not_good(backup: &Entry) -> Option<String> {
         Status::Failed => Some(format!("`{source}` failed")),
         Status::Partial => Some(format!("`{source}` is incomplete")),
         Status::Ok if backup.good() => None,
-        Status::Ok if backup.stored_size.is_none() => Some(format!("the dump of `{source}` is gone")),
+        Status::Ok if backup.presence == Presence::Missing => Some(format!("the dump of `{source}` is gone")),
+        Status::Ok if matches!(backup.presence, Presence::Unknown(_)) => {
+            Some(format!("the dump of `{source}` can't be looked at"))
+        }
         Status::Ok => Some(format!("`{source}` is damaged")),
     }
 }

@@ -155,7 +155,14 @@ fn subject<'a>(
 /// Why retention's brake holds. Only where a run has found that: `status` reads whole sidecars for nothing else.
 fn held(name: &str, catalog: &Catalog, store: &LocalStore, config: Option<&Config>) -> Option<String> {
     let newest = catalog.newest_good(name)?;
-    let Some(Braked::Against(earlier)) = &newest.state.brake else { return None };
+    // What a run found holds for later ones that did not look.
+    let good = catalog.of(name).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+    let looked = good.take_while(|backup| backup.state.brake != Some(Braked::Accepted));
+    let earlier = looked.filter_map(|backup| match &backup.state.brake {
+        Some(Braked::Against(earlier)) => Some(earlier),
+        _ => None,
+    });
+    let earlier = earlier.last()?;
     let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
     let policies = entry.map_or_else(Policies::default, |(config, entry)| Policies::configured(config, entry));
     match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
@@ -173,6 +180,7 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
         },
         (("partial", _), _) => Worth::Partial,
         (("ok", _), _) => Worth::Good,
+        (("unknown", why), _) => Worth::Unreachable(why.unwrap_or_default()),
         ((word, why), _) => Worth::Damaged(why.unwrap_or_else(|| word.to_owned())),
     };
     let restored = backup.verifications().filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
@@ -182,12 +190,13 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
         ended: sidecar.finished_at,
         seconds: sidecar.duration_seconds,
         worth,
-        stored: backup.stored_size.unwrap_or(0),
+        stored: backup.presence.bytes(),
         content: sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes),
         rows: sidecar.manifest.filter(|manifest| manifest.tree.is_none()).map(|manifest| manifest.rows_total),
         files: sidecar.manifest.and_then(|manifest| manifest.tree).map(|tree| tree.files),
         proven: restored.map(|seen| seen.at).max(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
+        absent: sidecar.status != Status::Failed && !backup.is_whole() && backup.damage().is_none(),
     }
 }
 
@@ -205,6 +214,7 @@ fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
         files: None,
         proven: None,
         safety_copy: label == PRE_RESTORE,
+        absent: false,
     }
 }
 
@@ -214,7 +224,7 @@ fn leftovers(name: &str, catalog: &Catalog, entry: Option<&SourceEntry>, configu
     let pinned = catalog.of(name).filter(|backup| backup.sidecar.label == PRE_RESTORE && backup.state.pinned);
     let mut found: Vec<String> = pinned
         .map(|backup| {
-            let size = units::size(backup.stored_size.unwrap_or(0));
+            let size = units::size(backup.presence.bytes());
             format!("{} ({size}), pinned; when it is not needed any more: `dbbackup delete {0} --force`", backup.id())
         })
         .collect();

@@ -286,9 +286,9 @@ fn after_a_backup_that_shrank_by_half_nothing_is_removed() {
     world.config("[store]\npath = 'store'\n[retention]\nkeep_last = 1\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n");
     world.dbbackup("backup").run().exits(0);
     world.sql("app.db", "PRAGMA foreign_keys = OFF; DELETE FROM orders");
-    world.dbbackup("backup").run().exits(3).says("holds far less than an earlier one").says("cleanup --force app");
+    world.dbbackup("backup").run().exits(3).says("retention is held back").says("cleanup --force app");
     assert_eq!(world.ids("").len(), 2);
-    world.dbbackup("cleanup").run().exits(1).says("nothing is removed");
+    world.dbbackup("cleanup").run().exits(1).says("and nothing is removed");
     assert_eq!(world.ids("").len(), 2);
     world.dbbackup("cleanup --force app").run().exits(0);
     assert_eq!(world.ids("").len(), 1);
@@ -325,8 +325,12 @@ fn a_table_that_is_gone_or_emptied_holds_retention_back_until_it_is_back() {
     let world = keeping_one("");
     let first = world.ids("").remove(0);
     world.sql("app.db", "DELETE FROM session");
-    let run =
-        world.dbbackup("backup").run().exits(3).says("retention removed nothing").says("nothing in `session` (1 row before)");
+    let run = world
+        .dbbackup("backup")
+        .run()
+        .exits(3)
+        .says("retention is held back and removed nothing")
+        .says("nothing in `session` (1 row before)");
     run.says(&format!("compared with {first}")).says("the older backups are all there");
     // One more run like it removes nothing either: what it is compared with is what there was.
     world.sql("app.db", "DROP TABLE session");
@@ -414,12 +418,12 @@ fn a_fall_counts_whoever_looked_when_it_came() {
     fallen(&format!("[backup]\ncleanup_after = false\n{keep}"), &|world, _| {
         world.dbbackup("backup").run().exits(0);
         world.dbbackup("backup").run().exits(0);
-        world.dbbackup("cleanup").run().exits(1).says("holds far less");
+        world.dbbackup("cleanup").run().exits(1).says("is held back");
     });
     fallen(keep, &|world, _| {
         world.dbbackup("guard app -- true").run().exits(0);
         for _ in 0..3 {
-            world.dbbackup("backup").run().exits(3).says("holds far less");
+            world.dbbackup("backup").run().exits(3).says("is held back");
         }
     });
     // What a look was about is gone.
@@ -431,9 +435,9 @@ fn a_fall_counts_whoever_looked_when_it_came() {
         world.dbbackup(&format!("delete {} --yes", full[0])).run().exits(0);
         world.dbbackup("backup").run().exits(3);
     });
-    // A label for which nobody minds.
+    // A label for which nobody minds: of its own backups alone.
     fallen(&format!("{keep}[retention.label.hourly]\nkeep_last = 2\nbrake = \"off\"\n"), &|world, _| {
-        world.dbbackup("backup --label hourly").run().exits(0);
+        world.dbbackup("backup --label hourly").run().exits(3).says("removed nothing labelled `daily`");
         world.dbbackup("backup --label daily").run().exits(3);
         world.dbbackup("backup --label daily").run().exits(3);
     });
@@ -450,4 +454,97 @@ fn a_fall_counts_whoever_looked_when_it_came() {
         world.sql("app.db", "PRAGMA foreign_keys = OFF; DELETE FROM orders WHERE id > 1; DELETE FROM customer WHERE id > 1");
         world.dbbackup("backup").run().exits(3);
     });
+}
+
+/// Damage that is there before the backup is saved faithfully every night.
+#[test]
+fn the_newest_proven_backup_is_not_pushed_out_by_faithful_copies_of_damage() {
+    let world = world("[retention]\nkeep_last = 1\nmax_age = '3d'\n");
+    let newest = world.ids("").remove(0);
+    let old = world.history("app", "manual", &[5 * DAY, 6 * DAY, 7 * DAY]);
+    for (id, level) in [(&old[2], "restore"), (&old[1], "content"), (&old[0], "checksum")] {
+        world.dbbackup(&format!("verify {id} --level {level}")).run().exits(0);
+    }
+    let json = world.dbbackup("cleanup --json --min-keep 0 --keep-last 0 --max-count 1").run().exits(0).json();
+    assert_eq!(deleted(&json), [old[0].as_str(), old[2].as_str()], "{json}");
+    assert_eq!(reasons(&json, &old[1]), "newest backup proven by its content", "{json}");
+    assert!(reasons(&json, &newest).contains("newest good backup"), "{json}");
+    // Found damaged since, it is proven no more, and the next best must do.
+    std::fs::write(world.dump_of(&old[1]), "short").unwrap();
+    world.dbbackup(&format!("verify {}", old[1])).run().exits(4);
+    world.dbbackup("verify").run().exits(0);
+    let json = world.dbbackup("cleanup --json").run().exits(0).json();
+    assert_eq!(deleted(&json), [old[1].as_str()], "{json}");
+}
+
+#[test]
+fn the_brake_of_one_label_frees_no_other() {
+    let world = keeping_one("[retention.label.hourly]\nkeep_last = 1\nbrake = 'off'");
+    world.dbbackup("backup --label hourly").run().exits(0);
+    let (daily, hourly) = (world.history("app", "daily", &[DAY, 2 * DAY]), world.history("app", "hourly", &[3, 4]));
+    world.sql("app.db", "PRAGMA foreign_keys = OFF; DELETE FROM orders");
+    // The hourly ones go, as their table says, and the daily ones stay, whichever label runs.
+    world.dbbackup("backup --label hourly").run().exits(3).says("removed nothing labelled `daily` or `manual`");
+    assert!(hourly.iter().all(|id| !world.sidecar_path(id).exists()) && daily.iter().all(|id| world.dump_of(id).is_file()));
+    for label in ["hourly", "daily"] {
+        world.dbbackup(&format!("backup --label {label}")).run().exits(3);
+        assert!(daily.iter().all(|id| world.dump_of(id).is_file()));
+    }
+    let json = world.dbbackup("cleanup --json").run().exits(1).json();
+    assert_eq!(deleted(&json), [""; 0], "{json}");
+    assert!(reasons(&json, &daily[0]).contains("retention is held back"), "{json}");
+    world.dbbackup("status").run().exits(1).prints("retention is held back");
+    // A run that makes no decision of its own does not forget.
+    world.dbbackup("guard app -- true").run().exits(0);
+    world.dbbackup("status").run().exits(1).prints("retention is held back");
+    world.dbbackup("cleanup --force").run().exits(0);
+    assert!(daily.iter().all(|id| !world.sidecar_path(id).exists()));
+    world.dbbackup("status").run().exits(0);
+}
+
+#[test]
+fn a_large_table_of_which_little_is_left_holds_retention_back_whoever_looks() {
+    let large = "CREATE TABLE log(a); CREATE TABLE user(a);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) INSERT INTO log SELECT i FROM n;
+        INSERT INTO user SELECT a FROM log LIMIT 10000";
+    for cleanup_after in [true, false] {
+        let world = World::new();
+        world.shop("app.db");
+        world.sql("app.db", large);
+        world.config(&format!(
+            "[store]\npath = 'store'\n[backup]\ncleanup_after = {cleanup_after}\n[retention]\nkeep_last = 2\n\
+             [sources.app]\nkind = 'sqlite'\npath = 'app.db'\n"
+        ));
+        world.dbbackup("backup").run().exits(0);
+        let full = world.history("app", "manual", &[30, 60]);
+        world.sql("app.db", "DELETE FROM user WHERE a > 1");
+        for _ in 0..3 {
+            let ran = world.dbbackup("backup").run().exits(if cleanup_after { 3 } else { 0 });
+            let _ = if cleanup_after { ran.says("1 row in `user` (10,000 before)") } else { ran };
+        }
+        world.dbbackup("cleanup").run().exits(1).says("1 row in `user` (10,000 before)");
+        assert!(full.iter().all(|id| world.dump_of(id).is_file()));
+    }
+}
+
+#[test]
+fn a_clock_that_jumped_makes_nothing_old() {
+    let world = world("[retention]\nkeep_daily = 400\nmax_age = '30d'\n");
+    let newest = world.ids("").remove(0);
+    // Every night until the clock jumped by four years; and some since.
+    let year = 365 * DAY;
+    let old =
+        world.history("app", "manual", &[4 * year, 4 * year + DAY, 4 * year + 2 * DAY, 4 * year + 3 * DAY, 4 * year + 4 * DAY]);
+    let later = world.history("app", "manual", &[DAY, 2 * DAY]);
+    let run = world.dbbackup("cleanup").run().exits(1).says("the clock jumped, or there was a long pause");
+    run.says(&format!("after {}", old[0])).says("add `--force`").prints("removed 0 backups");
+    world.dbbackup("status").run().exits(1).prints("the clock jumped");
+    world.dbbackup("backup").run().exits(0);
+    assert!(old.iter().chain(&later).chain([&newest]).all(|id| world.dump_of(id).is_file()));
+    // What the jump does not make old, goes; and all where that is said to be right.
+    world.dbbackup("cleanup --keep-last 6").run().exits(0).prints("removed 3 backups");
+    world.dbbackup("cleanup").run().exits(1).says("the clock jumped").prints("removed 0 backups");
+    world.dbbackup("cleanup --force").run().exits(0).prints("removed 3 backups");
+    world.dbbackup("cleanup").run().exits(0);
+    world.dbbackup("status").run().exits(0);
 }

@@ -74,7 +74,7 @@ fn pins_are_shown_kept_and_taken_back() {
         |at: usize| world.with_store(&format!("show {} --json", ids[at])).run().exits(0).json()["backup"]["pinned"].clone();
     assert_eq!((pinned(0), pinned(1), pinned(2)), (true.into(), false.into(), true.into()));
     // A verification adds to the state, and takes nothing from it.
-    world.with_store(&format!("verify {}", ids[2])).run().exits(0);
+    world.with_store(&format!("verify --level checksum {}", ids[2])).run().exits(0);
     assert_eq!(pinned(2), true);
     // Pinning twice is pinning; pins do not change a sidecar.
     let before = std::fs::read(world.sidecar_path(&ids[2])).unwrap();

@@ -159,8 +159,11 @@ fn newest_damaged() {
     status(&world, "").exits(2).prints(sentence).says("take a new one: `dbbackup backup app`");
     std::fs::remove_file(&dump).unwrap();
     status(&world, "").exits(2).prints("is damaged: the dump is not there");
-    // Found by `verify`, too; its message says what to do.
+    // An older one that is not there may be on a disk that is away, until somebody has looked.
     world.dbbackup("backup").run().exits(0);
+    status(&world, "").exits(1).prints(&format!("the dump of {newest} is not there"));
+    world.dbbackup(&format!("verify {newest}")).run().exits(4);
+    // Found by `verify`, too; its message says what to do.
     status(&world, "").exits(0);
     let newest = world.ids("app").remove(0);
     let mut bytes = std::fs::read(world.dump_of(&newest)).unwrap();

@@ -1,0 +1,299 @@
+//! Sidecars, states and lists that somebody else wrote: whatever date, number or text is in them, no command panics, and none of it reaches a terminal
+//! as more than text.
+
+use crate::support::{World, until};
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How many stores of altered backups; `DBBACKUP_CASES` makes it more.
+fn cases() -> u64 {
+    std::env::var("DBBACKUP_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
+}
+
+/// Random numbers of which the first is printed: `DBBACKUP_SEED` makes them the same again.
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Random {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = std::env::var("DBBACKUP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(clock);
+        println!("DBBACKUP_SEED={seed}");
+        Random(seed)
+    }
+
+    /// splitmix64.
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((number ^ (number >> 31)) % limit as u64) as usize
+    }
+
+    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+/// What a value may be put in the place of a text, a number, or anything.
+fn values() -> Vec<Value> {
+    let dates = [
+        "+262142-12-31T23:59:59Z",
+        "+262142-12-31T23:59:59.999999999Z",
+        "-262143-01-01T00:00:00Z",
+        "-0001-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:60Z",
+        "+10000-01-01T00:00:00+23:59",
+        "1970-01-01T00:00:00Z",
+        "2026-02-30T00:00:00Z",
+    ];
+    let texts = [
+        "",
+        "..",
+        "/",
+        "../../etc/passwd",
+        "a/b",
+        "\u{0}",
+        "\u{1b}]52;c;eA==\u{7}",
+        "\u{202e}",
+        "é",
+        "0",
+        "-",
+        "_",
+        "Z-4294967295",
+        "*",
+        "'\"`$(x)",
+    ];
+    let long = ["x".repeat(5000), "\u{1f600}".repeat(300), "%".repeat(300)];
+    let mut values: Vec<Value> = dates.iter().chain(&texts).map(|text| json!(text)).collect();
+    values.extend(long.iter().map(|text| json!(text)));
+    values.extend(
+        [0, 1, u64::MAX, u64::MAX - 1, u64::MAX / 2 + 1, i64::MAX as u64, u64::from(u32::MAX)].map(|number| json!(number)),
+    );
+    values.extend([-1, i64::MIN, i64::from(i32::MIN)].map(|number| json!(number)));
+    values.extend([1e308, -1e308, 5e-324, 1.5, -0.0, 1e19].map(|number| json!(number)));
+    values.extend([json!(null), json!(true), json!([]), json!({}), json!([[]]), json!({"": null})]);
+    values
+}
+
+/// Every place in a document.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                places(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        Value::Array(values) => {
+            values.iter().enumerate().for_each(|(number, value)| places(value, &format!("{at}/{number}"), found))
+        }
+        _ => {}
+    }
+}
+
+/// The document with another value somewhere, mostly of the same type.
+fn alter(document: &mut Value, random: &mut Random) {
+    let mut found = Vec::new();
+    places(document, "", &mut found);
+    // What says whose it is decides early: seldom.
+    found.retain(|place| {
+        !place.is_empty() && (random.below(8) == 0 || !matches!(&place[..], "/id" | "/source" | "/schema" | "/dump/file"))
+    });
+    let place = random.one_of(&found).clone();
+    let old = document.pointer_mut(&place).unwrap();
+    let values: Vec<Value> =
+        values().into_iter().filter(|value| std::mem::discriminant(value) == std::mem::discriminant(old)).collect();
+    *old = if values.is_empty() || random.below(10) == 0 {
+        random.one_of(&self::values()).clone()
+    } else {
+        random.one_of(&values).clone()
+    };
+}
+
+/// What a sidecar can say, more than a real one does.
+fn enriched(mut sidecar: Value) -> Value {
+    let more: Map<String, Value> = json!({
+        "description": "x", "tags": {"a": "b"}, "warnings": ["one"], "run_members": ["app"],
+        "verifications": [
+            {"at": "2026-11-20T02:00:42Z", "level": "content", "status": "ok", "duration_seconds": 1.1},
+            {"at": "2026-11-20T02:00:42Z", "level": "checksum", "status": "damaged", "duration_seconds": 1.1, "detail": "why"},
+        ],
+    })
+    .as_object()
+    .unwrap()
+    .clone();
+    sidecar.as_object_mut().unwrap().extend(more);
+    sidecar
+}
+
+/// A backup of a PostgreSQL database that never was, with everything that one can say.
+fn postgres(source: &str) -> (Value, String) {
+    let id = format!("{source}_daily_20261120T020000Z");
+    let sidecar = json!({
+        "schema": 1, "id": id, "run": "r", "source": source, "kind": "postgres", "label": "daily", "status": "ok",
+        "started_at": "2026-11-20T02:00:00Z", "finished_at": "2026-11-20T02:00:41Z", "duration_seconds": 41.2,
+        "dump": {"file": format!("{id}.dump.gz"), "format": "pg_dump-custom", "size_bytes": 4, "sha256": "00", "content_size_bytes": 9,
+                 "content_sha256": "00", "compression": "gzip", "encryption": null, "base": null},
+        "database": {"name": "shop", "host": "db.internal", "port": 5432, "user": "u", "server_version": "15.18", "size_bytes": 524288000,
+                     "system_identifier": "7", "cluster": "c", "encoding": "UTF8", "roles": ["r"], "tablespaces": ["t"], "selected_by": ["s"],
+                     "locale": {"provider": "c", "collate": "C", "ctype": "C"}, "extensions": [{"name": "e", "version": "1"}]},
+        "manifest": {"tables": [{"name": "public.orders", "kind": "table", "rows": 120034}], "rows_total": 120034},
+        "producer": {"dbbackup": "0.1.0", "pg_dump": "15.18", "host": "web1"},
+    });
+    (sidecar, id)
+}
+
+const COMMANDS: &[&str] = &[
+    "list --status all",
+    "list --status all --json",
+    "list --since 1d",
+    "stats",
+    "stats --json",
+    "status",
+    "status -v",
+    "status --json",
+    "status --nagios",
+    "status --prometheus metrics.prom",
+    "verify --all --level checksum",
+    "verify --all --level content",
+    "verify --all --json",
+    "doctor",
+    "cleanup -n --keep-last 1 --keep-daily 2 --keep-within 2d --max-age 3d --max-size 1KiB",
+    "cleanup --json --keep-last 5 --keep-monthly 3",
+    "cleanup --max-count 2",
+    "backup",
+    "restore all --dry-run",
+];
+
+const FOR_EACH: &[&str] = &[
+    "show ID",
+    "show ID --contents",
+    "show ID --contents --json",
+    "verify ID --level restore",
+    "restore ID --dry-run",
+    "restore ID --yes",
+    "restore ID --to to-ID",
+    "export ID --format csv --to csv-ID",
+    "cat ID",
+    "pin ID",
+    "unpin ID",
+    "delete ID --yes --force",
+];
+
+#[test]
+fn no_sidecar_makes_a_command_panic() {
+    let mut random = Random::seeded();
+    let world = World::new();
+    world.shop("app.db");
+    world.file("tree/a/b.txt", "text");
+    std::fs::copy(world.path("app.db"), world.path("tree/inner.db")).unwrap();
+    world.config(
+        "[store]\npath = 'store'\n[backup]\nscratch_dir = 'scratch'\n[retention]\nkeep_last = 50\n[groups]\nall = ['app', 'tree']\n\
+         [sources.app]\nkind = 'sqlite'\npath = 'app.db'\n[sources.tree]\nkind = 'files'\npaths = ['tree']\n",
+    );
+    std::fs::create_dir(world.path("scratch")).unwrap();
+    world.dbbackup("backup").run().exits(0);
+    world.dbbackup("verify --level restore").run().exits(0);
+    let store = world.path("store");
+    for _ in 0..cases() {
+        let copy = world.path("copy");
+        let copied = std::process::Command::new("cp").arg("-a").arg(&store).arg(&copy).status().unwrap();
+        assert!(copied.success());
+        let altered = alter_all(&copy, &mut random);
+        let say = |text: &str| altered.iter().fold(text.to_owned(), |text, document| format!("{text}\n{document}"));
+        let call = |arguments: &str| {
+            let mut call = world.dbbackup(&format!("--store ./copy {arguments}"));
+            // Bytes may be the result.
+            let output = call.command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let fine = !said.contains("panicked") && output.status.code().is_some_and(|code| code != 101);
+            assert!(fine, "{}", say(&format!("dbbackup {arguments}: {}\n{said}", output.status)));
+        };
+        COMMANDS.iter().for_each(|arguments| call(arguments));
+        let ids: Vec<String> = altered.iter().filter_map(|document| Some(document["id"].as_str()?.to_owned())).collect();
+        for id in ids
+            .iter()
+            .filter(|id| id.len() < 100 && !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c == '\0' || c == '/'))
+        {
+            for arguments in FOR_EACH {
+                call(&arguments.replace("ID", id));
+            }
+        }
+        std::fs::remove_dir_all(&copy).unwrap();
+        // What was restored from one altered backup is not what the next one is made of.
+        for name in std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().path()) {
+            let name_text = name.file_name().unwrap().to_string_lossy().into_owned();
+            if name_text.starts_with("to-") || name_text.starts_with("csv-") {
+                let _ = std::fs::remove_dir_all(&name).or_else(|_| std::fs::remove_file(&name));
+            }
+        }
+    }
+    until("scratch is empty", || std::fs::read_dir(world.path("scratch")).unwrap().count() == 0);
+}
+
+/// Several backups of each source, a word or more of each altered; gives back the sidecars.
+fn alter_all(store: &std::path::Path, random: &mut Random) -> Vec<Value> {
+    let mut altered = Vec::new();
+    for source in ["app", "tree"] {
+        let dir = store.join(source);
+        let names: Vec<String> =
+            std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let id = names.iter().find_map(|name| name.strip_suffix(".state.json")).unwrap().to_owned();
+        let read = |name: String| -> Value { serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap() };
+        let (sidecar, state) = (enriched(read(format!("{id}.json"))), read(format!("{id}.state.json")));
+        for number in 0..4 {
+            let copy = format!("{source}_x_2026110{number}T000000Z");
+            let mut sidecar: Value = serde_json::from_str(&sidecar.to_string().replace(&id, &copy)).unwrap();
+            sidecar["label"] = "x".into();
+            for name in names.iter().filter(|name| name.starts_with(&id) && !name.ends_with(".json")) {
+                std::fs::copy(dir.join(name), dir.join(name.replace(&id, &copy))).unwrap();
+            }
+            for _ in 0..=random.below(3) {
+                alter(&mut sidecar, random);
+            }
+            let mut state = state.clone();
+            alter(&mut state, random);
+            std::fs::write(dir.join(format!("{copy}.json")), sidecar.to_string()).unwrap();
+            if random.below(3) > 0 {
+                std::fs::write(dir.join(format!("{copy}.state.json")), state.to_string()).unwrap();
+            }
+            altered.push(sidecar);
+        }
+    }
+    for source in ["c.shop", "c.other"] {
+        let dir: PathBuf = store.join(source);
+        std::fs::create_dir(&dir).unwrap();
+        let (mut sidecar, id) = postgres(source);
+        for _ in 0..=random.below(3) {
+            alter(&mut sidecar, random);
+        }
+        std::fs::File::create(dir.join(format!("{id}.dump.gz"))).unwrap().write_all(b"PGDM").unwrap();
+        std::fs::write(dir.join(format!("{id}.json")), sidecar.to_string()).unwrap();
+        altered.push(sidecar);
+    }
+    altered
+}
+
+#[test]
+fn the_calendars_ends_in_a_sidecar_stop_nothing() {
+    let world = World::new();
+    world.shop("app.db");
+    world.config(
+        "[store]\npath = 'store'\n[retention]\nkeep_last = 1\nmax_age = '1d'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n",
+    );
+    world.dbbackup("backup").run().exits(0);
+    let old = world.history("app", "manual", &[48, 72, 96]);
+    for (id, at) in old.iter().zip(["+262142-12-31T23:59:59.999999Z", "-262143-01-01T00:00:00Z", "+10000-01-01T00:00:00Z"]) {
+        world.edit_sidecar(id, |sidecar| {
+            sidecar["started_at"] = at.into();
+            sidecar["finished_at"] = at.into();
+        });
+    }
+    world.dbbackup("backup").run().exits(0);
+    world.dbbackup("cleanup").run().exits(0);
+    assert!(world.sidecar_path(&old[0]).is_file() && world.sidecar_path(&old[2]).is_file(), "they lie in the future");
+}
