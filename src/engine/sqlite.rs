@@ -1,9 +1,10 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened; [`source`] takes the snapshot, [`pages`] moves its pages and [`facts`] says what is in it; [`destination`] receives a
+//! opened; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
 //! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
+mod accounting;
 pub mod destination;
 pub mod facts;
 mod ownership;
@@ -175,13 +176,22 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
         }
         (_, ffi::SQLITE_NOTADB) => Error::damaged(format!("`{file}` is not a SQLite database, or it is encrypted"))
             .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped"),
-        (_, ffi::SQLITE_CORRUPT) => Error::damaged(format!("the database `{file}` is malformed: {error}"))
-            .hint(format!("see what is left with `sqlite3 '{file}' .recover`, or restore an earlier backup")),
+        (_, ffi::SQLITE_CORRUPT) => {
+            Error::damaged(format!("the database `{file}` is malformed: {error}")).hint(damaged_hint(path))
+        }
         (_, ffi::SQLITE_CANTOPEN) => Error::failed(format!("the database `{file}` can't be opened: {error}"))
             .hint("check that this user may read the file, its -wal and -shm, and its directory"),
         (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full")).hint("free some space there"),
         _ => Error::from(error).context(format!("the database `{file}`")),
     }
+}
+
+/// What to do about a database that is damaged itself.
+fn damaged_hint(path: &Path) -> String {
+    format!(
+        "restore an earlier backup, or see what is left with `sqlite3 '{0}' .recover`; to keep a copy as it is: `dbbackup backup --kind files '{0}'`",
+        path.display()
+    )
 }
 
 fn no_companions(path: &Path) -> Error {

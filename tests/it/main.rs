@@ -33,5 +33,6 @@ mod postgres_world;
 mod replace;
 mod roundtrip;
 mod snapshot;
+mod soundness;
 mod support;
 mod tree;

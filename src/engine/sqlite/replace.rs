@@ -130,7 +130,8 @@ fn replace_in_wal_mode(new: &Path, target: &Target, mut old: Db, keep: Keep<'_>)
         let backup = Backup::new(&source, &mut old.conn)?;
         pages::one_step(&backup, 0, target.lock_timeout).map_err(|error| step_error(error, &path))?;
         if let Keep::Backup(keep) = keep {
-            let mut live = SqliteSource::new(&path, Spool::Never, &target.scratch_dir, target.lock_timeout);
+            let live = SqliteSource::new(&path, Spool::Never, &target.scratch_dir, target.lock_timeout);
+            let mut live = live.kept_if_damaged();
             keep(&mut live)?;
         }
         pages::run_backup(&backup, target.lock_timeout).map_err(|error| step_error(error, &path))?;

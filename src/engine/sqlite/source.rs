@@ -6,7 +6,7 @@
 
 use super::{Db, Use, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -36,6 +36,16 @@ pub struct SqliteSource {
     scratch_dir: PathBuf,
     lock_timeout: Duration,
     page_streaming: bool,
+    on_damage: OnDamage,
+}
+
+/// What becomes of a database that turns out to be damaged while it is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDamage {
+    /// There is no backup of it: it would push out the sound ones that were made before.
+    Refuse,
+    /// It is kept as it is, with a warning.
+    Warn,
 }
 
 impl SqliteSource {
@@ -49,7 +59,15 @@ impl SqliteSource {
             scratch_dir: scratch_dir.to_path_buf(),
             lock_timeout,
             page_streaming: super::page_streaming(),
+            on_damage: OnDamage::Refuse,
         }
+    }
+
+    /// For what is about to be replaced: damaged or not, it is kept.
+    #[must_use]
+    pub fn kept_if_damaged(mut self) -> Self {
+        self.on_damage = OnDamage::Warn;
+        self
     }
 
     /// As if SQLite's page table were not compiled in.
@@ -167,18 +185,21 @@ impl Source for SqliteSource {
         let live = Db::open(&self.path, purpose)?;
         let twin = self.begin(&live, purpose)?;
         let database = facts::database(&live, &self.path)?;
+        let on_damage = self.on_damage;
         if !self.must_copy_first(database.journal_mode.as_deref()) {
             return match twin {
-                Some(twin) => at_once(move || describe(&twin, database), || pages::stream(&live, out)),
-                None => pages::stream(&live, out).and_then(|()| describe(&live, database)),
+                Some(twin) => at_once(move || describe(&twin, database, on_damage), || pages::stream(&live, out)),
+                None => pages::stream(&live, out).and_then(|()| describe(&live, database, self.on_damage)),
             };
         }
         drop(twin);
         let copy = self.copy(&live)?;
         drop(live);
         // Nobody else writes to the copy, so it needs no locks, and two may read it at once.
-        let described =
-            at_once(|| describe(&Db::open(&copy.path, Use::Immutable)?, database), || pages::send_file(&copy.path, out));
+        let described = at_once(
+            || describe(&Db::open(&copy.path, Use::Immutable)?, database, self.on_damage),
+            || pages::send_file(&copy.path, out),
+        );
         // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
         described.map_err(|error| error.renamed(&copy.path, &self.path))
     }
@@ -213,7 +234,7 @@ impl Source for HeldSource<'_> {
             pages::copy_by_backup_api(self.db, &scratch.join("copy.sqlite3"))?;
             pages::send_file(&scratch.join("copy.sqlite3"), out)?;
         }
-        describe(self.db, database)
+        describe(self.db, database, OnDamage::Warn)
     }
 
     fn estimate(&self) -> u64 {
@@ -230,8 +251,9 @@ fn at_once(describe: impl FnOnce() -> Result<Dumped> + Send, write: impl FnOnce(
     })
 }
 
-fn describe(db: &Db, mut database: Database) -> Result<Dumped> {
+fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dumped> {
     let mut warnings = Vec::new();
+    look_for_flaws(db, on_damage, &mut warnings)?;
     let manifest = facts::manifest(db, &mut warnings)?;
     database.foreign_key_violations = facts::foreign_key_violations(db, &mut warnings)?;
     if let Some(count @ 1..) = database.foreign_key_violations {
@@ -243,4 +265,21 @@ fn describe(db: &Db, mut database: Database) -> Result<Dumped> {
     }
     let producer = BTreeMap::from([("sqlite".to_owned(), super::version().to_owned())]);
     Ok(Dumped { manifest, database, producer, warnings, ..Dumped::default() })
+}
+
+/// A copy of a damaged database is a faithful one, and proves nothing: so the database itself is looked at.
+fn look_for_flaws(db: &Db, on_damage: OnDamage, warnings: &mut Vec<String>) -> Result<()> {
+    let flaws = facts::flaws(db)?;
+    if !flaws.damage.is_empty() {
+        let text = format!("the database `{}` is damaged: {}", db.path().display(), facts::first_few(&flaws.damage));
+        match on_damage {
+            OnDamage::Refuse => return Err(Error::damaged(text).hint(super::damaged_hint(db.path()))),
+            OnDamage::Warn => warnings.push(format!("{text}; it is kept as it is")),
+        }
+    }
+    if !flaws.values.is_empty() {
+        let shown = facts::first_few(&flaws.values);
+        warnings.push(format!("values in the database that its schema does not allow are saved as they are: {shown}"));
+    }
+    Ok(())
 }
