@@ -1,12 +1,13 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
+//! opened, and [`names`] by which of its names that must be; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
 //! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 mod accounting;
 pub mod destination;
 pub mod facts;
+pub mod names;
 mod ownership;
 pub mod pages;
 pub mod probe;

@@ -32,6 +32,7 @@ mod postgres_versions;
 mod postgres_world;
 mod replace;
 mod roundtrip;
+mod second_names;
 mod snapshot;
 mod soundness;
 mod support;

@@ -13,7 +13,7 @@ use super::pages::{self, Step};
 use super::probe::{self, Header};
 use super::registry::Claim;
 use super::source::{HeldSource, Spool, SqliteSource};
-use super::{Db, Use, companion, facts};
+use super::{Db, Use, companion, facts, names};
 use crate::durable;
 use crate::engine::{Keep, Published};
 use crate::error::{Context, Error, Result};
@@ -42,6 +42,7 @@ pub fn replace(new: &Path, target: &Target, keep: Keep<'_>) -> Result<Published>
     if target.expected_absent || !target.path.exists() {
         return place_where_none_is(new, target);
     }
+    names::refuse_second_name(&target.path)?;
     match open_valid(target)? {
         Ok(old) => replace_valid(new, target, old, keep),
         Err(why) => replace_corrupt(new, target, &why),
@@ -381,10 +382,10 @@ pub fn holders(path: &Path) -> Vec<u32> {
 }
 
 /// Whether another process, of whatever user, has a POSIX lock on the file.
-fn byte_range_lock_holder(path: &Path) -> Option<()> {
+pub(super) fn byte_range_lock_holder(path: &Path) -> Option<()> {
     use std::os::fd::AsRawFd;
     let _claim = Claim::plain(path).ok()?;
-    let file = File::options().read(true).write(true).open(path).ok()?;
+    let file = File::open(path).ok()?;
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

@@ -4,7 +4,7 @@
 //! blocks the writers, so the transaction lasts no longer than a plain copy into the scratch directory takes, and the rest is done from
 //! that copy. Rows are counted in the same transaction, or on that copy.
 
-use super::{Db, Use, facts, pages, probe};
+use super::{Db, Use, facts, names, pages, probe};
 use crate::engine::{Database, Dumped, Source};
 use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
@@ -79,7 +79,13 @@ impl SqliteSource {
 
     /// Whether it looks as if it could be backed up; nothing is locked or read beyond the header.
     pub fn probe(&self) -> Result<()> {
-        probe::before_reading(&self.path).map(drop)
+        probe::before_reading(&self.name_in_use()?.path).map(drop)
+    }
+
+    /// The name by which it must be read: that with the log.
+    fn name_in_use(&self) -> Result<names::Name> {
+        probe::must_be_there(&self.path)?;
+        names::in_use(&self.path, &[])
     }
 
     /// Does what a backup begins with: opens the database and has a read transaction for a moment. In words what a backup will do, and the bytes
@@ -87,14 +93,15 @@ impl SqliteSource {
     ///
     /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal and -shm there.
     pub fn rehearse(&self) -> Result<(String, u64)> {
-        let purpose = probe::before_reading(&self.path)?;
-        let closed = purpose == Use::Read && !super::companion(&self.path, "-shm").exists();
-        if closed && probe::header(&self.path)? == (probe::Header::Database { wal: true }) {
-            probe::companions_can_be_made(&self.path)?;
+        let path = self.name_in_use()?.path;
+        let purpose = probe::before_reading(&path)?;
+        let closed = purpose == Use::Read && !super::companion(&path, "-shm").exists();
+        if closed && probe::header(&path)? == (probe::Header::Database { wal: true }) {
+            probe::companions_can_be_made(&path)?;
             let size = if self.page_streaming { 0 } else { self.estimate() };
             return Ok(("in WAL mode, and no application has it open".to_owned(), size));
         }
-        let live = Db::open(&self.path, purpose)?;
+        let live = Db::open(&path, purpose)?;
         live.begin("BEGIN", self.lock_timeout.min(Duration::from_secs(5)))?;
         let mode: String = live.pragma("journal_mode")?;
         let size = pages::size(&live)?;
@@ -107,7 +114,8 @@ impl SqliteSource {
 
     /// What the database holds right now, without its content.
     pub fn inspect(&self) -> Result<Dumped> {
-        let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;
+        let path = self.name_in_use()?.path;
+        let live = Db::open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let database = facts::database(&live, &self.path)?;
         let mut warnings = Vec::new();
@@ -117,7 +125,8 @@ impl SqliteSource {
 
     /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first. Gives back the journal mode.
     pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<String> {
-        let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;
+        let path = self.name_in_use()?.path;
+        let live = Db::open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let journal_mode: String = live.pragma("journal_mode")?;
         if self.must_copy_first(Some(&journal_mode)) {
@@ -150,7 +159,7 @@ impl SqliteSource {
         if purpose != Use::Read || live.pragma::<String>("journal_mode")? != "wal" {
             return Ok(None);
         }
-        let twin = Db::open(&self.path, purpose)?;
+        let twin = Db::open(live.path(), purpose)?;
         for _ in 0..50 {
             live.run("COMMIT")?;
             let before: i64 = twin.pragma("data_version")?;
@@ -181,8 +190,23 @@ struct Copy {
 
 impl Source for SqliteSource {
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
-        let purpose = probe::before_reading(&self.path)?;
-        let live = Db::open(&self.path, purpose)?;
+        let name = self.name_in_use()?;
+        let mut dumped = self.dump_by(&name.path, out)?;
+        dumped.warnings.extend(name.warning);
+        Ok(dumped)
+    }
+
+    fn estimate(&self) -> u64 {
+        let log = super::companion(&self.path, "-wal").metadata().map_or(0, |found| found.len());
+        // Pages in the log mostly replace others; a database that is all log is at least as large as that.
+        self.path.metadata().map_or(0, |found| found.len().max(log))
+    }
+}
+
+impl SqliteSource {
+    fn dump_by(&self, path: &Path, out: &mut dyn Write) -> Result<Dumped> {
+        let purpose = probe::before_reading(path)?;
+        let live = Db::open(path, purpose)?;
         let twin = self.begin(&live, purpose)?;
         let database = facts::database(&live, &self.path)?;
         let on_damage = self.on_damage;
@@ -202,12 +226,6 @@ impl Source for SqliteSource {
         );
         // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
         described.map_err(|error| error.renamed(&copy.path, &self.path))
-    }
-
-    fn estimate(&self) -> u64 {
-        let log = super::companion(&self.path, "-wal").metadata().map_or(0, |found| found.len());
-        // Pages in the log mostly replace others; a database that is all log is at least as large as that.
-        self.path.metadata().map_or(0, |found| found.len().max(log))
     }
 }
 
