@@ -1,12 +1,13 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened, and [`names`] by which of its names that must be; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
+//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
 //! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 mod accounting;
 pub mod destination;
 pub mod facts;
+mod inside;
 pub mod names;
 mod ownership;
 pub mod pages;
@@ -53,20 +54,36 @@ impl Db {
     /// Opens an existing database; never creates one.
     pub fn open(path: &Path, purpose: Use) -> Result<Db> {
         let claim = Claim::connection(path)?;
-        let open = || -> rusqlite::Result<Connection> {
-            let mut conn = match purpose {
-                Use::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-                Use::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-                Use::Immutable => {
-                    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-                    Connection::open_with_flags(format!("file:{}?immutable=1", percent_encoded(path)), flags)?
-                }
-            };
+        Db::with(claim, path, || match purpose {
+            Use::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            Use::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE),
+            Use::Immutable => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                Connection::open_with_flags(format!("file:{}?immutable=1", percent_encoded(path)), flags)
+            }
+        })
+    }
+
+    /// The same to read it, if it is the file with this device and inode: see [`inside`].
+    pub fn open_inside(path: &Path, key: registry::Key, purpose: Use) -> Result<Db> {
+        let claim = Claim::connection_to(key, path)?;
+        Db::with(claim, path, || match purpose {
+            Use::Read | Use::Write => inside::open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            Use::Immutable => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                let uri = format!("file:{}?immutable=1", percent_encoded(path));
+                inside::open_uri(path, &uri, key, flags)
+            }
+        })
+    }
+
+    fn with(claim: Claim, path: &Path, open: impl FnOnce() -> rusqlite::Result<Connection>) -> Result<Db> {
+        let ready = |mut conn: Connection| -> rusqlite::Result<Connection> {
             conn.busy_timeout(Duration::from_millis(100))?;
             conn.progress_handler(20_000, Some(interrupt::requested))?;
             Ok(conn)
         };
-        let conn = open().map_err(|error| explain(error, path))?;
+        let conn = open().and_then(ready).map_err(|error| explain(error, path))?;
         Ok(Db { conn, path: path.to_path_buf(), _claim: claim })
     }
 

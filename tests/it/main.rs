@@ -9,6 +9,7 @@ mod faults;
 mod files_changes;
 mod files_restore;
 mod files_roundtrip;
+mod files_swaps;
 mod guard;
 mod hooks;
 mod init;

@@ -9,7 +9,7 @@ const ROWS: &str =
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i FROM n;";
 
 /// A database with a thousand rows that are in its log alone; the connection that keeps them there.
-fn with_log(world: &World, name: &str) -> Connection {
+pub fn with_log(world: &World, name: &str) -> Connection {
     std::fs::create_dir_all(world.path(name).parent().unwrap()).unwrap();
     world.database(name, "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (0);");
     let app = Connection::open(world.path(name)).unwrap();
@@ -20,7 +20,7 @@ fn with_log(world: &World, name: &str) -> Connection {
 }
 
 /// As after `kill -9`: the log is there, and nobody has the database open.
-fn crashed(world: &World, name: &str, app: Connection) {
+pub fn crashed(world: &World, name: &str, app: Connection) {
     for end in ["", "-wal"] {
         std::fs::copy(world.path(&format!("{name}{end}")), world.path(&format!("{name}{end}.kept"))).unwrap();
     }
@@ -32,7 +32,7 @@ fn crashed(world: &World, name: &str, app: Connection) {
     }
 }
 
-fn link(world: &World, from: &str, to: &str) {
+pub fn link(world: &World, from: &str, to: &str) {
     std::fs::create_dir_all(world.path(to).parent().unwrap()).unwrap();
     std::fs::hard_link(world.path(from), world.path(to)).unwrap();
 }

@@ -39,9 +39,11 @@ pub fn in_use(path: &Path, known: &[PathBuf]) -> Result<Name> {
         return Err(mounted_alone(path));
     }
     let mut others = links_beside(path, &found);
-    others.extend(
-        known.iter().filter(|name| is_same(name, &found) && *name != path && !others.contains(name)).cloned().collect::<Vec<_>>(),
-    );
+    for name in known.iter().filter(|name| is_same(name, &found) && !is_one_name(name, path)) {
+        if !others.iter().any(|other| is_one_name(other, name)) {
+            others.push(name.clone());
+        }
+    }
     let wal = matches!(probe::header(path)?, Header::Database { wal: true } | Header::Empty);
     let chosen = with_log(path, &others)?;
     let mut name = chosen.clone().unwrap_or_else(|| path.to_path_buf());
@@ -51,7 +53,7 @@ pub fn in_use(path: &Path, known: &[PathBuf]) -> Result<Name> {
         }
         name = elsewhere.name;
     }
-    let hidden = found.nlink().saturating_sub(1 + others.iter().filter(|other| *other != path).count() as u64);
+    let hidden = found.nlink().saturating_sub(1 + others.len() as u64);
     let mut warning = None;
     if name != path {
         warning = Some(format!(
@@ -121,6 +123,12 @@ fn is_in_another_place(opener: &Opener, path: &Path) -> bool {
 
 fn is_same(name: &Path, found: &Metadata) -> bool {
     name.symlink_metadata().is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
+}
+
+/// Whether two paths are one name in one directory.
+fn is_one_name(one: &Path, other: &Path) -> bool {
+    let dir = |path: &Path| path.parent().and_then(|dir| dir.metadata().ok()).map(|dir| (dir.dev(), dir.ino()));
+    one.file_name() == other.file_name() && dir(one) == dir(other)
 }
 
 /// The file's other names in its own directory.

@@ -28,9 +28,15 @@ pub enum Header {
 /// Reads a file's header, while no connection to it is open in this process.
 pub fn header(path: &Path) -> Result<Header> {
     let context = || format!("reading `{}`", path.display());
-    let _claim = Claim::plain(path)?;
+    let claim = Claim::plain(path)?;
     let mut bytes = Vec::with_capacity(100);
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut bytes)).with_context(context)?;
+    let file = File::open(path).with_context(context)?;
+    if !claim.is_for(&file.metadata().with_context(context)?) {
+        // Another file has taken its place. Closed, it could drop the locks of a connection of this run.
+        std::mem::forget(file);
+        return Err(Error::failed("it was replaced by another file at this moment")).with_context(context);
+    }
+    file.take(100).read_to_end(&mut bytes).with_context(context)?;
     Ok(match bytes.len() {
         0 => Header::Empty,
         20.. if bytes.starts_with(MAGIC) => Header::Database { wal: bytes[18] == 2 || bytes[19] == 2 },

@@ -4,13 +4,17 @@
 //! blocks the writers, so the transaction lasts no longer than a plain copy into the scratch directory takes, and the rest is done from
 //! that copy. Rows are counted in the same transaction, or on that copy.
 
-use super::{Db, Use, facts, names, pages, probe};
+use super::names::{self, Name};
+use super::registry::Key;
+use super::{Db, Use, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The prefix of scratch directories of spools and drills.
@@ -37,6 +41,18 @@ pub struct SqliteSource {
     lock_timeout: Duration,
     page_streaming: bool,
     on_damage: OnDamage,
+    inside: Option<Inside>,
+}
+
+/// A database that is opened through its directory: see [`super::inside`].
+#[derive(Debug)]
+struct Inside {
+    key: Key,
+    /// As people know it.
+    shown: PathBuf,
+    /// Its names in other directories of the tree.
+    other_names: Vec<PathBuf>,
+    _dir: Arc<OwnedFd>,
 }
 
 /// What becomes of a database that turns out to be damaged while it is saved.
@@ -60,7 +76,25 @@ impl SqliteSource {
             lock_timeout,
             page_streaming: super::page_streaming(),
             on_damage: OnDamage::Refuse,
+            inside: None,
         }
+    }
+
+    /// The database `path`, which leads through the open directory `dir`, if it is the file `key`; `shown` is what people know it as.
+    #[must_use]
+    pub fn inside(mut self, path: PathBuf, dir: Arc<OwnedFd>, key: Key, shown: &Path) -> Self {
+        self.path = path;
+        self.inside = Some(Inside { key, shown: shown.to_path_buf(), other_names: Vec::new(), _dir: dir });
+        self
+    }
+
+    /// Names that the file has in other directories.
+    #[must_use]
+    pub fn also_called(mut self, names: Vec<PathBuf>) -> Self {
+        if let Some(inside) = &mut self.inside {
+            inside.other_names = names;
+        }
+        self
     }
 
     /// For what is about to be replaced: damaged or not, it is kept.
@@ -83,9 +117,16 @@ impl SqliteSource {
     }
 
     /// The name by which it must be read: that with the log.
-    fn name_in_use(&self) -> Result<names::Name> {
+    fn name_in_use(&self) -> Result<Name> {
         probe::must_be_there(&self.path)?;
-        names::in_use(&self.path, &[])
+        names::in_use(&self.path, self.inside.as_ref().map_or(&[], |inside| &inside.other_names))
+    }
+
+    fn open(&self, path: &Path, purpose: Use) -> Result<Db> {
+        match &self.inside {
+            Some(inside) => Db::open_inside(path, inside.key, purpose),
+            None => Db::open(path, purpose),
+        }
     }
 
     /// Does what a backup begins with: opens the database and has a read transaction for a moment. In words what a backup will do, and the bytes
@@ -123,22 +164,34 @@ impl SqliteSource {
         Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
     }
 
-    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first. Gives back the journal mode.
-    pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<String> {
-        let path = self.name_in_use()?.path;
-        let live = Db::open(&path, probe::before_reading(&path)?)?;
+    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first.
+    pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
+        self.try_stream(begin).map_err(|error| match &self.inside {
+            Some(inside) => {
+                let dir = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_path_buf();
+                error.renamed(&dir(&self.path), &dir(&inside.shown))
+            }
+            None => error,
+        })
+    }
+
+    fn try_stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
+        let Name { path, warning } = self.name_in_use()?;
+        let live = self.open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let journal_mode: String = live.pragma("journal_mode")?;
-        if self.must_copy_first(Some(&journal_mode)) {
+        let damage = if self.must_copy_first(Some(&journal_mode)) {
             let copy = self.copy(&live)?;
             drop(live);
             let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
             pages::send_file(&copy.path, begin(size)?)?;
+            damage_in(&Db::open(&copy.path, Use::Immutable)?)?
         } else {
             let out = begin(pages::size(&live)?)?;
             pages::stream(&live, out)?;
-        }
-        Ok(journal_mode)
+            damage_in(&live)?
+        };
+        Ok(Streamed { journal_mode, path, warning, damage })
     }
 
     fn must_copy_first(&self, journal_mode: Option<&str>) -> bool {
@@ -229,6 +282,19 @@ impl SqliteSource {
     }
 }
 
+/// What there is to say of a content that was written without its manifest.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The live database's.
+    pub journal_mode: String,
+    /// The name by which it was read.
+    pub path: PathBuf,
+    /// What the user should know of that.
+    pub warning: Option<String>,
+    /// What is wrong with the database itself.
+    pub damage: Option<String>,
+}
+
 /// A connection that already holds its transaction as a source: the old content, while a restore has it locked.
 pub struct HeldSource<'a> {
     db: &'a Db,
@@ -283,6 +349,15 @@ fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dump
     }
     let producer = BTreeMap::from([("sqlite".to_owned(), super::version().to_owned())]);
     Ok(Dumped { manifest, database, producer, warnings, ..Dumped::default() })
+}
+
+/// What is wrong with a database whose content is written already: whatever keeps it from being looked at, too.
+fn damage_in(db: &Db) -> Result<Option<String>> {
+    match facts::flaws(db) {
+        Ok(flaws) => Ok((!flaws.damage.is_empty()).then(|| facts::first_few(&flaws.damage))),
+        Err(error) if error.kind() == Kind::Interrupted => Err(error),
+        Err(error) => Ok(Some(error.message())),
+    }
 }
 
 /// A copy of a damaged database is a faithful one, and proves nothing: so the database itself is looked at.
