@@ -1,6 +1,6 @@
 //! Directories and files: a tree as one tar, the same bytes for the same tree, and a restore that never writes outside of its target.
 //!
-//! What happens where: [`walk`] finds what is to be saved, by its [`patterns`]; [`source`] saves one thing after another, each by the rules of [`save`] and [`sqlite`], as a
+//! What happens where: [`walk`] finds what is to be saved, by its [`patterns`], each at its [`place`]; [`source`] saves one thing after another, each by the rules of [`save`] and [`sqlite`], as a
 //! [`member`] of the [`tar`] and a line of the [`listing`]. [`content`] reads an archive and compares it with that list; [`unpack`] writes its members below a
 //! directory, [`destination`] does so beside a target, [`readback`] examines what came out, and [`swap`] exchanges the old for the new; [`differences`] says beforehand what that would change.
 
@@ -13,6 +13,7 @@ pub mod member;
 mod meta;
 mod names;
 pub mod patterns;
+mod place;
 mod readback;
 mod save;
 pub mod source;

@@ -1,11 +1,14 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened; [`source`] takes the snapshot, [`pages`] moves its pages and [`facts`] says what is in it; [`destination`] receives a
+//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
 //! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
+mod accounting;
 pub mod destination;
 pub mod facts;
+mod inside;
+pub mod names;
 mod ownership;
 pub mod pages;
 pub mod probe;
@@ -51,20 +54,36 @@ impl Db {
     /// Opens an existing database; never creates one.
     pub fn open(path: &Path, purpose: Use) -> Result<Db> {
         let claim = Claim::connection(path)?;
-        let open = || -> rusqlite::Result<Connection> {
-            let mut conn = match purpose {
-                Use::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-                Use::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-                Use::Immutable => {
-                    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-                    Connection::open_with_flags(format!("file:{}?immutable=1", percent_encoded(path)), flags)?
-                }
-            };
+        Db::with(claim, path, || match purpose {
+            Use::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            Use::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE),
+            Use::Immutable => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                Connection::open_with_flags(format!("file:{}?immutable=1", percent_encoded(path)), flags)
+            }
+        })
+    }
+
+    /// The same to read it, if it is the file with this device and inode: see [`inside`].
+    pub fn open_inside(path: &Path, key: registry::Key, purpose: Use) -> Result<Db> {
+        let claim = Claim::connection_to(key, path)?;
+        Db::with(claim, path, || match purpose {
+            Use::Read | Use::Write => inside::open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            Use::Immutable => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                let uri = format!("file:{}?immutable=1", percent_encoded(path));
+                inside::open_uri(path, &uri, key, flags)
+            }
+        })
+    }
+
+    fn with(claim: Claim, path: &Path, open: impl FnOnce() -> rusqlite::Result<Connection>) -> Result<Db> {
+        let ready = |mut conn: Connection| -> rusqlite::Result<Connection> {
             conn.busy_timeout(Duration::from_millis(100))?;
             conn.progress_handler(20_000, Some(interrupt::requested))?;
             Ok(conn)
         };
-        let conn = open().map_err(|error| explain(error, path))?;
+        let conn = open().and_then(ready).map_err(|error| explain(error, path))?;
         Ok(Db { conn, path: path.to_path_buf(), _claim: claim })
     }
 
@@ -175,13 +194,22 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
         }
         (_, ffi::SQLITE_NOTADB) => Error::damaged(format!("`{file}` is not a SQLite database, or it is encrypted"))
             .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped"),
-        (_, ffi::SQLITE_CORRUPT) => Error::damaged(format!("the database `{file}` is malformed: {error}"))
-            .hint(format!("see what is left with `sqlite3 '{file}' .recover`, or restore an earlier backup")),
+        (_, ffi::SQLITE_CORRUPT) => {
+            Error::damaged(format!("the database `{file}` is malformed: {error}")).hint(damaged_hint(path))
+        }
         (_, ffi::SQLITE_CANTOPEN) => Error::failed(format!("the database `{file}` can't be opened: {error}"))
             .hint("check that this user may read the file, its -wal and -shm, and its directory"),
         (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full")).hint("free some space there"),
         _ => Error::from(error).context(format!("the database `{file}`")),
     }
+}
+
+/// What to do about a database that is damaged itself.
+fn damaged_hint(path: &Path) -> String {
+    format!(
+        "restore an earlier backup, or see what is left with `sqlite3 '{0}' .recover`; to keep a copy as it is: `dbbackup backup --kind files '{0}'`",
+        path.display()
+    )
 }
 
 fn no_companions(path: &Path) -> Error {

@@ -39,7 +39,7 @@ fn a_malformed_database_is_a_failed_backup() {
     let length = bytes.len();
     bytes[4096..length / 2].fill(0xa5);
     std::fs::write(&path, &bytes).unwrap();
-    world.with_store("backup app.db").run().exits(1).says("malformed").says("hint:");
+    world.with_store("backup app.db").run().exits(1).says("is damaged: ").says("hint: restore an earlier backup");
     assert!(world.ids("").is_empty() && world.debris("app").is_empty());
 }
 

@@ -10,7 +10,7 @@ use crate::commands::find::Found;
 use crate::config::{KindKeys, SourceEntry};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
-use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource};
+use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource, names};
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
@@ -93,6 +93,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
         return Err(Error::failed(format!("the directory of `{}` is not there", path.display()))
             .hint("make it first, or choose another `--to`"));
     }
+    names::refuse_second_name(&path.canonicalize().unwrap_or_else(|_| path.clone()))?;
     let now = look_at(&path, session);
     Ok(Place { path, origin, now })
 }

@@ -1,9 +1,10 @@
 //! Databases that live in files of their own, found by what is typical of them. Their files only fit together while nobody writes, so one that a
 //! program has open is told, with what to do.
 
+use super::place::Place;
 use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A file that a database locks while it is open, one beside it that makes sure what it is, and what that is.
@@ -19,16 +20,17 @@ const KNOWN: &[(&str, &str, &str)] = &[
 const MAGIC: &[(usize, &[u8], &str)] = &[(0, b"KUZU", "a Kuzu database"), (8, b"DUCK", "a DuckDB database")];
 
 /// What a directory that has a file of this name holds, if a program has it open: to be told.
-pub fn in_directory(path: &Path) -> Option<String> {
-    let (name, directory) = (path.file_name()?.to_str()?, path.parent()?);
-    if name == "postmaster.pid" && directory.join("PG_VERSION").exists() {
+pub fn in_directory(place: &Place) -> Option<String> {
+    let (name, directory) = (place.leaf().to_str()?, place.path().parent()?);
+    let has = |beside: &str| place.beside(OsStr::new(beside)).meta().is_ok();
+    if name == "postmaster.pid" && has("PG_VERSION") {
         return Some(format!(
             "`{}` is the data directory of a PostgreSQL server that runs: its files do not fit together; use a source of kind \"postgres\"",
             directory.display()
         ));
     }
-    let (_, _, what) = KNOWN.iter().find(|(lock, beside, _)| *lock == name && directory.join(beside).exists())?;
-    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let (_, _, what) = KNOWN.iter().find(|(lock, beside, _)| *lock == name && has(beside))?;
+    let file = place.open().ok()?;
     held(&file).map(|pid| told(directory, what, pid))
 }
 

@@ -2,31 +2,109 @@
 
 use super::member::{Kind, Member, Time};
 use super::names::Ids;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use rustix::fs::{FileType, Stat};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Attributes that say how this system treats a file, not what belongs to it.
 const NOT_SAVED: &[&[u8]] = &[b"security.selinux", b"security.ima", b"security.evm", b"security.apparmor"];
 
+/// What stat(2) says. The standard library's own can't be had of a name in an open directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta {
+    found: Stat,
+}
+
+impl From<Stat> for Meta {
+    fn from(found: Stat) -> Self {
+        Meta { found }
+    }
+}
+
+// The fields' types differ between systems.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+impl Meta {
+    /// Of something open.
+    pub fn of(file: impl AsFd) -> std::io::Result<Meta> {
+        Ok(Meta { found: rustix::fs::fstat(file)? })
+    }
+
+    /// Device and inode.
+    pub fn key(&self) -> (u64, u64) {
+        (self.dev(), self.found.st_ino as u64)
+    }
+
+    /// The file system.
+    pub fn dev(&self) -> u64 {
+        self.found.st_dev as u64
+    }
+
+    /// What it is.
+    pub fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.found.st_mode)
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.file_type().is_file()
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.file_type().is_dir()
+    }
+
+    /// The permission bits, setuid and sticky among them.
+    pub fn mode(&self) -> u32 {
+        self.found.st_mode as u32 & 0o7777
+    }
+
+    /// Its length.
+    pub fn size(&self) -> u64 {
+        self.found.st_size as u64
+    }
+
+    /// What it takes on the disk, in units of 512 bytes.
+    pub fn blocks(&self) -> u64 {
+        self.found.st_blocks as u64
+    }
+
+    /// How many names it has.
+    pub fn nlink(&self) -> u64 {
+        self.found.st_nlink as u64
+    }
+
+    /// When its content was last changed.
+    pub fn mtime(&self) -> Time {
+        Time { seconds: self.found.st_mtime as i64, nanoseconds: self.found.st_mtime_nsec as u32 }
+    }
+
+    /// When anything of it was.
+    fn ctime(&self) -> Time {
+        Time { seconds: self.found.st_ctime as i64, nanoseconds: self.found.st_ctime_nsec as u32 }
+    }
+}
+
 /// A member of that kind with what `found` says.
-pub fn member(name: &[u8], kind: Kind, found: &Metadata, xattrs: Vec<(Vec<u8>, Vec<u8>)>, ids: &Ids) -> Member {
+pub fn member(name: &[u8], kind: Kind, found: &Meta, xattrs: Vec<(Vec<u8>, Vec<u8>)>, ids: &Ids) -> Member {
+    let (uid, gid) = (found.found.st_uid, found.found.st_gid);
     Member {
         path: name.to_vec(),
         kind,
-        mode: found.mode() & 0o7777,
-        uid: found.uid().into(),
-        gid: found.gid().into(),
-        user: ids.name(true, found.uid()),
-        group: ids.name(false, found.gid()),
-        mtime: Time { seconds: found.mtime(), nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0) },
+        mode: found.mode(),
+        uid: uid.into(),
+        gid: gid.into(),
+        user: ids.name(true, uid),
+        group: ids.name(false, gid),
+        mtime: found.mtime(),
         xattrs,
     }
 }
 
 /// Whether two looks at a file say that nothing was written in between. The time of the last change of anything (ctime) can't be set back by a program.
-pub fn unchanged(before: &Metadata, after: &Metadata) -> bool {
-    let seen = |found: &Metadata| (found.size(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
+pub fn unchanged(before: &Meta, after: &Meta) -> bool {
+    let seen = |found: &Meta| (found.size(), found.mtime(), found.ctime());
     seen(before) == seen(after)
 }
 
@@ -92,7 +170,7 @@ pub fn xattrs_at(_path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Where a file has content, as offsets and lengths; `None` where it has no holes, or its file system can't tell.
-pub fn parts(file: &File, found: &Metadata) -> Option<Vec<(u64, u64)>> {
+pub fn parts(file: &File, found: &Meta) -> Option<Vec<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
     // 512 bytes is the unit of `st_blocks`, whatever the file system's own.
     if found.blocks().saturating_mul(512) >= found.size() {

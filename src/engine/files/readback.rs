@@ -128,7 +128,7 @@ fn other_content(path: &Path, found: &Metadata, line: &Listed) -> Result<Option<
 fn hash_file(path: &Path, size: u64) -> Result<String> {
     let context = || format!("reading `{}`", path.display());
     let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path).with_context(context)?;
-    let metadata = file.metadata().with_context(context)?;
+    let metadata = super::meta::Meta::of(&file).with_context(context)?;
     let parts = super::meta::parts(&file, &metadata);
     let mut hash = Sha256::new();
     let mut block = vec![0; 256 << 10];

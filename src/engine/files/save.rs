@@ -2,6 +2,7 @@
 
 use super::listing::{Listed, Note, to_hex};
 use super::member::{Kind, Member, parts_of};
+use super::meta::Meta;
 use super::tar::Writer;
 use super::walk::Found;
 use super::{embedded, meta};
@@ -9,9 +10,9 @@ use crate::engine::sqlite::registry::Claim;
 use crate::error::Result;
 use crate::interrupt;
 use sha2::{Digest, Sha256};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// Up to this size a file is held in memory, so that it can be read again before anything of it is written.
@@ -28,7 +29,7 @@ pub struct Opened {
     /// To read from.
     pub file: File,
     /// As it was before anything was read.
-    pub metadata: Metadata,
+    pub metadata: Meta,
     // After the file: it ends when the file is closed.
     _claim: Claim,
 }
@@ -48,22 +49,20 @@ pub enum Opening {
 /// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is then its first bytes: of a small one all, and one more
 /// if it has grown.
 pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
-    let Some(claim) = Claim::reading(&found.metadata) else { return Opening::Database };
-    let mut options = File::options();
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-    let file = match options.open(&found.path) {
+    let Some(claim) = Claim::reading(found.metadata.key()) else { return Opening::Database };
+    let file = match found.place.open() {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Opening::Vanished,
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Opening::Vanished,
         Err(error) => return Opening::Refused(error),
     };
-    let metadata = match file.metadata() {
+    let metadata = match Meta::of(&file) {
         Ok(metadata) => metadata,
         Err(error) => return Opening::Refused(error),
     };
-    if (metadata.dev(), metadata.ino()) != (found.metadata.dev(), found.metadata.ino()) {
+    if metadata.key() != found.metadata.key() {
         // Another file has taken its place. If it is a database that this run has open elsewhere, closing it would drop that connection's locks.
-        match Claim::reading(&metadata) {
+        match Claim::reading(metadata.key()) {
             Some(second) => {
                 drop(file);
                 drop(second);
@@ -115,12 +114,12 @@ pub struct Saved {
 /// Saves an opened file.
 pub fn save<W: Write>(
     opened: &mut Opened,
-    as_member: &dyn Fn(Kind, &Metadata) -> Member,
+    as_member: &dyn Fn(Kind, &Meta) -> Member,
     found: &Found,
     archive: &mut Writer<W>,
     buffer: &mut Vec<u8>,
 ) -> Result<Result<Saved, io::Error>> {
-    let warning = embedded::in_file(&found.path, &opened.file, buffer);
+    let warning = embedded::in_file(found.place.path(), &opened.file, buffer);
     let parts = meta::parts(&opened.file, &opened.metadata);
     let saved = if opened.metadata.size() <= WHOLE && parts.is_none() {
         small(opened, as_member, archive, buffer)?
@@ -133,7 +132,7 @@ pub fn save<W: Write>(
 /// Read as a whole, until it is the same before and after; what can't be read is not in the archive at all.
 fn small<W: Write>(
     opened: &mut Opened,
-    as_member: &dyn Fn(Kind, &Metadata) -> Member,
+    as_member: &dyn Fn(Kind, &Meta) -> Member,
     archive: &mut Writer<W>,
     buffer: &mut Vec<u8>,
 ) -> Result<Result<Saved, io::Error>> {
@@ -142,7 +141,7 @@ fn small<W: Write>(
         interrupt::check()?;
         // The first time it was read when it was opened.
         let read = if time == 0 { Ok(()) } else { read_again(opened, buffer) };
-        let after = match read.and_then(|()| opened.file.metadata()) {
+        let after = match read.and_then(|()| Meta::of(&opened.file)) {
             Ok(after) => after,
             Err(error) => return Ok(Err(error)),
         };
@@ -164,7 +163,7 @@ fn small<W: Write>(
 }
 
 fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
-    opened.metadata = opened.file.metadata()?;
+    opened.metadata = Meta::of(&opened.file)?;
     // However fast it grows, this is held in memory.
     read_start(&opened.file, opened.metadata.size().min(WHOLE), buffer)
 }
@@ -172,7 +171,7 @@ fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
 /// Written while it is read. If it changed, it is written once more: of members of one name the last one counts.
 fn large<W: Write>(
     opened: &mut Opened,
-    as_member: &dyn Fn(Kind, &Metadata) -> Member,
+    as_member: &dyn Fn(Kind, &Meta) -> Member,
     archive: &mut Writer<W>,
     mut parts: Option<Vec<(u64, u64)>>,
 ) -> Result<Result<Saved, io::Error>> {
@@ -189,7 +188,7 @@ fn large<W: Write>(
         let (sha256, whole) = copy(&opened.file, &member, archive)?;
         archive.end()?;
         let mut line = Listed::of(&member, Some(sha256));
-        let after = opened.file.metadata();
+        let after = Meta::of(&opened.file);
         let unchanged = after.as_ref().is_ok_and(|after| meta::unchanged(&opened.metadata, after));
         let again = lines.len() as u32 + 1 < times;
         line.note = match whole {

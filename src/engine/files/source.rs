@@ -2,23 +2,24 @@
 
 use super::listing::{Listed, Note, Type};
 use super::member::{Kind, Member, shown};
+use super::meta::Meta;
 use super::patterns::Patterns;
+use super::place::Place;
 use super::save::{self, Opening};
 use super::sqlite::{Held, JOURNAL_MAGIC, WAL_MAGIC, database_of, is_database, looks_like_a_database, starts_with};
 use super::tar::Writer;
 use super::walk::{self, Choice, Found, Step};
 use super::{embedded, meta, names::Ids};
-use crate::engine::sqlite::{Spool, SqliteSource, companion};
+use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::engine::{Database, Dumped, Manifest, Source, Tree};
 use crate::error::{Context, Error, Result};
 use crate::units;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How many names a warning holds.
@@ -53,6 +54,8 @@ pub struct FilesSource {
     plan: Plan,
     choice: Choice,
     size: u64,
+    /// Databases with several names: those that have a log or a journal beside them.
+    logs: HashMap<(u64, u64), Vec<PathBuf>>,
 }
 
 impl FilesSource {
@@ -74,8 +77,8 @@ impl FilesSource {
             return Err(Error::failed(format!("`{}` is not there", path.display()))
                 .hint("check the path; nothing is made where something is missing"));
         }
-        let mut source = FilesSource { plan: plan.clone(), choice, size: 0 };
-        source.size = source.measure()?;
+        let mut source = FilesSource { plan: plan.clone(), choice, size: 0, logs: HashMap::new() };
+        source.measure()?;
         Ok(source)
     }
 
@@ -92,7 +95,7 @@ impl FilesSource {
             let lacking = match step {
                 Step::Save(found) if found.metadata.is_file() => {
                     files += 1;
-                    let readable = rustix::fs::access(&found.path, rustix::fs::Access::READ_OK);
+                    let readable = found.place.may_be_read();
                     readable.err().map(|error| format!("{} ({})", whole(&found.name), Error::from(error)))
                 }
                 Step::Unreadable(name, error) => Some(format!("{} ({})", whole(&name), Error::from(error))),
@@ -113,18 +116,37 @@ impl FilesSource {
         Ok(format!("{} as one tar", units::count(files, "file")))
     }
 
-    fn measure(&self) -> Result<u64> {
-        let mut size = 0;
+    fn measure(&mut self) -> Result<()> {
+        let (mut size, mut logs) = (0, HashMap::<(u64, u64), Vec<PathBuf>>::new());
         walk::walk(&self.choice, &mut |step| {
             if let Step::Save(found) = step {
                 // A header, and what is on disk: holes take no room in the archive.
                 let content = if found.metadata.is_file() { found.metadata.size().min(found.metadata.blocks() * 512) } else { 0 };
                 size += 512 + content;
+                if let Some((key, path)) = database_with_log(&found) {
+                    logs.entry(key).or_default().push(path);
+                }
             }
             Ok(())
         })?;
-        Ok(size)
+        (self.size, self.logs) = (size, logs);
+        Ok(())
     }
+}
+
+/// The database that a log or journal with something in it belongs to, where it has other names.
+fn database_with_log(found: &Found) -> Option<((u64, u64), PathBuf)> {
+    let name = found.place.leaf().as_bytes();
+    let base = name.strip_suffix(b"-wal").or_else(|| name.strip_suffix(b"-journal"))?;
+    let base = found.place.beside(std::ffi::OsStr::from_bytes(base));
+    let metadata = base.meta().ok().filter(|base| base.is_file() && base.nlink() > 1)?;
+    (found.metadata.size() > 0).then(|| (metadata.key(), base.path().to_path_buf()))
+}
+
+/// A text of the engine, with paths as people know them.
+fn shown_in(text: &str, place: &Place) -> String {
+    let dir = place.path().parent().unwrap_or(Path::new("/"));
+    text.replace(&place.dir_for_others().display().to_string(), &dir.display().to_string())
 }
 
 impl Source for FilesSource {
@@ -137,6 +159,7 @@ impl Source for FilesSource {
             list: BufWriter::with_capacity(256 << 10, list),
             links: HashMap::new(),
             databases: HashMap::new(),
+            logs: &self.logs,
             ids: Ids::default(),
             tree: Tree::default(),
             notes: BTreeMap::new(),
@@ -158,9 +181,11 @@ struct Saving<'a, W: Write> {
     archive: Writer<W>,
     list: BufWriter<File>,
     /// Files with several names: where each stands in the archive, and how it was then.
-    links: HashMap<(u64, u64), (Vec<u8>, Metadata)>,
+    links: HashMap<(u64, u64), (Vec<u8>, Meta)>,
     /// Databases that were found, and whether they were saved through SQLite.
     databases: HashMap<PathBuf, bool>,
+    /// Databases with several names: those that have a log.
+    logs: &'a HashMap<(u64, u64), Vec<PathBuf>>,
     ids: Ids,
     tree: Tree,
     /// What is to be told, by what it is: how many, and the first few.
@@ -172,6 +197,7 @@ struct Saving<'a, W: Write> {
 const CHANGED: &str = "changed while being read, and saved as last read";
 const VANISHED: &str = "gone before being read";
 const UNREADABLE: &str = "could not be read, and not saved";
+const DAMAGED: &str = "is a SQLite database that is damaged itself, and saved as it is";
 const CUT: &str = "could be read in part only, the rest being zeros";
 /// What is never saved: neither files nor directories nor links.
 const SPECIAL: [&str; 3] = ["FIFO", "socket", "device"];
@@ -212,10 +238,10 @@ impl<W: Write> Saving<'_, W> {
             return self.without_content(&found, Kind::Directory);
         }
         if kind.is_symlink() {
-            return match std::fs::read_link(&found.path) {
+            return match found.place.target() {
                 Ok(target) => {
                     self.tree.symlinks += 1;
-                    self.without_content(&found, Kind::Symlink(target.as_os_str().as_bytes().to_vec()))
+                    self.without_content(&found, Kind::Symlink(target))
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.missing(&found.name, Note::Vanished, None),
                 Err(error) => self.missing(&found.name, Note::Unreadable, Some(error)),
@@ -231,7 +257,7 @@ impl<W: Write> Saving<'_, W> {
     }
 
     fn member(&self, found: &Found, kind: Kind) -> Member {
-        meta::member(&found.name, kind, &found.metadata, meta::xattrs_at(&found.path), &self.ids)
+        meta::member(&found.name, kind, &found.metadata, found.place.xattrs(), &self.ids)
     }
 
     fn without_content(&mut self, found: &Found, kind: Kind) -> Result<()> {
@@ -242,11 +268,11 @@ impl<W: Write> Saving<'_, W> {
     }
 
     fn file(&mut self, found: Found) -> Result<()> {
-        let key = (found.metadata.dev(), found.metadata.ino());
+        let key = found.metadata.key();
         if found.metadata.nlink() > 1
             && let Some((first, then)) = self.links.get(&key)
             // The number of a file that is gone is given to another one.
-            && (then.size(), then.mtime(), then.mtime_nsec()) == (found.metadata.size(), found.metadata.mtime(), found.metadata.mtime_nsec())
+            && (then.size(), then.mtime()) == (found.metadata.size(), found.metadata.mtime())
         {
             self.tree.hard_links += 1;
             let first = first.clone();
@@ -255,7 +281,7 @@ impl<W: Write> Saving<'_, W> {
         if !self.plan.raw_databases && self.is_in_a_database(&found) {
             return Ok(());
         }
-        if let Some(told) = embedded::in_directory(&found.path) {
+        if let Some(told) = embedded::in_directory(&found.place) {
             self.warnings.push(told);
         }
         let _database = match self.plan.raw_databases.then(|| database_of(&found, self.plan.lock_timeout)).transpose()? {
@@ -271,7 +297,7 @@ impl<W: Write> Saving<'_, W> {
             Opening::Vanished => return self.missing(&found.name, Note::Vanished, None),
             Opening::Refused(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
         };
-        if !self.plan.raw_databases && is_database(&self.buffer, opened.metadata.size(), &found.path) {
+        if !self.plan.raw_databases && is_database(&self.buffer, opened.metadata.size(), &found.place) {
             drop(opened);
             return self.database(&found, key);
         }
@@ -282,7 +308,7 @@ impl<W: Write> Saving<'_, W> {
     fn plain(&mut self, opened: &mut save::Opened, found: &Found, key: (u64, u64)) -> Result<()> {
         let xattrs = meta::xattrs_of(&opened.file);
         let ids = &self.ids;
-        let as_member = |kind: Kind, now: &Metadata| meta::member(&found.name, kind, now, xattrs.clone(), ids);
+        let as_member = |kind: Kind, now: &Meta| meta::member(&found.name, kind, now, xattrs.clone(), ids);
         let saved = match save::save(opened, &as_member, found, &mut self.archive, &mut self.buffer)? {
             Ok(saved) => saved,
             Err(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
@@ -309,16 +335,19 @@ impl<W: Write> Saving<'_, W> {
         self.tree.files += 1;
         self.tree.bytes += size;
         if found.metadata.nlink() > 1 {
-            self.links.insert(key, (found.name.clone(), found.metadata.clone()));
+            self.links.insert(key, (found.name.clone(), found.metadata));
         }
     }
 
     /// A SQLite database, of one point in time, as a plain single file.
     fn database(&mut self, found: &Found, key: (u64, u64)) -> Result<()> {
-        let source = SqliteSource::new(&found.path, Spool::Auto, &self.plan.scratch_dir, self.plan.lock_timeout);
+        let (place, shown) = (&found.place, found.place.path());
+        let source = SqliteSource::new(shown, Spool::Auto, &self.plan.scratch_dir, self.plan.lock_timeout)
+            .inside(place.for_others(), place.dir(), key, shown)
+            .also_called(self.names_with_log(key));
         let mut begun: Option<Member> = None;
         let mut hash = Sha256::new();
-        let xattrs = meta::xattrs_at(&found.path);
+        let xattrs = found.place.xattrs();
         let ids = &self.ids;
         let mut out = Hashing { hash: &mut hash, out: &mut self.archive };
         let streamed = source.stream(|size| {
@@ -327,12 +356,22 @@ impl<W: Write> Saving<'_, W> {
             Ok(&mut out as &mut dyn Write)
         });
         match (streamed, begun) {
-            (Ok(journal_mode), Some(member)) => {
+            (Ok(streamed), Some(member)) => {
                 self.archive.end()?;
                 let mut line = Listed::of(&member, Some(super::listing::to_hex(&hash.finalize())));
-                line.sqlite = Some(journal_mode);
+                line.sqlite = Some(streamed.journal_mode);
                 self.tree.databases += 1;
-                self.databases.insert(found.path.clone(), true);
+                let by = streamed.path.strip_prefix(found.place.dir_for_others());
+                let by =
+                    by.map_or_else(|_| streamed.path.clone(), |leaf| found.place.beside(leaf.as_os_str()).path().to_path_buf());
+                if by != found.place.path() {
+                    self.databases.insert(found.place.path().to_path_buf(), false);
+                }
+                self.databases.insert(by, true);
+                self.warnings.extend(streamed.warning.map(|text| shown_in(&text, &found.place)));
+                if let Some(damage) = streamed.damage {
+                    self.note(DAMAGED, format!("{} ({damage})", whole(&found.name)));
+                }
                 let size = member.stored_size();
                 self.counted(found, key, size);
                 line.write(&mut self.list)
@@ -351,16 +390,18 @@ impl<W: Write> Saving<'_, W> {
                 line.write(&mut self.list)
             }
             (Err(error), None) => self.broken_database(found, key, error),
-            (Ok(_), None) => Err(Error::failed(format!("nothing came of the SQLite database `{}`", found.path.display()))),
+            (Ok(_), None) => {
+                Err(Error::failed(format!("nothing came of the SQLite database `{}`", found.place.path().display())))
+            }
         }
     }
 
     /// SQLite does not take it: then its bytes are what there is to save, unless it only is not to be had now.
     fn broken_database(&mut self, found: &Found, key: (u64, u64), error: Error) -> Result<()> {
-        self.databases.insert(found.path.clone(), false);
-        let gone = || found.path.symlink_metadata().is_err();
+        self.databases.insert(found.place.path().to_path_buf(), false);
+        let gone = || found.place.meta().is_err();
         // After a crash of its application nobody writes to it, and with its journal it is whole.
-        let crashed = starts_with(&companion(&found.path, "-journal"), &[JOURNAL_MAGIC]);
+        let crashed = starts_with(&found.place.with_end("-journal"), &[JOURNAL_MAGIC]);
         if error.kind() != crate::error::Kind::Damaged && !crashed {
             let note = if gone() { Note::Vanished } else { Note::Unreadable };
             return self.missing(&found.name, note, Some(error.into()));
@@ -380,20 +421,25 @@ impl<W: Write> Saving<'_, W> {
     /// The log, index or journal of a SQLite database: what counts of it is in the database as it was saved. Beside one that was not saved through SQLite it
     /// is saved, too, or the database would lack it; beside one that was left out it goes with that.
     fn is_in_a_database(&self, found: &Found) -> bool {
-        let Some(name) = found.path.file_name().map(OsStrExt::as_bytes) else { return false };
+        let name = found.place.leaf().as_bytes();
         let ends: [(&str, &[&[u8]]); 3] = [("-wal", &[WAL_MAGIC]), ("-shm", &[]), ("-journal", &[JOURNAL_MAGIC, &[0; 8]])];
         ends.iter().any(|(end, magic)| {
             let Some(base) = name.strip_suffix(end.as_bytes()) else { return false };
-            let base = found.path.with_file_name(std::ffi::OsStr::from_bytes(base));
-            match self.databases.get(&base) {
+            let base = found.place.beside(std::ffi::OsStr::from_bytes(base));
+            match self.databases.get(base.path()) {
                 Some(through_sqlite) => *through_sqlite,
                 // Not come by: excluded, or no database at all.
                 None => {
-                    let like_one = found.metadata.size() == 0 || magic.is_empty() || starts_with(&found.path, magic);
+                    let like_one = found.metadata.size() == 0 || magic.is_empty() || starts_with(&found.place, magic);
                     like_one && looks_like_a_database(&base)
                 }
             }
         })
+    }
+
+    /// The names of a file that have a log, wherever in the tree they are: the database is read by one of those.
+    fn names_with_log(&self, key: (u64, u64)) -> Vec<PathBuf> {
+        self.logs.get(&key).cloned().unwrap_or_default()
     }
 
     fn missing(&mut self, name: &[u8], note: Note, error: Option<io::Error>) -> Result<()> {
@@ -420,7 +466,9 @@ impl<W: Write> Saving<'_, W> {
             // A FIFO is there every night, and nothing is lost with it.
             if SPECIAL.contains(what) { notes.push(text) } else { self.warnings.push(text) }
         }
-        let lost = [(UNREADABLE, "could not be read"), (CUT, "could be read in part only")].map(|(what, short)| {
+        let kinds =
+            [(UNREADABLE, "could not be read"), (CUT, "could be read in part only"), (DAMAGED, "damaged before it was saved")];
+        let lost = kinds.map(|(what, short)| {
             let (count, _) = self.notes.get(what)?;
             Some(format!("{} {short}", units::count(*count, "file")))
         });

@@ -1,16 +1,19 @@
 //! What of the file system is to be saved: every top path in order, each directory before what is in it, sorted by name.
 
+use super::meta::Meta;
 use super::patterns::Patterns;
+use super::place::{self, Place};
 use super::swap;
 use super::unpack::is_scratch_name;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use std::collections::HashSet;
-use std::fs::Metadata;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use walkdir::WalkDir;
+use std::sync::Arc;
 
 /// What is chosen.
 #[derive(Debug)]
@@ -30,11 +33,11 @@ pub struct Choice {
 /// Something that was found.
 pub struct Found {
     /// Where it is.
-    pub path: PathBuf,
+    pub place: Place,
     /// Its name in the archive.
     pub name: Vec<u8>,
     /// As it was when the walk came by.
-    pub metadata: Metadata,
+    pub metadata: Meta,
 }
 
 /// What is told to whoever walks.
@@ -52,12 +55,9 @@ pub enum Step {
 /// Walks over everything that is chosen.
 pub fn walk(choice: &Choice, visit: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
     let leave_out: HashSet<(u64, u64)> =
-        choice.leave_out.iter().filter_map(|path| path.metadata().ok()).map(|found| key(&found)).collect();
+        choice.leave_out.iter().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect();
+    place::allow_deep_trees();
     choice.tops.iter().try_for_each(|top| one_top(choice, top, &leave_out, visit))
-}
-
-fn key(found: &Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
 }
 
 /// The name in the archive: the path from the root on, without the first slash, wherever a symbolic link at its end leads.
@@ -65,6 +65,15 @@ fn name_of(top: &Path, below: &Path) -> Vec<u8> {
     let whole = if below.as_os_str().is_empty() { top.to_path_buf() } else { top.join(below) };
     let bytes = whole.as_os_str().as_bytes();
     bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec()
+}
+
+/// A directory that is being walked through.
+struct Level {
+    place: Place,
+    dir: Arc<OwnedFd>,
+    device: u64,
+    /// What is in it and was not come by yet.
+    names: std::vec::IntoIter<OsString>,
 }
 
 fn one_top(
@@ -78,61 +87,86 @@ fn one_top(
         Ok(real) => real,
         Err(error) => return visit(Step::Unreadable(name_of(top, Path::new("")), error)),
     };
-    let mut walk = WalkDir::new(&real).sort_by_file_name().same_file_system(choice.one_file_system).into_iter();
-    let mut chosen = Chosen::default();
-    let mut device = None;
-    while let Some(entry) = walk.next() {
+    let place = match Place::find(&real) {
+        Ok(place) => place,
+        Err(error) => return visit(not_seen(name_of(top, Path::new("")), error)),
+    };
+    let mut walk =
+        Walk { choice, top, real: &real, leave_out, levels: Vec::new(), chosen: Chosen::default(), first_device: None };
+    walk.come_by(place, visit)?;
+    while let Some(level) = walk.levels.last_mut() {
         interrupt::check()?;
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                let path = error.path().unwrap_or(&real).to_path_buf();
-                let below = path.strip_prefix(&real).unwrap_or(Path::new("")).to_path_buf();
-                visit(not_seen(name_of(top, &below), error.into()))?;
-                continue;
+        match level.names.next() {
+            Some(name) => {
+                let place = level.place.below(&level.dir, name);
+                walk.come_by(place, visit)?;
             }
-        };
-        let below = entry.path().strip_prefix(&real).unwrap_or(Path::new("")).to_path_buf();
-        let is_directory = entry.file_type().is_dir();
-        let name = name_of(top, &below);
-        if entry.depth() > 0 && choice.exclude.matches(&top.join(&below), &below, is_directory) {
-            if is_directory {
-                walk.skip_current_dir();
-            }
-            continue;
+            None => drop(walk.levels.pop()),
         }
-        let metadata = match entry.metadata() {
+    }
+    Ok(())
+}
+
+/// A walk below one top path.
+struct Walk<'a> {
+    choice: &'a Choice,
+    top: &'a Path,
+    real: &'a Path,
+    leave_out: &'a HashSet<(u64, u64)>,
+    /// The directories down to the one that is being walked through.
+    levels: Vec<Level>,
+    chosen: Chosen,
+    first_device: Option<u64>,
+}
+
+impl Walk<'_> {
+    /// One thing that was found; a directory becomes the next that is walked through.
+    fn come_by(&mut self, place: Place, visit: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
+        let (choice, depth) = (self.choice, self.levels.len());
+        let below = place.path().strip_prefix(self.real).unwrap_or(Path::new("")).to_path_buf();
+        let name = name_of(self.top, &below);
+        let metadata = match place.meta() {
             Ok(metadata) => metadata,
-            Err(error) => {
-                visit(not_seen(name, error.into()))?;
-                continue;
-            }
+            Err(error) => return visit(not_seen(name, error)),
         };
-        let elsewhere = is_directory && device != Some(metadata.dev());
-        device = if is_directory { Some(metadata.dev()) } else { device };
-        if elsewhere && is_of_the_kernel(entry.path()) {
-            walk.skip_current_dir();
-            visit(Step::LeftOut(entry.into_path(), "the kernel's own (/proc, /sys and the like)"))?;
-            continue;
+        let is_directory = metadata.is_dir();
+        if depth > 0 && choice.exclude.matches(&self.top.join(&below), &below, is_directory) {
+            return Ok(());
         }
-        if is_directory && let Some(why) = left_out(entry.path(), &metadata, leave_out) {
-            walk.skip_current_dir();
-            visit(Step::LeftOut(entry.into_path(), why))?;
-            continue;
+        let mut inside = None;
+        if is_directory {
+            if let Some(why) = left_out(&place, &metadata, self.leave_out) {
+                return visit(Step::LeftOut(place.path().to_path_buf(), why));
+            }
+            let dir = place.enter(&metadata);
+            let elsewhere = self.levels.last().is_none_or(|level| level.device != metadata.dev());
+            if elsewhere && dir.as_ref().is_ok_and(|dir| is_of_the_kernel(dir)) {
+                return visit(Step::LeftOut(place.path().to_path_buf(), "the kernel's own (/proc, /sys and the like)"));
+            }
+            let first = *self.first_device.get_or_insert(metadata.dev());
+            inside = (!choice.one_file_system || first == metadata.dev()).then_some(dir);
         }
         // A single file that is named is meant.
-        let named = entry.depth() == 0 && !is_directory;
-        let wanted = named || choice.include.is_empty() || choice.include.matches(&top.join(&below), &below, is_directory);
-        let depth = entry.depth();
-        let found = Found { path: entry.into_path(), name, metadata };
-        for found in chosen.next(found, depth, wanted, is_directory) {
+        let named = depth == 0 && !is_directory;
+        let wanted = named || choice.include.is_empty() || choice.include.matches(&self.top.join(&below), &below, is_directory);
+        let found = Found { place: place.clone(), name: name.clone(), metadata };
+        for found in self.chosen.next(found, depth, wanted, is_directory) {
             // The root directory itself has no name in an archive.
             if !found.name.is_empty() {
                 visit(Step::Save(found))?;
             }
         }
+        match inside {
+            None => Ok(()),
+            Some(dir) => match dir.and_then(|dir| Ok((place::names_in(&dir)?, dir))) {
+                Ok((names, dir)) => {
+                    self.levels.push(Level { place, dir, device: metadata.dev(), names: names.into_iter() });
+                    Ok(())
+                }
+                Err(error) => visit(not_seen(name, error)),
+            },
+        }
     }
-    Ok(())
 }
 
 fn not_seen(name: Vec<u8>, error: std::io::Error) -> Step {
@@ -141,7 +175,7 @@ fn not_seen(name: Vec<u8>, error: std::io::Error) -> Step {
 
 /// Whether a directory is of a file system that holds no files of anybody's; the numbers are those of statfs(2).
 #[cfg(target_os = "linux")]
-fn is_of_the_kernel(path: &Path) -> bool {
+fn is_of_the_kernel(dir: &OwnedFd) -> bool {
     const KERNELS: [i64; 8] = [
         0x9fa0,      // proc
         0x6265_6572, // sysfs
@@ -152,20 +186,20 @@ fn is_of_the_kernel(path: &Path) -> bool {
         0xcafe_4a11, // bpf
         0x1cd1,      // devpts
     ];
-    rustix::fs::statfs(path).is_ok_and(|found| KERNELS.contains(&found.f_type))
+    rustix::fs::fstatfs(dir).is_ok_and(|found| KERNELS.contains(&found.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_of_the_kernel(_path: &Path) -> bool {
+fn is_of_the_kernel(_dir: &OwnedFd) -> bool {
     false
 }
 
 /// Why a directory is not for the archive, where it is not.
-fn left_out(path: &Path, metadata: &Metadata, leave_out: &HashSet<(u64, u64)>) -> Option<&'static str> {
-    if leave_out.contains(&key(metadata)) {
+fn left_out(place: &Place, metadata: &Meta, leave_out: &HashSet<(u64, u64)>) -> Option<&'static str> {
+    if leave_out.contains(&metadata.key()) {
         return Some("a store of backups");
     }
-    let name = path.file_name()?;
+    let name = place.leaf();
     if is_scratch_name(name.as_bytes()) {
         return Some("scratch of a run");
     }

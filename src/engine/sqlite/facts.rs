@@ -1,8 +1,8 @@
 //! What is inside a database: its tables with their rows, its settings, and whether it is sound.
 
-use super::{Db, ownership, pages};
+use super::{Db, accounting, ownership, pages};
 use crate::engine::{Check, Database, Manifest, Table};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use rusqlite::{Connection, ffi};
 use std::ffi::CString;
@@ -139,10 +139,12 @@ fn integer_primary_key(db: &Db, table: &str) -> rusqlite::Result<Option<String>>
     })
 }
 
-/// `PRAGMA integrity_check`. What the application alone can compare (its own collations and functions) is no damage: where it is missing, the
-/// structure is checked without it; where not even that can be done the check is unprovable, never damage.
+/// `PRAGMA integrity_check`, and what it leaves out in some schemas ([`accounting`]). What the application alone can compare (its own collations and
+/// functions) is no damage: where it is missing, the structure is checked without it; where not even that can be done the check is unprovable, never
+/// damage.
 pub fn integrity(db: &Db) -> Result<Check> {
-    let first = problems(db, "integrity_check")?;
+    let mut first = problems(db, "integrity_check")?;
+    add_unaccounted_pages(db, &mut first.lines)?;
     if first.lines.is_empty() {
         return Ok(Check::ok("integrity", "integrity_check: ok"));
     }
@@ -167,6 +169,51 @@ pub fn integrity(db: &Db) -> Result<Check> {
     } else {
         Check::unprovable("integrity", format!("it can only be checked by the application: {missing}"))
     })
+}
+
+/// What is wrong with a database that is being saved.
+#[derive(Debug, Default)]
+pub struct Flaws {
+    /// The file itself: rows or pages may be lost.
+    pub damage: Vec<String>,
+    /// Values that the schema does not allow.
+    pub values: Vec<String>,
+}
+
+/// `PRAGMA quick_check`, in the transaction that is open, and whose every page is: 1 s for 1.2 GB in the cache, where `integrity_check`, which looks up every
+/// row in every index, takes 7 s. What needs the application is passed over.
+pub fn flaws(db: &Db) -> Result<Flaws> {
+    tolerate_unknown_collations(db)?;
+    let mut lines = problems(db, "quick_check")?.lines;
+    add_unaccounted_pages(db, &mut lines)?;
+    lines.retain(|line| !names_what_is_missing(line) && !from_a_stand_in(line));
+    let (values, damage) = lines.into_iter().partition(|line| is_about_a_value(line));
+    Ok(Flaws { damage, values })
+}
+
+/// Only where `integrity_check` may not have looked.
+fn add_unaccounted_pages(db: &Db, lines: &mut Vec<String>) -> Result<()> {
+    match accounting::is_needed(db) {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        // A schema that can't be read was told by the check itself.
+        Err(_) if !lines.is_empty() => return Ok(()),
+        Err(error) => return Err(db.explain(error)),
+    }
+    match accounting::problems(db) {
+        Ok(found) => {
+            let unknown: Vec<String> = found.into_iter().filter(|line| !lines.iter().any(|known| known.contains(line))).collect();
+            lines.extend(unknown);
+        }
+        Err(error) if error.kind() == Kind::Damaged => lines.push(error.message()),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// What a check says of values that a column or a CHECK does not allow: whoever wrote them went round the schema, and they are saved as they are.
+fn is_about_a_value(line: &str) -> bool {
+    line.starts_with("NULL value in ") || line.starts_with("CHECK constraint failed in ") || line.contains(" value in ")
 }
 
 /// What a comparison of bytes in place of the application's own may find wrong, and nothing else.
@@ -208,7 +255,7 @@ pub(super) fn names_what_is_missing(line: &str) -> bool {
         .any(|words| line.to_ascii_lowercase().contains(words))
 }
 
-fn first_few(lines: &[String]) -> String {
+pub(super) fn first_few(lines: &[String]) -> String {
     let shown: Vec<String> = lines.iter().take(3).map(|line| line.replace('\n', " ")).collect();
     let more = if lines.len() > 3 { format!("; and {} more", lines.len() - 3) } else { String::new() };
     format!("{}{more}", shown.join("; "))

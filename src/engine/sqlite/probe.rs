@@ -1,7 +1,7 @@
 //! A look at a file before SQLite opens it: is it a database at all, and may it be opened without harm?
 
 use super::registry::{self, Claim};
-use super::{Use, companion};
+use super::{Use, companion, names};
 use crate::error::{Context, Error, Result};
 use std::fs::File;
 use std::io::Read;
@@ -28,9 +28,15 @@ pub enum Header {
 /// Reads a file's header, while no connection to it is open in this process.
 pub fn header(path: &Path) -> Result<Header> {
     let context = || format!("reading `{}`", path.display());
-    let _claim = Claim::plain(path)?;
+    let claim = Claim::plain(path)?;
     let mut bytes = Vec::with_capacity(100);
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut bytes)).with_context(context)?;
+    let file = File::open(path).with_context(context)?;
+    if !claim.is_for(&file.metadata().with_context(context)?) {
+        // Another file has taken its place. Closed, it could drop the locks of a connection of this run.
+        std::mem::forget(file);
+        return Err(Error::failed("it was replaced by another file at this moment")).with_context(context);
+    }
+    file.take(100).read_to_end(&mut bytes).with_context(context)?;
     Ok(match bytes.len() {
         0 => Header::Empty,
         20.. if bytes.starts_with(MAGIC) => Header::Database { wal: bytes[18] == 2 || bytes[19] == 2 },
@@ -38,8 +44,8 @@ pub fn header(path: &Path) -> Result<Header> {
     })
 }
 
-/// Looks at the database before it is read; says how it must be opened, or why it can't be.
-pub fn before_reading(path: &Path) -> Result<Use> {
+/// A file's metadata; one that is missing, or no file, is told.
+pub fn must_be_there(path: &Path) -> Result<std::fs::Metadata> {
     let found = path.metadata().map_err(|error| {
         let error = Error::from(error).context(format!("the database `{}`", path.display()));
         error.hint("check the path; a missing database is never created")
@@ -47,6 +53,12 @@ pub fn before_reading(path: &Path) -> Result<Use> {
     if !found.is_file() {
         return Err(Error::failed(format!("`{}` is not a file", path.display())));
     }
+    Ok(found)
+}
+
+/// Looks at the database before it is read; says how it must be opened, or why it can't be.
+pub fn before_reading(path: &Path) -> Result<Use> {
+    let found = must_be_there(path)?;
     if registry::is_open(path) {
         // This process has it open already, so it is a database, and its file must not be opened beside SQLite.
         return Ok(Use::Read);
@@ -91,17 +103,12 @@ pub fn companions_can_be_made(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether the file system itself is read-only, not only this mount of it; unknown is no. See proc_pid_mountinfo(5).
+/// Whether the file system itself is read-only, not only this mount of it; unknown is no.
 fn nobody_can_write(dir: &Path) -> bool {
     let Ok(dir) = dir.canonicalize() else { return false };
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let found = mounts.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?;
-        dir.starts_with(point).then_some((point.len(), file_system.rsplit(' ').next()?))
-    });
     // The last of the deepest covers the others.
-    found.max_by_key(|(length, _)| *length).is_some_and(|(_, options)| options.split(',').any(|option| option == "ro"))
+    let found = names::mounts().filter(|mount| dir.starts_with(&mount.point)).max_by_key(|mount| mount.point.as_os_str().len());
+    found.is_some_and(|mount| mount.options.split(',').any(|option| option == "ro"))
 }
 
 /// A connection of another user leaves a -shm that belongs to that user, and the application's next write then fails. Root is

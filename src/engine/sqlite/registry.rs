@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(600) };
 
 /// Device and inode.
-type Key = (u64, u64);
+pub type Key = (u64, u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
@@ -41,6 +41,11 @@ impl Claim {
     /// that looks at a file's first bytes.
     pub fn connection(path: &Path) -> Result<Claim> {
         let key = key_of(&path.metadata().with_context(|| format!("opening the database `{}`", path.display()))?);
+        Claim::connection_to(key, path)
+    }
+
+    /// The same for a file whose device and inode are known; `path` is for messages.
+    pub fn connection_to(key: Key, path: &Path) -> Result<Claim> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Open::Connections(count) = table().entry(key).or_insert(Open::Connections(0)) {
@@ -55,9 +60,8 @@ impl Claim {
         }
     }
 
-    /// For a plain `open()` of a file whose metadata are known; `None` while a connection to it is open.
-    pub fn reading(found: &Metadata) -> Option<Claim> {
-        let key = key_of(found);
+    /// For a plain `open()` of a file whose device and inode are known; `None` while a connection to it is open.
+    pub fn reading(key: Key) -> Option<Claim> {
         match table().entry(key).or_insert(Open::Readers(0)) {
             Open::Readers(count) => *count += 1,
             Open::Connections(_) => return None,
@@ -81,9 +85,21 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// Whether the claim is for this very file.
+    pub fn is_for(&self, found: &Metadata) -> bool {
+        self.key == key_of(found)
+    }
+}
+
 /// Whether this process has a connection to the database open.
 pub fn is_open(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| matches!(table().get(&key_of(&found)), Some(Open::Connections(_))))
+    path.metadata().is_ok_and(|found| is_connected(key_of(&found)))
+}
+
+/// The same by device and inode.
+pub fn is_connected(key: Key) -> bool {
+    matches!(table().get(&key), Some(Open::Connections(_)))
 }
 
 impl Drop for Claim {
@@ -98,7 +114,7 @@ impl Drop for Claim {
     }
 }
 
-fn key_of(found: &Metadata) -> Key {
+pub fn key_of(found: &Metadata) -> Key {
     (found.dev(), found.ino())
 }
 

@@ -13,7 +13,7 @@ use super::pages::{self, Step};
 use super::probe::{self, Header};
 use super::registry::Claim;
 use super::source::{HeldSource, Spool, SqliteSource};
-use super::{Db, Use, companion, facts};
+use super::{Db, Use, companion, facts, names};
 use crate::durable;
 use crate::engine::{Keep, Published};
 use crate::error::{Context, Error, Result};
@@ -42,6 +42,7 @@ pub fn replace(new: &Path, target: &Target, keep: Keep<'_>) -> Result<Published>
     if target.expected_absent || !target.path.exists() {
         return place_where_none_is(new, target);
     }
+    names::refuse_second_name(&target.path)?;
     match open_valid(target)? {
         Ok(old) => replace_valid(new, target, old, keep),
         Err(why) => replace_corrupt(new, target, &why),
@@ -130,7 +131,8 @@ fn replace_in_wal_mode(new: &Path, target: &Target, mut old: Db, keep: Keep<'_>)
         let backup = Backup::new(&source, &mut old.conn)?;
         pages::one_step(&backup, 0, target.lock_timeout).map_err(|error| step_error(error, &path))?;
         if let Keep::Backup(keep) = keep {
-            let mut live = SqliteSource::new(&path, Spool::Never, &target.scratch_dir, target.lock_timeout);
+            let live = SqliteSource::new(&path, Spool::Never, &target.scratch_dir, target.lock_timeout);
+            let mut live = live.kept_if_damaged();
             keep(&mut live)?;
         }
         pages::run_backup(&backup, target.lock_timeout).map_err(|error| step_error(error, &path))?;
@@ -380,10 +382,10 @@ pub fn holders(path: &Path) -> Vec<u32> {
 }
 
 /// Whether another process, of whatever user, has a POSIX lock on the file.
-fn byte_range_lock_holder(path: &Path) -> Option<()> {
+pub(super) fn byte_range_lock_holder(path: &Path) -> Option<()> {
     use std::os::fd::AsRawFd;
     let _claim = Claim::plain(path).ok()?;
-    let file = File::options().read(true).write(true).open(path).ok()?;
+    let file = File::open(path).ok()?;
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

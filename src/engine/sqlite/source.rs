@@ -4,13 +4,17 @@
 //! blocks the writers, so the transaction lasts no longer than a plain copy into the scratch directory takes, and the rest is done from
 //! that copy. Rows are counted in the same transaction, or on that copy.
 
+use super::names::{self, Name};
+use super::registry::Key;
 use super::{Db, Use, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The prefix of scratch directories of spools and drills.
@@ -36,6 +40,28 @@ pub struct SqliteSource {
     scratch_dir: PathBuf,
     lock_timeout: Duration,
     page_streaming: bool,
+    on_damage: OnDamage,
+    inside: Option<Inside>,
+}
+
+/// A database that is opened through its directory: see [`super::inside`].
+#[derive(Debug)]
+struct Inside {
+    key: Key,
+    /// As people know it.
+    shown: PathBuf,
+    /// Its names in other directories of the tree.
+    other_names: Vec<PathBuf>,
+    _dir: Arc<OwnedFd>,
+}
+
+/// What becomes of a database that turns out to be damaged while it is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDamage {
+    /// There is no backup of it: it would push out the sound ones that were made before.
+    Refuse,
+    /// It is kept as it is, with a warning.
+    Warn,
 }
 
 impl SqliteSource {
@@ -49,7 +75,33 @@ impl SqliteSource {
             scratch_dir: scratch_dir.to_path_buf(),
             lock_timeout,
             page_streaming: super::page_streaming(),
+            on_damage: OnDamage::Refuse,
+            inside: None,
         }
+    }
+
+    /// The database `path`, which leads through the open directory `dir`, if it is the file `key`; `shown` is what people know it as.
+    #[must_use]
+    pub fn inside(mut self, path: PathBuf, dir: Arc<OwnedFd>, key: Key, shown: &Path) -> Self {
+        self.path = path;
+        self.inside = Some(Inside { key, shown: shown.to_path_buf(), other_names: Vec::new(), _dir: dir });
+        self
+    }
+
+    /// Names that the file has in other directories.
+    #[must_use]
+    pub fn also_called(mut self, names: Vec<PathBuf>) -> Self {
+        if let Some(inside) = &mut self.inside {
+            inside.other_names = names;
+        }
+        self
+    }
+
+    /// For what is about to be replaced: damaged or not, it is kept.
+    #[must_use]
+    pub fn kept_if_damaged(mut self) -> Self {
+        self.on_damage = OnDamage::Warn;
+        self
     }
 
     /// As if SQLite's page table were not compiled in.
@@ -61,7 +113,20 @@ impl SqliteSource {
 
     /// Whether it looks as if it could be backed up; nothing is locked or read beyond the header.
     pub fn probe(&self) -> Result<()> {
-        probe::before_reading(&self.path).map(drop)
+        probe::before_reading(&self.name_in_use()?.path).map(drop)
+    }
+
+    /// The name by which it must be read: that with the log.
+    fn name_in_use(&self) -> Result<Name> {
+        probe::must_be_there(&self.path)?;
+        names::in_use(&self.path, self.inside.as_ref().map_or(&[], |inside| &inside.other_names))
+    }
+
+    fn open(&self, path: &Path, purpose: Use) -> Result<Db> {
+        match &self.inside {
+            Some(inside) => Db::open_inside(path, inside.key, purpose),
+            None => Db::open(path, purpose),
+        }
     }
 
     /// Does what a backup begins with: opens the database and has a read transaction for a moment. In words what a backup will do, and the bytes
@@ -69,14 +134,15 @@ impl SqliteSource {
     ///
     /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal and -shm there.
     pub fn rehearse(&self) -> Result<(String, u64)> {
-        let purpose = probe::before_reading(&self.path)?;
-        let closed = purpose == Use::Read && !super::companion(&self.path, "-shm").exists();
-        if closed && probe::header(&self.path)? == (probe::Header::Database { wal: true }) {
-            probe::companions_can_be_made(&self.path)?;
+        let path = self.name_in_use()?.path;
+        let purpose = probe::before_reading(&path)?;
+        let closed = purpose == Use::Read && !super::companion(&path, "-shm").exists();
+        if closed && probe::header(&path)? == (probe::Header::Database { wal: true }) {
+            probe::companions_can_be_made(&path)?;
             let size = if self.page_streaming { 0 } else { self.estimate() };
             return Ok(("in WAL mode, and no application has it open".to_owned(), size));
         }
-        let live = Db::open(&self.path, purpose)?;
+        let live = Db::open(&path, purpose)?;
         live.begin("BEGIN", self.lock_timeout.min(Duration::from_secs(5)))?;
         let mode: String = live.pragma("journal_mode")?;
         let size = pages::size(&live)?;
@@ -89,7 +155,8 @@ impl SqliteSource {
 
     /// What the database holds right now, without its content.
     pub fn inspect(&self) -> Result<Dumped> {
-        let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;
+        let path = self.name_in_use()?.path;
+        let live = Db::open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let database = facts::database(&live, &self.path)?;
         let mut warnings = Vec::new();
@@ -97,21 +164,34 @@ impl SqliteSource {
         Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
     }
 
-    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first. Gives back the journal mode.
-    pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<String> {
-        let live = Db::open(&self.path, probe::before_reading(&self.path)?)?;
+    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first.
+    pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
+        self.try_stream(begin).map_err(|error| match &self.inside {
+            Some(inside) => {
+                let dir = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_path_buf();
+                error.renamed(&dir(&self.path), &dir(&inside.shown))
+            }
+            None => error,
+        })
+    }
+
+    fn try_stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
+        let Name { path, warning } = self.name_in_use()?;
+        let live = self.open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let journal_mode: String = live.pragma("journal_mode")?;
-        if self.must_copy_first(Some(&journal_mode)) {
+        let damage = if self.must_copy_first(Some(&journal_mode)) {
             let copy = self.copy(&live)?;
             drop(live);
             let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
             pages::send_file(&copy.path, begin(size)?)?;
+            damage_in(&Db::open(&copy.path, Use::Immutable)?)?
         } else {
             let out = begin(pages::size(&live)?)?;
             pages::stream(&live, out)?;
-        }
-        Ok(journal_mode)
+            damage_in(&live)?
+        };
+        Ok(Streamed { journal_mode, path, warning, damage })
     }
 
     fn must_copy_first(&self, journal_mode: Option<&str>) -> bool {
@@ -132,7 +212,7 @@ impl SqliteSource {
         if purpose != Use::Read || live.pragma::<String>("journal_mode")? != "wal" {
             return Ok(None);
         }
-        let twin = Db::open(&self.path, purpose)?;
+        let twin = Db::open(live.path(), purpose)?;
         for _ in 0..50 {
             live.run("COMMIT")?;
             let before: i64 = twin.pragma("data_version")?;
@@ -163,24 +243,10 @@ struct Copy {
 
 impl Source for SqliteSource {
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
-        let purpose = probe::before_reading(&self.path)?;
-        let live = Db::open(&self.path, purpose)?;
-        let twin = self.begin(&live, purpose)?;
-        let database = facts::database(&live, &self.path)?;
-        if !self.must_copy_first(database.journal_mode.as_deref()) {
-            return match twin {
-                Some(twin) => at_once(move || describe(&twin, database), || pages::stream(&live, out)),
-                None => pages::stream(&live, out).and_then(|()| describe(&live, database)),
-            };
-        }
-        drop(twin);
-        let copy = self.copy(&live)?;
-        drop(live);
-        // Nobody else writes to the copy, so it needs no locks, and two may read it at once.
-        let described =
-            at_once(|| describe(&Db::open(&copy.path, Use::Immutable)?, database), || pages::send_file(&copy.path, out));
-        // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
-        described.map_err(|error| error.renamed(&copy.path, &self.path))
+        let name = self.name_in_use()?;
+        let mut dumped = self.dump_by(&name.path, out)?;
+        dumped.warnings.extend(name.warning);
+        Ok(dumped)
     }
 
     fn estimate(&self) -> u64 {
@@ -188,6 +254,45 @@ impl Source for SqliteSource {
         // Pages in the log mostly replace others; a database that is all log is at least as large as that.
         self.path.metadata().map_or(0, |found| found.len().max(log))
     }
+}
+
+impl SqliteSource {
+    fn dump_by(&self, path: &Path, out: &mut dyn Write) -> Result<Dumped> {
+        let purpose = probe::before_reading(path)?;
+        let live = Db::open(path, purpose)?;
+        let twin = self.begin(&live, purpose)?;
+        let database = facts::database(&live, &self.path)?;
+        let on_damage = self.on_damage;
+        if !self.must_copy_first(database.journal_mode.as_deref()) {
+            return match twin {
+                Some(twin) => at_once(move || describe(&twin, database, on_damage), || pages::stream(&live, out)),
+                None => pages::stream(&live, out).and_then(|()| describe(&live, database, self.on_damage)),
+            };
+        }
+        drop(twin);
+        let copy = self.copy(&live)?;
+        drop(live);
+        // Nobody else writes to the copy, so it needs no locks, and two may read it at once.
+        let described = at_once(
+            || describe(&Db::open(&copy.path, Use::Immutable)?, database, self.on_damage),
+            || pages::send_file(&copy.path, out),
+        );
+        // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
+        described.map_err(|error| error.renamed(&copy.path, &self.path))
+    }
+}
+
+/// What there is to say of a content that was written without its manifest.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The live database's.
+    pub journal_mode: String,
+    /// The name by which it was read.
+    pub path: PathBuf,
+    /// What the user should know of that.
+    pub warning: Option<String>,
+    /// What is wrong with the database itself.
+    pub damage: Option<String>,
 }
 
 /// A connection that already holds its transaction as a source: the old content, while a restore has it locked.
@@ -213,7 +318,7 @@ impl Source for HeldSource<'_> {
             pages::copy_by_backup_api(self.db, &scratch.join("copy.sqlite3"))?;
             pages::send_file(&scratch.join("copy.sqlite3"), out)?;
         }
-        describe(self.db, database)
+        describe(self.db, database, OnDamage::Warn)
     }
 
     fn estimate(&self) -> u64 {
@@ -230,8 +335,9 @@ fn at_once(describe: impl FnOnce() -> Result<Dumped> + Send, write: impl FnOnce(
     })
 }
 
-fn describe(db: &Db, mut database: Database) -> Result<Dumped> {
+fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dumped> {
     let mut warnings = Vec::new();
+    look_for_flaws(db, on_damage, &mut warnings)?;
     let manifest = facts::manifest(db, &mut warnings)?;
     database.foreign_key_violations = facts::foreign_key_violations(db, &mut warnings)?;
     if let Some(count @ 1..) = database.foreign_key_violations {
@@ -243,4 +349,30 @@ fn describe(db: &Db, mut database: Database) -> Result<Dumped> {
     }
     let producer = BTreeMap::from([("sqlite".to_owned(), super::version().to_owned())]);
     Ok(Dumped { manifest, database, producer, warnings, ..Dumped::default() })
+}
+
+/// What is wrong with a database whose content is written already: whatever keeps it from being looked at, too.
+fn damage_in(db: &Db) -> Result<Option<String>> {
+    match facts::flaws(db) {
+        Ok(flaws) => Ok((!flaws.damage.is_empty()).then(|| facts::first_few(&flaws.damage))),
+        Err(error) if error.kind() == Kind::Interrupted => Err(error),
+        Err(error) => Ok(Some(error.message())),
+    }
+}
+
+/// A copy of a damaged database is a faithful one, and proves nothing: so the database itself is looked at.
+fn look_for_flaws(db: &Db, on_damage: OnDamage, warnings: &mut Vec<String>) -> Result<()> {
+    let flaws = facts::flaws(db)?;
+    if !flaws.damage.is_empty() {
+        let text = format!("the database `{}` is damaged: {}", db.path().display(), facts::first_few(&flaws.damage));
+        match on_damage {
+            OnDamage::Refuse => return Err(Error::damaged(text).hint(super::damaged_hint(db.path()))),
+            OnDamage::Warn => warnings.push(format!("{text}; it is kept as it is")),
+        }
+    }
+    if !flaws.values.is_empty() {
+        let shown = facts::first_few(&flaws.values);
+        warnings.push(format!("values in the database that its schema does not allow are saved as they are: {shown}"));
+    }
+    Ok(())
 }

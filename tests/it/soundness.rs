@@ -1,0 +1,240 @@
+//! Databases that are damaged inside: found by every command that proves one, whatever else is in the schema, and told when they are saved.
+
+use crate::support::World;
+use crate::tree::Random;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Two tables of some pages, an index, and a list of free pages.
+const TABLES: &str = "PRAGMA page_size = 1024;
+    CREATE TABLE a(id INTEGER PRIMARY KEY, text TEXT); CREATE TABLE b(id INTEGER PRIMARY KEY, text TEXT); CREATE TABLE junk(x);
+    CREATE INDEX i ON b(text);
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO a SELECT i, hex(randomblob(30)) FROM n;
+    INSERT INTO b SELECT id, text FROM a;
+    INSERT INTO junk VALUES (zeroblob(20000)); DELETE FROM junk;";
+
+/// What stands around the tables. The last one is what `integrity_check` comes by first.
+const SCHEMAS: [(&str, &str, &str); 5] = [
+    ("no view", "", ""),
+    ("a view last", "", "CREATE VIEW v AS SELECT 1;"),
+    ("a view first", "CREATE VIEW v AS SELECT 1;", ""),
+    ("FTS5 last", "", "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('some words');"),
+    ("an R-tree last", "", "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES (1, 0, 1);"),
+];
+
+/// A database file, page by page.
+struct Pages {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    size: usize,
+}
+
+impl Pages {
+    fn of(path: &Path) -> Pages {
+        let bytes = std::fs::read(path).unwrap();
+        let size = match u16::from_be_bytes([bytes[16], bytes[17]]) {
+            1 => 65536,
+            size => usize::from(size),
+        };
+        Pages { path: path.to_owned(), bytes, size }
+    }
+
+    fn number(&self, page: usize, at: usize) -> u32 {
+        let at = (page - 1) * self.size + at;
+        u32::from_be_bytes(self.bytes[at..at + 4].try_into().unwrap())
+    }
+
+    fn put(&mut self, page: usize, at: usize, number: u32) {
+        let at = (page - 1) * self.size + at;
+        self.bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        for at in 0..self.size {
+            self.bytes.swap((one - 1) * self.size + at, (other - 1) * self.size + at);
+        }
+    }
+
+    fn save(&self) {
+        std::fs::write(&self.path, &self.bytes).unwrap();
+    }
+}
+
+/// Leaves of a table, by SQLite's own statistics.
+fn leaves(path: &Path, table: &str) -> Vec<usize> {
+    let conn = Connection::open(path).unwrap();
+    let mut query = conn.prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf'").unwrap();
+    query.query_map([table], |row| Ok(row.get::<_, i64>(0)? as usize)).unwrap().map(Result::unwrap).collect()
+}
+
+type Damage = fn(&Path);
+
+const DAMAGES: [(&str, Damage); 5] = [
+    ("a page both in use and free", |path| {
+        let leaf = leaves(path, "a")[2];
+        let mut pages = Pages::of(path);
+        let trunk = pages.number(1, 32) as usize;
+        let count = pages.number(trunk, 4);
+        pages.put(trunk, 8 + 4 * count as usize, leaf as u32);
+        pages.put(trunk, 4, count + 1);
+        pages.put(1, 36, pages.number(1, 36) + 1);
+        pages.save();
+    }),
+    ("a page of nobody", |path| {
+        let mut pages = Pages::of(path);
+        let trunk = pages.number(1, 32) as usize;
+        pages.put(trunk, 4, pages.number(trunk, 4) - 1);
+        pages.put(1, 36, pages.number(1, 36) - 1);
+        pages.save();
+    }),
+    ("two tables with one page", |path| {
+        let conn = Connection::open(path).unwrap();
+        let sql = "PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'a') WHERE name = 'b'";
+        conn.execute_batch(sql).unwrap();
+    }),
+    ("a cut file", |path| {
+        let pages = Pages::of(path);
+        std::fs::write(path, &pages.bytes[..pages.bytes.len() - pages.size]).unwrap();
+    }),
+    ("two pages in each other's place", |path| {
+        let (one, other) = (leaves(path, "a")[1], leaves(path, "a")[3]);
+        let mut pages = Pages::of(path);
+        pages.swap(one, other);
+        pages.save();
+    }),
+];
+
+/// Every way in which a database is proven, for each kind of damage under each schema.
+#[test]
+fn damage_is_found_whatever_is_in_the_schema() {
+    let mut missed = Vec::new();
+    for (schema, first, last) in SCHEMAS {
+        for (what, damage) in DAMAGES {
+            let world = World::new();
+            let (head, tables) = TABLES.split_once(';').unwrap();
+            let path = world.database("app.sqlite3", &format!("{head}; {first} {tables} {last}"));
+            for level in ["content", "restore"] {
+                world.dbbackup(&format!("verify ./app.sqlite3 --level {level}")).run().exits(0);
+            }
+            assert_eq!(by_hand(&path), "ok\nok\n");
+            world.with_store("backup app.sqlite3 --label sound").run().exits(0);
+            damage(&path);
+            let mut must = |how: &str, found: bool| missed.extend((!found).then(|| format!("{schema}: {what}: {how}")));
+            for level in ["content", "restore"] {
+                let json = world.dbbackup(&format!("verify ./app.sqlite3 --level {level} --json")).run().json();
+                must(level, json["results"][0]["status"] == "damaged");
+            }
+            let restored = world.dbbackup("restore ./app.sqlite3 --to new.db").run();
+            must("restore", restored.stderr.contains("nothing was touched") && !world.path("new.db").exists());
+            must("by hand", by_hand(&path) != "ok\nok\n");
+            // A damaged database is told when it is to be saved, and what was saved of it before is not thinned out by it.
+            let ran = world.with_store("backup app.sqlite3").run();
+            let told = ["malformed", "is damaged"].iter().any(|word| ran.stderr.contains(word)) && ran.stderr.contains("hint: ");
+            must("backup", told && world.ids("").len() == 1);
+        }
+    }
+    assert!(missed.is_empty(), "not found:\n{}", missed.join("\n"));
+}
+
+/// As README has it for who has no dbbackup at hand: what is printed.
+fn by_hand(path: &Path) -> String {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let start = readme.find("**6. Is the database whole?**").unwrap();
+    let block = readme[start..].split("```").nth(1).unwrap().strip_prefix("sh\n").unwrap();
+    let output = Command::new("bash").args(["-c", block]).env("NEW", path).output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// A database of some 60 pages with everything that has pages of its own.
+const EVERYTHING: &str = "PRAGMA page_size = 1024; PRAGMA auto_vacuum = incremental;
+    CREATE TABLE customer(id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX by_name ON customer(name);
+    CREATE TABLE pair(a INT, b TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID;
+    CREATE TABLE big(id INTEGER PRIMARY KEY, body BLOB);
+    CREATE VIRTUAL TABLE words USING fts5(body);
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 350) INSERT INTO customer SELECT i, 'customer number ' || (i * 7919 % 251) FROM n;
+    INSERT INTO pair SELECT id, name FROM customer WHERE id % 2;
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4) INSERT INTO big SELECT i, randomblob(3500) FROM n;
+    INSERT INTO words SELECT name || ' has ' || id || ' words' FROM customer WHERE id < 60;
+    CREATE TABLE gone(x); INSERT INTO gone VALUES (zeroblob(5000)); DELETE FROM gone;
+    CREATE VIEW names AS SELECT name FROM customer;";
+
+/// What a change of one page lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Something without which the rows can't be read.
+    Structure,
+    /// A value of a row, or a name: another one is as good.
+    Value,
+    /// Nothing that is ever read: free pages, gaps between cells, header fields that nobody uses.
+    Nothing,
+}
+
+/// One page is zeroed, swapped, doubled, or one byte of it flipped, before the backup. How much of that is found is printed; what is not must be a value
+/// or nothing at all.
+#[test]
+fn mutations_of_a_database_are_found_or_are_values() {
+    let seed = std::env::var("DBBACKUP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand_seed);
+    println!("seed {seed} (DBBACKUP_SEED={seed} repeats it)");
+    let mut random = Random::new(seed);
+    let world = World::new();
+    let path = world.database("app.sqlite3", EVERYTHING);
+    let sound = Pages::of(&path);
+    let count = sound.bytes.len() / sound.size;
+    assert!((50..=90).contains(&count), "{count} pages");
+    let logical = |path: &Path| std::panic::catch_unwind(|| crate::support::contents(path)).ok();
+    let then = logical(&path).unwrap();
+    let mut found = std::collections::BTreeMap::<&str, (u32, u32)>::new();
+    let mut missed = Vec::new();
+    for turn in 0..240 {
+        let mut pages = Pages { path: path.clone(), bytes: sound.bytes.clone(), size: sound.size };
+        let (page, other) = (random.below(count as u64) as usize, random.below(count as u64) as usize);
+        let (start, other_start) = (page * pages.size, other * pages.size);
+        let what = ["a page zeroed", "two pages swapped", "a page doubled", "a byte flipped"][turn % 4];
+        match turn % 4 {
+            0 => pages.bytes[start..start + pages.size].fill(0),
+            1 => pages.swap(page + 1, other + 1),
+            2 => pages.bytes.copy_within(other_start..other_start + pages.size, start),
+            _ => pages.bytes[start + random.below(pages.size as u64) as usize] ^= 1 << random.below(8),
+        }
+        if pages.bytes == sound.bytes {
+            continue;
+        }
+        pages.save();
+        // The backup finds it at once, or else the trial restore of the file as it was saved does.
+        let ran = world.dbbackup("verify ./app.sqlite3 --level restore --json").run();
+        let told = ran.stdout.contains("\"damaged\"") || ran.stdout.contains("\"error\"");
+        let (of, all) = found.entry(what).or_default();
+        *of += u32::from(told);
+        *all += 1;
+        if !told {
+            missed.push((what, page + 1, place_of(&then, logical(&path))));
+        }
+    }
+    for (what, (of, all)) in &found {
+        println!("{what}: {of} of {all} found");
+    }
+    let places = |place: Place| missed.iter().filter(|(_, _, of)| *of == place).count();
+    println!("not found: {} change a value, {} change nothing that is read", places(Place::Value), places(Place::Nothing));
+    let structure: Vec<_> = missed.iter().filter(|(_, _, place)| *place == Place::Structure).collect();
+    assert!(structure.is_empty(), "seed {seed}: {structure:?}");
+    // Of whole pages what is not found leaves a database that is as good as any: a free page, an overflow page of the same length, or rows of one table in the
+    // place of another's only page.
+    for (what, page, place) in missed.iter().filter(|(what, _, _)| *what != "a byte flipped") {
+        println!("not found: {what}: page {page}, {place:?}");
+    }
+}
+
+fn rand_seed() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 % 1_000_000)
+}
+
+/// What was not found: every row is as it was, or there are other values that are read without complaint.
+fn place_of(then: &str, now: Option<String>) -> Place {
+    match now {
+        None => Place::Structure,
+        Some(now) if now == then => Place::Nothing,
+        Some(_) => Place::Value,
+    }
+}
