@@ -282,6 +282,17 @@ impl Catalog {
         self.places.keys().any(|other| other != source && self.cluster_of(other) == Some(source))
     }
 
+    /// The databases that the newest run of a whole cluster did not find on its server any more. All of the cluster's backups must
+    /// have been read.
+    pub fn vanished_members(&self, cluster: &str) -> Vec<String> {
+        let members = self.members(&[cluster.to_owned()]);
+        let of_members = |backup: &&Entry| members.iter().any(|member| backup.sidecar.source == *member);
+        let newest = self.backups.iter().filter(of_members).find(|backup| !backup.sidecar.run_members.is_empty());
+        let Some(run) = newest.map(|backup| &backup.sidecar.run_members) else { return Vec::new() };
+        let is_gone = |member: &String| member != cluster && !run.iter().any(|known| known == member);
+        members.into_iter().filter(is_gone).collect()
+    }
+
     /// Forgets all but these sources.
     pub fn keep_only(&mut self, sources: &[String]) {
         self.backups.retain(|backup| sources.iter().any(|source| backup.sidecar.source == *source));

@@ -269,6 +269,16 @@ fn names_in(store: &dyn Store, words: &[String], session: &Session, report: &Rep
 }
 
 /// What the store holds of these sources, or of all where none is named; a name that the store does not know is an error.
+/// Whether the configuration still means a database that has vanished from its server: nobody has said that it is right that it has.
+fn is_missed(source: &str, catalog: &Catalog, store: &dyn Store, config: &config::Config) -> Result<bool> {
+    let Some((_, entry)) = config.owner_of(source) else { return Ok(false) };
+    let config::KindKeys::Postgres(own) = &entry.kind else { return Ok(false) };
+    let Some(newest) = catalog.of(source).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(false) };
+    let database = newest.whole(store)?.sidecar.database.and_then(|database| database.name);
+    // Globals have none.
+    Ok(database.is_some_and(|database| plan::postgres::is_meant(own, &database)))
+}
+
 fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
     if sources.is_empty() {
         return Catalog::read(store, None);

@@ -3,7 +3,7 @@
 //!
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one is damaged.
 //! - **Unknown:** the newest backup's dump can't be looked at.
-//! - **Warning:** the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
+//! - **Warning:** a database has vanished from its server; the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
 //!   before; retention is held back for a backup that lost much; a dump is not there or can't be looked at, which a disk that is away explains;
 //!   the store has less free space than the next backups will need.
 //!
@@ -87,6 +87,8 @@ pub enum Expected {
     From(DateTime<Utc>),
     /// It stands for others: only that its last run failed is its own.
     InMembers,
+    /// It is not where it was any more, and nobody has said that this is right.
+    Vanished,
     /// They are not, for this reason.
     No(&'static str),
 }
@@ -230,6 +232,10 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
 
 fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Vec<Finding> {
     let mut found = Vec::new();
+    if subject.expected == Expected::Vanished {
+        let text = "it is not on the server any more, and nobody has said that this is right".to_owned();
+        return vec![Finding::new(Level::Warning, text).hint("if it is, leave it out: `exclude_databases` of its cluster")];
+    }
     if subject.expected != Expected::InMembers {
         found.extend(damage(subject, now));
         found.extend(absence(subject, now));

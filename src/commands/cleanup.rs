@@ -3,7 +3,7 @@
 mod brake;
 
 use super::list::STATE_LOST;
-use super::{Session, backup, catalog_of, names_in, outcome_of, set_error};
+use super::{Session, backup, catalog_of, is_missed, names_in, outcome_of, set_error};
 use crate::catalog::{Catalog, Entry, Presence};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
@@ -17,18 +17,20 @@ use crate::sidecar::{Level, Status};
 use crate::store::{self, LocalStore, Store};
 use crate::units;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = if arguments.dry_run { session.reading()? } else { session.changing()? };
     let names = names_in(&store, &arguments.sources, session, report)?;
     let catalog = catalog_of(&store, &names)?;
     let work = what_to_clean(arguments, &names, session, &catalog, &store)?;
+    let missed = if arguments.force { Vec::new() } else { missed_databases(&work, session, &catalog, &store)? };
     let mut told = Told::default();
     let mut failed = Vec::new();
     for (source, policies) in &work {
         interrupt::check()?;
         let done = match policies {
+            Ok(_) if missed.contains(source) => Ok((keep_all(source, &catalog), None)),
             Ok(policies) if arguments.dry_run => clean(&store, &catalog, source, policies, arguments, session, report),
             Ok(policies) => backup::lock_and_sweep(&store, source, session.lock_wait, report).and_then(|_lock| {
                 // Again, now that nobody else can change it.
@@ -53,6 +55,29 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
     // The program ends here: see `list`.
     std::mem::forget(catalog);
     Ok(outcome_of(work.len(), &kinds))
+}
+
+/// Databases of clusters that are not on their servers any more, which nobody has said is right: their last backups are all that there is
+/// of them.
+fn missed_databases(work: &[Work], session: &Session, catalog: &Catalog, store: &LocalStore) -> Result<Vec<String>> {
+    let Some(config) = &session.config else { return Ok(Vec::new()) };
+    let clusters: BTreeSet<&str> = work.iter().filter_map(|(source, _)| catalog.cluster_of(source)).collect();
+    let mut missed = Vec::new();
+    for cluster in clusters {
+        // Its other databases tell which run was the newest.
+        let whole = Catalog::read_with_members(store, &[cluster.to_owned()])?;
+        for source in whole.vanished_members(cluster) {
+            if is_missed(&source, &whole, store, config)? {
+                missed.push(source);
+            }
+        }
+    }
+    Ok(missed)
+}
+
+fn keep_all(source: &str, catalog: &Catalog) -> Done {
+    let why = || vec!["the database is not on the server any more; `exclude_databases` says that this is right".to_owned()];
+    Done { kept: catalog.of(source).map(|backup| (backup.id().to_owned(), why())).collect(), ..Done::default() }
 }
 
 /// A source with its policies, or why the configuration can't say them now.

@@ -219,11 +219,11 @@ fn one_source(
     let there = LocalStore::around(&store.path);
     backup::refuse_another_ones_name(source, &engine, (&there, catalog), &session.host, report)?;
     place::lock(store, name, checks);
-    let (how, lacking, scratch) = engine.rehearse()?;
+    let (how, concerns, scratch) = engine.rehearse()?;
     let size = engine.estimate();
     checks.ok(name, "backup", format!("{} ({}), {how}", engine.place(source), units::size(size)));
-    for warning in lacking {
-        checks.warning(name, "backup", warning, "the backup would be made, but see README, \"A role for backups\"");
+    for concern in concerns {
+        checks.warning(name, "backup", concern.text, concern.remedy);
     }
     needs.store = needs.store.saturating_add(backup::space_needed(&Making::of(source), size, catalog));
     let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();

@@ -9,6 +9,7 @@ use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{self, Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
 use crate::engine::postgres::server::Tried;
+use crate::engine::postgres::source::Concern;
 use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
@@ -50,10 +51,10 @@ impl Engine {
     }
 
     /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the bytes that it needs in the scratch directory.
-    pub fn rehearse(&mut self) -> Result<(String, Vec<String>, u64)> {
+    pub fn rehearse(&mut self) -> Result<(String, Vec<Concern>, u64)> {
         match self {
             Engine::Sqlite(source) => source.rehearse().map(|(text, scratch)| (text, Vec::new(), scratch)),
-            Engine::Postgres(source) => source.rehearse().map(|(text, lacking)| (text, lacking, 0)),
+            Engine::Postgres(source) => source.rehearse().map(|(text, concerns)| (text, concerns, 0)),
             Engine::Files(source) => source.rehearse().map(|text| (text, Vec::new(), 0)),
         }
     }

@@ -51,8 +51,17 @@ pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourceP
 
 /// Whether a cluster's patterns choose this database.
 pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| units::wildcard(pattern, database));
-    any(&cluster.databases) && !any(&cluster.exclude)
+    chooses(&cluster.databases, &cluster.exclude, database)
+}
+
+/// The same of a configured source.
+pub fn is_meant(own: &PostgresKeys, database: &str) -> bool {
+    chooses(&own.databases, &own.exclude_databases, database)
+}
+
+fn chooses(databases: &[String], exclude: &[String], name: &str) -> bool {
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| units::wildcard(pattern, name));
+    any(databases) && !any(exclude)
 }
 
 /// What kind of source these keys describe.

@@ -289,7 +289,7 @@ fn a_group_comes_back_with_what_the_server_had_in_that_run() {
     let Some((cluster, world)) = group() else { return };
     let first = run_of(&world.dbbackup("backup full --json").run().exits(0).json());
     cluster.sql("postgres", "DROP DATABASE gone");
-    let second = run_of(&world.dbbackup("backup full --json").run().exits(0).json());
+    let second = run_of(&world.dbbackup("backup full --json").run().exits(3).says("cluster.gone vanished").json());
     let of_run = |ran: &crate::support::Ran, run: &str| {
         for backup in world.ids("").iter().map(|id| world.sidecar(id)).filter(|one| one["label"] != "pre-restore") {
             let (id, in_it) = (backup["id"].as_str().unwrap(), backup["run"] == run);

@@ -110,3 +110,54 @@ fn drills_at_once_don_t_disturb_each_other() {
     assert_eq!(json["backups"].as_array().unwrap().len(), 5);
     assert!(shop.scratch().is_empty());
 }
+
+/// What a restore replaces is on record also where nobody is asked; equal counts are not taken for equal contents.
+#[test]
+fn a_restore_says_what_it_replaces() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    shop.db.sql("UPDATE orders SET note = 'changed'");
+    let equal = "the tables and their numbers of rows are equal; contents are not compared";
+    shop.run(&format!("restore {id} --dry-run")).run().exits(0).prints(equal);
+    shop.db.sql("DELETE FROM orders WHERE id > 10");
+    let ran = shop.run(&format!("restore {id} --yes")).run().exits(0).never_says(equal);
+    ran.says("public.orders: 10 now, 1,000 in the backup");
+    // A session that hangs with a lock is no reason to wait.
+    let mut holder = shop.db.client();
+    holder.batch_execute("BEGIN; LOCK TABLE orders").unwrap();
+    shop.run(&format!("restore {id} --yes")).run().exits(0).says("what is there now could not be counted");
+}
+
+#[test]
+fn foreign_keys_that_a_part_loses_are_named() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    let id = shop.backup();
+    let part = format!("restore {id} --table orders --to {}_part --yes", shop.name());
+    shop.run(&part).run().exits(0).says("the foreign key public.orders orders_customer_fkey was left out");
+    let both = format!("restore {id} --table orders --table customers --to {}_both --yes", shop.name());
+    shop.run(&both).run().exits(0).never_says("left out");
+}
+
+/// A pattern that means nothing leaves in what was to stay out, or out what was to be saved.
+#[test]
+fn patterns_that_match_nothing_are_told() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let shop = Shop::small(cluster);
+    shop.db.sql("CREATE TABLE \"MyTable\" (a int); CREATE SCHEMA app; CREATE TABLE app.t (a int)");
+    shop.configure("exclude_table = [\"My*\"]\nexclude_table_data = [\"orders\", \"session?\"]");
+    let ran = shop.run("doctor shop").run();
+    let ran = ran
+        .prints("`My*` of `exclude_table` matches no table")
+        .prints("PostgreSQL takes it for `my*`; with capitals: exclude_table = ['\"My\"*']")
+        .prints("`session?` of `exclude_table_data` matches no table");
+    ran.never_says("`orders` of");
+    shop.configure("exclude_table = ['\"My\"*']");
+    shop.run("doctor shop").run().never_says("matches no table");
+    // One schema is there and saved, the other is not: that is no whole backup.
+    shop.configure("schemas = [\"app\", \"Shop\"]");
+    shop.run("doctor shop").run().prints("`Shop` of `schemas` matches no schema").never_says("`app` of");
+    shop.configure("schemas = [\"app\", \"shop\"]");
+    shop.run("backup shop").run().exits(3).says("`shop` of `schemas` matches no schema").says("incomplete");
+}

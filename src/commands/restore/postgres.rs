@@ -17,6 +17,10 @@ use crate::plan;
 use crate::report::{Paint, Report};
 use crate::store::{Access, LocalStore};
 use crate::units;
+use std::time::Duration;
+
+/// How long the locks are waited for that counting the old content needs.
+const COUNTING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One backup, put back.
 pub fn restore(
@@ -36,7 +40,7 @@ pub fn restore(
     let mut destination = PostgresDestination::open(target(found, format, conn, arguments, session))?;
     destination.look_for_obstacles()?;
     let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
-    let now = old_content(&destination, arguments, session, report)?;
+    let now = old_content(&destination, session, report)?;
     let lost = say_plan(found, &place, destination.old(), now.as_ref(), arguments, session, &say);
     if let Some(selected) = part_of_the_whole(found).filter(|_| destination.old().is_some()) {
         report.warn(format!(
@@ -185,19 +189,14 @@ fn target(found: &Found, format: Format, conn: ConnInfo, arguments: &Restore, se
     }
 }
 
-/// What the old database holds, counted: where somebody is asked or wants to know. Without the question it would only take time.
-fn old_content(
-    destination: &PostgresDestination,
-    arguments: &Restore,
-    session: &Session,
-    report: &Report,
-) -> Result<Option<Dumped>> {
-    let asked = arguments.dry_run || !arguments.yes && report.can_ask();
-    if destination.old().is_none() || !asked {
+/// What the old database holds, counted: so that it is known, or at least on record, what is replaced.
+fn old_content(destination: &PostgresDestination, session: &Session, report: &Report) -> Result<Option<Dumped>> {
+    if destination.old().is_none() {
         return Ok(None);
     }
     let keys = session.backup_keys();
-    let plan = destination.old_as_source(plan::lock_timeout(&keys))?;
+    // A session that hangs with a lock is a reason to restore, and none to wait.
+    let plan = destination.old_as_source(plan::lock_timeout(&keys).min(COUNTING_PATIENCE))?;
     match PostgresSource::open(&plan).and_then(|mut source| source.inspect()) {
         Ok(dumped) => Ok(Some(dumped)),
         Err(error) => {
@@ -229,6 +228,9 @@ fn say_plan(
     say(format!("to {place}, replacing the database there: {counted}{}", units::size(old.size_bytes)));
     let lost = now.map_or_else(Vec::new, |now| differences(&now.manifest, stored.manifest));
     lost.iter().for_each(|line| say(format!("  {line}")));
+    if lost.is_empty() && now.is_some() && stored.manifest.is_some() {
+        say("  the tables and their numbers of rows are equal; contents are not compared".to_owned());
+    }
     if arguments.in_place {
         let kept = if arguments.no_safety_backup {
             "is not saved (`--no-safety-backup`)"

@@ -1,9 +1,9 @@
 //! From a store's catalog and the configuration to what `health` judges: which sources, what is expected of each, what restores left.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::Session;
 use crate::commands::cleanup::{self, time_of};
 use crate::commands::list::standing;
+use crate::commands::{Session, is_missed};
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
@@ -46,7 +46,7 @@ pub fn watched<'a>(
     for name in chosen {
         // A database of a cluster is judged with it.
         let cluster = cluster_of(&name, catalog, config).filter(|_| names.is_empty()).unwrap_or(name);
-        for subject in of_source(&cluster, catalog, session, config) {
+        for subject in of_source(&cluster, (catalog, opened), session, config)? {
             if !subjects.iter().any(|known| known.name == subject.name) {
                 let held = held(&subject.name, catalog, opened, config);
                 subjects.push(Subject { expect_every: expect_every.unwrap_or(subject.expect_every), held, ..subject });
@@ -85,18 +85,30 @@ fn cluster_of(name: &str, catalog: &Catalog, config: Option<&Config>) -> Option<
 }
 
 /// The source; with the databases that its server had in its newest run, where it stands for a server.
-fn of_source<'a>(name: &str, catalog: &'a Catalog, session: &Session, config: Option<&Config>) -> Vec<Subject<'a>> {
+fn of_source<'a>(
+    name: &str,
+    (catalog, store): (&'a Catalog, &LocalStore),
+    session: &Session,
+    config: Option<&Config>,
+) -> Result<Vec<Subject<'a>>> {
     let entry = config.and_then(|config| config.owner_of(name)).map(|(_, entry)| entry);
     let members: Vec<String> = catalog.members(&[name.to_owned()]).into_iter().filter(|member| member != name).collect();
     let expected = entry.map_or(Expected::Yes, |entry| expected(entry, session));
     let subject = |name: &str, expected: Expected| subject(name, expected, catalog, entry, config.is_some());
+    let vanished = catalog.cluster_of(members.first().map_or(name, String::as_str)).map(|of| catalog.vanished_members(of));
+    let expected_of = |member: &str| -> Result<Expected> {
+        if !vanished.iter().flatten().any(|gone| gone == member) || matches!(expected, Expected::No(_)) {
+            return Ok(expected.clone());
+        }
+        let missed = config.map_or(Ok(false), |config| is_missed(member, catalog, store, config))?;
+        Ok(if missed { Expected::Vanished } else { Expected::No("not on the server any more") })
+    };
     if members.is_empty() {
-        return vec![subject(name, expected)];
+        return Ok(vec![subject(name, expected_of(name)?)]);
     }
     // Newest first.
     let of_members = || catalog.backups.iter().filter(|backup| members.iter().any(|member| backup.sidecar.source == *member));
     let run = of_members().find(|backup| !backup.sidecar.run_members.is_empty()).map(|backup| &backup.sidecar.run_members);
-    let there = |member: &String| run.is_none_or(|run| run.iter().any(|known| *known == *member));
     let mut subjects: Vec<Subject<'a>> = Vec::new();
     let mut whole = subject(name, if matches!(expected, Expected::No(_)) { expected.clone() } else { Expected::InMembers });
     // A run that could not even ask the server is past once one could.
@@ -106,13 +118,12 @@ fn of_source<'a>(name: &str, catalog: &'a Catalog, session: &Session, config: Op
         subjects.push(whole);
     }
     for member in &members {
-        let gone = || Expected::No("not on the server any more");
-        subjects.push(subject(member, if there(member) { expected.clone() } else { gone() }));
+        subjects.push(subject(member, expected_of(member)?));
     }
     // One that the newest run meant and of which the store holds nothing at all.
     let missing = run.into_iter().flatten().filter(|known| !members.iter().any(|member| **known == *member));
     subjects.extend(missing.map(|name| subject(name, expected.clone())));
-    subjects
+    Ok(subjects)
 }
 
 fn expected(entry: &SourceEntry, session: &Session) -> Expected {

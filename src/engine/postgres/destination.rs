@@ -176,7 +176,12 @@ impl PostgresDestination {
         let name = self.new_name()?;
         let mut options = self.options();
         if let (Content::File(path), false) = (&content, self.target.tables.is_empty()) {
-            options.push(super::parts::list_for(&self.target, path)?);
+            let (part, option) = super::parts::part_for(&self.target, path)?;
+            options.push(option);
+            let lost = part.lost_foreign_keys.iter();
+            self.warnings.extend(
+                lost.map(|key| format!("the foreign key {key} was left out, for the table that it points to is not restored")),
+            );
         }
         let filling = Filling {
             database: &name,

@@ -51,16 +51,24 @@ pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
     Manifest::of(manifest.tables.iter().filter(chosen).cloned().collect())
 }
 
-/// The option that has `pg_restore` take only the target's tables from the archive; it names a file that is written beside the archive.
-pub fn list_for(target: &Target, archive: &Path) -> Result<String> {
+/// Some of an archive's entries.
+pub struct Part {
+    /// For `pg_restore --use-list`.
+    lines: String,
+    /// Foreign keys of the tables that are taken, which point to tables that are not: as `public.orders orders_customer_fkey`.
+    pub lost_foreign_keys: Vec<String>,
+}
+
+/// The target's tables in the archive, and the option that has `pg_restore` take only those; it names a file that is written beside the archive.
+pub fn part_for(target: &Target, archive: &Path) -> Result<(Part, String)> {
     let program = target.search.find("pg_restore", target.made_by)?;
     let mut command = program.command(&[], &[]);
     command.args(["--list", "--verbose"]).arg(archive);
     let text = Process::output(command, "pg_restore", None)?;
-    let lines = Archive::read(&text)?.lines_of(&target.tables)?;
+    let part = Archive::read(&text)?.part_of(&target.tables)?;
     let list = archive.with_extension("list");
-    std::fs::write(&list, lines).with_context(|| format!("writing `{}`", list.display()))?;
-    Ok(format!("--use-list={}", list.display()))
+    std::fs::write(&list, &part.lines).with_context(|| format!("writing `{}`", list.display()))?;
+    Ok((part, format!("--use-list={}", list.display())))
 }
 
 /// An archive's entries with what each depends on.
@@ -91,8 +99,8 @@ impl Archive {
         self.toc.entries.iter().find(|entry| entry.id == id).map_or("", |entry| entry.kind.as_str())
     }
 
-    /// The lines for `--use-list`.
-    fn lines_of(&self, wanted: &[String]) -> Result<String> {
+    /// The entries of these tables.
+    fn part_of(&self, wanted: &[String]) -> Result<Part> {
         let mut tables = BTreeSet::new();
         for name in wanted {
             let of_name = |entry: &&super::toc::Entry| means(name, entry.schema.as_deref().unwrap_or_default(), &entry.tag);
@@ -118,7 +126,20 @@ impl Archive {
             }
         }
         let lines = self.toc.entries.iter().filter(|entry| chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str()));
-        Ok(lines.map(|entry| format!("{}\n", entry.line)).collect())
+        Ok(Part {
+            lines: lines.map(|entry| format!("{}\n", entry.line)).collect(),
+            lost_foreign_keys: self.lost_foreign_keys(&tables, &chosen),
+        })
+    }
+
+    fn lost_foreign_keys(&self, tables: &BTreeSet<i32>, chosen: &BTreeSet<i32>) -> Vec<String> {
+        let names: Vec<QualifiedName> = (self.toc.entries.iter())
+            .filter(|entry| tables.contains(&entry.id))
+            .map(|entry| QualifiedName::new(entry.schema.clone().unwrap_or_default(), entry.tag.clone()))
+            .collect();
+        let lost = (self.toc.of_kind("FK CONSTRAINT"))
+            .filter(|key| !chosen.contains(&key.id) && names.iter().any(|name| key.is_of(name)));
+        lost.map(|key| format!("{}.{}", key.schema.as_deref().unwrap_or_default(), key.tag)).collect()
     }
 
     fn add_partitions(&self, tables: &mut BTreeSet<i32>) {
@@ -194,8 +215,8 @@ mod tests {
 
     fn ids(wanted: &[&str]) -> Vec<i32> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let lines = Archive::read(LIST).unwrap().lines_of(&wanted).unwrap();
-        lines.lines().map(|line| line.split(';').next().unwrap().parse().unwrap()).collect()
+        let lines = Archive::read(LIST).unwrap().part_of(&wanted).unwrap();
+        lines.lines.lines().map(|line| line.split(';').next().unwrap().parse().unwrap()).collect()
     }
 
     #[test]
@@ -203,6 +224,9 @@ mod tests {
         assert_eq!(ids(&["a"]), [3367, 841, 218, 215, 214, 3363, 3212, 3218]);
         assert_eq!(ids(&["public.b"]), [3367, 216, 3364]);
         assert!(ids(&["a", "b"]).contains(&3217));
-        assert!(Archive::read(LIST).unwrap().lines_of(&["c".to_owned()]).is_err());
+        assert!(Archive::read(LIST).unwrap().part_of(&["c".to_owned()]).is_err());
+        let lost = |name: &str| Archive::read(LIST).unwrap().part_of(&[name.to_owned()]).unwrap().lost_foreign_keys;
+        assert_eq!(lost("b"), ["public.b b_a_fkey"]);
+        assert_eq!(lost("a"), [] as [&str; 0]);
     }
 }

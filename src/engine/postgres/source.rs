@@ -54,6 +54,21 @@ pub struct Plan {
     pub prefix_url: Option<String>,
 }
 
+/// What a rehearsal found that a backup would be made in spite of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concern {
+    /// What it is.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Concern {
+    fn new(text: impl ToString, remedy: impl Into<String>) -> Self {
+        Concern { text: text.to_string(), remedy: remedy.into() }
+    }
+}
+
 /// A database as its server lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedDatabase {
@@ -103,30 +118,37 @@ impl PostgresSource {
 
     /// Does what a backup begins with: has the locks on all tables for a moment, which needs the right to read them. What a backup would do, in words, and what
     /// it would lack.
-    pub fn rehearse(&mut self) -> Result<(String, Vec<String>)> {
+    pub fn rehearse(&mut self) -> Result<(String, Vec<Concern>)> {
         let version = self.database.server_version.clone().unwrap_or_default();
         let by = format!("{} {}", self.dump.name, self.dump.version);
-        let mut warnings = self.warnings.clone();
+        let by_connection = |text: &String| Concern::new(text, "look at the source's address");
+        let mut concerns: Vec<Concern> = self.warnings.iter().map(by_connection).collect();
         if self.plan.format == Format::Globals {
-            return Ok((format!("PostgreSQL {version}: roles and tablespaces, by {by}"), warnings));
+            return Ok((format!("PostgreSQL {version}: roles and tablespaces, by {by}"), concerns));
         }
         self.run("BEGIN READ ONLY")?;
         self.run("SET LOCAL lock_timeout = '2s'")?;
         let found = tables::list(&mut self.session.client, &self.plan.selection)?;
         let hidden = tables::hidden_by_policies(&mut self.session.client, &found)?;
+        let unmatched = tables::unmatched_patterns(&mut self.session.client, &self.plan.selection)?;
+        concerns.extend(unmatched.iter().map(|pattern| Concern::new(pattern, pattern.remedy())));
         match tables::lock(&mut self.session.client, &found) {
-            Ok(_) => warnings.extend(self.what_is_lacking()?),
-            Err(error) => match self.not_locked(&error) {
-                Ok(_) => warnings.push("a table is locked right now: a backup would wait for it".to_owned()),
-                Err(error) => return Err(error),
-            },
+            Ok(_) => {
+                let role = "the backup would be made, but see README, \"A role for backups\"";
+                concerns.extend(self.what_is_lacking()?.iter().map(|lacking| Concern::new(lacking, role)));
+            }
+            Err(error) => {
+                self.not_locked(&error)?;
+                let text = "a table is locked right now: a backup would wait for it";
+                concerns.push(Concern::new(text, "wait, or end the session that holds it"));
+            }
         }
         self.run("ROLLBACK")?;
         if let Some(first) = hidden.first() {
             let more = if hidden.len() > 1 { format!(" and {} more", hidden.len() - 1) } else { String::new() };
             return Err(Error::failed(format!("row-level security hides rows of {first}{more}")).hint(super::ALL_ROWS));
         }
-        Ok((format!("PostgreSQL {version}, {}, by {by}", units::count(found.len() as u64, "table")), warnings))
+        Ok((format!("PostgreSQL {version}, {}, by {by}", units::count(found.len() as u64, "table")), concerns))
     }
 
     /// Facts of the database.
@@ -160,13 +182,16 @@ impl PostgresSource {
             return Ok(None);
         }
         self.run("SET lock_timeout = 0")?;
-        let lacking = self.what_is_lacking()?;
+        let without_large_objects = self.what_is_lacking()?;
+        let mut lacking = self.missing_schemas()?;
+        lacking.extend(without_large_objects.iter().cloned());
         let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
         let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
         // Nothing may be left to be sent, or the server's last words are never heard: see `last_words`.
         self.run("")?;
         let encoding = self.encoding(&tables);
-        let (started, mut child) = (Instant::now(), self.start_dump(&snapshot, wait, token, &encoding, !lacking.is_empty())?);
+        let (started, mut child) =
+            (Instant::now(), self.start_dump(&snapshot, wait, token, &encoding, !without_large_objects.is_empty())?);
         watch.also(token);
         let mut counter = if self.plan.count { Some(RowCounter::start(self.plan.format)?) } else { None };
         let written = copy(&mut child, self.plan.stall_timeout, out, counter.as_mut());
@@ -257,6 +282,14 @@ impl PostgresSource {
         } else {
             Vec::new()
         })
+    }
+
+    /// Schemas that were to be saved and are not there: `pg_dump` is content with one of them.
+    fn missing_schemas(&mut self) -> Result<Vec<String>> {
+        let schemas = tables::Selection { schemas: self.plan.selection.schemas.clone(), ..tables::Selection::default() };
+        let unmatched = tables::unmatched_patterns(&mut self.session.client, &schemas)?;
+        let missing = unmatched.into_iter().filter(tables::UnmatchedPattern::leaves_out);
+        Ok(missing.map(|pattern| format!("{pattern}: {}", pattern.remedy())).collect())
     }
 
     fn start_dump(

@@ -161,6 +161,79 @@ fn matching(client: &mut impl postgres::GenericClient, texts: &[String]) -> Resu
     Ok(found)
 }
 
+/// A pattern of the configuration that means nothing of what is in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmatchedPattern {
+    /// `schemas`, `exclude_table`, `exclude_table_data`.
+    pub key: &'static str,
+    /// As it stands there.
+    pub pattern: String,
+}
+
+impl UnmatchedPattern {
+    /// It chooses what is saved, so that what it was to mean is not.
+    pub fn leaves_out(&self) -> bool {
+        self.key == "schemas"
+    }
+
+    /// What to do about it. Names that are not quoted are folded, which is what is mostly wrong.
+    pub fn remedy(&self) -> String {
+        let pattern = &self.pattern;
+        if pattern.chars().any(char::is_uppercase) && !pattern.contains('"') {
+            let (folded, quoted) = (pattern.to_lowercase(), quote_capitals(pattern));
+            return format!("PostgreSQL takes it for `{folded}`; with capitals: {} = ['{quoted}']", self.key);
+        }
+        "correct it, or take it out".to_owned()
+    }
+}
+
+impl std::fmt::Display for UnmatchedPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = if self.leaves_out() { "schema" } else { "table" };
+        write!(f, "`{}` of `{}` matches no {kind}", self.pattern, self.key)
+    }
+}
+
+/// The pattern with its words in quotes where they have capitals; within quotes `*` and `?` would mean themselves.
+fn quote_capitals(pattern: &str) -> String {
+    let words = pattern.split_inclusive(['*', '?', '.']);
+    let quote = |part: &str| {
+        let (word, sign) = part.split_at(part.trim_end_matches(['*', '?', '.']).len());
+        if word.chars().any(char::is_uppercase) { format!("\"{word}\"{sign}") } else { part.to_owned() }
+    };
+    words.map(quote).collect()
+}
+
+/// The patterns that mean nothing of this database.
+pub fn unmatched_patterns(client: &mut Client, selection: &Selection) -> Result<Vec<UnmatchedPattern>> {
+    let mut unmatched = Vec::new();
+    // As in `list`, what has no schema is looked for where the role looks.
+    client.batch_execute("RESET search_path").map_err(|error| explain(&error, "reading patterns"))?;
+    let of_tables = [("exclude_table", &selection.exclude_table), ("exclude_table_data", &selection.exclude_table_data)];
+    for (key, patterns) in of_tables {
+        for pattern in patterns {
+            if matching(client, std::slice::from_ref(pattern))?.is_empty() {
+                unmatched.push(UnmatchedPattern { key, pattern: pattern.clone() });
+            }
+        }
+    }
+    client.batch_execute("SET search_path = ''").map_err(|error| explain(&error, "reading patterns"))?;
+    for pattern in &selection.schemas {
+        if !has_schema(client, &names::schema_pattern(pattern)?)? {
+            unmatched.push(UnmatchedPattern { key: "schemas", pattern: pattern.clone() });
+        }
+    }
+    Ok(unmatched)
+}
+
+fn has_schema(client: &mut Client, pattern: &Pattern) -> Result<bool> {
+    let row = client.query_one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.~) $1::text COLLATE pg_catalog.default)",
+        &[&pattern.name],
+    );
+    Ok(row.map_err(|error| explain(&error, "reading a pattern of schemas"))?.get(0))
+}
+
 /// The tables in the schemas that any of the patterns means.
 fn of_schemas(client: &mut impl postgres::GenericClient, patterns: &[Pattern]) -> Result<Vec<Oid>> {
     let mut found = Vec::new();
