@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,14 +27,12 @@ struct Holder {
 impl Lock {
     /// Takes the lock `path`, waiting for it as long as `wait`; `what` names what is locked, for the error of kind [`Kind::Locked`].
     pub fn take(path: &Path, what: &str, wait: Duration) -> Result<Lock> {
-        let context = || format!("opening the lock `{}`", path.display());
-        let mut options = OpenOptions::new();
-        // No link: whoever the directory belongs to must not choose what is written to.
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let mut file = options.open(path).with_context(context)?;
+        let mut file = open(path)?;
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {
+                // Removed while it was held, it locks nothing any more: the next one has made another.
+                Ok(()) if !is_at(&file, path)? => file = open(path)?,
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking `{}`", path.display())),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(held(&mut file, what)),
@@ -57,6 +55,23 @@ impl Lock {
     }
 }
 
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    // No link: whoever the directory belongs to must not choose what is written to.
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path).with_context(|| format!("opening the lock `{}`", path.display()))
+}
+
+/// Whether the file is still what its path names.
+fn is_at(file: &File, path: &Path) -> Result<bool> {
+    let key = |found: std::fs::Metadata| (found.dev(), found.ino());
+    match path.symlink_metadata() {
+        Ok(found) => Ok(key(found) == key(file.metadata()?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("looking at the lock `{}`", path.display())),
+    }
+}
+
 fn held(file: &mut File, what: &str) -> Error {
     let mut text = String::new();
     let _ = file.read_to_string(&mut text);
@@ -68,4 +83,39 @@ fn held(file: &mut File, what: &str) -> Error {
     };
     Error::new(Kind::Locked, format!("{what} is locked{by}"))
         .hint("wait for that run to end, or let this one wait: `--lock-wait 10m`")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_removed_while_it_was_held_is_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let take = |wait: u64| Lock::take(&path, "it", Duration::from_secs(wait));
+        let first = take(0).unwrap();
+        std::thread::scope(|scope| {
+            // It has the file open that is about to be removed.
+            let waiting = scope.spawn(|| take(60));
+            let opened = || {
+                std::fs::read_dir("/proc/self/fd")
+                    .unwrap()
+                    .flatten()
+                    .filter(|fd| fd.path().canonicalize().is_ok_and(|to| to == path.canonicalize().unwrap()))
+                    .count()
+            };
+            while opened() < 2 {
+                std::thread::yield_now();
+            }
+            std::fs::remove_file(&path).unwrap();
+            let second = take(0).unwrap();
+            drop(first);
+            assert_eq!(take(0).unwrap_err().kind(), Kind::Locked);
+            assert!(!waiting.is_finished());
+            drop(second);
+            assert!(waiting.join().unwrap().is_ok());
+        });
+        assert!(take(0).is_ok());
+    }
 }

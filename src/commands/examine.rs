@@ -91,6 +91,11 @@ impl Finding {
         (!wrong.is_empty()).then(|| in_short(&wrong))
     }
 
+    /// Whether the backup holds what was read, byte for byte, and what was read was corrupt: then the backup is not to blame.
+    pub fn was_corrupt_when_saved(&self) -> bool {
+        is_faithful_copy(&self.checks)
+    }
+
     /// To be kept with the backup.
     pub fn to_verification(&self, at: DateTime<Utc>) -> Verification {
         Verification {
@@ -238,7 +243,21 @@ pub fn decoded(stored: &Stored<'_>, means: &Means<'_>, take: &mut dyn FnMut(&mut
 /// The error of a backup that was found damaged, where it was.
 pub fn damage_in(name: &str, checks: &[Check]) -> Option<Error> {
     let wrong: Vec<&Check> = checks.iter().filter(|check| check.status == CheckStatus::Damaged).collect();
-    (!wrong.is_empty()).then(|| Error::damaged(format!("the backup `{name}` is damaged: {}", in_short(&wrong))))
+    let what = if is_faithful_copy(checks) { CORRUPT_THEN } else { "is damaged" };
+    (!wrong.is_empty()).then(|| Error::damaged(format!("the backup `{name}` {what}: {}", in_short(&wrong))))
+}
+
+/// What is said of a backup that holds damage as it was read.
+pub const CORRUPT_THEN: &str = "holds what was read, and that was corrupt already when it was saved";
+
+/// The bytes are those that were read, and only what is in them is wrong.
+fn is_faithful_copy(checks: &[Check]) -> bool {
+    let is_content = |check: &&Check| check.name == "content";
+    let mut wrong = checks.iter().filter(|check| check.status == CheckStatus::Damaged).peekable();
+    checks.iter().find(is_content).is_some_and(|check| check.status == CheckStatus::Ok)
+        && wrong.peek().is_some()
+        && wrong.all(|check| ["integrity", "rows"].contains(&check.name.as_str()))
+        && checks.iter().any(|check| check.name == "integrity" && check.status == CheckStatus::Damaged)
 }
 
 /// What stands before two hashes in a check's detail.

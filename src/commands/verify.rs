@@ -228,6 +228,13 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
             let (word, took) = (report.paint(Paint::Good, CheckStatus::Ok.word()), units::elapsed(finding.seconds));
             report.line(format!("{word} {id}: {} ({took})", finding.level.word()));
         }
+        CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
+            let error = Error::damaged(format!("{id} {}: {wrong}", examine::CORRUPT_THEN));
+            let others = source.map_or(String::new(), |source| format!(": `dbbackup verify {source} --all` proves them"));
+            report.error(&error.hint(format!(
+                "look at the database itself (`PRAGMA integrity_check`), which is likely to be corrupt now, too; an older backup may be good{others}"
+            )));
+        }
         CheckStatus::Damaged => {
             let error = Error::damaged(format!("{id} is damaged: {wrong}"));
             report.error(&match source {

@@ -1,10 +1,11 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away; [`source`] takes the snapshot, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
+//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away, and [`strangers`] looks out for applications that heed other locks; [`source`] takes the snapshot, [`crashed`] that of a database with a journal to be rolled back, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
 //! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 mod accounting;
+mod crashed;
 pub mod destination;
 pub mod facts;
 mod inside;
@@ -16,6 +17,7 @@ pub mod registry;
 pub mod replace;
 pub mod rows;
 pub mod source;
+mod strangers;
 
 use crate::error::{Error, Result};
 use crate::interrupt;

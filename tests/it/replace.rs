@@ -153,7 +153,14 @@ fn a_database_with_a_hot_journal_is_recovered_and_saved_before_it_is_replaced() 
     for name in ["app.db", "app.db-journal"] {
         std::fs::rename(world.path(&format!("crashed-{name}")), world.path(name)).unwrap();
     }
-    world.with_store("backup app.db").run().exits(1).says("cut off by a crash").says("open it once with its application");
+    let crashed = ["app.db", "app.db-journal"].map(|name| std::fs::read(world.path(name)).unwrap());
+    let sidecar =
+        world.with_store("backup app.db --label crashed --json").run().exits(0).says("a crash has cut off a transaction").made();
+    assert!(sidecar["warnings"].to_string().contains("rolled back in the backup's copy"), "{sidecar}");
+    // Nothing was done to the database itself, and what was saved is as it was before the transaction.
+    assert_eq!(["app.db", "app.db-journal"].map(|name| std::fs::read(world.path(name)).unwrap()), crashed);
+    world.with_store("restore app@latest:crashed --to rolled-back.db").run().exits(0);
+    assert_eq!(after(&world, "rolled-back.db"), now);
     world.with_store("restore app --yes").run().exits(0).prints("replaced through SQLite");
     assert_eq!(after(&world, "app.db"), then);
     let saved = world.ids("--label pre-restore");

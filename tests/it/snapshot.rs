@@ -188,3 +188,78 @@ fn on_a_mount_that_is_read_only_only_here() {
     // SQLite reads the application's -shm, so the log counts.
     open.exits(0).prints("1,102 rows");
 }
+
+/// As an application opens it that locks by a directory beside the database.
+fn by_dotfile(path: &Path) -> Connection {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let app = Connection::open_with_flags_and_vfs(path, flags, c"unix-dotfile").unwrap();
+    app.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+    app
+}
+
+#[test]
+fn a_lock_that_is_a_directory_is_waited_for_and_then_named() {
+    let world = World::new();
+    let app = by_dotfile(&world.shop("app.db"));
+    world.config("[backup]\nlock_timeout = \"1s\"\n");
+    world.with_store("backup app.db --label sound").run().exits(0);
+    app.execute_batch("BEGIN IMMEDIATE; DELETE FROM orders").unwrap();
+    assert!(world.path("app.db.lock").is_dir());
+    let refused = world.with_store("backup app.db").run().exits(1).says("is locked by the directory").says("app.db.lock");
+    refused.says("lock_timeout").says("rmdir");
+    world.with_store("restore app@latest:sound --yes").run().exits(1).says("is locked by the directory");
+    world.config("[backup]\nlock_timeout = \"60s\"\n");
+    let mut waiting = world.with_store("backup app.db --label later").start();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!waiting.ended(), "it waits");
+    app.execute_batch("ROLLBACK").unwrap();
+    waiting.wait().exits(0).prints("1,100 rows");
+    // A file of that name is not SQLite's.
+    world.file("app.db.lock", "");
+    world.with_store("backup app.db --label file").run().exits(0);
+}
+
+/// It writes whenever it likes: each backup is of one moment, or is none.
+#[test]
+fn what_is_written_past_the_reader_s_lock_is_never_a_backup() {
+    let world = World::new();
+    let path = world.database(
+        "app.db",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, turn INT, filler BLOB);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) INSERT INTO t SELECT i, 0, randomblob(2000) FROM n;",
+    );
+    world.config("[backup]\nlock_timeout = \"60s\"\ncompression = \"none\"\n");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = std::sync::Arc::clone(&stop);
+    let writing = std::thread::spawn(move || {
+        let app = by_dotfile(&path);
+        while !flag.load(std::sync::atomic::Ordering::Relaxed) {
+            app.execute_batch("UPDATE t SET turn = turn + 1").unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(40));
+        }
+    });
+    let (mut refused, mut made) = (0, 0);
+    for turn in 0..12 {
+        let label = format!("l{turn}");
+        let ran = world.with_store(&format!("backup app.db --label {label}")).run();
+        if ran.stderr.contains("was written to while it was read")
+            || ran.stderr.contains("malformed")
+            || ran.stderr.contains("is damaged")
+        {
+            refused += 1;
+            continue;
+        }
+        ran.exits(0);
+        made += 1;
+        world.with_store(&format!("restore app@latest:{label} --to {label}.db")).run().exits(0);
+        let copy = Connection::open(world.path(&format!("{label}.db"))).unwrap();
+        let (least, most) = copy
+            .query_row("SELECT min(turn), max(turn) FROM t", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .unwrap();
+        assert_eq!(least, most, "{label} is torn");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writing.join().unwrap();
+    println!("{made} made, {refused} refused");
+    world.with_store("backup app.db --label quiet").run().exits(0);
+}

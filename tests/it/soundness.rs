@@ -238,3 +238,25 @@ fn place_of(then: &str, now: Option<String>) -> Place {
         Some(_) => Place::Value,
     }
 }
+
+/// What `quick_check` does not look at: the bytes are those that were read, and the database itself is to be looked at.
+#[test]
+fn a_backup_of_a_corrupt_database_is_told_from_a_corrupt_backup() {
+    let world = World::new();
+    let path = world.database("app.db", TABLES);
+    world.config("[sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n[sources.strict]\nkind = \"sqlite\"\npath = \"app.db\"\nverify_after = \"content\"\n");
+    world.with_store("backup app --label sound").run().exits(0);
+    // A value that its index has otherwise.
+    world.sql("app.db", "UPDATE b SET text = 'a new text' WHERE id = 5");
+    let mut pages = Pages::of(&path);
+    let at = pages.bytes.windows(10).position(|part| part == b"a new text").unwrap();
+    pages.bytes[at] = b'b';
+    pages.save();
+    let told = "holds what was read, and that was corrupt already when it was saved";
+    world.with_store("backup app --label corrupt").run().exits(0);
+    let id = world.ids("app --label corrupt").remove(0);
+    let ran = world.with_store("verify app@latest:corrupt").run().exits(4).says(told).says("look at the database itself");
+    ran.says("an older backup may be good: `dbbackup").never_says("take a new one");
+    world.with_store(&format!("restore {id} --to new.db")).run().exits(4).says(told);
+    world.with_store("backup strict").run().exits(4).says(told).says("an older backup may be good");
+}

@@ -269,6 +269,12 @@ impl<'a> Attempt<'a> {
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
             CheckStatus::Ok | CheckStatus::Unprovable => Ok(finding.to_verification(now())),
+            CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
+                let text = format!("the new backup {}: {}", examine::CORRUPT_THEN, wrong());
+                Err(Error::damaged(text).hint(
+                    "nothing was listed and nothing removed; look at the database itself (`PRAGMA integrity_check`), an older backup may be good",
+                ))
+            }
             CheckStatus::Damaged => Err(Error::damaged(format!("the new backup failed its verification: {}", wrong())).hint(
                 "nothing was listed and nothing removed; check the database itself (`PRAGMA integrity_check`, `pg_amcheck`), and the store's disk",
             )),

@@ -151,7 +151,7 @@ pub fn has_log(name: &Path) -> bool {
 }
 
 /// A journal whose header was not wiped, as SQLite does with one that is done with.
-fn is_journal(name: &Path) -> bool {
+pub fn is_journal(name: &Path) -> bool {
     // No locks lie on a journal, so it may be opened and closed at any time.
     use std::io::Read;
     let mut start = [0; 8];

@@ -13,7 +13,7 @@ use super::pages::{self, Step};
 use super::probe::{self, Header};
 use super::registry::Claim;
 use super::source::{HeldSource, Spool, SqliteSource};
-use super::{Db, Use, companion, facts, names};
+use super::{Db, Use, companion, facts, names, strangers};
 use crate::durable;
 use crate::engine::{Keep, Published};
 use crate::error::{Context, Error, Result};
@@ -57,6 +57,7 @@ fn open_valid(target: &Target) -> Result<Result<Db, String>> {
         Header::Database { wal: true } => probe::refuse_to_lock_out_the_owner(path, &path.metadata()?)?,
         Header::Empty | Header::Database { wal: false } => {}
     }
+    strangers::wait_for_them(path, target.lock_timeout)?;
     let db = Db::open(path, Use::Write)?;
     // Closing a corrupt one must not write its log into it: both are set aside as they are.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

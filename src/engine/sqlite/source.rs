@@ -6,7 +6,8 @@
 
 use super::names::{self, Name};
 use super::registry::Key;
-use super::{Db, Use, facts, pages, probe};
+use super::strangers::{self, Alone};
+use super::{Db, Use, crashed, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
@@ -142,6 +143,10 @@ impl SqliteSource {
             let size = if self.page_streaming { 0 } else { self.estimate() };
             return Ok(("in WAL mode, and no application has it open".to_owned(), size));
         }
+        if crashed::is_cut_off(&path) {
+            let text = "a crash has cut off a transaction: it is rolled back in a copy in the scratch directory";
+            return Ok((text.to_owned(), self.estimate()));
+        }
         let live = Db::open(&path, purpose)?;
         live.begin("BEGIN", self.lock_timeout.min(Duration::from_secs(5)))?;
         let mode: String = live.pragma("journal_mode")?;
@@ -177,11 +182,22 @@ impl SqliteSource {
 
     fn try_stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
         let Name { path, warning } = self.name_in_use()?;
-        let live = self.open(&path, probe::before_reading(&path)?)?;
+        let purpose = probe::before_reading(&path)?;
+        strangers::wait_for_them(&path, self.lock_timeout)?;
+        if let Some(copy) = self.rolled_back(&path)? {
+            let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
+            pages::send_file(&copy.path, begin(size)?)?;
+            let db = Db::open(&copy.path, Use::Immutable)?;
+            let warning = Some(format!("`{}`: {}", path.display(), crashed::WARNING));
+            return Ok(Streamed { journal_mode: db.pragma("journal_mode")?, path, warning, damage: damage_in(&db)? });
+        }
+        let live = self.open(&path, purpose)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let journal_mode: String = live.pragma("journal_mode")?;
+        let alone = Alone::with(&live, purpose, Some(&journal_mode))?;
         let damage = if self.must_copy_first(Some(&journal_mode)) {
             let copy = self.copy(&live)?;
+            alone.or_torn(|| self.open(&path, purpose))?;
             drop(live);
             let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
             pages::send_file(&copy.path, begin(size)?)?;
@@ -189,6 +205,7 @@ impl SqliteSource {
         } else {
             let out = begin(pages::size(&live)?)?;
             pages::stream(&live, out)?;
+            alone.or_torn(|| self.open(&path, purpose))?;
             damage_in(&live)?
         };
         Ok(Streamed { journal_mode, path, warning, damage })
@@ -259,26 +276,56 @@ impl Source for SqliteSource {
 impl SqliteSource {
     fn dump_by(&self, path: &Path, out: &mut dyn Write) -> Result<Dumped> {
         let purpose = probe::before_reading(path)?;
+        strangers::wait_for_them(path, self.lock_timeout)?;
+        if let Some(copy) = self.rolled_back(path)? {
+            let database = facts::database(&Db::open(&copy.path, Use::Immutable)?, &self.path)?;
+            let mut dumped = self.send(&copy, database, out)?;
+            dumped.warnings.push(crashed::WARNING.to_owned());
+            return Ok(dumped);
+        }
         let live = Db::open(path, purpose)?;
         let twin = self.begin(&live, purpose)?;
         let database = facts::database(&live, &self.path)?;
+        let alone = Alone::with(&live, purpose, database.journal_mode.as_deref())?;
         let on_damage = self.on_damage;
         if !self.must_copy_first(database.journal_mode.as_deref()) {
             return match twin {
                 Some(twin) => at_once(move || describe(&twin, database, on_damage), || pages::stream(&live, out)),
-                None => pages::stream(&live, out).and_then(|()| describe(&live, database, self.on_damage)),
+                None => {
+                    pages::stream(&live, out)?;
+                    alone.or_torn(|| self.open(path, purpose))?;
+                    describe(&live, database, on_damage)
+                }
             };
         }
         drop(twin);
         let copy = self.copy(&live)?;
+        alone.or_torn(|| self.open(path, purpose))?;
         drop(live);
-        // Nobody else writes to the copy, so it needs no locks, and two may read it at once.
+        self.send(&copy, database, out)
+    }
+
+    /// Nobody else writes to the copy, so it needs no locks, and two may read it at once.
+    fn send(&self, copy: &Copy, database: Database, out: &mut dyn Write) -> Result<Dumped> {
+        let on_damage = self.on_damage;
         let described = at_once(
-            || describe(&Db::open(&copy.path, Use::Immutable)?, database, self.on_damage),
+            || describe(&Db::open(&copy.path, Use::Immutable)?, database, on_damage),
             || pages::send_file(&copy.path, out),
         );
         // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
         described.map_err(|error| error.renamed(&copy.path, &self.path))
+    }
+
+    /// A copy in which the transaction was rolled back that a crash has cut off; `None` where there is none.
+    fn rolled_back(&self, path: &Path) -> Result<Option<Copy>> {
+        if !crashed::is_cut_off(path) {
+            return Ok(None);
+        }
+        let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
+        let size = length(path) + length(&super::companion(path, "-journal"));
+        let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, size, "a copy of the database")?;
+        let copy = Copy { path: scratch.join("copy.sqlite3"), _scratch: scratch };
+        Ok(crashed::copy(path, &copy.path)?.then_some(copy))
     }
 }
 
