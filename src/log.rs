@@ -4,6 +4,7 @@
 //! the name takes that one; so an outside logrotate may do it, too. A log that can't be written is the caller's to tell, and never fails a run.
 
 use crate::error::{Context, Error, Result};
+use crate::units::printable;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -167,23 +168,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn line(time: &str, pid: u32, level: Level, text: &str) -> String {
-    format!("{time} {:<7} [{pid}] {}\n", level.word(), plain(text))
-}
-
-/// The text without colours, and without what would begin a new line or drive a terminal.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            // A colour: from the escape to its `m`.
-            '\x1b' if letters.peek() == Some(&'[') => while letters.next().is_some_and(|letter| !letter.is_ascii_alphabetic()) {},
-            '\t' => out.push(' '),
-            letter if letter.is_control() => out.extend(letter.escape_default()),
-            letter => out.push(letter),
-        }
-    }
-    out
+    format!("{time} {:<7} [{pid}] {}\n", level.word(), printable(text))
 }
 
 #[cfg(test)]
@@ -197,9 +182,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_plain_line() {
-        let text = plain("\x1b[32mok\x1b[0m app\tis\nfine\r\x07 Ü");
-        assert_eq!(text, "ok app is\\nfine\\r\\u{7} Ü");
-        assert_eq!(line("T", 7, Level::Warning, "x"), "T warning [7] x\n");
+        assert_eq!(line("T", 7, Level::Warning, "x\ny"), "T warning [7] x\\ny\n");
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub fn render(metrics: &[Metric]) -> String {
 }
 
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    crate::units::printable(&value).into_owned()
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else. What it says
 //! goes into the log, too, whatever the options silence; and where stderr is the journal each line has its priority.
+//!
+//! Names, messages and queries are often a stranger's. So whatever is printed is one line, and what drives a terminal is written out in it
+//! ([`printable`]); only colours that [`Report::paint`] has put there become escape sequences. Nobody else has to think of it.
 
 mod bar;
 mod columns;
+mod paint;
 mod raw;
 
 pub use bar::Bar;
@@ -12,8 +16,9 @@ pub use raw::Raw;
 use crate::cli::{Color, Global};
 use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
-use crate::log::{Level, Log, plain};
+use crate::log::{Level, Log};
 use crate::pipeline::Progress;
+use crate::units::{drives_terminals, printable};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Seek, Write};
@@ -110,6 +115,7 @@ impl Report {
 
     /// A log that can't be written is told once, and no reason to stop.
     fn log(&self, level: Level, text: &str) {
+        let text = &paint::removed(text);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = log.as_mut().map(|log| log.write(level, text)) {
             *log = None;
@@ -151,31 +157,32 @@ impl Report {
         if self.json {
             return;
         }
+        if self.aside {
+            return lines.into_iter().for_each(|line| self.stderr(Level::Info, &line));
+        }
         let mut text = String::new();
         for line in lines {
+            text.push_str(&paint::shown(&line));
+            text.push('\n');
             if text.len() > 64 << 10 {
-                self.result(&text);
+                self.stdout(&text);
                 text.clear();
             }
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(&line);
         }
         if !text.is_empty() {
-            self.result(&text);
+            self.stdout(&text);
         }
     }
 
     /// Where results go.
     fn result(&self, text: &str) {
-        if self.aside { self.stderr(Level::Info, text) } else { self.stdout(text) }
+        if self.aside { self.stderr(Level::Info, text) } else { self.stdout(&format!("{}\n", paint::shown(text))) }
     }
 
     fn stdout(&self, text: &str) {
         // A reader that has gone (`| head`) is no failure of ours, and there is nobody left to tell.
         let mut out = io::stdout().lock();
-        self.note_unwritten(writeln!(out, "{text}").and_then(|()| out.flush()));
+        self.note_unwritten(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 
     fn note_unwritten(&self, written: io::Result<()>) {
@@ -273,7 +280,7 @@ impl Report {
     }
 
     fn stderr(&self, level: Level, text: &str) {
-        let text = if self.journal { with_priority(level, text) } else { format!("{text}\n") };
+        let text = if self.journal { with_priority(level, &paint::removed(text)) } else { format!("{}\n", paint::shown(text)) };
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
@@ -313,7 +320,7 @@ impl Report {
             Listed { mark: format!("{key} {}", uuid::Uuid::new_v4()), text: tempfile::SpooledTempFile::new(4 << 20) };
         let mut before = "[\n";
         for value in values {
-            let text = serde_json::to_string_pretty(&value?).unwrap_or_default();
+            let text = tame(serde_json::to_string_pretty(&value?).unwrap_or_default());
             // Text in JSON has no line breaks of its own.
             write!(listed.text, "{before}    {}", text.replace('\n', "\n    "))
                 .context("keeping the answer in a temporary file")?;
@@ -327,7 +334,7 @@ impl Report {
 
     /// Prints the document, the long lists in their places.
     fn print_document(&mut self, document: &Map<String, Value>) -> io::Result<()> {
-        let text = serde_json::to_string_pretty(document).unwrap_or_default();
+        let text = tame(serde_json::to_string_pretty(document).unwrap_or_default());
         let mut rest = text.as_str();
         let mut out = io::BufWriter::new(io::stdout().lock());
         while let Some((list, at)) = first_of(&mut self.lists, rest) {
@@ -348,7 +355,7 @@ impl Report {
             Paint::Bad => "31",
             Paint::Strong => "1",
         };
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.color { paint::marked(code, text) } else { text.to_owned() }
     }
 
     /// Whether somebody can be asked.
@@ -358,7 +365,7 @@ impl Report {
 
     /// Asks on the terminal; only `y` or `yes` is yes, and after a signal nothing is.
     pub fn ask(&self, question: &str) -> Result<bool> {
-        let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+        let _ = write!(io::stderr().lock(), "{} [y/N] ", paint::shown(question));
         let _ = io::stderr().flush();
         let mut answer = String::new();
         let _ = io::stdin().lock().read_line(&mut answer);
@@ -370,7 +377,7 @@ impl Report {
 
     /// A bar that follows `progress` up to `total` bytes (0: unknown) until it is dropped; on a terminal only.
     pub fn bar(&self, title: &str, total: u64, progress: &Progress) -> Bar {
-        Bar::new(self.progress, &self.drawing, title, total, progress)
+        Bar::new(self.progress, &self.drawing, &printable(title), total, progress)
     }
 
     /// Ends the program: tells an error, prints the document, gives the exit code.
@@ -429,9 +436,27 @@ fn is_journal() -> bool {
     named.split_once(':').is_some_and(|(device, inode)| device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino))
 }
 
-/// As the journal takes it: each line with its priority, without colours.
+/// As the journal takes it: with its priority.
 fn with_priority(level: Level, text: &str) -> String {
-    text.lines().map(|line| format!("<{}>{}\n", level.priority(), plain(line))).collect()
+    format!("<{}>{}\n", level.priority(), printable(text))
+}
+
+/// The JSON text with what drives a terminal, and JSON lets stand, as an escape: it means the same.
+fn tame(json: String) -> String {
+    let stands = |character: char| character == '\n' || !drives_terminals(character);
+    if json.chars().all(stands) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if stands(character) {
+            out.push(character);
+        } else {
+            // All that does not stand is in a string: between them JSON has spaces and line breaks only.
+            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    out
 }
 
 /// The options that lead to a store, as a shell takes them.
@@ -448,26 +473,28 @@ const UNKNOWN: u8 = 3;
 
 /// Prints what clap has to say: a help text, or why the arguments were refused.
 pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
-    if refused.use_stderr() && is_journal() {
-        let _ = io::stderr().lock().write_all(with_priority(Level::Error, &refused.to_string()).as_bytes());
-    } else {
-        let _ = refused.print();
-    }
     if !refused.use_stderr() {
+        let _ = refused.print();
         return 0;
+    }
+    // It repeats the arguments, which a script may have from anywhere.
+    let journal = is_journal();
+    for line in refused.to_string().lines() {
+        let line = if journal { with_priority(Level::Error, line) } else { format!("{}\n", printable(line)) };
+        let _ = io::stderr().lock().write_all(line.as_bytes());
     }
     if arguments.iter().any(|argument| argument == "--json") {
         let text = refused.to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let document = serde_json::json!({"command": null, "outcome": "failed", "error": first});
-        let _ = writeln!(io::stdout().lock(), "{document:#}");
+        let _ = writeln!(io::stdout().lock(), "{}", tame(format!("{document:#}")));
     }
     if crate::cli::calls(arguments, "status") {
         // A monitor must not take its own mistake for a missing backup; it reads stdout.
         if arguments.iter().any(|argument| argument == "--nagios") {
             let text = refused.to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            let _ = writeln!(io::stdout().lock(), "DBBACKUP UNKNOWN - {first}");
+            let _ = writeln!(io::stdout().lock(), "DBBACKUP UNKNOWN - {}", printable(first));
         }
         return UNKNOWN;
     }

@@ -1,6 +1,7 @@
 //! Times, durations and sizes as people write and read them. Pure: `now` is always passed in.
 
 use chrono::{DateTime, Datelike, Days, Local, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A length of calendar time: months and years as the calendar has them, the rest exact.
@@ -119,6 +120,33 @@ pub fn size(bytes: u64) -> String {
     } else {
         format!("{value:.0} {unit}")
     }
+}
+
+/// Whether a character does something to a terminal other than to appear: a control character, one that turns the direction of what follows,
+/// one that cannot be seen.
+pub fn drives_terminals(character: char) -> bool {
+    let hidden = matches!(character,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e007f}');
+    character.is_control() || hidden
+}
+
+/// The text on one line, with whatever drives a terminal written out: names, messages and queries may be a stranger's.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || !text.contains(drives_terminals) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\t' => out.push(' '),
+            _ if drives_terminals(character) => out.extend(character.escape_default()),
+            _ => out.push(character),
+        }
+    }
+    out.into()
 }
 
 /// The sum, or the largest number there is: what others wrote may be any.
@@ -284,6 +312,16 @@ mod tests {
             wildcard("*", "shop") && wildcard("scratch_*", "scratch_1") && wildcard("sh?p", "shop") && wildcard("*o*", "shop")
         );
         assert!(!wildcard("app*", "myapp") && !wildcard("app", "app2") && !wildcard("sh?p", "shp"));
+    }
+
+    #[test]
+    fn what_drives_a_terminal_is_written_out() {
+        for plain in ["", "app.db", "Zoë’s 写真 e\u{301} 😀 \u{a0}"] {
+            assert_eq!(printable(plain), plain);
+        }
+        let driving = "\x1b]52;c;eA==\x07 \u{9b}31m a\tb\r\n\u{202e}gpj.exe\u{2066} \u{feff}\u{7f}";
+        let written = r"\u{1b}]52;c;eA==\u{7} \u{9b}31m a b\r\n\u{202e}gpj.exe\u{2066} \u{feff}\u{7f}";
+        assert_eq!(printable(driving), written);
     }
 
     #[test]

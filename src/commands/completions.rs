@@ -9,7 +9,7 @@ pub fn run(arguments: &Completions, report: &mut Report) -> Result<Outcome> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "dbbackup", &mut text);
     let text = String::from_utf8_lossy(&text);
-    report.answer(text.trim_end());
+    report.answers(text.lines().map(str::to_owned));
     report.set("script", text);
     Ok(None)
 }

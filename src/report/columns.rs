@@ -1,5 +1,6 @@
 //! Tables for people: columns that line up, however many rows there are.
 
+use super::paint::removed;
 use crate::cores::on_every_core;
 
 /// Columns side by side, the widths fitted; `right` names the columns that are flush right.
@@ -31,31 +32,22 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     on_every_core(rows.len(), 1024, |at, ()| line(&rows[at])).into_iter().flatten().collect()
 }
 
-/// Characters that take room, colours left out.
+/// Characters that take room when it is printed.
 fn visible(cell: &str) -> usize {
-    if cell.is_ascii() && !cell.contains('\x1b') {
-        return cell.len();
-    }
-    let mut count = 0;
-    let mut hidden = false;
-    for character in cell.chars() {
-        match character {
-            '\x1b' => hidden = true,
-            'm' if hidden => hidden = false,
-            _ if !hidden => count += 1,
-            _ => {}
-        }
-    }
-    count
+    removed(cell).chars().count()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::paint::marked;
     use super::*;
 
     #[test]
     fn columns_line_up_whatever_their_colours() {
-        let rows = vec![vec!["a".into(), "10".into(), "x".into()], vec!["\x1b[31mlong\x1b[0m".into(), "5".into(), "y".into()]];
-        assert_eq!(columns(&rows, &[1]), ["a     10  x", "\x1b[31mlong\x1b[0m   5  y"]);
+        let long = marked("31", "long");
+        let rows = vec![vec!["a".into(), "10".into(), "x".into()], vec![long.clone(), "5".into(), "y".into()]];
+        assert_eq!(columns(&rows, &[1]), ["a     10  x".to_owned(), format!("{long}   5  y")]);
+        // What is written out takes more room.
+        assert_eq!(columns(&[vec!["\x07".into(), "x".into()], vec!["abcdef".into(), "y".into()]], &[])[0], "\x07   x");
     }
 }

@@ -2,6 +2,7 @@
 //! as more than text.
 
 use crate::support::{World, until};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -114,6 +115,19 @@ fn alter(document: &mut Value, random: &mut Random) {
     };
 }
 
+/// What steers a terminal: an escape, a title or a clipboard (OSC), a control sequence in one character, the direction of text, a carriage return.
+const WILD: &str = "\u{1b}[2J\u{1b}]52;c;eA==\u{7}\u{9b}31m\u{1b}[31mred\r\u{202e}gpj\u{2066}\u{200b}\u{7f}";
+
+/// Nothing in a text steers a terminal.
+#[track_caller]
+fn assert_tame(text: &str, what: &str) {
+    let wild = |c: char| {
+        c != '\n' && c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    assert!(!text.contains(wild), "{what}: {text:?}");
+}
+
 /// What a sidecar can say, more than a real one does.
 fn enriched(mut sidecar: Value) -> Value {
     let more: Map<String, Value> = json!({
@@ -210,6 +224,10 @@ fn no_sidecar_makes_a_command_panic() {
             // Bytes may be the result.
             let output = call.command.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
+            assert_tame(&said, arguments);
+            if !arguments.starts_with("cat") {
+                assert_tame(&String::from_utf8(output.stdout).unwrap(), arguments);
+            }
             let fine = !said.contains("panicked") && output.status.code().is_some_and(|code| code != 101);
             assert!(fine, "{}", say(&format!("dbbackup {arguments}: {}\n{said}", output.status)));
         };
@@ -296,4 +314,103 @@ fn the_calendars_ends_in_a_sidecar_stop_nothing() {
     world.dbbackup("backup").run().exits(0);
     world.dbbackup("cleanup").run().exits(0);
     assert!(world.sidecar_path(&old[0]).is_file() && world.sidecar_path(&old[2]).is_file(), "they lie in the future");
+}
+
+#[test]
+fn nothing_that_strangers_wrote_steers_a_terminal() {
+    let world = World::new();
+    let sql = format!("CREATE TABLE \"{WILD}\"(\"{WILD}\" TEXT); INSERT INTO \"{WILD}\" VALUES ('x')");
+    Connection::open(world.path("app.db")).unwrap().execute_batch(&sql).unwrap();
+    world.file(&format!("tree/{}", WILD.replace('/', "")), "x");
+    // A hook that says it, and keeps what it is told; a source that is not there, by a name of somebody else's.
+    let hook = world.script("hook", "#!/bin/sh\nprintf '%s' \"$WILD\"; printf '%s' \"$DBBACKUP_ERROR\" > error\n");
+    world.config(&format!(
+        "[store]\npath = 'store'\n[log]\nfile = 'log'\nlevel = 'debug'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n\
+         [sources.app.hooks]\nafter = ['{hook}']\n[sources.tree]\nkind = 'files'\npaths = ['tree']\n\
+         [sources.gone]\nkind = 'sqlite'\npath = \"gone{}\"\n[sources.gone.hooks]\non_failure = ['{hook}']\n",
+        WILD.replace('\u{1b}', "\\u001b").replace('\u{7}', "\\u0007").replace('\r', "\\r").replace('\u{7f}', "\\u007f"),
+        hook = hook.display(),
+    ));
+    let call = |arguments: &[&str]| {
+        let ran = world.dbbackup_with(arguments).env("WILD", WILD).run();
+        for text in [&ran.stdout, &ran.stderr] {
+            assert_tame(text, &arguments.join(" "));
+        }
+        ran
+    };
+    call(&["backup", "-vv"]).exits(3);
+    let told = std::fs::read_to_string(world.path("error")).unwrap();
+    assert!(told.contains("gone"), "{told}");
+    assert_tame(&told, "DBBACKUP_ERROR");
+    // What another one's store may say; and a holder of its lock.
+    let id = world.ids("app").remove(0);
+    world.edit_sidecar(&id, |sidecar| {
+        sidecar["description"] = WILD.into();
+        sidecar["tags"] = json!({ WILD: WILD });
+        sidecar["warnings"] = json!([WILD]);
+        sidecar["producer"][WILD] = WILD.into();
+        sidecar["producer"]["host"] = WILD.into();
+        sidecar["verifications"] = json!([{"at": "2026-11-20T02:00:42Z", "level": "content", "status": "damaged", "duration_seconds": 1, "detail": WILD}]);
+    });
+    let failed = world.copy_backup(&id, "x", chrono::Utc::now());
+    world.edit_sidecar(&failed, |sidecar| {
+        sidecar["status"] = "failed".into();
+        sidecar["error"] = json!({"message": WILD, "hint": WILD});
+        sidecar.as_object_mut().unwrap().remove("dump");
+    });
+    let tree = world.ids("tree").remove(0);
+    let commands = [
+        "list --status all",
+        "list --status all --json",
+        "show ID",
+        "show ID --contents",
+        "show ID --contents --json",
+        "show TREE --contents",
+        "show TREE --contents --json",
+        "status",
+        "status --json",
+        "status --nagios",
+        "status --prometheus x.prom",
+        "stats",
+        "doctor",
+        "doctor --json",
+        "verify --all --level restore",
+        "verify ID --level restore --json",
+        "restore ID --dry-run",
+        "restore ID --to to.db",
+        "restore TREE --to to",
+        "export ID --format csv --to csv",
+        "export ID --format json --to json",
+        "cleanup --keep-last 1 -n",
+        "backup --dry-run",
+        "init there",
+        "pin ID",
+    ];
+    for command in commands {
+        let command = command.replace("ID", &id).replace("TREE", &tree);
+        call(&command.split(' ').collect::<Vec<_>>());
+        // Colours are ours alone.
+        let coloured: Vec<&str> = ["--color", "always"].into_iter().chain(command.split(' ')).collect();
+        let ran = world.dbbackup_with(&coloured).run();
+        let without = ["0", "1", "31", "32", "33"]
+            .iter()
+            .fold(ran.stdout.clone() + &ran.stderr, |text, code| text.replace(&format!("\x1b[{code}m"), ""));
+        assert_tame(&without, &command);
+        assert!(!ran.stdout.contains("\x1b[31mred"), "{ran}");
+    }
+    for arguments in
+        [["show", WILD], ["list", WILD], ["restore", WILD], ["backup", WILD], ["verify", WILD], [WILD, WILD], ["list", "--wild"]]
+    {
+        call(&arguments);
+    }
+    for options in [["--config", WILD], ["--store", WILD], ["--lock-wait", WILD]] {
+        call(&[options[0], options[1], "list"]);
+    }
+    let _lock = world.hold_lock("app", &json!({"pid": 1, "command": WILD, "started_at": "2026-11-20T02:00:00Z"}).to_string());
+    call(&["backup", "app"]).exits(11).says("is locked by pid 1");
+    assert_tame(&std::fs::read_to_string(world.path("log")).unwrap(), "log");
+    assert_tame(&std::fs::read_to_string(world.path("x.prom")).unwrap(), "metrics");
+    let exported: Vec<String> =
+        std::fs::read_dir(world.path("csv")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    exported.iter().for_each(|name| assert_tame(name, "export"));
 }

@@ -184,7 +184,8 @@ impl<'a> Around<'a> {
         told.id.iter().for_each(|id| _ = command.env("DBBACKUP_ID", id));
         told.dump.iter().for_each(|dump| _ = command.env("DBBACKUP_DUMP", dump));
         if let Some((_, message)) = &told.error {
-            command.env("DBBACKUP_ERROR", shortened(message));
+            // A mail or a chat shows it: what strangers wrote into it drives nothing there, either.
+            command.env("DBBACKUP_ERROR", shortened(&units::printable(message)));
         }
         if !told.failed.is_empty() {
             command.env("DBBACKUP_FAILED", told.failed.join(" "));
@@ -196,7 +197,7 @@ impl<'a> Around<'a> {
 /// What an environment takes.
 fn shortened(message: &str) -> String {
     let end = (0..=message.len().min(LONGEST_ERROR)).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-    message[..end].replace('\0', " ")
+    message[..end].to_owned()
 }
 
 /// Looks whether the programs of hooks that are lists of words are there; the first one's moment that is not, with the error. Lines for a shell can't
