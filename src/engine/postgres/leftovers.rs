@@ -168,7 +168,7 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
 /// A restored subscription, which nobody has switched on, would keep its database from being dropped.
 fn forget_subscriptions(reached: &Reached, name: &str) {
     let Ok(mut client) = maintenance(reached, name) else { return };
-    let query = "SELECT count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1";
+    let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1";
     // Only a superuser may look, and only a superuser can have made one.
     if !client.query_one(query, &[&name]).is_ok_and(|row| row.get::<_, i64>(0) > 0) {
         return;
