@@ -16,6 +16,7 @@ mod live;
 mod log;
 mod postgres_backup;
 mod postgres_cluster;
+mod postgres_confined;
 mod postgres_container;
 mod postgres_counts;
 mod postgres_edges;

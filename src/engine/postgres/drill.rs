@@ -6,7 +6,7 @@ use super::fill::{Clients, Content, Filling, compare, is_of_the_machine, locale_
 use super::names::quote_ident;
 use super::programs::{Search, Version};
 use super::roles::without_grantor;
-use super::server::{SCRATCH_PREFIX, Server, Tried};
+use super::server::{Place, SCRATCH_PREFIX, Server, Tried};
 use super::{Format, explain, facts};
 use crate::durable;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
@@ -33,6 +33,10 @@ pub struct DrillPlan {
     pub search: Search,
     /// A server to restore to, in place of a throw-away one.
     pub drill_url: Option<String>,
+    /// What the dump brings may run with the rights of the user who proves it.
+    pub trusted: bool,
+    /// Places that it must not even see.
+    pub hidden: Vec<PathBuf>,
     /// How many jobs `pg_restore` may use.
     pub jobs: usize,
     /// For the dump and the throw-away cluster.
@@ -41,10 +45,10 @@ pub struct DrillPlan {
     pub content_size: u64,
 }
 
-/// Whether a trial restore can be made here of a server of this version, and where; nothing is started or made.
-pub fn possible(search: &Search, drill_url: Option<&str>, major: u32) -> Result<Tried<String>> {
+/// Whether a trial restore can be made here of a server of this version, and where; no server is started.
+pub fn possible(search: &Search, drill_url: Option<&str>, major: u32, place: &Place<'_>) -> Result<Tried<String>> {
     let Some(url) = drill_url else {
-        return Ok(match super::server::possible(search, major)? {
+        return Ok(match super::server::possible(search, major, place)? {
             Tried::Done(version) => Tried::Done(format!("in a throw-away server, PostgreSQL {version}")),
             Tried::Impossible(why) => Tried::Impossible(why),
         });
@@ -99,7 +103,8 @@ impl Drill {
     fn in_throw_away_server(&self, expected: Option<&Manifest>) -> Result<Vec<Check>> {
         // Its indexes come on top of the data.
         let needed = self.plan.recorded.size_bytes.max(self.plan.content_size).saturating_add(128 << 20);
-        let server = match Server::start(&self.plan.scratch_dir, needed, self.major(), &self.plan.search)? {
+        let place = Place { parent: &self.plan.scratch_dir, trusted: self.plan.trusted, hidden: &self.plan.hidden };
+        let server = match Server::start(&place, needed, self.major(), &self.plan.search)? {
             Tried::Done(server) => server,
             Tried::Impossible(why) => return Ok(vec![Check::unprovable("restore", why)]),
         };

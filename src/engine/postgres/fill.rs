@@ -14,7 +14,6 @@ use crate::process::{Pipes, Process, Reader};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the content of a dump is.
@@ -65,15 +64,11 @@ pub struct Around<'a> {
 }
 
 impl Clients<'_> {
-    fn command(&self, program: &Program) -> Result<Command> {
-        match self.server {
-            Some(server) => server.client(&program.name, program.version.major),
-            None => Ok(program.command(&self.reached.environment(), Reached::cleared())),
-        }
-    }
-
     fn start(&self, program: &Program, arguments: &[String], pipes: Pipes) -> Result<Process> {
-        let mut command = self.command(program)?;
+        if let Some(server) = self.server {
+            return server.start_client(&program.name, program.version.major, arguments, pipes);
+        }
+        let mut command = program.command(&self.reached.environment(), Reached::cleared());
         command.args(arguments);
         Process::start(command, &program.name, self.reached.password(), pipes)
     }
@@ -266,9 +261,9 @@ impl Clients<'_> {
     /// The roles that own something in an archive.
     pub fn owners(&self, archive: &Path, made_by: u32) -> Result<Vec<String>> {
         let program = self.search.find("pg_restore", made_by)?;
-        let mut command = self.command(&program)?;
-        command.arg("--list").arg(archive);
-        let toc = Toc::parse(&Process::output(command, "pg_restore", None)?)?;
+        let arguments = ["--list".to_owned(), archive.display().to_string()];
+        let pipes = Pipes { stdin: false, stdout: true };
+        let toc = Toc::parse(&self.start(&program, &arguments, pipes)?.finish_with_output()?)?;
         Ok(toc.entries.into_iter().map(|entry| entry.owner).filter(|owner| !owner.is_empty()).collect())
     }
 
