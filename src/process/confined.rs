@@ -31,6 +31,8 @@ pub struct Confinement {
     pub visible: Vec<PathBuf>,
     /// It may connect to Unix sockets, those in its directory above all.
     pub may_connect: bool,
+    /// It may start no other process.
+    pub alone: bool,
 }
 
 /// What holds a confined child.
@@ -166,6 +168,7 @@ impl Confinement {
             Walls::Namespaces => Some(namespaces::World::new(self)?),
             Walls::Landlock => None,
         };
+        let alone = if self.alone { Some(filter::alone().map_err(io::Error::other)?) } else { None };
         let (user, parent) = (self.user, std::process::id());
         let enter = move || -> Result<(), Failed> {
             keep_descriptors_back()?;
@@ -182,7 +185,9 @@ impl Confinement {
                 None => {}
             }
             filter::lock(ruleset.as_ref(), &filters)?;
-            world.as_ref().map_or(Ok(()), namespaces::World::go_on_as_the_child)
+            world.as_ref().map_or(Ok(()), namespaces::World::go_on_as_the_child)?;
+            // Not before: that was a process.
+            filter::lock(None, alone.as_slice())
         };
         // SAFETY: between fork and exec only system calls are made, with memory that was made ready before; nothing is allocated there.
         unsafe {
@@ -206,6 +211,22 @@ impl Confinement {
     pub fn apply(&self, _command: &mut Command, _end: i32) -> io::Result<Trouble> {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
+}
+
+/// Has the command run so that it can start no other process, and otherwise as it would. Where the system has no means for that, it runs as it would.
+pub fn keep_alone(command: &mut Command) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if filter::is_known_here() {
+        use std::os::unix::process::CommandExt;
+        let alone = [filter::alone().map_err(io::Error::other)?];
+        // SAFETY: between fork and exec only system calls are made, with memory that was made ready before.
+        unsafe {
+            command.pre_exec(move || filter::lock(None, &alone).map_err(|(_, error)| error));
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
+    Ok(())
 }
 
 /// What failed, and how.

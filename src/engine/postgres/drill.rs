@@ -2,15 +2,16 @@
 
 use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
-use super::fill::{Clients, Content, Filling, compare, is_of_the_machine, locale_clauses, remedy};
+use super::fill::{Clients, Content, ELSEWHERE, Filling, compare, is_of_the_machine, locale_clauses, remedy};
 use super::names::quote_ident;
 use super::programs::{Search, Version};
 use super::roles::without_grantor;
+use super::scan::scan;
 use super::server::{Place, SCRATCH_PREFIX, Server, Tried};
 use super::{Format, explain, facts};
 use crate::durable;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -192,6 +193,11 @@ impl Drill {
     /// The script is run as it is, but for tablespaces: their directories are the other machine's.
     fn globals(&self, clients: &Clients<'_>, file: &Path) -> Result<Vec<Check>> {
         let script = without_tablespaces(file)?;
+        // Whatever else is in it, it is the lines of the dump that count.
+        if let Some(stray) = scan(&mut std::fs::File::open(file).with_context(|| format!("reading `{}`", file.display()))?)?.stray
+        {
+            return Ok(vec![Check::damaged("restore", stray.to_string())]);
+        }
         let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
         match clients.fill(&filling, Content::Stream(&mut script.as_slice())) {
             Ok(()) => Ok(vec![Check::ok("restore", "the roles were made in a throw-away server")]),
@@ -320,6 +326,9 @@ enum Rights {
 /// A restore that failed: what this machine or this role lacks says nothing against the backup, and neither does a full disk; the rest does.
 fn failed(error: Error, rights: Rights) -> Result<Check> {
     let text = error.message();
+    if error.kind() == Kind::Damaged {
+        return Ok(Check::damaged("restore", text));
+    }
     if is_of_the_machine(&error) {
         return Err(error);
     }
@@ -335,6 +344,8 @@ fn failed(error: Error, rights: Rights) -> Result<Check> {
         "there is no `",
         "is new enough for",
         "invalid command \\restrict",
+        "can't be kept from obeying commands",
+        ELSEWHERE,
         "permission denied to create extension",
         "has no installation script",
         "unrecognized configuration parameter",

@@ -3,16 +3,17 @@
 use super::connect::Reached;
 use super::names;
 use super::programs::{Program, Search, Version};
-use super::script::{Filtered, WithoutCommit, WithoutTransactions, pour};
+use super::scan::{Scanned, scan};
+use super::script::{Filtered, Unrestricted, WithoutCommit, WithoutTransactions, pour};
 use super::server::Server;
 use super::toc::Toc;
 use super::{Format, explain, source, tables};
 use crate::engine::{Check, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process, Reader};
+use crate::process::{Pipes, Process, Reader, confined};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,11 +66,17 @@ pub struct Around<'a> {
 
 impl Clients<'_> {
     fn start(&self, program: &Program, arguments: &[String], pipes: Pipes) -> Result<Process> {
+        // `psql` starts programs where a script tells it to; the others start themselves once more, for jobs.
+        let alone = program.name == PSQL;
         if let Some(server) = self.server {
-            return server.start_client(&program.name, program.version.major, arguments, pipes);
+            return server.start_client(&program.name, program.version.major, arguments, pipes, alone);
         }
         let mut command = program.command(&self.reached.environment(), Reached::cleared());
         command.args(arguments);
+        // Behind a prefix it is another program that is started here.
+        if alone && !program.is_remote() {
+            confined::keep_alone(&mut command).context("keeping `psql` from starting programs")?;
+        }
         Process::start(command, &program.name, self.reached.password(), pipes)
     }
 
@@ -114,11 +121,13 @@ impl Clients<'_> {
         let Around { hold, held, before, after } = around;
         let mut psql = self.psql(filling.database, token, true)?;
         let mut stdin = psql.writer()?;
-        // What it prints goes nowhere but for this; a program of the shell's prints at once, `psql` itself when it ends.
-        pour(&mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{hold}\\! echo held\n").as_bytes(), &mut stdin)?;
+        // What it prints goes nowhere but for this: rows of a COPY are given out at once, what `psql` says by itself when it ends.
+        let words = format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{hold}\\o\nCOPY (SELECT 'held') TO STDOUT;\n\\o /dev/null\n");
+        pour(&mut words.as_bytes(), &mut stdin)?;
         if psql.reader(None)?.read(&mut [0; 16])? == 0 {
             return psql.finish().map(drop);
         }
+        pour(&mut restrict().as_bytes(), &mut stdin)?;
         held()?;
         let known = self.known_settings(filling.database)?;
         pour(&mut before.as_bytes(), &mut stdin)?;
@@ -127,13 +136,11 @@ impl Clients<'_> {
             let mut options = filling.options.clone();
             options.push("--single-transaction".to_owned());
             let (renderer, script) = self.render(filling, &options, Some(archive))?;
-            pour(&mut WithoutCommit::new(Filtered::new(script, known)), &mut stdin)?;
+            pour(&mut Unrestricted::new(WithoutCommit::new(Filtered::new(script, known))), &mut stdin)?;
             renderer.finish()?;
         } else {
-            pour(
-                &mut BufReader::with_capacity(1 << 20, WithoutTransactions::new(Filtered::new(open(archive)?, known))),
-                &mut stdin,
-            )?;
+            look_through(&scan(&mut open(archive)?)?)?;
+            pour(&mut Unrestricted::new(WithoutTransactions::new(Filtered::new(open(archive)?, known))), &mut stdin)?;
         }
         pour(&mut after.as_bytes(), &mut stdin)?;
         committed.store(true, Ordering::Relaxed);
@@ -148,7 +155,7 @@ impl Clients<'_> {
     pub fn script_in_one_transaction(&self, database: &str, script: &str) -> Result<()> {
         let mut psql = self.psql(database, "dbbackup", false)?;
         let stdin = psql.writer()?;
-        pour(&mut format!("BEGIN;\n{script}\nCOMMIT;\n").as_bytes(), stdin)?;
+        pour(&mut format!("{}BEGIN;\n{script}\nCOMMIT;\n", restrict()).as_bytes(), stdin)?;
         psql.finish().map(drop)
     }
 
@@ -177,9 +184,13 @@ impl Clients<'_> {
         }
     }
 
-    /// `psql`, reading a script from its stdin; it stops at the first error.
+    /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must come behind a [`restrict`].
     fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
-        let program = self.search.newest("psql")?;
+        let program = self.search.newest(PSQL)?;
+        if !knows_restrict(&program.version) {
+            return Err(Error::failed(format!("psql {} can't be kept from obeying commands in a dump", program.version))
+                .hint("install the newest minor release of the PostgreSQL client programs"));
+        }
         let mut arguments: Vec<String> = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
             .into_iter()
             .map(str::to_owned)
@@ -189,18 +200,29 @@ impl Clients<'_> {
     }
 
     fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
+        if let Content::File(path) = content {
+            // Before anything of it is run.
+            look_through(&self.scanned(filling, path)?)?;
+        }
         let psql = self.psql(filling.database, "dbbackup", false)?;
         match (filling.format, content) {
             (Format::Custom, content) => self.rendered(filling, content, psql),
-            (Format::Globals, Content::Stream(stream)) => feed(psql, stream).map(drop),
+            (Format::Globals, Content::Stream(stream)) => feed_dump(psql, stream),
             // A script of a newer `pg_dump` has settings, too, that the server may not know.
-            (_, Content::File(path)) => {
-                feed(psql, &mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop)
-            }
-            (_, Content::Stream(stream)) => {
-                feed(psql, &mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop)
-            }
+            (_, Content::File(path)) => feed_dump(psql, Filtered::new(open(path)?, self.known_settings(filling.database)?)),
+            (_, Content::Stream(stream)) => feed_dump(psql, Filtered::new(stream, self.known_settings(filling.database)?)),
         }
+    }
+
+    /// What is in the script of a dump.
+    fn scanned(&self, filling: &Filling<'_>, path: &Path) -> Result<Scanned> {
+        if filling.format != Format::Custom {
+            return scan(&mut open(path)?);
+        }
+        let (renderer, mut script) = self.render(filling, &filling.options, Some(path))?;
+        let scanned = scan(&mut script)?;
+        drop(script);
+        renderer.finish().map(|_| scanned)
     }
 
     /// `pg_restore` writes a script, and what the server does not know, being older, is left out of it.
@@ -213,7 +235,7 @@ impl Clients<'_> {
         let (mut renderer, script) = self.render(filling, &filling.options, file)?;
         let stdin = if stream.is_some() { Some(renderer.writer()?) } else { None };
         std::thread::scope(|scope| {
-            let loading = scope.spawn(|| feed(psql, &mut Filtered::new(script, known)));
+            let loading = scope.spawn(|| feed_dump(psql, Filtered::new(script, known)));
             if let (Some(stdin), Some(stream)) = (stdin, stream) {
                 pour(stream, stdin)?;
             }
@@ -316,6 +338,49 @@ fn feed(mut process: Process, stream: &mut dyn Read) -> Result<String> {
     pour(stream, stdin)?;
     process.finish()
 }
+
+const PSQL: &str = "psql";
+
+/// The line that puts `psql` into its restricted mode for good: it obeys no command any more but the one that ends the mode, with a key that is in no dump.
+fn restrict() -> String {
+    format!("\\restrict {}\n", uuid::Uuid::new_v4().simple())
+}
+
+/// Whether `psql` has that mode: the minor releases of August 2025 brought it.
+fn knows_restrict(version: &Version) -> bool {
+    let first = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+    match first.iter().find(|(major, _)| *major == version.major) {
+        Some((_, minor)) => version.minor >= *minor,
+        None => version.major > 17,
+    }
+}
+
+/// Hands a dump's script to `psql`. Its mode is not enough by itself: the argument of `\unrestrict` may start a program before the key is compared, so
+/// `psql` is also one that can start none, and what is read from a file was looked through before.
+fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
+    let restrict = restrict();
+    let refused = |error: Error| match error.message().contains("backslash commands are restricted") {
+        true => Error::damaged(format!("the dump holds a command of psql that pg_dump does not write: {error}")),
+        false => error,
+    };
+    feed(psql, &mut restrict.as_bytes().chain(Unrestricted::new(script))).map(drop).map_err(refused)
+}
+
+/// Nothing in it but what `pg_dump` writes, and all of it for one database.
+fn look_through(scanned: &Scanned) -> Result<()> {
+    if let Some(stray) = &scanned.stray {
+        return Err(Error::damaged(format!("the dump is not as pg_dump writes it: {stray}"))
+            .hint("somebody has changed it: look at that line, and restore another backup"));
+    }
+    match scanned.connects {
+        Some(line) => Err(Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
+            .hint("feed it to `psql` by hand, once you know what it makes")),
+        None => Ok(()),
+    }
+}
+
+/// What is said of a script for more than one database.
+pub const ELSEWHERE: &str = "the script goes on in a database that it names itself";
 
 /// What `CREATE DATABASE` is told of encoding and locale: those of the database that was dumped, as far as `version` has words for them.
 pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> String {

@@ -127,7 +127,7 @@ impl Server {
         }
         let mut reasons = Vec::new();
         for walls in Walls::ALL {
-            let tried = match self.confinement(walls, postgres, false)?.check() {
+            let tried = match self.confinement(walls, postgres, Part::Server)?.check() {
                 Ok(()) => self.try_walls(walls, postgres),
                 Err(why) => Err(Error::failed(why)),
             };
@@ -151,32 +151,36 @@ impl Server {
     fn try_walls(&self, walls: Walls, postgres: &Program) -> Result<()> {
         let mut command = self.command(postgres);
         command.arg("--version");
-        let confinement = self.confinement(walls, postgres, false)?;
+        let confinement = self.confinement(walls, postgres, Part::Server)?;
         let pipes = Pipes { stdin: false, stdout: true };
         Process::start_confined(&confinement, Signal::TERM, command, "postgres", pipes)?.finish_with_output().map(drop)
     }
 
-    fn confinement(&self, walls: Walls, program: &Program, may_connect: bool) -> Result<Confinement> {
+    fn confinement(&self, walls: Walls, program: &Program, part: Part) -> Result<Confinement> {
         Ok(Confinement {
             walls,
             user: self.identity.uid,
             directory: self.inside.clone(),
             root: self.scratch.join(ROOT),
             visible: confined::visible(&program.surroundings()?, &self.hidden),
-            may_connect,
+            may_connect: part != Part::Server,
+            alone: part == Part::Client { alone: true },
         })
     }
 
     /// Starts a program as who the server is: confined, where nobody has said that it is trusted.
-    fn launch(&self, program: &Program, command: Command, pipes: Pipes, connects: bool) -> Result<Process> {
+    fn launch(&self, program: &Program, command: Command, pipes: Pipes, part: Part) -> Result<Process> {
         match self.walls {
             Some(walls) => {
-                let confinement = self.confinement(walls, program, connects)?;
+                let confinement = self.confinement(walls, program, part)?;
                 Process::start_confined(&confinement, Signal::QUIT, command, &program.name, pipes)
             }
             None => {
                 let mut command = command;
                 self.identity.assume(&mut command);
+                if part == (Part::Client { alone: true }) {
+                    confined::keep_alone(&mut command).context("keeping a program from starting others")?;
+                }
                 Process::start_ended_by(Signal::QUIT, command, &program.name, None, pipes)
             }
         }
@@ -204,7 +208,7 @@ impl Server {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let mut postmaster = self.launch(postgres, command, Pipes { stdin: false, stdout: false }, false)?;
+        let mut postmaster = self.launch(postgres, command, Pipes { stdin: false, stdout: false }, Part::Server)?;
         let deadline = Instant::now() + START;
         let ready = loop {
             interrupt::check()?;
@@ -236,11 +240,12 @@ impl Server {
     }
 
     /// Starts a client program of the smallest version that is at least `major` as who the server is: what it is fed is not trusted either.
-    pub fn start_client(&self, name: &str, major: u32, arguments: &[String], pipes: Pipes) -> Result<Process> {
+    /// `alone`: it is to start no other program.
+    pub fn start_client(&self, name: &str, major: u32, arguments: &[String], pipes: Pipes, alone: bool) -> Result<Process> {
         let program = self.search.find(name, major)?.resolved();
         let mut command = self.command(&program);
         command.args(arguments);
-        self.launch(&program, command, pipes, true)
+        self.launch(&program, command, pipes, Part::Client { alone })
     }
 
     /// A directory that its user may read and write, private otherwise.
@@ -258,6 +263,18 @@ impl Server {
         command.current_dir(&self.inside).env("HOME", &self.inside).env("TZ", "UTC").env("TMPDIR", &self.inside);
         command
     }
+}
+
+/// What a program does here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// It answers.
+    Server,
+    /// It asks.
+    Client {
+        /// And starts no other program.
+        alone: bool,
+    },
 }
 
 /// What to do where nothing can hold what a dump brings.

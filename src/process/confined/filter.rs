@@ -126,6 +126,23 @@ pub(super) fn filters(may_connect: bool) -> Result<Vec<BpfProgram>, String> {
     ])
 }
 
+/// Whether filters can be made for this processor.
+pub(super) fn is_known_here() -> bool {
+    TargetArch::try_from(std::env::consts::ARCH).is_ok()
+}
+
+/// The filter of a process that makes no other one; threads it may have.
+pub(super) fn alone() -> Result<BpfProgram, String> {
+    let mut refused = Rules::default();
+    for call in FORKING {
+        refused.always(*call);
+    }
+    refused.when(libc::SYS_clone, 0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0);
+    // Its flags lie in memory; the C library takes `clone` where this one is refused, whatever it is told.
+    refused.always(libc::SYS_clone3);
+    refused.compiled(SeccompAction::Errno(libc::ENOSYS.unsigned_abs())).map(other_calls_refused)
+}
+
 /// Where a kernel knows a second set of numbers for its calls (x32), none of them passes.
 fn other_calls_refused(program: BpfProgram) -> BpfProgram {
     let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
@@ -265,6 +282,10 @@ const REFUSED: &[i64] = &[
 ];
 
 /// Calls that newer architectures have no more.
+#[cfg(target_arch = "x86_64")]
+const FORKING: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
+#[cfg(not(target_arch = "x86_64"))]
+const FORKING: &[i64] = &[];
 #[cfg(target_arch = "x86_64")]
 const OLD_REFUSED: &[i64] = &[libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
 #[cfg(target_arch = "x86_64")]
