@@ -221,10 +221,16 @@ impl Session {
 
     /// How trial restores of a source are made.
     fn proving_of(&self, source: &str) -> plan::Proving {
-        plan::postgres::proving(match self.entry_of(source).map(|entry| &entry.kind) {
+        let entry = self.entry_of(source);
+        let keys = match (&self.config, entry) {
+            (Some(config), Some(entry)) => config.backup_keys(entry),
+            _ => self.backup_keys(),
+        };
+        let own = match entry.map(|entry| &entry.kind) {
             Some(config::KindKeys::Postgres(own)) => Some(own.as_ref()),
             _ => None,
-        })
+        };
+        plan::postgres::proving(own, &keys)
     }
 
     fn backup_keys(&self) -> config::BackupKeys {

@@ -112,6 +112,9 @@ pub struct BackupKeys {
     /// How long to wait for a database that somebody else has locked.
     #[serde(deserialize_with = "value::span")]
     pub lock_timeout: Option<Span>,
+    /// What holds the code that a dump brings while a trial restore runs it.
+    #[serde(deserialize_with = "value::choice")]
+    pub drill: Option<DrillTrust>,
 }
 
 impl BackupKeys {
@@ -127,8 +130,23 @@ impl BackupKeys {
             scratch_dir: self.scratch_dir.or_else(|| defaults.scratch_dir.clone()),
             spool: self.spool.or(defaults.spool),
             lock_timeout: self.lock_timeout.or(defaults.lock_timeout),
+            drill: self.drill.or(defaults.drill),
         }
     }
+}
+
+/// `drill`: whether the code that a dump brings is trusted with the rights of the user who proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DrillTrust {
+    /// It is not: the throw-away server is confined, or there is no trial restore.
+    #[default]
+    Confined,
+    /// It is.
+    Trusted,
+}
+
+impl value::Choice for DrillTrust {
+    const ALL: &'static [(&'static str, Self)] = &[("confined", DrillTrust::Confined), ("trusted", DrillTrust::Trusted)];
 }
 
 /// `verify_after`: how far a new backup is verified at once.

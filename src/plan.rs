@@ -106,6 +106,8 @@ pub struct Proving {
     pub search: Search,
     /// A server for them, in place of a throw-away one.
     pub drill_url: Option<String>,
+    /// The code that a dump brings is trusted: a throw-away server need not be confined.
+    pub trusted: bool,
     /// Jobs of `pg_restore`.
     pub jobs: usize,
 }
@@ -351,7 +353,7 @@ fn configured(
     })?;
     let (kind, proving) = match &entry.kind {
         KindKeys::Sqlite { path } => (sqlite_kind(path, &keys), Proving::default()),
-        KindKeys::Postgres(own) => (postgres::kind(own, &keys), postgres::proving(Some(own.as_ref()))),
+        KindKeys::Postgres(own) => (postgres::kind(own, &keys), postgres::proving(Some(own.as_ref()), &keys)),
         KindKeys::Files(own) => (files::kind(own, &keys, files::stores(Some(config), store)), Proving::default()),
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
@@ -401,7 +403,7 @@ fn by_place(
         let (name, derived) = chosen_name(wanted.name, || plain_name(&database))?;
         let own = PostgresKeys { url: Some(text.to_owned()), ..PostgresKeys::default() };
         let source = source_plan(&name, derived, postgres::kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
-        return Ok(SourcePlan { proving: postgres::proving(Some(&own)), ..source });
+        return Ok(SourcePlan { proving: postgres::proving(Some(&own), &keys), ..source });
     }
     let path = absolute(cwd, local_path(text)?);
     let there = look(&path);

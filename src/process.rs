@@ -4,9 +4,11 @@
 //! program, however that ends (on Linux).
 
 pub mod captured;
+pub mod confined;
 
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
+use confined::{Confinement, Walls};
 use rustix::process::Signal;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -54,7 +56,25 @@ impl Process {
     }
 
     /// The same for a program that is ended by another signal than SIGTERM.
-    pub fn start_ended_by(
+    pub fn start_ended_by(signal: Signal, command: Command, name: &str, secret: Option<&str>, pipes: Pipes) -> Result<Process> {
+        Process::start_behind(None, signal, command, name, secret, pipes)
+    }
+
+    /// Starts it confined. Where that can't be had it is not started; the error says which step failed.
+    pub fn start_confined(
+        confinement: &Confinement,
+        signal: Signal,
+        command: Command,
+        name: &str,
+        pipes: Pipes,
+    ) -> Result<Process> {
+        // Who waits for a world of its own ends it by this one.
+        let signal = if confinement.walls == Walls::Namespaces { Signal::TERM } else { signal };
+        Process::start_behind(Some(confinement), signal, command, name, None, pipes)
+    }
+
+    fn start_behind(
+        confinement: Option<&Confinement>,
         signal: Signal,
         mut command: Command,
         name: &str,
@@ -64,7 +84,18 @@ impl Process {
         let pipe = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
         command.stdin(pipe(pipes.stdin)).stdout(pipe(pipes.stdout)).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command, signal.as_raw());
-        let mut child = command.spawn().with_context(|| starting(&command, name))?;
+        let trouble = confinement.map(|confinement| confinement.apply(&mut command, signal.as_raw())).transpose();
+        let trouble = trouble.with_context(|| format!("confining `{name}`"))?;
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                let error = match trouble.and_then(|trouble| trouble.step()) {
+                    Some(step) => Error::from(error).context(step),
+                    None => Error::from(error),
+                };
+                return Err(error.context(starting(&command, name)));
+            }
+        };
         let stderr = child.stderr.take().map(Drain::new);
         if let Some(stdout) = &child.stdout {
             widen(stdout);
@@ -77,10 +108,14 @@ impl Process {
 
     /// Runs `command` to its end and gives back its stdout; for short outputs.
     pub fn output(command: Command, name: &str, secret: Option<&str>) -> Result<String> {
-        let mut process = Process::start(command, name, secret, Pipes { stdin: false, stdout: true })?;
+        Process::start(command, name, secret, Pipes { stdin: false, stdout: true })?.finish_with_output()
+    }
+
+    /// Waits for its end and gives back its stdout, which must be read; for short outputs.
+    pub fn finish_with_output(mut self) -> Result<String> {
         let mut text = Vec::new();
-        process.reader(None)?.read_to_end(&mut text)?;
-        process.finish()?;
+        self.reader(None)?.read_to_end(&mut text)?;
+        self.finish()?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 

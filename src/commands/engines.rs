@@ -8,7 +8,7 @@ use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{self, Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
-use crate::engine::postgres::server::Tried;
+use crate::engine::postgres::server::{Place, Tried};
 use crate::engine::postgres::source::Concern;
 use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec, Decode, Progress};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How lists of contents are packed.
 pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
@@ -69,7 +69,8 @@ impl Engine {
         let proving = &source.proving;
         // The decoded dump, and the database made of it.
         let room = if proving.drill_url.is_some() { size } else { size.saturating_mul(2).saturating_add(128 << 20) };
-        Ok((drill::possible(&proving.search, proving.drill_url.as_deref(), major)?, room))
+        let whose = Place { parent: &source.scratch_dir, trusted: proving.trusted, hidden: &[] };
+        Ok((drill::possible(&proving.search, proving.drill_url.as_deref(), major, &whose)?, room))
     }
 
     pub fn as_source(&mut self) -> &mut dyn Source {
@@ -200,10 +201,22 @@ pub fn trial<'a>(
         made_by: made_by(stored.producer),
         search: means.proving.search.clone(),
         drill_url: means.proving.drill_url.clone(),
+        trusted: means.proving.trusted,
+        hidden: hidden_from_drills(stored),
         jobs: means.proving.jobs.max(1),
         scratch_dir: means.scratch_dir.to_path_buf(),
         content_size,
     })?))
+}
+
+/// What the code that a dump brings must not even see, wherever it lies: the store, and the user's home.
+fn hidden_from_drills(stored: &Stored<'_>) -> Vec<PathBuf> {
+    let file = stored.store.locate(stored.source, stored.file);
+    let source = file.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let store = source.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    // `/` is the home of some who have none.
+    let homes = [std::env::var_os("HOME").map(PathBuf::from), crate::users::home()];
+    source.into_iter().chain(store).chain(homes.into_iter().flatten()).collect()
 }
 
 /// The list of contents of a stored tree, where it has one that is there.

@@ -12,6 +12,7 @@ use crate::store::{self, Store};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -117,12 +118,13 @@ pub fn to_milliseconds(seconds: f64) -> f64 {
 /// status `error`.
 pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Finding> {
     let started = Instant::now();
+    let before = files_of(stored);
     let checks = match level {
         Level::Checksum => checksum(stored, means),
         Level::Content => drill(stored, Depth::Content, means),
         Level::Restore => drill(stored, Depth::Drill, means),
     };
-    let checks = match checks {
+    let mut checks = match checks {
         Ok(checks) => checks,
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
         Err(error) => {
@@ -130,7 +132,40 @@ pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Fi
             vec![Check { name: "examination".into(), status: CheckStatus::Error, detail: format!("{error}{hint}") }]
         }
     };
+    checks.extend(lost_meanwhile(stored, &before));
     Ok(Finding { level, checks, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// What is known of a file without reading it: its inode, its length, when it was written.
+type Stamp = (u64, u64, i64, i64);
+
+/// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What comes later is no part of it.
+fn files_of(stored: &Stored<'_>) -> BTreeMap<String, Option<Stamp>> {
+    let dump = stored.file.trim_start_matches('.');
+    let time = dump.rfind('_').unwrap_or(0);
+    let id = &dump[..dump[time..].find('.').map_or(dump.len(), |at| time + at)];
+    let is_part = |name: &str| {
+        let rest = name.trim_start_matches('.').strip_prefix(id);
+        name != store::state_name(id) && rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let names = stored.store.names(stored.source).unwrap_or_default();
+    let stamp = |name: &str| {
+        let found = std::fs::metadata(stored.store.locate(stored.source, name)?).ok()?;
+        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    };
+    names.into_iter().filter(|name| is_part(name)).map(|name| (name.clone(), stamp(&name))).collect()
+}
+
+/// A backup must be there after it was verified as it was before: an administrator's `rm`, another program, or what a dump brings may have come between.
+fn lost_meanwhile(stored: &Stored<'_>, before: &BTreeMap<String, Option<Stamp>>) -> Option<Check> {
+    let after = files_of(stored);
+    let told = |name: &String, stamp: &Option<Stamp>| match after.get(name) {
+        None => Some(format!("`{name}` was removed while the backup was verified")),
+        Some(now) if now != stamp => Some(format!("`{name}` was changed while the backup was verified")),
+        Some(_) => None,
+    };
+    let lost: Vec<String> = before.iter().filter_map(|(name, stamp)| told(name, stamp)).collect();
+    (!lost.is_empty()).then(|| Check::damaged("store", lost.join("; ")))
 }
 
 /// The stored bytes are those that were written.
@@ -264,7 +299,7 @@ fn is_faithful_copy(checks: &[Check]) -> bool {
 const DIFFERS: &str = "SHA-256 differs";
 
 /// Checks whose detail is a sentence without their names.
-const SENTENCES: [&str; 6] = ["sha256", "content", "decode", "examination", "sidecar", "search"];
+const SENTENCES: [&str; 7] = ["store", "sha256", "content", "decode", "examination", "sidecar", "search"];
 
 /// What was found, for people: the hashes are in the JSON, and in what `show` says.
 pub fn without_hashes(detail: &str) -> String {

@@ -2,7 +2,7 @@
 
 use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
-use crate::config::{BackupKeys, CountRows, PostgresFormat, PostgresKeys};
+use crate::config::{BackupKeys, CountRows, DrillTrust, PostgresFormat, PostgresKeys};
 use crate::engine::postgres::source::Plan;
 use crate::engine::postgres::tables::Selection;
 use crate::engine::postgres::{Format, Search, Spec};
@@ -127,10 +127,11 @@ fn search(own: &PostgresKeys) -> Search {
 }
 
 /// How trial restores of a source with these keys are made.
-pub fn proving(own: Option<&PostgresKeys>) -> Proving {
+pub fn proving(own: Option<&PostgresKeys>, keys: &BackupKeys) -> Proving {
     Proving {
         search: own.map(search).unwrap_or_default(),
         drill_url: own.and_then(|own| own.drill_url.clone()),
+        trusted: keys.drill == Some(DrillTrust::Trusted),
         jobs: pipeline::threads(own.and_then(|own| own.jobs).unwrap_or(0)),
     }
 }

@@ -241,6 +241,16 @@ impl Call {
         self
     }
 
+    /// The same, started by another program that is given it as its last arguments.
+    pub fn by(mut self, words: &[&str]) -> Call {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.get_program()).args(self.command.get_args()).env_clear().stdin(Stdio::null());
+        command.current_dir(self.command.get_current_dir().unwrap());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
+    }
+
     pub fn run(mut self) -> Ran {
         let output = self.command.output().unwrap();
         Ran::new(self.line, output)

@@ -102,6 +102,7 @@ impl Destination for ContentCheck<'_> {
             None => return Err(Error::failed("nothing was received")),
             Some(Found::Impossible(why)) => vec![Check::unprovable(reader, why)],
             Some(Found::Broken(why)) => vec![Check::damaged(reader, why)],
+            Some(Found::Scanned(Scanned { stray: Some(stray), .. })) => vec![Check::damaged(reader, stray.to_string())],
             Some(Found::Scanned(scanned)) if !scanned.complete => {
                 vec![Check::damaged(reader, "the script has no end: its last line is not that of a complete dump")]
             }

@@ -2,15 +2,16 @@
 
 use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
-use super::fill::{Clients, Content, Filling, compare, is_of_the_machine, locale_clauses, remedy};
+use super::fill::{Clients, Content, ELSEWHERE, Filling, compare, is_of_the_machine, locale_clauses, remedy};
 use super::names::quote_ident;
 use super::programs::{Search, Version};
 use super::roles::without_grantor;
-use super::server::{SCRATCH_PREFIX, Server, Tried};
+use super::scan::scan;
+use super::server::{Place, SCRATCH_PREFIX, Server, Tried};
 use super::{Format, explain, facts};
 use crate::durable;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -33,6 +34,10 @@ pub struct DrillPlan {
     pub search: Search,
     /// A server to restore to, in place of a throw-away one.
     pub drill_url: Option<String>,
+    /// What the dump brings may run with the rights of the user who proves it.
+    pub trusted: bool,
+    /// Places that it must not even see.
+    pub hidden: Vec<PathBuf>,
     /// How many jobs `pg_restore` may use.
     pub jobs: usize,
     /// For the dump and the throw-away cluster.
@@ -41,10 +46,10 @@ pub struct DrillPlan {
     pub content_size: u64,
 }
 
-/// Whether a trial restore can be made here of a server of this version, and where; nothing is started or made.
-pub fn possible(search: &Search, drill_url: Option<&str>, major: u32) -> Result<Tried<String>> {
+/// Whether a trial restore can be made here of a server of this version, and where; no server is started.
+pub fn possible(search: &Search, drill_url: Option<&str>, major: u32, place: &Place<'_>) -> Result<Tried<String>> {
     let Some(url) = drill_url else {
-        return Ok(match super::server::possible(search, major)? {
+        return Ok(match super::server::possible(search, major, place)? {
             Tried::Done(version) => Tried::Done(format!("in a throw-away server, PostgreSQL {version}")),
             Tried::Impossible(why) => Tried::Impossible(why),
         });
@@ -99,7 +104,8 @@ impl Drill {
     fn in_throw_away_server(&self, expected: Option<&Manifest>) -> Result<Vec<Check>> {
         // Its indexes come on top of the data.
         let needed = self.plan.recorded.size_bytes.max(self.plan.content_size).saturating_add(128 << 20);
-        let server = match Server::start(&self.plan.scratch_dir, needed, self.major(), &self.plan.search)? {
+        let place = Place { parent: &self.plan.scratch_dir, trusted: self.plan.trusted, hidden: &self.plan.hidden };
+        let server = match Server::start(&place, needed, self.major(), &self.plan.search)? {
             Tried::Done(server) => server,
             Tried::Impossible(why) => return Ok(vec![Check::unprovable("restore", why)]),
         };
@@ -187,6 +193,11 @@ impl Drill {
     /// The script is run as it is, but for tablespaces: their directories are the other machine's.
     fn globals(&self, clients: &Clients<'_>, file: &Path) -> Result<Vec<Check>> {
         let script = without_tablespaces(file)?;
+        // Whatever else is in it, it is the lines of the dump that count.
+        if let Some(stray) = scan(&mut std::fs::File::open(file).with_context(|| format!("reading `{}`", file.display()))?)?.stray
+        {
+            return Ok(vec![Check::damaged("restore", stray.to_string())]);
+        }
         let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
         match clients.fill(&filling, Content::Stream(&mut script.as_slice())) {
             Ok(()) => Ok(vec![Check::ok("restore", "the roles were made in a throw-away server")]),
@@ -315,6 +326,9 @@ enum Rights {
 /// A restore that failed: what this machine or this role lacks says nothing against the backup, and neither does a full disk; the rest does.
 fn failed(error: Error, rights: Rights) -> Result<Check> {
     let text = error.message();
+    if error.kind() == Kind::Damaged {
+        return Ok(Check::damaged("restore", text));
+    }
     if is_of_the_machine(&error) {
         return Err(error);
     }
@@ -330,6 +344,8 @@ fn failed(error: Error, rights: Rights) -> Result<Check> {
         "there is no `",
         "is new enough for",
         "invalid command \\restrict",
+        "can't be kept from obeying commands",
+        ELSEWHERE,
         "permission denied to create extension",
         "has no installation script",
         "unrecognized configuration parameter",

@@ -4,18 +4,18 @@ use super::connect::{Reached, SAFE_SEARCH_PATH};
 use super::counting::canonical_name;
 use super::names;
 use super::programs::{Program, Search, Version};
-use super::script::{Filtered, WithoutCommit, WithoutTransactions, pour};
+use super::scan::{Scanned, scan};
+use super::script::{Filtered, Unrestricted, WithoutCommit, WithoutTransactions, pour};
 use super::server::Server;
 use super::toc::Toc;
 use super::{Format, explain, source, tables};
 use crate::engine::{Check, CheckStatus, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process, Reader, Writer};
+use crate::process::{Pipes, Process, Reader, Writer, confined};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the content of a dump is.
@@ -68,16 +68,18 @@ pub struct Steps<'a> {
 }
 
 impl Clients<'_> {
-    fn command(&self, program: &Program) -> Result<Command> {
-        match self.server {
-            Some(server) => server.client(&program.name, program.version.major),
-            None => Ok(program.command(&self.reached.environment(), Reached::cleared())),
-        }
-    }
-
     fn start(&self, program: &Program, arguments: &[String], pipes: Pipes) -> Result<Process> {
-        let mut command = self.command(program)?;
+        // `psql` starts programs where a script tells it to; the others start themselves once more, for jobs.
+        let alone = program.name == PSQL;
+        if let Some(server) = self.server {
+            return server.start_client(&program.name, program.version.major, arguments, pipes, alone);
+        }
+        let mut command = program.command(&self.reached.environment(), Reached::cleared());
         command.args(arguments);
+        // Behind a prefix it is another program that is started here.
+        if alone && !program.is_remote() {
+            confined::keep_alone(&mut command).context("keeping `psql` from starting programs")?;
+        }
         Process::start(command, &program.name, self.reached.password(), pipes)
     }
 
@@ -133,19 +135,20 @@ impl Clients<'_> {
             return psql.finish().map(drop);
         }
         (steps.emptied)()?;
+        let restriction = Restriction::new();
+        pour(&mut restriction.begin().as_bytes(), &mut stdin)?;
         if filling.format == Format::Custom {
             // In a script of one transaction large objects have none of their own.
             let mut options = filling.options.clone();
             options.push("--single-transaction".to_owned());
             let (renderer, script) = self.render(filling, &options, Some(archive))?;
-            pour(&mut WithoutCommit::new(Filtered::new(script, known)), &mut stdin)?;
+            pour(&mut Unrestricted::new(WithoutCommit::new(Filtered::new(script, known))), &mut stdin)?;
             renderer.finish()?;
         } else {
-            pour(
-                &mut BufReader::with_capacity(1 << 20, WithoutTransactions::new(Filtered::new(open(archive)?, known))),
-                &mut stdin,
-            )?;
+            look_through(&scan(&mut open(archive)?)?)?;
+            pour(&mut Unrestricted::new(WithoutTransactions::new(Filtered::new(open(archive)?, known))), &mut stdin)?;
         }
+        pour(&mut restriction.end().as_bytes(), &mut stdin)?;
         if let Some(manifest) = steps.expected {
             let counts = count_through_psql(manifest, &mut stdin, &mut answers)?;
             let Some(counted) = counts else { return psql.finish().map(drop) };
@@ -166,7 +169,7 @@ impl Clients<'_> {
     pub fn script_in_one_transaction(&self, database: &str, script: &str) -> Result<()> {
         let mut psql = self.psql(database, "dbbackup", false)?;
         let stdin = psql.writer()?;
-        pour(&mut format!("BEGIN;\n{script}\nCOMMIT;\n").as_bytes(), stdin)?;
+        pour(&mut format!("{}BEGIN;\n{script}\nCOMMIT;\n", Restriction::new().begin()).as_bytes(), stdin)?;
         psql.finish().map(drop)
     }
 
@@ -195,9 +198,13 @@ impl Clients<'_> {
         }
     }
 
-    /// `psql`, reading a script from its stdin; it stops at the first error.
+    /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must come behind a [`Restriction`].
     fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
-        let program = self.search.newest("psql")?;
+        let program = self.search.newest(PSQL)?;
+        if !knows_restrict(&program.version) {
+            return Err(Error::failed(format!("psql {} can't be kept from obeying commands in a dump", program.version))
+                .hint("install the newest minor release of the PostgreSQL client programs"));
+        }
         let mut arguments: Vec<String> =
             ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"].into_iter().map(str::to_owned).collect();
         // Before anything of the script: see `SAFE_SEARCH_PATH`.
@@ -207,18 +214,29 @@ impl Clients<'_> {
     }
 
     fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
+        if let Content::File(path) = content {
+            // Before anything of it is run.
+            look_through(&self.scanned(filling, path)?)?;
+        }
         let psql = self.psql(filling.database, "dbbackup", false)?;
         match (filling.format, content) {
             (Format::Custom, content) => self.rendered(filling, content, psql),
-            (Format::Globals, Content::Stream(stream)) => feed(psql, stream).map(drop),
+            (Format::Globals, Content::Stream(stream)) => feed_dump(psql, stream),
             // A script of a newer `pg_dump` has settings, too, that the server may not know.
-            (_, Content::File(path)) => {
-                feed(psql, &mut Filtered::new(open(path)?, self.known_settings(filling.database)?)).map(drop)
-            }
-            (_, Content::Stream(stream)) => {
-                feed(psql, &mut Filtered::new(stream, self.known_settings(filling.database)?)).map(drop)
-            }
+            (_, Content::File(path)) => feed_dump(psql, Filtered::new(open(path)?, self.known_settings(filling.database)?)),
+            (_, Content::Stream(stream)) => feed_dump(psql, Filtered::new(stream, self.known_settings(filling.database)?)),
         }
+    }
+
+    /// What is in the script of a dump.
+    fn scanned(&self, filling: &Filling<'_>, path: &Path) -> Result<Scanned> {
+        if filling.format != Format::Custom {
+            return scan(&mut open(path)?);
+        }
+        let (renderer, mut script) = self.render(filling, &filling.options, Some(path))?;
+        let scanned = scan(&mut script)?;
+        drop(script);
+        renderer.finish().map(|_| scanned)
     }
 
     /// `pg_restore` writes a script, and what the server does not know, being older, is left out of it.
@@ -231,7 +249,7 @@ impl Clients<'_> {
         let (mut renderer, script) = self.render(filling, &filling.options, file)?;
         let stdin = if stream.is_some() { Some(renderer.writer()?) } else { None };
         std::thread::scope(|scope| {
-            let loading = scope.spawn(|| feed(psql, &mut Filtered::new(script, known)));
+            let loading = scope.spawn(|| feed_dump(psql, Filtered::new(script, known)));
             if let (Some(stdin), Some(stream)) = (stdin, stream) {
                 pour(stream, stdin)?;
             }
@@ -278,9 +296,9 @@ impl Clients<'_> {
     /// The roles that own something in an archive.
     pub fn owners(&self, archive: &Path, made_by: u32) -> Result<Vec<String>> {
         let program = self.search.find("pg_restore", made_by)?;
-        let mut command = self.command(&program)?;
-        command.arg("--list").arg(archive);
-        let toc = Toc::parse(&Process::output(command, "pg_restore", None)?)?;
+        let arguments = ["--list".to_owned(), archive.display().to_string()];
+        let pipes = Pipes { stdin: false, stdout: true };
+        let toc = Toc::parse(&self.start(&program, &arguments, pipes)?.finish_with_output()?)?;
         Ok(toc.entries.into_iter().map(|entry| entry.owner).filter(|owner| !owner.is_empty()).collect())
     }
 
@@ -291,52 +309,74 @@ impl Clients<'_> {
     }
 }
 
-/// A word that `psql` has a shell print when it has come so far. What it prints itself goes nowhere or is held back until its end.
-const MARK: &str = "reached";
+/// Has `psql` say a word, in a line of its own. What it prints itself goes nowhere; rows of a COPY are given out at once.
+fn saying(word: &str) -> String {
+    format!("\\o\nCOPY (SELECT '{word}') TO STDOUT;\n\\o /dev/null\n")
+}
 
 /// Waits until `psql` has done everything so far; false where it has ended instead, and its exit status tells why.
-fn reaches_mark(stdin: &mut Writer, answers: &mut impl BufRead) -> Result<bool> {
-    pour(&mut format!("\\! echo {MARK}\n").as_bytes(), stdin)?;
+fn reaches_mark(stdin: &mut Writer, answers: &mut Answers) -> Result<bool> {
+    pour(&mut saying("reached").as_bytes(), stdin)?;
     let mut line = String::new();
     answers.read_line(&mut line)?;
-    Ok(line.trim() == MARK)
+    Ok(line.trim() == "reached")
 }
 
 /// Counts tables in the transaction of `psql`, where nobody else can look; none where it ended meanwhile. As everywhere nothing is
-/// planned: the rows of a narrow column are copied out, and `wc` counts them (see [`tables::count_now`]).
+/// planned: the rows of a narrow column are copied out and counted here (see [`tables::count_now`]).
 fn count_through_psql(manifest: &Manifest, stdin: &mut Writer, answers: &mut Answers) -> Result<Option<Vec<Table>>> {
     let compared: Vec<&Table> = manifest.tables.iter().filter(|table| table.compare).collect();
-    let script: String = compared.iter().map(|table| counting_script(&table.name)).collect();
+    // No row can be taken for it.
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let scripts: Vec<String> = compared.iter().map(|table| counting_script(table, &mark)).collect::<Result<_>>()?;
     std::thread::scope(|scope| {
-        // The answers are read as they come: together they may be more than a pipe holds.
+        // The answers are read as they come: a pipe holds only so much.
         let reading = scope.spawn(|| {
             let mut counted = Vec::with_capacity(compared.len());
             for table in &compared {
-                let mut line = String::new();
-                answers.read_line(&mut line)?;
-                let Ok(rows) = line.trim().parse() else { return Ok(None) };
+                let Some(rows) = count_lines_before(&mark, answers)? else { return Ok(None) };
                 counted.push(Table { rows: Some(rows), ..(*table).clone() });
             }
             Ok(Some(counted))
         });
-        let poured = pour(&mut script.as_bytes(), &mut *stdin);
+        let poured = pour(&mut scripts.concat().as_bytes(), &mut *stdin);
         let counted = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         poured.and(counted)
     })
 }
 
-fn counting_script(table: &str) -> String {
-    let name = names::quote_literal(table);
-    format!(
+/// The lines up to the one that is the mark; none where there is no mark.
+fn count_lines_before(mark: &str, answers: &mut Answers) -> Result<Option<u64>> {
+    let (mut lines, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        if answers.read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        if line.trim_ascii_end() == mark.as_bytes() {
+            return Ok(Some(lines));
+        }
+        lines += 1;
+    }
+}
+
+/// A name comes from a sidecar, which somebody may have written: nothing but a name is put into the script.
+fn counting_script(table: &Table, mark: &str) -> Result<String> {
+    let Some(table) = names::QualifiedName::parse(&table.name).map(|name| name.to_string()) else {
+        return Err(Error::damaged(format!("the sidecar names a table `{}`, which is no name", table.name)));
+    };
+    let name = names::quote_literal(&table);
+    Ok(format!(
         "SELECT coalesce((SELECT pg_catalog.format('(%I)', a.attname) FROM pg_catalog.pg_attribute a
              JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = {name}::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
              {} LIMIT 1), '') AS narrow_column \\gset
-         \\o | wc -l
+         \\o
          COPY {table} :narrow_column TO STDOUT;
-         \\o /dev/null\n",
-        tables::NARROWEST_FIRST
-    )
+         {}",
+        tables::NARROWEST_FIRST,
+        saying(mark)
+    ))
 }
 
 /// What `psql` prints.
@@ -379,6 +419,65 @@ fn feed(mut process: Process, stream: &mut dyn Read) -> Result<String> {
     pour(stream, stdin)?;
     process.finish()
 }
+
+const PSQL: &str = "psql";
+
+/// The mode of `psql` in which it obeys no command but the one that ends the mode, with a key that is in no dump.
+struct Restriction {
+    key: String,
+}
+
+impl Restriction {
+    fn new() -> Self {
+        Restriction { key: uuid::Uuid::new_v4().simple().to_string() }
+    }
+
+    /// The line that begins it.
+    fn begin(&self) -> String {
+        format!("\\restrict {}\n", self.key)
+    }
+
+    /// The line that ends it. Where the dump left a string or a COPY open, it is part of that, and what follows fails.
+    fn end(&self) -> String {
+        format!("\\unrestrict {}\n", self.key)
+    }
+}
+
+/// Whether `psql` has that mode: the minor releases of August 2025 brought it.
+fn knows_restrict(version: &Version) -> bool {
+    let first = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+    match first.iter().find(|(major, _)| *major == version.major) {
+        Some((_, minor)) => version.minor >= *minor,
+        None => version.major > 17,
+    }
+}
+
+/// Hands a dump's script to `psql`. Its mode is not enough by itself: the argument of `\unrestrict` may start a program before the key is compared, so
+/// `psql` is also one that can start none, and what is read from a file was looked through before.
+fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
+    let restrict = Restriction::new().begin();
+    let refused = |error: Error| match error.message().contains("backslash commands are restricted") {
+        true => Error::damaged(format!("the dump holds a command of psql that pg_dump does not write: {error}")),
+        false => error,
+    };
+    feed(psql, &mut restrict.as_bytes().chain(Unrestricted::new(script))).map(drop).map_err(refused)
+}
+
+/// Nothing in it but what `pg_dump` writes, and all of it for one database.
+fn look_through(scanned: &Scanned) -> Result<()> {
+    if let Some(stray) = &scanned.stray {
+        return Err(Error::damaged(format!("the dump is not as pg_dump writes it: {stray}"))
+            .hint("somebody has changed it: look at that line, and restore another backup"));
+    }
+    match scanned.connects {
+        Some(line) => Err(Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
+            .hint("feed it to `psql` by hand, once you know what it makes")),
+        None => Ok(()),
+    }
+}
+
+/// What is said of a script for more than one database.
+pub const ELSEWHERE: &str = "the script goes on in a database that it names itself";
 
 /// What `CREATE DATABASE` is told of encoding and locale: those of the database that was dumped, as far as `version` has words for them.
 pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> String {

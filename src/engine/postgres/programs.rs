@@ -85,6 +85,31 @@ impl Program {
         !self.prefix.is_empty()
     }
 
+    /// The same by its real path, which links to it do not tell.
+    pub fn resolved(self) -> Program {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        Program { path, ..self }
+    }
+
+    /// What it needs to run, besides the system's own places: the directories of its installation and of its libraries.
+    pub fn surroundings(&self) -> Result<Vec<PathBuf>> {
+        let bin = self.path.parent().unwrap_or(Path::new("/"));
+        let beside = ["lib", "lib64", "share"].map(|name| bin.parent().unwrap_or(bin).join(name));
+        let mut found: Vec<PathBuf> = std::iter::once(bin.to_path_buf()).chain(beside).collect();
+        // The loader says what it would load, and loads nothing; a program that has none runs for its version.
+        let mut command = self.command(&[], &[]);
+        command.arg("--version").env("LD_TRACE_LOADED_OBJECTS", "1");
+        for line in Process::output(command, &self.name, None)?.lines() {
+            let path = line.split_whitespace().map(Path::new).find(|word| word.is_absolute());
+            for path in path.into_iter().flat_map(|path| [Some(path.to_path_buf()), path.canonicalize().ok()]) {
+                found.extend(path.as_deref().and_then(Path::parent).map(Path::to_path_buf));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
     /// Where it is, for messages.
     pub fn path(&self) -> &Path {
         &self.path

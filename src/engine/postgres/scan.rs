@@ -3,6 +3,9 @@
 //! The script is cut into statements as psql would cut it, because names, strings and function bodies may hold lines that look like
 //! `COPY … FROM stdin;`, like the end of its data, or like the trailer. Nothing is kept but the head of a COPY, so that the memory needed
 //! does not grow with the data.
+//!
+//! It is also the gate before `psql`, to which some lines are commands that start programs and write files: `pg_dump` writes three of them (`\restrict`,
+//! `\unrestrict` and `\connect`), and any other in a dump is a [`Stray`]. So is whatever `psql` may read otherwise than this scanner does.
 
 mod input;
 
@@ -19,6 +22,9 @@ use std::mem;
 const LONGEST_HEAD: usize = 1 << 20;
 /// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never gets.
 const LONGEST_TAG: usize = 64 << 10;
+
+/// A database's name has at most 63 bytes; what is longer is no command of `pg_dump`.
+const LONGEST_COMMAND: usize = 1024;
 
 const TRAILER: &[u8] = b"-- PostgreSQL database dump complete";
 const CLUSTER_HEADER: &[u8] = b"-- PostgreSQL database cluster dump";
@@ -40,6 +46,25 @@ pub struct Scanned {
     pub bytes: u64,
     /// How many statements ended, each COPY among them.
     pub statements: u64,
+    /// The first thing that `pg_dump` does not write and `psql` might obey.
+    pub stray: Option<Stray>,
+    /// The line of the first `\connect`: what follows is meant for another database.
+    pub connects: Option<u64>,
+}
+
+/// Something in a script that `psql` must not be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Its line, from 1.
+    pub line: u64,
+    /// What it is.
+    pub what: String,
+}
+
+impl std::fmt::Display for Stray {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
 }
 
 /// Sees a script's tables and their rows as they are scanned.
@@ -78,9 +103,17 @@ fn run(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> 
         cluster: false,
         trailer_seen: false,
         unclear: false,
+        key: None,
+        connects: None,
+        stray: None,
     };
     scanner.run()?;
+    if let Some(line) = scanner.input.nul {
+        scanner.strays(line, "a NUL byte".to_owned());
+    }
     Ok(Scanned {
+        stray: scanner.stray,
+        connects: scanner.connects,
         complete: scanner.trailer_seen && !scanner.unclear,
         tables: scanner.tables.list,
         bytes: scanner.input.total,
@@ -144,10 +177,18 @@ struct Scanner<'a, 'w> {
     trailer_seen: bool,
     /// A COPY was not understood, or a comment does not end: whatever the trailer says, the counts are not to be trusted.
     unclear: bool,
+    /// That of the last `\restrict`, until its `\unrestrict`.
+    key: Option<String>,
+    connects: Option<u64>,
+    stray: Option<Stray>,
 }
 
 impl Scanner<'_, '_> {
     fn run(&mut self) -> Result<()> {
+        if self.input.peek(2)?.is_some() && self.input.window().starts_with(b"\xef\xbb\xbf") {
+            // `psql` takes it away, and reads another word than the server would.
+            self.strays(1, "a byte order mark".to_owned());
+        }
         while let Some(byte) = self.input.peek(0)? {
             match class(byte) {
                 Class::Blank => self.take(length_of(self.input.window(), |byte| class(byte) == Class::Blank)),
@@ -166,8 +207,7 @@ impl Scanner<'_, '_> {
         match byte {
             b'-' if self.input.peek(1)? == Some(b'-') => return self.line_comment(),
             b'/' if self.input.peek(1)? == Some(b'*') => return self.block_comment(),
-            // A command of psql goes to the end of its line.
-            b'\\' if !self.statement.open => return self.skip_until(|window| memchr(b'\n', window)).map(drop),
+            b'\\' if !self.statement.open => return self.command(),
             b';' if !self.statement.open => {
                 self.input.consume(1);
                 return Ok(());
@@ -180,10 +220,54 @@ impl Scanner<'_, '_> {
             b'$' => return self.dollar(),
             b'(' => self.statement.parentheses += 1,
             b')' => self.statement.parentheses = self.statement.parentheses.saturating_sub(1),
+            b'\\' => self.strays(self.input.line, "a backslash outside of quotes, which psql takes for a command".to_owned()),
             _ => {}
         }
         self.take(1);
         Ok(())
+    }
+
+    fn strays(&mut self, line: u64, what: String) {
+        if self.stray.as_ref().is_none_or(|stray| line < stray.line) {
+            self.stray = Some(Stray { line, what });
+        }
+    }
+
+    /// A command of `psql` between statements, to the end of its line.
+    fn command(&mut self) -> Result<()> {
+        let (mut text, line) = (Vec::new(), self.input.line);
+        loop {
+            let window = self.input.window();
+            let end = memchr(b'\n', window);
+            let here = end.unwrap_or(window.len());
+            if text.len() <= LONGEST_COMMAND {
+                text.extend_from_slice(&window[..here]);
+            }
+            self.input.consume(here);
+            if end.is_some() || !self.input.more()? {
+                break;
+            }
+        }
+        if !self.is_of_pg_dump(&text, line) {
+            let shown: String = String::from_utf8_lossy(&text).chars().take(60).flat_map(char::escape_debug).collect();
+            self.strays(line, format!("`{shown}` is a command of psql that pg_dump does not write"));
+        }
+        Ok(())
+    }
+
+    /// Whether `pg_dump` or `pg_dumpall` writes this command, in this place.
+    fn is_of_pg_dump(&mut self, text: &[u8], line: u64) -> bool {
+        let Some((word, rest)) = std::str::from_utf8(text).ok().and_then(|text| text.split_once(' ')) else { return false };
+        let is_key = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match word {
+            "\\restrict" if is_key && self.key.is_none() => self.key = Some(rest.to_owned()),
+            "\\unrestrict" if is_key && self.key.as_deref() == Some(rest) => self.key = None,
+            "\\connect" if is_database(rest.strip_prefix("-reuse-previous=on ").unwrap_or(rest)) => {
+                self.connects.get_or_insert(line);
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Notes that a token other than a word is part of the statement.
@@ -425,6 +509,7 @@ impl Scanner<'_, '_> {
     fn copy(&mut self, into: Option<(QualifiedName, Vec<String>)>) -> Result<()> {
         let Some((named, columns)) = into else {
             self.unclear = true;
+            self.strays(self.input.line, "a COPY that pg_dump does not write".to_owned());
             return Ok(());
         };
         let table = self.table_of(named.clone());
@@ -454,31 +539,57 @@ impl Scanner<'_, '_> {
 
     /// Counts the lines from the end of this one to the one that is `\.`.
     fn rows(&mut self, shown: bool) -> Result<u64> {
-        self.skip_until(|window| memchr(b'\n', window))?;
+        while let Some(byte) = self.input.peek(0)?.filter(|byte| *byte != b'\n') {
+            if class(byte) != Class::Blank {
+                // To `psql` it is what follows the rows.
+                self.strays(self.input.line, "something behind a COPY, on its line".to_owned());
+            }
+            self.input.consume(1);
+        }
         // The line break before the first row is counted, that before the end is not.
-        let finder = memmem::Finder::new(b"\n\\.\n");
+        let finder = memmem::Finder::new(b"\n\\.");
         let mut rows = 0;
         loop {
             let window = self.input.window();
             let end = finder.find(window);
             // Its first bytes may be there.
-            let here = end.unwrap_or(window.len().saturating_sub(3));
+            let here = end.unwrap_or(window.len().saturating_sub(2));
             rows += memchr_iter(b'\n', &window[..here]).count() as u64;
             if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
                 watch.data(&window[..here])?;
             }
             self.input.consume(here);
             if end.is_some() {
-                self.input.consume(4);
-                return Ok(rows);
-            }
-            if !self.input.more()? {
+                match self.input.peek(3)? {
+                    Some(b'\n') => {
+                        self.input.consume(4);
+                        return Ok(rows);
+                    }
+                    Some(b'\r') => self.strays(self.input.line + 1, "an end of rows that only psql takes for one".to_owned()),
+                    _ => {}
+                }
+                rows += 1;
+                if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
+                    watch.data(b"\n")?;
+                }
+                self.input.consume(1);
+            } else if !self.input.more()? {
                 let rest = self.input.window();
                 rows += memchr_iter(b'\n', rest).count() as u64;
-                self.input.consume(rest.len());
+                let length = rest.len();
+                self.input.consume(length);
                 return Ok(rows.saturating_sub(1));
             }
         }
+    }
+}
+
+/// What `\connect` is told by `pg_dump`: a name, or a quoted one, in which `psql` looks for nothing.
+fn is_database(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(inside) => !inside.replace("\"\"", "").contains('"'),
+        None => !text.is_empty() && text.bytes().all(plain),
     }
 }
 

@@ -1,5 +1,5 @@
-//! A dump's script on its way to `psql`: without settings that an older server does not know, and without transactions of its own where it is to be a part
-//! of a larger one.
+//! A dump's script on its way to `psql`: without settings that an older server does not know, without the key of its own restricted mode, and without
+//! transactions of its own where it is to be a part of a larger one.
 
 use crate::error::{Error, Result};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -110,6 +110,74 @@ impl<R: Read> Read for WithoutCommit<R> {
     }
 }
 
+/// A script without the `\\restrict` at its head and the `\\unrestrict` of the same key at its end: `psql` is put into that mode by a key of ours, which no script
+/// knows, and leaves it no more. The end is held back until it is seen whole.
+pub struct Unrestricted<R> {
+    script: BufReader<R>,
+    head: bool,
+    key: Option<Vec<u8>>,
+    held: Vec<u8>,
+    ended: bool,
+}
+
+/// What may stand at the end, behind the last statement: the key, and the trailer.
+const AT_THE_END: usize = 1024;
+
+impl<R: Read> Unrestricted<R> {
+    /// Of this script.
+    pub fn new(script: R) -> Self {
+        let script = BufReader::with_capacity(1 << 20, script);
+        Unrestricted { script, head: true, key: None, held: Vec::new(), ended: false }
+    }
+
+    fn read_more(&mut self, length: usize) -> io::Result<usize> {
+        if self.head {
+            let mut line = Vec::new();
+            let count = self.script.read_until(b'\n', &mut line)?;
+            let blank = line.iter().all(u8::is_ascii_whitespace);
+            self.head = blank || line.starts_with(b"--");
+            match line.strip_prefix(b"\\restrict ") {
+                // Its line break stays, so that lines have the numbers that they have.
+                Some(key) => {
+                    self.key = Some(key.trim_ascii_end().to_vec());
+                    self.held.push(b'\n');
+                }
+                None => self.held.extend_from_slice(&line),
+            }
+            return Ok(count);
+        }
+        let before = self.held.len();
+        self.held.resize(before + length, 0);
+        let count = self.script.read(&mut self.held[before..])?;
+        self.held.truncate(before + count);
+        Ok(count)
+    }
+
+    fn take_key_away(&mut self) {
+        let Some(key) = &self.key else { return };
+        let line = [b"\n\\unrestrict ".as_slice(), key, b"\n"].concat();
+        if let Some(at) = memchr::memmem::rfind(&self.held, &line) {
+            self.held.drain(at + 1..at + line.len());
+        }
+    }
+}
+
+impl<R: Read> Read for Unrestricted<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        while !self.ended && self.held.len() <= AT_THE_END {
+            if self.read_more(bytes.len().max(AT_THE_END))? == 0 {
+                self.ended = true;
+                self.take_key_away();
+            }
+        }
+        let ready = if self.ended { self.held.len() } else { self.held.len() - AT_THE_END };
+        let count = ready.min(bytes.len());
+        bytes[..count].copy_from_slice(&self.held[..count]);
+        self.held.drain(..count);
+        Ok(count)
+    }
+}
+
 /// A script without the settings that a server does not know. They stand at its head, one a line.
 pub struct Filtered<R> {
     script: BufReader<R>,
@@ -158,5 +226,31 @@ impl<R: Read> Read for Filtered<R> {
         bytes[..count].copy_from_slice(&self.line[..count]);
         self.line.drain(..count);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unrestricted(script: &str) -> String {
+        let mut text = String::new();
+        Unrestricted::new(script.as_bytes()).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn the_key_of_a_script_is_taken_away_at_both_ends_alone() {
+        let body = format!("SELECT '\n\\unrestrict a1\n';\n{}", "SELECT 1;\n".repeat(1000));
+        let script =
+            format!("--\n-- PostgreSQL database dump\n--\n\n\\restrict a1\n\n{body}--\n-- complete\n--\n\n\\unrestrict a1\n\n");
+        let expected = format!("--\n-- PostgreSQL database dump\n--\n\n\n\n{body}--\n-- complete\n--\n\n\n");
+        assert_eq!(unrestricted(&script), expected);
+        // Another key, and one that comes too late, are left to psql, which refuses them.
+        let other = script.replace("--\n\n\\unrestrict a1", "--\n\n\\unrestrict a2");
+        assert!(unrestricted(&other).ends_with("\\unrestrict a2\n\n"));
+        let late = "SELECT 1;\n\\restrict a1\nSELECT 2;\n\\unrestrict a1\n";
+        assert_eq!(unrestricted(late), late);
+        assert_eq!(unrestricted(""), "");
     }
 }

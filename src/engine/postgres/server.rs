@@ -1,13 +1,15 @@
 //! A throw-away PostgreSQL server for trial restores: made with `initdb` in a scratch directory, reached by a Unix socket in it alone, gone with its value.
 //!
-//! What is restored into it runs in it: a CHECK constraint may call a function that starts a program. So the server is never root, and root gives it
-//! to a user that owns nothing and runs nothing, may gain no privileges, and has no network.
+//! What is restored into it runs in it: a CHECK constraint may call a function that starts a program. So the server and the programs that fill it are
+//! confined ([`crate::process::confined`]): they see the system's programs and one scratch directory, and reach no socket and no process but their own. Root
+//! also gives them to a user that owns nothing and runs nothing. Where they can't be confined there is no server, unless the user trusts the dump.
 
 use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
 use super::programs::{Program, Search};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
+use crate::process::confined::{self, Confinement, Walls};
 use crate::process::{Pipes, Process, last_lines};
 use crate::scratch::Scratch;
 use crate::users;
@@ -41,8 +43,9 @@ pub fn sweep(parent: &Path) {
     });
 }
 
-/// Where in a scratch directory the server is.
+/// Where in a scratch directory the server is, and the empty directory on which its own root directory is built.
 const INSIDE: &str = "pg";
+const ROOT: &str = "root";
 
 /// Ids that systemd gives to services for a while, and that fit into a container's map.
 const UIDS: std::ops::Range<u32> = 61_184..65_184;
@@ -56,6 +59,17 @@ pub enum Tried<T> {
     Impossible(String),
 }
 
+/// Where a server is made, and how far what runs in it is trusted.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// The directory for its scratch directory.
+    pub parent: &'a Path,
+    /// It need not be confined.
+    pub trusted: bool,
+    /// Places that it must not even see.
+    pub hidden: &'a [PathBuf],
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -63,26 +77,27 @@ pub struct Server {
     postmaster: Option<Process>,
     inside: PathBuf,
     identity: Identity,
+    /// `None`: what runs in it is trusted.
+    walls: Option<Walls>,
+    hidden: Vec<PathBuf>,
     search: Search,
     /// Its major version.
     pub major: u32,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Server {
-    /// Starts one of the smallest major version that is at least `major`. `needed` bytes must be free in `parent`.
-    pub fn start(parent: &Path, needed: u64, major: u32, search: &Search) -> Result<Tried<Server>> {
+    /// Starts one of the smallest major version that is at least `major`. `needed` bytes must be free.
+    pub fn start(place: &Place<'_>, needed: u64, major: u32, search: &Search) -> Result<Tried<Server>> {
         let local = Search { prefix: Vec::new(), ..search.clone() };
         let (initdb, postgres, identity) = match means(&local, major)? {
             Tried::Done(means) => means,
             Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
         };
-        sweep(parent);
-        let scratch = Scratch::new(parent, SCRATCH_PREFIX, needed, "a trial restore")?;
-        let inside = scratch.join(INSIDE);
-        make_room(&scratch, &inside, &identity)?;
-        let mut server =
-            Server { postmaster: None, inside, identity, search: local, major: postgres.version.major, _scratch: scratch };
+        let mut server = Server::prepare(place, needed, &postgres, identity, local)?;
+        if let Some(why) = server.choose_walls(place, &postgres)? {
+            return Ok(Tried::Impossible(why));
+        }
         if let Err(error) = server.initialise(&initdb) {
             interrupt::check()?;
             return Ok(Tried::Impossible(format!("no throw-away cluster could be made: {error}")));
@@ -91,11 +106,92 @@ impl Server {
         Ok(Tried::Done(server))
     }
 
+    /// Makes its directories.
+    fn prepare(place: &Place<'_>, needed: u64, postgres: &Program, identity: Identity, search: Search) -> Result<Server> {
+        let made = || -> Result<(Scratch, PathBuf)> {
+            sweep(place.parent);
+            let scratch = Scratch::new(place.parent, SCRATCH_PREFIX, needed, "a trial restore")?;
+            let inside = scratch.join(INSIDE);
+            make_room(&scratch, &inside, &identity)?;
+            Ok((scratch, inside))
+        };
+        let (scratch, inside) = made().inspect_err(|_| identity.give_back())?;
+        let (hidden, major) = (place.hidden.to_vec(), postgres.version.major);
+        Ok(Server { postmaster: None, inside, identity, walls: None, hidden, search, major, scratch })
+    }
+
+    /// Finds what holds it here, by trying; why nothing does where nothing does.
+    fn choose_walls(&mut self, place: &Place<'_>, postgres: &Program) -> Result<Option<String>> {
+        if place.trusted {
+            return Ok(None);
+        }
+        let mut reasons = Vec::new();
+        for walls in Walls::ALL {
+            let tried = match self.confinement(walls, postgres, Part::Server)?.check() {
+                Ok(()) => self.try_walls(walls, postgres),
+                Err(why) => Err(Error::failed(why)),
+            };
+            match tried {
+                Ok(()) => {
+                    self.walls = Some(walls);
+                    return Ok(None);
+                }
+                Err(error) => reasons.push(format!("{}: {error}", walls.name())),
+            }
+            interrupt::check()?;
+        }
+        Ok(Some(format!(
+            "what a dump brings can't be confined here ({}), and would run with the rights of {}; {UNCONFINED}",
+            reasons.join("; "),
+            self.identity.name()
+        )))
+    }
+
+    /// A program that does nothing, behind these walls.
+    fn try_walls(&self, walls: Walls, postgres: &Program) -> Result<()> {
+        let mut command = self.command(postgres);
+        command.arg("--version");
+        let confinement = self.confinement(walls, postgres, Part::Server)?;
+        let pipes = Pipes { stdin: false, stdout: true };
+        Process::start_confined(&confinement, Signal::TERM, command, "postgres", pipes)?.finish_with_output().map(drop)
+    }
+
+    fn confinement(&self, walls: Walls, program: &Program, part: Part) -> Result<Confinement> {
+        Ok(Confinement {
+            walls,
+            user: self.identity.uid,
+            directory: self.inside.clone(),
+            root: self.scratch.join(ROOT),
+            visible: confined::visible(&program.surroundings()?, &self.hidden),
+            may_connect: part != Part::Server,
+            alone: part == Part::Client { alone: true },
+        })
+    }
+
+    /// Starts a program as who the server is: confined, where nobody has said that it is trusted.
+    fn launch(&self, program: &Program, command: Command, pipes: Pipes, part: Part) -> Result<Process> {
+        match self.walls {
+            Some(walls) => {
+                let confinement = self.confinement(walls, program, part)?;
+                Process::start_confined(&confinement, Signal::QUIT, command, &program.name, pipes)
+            }
+            None => {
+                let mut command = command;
+                self.identity.assume(&mut command);
+                if part == (Part::Client { alone: true }) {
+                    confined::keep_alone(&mut command).context("keeping a program from starting others")?;
+                }
+                Process::start_ended_by(Signal::QUIT, command, &program.name, None, pipes)
+            }
+        }
+    }
+
     /// `initdb` asks the system for its user's name, and a free id has none. It runs nothing that is not PostgreSQL's own, so it may be any user.
     fn initialise(&self, initdb: &Program) -> Result<()> {
         let maker = self.identity.maker()?;
         maker.own(&self.inside)?;
-        let mut command = self.command_of(initdb, &maker);
+        let mut command = self.command(initdb);
+        maker.assume(&mut command);
         command.arg("--pgdata").arg(self.inside.join("data")).args(["--username", SUPERUSER, "--auth=trust"]);
         command.args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C"]);
         Process::output(command, "initdb", None)?;
@@ -112,8 +208,7 @@ impl Server {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let mut postmaster =
-            Process::start_ended_by(Signal::QUIT, command, "postgres", None, Pipes { stdin: false, stdout: false })?;
+        let mut postmaster = self.launch(postgres, command, Pipes { stdin: false, stdout: false }, Part::Server)?;
         let deadline = Instant::now() + START;
         let ready = loop {
             interrupt::check()?;
@@ -144,9 +239,13 @@ impl Server {
         ConnInfo::resolve(&spec, &|_| None)?.with_application_name("dbbackup").connect()
     }
 
-    /// A client program of the smallest version that is at least `major`, to be run as who the server is: what it is fed is not trusted either.
-    pub fn client(&self, name: &str, major: u32) -> Result<Command> {
-        Ok(self.command(&self.search.find(name, major)?))
+    /// Starts a client program of the smallest version that is at least `major` as who the server is: what it is fed is not trusted either.
+    /// `alone`: it is to start no other program.
+    pub fn start_client(&self, name: &str, major: u32, arguments: &[String], pipes: Pipes, alone: bool) -> Result<Process> {
+        let program = self.search.find(name, major)?.resolved();
+        let mut command = self.command(&program);
+        command.args(arguments);
+        self.launch(&program, command, pipes, Part::Client { alone })
     }
 
     /// A directory that its user may read and write, private otherwise.
@@ -160,27 +259,37 @@ impl Server {
     }
 
     fn command(&self, program: &Program) -> Command {
-        self.command_of(program, &self.identity)
-    }
-
-    fn command_of(&self, program: &Program, identity: &Identity) -> Command {
         let mut command = program.command(&[], super::connect::Reached::cleared());
         command.current_dir(&self.inside).env("HOME", &self.inside).env("TZ", "UTC").env("TMPDIR", &self.inside);
-        identity.assume(&mut command);
         command
     }
 }
 
+/// What a program does here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// It answers.
+    Server,
+    /// It asks.
+    Client {
+        /// And starts no other program.
+        alone: bool,
+    },
+}
+
+/// What to do where nothing can hold what a dump brings.
+const UNCONFINED: &str = "prove it as root, let this user make user namespaces, or set `drill_url`; `drill = \"trusted\"` in the configuration runs it unconfined";
+
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.postmaster.take());
-        self.identity.end_all();
+        self.identity.end_all(self.scratch.path());
         self.identity.give_back();
     }
 }
 
 /// As fast as it can be: nothing that it holds outlives it.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=off",
@@ -195,18 +304,26 @@ const SETTINGS: [&str; 15] = [
     "max_logical_replication_workers=0",
     "logging_collector=off",
     "jit=off",
+    // In its own directory, not in that for everybody's.
+    "dynamic_shared_memory_type=mmap",
     "log_min_messages=warning",
 ];
 
 /// Whether a server could be started here; then the version that it would have.
-pub fn possible(search: &Search, major: u32) -> Result<Tried<String>> {
+pub fn possible(search: &Search, major: u32, place: &Place<'_>) -> Result<Tried<String>> {
     let local = Search { prefix: Vec::new(), ..search.clone() };
-    Ok(match means(&local, major)? {
-        Tried::Impossible(why) => Tried::Impossible(why),
-        Tried::Done((_, postgres, identity)) => {
-            identity.give_back();
-            Tried::Done(postgres.version.to_string())
-        }
+    let (postgres, identity) = match means(&local, major)? {
+        Tried::Done((_, postgres, identity)) => (postgres, identity),
+        Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
+    };
+    let version = postgres.version.to_string();
+    let mut server = match Server::prepare(place, 0, &postgres, identity, local) {
+        Ok(server) => server,
+        Err(error) => return Ok(Tried::Impossible(error.message())),
+    };
+    Ok(match server.choose_walls(place, &postgres)? {
+        Some(why) => Tried::Impossible(why),
+        None => Tried::Done(version),
     })
 }
 
@@ -218,7 +335,7 @@ fn means(search: &Search, major: u32) -> Result<Tried<(Program, Program, Identit
         )));
     };
     Ok(match Identity::choose() {
-        Tried::Done(identity) => Tried::Done((initdb, postgres, identity)),
+        Tried::Done(identity) => Tried::Done((initdb, postgres.resolved(), identity)),
         Tried::Impossible(why) => Tried::Impossible(why),
     })
 }
@@ -242,7 +359,9 @@ fn make_room(scratch: &Scratch, inside: &Path, identity: &Identity) -> Result<()
         // Its name can't be guessed and what is in it is private; the other user only goes through it.
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).with_context(context)?;
     }
-    std::fs::DirBuilder::new().mode(0o700).create(inside).with_context(context)?;
+    let mut directory = std::fs::DirBuilder::new();
+    directory.mode(0o700).create(inside).with_context(context)?;
+    directory.create(scratch.join(ROOT)).with_context(context)?;
     identity.own(inside)
 }
 
@@ -268,6 +387,11 @@ impl Identity {
             )),
             _ => Tried::Done(Identity { uid: None }),
         }
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        self.uid.map_or_else(|| "this user".to_owned(), |uid| format!("user {uid}, who can see what everybody can"))
     }
 
     /// Another server may use it.
@@ -302,10 +426,11 @@ impl Identity {
         }
     }
 
-    /// Ends whatever still runs as this user: it is nobody else's.
-    fn end_all(&self) {
-        if let Some(uid) = self.uid {
-            end_all(uid, |_| true);
+    /// Ends whatever a server still leaves: all that runs as this user, which is nobody else's; what runs as we do where it was started in there.
+    fn end_all(&self, dir: &Path) {
+        match self.uid {
+            Some(uid) => end_all(uid, |_| true),
+            None => end_all(rustix::process::geteuid().as_raw(), |pid| is_of(pid, dir)),
         }
     }
 }

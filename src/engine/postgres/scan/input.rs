@@ -2,6 +2,7 @@
 
 use super::LONGEST_TAG;
 use crate::error::Result;
+use memchr::{memchr, memchr_iter};
 use std::io::{ErrorKind, Read};
 
 /// How much is read at once.
@@ -14,6 +15,10 @@ pub(in crate::engine::postgres) struct Input<'a> {
     start: usize,
     end: usize,
     ended: bool,
+    /// The number of the line that the window begins in.
+    pub(super) line: u64,
+    /// The line of the first NUL byte that was read.
+    pub(super) nul: Option<u64>,
     /// How long the script is as far as it was read.
     pub(in crate::engine::postgres) total: u64,
 }
@@ -21,7 +26,7 @@ pub(in crate::engine::postgres) struct Input<'a> {
 impl<'a> Input<'a> {
     /// Of this script; nothing is read yet.
     pub(in crate::engine::postgres) fn new(script: &'a mut dyn Read) -> Self {
-        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, total: 0 }
+        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, line: 1, nul: None, total: 0 }
     }
 
     /// What is read and not yet consumed.
@@ -31,6 +36,7 @@ impl<'a> Input<'a> {
 
     /// Goes on behind so many bytes of the window.
     pub(in crate::engine::postgres) fn consume(&mut self, length: usize) {
+        self.line += lines_in(&self.buffer[self.start..self.start + length]);
         self.start += length;
     }
 
@@ -43,6 +49,11 @@ impl<'a> Input<'a> {
             match self.script.read(&mut self.buffer[self.end..]) {
                 Ok(0) => self.ended = true,
                 Ok(length) => {
+                    if self.nul.is_none()
+                        && let Some(at) = memchr(0, &self.buffer[self.end..self.end + length])
+                    {
+                        self.nul = Some(self.line + lines_in(&self.buffer[self.start..self.end + at]));
+                    }
                     self.end += length;
                     self.total += length as u64;
                     return Ok(true);
@@ -63,6 +74,10 @@ impl<'a> Input<'a> {
         }
         Ok(Some(self.buffer[self.start + at]))
     }
+}
+
+fn lines_in(bytes: &[u8]) -> u64 {
+    memchr_iter(b'\n', bytes).count() as u64
 }
 
 /// What a byte can begin outside of quotes and comments.

@@ -303,7 +303,7 @@ fn statement() -> impl Strategy<Value = Piece> {
             5 => (format!("CREATE RULE r AS ON INSERT TO public.v DO INSTEAD ( SELECT {literal};\n SELECT {name};\n);"), 1),
             6 => (format!("/* {inert} /* {inert} */ {inert} */"), 0),
             7 => (format!("-- Name: {line}; Type: COMMENT; Schema: public; Owner: me"), 0),
-            8 => (format!("\\restrict {line}"), 0),
+            8 => ("\\unrestrict x\n\\connect \"a;'b\"\n\\restrict x".to_owned(), 0),
             9 => (format!("BEGIN;\nSELECT pg_catalog.lowrite(0, '\\x{}');\nCOMMIT;", "00".repeat(text.len())), 3),
             10 => (format!("INSERT INTO public.a VALUES ({literal}, 1.5e3, NULL, B'101') /* {inert} */;"), 1),
             _ => (format!("CREATE TABLE a (); -- {line}\n-- {line}\n"), 1),
@@ -359,7 +359,9 @@ fn dump() -> impl Strategy<Value = (String, Scanned)> {
             format!("--\n-- PostgreSQL database dump\n--\n\n\\restrict x\n\n{body}--\n-- PostgreSQL database dump complete");
         let statements = pieces.iter().map(|piece| piece.statements).sum();
         let bytes = script.len() as u64;
-        (script, Scanned { tables: tables.list, complete: true, bytes, statements })
+        // What looks like it may stand in names, so its place is not foretold here.
+        let connects = scanned(&script).connects;
+        (script, Scanned { tables: tables.list, complete: true, bytes, statements, stray: None, connects })
     })
 }
 
@@ -390,5 +392,56 @@ proptest! {
     fn no_script_makes_it_panic(script in hostile(30), lengths in prop::collection::vec(1usize..9, 1..3)) {
         let in_chunks = scan(&mut Chunks { rest: script.as_bytes(), lengths, turn: 0 }).unwrap();
         prop_assert_eq!(in_chunks, scanned(&script));
+    }
+}
+
+fn stray(script: impl AsRef<[u8]>) -> Option<(u64, String)> {
+    scanned(script).stray.map(|stray| (stray.line, stray.what))
+}
+
+#[test]
+fn what_pg_dump_writes_passes() {
+    for script in [
+        "\\restrict aZ09\n\nSELECT 1;\n\\unrestrict aZ09\n",
+        // With `--create`, and of a whole cluster.
+        "\\restrict a\nCREATE DATABASE x;\n\\unrestrict a\n\\connect x\n\\restrict a\nSELECT 1;\n\\unrestrict a\n",
+        "\\restrict a\n\\unrestrict a\n\n\\connect template1\n\\restrict b\n\\unrestrict b\n",
+        "\\connect \"a b\"\n\\connect -reuse-previous=on \"dbname='a=b'\"\n",
+        "COPY a FROM stdin;\n\\N\t\\\\! x\n\\! rows are no commands\n\\.x\n\\.\n",
+        "SELECT E'\\\\! a\n\\n', '\n\\! b', $$\n\\! c\n$$, $_$ $$ \\! $_$;\nCREATE TABLE \"\\! d\n\\! \" ();\n-- \\! e\n/* \n\\! f */",
+        "COMMENT ON TABLE a IS 'C:\\';\nSELECT 1;\n",
+    ] {
+        assert_eq!(stray(script), None, "{script}");
+    }
+    assert_eq!(scanned("--\n\\connect a\n").connects, Some(2));
+}
+
+#[test]
+fn what_psql_might_obey_is_told_with_its_line() {
+    for (script, line) in [
+        ("\\! touch x\n", 1),
+        ("SELECT 1;\n\n\\copy a from program 'x'\n", 3),
+        ("SELECT 1\n\\g |x\n", 2),
+        ("SELECT 1 \\! x\n;", 1),
+        ("SELECT '\n\n' \\; SELECT 2;", 3),
+        ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\nSELECT 1; \\! x\nEND;", 2),
+        ("COPY a FROM stdin;\n1\n\\.\n\\! x\n", 4),
+        ("COPY a FROM stdin; \\! x\n1\n\\.\n", 1),
+        ("COPY a FROM stdin;\n1\n\\.\r\n\\! x\n\\.\n", 3),
+        ("COPY a FROM stdin WITH (FORMAT binary);\n1\n\\.\n", 1),
+        ("\u{feff}COPY a FROM stdin;\n'\n\\.\n'", 1),
+        ("SELECT 1;\nSELECT '\0';\n", 2),
+        ("\\restrict a\n\\unrestrict b\n", 2),
+        ("\\restrict a\n\\restrict b\n", 2),
+        ("\\unrestrict `touch x`\n", 1),
+        ("\\restrict\n", 1),
+        ("\\restrict a b\n", 1),
+        ("\\connect `x`\n", 1),
+        ("\\connect \"a\" b\n", 1),
+        ("\\connect a|b\n", 1),
+        ("\\connect a \\! x\n", 1),
+        ("\\.\n", 1),
+    ] {
+        assert_eq!(stray(script).map(|(line, _)| line), Some(line), "{script:?}");
     }
 }
