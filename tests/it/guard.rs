@@ -79,6 +79,19 @@ fn a_failure_is_undone_where_that_was_asked() {
     assert_eq!(contents(&world.path("app.db")), before);
 }
 
+/// The journal mode is in the file, and a part of how it was.
+#[test]
+fn the_journal_mode_goes_back_too() {
+    for (then, now) in [("delete", "wal"), ("wal", "delete")] {
+        let world = world();
+        world.sql("app.db", &format!("PRAGMA journal_mode = {then}"));
+        world.script("upgrade", &format!("#!/bin/sh\nsqlite3 app.db 'PRAGMA journal_mode = {now}; DELETE FROM t'\nexit 1\n"));
+        world.dbbackup("guard --restore-on-failure -- ./upgrade").run().exits(1).says("everything is as it was");
+        let conn = rusqlite::Connection::open(world.path("app.db")).unwrap();
+        assert_eq!(conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap(), then);
+    }
+}
+
 #[test]
 fn several_sources_go_back_together_and_the_failed_one_is_named() {
     let world = World::new();

@@ -11,6 +11,7 @@ use super::{Db, Use, crashed, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -167,6 +168,16 @@ impl SqliteSource {
         let mut warnings = Vec::new();
         let manifest = facts::manifest(&live, &mut warnings)?;
         Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
+    }
+
+    /// The hash of all that a backup would hold now, in hex.
+    pub fn sha256(&self) -> Result<String> {
+        let path = self.name_in_use()?.path;
+        let live = self.open(&path, probe::before_reading(&path)?)?;
+        live.begin("BEGIN", self.lock_timeout)?;
+        let mut hashing = Hashing(Sha256::new());
+        pages::stream(&live, &mut hashing)?;
+        Ok(hashing.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first.
@@ -326,6 +337,20 @@ impl SqliteSource {
         let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, size, "a copy of the database")?;
         let copy = Copy { path: scratch.join("copy.sqlite3"), _scratch: scratch };
         Ok(crashed::copy(path, &copy.path)?.then_some(copy))
+    }
+}
+
+/// Keeps the hash of what is written to it.
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
