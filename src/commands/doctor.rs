@@ -225,7 +225,7 @@ fn one_source(
     for warning in lacking {
         checks.warning(name, "backup", warning, "the backup would be made, but see README, \"A role for backups\"");
     }
-    needs.store = needs.store.saturating_add(backup::space_needed(&Making::of(source), size, catalog));
+    needs.store = needs.store.saturating_add(backup::space_needed(&Making::of(source), &engine, catalog));
     let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {

@@ -5,7 +5,7 @@
 //! that copy. Rows are counted in the same transaction, or on that copy.
 
 use super::names::{self, Name};
-use super::registry::Key;
+use super::registry::{Claim, Key};
 use super::strangers::{self, Alone};
 use super::{Db, Use, crashed, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
@@ -168,6 +168,28 @@ impl SqliteSource {
         let mut warnings = Vec::new();
         let manifest = facts::manifest(&live, &mut warnings)?;
         Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
+    }
+
+    /// Pieces from all over the file, to see how well it compresses; read beside SQLite, so only while this run does not have it open.
+    pub fn sample(&self) -> Result<Vec<u8>> {
+        use std::os::unix::fs::FileExt;
+        const PIECES: u64 = 32;
+        const PIECE: u64 = 64 << 10;
+        let claim = Claim::plain(&self.path)?;
+        let context = || format!("reading `{}`", self.path.display());
+        let file = std::fs::File::open(&self.path).with_context(context)?;
+        let found = file.metadata().with_context(context)?;
+        if !claim.is_for(&found) {
+            // Closed, it could drop the locks of a connection of this run.
+            std::mem::forget(file);
+            return Err(Error::failed("it was replaced by another file at this moment")).with_context(context);
+        }
+        let mut sample = vec![0; (PIECES * PIECE).min(found.len()) as usize];
+        let apart = if found.len() > PIECES * PIECE { found.len() / PIECES } else { PIECE };
+        for (piece, at) in sample.chunks_mut(PIECE as usize).zip((0..).step_by(apart as usize)) {
+            file.read_exact_at(piece, at).with_context(context)?;
+        }
+        Ok(sample)
     }
 
     /// The hash of all that a backup would hold now, in hex.
