@@ -225,7 +225,7 @@ fn one_source(
     for concern in concerns {
         checks.warning(name, "backup", concern.text, concern.remedy);
     }
-    needs.store = needs.store.saturating_add(backup::space_needed(&Making::of(source), size, catalog));
+    needs.store = needs.store.saturating_add(backup::space_needed(&Making::of(source), &engine, catalog));
     let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {

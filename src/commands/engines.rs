@@ -14,9 +14,10 @@ use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Progress};
+use crate::pipeline::{self, Codec, Decode, Encode, Progress};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// How lists of contents are packed.
@@ -87,6 +88,21 @@ impl Engine {
             Engine::Postgres(source) => source.estimate(),
             Engine::Files(source) => source.estimate(),
         }
+    }
+
+    /// About how large its first dump will be, packed, by a sample of what there is; a tenth where none can be had: that is the least to expect.
+    pub fn packed_estimate(&self, codec: Codec) -> u64 {
+        let estimate = self.estimate();
+        let Engine::Sqlite(source) = self else { return estimate / 10 };
+        let packed = || -> Result<f64> {
+            let sample = source.sample()?;
+            let mut encode = Encode::new(codec, 1, Vec::new(), Progress::default());
+            encode.write_all(&sample)?;
+            let (_, measured) = encode.finish()?;
+            Ok(measured.stored.size as f64 / (sample.len() as f64).max(1.0))
+        };
+        // What keeps it from being read is told by the backup itself.
+        packed().map_or(estimate / 10, |share| (estimate as f64 * share) as u64)
     }
 
     /// Where it is, for messages.

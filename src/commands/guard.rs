@@ -124,7 +124,7 @@ fn undo(saved: &[Entry], failed: Error, code: u8, arguments: &Guard, session: &S
         Ok(None) => {
             report.exits_with(code);
             report.line(format!(
-                "{} everything is as it was before `{}`",
+                "{} all that was saved is back as it was before `{}`",
                 report.paint(Paint::Good, "ok"),
                 shown(&arguments.command)
             ));

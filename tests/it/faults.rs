@@ -203,9 +203,19 @@ fn a_full_disk_is_told_before_or_during_the_work_and_costs_nothing_earlier() {
     world.shop("app.db");
     let in_store = |arguments: &str| world.dbbackup(&format!("--store disk/store {arguments}"));
     in_store("backup app.db").run().exits(0);
-    // Half of it does not fit, which nobody can know before: it compresses badly, and there is no earlier backup to go by.
+    // Half of it does not fit, and there is no earlier backup to go by: a sample tells that it compresses badly.
     world.database("big.db", "CREATE TABLE t(x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) INSERT INTO t SELECT randomblob(10000) FROM n;");
-    in_store("backup big.db").run().exits(1).says("no space left on device").says("hint:");
+    in_store("backup big.db").run().exits(1).says("too little space").says("missing").says("hint:");
+    in_store("doctor big.db").run().exits(1).prints("needed for the next backups");
+    // What a sample can't tell: the log holds it all. The first failure that fills the disk is kept, too.
+    let app = rusqlite::Connection::open(world.path("log.db")).unwrap();
+    let sql = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(4000000));
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) INSERT INTO t SELECT randomblob(10000) FROM n;";
+    app.execute_batch(sql).unwrap();
+    in_store("backup log.db").run().exits(1).says("no space left on device").says("hint:");
+    let failed = in_store("list log --status failed --json").run().exits(0).json();
+    assert!(failed["backups"][0]["error"]["message"].as_str().unwrap().contains("no space left on device"), "{failed}");
+    drop(app);
     // With nothing but the size to go by, too little for certain is told before.
     world.config("[backup]\ncompression = \"none\"\n");
     in_store("backup big.db").run().exits(1).says("too little space").says("missing");

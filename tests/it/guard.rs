@@ -75,8 +75,21 @@ fn a_failure_is_undone_where_that_was_asked() {
     world.sql("app.db", "DROP TABLE t; CREATE TABLE t(x); INSERT INTO t VALUES (1), (2);");
     let before = contents(&world.path("app.db"));
     let ran = world.dbbackup("guard --restore-on-failure -- ./upgrade 3").run().exits(3);
-    ran.says("`./upgrade 3` failed with exit status 3").says("restored to").says("everything is as it was before `./upgrade 3`");
+    ran.says("`./upgrade 3` failed with exit status 3").says("restored to").says("all that was saved is back as it was before `./upgrade 3`");
     assert_eq!(contents(&world.path("app.db")), before);
+}
+
+/// The journal mode is in the file, and a part of how it was.
+#[test]
+fn the_journal_mode_goes_back_too() {
+    for (then, now) in [("delete", "wal"), ("wal", "delete")] {
+        let world = world();
+        world.sql("app.db", &format!("PRAGMA journal_mode = {then}"));
+        world.script("upgrade", &format!("#!/bin/sh\nsqlite3 app.db 'PRAGMA journal_mode = {now}; DELETE FROM t'\nexit 1\n"));
+        world.dbbackup("guard --restore-on-failure -- ./upgrade").run().exits(1).says("all that was saved is back as it was");
+        let conn = rusqlite::Connection::open(world.path("app.db")).unwrap();
+        assert_eq!(conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap(), then);
+    }
 }
 
 #[test]
@@ -222,7 +235,7 @@ fn a_postgresql_database_goes_back() {
     let url = shop.db.url();
     let words =
         ["guard", "shop", "--restore-on-failure", "--", psql.to_str().unwrap(), "-Xq", "-d", &url, "-c", sql, "-c", "nonsense"];
-    shop.world.dbbackup_with(&words).run().exits(1).says("syntax error").says("everything is as it was");
+    shop.world.dbbackup_with(&words).run().exits(1).says("syntax error").says("all that was saved is back as it was");
     assert_eq!(shop.db.value("SELECT (SELECT count(*) FROM orders) || ' ' || min(name) FROM customers"), "1000 customer 1");
 }
 

@@ -332,3 +332,41 @@ fn a_dump_in_wal_mode_leaves_the_targets_journal_mode() {
     let conn = Connection::open(world.path("app.db")).unwrap();
     assert_eq!(conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap(), "delete");
 }
+
+/// In one second, after a restore that set only a log aside: the names beside the set-aside one count, too.
+#[test]
+fn set_aside_names_of_one_second_do_not_collide() {
+    let (world, then, _) = changed_shop("delete");
+    let broken = "this is no database at all, but it is long enough to be looked at by its header".repeat(10);
+    let now = chrono::Utc::now();
+    // Whatever second the restore falls into.
+    for second in 0..90 {
+        let stamp = (now + chrono::TimeDelta::seconds(second)).format("%Y%m%dT%H%M%SZ");
+        world.file(&format!("app.db.before-{stamp}-wal"), "of an earlier restore");
+    }
+    std::fs::write(world.path("app.db"), &broken).unwrap();
+    world.file("app.db-wal", "a log of the broken one");
+    world.with_store("restore app --yes").run().exits(0).prints("the old file was not valid");
+    assert_eq!(after(&world, "app.db"), then);
+    let aside: Vec<String> = world.leftovers().into_iter().filter(|name| name.ends_with("Z-2")).collect();
+    assert_eq!(aside.len(), 1, "{:?}", world.leftovers());
+    assert_eq!(std::fs::read_to_string(world.path(&aside[0])).unwrap(), broken);
+    assert_eq!(std::fs::read_to_string(world.path(&format!("{}-wal", aside[0]))).unwrap(), "a log of the broken one");
+    assert_eq!(std::fs::metadata(world.path(&aside[0])).unwrap().nlink(), 1);
+}
+
+#[test]
+fn the_preview_says_that_only_counts_were_compared() {
+    for journal in ["wal", "delete"] {
+        let world = World::new();
+        world.shop("app.db");
+        world.sql("app.db", &format!("PRAGMA journal_mode = {journal}"));
+        world.with_store("backup app.db").run().exits(0);
+        world.with_store("restore app --dry-run").run().exits(0).prints("the same as in the backup, byte for byte");
+        world.sql("app.db", "UPDATE orders SET note = 'lost'");
+        world.with_store("restore app --dry-run").run().exits(0).prints("counts equal; contents not compared");
+        world.sql("app.db", "DELETE FROM orders WHERE id = 1");
+        let ran = world.with_store("restore app --dry-run").run().exits(0).prints("999 now, 1,000 in the backup");
+        ran.prints("where the counts are equal contents were not compared");
+    }
+}

@@ -325,8 +325,9 @@ impl<'a> Attempt<'a> {
 
     /// Leaves the failed attempt in the store's history; where even that can't be written the exit code tells.
     pub fn remember_failure(&self, error: &Error, report: &Report) {
-        // What could be interrupted was there.
-        if !self.leaves_failure && error.kind() != Kind::Interrupted {
+        // What could be interrupted was there, and so was what filled the disk.
+        let was_there = error.kind() == Kind::Interrupted || error.io_kind() == Some(std::io::ErrorKind::StorageFull);
+        if !self.leaves_failure && !was_there {
             return report.detail(format!("{}: the store has no backup of it, so the failure is not kept there", self.source));
         }
         let remember = || -> Result<()> {

@@ -142,7 +142,7 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
     let engine = Engine::open(source)?;
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     refuse_another_ones_name(source, &engine, (store, &catalog), &run.host, report)?;
-    check_space(making, engine.estimate(), &catalog, store)?;
+    check_space(making, &engine, &catalog, store)?;
     Ok(engine)
 }
 
@@ -167,8 +167,9 @@ pub fn refuse_another_ones_name(
     Ok(())
 }
 
-/// How much a dump will take is told by the one before it; without one, a tenth of the database is the least to expect.
-pub fn space_needed(making: &Making<'_>, estimate: u64, catalog: &Catalog) -> u64 {
+/// How much a dump will take is told by the one before it; without one, by a sample, or a tenth of the database is the least to expect.
+pub fn space_needed(making: &Making<'_>, engine: &Engine, catalog: &Catalog) -> u64 {
+    let estimate = engine.estimate();
     let last = catalog.newest_good(making.source);
     let then = last.and_then(|backup| Some((backup.sidecar.dump.as_ref()?, backup.sidecar.database.as_ref()?.size_bytes)));
     match then {
@@ -176,14 +177,14 @@ pub fn space_needed(making: &Making<'_>, estimate: u64, catalog: &Catalog) -> u6
             (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
         }
         _ if making.codec == Codec::None => estimate,
-        _ => estimate / 10,
+        _ => engine.packed_estimate(making.codec),
     }
 }
 
 /// Too little space is told before the work.
-fn check_space(making: &Making<'_>, estimate: u64, catalog: &Catalog, store: &LocalStore) -> Result<()> {
+fn check_space(making: &Making<'_>, engine: &Engine, catalog: &Catalog, store: &LocalStore) -> Result<()> {
     let Some(free) = store.free_space()? else { return Ok(()) };
-    let needed = space_needed(making, estimate, catalog);
+    let needed = space_needed(making, engine, catalog);
     if needed <= free {
         return Ok(());
     }

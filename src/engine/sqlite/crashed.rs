@@ -2,6 +2,7 @@
 //! go that way when it starts next. A backup must not write to the database, so it goes it in a copy of both.
 
 use super::registry::Claim;
+use super::strangers::Untouched;
 use super::{Db, Use, companion, names, pages};
 use crate::durable;
 use crate::error::{Context, Error, Result};
@@ -45,9 +46,12 @@ pub fn copy(path: &Path, to: &Path) -> Result<bool> {
         if !held || !nobody_writes(&file) || !names::is_journal(path) {
             return Ok(false);
         }
+        let alone = Untouched::now(path)?;
         std::io::copy(&mut file, &mut durable::create_new(to)?).with_context(context)?;
         let mut journal = File::open(companion(path, "-journal")).with_context(context)?;
         std::io::copy(&mut journal, &mut durable::create_new(&companion(to, "-journal"))?).with_context(context)?;
+        // The journal of an application with other locks looks like one that is left over.
+        alone.or_torn()?;
     }
     let db = Db::open(to, Use::Write)?;
     db.run("PRAGMA synchronous = OFF")?;

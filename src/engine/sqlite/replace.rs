@@ -88,10 +88,29 @@ fn replace_valid(new: &Path, target: &Target, old: Db, keep: Keep<'_>) -> Result
     if form.encoding.is_some() && new_form.encoding.is_some() && form.encoding != new_form.encoding {
         return replace_other_encoding(new, target, old, &form, keep);
     }
-    if form.journal_mode == "wal" {
-        replace_in_wal_mode(&with_page_size(new, form.page_size)?, target, old, keep)
+    let mut published = if form.journal_mode == "wal" {
+        replace_in_wal_mode(&with_page_size(new, form.page_size)?, target, old, keep)?
     } else {
-        replace_in_rollback_mode(new, target, old, keep)
+        replace_in_rollback_mode(new, target, old, keep)?
+    };
+    published.warnings.extend(set_recorded_mode(&form.journal_mode, target));
+    Ok(published)
+}
+
+/// A database that goes back to where it came from gets the journal mode that it had then; a warning where an application keeps it from that.
+fn set_recorded_mode(now: &str, target: &Target) -> Option<String> {
+    let then = target.recorded.journal_mode.as_deref().filter(|then| (*then == "wal") != (now == "wal"))?;
+    let set = || -> Result<String> {
+        let db = Db::open(&target.path, Use::Write)?;
+        let mode = if then == "wal" { "wal" } else { "delete" };
+        db.patiently(Duration::from_secs(2), || db.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0)))
+    };
+    match set() {
+        Ok(mode) if (mode == "wal") == (then == "wal") => None,
+        _ => Some(format!(
+            "`{0}` stays in journal mode {now}, as an application has it open; at the backup it was in mode {then}: `sqlite3 '{0}' 'PRAGMA journal_mode = {then}'`",
+            target.path.display()
+        )),
     }
 }
 
@@ -262,7 +281,7 @@ fn replace_corrupt(new: &Path, target: &Target, why: &str) -> Result<Published> 
     prepare(new, &Ownership::of(&target.path.metadata()?), None)?;
     let aside = set_aside_name(target);
     link(&target.path, &aside)?;
-    let companions = set_companions_aside(target, &aside)?;
+    let companions = set_companions_aside(target, &aside).inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
     put_in_place(new, target).inspect_err(|_| {
         for (there, aside) in &companions {
             let _ = durable::rename_new(aside, there);
@@ -314,11 +333,17 @@ fn put_in_place(new: &Path, target: &Target) -> Result<()> {
 
 fn set_aside_name(target: &Target) -> PathBuf {
     let plain = companion(&target.path, &format!(".before-{}", target.stamp));
-    let taken = |name: &Path| name.symlink_metadata().is_ok();
-    let mut name = plain.clone();
+    free_name(&plain)
+}
+
+/// A name that no file has, nor what would lie beside it: of an earlier restore in the same second only a log may have been set aside.
+pub fn free_name(plain: &Path) -> PathBuf {
+    let there = |name: PathBuf| name.symlink_metadata().is_ok();
+    let taken = |name: &Path| ["", "-wal", "-shm", "-journal"].iter().any(|end| there(companion(name, end)));
+    let mut name = plain.to_path_buf();
     let mut number = 2;
     while taken(&name) {
-        name = companion(&plain, &format!("-{number}"));
+        name = companion(plain, &format!("-{number}"));
         number += 1;
     }
     name
@@ -335,7 +360,12 @@ fn set_companions_aside(target: &Target, aside: &Path) -> Result<Vec<(PathBuf, P
     for suffix in ["-wal", "-journal", "-shm"] {
         let (from, to) = (companion(&target.path, suffix), companion(aside, suffix));
         if from.exists() {
-            durable::rename_new(&from, &to).with_context(|| format!("setting `{}` aside", from.display()))?;
+            let set_aside = durable::rename_new(&from, &to).with_context(|| format!("setting `{}` aside", from.display()));
+            if let Err(error) = set_aside {
+                // All or none: a log without its database is worth nothing.
+                moved.iter().for_each(|(there, aside): &(PathBuf, PathBuf)| drop(durable::rename_new(aside, there)));
+                return Err(error);
+            }
             moved.push((from, to));
         }
     }

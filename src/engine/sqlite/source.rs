@@ -5,12 +5,13 @@
 //! that copy. Rows are counted in the same transaction, or on that copy.
 
 use super::names::{self, Name};
-use super::registry::Key;
+use super::registry::{Claim, Key};
 use super::strangers::{self, Alone};
 use super::{Db, Use, crashed, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -167,6 +168,38 @@ impl SqliteSource {
         let mut warnings = Vec::new();
         let manifest = facts::manifest(&live, &mut warnings)?;
         Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
+    }
+
+    /// Pieces from all over the file, to see how well it compresses; read beside SQLite, so only while this run does not have it open.
+    pub fn sample(&self) -> Result<Vec<u8>> {
+        use std::os::unix::fs::FileExt;
+        const PIECES: u64 = 32;
+        const PIECE: u64 = 64 << 10;
+        let claim = Claim::plain(&self.path)?;
+        let context = || format!("reading `{}`", self.path.display());
+        let file = std::fs::File::open(&self.path).with_context(context)?;
+        let found = file.metadata().with_context(context)?;
+        if !claim.is_for(&found) {
+            // Closed, it could drop the locks of a connection of this run.
+            std::mem::forget(file);
+            return Err(Error::failed("it was replaced by another file at this moment")).with_context(context);
+        }
+        let mut sample = vec![0; (PIECES * PIECE).min(found.len()) as usize];
+        let apart = if found.len() > PIECES * PIECE { found.len() / PIECES } else { PIECE };
+        for (piece, at) in sample.chunks_mut(PIECE as usize).zip((0..).step_by(apart as usize)) {
+            file.read_exact_at(piece, at).with_context(context)?;
+        }
+        Ok(sample)
+    }
+
+    /// The hash of all that a backup would hold now, in hex.
+    pub fn sha256(&self) -> Result<String> {
+        let path = self.name_in_use()?.path;
+        let live = self.open(&path, probe::before_reading(&path)?)?;
+        live.begin("BEGIN", self.lock_timeout)?;
+        let mut hashing = Hashing(Sha256::new());
+        pages::stream(&live, &mut hashing)?;
+        Ok(hashing.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first.
@@ -326,6 +359,20 @@ impl SqliteSource {
         let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, size, "a copy of the database")?;
         let copy = Copy { path: scratch.join("copy.sqlite3"), _scratch: scratch };
         Ok(crashed::copy(path, &copy.path)?.then_some(copy))
+    }
+}
+
+/// Keeps the hash of what is written to it.
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

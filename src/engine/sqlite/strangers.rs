@@ -61,11 +61,40 @@ impl Alone {
         if !is_locked(&self.path) && look(&again()?, &self.path)? == *before {
             return Ok(());
         }
-        let text = format!("`{}` was written to while it was read, past the lock of the reader", self.path.display());
-        Err(Error::failed(text).hint(
-            "its application heeds other locks (the VFS \"unix-dotfile\" or \"unix-none\", a network file system): stop it meanwhile, in a `before` hook",
-        ))
+        Err(torn(&self.path))
     }
+}
+
+fn torn(path: &Path) -> Error {
+    let text = format!("`{}` was written to while it was read, past the lock of the reader", path.display());
+    Error::failed(text).hint(
+        "its application heeds other locks (the VFS \"unix-dotfile\" or \"unix-none\", a network file system): stop it meanwhile, in a `before` hook",
+    )
+}
+
+/// That neither a database nor its journal is written to, by what their directory says.
+pub struct Untouched<'a> {
+    path: &'a Path,
+    before: [(u64, i64, i64); 2],
+}
+
+impl<'a> Untouched<'a> {
+    /// From now on.
+    pub fn now(path: &'a Path) -> Result<Self> {
+        Ok(Untouched { path, before: times(path)? })
+    }
+
+    /// Up to now.
+    pub fn or_torn(&self) -> Result<()> {
+        let untouched = !is_locked(self.path) && times(self.path)? == self.before;
+        if untouched { Ok(()) } else { Err(torn(self.path)) }
+    }
+}
+
+fn times(path: &Path) -> Result<[(u64, i64, i64); 2]> {
+    let seen = |path: &Path| path.metadata().map_or((0, 0, 0), |found| (found.size(), found.mtime(), found.mtime_nsec()));
+    path.metadata().with_context(|| format!("looking at `{}`", path.display()))?;
+    Ok([seen(path), seen(&companion(path, "-journal"))])
 }
 
 fn look(db: &Db, path: &Path) -> Result<Seen> {
