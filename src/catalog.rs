@@ -271,9 +271,10 @@ impl Catalog {
             if found.is_empty() {
                 found.push(name.clone());
             }
+            // A member that was named by itself, before its cluster or after it, is meant once.
+            found.retain(|source| !all.contains(source));
             all.extend(found);
         }
-        all.dedup();
         all
     }
 

@@ -25,6 +25,9 @@ const STDERR_KEPT: usize = 64 << 10;
 /// How long a child may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long the output is waited for after the program's end: what it left in the background may hold it open for ever.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How often a wait looks up: for a signal, for a deadline.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -96,7 +99,7 @@ impl Process {
                 return Err(error.context(starting(&command, name)));
             }
         };
-        let stderr = child.stderr.take().map(Drain::new);
+        let stderr = child.stderr.take().map(|stderr| Drain::new(stderr, Kept::End));
         if let Some(stdout) = &child.stdout {
             widen(stdout);
         }
@@ -106,17 +109,17 @@ impl Process {
         Ok(Process { child, stderr, name: name.to_owned(), secret: secret.map(str::to_owned), end_signal: signal, ended: false })
     }
 
-    /// Runs `command` to its end and gives back its stdout; for short outputs.
+    /// Runs `command` to its end and gives back its stdout; for outputs that fit into memory. What it left in the background is not waited for.
     pub fn output(command: Command, name: &str, secret: Option<&str>) -> Result<String> {
         Process::start(command, name, secret, Pipes { stdin: false, stdout: true })?.finish_with_output()
     }
 
-    /// Waits for its end and gives back its stdout, which must be read; for short outputs.
+    /// Waits for its end and gives back its stdout, which nobody must have read; for outputs that fit into memory.
     pub fn finish_with_output(mut self) -> Result<String> {
-        let mut text = Vec::new();
-        self.reader(None)?.read_to_end(&mut text)?;
+        let said = self.child.stdout.take().map(|stdout| Drain::new(stdout, Kept::All));
         self.finish()?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        let said = said.map_or(Vec::new(), |said| said.bytes(LINGER));
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The child's stdout; once. No byte for as long as `stall` is an error.
@@ -193,16 +196,21 @@ impl Process {
         }
     }
 
-    /// Ends it: politely first.
+    /// Ends it, with all that it has started in its group: politely first.
     fn end(&mut self) {
         if self.ended {
             return;
         }
         self.ended = true;
-        signal(self.child.id(), self.end_signal);
+        // A server ends its own children; of another program they would go on.
+        if self.end_signal == Signal::TERM {
+            signal_group(self.child.id(), self.end_signal);
+        } else {
+            signal(self.child.id(), self.end_signal);
+        }
         drop((self.child.stdin.take(), self.child.stdout.take()));
         if !matches!(self.wait(Some(GRACE)), Ok(Some(_))) {
-            let _ = self.child.kill();
+            signal_group(self.child.id(), Signal::KILL);
             // One that runs as another user may not be ours to kill.
             let _ = self.wait(Some(GRACE));
         }
@@ -319,7 +327,14 @@ fn starting(command: &Command, name: &str) -> String {
 
 /// Asks a child to end whose [`Process`] is in another thread's hands and not waited for yet.
 pub fn terminate(pid: u32) {
-    signal(pid, Signal::TERM);
+    signal_group(pid, Signal::TERM);
+}
+
+/// The child leads its group, and has not been waited for.
+fn signal_group(leader: u32, signal: Signal) {
+    if let Some(group) = rustix::process::Pid::from_raw(leader.cast_signed()) {
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -350,7 +365,17 @@ pub fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("; ")
 }
 
-/// What a child says, read as it comes, its end kept.
+/// What is kept of what a child says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    All,
+    /// The first [`STDERR_KEPT`] bytes.
+    Begin,
+    /// The last ones.
+    End,
+}
+
+/// What a child says, read as it comes.
 #[derive(Debug)]
 struct Drain {
     kept: Arc<Mutex<Vec<u8>>>,
@@ -358,15 +383,18 @@ struct Drain {
 }
 
 impl Drain {
-    fn new(mut from: impl Read + Send + 'static) -> Drain {
+    fn new(mut from: impl Read + Send + 'static, what: Kept) -> Drain {
         let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
         let into = Arc::clone(&kept);
         let thread = std::thread::spawn(move || {
             let mut block = [0; 4096];
             while let Ok(count @ 1..) = from.read(&mut block) {
                 let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                if what == Kept::Begin && kept.len() >= STDERR_KEPT {
+                    continue;
+                }
                 kept.extend_from_slice(&block[..count]);
-                if kept.len() > 2 * STDERR_KEPT {
+                if what == Kept::End && kept.len() > 2 * STDERR_KEPT {
                     let surplus = kept.len() - STDERR_KEPT;
                     kept.drain(..surplus);
                 }
@@ -377,11 +405,16 @@ impl Drain {
 
     /// What was said, waiting for its end at most as long.
     fn kept(&self, wait: Duration) -> String {
+        String::from_utf8_lossy(&self.bytes(wait)).into_owned()
+    }
+
+    /// The same as it came.
+    fn bytes(&self, wait: Duration) -> Vec<u8> {
         let deadline = Instant::now() + wait;
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        String::from_utf8_lossy(&self.kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -449,6 +482,26 @@ mod tests {
         assert!(error.to_string().contains("nothing came from `dump`"), "{error}");
         drop(process);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn what_goes_on_in_the_background_is_not_waited_for_and_is_ended_with_its_parent() {
+        let started = Instant::now();
+        let text = Process::output(shell("sleep 600 & echo $!"), "dump", None).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(60));
+        signal(text.trim().parse().unwrap(), Signal::KILL);
+        let pipes = Pipes { stdin: false, stdout: true };
+        let mut process = Process::start(shell("sleep 600 & echo $!; wait"), "dump", None, pipes).unwrap();
+        let mut line = [0; 32];
+        let count = process.reader(None).unwrap().read(&mut line).unwrap();
+        let pid: u32 = std::str::from_utf8(&line[..count]).unwrap().trim().parse().unwrap();
+        drop(process);
+        let ended = || std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while cfg!(target_os = "linux") && !ended() {
+            assert!(Instant::now() < deadline, "its child goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]

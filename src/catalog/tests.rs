@@ -159,6 +159,9 @@ fn members_are_those_that_say_so() {
     assert_eq!(catalog.sources(), ["big-globals", "big.old", "big.shop"]);
     assert!(catalog.has_members("big") && !catalog.has_members("big.old"));
     assert_eq!(place.read().members(&["big.old".to_owned(), "none".to_owned()]), ["big.old", "none"]);
+    let named = |names: &[&str]| place.read().members(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(named(&["big.shop", "big"]), ["big.shop", "big-globals"], "each once");
+    assert_eq!(named(&["big", "big.shop", "big"]), ["big-globals", "big.shop"]);
     // A safety copy of a restore, made by a version that did not say so in it, changes nothing.
     place.labelled("big.shop", PRE_RESTORE, 0, None);
     assert_eq!(place.read().members(&["big".to_owned()]), ["big-globals", "big.shop"]);

@@ -313,6 +313,25 @@ pub fn without_hashes(detail: &str) -> String {
     text
 }
 
+/// How many parts of a detail a list shows, and how many characters of one.
+const PARTS: usize = 3;
+const LONGEST_PART: usize = 200;
+
+/// What was found, for a line among many: without hashes, and only its beginning; `show` says all of it.
+pub fn for_a_list(detail: &str) -> String {
+    let text = without_hashes(detail);
+    let parts: Vec<&str> = text.split("; ").collect();
+    let cut = |part: &&str| match part.char_indices().nth(LONGEST_PART) {
+        Some((end, _)) => format!("{}…", &part[..end]),
+        None => (*part).to_owned(),
+    };
+    let shown = parts.iter().take(PARTS).map(cut).collect::<Vec<_>>().join("; ");
+    match parts.len().saturating_sub(PARTS) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
 /// Several checks in one line for people.
 fn in_short(checks: &[&Check]) -> String {
     // A dump that is not what was written decodes to anything or nothing.

@@ -113,7 +113,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(standing(backup).1.map(|why| examine::without_hashes(&why)));
+    notes.extend(standing(backup).1.map(|why| examine::for_a_list(&why)));
     vec![backup.id().to_owned(), units::age(sidecar.started_at, now), size, rows, status, verified, notes.join(", ")]
 }
 

@@ -1,16 +1,15 @@
-//! Programs of the user's (hooks): run to their end, their output kept, a limit to their time. Their whole process group is ended when that is over,
+//! Programs of the user's (hooks, and those that give a secret): run to their end, their output kept, a limit to their time. Their whole process group is ended when that is over,
 //! but unlike our own children they do not die with this program: half an `after` that starts an application again is worse than one that goes on.
 
-use super::{Drain, GRACE, TICK, failure};
-use crate::error::{Error, Result};
+use super::{Drain, GRACE, Kept, LINGER, TICK, failure};
+use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use rustix::process::{Pid, Signal};
-use std::os::unix::process::CommandExt;
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-
-/// How long the output is waited for after the program's end: what it left in the background may hold it open for ever.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a program may run.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +18,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// It is ended when a signal comes; else it goes on to its end.
     pub interruptible: bool,
+    /// What to do where it takes longer.
+    pub remedy: &'static str,
 }
 
 /// What became of a program.
@@ -58,7 +59,70 @@ fn begin(mut command: Command, name: &str) -> Result<(Child, Drain)> {
         let hint = "a list is one program and its arguments; write a shell line as a string";
         if program.contains(' ') { error.hint(hint) } else { error }
     })?;
-    Ok((child, Drain::new(reader)))
+    Ok((child, Drain::new(reader, Kept::End)))
+}
+
+/// Runs `command`, which messages call `name`, to its end, and gives back the beginning of what it said on stdout, which nobody else sees. It may ask on
+/// the terminal, if this program has it.
+pub fn answer(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8>> {
+    let started = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let terminal = lend_terminal(&mut command);
+    let mut child = command.spawn().with_context(|| format!("running {name}"))?;
+    // Nobody but the child may hold what it is lent by `command`.
+    drop(command);
+    let said = child.stdout.take().map(|stdout| Drain::new(stdout, Kept::Begin));
+    let complaint = child.stderr.take().map(|stderr| Drain::new(stderr, Kept::End));
+    let ended = watch(&mut child, name, started, limits);
+    let status = ended?;
+    if terminal.is_some() && (status.signal() == Some(libc::SIGINT) || status.code() == Some(128 + libc::SIGINT)) {
+        // Ctrl-C went there.
+        return Err(Error::interrupted());
+    }
+    if !status.success() {
+        let complaint = complaint.map_or(String::new(), |complaint| complaint.kept(LINGER));
+        return Err(failure(name, status, &complaint).hint("run the command by hand, as the user that dbbackup runs as"));
+    }
+    Ok(said.map_or(Vec::new(), |said| said.bytes(LINGER)))
+}
+
+/// The terminal, while another process group has it: it comes back when this is dropped.
+struct Lent(File);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let _ = give_terminal(self.0.as_raw_fd(), rustix::process::getpgrp().as_raw_pid());
+    }
+}
+
+/// Has the program that is started own the keyboard, where this one does: out of the foreground it would be stopped when it asks for a passphrase.
+fn lend_terminal(command: &mut Command) -> Option<Lent> {
+    if !super::has_the_terminal() {
+        return None;
+    }
+    let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+    let descriptor = terminal.as_raw_fd();
+    // SAFETY: between fork and exec only system calls are made, which are safe there; the descriptor is open until `Lent` is dropped.
+    unsafe {
+        command.pre_exec(move || give_terminal(descriptor, libc::getpid()));
+    }
+    Some(Lent(terminal))
+}
+
+/// Makes a process group the one that keys go to. From outside of the foreground that is a stop signal, unless it is blocked.
+fn give_terminal(descriptor: RawFd, group: libc::pid_t) -> std::io::Result<()> {
+    // SAFETY: the sets are initialised before they are read, and nothing else is touched.
+    unsafe {
+        let mut blocked = std::mem::zeroed::<libc::sigset_t>();
+        let mut before = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut blocked);
+        libc::sigaddset(&raw mut blocked, libc::SIGTTOU);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before);
+        let given = libc::tcsetpgrp(descriptor, group);
+        let error = std::io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        if given == 0 { Ok(()) } else { Err(error) }
+    }
 }
 
 fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Result<ExitStatus> {
@@ -74,8 +138,7 @@ fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Res
         if started.elapsed() >= limits.timeout {
             end_group(child);
             let limit = crate::units::elapsed(limits.timeout.as_secs_f64());
-            return Err(Error::failed(format!("{name} took longer than {limit} and was ended"))
-                .hint("look what it waits for; `timeout` in its [hooks] table sets the limit"));
+            return Err(Error::failed(format!("{name} took longer than {limit} and was ended")).hint(limits.remedy));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(TICK);
@@ -127,7 +190,7 @@ mod tests {
     fn shell(script: &str, timeout: Duration) -> Captured {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run(command, "the hook", Limits { timeout, interruptible: true }, &|line| line.replace("hunter2", "***"))
+        run(command, "the hook", Limits { timeout, interruptible: true, remedy: "look" }, &|line| line.replace("hunter2", "***"))
     }
 
     const LONG: Duration = Duration::from_secs(60);

@@ -75,7 +75,9 @@ fn a_failure_is_undone_where_that_was_asked() {
     world.sql("app.db", "DROP TABLE t; CREATE TABLE t(x); INSERT INTO t VALUES (1), (2);");
     let before = contents(&world.path("app.db"));
     let ran = world.dbbackup("guard --restore-on-failure -- ./upgrade 3").run().exits(3);
-    ran.says("`./upgrade 3` failed with exit status 3").says("restored to").says("all that was saved is back as it was before `./upgrade 3`");
+    ran.says("`./upgrade 3` failed with exit status 3")
+        .says("restored to")
+        .says("all that was saved is back as it was before `./upgrade 3`");
     assert_eq!(contents(&world.path("app.db")), before);
 }
 

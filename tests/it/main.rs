@@ -38,6 +38,7 @@ mod postgres_world;
 mod replace;
 mod roundtrip;
 mod second_names;
+mod secrets;
 mod snapshot;
 mod soundness;
 mod support;

@@ -127,7 +127,11 @@ impl<'a> Around<'a> {
             self.report.note(format!("{whose}: interrupted; its hook `{word}` is run first (a second signal ends this at once)"));
         }
         self.report.story(format!("{whose}: hook `{word}`: {}", masked_line(&shown(command))));
-        let limits = Limits { timeout: self.hooks.timeout, interruptible: when == When::Before };
+        let limits = Limits {
+            timeout: self.hooks.timeout,
+            interruptible: when == When::Before,
+            remedy: "look what it waits for; `timeout` in its [hooks] table sets the limit",
+        };
         let Captured { said, took, ended } =
             captured::run(self.command(command, when, told), &format!("the hook `{word}`"), limits, &|line| self.masked(line));
         for line in said.lines().filter(|line| !line.is_empty()) {

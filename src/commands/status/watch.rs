@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, Entry};
 use crate::commands::cleanup::{self, time_of};
+use crate::commands::examine::for_a_list;
 use crate::commands::list::standing;
 use crate::commands::{Session, is_missed};
 use crate::config::{Config, KindKeys, SourceEntry};
@@ -192,7 +193,7 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
         (("partial", _), _) => Worth::Partial,
         (("ok", _), _) => Worth::Good,
         (("unknown", why), _) => Worth::Unreachable(why.unwrap_or_default()),
-        ((word, why), _) => Worth::Damaged(why.unwrap_or_else(|| word.to_owned())),
+        ((word, why), _) => Worth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why))),
     };
     let restored = backup.verifications().filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
     Attempt {

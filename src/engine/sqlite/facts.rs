@@ -256,7 +256,10 @@ pub(super) fn names_what_is_missing(line: &str) -> bool {
 }
 
 pub(super) fn first_few(lines: &[String]) -> String {
-    let shown: Vec<String> = lines.iter().take(3).map(|line| line.replace('\n', " ")).collect();
+    // One row of `integrity_check` may be a whole tree's story, under a heading.
+    let lines: Vec<&str> =
+        lines.iter().flat_map(|row| row.lines()).filter(|line| !line.starts_with("*** in database ")).collect();
+    let shown = &lines[..lines.len().min(3)];
     let more = if lines.len() > 3 { format!("; and {} more", lines.len() - 3) } else { String::new() };
     format!("{}{more}", shown.join("; "))
 }

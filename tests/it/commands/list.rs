@@ -69,7 +69,25 @@ fn show_says_everything() {
             .fold(shown, |shown, text| shown.prints(text));
     shown.never_says("orders");
     world.with_store("show app --contents").run().exits(0).prints("orders").prints("1,000");
-    let json = world.with_store("show app --json").run().exits(0).json();
+    let shown = world.with_store("show app --json").run().exits(0);
+    // In the order of the sidecar.
+    let order = [
+        "command",
+        "outcome",
+        "backup",
+        "schema",
+        "id",
+        "source",
+        "status",
+        "started_at",
+        "dump",
+        "database",
+        "manifest",
+        "good",
+    ];
+    let places: Vec<usize> = order.iter().map(|field| shown.stdout.find(&format!("\"{field}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{shown}");
+    let json = shown.json();
     assert_eq!(json["command"], "show");
     assert_eq!((&json["backup"]["pinned"], &json["backup"]["verifications"][1]["level"]), (&true.into(), &"restore".into()));
     // A failed attempt has an error to show.

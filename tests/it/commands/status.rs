@@ -542,3 +542,20 @@ fn retention_that_is_held_back_is_seen_until_it_is_let_go() {
     world.config(&format!("{text}brake = 'off'\n"));
     status(&world, "").never_says("held back");
 }
+
+#[test]
+fn a_long_story_of_damage_is_cut_where_it_is_one_line_among_many() {
+    let world = backed_up("");
+    let id = world.ids("app").remove(0);
+    let story: Vec<String> = (1..=40).map(|number| format!("Page {number}: never used")).collect();
+    world.edit_sidecar(&id, |sidecar| {
+        let detail = format!("integrity: {}", story.join("; "));
+        sidecar["verifications"] =
+            serde_json::json!([{"at": "2026-11-20T02:00:42Z", "level": "content", "status": "damaged", "duration_seconds": 1, "detail": detail}]);
+    });
+    for command in ["list --status all", "status", "status --nagios", "status --json"] {
+        let ran = world.dbbackup(command).run().prints("Page 3: never used; and 37 more").never_says("Page 4:");
+        assert!(ran.stdout.lines().all(|line| line.len() < 400), "{ran}");
+    }
+    world.dbbackup(&format!("show {id}")).run().exits(0).prints("Page 40: never used");
+}

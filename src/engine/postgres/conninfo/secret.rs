@@ -2,13 +2,12 @@
 //! and a command.
 
 use crate::error::{Context, Error, Result};
+use crate::process::captured::{self, Limits};
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// How long a password command may take: it may have to ask a server, but must not hang a nightly run.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,27 +46,13 @@ impl Secret {
         Secret::from_bytes(bytes, &what())
     }
 
-    /// The first line that a shell command prints.
+    /// The first line that a shell command prints. What it leaves in the background is not waited for.
     pub fn from_command(line: &str) -> Result<Secret> {
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", line])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("running `password_command`")?;
-        // Both ends are read by threads, so that a command that fills one of them can't hang on it.
-        let out = child.stdout.take().map(collect);
-        let complaint = child.stderr.take().map(collect);
-        let status = wait(&mut child)?;
-        if !status.success() {
-            let complaint = complaint.and_then(|thread| thread.join().ok()).unwrap_or_default();
-            let complaint = String::from_utf8_lossy(&complaint).trim().replace('\n', "; ");
-            let separator = if complaint.is_empty() { "" } else { ": " };
-            return Err(Error::failed(format!("`password_command` failed ({status}){separator}{complaint}"))
-                .hint("run the command by hand, as the user that dbbackup runs as"));
-        }
-        let mut bytes = out.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", line]);
+        let remedy = "look what it waits for: it may need an agent that this user's jobs do not have";
+        let limits = Limits { timeout: PATIENCE, interruptible: true, remedy };
+        let mut bytes = captured::answer(command, "`password_command`", limits)?;
         bytes.truncate(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
         Secret::from_bytes(bytes, "`password_command`")
     }
@@ -83,31 +68,6 @@ impl Secret {
     }
 }
 
-/// Everything that a child writes into a pipe.
-fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // A pipe that breaks has simply ended.
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
-}
-
-/// Waits for the command's end, and makes one that takes too long.
-fn wait(child: &mut Child) -> Result<std::process::ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().context("waiting for `password_command`")? {
-            return Ok(status);
-        }
-        if start.elapsed() > PATIENCE {
-            let _ = child.kill().and_then(|()| child.wait());
-            return Err(Error::failed(format!("`password_command` did not end within {} s", PATIENCE.as_secs())));
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,9 +76,14 @@ mod tests {
     fn commands() {
         assert_eq!(Secret::from_command("echo 'p$w d'; echo more").unwrap().expose(), "p$w d");
         let error = Secret::from_command("echo s3cret; echo locked >&2; exit 3").unwrap_err();
-        assert!(error.message().contains("exit status: 3): locked") && !format!("{error:?}").contains("s3cret"), "{error:?}");
+        assert!(error.message().contains("(exit status 3): locked") && !format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(Secret::from_command("true").unwrap_err().message().contains("empty"));
         assert_eq!(format!("{:?}", Secret::new("s3cret")), "***");
+        // It is the first line, however much follows, and whatever goes on.
+        assert_eq!(Secret::from_command("echo first; yes | head -c 3000000").unwrap().expose(), "first");
+        let started = std::time::Instant::now();
+        assert_eq!(Secret::from_command("echo x; sleep 100 &").unwrap().expose(), "x");
+        assert!(started.elapsed() < Duration::from_secs(50));
     }
 
     #[test]
