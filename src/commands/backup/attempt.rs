@@ -268,7 +268,7 @@ impl<'a> Attempt<'a> {
         let finding = examine::verify(&stored, level, &means)?;
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
-            CheckStatus::Ok | CheckStatus::Unprovable => Ok(finding.to_verification(now())),
+            CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => Ok(finding.to_verification(now())),
             CheckStatus::Damaged => Err(Error::damaged(format!("the new backup failed its verification: {}", wrong())).hint(
                 "nothing was listed and nothing removed; check the database itself (`PRAGMA integrity_check`, `pg_amcheck`), and the store's disk",
             )),

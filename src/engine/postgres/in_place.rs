@@ -47,7 +47,8 @@ impl InPlace<'_> {
         };
         // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
         let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
-        let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
+        let filling =
+            Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options, part: false };
         let after = self.counts();
         let around = Around { hold: &hold, held: &mut held, before: &before, after: &after };
         self.clients.in_one_transaction(&filling, dump, around).map_err(|failed| {

@@ -118,6 +118,8 @@ impl Archive {
             }
         }
         let lines = self.toc.entries.iter().filter(|entry| chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str()));
+        // Every new database has it.
+        let lines = lines.filter(|entry| entry.kind != "SCHEMA" || entry.tag != "public");
         Ok(lines.map(|entry| format!("{}\n", entry.line)).collect())
     }
 

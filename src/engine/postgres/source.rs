@@ -117,7 +117,10 @@ impl PostgresSource {
         let found = tables::list(&mut self.session.client, &self.plan.selection)?;
         let hidden = tables::hidden_by_policies(&mut self.session.client, &found)?;
         match tables::lock(&mut self.session.client, &found) {
-            Ok(()) => warnings.extend(self.what_is_lacking()?),
+            Ok(()) => {
+                warnings.extend(self.what_is_lacking()?);
+                warnings.extend(self.keys_that_break(&found)?);
+            }
             Err(error) => match self.not_locked(&error) {
                 Ok(_) => warnings.push("a table is locked right now: a backup would wait for it".to_owned()),
                 Err(error) => return Err(error),
@@ -161,6 +164,7 @@ impl PostgresSource {
         }
         self.run("SET lock_timeout = 0")?;
         let lacking = self.what_is_lacking()?;
+        let keys = self.keys_that_break(&tables)?;
         let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
         let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
         let encoding = self.encoding(&tables);
@@ -186,6 +190,7 @@ impl PostgresSource {
             Err((_, error)) => return Err(in_words(error)),
         };
         let mut dumped = self.describe(counted, &said);
+        dumped.notes.extend(keys);
         dumped.lacks = dumped.lacks.or_else(|| lacking.last().cloned());
         dumped.warnings.extend(lacking);
         Ok(Some(dumped))
@@ -252,6 +257,19 @@ impl PostgresSource {
             SqlState::T_R_DEADLOCK_DETECTED,
         ];
         if error.code().is_some_and(|code| again.contains(code)) { Ok(None) } else { Err(explain(error, "locking the tables")) }
+    }
+
+    /// The foreign keys that a restore of the part that is chosen will leave out.
+    fn keys_that_break(&mut self, tables: &[Candidate]) -> Result<Option<String>> {
+        if self.plan.selection == Selection::default() {
+            return Ok(None);
+        }
+        let keys = tables::broken_keys(&mut self.session.client, tables)?;
+        let more = if keys.len() > 5 { format!("; and {} more", keys.len() - 5) } else { String::new() };
+        let first: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
+        Ok((!keys.is_empty()).then(|| {
+            format!("a restore of this part will leave out foreign keys to rows that are not in it: {}{more}", first.join("; "))
+        }))
     }
 
     /// What the dump will have to leave out because the role may not read it.
