@@ -221,6 +221,11 @@ impl Check {
         Check { name: name.into(), status: CheckStatus::Damaged, detail: detail.into() }
     }
 
+    /// A check that found the content sound, and a part of something that does not restore alone.
+    pub fn incomplete(name: &str, detail: impl Into<String>) -> Self {
+        Check { name: name.into(), status: CheckStatus::Incomplete, detail: detail.into() }
+    }
+
     /// A check that could not be made here.
     pub fn unprovable(name: &str, detail: impl Into<String>) -> Self {
         Check { name: name.into(), status: CheckStatus::Unprovable, detail: detail.into() }
@@ -235,6 +240,8 @@ pub enum CheckStatus {
     Ok,
     /// It can't be tried here: says nothing against the backup.
     Unprovable,
+    /// It is sound, and a part that does not restore without the rest, which was left out on purpose: says nothing against the backup as it was asked for.
+    Incomplete,
     /// The examination itself failed (a full disk, no permission): says nothing against the backup either.
     Error,
     /// Not what was written, or it does not restore.
@@ -247,6 +254,7 @@ impl CheckStatus {
         match self {
             CheckStatus::Ok => "ok",
             CheckStatus::Unprovable => "unprovable",
+            CheckStatus::Incomplete => "incomplete",
             CheckStatus::Error => "error",
             CheckStatus::Damaged => "damaged",
         }

@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How much of a child's stderr is kept, in bytes: the end is what matters.
-const STDERR_KEPT: usize = 64 << 10;
+pub const STDERR_KEPT: usize = 64 << 10;
 
 /// How long a child may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -165,6 +165,21 @@ impl Process {
         // Whoever pressed Ctrl-C knows why it ended.
         interrupt::check()?;
         Err(failure(&format!("`{}`", self.name), status, &said))
+    }
+
+    /// Waits for its end; whether it succeeded, and what it said on stderr: for programs that go on after an error, and tell of it in the end.
+    pub fn finish_and_tell(mut self) -> Result<(bool, String)> {
+        drop(self.child.stdin.take());
+        let status = self.wait(None)?.ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
+        self.ended = true;
+        let said = self.said();
+        match status.code() {
+            Some(code) => Ok((code == 0, said)),
+            None => {
+                interrupt::check()?;
+                Err(failure(&format!("`{}`", self.name), status, &said))
+            }
+        }
     }
 
     /// Waits at most as long; `None` where it still runs then. Without a limit only a signal ends the wait early.
@@ -351,11 +366,23 @@ fn failure(name: &str, status: ExitStatus, said: &str) -> Error {
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "unknown status".to_owned(),
     };
-    let said = last_lines(said, 6);
+    let said = in_order(said);
     if said.is_empty() {
         Error::failed(format!("{name} failed ({how})"))
     } else {
         Error::failed(format!("{name} failed ({how}): {said}"))
+    }
+}
+
+/// What is to be told of all that was said: what the server calls an error first, then the end.
+pub fn in_order(said: &str) -> String {
+    let end = last_lines(said, 6);
+    match said.lines().map(str::trim).find(|line| line.contains("ERROR: ") || line.contains("FATAL: ")) {
+        Some(first) if !end.starts_with(first) => {
+            let rest = end.replacen(&format!("; {first}"), "", 1);
+            format!("{first}; {rest}")
+        }
+        _ => end,
     }
 }
 

@@ -63,7 +63,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
 fn kind_of(status: CheckStatus) -> Option<Kind> {
     match status {
         CheckStatus::Ok => None,
-        CheckStatus::Unprovable | CheckStatus::Error => Some(Kind::Failed),
+        CheckStatus::Unprovable | CheckStatus::Incomplete | CheckStatus::Error => Some(Kind::Failed),
         CheckStatus::Damaged => Some(Kind::Damaged),
     }
 }
@@ -247,6 +247,12 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
             });
         }
         CheckStatus::Unprovable => report.warn(format!("{id}: {} can't be proven here: {wrong}", finding.level.word())),
+        CheckStatus::Incomplete => {
+            let error = Error::failed(format!("{id}: it is sound, but does not restore alone: {wrong}"));
+            report.error(
+                &error.hint("save what it needs, too: look at `schemas`, `exclude_table` and `exclude_table_data` of the source"),
+            );
+        }
         CheckStatus::Error if wrong == NO_BACKUP => {
             report.error(&Error::not_found(format!("{id}: {wrong}")).hint(hint_without_backup(id)));
         }

@@ -183,4 +183,7 @@ pub struct Extension {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The schema that its objects are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
 }

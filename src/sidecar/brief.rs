@@ -428,6 +428,8 @@ struct RawExtension<'a> {
     _name: Text<'a>,
     #[serde(rename = "version", borrow)]
     _version: Text<'a>,
+    #[serde(default, rename = "schema", borrow)]
+    _schema: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]

@@ -27,6 +27,7 @@ mod postgres_failures;
 mod postgres_hostile;
 mod postgres_in_place;
 mod postgres_locks;
+mod postgres_part;
 mod postgres_psql;
 mod postgres_restore;
 mod postgres_scan;

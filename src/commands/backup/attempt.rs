@@ -268,7 +268,7 @@ impl<'a> Attempt<'a> {
         let finding = examine::verify(&stored, level, &means)?;
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
-            CheckStatus::Ok | CheckStatus::Unprovable => Ok(finding.to_verification(now())),
+            CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => Ok(finding.to_verification(now())),
             CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
                 let text = format!("the new backup {}: {}", examine::CORRUPT_THEN, wrong());
                 Err(Error::damaged(text).hint(

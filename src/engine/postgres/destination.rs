@@ -189,12 +189,20 @@ impl PostgresDestination {
             made_by: self.target.made_by,
             jobs: self.target.jobs,
             options,
+            part: !self.target.recorded.selected_by.is_empty(),
         };
-        let filled = self.clients().fill(&filling, content);
-        filled.map_err(|error| match remedy(&error) {
+        let clients = self.clients();
+        let filled = clients.make_extensions(&name, &self.target.recorded).and_then(|()| clients.fill(&filling, content));
+        let unmade = filled.map_err(|error| match remedy(&error) {
             Some(hint) => error.hint(hint),
             None => error,
-        })
+        })?;
+        if let Some(first) = unmade.lacking.first() {
+            return Err(Error::failed(format!("the backup is a part that does not restore alone: {first}"))
+                .hint("make what it needs in a database, and `--table` or `pg_restore` the rest into it by hand; save both together from now on"));
+        }
+        self.warnings.extend(unmade.text());
+        Ok(())
     }
 
     fn clauses(&self) -> String {

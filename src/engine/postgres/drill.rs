@@ -174,11 +174,13 @@ impl Drill {
             made_by: self.plan.made_by,
             jobs: self.plan.jobs,
             options: vec!["--no-tablespaces".to_owned()],
+            part: self.is_a_part(),
         };
-        if let Err(error) = clients.fill(&filling, Content::File(file)) {
-            return failed(error, Rights::All).map(|check| vec![check]);
-        }
-        let restored = Check::ok("restore", format!("restored into PostgreSQL {}", clients.version));
+        let place = format!("restored into PostgreSQL {}", clients.version);
+        let restored = match self.fill(clients, &filling, file, place, Rights::All)? {
+            Ok(restored) => restored,
+            Err(check) => return Ok(vec![check]),
+        };
         let counted = clients.count(name)?;
         let rows = match expected.filter(|manifest| !manifest.tables.is_empty()) {
             Some(manifest) => compare(manifest, &counted),
@@ -190,6 +192,36 @@ impl Drill {
         Ok(vec![restored, rows])
     }
 
+    fn is_a_part(&self) -> bool {
+        !self.plan.recorded.selected_by.is_empty()
+    }
+
+    /// Fills the database: the check of what went well, or the one that is all that there is to tell.
+    fn fill(
+        &self,
+        clients: &Clients<'_>,
+        filling: &Filling<'_>,
+        file: &Path,
+        place: String,
+        rights: Rights,
+    ) -> Result<Result<Check, Check>> {
+        let made = clients.make_extensions(filling.database, &self.plan.recorded);
+        let unmade = match made.and_then(|()| clients.fill(filling, Content::File(file))) {
+            Ok(unmade) => unmade,
+            Err(error) => {
+                let check = failed(error, rights)?;
+                // What was left out on purpose is missing: that is no damage.
+                let for_want =
+                    self.is_a_part() && check.status == CheckStatus::Damaged && check.detail.contains(" does not exist");
+                return Ok(Err(if for_want { Check::incomplete("restore", check.detail) } else { check }));
+            }
+        };
+        if let Some(first) = unmade.lacking.first() {
+            return Ok(Err(Check::incomplete("restore", first)));
+        }
+        Ok(Ok(Check::ok("restore", unmade.text().map_or(place.clone(), |text| format!("{place}; {text}")))))
+    }
+
     /// The script is run as it is, but for tablespaces: their directories are the other machine's.
     fn globals(&self, clients: &Clients<'_>, file: &Path) -> Result<Vec<Check>> {
         let script = without_tablespaces(file)?;
@@ -198,9 +230,10 @@ impl Drill {
         {
             return Ok(vec![Check::damaged("restore", stray.to_string())]);
         }
-        let filling = Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new() };
+        let filling =
+            Filling { database: "postgres", format: Format::Globals, made_by: 0, jobs: 1, options: Vec::new(), part: false };
         match clients.fill(&filling, Content::Stream(&mut script.as_slice())) {
-            Ok(()) => Ok(vec![Check::ok("restore", "the roles were made in a throw-away server")]),
+            Ok(_) => Ok(vec![Check::ok("restore", "the roles were made in a throw-away server")]),
             Err(error) => failed(error, Rights::All).map(|check| vec![check]),
         }
     }
@@ -253,12 +286,13 @@ impl Drill {
             made_by: self.plan.made_by,
             jobs: self.plan.jobs,
             options,
+            part: self.is_a_part(),
         };
-        let file = self.file();
-        if let Err(error) = clients.fill(&filling, Content::File(&file)) {
-            return failed(error, Rights::Few).map(|check| vec![check]);
-        }
-        let restored = Check::ok("restore", format!("restored into a scratch database of PostgreSQL {}", clients.version));
+        let place = format!("restored into a scratch database of PostgreSQL {}", clients.version);
+        let restored = match self.fill(clients, &filling, &self.file(), place, Rights::Few)? {
+            Ok(restored) => restored,
+            Err(check) => return Ok(vec![check]),
+        };
         let counted = clients.count(scratch.name())?;
         let rows = match expected.filter(|manifest| !manifest.tables.is_empty()) {
             Some(manifest) => compare(manifest, &counted),

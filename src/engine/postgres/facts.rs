@@ -134,8 +134,10 @@ fn grants(client: &mut impl GenericClient, oid: u32) -> Result<Vec<Grant>, postg
 }
 
 fn extensions(client: &mut impl GenericClient) -> Result<Vec<Extension>, postgres::Error> {
-    let rows = client.query("SELECT extname::text, extversion FROM pg_catalog.pg_extension ORDER BY 1", &[])?;
-    Ok(rows.iter().map(|row| Extension { name: row.get(0), version: row.get(1) }).collect())
+    let query = "SELECT e.extname::text, e.extversion, n.nspname::text
+                 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1";
+    let rows = client.query(query, &[])?;
+    Ok(rows.iter().map(|row| Extension { name: row.get(0), version: row.get(1), schema: Some(row.get(2)) }).collect())
 }
 
 fn names(client: &mut impl GenericClient, query: &str) -> Result<Vec<String>, postgres::Error> {

@@ -5,14 +5,14 @@ use super::counting::canonical_name;
 use super::names;
 use super::programs::{Program, Search, Version};
 use super::scan::{Scanned, scan};
-use super::script::{Filtered, Unrestricted, WithoutCommit, WithoutTransactions, pour};
+use super::script::{Filtered, Unrestricted, WithoutCommit, WithoutPublic, WithoutTransactions, pour};
 use super::server::Server;
 use super::toc::Toc;
 use super::{Format, explain, source, tables};
 use crate::engine::{Check, CheckStatus, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process, Reader, Writer, confined};
+use crate::process::{Pipes, Process, Reader, STDERR_KEPT, Writer, confined, in_order};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -51,6 +51,26 @@ pub struct Filling<'a> {
     pub jobs: usize,
     /// `pg_restore`'s own options: `--no-owner`…
     pub options: Vec<String>,
+    /// It is a part of a database: what needs the rest is left out.
+    pub part: bool,
+}
+
+/// What could not be made of a part, as the statements that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unmade {
+    /// Constraints, views and the like: the rest is whole without them.
+    pub left_out: Vec<String>,
+    /// What holds data, or what data needs.
+    pub lacking: Vec<String>,
+}
+
+impl Unmade {
+    /// What was left out, in one line; none where nothing was.
+    pub fn text(&self) -> Option<String> {
+        let first: Vec<&str> = self.left_out.iter().take(5).map(String::as_str).collect();
+        let more = if self.left_out.len() > 5 { format!("; and {} more", self.left_out.len() - 5) } else { String::new() };
+        (!first.is_empty()).then(|| format!("left out, for they need what the backup does not hold: {}{more}", first.join("; ")))
+    }
 }
 
 /// What one transaction does around a dump, in this order.
@@ -87,14 +107,14 @@ impl Clients<'_> {
         format!("--dbname={}", self.reached.conninfo(database, application_name))
     }
 
-    /// Fills a database; everything that goes wrong is an error.
-    pub fn fill(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
+    /// Fills a database; everything that goes wrong is an error, but for what a part can't have.
+    pub fn fill(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<Unmade> {
         match filling.format {
-            Format::Plain | Format::Globals => self.by_psql(filling, content),
+            Format::Plain | Format::Globals => self.by_psql(filling, content).map(|()| Unmade::default()),
             Format::Custom => {
                 let program = self.search.find("pg_restore", filling.made_by)?;
                 if program.version.major > self.version.major {
-                    return self.by_psql(filling, content);
+                    return self.by_psql(filling, content).map(|()| Unmade::default());
                 }
                 self.by_pg_restore(&program, filling, content)
             }
@@ -142,11 +162,13 @@ impl Clients<'_> {
             let mut options = filling.options.clone();
             options.push("--single-transaction".to_owned());
             let (renderer, script) = self.render(filling, &options, Some(archive))?;
-            pour(&mut Unrestricted::new(WithoutCommit::new(Filtered::new(script, known))), &mut stdin)?;
+            let script = WithoutPublic::new(Filtered::new(script, known));
+            pour(&mut Unrestricted::new(WithoutCommit::new(script)), &mut stdin)?;
             renderer.finish()?;
         } else {
             look_through(&scan(&mut open(archive)?)?)?;
-            pour(&mut Unrestricted::new(WithoutTransactions::new(Filtered::new(open(archive)?, known))), &mut stdin)?;
+            let script = WithoutPublic::new(Filtered::new(open(archive)?, known));
+            pour(&mut Unrestricted::new(WithoutTransactions::new(script)), &mut stdin)?;
         }
         pour(&mut restriction.end().as_bytes(), &mut stdin)?;
         if let Some(manifest) = steps.expected {
@@ -181,21 +203,53 @@ impl Clients<'_> {
         }
     }
 
-    fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
-        let mut arguments =
-            vec!["--exit-on-error".to_owned(), "--no-password".to_owned(), self.address(filling.database, "dbbackup")];
+    fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<Unmade> {
+        let mut arguments = vec!["--no-password".to_owned(), self.address(filling.database, "dbbackup")];
+        if !filling.part {
+            arguments.push("--exit-on-error".to_owned());
+        }
         arguments.extend(filling.options.iter().cloned());
-        match content {
+        let process = match content {
             Content::File(path) => {
                 arguments.push(format!("--jobs={}", filling.jobs.max(1)));
                 arguments.push(path.display().to_string());
-                self.start(program, &arguments, Pipes { stdin: false, stdout: false })?.finish().map(drop)
+                self.start(program, &arguments, Pipes { stdin: false, stdout: false })?
             }
             Content::Stream(stream) => {
-                let process = self.start(program, &arguments, Pipes { stdin: true, stdout: false })?;
-                feed(process, stream).map(drop)
+                let mut process = self.start(program, &arguments, Pipes { stdin: true, stdout: false })?;
+                let stdin = process.writer()?;
+                pour(stream, stdin)?;
+                process
             }
+        };
+        if !filling.part {
+            return process.finish().map(|_| Unmade::default());
         }
+        match process.finish_and_tell()? {
+            (true, _) => Ok(Unmade::default()),
+            (false, said) => unmade(&said),
+        }
+    }
+
+    /// The extensions of a database whose dump does not make them, as one of chosen schemas does not.
+    pub fn make_extensions(&self, database: &str, recorded: &crate::engine::Database) -> Result<()> {
+        if !recorded.selected_by.iter().any(|option| option.starts_with("--schema=")) {
+            return Ok(());
+        }
+        let mut client = self.reached.reconnect(database, "dbbackup")?;
+        for extension in recorded.extensions.iter().filter(|extension| extension.name != "plpgsql") {
+            let name = names::quote_ident(&extension.name);
+            let schema = extension.schema.as_deref().map(names::quote_ident).filter(|schema| schema != "pg_catalog");
+            let script = match schema {
+                Some(schema) => {
+                    format!("CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {name} SCHEMA {schema}")
+                }
+                None => format!("CREATE EXTENSION IF NOT EXISTS {name}"),
+            };
+            let made = client.batch_execute(&script);
+            made.map_err(|error| explain(&error, format!("making the extension `{}`, which the backup needs", extension.name)))?;
+        }
+        Ok(())
     }
 
     /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must come behind a [`Restriction`].
@@ -420,6 +474,42 @@ fn feed(mut process: Process, stream: &mut dyn Read) -> Result<String> {
     process.finish()
 }
 
+/// What `pg_restore` could not make of a part, by what it said; an error where that was for another reason than that something is not there.
+fn unmade(said: &str) -> Result<Unmade> {
+    let mut found = Unmade::default();
+    let mut told = 0;
+    for block in said.split("pg_restore: error: ").skip(1) {
+        let block = block.split("\npg_restore: ").next().unwrap_or_default();
+        let (error, command) = block.split_once("\nCommand was: ").unwrap_or((block, ""));
+        let error = error.lines().next().unwrap_or_default();
+        let command = command.split_whitespace().collect::<Vec<_>>().join(" ");
+        told += 1;
+        // A part of which that is one writes it; a new database has it.
+        if error.ends_with("schema \"public\" already exists") && command == "CREATE SCHEMA public;" {
+            continue;
+        }
+        let for_want = error.starts_with("could not execute query: ERROR: ")
+            && (error.ends_with(" does not exist") || error.contains(" violates foreign key constraint "));
+        if !for_want {
+            return Err(Error::failed(format!("`pg_restore` failed: {error}")));
+        }
+        let command: String = command.trim_end_matches(';').chars().take(200).collect();
+        // What follows from another one that is told.
+        let follows = [" OWNER TO ", "COMMENT ON ", "GRANT ", "REVOKE ", "REFRESH "];
+        if follows.iter().any(|word| command.starts_with(word) || word.starts_with(' ') && command.contains(word)) {
+            continue;
+        }
+        let holds_data = ["CREATE TABLE ", "CREATE TYPE ", "CREATE DOMAIN ", "CREATE SEQUENCE ", "CREATE FOREIGN TABLE "];
+        let list = if holds_data.iter().any(|word| command.starts_with(word)) { &mut found.lacking } else { &mut found.left_out };
+        list.push(format!("{command} ({})", error.trim_start_matches("could not execute query: ERROR: ").trim_start()));
+    }
+    // Its own count is not that of its errors, with several jobs; but without that line it did not go on to the end.
+    if told == 0 || !said.contains("errors ignored on restore: ") || said.len() >= STDERR_KEPT {
+        return Err(Error::failed(format!("`pg_restore` failed: {}", in_order(said))));
+    }
+    Ok(found)
+}
+
 const PSQL: &str = "psql";
 
 /// The mode of `psql` in which it obeys no command but the one that ends the mode, with a key that is in no dump.
@@ -460,7 +550,7 @@ fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
         true => Error::damaged(format!("the dump holds a command of psql that pg_dump does not write: {error}")),
         false => error,
     };
-    feed(psql, &mut restrict.as_bytes().chain(Unrestricted::new(script))).map(drop).map_err(refused)
+    feed(psql, &mut restrict.as_bytes().chain(Unrestricted::new(WithoutPublic::new(script)))).map(drop).map_err(refused)
 }
 
 /// Nothing in it but what `pg_dump` writes, and all of it for one database.

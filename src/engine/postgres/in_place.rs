@@ -52,7 +52,8 @@ impl InPlace<'_> {
         let mut emptied = || kept.as_ref().map_or(Ok(()), |kept| kept.refuse_newer(&mut client));
         // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
         let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
-        let filling = Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options };
+        let filling =
+            Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options, part: false };
         let steps = Steps { hold, held: &mut held, empty: &empty, emptied: &mut emptied, expected: self.expected };
         self.clients.in_one_transaction(&filling, dump, steps).map_err(|failed| {
             let hint = remedy(&failed.error);

@@ -126,6 +126,8 @@ impl Archive {
             }
         }
         let lines = self.toc.entries.iter().filter(|entry| chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str()));
+        // Every new database has it.
+        let lines = lines.filter(|entry| entry.kind != "SCHEMA" || entry.tag != "public");
         Ok(Part {
             lines: lines.map(|entry| format!("{}\n", entry.line)).collect(),
             lost_foreign_keys: self.lost_foreign_keys(&tables, &chosen),

@@ -79,6 +79,54 @@ impl<R: Read> Read for WithoutTransactions<R> {
     }
 }
 
+/// A dump without the statement that makes the schema `public`, which one of chosen schemas has and every new database, too. It stands behind its comment.
+pub struct WithoutPublic<R> {
+    script: BufReader<R>,
+    announced: bool,
+    done: bool,
+    line: Vec<u8>,
+}
+
+/// With its name as `pg_dump` writes it by itself, and with all names quoted.
+const PUBLIC: [&[u8]; 2] = [b"CREATE SCHEMA public;\n", b"CREATE SCHEMA \"public\";\n"];
+
+impl<R: Read> WithoutPublic<R> {
+    /// Of this script.
+    pub fn new(script: R) -> Self {
+        WithoutPublic { script: BufReader::with_capacity(1 << 20, script), announced: false, done: false, line: Vec::new() }
+    }
+
+    fn next_line(&mut self) -> io::Result<()> {
+        self.line.clear();
+        self.script.read_until(b'\n', &mut self.line)?;
+        if self.line.starts_with(b"-- ") {
+            self.announced = self.line.starts_with(b"-- Name: public; Type: SCHEMA; Schema: -; ");
+            // Schemas come before whatever is in them.
+            self.done |= self.line.starts_with(b"-- Data for Name: ");
+        } else if self.announced && PUBLIC.contains(&self.line.as_slice()) {
+            self.done = true;
+            // Its line break stays, so that lines have the numbers that they have.
+            self.line = b"\n".to_vec();
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for WithoutPublic<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.line.is_empty() {
+            if self.done {
+                return self.script.read(bytes);
+            }
+            self.next_line()?;
+        }
+        let count = self.line.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&self.line[..count]);
+        self.line.drain(..count);
+        Ok(count)
+    }
+}
+
 /// What may stand behind the COMMIT: comments and a meta command.
 const AFTER_COMMIT: usize = 4096;
 

@@ -136,6 +136,8 @@ impl PostgresSource {
             Ok(_) => {
                 let role = "the backup would be made, but see README, \"A role for backups\"";
                 concerns.extend(self.what_is_lacking()?.iter().map(|lacking| Concern::new(lacking, role)));
+                let keys = self.keys_that_break(&found)?;
+                concerns.extend(keys.map(|keys| Concern::new(keys, "save the tables that they point to, too")));
             }
             Err(error) => {
                 self.not_locked(&error)?;
@@ -185,6 +187,7 @@ impl PostgresSource {
         let without_large_objects = self.what_is_lacking()?;
         let mut lacking = self.missing_schemas()?;
         lacking.extend(without_large_objects.iter().cloned());
+        let keys = self.keys_that_break(&tables)?;
         let row = self.session.client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
         let snapshot: String = row.map_err(|error| explain(&error, "exporting the snapshot"))?.get(0);
         // Nothing may be left to be sent, or the server's last words are never heard: see `last_words`.
@@ -223,6 +226,7 @@ impl PostgresSource {
             Some(Err(Uncountable::Unreadable(error))) => return Err(error),
             None => {}
         }
+        dumped.notes.extend(keys);
         dumped.lacks = dumped.lacks.or_else(|| lacking.last().cloned());
         dumped.warnings.extend(lacking);
         Ok(Some(dumped))
@@ -265,6 +269,19 @@ impl PostgresSource {
             SqlState::T_R_DEADLOCK_DETECTED,
         ];
         if error.code().is_some_and(|code| again.contains(code)) { Ok(()) } else { Err(explain(error, "locking the tables")) }
+    }
+
+    /// The foreign keys that a restore of the part that is chosen will leave out.
+    fn keys_that_break(&mut self, tables: &[Candidate]) -> Result<Option<String>> {
+        if self.plan.selection == Selection::default() {
+            return Ok(None);
+        }
+        let keys = tables::broken_keys(&mut self.session.client, tables)?;
+        let more = if keys.len() > 5 { format!("; and {} more", keys.len() - 5) } else { String::new() };
+        let first: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
+        Ok((!keys.is_empty()).then(|| {
+            format!("a restore of this part will leave out foreign keys to rows that are not in it: {}{more}", first.join("; "))
+        }))
     }
 
     /// What the dump will have to leave out because the role may not read it.

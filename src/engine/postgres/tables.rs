@@ -110,6 +110,24 @@ pub fn list(client: &mut impl postgres::GenericClient, selection: &Selection) ->
     Ok(found)
 }
 
+/// The foreign keys of what is dumped that a restore of the dump alone can't have: the rows that they point to are left out.
+pub fn broken_keys(client: &mut impl postgres::GenericClient, tables: &[Candidate]) -> Result<Vec<String>> {
+    let of = |chosen: &dyn Fn(&Candidate) -> bool| tables.iter().filter(|table| chosen(table)).map(|table| table.oid).collect();
+    let (all, with_data): (Vec<Oid>, Vec<Oid>) = (of(&|_| true), of(&|table| !table.without_data));
+    let rows = client.query(BROKEN_KEYS, &[&all, &with_data]).map_err(|error| explain(&error, "looking for foreign keys"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// A partition's key is its parent's.
+const BROKEN_KEYS: &str = "
+SELECT pg_catalog.format('%I of %I.%I, to %I.%I', k.conname, n.nspname, c.relname, rn.nspname, r.relname)
+FROM pg_catalog.pg_constraint k
+     JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     JOIN pg_catalog.pg_class r ON r.oid = k.confrelid JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1)
+  AND (k.confrelid <> ALL ($1) OR k.conrelid = ANY ($2) AND k.confrelid <> ALL ($2))
+ORDER BY 1";
+
 /// How columns `a` of types `t` are put into order, so that the one comes first that is copied most quickly: one of a fixed length
 /// and of a type of the system's own, which no code but the server's writes out.
 macro_rules! narrowest_first {

@@ -14,7 +14,7 @@ fn whole() -> Value {
         "database": {"path": "/a/b", "paths": ["/a", "/b\u0001"], "owner": "o", "mode": "0600", "size_bytes": 7, "page_size": 4096, "encoding": "UTF-8", "auto_vacuum": "none",
                      "journal_mode": "wal", "user_version": 1, "application_id": 2, "foreign_key_violations": 3, "name": "b", "host": "h",
                      "port": 5432, "user": "u", "server_version": "15", "system_identifier": "7", "cluster": "a", "selected_by": ["x"],
-                     "locale": {"provider": "c", "collate": "C", "ctype": "C", "locale": "de", "icu_rules": "x"}, "settings": {"owner": "o"}, "extensions": [{"name": "e", "version": "1"}],
+                     "locale": {"provider": "c", "collate": "C", "ctype": "C", "locale": "de", "icu_rules": "x"}, "settings": {"owner": "o"}, "extensions": [{"name": "e", "version": "1", "schema": "s"}],
                      "roles": ["r"], "tablespaces": ["t"]},
         "manifest": {"tables": [{"name": "t\u0001", "kind": "table", "rows": 3}, {"name": "v", "kind": "view", "rows": 1, "compare": false}],
                      "rows_total": 3,
