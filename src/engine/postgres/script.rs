@@ -29,6 +29,8 @@ pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
 pub struct WithoutCommit<R> {
     script: R,
     held: Vec<u8>,
+    /// What is read at once; made only once, for what it is read from may give a line at a time.
+    block: Vec<u8>,
     ended: bool,
 }
 
@@ -133,16 +135,15 @@ const AFTER_COMMIT: usize = 4096;
 impl<R: Read> WithoutCommit<R> {
     /// Of this script.
     pub fn new(script: R) -> Self {
-        WithoutCommit { script, held: Vec::new(), ended: false }
+        WithoutCommit { script, held: Vec::new(), block: vec![0; 1 << 20], ended: false }
     }
 }
 
 impl<R: Read> Read for WithoutCommit<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut block = vec![0; bytes.len().max(AFTER_COMMIT)];
         while !self.ended && self.held.len() <= AFTER_COMMIT {
-            let count = self.script.read(&mut block)?;
-            self.held.extend_from_slice(&block[..count]);
+            let count = self.script.read(&mut self.block)?;
+            self.held.extend_from_slice(&self.block[..count]);
             if count == 0 {
                 self.ended = true;
                 let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n")
@@ -165,6 +166,8 @@ pub struct Unrestricted<R> {
     head: bool,
     key: Option<Vec<u8>>,
     held: Vec<u8>,
+    /// What is read at once; made only once, for what it is read from may give a line at a time.
+    block: Vec<u8>,
     ended: bool,
 }
 
@@ -175,10 +178,10 @@ impl<R: Read> Unrestricted<R> {
     /// Of this script.
     pub fn new(script: R) -> Self {
         let script = BufReader::with_capacity(1 << 20, script);
-        Unrestricted { script, head: true, key: None, held: Vec::new(), ended: false }
+        Unrestricted { script, head: true, key: None, held: Vec::new(), block: vec![0; 1 << 20], ended: false }
     }
 
-    fn read_more(&mut self, length: usize) -> io::Result<usize> {
+    fn read_more(&mut self) -> io::Result<usize> {
         if self.head {
             let mut line = Vec::new();
             let count = self.script.read_until(b'\n', &mut line)?;
@@ -194,10 +197,8 @@ impl<R: Read> Unrestricted<R> {
             }
             return Ok(count);
         }
-        let before = self.held.len();
-        self.held.resize(before + length, 0);
-        let count = self.script.read(&mut self.held[before..])?;
-        self.held.truncate(before + count);
+        let count = self.script.read(&mut self.block)?;
+        self.held.extend_from_slice(&self.block[..count]);
         Ok(count)
     }
 
@@ -213,7 +214,7 @@ impl<R: Read> Unrestricted<R> {
 impl<R: Read> Read for Unrestricted<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         while !self.ended && self.held.len() <= AT_THE_END {
-            if self.read_more(bytes.len().max(AT_THE_END))? == 0 {
+            if self.read_more()? == 0 {
                 self.ended = true;
                 self.take_key_away();
             }

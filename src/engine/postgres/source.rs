@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 /// How long one attempt waits for a lock before it lets go of all it has.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// How long the server's last words are waited for.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long the server's last words are waited for, after a dump that failed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is said of a database as a source, nothing resolved.
 #[derive(Debug, Clone, Default, PartialEq)]
