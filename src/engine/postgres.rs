@@ -38,6 +38,7 @@ use crate::error::Error;
 use postgres::error::SqlState;
 
 pub use conninfo::Spec;
+pub use conninfo::dsn::is_url;
 pub use programs::Search;
 pub use source::PostgresSource;
 
