@@ -6,6 +6,7 @@ pub mod hooks;
 mod place;
 mod policies;
 pub mod postgres;
+mod sqlite;
 
 pub use place::source_at;
 pub use policies::{Policies, policy_of_flags};
@@ -405,8 +406,7 @@ fn by_place(
         let source = source_plan(&name, derived, postgres::kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
         return Ok(SourcePlan { proving: postgres::proving(Some(&own), &keys), ..source });
     }
-    let path = absolute(cwd, local_path(text)?);
-    let there = look(&path);
+    let (path, there) = sqlite::look_for(text, cwd, look)?;
     if there == There::Nothing {
         return Err(nothing_there(text, config));
     }
@@ -488,20 +488,6 @@ pub fn lock_timeout(keys: &BackupKeys) -> Duration {
 
 fn codec(keys: &BackupKeys) -> Result<Codec> {
     Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(|why| Error::usage(format!("compression: {why}")))
-}
-
-/// A path, also as the URL that some frameworks write; other URLs are refused.
-fn local_path(text: &str) -> Result<PathBuf> {
-    if let Some(rest) =
-        text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")).or_else(|| text.strip_prefix("file:"))
-    {
-        return Ok(PathBuf::from(rest.split('?').next().unwrap_or(rest)));
-    }
-    match text.split_once("://") {
-        Some((scheme, _)) => Err(Error::usage(format!("this version of dbbackup can't back up `{scheme}://` addresses"))
-            .hint("it knows paths and `postgresql://` addresses")),
-        None => Ok(PathBuf::from(text)),
-    }
 }
 
 /// A source's name from a file's: `app.db` → `app`.

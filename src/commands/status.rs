@@ -5,6 +5,7 @@ mod textfile;
 mod watch;
 
 pub use textfile::after_backup;
+pub use watch::is_set_aside;
 
 use super::Session;
 use crate::catalog::Catalog;

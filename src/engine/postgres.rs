@@ -40,6 +40,7 @@ use crate::error::Error;
 use postgres::error::SqlState;
 
 pub use conninfo::Spec;
+pub use conninfo::dsn::is_url;
 pub use programs::Search;
 pub use source::PostgresSource;
 

@@ -1,6 +1,6 @@
 //! A path that a source of the configuration has: whoever names it means that source, with its settings, its hooks and its history.
 
-use super::{absolute, local_path, postgres};
+use super::{absolute, postgres, sqlite};
 use crate::cli;
 use crate::config::{Config, KindKeys};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ pub fn source_at<'a>(text: &str, kind: Option<cli::Kind>, config: &'a Config, cw
     if text.is_empty() || config.owner_of(text).is_some() || config.group(text).is_some() || postgres::is_address(text) {
         return None;
     }
-    let path = absolute(cwd, local_path(text).ok()?);
-    let is_there = |own: &Path| absolute(cwd, own) == path;
+    let paths: Vec<PathBuf> = sqlite::paths_of(text).ok()?.into_iter().map(|path| absolute(cwd, path)).collect();
+    let is_there = |own: &Path| paths.contains(&absolute(cwd, own));
     let fits = |wanted: cli::Kind| kind.is_none_or(|kind| kind == wanted);
     let mut found = config.sources.iter().filter(|(_, entry)| match &entry.kind {
         KindKeys::Sqlite { path } => fits(cli::Kind::Sqlite) && is_there(path),

@@ -138,7 +138,7 @@ pub fn proving(own: Option<&PostgresKeys>, keys: &BackupKeys) -> Proving {
 
 /// Whether it is a PostgreSQL address, by its scheme.
 pub fn is_address(text: &str) -> bool {
-    text.starts_with("postgresql://") || text.starts_with("postgres://")
+    crate::engine::postgres::is_url(text)
 }
 
 /// The database that an address names.
@@ -152,7 +152,7 @@ pub fn database_of_address(text: &str) -> Option<String> {
     found.filter(|name| !name.is_empty())
 }
 
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -178,7 +178,12 @@ mod tests {
             ("postgresql://host", None),
             ("postgresql://host/", None),
             ("host=h dbname=shop", Some("shop")),
+            ("postgresql+asyncpg://u:p@h/shop", Some("shop")),
+            ("postgresql+psycopg2://u@h:1/shop?sslmode=require", Some("shop")),
+            ("jdbc:postgresql://h:5432/shop?user=u", Some("shop")),
+            ("psql://h/shop", Some("shop")),
         ] {
+            assert!(is_address(text) || text.starts_with("host="), "{text}");
             assert_eq!(database_of_address(text).as_deref(), name, "{text}");
         }
     }

@@ -208,3 +208,26 @@ fn logrotate_takes_its_file() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("/var/log/dbbackup.log") && !said.contains("error:"), "{said}");
 }
+
+/// `COPY . .` takes what `.dockerignore` lets through: enough for a build, and nothing that a clone has besides.
+#[test]
+fn an_image_is_made_of_what_a_build_needs_and_nothing_else() {
+    let text = text_of(".dockerignore");
+    let patterns: Vec<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    assert_eq!(patterns[0], "*", "all is left out that is not named");
+    let context = tempfile::tempdir().unwrap();
+    for name in patterns[1..].iter().map(|pattern| pattern.strip_prefix('!').unwrap()) {
+        let directory = Path::new(name).parent().unwrap();
+        std::fs::create_dir_all(context.path().join(directory)).unwrap();
+        // The pattern is a shell's, too.
+        let line = format!("cp -a -- {name} '{}'/", context.path().join(directory).display());
+        silently(Command::new("sh").args(["-c", &line]).current_dir(root()));
+    }
+    for other in ["target", ".git", "dbbackup.toml", ".env"] {
+        assert!(!context.path().join(other).exists(), "{other}");
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).current_dir(context.path());
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

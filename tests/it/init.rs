@@ -12,6 +12,11 @@ fn nasty(world: &World) -> Vec<std::path::PathBuf> {
     std::fs::create_dir(world.path("srv/.browser")).unwrap();
     world.shop("srv/.browser/cookies.db");
     world.database("srv/wal.db", "PRAGMA journal_mode = wal; CREATE TABLE t(x)");
+    // What restores have set aside.
+    world.shop("srv/app.db.before-20261120T031500Z");
+    world.shop("srv/wal.db.before-20261120T031500Z-2");
+    std::fs::create_dir(world.path("srv/tree.before-20261120T031500Z")).unwrap();
+    world.shop("srv/tree.before-20261120T031500Z/inner.db");
     std::os::unix::fs::symlink("wal.db", world.path("srv/link.db")).unwrap();
     ["srv/app one/app.db", "srv/app.db", "srv/${HOME} \"q\" \\ 'x'.sqlite", "srv/without-an-ending"]
         .map(|name| world.shop(name))

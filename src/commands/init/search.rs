@@ -1,5 +1,6 @@
 //! What there is to back up on this machine: SQLite files by their first bytes, PostgreSQL servers by their answer.
 
+use crate::commands::status::is_set_aside;
 use crate::engine::postgres::discover::{self, Answer};
 use crate::engine::postgres::{self, Spec};
 use crate::engine::sqlite::probe::{self, Header};
@@ -90,10 +91,11 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
     let walk = walkdir::WalkDir::new(dir).follow_links(false).same_file_system(true).sort_by_file_name();
     let entries = walk.into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
-        // The directory that was named is looked into whatever it is called.
+        // The directory that was named is looked into whatever it is called. What a restore has set aside is no source.
         entry.depth() == 0
-            || !(entry.file_type().is_dir()
-                && (PASSED_OVER.contains(&name.as_ref()) || name.starts_with('.') || is_store(entry.path())))
+            || !is_set_aside(&name)
+                && !(entry.file_type().is_dir()
+                    && (PASSED_OVER.contains(&name.as_ref()) || name.starts_with('.') || is_store(entry.path())))
     });
     for entry in entries.flatten() {
         interrupt::check()?;

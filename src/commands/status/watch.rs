@@ -253,12 +253,23 @@ fn leftovers(name: &str, catalog: &Catalog, entry: Option<&SourceEntry>, configu
     found
 }
 
+/// What comes between a name and the time where a restore has set something aside.
+const BEFORE: &str = ".before-";
+
+/// Whether it is the name of something that a restore has set aside: `app.db.before-20261120T031500Z`, with what belongs to it.
+pub fn is_set_aside(name: &str) -> bool {
+    name.split(BEFORE).skip(1).any(is_stamp)
+}
+
+fn is_stamp(rest: &str) -> bool {
+    rest.len() >= 16 && rest.as_bytes()[8] == b'T' && rest.as_bytes()[15] == b'Z'
+}
+
 /// `app.db.before-20261120T031500Z` beside `app.db`; inside a mount point `.dbbackup-before-20261120T031500Z`.
 fn set_aside(path: &Path) -> Vec<String> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
-    let prefix = format!("{name}.before-");
+    let prefix = format!("{name}{BEFORE}");
     let names = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let is_stamp = |rest: &str| rest.len() >= 16 && rest.as_bytes()[8] == b'T' && rest.as_bytes()[15] == b'Z';
     let mut found: Vec<String> = names
         .filter(|name| name.strip_prefix(&prefix).is_some_and(is_stamp))
         .map(|name| dir.join(name).display().to_string())

@@ -260,6 +260,23 @@ fn the_databases_url_serves_where_nothing_else_is_said() {
     let url = format!("sqlite://{}", path.display());
     world.with_store("backup").env("DATABASE_URL", &url).run().exits(0).prints("ok app_manual_");
     world.with_store("backup").env("DATABASE_URL", &format!("{url}?mode=ro&cache=shared")).run().exits(0);
+    // As SQLAlchemy, Rails, Prisma and JDBC have it.
+    for relative in ["sqlite:///app.db", "sqlite+aiosqlite:///app.db", "sqlite3:app.db", "file:./app.db", "jdbc:sqlite:app.db"] {
+        world.with_store("backup").env("DATABASE_URL", relative).run().exits(0).prints("ok app_manual_");
+    }
+    for absolute in ["sqlite:///", "sqlite+aiosqlite:///", "file://", "file:", "jdbc:sqlite:"] {
+        world.with_store("backup").env("DATABASE_URL", &format!("{absolute}{}", path.display())).run().exits(0);
+    }
+    world.with_store("backup").env("DATABASE_URL", "sqlite:///gone.db").run().exits(10);
+    world.with_store("backup").env("DATABASE_URL", "sqlite://:memory:").run().exits(2).says("in memory");
+    // Nobody listens there: that it got so far is enough.
+    for scheme in ["postgresql+asyncpg", "postgresql+psycopg2", "postgres", "jdbc:postgresql", "psql"] {
+        let url = format!("{scheme}://u@127.0.0.1:1/shop");
+        world.with_store("backup --as shop").env("DATABASE_URL", &url).run().exits(1).says("127.0.0.1:1");
+    }
+    let prisma = "postgresql://u:hunter2@127.0.0.1:1/shop?schema=public";
+    let refused = world.with_store("backup --as shop").env("DATABASE_URL", prisma).run().exits(2);
+    refused.says("`schema` in the URL is a parameter of the application's library").says("without it").never_says("hunter2");
     world.with_store("backup").run().exits(2).says("nothing to back up").says("hint: ");
     let refused = world.with_store("backup").env("DATABASE_URL", "mysql://u:hunter2@h/d").run().exits(2).says("mysql");
     refused.never_says("hunter2");

@@ -15,7 +15,7 @@ const ENCODE: &str =
 /// Reads a URL or a `key=value` string.
 pub fn parse(text: &str) -> Result<Pairs> {
     let text = text.trim();
-    match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
+    match behind_scheme(text) {
         Some(rest) => parse_url(rest),
         None if text.contains("://") && !text.contains('=') => {
             Err(Error::usage("the URL of a PostgreSQL database begins with `postgresql://`"))
@@ -28,7 +28,16 @@ pub fn parse(text: &str) -> Result<Pairs> {
 
 /// Whether an argument is meant as the address of a PostgreSQL database.
 pub fn is_url(text: &str) -> bool {
-    text.starts_with("postgresql://") || text.starts_with("postgres://")
+    behind_scheme(text).is_some()
+}
+
+/// What follows the scheme of a URL, as libpq has it or as applications do, whose libraries say there which driver they use:
+/// `postgresql+asyncpg://`, `jdbc:postgresql://`, `psql://`.
+fn behind_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.strip_prefix("jdbc:").unwrap_or(text).split_once("://")?;
+    let (database, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let known = ["postgresql", "postgres", "psql", "pgsql", "postgis"].contains(&database);
+    (known && driver.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))).then_some(rest)
 }
 
 /// What follows `postgresql://`: `[user[:password]@][host[:port],…][/dbname][?key=value&…]`.

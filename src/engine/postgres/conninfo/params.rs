@@ -210,10 +210,44 @@ impl Params {
     }
 }
 
+/// What libraries of applications read from an address themselves (Prisma, JDBC, asyncpg, node-postgres, Npgsql), and what says the same to libpq.
+const OF_LIBRARIES: &[(&str, &str)] = &[
+    ("schema", "; a source's `schemas` in the configuration saves a part of the database"),
+    ("currentSchema", "; a source's `schemas` in the configuration saves a part of the database"),
+    ("search_path", ""),
+    ("connection_limit", ""),
+    ("pool_timeout", ""),
+    ("pool_size", ""),
+    ("pool", ""),
+    ("max_connections", ""),
+    ("pgbouncer", "; a dump needs a session of its own, so name the server and not the pooler"),
+    ("socket_timeout", ""),
+    ("socketTimeout", ""),
+    ("statement_cache_size", ""),
+    ("prepared_statement_cache_size", ""),
+    ("prepareThreshold", ""),
+    ("binaryTransfer", ""),
+    ("stringtype", ""),
+    ("reWriteBatchedInserts", ""),
+    ("ApplicationName", ""),
+    ("serverVersion", ""),
+    ("charset", ""),
+    ("encoding", ""),
+    ("async_fallback", ""),
+    ("ssl", ", and with `sslmode=require` or `sslmode=verify-full`"),
+    ("sslaccept", ", and with `sslmode=require` or `sslmode=verify-full`"),
+];
+
 /// The table's own spelling of a name.
 fn known(name: &str, from: &str) -> Result<&'static str> {
     if let Some((known, _, _)) = TABLE.iter().find(|(known, _, _)| *known == name) {
         return Ok(known);
+    }
+    if let Some((own, instead)) = OF_LIBRARIES.iter().find(|(own, _)| *own == name) {
+        return Err(Error::usage(format!(
+            "`{own}` in {from} is a parameter of the application's library, and none of the connection"
+        ))
+        .hint(format!("give dbbackup the address without it{instead}")));
     }
     let near = TABLE
         .iter()
@@ -246,6 +280,11 @@ mod tests {
         let error = Params::default().set("sslmod", "require", "the URL").unwrap_err();
         assert_eq!(error.message(), "unknown parameter `sslmod` in the URL");
         assert_eq!(error.remedy(), Some("did you mean `sslmode`?"));
+        let error = Params::default().set("schema", "public", "the URL").unwrap_err();
+        assert!(
+            error.message().starts_with("`schema` in the URL") && error.remedy().unwrap().contains("without it"),
+            "{error:?}"
+        );
         let error = Params::default().set("qqqq", "require", "the URL").unwrap_err();
         assert!(!error.message().contains("qqqq"));
     }
