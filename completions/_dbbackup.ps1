@@ -165,6 +165,7 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--no-safety-backup', '--no-safety-backup', [CompletionResultType]::ParameterName, 'Do not back up what is replaced')
             [CompletionResult]::new('--in-place', '--in-place', [CompletionResultType]::ParameterName, 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name')
             [CompletionResult]::new('--no-owner', '--no-owner', [CompletionResultType]::ParameterName, 'PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there')
+            [CompletionResult]::new('--no-tablespaces', '--no-tablespaces', [CompletionResultType]::ParameterName, 'PostgreSQL: everything goes into the database''s own tablespace; those of the backup need not be there')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON document on stdout')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print nothing where all went well')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print nothing where all went well')

@@ -925,7 +925,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__restore)
-            opts="-y -n -j -c -q -v -V -h --to --yes --dry-run --no-safety-backup --in-place --no-owner --table --path --jobs --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-y -n -j -c -q -v -V -h --to --yes --dry-run --no-safety-backup --in-place --no-owner --no-tablespaces --table --path --jobs --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

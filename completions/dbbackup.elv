@@ -157,6 +157,7 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand --no-safety-backup 'Do not back up what is replaced'
             cand --in-place 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name'
             cand --no-owner 'PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there'
+            cand --no-tablespaces 'PostgreSQL: everything goes into the database''s own tablespace; those of the backup need not be there'
             cand --json 'Print one JSON document on stdout'
             cand -q 'Print nothing where all went well'
             cand --quiet 'Print nothing where all went well'

@@ -140,6 +140,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s n -l dry-r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-safety-backup -d 'Do not back up what is replaced'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l in-place -d 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-tablespaces -d 'PostgreSQL: everything goes into the database\'s own tablespace; those of the backup need not be there'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing where all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s v -l verbose -d 'Say more (repeatable)'

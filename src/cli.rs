@@ -311,6 +311,9 @@ pub struct Restore {
     /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there
     #[arg(long)]
     pub no_owner: bool,
+    /// PostgreSQL: everything goes into the database's own tablespace; those of the backup need not be there
+    #[arg(long)]
+    pub no_tablespaces: bool,
     /// PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)
     #[arg(long = "table", value_name = "TABLE", requires = "to")]
     pub tables: Vec<String>,

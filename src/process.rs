@@ -479,6 +479,16 @@ fn widen(pipe: &impl AsFd) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_a_server_calls_an_error_comes_first() {
+        let long = "pg_restore: error: could not execute query: ERROR:  type \"t\" does not exist\nLINE 2: a t\n  ^\nCommand was: x\n1\n2\n3\n4\n5\n";
+        let told = in_order(long);
+        assert!(told.starts_with("pg_restore: error: could not execute query: ERROR:  type \"t\" does not exist; "), "{told}");
+        assert!(told.ends_with("4; 5") && told.matches("ERROR").count() == 1, "{told}");
+        assert_eq!(in_order("a\nx: ERROR:  b\nc\n"), "x: ERROR:  b; a; c");
+        assert_eq!(in_order("a\nb\n"), "a; b");
+    }
+
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);

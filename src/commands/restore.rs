@@ -39,17 +39,37 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
         return Err(Error::usage(format!("{} backups would be restored, and that needs a yes", wanted.len())).hint(hint));
     }
     let mut done = Vec::new();
-    let mut failed = Vec::new();
+    let mut failed: Vec<(&String, Error)> = Vec::new();
+    // A dry run makes none, and what comes after them would have them.
+    let mut roles_to_come: Vec<String> = Vec::new();
     for one in &wanted {
-        match restore_one(one, arguments, session, report) {
-            Ok(value) => done.push(value),
+        match restore_one(one, arguments, &roles_to_come, session, report) {
+            Ok(value) => {
+                let roles = value["roles"].as_array().into_iter().flatten();
+                roles_to_come.extend(roles.filter_map(|role| role.as_str().map(str::to_owned)));
+                done.push(value);
+            }
             Err(error) if wanted.len() == 1 => return Err(error),
             Err(error) => {
+                let error = error.context(one);
                 report.error(&error);
-                failed.push(error);
+                failed.push((one, error));
+                // Whoever pressed Ctrl-C means all of it.
+                if crate::interrupt::check().is_err() {
+                    break;
+                }
             }
         }
     }
+    if let Some((last, before)) = failed.split_last() {
+        let names: Vec<&str> = before.iter().chain([last]).map(|(name, _)| name.as_str()).collect();
+        let verb = if arguments.dry_run { "could be restored" } else { "restored" };
+        report.warn(format!("{} of {} {verb}; failed: {}", done.len(), wanted.len(), names.join(", ")));
+    }
+    let of_json =
+        |(id, error): &(&String, Error)| serde_json::json!({"id": id, "error": error.message(), "hint": error.remedy()});
+    report.set("failed", failed.iter().map(of_json).collect::<Vec<_>>());
+    let failed: Vec<Error> = failed.into_iter().map(|(_, error)| error).collect();
     report.set("dry_run", arguments.dry_run);
     let (restored, plan) = if arguments.dry_run { (Vec::new(), done) } else { (done, Vec::new()) };
     report.set("restored", restored);
@@ -61,12 +81,18 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     Ok(outcome_of(wanted.len(), &kinds))
 }
 
-fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
+fn restore_one(
+    wanted: &str,
+    arguments: &Restore,
+    roles_to_come: &[String],
+    session: &Session,
+    report: &Report,
+) -> Result<serde_json::Value> {
     let found = find::find(wanted, session)?;
     for newer in &found.passed_over {
         report.warn(format!("{newer}: it is passed over"));
     }
-    put_back(&found, wanted, arguments, session, report).map_err(|error| match error.remedy() {
+    put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error.remedy() {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
             let hint = hint.replace(" BACKUP ", &format!(" {} ", quoted(&found.name())));
@@ -76,7 +102,14 @@ fn restore_one(wanted: &str, arguments: &Restore, session: &Session, report: &Re
     })
 }
 
-fn put_back(found: &Found, wanted: &str, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
+fn put_back(
+    found: &Found,
+    wanted: &str,
+    arguments: &Restore,
+    roles_to_come: &[String],
+    session: &Session,
+    report: &Report,
+) -> Result<serde_json::Value> {
     let format = Format::parse(&found.format);
     refuse_flags_of_other_kinds(found, format, arguments)?;
     let restored = if found.format == crate::engine::files::FORMAT {
@@ -85,7 +118,7 @@ fn put_back(found: &Found, wanted: &str, arguments: &Restore, session: &Session,
         match format {
             None => sqlite::restore(found, wanted, arguments, session, report),
             Some(Format::Globals) => globals::restore(found, arguments, session, report),
-            Some(format) => postgres::restore(found, format, wanted, arguments, session, report),
+            Some(format) => postgres::restore(found, format, wanted, arguments, roles_to_come, session, report),
         }
     };
     let of_a_part = !arguments.paths.is_empty() || !arguments.tables.is_empty();
@@ -102,6 +135,7 @@ fn refuse_flags_of_other_kinds(found: &Found, format: Option<Format>, arguments:
     let is_tree = found.format == crate::engine::files::FORMAT;
     let flags = [
         ("--in-place", arguments.in_place, format.is_some(), "PostgreSQL databases"),
+        ("--no-tablespaces", arguments.no_tablespaces, format.is_some(), "PostgreSQL databases"),
         ("--table", !arguments.tables.is_empty(), format.is_some(), "PostgreSQL databases"),
         ("--no-owner", arguments.no_owner, format.is_some() || is_tree, "PostgreSQL databases and of files"),
         ("--path", !arguments.paths.is_empty(), is_tree, "files"),

@@ -1,6 +1,7 @@
 //! Facts of a database that its dump does not hold, or that a restore must know beforehand; the sidecar stores them as they are.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Facts of a database; each kind of source fills the fields that it has.
@@ -82,6 +83,9 @@ pub struct Database {
     /// The tablespaces, besides the database's own, that something in it lies in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tablespaces: Vec<String>,
+    /// The directories of those, by their names, where the role may know them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tablespace_locations: BTreeMap<String, String>,
 }
 
 /// How a PostgreSQL database sorts and classifies characters, as `CREATE DATABASE` takes it.

@@ -405,6 +405,8 @@ struct RawDatabase<'a> {
     _roles: Each<Text<'a>>,
     #[serde(rename = "tablespaces")]
     _tablespaces: Each<Text<'a>>,
+    #[serde(rename = "tablespace_locations")]
+    _tablespace_locations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -1,8 +1,8 @@
 //! A part of a database that is saved restores, but for what it says that it can't.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Options};
 use crate::postgres_world::Shop;
-use crate::support::Ran;
+use crate::support::{Ran, World};
 
 const WHOLE: &str = "
     CREATE EXTENSION hstore;
@@ -88,4 +88,58 @@ fn what_does_not_restore_alone_is_no_damage() {
     shop.run(&format!("show {id}")).run().exits(0).prints("incomplete");
     shop.run("status").run().never_says("damaged");
     shop.run(&format!("restore {id} --to {}_x --yes", shop.name())).run().exits(1).says("is a part that does not restore alone");
+}
+
+#[test]
+fn a_restore_of_a_cluster_says_what_failed() {
+    let Some(from) = Cluster::start(Options::default()) else { return };
+    let Some(to) = Cluster::start(Options::default()) else { return };
+    let world = World::new();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    let owner =
+        std::process::Command::new("chown").args([&format!("--reference={}", from.data().display())]).arg(place.path()).status();
+    assert!(owner.unwrap().success());
+    let location = place.path().display().to_string();
+    from.sql("postgres", "CREATE ROLE keeper; CREATE ROLE owner_of_one LOGIN");
+    from.sql("postgres", &format!("CREATE TABLESPACE elsewhere LOCATION '{location}'"));
+    for name in ["one", "two", "three"] {
+        from.sql("postgres", &format!("CREATE DATABASE {name} OWNER owner_of_one"));
+        from.sql(name, "CREATE TABLE t(a int); ALTER TABLE t OWNER TO keeper; INSERT INTO t VALUES (1)");
+    }
+    from.sql("two", "CREATE TABLE far(a int) TABLESPACE elsewhere; INSERT INTO far VALUES (1)");
+    let config = |cluster: &Cluster| {
+        let (url, bin) = (cluster.url("postgres"), cluster.bin());
+        let source = "databases = [\"one\", \"two\", \"three\"]\nglobals = true";
+        world.config(&format!(
+            "[store]\npath = \"store\"\n[sources.cluster]\nkind = \"postgres\"\nurl = {url:?}\nbin_dir = {bin:?}\n{source}\n"
+        ));
+    };
+    config(&from);
+    world.dbbackup("backup").run().exits(0);
+    config(&to);
+    // The roles are not there, and the first step would make them.
+    let ran = world.dbbackup("restore cluster --dry-run").run().exits(3).never_says("lacks roles");
+    let hint = format!("CREATE TABLESPACE elsewhere LOCATION '{location}';");
+    let ran = ran
+        .says("error: cluster.two_")
+        .says(&hint)
+        .says("`--no-tablespaces`")
+        .says("3 of 4 could be restored; failed: cluster.two_");
+    // The owner has written what a superuser would run.
+    ran.says("and `owner_of_one` is none");
+    let ran = world.dbbackup("restore cluster --yes --json").run().exits(3).says("3 of 4 restored; failed: cluster.two_");
+    let json = ran.json();
+    assert!(json["failed"][0]["id"].as_str().unwrap().starts_with("cluster.two_"), "{json}");
+    assert!(
+        json["failed"][0]["error"].as_str().unwrap().contains("lacks tablespaces")
+            && json["failed"].as_array().unwrap().len() == 1
+    );
+    assert_eq!(json["restored"].as_array().unwrap().len(), 3);
+    world.dbbackup("restore cluster.two --no-tablespaces --yes").run().exits(0);
+    assert_eq!(to.value("two", "SELECT count(*) FROM far"), "1");
+    // Of an owner that may do anything itself there is nothing to be told.
+    to.sql("postgres", "ALTER ROLE owner_of_one SUPERUSER");
+    world.dbbackup("restore cluster.one --dry-run").run().exits(0).never_says("runs what the database brings");
+    from.sql("two", "DROP TABLE far");
+    from.sql("postgres", "DROP TABLESPACE elsewhere");
 }

@@ -36,7 +36,7 @@ pub fn restore(found: &Found, arguments: &Restore, session: &Session, report: &R
     let target = serde_json::json!({"id": found.name(), "target": place, "undo": null});
     if arguments.dry_run {
         report.answer("nothing was done");
-        return Ok(target);
+        return Ok(serde_json::json!({"id": found.name(), "target": place, "roles": destination.missing()}));
     }
     if !destination.missing().is_empty() && !arguments.yes {
         if !report.can_ask() {

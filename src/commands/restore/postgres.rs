@@ -28,6 +28,7 @@ pub fn restore(
     format: Format,
     wanted: &str,
     arguments: &Restore,
+    roles_to_come: &[String],
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
@@ -37,7 +38,7 @@ pub fn restore(
     }
     let conn = connection(found, wanted, arguments, session)?;
     let place = conn.place();
-    let mut destination = PostgresDestination::open(target(found, format, conn, arguments, session))?;
+    let mut destination = PostgresDestination::open(target(found, format, conn, arguments, roles_to_come, session))?;
     destination.look_for_obstacles()?;
     let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
     let now = old_content(&destination, session, report)?;
@@ -48,6 +49,11 @@ pub fn restore(
         ));
     }
     if arguments.dry_run {
+        if let Some(owner) = destination.runs_code_of()? {
+            report.warn(format!(
+                "a restore runs what the database brings, its checks and functions, as this superuser, and `{owner}` is none: if you don't trust that role, restore as it does (README, \"Restore a PostgreSQL database\")"
+            ));
+        }
         report.answer("nothing was done");
         let replaces = destination.old().is_some();
         return Ok(serde_json::json!({"id": found.name(), "target": place, "replaces": replaces, "differences": lost}));
@@ -167,7 +173,14 @@ fn origin(found: &Found, wanted: &str, recorded: Option<&Database>, session: &Se
     Ok(Spec { dbname: Some(name), ..server_of(recorded, found, session) })
 }
 
-fn target(found: &Found, format: Format, conn: ConnInfo, arguments: &Restore, session: &Session) -> Target {
+fn target(
+    found: &Found,
+    format: Format,
+    conn: ConnInfo,
+    arguments: &Restore,
+    roles_to_come: &[String],
+    session: &Session,
+) -> Target {
     let stored = found.stored();
     let keys = session.keys_of(&found.source);
     let proving = session.proving_of(&found.source);
@@ -181,6 +194,8 @@ fn target(found: &Found, format: Format, conn: ConnInfo, arguments: &Restore, se
         search,
         jobs: arguments.jobs.unwrap_or(proving.jobs).max(1),
         no_owner: arguments.no_owner,
+        no_tablespaces: arguments.no_tablespaces,
+        roles_to_come: roles_to_come.to_vec(),
         in_place: arguments.in_place,
         tables: arguments.tables.clone(),
         stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),

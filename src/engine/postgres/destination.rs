@@ -35,6 +35,10 @@ pub struct Target {
     pub jobs: usize,
     /// Everything is to belong to the role that restores, without privileges for others.
     pub no_owner: bool,
+    /// Everything goes into the database's own tablespace.
+    pub no_tablespaces: bool,
+    /// Roles that a step before this one makes.
+    pub roles_to_come: Vec<String>,
     /// Into the old database itself, in one transaction.
     pub in_place: bool,
     /// Only these tables.
@@ -116,6 +120,17 @@ impl PostgresDestination {
         self.old.as_ref()
     }
 
+    /// Who has written what the restore will run, where this role may do anything and that one may not.
+    pub fn runs_code_of(&mut self) -> Result<Option<String>> {
+        let owner = [Some(&self.settings.owner), self.target.recorded.settings.as_ref().map(|settings| &settings.owner)];
+        let Some(owner) = owner.into_iter().flatten().find(|owner| !owner.is_empty()) else { return Ok(None) };
+        let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles
+                     WHERE rolname = current_user AND rolsuper
+                       AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1 AND rolsuper)";
+        let row = self.session.client.query_one(query, &[owner]).map_err(|error| explain(&error, "looking at the roles"))?;
+        Ok((row.get::<_, i64>(0) > 0).then(|| owner.clone()))
+    }
+
     /// Finds what would keep the old database from being replaced as it was asked for.
     pub fn look_for_obstacles(&mut self) -> Result<()> {
         match &self.old {
@@ -153,8 +168,12 @@ impl PostgresDestination {
     }
 
     fn options(&self) -> Vec<String> {
-        let no_owner = ["--no-owner", "--no-privileges"].map(str::to_owned);
-        if self.target.no_owner { no_owner.to_vec() } else { Vec::new() }
+        let chosen = [
+            ("--no-owner", self.target.no_owner),
+            ("--no-privileges", self.target.no_owner),
+            ("--no-tablespaces", self.target.no_tablespaces),
+        ];
+        chosen.iter().filter(|(_, chosen)| *chosen).map(|(option, _)| (*option).to_owned()).collect()
     }
 
     /// Makes the new database, empty: what keeps it from being made is known before the whole dump is read.

@@ -41,8 +41,16 @@ pub fn database(client: &mut Client, version: &Version) -> Result<Database> {
     facts.extensions = extensions(client).map_err(|error| explain(&error, "listing the extensions"))?;
     facts.roles = names(client, ROLES).map_err(|error| explain(&error, "listing the roles"))?;
     facts.tablespaces = names(client, TABLESPACES).map_err(|error| explain(&error, "listing the tablespaces"))?;
+    let locations = client.query(LOCATIONS, &[&facts.tablespaces]);
+    let locations = locations.map_err(|error| explain(&error, "asking where the tablespaces are"))?;
+    facts.tablespace_locations = locations.iter().map(|row| (row.get(0), row.get(1))).collect();
     Ok(facts)
 }
+
+/// One in the cluster's own directory has no other.
+const LOCATIONS: &str = "
+SELECT spcname::text, pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace
+WHERE spcname = ANY ($1::text[]) AND pg_catalog.pg_tablespace_location(oid) ~ '^/'";
 
 /// Facts of any database of the server, as far as they can be seen without a session in it: it may let nobody in.
 pub fn seen_from_beside(client: &mut Client, version: &Version, name: &str) -> Result<Database> {

@@ -21,6 +21,12 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
         )
         .hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
+    if target.no_tablespaces && target.format == super::Format::Plain {
+        return Err(Error::usage(
+            "`--no-tablespaces` can't be had from a dump of `format = \"plain\"`: its script names the tablespaces itself",
+        )
+        .hint("make the tablespaces, and leave `--no-tablespaces` out"));
+    }
     let recorded = target.recorded.server_version.as_deref().and_then(Version::parse);
     if let Some(then) = recorded.filter(|then| then.major > version.major) {
         return Err(Error::failed(format!("the backup is of PostgreSQL {then}, and this server is older: {version}"))
@@ -81,7 +87,8 @@ fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> R
     let mut roles: Vec<String> = target.recorded.roles.iter().chain(owner).chain(granted).chain(set).cloned().collect();
     roles.sort();
     roles.dedup();
-    let missing = absent(client, "SELECT rolname::text FROM pg_catalog.pg_roles", &roles)?;
+    let mut missing = absent(client, "SELECT rolname::text FROM pg_catalog.pg_roles", &roles)?;
+    missing.retain(|role| !target.roles_to_come.contains(role));
     if missing.is_empty() {
         return Ok(());
     }
@@ -93,12 +100,24 @@ fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> R
 }
 
 fn missing_tablespaces(client: &mut Client, target: &Target) -> Result<()> {
+    if target.no_tablespaces {
+        return Ok(());
+    }
     let missing = absent(client, "SELECT spcname::text FROM pg_catalog.pg_tablespace", &target.recorded.tablespaces)?;
     if missing.is_empty() {
         return Ok(());
     }
     Err(Error::failed(format!("the server lacks tablespaces that the backup needs: {}", missing.join(", ")))
-        .hint("make them: CREATE TABLESPACE … LOCATION '…'"))
+        .hint(format!(
+            "make them (`{}`; the directory must be there, empty, and the server's), or add `--no-tablespaces`: then all goes where the database is",
+            missing.iter().map(|name| create_tablespace(name, target)).collect::<Vec<_>>().join(" ")
+        )))
+}
+
+/// Where it was, as far as the backup knows.
+fn create_tablespace(name: &str, target: &Target) -> String {
+    let location = target.recorded.tablespace_locations.get(name).map_or("…", String::as_str);
+    format!("CREATE TABLESPACE {} LOCATION {};", super::names::quote_ident(name), super::names::quote_literal(location))
 }
 
 fn absent(client: &mut Client, query: &str, wanted: &[String]) -> Result<Vec<String>> {

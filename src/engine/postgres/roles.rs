@@ -7,6 +7,7 @@ use super::fill::{Clients, remedy};
 use super::leftovers::maintenance;
 use super::names::QualifiedName;
 use super::programs::Search;
+use super::scan::{Stray, scan};
 use super::{explain, facts};
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ pub struct RolesDestination {
     search: Search,
     statements: Vec<Statement>,
     complete: bool,
+    stray: Option<Stray>,
     roles: Vec<String>,
     tablespaces: Vec<String>,
 }
@@ -47,7 +49,7 @@ impl RolesDestination {
         let roles = names("SELECT rolname::text FROM pg_catalog.pg_roles")?;
         let tablespaces = names("SELECT spcname::text FROM pg_catalog.pg_tablespace")?;
         let search = Search { prefix: Vec::new(), ..search.clone() };
-        Ok(RolesDestination { session, search, statements: Vec::new(), complete: false, roles, tablespaces })
+        Ok(RolesDestination { session, search, statements: Vec::new(), complete: false, stray: None, roles, tablespaces })
     }
 
     /// The roles that will be made.
@@ -94,12 +96,15 @@ impl Destination for RolesDestination {
         content.take(LARGEST).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         self.complete = text.contains("-- PostgreSQL database cluster dump complete");
+        self.stray = scan(&mut bytes.as_slice())?.stray;
         self.statements = statements(&text).into_iter().map(statement).collect();
         Ok(())
     }
 
     fn check(&mut self, _expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
-        Ok(vec![if self.complete {
+        Ok(vec![if let Some(stray) = &self.stray {
+            Check::damaged("script", stray.to_string())
+        } else if self.complete {
             Check::ok("script", format!("read to its end: {}", crate::units::count(self.statements.len() as u64, "statement")))
         } else {
             Check::damaged("script", "the script has no end: its last line is not that of a complete dump")

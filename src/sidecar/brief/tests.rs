@@ -15,7 +15,7 @@ fn whole() -> Value {
                      "journal_mode": "wal", "user_version": 1, "application_id": 2, "foreign_key_violations": 3, "name": "b", "host": "h",
                      "port": 5432, "user": "u", "server_version": "15", "system_identifier": "7", "cluster": "a", "selected_by": ["x"],
                      "locale": {"provider": "c", "collate": "C", "ctype": "C", "locale": "de", "icu_rules": "x"}, "settings": {"owner": "o"}, "extensions": [{"name": "e", "version": "1", "schema": "s"}],
-                     "roles": ["r"], "tablespaces": ["t"]},
+                     "roles": ["r"], "tablespaces": ["t"], "tablespace_locations": {"t": "/t"}},
         "manifest": {"tables": [{"name": "t\u0001", "kind": "table", "rows": 3}, {"name": "v", "kind": "view", "rows": 1, "compare": false}],
                      "rows_total": 3,
                 "tree": {"files": 1, "directories": 2, "symlinks": 3, "hard_links": 4, "databases": 5, "bytes": 6, "changed": ["a\u0001"],
