@@ -417,7 +417,7 @@ fn homeless_paths() {
 
 #[test]
 fn key_lists_are_the_structs() {
-    assert_eq!(strict::fields::<BackupKeys>().len(), 7);
+    assert_eq!(strict::fields::<BackupKeys>().len(), 8);
     assert!(strict::fields::<BackupKeys>().contains(&"lock_timeout"));
     assert_eq!(strict::fields::<RetentionTable>().len(), 13);
     assert_eq!(nearest("shp", ["app", "shop"]), Some("shop"));
