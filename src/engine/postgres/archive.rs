@@ -5,11 +5,10 @@
 //! rewound has no positions in its table of contents, so the blocks name the entry that they belong to.
 
 use super::names::QualifiedName;
-use super::scan::Input;
 use crate::error::Error;
 use memchr::memchr_iter;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 /// The versions of the format that are known: those of PostgreSQL 13 to 18.
 const KNOWN_VERSIONS: std::ops::RangeInclusive<u8> = 14..=16;
@@ -46,14 +45,52 @@ type Result<T> = std::result::Result<T, Uncountable>;
 
 /// Counts the rows of each table that has data in the archive, in the order of the data.
 pub fn count_rows(archive: &mut dyn Read) -> Result<Vec<(QualifiedName, u64)>> {
-    let mut reader = ArchiveReader { input: Input::new(archive), int_size: 0, offset_size: 0, minor: 0 };
+    let mut reader = ArchiveReader { input: Window::new(archive), int_size: 0, offset_size: 0, minor: 0 };
     reader.header()?;
     let tables = reader.table_of_contents()?;
     reader.data(&tables)
 }
 
+/// The part of the archive that is in memory. `pg_dump` writes a chunk for each row, so what is done for a chunk must be little.
+struct Window<'a> {
+    archive: &'a mut dyn Read,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Window<'a> {
+    const LENGTH: usize = 256 << 10;
+
+    fn new(archive: &'a mut dyn Read) -> Self {
+        Window { archive, buffer: vec![0; Self::LENGTH], start: 0, end: 0 }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Reads until so many bytes are there, at most the window's length; fewer at the end of the archive.
+    fn fill(&mut self, wanted: usize) -> Result<&[u8]> {
+        if self.end - self.start < wanted {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        while self.end < wanted {
+            match self.archive.read(&mut self.buffer[self.end..]) {
+                Ok(0) => break,
+                Ok(length) => self.end += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Uncountable::Unreadable(error.into())),
+            }
+        }
+        Ok(self.bytes())
+    }
+}
+
 struct ArchiveReader<'a> {
-    input: Input<'a>,
+    input: Window<'a>,
     /// Bytes of an integer, its sign left out.
     int_size: usize,
     offset_size: u64,
@@ -158,29 +195,33 @@ impl ArchiveReader<'_> {
                 return Ok(rows_before_end(lines, &tail));
             }
             while left > 0 {
-                if self.input.window().is_empty() {
-                    self.more()?;
-                }
-                let window = self.input.window();
-                let here = window.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let part = &window[..here];
+                let part = self.part(left)?;
                 lines += memchr_iter(b'\n', part).count() as u64;
-                tail.extend_from_slice(&part[here.saturating_sub(TAIL)..]);
+                if part.len() >= TAIL {
+                    tail.clear();
+                }
+                tail.extend_from_slice(&part[part.len().saturating_sub(TAIL)..]);
                 tail.drain(..tail.len().saturating_sub(TAIL));
-                self.input.consume(here);
-                left -= here as u64;
+                let length = part.len();
+                self.input.start += length;
+                left -= length as u64;
             }
         }
     }
 
-    fn more(&mut self) -> Result<()> {
-        if self.input.more().map_err(Uncountable::Unreadable)? { Ok(()) } else { Err(Uncountable::CutOff) }
+    /// At least one of so many bytes; not consumed.
+    fn part(&mut self, length: u64) -> Result<&[u8]> {
+        let there = self.input.fill(1)?;
+        if there.is_empty() {
+            return Err(Uncountable::CutOff);
+        }
+        Ok(&there[..there.len().min(usize::try_from(length).unwrap_or(usize::MAX))])
     }
 
     /// The next byte, where there is one.
     fn next_byte(&mut self) -> Result<Option<u8>> {
-        let byte = self.input.peek(0).map_err(Uncountable::Unreadable)?;
-        self.input.consume(usize::from(byte.is_some()));
+        let byte = self.input.fill(1)?.first().copied();
+        self.input.start += usize::from(byte.is_some());
         Ok(byte)
     }
 
@@ -190,11 +231,13 @@ impl ArchiveReader<'_> {
 
     /// A sign, then the bytes of the number, the lowest first.
     fn integer(&mut self) -> Result<i64> {
-        let negative = self.byte()? != 0;
-        let mut value = 0u64;
-        for at in 0..self.int_size {
-            value |= u64::from(self.byte()?) << (8 * at);
-        }
+        let length = 1 + self.int_size;
+        let Some((sign, digits)) = self.input.fill(length)?.get(..length).and_then(<[u8]>::split_first) else {
+            return Err(Uncountable::CutOff);
+        };
+        let value = digits.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let negative = *sign != 0;
+        self.input.start += length;
         let value = i64::try_from(value).map_err(|_| not_understood("a number in it is too large"))?;
         Ok(if negative { -value } else { value })
     }
@@ -229,11 +272,8 @@ impl ArchiveReader<'_> {
 
     fn skip(&mut self, mut length: u64) -> Result<()> {
         while length > 0 {
-            if self.input.window().is_empty() {
-                self.more()?;
-            }
-            let here = self.input.window().len().min(usize::try_from(length).unwrap_or(usize::MAX));
-            self.input.consume(here);
+            let here = self.part(length)?.len();
+            self.input.start += here;
             length -= here as u64;
         }
         Ok(())

@@ -11,8 +11,7 @@ mod input;
 
 use super::names::{self, QualifiedName};
 use crate::error::Result;
-pub(super) use input::Input;
-use input::{Class, class, continues_word, length_of};
+use input::{Class, Input, class, continues_word, length_of};
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 use std::collections::HashMap;
 use std::io::Read;

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 pub(super) const BLOCK: usize = 256 << 10;
 
 /// The part of the script that is in memory.
-pub(in crate::engine::postgres) struct Input<'a> {
+pub(super) struct Input<'a> {
     script: &'a mut dyn Read,
     buffer: Vec<u8>,
     start: usize,
@@ -20,28 +20,28 @@ pub(in crate::engine::postgres) struct Input<'a> {
     /// The line of the first NUL byte that was read.
     pub(super) nul: Option<u64>,
     /// How long the script is as far as it was read.
-    pub(in crate::engine::postgres) total: u64,
+    pub(super) total: u64,
 }
 
 impl<'a> Input<'a> {
     /// Of this script; nothing is read yet.
-    pub(in crate::engine::postgres) fn new(script: &'a mut dyn Read) -> Self {
+    pub(super) fn new(script: &'a mut dyn Read) -> Self {
         Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, line: 1, nul: None, total: 0 }
     }
 
     /// What is read and not yet consumed.
-    pub(in crate::engine::postgres) fn window(&self) -> &[u8] {
+    pub(super) fn window(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
     /// Goes on behind so many bytes of the window.
-    pub(in crate::engine::postgres) fn consume(&mut self, length: usize) {
+    pub(super) fn consume(&mut self, length: usize) {
         self.line += lines_in(&self.buffer[self.start..self.start + length]);
         self.start += length;
     }
 
     /// Reads more behind the window, which must be shorter than the longest tag; false at the end of the script.
-    pub(in crate::engine::postgres) fn more(&mut self) -> Result<bool> {
+    pub(super) fn more(&mut self) -> Result<bool> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
     }
 
     /// The byte at a place of the window, which is made long enough; none behind the end of the script.
-    pub(in crate::engine::postgres) fn peek(&mut self, at: usize) -> Result<Option<u8>> {
+    pub(super) fn peek(&mut self, at: usize) -> Result<Option<u8>> {
         while self.end - self.start <= at {
             if !self.more()? {
                 return Ok(None);
