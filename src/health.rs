@@ -269,7 +269,12 @@ fn is_ahead(attempt: &Attempt<'_>, now: DateTime<Utc>) -> bool {
 fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let first = subject.attempts.iter().find(|attempt| is_ahead(attempt, now))?;
     let text = format!("{} is dated ahead, {}: a clock was wrong then, or is now", first.id, units::stamp(first.ended));
-    Some(Finding::new(Level::Warning, text).hint(format!("mend the clock; if it was wrong then: `dbbackup delete {}`", first.id)))
+    Some(
+        Finding::new(Level::Warning, text).hint(format!(
+            "mend the clock; if it was wrong then, the backup is as good as others: `dbbackup restore {}`",
+            first.id
+        )),
+    )
 }
 
 /// The newest backup, good or not.

@@ -128,6 +128,8 @@ pub enum Standing {
     Good,
     /// Restores, but lacks something.
     Partial,
+    /// It holds far less than one before it, and nobody has said that this is right: it takes no other's place.
+    Doubted,
     /// Found damaged since it was made.
     Damaged,
     /// An attempt that left no dump.
@@ -181,6 +183,7 @@ pub fn decide<'a>(candidates: &[Candidate], policy_for: impl Fn(&str) -> Option<
         } else {
             warnings.extend(judge_good(&mut cases, label, &members, policy, now));
             judge_flawed(&mut cases, &members, policy);
+            judge_doubted(&mut cases, &members, policy);
         }
         judge_failed(&mut cases, &members, now);
     }
@@ -225,7 +228,7 @@ impl<'c> Case<'c> {
             Standing::OtherLength => {
                 case.hold("its dump has another length than was written: kept until a verification finds it damaged");
             }
-            Standing::Good | Standing::Partial | Standing::Damaged | Standing::Failed => {}
+            Standing::Good | Standing::Partial | Standing::Doubted | Standing::Damaged | Standing::Failed => {}
         }
         if !case.past {
             case.hold("timestamp in the future");
@@ -473,6 +476,7 @@ fn judge_flawed(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) 
             Standing::Damaged => "damaged",
             // What can't be told is held.
             Standing::Good
+            | Standing::Doubted
             | Standing::Failed
             | Standing::Unknown
             | Standing::Unreachable
@@ -484,6 +488,24 @@ fn judge_flawed(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) 
             (None, _) => Verdict::Keep(vec![NO_POLICY.into()]),
             (Some(_), false) => Verdict::Keep(vec![format!("{what}, but no newer good one of its label exists")]),
             (Some(_), true) => Verdict::Remove(format!("{what}, and a newer good one exists")),
+        });
+    }
+}
+
+/// Those that held the brake: each stays as long as an older good one of its label does, and feeds no rule. Else the backups of an emptied
+/// database would take the places of the full ones as soon as the data is back.
+fn judge_doubted(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) {
+    let oldest_good = members.iter().copied().rfind(|&at| cases[at].feeds() && cases[at].removal.is_none());
+    for &at in members {
+        if cases[at].of.standing != Standing::Doubted {
+            continue;
+        }
+        cases[at].unless_held(match policy {
+            None => Verdict::Keep(vec![NO_POLICY.into()]),
+            Some(_) if oldest_good.is_some_and(|oldest| oldest < at) => {
+                Verdict::Remove("held far less than the one before, and only newer ones are kept".into())
+            }
+            Some(_) => Verdict::Keep(vec!["held far less than the one before: it feeds no rule".into()]),
         });
     }
 }

@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
-use crate::sidecar::{Level, Status};
+use crate::sidecar::{Braked, Level, Status, Totals};
 use crate::store::{self, LocalStore, Store};
 use crate::units;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -143,7 +143,7 @@ pub fn held(
     policies: &Policies,
     now: DateTime<Utc>,
 ) -> Result<Option<String>> {
-    let decision = decide(catalog, source, policies, now);
+    let decision = decide(catalog, source, policies, now, false);
     Ok(brake::look(store, catalog, source, policies, &decision, now)?.map(|on| on.why))
 }
 
@@ -153,7 +153,7 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
     if source.policies.is_empty() {
         return Ok(None);
     }
-    let mut decision = decide(&catalog, &source.name, &source.policies, now);
+    let mut decision = decide(&catalog, &source.name, &source.policies, now, false);
     let on = brake::look(store, &catalog, &source.name, &source.policies, &decision, now)?;
     if let Some(on) = &on {
         brake::remember(store, &source.name, on, report);
@@ -197,7 +197,7 @@ fn clean(
     report: &mut Report,
 ) -> Result<(Done, Option<Error>)> {
     let (dry_run, force) = (arguments.dry_run, arguments.force);
-    let mut decision = decide(catalog, source, policies, session.now);
+    let mut decision = decide(catalog, source, policies, session.now, force);
     let mut held = None;
     match brake::look(store, catalog, source, policies, &decision, session.now)? {
         Some(on) if force && !dry_run => brake::accept(store, source, &on, report),
@@ -244,7 +244,8 @@ fn say_removed(source: &str, done: &Done, report: &Report) {
     }
 }
 
-fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>) -> Decision {
+/// With `force` every backup is taken for what it is, whatever it held before.
+fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>, force: bool) -> Decision {
     let unreadable = catalog.unreadable.iter().filter(|entry| entry.source == source).map(|entry| Candidate {
         id: entry.id.clone(),
         at: time_of(&entry.id),
@@ -254,10 +255,30 @@ fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Ut
         pinned: false,
         proven: false,
     });
-    let candidates: Vec<Candidate> = catalog.of(source).map(candidate).chain(unreadable).collect();
+    // What was said to be right is right for what came before it, too.
+    let accepted = catalog.of(source).position(|backup| backup.state.brake == Some(Braked::Accepted));
+    let is_doubted = |at: usize, backup: &Entry| !force && accepted.is_none_or(|accepted| at < accepted) && fell(backup, catalog);
+    let standing = |(at, backup): (usize, &Entry)| {
+        let candidate = candidate(backup);
+        match candidate.standing {
+            Standing::Good if is_doubted(at, backup) => Candidate { standing: Standing::Doubted, ..candidate },
+            _ => candidate,
+        }
+    };
+    let candidates: Vec<Candidate> = catalog.of(source).enumerate().map(standing).chain(unreadable).collect();
     // The end of the second: what was made in it is no future.
     let now = now + TimeDelta::microseconds(999_999);
     retention::decide(&candidates, |label| policies.for_label(label), now)
+}
+
+/// Whether a backup held the brake and holds far less, in all, than the one that it was compared with. (A clock that jumped holds the brake,
+/// too, and says nothing against what was saved.)
+fn fell(backup: &Entry, catalog: &Catalog) -> bool {
+    let Some(Braked::Against(earlier)) = &backup.state.brake else { return false };
+    let Some(earlier) = catalog.of(&backup.sidecar.source).find(|other| other.id() == earlier) else { return false };
+    let (Some(now), Some(then)) = (&backup.sidecar.manifest, &earlier.sidecar.manifest) else { return false };
+    let files = |totals: &Totals| totals.tree.map_or(0, |tree| tree.files);
+    now.rows_total < then.rows_total / 2 || files(now) < files(then) / 2
 }
 
 fn candidate(backup: &Entry) -> Candidate {

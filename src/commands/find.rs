@@ -106,6 +106,7 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
         newer.filter(|other| other.sidecar.status != Status::Failed && other.sidecar.label != crate::retention::PRE_RESTORE);
     let flawed = kept.map(|other| match &other.presence {
         Presence::Unknown(why) => format!("{} is newer, but can't be looked at ({why})", other.id()),
+        _ if other.good() => format!("{} is dated ahead of this machine's clock (name it to use it)", other.id()),
         _ => format!("{} is newer, but damaged or incomplete", other.id()),
     });
     let unreadable = catalog.unreadable.iter().filter(|lost| lost.source == source);

@@ -74,10 +74,23 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
         let error = not_run(Error::failed("a backup could not be verified"));
         return Err(error.hint("`--level checksum` asks for less"));
     }
+    if arguments.restore_on_failure
+        && let Some(part) = saved.iter().find(|entry| is_part_of_database(entry))
+    {
+        let error =
+            not_run(Error::failed(format!("`{}` is a part of its database, and what it leaves out would be lost", part.id())));
+        return Err(error.hint("save the whole database, or leave `--restore-on-failure` out and go back by hand"));
+    }
     // Roles before the databases that need them.
     let is_globals = |entry: &Entry| entry.sidecar.dump.as_ref().is_some_and(|dump| dump.format == "pg_dumpall-globals");
     saved.sort_by_key(|entry| !is_globals(entry));
     Ok(saved)
+}
+
+/// To put it back would replace the whole.
+fn is_part_of_database(entry: &Entry) -> bool {
+    let is_postgres = entry.sidecar.kind == crate::engine::postgres::KIND;
+    is_postgres && entry.sidecar.database.as_ref().is_some_and(|database| !database.selected_by.is_empty())
 }
 
 /// A source that was asked for, by its own name or its group's, and passed over.

@@ -19,10 +19,10 @@ use crate::pipeline::{self, Codec};
 use crate::plan;
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::Level;
+use crate::sidecar::{Braked, Level};
 use crate::store::LocalStore;
 use crate::units;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -91,6 +91,9 @@ fn restore_one(
     let found = find::find(wanted, session)?;
     for newer in &found.passed_over {
         report.warn(format!("{newer}: it is passed over"));
+    }
+    if let Some(Braked::Against(earlier)) = found.backup.as_ref().and_then(|backup| backup.state.brake.as_ref()) {
+        report.warn(format!("{} holds far less than `{earlier}` before it; retention is held back for that", found.name()));
     }
     put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error.remedy() {
         // An engine does not know what its content is called here.
@@ -274,6 +277,11 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
             }
             Some(_) => {}
         }
+    }
+    let names_now: BTreeSet<&str> = now.tables.iter().map(|table| table.name.as_str()).collect();
+    for table in then.tables.iter().filter(|table| table.compare && !names_now.contains(table.name.as_str())) {
+        let rows = table.rows.unwrap_or(0);
+        lines.push((-i128::from(rows), format!("{}: not there now, {} in the backup", table.name, units::count(rows, "row"))));
     }
     lines.sort_by_key(|(lost, _)| std::cmp::Reverse(*lost));
     let more = lines.len().saturating_sub(10);

@@ -168,6 +168,21 @@ fn what_is_on_the_server_and_can_not_be_saved_is_told() {
     cluster.sql("postgres", "ALTER DATABASE own_template IS_TEMPLATE false");
 }
 
+/// A mistyped pattern must not pass for a server without databases.
+#[test]
+fn patterns_that_mean_no_database_fail() {
+    let Some(cluster) = Cluster::start(Options::default()) else { return };
+    let world = World::new();
+    cluster.sql("postgres", "CREATE DATABASE alpha");
+    for (patterns, code) in [("\"alhpa*\"", 1), ("\"alpha\", \"bet?\"", 3)] {
+        config(&world, &cluster, &format!("databases = [{patterns}]\n"));
+        world.dbbackup("backup").run().exits(code).says("no database of the server matches");
+        world.dbbackup("doctor cluster").run().exits(1).prints("no database of the server matches");
+    }
+    config(&world, &cluster, "databases = [\"*\"]\nexclude_databases = [\"*\"]\n");
+    world.dbbackup("backup").run().exits(1).says("leaves out every database");
+}
+
 #[test]
 fn a_database_that_has_vanished_is_told_until_that_is_acknowledged() {
     let Some(cluster) = Cluster::start(Options::default()) else { return };
@@ -186,6 +201,7 @@ fn a_database_that_has_vanished_is_told_until_that_is_acknowledged() {
             .says("exclude_databases = [\"beta\"]")
             .says("cluster.beta vanished");
     }
+    world.dbbackup("restore cluster --dry-run").run().exits(0).says("`cluster.beta` is not among them");
     // One of the others alone says nothing of it.
     world.dbbackup("backup cluster.alpha").run().exits(0);
     // No failed attempts, and nothing is thinned: the newest run of the whole server had no such database.

@@ -123,6 +123,10 @@ fn a_restore_says_what_it_replaces() {
     shop.db.sql("DELETE FROM orders WHERE id > 10");
     let ran = shop.run(&format!("restore {id} --yes")).run().exits(0).never_says(equal);
     ran.says("public.orders: 10 now, 1,000 in the backup");
+    shop.db.sql("DROP TABLE orders");
+    let ran = shop.run(&format!("restore {id} --dry-run")).run().exits(0).never_says(equal);
+    ran.prints("public.orders: not there now, 1,000 rows in the backup");
+    shop.run(&format!("restore {id} --yes")).run().exits(0);
     // A session that hangs with a lock is no reason to wait.
     let mut holder = shop.db.client();
     holder.batch_execute("BEGIN; LOCK TABLE orders").unwrap();
@@ -158,6 +162,9 @@ fn patterns_that_match_nothing_are_told() {
     // One schema is there and saved, the other is not: that is no whole backup.
     shop.configure("schemas = [\"app\", \"Shop\"]");
     shop.run("doctor shop").run().prints("`Shop` of `schemas` matches no schema").never_says("`app` of");
+    shop.configure("schemas = [\"Shop\"]");
+    shop.run("doctor shop").run().exits(1).prints("matches no schema, and there is no other");
     shop.configure("schemas = [\"app\", \"shop\"]");
+    shop.run("guard shop --restore-on-failure -- true").run().exits(125);
     shop.run("backup shop").run().exits(3).says("`shop` of `schemas` matches no schema").says("incomplete");
 }

@@ -109,15 +109,25 @@ pub fn name_of(member: &Member) -> String {
     member.as_ref().map_or_else(|(name, _)| name.clone(), |source| source.name.clone())
 }
 
-/// Databases that are named, not meant by a pattern, and that are not there.
+/// Databases that are named and that are not there, and patterns that mean none: nobody is to believe that they are saved.
 fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String]) -> Vec<Member> {
-    let plain = |name: &&String| !name.contains(['*', '?']);
-    let missing = cluster.databases.iter().filter(plain).filter(|name| !there.contains(name));
-    let error = |name: &String| {
-        let text = format!("the server has no database `{name}`");
-        let known = crate::config::nearest(name, there.iter().map(String::as_str));
+    let meant = |pattern: &&String| there.iter().any(|name| units::wildcard(pattern, name) && !is_leftover(name));
+    let missing = cluster.databases.iter().filter(|pattern| !meant(pattern));
+    let error = |pattern: &String| {
+        if pattern.contains(['*', '?']) {
+            let text = format!("no database of the server matches `{pattern}`");
+            return Err((source.name.clone(), Error::failed(text).hint("correct it, or take it out of `databases`")));
+        }
+        let text = format!("the server has no database `{pattern}`");
+        let known = crate::config::nearest(pattern, there.iter().map(String::as_str));
         let hint = known.map_or("take it out of `databases`".to_owned(), |near| format!("did you mean `{near}`?"));
-        Err((format!("{}.{}", source.name, plan::plain_name(name)), Error::failed(text).hint(hint)))
+        Err((format!("{}.{}", source.name, plan::plain_name(pattern)), Error::failed(text).hint(hint)))
     };
-    missing.map(error).collect()
+    let mut members: Vec<Member> = missing.map(error).collect();
+    let any_left = there.iter().any(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
+    if members.is_empty() && !any_left && !cluster.globals {
+        let error = Error::failed("`exclude_databases` leaves out every database of the server");
+        members.push(Err((source.name.clone(), error.hint("leave fewer out"))));
+    }
+    members
 }

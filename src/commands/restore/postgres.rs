@@ -45,7 +45,12 @@ pub fn restore(
     let lost = say_plan(found, &place, destination.old(), now.as_ref(), arguments, session, &say);
     if let Some(selected) = part_of_the_whole(found).filter(|_| destination.old().is_some()) {
         report.warn(format!(
-            "the backup holds only a part of the database ({selected}): what it left out is then in the old one alone"
+            "the backup holds only a part of the database ({selected}): what it left out is then in {} alone",
+            match (arguments.in_place, arguments.no_safety_backup) {
+                (false, _) => "the old one",
+                (true, false) => "the `pre-restore` backup",
+                (true, true) => "nothing, for it is dropped and not saved,",
+            }
         ));
     }
     if arguments.dry_run {

@@ -57,6 +57,11 @@ fn newest_complete(word: &str, names: &[String], catalog: &Catalog, session: &Se
         let wrong: Vec<String> = names.iter().flat_map(|name| wrong_with(name, backups, session)).collect();
         if wrong.is_empty() {
             warn_of(&passed_over, report);
+            for gone in names.iter().flat_map(|name| catalog.vanished_members(name)) {
+                report.warn(format!(
+                    "`{gone}` is not among them, for it was not on the server any more: `dbbackup restore {gone}` by itself"
+                ));
+            }
             return Ok(in_order(backups));
         }
         passed_over.push((*run, wrong.join(", ")));

@@ -475,7 +475,12 @@ impl<W: Write> Saving<'_, W> {
         let lost: Vec<String> = lost.into_iter().flatten().collect();
         let lacks = (!lost.is_empty()).then(|| lost.join(", "));
         if lacks.is_some() && self.tree.files + self.tree.directories + self.tree.symlinks == 0 {
-            return Err(Error::failed(self.warnings.join("; ")).hint("run dbbackup as a user that may read it, root for one"));
+            return Err(Error::failed(self.warnings.join("; "))
+                .hint("look at `paths`; if it is there, run dbbackup as a user that may read it, root for one"));
+        }
+        if !self.plan.include.is_empty() && self.tree.files + self.tree.symlinks == 0 {
+            let patterns = self.plan.include.join("`, `");
+            return Err(Error::failed(format!("nothing there matches `include` (`{patterns}`)")).hint("correct the patterns"));
         }
         self.archive.finish()?;
         let mut list = self.list.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -131,6 +131,10 @@ impl PostgresSource {
         let found = tables::list(&mut self.session.client, &self.plan.selection)?;
         let hidden = tables::hidden_by_policies(&mut self.session.client, &found)?;
         let unmatched = tables::unmatched_patterns(&mut self.session.client, &self.plan.selection)?;
+        let missing_schemas = || unmatched.iter().filter(|pattern| pattern.leaves_out());
+        if let Some(first) = missing_schemas().next().filter(|_| missing_schemas().count() == self.plan.selection.schemas.len()) {
+            return Err(Error::failed(format!("{first}, and there is no other")).hint(first.remedy()));
+        }
         concerns.extend(unmatched.iter().map(|pattern| Concern::new(pattern, pattern.remedy())));
         match tables::lock(&mut self.session.client, &found) {
             Ok(_) => {

@@ -278,7 +278,7 @@ fn replace_other_encoding(new: &Path, target: &Target, old: Db, form: &Form, kee
 
 fn replace_corrupt(new: &Path, target: &Target, why: &str) -> Result<Published> {
     refuse_while_open(&target.path)?;
-    prepare(new, &Ownership::of(&target.path.metadata()?), None)?;
+    prepare(new, &Ownership::of(&target.path.metadata()?), target.recorded.journal_mode.as_deref())?;
     let aside = set_aside_name(target);
     link(&target.path, &aside)?;
     let companions = set_companions_aside(target, &aside).inspect_err(|_| drop(std::fs::remove_file(&aside)))?;

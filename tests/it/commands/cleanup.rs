@@ -548,3 +548,46 @@ fn a_clock_that_jumped_makes_nothing_old() {
     world.dbbackup("cleanup").run().exits(0);
     world.dbbackup("status").run().exits(0);
 }
+
+/// An emptied database is saved faithfully, and held the brake. When its data is back those backups take no full one's place.
+#[test]
+fn what_held_the_brake_takes_no_place_when_the_data_is_back() {
+    let world = world("[retention]\nkeep_last = 3\n");
+    world.config(
+        "[store]\npath = 'store'\n[backup]\ncleanup_after = true\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n[retention]\nkeep_last = 3\n",
+    );
+    let rows = |id: &str| world.sidecar(id)["manifest"]["rows_total"].as_u64().unwrap();
+    world.sql(
+        "app.db",
+        "CREATE TABLE large AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT i FROM n",
+    );
+    for _ in 0..3 {
+        world.dbbackup("backup").run().exits(0);
+    }
+    world.sql("app.db", "CREATE TABLE away AS SELECT * FROM large; DELETE FROM large; DROP TABLE away");
+    for _ in 0..2 {
+        world.dbbackup("backup").run().exits(3);
+    }
+    let fallen = world.ids("").remove(0);
+    // A restore says what it is that would come back.
+    world
+        .dbbackup(&format!("restore {fallen} --to there.db --yes"))
+        .run()
+        .exits(0)
+        .says("holds far less than")
+        .says("retention is held back");
+    world.sql(
+        "app.db",
+        "INSERT INTO large WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT i FROM n",
+    );
+    world.dbbackup("backup").run().exits(0);
+    let full = |world: &World| world.ids("").iter().filter(|id| rows(id) > 5000).count();
+    assert_eq!(full(&world), 3, "{:?}", world.ids(""));
+    let json = world.dbbackup("cleanup --dry-run --json").run().exits(0).json();
+    assert!(reasons(&json, &fallen).contains("it feeds no rule"), "{json}");
+    // They go when only newer ones are kept.
+    for _ in 0..3 {
+        world.dbbackup("backup").run().exits(0);
+    }
+    assert_eq!((full(&world), world.ids("").len()), (3, 3));
+}
