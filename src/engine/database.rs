@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Facts of a database; each kind of source fills the fields that it has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Database {
     /// The database's file.
@@ -86,6 +87,7 @@ pub struct Database {
 
 /// How a PostgreSQL database sorts and classifies characters, as `CREATE DATABASE` takes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Locale {
     /// `c` (the system's library), `i` (ICU) or `b` (built in), as in `pg_database.datlocprovider`.
@@ -104,6 +106,7 @@ pub struct Locale {
 
 /// What belongs to a PostgreSQL database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Settings {
     /// Its owner.
@@ -145,6 +148,7 @@ impl Default for Settings {
 
 /// A privilege on a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Grant {
     /// The role; `None` is everybody.
     pub to: Option<String>,
@@ -157,6 +161,7 @@ pub struct Grant {
 
 /// A configuration parameter that holds in one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Setting {
     /// Only for this role; `None` for every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,6 +174,7 @@ pub struct Setting {
 
 /// A label of a security provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SecurityLabel {
     /// The provider.
     pub provider: String,
@@ -178,6 +184,7 @@ pub struct SecurityLabel {
 
 /// An extension that a database has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Extension {
     /// Its name.
     pub name: String,

@@ -33,6 +33,7 @@ mod postgres_versions;
 mod postgres_world;
 mod replace;
 mod roundtrip;
+mod schema;
 mod secrets;
 mod snapshot;
 mod support;
