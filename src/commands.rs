@@ -7,6 +7,8 @@ mod cleanup;
 mod completions;
 mod delete;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod engines;
 mod examine;
 mod export;

@@ -118,6 +118,7 @@ pub struct Dumped {
 
 /// What is inside a backup.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Manifest {
     /// Every table with its exact number of rows.
     #[serde(default)]
@@ -132,6 +133,7 @@ pub struct Manifest {
 
 /// What a tree of files holds, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Tree {
     /// Regular files, each once.
@@ -156,6 +158,7 @@ pub struct Tree {
 
 /// The list of contents beside a dump: one JSON object a line, compressed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Contents {
     /// Its name, in the sidecar's own directory.
     pub file: String,
@@ -176,6 +179,7 @@ impl Manifest {
 
 /// One table of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Table {
     /// A quoted identifier, as the database would print it.
     pub name: String,
@@ -201,6 +205,7 @@ fn is_true(value: &bool) -> bool {
 
 /// One thing that was looked at, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// `sha256`, `integrity`, `rows`…
     pub name: String,
@@ -234,6 +239,7 @@ impl Check {
 
 /// What a check, or a whole verification, found; the worst comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
     /// As it should be.

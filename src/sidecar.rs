@@ -16,8 +16,9 @@ pub const SCHEMA: u32 = 1;
 
 /// Everything about one attempt at a backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sidecar {
-    /// See [`SCHEMA`].
+    /// The format's version: 1. A newer one is neither used nor removed.
     pub schema: u32,
     /// Features without which a reader must neither use nor remove this backup; none are known yet.
     #[serde(default)]
@@ -75,6 +76,7 @@ pub struct Sidecar {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// A whole backup.
@@ -98,6 +100,7 @@ impl Status {
 
 /// The one file of a backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dump {
     /// Its name, in the sidecar's own directory.
     pub file: String,
@@ -121,6 +124,7 @@ pub struct Dump {
 
 /// The error of a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Failure {
     /// One line.
     pub message: String,
@@ -131,6 +135,7 @@ pub struct Failure {
 
 /// How thoroughly a backup is looked at; the deepest comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The stored bytes are those that were written.
@@ -157,6 +162,7 @@ impl Level {
 
 /// One verification and what it found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verification {
     /// When it ended, UTC, whole seconds.
     pub at: DateTime<Utc>,
@@ -173,6 +179,7 @@ pub struct Verification {
 
 /// What came after a backup; losing it loses no backup.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct State {
     /// Never removed by cleanup.
@@ -186,6 +193,7 @@ pub struct State {
 
 /// What is remembered of a backup that holds far less than an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Braked {
     /// Less than the backup of this id: nothing is removed.

@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "docs/examples.rs"]
 mod examples;
+#[path = "docs/fields.rs"]
+mod fields;
 #[path = "docs/generated.rs"]
 mod generated;
 #[path = "docs/readme.rs"]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// Facts of a database; each kind of source fills the fields that it has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Database {
     /// The database's file.
@@ -90,6 +91,7 @@ pub struct Database {
 
 /// How a PostgreSQL database sorts and classifies characters, as `CREATE DATABASE` takes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Locale {
     /// `c` (the system's library), `i` (ICU) or `b` (built in), as in `pg_database.datlocprovider`.
@@ -108,6 +110,7 @@ pub struct Locale {
 
 /// What belongs to a PostgreSQL database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Settings {
     /// Its owner.
@@ -149,6 +152,7 @@ impl Default for Settings {
 
 /// A privilege on a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Grant {
     /// The role; `None` is everybody.
     pub to: Option<String>,
@@ -161,6 +165,7 @@ pub struct Grant {
 
 /// A configuration parameter that holds in one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Setting {
     /// Only for this role; `None` for every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,6 +178,7 @@ pub struct Setting {
 
 /// A label of a security provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SecurityLabel {
     /// The provider.
     pub provider: String,
@@ -182,6 +188,7 @@ pub struct SecurityLabel {
 
 /// An extension that a database has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Extension {
     /// Its name.
     pub name: String,

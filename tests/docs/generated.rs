@@ -1,6 +1,6 @@
 //! Manual pages and completions: rendered from clap's types and compared with the files in man/ and completions/.
 
-use super::{have, root, silently};
+use super::{fields, have, root, silently};
 use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
@@ -39,7 +39,7 @@ fn pages() -> Files {
     command.build();
     let subcommands = command.get_subcommands().cloned();
     let all: Vec<clap::Command> = std::iter::once(command.clone()).chain(subcommands).collect();
-    all.into_iter().map(page).collect()
+    all.into_iter().map(page).chain([fields::page()]).collect()
 }
 
 /// One page. The parts are put together here because clap_mangen would run the lines of the examples together.

@@ -39,6 +39,7 @@ mod postgres_world;
 mod replace;
 mod roundtrip;
 mod second_names;
+mod schema;
 mod secrets;
 mod snapshot;
 mod soundness;

@@ -356,7 +356,9 @@ impl Ran {
 
     #[track_caller]
     pub fn json(self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+        let document = serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"));
+        crate::schema::must_hold(&document);
+        document
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{BufRead, Read, Write};
 
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listed {
     /// Where it lay, without the first slash; for people where it is no UTF-8.
     pub path: String,
@@ -51,6 +52,7 @@ pub struct Listed {
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
     /// A regular file.
@@ -67,6 +69,7 @@ pub enum Type {
 
 /// What became of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Note {
     /// It was being changed whenever it was read; saved as it was read last.
