@@ -28,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long the output is waited for after the program's end: what it left in the background may hold it open for ever.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long at most, however much still comes.
+const LONGEST_LINGER: Duration = Duration::from_secs(30);
+
 /// How often a wait looks up: for a signal, for a deadline.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -437,9 +440,15 @@ impl Drain {
 
     /// The same as it came.
     fn bytes(&self, wait: Duration) -> Vec<u8> {
-        let deadline = Instant::now() + wait;
-        while !self.thread.is_finished() && Instant::now() < deadline {
+        let said = || self.kept.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let (last, mut length) = (Instant::now() + LONGEST_LINGER, said());
+        let mut deadline = Instant::now() + wait;
+        while !self.thread.is_finished() && Instant::now() < deadline.min(last) {
             std::thread::sleep(Duration::from_millis(1));
+            // What still comes in is not cut off, on a machine that is busy.
+            if said() > length {
+                (length, deadline) = (said(), Instant::now() + wait);
+            }
         }
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -154,8 +154,22 @@ struct Restore {
     dry_run: Option<bool>,
     /// What was restored.
     restored: Option<Vec<Restored>>,
+    /// What was not, where there was more than one.
+    failed: Option<Vec<FailedRestore>>,
     /// With `--dry-run`: what would be.
     plan: Option<Vec<PlannedRestore>>,
+}
+
+/// One backup that was not restored.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct FailedRestore {
+    /// The backup.
+    id: String,
+    /// Why.
+    error: String,
+    /// What to do about it.
+    hint: Option<String>,
 }
 
 /// One backup that was restored.
@@ -682,7 +696,7 @@ struct Nothing {}
 #[test]
 fn the_schema_is_made_from_the_types() {
     let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/dbbackup.json");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/dbbackup.schema.json");
     if std::env::var_os("DBBACKUP_BLESS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

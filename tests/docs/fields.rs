@@ -13,7 +13,7 @@ const STORE: &str = "What lies in a store beside the dumps. A sidecar is written
 
 /// The page.
 pub fn page() -> (String, Vec<u8>) {
-    let schema: Value = serde_json::from_str(&text_of("schema/dbbackup.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text_of("examples/dbbackup.schema.json")).unwrap();
     let definitions = schema["$defs"].as_object().unwrap();
     let mut roff = Roff::new();
     roff.control("TH", ["dbbackup-json", "5", "", &format!("dbbackup {}", env!("CARGO_PKG_VERSION")), "dbbackup manual"]);
@@ -48,7 +48,7 @@ pub fn page() -> (String, Vec<u8>) {
         }
     }
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([bold("dbbackup"), roman("(1); the same as a JSON Schema: schema/dbbackup.json among the sources")]);
+    roff.text([bold("dbbackup"), roman("(1); the same as a JSON Schema: examples/dbbackup.schema.json among the sources")]);
     ("dbbackup-json.5".to_owned(), roff.to_roff().into_bytes())
 }
 

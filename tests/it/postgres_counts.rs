@@ -297,6 +297,27 @@ fn what_pg_dump_leaves_out_makes_the_backup_partial() {
     database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
+/// Comments of a dump have names on one line, where two of them may look alike.
+#[test]
+fn two_names_that_are_one_on_one_line_are_two_tables() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let database = cluster.database("lines");
+    database.sql("CREATE TABLE \"we\nird\" AS SELECT generate_series(1, 3) AS a; CREATE TABLE \"we ird\" AS SELECT generate_series(1, 2) AS a");
+    for format in ["custom", "plain"] {
+        let world = World::new();
+        let url = database.url();
+        world.config(&format!(
+            "[store]\npath = \"store\"\n[sources.it]\nkind = \"postgres\"\nurl = \"{url}\"\nformat = \"{format}\"\n"
+        ));
+        let sidecar = world.dbbackup("backup --json").run().exits(0).made();
+        let rows: Vec<u64> = compared(&sidecar).into_values().collect();
+        assert_eq!(rows.iter().sum::<u64>(), 5, "{sidecar}");
+        for level in ["content", "restore"] {
+            world.dbbackup(&format!("verify --level {level}")).run().exits(0);
+        }
+    }
+}
+
 /// The connection speaks UTF-8 and the dump the database's own encoding: names are the same tables all the same.
 #[test]
 fn databases_in_other_encodings() {

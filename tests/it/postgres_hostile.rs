@@ -266,6 +266,34 @@ fn what_takes_the_name_of_a_table_is_never_read() {
     owned.shop.run("backup shop").run().exits(0);
 }
 
+/// A transaction that is deferrable waits until no other could disturb it, which with two that overlap is never.
+#[test]
+fn no_setting_of_the_owners_makes_a_session_wait() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let owned = OwnedShop::new(cluster);
+    let name = identifier(owned.shop.name());
+    let id = owned.shop.backup();
+    let mut others: Vec<postgres::Client> = (0..2).map(|_| owned.client()).collect();
+    for client in &mut others {
+        client
+            .batch_execute(
+                "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1 FROM orders; INSERT INTO customers VALUES (pg_backend_pid(), '')",
+            )
+            .unwrap();
+    }
+    for setting in ["isolation = 'serializable'", "read_only = on", "deferrable = on"] {
+        cluster.sql("postgres", &format!("ALTER DATABASE {name} SET default_transaction_{setting}"));
+    }
+    for format in ["custom", "plain"] {
+        owned.shop.configure(&format!("format = \"{format}\""));
+        owned.shop.backup();
+    }
+    owned.shop.run("doctor shop").run();
+    owned.shop.run(&format!("restore {id} --dry-run")).run().exits(0);
+    drop(others);
+    owned.shop.run(&format!("restore {id} --in-place --yes")).run().exits(0);
+}
+
 /// A restore in place whose safety backup waits until the file `go` is there.
 fn restore_that_waits(shop: &Shop<'_>, id: &str, go: &Path) -> Running {
     let real = shop.cluster().bin().join("pg_dump");
@@ -293,8 +321,13 @@ fn what_is_committed_during_the_safety_backup_is_not_lost() {
             "part_of_today",
         ),
         ("SELECT lo_put(4711, 0, 'changed')", "the large object 4711"),
+        ("CREATE OR REPLACE FUNCTION known() RETURNS integer LANGUAGE sql AS 'SELECT 2'", "known()"),
+        ("CREATE OR REPLACE VIEW seen AS SELECT 2 AS a", "seen"),
+        ("ALTER TYPE mood ADD VALUE 'new'", "mood"),
+        ("COMMENT ON FUNCTION known() IS 'new'", "known()"),
     ] {
         let shop = Shop::small(cluster);
+        shop.db.sql("CREATE FUNCTION known() RETURNS integer LANGUAGE sql AS 'SELECT 1'; CREATE VIEW seen AS SELECT 1 AS a; CREATE TYPE mood AS ENUM ('old')");
         shop.db.sql("SELECT lo_from_bytea(4711, 'as it was')");
         let id = shop.backup();
         shop.db.sql("DELETE FROM orders WHERE id > 900");

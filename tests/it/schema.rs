@@ -1,4 +1,4 @@
-//! The JSON Schema of schema/dbbackup.json holds: every document that any test here reads is validated against it, and so is what lies in a store.
+//! The JSON Schema of examples/dbbackup.schema.json holds: every document that any test here reads is validated against it, and so is what lies in a store.
 
 use crate::support::World;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 /// The schema, stricter than it is for others: here nothing may be said that it does not know.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    let mut schema: Value = serde_json::from_str(include_str!("../../schema/dbbackup.json")).unwrap();
+    let mut schema: Value = serde_json::from_str(include_str!("../../examples/dbbackup.schema.json")).unwrap();
     for (name, definition) in schema["$defs"].as_object_mut().unwrap() {
         if name != "ShownContent" {
             close(definition);
@@ -28,7 +28,7 @@ fn close(definition: &mut Value) {
 pub fn must_hold(document: &Value) {
     let wrong: Vec<String> =
         DOCUMENTS.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).take(5).collect();
-    assert!(wrong.is_empty(), "not as schema/dbbackup.json says: {wrong:#?}\n{document:#}");
+    assert!(wrong.is_empty(), "not as examples/dbbackup.schema.json says: {wrong:#?}\n{document:#}");
 }
 
 /// A validator of one of the types.

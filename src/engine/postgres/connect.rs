@@ -246,16 +246,23 @@ fn open(info: &ConnInfo, way: &Way) -> Result<Client, Refusal> {
 }
 
 /// What `psql` gets as its first line, and each session of our own as its first statements: no name, operator or cast means
-/// anything but the system's own. `SET` itself evaluates no expression, so nothing of the owner's can run before it.
+/// anything but the system's own, and no transaction waits for others to end before it begins (a `DEFERRABLE` one may, for ever).
+/// `SET` itself evaluates no expression and needs no snapshot, so nothing of the owner's comes before it.
 ///
 /// `PGOPTIONS` would do the same from the very start, but poolers refuse it, and nothing runs between the start and this line.
-pub const SAFE_SEARCH_PATH: &str = "SET search_path = '';";
+pub const SAFE_BEGINNING: &str = "SET search_path = ''; SET default_transaction_deferrable = off;
+SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;";
 
-/// Nothing that a role, a database or a server is set to may change what a session's queries mean, hide rows from it, or end it.
+/// Nothing that a role, a database or a server is set to may change what a session's queries mean, hide rows from it, end it, or
+/// make it wait.
 fn make_safe(client: &mut Client) -> Result<(), postgres::Error> {
     let settings = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
         SET row_security = off; SET client_min_messages = warning; SET max_parallel_workers_per_gather = 0";
-    client.batch_execute(&format!("{SAFE_SEARCH_PATH} {settings}"))?;
+    // Each for itself: several in one message are one transaction, which begins as the settings before it say.
+    for statement in SAFE_BEGINNING.split_inclusive(';').map(str::trim) {
+        client.batch_execute(statement)?;
+    }
+    client.batch_execute(settings)?;
     // Those that only some versions know.
     client.batch_execute(
         "SELECT pg_catalog.set_config(known.name, wanted.value, false)

@@ -115,7 +115,7 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
     let mut rows_of: HashMap<String, u64> = HashMap::new();
     let mut order = Vec::new();
     for (name, rows) in counts {
-        let name = name.on_one_line().to_string();
+        let name = name.to_string();
         if !rows_of.contains_key(&name) {
             order.push(name.clone());
         }
@@ -124,7 +124,8 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
     let mut contents = Contents::default();
     let mut listed = Vec::new();
     for table in tables.iter().filter(|table| !table.is_partitioned()) {
-        let rows = rows_of.remove(&canonical_name(&table.name));
+        // A comment of a script has a name on one line, where it may be another one's.
+        let rows = rows_of.remove(&parsed_name(&table.name)).or_else(|| rows_of.remove(&canonical_name(&table.name)));
         let listing = |kind: &str, rows: Option<u64>, compare: bool| Table {
             name: table.name.clone(),
             kind: kind.to_owned(),
@@ -158,6 +159,11 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
     }
     contents.manifest = Manifest::of(listed);
     contents
+}
+
+/// A name quoted by our own rules.
+pub fn parsed_name(name: &str) -> String {
+    QualifiedName::parse(name).map_or_else(|| name.to_owned(), |parsed| parsed.to_string())
 }
 
 /// A name in the one way in which both sides write it: on one line, quoted by our own rules.

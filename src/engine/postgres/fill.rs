@@ -1,7 +1,7 @@
 //! Filling a new database from a dump, and counting what is in it then: for trial restores and real ones.
 
-use super::connect::{Reached, SAFE_SEARCH_PATH};
-use super::counting::canonical_name;
+use super::connect::{Reached, SAFE_BEGINNING};
+use super::counting::{canonical_name, parsed_name};
 use super::names;
 use super::programs::{Program, Search, Version};
 use super::scan::{Scanned, scan};
@@ -13,6 +13,7 @@ use crate::engine::{Check, CheckStatus, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::process::{Pipes, Process, Reader, STDERR_KEPT, Writer, confined, in_order};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -254,15 +255,11 @@ impl Clients<'_> {
 
     /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must come behind a [`Restriction`].
     fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
-        let program = self.search.newest(PSQL)?;
-        if !knows_restrict(&program.version) {
-            return Err(Error::failed(format!("psql {} can't be kept from obeying commands in a dump", program.version))
-                .hint("install the newest minor release of the PostgreSQL client programs"));
-        }
+        let program = find_psql(self.search)?;
         let mut arguments: Vec<String> =
             ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"].into_iter().map(str::to_owned).collect();
-        // Before anything of the script: see `SAFE_SEARCH_PATH`.
-        arguments.extend([format!("--command={SAFE_SEARCH_PATH}"), "--file=-".to_owned()]);
+        // Before anything of the script: see `SAFE_BEGINNING`.
+        arguments.extend([format!("--command={SAFE_BEGINNING}"), "--file=-".to_owned()]);
         arguments.push(self.address(database, application_name));
         self.start(&program, &arguments, Pipes { stdin: true, stdout })
     }
@@ -399,18 +396,26 @@ fn count_through_psql(manifest: &Manifest, stdin: &mut Writer, answers: &mut Ans
     })
 }
 
-/// The lines up to the one that is the mark; none where there is no mark.
+/// The lines up to the one that is the mark; none where there is no mark. A line may be a whole document, so only its beginning is kept.
 fn count_lines_before(mark: &str, answers: &mut Answers) -> Result<Option<u64>> {
-    let (mut lines, mut line) = (0, Vec::new());
+    let (mut lines, mut head) = (0, Vec::new());
     loop {
-        line.clear();
-        if answers.read_until(b'\n', &mut line)? == 0 {
+        let some = answers.fill_buf()?;
+        if some.is_empty() {
             return Ok(None);
         }
-        if line.trim_ascii_end() == mark.as_bytes() {
-            return Ok(Some(lines));
+        let end = memchr::memchr(b'\n', some);
+        let here = end.unwrap_or(some.len());
+        let wanted = (mark.len() + 1).saturating_sub(head.len()).min(here);
+        head.extend_from_slice(&some[..wanted]);
+        answers.consume(here + usize::from(end.is_some()));
+        if end.is_some() {
+            if head == mark.as_bytes() {
+                return Ok(Some(lines));
+            }
+            lines += 1;
+            head.clear();
         }
-        lines += 1;
     }
 }
 
@@ -533,6 +538,16 @@ impl Restriction {
     }
 }
 
+/// A `psql` that can be kept from obeying what stands in a dump.
+pub fn find_psql(search: &Search) -> Result<Program> {
+    let program = search.newest(PSQL)?;
+    if knows_restrict(&program.version) {
+        return Ok(program);
+    }
+    Err(Error::failed(format!("psql {} can't be kept from obeying commands in a dump", program.version))
+        .hint("install the newest minor release of the PostgreSQL client programs"))
+}
+
 /// Whether `psql` has that mode: the minor releases of August 2025 brought it.
 fn knows_restrict(version: &Version) -> bool {
     let first = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
@@ -590,12 +605,21 @@ pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> Str
     text + &collation
 }
 
-/// Compares by what names mean: the versions of a server and of a program quote a few words differently, and some places know names on one line only.
+/// Compares by what names mean: the versions of a server and of a program quote a few words differently, and some places know names
+/// on one line only.
 pub fn compare(expected: &Manifest, found: &[Table]) -> Check {
-    let canonical = |table: &Table| Table { name: canonical_name(&table.name), ..table.clone() };
+    let parsed = |table: &Table| Table { name: parsed_name(&table.name), ..table.clone() };
+    let found: Vec<Table> = found.iter().map(parsed).collect();
+    let there: HashSet<&str> = found.iter().map(|table| table.name.as_str()).collect();
+    let as_there = |table: &Table| {
+        let exact = parsed_name(&table.name);
+        // Two names may be one on one line, so that is the second choice.
+        let name = if there.contains(exact.as_str()) { exact } else { canonical_name(&table.name) };
+        Table { name, ..table.clone() }
+    };
     let expected =
-        Manifest { tables: expected.tables.iter().map(canonical).collect(), rows_total: expected.rows_total, tree: None };
-    compare_rows(&expected, &found.iter().map(canonical).collect::<Vec<_>>())
+        Manifest { tables: expected.tables.iter().map(as_there).collect(), rows_total: expected.rows_total, tree: None };
+    compare_rows(&expected, &found)
 }
 
 /// Whether a failure is one of the machine, the connection or the user's patience, and so says nothing of the dump.

@@ -75,8 +75,8 @@ impl InPlace<'_> {
 struct KeptContent {
     /// The statements that keep others from writing to it; they may read, as the backup does.
     hold: String,
-    /// Everything that is in a schema, by its catalog and its number there.
-    objects: HashSet<(Oid, Oid)>,
+    /// Everything that is in a schema, in the state that it is in.
+    objects: HashSet<ObjectState>,
     /// The hashes of the large objects. Nothing keeps others from writing to them: a lock that did would keep the backup from
     /// reading them, for PostgreSQL opens them for both.
     large_objects: BTreeMap<Oid, [u8; 32]>,
@@ -109,9 +109,9 @@ impl KeptContent {
     /// committed: the schemas are locked then, and another session still sees what was in them.
     fn refuse_newer(&self, client: &mut Client) -> Result<()> {
         let now = objects_in_schemas(client)?;
-        let newer: Vec<(Oid, Oid)> = now.difference(&self.objects).copied().collect();
+        let newer: Vec<&ObjectState> = now.difference(&self.objects).collect();
         if !newer.is_empty() {
-            let (catalogs, numbers): (Vec<Oid>, Vec<Oid>) = newer.into_iter().unzip();
+            let (catalogs, numbers): (Vec<Oid>, Vec<Oid>) = newer.iter().map(|(catalog, number, _)| (*catalog, *number)).unzip();
             let described = client.query(DESCRIBE, &[&catalogs, &numbers]);
             let described = described.map_err(|error| explain(&error, "describing what is new in the database"))?;
             let names: Vec<String> = described.iter().filter_map(|row| row.get(0)).collect();
@@ -134,14 +134,33 @@ fn newer_error(what: &str) -> Error {
         .hint("stop what uses the database, then restore again; nothing was changed")
 }
 
-/// All that depends on a schema is in it. What an extension brings comes and goes with the extension.
-fn objects_in_schemas(client: &mut Client) -> Result<HashSet<(Oid, Oid)>> {
-    let query = "SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
-                 WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.deptype = 'n'
-                   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
-    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing what is in the schemas"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+/// An object by its catalog and its number there, in one state: whoever changes it makes another version of its row.
+type ObjectState = (Oid, Oid, String);
+
+/// All that depends on a schema is in it, with its rules, policies, triggers and comments. What an extension brings comes and goes
+/// with the extension.
+fn objects_in_schemas(client: &mut Client) -> Result<HashSet<ObjectState>> {
+    let rows = client.query(OBJECT_STATES, &[]).map_err(|error| explain(&error, "listing what is in the schemas"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
 }
+
+/// Statistics and freezing rewrite rows in place and leave their `xmin`.
+const OBJECT_STATES: &str = "
+WITH mine (catalog, number) AS (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
+    WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.deptype = 'n'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
+SELECT catalog, number, '' FROM mine
+UNION ALL SELECT c.tableoid, c.oid, c.xmin::text FROM pg_catalog.pg_class c JOIN mine ON mine.catalog = c.tableoid AND mine.number = c.oid
+UNION ALL SELECT p.tableoid, p.oid, p.xmin::text FROM pg_catalog.pg_proc p JOIN mine ON mine.catalog = p.tableoid AND mine.number = p.oid
+UNION ALL SELECT t.tableoid, t.oid, t.xmin::text FROM pg_catalog.pg_type t JOIN mine ON mine.catalog = t.tableoid AND mine.number = t.oid
+UNION ALL SELECT t.tableoid, t.oid, 'value ' || e.oid || ' ' || e.xmin FROM pg_catalog.pg_enum e JOIN pg_catalog.pg_type t ON t.oid = e.enumtypid
+          JOIN mine ON mine.catalog = t.tableoid AND mine.number = t.oid
+UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_rewrite r JOIN mine ON mine.number = r.ev_class
+UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_policy r JOIN mine ON mine.number = r.polrelid
+UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_trigger r JOIN mine ON mine.number = r.tgrelid
+UNION ALL SELECT d.classoid, d.objoid, 'comment ' || d.objsubid || ' ' || d.xmin FROM pg_catalog.pg_description d
+          JOIN mine ON mine.catalog = d.classoid AND mine.number = d.objoid";
 
 fn list_large_objects(client: &mut Client) -> Result<Vec<Oid>> {
     let rows = client.query("SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY 1", &[]);

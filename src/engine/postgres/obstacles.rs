@@ -35,7 +35,10 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
     // Programs that don't fit are found now, not after an hour.
     match target.format {
         super::Format::Custom => drop(target.search.find("pg_restore", target.made_by)?),
-        super::Format::Plain | super::Format::Globals => drop(target.search.newest("psql")?),
+        super::Format::Plain | super::Format::Globals => {}
+    }
+    if target.in_place || target.format != super::Format::Custom {
+        super::fill::find_psql(&target.search)?;
     }
     if !may_create(client)? {
         let (conn, role) = (&target.conn, &target.conn.user);

@@ -336,7 +336,16 @@ impl PostgresSource {
             arguments.push("--no-blobs".to_owned());
         }
         arguments.extend(self.plan.selection.arguments());
-        start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), token)
+        start(&self.dump, &arguments, &self.plan, &self.session.reached, (self.name(), self.options_of_programs()), token)
+    }
+
+    /// A program's first query would wait for other transactions where the database says that all are deferrable; it is told
+    /// otherwise only there, for poolers refuse options.
+    fn options_of_programs(&self) -> Option<&'static str> {
+        let set = self.database.settings.iter().flat_map(|settings| &settings.set);
+        set.into_iter()
+            .any(|setting| setting.name == "default_transaction_deferrable")
+            .then_some("-c default_transaction_deferrable=off")
     }
 
     /// The database's own, which is pg_dump's default and which a role's client_encoding would override. Only where tables have names beyond ASCII
@@ -386,7 +395,8 @@ impl PostgresSource {
         if !passwords {
             arguments.push("--no-role-passwords".to_owned());
         }
-        let mut child = start(&self.dump, &arguments, &self.plan, &self.session.reached, self.name(), &token)?;
+        let mut child =
+            start(&self.dump, &arguments, &self.plan, &self.session.reached, (self.name(), self.options_of_programs()), &token)?;
         let copied = copy(&mut child, self.plan.stall_timeout, out, None).map_err(|(_, error)| error);
         let copied = copied.inspect_err(|_| self.end_remote(&token))?;
         let said = self.end(child, &copied, &token).map_err(in_words)?;
@@ -450,8 +460,16 @@ pub fn token() -> String {
 }
 
 /// Starts one of the programs, connected to the very server that was reached, as the same user.
-fn start(program: &Program, arguments: &[String], plan: &Plan, reached: &Reached, name: &str, token: &str) -> Result<Process> {
+fn start(
+    program: &Program,
+    arguments: &[String],
+    plan: &Plan,
+    reached: &Reached,
+    (name, options): (&str, Option<&str>),
+    token: &str,
+) -> Result<Process> {
     let mut environment = reached.environment();
+    environment.extend(options.map(|options| ("PGOPTIONS".to_owned(), options.to_owned())));
     let address = match &plan.prefix_url {
         Some(url) if program.is_remote() => {
             let (address, password) = inside(url, name, token)?;
