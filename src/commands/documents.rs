@@ -160,6 +160,16 @@ struct Restore {
     plan: Option<Vec<PlannedRestore>>,
 }
 
+/// What failed before the program or on the way back.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum FailedInGuard {
+    /// A source that could not be backed up.
+    Source(FailedSource),
+    /// A backup that could not be put back.
+    Backup(FailedRestore),
+}
+
 /// One backup that was not restored.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -463,7 +473,7 @@ struct Guard {
     /// What was made before the program ran.
     backups: Option<Vec<BackupDocument>>,
     /// The sources of which there is no backup.
-    failed: Option<Vec<FailedSource>>,
+    failed: Option<Vec<FailedInGuard>>,
     /// What the proofs of the backups found.
     results: Option<Vec<Verified>>,
     /// With which status the program ended.

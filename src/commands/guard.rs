@@ -118,10 +118,24 @@ fn environment(saved: &[Entry], arguments: &Guard, session: &Session) -> Result<
     Ok(variables)
 }
 
+/// `dbbackup` with a configuration that was found in the current directory: the way back is mostly typed in another one.
+fn program_from_anywhere(session: &Session) -> String {
+    let found = session.config.as_ref().filter(|_| session.config_flag.is_none());
+    let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
+    let option = |name: &str, value: &str| format!(" {name} {}", restore::quoted(value));
+    match path.as_deref().and_then(Path::to_str) {
+        Some(path) => {
+            let store = session.store_flag.as_deref().map_or(String::new(), |store| option("--store", store));
+            format!("dbbackup{}{store}", option("--config", path))
+        }
+        None => "dbbackup".to_owned(),
+    }
+}
+
 /// Says how to go back, or goes back.
 fn undo(saved: &[Entry], failed: Error, code: u8, arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
     let ids: Vec<String> = saved.iter().map(|entry| entry.id().to_owned()).collect();
-    let command = format!("dbbackup restore {}", ids.join(" "));
+    let command = format!("{} restore {}", program_from_anywhere(session), ids.join(" "));
     report.set("restore_command", report.with_options(&format!("`{command}`")).trim_matches('`'));
     if !arguments.restore_on_failure {
         report.exits_with(code);

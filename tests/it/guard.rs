@@ -113,10 +113,10 @@ fn several_sources_go_back_together_and_the_failed_one_is_named() {
     let ran = ran
         .says("one.db` is a directory")
         .says("and not everything could be put back")
-        .says("hint: mend that, then: `dbbackup restore one_");
+        .says(&format!("hint: mend that, then: `dbbackup --config {} restore one_", world.path("dbbackup.toml").display()));
     let json = ran.json();
     assert_eq!((&json["outcome"], &json["status"], &json["command"]), (&"failed".into(), &9.into(), &"guard".into()));
-    assert!(json["restore_command"].as_str().unwrap().starts_with("dbbackup restore one_pre-upgrade_"), "{json}");
+    assert!(json["restore_command"].as_str().unwrap().contains("/dbbackup.toml restore one_pre-upgrade_"), "{json}");
     assert_eq!(json["restored"].as_array().unwrap().len(), 1);
     assert_eq!(contents(&world.path("two.db")), before[1]);
 }
@@ -166,7 +166,7 @@ fn json_is_one_document_whatever_the_program_prints() {
     let json = world.dbbackup("guard --json -- sh -c false").run().exits(1).json();
     assert_eq!(json["outcome"], "failed");
     assert!(json["error"].as_str().unwrap().contains("failed with exit status 1"), "{json}");
-    assert!(json["hint"].as_str().unwrap().contains("dbbackup restore app_pre-upgrade_"), "{json}");
+    assert!(json["hint"].as_str().unwrap().contains("/dbbackup.toml restore app_pre-upgrade_"), "{json}");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn signals_reach_the_program_and_its_end_is_told() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(
-            said.contains(&format!("was ended by signal {}", code - 128)) && said.contains("dbbackup restore app_"),
+            said.contains(&format!("was ended by signal {}", code - 128)) && said.contains("/dbbackup.toml restore app_"),
             "{said}"
         );
     }
