@@ -1,10 +1,11 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
 //!
 //! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away, and [`strangers`] looks out for applications that heed other locks; [`source`] takes the snapshot, [`crashed`] that of a database with a journal to be rolled back, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
+//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away, [`beside`] what belongs to it, and [`strangers`] looks out for applications that heed other locks; [`source`] takes the snapshot, [`crashed`] that of a database with a journal to be rolled back, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
 //! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 mod accounting;
+mod beside;
 mod crashed;
 pub mod destination;
 pub mod facts;
@@ -19,7 +20,7 @@ pub mod rows;
 pub mod source;
 mod strangers;
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use registry::Claim;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -39,6 +40,7 @@ pub struct Db {
     conn: Connection,
     path: PathBuf,
     _claim: Claim,
+    _beside: Option<inside::Beside>,
 }
 
 /// What a connection is for.
@@ -55,21 +57,27 @@ pub enum Use {
 impl Db {
     /// Opens an existing database; never creates one.
     pub fn open(path: &Path, purpose: Use) -> Result<Db> {
-        let claim = Claim::connection(path)?;
-        Db::with(claim, path, || match purpose {
-            Use::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY),
-            Use::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE),
-            Use::Immutable => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-                Connection::open_with_flags(format!("file:{}?immutable=1", percent_encoded(path)), flags)
-            }
-        })
+        if purpose == Use::Write {
+            let claim = Claim::connection(path)?;
+            inside::prepare();
+            return Db::with(claim, None, path, || Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE));
+        }
+        // As SQLite would resolve it, but once and for all that it will open.
+        let real = path.canonicalize().with_context(|| format!("opening the database `{}`", path.display()))?;
+        let key =
+            registry::key_of(&real.symlink_metadata().with_context(|| format!("opening the database `{}`", path.display()))?);
+        Db::open_file(&real, path, key, purpose)
     }
 
     /// The same to read it, if it is the file with this device and inode: see [`inside`].
     pub fn open_inside(path: &Path, key: registry::Key, purpose: Use) -> Result<Db> {
-        let claim = Claim::connection_to(key, path)?;
-        Db::with(claim, path, || match purpose {
+        Db::open_file(path, path, key, purpose)
+    }
+
+    fn open_file(path: &Path, shown: &Path, key: registry::Key, purpose: Use) -> Result<Db> {
+        let claim = Claim::connection_to(key, shown)?;
+        let beside = inside::Beside::set(path, key);
+        Db::with(claim, Some(beside), shown, || match purpose {
             Use::Read | Use::Write => inside::open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY),
             Use::Immutable => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
@@ -79,14 +87,19 @@ impl Db {
         })
     }
 
-    fn with(claim: Claim, path: &Path, open: impl FnOnce() -> rusqlite::Result<Connection>) -> Result<Db> {
+    fn with(
+        claim: Claim,
+        beside: Option<inside::Beside>,
+        path: &Path,
+        open: impl FnOnce() -> rusqlite::Result<Connection>,
+    ) -> Result<Db> {
         let ready = |mut conn: Connection| -> rusqlite::Result<Connection> {
             conn.busy_timeout(Duration::from_millis(100))?;
             conn.progress_handler(20_000, Some(interrupt::requested))?;
             Ok(conn)
         };
         let conn = open().and_then(ready).map_err(|error| explain(error, path))?;
-        Ok(Db { conn, path: path.to_path_buf(), _claim: claim })
+        Ok(Db { conn, path: path.to_path_buf(), _claim: claim, _beside: beside })
     }
 
     /// A pragma's one value.

@@ -197,3 +197,102 @@ fn a_database_with_two_names_in_the_tree_is_read_by_the_one_with_the_log() {
         }
     }
 }
+
+/// The journal of another database, which only root may read, is not rolled back into this one: by a link, in a tree and by itself.
+#[test]
+fn the_journal_of_another_database_is_not_rolled_back_into_this_one() {
+    let Some(world) = world() else { return };
+    let cut_off = |name: &str| {
+        let conn = rusqlite::Connection::open(world.path(name)).unwrap();
+        let text = format!("{SECRET} {}", "x".repeat(2000));
+        conn.execute_batch("CREATE TABLE IF NOT EXISTS t(x); PRAGMA cache_size = 1; PRAGMA cache_spill = 1;").unwrap();
+        for _ in 0..200 {
+            conn.execute("INSERT INTO t VALUES (?1)", [&text]).unwrap();
+        }
+        conn.execute_batch("BEGIN; UPDATE t SET x = replace(x, 'only', 'ONLY');").unwrap();
+        let journal = std::fs::read(world.path(&format!("{name}-journal"))).unwrap();
+        assert!(journal.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+        drop(conn);
+        // As after a crash: with the number of its pages, which SQLite writes before it touches the database.
+        let mut journal = journal;
+        journal[8..12].copy_from_slice(&u32::MAX.to_be_bytes());
+        std::fs::write(world.path(&format!("{name}-journal")), journal).unwrap();
+    };
+    cut_off("secret/app.db");
+    let link = world.path("tree/app.db-journal");
+    std::os::unix::fs::symlink(world.path("secret/app.db-journal"), &link).unwrap();
+    world.config("[backup]\ncompression = \"none\"\n");
+    for what in ["./tree", "tree/app.db --as app"] {
+        let ran = world.with_store(&format!("backup {what}")).run();
+        let ran = ran.says("app.db-journal").says("symbolic link");
+        for source in ["tree", "app"] {
+            for dump in [world.stored(source, ".tar"), world.stored(source, ".sqlite3")].concat() {
+                assert!(!holds_secret(&dump), "{what}: {ran}");
+            }
+        }
+    }
+}
+
+/// Nobody writes to a FIFO, so who opens it waits for ever.
+#[test]
+fn a_fifo_beside_a_database_is_not_waited_for() {
+    for end in ["-journal", "-wal", "-shm"] {
+        for journal in ["delete", "wal"] {
+            for what in ["./tree", "tree/app.db --as app"] {
+                let world = World::new();
+                world.file("tree/file", "harmless");
+                world.database("tree/app.db", &format!("PRAGMA journal_mode = {journal}; CREATE TABLE t(x);"));
+                let fifo = world.path(&format!("tree/app.db{end}"));
+                assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+                let call = world.with_store(&format!("backup {what}")).by(&["timeout", "-s", "KILL", "60"]);
+                let ran = call.run().exits(if what == "./tree" { 3 } else { 1 });
+                ran.says(&format!("app.db{end}")).says("not a plain file");
+            }
+        }
+    }
+}
+
+/// A lock makes the run wait between the opening of the database and that of its log: meanwhile the directory becomes a link to one that only root may enter.
+#[test]
+fn a_directory_that_is_exchanged_while_the_database_is_locked_gives_no_other_log() {
+    for what in ["./tree", "tree/b/app.db --as app"] {
+        let Some(world) = world() else { return };
+        std::fs::create_dir(world.path("tree/a")).unwrap();
+        world.database("tree/a/app.db", "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (0);");
+        std::fs::create_dir(world.path("tree/b")).unwrap();
+        std::fs::hard_link(world.path("tree/a/app.db"), world.path("tree/b/app.db")).unwrap();
+        world.file("tree/b/app.db-wal", "junk");
+        for name in ["a", "b", "a/app.db", "b/app.db-wal"] {
+            std::os::unix::fs::chown(world.path(&format!("tree/{name}")), Some(65534), Some(65534)).unwrap();
+        }
+        let victim = with_log(&world, "victim/app.db");
+        for _ in 0..5 {
+            victim.execute("INSERT INTO t VALUES (?1)", [SECRET]).unwrap();
+        }
+        set_mode(&world.path("victim"), 0o700);
+        world.config("[backup]\ncompression = \"none\"\n");
+        let locked = std::fs::File::options().read(true).write(true).open(world.path("tree/a/app.db")).unwrap();
+        rustix::fs::fcntl_lock(&locked, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        let running = world.with_store(&format!("backup {what}")).start();
+        let descriptors = format!("/proc/{}/fd", running.child.id());
+        let is_open = || {
+            let links = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
+            links.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|name| name.ends_with("b/app.db"))
+        };
+        // Longer than a look at its first bytes takes.
+        let mut times = 0;
+        crate::support::until("the database is waited for", || {
+            times = if is_open() { times + 1 } else { 0 };
+            times > 40
+        });
+        std::fs::rename(world.path("tree/b"), world.path("tree/b2")).unwrap();
+        std::os::unix::fs::symlink(world.path("victim"), world.path("tree/b")).unwrap();
+        drop(locked);
+        let ran = running.wait();
+        for dump in [world.stored("tree", ".tar"), world.stored("app", ".sqlite3")].concat() {
+            assert!(!holds_secret(&dump), "{what}: the archive holds what only root may read\n{ran}");
+        }
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(world.path("victim/app.db-shm")).unwrap());
+        assert_eq!(owner, 0, "{what}: the index of another database was given away\n{ran}");
+    }
+}

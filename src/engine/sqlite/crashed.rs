@@ -1,9 +1,9 @@
 //! A database whose application crashed in the middle of a transaction, in rollback mode: the file holds some of it, and the journal beside it the way back. Its application will
 //! go that way when it starts next. A backup must not write to the database, so it goes it in a copy of both.
 
-use super::registry::Claim;
+use super::registry::{Claim, Key, key_of};
 use super::strangers::Untouched;
-use super::{Db, Use, companion, names, pages};
+use super::{Db, Use, beside, companion, names, pages};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
@@ -27,16 +27,19 @@ pub fn is_cut_off(path: &Path) -> bool {
         return false;
     }
     let Ok(_claim) = Claim::plain(path) else { return false };
-    File::open(path).is_ok_and(|file| nobody_writes(&file))
+    beside::open_plain(path).is_ok_and(|file| nobody_writes(&file))
 }
 
 /// Copies the database and its journal to `to`, held as a reader holds it, and rolls the transaction back there. False: somebody is at work with it.
-pub fn copy(path: &Path, to: &Path) -> Result<bool> {
+///
+/// Nothing but the file `key` and what lies beside that is read, where it is known.
+pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
     let context = || format!("copying `{}`, which a crash has left in the middle of a transaction", path.display());
     {
         let claim = Claim::plain(path)?;
-        let mut file = File::open(path).with_context(context)?;
-        if !claim.is_for(&file.metadata().with_context(context)?) {
+        let mut file = beside::open_plain(path).with_context(context)?;
+        let found = file.metadata().with_context(context)?;
+        if !claim.is_for(&found) || key.is_some_and(|key| key != key_of(&found)) {
             // Another file has taken its place. Closed, it could drop the locks of a connection of this run.
             std::mem::forget(file);
             return Ok(false);
@@ -48,7 +51,7 @@ pub fn copy(path: &Path, to: &Path) -> Result<bool> {
         }
         let alone = Untouched::now(path)?;
         std::io::copy(&mut file, &mut durable::create_new(to)?).with_context(context)?;
-        let mut journal = File::open(companion(path, "-journal")).with_context(context)?;
+        let mut journal = beside::open_journal(path, Some(key_of(&found))).with_context(context)?;
         std::io::copy(&mut journal, &mut durable::create_new(&companion(to, "-journal"))?).with_context(context)?;
         // The journal of an application with other locks looks like one that is left over.
         alone.or_torn()?;

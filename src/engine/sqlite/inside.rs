@@ -4,15 +4,20 @@
 //! database, and a run of root's would save a file that only root may read under the owner's name. So it gets a path that leads through the open directory
 //! (`/proc/self/fd/7/app.db`), a layer above its "unix" VFS that leaves such a path as it is (SQLite's own would read the link and go by the text), and what it opens
 //! by it is compared with what the walk has found. SQLite itself follows no link at a path's end (`O_NOFOLLOW`), nor do its log, index and journal.
+//!
+//! SQLite opens the log, the index and the journal later, when it first reads, and again by path. For as long as a connection to read is open the layer knows which file it is to,
+//! and opens nothing beside another one: see [`beside`].
 
+use super::beside;
 use super::registry::{Claim, Key};
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int};
-use std::os::fd::FromRawFd;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What SQLite knows the layer as.
 const NAME: &CStr = c"dbbackup-inside";
@@ -22,6 +27,48 @@ thread_local! {
     static EXPECTED: RefCell<Option<(CString, Key)>> = const { RefCell::new(None) };
 }
 
+/// The databases that are open to be read, by the path that SQLite knows them by. One path may have led to several files.
+static OPEN: Mutex<Option<HashMap<Vec<u8>, Vec<Key>>>> = Mutex::new(None);
+
+fn open_databases() -> MutexGuard<'static, Option<HashMap<Vec<u8>, Vec<Key>>>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it lives, what SQLite opens beside the database `path` must lie beside the file `key`.
+pub struct Beside {
+    path: Vec<u8>,
+    key: Key,
+}
+
+impl Beside {
+    /// From now on.
+    pub fn set(path: &Path, key: Key) -> Beside {
+        let path = path.as_os_str().as_bytes().to_vec();
+        open_databases().get_or_insert_default().entry(path.clone()).or_default().push(key);
+        Beside { path, key }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let mut open = open_databases();
+        let Some(open) = open.as_mut() else { return };
+        let Some(keys) = open.get_mut(&self.path) else { return };
+        if let Some(at) = keys.iter().position(|key| *key == self.key) {
+            keys.swap_remove(at);
+        }
+        if keys.is_empty() {
+            open.remove(&self.path);
+        }
+    }
+}
+
+/// Puts the layer in; false where this SQLite is not as it must be.
+pub fn prepare() -> bool {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    *REGISTERED.get_or_init(register)
+}
+
 /// Opens the database `path`, which leads through an open directory, if it is the file `key`.
 pub fn open(path: &Path, key: Key, flags: OpenFlags) -> rusqlite::Result<Connection> {
     open_uri(path, path, key, flags)
@@ -29,8 +76,7 @@ pub fn open(path: &Path, key: Key, flags: OpenFlags) -> rusqlite::Result<Connect
 
 /// The same by a `file:` URI of that path.
 pub fn open_uri(path: &Path, uri: impl AsRef<Path>, key: Key, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    static REGISTERED: OnceLock<bool> = OnceLock::new();
-    let (Ok(text), true) = (CString::new(path.as_os_str().as_bytes()), *REGISTERED.get_or_init(register)) else {
+    let (Ok(text), true) = (CString::new(path.as_os_str().as_bytes()), prepare()) else {
         return Err(failure(ffi::SQLITE_CANTOPEN));
     };
     let _expected = Expected::set(text, key);
@@ -106,8 +152,15 @@ unsafe fn expected_at(path: *const c_char) -> Option<Key> {
 unsafe extern "C" fn checked_open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
     // SAFETY: as SQLite's own `posixOpen`; what was opened belongs to nobody else yet.
     unsafe {
+        let expected = expected_at(path);
+        let bytes = CStr::from_ptr(path).to_bytes();
+        // SQLite opens directories, too, without this flag.
+        if let (None, true, Some(base)) = (expected, flags & libc::O_NOFOLLOW != 0, beside::base_of(bytes)) {
+            return open_beside(bytes, base, flags, mode);
+        }
+        let flags = if expected.is_some() { flags | libc::O_NONBLOCK } else { flags };
         let file = libc::open(path, flags, mode);
-        let (true, Some(key)) = (file >= 0, expected_at(path)) else { return file };
+        let (true, Some(key)) = (file >= 0, expected) else { return file };
         let mut found = std::mem::zeroed::<libc::stat>();
         let status = libc::fstat(file, &raw mut found);
         if status == 0 && key_of(&found) == key {
@@ -120,6 +173,21 @@ unsafe extern "C" fn checked_open(path: *const c_char, flags: c_int, mode: c_int
         }
         *errno() = libc::ENOENT;
         -1
+    }
+}
+
+fn open_beside(path: &[u8], base: &[u8], flags: c_int, mode: c_int) -> c_int {
+    let keys = open_databases().as_ref().and_then(|open| open.get(base).cloned());
+    let is_it = |found: Key| keys.as_ref().is_some_and(|keys| keys.contains(&found));
+    let is_it = keys.is_some().then_some(&is_it as &dyn Fn(Key) -> bool);
+    let as_path = |bytes| Path::new(OsStr::from_bytes(bytes));
+    match beside::open(as_path(path), as_path(base), flags, mode.unsigned_abs(), is_it) {
+        Ok(file) => file.into_raw_fd(),
+        Err(error) => {
+            // SAFETY: it is this thread's own.
+            unsafe { *errno() = error.raw_os_error().unwrap_or(libc::EPERM) };
+            -1
+        }
     }
 }
 

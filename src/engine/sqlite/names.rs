@@ -4,12 +4,13 @@
 //! A file does not tell its names. What does: links in its directory, the names by which processes have it open, the locks that lie on it whoever
 //! holds them, and whether it is a mount point itself.
 
+use super::beside;
 use super::probe::{self, Header};
 use super::registry;
 use super::{companion, replace};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -155,7 +156,7 @@ pub fn is_journal(name: &Path) -> bool {
     // No locks lie on a journal, so it may be opened and closed at any time.
     use std::io::Read;
     let mut start = [0; 8];
-    let read = File::open(companion(name, "-journal")).and_then(|mut file| file.read_exact(&mut start));
+    let read = beside::open_journal(name, None).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start != [0; 8]
 }
 

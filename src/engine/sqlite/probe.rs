@@ -1,11 +1,11 @@
 //! A look at a file before SQLite opens it: is it a database at all, and may it be opened without harm?
 
 use super::registry::{self, Claim};
-use super::{Use, companion, names};
+use super::{Use, beside, companion, names};
 use crate::error::{Context, Error, Result};
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What every SQLite database begins with; <https://sqlite.org/fileformat2.html#the_database_header>.
@@ -30,7 +30,7 @@ pub fn header(path: &Path) -> Result<Header> {
     let context = || format!("reading `{}`", path.display());
     let claim = Claim::plain(path)?;
     let mut bytes = Vec::with_capacity(100);
-    let file = File::open(path).with_context(context)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).with_context(context)?;
     if !claim.is_for(&file.metadata().with_context(context)?) {
         // Another file has taken its place. Closed, it could drop the locks of a connection of this run.
         std::mem::forget(file);
@@ -59,6 +59,7 @@ pub fn must_be_there(path: &Path) -> Result<std::fs::Metadata> {
 /// Looks at the database before it is read; says how it must be opened, or why it can't be.
 pub fn before_reading(path: &Path) -> Result<Use> {
     let found = must_be_there(path)?;
+    beside::look_at_all(path)?;
     if registry::is_open(path) {
         // This process has it open already, so it is a database, and its file must not be opened beside SQLite.
         return Ok(Use::Read);

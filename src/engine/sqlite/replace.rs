@@ -416,7 +416,7 @@ pub fn holders(path: &Path) -> Vec<u32> {
 pub(super) fn byte_range_lock_holder(path: &Path) -> Option<()> {
     use std::os::fd::AsRawFd;
     let _claim = Claim::plain(path).ok()?;
-    let file = File::open(path).ok()?;
+    let file = super::beside::open_plain(path).ok()?;
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

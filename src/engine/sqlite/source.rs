@@ -177,7 +177,7 @@ impl SqliteSource {
         const PIECE: u64 = 64 << 10;
         let claim = Claim::plain(&self.path)?;
         let context = || format!("reading `{}`", self.path.display());
-        let file = std::fs::File::open(&self.path).with_context(context)?;
+        let file = super::beside::open_plain(&self.path).with_context(context)?;
         let found = file.metadata().with_context(context)?;
         if !claim.is_for(&found) {
             // Closed, it could drop the locks of a connection of this run.
@@ -358,7 +358,7 @@ impl SqliteSource {
         let size = length(path) + length(&super::companion(path, "-journal"));
         let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, size, "a copy of the database")?;
         let copy = Copy { path: scratch.join("copy.sqlite3"), _scratch: scratch };
-        Ok(crashed::copy(path, &copy.path)?.then_some(copy))
+        Ok(crashed::copy(path, self.inside.as_ref().map(|inside| inside.key), &copy.path)?.then_some(copy))
     }
 }
 
