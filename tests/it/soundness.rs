@@ -260,3 +260,20 @@ fn a_backup_of_a_corrupt_database_is_told_from_a_corrupt_backup() {
     world.with_store(&format!("restore {id} --to new.db")).run().exits(4).says(told);
     world.with_store("backup strict").run().exits(4).says(told).says("an older backup may be good");
 }
+
+/// Tables of the user's with the names of what SQLite tells of a database by.
+#[test]
+fn a_table_named_as_a_pragma_takes_nothing_from_the_manifest() {
+    let world = World::new();
+    let names = ["table_list", "foreign_key_list", "foreign_key_check", "table_info", "module_list"];
+    let tables: String = names.iter().map(|name| format!("CREATE TABLE pragma_{name}(schema, name, type);")).collect();
+    world.database("app.db", &format!("{TABLES} {tables} PRAGMA foreign_keys = OFF; CREATE TABLE c(a REFERENCES a(id), b REFERENCES b); INSERT INTO c VALUES (1, 9999);"));
+    let sidecar = world.with_store("backup app.db --json").run().exits(0).made();
+    assert!(sidecar["warnings"].to_string().contains("1 row in the database violate foreign keys"), "{sidecar}");
+    let rows = |name: &str| {
+        let table = sidecar["manifest"]["tables"].as_array().unwrap().iter().find(|table| table["name"] == name);
+        table.map(|table| table["rows"].as_u64().unwrap())
+    };
+    assert_eq!((rows("a"), rows("b"), rows("pragma_table_list")), (Some(200), Some(200), Some(0)));
+    world.with_store("verify app --level restore").run().exits(0);
+}

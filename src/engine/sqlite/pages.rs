@@ -18,8 +18,17 @@ const ROLLBACK: [u8; 2] = [1, 1];
 
 /// Whether SQLite's page table is compiled in.
 pub fn available(conn: &Connection) -> bool {
-    let found = conn.query_row("SELECT 1 FROM pragma_module_list WHERE name = 'sqlite_dbpage'", [], |_| Ok(()));
-    found.is_ok()
+    let found = || -> rusqlite::Result<bool> {
+        let mut statement = conn.prepare("PRAGMA module_list")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if row.get_ref(0)?.as_str() == Ok("sqlite_dbpage") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    found().unwrap_or(false)
 }
 
 /// Bytes of the database in the transaction that is open.
