@@ -277,3 +277,26 @@ fn a_table_named_as_a_pragma_takes_nothing_from_the_manifest() {
     assert_eq!((rows("a"), rows("b"), rows("pragma_table_list")), (Some(200), Some(200), Some(0)));
     world.with_store("verify app --level restore").run().exits(0);
 }
+
+/// As before: of virtual tables that SQLite has by itself. The second name is reserved, but a file may have it.
+#[test]
+fn a_table_named_as_a_virtual_table_of_sqlites_hides_no_damage() {
+    let world = World::new();
+    let view = "CREATE VIEW v AS SELECT 1;";
+    let (head, tables) = TABLES.split_once(';').unwrap();
+    for (name, wal) in [("dbstat", false), ("DBStat", true), ("sqlite_dbpage", false), ("sqlite_dbpage", true)] {
+        let file = format!("{name}-{wal}.db");
+        let mode = if wal { "PRAGMA journal_mode = wal;" } else { "" };
+        let script = format!("{head}; {mode} CREATE TABLE decoy(name, pageno, pgno, data, schema); {view} {tables}
+            PRAGMA writable_schema = ON; UPDATE sqlite_schema SET name = '{name}', tbl_name = '{name}', sql = replace(sql, 'decoy', '{name}') WHERE name = 'decoy'");
+        let path = world.database(&file, &script);
+        world.with_store(&format!("backup {file} --label sound")).run().exits(0);
+        world.dbbackup(&format!("verify ./{file} --level restore")).run().exits(0);
+        let mut pages = Pages::of(&path);
+        let trunk = pages.number(1, 32) as usize;
+        pages.put(trunk, 4, pages.number(trunk, 4) - 1);
+        pages.put(1, 36, pages.number(1, 36) - 1);
+        pages.save();
+        world.with_store(&format!("backup {file}")).run().says("never used");
+    }
+}

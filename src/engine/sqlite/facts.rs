@@ -30,7 +30,7 @@ pub fn manifest(db: &Db, warnings: &mut Vec<String>) -> Result<Manifest> {
     Ok(Manifest::of(tables))
 }
 
-/// The tables with their kinds (`table`, `virtual` or `shadow`), in order of their names; views are none.
+/// The tables with their kinds (`table`, `virtual` or `shadow`), in order of their names; views are none here.
 ///
 /// By the pragma, never by the table-valued function of its name: a table of the user's may have that name, and would be read in its place.
 pub(super) fn listed(db: &Db) -> rusqlite::Result<Vec<(String, String)>> {

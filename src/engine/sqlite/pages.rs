@@ -42,7 +42,8 @@ pub fn size(db: &Db) -> Result<u64> {
 /// mode of the live one.
 pub fn stream(db: &Db, out: &mut dyn Write) -> Result<()> {
     let expected: i64 = db.pragma("page_count")?;
-    let mut statement = db.prepare("SELECT pgno, data FROM sqlite_dbpage('main')")?;
+    let table = db.of_module("sqlite_dbpage").map_err(|error| db.explain(error))?;
+    let mut statement = db.prepare(&format!("SELECT pgno, data FROM {table} WHERE schema = 'main'"))?;
     let mut rows = statement.query([])?;
     let mut next = 1_i64;
     while let Some(row) = rows.next().map_err(|error| db.explain(error))? {
