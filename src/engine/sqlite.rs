@@ -135,6 +135,18 @@ impl Db {
         }
     }
 
+    /// What to call the virtual table that SQLite's module of this name is by itself. Where the database has a table of that name, which would be
+    /// read in its place, it gets another name, in the connection's own memory: `main` may be read-only.
+    pub(crate) fn of_module(&self, module: &str) -> rusqlite::Result<String> {
+        let tables = facts::listed(self)?;
+        if !tables.iter().any(|(name, _)| name.eq_ignore_ascii_case(module)) {
+            return Ok(module.to_owned());
+        }
+        let name = format!("temp.dbbackup_{module}");
+        self.conn.execute_batch(&format!("CREATE VIRTUAL TABLE IF NOT EXISTS {name} USING {module}"))?;
+        Ok(name)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

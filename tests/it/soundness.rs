@@ -260,3 +260,43 @@ fn a_backup_of_a_corrupt_database_is_told_from_a_corrupt_backup() {
     world.with_store(&format!("restore {id} --to new.db")).run().exits(4).says(told);
     world.with_store("backup strict").run().exits(4).says(told).says("an older backup may be good");
 }
+
+/// Tables of the user's with the names of what SQLite tells of a database by.
+#[test]
+fn a_table_named_as_a_pragma_takes_nothing_from_the_manifest() {
+    let world = World::new();
+    let names = ["table_list", "foreign_key_list", "foreign_key_check", "table_info", "module_list"];
+    let tables: String = names.iter().map(|name| format!("CREATE TABLE pragma_{name}(schema, name, type);")).collect();
+    world.database("app.db", &format!("{TABLES} {tables} PRAGMA foreign_keys = OFF; CREATE TABLE c(a REFERENCES a(id), b REFERENCES b); INSERT INTO c VALUES (1, 9999);"));
+    let sidecar = world.with_store("backup app.db --json").run().exits(0).made();
+    assert!(sidecar["warnings"].to_string().contains("1 row in the database violate foreign keys"), "{sidecar}");
+    let rows = |name: &str| {
+        let table = sidecar["manifest"]["tables"].as_array().unwrap().iter().find(|table| table["name"] == name);
+        table.map(|table| table["rows"].as_u64().unwrap())
+    };
+    assert_eq!((rows("a"), rows("b"), rows("pragma_table_list")), (Some(200), Some(200), Some(0)));
+    world.with_store("verify app --level restore").run().exits(0);
+}
+
+/// As before: of virtual tables that SQLite has by itself. The second name is reserved, but a file may have it.
+#[test]
+fn a_table_named_as_a_virtual_table_of_sqlites_hides_no_damage() {
+    let world = World::new();
+    let view = "CREATE VIEW v AS SELECT 1;";
+    let (head, tables) = TABLES.split_once(';').unwrap();
+    for (name, wal) in [("dbstat", false), ("DBStat", true), ("sqlite_dbpage", false), ("sqlite_dbpage", true)] {
+        let file = format!("{name}-{wal}.db");
+        let mode = if wal { "PRAGMA journal_mode = wal;" } else { "" };
+        let script = format!("{head}; {mode} CREATE TABLE decoy(name, pageno, pgno, data, schema); {view} {tables}
+            PRAGMA writable_schema = ON; UPDATE sqlite_schema SET name = '{name}', tbl_name = '{name}', sql = replace(sql, 'decoy', '{name}') WHERE name = 'decoy'");
+        let path = world.database(&file, &script);
+        world.with_store(&format!("backup {file} --label sound")).run().exits(0);
+        world.dbbackup(&format!("verify ./{file} --level restore")).run().exits(0);
+        let mut pages = Pages::of(&path);
+        let trunk = pages.number(1, 32) as usize;
+        pages.put(trunk, 4, pages.number(trunk, 4) - 1);
+        pages.put(1, 36, pages.number(1, 36) - 1);
+        pages.save();
+        world.with_store(&format!("backup {file}")).run().says("never used");
+    }
+}

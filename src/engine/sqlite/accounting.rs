@@ -48,6 +48,8 @@ struct Accounts {
     usable: usize,
     page_size: u64,
     auto_vacuum: bool,
+    /// What the table of pages is called.
+    page_table: String,
     used: Vec<u64>,
     free: Vec<u64>,
     told: Vec<String>,
@@ -62,7 +64,8 @@ impl Accounts {
         // Corrected where the header is read.
         let usable = page_size as usize;
         let (used, free) = (vec![0; words], vec![0; words]);
-        Ok(Accounts { count, usable, page_size, auto_vacuum: auto_vacuum != 0, used, free, told: Vec::new() })
+        let page_table = db.of_module("sqlite_dbpage").map_err(|error| db.explain(error))?;
+        Ok(Accounts { count, usable, page_size, auto_vacuum: auto_vacuum != 0, page_table, used, free, told: Vec::new() })
     }
 
     fn tell(&mut self, text: impl FnOnce() -> String) {
@@ -77,7 +80,9 @@ impl Accounts {
 
     /// Pages of tables and indexes, overflow pages among them.
     fn pages_in_use(&mut self, db: &Db) -> Result<()> {
-        let mut statement = db.prepare("SELECT name, pageno FROM dbstat").map_err(|error| db.explain(error))?;
+        let table = db.of_module("dbstat").map_err(|error| db.explain(error))?;
+        let sql = format!("SELECT name, pageno FROM {table} WHERE schema = 'main'");
+        let mut statement = db.prepare(&sql).map_err(|error| db.explain(error))?;
         let mut rows = statement.query([]).map_err(|error| db.explain(error))?;
         let mut seen = 0;
         while let Some(row) = rows.next().map_err(|error| db.explain(error))? {
@@ -220,7 +225,8 @@ impl Accounts {
     }
 
     fn page(&self, db: &Db, page: u64) -> Result<Vec<u8>> {
-        let read = db.query_row("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1", [page.cast_signed()], |row| row.get(0));
+        let sql = format!("SELECT data FROM {} WHERE schema = 'main' AND pgno = ?1", self.page_table);
+        let read = db.query_row(&sql, [page.cast_signed()], |row| row.get(0));
         read.map_err(|error| db.explain(error))
     }
 }

@@ -12,10 +12,7 @@ use std::path::{Path, PathBuf};
 /// in) is left out and named in the warnings.
 pub fn manifest(db: &Db, warnings: &mut Vec<String>) -> Result<Manifest> {
     tolerate_unknown_collations(db)?;
-    let sql = "SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND type <> 'view' AND name <> 'sqlite_schema' ORDER BY name";
-    let mut statement = db.prepare(sql).map_err(|error| db.explain(error))?;
-    let listed = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
-    let listed: Vec<(String, String)> = listed.and_then(Iterator::collect).map_err(|error| db.explain(error))?;
+    let listed = listed(db).map_err(|error| db.explain(error))?;
     let mut tables = Vec::with_capacity(listed.len());
     for (name, kind) in listed {
         interrupt::check()?;
@@ -31,6 +28,18 @@ pub fn manifest(db: &Db, warnings: &mut Vec<String>) -> Result<Manifest> {
         }
     }
     Ok(Manifest::of(tables))
+}
+
+/// The tables with their kinds (`table`, `virtual` or `shadow`), in order of their names; views are none here.
+///
+/// By the pragma, never by the table-valued function of its name: a table of the user's may have that name, and would be read in its place.
+pub(super) fn listed(db: &Db) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = db.prepare("PRAGMA main.table_list")?;
+    let listed = statement.query_map([], |row| Ok((row.get("name")?, row.get("type")?)))?;
+    let mut listed: Vec<(String, String)> = listed.collect::<rusqlite::Result<_>>()?;
+    listed.retain(|(name, kind)| kind != "view" && name != "sqlite_schema");
+    listed.sort();
+    Ok(listed)
 }
 
 /// An error about the statement (a missing module, function or column), not about the file.
@@ -76,10 +85,8 @@ pub fn database(db: &Db, live: &Path) -> Result<Database> {
 pub fn foreign_key_violations(db: &Db, warnings: &mut Vec<String>) -> Result<Option<u64>> {
     tolerate_unknown_collations(db)?;
     let count = || -> rusqlite::Result<i64> {
-        let sql = "SELECT DISTINCT t.name FROM pragma_table_list t, pragma_foreign_key_list(t.name) WHERE t.schema = 'main' AND t.type = 'table'";
-        let children: Vec<String> = db.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let mut count = 0;
-        for child in children {
+        for (child, _) in listed(db)?.into_iter().filter(|(_, kind)| kind == "table") {
             count += violations_of(db, &child)?;
         }
         Ok(count)
@@ -104,9 +111,10 @@ struct KeyColumn {
 }
 
 fn violations_of(db: &Db, child: &str) -> rusqlite::Result<i64> {
-    let mut statement = db.prepare(r#"SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?1)"#)?;
-    let columns = statement
-        .query_map([child], |row| Ok(KeyColumn { key: row.get(0)?, parent: row.get(1)?, from: row.get(2)?, to: row.get(3)? }))?;
+    let mut statement = db.prepare(&format!("PRAGMA main.foreign_key_list({})", always_quoted(child)))?;
+    let columns = statement.query_map([], |row| {
+        Ok(KeyColumn { key: row.get("id")?, parent: row.get("table")?, from: row.get("from")?, to: row.get("to")? })
+    })?;
     let columns: Vec<KeyColumn> = columns.collect::<rusqlite::Result<_>>()?;
     let mut count = 0;
     for column in &columns {
@@ -114,7 +122,13 @@ fn violations_of(db: &Db, child: &str) -> rusqlite::Result<i64> {
         let primary = integer_primary_key(db, &column.parent)?;
         let same = |primary: &String| column.to.as_ref().is_none_or(|to| to.eq_ignore_ascii_case(primary));
         let Some(primary) = primary.filter(|primary| single && same(primary)) else {
-            return db.query_row("SELECT count(*) FROM pragma_foreign_key_check(?1)", [child], |row| row.get(0));
+            let mut statement = db.prepare(&format!("PRAGMA main.foreign_key_check({})", always_quoted(child)))?;
+            let mut rows = statement.query([])?;
+            let mut count = 0;
+            while rows.next()?.is_some() {
+                count += 1;
+            }
+            return Ok(count);
         };
         let sql = format!(
             "SELECT count(*) FROM main.{} c WHERE c.{from} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.{} p WHERE p.{} = c.{from})",
@@ -130,11 +144,12 @@ fn violations_of(db: &Db, child: &str) -> rusqlite::Result<i64> {
 
 /// The name of a table's one INTEGER PRIMARY KEY column: comparing with it follows the same rules as a foreign key to it.
 fn integer_primary_key(db: &Db, table: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = db.prepare("SELECT name, type FROM pragma_table_info(?1) WHERE pk > 0")?;
-    let columns = statement.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    let columns: Vec<(String, String)> = columns.collect::<rusqlite::Result<_>>()?;
+    let mut statement = db.prepare(&format!("PRAGMA main.table_info({})", always_quoted(table)))?;
+    let columns = statement.query_map([], |row| Ok((row.get("name")?, row.get("type")?, row.get("pk")?)))?;
+    let mut columns: Vec<(String, String, i64)> = columns.collect::<rusqlite::Result<_>>()?;
+    columns.retain(|(_, _, place)| *place > 0);
     Ok(match &columns[..] {
-        [(name, kind)] if kind.eq_ignore_ascii_case("INTEGER") => Some(name.clone()),
+        [(name, kind, _)] if kind.eq_ignore_ascii_case("INTEGER") => Some(name.clone()),
         _ => None,
     })
 }

@@ -18,8 +18,17 @@ const ROLLBACK: [u8; 2] = [1, 1];
 
 /// Whether SQLite's page table is compiled in.
 pub fn available(conn: &Connection) -> bool {
-    let found = conn.query_row("SELECT 1 FROM pragma_module_list WHERE name = 'sqlite_dbpage'", [], |_| Ok(()));
-    found.is_ok()
+    let found = || -> rusqlite::Result<bool> {
+        let mut statement = conn.prepare("PRAGMA module_list")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if row.get_ref(0)?.as_str() == Ok("sqlite_dbpage") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    found().unwrap_or(false)
 }
 
 /// Bytes of the database in the transaction that is open.
@@ -33,7 +42,8 @@ pub fn size(db: &Db) -> Result<u64> {
 /// mode of the live one.
 pub fn stream(db: &Db, out: &mut dyn Write) -> Result<()> {
     let expected: i64 = db.pragma("page_count")?;
-    let mut statement = db.prepare("SELECT pgno, data FROM sqlite_dbpage('main')")?;
+    let table = db.of_module("sqlite_dbpage").map_err(|error| db.explain(error))?;
+    let mut statement = db.prepare(&format!("SELECT pgno, data FROM {table} WHERE schema = 'main'"))?;
     let mut rows = statement.query([])?;
     let mut next = 1_i64;
     while let Some(row) = rows.next().map_err(|error| db.explain(error))? {

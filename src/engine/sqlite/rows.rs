@@ -20,10 +20,7 @@ pub struct Listed {
 /// The tables, in order of their names; views are none.
 pub fn tables(db: &Db) -> Result<Vec<Listed>> {
     facts::tolerate_unknown_collations(db)?;
-    let sql = "SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND type <> 'view' AND name <> 'sqlite_schema' ORDER BY name";
-    let mut statement = db.prepare(sql).map_err(|error| db.explain(error))?;
-    let listed = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
-    let listed: Vec<(String, String)> = listed.and_then(Iterator::collect).map_err(|error| db.explain(error))?;
+    let listed = facts::listed(db).map_err(|error| db.explain(error))?;
     let table = |(name, kind): (String, String)| Listed {
         internal: kind == "shadow" || name.starts_with("sqlite_"),
         is_virtual: kind == "virtual",

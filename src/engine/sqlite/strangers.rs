@@ -99,8 +99,9 @@ fn times(path: &Path) -> Result<[(u64, i64, i64); 2]> {
 
 fn look(db: &Db, path: &Path) -> Result<Seen> {
     let found = path.metadata().with_context(|| format!("looking at `{}`", path.display()))?;
-    let sql = "SELECT substr(data, 1, 100) FROM sqlite_dbpage('main') WHERE pgno = 1";
-    let first = || match db.query_row(sql, [], |row| row.get(0)) {
+    let table = db.of_module("sqlite_dbpage").map_err(|error| db.explain(error))?;
+    let sql = format!("SELECT substr(data, 1, 100) FROM {table} WHERE schema = 'main' AND pgno = 1");
+    let first = || match db.query_row(&sql, [], |row| row.get(0)) {
         // Nothing was ever written.
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(Vec::new()),
         other => other.map_err(|error| db.explain(error)),
