@@ -315,3 +315,18 @@ fn a_virtual_table_is_not_counted() {
     let ran = command.current_dir(world.path("")).output().unwrap();
     assert!(ran.status.success(), "{ran:?}");
 }
+
+/// Where the list of free pages names a page of the pointer map.
+#[test]
+fn a_page_of_the_pointer_map_that_is_free_is_damage() {
+    let world = World::new();
+    let script = "PRAGMA page_size = 512; PRAGMA auto_vacuum = incremental; CREATE TABLE t(x); CREATE TABLE u(x);
+        INSERT INTO t VALUES (zeroblob(90000)); INSERT INTO u VALUES (1); DELETE FROM t; CREATE VIEW v AS SELECT 1;";
+    let path = world.database("app.db", script);
+    let mut pages = Pages::of(&path);
+    let trunk = pages.number(1, 32) as usize;
+    // Each map is for 102 pages; the first is page 2.
+    pages.put(trunk, 8, 2 + 103);
+    pages.save();
+    world.dbbackup("verify ./app.db --level content").run().exits(4).says("Page 105: pointer map referenced");
+}
