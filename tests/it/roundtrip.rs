@@ -158,14 +158,14 @@ fn what_only_the_application_knows_is_no_damage() {
 }
 
 #[test]
-fn a_virtual_table_without_its_module_is_saved_and_named() {
+fn a_virtual_table_without_its_module_is_saved() {
     let world = World::new();
     let path = world.database("v.db", "CREATE TABLE t(x); INSERT INTO t VALUES (1);");
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch("PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'alien', 'alien', 0, 'CREATE VIRTUAL TABLE alien USING nobody_has_this(x)');")
         .unwrap();
     drop(conn);
-    world.with_store("backup v.db").run().exits(0).says("the virtual table alien is saved, but its rows can't be counted here");
+    world.with_store("backup v.db").run().exits(0);
     world.with_store("verify --level restore").run().exits(0);
 }
 

@@ -300,3 +300,33 @@ fn a_table_named_as_a_virtual_table_of_sqlites_hides_no_damage() {
         world.with_store(&format!("backup {file}")).run().says("never used");
     }
 }
+
+/// Counting a virtual table may run a view of the owner's, which may never end.
+#[test]
+fn a_virtual_table_is_not_counted() {
+    let world = World::new();
+    let script = "CREATE TABLE t(x); INSERT INTO t VALUES (1), (2);
+        CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS rowid, i AS body FROM n;
+        CREATE VIRTUAL TABLE f USING fts5(body, content = 'endless', content_rowid = 'rowid');";
+    world.database("app.db", script);
+    // timeout(1) ends it where it would not end by itself.
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(crate::support::binary()).args(["backup", "app.db", "--store"]).arg(world.path("store"));
+    let ran = command.current_dir(world.path("")).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+/// Where the list of free pages names a page of the pointer map.
+#[test]
+fn a_page_of_the_pointer_map_that_is_free_is_damage() {
+    let world = World::new();
+    let script = "PRAGMA page_size = 512; PRAGMA auto_vacuum = incremental; CREATE TABLE t(x); CREATE TABLE u(x);
+        INSERT INTO t VALUES (zeroblob(90000)); INSERT INTO u VALUES (1); DELETE FROM t; CREATE VIEW v AS SELECT 1;";
+    let path = world.database("app.db", script);
+    let mut pages = Pages::of(&path);
+    let trunk = pages.number(1, 32) as usize;
+    // Each map is for 102 pages; the first is page 2.
+    pages.put(trunk, 8, 2 + 103);
+    pages.save();
+    world.dbbackup("verify ./app.db --level content").run().exits(4).says("Page 105: pointer map referenced");
+}

@@ -202,8 +202,9 @@ fn contents(store: &LocalStore, source: &str, id: &str) -> Result<Contents> {
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
     let uncounted = manifest.tables.is_empty() && sidecar.kind != crate::engine::sqlite::KIND;
-    let tables =
-        manifest.tables.into_iter().filter(|table| table.compare).filter_map(|table| Some((table.name, table.rows?))).collect();
+    // Older manifests have the rows of virtual tables, which are not counted any more: none is lost.
+    let counted = |table: &crate::engine::Table| table.compare && table.kind != "virtual table";
+    let tables = manifest.tables.into_iter().filter(counted).filter_map(|table| Some((table.name, table.rows?))).collect();
     Ok(Contents {
         id: id.to_owned(),
         bytes: sidecar.dump.map_or(0, |dump| dump.content_size_bytes),

@@ -179,7 +179,9 @@ impl Accounts {
                 interrupt::check()?;
                 (at, map) = (its, self.page(db, its)?);
             }
-            let entry = map.get(5 * (page - at - 1) as usize).copied().unwrap_or(0);
+            // A page of the map itself, which is told where pages are looked at one by one.
+            let Some(behind) = page.checked_sub(at + 1) else { continue };
+            let entry = map.get(5 * behind as usize).copied().unwrap_or(0);
             if entry != expected {
                 self.tell(|| format!("Bad ptr map entry key={page} expected={expected} got={entry}"));
             }

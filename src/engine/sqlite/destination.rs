@@ -140,9 +140,8 @@ impl Destination for SqliteDestination {
 /// The rows of every table, and for a drill those whose foreign key points nowhere.
 fn count(path: &Path, depth: Depth) -> Result<(Manifest, Option<u64>)> {
     let db = Db::open(path, Use::Immutable)?;
-    let mut warnings = Vec::new();
-    let manifest = facts::manifest(&db, &mut warnings)?;
-    let violations = if depth == Depth::Drill { facts::foreign_key_violations(&db, &mut warnings)? } else { None };
+    let manifest = facts::manifest(&db)?;
+    let violations = if depth == Depth::Drill { facts::foreign_key_violations(&db, &mut Vec::new())? } else { None };
     Ok((manifest, violations))
 }
 

@@ -226,14 +226,14 @@ fn with_page_size(new: &Path, page_size: i64) -> Result<PathBuf> {
     }
     let converted = companion(new, ".converted");
     drop(durable::create_new(&converted)?);
-    let before = facts::manifest(&db, &mut Vec::new())?;
+    let before = facts::manifest(&db)?;
     db.run(&format!("PRAGMA page_size = {page_size}"))?;
     db.execute("VACUUM INTO ?1", [converted.to_string_lossy()])
         .map_err(|error| db.explain(error).context("converting the restored copy to the target's page size"))?;
     drop(db);
     let copy = Db::open(&converted, Use::Read)?;
     let sound = facts::integrity(&copy)?;
-    if facts::manifest(&copy, &mut Vec::new())? != before || sound.status != crate::engine::CheckStatus::Ok {
+    if facts::manifest(&copy)? != before || sound.status != crate::engine::CheckStatus::Ok {
         return Err(Error::failed(format!("the copy changed when its page size was converted to {page_size}: {}", sound.detail))
             .hint("restore beside it with `--to`, or stop the application and move the old database away first"));
     }

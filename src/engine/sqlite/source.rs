@@ -165,9 +165,8 @@ impl SqliteSource {
         let live = Db::open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let database = facts::database(&live, &self.path)?;
-        let mut warnings = Vec::new();
-        let manifest = facts::manifest(&live, &mut warnings)?;
-        Ok(Dumped { manifest, database, warnings, ..Dumped::default() })
+        let manifest = facts::manifest(&live)?;
+        Ok(Dumped { manifest, database, ..Dumped::default() })
     }
 
     /// Pieces from all over the file, to see how well it compresses; read beside SQLite, so only while this run does not have it open.
@@ -432,7 +431,7 @@ fn at_once(describe: impl FnOnce() -> Result<Dumped> + Send, write: impl FnOnce(
 fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dumped> {
     let mut warnings = Vec::new();
     look_for_flaws(db, on_damage, &mut warnings)?;
-    let manifest = facts::manifest(db, &mut warnings)?;
+    let manifest = facts::manifest(db)?;
     database.foreign_key_violations = facts::foreign_key_violations(db, &mut warnings)?;
     if let Some(count @ 1..) = database.foreign_key_violations {
         let rows = crate::units::count(count, "row");
