@@ -251,7 +251,7 @@ fn open(info: &ConnInfo, way: &Way) -> Result<Client, Refusal> {
 ///
 /// `PGOPTIONS` would do the same from the very start, but poolers refuse it, and nothing runs between the start and this line.
 pub const SAFE_BEGINNING: &str = "SET search_path = ''; SET default_transaction_deferrable = off;
-SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;";
+SET default_transaction_isolation = 'read committed';";
 
 /// Nothing that a role, a database or a server is set to may change what a session's queries mean, hide rows from it, end it, or
 /// make it wait.
