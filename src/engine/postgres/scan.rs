@@ -193,13 +193,48 @@ impl Scanner<'_, '_> {
                 Class::Blank => self.take(length_of(self.input.window(), |byte| class(byte) == Class::Blank)),
                 Class::Word => self.word()?,
                 Class::Sign => self.sign(byte)?,
-                Class::Other => {
-                    self.token();
-                    self.take(length_of(self.input.window(), |byte| matches!(class(byte), Class::Other | Class::Blank)));
-                }
+                Class::Other => self.numbers_and_operators()?,
             }
         }
         Ok(())
+    }
+
+    /// Consumes what is neither a word nor a sign, and looks at the word that follows a number without a blank.
+    ///
+    /// `psql` before 15 reads `1E'…'` as a number and an escape string, later ones as a broken number and a plain string, which ends
+    /// elsewhere. `pg_dump` writes a word after a number only as its exponent.
+    fn numbers_and_operators(&mut self) -> Result<()> {
+        self.token();
+        let mut in_number = false;
+        loop {
+            let window = self.input.window();
+            let here = length_of(window, |byte| matches!(class(byte), Class::Other | Class::Blank));
+            for byte in &window[..here] {
+                in_number = byte.is_ascii_digit() || in_number && *byte == b'.';
+            }
+            self.take(here);
+            if self.input.peek(0)?.is_none_or(|byte| matches!(class(byte), Class::Sign | Class::Word)) {
+                break;
+            }
+        }
+        if in_number && self.input.peek(0)?.is_some_and(|byte| class(byte) == Class::Word) && !self.exponent_follows()? {
+            self.strays(self.input.line, "a number that runs into a word, which versions of psql read differently".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether the next word is the exponent of a number and nothing else.
+    fn exponent_follows(&mut self) -> Result<bool> {
+        if !matches!(self.input.peek(0)?, Some(b'e' | b'E')) {
+            return Ok(false);
+        }
+        let first = 1 + usize::from(matches!(self.input.peek(1)?, Some(b'+' | b'-')));
+        let mut at = first;
+        // No type of PostgreSQL prints a longer one.
+        while at < first + 6 && self.input.peek(at)?.is_some_and(|byte| byte.is_ascii_digit()) {
+            at += 1;
+        }
+        Ok(at > first && self.input.peek(at)?.is_none_or(|byte| !continues_word(byte)))
     }
 
     fn sign(&mut self, byte: u8) -> Result<()> {

@@ -410,6 +410,8 @@ fn what_pg_dump_writes_passes() {
         "COPY a FROM stdin;\n\\N\t\\\\! x\n\\! rows are no commands\n\\.x\n\\.\n",
         "SELECT E'\\\\! a\n\\n', '\n\\! b', $$\n\\! c\n$$, $_$ $$ \\! $_$;\nCREATE TABLE \"\\! d\n\\! \" ();\n-- \\! e\n/* \n\\! f */",
         "COMMENT ON TABLE a IS 'C:\\';\nSELECT 1;\n",
+        // `--inserts` writes numbers as they are.
+        "INSERT INTO a VALUES (1e+20, -1.5e-07, .5, 2., '1E', 3);\nSELECT 1 AS a1, b2.c FROM d;\n",
     ] {
         assert_eq!(stray(script), None, "{script}");
     }
@@ -441,6 +443,12 @@ fn what_psql_might_obey_is_told_with_its_line() {
         ("\\connect a|b\n", 1),
         ("\\connect a \\! x\n", 1),
         ("\\.\n", 1),
+        // Before 15 this was a number and an escape string; now the string is a plain one and ends.
+        ("SELECT 1E'\\'\\! touch x\n", 1),
+        ("SELECT\n1.E'\\'", 2),
+        ("SELECT 1e5E'\\'", 1),
+        ("SELECT 1_E'\\'", 1),
+        ("SELECT 1U&'a'", 1),
     ] {
         assert_eq!(stray(script).map(|(line, _)| line), Some(line), "{script:?}");
     }
