@@ -1,7 +1,9 @@
-//! `list` and `cleanup --dry-run` of a store with very many backups, against reading the bytes of its sidecars with one thread.
+//! `list` and `cleanup --dry-run` of a store with very many backups, against reading the bytes of
+//! its sidecars with one thread.
 //!
-//! `DBBACKUP_BENCH_BACKUPS` says how many (100,000 by default), `DBBACKUP_BENCH_TABLES` how many tables each holds (4 by default).
-//! The files are in the page cache for all of them. Measured in November 2026 on 2 cores: see the table that it prints.
+//! `DBBACKUP_BENCH_BACKUPS` says how many (100,000 by default), `DBBACKUP_BENCH_TABLES` how many
+//! tables each holds (4 by default). The files are in the page cache for all of them. Measured in
+//! November 2026 on 2 cores: see the table that it prints.
 
 mod common;
 
@@ -30,7 +32,10 @@ fn main() {
 type Measured<'a> = (&'a str, Box<dyn Fn() -> Command + 'a>);
 
 fn benchmark() {
-    let (backups, tables) = (number("DBBACKUP_BENCH_BACKUPS", 100_000), number("DBBACKUP_BENCH_TABLES", 4));
+    let (backups, tables) = (
+        number("DBBACKUP_BENCH_BACKUPS", 100_000),
+        number("DBBACKUP_BENCH_TABLES", 4),
+    );
     common::describe_machine();
     let store = workplace().join(format!("catalog-{backups}-{tables}"));
     if !store.join("done").is_file() {
@@ -41,19 +46,47 @@ fn benchmark() {
     println!("store:     {backups} backups of {SOURCES} sources, {tables} tables each\n");
     let dbbackup = |arguments: &[&str]| {
         let mut command = Command::new(binary());
-        command.env_clear().arg("--store").arg(&store).args(arguments);
+        command
+            .env_clear()
+            .arg("--store")
+            .arg(&store)
+            .args(arguments);
         command
     };
     let reader = || part("read", &[store.as_os_str()]);
     let commands: Vec<Measured> = vec![
         ("read the sidecars' bytes, one thread", Box::new(reader)),
         ("list", Box::new(|| dbbackup(&["list"]))),
-        ("cleanup --dry-run", Box::new(|| dbbackup(&["cleanup", "--dry-run", "--keep-daily", "7", "--keep-monthly", "12"]))),
+        (
+            "cleanup --dry-run",
+            Box::new(|| {
+                dbbackup(&[
+                    "cleanup",
+                    "--dry-run",
+                    "--keep-daily",
+                    "7",
+                    "--keep-monthly",
+                    "12",
+                ])
+            }),
+        ),
         ("list --json", Box::new(|| dbbackup(&["list", "--json"]))),
-        ("list --limit 10", Box::new(|| dbbackup(&["list", "--limit", "10"]))),
-        ("list of one source", Box::new(|| dbbackup(&["list", "source01"]))),
-        ("show of one backup", Box::new(|| dbbackup(&["show", "source01"]))),
-        ("status", Box::new(|| dbbackup(&["status", "--expect-every", "100y"]))),
+        (
+            "list --limit 10",
+            Box::new(|| dbbackup(&["list", "--limit", "10"])),
+        ),
+        (
+            "list of one source",
+            Box::new(|| dbbackup(&["list", "source01"])),
+        ),
+        (
+            "show of one backup",
+            Box::new(|| dbbackup(&["show", "source01"])),
+        ),
+        (
+            "status",
+            Box::new(|| dbbackup(&["status", "--expect-every", "100y"])),
+        ),
         ("stats", Box::new(|| dbbackup(&["stats"]))),
     ];
     // In turn, so that a busy minute of the machine meets all of them.
@@ -66,8 +99,12 @@ fn benchmark() {
             }
         }
     }
-    println!("{:<38} {:>8} {:>18} {:>7} {:>9} {:>10}", "", "seconds", "from to", "ratio", "CPU sec.", "peak MB");
-    let seconds = |costs: &[Cost]| measure::median(costs.iter().map(|cost| cost.wall.as_secs_f64()));
+    println!(
+        "{:<38} {:>8} {:>18} {:>7} {:>9} {:>10}",
+        "", "seconds", "from to", "ratio", "CPU sec.", "peak MB"
+    );
+    let seconds =
+        |costs: &[Cost]| measure::median(costs.iter().map(|cost| cost.wall.as_secs_f64()));
     let base = seconds(&costs[0]).0;
     for ((name, _), costs) in commands.iter().zip(&costs) {
         let (middle, least, most) = seconds(costs);
@@ -84,7 +121,11 @@ fn benchmark() {
 /// The measure: every sidecar is found and its bytes are read, and nothing is made of them.
 fn read(store: &Path) {
     let mut bytes = 0;
-    for source in std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+    for source in std::fs::read_dir(store)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+    {
         for entry in std::fs::read_dir(source).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
@@ -108,19 +149,33 @@ fn make(store: &Path, backups: u64, tables: u64) {
             std::fs::create_dir(&dir).unwrap();
         }
         let label = ["hourly", "hourly", "hourly", "daily"][(number / SOURCES % 4) as usize];
-        let at = newest - chrono::TimeDelta::minutes((number / SOURCES * 20 + number % SOURCES).cast_signed());
+        let at = newest
+            - chrono::TimeDelta::minutes((number / SOURCES * 20 + number % SOURCES).cast_signed());
         let id = format!("{source}_{label}_{}", at.format("%Y%m%dT%H%M%SZ"));
         backup(&dir, &source, label, &id, at, (number, tables));
     }
 }
 
 /// One backup as a run leaves it: two of a hundred failed, some were verified later or pinned.
-fn backup(dir: &Path, source: &str, label: &str, id: &str, at: chrono::DateTime<chrono::Utc>, (number, tables): (u64, u64)) {
+fn backup(
+    dir: &Path,
+    source: &str,
+    label: &str,
+    id: &str,
+    at: chrono::DateTime<chrono::Utc>,
+    (number, tables): (u64, u64),
+) {
     let failed = number % 50 == 37;
     let postgres = number % SOURCES % 2 == 1;
-    let (kind, extension, format) =
-        if postgres { ("postgres", "dump.gz", "pg_dump-custom") } else { ("sqlite", "sqlite3.gz", "sqlite3") };
-    let (started, size) = (at.format("%Y-%m-%dT%H:%M:%SZ"), 10_000_000 + number % 1000 * 977);
+    let (kind, extension, format) = if postgres {
+        ("postgres", "dump.gz", "pg_dump-custom")
+    } else {
+        ("sqlite", "sqlite3.gz", "sqlite3")
+    };
+    let (started, size) = (
+        at.format("%Y-%m-%dT%H:%M:%SZ"),
+        10_000_000 + number % 1000 * 977,
+    );
     let mut text = format!(
         r#"{{
   "schema": 1,
@@ -141,11 +196,17 @@ fn backup(dir: &Path, source: &str, label: &str, id: &str, at: chrono::DateTime<
         if failed { "failed" } else { "ok" }
     );
     if failed {
-        text.push_str("  \"error\": {\n    \"message\": \"connecting to `db.internal:5432`: connection refused\",\n    \"hint\": \"is the server running?\"\n  },\n");
+        text.push_str(
+            "  \"error\": {\n    \"message\": \"connecting to `db.internal:5432`: \
+                       connection refused\",\n    \"hint\": \"is the server running?\"\n  },\n",
+        );
     } else {
         let (a, b) = (format!("{number:064x}"), format!("{:064x}", number * 7));
         let file = format!("{id}.{extension}");
-        File::create(dir.join(&file)).unwrap().set_len(size).unwrap();
+        File::create(dir.join(&file))
+            .unwrap()
+            .set_len(size)
+            .unwrap();
         write!(
             text,
             r#"  "dump": {{
@@ -170,7 +231,8 @@ fn backup(dir: &Path, source: &str, label: &str, id: &str, at: chrono::DateTime<
             let comma = if table == 0 { "" } else { "," };
             write!(
                 text,
-                "{comma}\n      {{\n        \"name\": \"public.table_{table}\",\n        \"kind\": \"table\",\n        \"rows\": {}\n      }}",
+                "{comma}\n      {{\n        \"name\": \"public.table_{table}\",\n        \"kind\": \
+                 \"table\",\n        \"rows\": {}\n      }}",
                 1_000_000 - number + table
             )
             .unwrap();

@@ -1,8 +1,11 @@
-//! `cargo bench --bench files`: dbbackup beside `tar` and a compressor, on a tree of large files and on one of very many small ones, in one run.
+//! `cargo bench --bench files`: dbbackup beside `tar` and a compressor, on a tree of large files
+//! and on one of very many small ones, in one run.
 //!
-//! All read from a warm page cache, and all end with their result on disk (fsync). `DBBACKUP_BENCH_ROUNDS` says how many rounds (5 by default),
-//! `DBBACKUP_BENCH_MIB` how large the first tree is (1000 by default), `DBBACKUP_BENCH_FILES` how many files the second has (100,000 by default).
-//! What is in them is taken from what lies in /usr: text, programs, some of it compressed already.
+//! All read from a warm page cache, and all end with their result on disk (fsync).
+//! `DBBACKUP_BENCH_ROUNDS` says how many rounds (5 by default), `DBBACKUP_BENCH_MIB` how large the
+//! first tree is (1000 by default), `DBBACKUP_BENCH_FILES` how many files the second has (100,000
+//! by default). What is in them is taken from what lies in /usr: text, programs, some of it
+//! compressed already.
 
 mod common;
 
@@ -18,7 +21,11 @@ fn main() {
     match common::role() {
         Role::Benchmark => benchmark(),
         // In a process of its own: what it holds would be counted as everybody's.
-        Role::Part(kind, arguments) => make(&kind, Path::new(&arguments[0]), arguments[1].parse().unwrap()),
+        Role::Part(kind, arguments) => make(
+            &kind,
+            Path::new(&arguments[0]),
+            arguments[1].parse().unwrap(),
+        ),
         Role::None => println!("run me by `cargo bench --bench files`: it takes ten minutes"),
     }
 }
@@ -30,13 +37,24 @@ fn benchmark() {
     let place = common::workplace();
     let trees = [
         tree(&place, "large", common::number("DBBACKUP_BENCH_MIB", 1000)),
-        tree(&place, "small", common::number("DBBACKUP_BENCH_FILES", 100_000)),
+        tree(
+            &place,
+            "small",
+            common::number("DBBACKUP_BENCH_FILES", 100_000),
+        ),
     ];
-    let work = tempfile::Builder::new().prefix("files-").tempdir_in(&place).unwrap();
+    let work = tempfile::Builder::new()
+        .prefix("files-")
+        .tempdir_in(&place)
+        .unwrap();
     let mut tables: Vec<(PathBuf, Table)> = Vec::new();
     for (name, tree) in ["large files", "small files"].into_iter().zip(&trees) {
         let found: Vec<u64> = files(tree).iter().map(|path| common::size(path)).collect();
-        println!("{name}: {} files, {:.0} MB; {rounds} rounds", found.len(), megabytes(found.iter().sum()));
+        println!(
+            "{name}: {} files, {:.0} MB; {rounds} rounds",
+            found.len(),
+            megabytes(found.iter().sum())
+        );
         tables.push((tree.clone(), gzip(name, tree, work.path())));
         tables.push((tree.clone(), zstd(name, tree, work.path())));
         tables.push((tree.clone(), reading(name, tree, work.path())));
@@ -60,29 +78,58 @@ const ZSTD: &str = "tar | zstd -3 -T0";
 const UNTAR: &str = "zstd -dc | tar -x";
 
 /// A pipeline of the shell that reads `$IN` and leaves its result in `$OUT`.
-fn shell(name: &str, programs: &[&'static str], input: &Path, work: &Path, script: &str) -> Contender {
+fn shell(
+    name: &str,
+    programs: &[&'static str],
+    input: &Path,
+    work: &Path,
+    script: &str,
+) -> Contender {
     let dir = work.join("shell");
-    let (script, input, out) = (format!("set -e -o pipefail; {script}"), input.to_owned(), dir.join("out"));
+    let (script, input, out) = (
+        format!("set -e -o pipefail; {script}"),
+        input.to_owned(),
+        dir.join("out"),
+    );
     Contender::new(name, programs, &dir, "out", move || {
         let mut command = Command::new("bash");
-        command.arg("-c").arg(&script).env("IN", &input).env("OUT", &out);
+        command
+            .arg("-c")
+            .arg(&script)
+            .env("IN", &input)
+            .env("OUT", &out);
         command
     })
 }
 
 fn through(name: &str, filter: &str, program: &'static str, tree: &Path, work: &Path) -> Contender {
-    let script = format!(r#"tar -cf - -C "$(dirname "$IN")" "$(basename "$IN")" | {filter} >"$OUT"; sync "$OUT""#);
+    let script = format!(
+        r#"tar -cf - -C "$(dirname "$IN")" "$(basename "$IN")" | {filter} >"$OUT"; sync "$OUT""#
+    );
     shell(name, &["tar", program], tree, work, &script)
 }
 
 fn backup(tree: &Path, work: &Path, compression: &str, checked: bool) -> Contender {
     let name = format!("{compression}-{checked}");
     let config = configuration(work, &name, compression, checked);
-    let title = format!("dbbackup {compression}{}", if checked { "" } else { ", verify_after none" });
-    let ending = if compression == "gzip" { ".tar.gz" } else { ".tar.zst" };
+    let title = format!(
+        "dbbackup {compression}{}",
+        if checked { "" } else { ", verify_after none" }
+    );
+    let ending = if compression == "gzip" {
+        ".tar.gz"
+    } else {
+        ".tar.zst"
+    };
     let from = tree.to_owned();
     let command = move || dbbackup(&config, &["backup", from.to_str().unwrap(), "--as", "tree"]);
-    Contender::new(&title, &[], &work.join(format!("store-{name}/tree")), ending, command)
+    Contender::new(
+        &title,
+        &[],
+        &work.join(format!("store-{name}/tree")),
+        ending,
+        command,
+    )
 }
 
 fn gzip(name: &str, tree: &Path, work: &Path) -> Table {
@@ -108,7 +155,10 @@ fn zstd(name: &str, tree: &Path, work: &Path) -> Table {
 fn reading(name: &str, tree: &Path, work: &Path) -> Table {
     let kept = format!("kept-{}", tree.file_name().unwrap().to_str().unwrap());
     let config = configuration(work, &kept, "zstd", true);
-    common::measure::cost(&mut dbbackup(&config, &["backup", tree.to_str().unwrap(), "--as", "tree"]));
+    common::measure::cost(&mut dbbackup(
+        &config,
+        &["backup", tree.to_str().unwrap(), "--as", "tree"],
+    ));
     let dump = common::only_file(&work.join(format!("store-{kept}/tree")), ".tar.zst").unwrap();
     let verify = config.clone();
     let target = work.join("restored");
@@ -121,7 +171,13 @@ fn reading(name: &str, tree: &Path, work: &Path) -> Table {
             work,
             r#"mkdir -p "$OUT"; zstd -q -dc "$IN" | tar -xf - -C "$OUT"; sync -f "$OUT""#,
         ),
-        Contender::new("dbbackup verify", &[], &work.join("nothing"), "-", move || dbbackup(&verify, &["verify", "tree"])),
+        Contender::new(
+            "dbbackup verify",
+            &[],
+            &work.join("nothing"),
+            "-",
+            move || dbbackup(&verify, &["verify", "tree"]),
+        ),
         Contender::new("dbbackup restore --to", &[], &target, "out", move || {
             dbbackup(&config, &["restore", "tree", "--to", to.to_str().unwrap()])
         }),
@@ -133,14 +189,16 @@ fn print_aims(tables: &[Table]) {
     println!("\nAims (dbbackup as it comes, with verify_after = checksum)");
     for table in tables {
         let theirs = table.find(table.reference);
-        for contender in table
-            .contenders
-            .iter()
-            .filter(|contender| ["dbbackup gzip", "dbbackup zstd", "dbbackup restore --to"].contains(&contender.name.as_str()))
-        {
+        for contender in table.contenders.iter().filter(|contender| {
+            ["dbbackup gzip", "dbbackup zstd", "dbbackup restore --to"]
+                .contains(&contender.name.as_str())
+        }) {
             if let Some(theirs) = theirs {
                 let ratio = contender.wall() / theirs.wall();
-                let what = format!("{}: {} takes no longer than {}", table.title, contender.name, theirs.name);
+                let what = format!(
+                    "{}: {} takes no longer than {}",
+                    table.title, contender.name, theirs.name
+                );
                 aim(what, format!("{ratio:.2} times"), ratio <= 1.0);
             }
         }
@@ -148,12 +206,18 @@ fn print_aims(tables: &[Table]) {
     memory_of_ours(tables, 64);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- the trees
+// -------------------------------------------------------------------------------------------------
+// the trees
 
 /// Every file of a tree, in order.
 fn files(tree: &Path) -> Vec<PathBuf> {
-    let all = walkdir::WalkDir::new(tree).sort_by_file_name().into_iter().flatten();
-    all.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+    let all = walkdir::WalkDir::new(tree)
+        .sort_by_file_name()
+        .into_iter()
+        .flatten();
+    all.filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .collect()
 }
 
 /// Bytes to make files of: up to this many of what /usr holds.
@@ -170,11 +234,15 @@ fn material(most: usize) -> Vec<u8> {
             }
         }
     }
-    assert!(bytes.len() > 1 << 20, "there is nothing in /usr to make files of");
+    assert!(
+        bytes.len() > 1 << 20,
+        "there is nothing in /usr to make files of"
+    );
     bytes
 }
 
-/// A generator that gives the same numbers every time: xorshift64*, see <https://www.jstatsoft.org/article/view/v008i14>.
+/// A generator that gives the same numbers every time: xorshift64*, see
+/// <https://www.jstatsoft.org/article/view/v008i14>.
 fn random(state: &mut u64) -> u64 {
     *state ^= *state >> 12;
     *state ^= *state << 25;
@@ -226,6 +294,10 @@ fn small(tree: &Path, count: u64) {
         let most = 64_usize << (random(&mut state) % 11);
         let length = random(&mut state) as usize % most;
         let at = random(&mut state) as usize % (material.len() - length);
-        std::fs::write(directory.join(format!("{number:06}")), &material[at..at + length]).unwrap();
+        std::fs::write(
+            directory.join(format!("{number:06}")),
+            &material[at..at + length],
+        )
+        .unwrap();
     }
 }

@@ -1,5 +1,6 @@
-//! What a store holds: its backups, the sidecars that can't be read, and the dumps that nobody knows. Here is what can be asked of it; how
-//! it is read is in `read`, how a user's words for a backup find one in `resolve`.
+//! What a store holds: its backups, the sidecars that can't be read, and the dumps that nobody
+//! knows. Here is what can be asked of it; how it is read is in `read`, how a user's words for a
+//! backup find one in `resolve`.
 
 mod read;
 mod resolve;
@@ -17,15 +18,16 @@ use chrono::{TimeDelta, Utc};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// One attempt that a store remembers, with what came later. The catalog of a store has them without what only a look at that one
-/// needs ([`Entry`]); [`Entry::whole`] reads the rest.
+/// One attempt that a store remembers, with what came later. The catalog of a store has them
+/// without what only a look at that one needs ([`Entry`]); [`Entry::whole`] reads the rest.
 #[derive(Debug, Clone)]
 pub struct Backup<S = Sidecar> {
     /// What was written with it.
     pub sidecar: S,
     /// What came later.
     pub state: State,
-    /// The state file is there but can't be read; then pins may have been lost, and nothing is removed.
+    /// The state file is there but can't be read; then pins may have been lost, and nothing is
+    /// removed.
     pub state_lost: bool,
     /// The dump as it lies in the store; [`Presence::Missing`] for an attempt that never had one.
     pub presence: Presence,
@@ -54,13 +56,20 @@ impl Presence {
 
     /// The bytes that are surely there.
     pub fn bytes(&self) -> u64 {
-        if let Presence::Bytes(bytes) = self { *bytes } else { 0 }
+        if let Presence::Bytes(bytes) = self {
+            *bytes
+        } else {
+            0
+        }
     }
 }
 
 /// An error in one line, with what to do about it.
 fn with_remedy(error: &Error) -> String {
-    error.remedy().map_or_else(|| error.message(), |remedy| format!("{} ({remedy})", error.message()))
+    error.remedy().map_or_else(
+        || error.message(),
+        |remedy| format!("{} ({remedy})", error.message()),
+    )
 }
 
 /// A backup as the catalog has it.
@@ -157,7 +166,8 @@ pub struct Catalog {
     pub unreadable: Vec<Unreadable>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
     pub strays: Vec<Stray>,
-    /// Where the attempts of each source are in `backups`; sources of which only unreadable sidecars are there have none.
+    /// Where the attempts of each source are in `backups`; sources of which only unreadable
+    /// sidecars are there have none.
     places: BTreeMap<String, Vec<usize>>,
 }
 
@@ -169,7 +179,10 @@ impl<S: Attempt> Backup<S> {
 
     /// The verification at backup and the later ones, oldest first.
     pub fn verifications(&self) -> impl DoubleEndedIterator<Item = &Verification> {
-        self.sidecar.first_verifications().iter().chain(&self.state.verifications)
+        self.sidecar
+            .first_verifications()
+            .iter()
+            .chain(&self.state.verifications)
     }
 
     /// The damage that was found last, unless a look as deep or deeper has found none since.
@@ -178,7 +191,9 @@ impl<S: Attempt> Backup<S> {
         for seen in self.verifications().rev() {
             match seen.status {
                 CheckStatus::Ok => cleared = cleared.max(Some(seen.level)),
-                CheckStatus::Damaged if cleared.is_none_or(|level| level < seen.level) => return Some(seen),
+                CheckStatus::Damaged if cleared.is_none_or(|level| level < seen.level) => {
+                    return Some(seen);
+                }
                 _ => {}
             }
         }
@@ -187,7 +202,9 @@ impl<S: Attempt> Backup<S> {
 
     /// Whether the dump is there, as long as it was written.
     pub fn is_whole(&self) -> bool {
-        self.sidecar.dump_size().is_some_and(|size| self.presence == Presence::Bytes(size))
+        self.sidecar
+            .dump_size()
+            .is_some_and(|size| self.presence == Presence::Bytes(size))
     }
 
     /// Whole, with its dump there as long as it should be, and not found damaged since.
@@ -195,14 +212,19 @@ impl<S: Attempt> Backup<S> {
         self.sidecar.status() == Status::Ok && self.is_whole() && self.damage().is_none()
     }
 
-    /// Whether it may be good for all that is known: its dump is not at hand, which can change, and nothing else is wrong with it.
+    /// Whether it may be good for all that is known: its dump is not at hand, which can change, and
+    /// nothing else is wrong with it.
     pub fn may_be_good(&self) -> bool {
-        self.sidecar.status() == Status::Ok && self.sidecar.dump_size().is_some() && self.damage().is_none()
+        self.sidecar.status() == Status::Ok
+            && self.sidecar.dump_size().is_some()
+            && self.damage().is_none()
     }
 
     /// The last time it was found sound, at the deepest level that it was.
     pub fn proof(&self) -> Option<&Verification> {
-        self.verifications().filter(|seen| seen.status == CheckStatus::Ok).max_by_key(|seen| (seen.level, seen.at))
+        self.verifications()
+            .filter(|seen| seen.status == CheckStatus::Ok)
+            .max_by_key(|seen| (seen.level, seen.at))
     }
 }
 
@@ -212,7 +234,10 @@ impl Backup {
         let mut value = serde_json::to_value(&self.sidecar).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
             let verifications: Vec<&Verification> = self.verifications().collect();
-            object.insert("verifications".into(), serde_json::to_value(verifications).unwrap_or_default());
+            object.insert(
+                "verifications".into(),
+                serde_json::to_value(verifications).unwrap_or_default(),
+            );
             object.insert("pinned".into(), self.state.pinned.into());
             object.insert("good".into(), self.good().into());
         }
@@ -235,7 +260,11 @@ impl Entry {
 impl Catalog {
     /// The backups of one source, newest first.
     pub fn of<'a>(&'a self, source: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        self.places.get(source).map_or(&[][..], Vec::as_slice).iter().map(|&at| &self.backups[at])
+        self.places
+            .get(source)
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .map(|&at| &self.backups[at])
     }
 
     /// The sources that have anything, sorted.
@@ -248,23 +277,32 @@ impl Catalog {
         self.places.contains_key(source)
     }
 
-    /// The cluster that a source's newest backup says it is of. Safety copies of restores say it only where there is nothing else: older versions left
-    /// it out of them.
+    /// The cluster that a source's newest backup says it is of. Safety copies of restores say it
+    /// only where there is nothing else: older versions left it out of them.
     pub fn cluster_of(&self, source: &str) -> Option<&str> {
         let (safety, own): (Vec<&Entry>, Vec<&Entry>) = self
             .of(source)
             .filter(|backup| backup.sidecar.database.is_some())
             .partition(|backup| backup.sidecar.label == PRE_RESTORE);
-        own.first().or(safety.first())?.sidecar.database.as_ref()?.cluster.as_deref()
+        own.first()
+            .or(safety.first())?
+            .sidecar
+            .database
+            .as_ref()?
+            .cluster
+            .as_deref()
     }
 
-    /// The names with those of clusters resolved: `cluster` is itself, where it has a history, and every source whose backups say that they
-    /// are of it. A name that nothing belongs to stays.
+    /// The names with those of clusters resolved: `cluster` is itself, where it has a history, and
+    /// every source whose backups say that they are of it. A name that nothing belongs to stays.
     pub fn members(&self, names: &[String]) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
         for name in names {
             // The name alone says nothing: `app.old` may be a source of its own.
-            let of_it = |source: &&String| *source == name || is_named_of(source, name) && self.cluster_of(source) == Some(name);
+            let of_it = |source: &&String| {
+                *source == name
+                    || is_named_of(source, name) && self.cluster_of(source) == Some(name)
+            };
             let mut found: Vec<String> = self.places.keys().filter(of_it).cloned().collect();
             // The cluster's own history first.
             found.sort_by_key(|source| source != name);
@@ -280,24 +318,42 @@ impl Catalog {
 
     /// Whether other sources say that they are of this one.
     pub fn has_members(&self, source: &str) -> bool {
-        self.places.keys().any(|other| other != source && self.cluster_of(other) == Some(source))
+        self.places
+            .keys()
+            .any(|other| other != source && self.cluster_of(other) == Some(source))
     }
 
-    /// The databases that the newest run of a whole cluster did not find on its server any more. All of the cluster's backups must
-    /// have been read.
+    /// The databases that the newest run of a whole cluster did not find on its server any more.
+    /// All of the cluster's backups must have been read.
     pub fn vanished_members(&self, cluster: &str) -> Vec<String> {
         let members = self.members(&[cluster.to_owned()]);
-        let of_members = |backup: &&Entry| members.iter().any(|member| backup.sidecar.source == *member);
-        let newest = self.backups.iter().filter(of_members).find(|backup| !backup.sidecar.run_members.is_empty());
-        let Some(run) = newest.map(|backup| &backup.sidecar.run_members) else { return Vec::new() };
-        let is_gone = |member: &String| member != cluster && !run.iter().any(|known| known == member);
+        let of_members = |backup: &&Entry| {
+            members
+                .iter()
+                .any(|member| backup.sidecar.source == *member)
+        };
+        let newest = self
+            .backups
+            .iter()
+            .filter(of_members)
+            .find(|backup| !backup.sidecar.run_members.is_empty());
+        let Some(run) = newest.map(|backup| &backup.sidecar.run_members) else {
+            return Vec::new();
+        };
+        let is_gone =
+            |member: &String| member != cluster && !run.iter().any(|known| known == member);
         members.into_iter().filter(is_gone).collect()
     }
 
     /// Forgets all but these sources.
     pub fn keep_only(&mut self, sources: &[String]) {
-        self.backups.retain(|backup| sources.iter().any(|source| backup.sidecar.source == *source));
-        self.unreadable.retain(|entry| sources.contains(&entry.source));
+        self.backups.retain(|backup| {
+            sources
+                .iter()
+                .any(|source| backup.sidecar.source == *source)
+        });
+        self.unreadable
+            .retain(|entry| sources.contains(&entry.source));
         self.strays.retain(|stray| sources.contains(&stray.source));
         self.find_places();
     }
@@ -307,7 +363,10 @@ impl Catalog {
         let ahead = Utc::now() + TimeDelta::minutes(5);
         // One that a wrong clock dated ahead would be the newest for years.
         let counts = |backup: &&Entry| backup.good() && backup.sidecar.label != PRE_RESTORE;
-        self.of(source).filter(counts).find(|backup| backup.sidecar.started_at <= ahead).or_else(|| self.of(source).find(counts))
+        self.of(source)
+            .filter(counts)
+            .find(|backup| backup.sidecar.started_at <= ahead)
+            .or_else(|| self.of(source).find(counts))
     }
 
     /// Writes down where each source's attempts are.
@@ -328,5 +387,7 @@ impl Catalog {
 
 /// Whether a source's name is one that a cluster gives to its databases and roles.
 pub fn is_named_of(source: &str, cluster: &str) -> bool {
-    source.strip_prefix(cluster).is_some_and(|rest| rest == "-globals" || rest.starts_with('.'))
+    source
+        .strip_prefix(cluster)
+        .is_some_and(|rest| rest == "-globals" || rest.starts_with('.'))
 }

@@ -1,4 +1,5 @@
-//! The command line as it is typed: clap's types, and the texts of its help. What the words mean is decided elsewhere.
+//! The command line as it is typed: clap's types, and the texts of its help. What the words mean is
+//! decided elsewhere.
 
 use crate::sidecar::Level;
 use crate::units;
@@ -51,10 +52,12 @@ pub use status::Status;
     subcommand_required = false,
     arg_required_else_help = false,
     long_about = "Backups of databases and files that are proven to restore.\n\n\
-        A backup is one file in a format that other tools read, with a JSON file beside it that says everything about it. \
+        A backup is one file in a format that other tools read, with a JSON file beside it that \
+        says everything about it. \
         There is no daemon: cron or a systemd timer runs `dbbackup backup`.",
     after_help = help!(
-        "dbbackup --store ./backups backup ./app.db      back up a database, without any configuration",
+        "dbbackup --store ./backups backup ./app.db      back up a database, without any \
+         configuration",
         "dbbackup backup                                 back up every source of the configuration",
         "dbbackup list                                   what there is",
         "dbbackup verify --level restore app             prove that the newest backup restores",
@@ -72,10 +75,12 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]
+    /// Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml,
+    /// /etc/dbbackup/config.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration's]
+    /// Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the
+    /// configuration's]
     #[arg(long, global = true, value_name = "DIR-or-NAME")]
     pub store: Option<String>,
     /// Print one JSON document on stdout
@@ -140,8 +145,10 @@ pub enum Command {
 #[derive(Debug, Default, Args)]
 #[command(
     long_about = "Back up what is named, or every enabled source of the configuration.\n\n\
-        An argument is a configured source or group, else the path of a SQLite database or of a directory, or a postgresql:// address, which \
-        need no configuration; the source is then named after the file, the directory or the database. One source's failure never stops the others. After each \
+        An argument is a configured source or group, else the path of a SQLite database or of a \
+        directory, or a postgresql:// address, which \
+        need no configuration; the source is then named after the file, the directory or the \
+        database. One source's failure never stops the others. After each \
         success the retention policy is applied.",
     after_help = help!(
         "dbbackup backup",
@@ -239,7 +246,8 @@ pub enum ListStatus {
 #[derive(Debug, Args)]
 #[command(after_help = help!("dbbackup show app", "dbbackup show app@latest:daily --contents"))]
 pub struct Show {
-    /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
+    /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a
+    /// dump or sidecar
     #[arg(value_name = "BACKUP")]
     pub backup: String,
     /// List its tables with their rows, or its files
@@ -251,7 +259,8 @@ pub struct Show {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Prove that backups are what was written, and that they restore.\n\n\
-        With no name: the newest good backup of each source. The result is kept with the backup, unless the store is read-only.",
+        With no name: the newest good backup of each source. The result is kept with the backup, \
+        unless the store is read-only.",
     after_help = help!(
         "dbbackup verify",
         "dbbackup verify app --level restore",
@@ -265,7 +274,8 @@ pub struct Verify {
     /// Every backup of the sources named, or of all
     #[arg(long)]
     pub all: bool,
-    /// checksum: the stored bytes are those written; content: it decodes, is sound inside, and equal to the manifest; restore: a trial restore
+    /// checksum: the stored bytes are those written; content: it decodes, is sound inside, and
+    /// equal to the manifest; restore: a trial restore
     #[arg(long, value_parser = levels(), default_value = "content", value_name = "LEVEL")]
     pub level: Level,
 }
@@ -274,16 +284,21 @@ pub struct Verify {
 #[derive(Debug, Default, Args)]
 #[command(
     long_about = "Put a backup back, to where it came from or to --to.\n\n\
-        The new data is complete and checked before the old is touched. A SQLite database is first saved in the store with the label \
-        `pre-restore`, then replaced through SQLite, so that a running application sees the new content; a file that is no valid database is \
-        set aside as `….before-<time>`. A PostgreSQL database is restored into a new one, which then takes the old one's name; the old one is \
-        kept as `…_before_<time>`. Each path of a tree of files is exchanged for the new one, and the old one is kept as `….before-<time>`. \
+        The new data is complete and checked before the old is touched. A SQLite database is first \
+        saved in the store with the label \
+        `pre-restore`, then replaced through SQLite, so that a running application sees the new \
+        content; a file that is no valid database is \
+        set aside as `….before-<time>`. A PostgreSQL database is restored into a new one, which \
+        then takes the old one's name; the old one is \
+        kept as `…_before_<time>`. Each path of a tree of files is exchanged for the new one, and \
+        the old one is kept as `….before-<time>`. \
         The name of a group or of a cluster restores its newest complete run, roles first.",
     after_help = help!(
         "dbbackup restore app                         the newest good backup, asking first",
         "dbbackup restore app@2h --yes                as it was two hours ago",
         "dbbackup restore app --to /tmp/look.db       beside it, touching nothing else",
-        "dbbackup restore shop --to shop_yesterday    a PostgreSQL database, beside the one in service",
+        "dbbackup restore shop --to shop_yesterday    a PostgreSQL database, beside the one in \
+         service",
         "dbbackup restore shop --table orders --to look",
         "dbbackup restore uploads --path 'img/*' --to /tmp/look",
         "dbbackup restore ./app.sqlite3.gz --to ./app.db",
@@ -305,19 +320,24 @@ pub struct Restore {
     /// Do not back up what is replaced
     #[arg(long)]
     pub no_safety_backup: bool,
-    /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name
+    /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a
+    /// new one that takes its name
     #[arg(long)]
     pub in_place: bool,
-    /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there
+    /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the
+    /// backup need not be there
     #[arg(long)]
     pub no_owner: bool,
-    /// PostgreSQL: everything goes into the database's own tablespace; those of the backup need not be there
+    /// PostgreSQL: everything goes into the database's own tablespace; those of the backup need not
+    /// be there
     #[arg(long)]
     pub no_tablespaces: bool,
-    /// PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)
+    /// PostgreSQL: only this table, with its indexes and constraints, to another database
+    /// (repeatable)
     #[arg(long = "table", value_name = "TABLE", requires = "to")]
     pub tables: Vec<String>,
-    /// Files: only what matches, and all below it, to another directory (repeatable); quote it: --path 'img/*.png'
+    /// Files: only what matches, and all below it, to another directory (repeatable); quote it:
+    /// --path 'img/*.png'
     #[arg(long = "path", value_name = "GLOB", requires = "to")]
     pub paths: Vec<String>,
     /// PostgreSQL: how many jobs pg_restore may use [default: one for each core]
@@ -328,9 +348,12 @@ pub struct Restore {
 /// Remove what the retention policy does not keep
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Remove what the retention policy does not keep, and say why each backup is kept or removed.\n\n\
-        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, the newest good one and the newest proven one of each \
-        source, anything whose sidecar or dump can't be read, and dumps that are missing but were never found damaged always stay.",
+    long_about = "Remove what the retention policy does not keep, and say why each backup is kept \
+                  or removed.\n\n\
+        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, \
+        the newest good one and the newest proven one of each \
+        source, anything whose sidecar or dump can't be read, and dumps that are missing but were \
+        never found damaged always stay.",
     after_help = help!(
         "dbbackup cleanup --dry-run",
         "dbbackup cleanup app --keep-last 3 --keep-daily 7 --keep-weekly 4",
@@ -391,7 +414,8 @@ pub struct PolicyFlags {
 
 /// Keep backups from being removed, or allow it again
 #[derive(Debug, Args)]
-#[command(after_help = help!("dbbackup pin app@latest", "dbbackup unpin app_manual_20261120T020000Z"))]
+#[command(after_help = help!("dbbackup pin app@latest", "dbbackup unpin \
+    app_manual_20261120T020000Z"))]
 pub struct Pin {
     /// An id, SOURCE, SOURCE@latest[:LABEL] or SOURCE@WHEN
     #[arg(value_name = "BACKUP", required = true)]
@@ -428,13 +452,22 @@ pub struct Completions {
 
 /// Whether these arguments, though they were refused, call this command.
 pub fn calls(arguments: &[OsString], command: &str) -> bool {
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok();
-    match matches.as_ref().and_then(|matches| matches.subcommand_name()) {
+    let matches = Cli::command()
+        .ignore_errors(true)
+        .try_get_matches_from(arguments)
+        .ok();
+    match matches
+        .as_ref()
+        .and_then(|matches| matches.subcommand_name())
+    {
         Some(called) => called == command,
         // A wrong option before it hides it from clap.
         None => {
             let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-            words.into_iter().find(|word| Cli::command().find_subcommand(word).is_some()) == Some(command)
+            words
+                .into_iter()
+                .find(|word| Cli::command().find_subcommand(word).is_some())
+                == Some(command)
         }
     }
 }
@@ -467,27 +500,44 @@ impl Cli {
 
 /// Whether `guard` was meant by arguments that are refused.
 pub fn is_guard(arguments: &[OsString]) -> bool {
-    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    let lenient = Cli::command()
+        .ignore_errors(true)
+        .try_get_matches_from(arguments);
     lenient.is_ok_and(|found| found.subcommand_name() == Some("guard"))
 }
 
 fn levels() -> impl TypedValueParser<Value = Level> {
-    let word = |text: String| Level::ALL.into_iter().find(|level| level.word() == text).unwrap_or(Level::Content);
+    let word = |text: String| {
+        Level::ALL
+            .into_iter()
+            .find(|level| level.word() == text)
+            .unwrap_or(Level::Content)
+    };
     PossibleValuesParser::new(Level::ALL.map(Level::word)).map(word)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     // What the default is can be written, too.
-    if text == "0" { Ok(Duration::ZERO) } else { units::Span::parse(text).map(|span| span.duration()) }
+    if text == "0" {
+        Ok(Duration::ZERO)
+    } else {
+        units::Span::parse(text).map(|span| span.duration())
+    }
 }
 
 fn jobs(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|jobs| (1..=256).contains(jobs)).ok_or_else(|| "write a number from 1 to 256".into())
+    text.parse()
+        .ok()
+        .filter(|jobs| (1..=256).contains(jobs))
+        .ok_or_else(|| "write a number from 1 to 256".into())
 }
 
 fn days(text: &str) -> Result<units::Span, String> {
     match text.parse() {
-        Ok(days) => Ok(units::Span { days, ..units::Span::default() }),
+        Ok(days) => Ok(units::Span {
+            days,
+            ..units::Span::default()
+        }),
         Err(_) => units::Span::parse(text),
     }
 }

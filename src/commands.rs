@@ -1,5 +1,5 @@
-//! The commands, one verb a file, and what they share: the configuration, the store, the clock. The only place where the rooms
-//! meet.
+//! The commands, one verb a file, and what they share: the configuration, the store, the clock. The
+//! only place where the rooms meet.
 
 mod backup;
 mod cat;
@@ -83,39 +83,62 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     }
 }
 
-/// Commands that change or prove something have a story worth keeping; those that only look, every minute perhaps, would drown it.
+/// Commands that change or prove something have a story worth keeping; those that only look, every
+/// minute perhaps, would drown it.
 fn keeps_log(command: &Command) -> bool {
     use Command::{Backup, Cleanup, Delete, Guard, Pin, Restore, Unpin, Verify};
-    matches!(command, Backup(_) | Guard(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_))
+    matches!(
+        command,
+        Backup(_) | Guard(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_)
+    )
 }
 
-/// Commands for which a store is enough: whoever needs a backup at once can go on without the configuration.
+/// Commands for which a store is enough: whoever needs a backup at once can go on without the
+/// configuration.
 fn does_without(command: &Command) -> bool {
     use Command::{Cat, Export, List, Restore, Show, Verify};
-    matches!(command, Restore(_) | List(_) | Show(_) | Verify(_) | Cat(_) | Export(_))
+    matches!(
+        command,
+        Restore(_) | List(_) | Show(_) | Verify(_) | Cat(_) | Export(_)
+    )
 }
 
-/// The error of who has neither a store nor a configuration; under cron the current directory and the home are seldom what was meant.
+/// The error of who has neither a store nor a configuration; under cron the current directory and
+/// the home are seldom what was meant.
 fn no_configuration(cwd: &Path) -> Error {
     let places = config::places(&|name| std::env::var(name).ok());
-    let places: Vec<String> = places.iter().map(|place| plan::absolute(cwd, place).display().to_string()).collect();
-    Error::usage(format!("no store is given, and no configuration was found: looked for {}", places.join(", "))).hint(
-        "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, `--config FILE` or $DBBACKUP_CONFIG; `dbbackup init` writes one",
+    let places: Vec<String> = places
+        .iter()
+        .map(|place| plan::absolute(cwd, place).display().to_string())
+        .collect();
+    Error::usage(format!(
+        "no store is given, and no configuration was found: looked for {}",
+        places.join(", ")
+    ))
+    .hint(
+        "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, `--config FILE` \
+         or $DBBACKUP_CONFIG; `dbbackup init` writes one",
     )
 }
 
 /// Opens the log of the configuration, and says in it what begins.
 fn open_log(config: &Config, report: &Report) {
-    let Some(settings) = plan::log(config) else { return };
+    let Some(settings) = plan::log(config) else {
+        return;
+    };
     match Log::open(settings) {
         Ok(log) => report.keep_log(log),
         Err(error) => return report.warn(format!("{error}; nothing is logged")),
     }
-    let words = std::env::args_os().skip(1).map(|word| config::masked_line(&word.to_string_lossy()));
+    let words = std::env::args_os()
+        .skip(1)
+        .map(|word| config::masked_line(&word.to_string_lossy()));
     let words = words.collect::<Vec<_>>().join(" ");
     let user = rustix::process::geteuid().as_raw();
     let (version, file) = (env!("CARGO_PKG_VERSION"), config.path.display());
-    report.log_only(format!("started: dbbackup {words} (version {version}, user id {user}, configuration {file})"));
+    report.log_only(format!(
+        "started: dbbackup {words} (version {version}, user id {user}, configuration {file})"
+    ));
 }
 
 /// What a command finds when it starts.
@@ -139,10 +162,13 @@ impl Session {
             Some(path) if path == Path::new("/dev/null") => None,
             Some(path) => {
                 let path = plan::absolute(&std::env::current_dir().unwrap_or_default(), path);
-                Some(
-                    config::load(&path, &variable)
-                        .map_err(|error| if does_without(command) { leave_aside(error) } else { error })?,
-                )
+                Some(config::load(&path, &variable).map_err(|error| {
+                    if does_without(command) {
+                        leave_aside(error)
+                    } else {
+                        error
+                    }
+                })?)
             }
             None => None,
         };
@@ -165,7 +191,10 @@ impl Session {
 
     /// The same at another moment.
     fn at(&self, now: DateTime<Utc>) -> Session {
-        Session { now, ..self.clone() }
+        Session {
+            now,
+            ..self.clone()
+        }
     }
 
     fn store_plan(&self) -> Result<StorePlan> {
@@ -174,7 +203,13 @@ impl Session {
         if nowhere && self.config.is_none() && self.config_flag.is_none() {
             return Err(no_configuration(&self.cwd));
         }
-        plan::store(self.store_flag.as_deref(), self.config.as_ref(), variable.as_deref(), &self.cwd, &LocalStore::is_at)
+        plan::store(
+            self.store_flag.as_deref(),
+            self.config.as_ref(),
+            variable.as_deref(),
+            &self.cwd,
+            &LocalStore::is_at,
+        )
     }
 
     /// The store, to read from.
@@ -185,7 +220,12 @@ impl Session {
     /// The store, to write to; made where it is missing.
     fn writing(&self) -> Result<LocalStore> {
         let plan = self.store_plan()?;
-        LocalStore::open(&plan.path, Access::Write { require_mount: plan.require_mount })
+        LocalStore::open(
+            &plan.path,
+            Access::Write {
+                require_mount: plan.require_mount,
+            },
+        )
     }
 
     /// The store, to change what is in it: it must be there.
@@ -196,13 +236,23 @@ impl Session {
 
     /// The `[backup]` keys of a source: its own over the defaults.
     fn keys_of(&self, source: &str) -> config::BackupKeys {
-        let of_source = |config: &Config| config.owner_of(source).map(|(_, entry)| config.backup_keys(entry));
-        self.config.as_ref().and_then(of_source).unwrap_or_else(|| self.backup_keys())
+        let of_source = |config: &Config| {
+            config
+                .owner_of(source)
+                .map(|(_, entry)| config.backup_keys(entry))
+        };
+        self.config
+            .as_ref()
+            .and_then(of_source)
+            .unwrap_or_else(|| self.backup_keys())
     }
 
     /// What the configuration says of a source of the store.
     fn entry_of(&self, source: &str) -> Option<&config::SourceEntry> {
-        self.config.as_ref().and_then(|config| config.owner_of(source)).map(|(_, entry)| entry)
+        self.config
+            .as_ref()
+            .and_then(|config| config.owner_of(source))
+            .map(|(_, entry)| entry)
     }
 
     /// The sources of a group of the configuration.
@@ -214,9 +264,11 @@ impl Session {
     fn refuse_group(&self, wanted: &str) -> Result<()> {
         let word = wanted.split_once('@').map_or(wanted, |(word, _)| word);
         match self.group(word) {
-            Some(members) => {
-                Err(Error::usage(format!("`{word}` is a group of {}", members.join(", "))).hint("name one of them, or a backup"))
-            }
+            Some(members) => Err(Error::usage(format!(
+                "`{word}` is a group of {}",
+                members.join(", ")
+            ))
+            .hint("name one of them, or a backup")),
             None => Ok(()),
         }
     }
@@ -236,7 +288,10 @@ impl Session {
     }
 
     fn backup_keys(&self) -> config::BackupKeys {
-        self.config.as_ref().map(|config| config.backup.clone()).unwrap_or_default()
+        self.config
+            .as_ref()
+            .map(|config| config.backup.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -249,11 +304,21 @@ fn leave_aside(error: Error) -> Error {
     }
 }
 
-/// The names with groups resolved, each once, for who reads the store. A group's source of which the store holds nothing is told; a group of nothing
-/// but such is an error, for no name at all would mean all there is.
-fn names_in(store: &dyn Store, words: &[String], session: &Session, report: &Report) -> Result<Vec<String>> {
+/// The names with groups resolved, each once, for who reads the store. A group's source of which
+/// the store holds nothing is told; a group of nothing but such is an error, for no name at all
+/// would mean all there is.
+fn names_in(
+    store: &dyn Store,
+    words: &[String],
+    session: &Session,
+    report: &Report,
+) -> Result<Vec<String>> {
     let present = store.sources()?;
-    let heard_of = |name: &String| present.iter().any(|known| known == name || is_named_of(known, name));
+    let heard_of = |name: &String| {
+        present
+            .iter()
+            .any(|known| known == name || is_named_of(known, name))
+    };
     let mut names: Vec<String> = Vec::new();
     for word in words {
         let Some(members) = session.group(word) else {
@@ -261,13 +326,20 @@ fn names_in(store: &dyn Store, words: &[String], session: &Session, report: &Rep
             continue;
         };
         if !members.iter().any(heard_of) {
-            let text = format!("the store `{}` holds nothing of the group `{word}` ({})", store.name(), members.join(", "));
-            return Err(Error::not_found(text).hint(format!("`dbbackup backup {word}` makes the first backups")));
+            let text = format!(
+                "the store `{}` holds nothing of the group `{word}` ({})",
+                store.name(),
+                members.join(", ")
+            );
+            return Err(Error::not_found(text)
+                .hint(format!("`dbbackup backup {word}` makes the first backups")));
         }
         for member in members {
             match heard_of(member) {
                 true => names.push(member.clone()),
-                false => report.warn(format!("{member}: the store holds nothing of it: `dbbackup backup {member}`")),
+                false => report.warn(format!(
+                    "{member}: the store holds nothing of it: `dbbackup backup {member}`"
+                )),
             }
         }
     }
@@ -276,13 +348,32 @@ fn names_in(store: &dyn Store, words: &[String], session: &Session, report: &Rep
     Ok(names)
 }
 
-/// What the store holds of these sources, or of all where none is named; a name that the store does not know is an error.
-/// Whether the configuration still means a database that has vanished from its server: nobody has said that it is right that it has.
-fn is_missed(source: &str, catalog: &Catalog, store: &dyn Store, config: &config::Config) -> Result<bool> {
-    let Some((_, entry)) = config.owner_of(source) else { return Ok(false) };
-    let config::KindKeys::Postgres(own) = &entry.kind else { return Ok(false) };
-    let Some(newest) = catalog.of(source).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(false) };
-    let database = newest.whole(store)?.sidecar.database.and_then(|database| database.name);
+/// What the store holds of these sources, or of all where none is named; a name that the store does
+/// not know is an error. Whether the configuration still means a database that has vanished from
+/// its server: nobody has said that it is right that it has.
+fn is_missed(
+    source: &str,
+    catalog: &Catalog,
+    store: &dyn Store,
+    config: &config::Config,
+) -> Result<bool> {
+    let Some((_, entry)) = config.owner_of(source) else {
+        return Ok(false);
+    };
+    let config::KindKeys::Postgres(own) = &entry.kind else {
+        return Ok(false);
+    };
+    let Some(newest) = catalog
+        .of(source)
+        .find(|backup| backup.sidecar.dump.is_some())
+    else {
+        return Ok(false);
+    };
+    let database = newest
+        .whole(store)?
+        .sidecar
+        .database
+        .and_then(|database| database.name);
     // Globals have none.
     Ok(database.is_some_and(|database| plan::postgres::is_meant(own, &database)))
 }
@@ -296,7 +387,10 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
     let present = store.sources()?;
     if let Some(unknown) = sources.iter().find(|name| !present.contains(name)) {
         let known: Vec<&str> = present.iter().map(String::as_str).collect();
-        let error = Error::not_found(format!("the store `{}` has no source `{unknown}`", store.name()));
+        let error = Error::not_found(format!(
+            "the store `{}` has no source `{unknown}`",
+            store.name()
+        ));
         return Err(match config::nearest(unknown, known) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint("`dbbackup list` shows what there is"),
@@ -306,7 +400,8 @@ fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
     Ok(catalog)
 }
 
-/// What the store holds that a user's word for a backup can mean; all there is where nothing does, for the error to name it.
+/// What the store holds that a user's word for a backup can mean; all there is where nothing does,
+/// for the error to name it.
 fn catalog_for(store: &dyn Store, wanted: &str, now: DateTime<Utc>) -> Result<Catalog> {
     let catalog = Catalog::read_for(store, wanted)?;
     match catalog.resolve(wanted, now) {
@@ -320,12 +415,17 @@ fn holds(manifest: &Manifest) -> String {
     match &manifest.tree {
         Some(tree) => crate::engine::files::content::summary(tree),
         None => {
-            format!("{} in {}", units::count(manifest.rows_total, "row"), units::count(manifest.tables.len() as u64, "table"))
+            format!(
+                "{} in {}",
+                units::count(manifest.rows_total, "row"),
+                units::count(manifest.tables.len() as u64, "table")
+            )
         }
     }
 }
 
-/// Puts the errors of a run that went on after them into the document, as that of a run that ended at one would be.
+/// Puts the errors of a run that went on after them into the document, as that of a run that ended
+/// at one would be.
 fn set_error(errors: &[Error], report: &mut Report) {
     let messages: Vec<String> = errors.iter().map(Error::message).collect();
     if !messages.is_empty() {

@@ -1,11 +1,14 @@
-//! The configuration file as plain values: its tables, and what they say when nothing is written in them.
+//! The configuration file as plain values: its tables, and what they say when nothing is written in
+//! them.
 //!
-//! This file holds the types, which are all that the other rooms see. How text becomes them is one idea a file:
-//! `parse` walks the tables, `section` reads one of them and names the line of every fault, `value` reads the single
-//! value, `expand` puts the environment in, `strict` knows the valid keys, `locate` finds the file and checks who may
-//! write it, `mask` takes the secrets out again.
+//! This file holds the types, which are all that the other rooms see. How text becomes them is one
+//! idea a file: `parse` walks the tables, `section` reads one of them and names the line of every
+//! fault, `value` reads the single value, `expand` puts the environment in, `strict` knows the
+//! valid keys, `locate` finds the file and checks who may write it, `mask` takes the secrets out
+//! again.
 //!
-//! Names of codecs stay text here, and retention is only numbers: what they mean is known by the rooms they belong to.
+//! Names of codecs stay text here, and retention is only numbers: what they mean is known by the
+//! rooms they belong to.
 
 mod expand;
 mod hooks;
@@ -35,7 +38,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A whole configuration file. Every path in it is absolute: relative ones are relative to the file's directory.
+/// A whole configuration file. Every path in it is absolute: relative ones are relative to the
+/// file's directory.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The file, as it was named.
@@ -120,7 +124,11 @@ pub struct BackupKeys {
 impl BackupKeys {
     /// These keys, and those of `defaults` where these say nothing.
     pub fn over(self, defaults: &BackupKeys) -> BackupKeys {
-        let compression_line = if self.compression.is_some() { self.compression_line } else { defaults.compression_line };
+        let compression_line = if self.compression.is_some() {
+            self.compression_line
+        } else {
+            defaults.compression_line
+        };
         BackupKeys {
             compression: self.compression.or_else(|| defaults.compression.clone()),
             compression_line,
@@ -135,7 +143,8 @@ impl BackupKeys {
     }
 }
 
-/// `drill`: whether the code that a dump brings is trusted with the rights of the user who proves it.
+/// `drill`: whether the code that a dump brings is trusted with the rights of the user who proves
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DrillTrust {
     /// It is not: the throw-away server is confined, or there is no trial restore.
@@ -146,7 +155,10 @@ pub enum DrillTrust {
 }
 
 impl value::Choice for DrillTrust {
-    const ALL: &'static [(&'static str, Self)] = &[("confined", DrillTrust::Confined), ("trusted", DrillTrust::Trusted)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("confined", DrillTrust::Confined),
+        ("trusted", DrillTrust::Trusted),
+    ];
 }
 
 /// `verify_after`: how far a new backup is verified at once.
@@ -183,7 +195,11 @@ pub enum Spool {
 }
 
 impl value::Choice for Spool {
-    const ALL: &'static [(&'static str, Self)] = &[("auto", Spool::Auto), ("always", Spool::Always), ("never", Spool::Never)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Spool::Auto),
+        ("always", Spool::Always),
+        ("never", Spool::Never),
+    ];
 }
 
 /// A retention table as written. An empty one is a table that removes nothing.
@@ -245,7 +261,8 @@ pub enum BrakeKey {
 pub struct SourceEntry {
     /// What every kind of source may say.
     pub common: SourceKeys,
-    /// The keys of `[backup]` that the source sets itself; [`Config::backup_keys`] has them with the defaults.
+    /// The keys of `[backup]` that the source sets itself; [`Config::backup_keys`] has them with
+    /// the defaults.
     pub backup: BackupKeys,
     /// `[sources.NAME.hooks]`.
     pub hooks: Option<HooksTable>,
@@ -255,8 +272,9 @@ pub struct SourceEntry {
     pub retention_labels: BTreeMap<String, RetentionTable>,
     /// The keys that only its kind has.
     pub kind: KindKeys,
-    /// Why the source can't be used now, though the file is right: the environment lacks something. Values that depend
-    /// on it are absent or as written, so nothing but naming the source MUST be done with it, removing backups least.
+    /// Why the source can't be used now, though the file is right: the environment lacks something.
+    /// Values that depend on it are absent or as written, so nothing but naming the source MUST be
+    /// done with it, removing backups least.
     pub unusable: Option<Unusable>,
 }
 
@@ -279,7 +297,8 @@ pub struct SourceKeys {
     /// How long ago its last drill may be, for `status`.
     #[serde(deserialize_with = "value::span")]
     pub prove_every: Option<Span>,
-    /// More variables for `${NAME}`; they win over the process's environment, being set for this source alone.
+    /// More variables for `${NAME}`; they win over the process's environment, being set for this
+    /// source alone.
     #[serde(deserialize_with = "value::path")]
     pub env_file: Option<PathBuf>,
 }
@@ -340,7 +359,10 @@ pub enum SqliteFiles {
 }
 
 impl value::Choice for SqliteFiles {
-    const ALL: &'static [(&'static str, Self)] = &[("snapshot", SqliteFiles::Snapshot), ("raw", SqliteFiles::Raw)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("snapshot", SqliteFiles::Snapshot),
+        ("raw", SqliteFiles::Raw),
+    ];
 }
 
 /// The keys of `kind = "postgres"`; `None` and empty lists are keys that are not written.
@@ -350,7 +372,8 @@ pub struct PostgresKeys {
     /// A URL, or key=value words as libpq takes them.
     #[serde(deserialize_with = "value::text")]
     pub url: Option<String>,
-    /// The server, or the directory of its socket; this and the next ones go before what the URL says.
+    /// The server, or the directory of its socket; this and the next ones go before what the URL
+    /// says.
     #[serde(deserialize_with = "value::text")]
     pub host: Option<String>,
     /// The port.
@@ -421,12 +444,16 @@ pub struct PostgresKeys {
 /// Only whether there are any: addresses and passwords are nobody's business.
 impl std::fmt::Debug for PostgresKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresKeys").field("host", &self.host).field("dbname", &self.dbname).finish_non_exhaustive()
+        f.debug_struct("PostgresKeys")
+            .field("host", &self.host)
+            .field("dbname", &self.dbname)
+            .finish_non_exhaustive()
     }
 }
 
 impl PostgresKeys {
-    /// Whether the source stands for several databases, each a source `NAME.DATABASE`, and `NAME-globals`.
+    /// Whether the source stands for several databases, each a source `NAME.DATABASE`, and
+    /// `NAME-globals`.
     pub fn is_cluster(&self) -> bool {
         !self.databases.is_empty()
     }
@@ -442,7 +469,10 @@ pub enum PostgresFormat {
 }
 
 impl value::Choice for PostgresFormat {
-    const ALL: &'static [(&'static str, Self)] = &[("custom", PostgresFormat::Custom), ("plain", PostgresFormat::Plain)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("custom", PostgresFormat::Custom),
+        ("plain", PostgresFormat::Plain),
+    ];
 }
 
 /// `manifest` of a PostgreSQL source.
@@ -455,7 +485,8 @@ pub enum CountRows {
 }
 
 impl value::Choice for CountRows {
-    const ALL: &'static [(&'static str, Self)] = &[("exact", CountRows::Exact), ("off", CountRows::Off)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("exact", CountRows::Exact), ("off", CountRows::Off)];
 }
 
 /// Why one source of a valid configuration can't be used.
@@ -480,26 +511,37 @@ impl From<Unusable> for Error {
 impl Config {
     /// The source of that name.
     pub fn source(&self, name: &str) -> Option<&SourceEntry> {
-        self.sources.iter().find(|(known, _)| known == name).map(|(_, source)| source)
+        self.sources
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, source)| source)
     }
 
-    /// The source that a source of the store belongs to: itself, or the one that stands for the databases of its server.
+    /// The source that a source of the store belongs to: itself, or the one that stands for the
+    /// databases of its server.
     pub fn owner_of(&self, name: &str) -> Option<(&str, &SourceEntry)> {
         if let Some((known, entry)) = self.sources.iter().find(|(known, _)| known == name) {
             return Some((known, entry));
         }
-        let clusters =
-            self.sources.iter().filter(|(_, entry)| matches!(&entry.kind, KindKeys::Postgres(keys) if keys.is_cluster()));
+        let clusters = self.sources.iter().filter(
+            |(_, entry)| matches!(&entry.kind, KindKeys::Postgres(keys) if keys.is_cluster()),
+        );
         let of = |cluster: &str| {
-            name.strip_prefix(cluster).is_some_and(|rest| rest == "-globals" || rest.len() > 1 && rest.starts_with('.'))
+            name.strip_prefix(cluster)
+                .is_some_and(|rest| rest == "-globals" || rest.len() > 1 && rest.starts_with('.'))
         };
-        let found = clusters.filter(|(cluster, _)| of(cluster)).max_by_key(|(cluster, _)| cluster.len());
+        let found = clusters
+            .filter(|(cluster, _)| of(cluster))
+            .max_by_key(|(cluster, _)| cluster.len());
         found.map(|(cluster, entry)| (cluster.as_str(), entry))
     }
 
     /// The sources of the group of that name.
     pub fn group(&self, name: &str) -> Option<&[String]> {
-        self.groups.iter().find(|(known, _)| known == name).map(|(_, members)| members.as_slice())
+        self.groups
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, members)| members.as_slice())
     }
 
     /// The keys of `[backup]` that hold for `source`: its own over the defaults.
@@ -507,11 +549,20 @@ impl Config {
         source.backup.clone().over(&self.backup)
     }
 
-    /// The one table that decides over backups of `source` with `label`: the most specific one, whole. `None` for
-    /// `source` is a source that the file does not define.
-    pub fn retention_for<'a>(&'a self, source: Option<&'a SourceEntry>, label: &str) -> Option<&'a RetentionTable> {
+    /// The one table that decides over backups of `source` with `label`: the most specific one,
+    /// whole. `None` for `source` is a source that the file does not define.
+    pub fn retention_for<'a>(
+        &'a self,
+        source: Option<&'a SourceEntry>,
+        label: &str,
+    ) -> Option<&'a RetentionTable> {
         source
-            .and_then(|source| source.retention_labels.get(label).or(source.retention.as_ref()))
+            .and_then(|source| {
+                source
+                    .retention_labels
+                    .get(label)
+                    .or(source.retention.as_ref())
+            })
             .or_else(|| self.retention_labels.get(label))
             .or(self.retention.as_ref())
     }

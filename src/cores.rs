@@ -2,9 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Does something for each number below `count`, on every core, `at_once` numbers at a time; each thread has a value of its own that it goes
-/// on with. The results are in order, each hand of them in a list of its own.
-pub fn on_every_core<T: Send, C: Default>(count: usize, at_once: usize, work: impl Fn(usize, &mut C) -> T + Sync) -> Vec<Vec<T>> {
+/// Does something for each number below `count`, on every core, `at_once` numbers at a time; each
+/// thread has a value of its own that it goes on with. The results are in order, each hand of them
+/// in a list of its own.
+pub fn on_every_core<T: Send, C: Default>(
+    count: usize,
+    at_once: usize,
+    work: impl Fn(usize, &mut C) -> T + Sync,
+) -> Vec<Vec<T>> {
     let next = AtomicUsize::new(0);
     let run = || {
         let (mut context, mut done) = (C::default(), Vec::new());
@@ -14,7 +19,12 @@ pub fn on_every_core<T: Send, C: Default>(count: usize, at_once: usize, work: im
                 return done;
             }
             let numbers = from..(from + at_once).min(count);
-            done.push((from, numbers.map(|number| work(number, &mut context)).collect::<Vec<T>>()));
+            done.push((
+                from,
+                numbers
+                    .map(|number| work(number, &mut context))
+                    .collect::<Vec<T>>(),
+            ));
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -23,7 +33,11 @@ pub fn on_every_core<T: Send, C: Default>(count: usize, at_once: usize, work: im
         let threads: Vec<_> = (0..helpers).map(|_| scope.spawn(run)).collect();
         let mut done = run();
         for thread in threads {
-            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            done.extend(
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
         }
         done
     });
@@ -38,8 +52,14 @@ mod tests {
     #[test]
     fn results_are_in_order_and_complete() {
         for (count, at_once) in [(0, 1), (1, 64), (63, 64), (1000, 7)] {
-            let done: Vec<usize> = on_every_core(count, at_once, |number, ()| number * 2).into_iter().flatten().collect();
-            assert_eq!(done, (0..count).map(|number| number * 2).collect::<Vec<_>>());
+            let done: Vec<usize> = on_every_core(count, at_once, |number, ()| number * 2)
+                .into_iter()
+                .flatten()
+                .collect();
+            assert_eq!(
+                done,
+                (0..count).map(|number| number * 2).collect::<Vec<_>>()
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Files that are there after a power cut: written under another name, synced, and only then given their own.
+//! Files that are there after a power cut: written under another name, synced, and only then given
+//! their own.
 
 use crate::error::{Context, Error, Result};
 use std::fs::{File, OpenOptions};
@@ -6,8 +7,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// How much is written before its write-back is started. A single fsync at the end of a large file stalled a database's writers on
-/// the same disk for 150 to 450 ms; started every 8 MiB the worst was 35 ms.
+/// How much is written before its write-back is started. A single fsync at the end of a large file
+/// stalled a database's writers on the same disk for 150 to 450 ms; started every 8 MiB the worst
+/// was 35 ms.
 const WRITE_BACK: u64 = 8 << 20;
 
 /// Creates a file that must not be there yet, readable by its owner alone.
@@ -23,15 +25,19 @@ pub fn create_new(path: &Path) -> Result<File> {
 
 /// Makes the names in a directory durable.
 pub fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("syncing the directory `{}`", dir.display()))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .with_context(|| format!("syncing the directory `{}`", dir.display()))
 }
 
-/// Renames without ever overwriting: an existing `to` is an error of kind [`io::ErrorKind::AlreadyExists`].
+/// Renames without ever overwriting: an existing `to` is an error of kind
+/// [`io::ErrorKind::AlreadyExists`].
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system has it (NFS, some FUSE). A directory takes no name but that of an empty one; of a file a hard link refuses an existing name as well.
+        // Not every file system has it (NFS, some FUSE). A directory takes no name but that of an
+        // empty one; of a file a hard link refuses an existing name as well.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if from.symlink_metadata()?.is_dir() => {
             if to.symlink_metadata().is_ok() {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -46,7 +52,8 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces a small file whole: readers see the old content or the new one. Its owner alone may read it.
+/// Replaces a small file whole: readers see the old content or the new one. Its owner alone may
+/// read it.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_with_mode(path, bytes, 0o600)
 }
@@ -54,7 +61,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`replace`], with these permissions.
 pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::failed(format!("`{}` is no file's name", path.display())));
+        return Err(Error::failed(format!(
+            "`{}` is no file's name",
+            path.display()
+        )));
     };
     let what = || format!("writing `{}`", path.display());
     let mut pending = tempfile::Builder::new()
@@ -63,9 +73,15 @@ pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         .tempfile_in(dir)
         .with_context(what)?;
     pending.write_all(bytes).with_context(what)?;
-    pending.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).with_context(what)?;
+    pending
+        .as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))
+        .with_context(what)?;
     pending.as_file().sync_all().with_context(what)?;
-    pending.persist(path).map_err(|error| error.error).with_context(what)?;
+    pending
+        .persist(path)
+        .map_err(|error| error.error)
+        .with_context(what)?;
     sync_dir(dir)
 }
 
@@ -79,7 +95,11 @@ pub struct SteadyFile {
 impl SteadyFile {
     /// Takes over a file that nothing has been written to.
     pub fn new(file: File) -> Self {
-        SteadyFile { file, written: 0, started: 0 }
+        SteadyFile {
+            file,
+            written: 0,
+            started: 0,
+        }
     }
 
     /// Waits until everything is on disk and gives the file back.
@@ -105,13 +125,22 @@ impl Write for SteadyFile {
     }
 }
 
-/// Starts writing the range back, and waits for the range before it, so that never more than two are on their way.
+/// Starts writing the range back, and waits for the range before it, so that never more than two
+/// are on their way.
 #[cfg(target_os = "linux")]
 fn write_back(file: &File, from: u64, length: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let range = |from: u64, length: u64, flags: libc::c_uint| {
-        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call reads no memory of ours.
-        let status = unsafe { libc::sync_file_range(file.as_raw_fd(), from.cast_signed(), length.cast_signed(), flags) };
+        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call reads no
+        // memory of ours.
+        let status = unsafe {
+            libc::sync_file_range(
+                file.as_raw_fd(),
+                from.cast_signed(),
+                length.cast_signed(),
+                flags,
+            )
+        };
         match status {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -123,12 +152,19 @@ fn write_back(file: &File, from: u64, length: u64) -> io::Result<()> {
         Some(before) => range(
             before,
             WRITE_BACK,
-            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER,
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE
+                | libc::SYNC_FILE_RANGE_WRITE
+                | libc::SYNC_FILE_RANGE_WAIT_AFTER,
         ),
     };
     match started.and(waited) {
         // Not every file system has it; the sync at the end does the whole work then.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::ESPIPE)) => {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::ESPIPE)
+            ) =>
+        {
             Ok(())
         }
         other => other,
@@ -142,6 +178,7 @@ fn write_back(file: &File, _from: u64, _length: u64) -> io::Result<()> {
 
 /// Free bytes that this user may fill on the file system that holds `path`.
 pub fn free_space(path: &Path) -> Result<u64> {
-    let found = rustix::fs::statvfs(path).with_context(|| format!("asking for the free space of `{}`", path.display()))?;
+    let found = rustix::fs::statvfs(path)
+        .with_context(|| format!("asking for the free space of `{}`", path.display()))?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -1,8 +1,9 @@
 //! What every kind of source and every place of restore promises to the rest of the program.
 //!
-//! An engine knows its database and nothing else: no codecs, no stores, no retention, no command line. It pushes
-//! content into a [`std::io::Write`] and takes it back from a [`std::io::Read`]. What it found on the way (the
-//! manifest, facts of the database) is plain data that the sidecar stores as it is.
+//! An engine knows its database and nothing else: no codecs, no stores, no retention, no command
+//! line. It pushes content into a [`std::io::Write`] and takes it back from a [`std::io::Read`].
+//! What it found on the way (the manifest, facts of the database) is plain data that the sidecar
+//! stores as it is.
 
 mod database;
 pub mod files;
@@ -24,29 +25,33 @@ use std::path::PathBuf;
 pub trait Source {
     /// Writes the whole content, of one point in time, to `out` and returns what it holds.
     ///
-    /// `Ok` means that the content is complete, a child's exit status included, and that the manifest was taken of that very
-    /// point in time. On an error what was written is worthless. It may be called once.
+    /// `Ok` means that the content is complete, a child's exit status included, and that the
+    /// manifest was taken of that very point in time. On an error what was written is worthless. It
+    /// may be called once.
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped>;
 
-    /// The size of the database in bytes, about what [`Source::dump`] will write: for progress and for the look at free space; 0 where unknown.
+    /// The size of the database in bytes, about what [`Source::dump`] will write: for progress and
+    /// for the look at free space; 0 where unknown.
     fn estimate(&self) -> u64;
 }
 
 /// Takes a dump's content, proves it, and only then puts it where it belongs.
 ///
-/// Nothing but a scratch place is touched before [`Destination::publish`]; dropped before that, it leaves no trace.
+/// Nothing but a scratch place is touched before [`Destination::publish`]; dropped before that, it
+/// leaves no trace.
 pub trait Destination {
     /// Reads `content` to its end into a scratch place and makes it durable there.
     fn receive(&mut self, content: &mut dyn Read) -> Result<()>;
 
     /// Examines what was received, as deep as `depth` says, and compares it with `expected`.
     ///
-    /// `Err` only where the examination itself could not be made; what is wrong with the content is in the checks.
+    /// `Err` only where the examination itself could not be made; what is wrong with the content is
+    /// in the checks.
     fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>>;
 
-    /// Puts the content in its place. The old content is handed to `keep` first, held so that nothing is written to it
-    /// between that and its replacement; an error of `keep` leaves the old in service. Killed at any point, the place holds
-    /// the old content or the new one, whole.
+    /// Puts the content in its place. The old content is handed to `keep` first, held so that
+    /// nothing is written to it between that and its replacement; an error of `keep` leaves the old
+    /// in service. Killed at any point, the place holds the old content or the new one, whole.
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published>;
 }
 
@@ -173,7 +178,11 @@ impl Manifest {
     pub fn of(tables: Vec<Table>) -> Self {
         let compared = tables.iter().filter(|table| table.compare);
         let rows_total = crate::units::total(compared.filter_map(|table| table.rows));
-        Manifest { tables, rows_total, tree: None }
+        Manifest {
+            tables,
+            rows_total,
+            tree: None,
+        }
     }
 }
 
@@ -185,7 +194,8 @@ pub struct Table {
     pub name: String,
     /// `table`, `virtual table`, `materialized view`…
     pub kind: String,
-    /// The exact number of rows; none where they were not counted, which is only what is not compared.
+    /// The exact number of rows; none where they were not counted, which is only what is not
+    /// compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     /// Whether a restore must show the same number; left out of the JSON where true.
@@ -218,22 +228,38 @@ pub struct Check {
 impl Check {
     /// A check that found what it should.
     pub fn ok(name: &str, detail: impl Into<String>) -> Self {
-        Check { name: name.into(), status: CheckStatus::Ok, detail: detail.into() }
+        Check {
+            name: name.into(),
+            status: CheckStatus::Ok,
+            detail: detail.into(),
+        }
     }
 
     /// A check that found damage.
     pub fn damaged(name: &str, detail: impl Into<String>) -> Self {
-        Check { name: name.into(), status: CheckStatus::Damaged, detail: detail.into() }
+        Check {
+            name: name.into(),
+            status: CheckStatus::Damaged,
+            detail: detail.into(),
+        }
     }
 
     /// A check that found the content sound, and a part of something that does not restore alone.
     pub fn incomplete(name: &str, detail: impl Into<String>) -> Self {
-        Check { name: name.into(), status: CheckStatus::Incomplete, detail: detail.into() }
+        Check {
+            name: name.into(),
+            status: CheckStatus::Incomplete,
+            detail: detail.into(),
+        }
     }
 
     /// A check that could not be made here.
     pub fn unprovable(name: &str, detail: impl Into<String>) -> Self {
-        Check { name: name.into(), status: CheckStatus::Unprovable, detail: detail.into() }
+        Check {
+            name: name.into(),
+            status: CheckStatus::Unprovable,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -246,9 +272,11 @@ pub enum CheckStatus {
     Ok,
     /// It can't be tried here: says nothing against the backup.
     Unprovable,
-    /// It is sound, and a part that does not restore without the rest, which was left out on purpose: says nothing against the backup as it was asked for.
+    /// It is sound, and a part that does not restore without the rest, which was left out on
+    /// purpose: says nothing against the backup as it was asked for.
     Incomplete,
-    /// The examination itself failed (a full disk, no permission): says nothing against the backup either.
+    /// The examination itself failed (a full disk, no permission): says nothing against the backup
+    /// either.
     Error,
     /// Not what was written, or it does not restore.
     Damaged,
@@ -267,29 +295,58 @@ impl CheckStatus {
     }
 }
 
-/// Compares counted tables with those of a manifest: the check's result names the first few that differ.
+/// Compares counted tables with those of a manifest: the check's result names the first few that
+/// differ.
 pub fn compare_rows(expected: &Manifest, found: &[Table]) -> Check {
-    // Where one of them was not counted there is nothing to compare: older manifests have the rows of virtual tables, too.
-    let uncounted: BTreeSet<&str> = found.iter().filter(|table| table.rows.is_none()).map(|table| table.name.as_str()).collect();
-    let found: BTreeMap<&str, u64> = found.iter().filter_map(|table| Some((table.name.as_str(), table.rows?))).collect();
+    // Where one of them was not counted there is nothing to compare: older manifests have the rows
+    // of virtual tables, too.
+    let uncounted: BTreeSet<&str> = found
+        .iter()
+        .filter(|table| table.rows.is_none())
+        .map(|table| table.name.as_str())
+        .collect();
+    let found: BTreeMap<&str, u64> = found
+        .iter()
+        .filter_map(|table| Some((table.name.as_str(), table.rows?)))
+        .collect();
     let counted = |table: &&Table| table.compare && !uncounted.contains(table.name.as_str());
     let compared: Vec<&Table> = expected.tables.iter().filter(counted).collect();
     let differing: Vec<String> = compared
         .iter()
         .filter_map(|table| match found.get(table.name.as_str()) {
-            None => Some(format!("{} is missing ({} rows expected)", table.name, table.rows.unwrap_or(0))),
+            None => Some(format!(
+                "{} is missing ({} rows expected)",
+                table.name,
+                table.rows.unwrap_or(0)
+            )),
             Some(rows) => {
                 let expected = table.rows.filter(|expected| expected != rows)?;
-                Some(format!("{} has {rows} rows, {expected} expected", table.name))
+                Some(format!(
+                    "{} has {rows} rows, {expected} expected",
+                    table.name
+                ))
             }
         })
         .collect();
     if differing.is_empty() {
         let tables = crate::units::count(compared.len() as u64, "table");
-        return Check::ok("rows", format!("{tables}, {} as at the backup", crate::units::count(expected.rows_total, "row")));
+        return Check::ok(
+            "rows",
+            format!(
+                "{tables}, {} as at the backup",
+                crate::units::count(expected.rows_total, "row")
+            ),
+        );
     }
-    let more = if differing.len() > 5 { format!("; and {} more", differing.len() - 5) } else { String::new() };
-    Check::damaged("rows", format!("{}{more}", differing[..differing.len().min(5)].join("; ")))
+    let more = if differing.len() > 5 {
+        format!("; and {} more", differing.len() - 5)
+    } else {
+        String::new()
+    };
+    Check::damaged(
+        "rows",
+        format!("{}{more}", differing[..differing.len().min(5)].join("; ")),
+    )
 }
 
 /// The moment as it goes into names and sidecars: whole seconds.

@@ -1,7 +1,7 @@
 //! The one error of the program: what kind it is, the chain of causes, and what to do about it.
 //!
-//! The kind decides the exit code and nothing else; [`Kind::exit_code`] is the only table of them. The
-//! chain is `anyhow`'s. The hint is the remedy, printed on a line of its own.
+//! The kind decides the exit code and nothing else; [`Kind::exit_code`] is the only table of them.
+//! The chain is `anyhow`'s. The hint is the remedy, printed on a line of its own.
 
 use std::fmt;
 use std::io;
@@ -54,7 +54,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `message` is lowercase, names the thing, and has no full stop.
     pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Error { kind, chain: anyhow::Error::msg(message.to_string()), hint: None }
+        Error {
+            kind,
+            chain: anyhow::Error::msg(message.to_string()),
+            hint: None,
+        }
     }
 
     /// [`Kind::Failed`] with a message.
@@ -104,7 +108,11 @@ impl Error {
     pub fn renamed(self, from: &Path, to: &Path) -> Self {
         let (from, to) = (from.display().to_string(), to.display().to_string());
         let swap = |text: &str| text.replace(&from, &to);
-        Error { kind: self.kind, chain: anyhow::Error::msg(swap(&self.message())), hint: self.hint.as_deref().map(swap) }
+        Error {
+            kind: self.kind,
+            chain: anyhow::Error::msg(swap(&self.message())),
+            hint: self.hint.as_deref().map(swap),
+        }
     }
 
     /// The same error as another kind.
@@ -132,7 +140,10 @@ impl Error {
 
     /// What the system says went wrong, where it was the system.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
-        self.chain.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
+        self.chain
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<io::Error>())
+            .map(io::Error::kind)
     }
 
     /// What to do about it, where something is known.
@@ -141,13 +152,15 @@ impl Error {
     }
 }
 
-/// The system's own sentence, where a library has put the path before or behind it: ours names the path that people know.
+/// The system's own sentence, where a library has put the path before or behind it: ours names the
+/// path that people know.
 fn plain(text: &str) -> &str {
     let text = match text.strip_prefix("IO error for operation on ") {
         Some(rest) => rest.rsplit_once(": ").map_or(rest, |(_, cause)| cause),
         None => text,
     };
-    text.split_once(" at path \"").map_or(text, |(cause, _)| cause)
+    text.split_once(" at path \"")
+        .map_or(text, |(cause, _)| cause)
 }
 
 /// `No such file or directory (os error 2)` as people write it: `no such file or directory`.
@@ -187,17 +200,27 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// An [`io::Error`] that carries an [`Error`] (see below) gives it back whole; any other is a failure.
+/// An [`io::Error`] that carries an [`Error`] (see below) gives it back whole; any other is a
+/// failure.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
-            let inner = error.into_inner().and_then(|inner| inner.downcast::<Error>().ok());
+            let inner = error
+                .into_inner()
+                .and_then(|inner| inner.downcast::<Error>().ok());
             return inner.map_or_else(|| Error::failed("unknown failure"), |boxed| *boxed);
         }
         let full = error.kind() == io::ErrorKind::StorageFull;
-        let error = Error { kind: Kind::Failed, chain: error.into(), hint: None };
+        let error = Error {
+            kind: Kind::Failed,
+            chain: error.into(),
+            hint: None,
+        };
         if full {
-            error.hint("free some space there; where it is the store that is full, `dbbackup cleanup` removes old backups")
+            error.hint(
+                "free some space there; where it is the store that is full, `dbbackup \
+                        cleanup` removes old backups",
+            )
         } else {
             error
         }
@@ -224,7 +247,11 @@ impl From<rusqlite::Error> for Error {
         {
             return Error::interrupted();
         }
-        Error { kind: Kind::Failed, chain: anyhow::Error::msg(error.to_string()), hint: None }
+        Error {
+            kind: Kind::Failed,
+            chain: anyhow::Error::msg(error.to_string()),
+            hint: None,
+        }
     }
 }
 
@@ -259,26 +286,45 @@ mod tests {
     #[test]
     fn chain_is_one_line_without_error_numbers() {
         let error: Error = io::Error::from_raw_os_error(2).into();
-        let error = error.context("opening `/srv/app.db`").hint("check the path");
-        assert_eq!(error.message(), "opening `/srv/app.db`: no such file or directory");
+        let error = error
+            .context("opening `/srv/app.db`")
+            .hint("check the path");
+        assert_eq!(
+            error.message(),
+            "opening `/srv/app.db`: no such file or directory"
+        );
         assert_eq!(error.remedy(), Some("check the path"));
     }
 
     #[test]
     fn what_libraries_say_of_paths_is_left_out() {
-        let missing = tempfile::Builder::new().suffix(".new").tempfile_in("/nonexistent").unwrap_err();
+        let missing = tempfile::Builder::new()
+            .suffix(".new")
+            .tempfile_in("/nonexistent")
+            .unwrap_err();
         assert_eq!(
-            Error::from(missing).context("writing `/nonexistent/x`").message(),
+            Error::from(missing)
+                .context("writing `/nonexistent/x`")
+                .message(),
             "writing `/nonexistent/x`: no such file or directory"
         );
-        let walked = walkdir::WalkDir::new("/nonexistent: x").into_iter().next().unwrap().unwrap_err();
+        let walked = walkdir::WalkDir::new("/nonexistent: x")
+            .into_iter()
+            .next()
+            .unwrap()
+            .unwrap_err();
         let error = Error::from(io::Error::from(walked)).context("reading `/nonexistent: x`");
-        assert_eq!(error.message(), "reading `/nonexistent: x`: no such file or directory");
+        assert_eq!(
+            error.message(),
+            "reading `/nonexistent: x`: no such file or directory"
+        );
     }
 
     #[test]
     fn error_survives_the_way_through_io() {
-        let there: io::Error = Error::damaged("two bytes differ").hint("restore another").into();
+        let there: io::Error = Error::damaged("two bytes differ")
+            .hint("restore another")
+            .into();
         let back: Error = there.into();
         assert_eq!(back.kind(), Kind::Damaged);
         assert_eq!(back.remedy(), Some("restore another"));

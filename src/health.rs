@@ -1,15 +1,20 @@
-//! Is every source fresh and proven? Judged as a pure function: what a store remembers, what is expected of each source, the time. No files, no
-//! clock, no configuration.
+//! Is every source fresh and proven? Judged as a pure function: what a store remembers, what is
+//! expected of each source, the time. No files, no clock, no configuration.
 //!
-//! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one is damaged.
+//! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one
+//!   is damaged.
 //! - **Unknown:** the newest backup's dump can't be looked at.
-//! - **Warning:** a database has vanished from its server; the last attempt failed or is incomplete; no proof within `prove_every`; the newest good backup holds less than half of the one
-//!   before; retention is held back for a backup that lost much; a dump is not there or can't be looked at, which a disk that is away explains;
-//!   the store has less free space than the next backups will need.
+//! - **Warning:** a database has vanished from its server; the last attempt failed or is
+//!   incomplete; no proof within `prove_every`; the newest good backup holds less than half of the
+//!   one before; retention is held back for a backup that lost much; a dump is not there or can't
+//!   be looked at, which a disk that is away explains; the store has less free space than the next
+//!   backups will need.
 //!
-//! A backup's age is counted from its end, so that one that takes hours is not overdue while the next one runs. A proof is a trial restore (a
-//! verification of level `restore` that found the backup sound) of any of the source's backups: it shows that what this source's backups are
-//! made with restores. What is wrong with older backups, and what restores left behind, is told and alarms nobody.
+//! A backup's age is counted from its end, so that one that takes hours is not overdue while the
+//! next one runs. A proof is a trial restore (a verification of level `restore` that found the
+//! backup sound) of any of the source's backups: it shows that what this source's backups are made
+//! with restores. What is wrong with older backups, and what restores left behind, is told and
+//! alarms nobody.
 
 use crate::units::{self, Span};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,8 +23,13 @@ use std::collections::BTreeMap;
 #[cfg(test)]
 mod tests;
 
-/// How old the newest good backup may be where nothing is said: a day, and two hours for a run that took longer.
-pub const EXPECT_EVERY: Span = Span { months: 0, days: 0, seconds: 26 * 3600 };
+/// How old the newest good backup may be where nothing is said: a day, and two hours for a run that
+/// took longer.
+pub const EXPECT_EVERY: Span = Span {
+    months: 0,
+    days: 0,
+    seconds: 26 * 3600,
+};
 
 /// How bad it is, with the words and exit codes of Nagios plug-ins; the worst comes last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,11 +80,18 @@ pub struct Finding {
 
 impl Finding {
     fn new(level: Level, text: String) -> Self {
-        Finding { level, text, hint: None }
+        Finding {
+            level,
+            text,
+            hint: None,
+        }
     }
 
     fn hint(self, hint: impl Into<String>) -> Self {
-        Finding { hint: Some(hint.into()), ..self }
+        Finding {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -139,7 +156,8 @@ pub struct Attempt<'a> {
     pub proven: Option<DateTime<Utc>>,
     /// A safety copy of a restore: no backup that anybody asked for.
     pub safety_copy: bool,
-    /// Its dump is not at hand, or not as long as it was written, and no verification has called that damage: retention keeps it.
+    /// Its dump is not at hand, or not as long as it was written, and no verification has called
+    /// that damage: retention keeps it.
     pub absent: bool,
 }
 
@@ -201,13 +219,25 @@ pub struct Health<'a> {
 /// Judges one source.
 pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
     // What a wrong clock dated ahead must not pass for fresh.
-    let own = || subject.attempts.iter().filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now));
+    let own = || {
+        subject
+            .attempts
+            .iter()
+            .filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now))
+    };
     let mut good = own().filter(|attempt| attempt.is_good());
     let mut labels = BTreeMap::new();
-    for attempt in subject.attempts.iter().filter(|attempt| attempt.worth == Worth::Good) {
+    for attempt in subject
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.worth == Worth::Good)
+    {
         *labels.entry(attempt.label).or_default() += 1;
     }
-    let proven = subject.attempts.iter().filter_map(|attempt| Some((attempt.proven?, attempt.id)));
+    let proven = subject
+        .attempts
+        .iter()
+        .filter_map(|attempt| Some((attempt.proven?, attempt.id)));
     let failed = || own().filter(|attempt| matches!(attempt.worth, Worth::Failed { .. }));
     let mut health = Health {
         level: Level::Ok,
@@ -219,13 +249,20 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
         proof: proven.max(),
         labels,
         failures: failed().count() as u64,
-        damaged: own().filter(|attempt| matches!(attempt.worth, Worth::Damaged(_))).count() as u64,
+        damaged: own()
+            .filter(|attempt| matches!(attempt.worth, Worth::Damaged(_)))
+            .count() as u64,
         stored: units::total(subject.attempts.iter().map(|attempt| attempt.stored)),
     };
     if !matches!(subject.expected, Expected::No(_)) {
         health.findings = findings(subject, &health, now);
-        health.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-        health.level = health.findings.first().map_or(Level::Ok, |finding| finding.level);
+        health
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        health.level = health
+            .findings
+            .first()
+            .map_or(Level::Ok, |finding| finding.level);
     }
     health
 }
@@ -233,8 +270,12 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
 fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Vec<Finding> {
     let mut found = Vec::new();
     if subject.expected == Expected::Vanished {
-        let text = "it is not on the server any more, and nobody has said that this is right".to_owned();
-        return vec![Finding::new(Level::Warning, text).hint("if it is, leave it out: `exclude_databases` of its cluster")];
+        let text =
+            "it is not on the server any more, and nobody has said that this is right".to_owned();
+        return vec![
+            Finding::new(Level::Warning, text)
+                .hint("if it is, leave it out: `exclude_databases` of its cluster"),
+        ];
     }
     if subject.expected != Expected::InMembers {
         found.extend(damage(subject, now));
@@ -267,36 +308,55 @@ fn is_ahead(attempt: &Attempt<'_>, now: DateTime<Utc>) -> bool {
 }
 
 fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let first = subject.attempts.iter().find(|attempt| is_ahead(attempt, now))?;
-    let text = format!("{} is dated ahead, {}: a clock was wrong then, or is now", first.id, units::stamp(first.ended));
-    Some(
-        Finding::new(Level::Warning, text).hint(format!(
-            "mend the clock; if it was wrong then, the backup is as good as others: `dbbackup restore {}`",
-            first.id
-        )),
-    )
+    let first = subject
+        .attempts
+        .iter()
+        .find(|attempt| is_ahead(attempt, now))?;
+    let text = format!(
+        "{} is dated ahead, {}: a clock was wrong then, or is now",
+        first.id,
+        units::stamp(first.ended)
+    );
+    Some(Finding::new(Level::Warning, text).hint(format!(
+        "mend the clock; if it was wrong then, the backup is as good as others: `dbbackup \
+             restore {}`",
+        first.id
+    )))
 }
 
 /// The newest backup, good or not.
 fn newest_of<'s, 'a>(subject: &'s Subject<'a>, now: DateTime<Utc>) -> Option<&'s Attempt<'a>> {
     let counts = |attempt: &&Attempt<'a>| {
-        !attempt.safety_copy && !is_ahead(attempt, now) && !matches!(attempt.worth, Worth::Failed { .. })
+        !attempt.safety_copy
+            && !is_ahead(attempt, now)
+            && !matches!(attempt.worth, Worth::Failed { .. })
     };
     subject.attempts.iter().find(counts)
 }
 
-/// The dumps of older backups that are not at hand: a disk may be away, or somebody may have removed them.
+/// The dumps of older backups that are not at hand: a disk may be away, or somebody may have
+/// removed them.
 fn absence(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let newest = newest_of(subject, now).map(|newest| newest.id);
-    let absent: Vec<&Attempt<'_>> =
-        subject.attempts.iter().filter(|attempt| attempt.absent && Some(attempt.id) != newest).collect();
+    let absent: Vec<&Attempt<'_>> = subject
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.absent && Some(attempt.id) != newest)
+        .collect();
     let first = absent.first()?;
     let text = match absent.len() as u64 {
-        1 => format!("the dump of {} is not there or can't be looked at", first.id),
-        count => format!("the dumps of {count} backups, the newest {}, are not there or can't be looked at", first.id),
+        1 => format!(
+            "the dump of {} is not there or can't be looked at",
+            first.id
+        ),
+        count => format!(
+            "the dumps of {count} backups, the newest {}, are not there or can't be looked at",
+            first.id
+        ),
     };
     Some(Finding::new(Level::Warning, text).hint(format!(
-        "mount the disk that they are on; if they are gone: `dbbackup delete {}`, or `dbbackup verify {}`, and cleanup removes what is damaged",
+        "mount the disk that they are on; if they are gone: `dbbackup delete {}`, or `dbbackup \
+         verify {}`, and cleanup removes what is damaged",
         first.id, first.id
     )))
 }
@@ -306,21 +366,46 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let newest = newest_of(subject, now)?;
     let age = units::age(newest.ended, now);
     match &newest.worth {
-        Worth::Damaged(why) => {
-            Some(Finding::new(Level::Critical, format!("its newest backup, made {age}, is damaged: {why}")).hint(format!(
+        Worth::Damaged(why) => Some(
+            Finding::new(
+                Level::Critical,
+                format!(
+                    "its newest backup, made {age}, is damaged: \
+                {why}"
+                ),
+            )
+            .hint(format!(
                 "take a new one: {}; `dbbackup list {}` shows the good ones",
                 subject.again(),
                 subject.name
-            )))
-        }
-        Worth::Unreachable(why) => Some(
-            Finding::new(Level::Unknown, format!("its newest backup, made {age}, can't be judged: {why}"))
-                .hint("look at the store's disk (`dmesg`), or mount what it is on; nothing is removed meanwhile"),
+            )),
         ),
-        Worth::Newer(why) => Some(Finding::new(Level::Warning, format!("its newest backup, made {age}, can't be judged: {why}"))),
+        Worth::Unreachable(why) => Some(
+            Finding::new(
+                Level::Unknown,
+                format!(
+                    "its newest backup, made {age}, can't be judged: \
+                {why}"
+                ),
+            )
+            .hint(
+                "look at the store's disk (`dmesg`), or mount what it is on; nothing is \
+                       removed meanwhile",
+            ),
+        ),
+        Worth::Newer(why) => Some(Finding::new(
+            Level::Warning,
+            format!(
+                "its newest backup, made \
+            {age}, can't be judged: {why}"
+            ),
+        )),
         Worth::Partial => Some(
-            Finding::new(Level::Warning, format!("its newest backup, made {age}, is incomplete"))
-                .hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
+            Finding::new(
+                Level::Warning,
+                format!("its newest backup, made {age}, is incomplete"),
+            )
+            .hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
         ),
         Worth::Good | Worth::Failed { .. } => None,
     }
@@ -329,15 +414,24 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
 fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let edge = subject.expect_every.before(now);
     // It may well be good.
-    if newest_of(subject, now).is_some_and(|newest| matches!(newest.worth, Worth::Unreachable(_)) && newest.ended >= edge) {
+    if newest_of(subject, now)
+        .is_some_and(|newest| matches!(newest.worth, Worth::Unreachable(_)) && newest.ended >= edge)
+    {
         return None;
     }
     let mut hint = format!("{}; then look at what should have run it", subject.again());
     let Some(newest) = &health.newest else {
-        let mistaken = subject.attempts.iter().filter(|_| !subject.configured).map(|attempt| format!(" {}", attempt.id));
+        let mistaken = subject
+            .attempts
+            .iter()
+            .filter(|_| !subject.configured)
+            .map(|attempt| format!(" {}", attempt.id));
         let mistaken: String = mistaken.collect();
         if !mistaken.is_empty() {
-            hint = format!("{}; if it was never meant: `dbbackup delete{mistaken} --yes`", subject.again());
+            hint = format!(
+                "{}; if it was never meant: `dbbackup delete{mistaken} --yes`",
+                subject.again()
+            );
         }
         return match subject.expected {
             Expected::From(start) if start > edge => None,
@@ -345,7 +439,12 @@ fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> 
         };
     };
     let age = units::age(newest.ended, now);
-    let late = || format!("its newest good backup was made {age}, one is expected every {}", subject.expect_every);
+    let late = || {
+        format!(
+            "its newest good backup was made {age}, one is expected every {}",
+            subject.expect_every
+        )
+    };
     (newest.ended < edge).then(|| Finding::new(Level::Critical, late()).hint(hint))
 }
 
@@ -356,20 +455,33 @@ fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Opti
         None if health.newest.is_none() => return None,
         None => format!("no backup was ever proven by a restore, one is to be every {every}"),
         Some((at, _)) if at < every.before(now) => {
-            format!("a restore was last proven {}, one is to be every {every}", units::age(at, now))
+            format!(
+                "a restore was last proven {}, one is to be every {every}",
+                units::age(at, now)
+            )
         }
         Some(_) => return None,
     };
-    Some(Finding::new(Level::Warning, text).hint(format!("`dbbackup verify {} --level restore`", subject.name)))
+    Some(Finding::new(Level::Warning, text).hint(format!(
+        "`dbbackup verify {} --level restore`",
+        subject.name
+    )))
 }
 
 fn held(subject: &Subject<'_>) -> Option<Finding> {
     let why = subject.held.as_ref()?;
     let hint = format!(
-        "if that is right: `dbbackup cleanup --force {}`; if not, look at the source: the older backups are all there",
+        "if that is right: `dbbackup cleanup --force {}`; if not, look at the source: the older \
+         backups are all there",
         subject.name
     );
-    Some(Finding::new(Level::Warning, format!("retention is held back and removes nothing: {why}")).hint(hint))
+    Some(
+        Finding::new(
+            Level::Warning,
+            format!("retention is held back and removes nothing: {why}"),
+        )
+        .hint(hint),
+    )
 }
 
 fn shrinking(health: &Health<'_>) -> Option<Finding> {
@@ -379,18 +491,33 @@ fn shrinking(health: &Health<'_>) -> Option<Finding> {
         let (new, old) = (new?, old?);
         halved(new, old).then(|| (units::count(new, what), units::thousands(old)))
     };
-    let measured = || halved(new.content, old.content).then(|| (units::size(new.content), units::size(old.content)));
-    let shrank = counted(new.rows, old.rows, "row").or_else(|| counted(new.files, old.files, "file")).or_else(measured);
+    let measured = || {
+        halved(new.content, old.content)
+            .then(|| (units::size(new.content), units::size(old.content)))
+    };
+    let shrank = counted(new.rows, old.rows, "row")
+        .or_else(|| counted(new.files, old.files, "file"))
+        .or_else(measured);
     let (holds, held) = shrank?;
     let text = format!("its newest backup holds {holds}, the one before held {held}");
-    Some(Finding::new(Level::Warning, text).hint("look at the source; until that is cleared up, cleanup removes nothing"))
+    Some(
+        Finding::new(Level::Warning, text)
+            .hint("look at the source; until that is cleared up, cleanup removes nothing"),
+    )
 }
 
 fn last_attempt(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let last = health.last.as_ref()?;
-    let Worth::Failed { error, hint } = &last.worth else { return None };
-    let failed = subject.attempts.iter().filter(|attempt| !attempt.safety_copy);
-    let row = failed.take_while(|attempt| matches!(attempt.worth, Worth::Failed { .. })).count() as u64;
+    let Worth::Failed { error, hint } = &last.worth else {
+        return None;
+    };
+    let failed = subject
+        .attempts
+        .iter()
+        .filter(|attempt| !attempt.safety_copy);
+    let row = failed
+        .take_while(|attempt| matches!(attempt.worth, Worth::Failed { .. }))
+        .count() as u64;
     let age = units::age(last.ended, now);
     let text = if row > 1 {
         format!("the last {row} attempts failed, the last one {age}: {error}")
@@ -404,11 +531,17 @@ fn last_attempt(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) 
     })
 }
 
-/// Whether the store has room for the next backups, which are expected to be as large as the last ones.
+/// Whether the store has room for the next backups, which are expected to be as large as the last
+/// ones.
 pub fn space(free: Option<u64>, needed: u64) -> Option<Finding> {
     let free = free?;
     (free < needed).then(|| {
-        let text = format!("{} free, the next backups will need about {}", units::size(free), units::size(needed));
-        Finding::new(Level::Warning, text).hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
+        let text = format!(
+            "{} free, the next backups will need about {}",
+            units::size(free),
+            units::size(needed)
+        );
+        Finding::new(Level::Warning, text)
+            .hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
     })
 }

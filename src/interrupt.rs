@@ -1,6 +1,7 @@
-//! SIGINT, SIGTERM, SIGHUP and SIGQUIT end a run cleanly: whoever loops over data asks here, and what it holds is dropped on the way out.
-//! A second signal ends the process at once, if it comes a second or more later: a terminal that is closed sends two at the same time, and so does timeout(1). What
-//! it leaves is swept by the next run.
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT end a run cleanly: whoever loops over data asks here, and
+//! what it holds is dropped on the way out. A second signal ends the process at once, if it comes a
+//! second or more later: a terminal that is closed sends two at the same time, and so does
+//! timeout(1). What it leaves is swept by the next run.
 
 use crate::error::{Error, Result};
 use signal_hook::SigId;
@@ -20,7 +21,8 @@ static CAUGHT: Mutex<Vec<SigId>> = Mutex::new(Vec::new());
 pub fn install() -> Result<()> {
     let mut caught = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in heeded() {
-        // SAFETY: the action makes only system calls that may be made in a signal handler, and touches nothing but atomics.
+        // SAFETY: the action makes only system calls that may be made in a signal handler, and
+        // touches nothing but atomics.
         caught.push(unsafe { signal_hook::low_level::register(signal, came) }?);
     }
     Ok(())
@@ -28,7 +30,10 @@ pub fn install() -> Result<()> {
 
 /// What is done in the handler.
 fn came() {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the call writes to `now`, which lives; it may be made in a signal handler.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     #[allow(clippy::unnecessary_cast)]
@@ -40,15 +45,24 @@ fn came() {
     }
 }
 
-/// The signals that count. `nohup`, and background jobs of a plain shell: who started us does not want them to.
+/// The signals that count. `nohup`, and background jobs of a plain shell: who started us does not
+/// want them to.
 pub fn heeded() -> Vec<i32> {
-    [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal)).collect()
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
+        .into_iter()
+        .filter(|signal| !is_ignored(*signal))
+        .collect()
 }
 
-/// The signals mean nothing to this program for as long as `work` runs: they are for another program, which `work` passes them on to.
+/// The signals mean nothing to this program for as long as `work` runs: they are for another
+/// program, which `work` passes them on to.
 pub fn let_pass<T>(work: impl FnOnce() -> T) -> Result<T> {
     check()?;
-    for id in CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    for id in CAUGHT
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .drain(..)
+    {
         signal_hook::low_level::unregister(id);
     }
     let done = work();
@@ -58,8 +72,12 @@ pub fn let_pass<T>(work: impl FnOnce() -> T) -> Result<T> {
 
 fn is_ignored(signal: i32) -> bool {
     let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: with no new action the call only writes the present one to `now`, which is read only where it succeeded.
-    unsafe { libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0 && now.assume_init().sa_sigaction == libc::SIG_IGN }
+    // SAFETY: with no new action the call only writes the present one to `now`, which is read only
+    // where it succeeded.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Whether a signal has come.
@@ -69,5 +87,9 @@ pub fn requested() -> bool {
 
 /// An error once a signal has come.
 pub fn check() -> Result<()> {
-    if requested() { Err(Error::interrupted()) } else { Ok(()) }
+    if requested() {
+        Err(Error::interrupted())
+    } else {
+        Ok(())
+    }
 }

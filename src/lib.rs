@@ -1,10 +1,12 @@
-//! `dbbackup` turns databases into backups that are proven to restore. It keeps no state but files: a timer or a person starts it, it
-//! does one thing, it leaves.
+//! `dbbackup` turns databases into backups that are proven to restore. It keeps no state but files:
+//! a timer or a person starts it, it does one thing, it leaves.
 //!
-//! The flow, one way: the **config** and the arguments become a **plan** (plain values); a command has an **engine** push a database's
-//! content through the **pipeline** (hash, compress, hash) into a **store**, and writes the **sidecar**, which alone makes the dump a
-//! backup. Verifying and restoring are the mirror image: the **catalog** finds the backup, the pipeline decodes it, the engine's
-//! destination receives it, examines it, and only then puts it in place. **Retention** decides, as a pure function, what goes.
+//! The flow, one way: the **config** and the arguments become a **plan** (plain values); a command
+//! has an **engine** push a database's content through the **pipeline** (hash, compress, hash) into
+//! a **store**, and writes the **sidecar**, which alone makes the dump a backup. Verifying and
+//! restoring are the mirror image: the **catalog** finds the backup, the pipeline decodes it, the
+//! engine's destination receives it, examines it, and only then puts it in place. **Retention**
+//! decides, as a pure function, what goes.
 //!
 //! In reading order:
 
@@ -44,8 +46,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(refused) => {
             let code = report::usage(&refused, &arguments);
-            // Whoever reads this exit code must not take it for that of the program that was to be run.
-            return if code != 0 && cli::is_guard(&arguments) { commands::NOT_RUN } else { code };
+            // Whoever reads this exit code must not take it for that of the program that was to be
+            // run.
+            return if code != 0 && cli::is_guard(&arguments) {
+                commands::NOT_RUN
+            } else {
+                code
+            };
         }
     };
     let mut report = report::Report::new(&cli.global);

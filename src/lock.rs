@@ -1,4 +1,5 @@
-//! One writer per source: an flock on `<store>/<source>/.lock`, which the system releases whatever becomes of its holder.
+//! One writer per source: an flock on `<store>/<source>/.lock`, which the system releases whatever
+//! becomes of its holder.
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
@@ -25,17 +26,23 @@ struct Holder {
 }
 
 impl Lock {
-    /// Takes the lock `path`, waiting for it as long as `wait`; `what` names what is locked, for the error of kind [`Kind::Locked`].
+    /// Takes the lock `path`, waiting for it as long as `wait`; `what` names what is locked, for
+    /// the error of kind [`Kind::Locked`].
     pub fn take(path: &Path, what: &str, wait: Duration) -> Result<Lock> {
         let mut file = open(path)?;
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {
-                // Removed while it was held, it locks nothing any more: the next one has made another.
+                // Removed while it was held, it locks nothing any more: the next one has made
+                // another.
                 Ok(()) if !is_at(&file, path)? => file = open(path)?,
                 Ok(()) => break,
-                Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking `{}`", path.display())),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(held(&mut file, what)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("locking `{}`", path.display()));
+                }
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(held(&mut file, what));
+                }
                 Err(TryLockError::WouldBlock) => {
                     interrupt::check()?;
                     std::thread::sleep(Duration::from_millis(50).min(wait));
@@ -43,14 +50,30 @@ impl Lock {
             }
         }
         // A URL may hold a password.
-        let shown = |word: String| if word.contains("://") { "…".to_owned() } else { word };
-        let arguments: Vec<String> =
-            std::env::args_os().skip(1).take(9).map(|word| shown(word.to_string_lossy().into())).collect();
+        let shown = |word: String| {
+            if word.contains("://") {
+                "…".to_owned()
+            } else {
+                word
+            }
+        };
+        let arguments: Vec<String> = std::env::args_os()
+            .skip(1)
+            .take(9)
+            .map(|word| shown(word.to_string_lossy().into()))
+            .collect();
         let command = format!("dbbackup {}", arguments.join(" "));
-        let holder = Holder { pid: std::process::id(), command, started_at: Utc::now() };
+        let holder = Holder {
+            pid: std::process::id(),
+            command,
+            started_at: Utc::now(),
+        };
         let text = serde_json::to_vec(&holder).unwrap_or_default();
         // The text is a courtesy: on a full disk the lock holds all the same.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(&text));
         Ok(Lock { _file: file })
     }
 }
@@ -58,8 +81,16 @@ impl Lock {
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     // No link: whoever the directory belongs to must not choose what is written to.
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(path).with_context(|| format!("opening the lock `{}`", path.display()))
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
+    options
+        .open(path)
+        .with_context(|| format!("opening the lock `{}`", path.display()))
 }
 
 /// Whether the file is still what its path names.
@@ -68,7 +99,9 @@ fn is_at(file: &File, path: &Path) -> Result<bool> {
     match path.symlink_metadata() {
         Ok(found) => Ok(key(found) == key(file.metadata()?)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("looking at the lock `{}`", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("looking at the lock `{}`", path.display()))
+        }
     }
 }
 
@@ -77,7 +110,12 @@ fn held(file: &mut File, what: &str) -> Error {
     let _ = file.read_to_string(&mut text);
     let by = match serde_json::from_str::<Holder>(&text) {
         Ok(holder) => {
-            format!(" by pid {} (`{}`, since {})", holder.pid, holder.command, crate::units::stamp(holder.started_at))
+            format!(
+                " by pid {} (`{}`, since {})",
+                holder.pid,
+                holder.command,
+                crate::units::stamp(holder.started_at)
+            )
         }
         Err(_) => String::new(),
     };
@@ -102,7 +140,11 @@ mod tests {
                 std::fs::read_dir("/proc/self/fd")
                     .unwrap()
                     .flatten()
-                    .filter(|fd| fd.path().canonicalize().is_ok_and(|to| to == path.canonicalize().unwrap()))
+                    .filter(|fd| {
+                        fd.path()
+                            .canonicalize()
+                            .is_ok_and(|to| to == path.canonicalize().unwrap())
+                    })
                     .count()
             };
             while opened() < 2 {

@@ -1,7 +1,9 @@
-//! The log file: one line an event, in UTC, whatever the options say of what is printed. Only `report` writes to it.
+//! The log file: one line an event, in UTC, whatever the options say of what is printed. Only
+//! `report` writes to it.
 //!
-//! Several runs may write at once: each line is one append. The file is rotated by size under its own flock, and whoever finds another file under
-//! the name takes that one; so an outside logrotate may do it, too. A log that can't be written is the caller's to tell, and never fails a run.
+//! Several runs may write at once: each line is one append. The file is rotated by size under its
+//! own flock, and whoever finds another file under the name takes that one; so an outside logrotate
+//! may do it, too. A log that can't be written is the caller's to tell, and never fails a run.
 
 use crate::error::{Context, Error, Result};
 use crate::units::printable;
@@ -11,7 +13,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a run looks whether it, or another one, has rotated the log, and how long it waits between looks.
+/// How often a run looks whether it, or another one, has rotated the log, and how long it waits
+/// between looks.
 const TURNS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -75,7 +78,11 @@ impl Log {
     /// Opens the file, or makes it, readable by its owner alone; its directory must be there.
     pub fn open(settings: Settings) -> Result<Log> {
         let file = open(&settings.file)?;
-        Ok(Log { settings, file, too_long: false })
+        Ok(Log {
+            settings,
+            file,
+            too_long: false,
+        })
     }
 
     /// Writes an event on one line, if it is bad enough.
@@ -83,11 +90,25 @@ impl Log {
         if level > self.settings.level {
             return Ok(());
         }
-        let line = line(&chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(), std::process::id(), level, text);
+        let line = line(
+            &chrono::Utc::now()
+                .format("%Y-%m-%dT%H:%M:%S%.3fZ")
+                .to_string(),
+            std::process::id(),
+            level,
+            text,
+        );
         self.make_room(line.len() as u64)?;
         // One write, so that the lines of two runs never mix.
-        let written = self.file.write(line.as_bytes()).with_context(|| self.doing())?;
-        if written == line.len() { Ok(()) } else { Err(Error::failed("no space is left").context(self.doing())) }
+        let written = self
+            .file
+            .write(line.as_bytes())
+            .with_context(|| self.doing())?;
+        if written == line.len() {
+            Ok(())
+        } else {
+            Err(Error::failed("no space is left").context(self.doing()))
+        }
     }
 
     fn doing(&self) -> String {
@@ -117,12 +138,17 @@ impl Log {
                 Err(TryLockError::Error(error)) => return Err(error).with_context(|| self.doing()),
             }
             // Another run may have done it just before.
-            let rotated = if self.is_current() { self.rotate() } else { Ok(()) };
+            let rotated = if self.is_current() {
+                self.rotate()
+            } else {
+                Ok(())
+            };
             let unlocked = self.file.unlock();
             rotated?;
             unlocked.with_context(|| self.doing())?;
         }
-        // Somebody holds the lock and does not rotate (`flock LOGFILE dbbackup …`): a log that is too long does no harm, waiting for every line does.
+        // Somebody holds the lock and does not rotate (`flock LOGFILE dbbackup …`): a log that is
+        // too long does no harm, waiting for every line does.
         self.too_long = true;
         Ok(())
     }
@@ -130,11 +156,15 @@ impl Log {
     /// Whether the open file is the one under the name.
     fn is_current(&self) -> bool {
         let number = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let (named, open) = (std::fs::metadata(&self.settings.file).map(number), self.file.metadata().map(number));
+        let (named, open) = (
+            std::fs::metadata(&self.settings.file).map(number),
+            self.file.metadata().map(number),
+        );
         matches!((named, open), (Ok(named), Ok(open)) if named == open)
     }
 
-    /// Each old file takes the next number, the last one goes. The current file comes last: as long as it has its name, nobody else rotates.
+    /// Each old file takes the next number, the last one goes. The current file comes last: as long
+    /// as it has its name, nobody else rotates.
     fn rotate(&self) -> Result<()> {
         let doing = || format!("rotating the log `{}`", self.settings.file.display());
         let missing_is_fine = |result: std::io::Result<()>| match result {
@@ -145,7 +175,8 @@ impl Log {
             return missing_is_fine(std::fs::remove_file(&self.settings.file)).with_context(doing);
         }
         for number in (1..self.settings.keep).rev() {
-            missing_is_fine(std::fs::rename(self.old(number), self.old(number + 1))).with_context(doing)?;
+            missing_is_fine(std::fs::rename(self.old(number), self.old(number + 1)))
+                .with_context(doing)?;
         }
         missing_is_fine(std::fs::rename(&self.settings.file, self.old(1))).with_context(doing)
     }
@@ -161,10 +192,19 @@ fn open(path: &Path) -> Result<File> {
     let doing = || format!("opening the log `{}`", path.display());
     // What is no file must not block us: a FIFO would, until somebody reads it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file =
-        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(nonblocking).open(path).with_context(doing)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(nonblocking)
+        .open(path)
+        .with_context(doing)?;
     let is_file = file.metadata().with_context(doing)?.is_file();
-    if is_file { Ok(file) } else { Err(Error::failed("it is not a regular file").context(doing())) }
+    if is_file {
+        Ok(file)
+    } else {
+        Err(Error::failed("it is not a regular file").context(doing()))
+    }
 }
 
 fn line(time: &str, pid: u32, level: Level, text: &str) -> String {
@@ -177,12 +217,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn settings(dir: &Path, max_size: u64, keep: u32) -> Settings {
-        Settings { file: dir.join("log"), level: Level::Info, max_size, keep }
+        Settings {
+            file: dir.join("log"),
+            level: Level::Info,
+            max_size,
+            keep,
+        }
     }
 
     #[test]
     fn an_event_is_one_plain_line() {
-        assert_eq!(line("T", 7, Level::Warning, "x\ny"), "T warning [7] x\\ny\n");
+        assert_eq!(
+            line("T", 7, Level::Warning, "x\ny"),
+            "T warning [7] x\\ny\n"
+        );
     }
 
     #[test]
@@ -193,8 +241,14 @@ mod tests {
         log.write(Level::Info, "yes").unwrap();
         log.write(Level::Error, "worse").unwrap();
         let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
-        assert!(text.lines().count() == 2 && text.contains(" info    [") && text.ends_with("worse\n"), "{text}");
-        assert_eq!(std::fs::metadata(dir.path().join("log")).unwrap().mode() & 0o777, 0o600);
+        assert!(
+            text.lines().count() == 2 && text.contains(" info    [") && text.ends_with("worse\n"),
+            "{text}"
+        );
+        assert_eq!(
+            std::fs::metadata(dir.path().join("log")).unwrap().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -206,7 +260,12 @@ mod tests {
         std::fs::rename(&path, dir.path().join("moved")).unwrap();
         log.write(Level::Info, "two").unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("two\n"));
-        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
         log.write(Level::Info, "three").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
@@ -220,7 +279,10 @@ mod tests {
                 let text = &text;
                 let mut log = Log::open(settings(dir.path(), 2000, 1000)).unwrap();
                 scope.spawn(move || {
-                    (0..200).for_each(|number| log.write(Level::Info, &format!("{writer}/{number} {text}")).unwrap())
+                    (0..200).for_each(|number| {
+                        log.write(Level::Info, &format!("{writer}/{number} {text}"))
+                            .unwrap()
+                    })
                 });
             }
         });
@@ -229,14 +291,22 @@ mod tests {
         for entry in std::fs::read_dir(dir.path()).unwrap() {
             let path = entry.unwrap().path();
             files += 1;
-            assert!(std::fs::metadata(&path).unwrap().len() < 2500, "{}", path.display());
+            assert!(
+                std::fs::metadata(&path).unwrap().len() < 2500,
+                "{}",
+                path.display()
+            );
             for line in std::fs::read_to_string(path).unwrap().lines() {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 assert_eq!((words.len(), words[4]), (5, text.as_str()), "{line}");
                 assert!(seen.insert(words[3].to_owned()), "{line}");
             }
         }
-        assert!(seen.len() == 800 && files > 30, "{} lines in {files} files", seen.len());
+        assert!(
+            seen.len() == 800 && files > 30,
+            "{} lines in {files} files",
+            seen.len()
+        );
     }
 
     #[test]
@@ -244,9 +314,19 @@ mod tests {
         for keep in [0, 1, 3] {
             let dir = tempfile::tempdir().unwrap();
             let mut log = Log::open(settings(dir.path(), 100, keep)).unwrap();
-            (0..20).for_each(|number| log.write(Level::Info, &format!("event {number} of twenty")).unwrap());
-            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1 + keep as usize);
-            assert!(std::fs::read_to_string(dir.path().join("log")).unwrap().contains("event 19"));
+            (0..20).for_each(|number| {
+                log.write(Level::Info, &format!("event {number} of twenty"))
+                    .unwrap()
+            });
+            assert_eq!(
+                std::fs::read_dir(dir.path()).unwrap().count(),
+                1 + keep as usize
+            );
+            assert!(
+                std::fs::read_to_string(dir.path().join("log"))
+                    .unwrap()
+                    .contains("event 19")
+            );
         }
     }
 
@@ -259,7 +339,13 @@ mod tests {
         let began = std::time::Instant::now();
         (0..50).for_each(|number| log.write(Level::Info, &format!("event {number}")).unwrap());
         assert!(began.elapsed() < Duration::from_secs(10));
-        assert_eq!(std::fs::read_to_string(dir.path().join("log")).unwrap().lines().count(), 50);
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("log"))
+                .unwrap()
+                .lines()
+                .count(),
+            50
+        );
     }
 
     #[test]
@@ -277,6 +363,11 @@ mod tests {
         assert!(Log::open(settings(dir.path(), 100, 1)).is_err());
         std::fs::remove_file(&fifo).unwrap();
         std::os::unix::fs::symlink("/dev/null", &fifo).unwrap();
-        assert!(Log::open(settings(dir.path(), 100, 1)).unwrap_err().message().ends_with("it is not a regular file"));
+        assert!(
+            Log::open(settings(dir.path(), 100, 1))
+                .unwrap_err()
+                .message()
+                .ends_with("it is not a regular file")
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! The text format of Prometheus, as node_exporter's textfile collector reads it. It knows nothing of backups.
+//! The text format of Prometheus, as node_exporter's textfile collector reads it. It knows nothing
+//! of backups.
 
 use std::fmt::Write as _;
 
-/// A metric with its samples; all are gauges: a program that leaves after its work has nothing to count up.
+/// A metric with its samples; all are gauges: a program that leaves after its work has nothing to
+/// count up.
 #[derive(Debug, Clone)]
 pub struct Metric {
     /// Its whole name.
@@ -15,12 +17,19 @@ pub struct Metric {
 impl Metric {
     /// Without samples as yet.
     pub fn new(name: &'static str, help: &'static str) -> Self {
-        Metric { name, help, samples: Vec::new() }
+        Metric {
+            name,
+            help,
+            samples: Vec::new(),
+        }
     }
 
     /// One more; a `value` that is not there is no sample, which is not the same as 0.
     pub fn add(&mut self, labels: &[(&'static str, &str)], value: Option<f64>) {
-        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
         self.samples.extend(value.map(|value| (labels, value)));
     }
 }
@@ -29,11 +38,21 @@ impl Metric {
 pub fn render(metrics: &[Metric]) -> String {
     let mut text = String::new();
     for metric in metrics.iter().filter(|metric| !metric.samples.is_empty()) {
-        let (name, help) = (metric.name, metric.help.replace('\\', "\\\\").replace('\n', "\\n"));
+        let (name, help) = (
+            metric.name,
+            metric.help.replace('\\', "\\\\").replace('\n', "\\n"),
+        );
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (labels, value) in &metric.samples {
-            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-            let braces = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+                .collect();
+            let braces = if labels.is_empty() {
+                String::new()
+            } else {
+                format!("{{{}}}", labels.join(","))
+            };
             let _ = writeln!(text, "{name}{braces} {value}");
         }
     }
@@ -41,7 +60,10 @@ pub fn render(metrics: &[Metric]) -> String {
 }
 
 fn escaped(value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let value = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
     crate::units::printable(&value).into_owned()
 }
 
@@ -52,7 +74,10 @@ mod tests {
     #[test]
     fn text_is_what_the_format_says() {
         let mut size = Metric::new("dbbackup_size_bytes", "Bytes \\ of\nit.");
-        size.add(&[("store", r"C:\x"), ("source", "a\"b\nc")], Some(12_345_678_901.0));
+        size.add(
+            &[("store", r"C:\x"), ("source", "a\"b\nc")],
+            Some(12_345_678_901.0),
+        );
         size.add(&[("source", "b")], None);
         let mut one = Metric::new("dbbackup_up", "Whether.");
         one.add(&[], Some(0.5));

@@ -1,7 +1,7 @@
 //! From content to stored bytes and back, in one pass, measuring both ends.
 //!
-//! Encoding is pushed: content → hash and count → compression on every core → hash and count → sink. Decoding is pulled, the mirror
-//! image. The pipeline knows nothing of databases or paths.
+//! Encoding is pushed: content → hash and count → compression on every core → hash and count →
+//! sink. Decoding is pulled, the mirror image. The pipeline knows nothing of databases or paths.
 
 pub mod compress;
 mod meter;
@@ -40,13 +40,22 @@ impl<W: Write + Send + 'static> Encode<W> {
     pub fn new(codec: Codec, threads: usize, sink: W, progress: Progress) -> Self {
         let (sink, stored) = Meter::new(sink);
         let (encoder, content) = Meter::new(compress::encoder(codec, threads, sink));
-        Encode { encoder, content, stored, progress }
+        Encode {
+            encoder,
+            content,
+            stored,
+            progress,
+        }
     }
 
-    /// Ends the stream; gives the sink back, which holds every byte but need not be durable yet, and what was measured.
+    /// Ends the stream; gives the sink back, which holds every byte but need not be durable yet,
+    /// and what was measured.
     pub fn finish(self) -> Result<(W, Measured)> {
         let sink = self.encoder.into_inner().finish()?;
-        let measured = Measured { content: self.content.take(), stored: self.stored.take() };
+        let measured = Measured {
+            content: self.content.take(),
+            stored: self.stored.take(),
+        };
         Ok((sink.into_inner(), measured))
     }
 }
@@ -74,21 +83,36 @@ pub struct Decode {
 
 impl Decode {
     /// Reads stored bytes from `source`, decoding on `threads` threads where the format allows it.
-    pub fn new<R: Read + Send + 'static>(codec: Codec, threads: usize, source: R, progress: Progress) -> Self {
+    pub fn new<R: Read + Send + 'static>(
+        codec: Codec,
+        threads: usize,
+        source: R,
+        progress: Progress,
+    ) -> Self {
         let (source, stored) = Meter::new(source);
         let (decoder, content) = Meter::new(compress::decoder(codec, threads, source));
-        Decode { decoder, content, stored, progress }
+        Decode {
+            decoder,
+            content,
+            stored,
+            progress,
+        }
     }
 
-    /// What was measured; call it after the content was read to its end. What follows the content in the stored
-    /// bytes, if anything, is read and measured too.
+    /// What was measured; call it after the content was read to its end. What follows the content
+    /// in the stored bytes, if anything, is read and measured too.
     pub fn finish(mut self) -> Result<Measured> {
         let rest = io::copy(&mut self.decoder, &mut io::sink()).map_err(damage)?;
         if rest > 0 {
-            return Err(Error::damaged(format!("{rest} bytes of content were left unread")));
+            return Err(Error::damaged(format!(
+                "{rest} bytes of content were left unread"
+            )));
         }
         drop(self.decoder);
-        Ok(Measured { content: self.content.take(), stored: self.stored.take() })
+        Ok(Measured {
+            content: self.content.take(),
+            stored: self.stored.take(),
+        })
     }
 }
 
@@ -126,5 +150,9 @@ pub fn measure(mut source: impl Read, progress: &Progress) -> Result<Measure> {
 
 /// How many threads a setting of 0, "every core", means here.
 pub fn threads(setting: usize) -> usize {
-    if setting > 0 { setting } else { std::thread::available_parallelism().map_or(1, usize::from) }
+    if setting > 0 {
+        setting
+    } else {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
 }

@@ -1,5 +1,6 @@
-//! What a command is going to do, as plain values: the configuration with the flags over it, paths absolute, the time passed in. No I/O; what
-//! must be asked of the file system is asked through a function.
+//! What a command is going to do, as plain values: the configuration with the flags over it, paths
+//! absolute, the time passed in. No I/O; what must be asked of the file system is asked through a
+//! function.
 
 pub mod files;
 pub mod hooks;
@@ -13,7 +14,10 @@ pub use policies::{Policies, policy_of_flags};
 
 use self::hooks::Hooks;
 use crate::cli;
-use crate::config::{self, BackupKeys, Config, KindKeys, LogLevel, PostgresKeys, SourceEntry, Spool as ConfigSpool, VerifyAfter};
+use crate::config::{
+    self, BackupKeys, Config, KindKeys, LogLevel, PostgresKeys, SourceEntry, Spool as ConfigSpool,
+    VerifyAfter,
+};
 use crate::engine::postgres::Search;
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Kind, Result};
@@ -64,7 +68,8 @@ pub enum Planned {
     },
 }
 
-/// A source of the configuration that can't be tried: its history has a place in the store, and somebody may want to be told.
+/// A source of the configuration that can't be tried: its history has a place in the store, and
+/// somebody may want to be told.
 #[derive(Debug)]
 pub struct Configured {
     /// Its kind.
@@ -127,7 +132,8 @@ pub enum SourceKind {
     },
     /// A PostgreSQL database, or a cluster's roles.
     Postgres(Box<crate::engine::postgres::source::Plan>),
-    /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a source of its own.
+    /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a
+    /// source of its own.
     Cluster(Box<postgres::ClusterPlan>),
     /// Directories and files.
     Files(Box<crate::engine::files::Plan>),
@@ -165,8 +171,9 @@ impl SourceKind {
     }
 }
 
-/// Finds the store: `--store` (a configured name, else a directory), the configuration's, `$DBBACKUP_STORE`. `is_store` tells whether a directory
-/// is one: where stores have names, a word that is none of them must not become a new one.
+/// Finds the store: `--store` (a configured name, else a directory), the configuration's,
+/// `$DBBACKUP_STORE`. `is_store` tells whether a directory is one: where stores have names, a word
+/// that is none of them must not become a new one.
 pub fn store(
     flag: Option<&str>,
     config: Option<&Config>,
@@ -181,18 +188,31 @@ pub fn store(
     };
     let directory = |text: &str| {
         let path = absolute(cwd, text);
-        let stores = config.into_iter().flat_map(|config| config.store.iter().chain(config.stores.values()));
-        let known = stores.into_iter().find(|store| absolute(cwd, &store.path) == path);
-        known.map_or(StorePlan { path, require_mount: false, configured: false }, of_config)
+        let stores = config
+            .into_iter()
+            .flat_map(|config| config.store.iter().chain(config.stores.values()));
+        let known = stores
+            .into_iter()
+            .find(|store| absolute(cwd, &store.path) == path);
+        known.map_or(
+            StorePlan {
+                path,
+                require_mount: false,
+                configured: false,
+            },
+            of_config,
+        )
     };
     if flag == Some("") {
         // An unset variable in a script; the current directory is not to become a store.
-        return Err(Error::usage("`--store` is empty").hint("name a directory, or a store of the configuration"));
+        return Err(Error::usage("`--store` is empty")
+            .hint("name a directory, or a store of the configuration"));
     }
     if let Some(text) = flag {
         let named = config.and_then(|config| config.stores.get(text));
         let is_word = !text.contains('/') && !matches!(text, "." | "..");
-        if let Some(config) = config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
+        if let Some(config) =
+            config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
             && !is_store(&absolute(cwd, text))?
         {
             return Err(no_such_store(text, config));
@@ -204,8 +224,10 @@ pub fn store(
     }
     match variable.filter(|text| !text.is_empty()) {
         Some(text) => Ok(directory(text)),
-        None => Err(Error::usage("no store is given")
-            .hint("name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the configuration")),
+        None => Err(Error::usage("no store is given").hint(
+            "name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the \
+                   configuration",
+        )),
     }
 }
 
@@ -213,9 +235,16 @@ fn no_such_store(text: &str, config: &Config) -> Error {
     let names = || config.stores.keys().map(String::as_str);
     let known = match units::nearest(text, names()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the configuration has {};", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "the configuration has {};",
+            names()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     };
-    Error::usage(format!("no store is called `{text}`")).hint(format!("{known} a directory is written `./{text}`"))
+    Error::usage(format!("no store is called `{text}`"))
+        .hint(format!("{known} a directory is written `./{text}`"))
 }
 
 /// What is logged, and where; `None` where the configuration has no `[log]`.
@@ -264,29 +293,40 @@ pub fn backup(
 ) -> Result<Vec<Planned>> {
     let names = wanted_names(wanted, config)?;
     if wanted.name.is_some() && names.len() != 1 {
-        return Err(Error::usage("`--as` names one source, so it needs exactly one path"));
+        return Err(Error::usage(
+            "`--as` names one source, so it needs exactly one path",
+        ));
     }
     let mut planned: Vec<Planned> = Vec::new();
     let alone = names.len() == 1;
     for (name, asked_by_name) in names {
-        let one = match config.and_then(|config| config.source(&name).map(|entry| (config, entry))) {
+        let one = match config.and_then(|config| config.source(&name).map(|entry| (config, entry)))
+        {
             Some(_) if wanted.name.is_some() => {
-                return Err(Error::usage(format!("`{name}` is a source of the configuration and keeps its name"))
-                    .hint("leave `--as` out"));
+                return Err(Error::usage(format!(
+                    "`{name}` is a source of the configuration and keeps its name"
+                ))
+                .hint("leave `--as` out"));
             }
             Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
             None if is_member(&name, config, cwd, look) => member(&name, config, store, now)?,
             None => Some(match by_place(&name, wanted, config, store, cwd, look) {
                 Ok(source) => Planned::Source(Box::new(source)),
-                Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused { name, error, configured: None },
+                Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused {
+                    name,
+                    error,
+                    configured: None,
+                },
                 Err(error) => return Err(error),
             }),
         };
         planned.extend(one);
     }
     if let Some(name) = first_repeated(&planned) {
-        return Err(Error::usage(format!("two of the sources would be called `{name}`"))
-            .hint("back them up one by one, with `--as NAME`"));
+        return Err(
+            Error::usage(format!("two of the sources would be called `{name}`"))
+                .hint("back them up one by one, with `--as NAME`"),
+        );
     }
     Ok(planned)
 }
@@ -301,15 +341,25 @@ fn wanted_names(wanted: &Wanted<'_>, config: Option<&Config>) -> Result<Vec<(Str
     };
     match (wanted.what, config) {
         ([], config) if wanted.all && config.is_none_or(|config| config.sources.is_empty()) => {
-            return Err(Error::usage("`--all` means the sources of a configuration, and there are none")
-                .hint("write a dbbackup.toml with a [sources.NAME] table, or name a database"));
+            return Err(Error::usage(
+                "`--all` means the sources of a configuration, and there are none",
+            )
+            .hint("write a dbbackup.toml with a [sources.NAME] table, or name a database"));
         }
-        ([], Some(config)) if !config.sources.is_empty() => config.sources.iter().for_each(|(name, _)| add(name, false)),
+        ([], Some(config)) if !config.sources.is_empty() => {
+            config.sources.iter().for_each(|(name, _)| add(name, false))
+        }
         ([], _) => match wanted.database_url {
             Some(url) => add(url, true),
             None => {
-                return Err(Error::usage("there is nothing to back up: no argument and no source in a configuration")
-                    .hint("name a database: `dbbackup --store ./backups backup ./app.db`, or write a dbbackup.toml"));
+                return Err(Error::usage(
+                    "there is nothing to back up: no argument and no source in \
+                                         a configuration",
+                )
+                .hint(
+                    "name a database: `dbbackup --store ./backups backup ./app.db`, or write \
+                           a dbbackup.toml",
+                ));
             }
         },
         (what, config) => {
@@ -335,7 +385,12 @@ fn configured(
     if entry.common.enabled == Some(false) && !asked_by_name {
         return Ok(None);
     }
-    let skipped = |why: String| Ok(Some(Planned::Skipped { name: name.into(), why }));
+    let skipped = |why: String| {
+        Ok(Some(Planned::Skipped {
+            name: name.into(),
+            why,
+        }))
+    };
     if let Some(start) = entry.common.start.filter(|start| now < *start) {
         return skipped(format!("its `start` is {}", units::stamp(start)));
     }
@@ -343,33 +398,67 @@ fn configured(
         return skipped(format!("its `end` was {}", units::stamp(end)));
     }
     if let Some(why) = &entry.unusable {
-        let configured = Configured { kind: entry.kind.word(), hooks: Hooks::of(entry.hooks.as_ref()) };
-        return Ok(Some(Planned::Refused { name: name.into(), error: why.clone().into(), configured: Some(configured) }));
+        let configured = Configured {
+            kind: entry.kind.word(),
+            hooks: Hooks::of(entry.hooks.as_ref()),
+        };
+        return Ok(Some(Planned::Refused {
+            name: name.into(),
+            error: why.clone().into(),
+            configured: Some(configured),
+        }));
     }
     let keys = config.backup_keys(entry);
-    let policies = if store.configured { Policies::configured(config, entry) } else { Policies::default() };
+    let policies = if store.configured {
+        Policies::configured(config, entry)
+    } else {
+        Policies::default()
+    };
     let codec = codec(&keys).map_err(|error| match keys.compression_line {
         Some(line) => error.context(config.at(line)),
         None => error,
     })?;
     let (kind, proving) = match &entry.kind {
         KindKeys::Sqlite { path } => (sqlite_kind(path, &keys), Proving::default()),
-        KindKeys::Postgres(own) => (postgres::kind(own, &keys), postgres::proving(Some(own.as_ref()), &keys)),
-        KindKeys::Files(own) => (files::kind(own, &keys, files::stores(Some(config), store)), Proving::default()),
+        KindKeys::Postgres(own) => (
+            postgres::kind(own, &keys),
+            postgres::proving(Some(own.as_ref()), &keys),
+        ),
+        KindKeys::Files(own) => (
+            files::kind(own, &keys, files::stores(Some(config), store)),
+            Proving::default(),
+        ),
     };
     let source = source_plan(name, false, kind, &keys, codec, policies);
     let hooks = Hooks::of(entry.hooks.as_ref());
-    Ok(Some(Planned::Source(Box::new(SourcePlan { proving, hooks, ..source }))))
+    Ok(Some(Planned::Source(Box::new(SourcePlan {
+        proving,
+        hooks,
+        ..source
+    }))))
 }
 
 /// Whether it is the name of one database of a cluster, as `cluster.shop`, and not that of a file.
-fn is_member(name: &str, config: Option<&Config>, cwd: &Path, look: &dyn Fn(&Path) -> There) -> bool {
-    config.is_some_and(|config| config.owner_of(name).is_some()) && look(&absolute(cwd, name)) == There::Nothing
+fn is_member(
+    name: &str,
+    config: Option<&Config>,
+    cwd: &Path,
+    look: &dyn Fn(&Path) -> There,
+) -> bool {
+    config.is_some_and(|config| config.owner_of(name).is_some())
+        && look(&absolute(cwd, name)) == There::Nothing
 }
 
 /// The cluster that the database belongs to, cut down to this one.
-fn member(name: &str, config: Option<&Config>, store: &StorePlan, now: DateTime<Utc>) -> Result<Option<Planned>> {
-    let Some((config, (owner, entry))) = config.and_then(|config| Some((config, config.owner_of(name)?))) else {
+fn member(
+    name: &str,
+    config: Option<&Config>,
+    store: &StorePlan,
+    now: DateTime<Utc>,
+) -> Result<Option<Planned>> {
+    let Some((config, (owner, entry))) =
+        config.and_then(|config| Some((config, config.owner_of(name)?)))
+    else {
         return Ok(None);
     };
     let planned = configured(owner, config, entry, store, true, now)?;
@@ -394,44 +483,84 @@ fn by_place(
     look: &dyn Fn(&Path) -> There,
 ) -> Result<SourcePlan> {
     if text.is_empty() {
-        return Err(Error::usage("the path of a database is empty").hint("name a source of the configuration, or a path"));
+        return Err(Error::usage("the path of a database is empty")
+            .hint("name a source of the configuration, or a path"));
     }
-    let keys = config.map(|config| config.backup.clone()).unwrap_or_default();
-    if wanted.kind == Some(cli::Kind::Postgres) || wanted.kind.is_none() && postgres::is_address(text) {
+    let keys = config
+        .map(|config| config.backup.clone())
+        .unwrap_or_default();
+    if wanted.kind == Some(cli::Kind::Postgres)
+        || wanted.kind.is_none() && postgres::is_address(text)
+    {
         let Some(database) = postgres::database_of_address(text) else {
-            return Err(Error::usage("the address names no database").hint("write it at its end, as in `postgresql://host/shop`"));
+            return Err(Error::usage("the address names no database")
+                .hint("write it at its end, as in `postgresql://host/shop`"));
         };
         let (name, derived) = chosen_name(wanted.name, || plain_name(&database))?;
-        let own = PostgresKeys { url: Some(text.to_owned()), ..PostgresKeys::default() };
-        let source = source_plan(&name, derived, postgres::kind(&own, &keys), &keys, codec(&keys)?, Policies::default());
-        return Ok(SourcePlan { proving: postgres::proving(Some(&own), &keys), ..source });
+        let own = PostgresKeys {
+            url: Some(text.to_owned()),
+            ..PostgresKeys::default()
+        };
+        let source = source_plan(
+            &name,
+            derived,
+            postgres::kind(&own, &keys),
+            &keys,
+            codec(&keys)?,
+            Policies::default(),
+        );
+        return Ok(SourcePlan {
+            proving: postgres::proving(Some(&own), &keys),
+            ..source
+        });
     }
     let (path, there) = sqlite::look_for(text, cwd, look)?;
     if there == There::Nothing {
         return Err(nothing_there(text, config));
     }
-    let as_files = wanted.kind == Some(cli::Kind::Files) || wanted.kind.is_none() && there == There::Directory;
+    let as_files =
+        wanted.kind == Some(cli::Kind::Files) || wanted.kind.is_none() && there == There::Directory;
     if as_files {
         let (name, derived) = chosen_name(wanted.name, || files::name_of(&path, there))?;
         let kind = files::kind(&files::of_path(&path), &keys, files::stores(config, store));
-        return Ok(source_plan(&name, derived, kind, &keys, codec(&keys)?, Policies::default()));
+        return Ok(source_plan(
+            &name,
+            derived,
+            kind,
+            &keys,
+            codec(&keys)?,
+            Policies::default(),
+        ));
     }
     let (name, derived) = chosen_name(wanted.name, || name_from_path(&path))?;
-    Ok(source_plan(&name, derived, sqlite_kind(&path, &keys), &keys, codec(&keys)?, Policies::default()))
+    Ok(source_plan(
+        &name,
+        derived,
+        sqlite_kind(&path, &keys),
+        &keys,
+        codec(&keys)?,
+        Policies::default(),
+    ))
 }
 
 /// A word that is neither a name of the configuration nor a path.
 fn nothing_there(text: &str, config: Option<&Config>) -> Error {
     let names = |config: &'_ Config| -> Vec<String> {
         let sources = config.sources.iter().map(|(name, _)| name);
-        sources.chain(config.groups.iter().map(|(name, _)| name)).cloned().collect()
+        sources
+            .chain(config.groups.iter().map(|(name, _)| name))
+            .cloned()
+            .collect()
     };
     let known = config.map(names).unwrap_or_default();
-    let error = Error::not_found(format!("no source or group is called `{text}`, and there is no such file"));
+    let error = Error::not_found(format!(
+        "no source or group is called `{text}`, and there is no such file"
+    ));
     match config::nearest(text, known.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error.hint(
-            "name a source of the configuration, or the path of a database or directory; a missing database is never created",
+            "name a source of the configuration, or the path of a database or directory; a missing \
+             database is never created",
         ),
     }
 }
@@ -439,8 +568,10 @@ fn nothing_there(text: &str, config: Option<&Config>) -> Error {
 /// The name that `--as` gives, or one that is made from the place; and whether it was made so.
 fn chosen_name(name: Option<&str>, made: impl FnOnce() -> String) -> Result<(String, bool)> {
     match name {
-        Some(name) if !config::is_source_name(name) => Err(Error::usage(format!("`{name}` can't be a source's name"))
-            .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first")),
+        Some(name) if !config::is_source_name(name) => {
+            Err(Error::usage(format!("`{name}` can't be a source's name"))
+                .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
+        }
         Some(name) => Ok((name.to_owned(), false)),
         None => Ok((made(), true)),
     }
@@ -452,10 +583,21 @@ fn sqlite_kind(path: &Path, keys: &BackupKeys) -> SourceKind {
         Some(ConfigSpool::Always) => Spool::Always,
         Some(ConfigSpool::Never) => Spool::Never,
     };
-    SourceKind::Sqlite { path: path.to_path_buf(), spool, lock_timeout: lock_timeout(keys) }
+    SourceKind::Sqlite {
+        path: path.to_path_buf(),
+        spool,
+        lock_timeout: lock_timeout(keys),
+    }
 }
 
-fn source_plan(name: &str, derived: bool, kind: SourceKind, keys: &BackupKeys, codec: Codec, policies: Policies) -> SourcePlan {
+fn source_plan(
+    name: &str,
+    derived: bool,
+    kind: SourceKind,
+    keys: &BackupKeys,
+    codec: Codec,
+    policies: Policies,
+) -> SourcePlan {
     SourcePlan {
         name: name.to_owned(),
         derived,
@@ -478,16 +620,20 @@ fn source_plan(name: &str, derived: bool, kind: SourceKind, keys: &BackupKeys, c
 
 /// The scratch directory of these keys.
 pub fn scratch_dir(keys: &BackupKeys) -> PathBuf {
-    keys.scratch_dir.clone().unwrap_or_else(|| SCRATCH_DIR.into())
+    keys.scratch_dir
+        .clone()
+        .unwrap_or_else(|| SCRATCH_DIR.into())
 }
 
 /// How long a locked database is waited for.
 pub fn lock_timeout(keys: &BackupKeys) -> Duration {
-    keys.lock_timeout.map_or(LOCK_TIMEOUT, |span| span.duration())
+    keys.lock_timeout
+        .map_or(LOCK_TIMEOUT, |span| span.duration())
 }
 
 fn codec(keys: &BackupKeys) -> Result<Codec> {
-    Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(|why| Error::usage(format!("compression: {why}")))
+    Codec::parse(keys.compression.as_deref().unwrap_or("gzip"))
+        .map_err(|why| Error::usage(format!("compression: {why}")))
 }
 
 /// A source's name from a file's: `app.db` → `app`.
@@ -497,9 +643,24 @@ pub fn name_from_path(path: &Path) -> String {
 
 /// A source's name from a word, other characters becoming `-`.
 pub fn plain_name(word: &str) -> String {
-    let name: String = word.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
-    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
-    if name.is_empty() { "database".into() } else { name }
+    let name: String = word
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let name = name
+        .trim_start_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned();
+    if name.is_empty() {
+        "database".into()
+    } else {
+        name
+    }
 }
 
 fn first_repeated(planned: &[Planned]) -> Option<&str> {
@@ -508,7 +669,10 @@ fn first_repeated(planned: &[Planned]) -> Option<&str> {
         Planned::Skipped { name, .. } | Planned::Refused { name, .. } => name.clone(),
     };
     let names: Vec<String> = planned.iter().map(name).collect();
-    let repeated = planned.iter().enumerate().find(|(at, one)| names[..*at].contains(&name(one)));
+    let repeated = planned
+        .iter()
+        .enumerate()
+        .find(|(at, one)| names[..*at].contains(&name(one)));
     match repeated?.1 {
         Planned::Source(source) => Some(&source.name),
         Planned::Skipped { name, .. } | Planned::Refused { name, .. } => Some(name),
@@ -534,20 +698,44 @@ mod tests {
 
     #[test]
     fn two_paths_that_would_share_a_name_are_refused() {
-        let plan = StorePlan { path: "/s".into(), require_mount: false, configured: false };
+        let plan = StorePlan {
+            path: "/s".into(),
+            require_mount: false,
+            configured: false,
+        };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
-        let wanted = Wanted { what: &what, all: false, name: None, kind: None, database_url: None };
-        let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| There::File).unwrap_err();
+        let wanted = Wanted {
+            what: &what,
+            all: false,
+            name: None,
+            kind: None,
+            database_url: None,
+        };
+        let error = backup(&wanted, None, &plan, Path::new("/"), Utc::now(), &|_| {
+            There::File
+        })
+        .unwrap_err();
         assert!(error.message().contains("called `app`"), "{error}");
     }
 
     #[test]
     fn the_store_is_the_flags_then_the_files_then_the_environments() {
         let cwd = Path::new("/work");
-        let store = |flag: Option<&str>, variable: Option<&str>| store(flag, None, variable, cwd, &|_| Ok(false));
-        assert_eq!(store(Some("./b"), Some("/env")).unwrap().path, Path::new("/work/b"));
+        let store = |flag: Option<&str>, variable: Option<&str>| {
+            store(flag, None, variable, cwd, &|_| Ok(false))
+        };
+        assert_eq!(
+            store(Some("./b"), Some("/env")).unwrap().path,
+            Path::new("/work/b")
+        );
         assert_eq!(store(Some("b"), None).unwrap().path, Path::new("/work/b"));
         assert_eq!(store(None, Some("/env")).unwrap().path, Path::new("/env"));
-        assert!(store(None, None).unwrap_err().remedy().unwrap().contains("--store DIR"));
+        assert!(
+            store(None, None)
+                .unwrap_err()
+                .remedy()
+                .unwrap()
+                .contains("--store DIR")
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Child processes: what they say on stderr is drained, their exit status is part of their data, and they are gone when dropped.
+//! Child processes: what they say on stderr is drained, their exit status is part of their data,
+//! and they are gone when dropped.
 //!
-//! A child has a process group of its own, so that Ctrl-C on a terminal reaches this program alone, which then ends the child; and it dies with this
-//! program, however that ends (on Linux).
+//! A child has a process group of its own, so that Ctrl-C on a terminal reaches this program alone,
+//! which then ends the child; and it dies with this program, however that ends (on Linux).
 
 pub mod captured;
 pub mod confined;
@@ -25,7 +26,8 @@ pub const STDERR_KEPT: usize = 64 << 10;
 /// How long a child may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long the output is waited for after the program's end: what it left in the background may hold it open for ever.
+/// How long the output is waited for after the program's end: what it left in the background may
+/// hold it open for ever.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How long at most, however much still comes.
@@ -57,16 +59,28 @@ pub struct Pipes {
 
 impl Process {
     /// Starts `command`, which messages call `name`. `secret` is masked in whatever it says.
-    pub fn start(command: Command, name: &str, secret: Option<&str>, pipes: Pipes) -> Result<Process> {
+    pub fn start(
+        command: Command,
+        name: &str,
+        secret: Option<&str>,
+        pipes: Pipes,
+    ) -> Result<Process> {
         Process::start_ended_by(Signal::TERM, command, name, secret, pipes)
     }
 
     /// The same for a program that is ended by another signal than SIGTERM.
-    pub fn start_ended_by(signal: Signal, command: Command, name: &str, secret: Option<&str>, pipes: Pipes) -> Result<Process> {
+    pub fn start_ended_by(
+        signal: Signal,
+        command: Command,
+        name: &str,
+        secret: Option<&str>,
+        pipes: Pipes,
+    ) -> Result<Process> {
         Process::start_behind(None, signal, command, name, secret, pipes)
     }
 
-    /// Starts it confined. Where that can't be had it is not started; the error says which step failed.
+    /// Starts it confined. Where that can't be had it is not started; the error says which step
+    /// failed.
     pub fn start_confined(
         confinement: &Confinement,
         signal: Signal,
@@ -75,7 +89,11 @@ impl Process {
         pipes: Pipes,
     ) -> Result<Process> {
         // Who waits for a world of its own ends it by this one.
-        let signal = if confinement.walls == Walls::Namespaces { Signal::TERM } else { signal };
+        let signal = if confinement.walls == Walls::Namespaces {
+            Signal::TERM
+        } else {
+            signal
+        };
         Process::start_behind(Some(confinement), signal, command, name, None, pipes)
     }
 
@@ -87,10 +105,22 @@ impl Process {
         secret: Option<&str>,
         pipes: Pipes,
     ) -> Result<Process> {
-        let pipe = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
-        command.stdin(pipe(pipes.stdin)).stdout(pipe(pipes.stdout)).stderr(Stdio::piped()).process_group(0);
+        let pipe = |wanted: bool| {
+            if wanted {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            }
+        };
+        command
+            .stdin(pipe(pipes.stdin))
+            .stdout(pipe(pipes.stdout))
+            .stderr(Stdio::piped())
+            .process_group(0);
         die_with_parent(&mut command, signal.as_raw());
-        let trouble = confinement.map(|confinement| confinement.apply(&mut command, signal.as_raw())).transpose();
+        let trouble = confinement
+            .map(|confinement| confinement.apply(&mut command, signal.as_raw()))
+            .transpose();
         let trouble = trouble.with_context(|| format!("confining `{name}`"))?;
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -102,24 +132,49 @@ impl Process {
                 return Err(error.context(starting(&command, name)));
             }
         };
-        let stderr = child.stderr.take().map(|stderr| Drain::new(stderr, Kept::End));
+        let stderr = child
+            .stderr
+            .take()
+            .map(|stderr| Drain::new(stderr, Kept::End));
         if let Some(stdout) = &child.stdout {
             widen(stdout);
         }
         if let Some(stdin) = &child.stdin {
             widen(stdin);
         }
-        Ok(Process { child, stderr, name: name.to_owned(), secret: secret.map(str::to_owned), end_signal: signal, ended: false })
+        Ok(Process {
+            child,
+            stderr,
+            name: name.to_owned(),
+            secret: secret.map(str::to_owned),
+            end_signal: signal,
+            ended: false,
+        })
     }
 
-    /// Runs `command` to its end and gives back its stdout; for outputs that fit into memory. What it left in the background is not waited for.
+    /// Runs `command` to its end and gives back its stdout; for outputs that fit into memory. What
+    /// it left in the background is not waited for.
     pub fn output(command: Command, name: &str, secret: Option<&str>) -> Result<String> {
-        Process::start(command, name, secret, Pipes { stdin: false, stdout: true })?.finish_with_output()
+        Process::start(
+            command,
+            name,
+            secret,
+            Pipes {
+                stdin: false,
+                stdout: true,
+            },
+        )?
+        .finish_with_output()
     }
 
-    /// Waits for its end and gives back its stdout, which nobody must have read; for outputs that fit into memory.
+    /// Waits for its end and gives back its stdout, which nobody must have read; for outputs that
+    /// fit into memory.
     pub fn finish_with_output(mut self) -> Result<String> {
-        let said = self.child.stdout.take().map(|stdout| Drain::new(stdout, Kept::All));
+        let said = self
+            .child
+            .stdout
+            .take()
+            .map(|stdout| Drain::new(stdout, Kept::All));
         self.finish()?;
         let said = said.map_or(Vec::new(), |said| said.bytes(LINGER));
         Ok(String::from_utf8_lossy(&said).into_owned())
@@ -127,14 +182,27 @@ impl Process {
 
     /// The child's stdout; once. No byte for as long as `stall` is an error.
     pub fn reader(&mut self, stall: Option<Duration>) -> Result<Reader> {
-        let stdout = self.child.stdout.take().ok_or_else(|| Error::failed(format!("`{}` has no output to read", self.name)))?;
-        Ok(Reader { stdout, stall, name: self.name.clone() })
+        let stdout = self
+            .child
+            .stdout
+            .take()
+            .ok_or_else(|| Error::failed(format!("`{}` has no output to read", self.name)))?;
+        Ok(Reader {
+            stdout,
+            stall,
+            name: self.name.clone(),
+        })
     }
 
     /// The child's stdin; once. Dropping it is its end.
     pub fn writer(&mut self) -> Result<Writer> {
-        let stdin = self.child.stdin.take().ok_or_else(|| Error::failed(format!("`{}` takes no input", self.name)))?;
-        let flags = rustix::fs::fcntl_getfl(&stdin).with_context(|| format!("preparing to write to `{}`", self.name))?;
+        let stdin = self
+            .child
+            .stdin
+            .take()
+            .ok_or_else(|| Error::failed(format!("`{}` takes no input", self.name)))?;
+        let flags = rustix::fs::fcntl_getfl(&stdin)
+            .with_context(|| format!("preparing to write to `{}`", self.name))?;
         rustix::fs::fcntl_setfl(&stdin, flags | rustix::fs::OFlags::NONBLOCK)
             .with_context(|| format!("preparing to write to `{}`", self.name))?;
         Ok(Writer { stdin })
@@ -156,10 +224,13 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits for its end. Ok means that it succeeded, with what it said on stderr; its failure is an error with that text's end.
+    /// Waits for its end. Ok means that it succeeded, with what it said on stderr; its failure is
+    /// an error with that text's end.
     pub fn finish(mut self) -> Result<String> {
         drop(self.child.stdin.take());
-        let status = self.wait(None)?.ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
+        let status = self
+            .wait(None)?
+            .ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
         self.ended = true;
         let said = self.said();
         if status.success() {
@@ -170,10 +241,13 @@ impl Process {
         Err(failure(&format!("`{}`", self.name), status, &said))
     }
 
-    /// Waits for its end; whether it succeeded, and what it said on stderr: for programs that go on after an error, and tell of it in the end.
+    /// Waits for its end; whether it succeeded, and what it said on stderr: for programs that go on
+    /// after an error, and tell of it in the end.
     pub fn finish_and_tell(mut self) -> Result<(bool, String)> {
         drop(self.child.stdin.take());
-        let status = self.wait(None)?.ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
+        let status = self
+            .wait(None)?
+            .ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
         self.ended = true;
         let said = self.said();
         match status.code() {
@@ -185,12 +259,17 @@ impl Process {
         }
     }
 
-    /// Waits at most as long; `None` where it still runs then. Without a limit only a signal ends the wait early.
+    /// Waits at most as long; `None` where it still runs then. Without a limit only a signal ends
+    /// the wait early.
     fn wait(&mut self, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
         let deadline = limit.map(|limit| Instant::now() + limit);
         let mut pause = Duration::from_millis(1);
         loop {
-            if let Some(status) = self.child.try_wait().with_context(|| format!("waiting for `{}`", self.name))? {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .with_context(|| format!("waiting for `{}`", self.name))?
+            {
                 return Ok(Some(status));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -205,7 +284,9 @@ impl Process {
     }
 
     fn said(&mut self) -> String {
-        let Some(stderr) = self.stderr.take() else { return String::new() };
+        let Some(stderr) = self.stderr.take() else {
+            return String::new();
+        };
         // A grandchild may hold the other end for ever.
         let text = stderr.kept(GRACE);
         match &self.secret {
@@ -241,7 +322,8 @@ impl Drop for Process {
     }
 }
 
-/// A child's stdin. A write ends with an error when a signal comes, however long the child takes nothing.
+/// A child's stdin. A write ends with an error when a signal comes, however long the child takes
+/// nothing.
 #[derive(Debug)]
 pub struct Writer {
     stdin: ChildStdin,
@@ -250,7 +332,10 @@ pub struct Writer {
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: TICK.subsec_nanos().into(),
+        };
         loop {
             match self.stdin.write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -281,7 +366,10 @@ impl Read for Reader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let since = Instant::now();
-        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: TICK.subsec_nanos().into(),
+        };
         loop {
             let mut ready = [PollFd::new(&self.stdout, PollFlags::IN)];
             match poll(&mut ready, Some(&tick)) {
@@ -293,21 +381,32 @@ impl Read for Reader {
             interrupt::check()?;
             if let Some(stall) = self.stall.filter(|stall| since.elapsed() >= *stall) {
                 let waited = crate::units::elapsed(stall.as_secs_f64());
-                return Err(Error::failed(format!("nothing came from `{}` for {waited}", self.name))
-                    .hint("look at what the server is doing (`pg_stat_activity`); a longer `stall_timeout` waits longer")
-                    .into());
+                return Err(Error::failed(format!(
+                    "nothing came from `{}` for {waited}",
+                    self.name
+                ))
+                .hint(
+                    "look at what the server is doing (`pg_stat_activity`); a longer \
+                           `stall_timeout` waits longer",
+                )
+                .into());
             }
         }
     }
 }
 
-/// Runs a program that has the terminal, stdin, stdout and stderr for itself, in this process group, and passes signals on to it. It is not ended with this
-/// program: who is killed while an upgrade runs should not cut that off, too.
+/// Runs a program that has the terminal, stdin, stdout and stderr for itself, in this process
+/// group, and passes signals on to it. It is not ended with this program: who is killed while an
+/// upgrade runs should not cut that off, too.
 pub fn in_foreground(mut command: Command) -> Result<ExitStatus> {
     interrupt::let_pass(|| {
         use signal_hook::consts::{SIGCHLD, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
         let heeded = interrupt::heeded();
-        let mut signals = signal_hook::iterator::Signals::new(heeded.into_iter().chain([SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD]))?;
+        let mut signals = signal_hook::iterator::Signals::new(
+            heeded
+                .into_iter()
+                .chain([SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD]),
+        )?;
         let mut child = command.spawn()?;
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -330,7 +429,9 @@ pub fn in_foreground(mut command: Command) -> Result<ExitStatus> {
 /// Whether keys that make signals reach this process group.
 fn has_the_terminal() -> bool {
     let terminal = std::fs::File::open("/dev/tty").map_err(Error::from);
-    terminal.is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp()))
+    terminal.is_ok_and(|terminal| {
+        rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+    })
 }
 
 /// What could not be started: behind a prefix it is the prefix's program.
@@ -380,7 +481,11 @@ fn failure(name: &str, status: ExitStatus, said: &str) -> Error {
 /// What is to be told of all that was said: what the server calls an error first, then the end.
 pub fn in_order(said: &str) -> String {
     let end = last_lines(said, 6);
-    match said.lines().map(str::trim).find(|line| line.contains("ERROR: ") || line.contains("FATAL: ")) {
+    match said
+        .lines()
+        .map(str::trim)
+        .find(|line| line.contains("ERROR: ") || line.contains("FATAL: "))
+    {
         Some(first) if !end.starts_with(first) => {
             let rest = end.replacen(&format!("; {first}"), "", 1);
             format!("{first}; {rest}")
@@ -391,7 +496,11 @@ pub fn in_order(said: &str) -> String {
 
 /// The last lines that say something, joined.
 pub fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines[lines.len().saturating_sub(count)..].join("; ")
 }
 
@@ -440,7 +549,12 @@ impl Drain {
 
     /// The same as it came.
     fn bytes(&self, wait: Duration) -> Vec<u8> {
-        let said = || self.kept.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let said = || {
+            self.kept
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .len()
+        };
         let (last, mut length) = (Instant::now() + LONGEST_LINGER, said());
         let mut deadline = Instant::now() + wait;
         while !self.thread.is_finished() && Instant::now() < deadline.min(last) {
@@ -450,11 +564,15 @@ impl Drain {
                 (length, deadline) = (said(), Instant::now() + wait);
             }
         }
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
-/// A child whose parent is killed must not go on: on Linux the kernel sends it this signal then. The thread that starts it must live as long as it does.
+/// A child whose parent is killed must not go on: on Linux the kernel sends it this signal then.
+/// The thread that starts it must live as long as it does.
 #[cfg(target_os = "linux")]
 pub fn die_with_parent(command: &mut Command, signal: i32) {
     let parent = std::process::id();
@@ -476,7 +594,8 @@ pub fn die_with_parent(command: &mut Command, signal: i32) {
 #[cfg(not(target_os = "linux"))]
 pub fn die_with_parent(_command: &mut Command, _signal: i32) {}
 
-/// A pipe of 1 MiB in place of 64 KiB, where the system allows it: fewer turns between the two ends.
+/// A pipe of 1 MiB in place of 64 KiB, where the system allows it: fewer turns between the two
+/// ends.
 fn widen(pipe: &impl AsFd) {
     #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
@@ -490,10 +609,19 @@ mod tests {
 
     #[test]
     fn what_a_server_calls_an_error_comes_first() {
-        let long = "pg_restore: error: could not execute query: ERROR:  type \"t\" does not exist\nLINE 2: a t\n  ^\nCommand was: x\n1\n2\n3\n4\n5\n";
+        let long = "pg_restore: error: could not execute query: ERROR:  type \"t\" does not \
+                    exist\nLINE 2: a t\n  ^\nCommand was: x\n1\n2\n3\n4\n5\n";
         let told = in_order(long);
-        assert!(told.starts_with("pg_restore: error: could not execute query: ERROR:  type \"t\" does not exist; "), "{told}");
-        assert!(told.ends_with("4; 5") && told.matches("ERROR").count() == 1, "{told}");
+        assert!(
+            told.starts_with(
+                "pg_restore: error: could not execute query: ERROR:  type \"t\" does not exist; "
+            ),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("4; 5") && told.matches("ERROR").count() == 1,
+            "{told}"
+        );
         assert_eq!(in_order("a\nx: ERROR:  b\nc\n"), "x: ERROR:  b; a; c");
         assert_eq!(in_order("a\nb\n"), "a; b");
     }
@@ -506,26 +634,45 @@ mod tests {
 
     #[test]
     fn output_and_then_failure_is_failure() {
-        let error = Process::output(shell("echo all of it; echo why >&2; exit 3"), "dump", None).unwrap_err();
+        let error = Process::output(shell("echo all of it; echo why >&2; exit 3"), "dump", None)
+            .unwrap_err();
         assert_eq!(error.message(), "`dump` failed (exit status 3): why");
         let error = Process::output(shell("echo all of it; kill -9 $$"), "dump", None).unwrap_err();
         assert_eq!(error.message(), "`dump` failed (killed by signal 9)");
-        assert_eq!(Process::output(shell("echo all of it"), "dump", None).unwrap(), "all of it\n");
+        assert_eq!(
+            Process::output(shell("echo all of it"), "dump", None).unwrap(),
+            "all of it\n"
+        );
     }
 
     #[test]
     fn a_secret_is_masked() {
-        let error = Process::output(shell("echo tried hunter2 >&2; exit 1"), "dump", Some("hunter2")).unwrap_err();
+        let error = Process::output(
+            shell("echo tried hunter2 >&2; exit 1"),
+            "dump",
+            Some("hunter2"),
+        )
+        .unwrap_err();
         assert_eq!(error.message(), "`dump` failed (exit status 1): tried ***");
     }
 
     #[test]
     fn a_silent_child_is_given_up_and_ended() {
-        let pipes = Pipes { stdin: false, stdout: true };
+        let pipes = Pipes {
+            stdin: false,
+            stdout: true,
+        };
         let mut process = Process::start(shell("exec sleep 600"), "dump", None, pipes).unwrap();
         let pid = process.id();
-        let error = process.reader(Some(Duration::from_millis(50))).unwrap().read(&mut [0; 8]).unwrap_err();
-        assert!(error.to_string().contains("nothing came from `dump`"), "{error}");
+        let error = process
+            .reader(Some(Duration::from_millis(50)))
+            .unwrap()
+            .read(&mut [0; 8])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("nothing came from `dump`"),
+            "{error}"
+        );
         drop(process);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     }
@@ -536,13 +683,24 @@ mod tests {
         let text = Process::output(shell("sleep 600 & echo $!"), "dump", None).unwrap();
         assert!(started.elapsed() < Duration::from_secs(60));
         signal(text.trim().parse().unwrap(), Signal::KILL);
-        let pipes = Pipes { stdin: false, stdout: true };
-        let mut process = Process::start(shell("sleep 600 & echo $!; wait"), "dump", None, pipes).unwrap();
+        let pipes = Pipes {
+            stdin: false,
+            stdout: true,
+        };
+        let mut process =
+            Process::start(shell("sleep 600 & echo $!; wait"), "dump", None, pipes).unwrap();
         let mut line = [0; 32];
         let count = process.reader(None).unwrap().read(&mut line).unwrap();
-        let pid: u32 = std::str::from_utf8(&line[..count]).unwrap().trim().parse().unwrap();
+        let pid: u32 = std::str::from_utf8(&line[..count])
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         drop(process);
-        let ended = || std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
+        let ended = || {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .map_or(true, |stat| stat.contains(") Z "))
+        };
         let deadline = Instant::now() + Duration::from_secs(30);
         while cfg!(target_os = "linux") && !ended() {
             assert!(Instant::now() < deadline, "its child goes on");
@@ -552,7 +710,12 @@ mod tests {
 
     #[test]
     fn much_on_stderr_blocks_nobody() {
-        let text = Process::output(shell("yes noise | head -c 3000000 >&2; echo done"), "dump", None).unwrap();
+        let text = Process::output(
+            shell("yes noise | head -c 3000000 >&2; echo done"),
+            "dump",
+            None,
+        )
+        .unwrap();
         assert_eq!(text, "done\n");
     }
 }

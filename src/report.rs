@@ -1,8 +1,10 @@
-//! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout holds one document and nothing else. What it says
-//! goes into the log, too, whatever the options silence; and where stderr is the journal each line has its priority.
+//! The only room that prints. Results go to stdout, everything else to stderr; with `--json` stdout
+//! holds one document and nothing else. What it says goes into the log, too, whatever the options
+//! silence; and where stderr is the journal each line has its priority.
 //!
-//! Names, messages and queries are often a stranger's. So whatever is printed is one line, and what drives a terminal is written out in it
-//! ([`printable`]); only colours that [`Report::paint`] has put there become escape sequences. Nobody else has to think of it.
+//! Names, messages and queries are often a stranger's. So whatever is printed is one line, and what
+//! drives a terminal is written out in it ([`printable`]); only colours that [`Report::paint`] has
+//! put there become escape sequences. Nobody else has to think of it.
 
 mod bar;
 mod columns;
@@ -27,7 +29,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// How a command ended, where it did not fail as a whole: `None` all done, else the kind of what went wrong, already told.
+/// How a command ended, where it did not fail as a whole: `None` all done, else the kind of what
+/// went wrong, already told.
 pub type Outcome = Option<Kind>;
 
 /// Says things, in the way that the options ask for.
@@ -44,7 +47,8 @@ pub struct Report {
     terminal: bool,
     /// The first failure of stdout: what could not be said.
     unwritten: Mutex<Option<io::Error>>,
-    /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same store.
+    /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same
+    /// store.
     options: String,
     /// Stdout belongs to somebody else.
     aside: bool,
@@ -80,7 +84,9 @@ impl Report {
         let color = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => {
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
         };
         Report {
             json: global.json,
@@ -124,14 +130,16 @@ impl Report {
         }
     }
 
-    /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent. Commands in it lead to the same store.
+    /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent.
+    /// Commands in it lead to the same store.
     pub fn line(&self, text: impl AsRef<str>) {
         let text = self.with_options(text.as_ref());
         self.log(Level::Info, &text);
         self.row(text);
     }
 
-    /// A row of a table: a result like any other, but for the log, which tells what was done and not what there is.
+    /// A row of a table: a result like any other, but for the log, which tells what was done and
+    /// not what there is.
     pub fn row(&self, text: impl AsRef<str>) {
         if !self.json && !self.quiet {
             self.result(text.as_ref());
@@ -158,7 +166,9 @@ impl Report {
             return;
         }
         if self.aside {
-            return lines.into_iter().for_each(|line| self.stderr(Level::Info, &line));
+            return lines
+                .into_iter()
+                .for_each(|line| self.stderr(Level::Info, &line));
         }
         let mut text = String::new();
         for line in lines {
@@ -176,11 +186,16 @@ impl Report {
 
     /// Where results go.
     fn result(&self, text: &str) {
-        if self.aside { self.stderr(Level::Info, text) } else { self.stdout(&format!("{}\n", paint::shown(text))) }
+        if self.aside {
+            self.stderr(Level::Info, text)
+        } else {
+            self.stdout(&format!("{}\n", paint::shown(text)))
+        }
     }
 
     fn stdout(&self, text: &str) {
-        // A reader that has gone (`| head`) is no failure of ours, and there is nobody left to tell.
+        // A reader that has gone (`| head`) is no failure of ours, and there is nobody left to
+        // tell.
         let mut out = io::stdout().lock();
         self.note_unwritten(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
@@ -188,18 +203,24 @@ impl Report {
     fn note_unwritten(&self, written: io::Result<()>) {
         match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                self.unwritten
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(error);
             }
             _ => {}
         }
     }
 
-    /// Stdout as it is, for bytes that are the result themselves: with `--json` there is no place for them. No bar is drawn any more unless they
-    /// go into a file, as the reader may be a pager. The caller makes sure that nothing else is written to stdout.
+    /// Stdout as it is, for bytes that are the result themselves: with `--json` there is no place
+    /// for them. No bar is drawn any more unless they go into a file, as the reader may be a pager.
+    /// The caller makes sure that nothing else is written to stdout.
     pub fn raw(&mut self) -> Result<Raw> {
         if self.json {
-            return Err(Error::usage("the result is written to stdout as it is, so `--json` has no place there")
-                .hint("leave `--json` out"));
+            return Err(Error::usage(
+                "the result is written to stdout as it is, so `--json` has no place there",
+            )
+            .hint("leave `--json` out"));
         }
         let raw = Raw::new(&io::stdout())?;
         self.progress &= raw.is_file();
@@ -216,12 +237,14 @@ impl Report {
         Ok(io::stderr().as_fd().try_clone_to_owned()?)
     }
 
-    /// From now on results go to stderr, for stdout belongs to a program that is run. The document of `--json` goes where it always does.
+    /// From now on results go to stderr, for stdout belongs to a program that is run. The document
+    /// of `--json` goes where it always does.
     pub fn stand_aside(&mut self) {
         self.aside = true;
     }
 
-    /// The exit code, whatever kind the outcome is of: for a command that stands for another program's. The last call counts.
+    /// The exit code, whatever kind the outcome is of: for a command that stands for another
+    /// program's. The last call counts.
     pub fn exits_with(&mut self, code: u8) {
         self.code = Some(code);
     }
@@ -255,15 +278,26 @@ impl Report {
     pub fn warn(&self, text: impl AsRef<str>) {
         let text = self.with_options(text.as_ref());
         self.log(Level::Warning, &text);
-        self.stderr(Level::Warning, &format!("{} {text}", self.paint(Paint::Warning, "warning:")));
+        self.stderr(
+            Level::Warning,
+            &format!("{} {text}", self.paint(Paint::Warning, "warning:")),
+        );
     }
 
     /// An error, on one line, and its hint on the next; never silenced.
     pub fn error(&self, error: &Error) {
-        let (message, hint) = (error.message(), error.remedy().map(|hint| self.with_options(hint)));
-        let logged = hint.as_ref().map_or(message.clone(), |hint| format!("{message} (hint: {hint})"));
+        let (message, hint) = (
+            error.message(),
+            error.remedy().map(|hint| self.with_options(hint)),
+        );
+        let logged = hint
+            .as_ref()
+            .map_or(message.clone(), |hint| format!("{message} (hint: {hint})"));
         self.log(Level::Error, &logged);
-        self.stderr(Level::Error, &format!("{} {message}", self.paint(Paint::Bad, "error:")));
+        self.stderr(
+            Level::Error,
+            &format!("{} {message}", self.paint(Paint::Bad, "error:")),
+        );
         if let Some(hint) = hint {
             self.stderr(Level::Error, &format!("hint: {hint}"));
         }
@@ -276,11 +310,18 @@ impl Report {
         }
         let told = text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options));
         // What makes a configuration is told none: `--config /dev/null init` would write there.
-        told.replace(&format!("`dbbackup{} init`", self.options), "`dbbackup init`")
+        told.replace(
+            &format!("`dbbackup{} init`", self.options),
+            "`dbbackup init`",
+        )
     }
 
     fn stderr(&self, level: Level, text: &str) {
-        let text = if self.journal { with_priority(level, &paint::removed(text)) } else { format!("{}\n", paint::shown(text)) };
+        let text = if self.journal {
+            with_priority(level, &paint::removed(text))
+        } else {
+            format!("{}\n", paint::shown(text))
+        };
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
@@ -299,7 +340,8 @@ impl Report {
         self.terminal && !self.json
     }
 
-    /// The outcome's word in the document, for a command whose answer may be bad news though nothing failed.
+    /// The outcome's word in the document, for a command whose answer may be bad news though
+    /// nothing failed.
     pub fn outcome_is(&mut self, word: &'static str) {
         self.word = Some(word);
     }
@@ -311,13 +353,20 @@ impl Report {
         }
     }
 
-    /// Puts a list into the JSON document, one value at a time: it may be longer than memory. Where there is no document nothing is made.
-    pub fn set_each(&mut self, key: &str, values: impl Iterator<Item = Result<Value>>) -> Result<()> {
+    /// Puts a list into the JSON document, one value at a time: it may be longer than memory. Where
+    /// there is no document nothing is made.
+    pub fn set_each(
+        &mut self,
+        key: &str,
+        values: impl Iterator<Item = Result<Value>>,
+    ) -> Result<()> {
         if !self.json {
             return Ok(());
         }
-        let mut listed =
-            Listed { mark: format!("{key} {}", uuid::Uuid::new_v4()), text: tempfile::SpooledTempFile::new(4 << 20) };
+        let mut listed = Listed {
+            mark: format!("{key} {}", uuid::Uuid::new_v4()),
+            text: tempfile::SpooledTempFile::new(4 << 20),
+        };
         let mut before = "[\n";
         for value in values {
             let text = tame(serde_json::to_string_pretty(&value?).unwrap_or_default());
@@ -326,7 +375,11 @@ impl Report {
                 .context("keeping the answer in a temporary file")?;
             before = ",\n";
         }
-        write!(listed.text, "{}", if before == "[\n" { "[]" } else { "\n  ]" })?;
+        write!(
+            listed.text,
+            "{}",
+            if before == "[\n" { "[]" } else { "\n  ]" }
+        )?;
         self.set(key, listed.mark.clone());
         self.lists.push(listed);
         Ok(())
@@ -355,7 +408,11 @@ impl Report {
             Paint::Bad => "31",
             Paint::Strong => "1",
         };
-        if self.color { paint::marked(code, text) } else { text.to_owned() }
+        if self.color {
+            paint::marked(code, text)
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Whether somebody can be asked.
@@ -371,13 +428,26 @@ impl Report {
         let _ = io::stdin().lock().read_line(&mut answer);
         interrupt::check()?;
         let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-        self.log(Level::Info, &format!("asked: {question} answered: {}", if yes { "yes" } else { "no" }));
+        self.log(
+            Level::Info,
+            &format!(
+                "asked: {question} answered: {}",
+                if yes { "yes" } else { "no" }
+            ),
+        );
         Ok(yes)
     }
 
-    /// A bar that follows `progress` up to `total` bytes (0: unknown) until it is dropped; on a terminal only.
+    /// A bar that follows `progress` up to `total` bytes (0: unknown) until it is dropped; on a
+    /// terminal only.
     pub fn bar(&self, title: &str, total: u64, progress: &Progress) -> Bar {
-        Bar::new(self.progress, &self.drawing, &printable(title), total, progress)
+        Bar::new(
+            self.progress,
+            &self.drawing,
+            &printable(title),
+            total,
+            progress,
+        )
     }
 
     /// Ends the program: tells an error, prints the document, gives the exit code.
@@ -398,7 +468,10 @@ impl Report {
         };
         let took = crate::units::elapsed(self.started.elapsed().as_secs_f64());
         let code = self.code.unwrap_or(kind.map_or(0, Kind::exit_code));
-        self.log(Level::Info, &format!("ended: {command} {word}, exit code {code}, {took}"));
+        self.log(
+            Level::Info,
+            &format!("ended: {command} {word}, exit code {code}, {took}"),
+        );
         if self.json {
             let mut document = Map::new();
             document.insert("command".into(), command.into());
@@ -407,10 +480,18 @@ impl Report {
             let printed = self.print_document(&document);
             self.note_unwritten(printed);
         }
-        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unwritten = self
+            .unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(error) = unwritten {
             self.error(&Error::from(error).context("writing to the standard output"));
-            return if code == 0 { Kind::Failed.exit_code() } else { code };
+            return if code == 0 {
+                Kind::Failed.exit_code()
+            } else {
+                code
+            };
         }
         code
     }
@@ -425,15 +506,23 @@ struct Listed {
 
 /// The list whose mark comes first in `text`, and where its opening quote is.
 fn first_of<'a>(lists: &'a mut [Listed], text: &str) -> Option<(&'a mut Listed, usize)> {
-    let found = lists.iter_mut().filter_map(|list| text.find(&format!("\"{}\"", list.mark)).map(|at| (list, at)));
+    let found = lists.iter_mut().filter_map(|list| {
+        text.find(&format!("\"{}\"", list.mark))
+            .map(|at| (list, at))
+    });
     found.min_by_key(|(_, at)| *at)
 }
 
-/// Whether what stderr is connected with is the stream that `$JOURNAL_STREAM` names; see sd-daemon(3).
+/// Whether what stderr is connected with is the stream that `$JOURNAL_STREAM` names; see
+/// sd-daemon(3).
 fn is_journal() -> bool {
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    let Ok(found) = rustix::fs::fstat(io::stderr()) else { return false };
-    named.split_once(':').is_some_and(|(device, inode)| device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino))
+    let Ok(found) = rustix::fs::fstat(io::stderr()) else {
+        return false;
+    };
+    named.split_once(':').is_some_and(|(device, inode)| {
+        device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino)
+    })
 }
 
 /// As the journal takes it: with its priority.
@@ -452,8 +541,12 @@ fn tame(json: String) -> String {
         if stands(character) {
             out.push(character);
         } else {
-            // All that does not stand is in a string: between them JSON has spaces and line breaks only.
-            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            // All that does not stand is in a string: between them JSON has spaces and line breaks
+            // only.
+            character
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         }
     }
     out
@@ -461,10 +554,25 @@ fn tame(json: String) -> String {
 
 /// The options that lead to a store, as a shell takes them.
 fn given(global: &Global) -> String {
-    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c));
-    let word = |text: String| if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) };
-    let config = global.config.as_ref().map(|path| format!(" --config {}", word(path.display().to_string())));
-    let store = global.store.as_ref().map(|store| format!(" --store {}", word(store.clone())));
+    let plain = |text: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c))
+    };
+    let word = |text: String| {
+        if plain(&text) {
+            text
+        } else {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+    };
+    let config = global
+        .config
+        .as_ref()
+        .map(|path| format!(" --config {}", word(path.display().to_string())));
+    let store = global
+        .store
+        .as_ref()
+        .map(|store| format!(" --store {}", word(store.clone())));
     config.into_iter().chain(store).collect()
 }
 
@@ -480,12 +588,20 @@ pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
     // It repeats the arguments, which a script may have from anywhere.
     let journal = is_journal();
     for line in refused.to_string().lines() {
-        let line = if journal { with_priority(Level::Error, line) } else { format!("{}\n", printable(line)) };
+        let line = if journal {
+            with_priority(Level::Error, line)
+        } else {
+            format!("{}\n", printable(line))
+        };
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
     if arguments.iter().any(|argument| argument == "--json") {
         let text = refused.to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let first = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
         let document = serde_json::json!({"command": null, "outcome": "failed", "error": first});
         let _ = writeln!(io::stdout().lock(), "{}", tame(format!("{document:#}")));
     }
@@ -493,8 +609,16 @@ pub fn usage(refused: &clap::Error, arguments: &[OsString]) -> u8 {
         // A monitor must not take its own mistake for a missing backup; it reads stdout.
         if arguments.iter().any(|argument| argument == "--nagios") {
             let text = refused.to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            let _ = writeln!(io::stdout().lock(), "DBBACKUP UNKNOWN - {}", printable(first));
+            let first = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            let _ = writeln!(
+                io::stdout().lock(),
+                "DBBACKUP UNKNOWN - {}",
+                printable(first)
+            );
         }
         return UNKNOWN;
     }

@@ -1,26 +1,36 @@
-//! Which backups of one source stay and which go, each with its reason. Pure: no files, no clock, no configuration.
+//! Which backups of one source stay and which go, each with its reason. Pure: no files, no clock,
+//! no configuration.
 //!
-//! What is decided here is deleted for good, so every doubt is decided for keeping. From the strongest to the weakest:
+//! What is decided here is deleted for good, so every doubt is decided for keeping. From the
+//! strongest to the weakest:
 //!
-//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, what has a dump that is not at hand, the newest good
-//!    backup of the source, the newest one that was proven by its content or by a restore, the newest failed attempt, and in each label the
-//!    `min_keep` newest good ones. Nothing below overrules these.
+//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, what has a dump
+//!    that is not at hand, the newest good backup of the source, the newest one that was proven by
+//!    its content or by a restore, the newest failed attempt, and in each label the `min_keep`
+//!    newest good ones. Nothing below overrules these.
 //! 2. **No policy** (or one without a rule) for a label: its backups are kept.
-//! 3. **`keep_` rules**, with the semantics of `restic forget` before 0.16: within a label, newest first, each rule keeps the
-//!    newest backup of each of the first N hours, days, ISO weeks, months or years (UTC) that hold any. (Later restic also
-//!    keeps the oldest of all where a rule finds fewer than N.) A backup goes if no rule takes it; with no `keep_` rule at
-//!    all, all are taken. A rule of 0 takes nothing, and is a rule all the same: alone, it leaves what is always kept.
-//! 4. **`max_` caps** then remove the oldest of what is left, and a warning names the `keep_` rule that thereby loses one.
+//! 3. **`keep_` rules**, with the semantics of `restic forget` before 0.16: within a label, newest
+//!    first, each rule keeps the newest backup of each of the first N hours, days, ISO weeks,
+//!    months or years (UTC) that hold any. (Later restic also keeps the oldest of all where a rule
+//!    finds fewer than N.) A backup goes if no rule takes it; with no `keep_` rule at all, all are
+//!    taken. A rule of 0 takes nothing, and is a rule all the same: alone, it leaves what is always
+//!    kept.
+//! 4. **`max_` caps** then remove the oldest of what is left, and a warning names the `keep_` rule
+//!    that thereby loses one.
 //!
-//! Only good backups of the past feed the rules and count for the caps; a pinned one does both. The others:
+//! Only good backups of the past feed the rules and count for the caps; a pinned one does both. The
+//! others:
 //!
-//! - partial or damaged: kept until a newer good one of the label is there that stays, then removed under any policy;
-//! - failed attempts: removed after [`FAILED_DAYS`] days, with or without a policy, as they hold no data;
-//! - label [`PRE_RESTORE`]: these are pinned when made. Once unpinned, they are removed under any policy for that label, but
-//!   not before there is a newer good backup of the source, under whatever label. No rule keeps them, no cap counts them.
+//! - partial or damaged: kept until a newer good one of the label is there that stays, then removed
+//!   under any policy;
+//! - failed attempts: removed after [`FAILED_DAYS`] days, with or without a policy, as they hold no
+//!   data;
+//! - label [`PRE_RESTORE`]: these are pinned when made. Once unpinned, they are removed under any
+//!   policy for that label, but not before there is a newer good backup of the source, under
+//!   whatever label. No rule keeps them, no cap counts them.
 //!
-//! A cleanup may stop anywhere: carrying out only some of the removals and deciding again at the same moment never removes
-//! what was kept before (for `min_keep` of at least 1).
+//! A cleanup may stop anywhere: carrying out only some of the removals and deciding again at the
+//! same moment never removes what was kept before (for `min_keep` of at least 1).
 
 use crate::units::{self, Span};
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
@@ -54,13 +64,15 @@ pub struct Policy {
     pub keep_monthly: Option<u32>,
     /// The same of years.
     pub keep_yearly: Option<u32>,
-    /// All that are less than this older than the newest good backup of the label; one exactly this much older is not taken.
+    /// All that are less than this older than the newest good backup of the label; one exactly this
+    /// much older is not taken.
     pub keep_within: Option<Span>,
     /// Removes what is older than this at `now`; one exactly this old stays.
     pub max_age: Option<Span>,
     /// At most this many backups in the label.
     pub max_count: Option<u32>,
-    /// At most this many bytes as stored, all backups of the label together; exactly this many stay.
+    /// At most this many bytes as stored, all backups of the label together; exactly this many
+    /// stay.
     pub max_size: Option<u64>,
     /// This many of the newest good backups of each label stay whatever the rules say; `None` is 1.
     pub min_keep: Option<u32>,
@@ -71,17 +83,31 @@ pub struct Policy {
 impl Policy {
     /// Whether there is neither a `keep_` rule nor a `max_` cap, so that nothing would be removed.
     pub fn is_empty(&self) -> bool {
-        rules(self).is_empty() && self.max_age.is_none() && self.max_count.is_none() && self.max_size.is_none()
+        rules(self).is_empty()
+            && self.max_age.is_none()
+            && self.max_count.is_none()
+            && self.max_size.is_none()
     }
 
     fn periods(&self) -> [Period; 5] {
-        let period = |count, word, format, number| Period { count, word, format, number };
+        let period = |count, word, format, number| Period {
+            count,
+            word,
+            format,
+            number,
+        };
         [
-            period(self.keep_hourly, "hourly", "%Y-%m-%d %Hh", |at| at.timestamp().div_euclid(3600)),
+            period(self.keep_hourly, "hourly", "%Y-%m-%d %Hh", |at| {
+                at.timestamp().div_euclid(3600)
+            }),
             period(self.keep_daily, "daily", "%Y-%m-%d", day),
             // 1970-01-01 was a Thursday: three days on, and the weeks begin on Monday as ISO's do.
-            period(self.keep_weekly, "weekly", "%G-W%V", |at| (day(at) + 3).div_euclid(7)),
-            period(self.keep_monthly, "monthly", "%Y-%m", |at| i64::from(at.year()) * 12 + i64::from(at.month0())),
+            period(self.keep_weekly, "weekly", "%G-W%V", |at| {
+                (day(at) + 3).div_euclid(7)
+            }),
+            period(self.keep_monthly, "monthly", "%Y-%m", |at| {
+                i64::from(at.year()) * 12 + i64::from(at.month0())
+            }),
             period(self.keep_yearly, "yearly", "%Y", |at| i64::from(at.year())),
         ]
     }
@@ -128,17 +154,20 @@ pub enum Standing {
     Good,
     /// Restores, but lacks something.
     Partial,
-    /// It holds far less than one before it, and nobody has said that this is right: it takes no other's place.
+    /// It holds far less than one before it, and nobody has said that this is right: it takes no
+    /// other's place.
     Doubted,
     /// Found damaged since it was made.
     Damaged,
     /// An attempt that left no dump.
     Failed,
-    /// A sidecar that can't be read or asks for more than this version knows: neither used nor removed.
+    /// A sidecar that can't be read or asks for more than this version knows: neither used nor
+    /// removed.
     Unknown,
     /// Its dump can't be looked at, and may be well.
     Unreachable,
-    /// Its dump is not there, and no verification has called that damage: the disk that it is on may come back.
+    /// Its dump is not there, and no verification has called that damage: the disk that it is on
+    /// may come back.
     Missing,
     /// Its dump is not as long as it was written, and no verification has called that damage.
     OtherLength,
@@ -160,14 +189,22 @@ pub struct Decision {
     pub verdicts: Vec<(String, Verdict)>,
     /// What the policy's author should know: caps that void `keep_` rules or can't be met.
     pub warnings: Vec<String>,
-    /// Those of the removed that only their age removes: the id, when it was made, and the moment from which on it would have stayed.
+    /// Those of the removed that only their age removes: the id, when it was made, and the moment
+    /// from which on it would have stayed.
     pub aged: Vec<(String, DateTime<Utc>, DateTime<Utc>)>,
 }
 
-/// Decides for the backups of one source, given in any order. `policy_for` tells the policy of a label; for `None` or an
-/// empty one nothing but old failed attempts is removed.
-pub fn decide<'a>(candidates: &[Candidate], policy_for: impl Fn(&str) -> Option<&'a Policy>, now: DateTime<Utc>) -> Decision {
-    let mut cases: Vec<Case> = candidates.iter().map(|candidate| Case::new(candidate, now)).collect();
+/// Decides for the backups of one source, given in any order. `policy_for` tells the policy of a
+/// label; for `None` or an empty one nothing but old failed attempts is removed.
+pub fn decide<'a>(
+    candidates: &[Candidate],
+    policy_for: impl Fn(&str) -> Option<&'a Policy>,
+    now: DateTime<Utc>,
+) -> Decision {
+    let mut cases: Vec<Case> = candidates
+        .iter()
+        .map(|candidate| Case::new(candidate, now))
+        .collect();
     cases.sort_by_key(|case| Reverse((case.of.at, case.of.id.as_str())));
     let newest = hold_across_labels(&mut cases);
 
@@ -192,8 +229,15 @@ pub fn decide<'a>(candidates: &[Candidate], policy_for: impl Fn(&str) -> Option<
         Some((case.of.id.clone(), case.of.at, edge))
     };
     let aged = cases.iter().filter_map(aged).collect();
-    let verdicts = cases.into_iter().map(|case| (case.of.id.clone(), case.verdict())).collect();
-    Decision { verdicts, warnings, aged }
+    let verdicts = cases
+        .into_iter()
+        .map(|case| (case.of.id.clone(), case.verdict()))
+        .collect();
+    Decision {
+        verdicts,
+        warnings,
+        aged,
+    }
 }
 
 /// A candidate on its way to a verdict.
@@ -216,19 +260,39 @@ struct Case<'c> {
 impl<'c> Case<'c> {
     /// With what can be said from the candidate alone.
     fn new(of: &'c Candidate, now: DateTime<Utc>) -> Self {
-        let mut case =
-            Case { of, past: of.at <= now, held: false, reasons: Vec::new(), rules: Vec::new(), removal: None, edge: None };
+        let mut case = Case {
+            of,
+            past: of.at <= now,
+            held: false,
+            reasons: Vec::new(),
+            rules: Vec::new(),
+            removal: None,
+            edge: None,
+        };
         if of.pinned {
             case.hold("pinned");
         }
         match of.standing {
             Standing::Unknown => case.hold("not understood: neither used nor removed"),
-            Standing::Unreachable => case.hold("its dump can't be looked at now: neither used nor removed"),
-            Standing::Missing => case.hold("its dump is not there and may come back: kept until a verification finds it damaged"),
+            Standing::Unreachable => case.hold(
+                "its dump can't be looked at now: neither used nor \
+                removed",
+            ),
+            Standing::Missing => case.hold(
+                "its dump is not there and may come back: kept until a \
+                verification finds it damaged",
+            ),
             Standing::OtherLength => {
-                case.hold("its dump has another length than was written: kept until a verification finds it damaged");
+                case.hold(
+                    "its dump has another length than was written: kept until a verification \
+                           finds it damaged",
+                );
             }
-            Standing::Good | Standing::Partial | Standing::Doubted | Standing::Damaged | Standing::Failed => {}
+            Standing::Good
+            | Standing::Partial
+            | Standing::Doubted
+            | Standing::Damaged
+            | Standing::Failed => {}
         }
         if !case.past {
             case.hold("timestamp in the future");
@@ -267,25 +331,40 @@ impl<'c> Case<'c> {
     }
 }
 
-/// Holds the newest good backup, the newest proven one and the newest failed attempt of the source; tells the place of the first.
+/// Holds the newest good backup, the newest proven one and the newest failed attempt of the source;
+/// tells the place of the first.
 fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
     let newest_good = cases.iter().position(Case::feeds);
     if let Some(at) = newest_good {
         cases[at].hold("newest good backup");
     }
-    // What was damaged before it was saved is saved faithfully every night: the last backup that is known to be sound must not make room for it.
+    // What was damaged before it was saved is saved faithfully every night: the last backup that is
+    // known to be sound must not make room for it.
     if let Some(case) = cases.iter_mut().find(|case| case.feeds() && case.of.proven) {
         case.hold("newest backup proven by its content");
     }
-    if let Some(case) = cases.iter_mut().find(|case| case.past && case.of.standing == Standing::Failed) {
+    if let Some(case) = cases
+        .iter_mut()
+        .find(|case| case.past && case.of.standing == Standing::Failed)
+    {
         case.hold("newest failed attempt");
     }
     newest_good
 }
 
 /// The good backups of a label under its policy: minimum, rules, caps. Returns the warnings.
-fn judge_good(cases: &mut [Case], label: &str, members: &[usize], policy: Option<&Policy>, now: DateTime<Utc>) -> Vec<String> {
-    let good: Vec<usize> = members.iter().copied().filter(|&at| cases[at].feeds()).collect();
+fn judge_good(
+    cases: &mut [Case],
+    label: &str,
+    members: &[usize],
+    policy: Option<&Policy>,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let good: Vec<usize> = members
+        .iter()
+        .copied()
+        .filter(|&at| cases[at].feeds())
+        .collect();
     let Some(policy) = policy else {
         good.iter().for_each(|&at| cases[at].keep(NO_POLICY));
         return Vec::new();
@@ -301,7 +380,11 @@ fn judge_good(cases: &mut [Case], label: &str, members: &[usize], policy: Option
             cases[at].rules.push(number);
         }
     }
-    let within = good.first().and_then(|&newest| policy.keep_within.map(|span| edge_of(&span, cases[newest].of.at)));
+    let within = good.first().and_then(|&newest| {
+        policy
+            .keep_within
+            .map(|span| edge_of(&span, cases[newest].of.at))
+    });
     for &at in &good {
         let case = &mut cases[at];
         if rules.is_empty() {
@@ -324,8 +407,14 @@ enum Rule {
 /// The `keep_` rules of a policy, in the order in which reasons name them.
 fn rules(policy: &Policy) -> Vec<Rule> {
     let last = policy.keep_last.map(Rule::Last);
-    let periods = policy.periods().into_iter().filter_map(|period| period.count.map(|count| Rule::Period(period, count)));
-    last.into_iter().chain(periods).chain(policy.keep_within.map(Rule::Within)).collect()
+    let periods = policy
+        .periods()
+        .into_iter()
+        .filter_map(|period| period.count.map(|count| Rule::Period(period, count)));
+    last.into_iter()
+        .chain(periods)
+        .chain(policy.keep_within.map(Rule::Within))
+        .collect()
 }
 
 impl Rule {
@@ -341,11 +430,18 @@ impl Rule {
     /// Those of `good` (places in `cases`, newest first) that the rule keeps, and why.
     fn takes(&self, cases: &[Case], good: &[usize]) -> Vec<(usize, String)> {
         match self {
-            Rule::Last(count) => good.iter().take(*count as usize).map(|&at| (at, format!("last {count}"))).collect(),
+            Rule::Last(count) => good
+                .iter()
+                .take(*count as usize)
+                .map(|&at| (at, format!("last {count}")))
+                .collect(),
             Rule::Period(period, count) => period.takes(*count, cases, good),
             Rule::Within(span) => {
-                // From the newest backup and not from `now`, as in restic: a source that stopped keeps its last days.
-                let Some(&newest) = good.first() else { return Vec::new() };
+                // From the newest backup and not from `now`, as in restic: a source that stopped
+                // keeps its last days.
+                let Some(&newest) = good.first() else {
+                    return Vec::new();
+                };
                 let edge = edge_of(span, cases[newest].of.at);
                 let inside = good.iter().take_while(|&&at| cases[at].of.at > edge);
                 inside.map(|&at| (at, format!("within {span}"))).collect()
@@ -354,8 +450,9 @@ impl Rule {
     }
 }
 
-/// The moment that long before `at`, as restic counts: a day that a month does not have is counted on into the next one (a month before
-/// March 31st is March 3rd), where [`Span::before`] takes the month's last.
+/// The moment that long before `at`, as restic counts: a day that a month does not have is counted
+/// on into the next one (a month before March 31st is March 3rd), where [`Span::before`] takes the
+/// month's last.
 fn edge_of(span: &Span, at: DateTime<Utc>) -> DateTime<Utc> {
     let months = i64::from(at.year()) * 12 + i64::from(at.month0()) - i64::from(span.months);
     let first = i32::try_from(months.div_euclid(12)).ok().and_then(|year| {
@@ -364,7 +461,9 @@ fn edge_of(span: &Span, at: DateTime<Utc>) -> DateTime<Utc> {
     });
     let days = TimeDelta::days(i64::from(at.day0()) - i64::from(span.days));
     let day = first.and_then(|first| first.checked_add_signed(days));
-    let seconds = i64::try_from(span.seconds).ok().and_then(TimeDelta::try_seconds);
+    let seconds = i64::try_from(span.seconds)
+        .ok()
+        .and_then(TimeDelta::try_seconds);
     let moment = day.and_then(|day| day.and_time(at.time()).checked_sub_signed(seconds?));
     moment.map_or(DateTime::<Utc>::MIN_UTC, |moment| moment.and_utc())
 }
@@ -378,7 +477,10 @@ impl Period {
             before.replace(stretch) != Some(stretch)
         });
         let reason = |at: usize| format!("{} {}", self.word, cases[at].of.at.format(self.format));
-        heads.take(count as usize).map(|at| (at, reason(at))).collect()
+        heads
+            .take(count as usize)
+            .map(|at| (at, reason(at)))
+            .collect()
     }
 }
 
@@ -419,11 +521,14 @@ fn caps(policy: &Policy, now: DateTime<Utc>) -> Vec<Cap> {
 }
 
 impl Cap {
-    /// Those of `alive` (places in `cases`, oldest first) that must go, and the bytes of the rest. What is held counts, as it
-    /// is there and takes its space, but never goes.
+    /// Those of `alive` (places in `cases`, oldest first) that must go, and the bytes of the rest.
+    /// What is held counts, as it is there and takes its space, but never goes.
     fn over(&self, cases: &[Case], alive: &[usize]) -> (Vec<usize>, u128) {
         let mut count = alive.len();
-        let mut bytes: u128 = alive.iter().map(|&at| u128::from(cases[at].of.size_bytes)).sum();
+        let mut bytes: u128 = alive
+            .iter()
+            .map(|&at| u128::from(cases[at].of.size_bytes))
+            .sum();
         let mut over = Vec::new();
         for &at in alive.iter().filter(|&&at| !cases[at].held) {
             let within = match self.limit {
@@ -443,33 +548,62 @@ impl Cap {
 }
 
 /// Applies the caps to what the rules left of `good` (newest first). Returns the warnings.
-fn cap(cases: &mut [Case], label: &str, good: &[usize], caps: &[Cap], rules: &[Rule]) -> Vec<String> {
+fn cap(
+    cases: &mut [Case],
+    label: &str,
+    good: &[usize],
+    caps: &[Cap],
+    rules: &[Rule],
+) -> Vec<String> {
     let mut warnings = Vec::new();
     for cap in caps {
-        let alive: Vec<usize> = good.iter().rev().copied().filter(|&at| cases[at].removal.is_none()).collect();
+        let alive: Vec<usize> = good
+            .iter()
+            .rev()
+            .copied()
+            .filter(|&at| cases[at].removal.is_none())
+            .collect();
         let (over, bytes) = cap.over(cases, &alive);
-        let voided: BTreeSet<usize> = over.iter().flat_map(|&at| cases[at].rules.iter().copied()).collect();
+        let voided: BTreeSet<usize> = over
+            .iter()
+            .flat_map(|&at| cases[at].rules.iter().copied())
+            .collect();
         for rule in voided {
             let rule = rules[rule].setting();
-            warnings.push(format!("{} removes backups labelled `{label}` that {rule} would keep", cap.setting));
+            warnings.push(format!(
+                "{} removes backups labelled `{label}` that {rule} would keep",
+                cap.setting
+            ));
         }
-        let edge = if let Limit::From(edge) = cap.limit { Some(edge) } else { None };
+        let edge = if let Limit::From(edge) = cap.limit {
+            Some(edge)
+        } else {
+            None
+        };
         for &at in &over {
             (cases[at].removal, cases[at].edge) = (Some(cap.reason.clone()), edge);
         }
-        // Only of the bytes: they fill a disk. A count or an age that what is pinned exceeds was the user's own wish.
+        // Only of the bytes: they fill a disk. A count or an age that what is pinned exceeds was
+        // the user's own wish.
         if matches!(cap.limit, Limit::Bytes(most) if bytes > u128::from(most)) {
             let bytes = units::size(u64::try_from(bytes).unwrap_or(u64::MAX));
-            let text = format!("{} is exceeded: what always stays of the backups labelled `{label}` takes {bytes}", cap.setting);
+            let text = format!(
+                "{} is exceeded: what always stays of the backups labelled `{label}` takes {bytes}",
+                cap.setting
+            );
             warnings.push(text);
         }
     }
     warnings
 }
 
-/// The partial and damaged backups of a label: they wait for a newer good one, which must be one that stays.
+/// The partial and damaged backups of a label: they wait for a newer good one, which must be one
+/// that stays.
 fn judge_flawed(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) {
-    let newest_good = members.iter().copied().find(|&at| cases[at].feeds() && cases[at].removal.is_none());
+    let newest_good = members
+        .iter()
+        .copied()
+        .find(|&at| cases[at].feeds() && cases[at].removal.is_none());
     for &at in members {
         let what = match cases[at].of.standing {
             Standing::Partial => "partial",
@@ -486,41 +620,57 @@ fn judge_flawed(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) 
         let superseded = newest_good.is_some_and(|newest| newest < at);
         cases[at].unless_held(match (policy, superseded) {
             (None, _) => Verdict::Keep(vec![NO_POLICY.into()]),
-            (Some(_), false) => Verdict::Keep(vec![format!("{what}, but no newer good one of its label exists")]),
+            (Some(_), false) => Verdict::Keep(vec![format!(
+                "{what}, but no newer good one of its label exists"
+            )]),
             (Some(_), true) => Verdict::Remove(format!("{what}, and a newer good one exists")),
         });
     }
 }
 
-/// Those that held the brake: each stays as long as an older good one of its label does, and feeds no rule. Else the backups of an emptied
-/// database would take the places of the full ones as soon as the data is back.
+/// Those that held the brake: each stays as long as an older good one of its label does, and feeds
+/// no rule. Else the backups of an emptied database would take the places of the full ones as soon
+/// as the data is back.
 fn judge_doubted(cases: &mut [Case], members: &[usize], policy: Option<&Policy>) {
-    let oldest_good = members.iter().copied().rfind(|&at| cases[at].feeds() && cases[at].removal.is_none());
+    let oldest_good = members
+        .iter()
+        .copied()
+        .rfind(|&at| cases[at].feeds() && cases[at].removal.is_none());
     for &at in members {
         if cases[at].of.standing != Standing::Doubted {
             continue;
         }
         cases[at].unless_held(match policy {
             None => Verdict::Keep(vec![NO_POLICY.into()]),
-            Some(_) if oldest_good.is_some_and(|oldest| oldest < at) => {
-                Verdict::Remove("held far less than the one before, and only newer ones are kept".into())
-            }
-            Some(_) => Verdict::Keep(vec!["held far less than the one before: it feeds no rule".into()]),
+            Some(_) if oldest_good.is_some_and(|oldest| oldest < at) => Verdict::Remove(
+                "held far less than the one before, and only newer ones are kept".into(),
+            ),
+            Some(_) => Verdict::Keep(vec![
+                "held far less than the one before: it feeds no rule".into(),
+            ]),
         });
     }
 }
 
 /// What restores have set aside, `newest_good` being the place of the source's newest good backup.
-fn judge_pre_restore(cases: &mut [Case], members: &[usize], policy: Option<&Policy>, newest_good: Option<usize>) {
+fn judge_pre_restore(
+    cases: &mut [Case],
+    members: &[usize],
+    policy: Option<&Policy>,
+    newest_good: Option<usize>,
+) {
     for &at in members {
         if matches!(cases[at].of.standing, Standing::Failed | Standing::Unknown) {
             continue;
         }
-        // The pin is in a file whose loss must lose no backup: the newest state of the data survives it.
+        // The pin is in a file whose loss must lose no backup: the newest state of the data
+        // survives it.
         let superseded = newest_good.is_some_and(|newest| newest < at);
         cases[at].unless_held(match (policy, superseded) {
             (None, _) => Verdict::Keep(vec![NO_POLICY.into()]),
-            (Some(_), false) => Verdict::Keep(vec!["pre-restore backup, and no newer good one exists".into()]),
+            (Some(_), false) => Verdict::Keep(vec![
+                "pre-restore backup, and no newer good one exists".into(),
+            ]),
             (Some(_), true) => Verdict::Remove("pre-restore backup, unpinned".into()),
         });
     }
@@ -528,7 +678,9 @@ fn judge_pre_restore(cases: &mut [Case], members: &[usize], policy: Option<&Poli
 
 /// The failed attempts of a label: removed when old, one of exactly [`FAILED_DAYS`] not yet.
 fn judge_failed(cases: &mut [Case], members: &[usize], now: DateTime<Utc>) {
-    let edge = now.checked_sub_days(Days::new(FAILED_DAYS)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let edge = now
+        .checked_sub_days(Days::new(FAILED_DAYS))
+        .unwrap_or(DateTime::<Utc>::MIN_UTC);
     for &at in members {
         if cases[at].of.standing != Standing::Failed {
             continue;
@@ -537,7 +689,9 @@ fn judge_failed(cases: &mut [Case], members: &[usize], now: DateTime<Utc>) {
         cases[at].unless_held(if old {
             Verdict::Remove(format!("failed attempt older than {FAILED_DAYS} days"))
         } else {
-            Verdict::Keep(vec![format!("failed attempt of the last {FAILED_DAYS} days")])
+            Verdict::Keep(vec![format!(
+                "failed attempt of the last {FAILED_DAYS} days"
+            )])
         });
     }
 }

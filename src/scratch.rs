@@ -1,4 +1,5 @@
-//! Scratch directories: private, swept by the next run if their owner was killed, gone when dropped.
+//! Scratch directories: private, swept by the next run if their owner was killed, gone when
+//! dropped.
 //!
 //! Each directory is itself locked (flock) by its owner; one whose lock is free belongs to nobody.
 
@@ -17,7 +18,8 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one in `parent`, whose file system must have `needed` free bytes. `prefix` names it; stale ones of the same prefix go.
+    /// Makes one in `parent`, whose file system must have `needed` free bytes. `prefix` names it;
+    /// stale ones of the same prefix go.
     pub fn new(parent: &Path, prefix: &str, needed: u64, purpose: &str) -> Result<Scratch> {
         sweep(parent, prefix);
         Scratch::unswept(parent, prefix, needed, purpose)
@@ -25,19 +27,31 @@ impl Scratch {
 
     /// The same, and stale ones stay: they are the caller's to look into.
     pub fn unswept(parent: &Path, prefix: &str, needed: u64, purpose: &str) -> Result<Scratch> {
-        let context = || format!("making a scratch directory in `{}` for {purpose}", parent.display());
+        let context = || {
+            format!(
+                "making a scratch directory in `{}` for {purpose}",
+                parent.display()
+            )
+        };
         if !parent.is_dir() {
-            return Err(Error::failed(format!("the scratch directory `{}` for {purpose} is not there", parent.display()))
-                .hint("make it, or set `scratch_dir` in [backup]"));
+            return Err(Error::failed(format!(
+                "the scratch directory `{}` for {purpose} is not there",
+                parent.display()
+            ))
+            .hint("make it, or set `scratch_dir` in [backup]"));
         }
         let free = durable::free_space(parent)?;
         if free < needed {
             return Err(too_little(parent, needed, free, purpose));
         }
-        // Another run's sweep may come between the making and the locking; then there is another try.
+        // Another run's sweep may come between the making and the locking; then there is another
+        // try.
         for _ in 0..10 {
             let path = parent.join(format!("{prefix}{}", uuid::Uuid::new_v4().simple()));
-            std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(context)?;
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .with_context(context)?;
             forget_inherited_rights(&path);
             let lock = File::open(&path).ok().filter(|dir| dir.try_lock().is_ok());
             if let Some(lock) = lock.filter(|_| path.is_dir()) {
@@ -94,8 +108,15 @@ pub fn remove_all(path: &Path) -> std::io::Result<()> {
         other => return other,
     };
     // From the top down: only then can what is below be seen.
-    for entry in walkdir::WalkDir::new(path).into_iter().flatten().filter(|entry| entry.file_type().is_dir()) {
-        let _ = std::fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    for entry in walkdir::WalkDir::new(path)
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_type().is_dir())
+    {
+        let _ = std::fs::set_permissions(
+            entry.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        );
     }
     std::fs::remove_dir_all(path).map_err(|_| denied)
 }
@@ -111,7 +132,8 @@ pub fn too_little(place: &Path, needed: u64, free: u64, purpose: &str) -> Error 
     ))
 }
 
-/// Removes the scratch directories of this prefix that killed runs left in `parent`; what can't be removed stays.
+/// Removes the scratch directories of this prefix that killed runs left in `parent`; what can't be
+/// removed stays.
 pub fn sweep(parent: &Path, prefix: &str) {
     sweep_after(parent, prefix, |_| {});
 }
@@ -126,17 +148,24 @@ pub fn sweep_after(parent: &Path, prefix: &str, before: impl Fn(&Path)) {
 
 /// The same; a directory that `may` says no to stays.
 pub fn sweep_if(parent: &Path, prefix: &str, mut may: impl FnMut(&Path) -> bool) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
     let me = rustix::process::geteuid().as_raw();
     for entry in entries.flatten() {
         let ours = entry.file_name().to_str().is_some_and(|name| {
-            name.strip_prefix(prefix).is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            name.strip_prefix(prefix).is_some_and(|rest| {
+                rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
         });
-        let private = std::fs::symlink_metadata(entry.path()).is_ok_and(|found| found.is_dir() && found.uid() == me);
+        let private = std::fs::symlink_metadata(entry.path())
+            .is_ok_and(|found| found.is_dir() && found.uid() == me);
         if !ours || !private {
             continue;
         }
-        let lock = File::open(entry.path()).ok().filter(|dir| dir.try_lock().is_ok());
+        let lock = File::open(entry.path())
+            .ok()
+            .filter(|dir| dir.try_lock().is_ok());
         if lock.is_some() && may(&entry.path()) {
             let _ = remove_all(&entry.path());
         }
@@ -159,7 +188,9 @@ mod tests {
         assert!(left.exists());
         std::fs::create_dir(parent.path().join(".dbbackup-mine")).unwrap();
         sweep(parent.path(), ".dbbackup-");
-        assert!(!left.exists() && kept.path.exists() && parent.path().join(".dbbackup-mine").exists());
+        assert!(
+            !left.exists() && kept.path.exists() && parent.path().join(".dbbackup-mine").exists()
+        );
         let path = kept.path.clone();
         drop(kept);
         assert!(!path.exists());
@@ -176,6 +207,9 @@ mod tests {
     fn too_little_space_names_what_is_missing() {
         let parent = tempfile::tempdir().unwrap();
         let error = Scratch::new(parent.path(), ".x-", u64::MAX / 2, "a drill").unwrap_err();
-        assert!(error.message().contains("for a drill: ") && error.message().ends_with("missing"), "{error}");
+        assert!(
+            error.message().contains("for a drill: ") && error.message().ends_with("missing"),
+            "{error}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The JSON files beside a dump: the sidecar, which says everything about a backup and is never changed, and the state, which holds what
-//! came later. The stored format, versioned; serde and nothing else.
+//! The JSON files beside a dump: the sidecar, which says everything about a backup and is never
+//! changed, and the state, which holds what came later. The stored format, versioned; serde and
+//! nothing else.
 
 mod brief;
 mod tables;
@@ -28,7 +29,8 @@ pub struct Sidecar {
     /// Shared by all backups of one run.
     #[serde(default)]
     pub run: String,
-    /// Every source of that run, where it saved all databases of a server: what a restore of the whole needs.
+    /// Every source of that run, where it saved all databases of a server: what a restore of the
+    /// whole needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run_members: Vec<String>,
     /// The source's name.
@@ -206,11 +208,15 @@ impl State {
     /// How many verifications a state file holds at most.
     pub const REMEMBERED: usize = 50;
 
-    /// Adds a verification; the oldest ones go where there are too many, but never the last one that found damage.
+    /// Adds a verification; the oldest ones go where there are too many, but never the last one
+    /// that found damage.
     pub fn remember(&mut self, verification: Verification) {
         self.verifications.push(verification);
         while self.verifications.len() > State::REMEMBERED {
-            let damage = self.verifications.iter().rposition(|seen| seen.status == CheckStatus::Damaged);
+            let damage = self
+                .verifications
+                .iter()
+                .rposition(|seen| seen.status == CheckStatus::Damaged);
             self.verifications.remove(usize::from(damage == Some(0)));
         }
     }
@@ -232,9 +238,15 @@ impl std::fmt::Display for Unreadable {
         match self {
             Unreadable::Malformed(why) => write!(f, "the sidecar is damaged ({why})"),
             Unreadable::Newer(schema) => {
-                write!(f, "the sidecar was written by a newer dbbackup (schema {schema}, this version reads {SCHEMA})")
+                write!(
+                    f,
+                    "the sidecar was written by a newer dbbackup (schema {schema}, this version \
+                     reads {SCHEMA})"
+                )
             }
-            Unreadable::Requires(what) => write!(f, "it needs a newer dbbackup (for {})", what.join(", ")),
+            Unreadable::Requires(what) => {
+                write!(f, "it needs a newer dbbackup (for {})", what.join(", "))
+            }
         }
     }
 }
@@ -243,7 +255,8 @@ impl Sidecar {
     /// The objects that belong to it: the dump, and the list of contents where there is one.
     pub fn files(&self) -> Vec<String> {
         let dump = self.dump.iter().map(|dump| dump.file.clone());
-        dump.chain(self.contents().map(|contents| contents.file.clone())).collect()
+        dump.chain(self.contents().map(|contents| contents.file.clone()))
+            .collect()
     }
 
     /// The list of what is inside, where it is a file of its own.
@@ -269,7 +282,8 @@ impl Sidecar {
                 } else if !head.requires.is_empty() {
                     Err(Unreadable::Requires(head.requires))
                 } else {
-                    let unknown = || Unreadable::Malformed(format!("unknown schema {}", head.schema));
+                    let unknown =
+                        || Unreadable::Malformed(format!("unknown schema {}", head.schema));
                     Err(result.err().map_or_else(unknown, malformed))
                 }
             }
@@ -290,8 +304,8 @@ impl State {
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
-    // These types hold nothing that JSON can't: no maps with keys other than strings, no fallible serializer. A path that is
-    // not UTF-8 is made printable before it gets here.
+    // These types hold nothing that JSON can't: no maps with keys other than strings, no fallible
+    // serializer. A path that is not UTF-8 is made printable before it gets here.
     let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
     bytes.push(b'\n');
     bytes

@@ -1,9 +1,10 @@
-//! A store holds backups: names and bytes in one directory per source. This room knows how a backup comes to be and how it goes; what
-//! a backup says of itself is the sidecar's business.
+//! A store holds backups: names and bytes in one directory per source. This room knows how a backup
+//! comes to be and how it goes; what a backup says of itself is the sidecar's business.
 //!
-//! A backup is listed if and only if `<id>.json` is there. So a backup is published by giving the dump its name before the
-//! sidecar its own, and removed by taking the sidecar's name away first. Whatever a crash leaves has a dot-name, or is a dump
-//! that a dot-sidecar knows: [`sweep`] takes both away.
+//! A backup is listed if and only if `<id>.json` is there. So a backup is published by giving the
+//! dump its name before the sidecar its own, and removed by taking the sidecar's name away first.
+//! Whatever a crash leaves has a dot-name, or is a dump that a dot-sidecar knows: [`sweep`] takes
+//! both away.
 
 mod local;
 #[cfg(test)]
@@ -18,10 +19,12 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A place that holds backups. Names are plain file names; those that begin with a dot are work in progress.
+/// A place that holds backups. Names are plain file names; those that begin with a dot are work in
+/// progress.
 ///
-/// An error is not an absence: only what surely is not there is an error of kind `NotFound`. Whatever else keeps an object from being looked at (a
-/// failing disk, a link to a disk that is not mounted) is an error of another kind, and whoever asks must keep what it asked about.
+/// An error is not an absence: only what surely is not there is an error of kind `NotFound`.
+/// Whatever else keeps an object from being looked at (a failing disk, a link to a disk that is not
+/// mounted) is an error of another kind, and whoever asks must keep what it asked about.
 pub trait Store: Send + Sync {
     /// What messages call it.
     fn name(&self) -> String;
@@ -29,7 +32,8 @@ pub trait Store: Send + Sync {
     /// The sources that have a directory, sorted.
     fn sources(&self) -> Result<Vec<String>>;
 
-    /// The names of everything in a source's directory that may be an object, dot-names too, in no order; none where there is no directory.
+    /// The names of everything in a source's directory that may be an object, dot-names too, in no
+    /// order; none where there is no directory.
     fn names(&self, source: &str) -> Result<Vec<String>>;
 
     /// A source's directory, for reading many small objects of it.
@@ -70,7 +74,8 @@ pub trait Store: Send + Sync {
     /// Whether somebody is reading this object right now; nobody is where there is none.
     fn in_use(&self, source: &str, name: &str) -> Result<bool>;
 
-    /// Where the object's bytes are, if its name in the store only leads to another place: a dump that was moved to a larger disk and linked back.
+    /// Where the object's bytes are, if its name in the store only leads to another place: a dump
+    /// that was moved to a larger disk and linked back.
     fn elsewhere(&self, _source: &str, _name: &str) -> Result<Option<PathBuf>> {
         Ok(None)
     }
@@ -120,10 +125,19 @@ pub fn dot(name: &str) -> String {
     format!(".{name}")
 }
 
-/// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`; where there are such ids already, with the number after their highest: `-2`, `-3`…
-pub fn make_id<'a>(source: &str, label: &str, at: DateTime<Utc>, taken: impl Iterator<Item = &'a str>) -> String {
+/// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`; where there are such ids already, with the number after
+/// their highest: `-2`, `-3`…
+pub fn make_id<'a>(
+    source: &str,
+    label: &str,
+    at: DateTime<Utc>,
+    taken: impl Iterator<Item = &'a str>,
+) -> String {
     let plain = format!("{source}_{label}_{}", at.format("%Y%m%dT%H%M%SZ"));
-    let of_this_second = taken.filter(|id| id.strip_prefix(&plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
+    let of_this_second = taken.filter(|id| {
+        id.strip_prefix(&plain)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    });
     match of_this_second.map(number_of).max() {
         None => plain,
         Some(highest) => format!("{plain}-{}", highest.saturating_add(1)),
@@ -132,7 +146,9 @@ pub fn make_id<'a>(source: &str, label: &str, at: DateTime<Utc>, taken: impl Ite
 
 /// Which of its second an id is: 1, or the number after its time.
 pub fn number_of(id: &str) -> u32 {
-    id.rsplit_once("Z-").and_then(|(_, number)| number.parse().ok()).unwrap_or(1)
+    id.rsplit_once("Z-")
+        .and_then(|(_, number)| number.parse().ok())
+        .unwrap_or(1)
 }
 
 /// Splits an id, from its end, into source, label and time; `None` where it is no id.
@@ -144,7 +160,8 @@ pub fn split_id(id: &str) -> Option<(&str, &str, &str)> {
     (shaped && !source.is_empty() && !label.is_empty()).then_some((source, label, time))
 }
 
-/// The id that an object's name begins with, a leading dot aside; `None` where it does not look like one of ours.
+/// The id that an object's name begins with, a leading dot aside; `None` where it does not look
+/// like one of ours.
 pub fn id_of(name: &str) -> Option<&str> {
     let name = name.strip_prefix('.').unwrap_or(name);
     // A source's name may hold dots, so the id ends at the first dot after the time.
@@ -154,9 +171,13 @@ pub fn id_of(name: &str) -> Option<&str> {
     split_id(id).map(|_| id)
 }
 
-/// Whether a dump of the backup `id` can have this name: in the same directory, the id and its extensions.
+/// Whether a dump of the backup `id` can have this name: in the same directory, the id and its
+/// extensions.
 pub fn is_dump_of(file: &str, id: &str) -> bool {
-    id_of(file) == Some(id) && file.starts_with(id) && !file.contains('/') && !file.ends_with(".json")
+    id_of(file) == Some(id)
+        && file.starts_with(id)
+        && !file.contains('/')
+        && !file.ends_with(".json")
 }
 
 /// Writes an object durably under its dot-name.
@@ -166,9 +187,16 @@ pub fn write_dot(store: &dyn Store, source: &str, name: &str, bytes: &[u8]) -> R
     pending.finish()
 }
 
-/// Makes a backup of finished `files`, the dump and what belongs to it: the sidecar is written and synced beside them, then all get their names, the
-/// sidecar's last. Where it fails nothing is listed and nothing stays, as far as the store still obeys.
-pub fn publish(store: &dyn Store, source: &str, id: &str, files: &[String], sidecar: &[u8]) -> Result<()> {
+/// Makes a backup of finished `files`, the dump and what belongs to it: the sidecar is written and
+/// synced beside them, then all get their names, the sidecar's last. Where it fails nothing is
+/// listed and nothing stays, as far as the store still obeys.
+pub fn publish(
+    store: &dyn Store,
+    source: &str,
+    id: &str,
+    files: &[String],
+    sidecar: &[u8],
+) -> Result<()> {
     let name = sidecar_name(id);
     let steps = || -> Result<()> {
         write_dot(store, source, &name, sidecar)?;
@@ -182,11 +210,14 @@ pub fn publish(store: &dyn Store, source: &str, id: &str, files: &[String], side
     steps().inspect_err(|_| discard_unlisted(store, source, id, files))
 }
 
-/// Takes away what an unfinished backup left, unless it is listed: then it is whole. A store that can't tell is left for the next sweep, and so
-/// are errors.
+/// Takes away what an unfinished backup left, unless it is listed: then it is whole. A store that
+/// can't tell is left for the next sweep, and so are errors.
 pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, files: &[String]) {
     let name = sidecar_name(id);
-    if !store.names(source).is_ok_and(|names| !names.contains(&name)) {
+    if !store
+        .names(source)
+        .is_ok_and(|names| !names.contains(&name))
+    {
         return;
     }
     for file in files {
@@ -197,8 +228,9 @@ pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, files: &[Stri
     let _ = store.remove(source, &dot(&name));
 }
 
-/// Removes a backup: the sidecar becomes a dot-sidecar, so that it is no longer listed and a crash from here on leaves debris
-/// that is known; then the dump goes, the state, and the dot-sidecar. Needs no free space.
+/// Removes a backup: the sidecar becomes a dot-sidecar, so that it is no longer listed and a crash
+/// from here on leaves debris that is known; then the dump goes, the state, and the dot-sidecar.
+/// Needs no free space.
 pub fn remove_backup(store: &dyn Store, source: &str, id: &str, files: &[String]) -> Result<()> {
     let name = sidecar_name(id);
     store.rename(source, &name, &dot(&name))?;
@@ -218,15 +250,21 @@ fn ignore_missing(result: Result<()>) -> Result<()> {
     }
 }
 
-/// Removes what a killed run left in a source's directory, and says what. Call it only under the source's lock: then no
-/// dot-name belongs to a run that is alive.
+/// Removes what a killed run left in a source's directory, and says what. Call it only under the
+/// source's lock: then no dot-name belongs to a run that is alive.
 ///
 /// A dump without a sidecar goes only if a dot-sidecar of the same id names it.
-pub fn sweep(store: &dyn Store, source: &str, named_by: impl Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
+pub fn sweep(
+    store: &dyn Store,
+    source: &str,
+    named_by: impl Fn(&[u8]) -> Vec<String>,
+) -> Result<Vec<String>> {
     let names = store.names(source)?;
     let present = |name: &str| names.iter().any(|known| known == name);
     let mut swept = Vec::new();
-    let debris = names.iter().filter(|name| name.starts_with('.') && id_of(name).is_some());
+    let debris = names
+        .iter()
+        .filter(|name| name.starts_with('.') && id_of(name).is_some());
     // Dot-sidecars last: until their dumps are gone they are what tells whose those are.
     let (sidecars, others): (Vec<_>, Vec<_>) = debris.partition(|name| is_dot_sidecar(name));
     for name in others {
@@ -237,7 +275,9 @@ pub fn sweep(store: &dyn Store, source: &str, named_by: impl Fn(&[u8]) -> Vec<St
         let Some(id) = id_of(name) else { continue };
         if !present(&sidecar_name(id)) {
             let bytes = store.read(source, name)?;
-            let files = named_by(&bytes).into_iter().filter(|file| id_of(file) == Some(id) && present(file));
+            let files = named_by(&bytes)
+                .into_iter()
+                .filter(|file| id_of(file) == Some(id) && present(file));
             for file in files.chain([state_name(id)].into_iter().filter(|name| present(name))) {
                 ignore_missing(store.remove(source, &file))?;
                 swept.push(file);

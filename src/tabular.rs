@@ -1,6 +1,8 @@
-//! Tables as files that other programs read: one file for each, in a directory, and either all of them or none.
+//! Tables as files that other programs read: one file for each, in a directory, and either all of
+//! them or none.
 //!
-//! They are written into a scratch directory beside their places, and get their names only when everything was read and found sound.
+//! They are written into a scratch directory beside their places, and get their names only when
+//! everything was read and found sound.
 
 mod csv;
 mod json;
@@ -80,15 +82,31 @@ struct Table {
 
 impl<'a> Files<'a> {
     /// For files in `dir`, which must be there.
-    pub fn new(dir: &Path, format: Format, chosen: impl FnMut(&str, &str) -> bool + Send + 'a) -> Result<Self> {
+    pub fn new(
+        dir: &Path,
+        format: Format,
+        chosen: impl FnMut(&str, &str) -> bool + Send + 'a,
+    ) -> Result<Self> {
         let scratch = Scratch::new(dir, SCRATCH_PREFIX, 0, "the exported tables")?;
         let names = Names::new(format.extension());
-        Ok(Files { dir: dir.to_owned(), scratch, format, chosen: Box::new(chosen), names, open: None, written: Vec::new() })
+        Ok(Files {
+            dir: dir.to_owned(),
+            scratch,
+            format,
+            chosen: Box::new(chosen),
+            names,
+            open: None,
+            written: Vec::new(),
+        })
     }
 
     /// Nothing more comes.
     pub fn finish(self) -> Complete {
-        Complete { dir: self.dir, scratch: self.scratch, written: self.written }
+        Complete {
+            dir: self.dir,
+            scratch: self.scratch,
+            written: self.written,
+        }
     }
 }
 
@@ -105,7 +123,8 @@ impl Complete {
         self.written.is_empty()
     }
 
-    /// Gives the files their names. One that is there already is an error, and then nothing was done, unless it is to be replaced.
+    /// Gives the files their names. One that is there already is an error, and then nothing was
+    /// done, unless it is to be replaced.
     pub fn publish(mut self, replace: bool) -> Result<Vec<Written>> {
         if !replace {
             refuse_to_replace(self.written.iter().map(|file| file.path.as_path()))?;
@@ -113,7 +132,9 @@ impl Complete {
         for (number, file) in self.written.iter_mut().enumerate() {
             let draft = self.scratch.join(&number.to_string());
             let context = || writing(&file.path);
-            File::open(&draft).and_then(|draft| draft.sync_all()).with_context(context)?;
+            File::open(&draft)
+                .and_then(|draft| draft.sync_all())
+                .with_context(context)?;
             let there = file.path.symlink_metadata().is_ok();
             if replace {
                 std::fs::rename(&draft, &file.path).with_context(context)?;
@@ -129,11 +150,21 @@ impl Complete {
 
 /// An error if one of these is there.
 pub fn refuse_to_replace<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let there: Vec<&Path> = paths.filter(|path| path.symlink_metadata().is_ok()).collect();
-    let Some(first) = there.first() else { return Ok(()) };
-    let more = if there.len() > 1 { format!(", and {} more", there.len() - 1) } else { String::new() };
-    Err(Error::usage(format!("`{}` is there already{more}", first.display()))
-        .hint("choose another `--to`, or add `--overwrite`; nothing was written"))
+    let there: Vec<&Path> = paths
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect();
+    let Some(first) = there.first() else {
+        return Ok(());
+    };
+    let more = if there.len() > 1 {
+        format!(", and {} more", there.len() - 1)
+    } else {
+        String::new()
+    };
+    Err(
+        Error::usage(format!("`{}` is there already{more}", first.display()))
+            .hint("choose another `--to`, or add `--overwrite`; nothing was written"),
+    )
 }
 
 impl TakeRows for Files<'_> {
@@ -144,31 +175,52 @@ impl TakeRows for Files<'_> {
         let path = self.dir.join(self.names.of(schema, name));
         let draft = self.scratch.join(&self.written.len().to_string());
         let mut file = BufWriter::with_capacity(256 << 10, durable::create_new(&draft)?);
-        let table = Table { columns: columns.to_vec(), ..Table::default() };
+        let table = Table {
+            columns: columns.to_vec(),
+            ..Table::default()
+        };
         match self.format {
             Format::Csv => csv::begin(&mut file, &table),
             Format::Json => json::begin(&mut file),
         }
         .with_context(|| writing(&path))?;
         let (schema, table_name) = (schema.to_owned(), name.to_owned());
-        self.written.push(Written { schema, table: table_name, path, rows: 0, size: 0, mended: 0, replaced: false });
+        self.written.push(Written {
+            schema,
+            table: table_name,
+            path,
+            rows: 0,
+            size: 0,
+            mended: 0,
+            replaced: false,
+        });
         self.open = Some((file, table));
         Ok(true)
     }
 
     fn row(&mut self, cells: &[Cell<'_>]) -> Result<()> {
-        let Some((file, table)) = &mut self.open else { return Err(Error::failed("a row without a table")) };
+        let Some((file, table)) = &mut self.open else {
+            return Err(Error::failed("a row without a table"));
+        };
         match self.format {
             Format::Csv => csv::row(file, cells),
             Format::Json => json::row(file, table, cells),
         }
-        .with_context(|| self.written.last().map(|last| writing(&last.path)).unwrap_or_default())?;
+        .with_context(|| {
+            self.written
+                .last()
+                .map(|last| writing(&last.path))
+                .unwrap_or_default()
+        })?;
         table.rows += 1;
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        let (Some((mut file, table)), Some(last)) = (self.open.take(), self.written.last_mut()) else { return Ok(()) };
+        let (Some((mut file, table)), Some(last)) = (self.open.take(), self.written.last_mut())
+        else {
+            return Ok(());
+        };
         let end = |file: &mut BufWriter<File>| -> io::Result<u64> {
             if self.format == Format::Json {
                 json::end(file)?;

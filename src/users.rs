@@ -1,4 +1,5 @@
-//! Users and groups of this machine, as the system's own functions know them: a directory service's too, not only those of /etc/passwd.
+//! Users and groups of this machine, as the system's own functions know them: a directory service's
+//! too, not only those of /etc/passwd.
 
 use nix::unistd::{Gid, Group, Uid, User};
 use std::path::PathBuf;
@@ -28,7 +29,8 @@ pub fn me() -> Option<String> {
     user_name(Uid::effective().as_raw())
 }
 
-/// The home directory of the user of this process, by the system's database; `None` where it has none.
+/// The home directory of the user of this process, by the system's database; `None` where it has
+/// none.
 pub fn home() -> Option<PathBuf> {
     Some(User::from_uid(Uid::effective()).ok()??.dir)
 }
@@ -49,11 +51,35 @@ mod tests {
 
     #[test]
     fn root_is_everywhere_and_what_is_unknown_is_a_number() {
-        assert_eq!((user_id("root"), user(0), user_name(0).as_deref()), (Some(0), "root".to_owned(), Some("root")));
+        assert_eq!(
+            (user_id("root"), user(0), user_name(0).as_deref()),
+            (Some(0), "root".to_owned(), Some("root"))
+        );
         let zero = group(0);
-        assert_eq!((zero.as_str(), group_id(&zero)), (if cfg!(target_os = "macos") { "wheel" } else { "root" }, Some(0)));
-        assert_eq!((user_id("nobody-has-this-name"), group_id("nobody-has-this-name")), (None, None));
-        let free = (3_000_000_000..).find(|id| user_name(*id).is_none() && group_name(*id).is_none()).unwrap();
-        assert_eq!((user(free), group(free)), (free.to_string(), free.to_string()));
+        assert_eq!(
+            (zero.as_str(), group_id(&zero)),
+            (
+                if cfg!(target_os = "macos") {
+                    "wheel"
+                } else {
+                    "root"
+                },
+                Some(0)
+            )
+        );
+        assert_eq!(
+            (
+                user_id("nobody-has-this-name"),
+                group_id("nobody-has-this-name")
+            ),
+            (None, None)
+        );
+        let free = (3_000_000_000..)
+            .find(|id| user_name(*id).is_none() && group_name(*id).is_none())
+            .unwrap();
+        assert_eq!(
+            (user(free), group(free)),
+            (free.to_string(), free.to_string())
+        );
     }
 }

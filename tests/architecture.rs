@@ -1,4 +1,5 @@
-//! Holds the rules of ARCHITECTURE.md against the code: which room may use which, and who may print.
+//! Holds the rules of ARCHITECTURE.md against the code: which room may use which, and who may
+//! print.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,16 +20,33 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("health", &[]),
     ("metrics", &[]),
     ("statistics", &[]),
-    ("engine", &["durable", "interrupt", "process", "scratch", "users"]),
+    (
+        "engine",
+        &["durable", "interrupt", "process", "scratch", "users"],
+    ),
     ("tabular", &["durable", "engine", "scratch"]),
     ("pipeline", &["interrupt"]),
     ("store", &["durable", "lock"]),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),
-    ("catalog", &["cores", "engine", "retention", "sidecar", "store"]),
+    (
+        "catalog",
+        &["cores", "engine", "retention", "sidecar", "store"],
+    ),
     ("config", &[]),
     ("cli", &["sidecar"]),
-    ("plan", &["cli", "config", "engine", "log", "pipeline", "retention", "sidecar"]),
+    (
+        "plan",
+        &[
+            "cli",
+            "config",
+            "engine",
+            "log",
+            "pipeline",
+            "retention",
+            "sidecar",
+        ],
+    ),
     ("report", &["cli", "cores", "interrupt", "log", "pipeline"]),
 ];
 
@@ -70,10 +88,20 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
         if relative.ends_with("tests.rs") || relative.ends_with("memory.rs") {
             continue;
         }
-        let room = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let room = relative
+            .iter()
+            .next()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs")
+            .to_owned();
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let lines: Vec<&str> = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect();
         rooms.push((room, relative, lines.join("\n")));
     }
     rooms
@@ -87,10 +115,19 @@ fn rooms_use_only_what_they_may() {
         if ["main", "lib", "commands"].contains(&room.as_str()) {
             continue;
         }
-        let Some(allowed) = allowed.get(room.as_str()) else { panic!("{} is in no room of this test's table", file.display()) };
+        let Some(allowed) = allowed.get(room.as_str()) else {
+            panic!("{} is in no room of this test's table", file.display())
+        };
         for piece in text.split("crate::").skip(1) {
-            let used: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            let fine = used == room || used == "error" || used == "units" || allowed.contains(&used.as_str()) || used.is_empty();
+            let used: String = piece
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            let fine = used == room
+                || used == "error"
+                || used == "units"
+                || allowed.contains(&used.as_str())
+                || used.is_empty();
             if !fine {
                 wrong.push(format!("{} uses crate::{used}", file.display()));
             }
@@ -112,8 +149,9 @@ fn words_stay_in_their_rooms() {
     assert_eq!(wrong, [] as [&str; 0]);
 }
 
-/// What a query of ours calls is the server's own, whatever a session's search path says. (An operator can't be written so and still
-/// be read; the search path is empty before a session's first query, which `postgres_hostile` tries with a hostile copy of each.)
+/// What a query of ours calls is the server's own, whatever a session's search path says. (An
+/// operator can't be written so and still be read; the search path is empty before a session's
+/// first query, which `postgres_hostile` tries with a hostile copy of each.)
 #[test]
 fn functions_of_the_catalog_are_named_with_their_schema() {
     let texts: Vec<(PathBuf, String)> = (rooms().into_iter())
@@ -123,7 +161,10 @@ fn functions_of_the_catalog_are_named_with_their_schema() {
     let mut known = BTreeSet::new();
     for (_, text) in &texts {
         for after in text.split("pg_catalog.").skip(1) {
-            let name: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let name: String = after
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
             if after[name.len()..].starts_with('(') {
                 known.insert(name);
             }
@@ -132,14 +173,20 @@ fn functions_of_the_catalog_are_named_with_their_schema() {
     assert!(known.len() > 20, "{known:?}");
     let mut wrong = Vec::new();
     for (file, text) in &texts {
-        let is_query = |line: &&str| ["SELECT ", " FROM ", "WHERE ", "JOIN "].iter().any(|word| line.contains(word));
+        let is_query = |line: &&str| {
+            ["SELECT ", " FROM ", "WHERE ", "JOIN "]
+                .iter()
+                .any(|word| line.contains(word))
+        };
         for line in text.lines().filter(is_query) {
             for name in &known {
                 let unqualified = line.match_indices(&format!("{name}(")).any(|(at, _)| {
                     let before = line[..at].chars().next_back();
                     // A line without quotes is inside a text of several lines.
                     let in_text = !line.contains('"') || line[..at].matches('"').count() % 2 == 1;
-                    in_text && !before.is_some_and(|c| c == '.' || c == '_' || c.is_ascii_alphanumeric())
+                    in_text
+                        && !before
+                            .is_some_and(|c| c == '.' || c == '_' || c.is_ascii_alphanumeric())
                 });
                 if unqualified {
                     wrong.push(format!("{}: {name} in {}", file.display(), line.trim()));

@@ -1,7 +1,9 @@
-//! What is written for people must be true: manual pages and completions are those of the code, every example configuration is accepted,
-//! every command line shown is one that the program takes, and the recovery by hand recovers.
+//! What is written for people must be true: manual pages and completions are those of the code,
+//! every example configuration is accepted, every command line shown is one that the program takes,
+//! and the recovery by hand recovers.
 //!
-//! A tool that is not installed makes its check be skipped, unless `DBBACKUP_TEST_TOOLS=required`, as `tests/run` has it.
+//! A tool that is not installed makes its check be skipped, unless `DBBACKUP_TEST_TOOLS=required`,
+//! as `tests/run` has it.
 
 #[path = "it/cluster.rs"]
 mod cluster;
@@ -29,8 +31,9 @@ fn text_of(name: &str) -> String {
 
 /// Whether the tool is there; said, or demanded, where it is not.
 fn have(tool: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|directory: PathBuf| directory.join(tool).is_file()));
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory: PathBuf| directory.join(tool).is_file())
+    });
     let required = std::env::var("DBBACKUP_TEST_TOOLS").is_ok_and(|value| value == "required");
     assert!(found || !required, "`{tool}` is not installed");
     if !found {
@@ -43,7 +46,11 @@ fn have(tool: &str) -> bool {
 fn silently(command: &mut Command) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{command:?}: {}\n{said}", output.status);
+    assert!(
+        output.status.success() && said.trim().is_empty(),
+        "{command:?}: {}\n{said}",
+        output.status
+    );
 }
 
 /// A fenced block of a Markdown text.
@@ -62,7 +69,11 @@ fn blocks(markdown: &str) -> Vec<Block> {
     for line in markdown.lines() {
         match (line.strip_prefix("```"), open.take()) {
             (Some(info), None) => {
-                open = Some(Block { heading: heading.clone(), info: info.trim().to_owned(), text: String::new() });
+                open = Some(Block {
+                    heading: heading.clone(),
+                    info: info.trim().to_owned(),
+                    text: String::new(),
+                });
             }
             (Some(_), Some(block)) => blocks.push(block),
             (None, Some(mut block)) => {
@@ -70,7 +81,9 @@ fn blocks(markdown: &str) -> Vec<Block> {
                 block.text.push('\n');
                 open = Some(block);
             }
-            (None, None) if line.starts_with('#') => heading = line.trim_start_matches('#').trim().to_owned(),
+            (None, None) if line.starts_with('#') => {
+                heading = line.trim_start_matches('#').trim().to_owned()
+            }
             (None, None) => {}
         }
     }
@@ -78,7 +91,8 @@ fn blocks(markdown: &str) -> Vec<Block> {
     blocks
 }
 
-/// The calls of dbbackup in a shell script, split into words: enough of a shell's grammar for what documentation shows.
+/// The calls of dbbackup in a shell script, split into words: enough of a shell's grammar for what
+/// documentation shows.
 fn calls(script: &str) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     let mut word: Option<String> = None;
@@ -86,7 +100,10 @@ fn calls(script: &str) -> Vec<Vec<String>> {
     while let Some(character) = characters.next() {
         match character {
             '\'' | '"' => {
-                let text: String = characters.by_ref().take_while(|next| *next != character).collect();
+                let text: String = characters
+                    .by_ref()
+                    .take_while(|next| *next != character)
+                    .collect();
                 word.get_or_insert_default().push_str(&text);
             }
             '\\' => {
@@ -122,8 +139,17 @@ fn call(words: &[String]) -> Option<Vec<String>> {
             "sudo" | "if" | "!" | "then" => words = rest,
             "-u" => words = rest.get(1..)?,
             text if text.contains('=') => words = rest,
-            text if Path::new(text).file_name().is_some_and(|name| name == "dbbackup") => {
-                return Some(words.iter().take_while(|word| *word != ">").cloned().collect());
+            text if Path::new(text)
+                .file_name()
+                .is_some_and(|name| name == "dbbackup") =>
+            {
+                return Some(
+                    words
+                        .iter()
+                        .take_while(|word| *word != ">")
+                        .cloned()
+                        .collect(),
+                );
             }
             _ => return None,
         }
@@ -135,15 +161,29 @@ fn call(words: &[String]) -> Option<Vec<String>> {
 fn must_be_accepted(call: &[String], place: &str) {
     use clap::Parser;
     if let Err(error) = dbbackup::cli::Cli::try_parse_from(call) {
-        assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{place}: {}\n{error}", call.join(" "));
+        assert_eq!(
+            error.kind(),
+            clap::error::ErrorKind::DisplayHelp,
+            "{place}: {}\n{error}",
+            call.join(" ")
+        );
     }
 }
 
 #[test]
 fn calls_are_found_as_a_shell_would() {
-    let script = "dbbackup list # all\n/usr/bin/dbbackup backup \\\n  --description 'a b' && echo dbbackup; sudo -u app dbbackup pin x >y\nA=1 dbbackup show a";
+    let script = "dbbackup list # all\n/usr/bin/dbbackup backup \\\n  --description 'a b' && echo \
+                  dbbackup; sudo -u app dbbackup pin x >y\nA=1 dbbackup show a";
     let found: Vec<String> = calls(script).iter().map(|words| words.join("·")).collect();
-    assert_eq!(found, ["dbbackup·list", "/usr/bin/dbbackup·backup·--description·a b", "dbbackup·pin·x", "dbbackup·show·a"]);
+    assert_eq!(
+        found,
+        [
+            "dbbackup·list",
+            "/usr/bin/dbbackup·backup·--description·a b",
+            "dbbackup·pin·x",
+            "dbbackup·show·a"
+        ]
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Contenders that have their turns in every round, so that whatever disturbs the machine disturbs all of them, and the tables that compare them.
+//! Contenders that have their turns in every round, so that whatever disturbs the machine disturbs
+//! all of them, and the tables that compare them.
 
 use super::measure::{self, Cost, median};
 use super::{installed, only_file, remove, size};
@@ -11,7 +12,8 @@ pub struct Contender {
     pub command: Box<dyn Fn() -> Command>,
     /// What it needs.
     pub programs: Vec<&'static str>,
-    /// The directory for its result, and how the result's name ends; all of it is removed after its turn, untimed.
+    /// The directory for its result, and how the result's name ends; all of it is removed after its
+    /// turn, untimed.
     pub dir: PathBuf,
     pub ending: &'static str,
     /// Too slow for every round.
@@ -29,7 +31,16 @@ impl Contender {
         command: impl Fn() -> Command + 'static,
     ) -> Contender {
         let (name, programs, dir) = (name.to_owned(), programs.to_vec(), dir.to_owned());
-        Contender { name, command: Box::new(command), programs, dir, ending, once: false, costs: Vec::new(), size: 0 }
+        Contender {
+            name,
+            command: Box::new(command),
+            programs,
+            dir,
+            ending,
+            once: false,
+            costs: Vec::new(),
+            size: 0,
+        }
     }
 
     /// Too slow for every round.
@@ -74,23 +85,38 @@ pub struct Table {
 
 impl Table {
     pub fn new(title: &str, reference: &'static str, contenders: Vec<Contender>) -> Table {
-        let mut table = Table { title: title.to_owned(), reference, contenders };
+        let mut table = Table {
+            title: title.to_owned(),
+            reference,
+            contenders,
+        };
         table.leave_out_what_is_not_installed();
         table
     }
 
     fn leave_out_what_is_not_installed(&mut self) {
         self.contenders.retain(|contender| {
-            let missing: Vec<&str> = contender.programs.iter().copied().filter(|program| !installed(program)).collect();
+            let missing: Vec<&str> = contender
+                .programs
+                .iter()
+                .copied()
+                .filter(|program| !installed(program))
+                .collect();
             if !missing.is_empty() {
-                println!("left out, for {} is not installed: {}", missing.join(", "), contender.name);
+                println!(
+                    "left out, for {} is not installed: {}",
+                    missing.join(", "),
+                    contender.name
+                );
             }
             missing.is_empty()
         });
     }
 
     pub fn find(&self, name: &str) -> Option<&Contender> {
-        self.contenders.iter().find(|contender| contender.name == name)
+        self.contenders
+            .iter()
+            .find(|contender| contender.name == name)
     }
 
     pub fn print(&self) {
@@ -107,7 +133,11 @@ impl Table {
                 Some(other) if other > 0.0 && mine > 0.0 => format!("({:.2})", mine / other),
                 _ => String::new(),
             };
-            let mark = if contender.name == self.reference { "*" } else { "" };
+            let mark = if contender.name == self.reference {
+                "*"
+            } else {
+                ""
+            };
             println!(
                 "{:<52} {:>22} {:>8} {:>8.1} {:>8} {:>10.2} {:>7.0} {:>8.0} {:>8.0}%",
                 format!("{}{mark}", contender.name),
@@ -127,12 +157,15 @@ impl Table {
 /// What the columns of the tables are.
 pub fn explain_columns() {
     println!(
-        "wall       seconds, the median of the rounds [fastest-slowest]; in brackets after it the ratio to the table's reference (*)
+        "wall       seconds, the median of the rounds [fastest-slowest]; in brackets after it the \
+         ratio to the table's reference (*)
 size       MB (a million bytes) of the result, and its ratio to the reference's
 processor  seconds of user and system time, child processes included, a server not
-memory     MB, the largest resident set of any one process (ru_maxrss of wait4; less than {:.0} can't be told)
+memory     MB, the largest resident set of any one process (ru_maxrss of wait4; less than {:.0} \
+         can't be told)
 written    MB handed to the file system (ru_oublock, which is write_bytes of /proc/PID/io)
-elsewhere  the part of all cores that others had meanwhile (a server, the kernel's own threads): well above what the quiet rows have, a
+elsewhere  the part of all cores that others had meanwhile (a server, the kernel's own threads): \
+         well above what the quiet rows have, a
            row is disturbed",
         megabytes(measure::own_memory())
     );
@@ -144,13 +177,30 @@ pub fn megabytes(bytes: u64) -> f64 {
 
 /// One aim and what was found.
 pub fn aim(what: String, found: String, reached: bool) {
-    println!("   {} {what}: {found}", if reached { "reached    " } else { "NOT REACHED" });
+    println!(
+        "   {} {what}: {found}",
+        if reached {
+            "reached    "
+        } else {
+            "NOT REACHED"
+        }
+    );
 }
 
 /// The contender with the largest memory of those of dbbackup.
 pub fn memory_of_ours(tables: &[Table], most: u64) {
-    let ours = tables.iter().flat_map(|table| &table.contenders).filter(|contender| contender.name.starts_with("dbbackup"));
-    if let Some((found, name)) = ours.map(|contender| (contender.memory(), &contender.name)).max() {
-        aim(format!("peak memory below {most} MB"), format!("{:.0} MB ({name})", megabytes(found)), found < most * 1_000_000);
+    let ours = tables
+        .iter()
+        .flat_map(|table| &table.contenders)
+        .filter(|contender| contender.name.starts_with("dbbackup"));
+    if let Some((found, name)) = ours
+        .map(|contender| (contender.memory(), &contender.name))
+        .max()
+    {
+        aim(
+            format!("peak memory below {most} MB"),
+            format!("{:.0} MB ({name})", megabytes(found)),
+            found < most * 1_000_000,
+        );
     }
 }

@@ -11,25 +11,33 @@ pub struct Cost {
     pub wall: Duration,
     /// User and system time.
     pub processor: Duration,
-    /// The largest resident set of any one of the processes, in bytes (`ru_maxrss`). The kernel counts in what the process that started it
-    /// had, so nothing below [`own_memory`] is told.
+    /// The largest resident set of any one of the processes, in bytes (`ru_maxrss`). The kernel
+    /// counts in what the process that started it had, so nothing below [`own_memory`] is told.
     pub memory: u64,
-    /// Bytes that were handed to the file system to be written to disk (`ru_oublock`, which Linux takes from `write_bytes` of
-    /// `/proc/PID/io`). A file that is removed before it reaches the disk counts all the same.
+    /// Bytes that were handed to the file system to be written to disk (`ru_oublock`, which Linux
+    /// takes from `write_bytes` of `/proc/PID/io`). A file that is removed before it reaches the
+    /// disk counts all the same.
     pub written: u64,
-    /// The part of all cores' time that went to others meanwhile, the kernel's own writing included: from 0 to 1.
+    /// The part of all cores' time that went to others meanwhile, the kernel's own writing
+    /// included: from 0 to 1.
     pub elsewhere: f64,
 }
 
 /// Runs a command that must succeed.
-// It is waited for: by `wait`, past the standard library, which does not tell what a child has used.
+// It is waited for: by `wait`, past the standard library, which does not tell what a child has
+// used.
 #[allow(clippy::zombie_processes)]
 pub fn cost(command: &mut Command) -> Cost {
     let mut errors = tempfile::tempfile().unwrap();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.try_clone().unwrap());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors.try_clone().unwrap());
     let busy_before = busy();
     let started = Instant::now();
-    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (status, usage) = wait(child.id());
     let wall = started.elapsed();
     let busy = busy().saturating_sub(busy_before);
@@ -67,7 +75,8 @@ pub fn processor(usage: &libc::rusage) -> Duration {
 }
 
 fn duration(time: libc::timeval) -> Duration {
-    Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+    Duration::from_secs(time.tv_sec.unsigned_abs())
+        + Duration::from_micros(time.tv_usec.unsigned_abs())
 }
 
 /// How many cores there are.
@@ -78,10 +87,21 @@ pub fn cores() -> usize {
 /// Time that all cores together were not idle, since the machine started.
 pub fn busy() -> Duration {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks: Vec<u64> =
-        text.lines().next().unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let ticks: Vec<u64> = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     // user nice system idle iowait irq softirq steal; the guests' are in the first two already.
-    let busy: u64 = ticks.iter().take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at)).map(|(_, ticks)| ticks).sum();
+    let busy: u64 = ticks
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(at, _)| ![3, 4].contains(at))
+        .map(|(_, ticks)| ticks)
+        .sum();
     Duration::from_millis(busy * 10)
 }
 
@@ -89,7 +109,9 @@ pub fn busy() -> Duration {
 pub fn own_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
 }
 
 /// Everything that was written before is on disk, so that nobody pays for what another one wrote.
@@ -102,6 +124,10 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> (f64, f64, f64) {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    let median = if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
+    let median = if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
+    };
     (median, values[0], values[values.len() - 1])
 }

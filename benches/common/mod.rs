@@ -1,8 +1,9 @@
-//! What the benchmarks share: where they work, the database they work on, and how a command is measured.
+//! What the benchmarks share: where they work, the database they work on, and how a command is
+//! measured.
 //!
-//! `DBBACKUP_BENCH_DIR` says where (by default `target/bench-data`, which needs about four times the database's size),
-//! `DBBACKUP_BENCH_MIB` how large the database is (1200 MiB by default), `DBBACKUP_BENCH_GROWN=1`
-//! that it is to look like an old one (see `database`).
+//! `DBBACKUP_BENCH_DIR` says where (by default `target/bench-data`, which needs about four times
+//! the database's size), `DBBACKUP_BENCH_MIB` how large the database is (1200 MiB by default),
+//! `DBBACKUP_BENCH_GROWN=1` that it is to look like an old one (see `database`).
 
 #![allow(dead_code)]
 
@@ -35,14 +36,19 @@ pub fn mebibytes() -> u64 {
 
 /// A number from the environment.
 pub fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+    std::env::var(name).map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number"))
+    })
 }
 
-/// What this process is: `cargo bench` says `--bench`; our own other processes are told their part and its arguments.
+/// What this process is: `cargo bench` says `--bench`; our own other processes are told their part
+/// and its arguments.
 pub enum Role {
     Benchmark,
     Part(String, Vec<String>),
-    /// Something else, such as `cargo test --all-targets`, where minutes of measuring are not wanted.
+    /// Something else, such as `cargo test --all-targets`, where minutes of measuring are not
+    /// wanted.
     None,
 }
 
@@ -68,13 +74,15 @@ pub fn again(name: &str, arguments: &[&OsStr]) {
     assert!(status.success(), "{name} failed");
 }
 
-/// A configuration whose store is `store`, and nothing verified after a backup unless it is `checked`.
+/// A configuration whose store is `store`, and nothing verified after a backup unless it is
+/// `checked`.
 pub fn configuration(dir: &Path, name: &str, compression: &str, checked: bool) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = dir.join(format!("{name}.toml"));
     let verify_after = if checked { "checksum" } else { "none" };
     let text = format!(
-        "[store]\npath = {store:?}\n[backup]\ncompression = {compression:?}\nverify_after = {verify_after:?}\nscratch_dir = {dir:?}\n",
+        "[store]\npath = {store:?}\n[backup]\ncompression = {compression:?}\nverify_after = \
+         {verify_after:?}\nscratch_dir = {dir:?}\n",
         store = dir.join(format!("store-{name}")),
     );
     std::fs::write(&path, text).unwrap();
@@ -85,16 +93,26 @@ pub fn configuration(dir: &Path, name: &str, compression: &str, checked: bool) -
 /// `dbbackup` with this configuration.
 pub fn dbbackup(config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.arg("--config").arg(config).arg("--quiet").args(arguments);
+    command
+        .arg("--config")
+        .arg(config)
+        .arg("--quiet")
+        .args(arguments);
     command
 }
 
 /// The only file of a source's directory whose name ends so; `None` where there is none.
 pub fn only_file(dir: &Path, ending: &str) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let found: Vec<PathBuf> = entries
         .filter(|path| {
-            path.file_name().and_then(OsStr::to_str).is_some_and(|name| !name.starts_with('.') && name.ends_with(ending))
+            path.file_name()
+                .and_then(OsStr::to_str)
+                .is_some_and(|name| !name.starts_with('.') && name.ends_with(ending))
         })
         .collect();
     assert!(found.len() <= 1, "{found:?}");
@@ -130,19 +148,49 @@ pub fn installed(program: &str) -> bool {
 
 /// The first line that a program prints.
 pub fn first_line(program: &str, argument: &str) -> String {
-    let Ok(output) = Command::new(program).arg(argument).output() else { return format!("{program} is not installed") };
-    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+    let Ok(output) = Command::new(program).arg(argument).output() else {
+        return format!("{program} is not installed");
+    };
+    let text = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
+    String::from_utf8_lossy(&text)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// What the figures depend on.
 pub fn describe_machine() {
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = text("/proc/cpuinfo");
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown processor").to_owned();
-    println!("machine:   {} x {model}, Linux {}", measure::cores(), text("/proc/sys/kernel/osrelease").trim());
-    println!("dbbackup:  {}", first_line(&binary().display().to_string(), "--version"));
-    for (program, argument) in [("sqlite3", "--version"), ("gzip", "--version"), ("pigz", "--version"), ("zstd", "--version")] {
-        println!("{:<10} {}", format!("{program}:"), first_line(program, argument));
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name\t: "))
+        .unwrap_or("unknown processor")
+        .to_owned();
+    println!(
+        "machine:   {} x {model}, Linux {}",
+        measure::cores(),
+        text("/proc/sys/kernel/osrelease").trim()
+    );
+    println!(
+        "dbbackup:  {}",
+        first_line(&binary().display().to_string(), "--version")
+    );
+    for (program, argument) in [
+        ("sqlite3", "--version"),
+        ("gzip", "--version"),
+        ("pigz", "--version"),
+        ("zstd", "--version"),
+    ] {
+        println!(
+            "{:<10} {}",
+            format!("{program}:"),
+            first_line(program, argument)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it stays in memory.
+//! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it
+//! stays in memory.
 
 use super::{Backup, Catalog, Entry, Presence, Stray, Unreadable, is_named_of, with_remedy};
 use crate::cores::on_every_core;
@@ -14,22 +15,30 @@ impl Catalog {
     /// Reads what the store says of these sources, or of all of them.
     pub fn read(store: &dyn Store, only: Option<&[String]>) -> Result<Catalog> {
         let present = store.sources()?;
-        let wanted = present.iter().filter(|name| only.is_none_or(|only| only.contains(name)));
+        let wanted = present
+            .iter()
+            .filter(|name| only.is_none_or(|only| only.contains(name)));
         Catalog::read_each(store, wanted.map(String::as_str))
     }
 
-    /// Reads what the store says of these sources, and of every one that may be of a cluster of such a name, all at once:
-    /// [`Catalog::members`] then tells which are.
+    /// Reads what the store says of these sources, and of every one that may be of a cluster of
+    /// such a name, all at once: [`Catalog::members`] then tells which are.
     pub fn read_with_members(store: &dyn Store, names: &[String]) -> Result<Catalog> {
         let present = store.sources()?;
-        let likely = |source: &&String| names.iter().any(|name| *source == name || is_named_of(source, name));
+        let likely = |source: &&String| {
+            names
+                .iter()
+                .any(|name| *source == name || is_named_of(source, name))
+        };
         Catalog::read_each(store, present.iter().filter(likely).map(String::as_str))
     }
 
-    /// Reads what a user's word for a backup can mean: whatever it is, it begins with its source's name, or is the beginning of it.
+    /// Reads what a user's word for a backup can mean: whatever it is, it begins with its source's
+    /// name, or is the beginning of it.
     pub fn read_for(store: &dyn Store, wanted: &str) -> Result<Catalog> {
         let present = store.sources()?;
-        let possible = |source: &&String| wanted.starts_with(source.as_str()) || source.starts_with(wanted);
+        let possible =
+            |source: &&String| wanted.starts_with(source.as_str()) || source.starts_with(wanted);
         Catalog::read_each(store, present.iter().filter(possible).map(String::as_str))
     }
 
@@ -39,19 +48,33 @@ impl Catalog {
             .into_iter()
             .flatten()
             .collect::<Result<Vec<_>>>()?;
-        let small = sources.iter().map(|source| store.small(source)).collect::<Result<Vec<_>>>()?;
-        let directories: Vec<Directory<'_>> =
-            on_every_core(sources.len(), 1, |at, ()| Directory::of(sources[at], &names[at], &*small[at]))
-                .into_iter()
-                .flatten()
-                .collect();
-        let ids: Vec<(&Directory<'_>, &str)> =
-            directories.iter().flat_map(|directory| directory.ids.iter().map(move |id| (directory, *id))).collect();
+        let small = sources
+            .iter()
+            .map(|source| store.small(source))
+            .collect::<Result<Vec<_>>>()?;
+        let directories: Vec<Directory<'_>> = on_every_core(sources.len(), 1, |at, ()| {
+            Directory::of(sources[at], &names[at], &*small[at])
+        })
+        .into_iter()
+        .flatten()
+        .collect();
+        let ids: Vec<(&Directory<'_>, &str)> = directories
+            .iter()
+            .flat_map(|directory| directory.ids.iter().map(move |id| (directory, *id)))
+            .collect();
         let attempts = on_every_core(ids.len(), AT_ONCE, |at, reading: &mut Reading| {
             let (directory, id) = ids[at];
-            let refused = |(reason, newer)| Unreadable { source: directory.source.into(), id: id.into(), reason, newer };
+            let refused = |(reason, newer)| Unreadable {
+                source: directory.source.into(),
+                id: id.into(),
+                reason,
+                newer,
+            };
             // One that is taken away meanwhile is none.
-            directory.read(id, reading).transpose().map(|read| read.map_err(refused))
+            directory
+                .read(id, reading)
+                .transpose()
+                .map(|read| read.map_err(refused))
         });
         let mut catalog = Catalog::default();
         catalog.backups.reserve_exact(ids.len());
@@ -77,19 +100,41 @@ fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
         .iter()
         .filter(|entry| entry.presence != Presence::Missing)
         .filter_map(|entry| entry.sidecar.dump.as_ref());
-    let there = there.map(|dump| &*dump.file).filter(|file| looks_like_a_dump(file));
-    // Each dump is one backup's, so where there are no more of them than backups have, nobody's is among them.
-    if directories.iter().map(|directory| directory.dumps).sum::<usize>() == there.clone().count() {
+    let there = there
+        .map(|dump| &*dump.file)
+        .filter(|file| looks_like_a_dump(file));
+    // Each dump is one backup's, so where there are no more of them than backups have, nobody's is
+    // among them.
+    if directories
+        .iter()
+        .map(|directory| directory.dumps)
+        .sum::<usize>()
+        == there.clone().count()
+    {
         return Vec::new();
     }
     let dumps: HashSet<&str> = there.collect();
-    let lost: HashSet<&str> = catalog.unreadable.iter().map(|entry| entry.id.as_str()).collect();
-    let known = |name: &str| dumps.contains(name) || !lost.is_empty() && store::id_of(name).is_some_and(|id| lost.contains(id));
+    let lost: HashSet<&str> = catalog
+        .unreadable
+        .iter()
+        .map(|entry| entry.id.as_str())
+        .collect();
+    let known = |name: &str| {
+        dumps.contains(name)
+            || !lost.is_empty() && store::id_of(name).is_some_and(|id| lost.contains(id))
+    };
     let of_directory = |directory: &Directory<'_>| -> Vec<Stray> {
-        let names = directory.names.iter().filter(|name| directory.may_be_stray(name) && !known(name));
+        let names = directory
+            .names
+            .iter()
+            .filter(|name| directory.may_be_stray(name) && !known(name));
         let stray = |name: &String| {
             let size = Presence::of(directory.small.size(name)).bytes();
-            Stray { source: directory.source.into(), name: name.clone(), size }
+            Stray {
+                source: directory.source.into(),
+                name: name.clone(),
+                size,
+            }
         };
         names.map(stray).collect()
     };
@@ -106,7 +151,8 @@ struct Reading {
 /// Whether the store holds a backup of this id or a source of this name, by its files' names alone.
 pub fn holds(store: &dyn Store, wanted: &str) -> Result<bool> {
     let source = wanted.split_once('@').map_or(wanted, |(source, _)| source);
-    let is_sidecar = |name: &String| store::id_of(name).is_some_and(|id| *name == store::sidecar_name(id));
+    let is_sidecar =
+        |name: &String| store::id_of(name).is_some_and(|id| *name == store::sidecar_name(id));
     if store.names(source)?.iter().any(is_sidecar) {
         return Ok(true);
     }
@@ -133,37 +179,68 @@ struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     fn of(source: &'a str, names: &'a [String], small: &'a dyn Small) -> Self {
-        let (mut ids, mut dumps, mut states, mut unfinished) = (Vec::new(), 0, HashSet::new(), HashSet::new());
+        let (mut ids, mut dumps, mut states, mut unfinished) =
+            (Vec::new(), 0, HashSet::new(), HashSet::new());
         for name in names {
             if name.starts_with('.') {
                 unfinished.insert(name.as_str());
             } else if let Some(before) = name.strip_suffix(".json") {
-                // A state file's name goes on after the time; a source's own name may hold `.state`.
+                // A state file's name goes on after the time; a source's own name may hold
+                // `.state`.
                 match store::id_of(name) {
                     Some(id) if before == id => ids.push(id),
-                    Some(id) if before.strip_suffix(".state") == Some(id) => drop(states.insert(name.as_str())),
+                    Some(id) if before.strip_suffix(".state") == Some(id) => {
+                        drop(states.insert(name.as_str()))
+                    }
                     _ => {}
                 }
             } else if looks_like_a_dump(name) {
                 dumps += 1;
             }
         }
-        Directory { source, names, small, ids, dumps, states, unfinished }
+        Directory {
+            source,
+            names,
+            small,
+            ids,
+            dumps,
+            states,
+            unfinished,
+        }
     }
 
     fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<Entry>, (String, bool)> {
-        match self.small.read(&store::sidecar_name(id), &mut reading.bytes) {
+        match self
+            .small
+            .read(&store::sidecar_name(id), &mut reading.bytes)
+        {
             Ok(()) => {}
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
             Err(error) => return Err((with_remedy(&error), true)),
         }
         let sidecar = Brief::parse(&reading.bytes, &mut reading.words).map_err(refused)?;
         let file = sidecar.dump.as_ref().map(|dump| &*dump.file);
-        let contents = sidecar.dump.as_ref().and_then(|dump| dump.contents.as_deref());
-        must_belong(&sidecar.id, &sidecar.source, [file, contents], id, self.source)?;
-        let presence = file.map_or(Presence::Missing, |file| Presence::of(self.small.size(file)));
+        let contents = sidecar
+            .dump
+            .as_ref()
+            .and_then(|dump| dump.contents.as_deref());
+        must_belong(
+            &sidecar.id,
+            &sidecar.source,
+            [file, contents],
+            id,
+            self.source,
+        )?;
+        let presence = file.map_or(Presence::Missing, |file| {
+            Presence::of(self.small.size(file))
+        });
         let (state, state_lost) = self.state_of(id, &mut reading.bytes);
-        Ok(Some(Backup { sidecar: Box::new(sidecar), state, state_lost, presence }))
+        Ok(Some(Backup {
+            sidecar: Box::new(sidecar),
+            state,
+            state_lost,
+            presence,
+        }))
     }
 
     fn state_of(&self, id: &str, bytes: &mut Vec<u8>) -> (State, bool) {
@@ -174,7 +251,11 @@ impl<'a> Directory<'a> {
         if !self.states.contains(name.as_str()) {
             return (State::default(), false);
         }
-        let state = self.small.read(&name, bytes).ok().and_then(|()| serde_json::from_slice::<State>(bytes).ok());
+        let state = self
+            .small
+            .read(&name, bytes)
+            .ok()
+            .and_then(|()| serde_json::from_slice::<State>(bytes).ok());
         let lost = state.is_none();
         (state.unwrap_or_default(), lost)
     }
@@ -185,7 +266,9 @@ impl<'a> Directory<'a> {
             let dot_sidecar = store::id_of(name).map(|id| store::dot(&store::sidecar_name(id)));
             dot_sidecar.is_some_and(|sidecar| self.unfinished.contains(sidecar.as_str()))
         };
-        !name.starts_with('.') && looks_like_a_dump(name) && (self.unfinished.is_empty() || !being_made())
+        !name.starts_with('.')
+            && looks_like_a_dump(name)
+            && (self.unfinished.is_empty() || !being_made())
     }
 }
 
@@ -194,39 +277,80 @@ impl Entry {
     pub fn whole(&self, store: &dyn Store) -> Result<Backup> {
         let source = &self.sidecar.source;
         let name = store::sidecar_name(self.id());
-        let damaged =
-            |(reason, _): (String, bool)| crate::error::Error::failed(format!("`{}` can't be used: {reason}", self.id()));
+        let damaged = |(reason, _): (String, bool)| {
+            crate::error::Error::failed(format!("`{}` can't be used: {reason}", self.id()))
+        };
         let bytes = store.read(source, &name)?;
         let sidecar = Sidecar::parse(&bytes).map_err(|why| damaged(refused(why)))?;
-        let files =
-            [sidecar.dump.as_ref().map(|dump| dump.file.as_str()), sidecar.contents().map(|contents| contents.file.as_str())];
+        let files = [
+            sidecar.dump.as_ref().map(|dump| dump.file.as_str()),
+            sidecar.contents().map(|contents| contents.file.as_str()),
+        ];
         must_belong(&sidecar.id, &sidecar.source, files, self.id(), source).map_err(damaged)?;
-        Ok(Backup { sidecar, state: self.state.clone(), state_lost: self.state_lost, presence: self.presence.clone() })
+        Ok(Backup {
+            sidecar,
+            state: self.state.clone(),
+            state_lost: self.state_lost,
+            presence: self.presence.clone(),
+        })
     }
 }
 
 /// Why a sidecar can't be used, and whether a newer version may.
 fn refused(why: sidecar::Unreadable) -> (String, bool) {
-    (why.to_string(), !matches!(why, sidecar::Unreadable::Malformed(_)))
+    (
+        why.to_string(),
+        !matches!(why, sidecar::Unreadable::Malformed(_)),
+    )
 }
 
-/// A sidecar must be that of its name and place, and its dump its own: removing the backup would else remove another one's.
-fn must_belong(id: &str, source: &str, files: [Option<&str>; 2], name: &str, directory: &str) -> Result<(), (String, bool)> {
+/// A sidecar must be that of its name and place, and its dump its own: removing the backup would
+/// else remove another one's.
+fn must_belong(
+    id: &str,
+    source: &str,
+    files: [Option<&str>; 2],
+    name: &str,
+    directory: &str,
+) -> Result<(), (String, bool)> {
     if id != name {
-        return Err((format!("the sidecar is of `{}`, not of `{name}`", id.escape_debug()), false));
+        return Err((
+            format!("the sidecar is of `{}`, not of `{name}`", id.escape_debug()),
+            false,
+        ));
     }
     if source != directory {
-        return Err((format!("the sidecar is of the source `{}`, not of `{directory}`", source.escape_debug()), false));
+        return Err((
+            format!(
+                "the sidecar is of the source `{}`, not of `{directory}`",
+                source.escape_debug()
+            ),
+            false,
+        ));
     }
-    match files.into_iter().flatten().find(|file| !store::is_dump_of(file, id)) {
-        Some(file) => Err((format!("the sidecar is damaged (its dump can't be `{}`)", file.escape_debug()), false)),
+    match files
+        .into_iter()
+        .flatten()
+        .find(|file| !store::is_dump_of(file, id))
+    {
+        Some(file) => Err((
+            format!(
+                "the sidecar is damaged (its dump can't be `{}`)",
+                file.escape_debug()
+            ),
+            false,
+        )),
         None => Ok(()),
     }
 }
 
 /// By its last extension; a note of the user's among the backups is none of our business.
 fn looks_like_a_dump(name: &str) -> bool {
-    let extensions = ["sqlite3", "sqlite", "db", "dump", "sql", "tar", "gz", "zst", "age"];
+    let extensions = [
+        "sqlite3", "sqlite", "db", "dump", "sql", "tar", "gz", "zst", "age",
+    ];
     // The list of contents alone restores nothing.
-    name.rsplit_once('.').is_some_and(|(_, extension)| extensions.contains(&extension)) && !name.ends_with(store::CONTENTS)
+    name.rsplit_once('.')
+        .is_some_and(|(_, extension)| extensions.contains(&extension))
+        && !name.ends_with(store::CONTENTS)
 }

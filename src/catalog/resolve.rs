@@ -7,20 +7,30 @@ use crate::units;
 use chrono::{DateTime, Utc};
 
 impl Catalog {
-    /// Finds the backup that a user means: an id, a unique beginning of one, `SOURCE`, `SOURCE@latest`, `SOURCE@latest:LABEL` or
-    /// `SOURCE@WHEN`. None is an error of kind `NotFound` that names what there is.
+    /// Finds the backup that a user means: an id, a unique beginning of one, `SOURCE`,
+    /// `SOURCE@latest`, `SOURCE@latest:LABEL` or `SOURCE@WHEN`. None is an error of kind `NotFound`
+    /// that names what there is.
     pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&Entry> {
         if wanted.is_empty() {
             // Every id begins so: an unset variable in a script must not choose one.
-            return Err(Error::usage("the name of a backup is empty").hint("`dbbackup list` shows the ids"));
+            return Err(
+                Error::usage("the name of a backup is empty").hint("`dbbackup list` shows the ids")
+            );
         }
         if let Some(backup) = self.backups.iter().find(|backup| backup.id() == wanted) {
             return Ok(backup);
         }
         if let Some(entry) = self.unreadable.iter().find(|entry| entry.id == wanted) {
-            let kind = if entry.newer { Kind::Failed } else { Kind::Damaged };
-            return Err(Error::new(kind, format!("`{}` can't be used: {}", entry.id, entry.reason))
-                .hint("its dump restores without the sidecar: name the dump's file, with `--to`"));
+            let kind = if entry.newer {
+                Kind::Failed
+            } else {
+                Kind::Damaged
+            };
+            return Err(Error::new(
+                kind,
+                format!("`{}` can't be used: {}", entry.id, entry.reason),
+            )
+            .hint("its dump restores without the sidecar: name the dump's file, with `--to`"));
         }
         if let Some((source, which)) = wanted.split_once('@') {
             return self.resolve_at(source, which, now);
@@ -31,7 +41,11 @@ impl Catalog {
         if self.has_source(wanted) {
             return self.newest_good(wanted).ok_or_else(|| self.no_good(wanted));
         }
-        let matching: Vec<&Entry> = self.backups.iter().filter(|backup| backup.id().starts_with(wanted)).collect();
+        let matching: Vec<&Entry> = self
+            .backups
+            .iter()
+            .filter(|backup| backup.id().starts_with(wanted))
+            .collect();
         match matching[..] {
             [backup] => Ok(backup),
             [] => Err(self.nothing(wanted)),
@@ -53,25 +67,44 @@ impl Catalog {
             return Err(self.nothing(source));
         }
         if let Some(label) = which.strip_prefix("latest:") {
-            let found = self.of(source).find(|backup| backup.good() && backup.sidecar.label == label);
-            return found.ok_or_else(|| Error::not_found(format!("no good backup of `{source}` has the label `{label}`")));
+            let found = self
+                .of(source)
+                .find(|backup| backup.good() && backup.sidecar.label == label);
+            return found.ok_or_else(|| {
+                Error::not_found(format!(
+                    "no good backup of `{source}` has the label `{label}`"
+                ))
+            });
         }
         if which == "latest" {
             return self.newest_good(source).ok_or_else(|| self.no_good(source));
         }
         let when = units::parse_when(which, now).map_err(Error::usage)?;
-        let mut eligible = self.of(source).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
-        eligible.find(|backup| backup.sidecar.started_at <= when).ok_or_else(|| {
-            Error::not_found(format!("no good backup of `{source}` was made at or before {}", units::stamp(when)))
+        let mut eligible = self
+            .of(source)
+            .filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+        eligible
+            .find(|backup| backup.sidecar.started_at <= when)
+            .ok_or_else(|| {
+                Error::not_found(format!(
+                    "no good backup of `{source}` was made at or before {}",
+                    units::stamp(when)
+                ))
                 .hint(format!("`dbbackup list {source}` shows what there is"))
-        })
+            })
     }
 
     /// A cluster has no backup of its own, its databases have.
     fn server(&self, wanted: &str) -> Error {
-        let members: Vec<String> = self.sources().into_iter().filter(|name| self.cluster_of(name) == Some(wanted)).collect();
-        Error::usage(format!("`{wanted}` is a server, and its databases have the backups"))
-            .hint(format!("name one of {}", quoted_list(&members)))
+        let members: Vec<String> = self
+            .sources()
+            .into_iter()
+            .filter(|name| self.cluster_of(name) == Some(wanted))
+            .collect();
+        Error::usage(format!(
+            "`{wanted}` is a server, and its databases have the backups"
+        ))
+        .hint(format!("name one of {}", quoted_list(&members)))
     }
 
     fn no_good(&self, source: &str) -> Error {
@@ -81,11 +114,15 @@ impl Catalog {
             _ => None,
         });
         if let Some((id, why)) = unreachable {
-            return Error::failed(format!("`{source}` has no good backup that can be looked at; `{id}`: {why}"))
-                .hint("look at the store's disk, or mount what the dump is on");
+            return Error::failed(format!(
+                "`{source}` has no good backup that can be looked at; `{id}`: {why}"
+            ))
+            .hint("look at the store's disk, or mount what the dump is on");
         }
-        Error::not_found(format!("`{source}` has no good backup"))
-            .hint(format!("`dbbackup list --status all {source}` shows the attempts; README, \"Recovery by hand\", how to save what is left of a damaged one"))
+        Error::not_found(format!("`{source}` has no good backup")).hint(format!(
+            "`dbbackup list --status all {source}` shows the attempts; README, \
+                           \"Recovery by hand\", how to save what is left of a damaged one"
+        ))
     }
 
     fn nothing(&self, wanted: &str) -> Error {
@@ -93,7 +130,8 @@ impl Catalog {
         let sources = self.sources();
         if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
             return error.hint(format!(
-                "the store holds {} without their sidecars; each restores by its path: `dbbackup restore …/{}/{} --to PATH`",
+                "the store holds {} without their sidecars; each restores by its path: `dbbackup \
+                 restore …/{}/{} --to PATH`",
                 units::count(self.strays.len() as u64, "dump"),
                 stray.source,
                 stray.name
@@ -103,14 +141,27 @@ impl Catalog {
             return error.hint("the store holds no backups yet: `dbbackup backup` makes one");
         }
         if let Some(near) = units::nearest(wanted, sources.iter().map(String::as_str)) {
-            return error.hint(format!("did you mean `{near}`? `dbbackup list` shows what there is"));
+            return error.hint(format!(
+                "did you mean `{near}`? `dbbackup list` shows what there is"
+            ));
         }
-        error.hint(format!("the store holds {}; `dbbackup list` shows the ids", quoted_list(&sources)))
+        error.hint(format!(
+            "the store holds {}; `dbbackup list` shows the ids",
+            quoted_list(&sources)
+        ))
     }
 }
 
 fn quoted_list(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
-    let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
+    let shown: Vec<String> = names
+        .iter()
+        .take(8)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = if names.len() > 8 {
+        format!(" and {} more", names.len() - 8)
+    } else {
+        String::new()
+    };
     format!("{}{more}", shown.join(", "))
 }

@@ -12,7 +12,13 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(&dir.path().join("store"), Access::Write { require_mount: false }).unwrap();
+        let store = LocalStore::open(
+            &dir.path().join("store"),
+            Access::Write {
+                require_mount: false,
+            },
+        )
+        .unwrap();
         Place { dir, store }
     }
 
@@ -32,13 +38,19 @@ impl Place {
         let id = store::make_id(source, label, at, std::iter::empty());
         let file = format!("{id}.sqlite3.gz");
         let sidecar = serde_json::json!({
-            "schema": 1, "id": id, "source": source, "kind": "sqlite", "label": label, "status": "ok", "started_at": at, "finished_at": at,
+            "schema": 1, "id": id, "source": source, "kind": "sqlite", "label": label,
+            "status": "ok", "started_at": at, "finished_at": at,
             "duration_seconds": 1.0, "database": {"cluster": cluster},
-            "dump": {"file": file, "format": "sqlite3", "size_bytes": 3, "sha256": "", "content_size_bytes": 9, "content_sha256": "",
+            "dump": {"file": file, "format": "sqlite3", "size_bytes": 3, "sha256": "",
+            "content_size_bytes": 9, "content_sha256": "",
                      "compression": "gzip", "encryption": null, "base": null},
         });
         self.file(source, &file, b"abc");
-        self.file(source, &store::sidecar_name(&id), sidecar.to_string().as_bytes());
+        self.file(
+            source,
+            &store::sidecar_name(&id),
+            sidecar.to_string().as_bytes(),
+        );
         id
     }
 
@@ -65,18 +77,36 @@ fn many_are_read_whole_and_in_order() {
     let expected: Vec<String> = expected.into_iter().map(|(_, id)| id).collect();
     let catalog = place.read();
     assert_eq!(ids(catalog.backups.iter()), expected);
-    assert!(catalog.strays.is_empty() && catalog.unreadable.is_empty() && catalog.backups.iter().all(Entry::good));
+    assert!(
+        catalog.strays.is_empty()
+            && catalog.unreadable.is_empty()
+            && catalog.backups.iter().all(Entry::good)
+    );
     assert_eq!(catalog.sources(), ["app", "app.old", "app2"]);
-    let of_app: Vec<String> = expected.iter().filter(|id| id.starts_with("app_")).cloned().collect();
+    let of_app: Vec<String> = expected
+        .iter()
+        .filter(|id| id.starts_with("app_"))
+        .cloned()
+        .collect();
     assert_eq!(ids(catalog.of("app")), of_app, "no other source's");
-    assert_eq!(catalog.newest_good("app2").unwrap().id(), ids(catalog.of("app2"))[0]);
+    assert_eq!(
+        catalog.newest_good("app2").unwrap().id(),
+        ids(catalog.of("app2"))[0]
+    );
     // Parts of it are parts of the whole.
     let some = Catalog::read(&place.store, Some(&["app2".to_owned()])).unwrap();
-    assert_eq!((ids(some.backups.iter()), some.sources()), (ids(catalog.of("app2")), vec!["app2".to_owned()]));
+    assert_eq!(
+        (ids(some.backups.iter()), some.sources()),
+        (ids(catalog.of("app2")), vec!["app2".to_owned()])
+    );
     let mut kept = place.read();
     kept.keep_only(&["app2".to_owned()]);
     assert_eq!(
-        (ids(kept.backups.iter()), ids(kept.of("app2")), kept.of("app").count()),
+        (
+            ids(kept.backups.iter()),
+            ids(kept.of("app2")),
+            kept.of("app").count()
+        ),
         (ids(some.backups.iter()), ids(some.of("app2")), 0)
     );
 }
@@ -88,7 +118,13 @@ fn what_is_not_a_backup_is_told_apart() {
     let lost = place.backup("app", 2, None);
     place.file("app", &store::sidecar_name(&lost), b"{");
     let missing = place.backup("app", 3, None);
-    std::fs::remove_file(place.store.locate("app", &format!("{missing}.sqlite3.gz")).unwrap()).unwrap();
+    std::fs::remove_file(
+        place
+            .store
+            .locate("app", &format!("{missing}.sqlite3.gz"))
+            .unwrap(),
+    )
+    .unwrap();
     let pinned = place.backup("app", 4, None);
     place.file("app", &store::state_name(&pinned), br#"{"pinned": true}"#);
     let unsure = place.backup("app", 5, None);
@@ -108,18 +144,56 @@ fn what_is_not_a_backup_is_told_apart() {
     .unwrap();
 
     let catalog = place.read();
-    assert_eq!(ids(catalog.backups.iter()), [good.clone(), missing.clone(), pinned.clone(), unsure.clone()]);
-    let find = |id: &str| catalog.backups.iter().find(|backup| backup.id() == id).unwrap();
-    assert!(find(&good).good() && !find(&missing).good() && find(&missing).presence == Presence::Missing);
+    assert_eq!(
+        ids(catalog.backups.iter()),
+        [
+            good.clone(),
+            missing.clone(),
+            pinned.clone(),
+            unsure.clone()
+        ]
+    );
+    let find = |id: &str| {
+        catalog
+            .backups
+            .iter()
+            .find(|backup| backup.id() == id)
+            .unwrap()
+    };
+    assert!(
+        find(&good).good()
+            && !find(&missing).good()
+            && find(&missing).presence == Presence::Missing
+    );
     assert!(find(&pinned).state.pinned && !find(&pinned).state_lost && find(&unsure).state_lost);
-    let unreadable: Vec<(&str, &str)> =
-        catalog.unreadable.iter().map(|entry| (entry.source.as_str(), entry.id.as_str())).collect();
+    let unreadable: Vec<(&str, &str)> = catalog
+        .unreadable
+        .iter()
+        .map(|entry| (entry.source.as_str(), entry.id.as_str()))
+        .collect();
     assert_eq!(unreadable, [("app", lost.as_str()), ("web", good.as_str())]);
-    let strays: Vec<(&str, u64)> = catalog.strays.iter().map(|stray| (stray.name.as_str(), stray.size)).collect();
-    assert_eq!(strays, [("app_daily_20200101T000000Z.sqlite3.gz", 1), ("other.sql.gz", 5)]);
+    let strays: Vec<(&str, u64)> = catalog
+        .strays
+        .iter()
+        .map(|stray| (stray.name.as_str(), stray.size))
+        .collect();
+    assert_eq!(
+        strays,
+        [
+            ("app_daily_20200101T000000Z.sqlite3.gz", 1),
+            ("other.sql.gz", 5)
+        ]
+    );
     // Read once more, the whole sidecar is there.
     let whole = find(&good).whole(&place.store).unwrap();
-    assert_eq!((whole.sidecar.kind.as_str(), whole.presence.clone(), whole.good()), ("sqlite", Presence::Bytes(3), true));
+    assert_eq!(
+        (
+            whole.sidecar.kind.as_str(),
+            whole.presence.clone(),
+            whole.good()
+        ),
+        ("sqlite", Presence::Bytes(3), true)
+    );
 }
 
 #[test]
@@ -127,42 +201,95 @@ fn words_need_only_what_they_can_mean() {
     let place = Place::new();
     let (app, other) = (place.backup("app", 1, None), place.backup("apple", 2, None));
     place.backup("web", 3, None);
-    for wanted in ["app", "app@latest", &app, "apple", &other, "web_d", "we", "w"] {
+    for wanted in [
+        "app",
+        "app@latest",
+        &app,
+        "apple",
+        &other,
+        "web_d",
+        "we",
+        "w",
+    ] {
         let whole = place.read();
-        let expected = whole.resolve(wanted, Utc::now()).map(|found| found.id().to_owned()).map_err(|error| error.message());
+        let expected = whole
+            .resolve(wanted, Utc::now())
+            .map(|found| found.id().to_owned())
+            .map_err(|error| error.message());
         let part = Catalog::read_for(&place.store, wanted).unwrap();
         assert_eq!(
-            part.resolve(wanted, Utc::now()).map(|found| found.id().to_owned()).map_err(|error| error.message()),
+            part.resolve(wanted, Utc::now())
+                .map(|found| found.id().to_owned())
+                .map_err(|error| error.message()),
             expected
         );
     }
-    assert_eq!(Catalog::read_for(&place.store, "web_d").unwrap().sources(), ["web"]);
-    for (wanted, known) in
-        [("app", true), ("app@2h", true), (app.as_str(), true), ("ap", false), ("app_daily_x", false), ("x", false)]
-    {
+    assert_eq!(
+        Catalog::read_for(&place.store, "web_d").unwrap().sources(),
+        ["web"]
+    );
+    for (wanted, known) in [
+        ("app", true),
+        ("app@2h", true),
+        (app.as_str(), true),
+        ("ap", false),
+        ("app_daily_x", false),
+        ("x", false),
+    ] {
         assert_eq!(holds(&place.store, wanted).unwrap(), known, "{wanted}");
     }
     let near = place.read().resolve("aplpe", Utc::now()).unwrap_err();
-    assert!(near.remedy().unwrap().starts_with("did you mean `apple`?"), "{near:?}");
+    assert!(
+        near.remedy().unwrap().starts_with("did you mean `apple`?"),
+        "{near:?}"
+    );
 }
 
 #[test]
 fn members_are_those_that_say_so() {
     let place = Place::new();
-    for (source, cluster) in
-        [("big.shop", Some("big")), ("big-globals", Some("big")), ("big.old", None), ("bigger.x", Some("bigger"))]
-    {
+    for (source, cluster) in [
+        ("big.shop", Some("big")),
+        ("big-globals", Some("big")),
+        ("big.old", None),
+        ("bigger.x", Some("bigger")),
+    ] {
         place.backup(source, 1, cluster);
     }
     let catalog = Catalog::read_with_members(&place.store, &["big".to_owned()]).unwrap();
-    assert_eq!(catalog.members(&["big".to_owned()]), ["big-globals", "big.shop"]);
+    assert_eq!(
+        catalog.members(&["big".to_owned()]),
+        ["big-globals", "big.shop"]
+    );
     assert_eq!(catalog.sources(), ["big-globals", "big.old", "big.shop"]);
     assert!(catalog.has_members("big") && !catalog.has_members("big.old"));
-    assert_eq!(place.read().members(&["big.old".to_owned(), "none".to_owned()]), ["big.old", "none"]);
-    let named = |names: &[&str]| place.read().members(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    assert_eq!(named(&["big.shop", "big"]), ["big.shop", "big-globals"], "each once");
-    assert_eq!(named(&["big", "big.shop", "big"]), ["big-globals", "big.shop"]);
+    assert_eq!(
+        place
+            .read()
+            .members(&["big.old".to_owned(), "none".to_owned()]),
+        ["big.old", "none"]
+    );
+    let named = |names: &[&str]| {
+        place.read().members(
+            &names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(
+        named(&["big.shop", "big"]),
+        ["big.shop", "big-globals"],
+        "each once"
+    );
+    assert_eq!(
+        named(&["big", "big.shop", "big"]),
+        ["big-globals", "big.shop"]
+    );
     // A safety copy of a restore, made by a version that did not say so in it, changes nothing.
     place.labelled("big.shop", PRE_RESTORE, 0, None);
-    assert_eq!(place.read().members(&["big".to_owned()]), ["big-globals", "big.shop"]);
+    assert_eq!(
+        place.read().members(&["big".to_owned()]),
+        ["big-globals", "big.shop"]
+    );
 }

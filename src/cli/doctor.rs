@@ -6,9 +6,12 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Say whether a backup would succeed, and if not, why and what to do.\n\n\
-        It looks at the configuration, the clock, the files that hold secrets, the store (whether its file system syncs, renames and locks is \
-        really tried), the scratch directory and the space in both; it connects to every source, takes for a moment what a backup would take, \
-        and says whether a trial restore is possible here. Nothing that it makes stays. Warnings alone leave the exit code 0.",
+        It looks at the configuration, the clock, the files that hold secrets, the store (whether \
+        its file system syncs, renames and locks is \
+        really tried), the scratch directory and the space in both; it connects to every source, \
+        takes for a moment what a backup would take, \
+        and says whether a trial restore is possible here. Nothing that it makes stays. Warnings \
+        alone leave the exit code 0.",
     after_help = help!(
         "dbbackup doctor",
         "dbbackup doctor shop",
@@ -16,7 +19,8 @@ use clap::Args;
     )
 )]
 pub struct Doctor {
-    /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every enabled source]
+    /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every
+    /// enabled source]
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
 }

@@ -6,19 +6,25 @@ use std::path::PathBuf;
 /// Write tables of a backup as CSV or JSON files, without restoring it
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Write tables of a backup as CSV or JSON files, without restoring it: DIR/orders.csv, DIR/public.orders.json. No database \
+    long_about = "Write tables of a backup as CSV or JSON files, without restoring it: \
+                  DIR/orders.csv, DIR/public.orders.json. No database \
         server is needed.\n\n\
-        CSV is that of RFC 4180 with a header; NULL is an empty field, an empty text is \"\". JSON is an array with an object for each row, on a \
-        line of its own; numbers keep all their digits, JSON columns and arrays are put in as such, and NaN and Infinity are strings. Bytes \
-        (BLOB, bytea) are \\x and hexadecimal digits in both. The backup is checked on the way, and there are files only if all of it is sound.",
+        CSV is that of RFC 4180 with a header; NULL is an empty field, an empty text is \"\". JSON \
+        is an array with an object for each row, on a \
+        line of its own; numbers keep all their digits, JSON columns and arrays are put in as \
+        such, and NaN and Infinity are strings. Bytes \
+        (BLOB, bytea) are \\x and hexadecimal digits in both. The backup is checked on the way, \
+        and there are files only if all of it is sound.",
     after_help = help!(
         "dbbackup export app --format csv --to ./tables",
-        "dbbackup export shop@latest:daily --format json --to ./tables --table public.orders --table customers",
+        "dbbackup export shop@latest:daily --format json --to ./tables --table public.orders \
+         --table customers",
         "dbbackup export ./shop.dump.gz --format csv --to ./tables",
     )
 )]
 pub struct Export {
-    /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
+    /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a
+    /// dump or sidecar
     #[arg(value_name = "BACKUP")]
     pub backup: String,
     /// The format of the files

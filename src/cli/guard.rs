@@ -8,11 +8,15 @@ use std::ffi::OsString;
 /// Back up and verify, run a program, and know the way back if it fails
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Back up and verify, run a program (an upgrade, a migration), and know the way back if it fails: the command that restores is \
+    long_about = "Back up and verify, run a program (an upgrade, a migration), and know the way \
+                  back if it fails: the command that restores is \
         printed, or run with --restore-on-failure.\n\n\
-        The exit code is the program's, 128 and the signal's number where a signal ended it; 125 if it was never run, because a backup or its \
-        verification failed, or if the restore failed. The program has stdin, stdout and stderr for itself, what dbbackup says goes to \
-        stderr, and signals are passed on to it. Its environment tells DBBACKUP_ID, DBBACKUP_SOURCE, DBBACKUP_LABEL, DBBACKUP_STORE and DBBACKUP_CONFIG. With \
+        The exit code is the program's, 128 and the signal's number where a signal ended it; 125 \
+        if it was never run, because a backup or its \
+        verification failed, or if the restore failed. The program has stdin, stdout and stderr \
+        for itself, what dbbackup says goes to \
+        stderr, and signals are passed on to it. Its environment tells DBBACKUP_ID, \
+        DBBACKUP_SOURCE, DBBACKUP_LABEL, DBBACKUP_STORE and DBBACKUP_CONFIG. With \
         --json its stdout goes to stderr.",
     after_help = "Examples:
   dbbackup guard -- ./upgrade.sh
@@ -21,11 +25,13 @@ use std::ffi::OsString;
 
 Exit codes:
   0    the program succeeded
-  125  the program was never run, or what it did could not be undone; also wrong usage or configuration
+  125  the program was never run, or what it did could not be undone; also wrong usage or \
+                  configuration
   else the program's own; 128 and the signal's number where a signal ended it"
 )]
 pub struct Guard {
-    /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every enabled source]
+    /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every
+    /// enabled source]
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
     /// If the program fails, put everything back, without asking

@@ -4,7 +4,8 @@ use clap::Args;
 
 /// Show how many backups there are, how large, and how they grow
 #[derive(Debug, Args)]
-#[command(after_help = help!("dbbackup stats", "dbbackup stats app", "dbbackup stats --json | jq .total"))]
+#[command(after_help = help!("dbbackup stats", "dbbackup stats app", "dbbackup stats --json | jq \
+    .total"))]
 pub struct Stats {
     /// Only these sources or groups
     #[arg(value_name = "SOURCE|GROUP")]

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 /// Tell whether every source is fresh and proven
 #[derive(Debug, Default, Args)]
 #[command(
-    long_about = "Tell whether every source is fresh and proven: one line where all is well, else one line for each source, the worst first.\n\n\
-        With no name: the enabled sources of the configuration; without one, every source of the store. It reads the store and connects to \
+    long_about = "Tell whether every source is fresh and proven: one line where all is well, else \
+                  one line for each source, the worst first.\n\n\
+        With no name: the enabled sources of the configuration; without one, every source of the \
+        store. It reads the store and connects to \
         no database. Its exit codes are those of Nagios plug-ins, and are this command's alone.",
     after_help = "Examples:
   dbbackup status
@@ -27,7 +29,8 @@ pub struct Status {
     /// Only these sources or groups
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// How old the newest good backup may be, as in 8d [default: expect_every of each source, or 26h]
+    /// How old the newest good backup may be, as in 8d [default: expect_every of each source, or
+    /// 26h]
     #[arg(long, value_name = "DURATION", value_parser = units::Span::parse)]
     pub expect_every: Option<units::Span>,
     /// Print the one line of a Nagios plug-in, with performance data

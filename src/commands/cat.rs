@@ -18,8 +18,14 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
         report.warn(format!("{newer}: it is passed over"));
     }
     if out.is_terminal() && !is_text(&found.format) {
-        return Err(Error::usage(format!("`{}` is no text, and stdout is a terminal", found.name()))
-            .hint(format!("send it somewhere: `dbbackup cat {} > FILE`", arguments.backup)));
+        return Err(Error::usage(format!(
+            "`{}` is no text, and stdout is a terminal",
+            found.name()
+        ))
+        .hint(format!(
+            "send it somewhere: `dbbackup cat {} > FILE`",
+            arguments.backup
+        )));
     }
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
@@ -30,7 +36,9 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
         report,
     };
     let gone = Cell::new(false);
-    let checked = examine::decoded(&found.stored(), &means, &mut |content| pour(content, &mut out, &gone));
+    let checked = examine::decoded(&found.stored(), &means, &mut |content| {
+        pour(content, &mut out, &gone)
+    });
     if gone.get() {
         // `| head` has what it wanted.
         return Ok(None);
@@ -40,11 +48,16 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
         Err(error) => Some(error),
     };
     let Some(error) = damage else {
-        report.detail(format!("{}: all of it was written, and is what was backed up", found.name()));
+        report.detail(format!(
+            "{}: all of it was written, and is what was backed up",
+            found.name()
+        ));
         return Ok(None);
     };
     Err(match error.kind() {
-        Kind::Damaged => error.hint("what was written to stdout is not what was backed up: don't use it"),
+        Kind::Damaged => {
+            error.hint("what was written to stdout is not what was backed up: don't use it")
+        }
         Kind::Interrupted => error,
         _ => error.hint("what was written to stdout is incomplete: don't use it"),
     })
@@ -63,7 +76,11 @@ fn pour(content: &mut dyn Read, out: &mut Raw, gone: &Cell<bool>) -> Result<()> 
             return Ok(());
         }
         let written = out.write_all(&block[..count]);
-        gone.set(written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe));
+        gone.set(
+            written
+                .as_ref()
+                .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe),
+        );
         written.context("writing to the standard output")?;
     }
 }

@@ -1,4 +1,5 @@
-//! `dbbackup cleanup`: retention decides, this carries it out, and says why each backup is kept or removed.
+//! `dbbackup cleanup`: retention decides, this carries it out, and says why each backup is kept or
+//! removed.
 
 mod brake;
 
@@ -20,23 +21,36 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
-    let store = if arguments.dry_run { session.reading()? } else { session.changing()? };
+    let store = if arguments.dry_run {
+        session.reading()?
+    } else {
+        session.changing()?
+    };
     let names = names_in(&store, &arguments.sources, session, report)?;
     let catalog = catalog_of(&store, &names)?;
     let work = what_to_clean(arguments, &names, session, &catalog, &store)?;
-    let missed = if arguments.force { Vec::new() } else { missed_databases(&work, session, &catalog, &store)? };
+    let missed = if arguments.force {
+        Vec::new()
+    } else {
+        missed_databases(&work, session, &catalog, &store)?
+    };
     let mut told = Told::default();
     let mut failed = Vec::new();
     for (source, policies) in &work {
         interrupt::check()?;
         let done = match policies {
             Ok(_) if missed.contains(source) => Ok((keep_all(source, &catalog), None)),
-            Ok(policies) if arguments.dry_run => clean(&store, &catalog, source, policies, arguments, session, report),
-            Ok(policies) => backup::lock_and_sweep(&store, source, session.lock_wait, report).and_then(|_lock| {
-                // Again, now that nobody else can change it.
-                let catalog = Catalog::read(&store, Some(std::slice::from_ref(source)))?;
-                clean(&store, &catalog, source, policies, arguments, session, report)
-            }),
+            Ok(policies) if arguments.dry_run => clean(
+                &store, &catalog, source, policies, arguments, session, report,
+            ),
+            Ok(policies) => backup::lock_and_sweep(&store, source, session.lock_wait, report)
+                .and_then(|_lock| {
+                    // Again, now that nobody else can change it.
+                    let catalog = Catalog::read(&store, Some(std::slice::from_ref(source)))?;
+                    clean(
+                        &store, &catalog, source, policies, arguments, session, report,
+                    )
+                }),
             Err(why) => Err(Error::from(why.clone()).context(source)),
         };
         let error = match done {
@@ -57,11 +71,21 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
     Ok(outcome_of(work.len(), &kinds))
 }
 
-/// Databases of clusters that are not on their servers any more, which nobody has said is right: their last backups are all that there is
-/// of them.
-fn missed_databases(work: &[Work], session: &Session, catalog: &Catalog, store: &LocalStore) -> Result<Vec<String>> {
-    let Some(config) = &session.config else { return Ok(Vec::new()) };
-    let clusters: BTreeSet<&str> = work.iter().filter_map(|(source, _)| catalog.cluster_of(source)).collect();
+/// Databases of clusters that are not on their servers any more, which nobody has said is right:
+/// their last backups are all that there is of them.
+fn missed_databases(
+    work: &[Work],
+    session: &Session,
+    catalog: &Catalog,
+    store: &LocalStore,
+) -> Result<Vec<String>> {
+    let Some(config) = &session.config else {
+        return Ok(Vec::new());
+    };
+    let clusters: BTreeSet<&str> = work
+        .iter()
+        .filter_map(|(source, _)| catalog.cluster_of(source))
+        .collect();
     let mut missed = Vec::new();
     for cluster in clusters {
         // Its other databases tell which run was the newest.
@@ -76,15 +100,27 @@ fn missed_databases(work: &[Work], session: &Session, catalog: &Catalog, store: 
 }
 
 fn keep_all(source: &str, catalog: &Catalog) -> Done {
-    let why = || vec!["the database is not on the server any more; `exclude_databases` says that this is right".to_owned()];
-    Done { kept: catalog.of(source).map(|backup| (backup.id().to_owned(), why())).collect(), ..Done::default() }
+    let why = || {
+        vec![
+            "the database is not on the server any more; `exclude_databases` says that this is \
+              right"
+                .to_owned(),
+        ]
+    };
+    Done {
+        kept: catalog
+            .of(source)
+            .map(|backup| (backup.id().to_owned(), why()))
+            .collect(),
+        ..Done::default()
+    }
 }
 
 /// A source with its policies, or why the configuration can't say them now.
 type Work = (String, std::result::Result<Policies, Unusable>);
 
-/// The sources, each with its policies: the flags' for whatever is named, or all there is; else the configuration's, for its own sources
-/// alone.
+/// The sources, each with its policies: the flags' for whatever is named, or all there is; else the
+/// configuration's, for its own sources alone.
 fn what_to_clean(
     arguments: &Cleanup,
     names: &[String],
@@ -94,18 +130,32 @@ fn what_to_clean(
 ) -> Result<Vec<Work>> {
     // Not every directory there: only those that hold something of ours.
     let present = catalog.sources();
-    let asked = if names.is_empty() { Vec::new() } else { catalog.members(names) };
+    let asked = if names.is_empty() {
+        Vec::new()
+    } else {
+        catalog.members(names)
+    };
     // As without a name: what has no policy in a group is kept, and the others are cleaned.
-    let by_group = arguments.sources.iter().any(|word| session.group(word).is_some());
+    let by_group = arguments
+        .sources
+        .iter()
+        .any(|word| session.group(word).is_some());
     if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
         let names = if asked.is_empty() { present } else { asked };
-        return Ok(names.into_iter().map(|name| (name, Ok(Policies::all(policy.clone())))).collect());
+        return Ok(names
+            .into_iter()
+            .map(|name| (name, Ok(Policies::all(policy.clone()))))
+            .collect());
     }
     let no_policy = |text: String| {
-        Error::usage(text).hint("say what to keep, as in `--keep-last 3 --keep-daily 7`, or write a [retention] table")
+        Error::usage(text).hint(
+            "say what to keep, as in `--keep-last 3 --keep-daily 7`, or write a [retention] table",
+        )
     };
     let Some(config) = &session.config else {
-        return Err(no_policy("there is no retention policy: no flag, and no configuration".into()));
+        return Err(no_policy(
+            "there is no retention policy: no flag, and no configuration".into(),
+        ));
     };
     if !session.store_plan()?.configured {
         return Err(no_policy(format!(
@@ -119,7 +169,9 @@ fn what_to_clean(
             if asked.is_empty() {
                 continue;
             }
-            return Err(no_policy(format!("`{name}` is no source of the configuration, so its policy does not hold for it")));
+            return Err(no_policy(format!(
+                "`{name}` is no source of the configuration, so its policy does not hold for it"
+            )));
         };
         if let Some(why) = &entry.unusable {
             // It fails alone.
@@ -128,7 +180,9 @@ fn what_to_clean(
         }
         let policies = Policies::configured(config, entry);
         if policies.is_empty() && !asked.is_empty() && !by_group {
-            return Err(no_policy(format!("`{name}` has no retention policy: everything is kept")));
+            return Err(no_policy(format!(
+                "`{name}` has no retention policy: everything is kept"
+            )));
         }
         work.push((name.clone(), Ok(policies)));
     }
@@ -147,14 +201,27 @@ pub fn held(
     Ok(brake::look(store, catalog, source, policies, &decision, now)?.map(|on| on.why))
 }
 
-/// After a successful backup, under its lock: quiet unless something was removed or went wrong. Gives back what the brake says where it holds.
-pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>, report: &Report) -> Result<Option<Error>> {
+/// After a successful backup, under its lock: quiet unless something was removed or went wrong.
+/// Gives back what the brake says where it holds.
+pub fn after_backup(
+    store: &LocalStore,
+    source: &SourcePlan,
+    now: DateTime<Utc>,
+    report: &Report,
+) -> Result<Option<Error>> {
     let catalog = catalog_of(store, std::slice::from_ref(&source.name))?;
     if source.policies.is_empty() {
         return Ok(None);
     }
     let mut decision = decide(&catalog, &source.name, &source.policies, now, false);
-    let on = brake::look(store, &catalog, &source.name, &source.policies, &decision, now)?;
+    let on = brake::look(
+        store,
+        &catalog,
+        &source.name,
+        &source.policies,
+        &decision,
+        now,
+    )?;
     if let Some(on) = &on {
         brake::remember(store, &source.name, on, report);
         on.hold(&catalog, &source.name, &mut decision);
@@ -164,8 +231,14 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
         }
     }
     let done = carry_out(store, &catalog, &source.name, decision, false).map_err(|error| {
-        let kind = if error.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::Partial };
-        error.context("the backup was made, but retention failed").kind_of(kind)
+        let kind = if error.kind() == Kind::Interrupted {
+            Kind::Interrupted
+        } else {
+            Kind::Partial
+        };
+        error
+            .context("the backup was made, but retention failed")
+            .kind_of(kind)
     })?;
     say_removed(&source.name, &done, report);
     if !done.deleted.is_empty() {
@@ -178,9 +251,14 @@ pub fn after_backup(store: &LocalStore, source: &SourcePlan, now: DateTime<Utc>,
         ));
     }
     Ok(on.map(|on| {
-        let held = format!("the backup was made, but retention is held back and removed {}: {}", on.nothing(), on.why);
+        let held = format!(
+            "the backup was made, but retention is held back and removed {}: {}",
+            on.nothing(),
+            on.why
+        );
         Error::new(Kind::Partial, held).hint(format!(
-            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all there",
+            "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all \
+             there",
             source.name
         ))
     }))
@@ -206,8 +284,14 @@ fn clean(
                 brake::remember(store, source, &on, report);
             }
             on.hold(catalog, source, &mut decision);
-            let text = format!("{source}: retention is held back, and {} is removed: {}", on.nothing(), on.why);
-            held = Some(Error::failed(text).hint("look at the source; if that is right, add `--force`"));
+            let text = format!(
+                "{source}: retention is held back, and {} is removed: {}",
+                on.nothing(),
+                on.why
+            );
+            held = Some(
+                Error::failed(text).hint("look at the source; if that is right, add `--force`"),
+            );
         }
         _ => {}
     }
@@ -219,7 +303,11 @@ fn clean(
     for backup in catalog.of(source).filter(|backup| backup.state_lost) {
         report.warn(format!("{}: {STATE_LOST}", backup.id()));
     }
-    for entry in catalog.unreadable.iter().filter(|entry| entry.source == source) {
+    for entry in catalog
+        .unreadable
+        .iter()
+        .filter(|entry| entry.source == source)
+    {
         report.warn(format!("{}: kept, {}", entry.id, entry.reason));
     }
     for stray in catalog.strays.iter().filter(|stray| stray.source == source) {
@@ -240,43 +328,80 @@ fn clean(
 /// For the log, which outlives the backups.
 fn say_removed(source: &str, done: &Done, report: &Report) {
     for gone in &done.deleted {
-        report.story(format!("{source}: removed {} ({}): {}", gone.id, units::size(gone.size), gone.reason));
+        report.story(format!(
+            "{source}: removed {} ({}): {}",
+            gone.id,
+            units::size(gone.size),
+            gone.reason
+        ));
     }
 }
 
 /// With `force` every backup is taken for what it is, whatever it held before.
-fn decide(catalog: &Catalog, source: &str, policies: &Policies, now: DateTime<Utc>, force: bool) -> Decision {
-    let unreadable = catalog.unreadable.iter().filter(|entry| entry.source == source).map(|entry| Candidate {
-        id: entry.id.clone(),
-        at: time_of(&entry.id),
-        label: store::split_id(&entry.id).map_or(String::new(), |(_, label, _)| label.to_owned()),
-        size_bytes: 0,
-        standing: Standing::Unknown,
-        pinned: false,
-        proven: false,
-    });
+fn decide(
+    catalog: &Catalog,
+    source: &str,
+    policies: &Policies,
+    now: DateTime<Utc>,
+    force: bool,
+) -> Decision {
+    let unreadable = catalog
+        .unreadable
+        .iter()
+        .filter(|entry| entry.source == source)
+        .map(|entry| Candidate {
+            id: entry.id.clone(),
+            at: time_of(&entry.id),
+            label: store::split_id(&entry.id)
+                .map_or(String::new(), |(_, label, _)| label.to_owned()),
+            size_bytes: 0,
+            standing: Standing::Unknown,
+            pinned: false,
+            proven: false,
+        });
     // What was said to be right is right for what came before it, too.
-    let accepted = catalog.of(source).position(|backup| backup.state.brake == Some(Braked::Accepted));
-    let is_doubted = |at: usize, backup: &Entry| !force && accepted.is_none_or(|accepted| at < accepted) && fell(backup, catalog);
+    let accepted = catalog
+        .of(source)
+        .position(|backup| backup.state.brake == Some(Braked::Accepted));
+    let is_doubted = |at: usize, backup: &Entry| {
+        !force && accepted.is_none_or(|accepted| at < accepted) && fell(backup, catalog)
+    };
     let standing = |(at, backup): (usize, &Entry)| {
         let candidate = candidate(backup);
         match candidate.standing {
-            Standing::Good if is_doubted(at, backup) => Candidate { standing: Standing::Doubted, ..candidate },
+            Standing::Good if is_doubted(at, backup) => Candidate {
+                standing: Standing::Doubted,
+                ..candidate
+            },
             _ => candidate,
         }
     };
-    let candidates: Vec<Candidate> = catalog.of(source).enumerate().map(standing).chain(unreadable).collect();
+    let candidates: Vec<Candidate> = catalog
+        .of(source)
+        .enumerate()
+        .map(standing)
+        .chain(unreadable)
+        .collect();
     // The end of the second: what was made in it is no future.
     let now = now + TimeDelta::microseconds(999_999);
     retention::decide(&candidates, |label| policies.for_label(label), now)
 }
 
-/// Whether a backup held the brake and holds far less, in all, than the one that it was compared with. (A clock that jumped holds the brake,
-/// too, and says nothing against what was saved.)
+/// Whether a backup held the brake and holds far less, in all, than the one that it was compared
+/// with. (A clock that jumped holds the brake, too, and says nothing against what was saved.)
 fn fell(backup: &Entry, catalog: &Catalog) -> bool {
-    let Some(Braked::Against(earlier)) = &backup.state.brake else { return false };
-    let Some(earlier) = catalog.of(&backup.sidecar.source).find(|other| other.id() == earlier) else { return false };
-    let (Some(now), Some(then)) = (&backup.sidecar.manifest, &earlier.sidecar.manifest) else { return false };
+    let Some(Braked::Against(earlier)) = &backup.state.brake else {
+        return false;
+    };
+    let Some(earlier) = catalog
+        .of(&backup.sidecar.source)
+        .find(|other| other.id() == earlier)
+    else {
+        return false;
+    };
+    let (Some(now), Some(then)) = (&backup.sidecar.manifest, &earlier.sidecar.manifest) else {
+        return false;
+    };
     let files = |totals: &Totals| totals.tree.map_or(0, |tree| tree.files);
     now.rows_total < then.rows_total / 2 || files(now) < files(then) / 2
 }
@@ -298,13 +423,16 @@ fn candidate(backup: &Entry) -> Candidate {
         at: {
             let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
             // A sidecar may say any date, the calendar's last one, too.
-            at.checked_add_signed(TimeDelta::microseconds(number.into())).unwrap_or(at)
+            at.checked_add_signed(TimeDelta::microseconds(number.into()))
+                .unwrap_or(at)
         },
         label: backup.sidecar.label.to_string(),
         size_bytes: backup.presence.bytes(),
         standing,
         pinned: backup.state.pinned,
-        proven: backup.verifications().any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
+        proven: backup
+            .verifications()
+            .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
     }
 }
 
@@ -329,9 +457,18 @@ struct Done {
 }
 
 /// Removes, the oldest first, so that an interruption leaves the newest.
-fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Decision, dry_run: bool) -> Result<Done> {
+fn carry_out(
+    store: &LocalStore,
+    catalog: &Catalog,
+    source: &str,
+    decision: Decision,
+    dry_run: bool,
+) -> Result<Done> {
     let mut done = Done::default();
-    let by_id: HashMap<&str, &Entry> = catalog.of(source).map(|backup| (backup.id(), backup)).collect();
+    let by_id: HashMap<&str, &Entry> = catalog
+        .of(source)
+        .map(|backup| (backup.id(), backup))
+        .collect();
     for (id, verdict) in decision.verdicts.into_iter().rev() {
         match verdict {
             Verdict::Keep(reasons) => done.kept.push((id, reasons)),
@@ -341,7 +478,8 @@ fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Deci
                 let size = backup.map_or(0, |backup| backup.presence.bytes());
                 let files = backup.map_or(Vec::new(), |backup| backup.sidecar.files());
                 if let Some(why) = must_stay(store, source, &files, dry_run) {
-                    done.kept.push((id, vec![format!("{why}; otherwise removed: {reason}")]));
+                    done.kept
+                        .push((id, vec![format!("{why}; otherwise removed: {reason}")]));
                     continue;
                 }
                 if !dry_run {
@@ -359,9 +497,11 @@ fn carry_out(store: &LocalStore, catalog: &Catalog, source: &str, decision: Deci
 /// Why files can't be removed now, where they can't: what is not sure is kept.
 fn must_stay(store: &LocalStore, source: &str, files: &[String], dry_run: bool) -> Option<String> {
     files.iter().find_map(|file| match store.elsewhere(source, file) {
-        // Removing the link alone would leave what takes the room, and nothing would know it any more.
+        // Removing the link alone would leave what takes the room, and nothing would know it any
+        // more.
         Ok(Some(place)) => Some(format!(
-            "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes the link)",
+            "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes \
+             the link)",
             place.display()
         )),
         Err(error) => Some(error.message()),
@@ -395,17 +535,31 @@ impl Told {
         let freed = units::total(deleted.iter().map(|gone| gone.size));
         let count = units::count(deleted.len() as u64, "backup");
         report.line(match dry_run {
-            true => format!("would remove {count}, {} kept, {} freed; nothing was done", kept.len(), units::size(freed)),
-            false => format!("removed {count}, {} kept, {} freed", kept.len(), units::size(freed)),
+            true => format!(
+                "would remove {count}, {} kept, {} freed; nothing was done",
+                kept.len(),
+                units::size(freed)
+            ),
+            false => format!(
+                "removed {count}, {} kept, {} freed",
+                kept.len(),
+                units::size(freed)
+            ),
         });
         if !report.is_json() {
             return;
         }
-        let kept: Vec<_> = kept.into_iter().map(|(id, reasons)| serde_json::json!({"id": id, "reasons": reasons})).collect();
+        let kept: Vec<_> = kept
+            .into_iter()
+            .map(|(id, reasons)| serde_json::json!({"id": id, "reasons": reasons}))
+            .collect();
         let count = deleted.len();
         let deleted: Vec<_> = deleted
             .into_iter()
-            .map(|gone| serde_json::json!({"id": gone.id, "reason": gone.reason, "size_bytes": gone.size}))
+            .map(|gone| {
+                serde_json::json!({"id": gone.id, "reason": gone.reason,
+                "size_bytes": gone.size})
+            })
             .collect();
         report.set("dry_run", dry_run);
         report.set("kept", kept);
@@ -417,13 +571,18 @@ impl Told {
 
 /// A line for each backup, the newest first.
 fn say_each(kept: &[(String, Vec<String>)], deleted: &[Gone], verb: &str, report: &Report) {
-    let keeping = kept.iter().map(|(id, reasons)| (id, report.paint(Paint::Good, "keep"), reasons.join(", ")));
+    let keeping = kept
+        .iter()
+        .map(|(id, reasons)| (id, report.paint(Paint::Good, "keep"), reasons.join(", ")));
     let removing = deleted.iter().map(|gone| {
         let why = format!("{} ({})", gone.reason, units::size(gone.size));
         (&gone.id, report.paint(Paint::Warning, verb), why)
     });
     let mut rows: Vec<(&String, String, String)> = keeping.chain(removing).collect();
     rows.sort_by(|a, b| b.0.cmp(a.0));
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(id, word, why)| vec![word, id.clone(), why]).collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(id, word, why)| vec![word, id.clone(), why])
+        .collect();
     report.lines(columns(&rows, &[]));
 }

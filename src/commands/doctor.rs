@@ -1,4 +1,5 @@
-//! `dbbackup doctor`: would a backup succeed, and if not, why? Everything is tried that can be tried without leaving a trace.
+//! `dbbackup doctor`: would a backup succeed, and if not, why? Everything is tried that can be
+//! tried without leaving a trace.
 
 mod around;
 mod place;
@@ -36,9 +37,17 @@ pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result
     if let Ok(store) = &store {
         let mut needs = Needs::default();
         match backup::make_plan(&wanted(&arguments.what), session, report) {
-            Ok(planned) => {
-                planned.into_iter().for_each(|one| source(one, store, &catalog, session, report, &mut checks, &mut needs))
-            }
+            Ok(planned) => planned.into_iter().for_each(|one| {
+                source(
+                    one,
+                    store,
+                    &catalog,
+                    session,
+                    report,
+                    &mut checks,
+                    &mut needs,
+                )
+            }),
             Err(error) => checks.problem("sources", "plan", &error),
         }
         needs.judge(store, &mut checks);
@@ -81,33 +90,76 @@ struct Checks(Vec<Looked>);
 
 impl Checks {
     fn ok(&mut self, about: &str, check: &'static str, detail: impl Into<String>) {
-        self.0.push(Looked { about: about.into(), check, status: Standing::Ok, detail: detail.into(), remedy: None });
+        self.0.push(Looked {
+            about: about.into(),
+            check,
+            status: Standing::Ok,
+            detail: detail.into(),
+            remedy: None,
+        });
     }
 
-    fn warning(&mut self, about: &str, check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
+    fn warning(
+        &mut self,
+        about: &str,
+        check: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         let remedy = Some(remedy.into());
-        self.0.push(Looked { about: about.into(), check, status: Standing::Warning, detail: detail.into(), remedy });
+        self.0.push(Looked {
+            about: about.into(),
+            check,
+            status: Standing::Warning,
+            detail: detail.into(),
+            remedy,
+        });
     }
 
     fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
         let remedy = error.remedy().map(str::to_owned);
-        self.0.push(Looked { about: about.into(), check, status: Standing::Problem, detail: error.message(), remedy });
+        self.0.push(Looked {
+            about: about.into(),
+            check,
+            status: Standing::Problem,
+            detail: error.message(),
+            remedy,
+        });
     }
 }
 
 fn wanted(what: &[String]) -> Backup {
-    Backup { what: what.to_vec(), label: "manual".to_owned(), dry_run: true, ..Backup::default() }
+    Backup {
+        what: what.to_vec(),
+        label: "manual".to_owned(),
+        dry_run: true,
+        ..Backup::default()
+    }
 }
 
 fn configuration(session: &Session, checks: &mut Checks) {
     let about = "configuration";
     match &session.config {
-        None => checks.warning(about, "file", "there is none", "`dbbackup init` writes one from what it finds"),
+        None => checks.warning(
+            about,
+            "file",
+            "there is none",
+            "`dbbackup init` writes one from what it finds",
+        ),
         Some(config) => {
             let sources = units::count(config.sources.len() as u64, "source");
-            checks.ok(about, "file", format!("{}: {sources}", config.path.display()));
+            checks.ok(
+                about,
+                "file",
+                format!("{}: {sources}", config.path.display()),
+            );
             for warning in &config.warnings {
-                checks.warning(about, "file", warning.clone(), "see the table of its keys in README");
+                checks.warning(
+                    about,
+                    "file",
+                    warning.clone(),
+                    "see the table of its keys in README",
+                );
             }
         }
     }
@@ -118,7 +170,8 @@ fn clock(catalog: &Catalog, session: &Session, checks: &mut Checks) {
     let now = units::stamp(session.now);
     // Before this program was written.
     if session.now.timestamp() < 1_780_000_000 {
-        let error = Error::failed(format!("the clock says {now}, which can't be")).hint("set it: `timedatectl set-ntp true`");
+        let error = Error::failed(format!("the clock says {now}, which can't be"))
+            .hint("set it: `timedatectl set-ntp true`");
         return checks.problem("clock", "time", &error);
     }
     let future: Vec<&str> = (catalog.backups.iter())
@@ -137,7 +190,8 @@ fn clock(catalog: &Catalog, session: &Session, checks: &mut Checks) {
                     count => format!("{count} backups are"),
                 }
             ),
-            "if the clock is right, it was wrong then: cleanup keeps these backups; look at them, then `dbbackup delete` them",
+            "if the clock is right, it was wrong then: cleanup keeps these backups; look at them, \
+             then `dbbackup delete` them",
         ),
     }
 }
@@ -153,20 +207,40 @@ struct Needs {
 
 impl Needs {
     fn judge(&self, store: &StorePlan, checks: &mut Checks) {
-        let there = if store.path.is_dir() { store.path.as_path() } else { store.path.parent().unwrap_or(Path::new("/")) };
+        let there = if store.path.is_dir() {
+            store.path.as_path()
+        } else {
+            store.path.parent().unwrap_or(Path::new("/"))
+        };
         if let Ok(free) = durable::free_space(there) {
-            let text = format!("{} free, about {} needed for the next backups", units::size(free), units::size(self.store));
+            let text = format!(
+                "{} free, about {} needed for the next backups",
+                units::size(free),
+                units::size(self.store)
+            );
             if free < self.store {
-                let error = Error::failed(text).hint("`dbbackup cleanup --dry-run` says what the retention policy frees");
+                let error = Error::failed(text)
+                    .hint("`dbbackup cleanup --dry-run` says what the retention policy frees");
                 checks.problem("store", "space", &error);
             } else if free < self.store.saturating_mul(3) {
-                checks.warning("store", "space", text, "`dbbackup cleanup --dry-run` says what the retention policy frees");
+                checks.warning(
+                    "store",
+                    "space",
+                    text,
+                    "`dbbackup cleanup --dry-run` says what the retention policy frees",
+                );
             } else {
                 checks.ok("store", "space", text);
             }
         }
         for (dir, needed) in &self.scratch {
-            place::scratch(dir, *needed, self.drills.get(dir).copied().unwrap_or(0), &store.path, checks);
+            place::scratch(
+                dir,
+                *needed,
+                self.drills.get(dir).copied().unwrap_or(0),
+                &store.path,
+                checks,
+            );
         }
     }
 }
@@ -181,7 +255,9 @@ fn source(
     needs: &mut Needs,
 ) {
     match planned {
-        Planned::Skipped { name, why } => checks.ok(&name, "backup", format!("would be skipped: {why}")),
+        Planned::Skipped { name, why } => {
+            checks.ok(&name, "backup", format!("would be skipped: {why}"))
+        }
         Planned::Refused { name, error, .. } => checks.problem(&name, "backup", &error),
         Planned::Source(whole) => {
             around::hooks(&whole.name, &whole.hooks, checks);
@@ -192,7 +268,9 @@ fn source(
                         match member {
                             Err((name, error)) => checks.problem(&name, "backup", &error),
                             Ok(source) => {
-                                let tried = one_source(&source, store, catalog, session, report, checks, needs);
+                                let tried = one_source(
+                                    &source, store, catalog, session, report, checks, needs,
+                                );
                                 if let Err(error) = tried {
                                     checks.problem(&source.name, "backup", &error);
                                 }
@@ -221,11 +299,18 @@ fn one_source(
     place::lock(store, name, checks);
     let (how, concerns, scratch) = engine.rehearse()?;
     let size = engine.estimate();
-    checks.ok(name, "backup", format!("{} ({}), {how}", engine.place(source), units::size(size)));
+    checks.ok(
+        name,
+        "backup",
+        format!("{} ({}), {how}", engine.place(source), units::size(size)),
+    );
     for concern in concerns {
         checks.warning(name, "backup", concern.text, concern.remedy);
     }
-    needs.store = needs.store.saturating_add(backup::space_needed(&Making::of(source), &engine, catalog));
+    needs.store =
+        needs
+            .store
+            .saturating_add(backup::space_needed(&Making::of(source), &engine, catalog));
     let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {
@@ -243,8 +328,16 @@ fn one_source(
             );
         }
         Err(error) => {
-            let remedy = error.remedy().unwrap_or("`dbbackup verify --level content` is possible").to_owned();
-            checks.warning(name, "drill", format!("no trial restore is possible: {error}"), remedy);
+            let remedy = error
+                .remedy()
+                .unwrap_or("`dbbackup verify --level content` is possible")
+                .to_owned();
+            checks.warning(
+                name,
+                "drill",
+                format!("no trial restore is possible: {error}"),
+                remedy,
+            );
         }
     }
     Ok(())
@@ -255,7 +348,9 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
     let mut order: Vec<String> = checks.0.iter().map(|one| one.about.clone()).collect();
     let mut seen = std::collections::BTreeSet::new();
     order.retain(|about| seen.insert(about.clone()));
-    checks.0.sort_by_key(|one| order.iter().position(|about| *about == one.about));
+    checks
+        .0
+        .sort_by_key(|one| order.iter().position(|about| *about == one.about));
     let rows: Vec<Vec<String>> = checks
         .0
         .iter()
@@ -265,7 +360,12 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
                 Standing::Warning => Paint::Warning,
                 Standing::Problem => Paint::Bad,
             };
-            vec![report.paint(paint, one.status.word()), one.about.clone(), one.check.to_owned(), one.detail.clone()]
+            vec![
+                report.paint(paint, one.status.word()),
+                one.about.clone(),
+                one.check.to_owned(),
+                one.detail.clone(),
+            ]
         })
         .collect();
     for (one, line) in checks.0.iter().zip(columns(&rows, &[])) {
@@ -279,14 +379,28 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
             report.answer(format!("         {}", report.with_options(remedy)));
         }
     }
-    let of = |standing: Standing| checks.0.iter().filter(|one| one.status == standing).count() as u64;
+    let of =
+        |standing: Standing| checks.0.iter().filter(|one| one.status == standing).count() as u64;
     let (problems, warnings) = (of(Standing::Problem), of(Standing::Warning));
-    report.set("checks", serde_json::to_value(&checks.0).unwrap_or_default());
+    report.set(
+        "checks",
+        serde_json::to_value(&checks.0).unwrap_or_default(),
+    );
     report.set("problems", problems);
     report.set("warnings", warnings);
-    let warned = |word: &str| if warnings > 0 { format!("{word}{}", units::count(warnings, "warning")) } else { String::new() };
+    let warned = |word: &str| {
+        if warnings > 0 {
+            format!("{word}{}", units::count(warnings, "warning"))
+        } else {
+            String::new()
+        }
+    };
     if problems > 0 {
-        let text = format!("a backup would fail: {}{}", units::count(problems, "problem"), warned(" and "));
+        let text = format!(
+            "a backup would fail: {}{}",
+            units::count(problems, "problem"),
+            warned(" and ")
+        );
         report.warn(&text);
         report.set("error", text);
         return Ok(Some(Kind::Failed));

@@ -1,6 +1,8 @@
-//! The documents that `--json` prints, a type for each command: what the JSON Schema and the manual page dbbackup-json(5) are made from. Only tests
-//! compile it. The commands put their documents together piece by piece (a list may be longer than memory); that these are the same, every document that
-//! an integration test reads is validated against the schema, in which no field may be missing here.
+//! The documents that `--json` prints, a type for each command: what the JSON Schema and the manual
+//! page dbbackup-json(5) are made from. Only tests compile it. The commands put their documents
+//! together piece by piece (a list may be longer than memory); that these are the same, every
+//! document that an integration test reads is validated against the schema, in which no field may
+//! be missing here.
 
 #![allow(dead_code)]
 
@@ -31,7 +33,8 @@ struct BackupDocument {
     sidecar: Sidecar,
     /// Whether cleanup never removes it.
     pinned: bool,
-    /// Whether it is whole, its dump is there as long as it was written, and no verification has found it damaged since.
+    /// Whether it is whole, its dump is there as long as it was written, and no verification has
+    /// found it damaged since.
     good: bool,
 }
 
@@ -611,12 +614,33 @@ fn document<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let mut whole = T::json_schema(generator);
     let common = Common::json_schema(generator);
     let object = whole.as_object_mut().unwrap();
-    let properties = object.entry("properties").or_insert_with(|| serde_json::json!({})).as_object_mut().unwrap();
-    let own: Vec<(String, Value)> =
-        std::mem::take(properties).into_iter().map(|(name, property)| (name, without_null(property))).collect();
-    let common = common.get("properties").unwrap().as_object().unwrap().clone();
-    let kept = |name: &str, property: Value| if name == "command" { property } else { without_null(property) };
-    properties.extend(common.into_iter().map(|(name, property)| (name.clone(), kept(&name, property))));
+    let properties = object
+        .entry("properties")
+        .or_insert_with(|| serde_json::json!({}))
+        .as_object_mut()
+        .unwrap();
+    let own: Vec<(String, Value)> = std::mem::take(properties)
+        .into_iter()
+        .map(|(name, property)| (name, without_null(property)))
+        .collect();
+    let common = common
+        .get("properties")
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .clone();
+    let kept = |name: &str, property: Value| {
+        if name == "command" {
+            property
+        } else {
+            without_null(property)
+        }
+    };
+    properties.extend(
+        common
+            .into_iter()
+            .map(|(name, property)| (name.clone(), kept(&name, property))),
+    );
     properties.extend(own);
     object.insert("required".into(), serde_json::json!(["command", "outcome"]));
     object.insert("additionalProperties".into(), false.into());
@@ -631,7 +655,10 @@ fn without_null(mut property: Value) -> Value {
             property["type"] = only.clone();
         }
     }
-    if let Some([first, null]) = property.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
+    if let Some([first, null]) = property
+        .get("anyOf")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
         && null["type"] == "null"
     {
         let first = first.clone();
@@ -661,25 +688,39 @@ pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut commands: Vec<(&str, Schema)> = Vec::new();
     macro_rules! add {
-        ($($name:literal => $type:ty),* $(,)?) => { $(commands.push(($name, document::<$type>(&mut generator)));)* };
+        ($($name:literal => $type:ty),* $(,)?) => { $(commands.push(($name,
+            document::<$type>(&mut generator)));)* };
     }
     add! {
-        "backup" => BackupRun, "list" => List, "show" => Show, "verify" => Verify, "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
-        "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => Status, "guard" => Guard, "export" => Export, "doctor" => Doctor,
+        "backup" => BackupRun, "list" => List, "show" => Show, "verify" => Verify,
+        "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
+        "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => Status, "guard" => Guard,
+        "export" => Export, "doctor" => Doctor,
         "init" => Init, "completions" => Completions, "version" => Version, "cat" => Nothing,
     }
     commands.push(("", document::<Nothing>(&mut generator)));
     // In a store: what one wrote, others read; a newer version may add to it.
-    for schema in [generator.subschema_for::<Sidecar>(), generator.subschema_for::<State>(), generator.subschema_for::<Listed>()]
-    {
+    for schema in [
+        generator.subschema_for::<Sidecar>(),
+        generator.subschema_for::<State>(),
+        generator.subschema_for::<Listed>(),
+    ] {
         drop(schema);
     }
     drop(generator.subschema_for::<Verification>());
     let mut definitions = generator.take_definitions(true);
     let mut choices = Vec::new();
     for (name, schema) in commands {
-        let key = if name.is_empty() { "document of no command".to_owned() } else { format!("document of {name}") };
-        let command = if name.is_empty() { Value::Null } else { name.into() };
+        let key = if name.is_empty() {
+            "document of no command".to_owned()
+        } else {
+            format!("document of {name}")
+        };
+        let command = if name.is_empty() {
+            Value::Null
+        } else {
+            name.into()
+        };
         choices.push(serde_json::json!({
             "if": {"properties": {"command": {"const": command}}},
             "then": {"$ref": format!("#/$defs/{}", key.replace(' ', "%20"))},
@@ -702,11 +743,13 @@ pub fn schema() -> Value {
 #[derive(JsonSchema)]
 struct Nothing {}
 
-/// With `DBBACKUP_BLESS` set writes the schema, else demands that the one in the repository is the types'.
+/// With `DBBACKUP_BLESS` set writes the schema, else demands that the one in the repository is the
+/// types'.
 #[test]
 fn the_schema_is_made_from_the_types() {
     let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/dbbackup.schema.json");
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/dbbackup.schema.json");
     if std::env::var_os("DBBACKUP_BLESS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

@@ -1,4 +1,5 @@
-//! The one place that knows every kind of source: from a plan to its engine, from a stored dump to the place where it is tried.
+//! The one place that knows every kind of source: from a plan to its engine, from a stored dump to
+//! the place where it is tried.
 
 use super::examine::{Means, Stored};
 use crate::catalog::Backup;
@@ -31,15 +32,29 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Looks whether the source can be backed up, and connects where there is something to connect to; nothing is locked.
+    /// Looks whether the source can be backed up, and connects where there is something to connect
+    /// to; nothing is locked.
     pub fn open(source: &SourcePlan) -> Result<Engine> {
         match &source.kind {
-            SourceKind::Sqlite { path, spool, lock_timeout } => {
-                Ok(Engine::Sqlite(SqliteSource::new(path, *spool, &source.scratch_dir, *lock_timeout)))
+            SourceKind::Sqlite {
+                path,
+                spool,
+                lock_timeout,
+            } => Ok(Engine::Sqlite(SqliteSource::new(
+                path,
+                *spool,
+                &source.scratch_dir,
+                *lock_timeout,
+            ))),
+            SourceKind::Postgres(plan) => {
+                PostgresSource::open(plan).map(|source| Engine::Postgres(Box::new(source)))
             }
-            SourceKind::Postgres(plan) => PostgresSource::open(plan).map(|source| Engine::Postgres(Box::new(source))),
-            SourceKind::Files(plan) => FilesSource::open(plan).map(|source| Engine::Files(Box::new(source))),
-            SourceKind::Cluster(_) => Err(Error::failed("a cluster is backed up database by database")),
+            SourceKind::Files(plan) => {
+                FilesSource::open(plan).map(|source| Engine::Files(Box::new(source)))
+            }
+            SourceKind::Cluster(_) => {
+                Err(Error::failed("a cluster is backed up database by database"))
+            }
         }
     }
 
@@ -51,27 +66,49 @@ impl Engine {
         }
     }
 
-    /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the bytes that it needs in the scratch directory.
+    /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the
+    /// bytes that it needs in the scratch directory.
     pub fn rehearse(&mut self) -> Result<(String, Vec<Concern>, u64)> {
         match self {
-            Engine::Sqlite(source) => source.rehearse().map(|(text, scratch)| (text, Vec::new(), scratch)),
-            Engine::Postgres(source) => source.rehearse().map(|(text, concerns)| (text, concerns, 0)),
+            Engine::Sqlite(source) => source
+                .rehearse()
+                .map(|(text, scratch)| (text, Vec::new(), scratch)),
+            Engine::Postgres(source) => source
+                .rehearse()
+                .map(|(text, concerns)| (text, concerns, 0)),
             Engine::Files(source) => source.rehearse().map(|text| (text, Vec::new(), 0)),
         }
     }
 
-    /// Whether a trial restore of its backups can be made here, and where, or why not; and the bytes that it needs in the scratch directory.
+    /// Whether a trial restore of its backups can be made here, and where, or why not; and the
+    /// bytes that it needs in the scratch directory.
     pub fn can_drill(&self, source: &SourcePlan) -> Result<(Tried<String>, u64)> {
         let size = self.estimate();
         let Engine::Postgres(opened) = self else {
             return Ok((Tried::Done("into the scratch directory".to_owned()), size));
         };
-        let major = opened.database().server_version.as_deref().and_then(Version::parse).map_or(0, |version| version.major);
+        let major = opened
+            .database()
+            .server_version
+            .as_deref()
+            .and_then(Version::parse)
+            .map_or(0, |version| version.major);
         let proving = &source.proving;
         // The decoded dump, and the database made of it.
-        let room = if proving.drill_url.is_some() { size } else { size.saturating_mul(2).saturating_add(128 << 20) };
-        let whose = Place { parent: &source.scratch_dir, trusted: proving.trusted, hidden: &[] };
-        Ok((drill::possible(&proving.search, proving.drill_url.as_deref(), major, &whose)?, room))
+        let room = if proving.drill_url.is_some() {
+            size
+        } else {
+            size.saturating_mul(2).saturating_add(128 << 20)
+        };
+        let whose = Place {
+            parent: &source.scratch_dir,
+            trusted: proving.trusted,
+            hidden: &[],
+        };
+        Ok((
+            drill::possible(&proving.search, proving.drill_url.as_deref(), major, &whose)?,
+            room,
+        ))
     }
 
     pub fn as_source(&mut self) -> &mut dyn Source {
@@ -90,10 +127,13 @@ impl Engine {
         }
     }
 
-    /// About how large its first dump will be, packed, by a sample of what there is; a tenth where none can be had: that is the least to expect.
+    /// About how large its first dump will be, packed, by a sample of what there is; a tenth where
+    /// none can be had: that is the least to expect.
     pub fn packed_estimate(&self, codec: Codec) -> u64 {
         let estimate = self.estimate();
-        let Engine::Sqlite(source) = self else { return estimate / 10 };
+        let Engine::Sqlite(source) = self else {
+            return estimate / 10;
+        };
         let packed = || -> Result<f64> {
             let sample = source.sample()?;
             let mut encode = Encode::new(codec, 1, Vec::new(), Progress::default());
@@ -108,7 +148,9 @@ impl Engine {
     /// Where it is, for messages.
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
-            (Engine::Postgres(opened), SourceKind::Postgres(plan)) => place_in(plan.format.word(), opened.database()),
+            (Engine::Postgres(opened), SourceKind::Postgres(plan)) => {
+                place_in(plan.format.word(), opened.database())
+            }
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
             (_, SourceKind::Sqlite { path, .. }) => path.display().to_string(),
@@ -117,7 +159,8 @@ impl Engine {
     }
 }
 
-/// Removes what killed runs left where this source is read and tried; a restore that was killed in the middle of an exchange is finished.
+/// Removes what killed runs left where this source is read and tried; a restore that was killed in
+/// the middle of an exchange is finished.
 pub fn sweep(source: &SourcePlan) -> Result<()> {
     if let SourceKind::Sqlite { path, .. } = &source.kind {
         SqliteDestination::sweep(path);
@@ -127,7 +170,10 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
             files::swap::sweep(path)?;
         }
     }
-    scratch::sweep(&source.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
+    scratch::sweep(
+        &source.scratch_dir,
+        crate::engine::sqlite::source::SCRATCH_PREFIX,
+    );
     crate::engine::postgres::server::sweep(&source.scratch_dir);
     Ok(())
 }
@@ -140,10 +186,13 @@ pub fn is_globals(format: &str) -> bool {
     Format::parse(format) == Some(Format::Globals)
 }
 
-/// Where the content of a dump of this format comes from: the roles of a server are read through a database, and belong to none.
+/// Where the content of a dump of this format comes from: the roles of a server are read through a
+/// database, and belong to none.
 pub fn place_in(format: &str, database: &Database) -> String {
     match &database.host {
-        Some(host) if is_globals(format) => format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432)),
+        Some(host) if is_globals(format) => {
+            format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432))
+        }
         _ => place_of(database),
     }
 }
@@ -151,7 +200,9 @@ pub fn place_in(format: &str, database: &Database) -> String {
 /// `shop on db.internal:5432`, or a path.
 pub fn place_of(database: &Database) -> String {
     match (&database.name, &database.host, &database.path) {
-        (Some(name), Some(host), _) => format!("{name} on {host}:{}", database.port.unwrap_or(5432)),
+        (Some(name), Some(host), _) => {
+            format!("{name} on {host}:{}", database.port.unwrap_or(5432))
+        }
         (_, _, Some(path)) => path.display().to_string(),
         _ if !database.paths.is_empty() => paths_text(&database.paths),
         _ => "an unknown place".to_owned(),
@@ -159,13 +210,28 @@ pub fn place_of(database: &Database) -> String {
 }
 
 fn paths_text(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
-/// Whether the last backup of this name was of the same database; else where that one is, and where this one.
-pub fn belongs_elsewhere(engine: &Engine, source: &SourcePlan, last: &Backup, host: &str) -> Option<(String, String)> {
+/// Whether the last backup of this name was of the same database; else where that one is, and where
+/// this one.
+pub fn belongs_elsewhere(
+    engine: &Engine,
+    source: &SourcePlan,
+    last: &Backup,
+    host: &str,
+) -> Option<(String, String)> {
     let then = last.sidecar.database.as_ref()?;
-    let made_on = last.sidecar.producer.get("host").cloned().unwrap_or_default();
+    let made_on = last
+        .sidecar
+        .producer
+        .get("host")
+        .cloned()
+        .unwrap_or_default();
     match (engine, &source.kind) {
         (Engine::Postgres(opened), _) => {
             let now = opened.database();
@@ -174,17 +240,33 @@ pub fn belongs_elsewhere(engine: &Engine, source: &SourcePlan, last: &Backup, ho
                 (Some(then), Some(now)) => then == now,
                 _ => then.host == now.host && then.port == now.port,
             };
-            (!same_server || then.name != now.name).then(|| (format!("`{}`", place_of(then)), format!("`{}`", place_of(now))))
+            (!same_server || then.name != now.name).then(|| {
+                (
+                    format!("`{}`", place_of(then)),
+                    format!("`{}`", place_of(now)),
+                )
+            })
         }
         (_, SourceKind::Sqlite { path, .. }) => {
             let here = path.canonicalize().unwrap_or_else(|_| path.clone());
             let origin = then.path.clone().unwrap_or_default();
             let same = origin.to_string_lossy() == here.to_string_lossy() && made_on == host;
-            (!same).then(|| (format!("`{}` on {made_on}", place_of(then)), format!("`{}` on {host}", here.display())))
+            (!same).then(|| {
+                (
+                    format!("`{}` on {made_on}", place_of(then)),
+                    format!("`{}` on {host}", here.display()),
+                )
+            })
         }
         (Engine::Files(opened), _) => {
-            let same = then.paths.iter().any(|path| opened.paths().contains(path)) && made_on == host;
-            (!same).then(|| (format!("`{}` on {made_on}", place_of(then)), format!("`{}` on {host}", paths_text(opened.paths()))))
+            let same =
+                then.paths.iter().any(|path| opened.paths().contains(path)) && made_on == host;
+            (!same).then(|| {
+                (
+                    format!("`{}` on {made_on}", place_of(then)),
+                    format!("`{}` on {host}", paths_text(opened.paths())),
+                )
+            })
         }
         _ => None,
     }
@@ -199,14 +281,22 @@ pub fn trial<'a>(
 ) -> Result<Box<dyn Destination + 'a>> {
     if stored.format == files::FORMAT {
         return Ok(match depth {
-            Depth::Content => Box::new(files::content::ContentCheck::new(contents_of(stored).ok().flatten())),
-            Depth::Drill => {
-                Box::new(files::destination::FilesDestination::drill(means.scratch_dir, content_size, list_of(stored))?)
-            }
+            Depth::Content => Box::new(files::content::ContentCheck::new(
+                contents_of(stored).ok().flatten(),
+            )),
+            Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                means.scratch_dir,
+                content_size,
+                list_of(stored),
+            )?),
         });
     }
     let Some(format) = Format::parse(stored.format) else {
-        return Ok(Box::new(SqliteDestination::drill(means.scratch_dir, content_size, stored.database)?));
+        return Ok(Box::new(SqliteDestination::drill(
+            means.scratch_dir,
+            content_size,
+            stored.database,
+        )?));
     };
     if depth == Depth::Content {
         return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));
@@ -225,25 +315,43 @@ pub fn trial<'a>(
     })?))
 }
 
-/// What the code that a dump brings must not even see, wherever it lies: the store, and the user's home.
+/// What the code that a dump brings must not even see, wherever it lies: the store, and the user's
+/// home.
 fn hidden_from_drills(stored: &Stored<'_>) -> Vec<PathBuf> {
     let file = stored.store.locate(stored.source, stored.file);
-    let source = file.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-    let store = source.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let source = file
+        .as_deref()
+        .and_then(Path::parent)
+        .map(Path::to_path_buf);
+    let store = source
+        .as_deref()
+        .and_then(Path::parent)
+        .map(Path::to_path_buf);
     // `/` is the home of some who have none.
-    let homes = [std::env::var_os("HOME").map(PathBuf::from), crate::users::home()];
-    source.into_iter().chain(store).chain(homes.into_iter().flatten()).collect()
+    let homes = [
+        std::env::var_os("HOME").map(PathBuf::from),
+        crate::users::home(),
+    ];
+    source
+        .into_iter()
+        .chain(store)
+        .chain(homes.into_iter().flatten())
+        .collect()
 }
 
 /// The list of contents of a stored tree, where it has one that is there.
 pub fn contents_of(stored: &Stored<'_>) -> Result<Option<Lines>> {
-    let Some((name, contents)) = stored.contents() else { return Ok(None) };
+    let Some((name, contents)) = stored.contents() else {
+        return Ok(None);
+    };
     let open = || match stored.store.open(stored.source, &name) {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
-    let Some(object) = open()? else { return Ok(None) };
+    let Some(object) = open()? else {
+        return Ok(None);
+    };
     // A list that is not what was written says nothing.
     if pipeline::measure(object, &Progress::default())?.sha256 != contents.sha256 {
         return Ok(None);
@@ -258,6 +366,12 @@ pub fn list_of<'a>(stored: &'a Stored<'_>) -> OpenList<'a> {
 
 /// The major version of the program that made a dump; 0 where unknown.
 pub fn made_by(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
-    let version = producer.and_then(|producer| producer.get("pg_dump").or_else(|| producer.get("pg_dumpall")));
-    version.and_then(|text| Version::parse(text)).map_or(0, |version| version.major)
+    let version = producer.and_then(|producer| {
+        producer
+            .get("pg_dump")
+            .or_else(|| producer.get("pg_dumpall"))
+    });
+    version
+        .and_then(|text| Version::parse(text))
+        .map_or(0, |version| version.major)
 }

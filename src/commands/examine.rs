@@ -1,5 +1,6 @@
-//! Looking at a stored dump: is it what was written, does it decode, is it sound inside? Shared by `verify`, by `restore` (which does it before it touches
-//! anything) and by `backup` (`verify_after`).
+//! Looking at a stored dump: is it what was written, does it decode, is it sound inside? Shared by
+//! `verify`, by `restore` (which does it before it touches anything) and by `backup`
+//! (`verify_after`).
 
 use super::engines;
 use crate::engine::{Check, CheckStatus, Contents, Database, Depth, Destination, Manifest};
@@ -42,7 +43,11 @@ impl Stored<'_> {
     /// The list of what is inside, with its object's name: a dot-name while it is being made.
     pub fn contents(&self) -> Option<(String, &Contents)> {
         let contents = self.manifest?.tree.as_ref()?.contents.as_ref()?;
-        let name = if self.file.starts_with('.') { store::dot(&contents.file) } else { contents.file.clone() };
+        let name = if self.file.starts_with('.') {
+            store::dot(&contents.file)
+        } else {
+            contents.file.clone()
+        };
         Some((name, contents))
     }
 }
@@ -72,7 +77,11 @@ pub struct Finding {
 impl Finding {
     /// The worst of the checks.
     pub fn status(&self) -> CheckStatus {
-        self.checks.iter().map(|check| check.status).max().unwrap_or(CheckStatus::Ok)
+        self.checks
+            .iter()
+            .map(|check| check.status)
+            .max()
+            .unwrap_or(CheckStatus::Ok)
     }
 
     /// What was wrong, in one line.
@@ -86,13 +95,19 @@ impl Finding {
         (!wrong.is_empty()).then(|| wrong.join("; "))
     }
 
-    /// The same for people: without the hashes, which are in the JSON and with the backup, and without what only follows from something else.
+    /// The same for people: without the hashes, which are in the JSON and with the backup, and
+    /// without what only follows from something else.
     pub fn wrong_in_short(&self) -> Option<String> {
-        let wrong: Vec<&Check> = self.checks.iter().filter(|check| check.status != CheckStatus::Ok).collect();
+        let wrong: Vec<&Check> = self
+            .checks
+            .iter()
+            .filter(|check| check.status != CheckStatus::Ok)
+            .collect();
         (!wrong.is_empty()).then(|| in_short(&wrong))
     }
 
-    /// Whether the backup holds what was read, byte for byte, and what was read was corrupt: then the backup is not to blame.
+    /// Whether the backup holds what was read, byte for byte, and what was read was corrupt: then
+    /// the backup is not to blame.
     pub fn was_corrupt_when_saved(&self) -> bool {
         is_faithful_copy(&self.checks)
     }
@@ -114,8 +129,8 @@ pub fn to_milliseconds(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// Verifies at a level. `Err` only for an interruption; whatever else keeps the examination from being made is a check of
-/// status `error`.
+/// Verifies at a level. `Err` only for an interruption; whatever else keeps the examination from
+/// being made is a check of status `error`.
 pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Finding> {
     let started = Instant::now();
     let before = files_of(stored);
@@ -128,18 +143,29 @@ pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Fi
         Ok(checks) => checks,
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
         Err(error) => {
-            let hint = error.remedy().map_or(String::new(), |hint| format!(" ({hint})"));
-            vec![Check { name: "examination".into(), status: CheckStatus::Error, detail: format!("{error}{hint}") }]
+            let hint = error
+                .remedy()
+                .map_or(String::new(), |hint| format!(" ({hint})"));
+            vec![Check {
+                name: "examination".into(),
+                status: CheckStatus::Error,
+                detail: format!("{error}{hint}"),
+            }]
         }
     };
     checks.extend(lost_meanwhile(stored, &before));
-    Ok(Finding { level, checks, seconds: started.elapsed().as_secs_f64() })
+    Ok(Finding {
+        level,
+        checks,
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 /// What is known of a file without reading it: its inode, its length, when it was written.
 type Stamp = (u64, u64, i64, i64);
 
-/// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What comes later is no part of it.
+/// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What
+/// comes later is no part of it.
 fn files_of(stored: &Stored<'_>) -> BTreeMap<String, Option<Stamp>> {
     let dump = stored.file.trim_start_matches('.');
     let time = dump.rfind('_').unwrap_or(0);
@@ -153,29 +179,50 @@ fn files_of(stored: &Stored<'_>) -> BTreeMap<String, Option<Stamp>> {
         let found = std::fs::metadata(stored.store.locate(stored.source, name)?).ok()?;
         Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
     };
-    names.into_iter().filter(|name| is_part(name)).map(|name| (name.clone(), stamp(&name))).collect()
+    names
+        .into_iter()
+        .filter(|name| is_part(name))
+        .map(|name| (name.clone(), stamp(&name)))
+        .collect()
 }
 
-/// A backup must be there after it was verified as it was before: an administrator's `rm`, another program, or what a dump brings may have come between.
+/// A backup must be there after it was verified as it was before: an administrator's `rm`, another
+/// program, or what a dump brings may have come between.
 fn lost_meanwhile(stored: &Stored<'_>, before: &BTreeMap<String, Option<Stamp>>) -> Option<Check> {
     let after = files_of(stored);
     let told = |name: &String, stamp: &Option<Stamp>| match after.get(name) {
-        None => Some(format!("`{name}` was removed while the backup was verified")),
-        Some(now) if now != stamp => Some(format!("`{name}` was changed while the backup was verified")),
+        None => Some(format!(
+            "`{name}` was removed while the backup was verified"
+        )),
+        Some(now) if now != stamp => Some(format!(
+            "`{name}` was changed while the backup was verified"
+        )),
         Some(_) => None,
     };
-    let lost: Vec<String> = before.iter().filter_map(|(name, stamp)| told(name, stamp)).collect();
+    let lost: Vec<String> = before
+        .iter()
+        .filter_map(|(name, stamp)| told(name, stamp))
+        .collect();
     (!lost.is_empty()).then(|| Check::damaged("store", lost.join("; ")))
 }
 
 /// The stored bytes are those that were written.
 fn checksum(stored: &Stored<'_>, means: &Means<'_>) -> Result<Vec<Check>> {
     let Some(dump) = stored.dump else {
-        return Ok(vec![Check::unprovable("sha256", "there is no sidecar to compare with")]);
+        return Ok(vec![Check::unprovable(
+            "sha256",
+            "there is no sidecar to compare with",
+        )]);
     };
-    let Some(object) = open(stored)? else { return Ok(vec![missing(stored)]) };
+    let Some(object) = open(stored)? else {
+        return Ok(vec![missing(stored)]);
+    };
     let progress = Progress::default();
-    let _bar = means.report.bar(&format!("checking {}", stored.source), dump.size_bytes, &progress);
+    let _bar = means.report.bar(
+        &format!("checking {}", stored.source),
+        dump.size_bytes,
+        &progress,
+    );
     let found = pipeline::measure(object, &progress)?;
     let mut checks = vec![stored_check(dump, found.size, &found.sha256)];
     checks.extend(list_check(stored)?);
@@ -184,11 +231,16 @@ fn checksum(stored: &Stored<'_>, means: &Means<'_>) -> Result<Vec<Check>> {
 
 /// The list of what is inside is that which was written, too.
 fn list_check(stored: &Stored<'_>) -> Result<Option<Check>> {
-    let Some((name, contents)) = stored.contents() else { return Ok(None) };
+    let Some((name, contents)) = stored.contents() else {
+        return Ok(None);
+    };
     let object = match stored.store.open(stored.source, &name) {
         Ok(object) => object,
         Err(error) if error.kind() == Kind::NotFound => {
-            return Ok(Some(Check::damaged("contents", format!("the list of contents `{name}` is missing"))));
+            return Ok(Some(Check::damaged(
+                "contents",
+                format!("the list of contents `{name}` is missing"),
+            )));
         }
         Err(error) => return Err(error),
     };
@@ -196,19 +248,35 @@ fn list_check(stored: &Stored<'_>) -> Result<Option<Check>> {
     let same = (found.size, &found.sha256) == (contents.size_bytes, &contents.sha256);
     Ok(Some(match same {
         true => Check::ok("contents", "the list of contents as written"),
-        false => Check::damaged("contents", format!("the list of contents `{name}` is not what was written")),
+        false => Check::damaged(
+            "contents",
+            format!("the list of contents `{name}` is not what was written"),
+        ),
     }))
 }
 
 fn stored_check(dump: &Dump, size: u64, sha256: &str) -> Check {
     if size != dump.size_bytes {
-        let what = if size < dump.size_bytes { "cut off" } else { "too long" };
-        return Check::damaged("sha256", format!("`{}` is {what}: {size} bytes, {} were written", dump.file, dump.size_bytes));
+        let what = if size < dump.size_bytes {
+            "cut off"
+        } else {
+            "too long"
+        };
+        return Check::damaged(
+            "sha256",
+            format!(
+                "`{}` is {what}: {size} bytes, {} were written",
+                dump.file, dump.size_bytes
+            ),
+        );
     }
     if sha256 != dump.sha256 {
         return Check::damaged(
             "sha256",
-            format!("the dump is not what was written ({DIFFERS}: it is {sha256}, and was {})", dump.sha256),
+            format!(
+                "the dump is not what was written ({DIFFERS}: it is {sha256}, and was {})",
+                dump.sha256
+            ),
         );
     }
     Check::ok("sha256", format!("{} as written", crate::units::size(size)))
@@ -239,26 +307,52 @@ pub fn content_size(stored: &Stored<'_>) -> u64 {
     let of_object = || {
         // Opening it then says what is wrong with it.
         let size = stored.store.size(stored.source, stored.file).unwrap_or(0);
-        if stored.codec == Codec::None { size } else { size.saturating_mul(3) }
+        if stored.codec == Codec::None {
+            size
+        } else {
+            size.saturating_mul(3)
+        }
     };
-    stored.dump.map_or_else(of_object, |dump| dump.content_size_bytes)
+    stored
+        .dump
+        .map_or_else(of_object, |dump| dump.content_size_bytes)
 }
 
 /// Decodes the dump into `destination` and examines it there, every byte measured on the way.
-pub fn receive(stored: &Stored<'_>, destination: &mut dyn Destination, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
+pub fn receive(
+    stored: &Stored<'_>,
+    destination: &mut dyn Destination,
+    depth: Depth,
+    means: &Means<'_>,
+) -> Result<Vec<Check>> {
     let mut checks = decoded(stored, means, &mut |content| destination.receive(content))?;
-    // What is not what was written is looked at no further: to a database server its content would be a program.
-    if checks.iter().all(|check| check.status != CheckStatus::Damaged) {
+    // What is not what was written is looked at no further: to a database server its content would
+    // be a program.
+    if checks
+        .iter()
+        .all(|check| check.status != CheckStatus::Damaged)
+    {
         checks.extend(destination.check(stored.manifest, depth)?);
     }
     Ok(checks)
 }
 
-/// Hands the decoded content to `take`, which reads it to its end, and checks that both ends are what was written.
-pub fn decoded(stored: &Stored<'_>, means: &Means<'_>, take: &mut dyn FnMut(&mut dyn Read) -> Result<()>) -> Result<Vec<Check>> {
-    let Some(object) = open(stored)? else { return Ok(vec![missing(stored)]) };
+/// Hands the decoded content to `take`, which reads it to its end, and checks that both ends are
+/// what was written.
+pub fn decoded(
+    stored: &Stored<'_>,
+    means: &Means<'_>,
+    take: &mut dyn FnMut(&mut dyn Read) -> Result<()>,
+) -> Result<Vec<Check>> {
+    let Some(object) = open(stored)? else {
+        return Ok(vec![missing(stored)]);
+    };
     let progress = Progress::default();
-    let bar = means.report.bar(&format!("decoding {}", stored.source), content_size(stored), &progress);
+    let bar = means.report.bar(
+        &format!("decoding {}", stored.source),
+        content_size(stored),
+        &progress,
+    );
     let mut decode = Decode::new(stored.codec, means.threads, object, progress);
     let received = take(&mut decode).and_then(|()| decode.finish());
     drop(bar);
@@ -269,37 +363,70 @@ pub fn decoded(stored: &Stored<'_>, means: &Means<'_>, take: &mut dyn FnMut(&mut
     };
     let mut checks = Vec::new();
     if let Some(dump) = stored.dump {
-        checks.push(stored_check(dump, measured.stored.size, &measured.stored.sha256));
-        checks.push(content_check(dump, measured.content.size, &measured.content.sha256));
+        checks.push(stored_check(
+            dump,
+            measured.stored.size,
+            &measured.stored.sha256,
+        ));
+        checks.push(content_check(
+            dump,
+            measured.content.size,
+            &measured.content.sha256,
+        ));
     }
     Ok(checks)
 }
 
 /// The error of a backup that was found damaged, where it was.
 pub fn damage_in(name: &str, checks: &[Check]) -> Option<Error> {
-    let wrong: Vec<&Check> = checks.iter().filter(|check| check.status == CheckStatus::Damaged).collect();
-    let what = if is_faithful_copy(checks) { CORRUPT_THEN } else { "is damaged" };
-    (!wrong.is_empty()).then(|| Error::damaged(format!("the backup `{name}` {what}: {}", in_short(&wrong))))
+    let wrong: Vec<&Check> = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Damaged)
+        .collect();
+    let what = if is_faithful_copy(checks) {
+        CORRUPT_THEN
+    } else {
+        "is damaged"
+    };
+    (!wrong.is_empty())
+        .then(|| Error::damaged(format!("the backup `{name}` {what}: {}", in_short(&wrong))))
 }
 
 /// What is said of a backup that holds damage as it was read.
-pub const CORRUPT_THEN: &str = "holds what was read, and that was corrupt already when it was saved";
+pub const CORRUPT_THEN: &str =
+    "holds what was read, and that was corrupt already when it was saved";
 
 /// The bytes are those that were read, and only what is in them is wrong.
 fn is_faithful_copy(checks: &[Check]) -> bool {
     let is_content = |check: &&Check| check.name == "content";
-    let mut wrong = checks.iter().filter(|check| check.status == CheckStatus::Damaged).peekable();
-    checks.iter().find(is_content).is_some_and(|check| check.status == CheckStatus::Ok)
+    let mut wrong = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Damaged)
+        .peekable();
+    checks
+        .iter()
+        .find(is_content)
+        .is_some_and(|check| check.status == CheckStatus::Ok)
         && wrong.peek().is_some()
         && wrong.all(|check| ["integrity", "rows"].contains(&check.name.as_str()))
-        && checks.iter().any(|check| check.name == "integrity" && check.status == CheckStatus::Damaged)
+        && checks
+            .iter()
+            .any(|check| check.name == "integrity" && check.status == CheckStatus::Damaged)
 }
 
 /// What stands before two hashes in a check's detail.
 const DIFFERS: &str = "SHA-256 differs";
 
 /// Checks whose detail is a sentence without their names.
-const SENTENCES: [&str; 7] = ["store", "sha256", "content", "decode", "examination", "sidecar", "search"];
+const SENTENCES: [&str; 7] = [
+    "store",
+    "sha256",
+    "content",
+    "decode",
+    "examination",
+    "sidecar",
+    "search",
+];
 
 /// What was found, for people: the hashes are in the JSON, and in what `show` says.
 pub fn without_hashes(detail: &str) -> String {
@@ -317,7 +444,8 @@ pub fn without_hashes(detail: &str) -> String {
 const PARTS: usize = 3;
 const LONGEST_PART: usize = 200;
 
-/// What was found, for a line among many: without hashes, and only its beginning; `show` says all of it.
+/// What was found, for a line among many: without hashes, and only its beginning; `show` says all
+/// of it.
 pub fn for_a_list(detail: &str) -> String {
     let text = without_hashes(detail);
     let parts: Vec<&str> = text.split("; ").collect();
@@ -325,7 +453,12 @@ pub fn for_a_list(detail: &str) -> String {
         Some((end, _)) => format!("{}…", &part[..end]),
         None => (*part).to_owned(),
     };
-    let shown = parts.iter().take(PARTS).map(cut).collect::<Vec<_>>().join("; ");
+    let shown = parts
+        .iter()
+        .take(PARTS)
+        .map(cut)
+        .collect::<Vec<_>>()
+        .join("; ");
     match parts.len().saturating_sub(PARTS) {
         0 => shown,
         more => format!("{shown}; and {more} more"),
@@ -335,11 +468,19 @@ pub fn for_a_list(detail: &str) -> String {
 /// Several checks in one line for people.
 fn in_short(checks: &[&Check]) -> String {
     // A dump that is not what was written decodes to anything or nothing.
-    let changed = checks.iter().any(|check| check.name == "sha256" && check.status == CheckStatus::Damaged);
-    let told = checks.iter().filter(|check| !changed || !["decode", "content"].contains(&check.name.as_str()));
+    let changed = checks
+        .iter()
+        .any(|check| check.name == "sha256" && check.status == CheckStatus::Damaged);
+    let told = checks
+        .iter()
+        .filter(|check| !changed || !["decode", "content"].contains(&check.name.as_str()));
     let line = |check: &&Check| {
         let detail = without_hashes(&check.detail);
-        if SENTENCES.contains(&check.name.as_str()) { detail } else { format!("{}: {detail}", check.name) }
+        if SENTENCES.contains(&check.name.as_str()) {
+            detail
+        } else {
+            format!("{}: {detail}", check.name)
+        }
     };
     told.map(line).collect::<Vec<_>>().join("; ")
 }
@@ -347,12 +488,16 @@ fn in_short(checks: &[&Check]) -> String {
 fn content_check(dump: &Dump, size: u64, sha256: &str) -> Check {
     if size != dump.content_size_bytes || sha256 != dump.content_sha256 {
         let detail = format!(
-            "it does not decode to what was read ({DIFFERS}: it is {sha256} of {size} bytes, and was {} of {} bytes)",
+            "it does not decode to what was read ({DIFFERS}: it is {sha256} of {size} bytes, and \
+             was {} of {} bytes)",
             dump.content_sha256, dump.content_size_bytes
         );
         return Check::damaged("content", detail);
     }
-    Check::ok("content", format!("decodes to the {} that were read", crate::units::size(size)))
+    Check::ok(
+        "content",
+        format!("decodes to the {} that were read", crate::units::size(size)),
+    )
 }
 
 /// It does not decode: the checksum tells whether the file changed since it was written.

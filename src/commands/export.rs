@@ -40,11 +40,12 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
         refuse_to_replace(&choice, manifest, &dir, arguments)?;
     }
     let made = make(&dir)?;
-    let written = export(&found, &mut choice, &dir, arguments, session, report).inspect_err(|_| {
-        if made {
-            let _ = std::fs::remove_dir(&dir);
-        }
-    })?;
+    let written =
+        export(&found, &mut choice, &dir, arguments, session, report).inspect_err(|_| {
+            if made {
+                let _ = std::fs::remove_dir(&dir);
+            }
+        })?;
     say(&found, &written, report);
     Ok(None)
 }
@@ -54,8 +55,10 @@ fn format_of(found: &Found) -> Result<Option<Dump>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match (Dump::parse(&found.format), found.format.as_str()) {
         (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
-        (None, "tar") => Err(refused("files, and no tables")
-            .hint(format!("take files out of it with `dbbackup restore {} --path GLOB --to DIR`", found.name()))),
+        (None, "tar") => Err(refused("files, and no tables").hint(format!(
+            "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
+            found.name()
+        ))),
         (dump, _) => Ok(dump),
     }
 }
@@ -97,27 +100,44 @@ impl Choice<'_> {
     /// The parts of a name as a manifest has it.
     fn parts_of(&self, name: &str) -> (String, String) {
         match self.dump {
-            Some(_) => QualifiedName::parse(name).map_or_else(Default::default, |name| (name.schema, name.name)),
+            Some(_) => QualifiedName::parse(name)
+                .map_or_else(Default::default, |name| (name.schema, name.name)),
             None => (String::new(), sqlite::facts::unquoted(name)),
         }
     }
 
     fn refuse_unknown(&self, manifest: &Manifest) -> Result<()> {
-        let mut known =
-            Choice { backup: self.backup.clone(), wanted: self.wanted, dump: self.dump, met: self.met.clone(), seen: Vec::new() };
+        let mut known = Choice {
+            backup: self.backup.clone(),
+            wanted: self.wanted,
+            dump: self.dump,
+            met: self.met.clone(),
+            seen: Vec::new(),
+        };
         for table in &manifest.tables {
             let (schema, name) = self.parts_of(&table.name);
             known.takes(&schema, &name);
         }
-        if manifest.tables.is_empty() { Ok(()) } else { known.all_met() }
+        if manifest.tables.is_empty() {
+            Ok(())
+        } else {
+            known.all_met()
+        }
     }
 
     /// Every table that was named must have been there.
     fn all_met(&self) -> Result<()> {
-        let Some((wanted, _)) = self.wanted.iter().zip(&self.met).find(|(_, met)| !**met) else { return Ok(()) };
+        let Some((wanted, _)) = self.wanted.iter().zip(&self.met).find(|(_, met)| !**met) else {
+            return Ok(());
+        };
         let error = Error::not_found(format!("the backup has no rows of a table `{wanted}`"));
         // Most people leave the schema out.
-        let alone = self.seen.iter().map(|seen| (seen.as_str(), seen.split_once('.').map_or(seen.as_str(), |(_, name)| name)));
+        let alone = self.seen.iter().map(|seen| {
+            (
+                seen.as_str(),
+                seen.split_once('.').map_or(seen.as_str(), |(_, name)| name),
+            )
+        });
         let near = nearest(wanted, self.seen.iter().map(String::as_str)).or_else(|| {
             nearest(wanted, alone.clone().map(|(_, name)| name))
                 .and_then(|name| alone.clone().find(|(_, one)| *one == name))
@@ -125,7 +145,10 @@ impl Choice<'_> {
         });
         Err(match near {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("`dbbackup show {} --contents` lists its tables", self.backup)),
+            None => error.hint(format!(
+                "`dbbackup show {} --contents` lists its tables",
+                self.backup
+            )),
         })
     }
 }
@@ -137,7 +160,12 @@ fn is_called(wanted: &str, name: &str) -> bool {
 }
 
 /// A file that is there is found before the work, as far as the manifest tells which there will be.
-fn refuse_to_replace(choice: &Choice<'_>, manifest: &Manifest, dir: &Path, arguments: &Export) -> Result<()> {
+fn refuse_to_replace(
+    choice: &Choice<'_>,
+    manifest: &Manifest,
+    dir: &Path,
+    arguments: &Export,
+) -> Result<()> {
     if arguments.overwrite {
         return Ok(());
     }
@@ -149,9 +177,16 @@ fn refuse_to_replace(choice: &Choice<'_>, manifest: &Manifest, dir: &Path, argum
         met: choice.met.clone(),
         seen: Vec::new(),
     };
-    let tables = manifest.tables.iter().filter(|table| table.compare && !table.kind.starts_with("shadow"));
-    let named = tables.map(|table| choice.parts_of(&table.name)).filter(|(schema, name)| looking.takes(schema, name));
-    let paths: Vec<PathBuf> = named.map(|(schema, name)| dir.join(names.of(&schema, &name))).collect();
+    let tables = manifest
+        .tables
+        .iter()
+        .filter(|table| table.compare && !table.kind.starts_with("shadow"));
+    let named = tables
+        .map(|table| choice.parts_of(&table.name))
+        .filter(|(schema, name)| looking.takes(schema, name));
+    let paths: Vec<PathBuf> = named
+        .map(|(schema, name)| dir.join(names.of(&schema, &name)))
+        .collect();
     tabular::refuse_to_replace(paths.iter().map(PathBuf::as_path))
 }
 
@@ -161,13 +196,22 @@ fn make(dir: &Path) -> Result<bool> {
         return Ok(false);
     }
     if dir.symlink_metadata().is_ok() {
-        return Err(Error::usage(format!("`{}` is not a directory", dir.display())).hint("name a directory for the files"));
+        return Err(
+            Error::usage(format!("`{}` is not a directory", dir.display()))
+                .hint("name a directory for the files"),
+        );
     }
     let made = std::fs::DirBuilder::new().mode(0o700).create(dir);
-    made.map(|()| true).with_context(|| format!("making the directory `{}`", dir.display())).map_err(|error| {
-        let parent = dir.parent().is_some_and(Path::is_dir);
-        if parent { error } else { error.hint("only the last directory of the path is made: make its parent first") }
-    })
+    made.map(|()| true)
+        .with_context(|| format!("making the directory `{}`", dir.display()))
+        .map_err(|error| {
+            let parent = dir.parent().is_some_and(Path::is_dir);
+            if parent {
+                error
+            } else {
+                error.hint("only the last directory of the path is made: make its parent first")
+            }
+        })
 }
 
 fn format(arguments: &Export) -> Format {
@@ -194,7 +238,9 @@ fn export(
         report,
     };
     let dump = choice.dump;
-    let mut files = Files::new(dir, format(arguments), |schema, name| choice.takes(schema, name))?;
+    let mut files = Files::new(dir, format(arguments), |schema, name| {
+        choice.takes(schema, name)
+    })?;
     match dump {
         None => from_sqlite(found, &mut files, !arguments.tables.is_empty(), &means)?,
         Some(dump) => from_postgres(found, dump, &mut files, &means)?,
@@ -202,33 +248,58 @@ fn export(
     let complete = files.finish();
     choice.all_met()?;
     if complete.is_empty() {
-        return Err(Error::failed(format!("`{}` holds no rows of tables", found.name()))
-            .hint("a dump that was made with `--inserts` has them as statements: restore it, and take them from there"));
+        return Err(
+            Error::failed(format!("`{}` holds no rows of tables", found.name())).hint(
+                "a dump that was made with `--inserts` has them as statements: restore it, and \
+                   take them from there",
+            ),
+        );
     }
     complete.publish(arguments.overwrite)
 }
 
-fn from_postgres(found: &Found, dump: Dump, files: &mut Files<'_>, means: &Means<'_>) -> Result<()> {
+fn from_postgres(
+    found: &Found,
+    dump: Dump,
+    files: &mut Files<'_>,
+    means: &Means<'_>,
+) -> Result<()> {
     let mut rows = Rows::new(files);
     let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
-        means.report.warn(format!("the text in the files is in {encoding}, as it is in the database"));
+        means.report.warn(format!(
+            "the text in the files is in {encoding}, as it is in the database"
+        ));
     }
     Ok(())
 }
 
-fn from_sqlite(found: &Found, files: &mut Files<'_>, by_name: bool, means: &Means<'_>) -> Result<()> {
+fn from_sqlite(
+    found: &Found,
+    files: &mut Files<'_>,
+    by_name: bool,
+    means: &Means<'_>,
+) -> Result<()> {
     let stored = found.stored();
-    let mut copy = SqliteDestination::drill(means.scratch_dir, examine::content_size(&stored), stored.database)?;
+    let mut copy = SqliteDestination::drill(
+        means.scratch_dir,
+        examine::content_size(&stored),
+        stored.database,
+    )?;
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
-    for table in sqlite::rows::tables(&db)?.iter().filter(|table| by_name || !table.internal) {
+    for table in sqlite::rows::tables(&db)?
+        .iter()
+        .filter(|table| by_name || !table.internal)
+    {
         if !sqlite::rows::read(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
-            means.report.warn(format!("the virtual table {name} is left out: what reads it is not built in here"));
+            means.report.warn(format!(
+                "the virtual table {name} is left out: what reads it is not built in here"
+            ));
         }
     }
     Ok(())
@@ -239,8 +310,14 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
     if let Some(damaged) = examine::damage_in(&found.name(), checks) {
         return Err(damaged.hint("no file was written; `dbbackup list` shows other backups"));
     }
-    match checks.iter().find(|check| check.status != CheckStatus::Ok && check.name != "integrity") {
-        Some(check) => Err(Error::new(Kind::Failed, format!("`{}` can't be read here: {}", found.name(), check.detail))),
+    match checks
+        .iter()
+        .find(|check| check.status != CheckStatus::Ok && check.name != "integrity")
+    {
+        Some(check) => Err(Error::new(
+            Kind::Failed,
+            format!("`{}` can't be read here: {}", found.name(), check.detail),
+        )),
         None => Ok(()),
     }
 }
@@ -251,7 +328,11 @@ fn say(found: &Found, written: &[Written], report: &mut Report) {
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),
     };
     for file in written {
-        let replaced = if file.replaced { ", replacing what was there" } else { "" };
+        let replaced = if file.replaced {
+            ", replacing what was there"
+        } else {
+            ""
+        };
         report.line(format!(
             "{} {}: {} in {} ({}){replaced}",
             report.paint(Paint::Good, "ok"),
@@ -264,13 +345,20 @@ fn say(found: &Found, written: &[Written], report: &mut Report) {
             report.warn(format!(
                 "{}: {} no UTF-8, which JSON must be; what is none became U+FFFD",
                 table(file),
-                if file.mended == 1 { "1 value is".to_owned() } else { format!("{} values are", units::thousands(file.mended)) }
+                if file.mended == 1 {
+                    "1 value is".to_owned()
+                } else {
+                    format!("{} values are", units::thousands(file.mended))
+                }
             ));
         }
     }
     let exported: Vec<serde_json::Value> = written
         .iter()
-        .map(|file| serde_json::json!({"table": table(file), "file": file.path, "rows": file.rows, "size_bytes": file.size}))
+        .map(|file| {
+            serde_json::json!({"table": table(file), "file": file.path, "rows": file.rows,
+            "size_bytes": file.size})
+        })
         .collect();
     report.set("id", found.name());
     report.set("exported", exported);

@@ -1,4 +1,5 @@
-//! From a user's word for a backup to the dump itself: in the store, or by a path, with or without a sidecar.
+//! From a user's word for a backup to the dump itself: in the store, or by a path, with or without
+//! a sidecar.
 
 use super::cleanup::time_of;
 use super::examine::Stored;
@@ -24,14 +25,17 @@ pub struct Found {
     pub codec: Codec,
     /// What the content is: `sqlite3`, or another extension.
     pub format: String,
-    /// Newer ones of the source that are not good, each with why, where a source's newest good one was asked for.
+    /// Newer ones of the source that are not good, each with why, where a source's newest good one
+    /// was asked for.
     pub passed_over: Vec<String>,
 }
 
 impl Found {
     /// What messages call it.
     pub fn name(&self) -> String {
-        self.backup.as_ref().map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
+        self.backup
+            .as_ref()
+            .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
     /// For the examination.
@@ -59,9 +63,15 @@ impl Found {
 
     fn of_backup(store: LocalStore, source: String, backup: Backup) -> Result<Found> {
         let Some(dump) = backup.sidecar.dump.clone() else {
-            let why = backup.sidecar.error.as_ref().map_or("it has no dump".to_owned(), |error| error.message.clone());
-            return Err(Error::failed(format!("`{}` is a failed attempt: {why}", backup.id()))
-                .hint(format!("`dbbackup list {source}` shows the good ones")));
+            let why = backup
+                .sidecar
+                .error
+                .as_ref()
+                .map_or("it has no dump".to_owned(), |error| error.message.clone());
+            return Err(
+                Error::failed(format!("`{}` is a failed attempt: {why}", backup.id()))
+                    .hint(format!("`dbbackup list {source}` shows the good ones")),
+            );
         };
         let codec = codec_of(&dump)?;
         Ok(Found {
@@ -80,19 +90,27 @@ impl Found {
 pub fn codec_of(dump: &Dump) -> Result<Codec> {
     if let Some(encryption) = &dump.encryption {
         return Err(
-            Error::failed(format!("`{}` is encrypted with {encryption}", dump.file)).hint("a newer dbbackup may know that")
+            Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
+                .hint("a newer dbbackup may know that"),
         );
     }
     Codec::parse(&dump.compression).map_err(|_| {
-        Error::failed(format!("`{}` is compressed with `{}`, which this version does not know", dump.file, dump.compression))
+        Error::failed(format!(
+            "`{}` is compressed with `{}`, which this version does not know",
+            dump.file, dump.compression
+        ))
     })
 }
 
-/// Whether `wanted` is a path: it has a slash, or it is no name that the store knows and a file of that name is there. A database `app` in the
-/// current directory must not be taken for the backup of the source `app`.
+/// Whether `wanted` is a path: it has a slash, or it is no name that the store knows and a file of
+/// that name is there. A database `app` in the current directory must not be taken for the backup
+/// of the source `app`.
 pub fn is_path(wanted: &str, session: &Session) -> bool {
     // A store that can't be read may know it: looking for it there then says what is wrong.
-    let known = || match session.reading().and_then(|store| catalog::holds(&store, wanted)) {
+    let known = || match session
+        .reading()
+        .and_then(|store| catalog::holds(&store, wanted))
+    {
         Ok(known) => known,
         Err(error) => !matches!(error.kind(), Kind::NotFound | Kind::Usage),
     };
@@ -101,17 +119,34 @@ pub fn is_path(wanted: &str, session: &Session) -> bool {
 
 /// The backups that are newer than the newest good one, each with what is wrong with it.
 fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
-    let newer = catalog.of(source).take_while(|other| other.id() != good.id());
-    let kept =
-        newer.filter(|other| other.sidecar.status != Status::Failed && other.sidecar.label != crate::retention::PRE_RESTORE);
+    let newer = catalog
+        .of(source)
+        .take_while(|other| other.id() != good.id());
+    let kept = newer.filter(|other| {
+        other.sidecar.status != Status::Failed
+            && other.sidecar.label != crate::retention::PRE_RESTORE
+    });
     let flawed = kept.map(|other| match &other.presence {
-        Presence::Unknown(why) => format!("{} is newer, but can't be looked at ({why})", other.id()),
-        _ if other.good() => format!("{} is dated ahead of this machine's clock (name it to use it)", other.id()),
+        Presence::Unknown(why) => {
+            format!("{} is newer, but can't be looked at ({why})", other.id())
+        }
+        _ if other.good() => format!(
+            "{} is dated ahead of this machine's clock (name it to use it)",
+            other.id()
+        ),
         _ => format!("{} is newer, but damaged or incomplete", other.id()),
     });
-    let unreadable = catalog.unreadable.iter().filter(|lost| lost.source == source);
+    let unreadable = catalog
+        .unreadable
+        .iter()
+        .filter(|lost| lost.source == source);
     let unreadable = unreadable.filter(|lost| time_of(&lost.id) > good.sidecar.started_at);
-    flawed.chain(unreadable.map(|lost| format!("{} is newer, but can't be used ({})", lost.id, lost.reason))).collect()
+    flawed
+        .chain(
+            unreadable
+                .map(|lost| format!("{} is newer, but can't be used ({})", lost.id, lost.reason)),
+        )
+        .collect()
 }
 
 /// Finds what `wanted` means.
@@ -125,31 +160,53 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
     let entry = catalog.resolve(wanted, session.now)?;
     let source = entry.sidecar.source.to_string();
     let newest = wanted == source || wanted.strip_prefix(&source) == Some("@latest");
-    let passed_over = if newest { newer_ones(&catalog, &source, entry) } else { Vec::new() };
+    let passed_over = if newest {
+        newer_ones(&catalog, &source, entry)
+    } else {
+        Vec::new()
+    };
     let backup = entry.whole(&store)?;
-    Ok(Found { passed_over, ..Found::of_backup(store, source, backup)? })
+    Ok(Found {
+        passed_over,
+        ..Found::of_backup(store, source, backup)?
+    })
 }
 
 /// The directory above a dump as a store, the dump's own as a source of it.
 fn around(path: &Path) -> (LocalStore, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
-    (LocalStore::around(root), dir.file_name().unwrap_or_default().to_string_lossy().into_owned(), dir)
+    (
+        LocalStore::around(root),
+        dir.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        dir,
+    )
 }
 
 fn by_path(path: &Path) -> Result<Found> {
     // By its own name in its directory, where it is a link.
-    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
-    let linked = path.parent().filter(|_| is_link).and_then(|dir| Some(dir.canonicalize().ok()?.join(path.file_name()?)));
+    let is_link = path
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_symlink());
+    let linked = path
+        .parent()
+        .filter(|_| is_link)
+        .and_then(|dir| Some(dir.canonicalize().ok()?.join(path.file_name()?)));
     let path = path.canonicalize().map_err(|error| {
         let missing = Error::from(error).kind_of(Kind::NotFound);
-        missing.context(format!("the dump `{}`", path.display())).hint("name the path of a dump or of its sidecar")
+        missing
+            .context(format!("the dump `{}`", path.display()))
+            .hint("name the path of a dump or of its sidecar")
     })?;
     if path.is_dir() {
         return Err(Error::usage(format!("`{}` is a directory", path.display()))
             .hint("name the path of a dump or of its sidecar, or a source of the store"));
     }
-    // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a dump in a store, where it leads.
+    // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
+    // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
         let (store, source, dir) = around(path);
         if let Some(backup) = sidecar_of(&store, &source, dir, &file_name(path))? {
@@ -163,7 +220,9 @@ fn by_path(path: &Path) -> Result<Found> {
         let size = match companion.metadata() {
             Ok(found) => found.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error).with_context(|| format!("looking at `{}`", companion.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("looking at `{}`", companion.display()));
+            }
         };
         if codec == Codec::None && size > 0 {
             return Err(Error::failed(format!(
@@ -171,10 +230,21 @@ fn by_path(path: &Path) -> Result<Found> {
                 path.display(),
                 companion.display()
             ))
-            .hint(format!("back it up, then restore that: `dbbackup --store DIR backup {}`", path.display())));
+            .hint(format!(
+                "back it up, then restore that: `dbbackup --store DIR backup {}`",
+                path.display()
+            )));
         }
     }
-    Ok(Found { store, source, file: name, backup: None, codec, format, passed_over: Vec::new() })
+    Ok(Found {
+        store,
+        source,
+        file: name,
+        backup: None,
+        codec,
+        format,
+        passed_over: Vec::new(),
+    })
 }
 
 /// The backup that a dump's or sidecar's path belongs to, wherever it lies.
@@ -193,21 +263,33 @@ fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Resul
         Err(error) if error.kind() == Kind::NotFound && !named_itself => return Ok(None),
         // What is checked by the sidecar must not go unchecked because of a disk's hiccup.
         Err(error) if !named_itself => {
-            return Err(error.hint("the sidecar is there; to do without it, copy the dump into another directory"));
+            return Err(error.hint(
+                "the sidecar is there; to do without it, copy the dump into another directory",
+            ));
         }
         Err(error) => return Err(error),
     };
     let sidecar = match Sidecar::parse(&bytes) {
         Ok(sidecar) => sidecar,
         Err(why) if named_itself => {
-            let kind = if matches!(why, Unreadable::Malformed(_)) { Kind::Damaged } else { Kind::Failed };
-            return Err(Error::new(kind, format!("`{}`: {why}", dir.join(name).display()))
-                .hint("its dump restores without the sidecar: name the dump's file, with `--to`"));
+            let kind = if matches!(why, Unreadable::Malformed(_)) {
+                Kind::Damaged
+            } else {
+                Kind::Failed
+            };
+            return Err(
+                Error::new(kind, format!("`{}`: {why}", dir.join(name).display())).hint(
+                    "its dump restores without the sidecar: name the dump's file, with `--to`",
+                ),
+            );
         }
         // The dump itself was named: it restores without its sidecar.
         Err(_) => return Ok(None),
     };
-    let belongs = sidecar.dump.as_ref().is_some_and(|dump| named_itself || dump.file == name);
+    let belongs = sidecar
+        .dump
+        .as_ref()
+        .is_some_and(|dump| named_itself || dump.file == name);
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
@@ -216,30 +298,52 @@ fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Resul
         Err(error) if error.kind() == Kind::NotFound => Some(State::default()),
         Err(_) => None,
     };
-    let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| Presence::of(store.size(source, &dump.file)));
-    Ok(Some(Backup { sidecar, state_lost: state.is_none(), state: state.unwrap_or_default(), presence }))
+    let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| {
+        Presence::of(store.size(source, &dump.file))
+    });
+    Ok(Some(Backup {
+        sidecar,
+        state_lost: state.is_none(),
+        state: state.unwrap_or_default(),
+        presence,
+    }))
 }
 
 /// What the extensions say, outermost last.
 fn decoding_of(name: &str) -> Result<(Codec, String)> {
     if let Some(plain) = name.strip_suffix(".age") {
         return Err(
-            Error::failed(format!("`{name}` is encrypted")).hint(format!("decrypt it first: `age -d -i KEY -o {plain} {name}`"))
+            Error::failed(format!("`{name}` is encrypted")).hint(format!(
+                "decrypt it first: `age -d -i KEY -o {plain} {name}`"
+            )),
         );
     }
-    let extension =
-        |name: &str| Path::new(name).extension().map(|found| found.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let extension = |name: &str| {
+        Path::new(name)
+            .extension()
+            .map(|found| found.to_string_lossy().to_ascii_lowercase())
+            .unwrap_or_default()
+    };
     match Codec::from_extension(&extension(name)) {
-        Some(codec) => Ok((codec, extension(&name[..name.rfind('.').unwrap_or(name.len())]))),
+        Some(codec) => Ok((
+            codec,
+            extension(&name[..name.rfind('.').unwrap_or(name.len())]),
+        )),
         None => Ok((Codec::None, extension(name))),
     }
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Where the dump lies.
 pub fn path_of(found: &Found) -> PathBuf {
-    found.store.locate(&found.source, &found.file).unwrap_or_else(|| found.file.clone().into())
+    found
+        .store
+        .locate(&found.source, &found.file)
+        .unwrap_or_else(|| found.file.clone().into())
 }

@@ -18,12 +18,15 @@ pub const NOT_RUN: u8 = 125;
 pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
     report.stand_aside();
     let Some((program, words)) = arguments.command.split_first() else {
-        return Err(Error::usage("no program is given").hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
+        return Err(Error::usage("no program is given")
+            .hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
     };
     must_be_there(program, &std::env::var_os("PATH").unwrap_or_default())?;
     let saved = save(arguments, session, report)?;
     let mut command = Command::new(program);
-    command.args(words).envs(environment(&saved, arguments, session)?);
+    command
+        .args(words)
+        .envs(environment(&saved, arguments, session)?);
     if report.is_json() {
         // Stdout is for the document.
         command.stdout(Stdio::from(report.error_stream()?));
@@ -46,7 +49,8 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
 
 /// Backups of everything, each verified. Anything less, and the program is not run.
 fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec<Entry>> {
-    let not_run = |error: Error| error.context("the program was not run, as there is no proven backup");
+    let not_run =
+        |error: Error| error.context("the program was not run, as there is no proven backup");
     let wanted = Backup {
         what: arguments.what.clone(),
         label: arguments.label.clone(),
@@ -69,7 +73,16 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
         return Err(not_run(Error::failed("nothing was backed up")));
     }
     let what = saved.iter().map(|entry| entry.id().to_owned()).collect();
-    let proven = verify::run(&Verify { what, all: false, level: arguments.level }, session, report).map_err(not_run)?;
+    let proven = verify::run(
+        &Verify {
+            what,
+            all: false,
+            level: arguments.level,
+        },
+        session,
+        report,
+    )
+    .map_err(not_run)?;
     if proven.is_some() {
         let error = not_run(Error::failed("a backup could not be verified"));
         return Err(error.hint("`--level checksum` asks for less"));
@@ -77,12 +90,22 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
     if arguments.restore_on_failure
         && let Some(part) = saved.iter().find(|entry| is_part_of_database(entry))
     {
-        let error =
-            not_run(Error::failed(format!("`{}` is a part of its database, and what it leaves out would be lost", part.id())));
-        return Err(error.hint("save the whole database, or leave `--restore-on-failure` out and go back by hand"));
+        let error = not_run(Error::failed(format!(
+            "`{}` is a part of its database, and what it leaves out would be lost",
+            part.id()
+        )));
+        return Err(error.hint(
+            "save the whole database, or leave `--restore-on-failure` out and go back by hand",
+        ));
     }
     // Roles before the databases that need them.
-    let is_globals = |entry: &Entry| entry.sidecar.dump.as_ref().is_some_and(|dump| dump.format == "pg_dumpall-globals");
+    let is_globals = |entry: &Entry| {
+        entry
+            .sidecar
+            .dump
+            .as_ref()
+            .is_some_and(|dump| dump.format == "pg_dumpall-globals")
+    };
     saved.sort_by_key(|entry| !is_globals(entry));
     Ok(saved)
 }
@@ -90,42 +113,81 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
 /// To put it back would replace the whole.
 fn is_part_of_database(entry: &Entry) -> bool {
     let is_postgres = entry.sidecar.kind == crate::engine::postgres::KIND;
-    is_postgres && entry.sidecar.database.as_ref().is_some_and(|database| !database.selected_by.is_empty())
+    is_postgres
+        && entry
+            .sidecar
+            .database
+            .as_ref()
+            .is_some_and(|database| !database.selected_by.is_empty())
 }
 
 /// A source that was asked for, by its own name or its group's, and passed over.
 fn left_out(arguments: &Guard, saved: &[Entry], session: &Session) -> Option<String> {
     let config = session.config.as_ref()?;
-    let asked = arguments.what.iter().flat_map(|word| config.group(word).map_or_else(|| vec![word.clone()], <[String]>::to_vec));
+    let asked = arguments.what.iter().flat_map(|word| {
+        config
+            .group(word)
+            .map_or_else(|| vec![word.clone()], <[String]>::to_vec)
+    });
     let is_saved = |name: &String| {
-        let cluster = |entry: &Entry| entry.sidecar.database.as_ref().and_then(|database| database.cluster.clone());
-        saved.iter().any(|entry| entry.sidecar.source == *name || cluster(entry).as_ref() == Some(name))
+        let cluster = |entry: &Entry| {
+            entry
+                .sidecar
+                .database
+                .as_ref()
+                .and_then(|database| database.cluster.clone())
+        };
+        saved
+            .iter()
+            .any(|entry| entry.sidecar.source == *name || cluster(entry).as_ref() == Some(name))
     };
-    asked.filter(|name| config.source(name).is_some()).find(|name| !is_saved(name))
+    asked
+        .filter(|name| config.source(name).is_some())
+        .find(|name| !is_saved(name))
 }
 
-fn environment(saved: &[Entry], arguments: &Guard, session: &Session) -> Result<Vec<(&'static str, OsString)>> {
+fn environment(
+    saved: &[Entry],
+    arguments: &Guard,
+    session: &Session,
+) -> Result<Vec<(&'static str, OsString)>> {
     let joined = |of: &dyn Fn(&Entry) -> String| saved.iter().map(of).collect::<Vec<_>>().join(" ");
     let mut variables: Vec<(&'static str, OsString)> = vec![
         ("DBBACKUP_ID", joined(&|entry| entry.id().to_owned()).into()),
-        ("DBBACKUP_SOURCE", joined(&|entry| entry.sidecar.source.clone()).into()),
+        (
+            "DBBACKUP_SOURCE",
+            joined(&|entry| entry.sidecar.source.clone()).into(),
+        ),
         ("DBBACKUP_LABEL", arguments.label.clone().into()),
-        ("DBBACKUP_STORE", session.store_plan()?.path.into_os_string()),
+        (
+            "DBBACKUP_STORE",
+            session.store_plan()?.path.into_os_string(),
+        ),
     ];
     // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.
-    let config = session.config.as_ref().map(|config| plan::absolute(&session.cwd, &config.path));
+    let config = session
+        .config
+        .as_ref()
+        .map(|config| plan::absolute(&session.cwd, &config.path));
     variables.extend(config.map(|path| ("DBBACKUP_CONFIG", path.into_os_string())));
     Ok(variables)
 }
 
-/// `dbbackup` with a configuration that was found in the current directory: the way back is mostly typed in another one.
+/// `dbbackup` with a configuration that was found in the current directory: the way back is mostly
+/// typed in another one.
 fn program_from_anywhere(session: &Session) -> String {
-    let found = session.config.as_ref().filter(|_| session.config_flag.is_none());
+    let found = session
+        .config
+        .as_ref()
+        .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
     let option = |name: &str, value: &str| format!(" {name} {}", restore::quoted(value));
     match path.as_deref().and_then(Path::to_str) {
         Some(path) => {
-            let store = session.store_flag.as_deref().map_or(String::new(), |store| option("--store", store));
+            let store = session
+                .store_flag
+                .as_deref()
+                .map_or(String::new(), |store| option("--store", store));
             format!("dbbackup{}{store}", option("--config", path))
         }
         None => "dbbackup".to_owned(),
@@ -133,19 +195,41 @@ fn program_from_anywhere(session: &Session) -> String {
 }
 
 /// Says how to go back, or goes back.
-fn undo(saved: &[Entry], failed: Error, code: u8, arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
+fn undo(
+    saved: &[Entry],
+    failed: Error,
+    code: u8,
+    arguments: &Guard,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Outcome> {
     let ids: Vec<String> = saved.iter().map(|entry| entry.id().to_owned()).collect();
-    let command = format!("{} restore {}", program_from_anywhere(session), ids.join(" "));
-    report.set("restore_command", report.with_options(&format!("`{command}`")).trim_matches('`'));
+    let command = format!(
+        "{} restore {}",
+        program_from_anywhere(session),
+        ids.join(" ")
+    );
+    report.set(
+        "restore_command",
+        report
+            .with_options(&format!("`{command}`"))
+            .trim_matches('`'),
+    );
     if !arguments.restore_on_failure {
         report.exits_with(code);
         return Err(failed.hint(format!("to go back to before it: `{command}`")));
     }
     report.error(&failed);
     report.note("putting back what was there before it");
-    let all = Restore { backups: ids, yes: true, ..Restore::default() };
+    let all = Restore {
+        backups: ids,
+        yes: true,
+        ..Restore::default()
+    };
     let not_undone = |error: Error| {
-        error.context(format!("{failed}, and not everything could be put back")).hint(format!("mend that, then: `{command}`"))
+        error
+            .context(format!("{failed}, and not everything could be put back"))
+            .hint(format!("mend that, then: `{command}`"))
     };
     match restore::run(&all, session, report) {
         Ok(None) => {
@@ -165,34 +249,53 @@ fn undo(saved: &[Entry], failed: Error, code: u8, arguments: &Guard, session: &S
 
 /// What a shell would give as `$?`.
 fn code_of(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// A mistyped program is found before the work. `Command` would look for it in the same places; `dirs` are those of `PATH`.
+/// A mistyped program is found before the work. `Command` would look for it in the same places;
+/// `dirs` are those of `PATH`.
 pub fn must_be_there(program: &OsStr, dirs: &OsStr) -> Result<()> {
-    let runs = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    let runs = |path: &Path| {
+        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
     let path = Path::new(program);
     let shown = path.display();
     if program.as_encoded_bytes().contains(&b'/') {
         return match (path.exists(), runs(path)) {
             (_, true) => Ok(()),
-            (true, false) => {
-                Err(Error::usage(format!("`{shown}` is no program")).hint(format!("`chmod +x {shown}`, or name its interpreter")))
+            (true, false) => Err(Error::usage(format!("`{shown}` is no program"))
+                .hint(format!("`chmod +x {shown}`, or name its interpreter"))),
+            (false, false) => {
+                Err(Error::usage(format!("there is no program `{shown}`")).hint("check the path"))
             }
-            (false, false) => Err(Error::usage(format!("there is no program `{shown}`")).hint("check the path")),
         };
     }
     match std::env::split_paths(dirs).any(|dir| runs(&dir.join(path))) {
         true => Ok(()),
-        false => Err(Error::usage(format!("there is no program `{shown}` in PATH"))
-            .hint("a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && ./upgrade'`")),
+        false => Err(
+            Error::usage(format!("there is no program `{shown}` in PATH")).hint(
+                "a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && \
+                   ./upgrade'`",
+            ),
+        ),
     }
 }
 
 /// For messages: the whole line, as far as it is short.
 fn shown(command: &[OsString]) -> String {
-    let line = command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let line = command
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
     let short: String = line.chars().take(80).collect();
-    if short.len() < line.len() { format!("{short}…") } else { line }
+    if short.len() < line.len() {
+        format!("{short}…")
+    } else {
+        line
+    }
 }

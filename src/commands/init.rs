@@ -1,4 +1,5 @@
-//! `dbbackup init`: a first configuration from what is found, and the lines that have it used every night.
+//! `dbbackup init`: a first configuration from what is found, and the lines that have it used every
+//! night.
 
 mod search;
 mod text;
@@ -15,31 +16,47 @@ use std::path::{Path, PathBuf};
 
 pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Outcome> {
     let cwd = std::env::current_dir().context("finding the current directory")?;
-    let path = plan::absolute(&cwd, global.config.as_deref().unwrap_or(Path::new("dbbackup.toml")));
+    let path = plan::absolute(
+        &cwd,
+        global
+            .config
+            .as_deref()
+            .unwrap_or(Path::new("dbbackup.toml")),
+    );
     if global.config.as_deref() == Some(Path::new("-")) {
-        return Err(
-            Error::usage("`--config -` names no file").hint("name the file that is to be written: `--config dbbackup.toml`")
-        );
+        return Err(Error::usage("`--config -` names no file")
+            .hint("name the file that is to be written: `--config dbbackup.toml`"));
     }
     must_be_free(&path)?;
     let dirs: Vec<PathBuf> = if arguments.dirs.is_empty() {
         vec![cwd.clone()]
     } else {
-        arguments.dirs.iter().map(|dir| plan::absolute(&cwd, dir)).collect()
+        arguments
+            .dirs
+            .iter()
+            .map(|dir| plan::absolute(&cwd, dir))
+            .collect()
     };
     let found = search::databases(&dirs, report)?;
     if found.is_empty() {
-        let places: Vec<String> = dirs.iter().map(|dir| format!("`{}`", dir.display())).collect();
+        let places: Vec<String> = dirs
+            .iter()
+            .map(|dir| format!("`{}`", dir.display()))
+            .collect();
         return Err(Error::not_found(format!(
             "no SQLite database is in {}, and no PostgreSQL server answers",
             places.join(", ")
         ))
-        .hint("name the directories of your databases, or set $DATABASE_URL or PGHOST; or start from examples/dbbackup.toml"));
+        .hint(
+            "name the directories of your databases, or set $DATABASE_URL or PGHOST; or start \
+               from examples/dbbackup.toml",
+        ));
     }
     let store = store_for(global, &cwd, &path);
     let written = text::configuration(&found, &store);
     // What is written here must be read here.
-    config::parse(&written, &path, &|name| std::env::var(name).ok()).context("the new configuration")?;
+    config::parse(&written, &path, &|name| std::env::var(name).ok())
+        .context("the new configuration")?;
     write(&path, &written)?;
     say(&path, &store, &found, report);
     Ok(None)
@@ -47,24 +64,36 @@ pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Out
 
 fn must_be_free(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
-        return Err(Error::usage(format!("`{}` is there already", path.display()))
-            .hint("it is never overwritten: give another one with `--config FILE`, or move it away"));
+        return Err(
+            Error::usage(format!("`{}` is there already", path.display())).hint(
+                "it is never overwritten: give another one with `--config FILE`, or move it away",
+            ),
+        );
     }
     let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
-        return Err(Error::usage(format!("the directory `{}` is not there", dir.display()))
-            .hint(format!("make it first: `mkdir -m 0755 {}`", dir.display())));
+        return Err(
+            Error::usage(format!("the directory `{}` is not there", dir.display()))
+                .hint(format!("make it first: `mkdir -m 0755 {}`", dir.display())),
+        );
     }
     Ok(())
 }
 
 /// The store that was named, or one where this user can make it.
 fn store_for(global: &Global, cwd: &Path, config: &Path) -> PathBuf {
-    if let Some(given) = global.store.clone().or_else(|| std::env::var("DBBACKUP_STORE").ok()).filter(|text| !text.is_empty()) {
+    if let Some(given) = global
+        .store
+        .clone()
+        .or_else(|| std::env::var("DBBACKUP_STORE").ok())
+        .filter(|text| !text.is_empty())
+    {
         return plan::absolute(cwd, given);
     }
     let root = rustix::process::geteuid().is_root() && Path::new("/var/backups").is_dir();
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir());
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|home| home.is_dir());
     match (root, home) {
         (true, _) => PathBuf::from("/var/backups/dbbackup"),
         (false, Some(home)) => home.join("dbbackup-store"),
@@ -75,20 +104,31 @@ fn store_for(global: &Global, cwd: &Path, config: &Path) -> PathBuf {
 /// Whole or not at all, readable by its owner alone.
 fn write(path: &Path, text: &str) -> Result<()> {
     let mut file = durable::create_new(path)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.with_context(|| format!("writing `{}`", path.display())).inspect_err(|_| {
-        let _ = std::fs::remove_file(path);
-    })?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    written
+        .with_context(|| format!("writing `{}`", path.display()))
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(path);
+        })?;
     durable::sync_dir(path.parent().unwrap_or(Path::new("/")))
 }
 
 fn say(path: &Path, store: &Path, found: &[Found], report: &mut Report) {
     let good = report.paint(Paint::Good, "ok");
     for one in found {
-        let off = one.obstacle.as_ref().map_or(String::new(), |why| format!(" (not enabled: {why})"));
+        let off = one
+            .obstacle
+            .as_ref()
+            .map_or(String::new(), |why| format!(" (not enabled: {why})"));
         report.line(format!("   {}: {}{off}", one.name, one.place()));
     }
-    report.line(format!("{good} {}: {}", path.display(), crate::units::count(found.len() as u64, "source")));
+    report.line(format!(
+        "{good} {}: {}",
+        path.display(),
+        crate::units::count(found.len() as u64, "source")
+    ));
     report.line(format!("   the backups will be in {}", store.display()));
     let cron = text::crontab(path);
     let heading = |text: &str| report.paint(Paint::Strong, text);
@@ -97,10 +137,15 @@ fn say(path: &Path, store: &Path, found: &[Found], report: &mut Report) {
     for command in ["doctor", "backup --dry-run", "backup"] {
         report.answer(format!("  dbbackup{option} {command}"));
     }
-    report.answer(heading("Every night by cron, as the user that owns the databases (`crontab -e`):"));
-    cron.iter().for_each(|line| report.answer(format!("  {line}")));
+    report.answer(heading(
+        "Every night by cron, as the user that owns the databases (`crontab -e`):",
+    ));
+    cron.iter()
+        .for_each(|line| report.answer(format!("  {line}")));
     report.answer(heading("Or by systemd, with the units of examples/:"));
-    text::systemd(path, store, found).iter().for_each(|line| report.answer(format!("  {line}")));
+    text::systemd(path, store, found)
+        .iter()
+        .for_each(|line| report.answer(format!("  {line}")));
     report.set("config", path.display().to_string());
     report.set("store", store.display().to_string());
     report.set("sources", found.iter().map(Found::json).collect::<Vec<_>>());

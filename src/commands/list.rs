@@ -1,4 +1,5 @@
-//! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the newest good one.
+//! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
+//! newest good one.
 
 use super::{Session, catalog_of, engines, examine, names_in};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
@@ -17,8 +18,15 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         None => None,
     };
     let store = session.reading()?;
-    let catalog = catalog_of(&store, &names_in(&store, &arguments.sources, session, report)?)?;
-    let chosen: Vec<&Entry> = catalog.backups.iter().filter(|backup| matches(backup, arguments, since)).collect();
+    let catalog = catalog_of(
+        &store,
+        &names_in(&store, &arguments.sources, session, report)?,
+    )?;
+    let chosen: Vec<&Entry> = catalog
+        .backups
+        .iter()
+        .filter(|backup| matches(backup, arguments, since))
+        .collect();
     let shown: Vec<&Entry> = chosen
         .iter()
         .copied()
@@ -27,26 +35,49 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         .collect();
     if report.is_json() {
         report.set_each("backups", whole_ones(&shown, &store))?;
-        let unreadable = |entry: &Unreadable| serde_json::json!({"id": entry.id, "source": entry.source, "reason": entry.reason});
-        report.set("unreadable", catalog.unreadable.iter().map(unreadable).collect::<Vec<_>>());
+        let unreadable = |entry: &Unreadable| {
+            serde_json::json!({"id": entry.id,
+            "source": entry.source, "reason": entry.reason})
+        };
+        report.set(
+            "unreadable",
+            catalog
+                .unreadable
+                .iter()
+                .map(unreadable)
+                .collect::<Vec<_>>(),
+        );
     } else if shown.is_empty() {
         report.note(nothing_shown(&chosen, arguments));
     } else {
-        let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""].map(|head| report.paint(Paint::Strong, head));
+        let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""]
+            .map(|head| report.paint(Paint::Strong, head));
         let reporter: &Report = report;
-        let rows = on_every_core(shown.len(), 1024, |at, ()| row(shown[at], session.now, reporter)).into_iter().flatten();
+        let rows = on_every_core(shown.len(), 1024, |at, ()| {
+            row(shown[at], session.now, reporter)
+        })
+        .into_iter()
+        .flatten();
         let table: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows).collect();
         report.answers(columns(&table, &[1, 2, 3]));
     }
-    let hidden: Vec<&Entry> = chosen.iter().copied().filter(|backup| !has_status(backup, arguments.status)).collect();
+    let hidden: Vec<&Entry> = chosen
+        .iter()
+        .copied()
+        .filter(|backup| !has_status(backup, arguments.status))
+        .collect();
     say_what_is_not_listed(&catalog, &hidden, report);
-    // The program ends here: giving back a hundred thousand entries piece by piece takes longer than printing them.
+    // The program ends here: giving back a hundred thousand entries piece by piece takes longer
+    // than printing them.
     std::mem::forget(catalog);
     Ok(None)
 }
 
 /// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
-fn whole_ones<'a>(shown: &'a [&Entry], store: &'a dyn Store) -> impl Iterator<Item = Result<serde_json::Value>> {
+fn whole_ones<'a>(
+    shown: &'a [&Entry],
+    store: &'a dyn Store,
+) -> impl Iterator<Item = Result<serde_json::Value>> {
     shown.iter().filter_map(|backup| match backup.whole(store) {
         Ok(whole) => Some(Ok(whole.json())),
         Err(error) if error.kind() == Kind::NotFound => None,
@@ -56,27 +87,49 @@ fn whole_ones<'a>(shown: &'a [&Entry], store: &'a dyn Store) -> impl Iterator<It
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
 fn nothing_shown(chosen: &[&Entry], arguments: &List) -> String {
-    let others = chosen.iter().filter(|backup| !has_status(backup, arguments.status)).count() as u64;
+    let others = chosen
+        .iter()
+        .filter(|backup| !has_status(backup, arguments.status))
+        .count() as u64;
     if others == 0 || arguments.limit == Some(0) {
         return "no backups match".into();
     }
-    let names: String = arguments.sources.iter().map(|source| format!(" {source}")).collect();
+    let names: String = arguments
+        .sources
+        .iter()
+        .map(|source| format!(" {source}"))
+        .collect();
     match arguments.status {
-        ListStatus::Failed => format!("none failed, none is damaged; `dbbackup list{names}` shows the others"),
-        _ => format!("no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`", are(others)),
+        ListStatus::Failed => {
+            format!("none failed, none is damaged; `dbbackup list{names}` shows the others")
+        }
+        _ => format!(
+            "no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`",
+            are(others)
+        ),
     }
 }
 
 /// `1 is`, `2 are`.
 fn are(number: u64) -> String {
-    if number == 1 { "1 is".into() } else { format!("{} are", units::thousands(number)) }
+    if number == 1 {
+        "1 is".into()
+    } else {
+        format!("{} are", units::thousands(number))
+    }
 }
 
 /// Whether everything but its status is as asked.
 fn matches(backup: &Entry, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
-    arguments.label.as_ref().is_none_or(|label| *label == sidecar.label)
-        && arguments.tags.iter().all(|(key, value)| sidecar.tags.get(key) == Some(value))
+    arguments
+        .label
+        .as_ref()
+        .is_none_or(|label| *label == sidecar.label)
+        && arguments
+            .tags
+            .iter()
+            .all(|(key, value)| sidecar.tags.get(key) == Some(value))
         && since.is_none_or(|since| sidecar.started_at >= since)
 }
 
@@ -99,11 +152,20 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         (word @ ("partial" | "unknown"), _) => report.paint(Paint::Warning, word),
         (word, _) => report.paint(Paint::Bad, word),
     };
-    let verified = backup.proof().map_or("-".to_owned(), |proof| format!("{} {}", proof.level.word(), units::age(proof.at, now)));
-    let size = sidecar.dump.as_ref().map_or("-".to_owned(), |dump| units::size(dump.size_bytes));
+    let verified = backup.proof().map_or("-".to_owned(), |proof| {
+        format!("{} {}", proof.level.word(), units::age(proof.at, now))
+    });
+    let size = sidecar
+        .dump
+        .as_ref()
+        .map_or("-".to_owned(), |dump| units::size(dump.size_bytes));
     // Roles have no rows.
-    let manifest =
-        sidecar.manifest.as_ref().filter(|_| sidecar.dump.as_ref().is_none_or(|dump| !engines::is_globals(&dump.format)));
+    let manifest = sidecar.manifest.as_ref().filter(|_| {
+        sidecar
+            .dump
+            .as_ref()
+            .is_none_or(|dump| !engines::is_globals(&dump.format))
+    });
     let rows = manifest.map_or("-".to_owned(), |manifest| match manifest.tree {
         Some(tree) => units::count(tree.files, "file"),
         None => units::thousands(manifest.rows_total),
@@ -114,19 +176,34 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
     notes.extend(standing(backup).1.map(|why| examine::for_a_list(&why)));
-    vec![backup.id().to_owned(), units::age(sidecar.started_at, now), size, rows, status, verified, notes.join(", ")]
+    vec![
+        backup.id().to_owned(),
+        units::age(sidecar.started_at, now),
+        size,
+        rows,
+        status,
+        verified,
+        notes.join(", "),
+    ]
 }
 
 /// One word, and why where it is not a good one.
 pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>) {
     let status = backup.sidecar.status();
     match (backup.sidecar.dump_size(), &backup.presence) {
-        _ if status == Status::Failed => ("failed", backup.sidecar.failure().map(|error| error.message.clone())),
-        (_, Presence::Unknown(why)) => ("unknown", Some(format!("the dump can't be looked at: {why}"))),
+        _ if status == Status::Failed => (
+            "failed",
+            backup.sidecar.failure().map(|error| error.message.clone()),
+        ),
+        (_, Presence::Unknown(why)) => (
+            "unknown",
+            Some(format!("the dump can't be looked at: {why}")),
+        ),
         (_, Presence::Missing) => ("missing", Some("the dump is not there".into())),
-        (Some(written), Presence::Bytes(size)) if *size != written => {
-            ("damaged", Some(format!("the dump has {size} bytes, not {written}")))
-        }
+        (Some(written), Presence::Bytes(size)) if *size != written => (
+            "damaged",
+            Some(format!("the dump has {size} bytes, not {written}")),
+        ),
         _ => match backup.damage() {
             Some(damage) => ("damaged", damage.detail.clone()),
             None => (status.word(), None),
@@ -135,7 +212,8 @@ pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>
 }
 
 /// What a backup with a damaged state file is told to have.
-pub const STATE_LOST: &str = "its state file is damaged; it may have been pinned, and stays as if it were";
+pub const STATE_LOST: &str =
+    "its state file is damaged; it may have been pinned, and stays as if it were";
 
 fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
     for source in catalog.sources() {
@@ -144,11 +222,21 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report)
             continue;
         }
         let newest_good = catalog.newest_good(&source).map(Entry::id);
-        let newer = catalog.of(&source).take_while(|backup| Some(backup.id()) != newest_good).collect::<Vec<_>>();
+        let newer = catalog
+            .of(&source)
+            .take_while(|backup| Some(backup.id()) != newest_good)
+            .collect::<Vec<_>>();
         let is_damaged = |backup: &&&Entry| matches!(standing(backup).0, "damaged" | "missing");
-        let failed = newer.iter().filter(|backup| backup.sidecar.status == Status::Failed).count();
+        let failed = newer
+            .iter()
+            .filter(|backup| backup.sidecar.status == Status::Failed)
+            .count();
         let damaged = newer.iter().filter(is_damaged).count();
-        let since = if newest_good.is_some() { "since its newest good backup" } else { "and it has no good backup" };
+        let since = if newest_good.is_some() {
+            "since its newest good backup"
+        } else {
+            "and it has no good backup"
+        };
         let mut parts = Vec::new();
         if failed > 0 {
             parts.push(units::count(failed as u64, "failed attempt"));
@@ -157,16 +245,28 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report)
             parts.push(units::count(damaged as u64, "damaged backup"));
         }
         if !parts.is_empty() {
-            report.warn(format!("{source}: {} {since}: `dbbackup list --status failed {source}`", parts.join(" and ")));
+            report.warn(format!(
+                "{source}: {} {since}: `dbbackup list --status failed {source}`",
+                parts.join(" and ")
+            ));
         }
         // Older ones are no news, but who counts must know that there are more.
         let is_newer = |backup: &&&Entry| newer.iter().any(|newer| newer.id() == backup.id());
-        let older = hidden.iter().filter(|backup| backup.sidecar.source == *source).filter(is_damaged);
+        let older = hidden
+            .iter()
+            .filter(|backup| backup.sidecar.source == *source)
+            .filter(is_damaged);
         let older = older.filter(|backup| !is_newer(backup)).count() as u64;
         if older > 0 {
-            let not_shown = if older == 1 { "is not shown" } else { "are not shown" };
+            let not_shown = if older == 1 {
+                "is not shown"
+            } else {
+                "are not shown"
+            };
             let count = units::count(older, "older damaged backup");
-            report.note(format!("{source}: {count} {not_shown}: `dbbackup list --status failed {source}`"));
+            report.note(format!(
+                "{source}: {count} {not_shown}: `dbbackup list --status failed {source}`"
+            ));
         }
     }
     for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {
@@ -176,6 +276,9 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report)
         report.warn(format!("{}: {}", entry.id, entry.reason));
     }
     for stray in &catalog.strays {
-        report.warn(format!("{}/{}: no sidecar knows this file; it restores with `--to`", stray.source, stray.name));
+        report.warn(format!(
+            "{}/{}: no sidecar knows this file; it restores with `--to`",
+            stray.source, stray.name
+        ));
     }
 }

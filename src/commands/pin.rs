@@ -8,7 +8,12 @@ use crate::error::Result;
 use crate::report::{Outcome, Report};
 use std::time::Duration;
 
-pub fn run(arguments: &Pin, pinned: bool, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &Pin,
+    pinned: bool,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Outcome> {
     let store = session.changing()?;
     let catalog = Catalog::read(&store, None)?;
     let wanted: Vec<(String, String)> = arguments
@@ -16,15 +21,23 @@ pub fn run(arguments: &Pin, pinned: bool, session: &Session, report: &mut Report
         .iter()
         .map(|wanted| {
             session.refuse_group(wanted)?;
-            catalog.resolve(wanted, session.now).map(|backup| (backup.sidecar.source.to_string(), backup.id().to_owned()))
+            catalog
+                .resolve(wanted, session.now)
+                .map(|backup| (backup.sidecar.source.to_string(), backup.id().to_owned()))
         })
         .collect::<Result<_>>()?;
     let wait = session.lock_wait.max(Duration::from_secs(10));
     for (source, id) in &wanted {
         change_state(&store, source, id, wait, |state| state.pinned = pinned)?;
-        report.line(format!("{} {id}", if pinned { "pinned" } else { "unpinned" }));
+        report.line(format!(
+            "{} {id}",
+            if pinned { "pinned" } else { "unpinned" }
+        ));
     }
-    report.set("ids", wanted.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    report.set(
+        "ids",
+        wanted.into_iter().map(|(_, id)| id).collect::<Vec<_>>(),
+    );
     report.set("pinned", pinned);
     Ok(None)
 }

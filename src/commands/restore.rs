@@ -1,4 +1,5 @@
-//! `dbbackup restore`: finds what is meant, and has it put back by its kind; what all kinds share in this is here.
+//! `dbbackup restore`: finds what is meant, and has it put back by its kind; what all kinds share
+//! in this is here.
 
 mod files;
 mod globals;
@@ -34,9 +35,17 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
         let hint = format!("name one of them: {}", wanted.join(", "));
         return Err(Error::usage("`--to` takes one backup, and this is several").hint(hint));
     }
-    if wanted.len() > arguments.backups.len() && !arguments.yes && !arguments.dry_run && !report.can_ask() {
+    if wanted.len() > arguments.backups.len()
+        && !arguments.yes
+        && !arguments.dry_run
+        && !report.can_ask()
+    {
         let hint = "look at it with `--dry-run`, then add `--yes`";
-        return Err(Error::usage(format!("{} backups would be restored, and that needs a yes", wanted.len())).hint(hint));
+        return Err(Error::usage(format!(
+            "{} backups would be restored, and that needs a yes",
+            wanted.len()
+        ))
+        .hint(hint));
     }
     let mut done = Vec::new();
     let mut failed: Vec<(&String, Error)> = Vec::new();
@@ -62,16 +71,35 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
         }
     }
     if let Some((last, before)) = failed.split_last() {
-        let names: Vec<&str> = before.iter().chain([last]).map(|(name, _)| name.as_str()).collect();
-        let verb = if arguments.dry_run { "could be restored" } else { "restored" };
-        report.warn(format!("{} of {} {verb}; failed: {}", done.len(), wanted.len(), names.join(", ")));
+        let names: Vec<&str> = before
+            .iter()
+            .chain([last])
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let verb = if arguments.dry_run {
+            "could be restored"
+        } else {
+            "restored"
+        };
+        report.warn(format!(
+            "{} of {} {verb}; failed: {}",
+            done.len(),
+            wanted.len(),
+            names.join(", ")
+        ));
     }
-    let of_json =
-        |(id, error): &(&String, Error)| serde_json::json!({"id": id, "error": error.message(), "hint": error.remedy()});
+    let of_json = |(id, error): &(&String, Error)| {
+        serde_json::json!({"id": id,
+        "error": error.message(), "hint": error.remedy()})
+    };
     report.set("failed", failed.iter().map(of_json).collect::<Vec<_>>());
     let failed: Vec<Error> = failed.into_iter().map(|(_, error)| error).collect();
     report.set("dry_run", arguments.dry_run);
-    let (restored, plan) = if arguments.dry_run { (Vec::new(), done) } else { (done, Vec::new()) };
+    let (restored, plan) = if arguments.dry_run {
+        (Vec::new(), done)
+    } else {
+        (done, Vec::new())
+    };
     report.set("restored", restored);
     if arguments.dry_run {
         report.set("plan", plan);
@@ -92,10 +120,19 @@ fn restore_one(
     for newer in &found.passed_over {
         report.warn(format!("{newer}: it is passed over"));
     }
-    if let Some(Braked::Against(earlier)) = found.backup.as_ref().and_then(|backup| backup.state.brake.as_ref()) {
-        report.warn(format!("{} holds far less than `{earlier}` before it; retention is held back for that", found.name()));
+    if let Some(Braked::Against(earlier)) = found
+        .backup
+        .as_ref()
+        .and_then(|backup| backup.state.brake.as_ref())
+    {
+        report.warn(format!(
+            "{} holds far less than `{earlier}` before it; retention is held back for that",
+            found.name()
+        ));
     }
-    put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error.remedy() {
+    put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error
+        .remedy()
+    {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
             let hint = hint.replace(" BACKUP ", &format!(" {} ", quoted(&found.name())));
@@ -121,38 +158,79 @@ fn put_back(
         match format {
             None => sqlite::restore(found, wanted, arguments, session, report),
             Some(Format::Globals) => globals::restore(found, arguments, session, report),
-            Some(format) => postgres::restore(found, format, wanted, arguments, roles_to_come, session, report),
+            Some(format) => postgres::restore(
+                found,
+                format,
+                wanted,
+                arguments,
+                roles_to_come,
+                session,
+                report,
+            ),
         }
     };
     let of_a_part = !arguments.paths.is_empty() || !arguments.tables.is_empty();
     restored.map_err(|error| match &found.backup {
-        Some(backup) if of_a_part && error.kind() == Kind::NotFound => {
-            error.hint(format!("`dbbackup show {} --contents` lists what is in it", backup.id()))
-        }
+        Some(backup) if of_a_part && error.kind() == Kind::NotFound => error.hint(format!(
+            "`dbbackup show {} --contents` lists what is in it",
+            backup.id()
+        )),
         _ => error,
     })
 }
 
 /// Options that only some kinds of backup know.
-fn refuse_flags_of_other_kinds(found: &Found, format: Option<Format>, arguments: &Restore) -> Result<()> {
+fn refuse_flags_of_other_kinds(
+    found: &Found,
+    format: Option<Format>,
+    arguments: &Restore,
+) -> Result<()> {
     let is_tree = found.format == crate::engine::files::FORMAT;
     let flags = [
-        ("--in-place", arguments.in_place, format.is_some(), "PostgreSQL databases"),
-        ("--no-tablespaces", arguments.no_tablespaces, format.is_some(), "PostgreSQL databases"),
-        ("--table", !arguments.tables.is_empty(), format.is_some(), "PostgreSQL databases"),
-        ("--no-owner", arguments.no_owner, format.is_some() || is_tree, "PostgreSQL databases and of files"),
+        (
+            "--in-place",
+            arguments.in_place,
+            format.is_some(),
+            "PostgreSQL databases",
+        ),
+        (
+            "--no-tablespaces",
+            arguments.no_tablespaces,
+            format.is_some(),
+            "PostgreSQL databases",
+        ),
+        (
+            "--table",
+            !arguments.tables.is_empty(),
+            format.is_some(),
+            "PostgreSQL databases",
+        ),
+        (
+            "--no-owner",
+            arguments.no_owner,
+            format.is_some() || is_tree,
+            "PostgreSQL databases and of files",
+        ),
         ("--path", !arguments.paths.is_empty(), is_tree, "files"),
     ];
     match flags.iter().find(|(_, given, fits, _)| *given && !*fits) {
-        Some((flag, _, _, what)) => {
-            Err(Error::usage(format!("`{flag}` is for backups of {what}, and `{}` is none", found.name())))
-        }
+        Some((flag, _, _, what)) => Err(Error::usage(format!(
+            "`{flag}` is for backups of {what}, and `{}` is none",
+            found.name()
+        ))),
         None => Ok(()),
     }
 }
 
-/// Without `--to`: the configuration defines the source, or this machine made the backup. `to` is what the hint says in place of a target.
-fn must_belong_here(found: &Found, backup: &Backup, wanted: &str, to: &str, session: &Session) -> Result<()> {
+/// Without `--to`: the configuration defines the source, or this machine made the backup. `to` is
+/// what the hint says in place of a target.
+fn must_belong_here(
+    found: &Found,
+    backup: &Backup,
+    wanted: &str,
+    to: &str,
+    session: &Session,
+) -> Result<()> {
     if let Some(entry) = session.entry_of(&backup.sidecar.source) {
         return match &entry.unusable {
             Some(why) => Err(why.clone().into()),
@@ -164,26 +242,48 @@ fn must_belong_here(found: &Found, backup: &Backup, wanted: &str, to: &str, sess
         return Ok(());
     }
     let made = host.map_or("another machine".to_owned(), |host| format!("`{host}`"));
-    let text = format!("`{}` was made on {made}, and no configuration here defines `{}`", backup.id(), backup.sidecar.source);
+    let text = format!(
+        "`{}` was made on {made}, and no configuration here defines `{}`",
+        backup.id(),
+        backup.sidecar.source
+    );
     Err(Error::usage(text).hint(say_where(found, wanted, to, session)))
 }
 
-/// The whole command that names a target, to be pasted: a path as it was given, and the options that led to the store.
+/// The whole command that names a target, to be pasted: a path as it was given, and the options
+/// that led to the store.
 fn say_where(found: &Found, wanted: &str, to: &str, session: &Session) -> String {
-    let name = if find::is_path(wanted, session) { wanted.to_owned() } else { found.name() };
-    format!("say where: `{} restore {} --to {to}`", program(session.store_flag.as_deref(), session), quoted(&name))
+    let name = if find::is_path(wanted, session) {
+        wanted.to_owned()
+    } else {
+        found.name()
+    };
+    format!(
+        "say where: `{} restore {} --to {to}`",
+        program(session.store_flag.as_deref(), session),
+        quoted(&name)
+    )
 }
 
-/// `dbbackup` with the options that lead to this store and to the configuration in use, for a command that is to be pasted.
+/// `dbbackup` with the options that lead to this store and to the configuration in use, for a
+/// command that is to be pasted.
 fn program(store: Option<&str>, session: &Session) -> String {
-    let option = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)));
-    let config = option("--config", session.config_flag.as_deref().and_then(Path::to_str));
+    let option = |name: &str, value: Option<&str>| {
+        value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)))
+    };
+    let config = option(
+        "--config",
+        session.config_flag.as_deref().and_then(Path::to_str),
+    );
     format!("dbbackup{config}{}", option("--store", store))
 }
 
 /// How what a restore replaced is told to be kept, and how it is got rid of.
 fn kept_as(id: &str, program: &str) -> String {
-    format!("   what was there is kept as {id}, a `{PRE_RESTORE}` backup, pinned; `{program} delete {id} --force` removes it")
+    format!(
+        "   what was there is kept as {id}, a `{PRE_RESTORE}` backup, pinned; `{program} delete \
+         {id} --force` removes it"
+    )
 }
 
 /// Asks before something is replaced.
@@ -192,17 +292,28 @@ fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
         return Ok(());
     }
     if !report.can_ask() {
-        return Err(Error::usage(format!("`{what}` would be replaced, and that needs a yes"))
-            .hint("add `--yes`, or restore beside it with `--to`"));
+        return Err(
+            Error::usage(format!("`{what}` would be replaced, and that needs a yes"))
+                .hint("add `--yes`, or restore beside it with `--to`"),
+        );
     }
-    if report.ask("replace it?")? { Ok(()) } else { Err(Error::usage(format!("`{what}` was left as it is"))) }
+    if report.ask("replace it?")? {
+        Ok(())
+    } else {
+        Err(Error::usage(format!("`{what}` was left as it is")))
+    }
 }
 
 /// A backup that is found damaged goes nowhere.
 fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
-    let Some(damaged) = examine::damage_in(&found.name(), checks) else { return Ok(()) };
+    let Some(damaged) = examine::damage_in(&found.name(), checks) else {
+        return Ok(());
+    };
     let hint = match &found.backup {
-        Some(backup) => format!("nothing was touched; `dbbackup list {}` shows other backups", backup.sidecar.source),
+        Some(backup) => format!(
+            "nothing was touched; `dbbackup list {}` shows other backups",
+            backup.sidecar.source
+        ),
         None => "nothing was touched".to_owned(),
     };
     Err(damaged.hint(hint))
@@ -219,7 +330,8 @@ fn safety_backup(
     report: &Report,
 ) -> Result<String> {
     let keys = session.keys_of(source);
-    let codec = Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
+    let codec =
+        Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
     let making = Making {
         source,
         kind,
@@ -249,10 +361,17 @@ fn safety_backup(
 
 /// The backup, its age and what is in it; a file by its path.
 fn described(found: &Found, session: &Session) -> String {
-    let Some(backup) = &found.backup else { return find::path_of(found).display().to_string() };
+    let Some(backup) = &found.backup else {
+        return find::path_of(found).display().to_string();
+    };
     let at = backup.sidecar.started_at;
     let contents = contents_text(backup.sidecar.manifest.as_ref());
-    format!("{}, made {} ({}), {contents}", backup.id(), units::age(at, session.now), units::stamp(at))
+    format!(
+        "{}, made {} ({}), {contents}",
+        backup.id(),
+        units::age(at, session.now),
+        units::stamp(at)
+    )
 }
 
 fn contents_text(manifest: Option<&Manifest>) -> String {
@@ -262,26 +381,50 @@ fn contents_text(manifest: Option<&Manifest>) -> String {
 /// The tables that will have another number of rows, the largest losses first.
 fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
     let Some(then) = then else { return Vec::new() };
-    let rows_then: BTreeMap<&str, u64> =
-        then.tables.iter().filter_map(|table| Some((table.name.as_str(), table.rows?))).collect();
+    let rows_then: BTreeMap<&str, u64> = then
+        .tables
+        .iter()
+        .filter_map(|table| Some((table.name.as_str(), table.rows?)))
+        .collect();
     let mut lines: Vec<(i128, String)> = Vec::new();
     for table in &now.tables {
         let Some(rows) = table.rows else { continue };
         match rows_then.get(table.name.as_str()) {
-            None => {
-                lines.push((i128::from(rows), format!("{}: {} now, not in the backup", table.name, units::count(rows, "row"))))
-            }
+            None => lines.push((
+                i128::from(rows),
+                format!(
+                    "{}: {} now, not in the backup",
+                    table.name,
+                    units::count(rows, "row")
+                ),
+            )),
             Some(before) if *before != rows => {
-                let text = format!("{}: {} now, {} in the backup", table.name, units::thousands(rows), units::thousands(*before));
+                let text = format!(
+                    "{}: {} now, {} in the backup",
+                    table.name,
+                    units::thousands(rows),
+                    units::thousands(*before)
+                );
                 lines.push((i128::from(rows) - i128::from(*before), text));
             }
             Some(_) => {}
         }
     }
     let names_now: BTreeSet<&str> = now.tables.iter().map(|table| table.name.as_str()).collect();
-    for table in then.tables.iter().filter(|table| table.compare && !names_now.contains(table.name.as_str())) {
+    for table in then
+        .tables
+        .iter()
+        .filter(|table| table.compare && !names_now.contains(table.name.as_str()))
+    {
         let rows = table.rows.unwrap_or(0);
-        lines.push((-i128::from(rows), format!("{}: not there now, {} in the backup", table.name, units::count(rows, "row"))));
+        lines.push((
+            -i128::from(rows),
+            format!(
+                "{}: not there now, {} in the backup",
+                table.name,
+                units::count(rows, "row")
+            ),
+        ));
     }
     lines.sort_by_key(|(lost, _)| std::cmp::Reverse(*lost));
     let more = lines.len().saturating_sub(10);
@@ -295,5 +438,9 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
 /// As a shell needs it.
 pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

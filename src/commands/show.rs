@@ -16,15 +16,29 @@ pub fn run(arguments: &Show, session: &Session, report: &mut Report) -> Result<O
     let (backup, place) = locate(&arguments.backup, session)?;
     report.set("backup", backup.json());
     let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut row = |name: &str, value: String| rows.push(vec![report.paint(Paint::Strong, name), value]);
+    let mut row =
+        |name: &str, value: String| rows.push(vec![report.paint(Paint::Strong, name), value]);
     about_the_attempt(&backup, session, report, &mut row);
     about_the_dump(&backup, place, &mut row);
     about_the_database(&backup, &mut row);
     for seen in backup.verifications() {
-        let detail = seen.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
-        row("verified", format!("{}, {} {}{detail}", units::stamp(seen.at), seen.level.word(), seen.status.word()));
+        let detail = seen
+            .detail
+            .as_ref()
+            .map_or(String::new(), |detail| format!(": {detail}"));
+        row(
+            "verified",
+            format!(
+                "{}, {} {}{detail}",
+                units::stamp(seen.at),
+                seen.level.word(),
+                seen.status.word()
+            ),
+        );
     }
-    columns(&rows, &[]).into_iter().for_each(|line| report.answer(line));
+    columns(&rows, &[])
+        .into_iter()
+        .for_each(|line| report.answer(line));
     if arguments.contents {
         contents(&arguments.backup, &backup, session, report)?;
     }
@@ -37,25 +51,51 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         let found = find::find(wanted, session)?;
         let place = find::path_of(&found);
         let backup = found.backup.ok_or_else(|| {
-            Error::not_found(format!("`{wanted}` has no sidecar, so nothing is known about it"))
-                .hint(format!("`dbbackup restore {wanted} --to PATH` restores it all the same"))
+            Error::not_found(format!(
+                "`{wanted}` has no sidecar, so nothing is known about it"
+            ))
+            .hint(format!(
+                "`dbbackup restore {wanted} --to PATH` restores it all the same"
+            ))
         })?;
         return Ok((backup, place));
     }
     session.refuse_group(wanted)?;
     let store = LocalStore::open(&session.store_plan()?.path, Access::Read)?;
-    let backup = catalog_for(&store, wanted, session.now)?.resolve(wanted, session.now)?.whole(&store)?;
-    let name = backup.sidecar.dump.as_ref().map_or_else(|| store::sidecar_name(backup.id()), |dump| dump.file.clone());
-    let place = store.locate(&backup.sidecar.source, &name).unwrap_or_default();
+    let backup = catalog_for(&store, wanted, session.now)?
+        .resolve(wanted, session.now)?
+        .whole(&store)?;
+    let name = backup.sidecar.dump.as_ref().map_or_else(
+        || store::sidecar_name(backup.id()),
+        |dump| dump.file.clone(),
+    );
+    let place = store
+        .locate(&backup.sidecar.source, &name)
+        .unwrap_or_default();
     Ok((backup, place))
 }
 
-fn about_the_attempt(backup: &Backup, session: &Session, report: &Report, row: &mut dyn FnMut(&str, String)) {
+fn about_the_attempt(
+    backup: &Backup,
+    session: &Session,
+    report: &Report,
+    row: &mut dyn FnMut(&str, String),
+) {
     let sidecar = &backup.sidecar;
     row("id", sidecar.id.clone());
     let (word, why) = standing(backup);
-    let painted = report.paint(if backup.good() { Paint::Good } else { Paint::Bad }, word);
-    row("status", why.map_or(painted.clone(), |why| format!("{painted}: {why}")));
+    let painted = report.paint(
+        if backup.good() {
+            Paint::Good
+        } else {
+            Paint::Bad
+        },
+        word,
+    );
+    row(
+        "status",
+        why.map_or(painted.clone(), |why| format!("{painted}: {why}")),
+    );
     if let Some(hint) = sidecar.error.as_ref().and_then(|error| error.hint.clone()) {
         row("hint", report.with_options(&hint));
     }
@@ -74,23 +114,55 @@ fn about_the_attempt(backup: &Backup, session: &Session, report: &Report, row: &
         row("warning", warning.clone());
     }
     let took = units::elapsed(sidecar.duration_seconds);
-    row("made", format!("{} ({}), in {took}", units::stamp(sidecar.started_at), units::age(sidecar.started_at, session.now)));
-    let by: Vec<String> = sidecar.producer.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    row(
+        "made",
+        format!(
+            "{} ({}), in {took}",
+            units::stamp(sidecar.started_at),
+            units::age(sidecar.started_at, session.now)
+        ),
+    );
+    let by: Vec<String> = sidecar
+        .producer
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
     row("made by", by.join(", "));
 }
 
 fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, String)) {
-    let Some(dump) = &backup.sidecar.dump else { return };
+    let Some(dump) = &backup.sidecar.dump else {
+        return;
+    };
     row("dump", place.display().to_string());
-    let ratio = if dump.size_bytes > 0 { dump.content_size_bytes as f64 / dump.size_bytes as f64 } else { 1.0 };
-    let coding =
-        if dump.compression == "none" { "not compressed".to_owned() } else { format!("{} {ratio:.2}:1", dump.compression) };
-    row("size", format!("{} ({}), from {}", units::size(dump.size_bytes), coding, units::size(dump.content_size_bytes)));
+    let ratio = if dump.size_bytes > 0 {
+        dump.content_size_bytes as f64 / dump.size_bytes as f64
+    } else {
+        1.0
+    };
+    let coding = if dump.compression == "none" {
+        "not compressed".to_owned()
+    } else {
+        format!("{} {ratio:.2}:1", dump.compression)
+    };
+    row(
+        "size",
+        format!(
+            "{} ({}), from {}",
+            units::size(dump.size_bytes),
+            coding,
+            units::size(dump.content_size_bytes)
+        ),
+    );
     row("sha256", dump.sha256.clone());
 }
 
 fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
-    let format = backup.sidecar.dump.as_ref().map_or("", |dump| dump.format.as_str());
+    let format = backup
+        .sidecar
+        .dump
+        .as_ref()
+        .map_or("", |dump| dump.format.as_str());
     let of_globals = engines::is_globals(format);
     if let Some(database) = &backup.sidecar.database {
         let what = match () {
@@ -101,32 +173,62 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         row(what, engines::place_in(format, database));
         // Those of the database that roles were read through say nothing about them.
         let none = Database::default();
-        let version = database.server_version.as_ref().map(|version| format!("PostgreSQL {version}"));
+        let version = database
+            .server_version
+            .as_ref()
+            .map(|version| format!("PostgreSQL {version}"));
         let database = if of_globals { &none } else { database };
         let facts: Vec<String> = [
             Some(units::size(database.size_bytes)).filter(|_| !of_globals),
             version,
-            database.journal_mode.as_ref().map(|mode| format!("journal mode {mode}")),
+            database
+                .journal_mode
+                .as_ref()
+                .map(|mode| format!("journal mode {mode}")),
             database.page_size.map(|size| format!("page size {size}")),
             database.encoding.clone(),
-            database.locale.as_ref().map(|locale| format!("locale {}", locale.locale.as_ref().unwrap_or(&locale.collate))),
-            database.user_version.filter(|version| *version != 0).map(|version| format!("user_version {version}")),
-            database.owner.as_ref().map(|owner| format!("owner {owner}")),
+            database.locale.as_ref().map(|locale| {
+                format!(
+                    "locale {}",
+                    locale.locale.as_ref().unwrap_or(&locale.collate)
+                )
+            }),
+            database
+                .user_version
+                .filter(|version| *version != 0)
+                .map(|version| format!("user_version {version}")),
+            database
+                .owner
+                .as_ref()
+                .map(|owner| format!("owner {owner}")),
             database.mode.as_ref().map(|mode| format!("mode {mode}")),
-            database.settings.as_ref().map(|settings| format!("owner {}", settings.owner)),
+            database
+                .settings
+                .as_ref()
+                .map(|settings| format!("owner {}", settings.owner)),
         ]
         .into_iter()
         .flatten()
         .collect();
         row("", facts.join(", "));
-        let needs = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+        let needs = |what: &str, names: Vec<&str>| {
+            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+        };
         let needed: Vec<String> = [
             needs("roles", database.roles.iter().map(String::as_str).collect()),
             needs(
                 "extensions",
-                database.extensions.iter().map(|one| one.name.as_str()).filter(|name| *name != "plpgsql").collect(),
+                database
+                    .extensions
+                    .iter()
+                    .map(|one| one.name.as_str())
+                    .filter(|name| *name != "plpgsql")
+                    .collect(),
             ),
-            needs("tablespaces", database.tablespaces.iter().map(String::as_str).collect()),
+            needs(
+                "tablespaces",
+                database.tablespaces.iter().map(String::as_str).collect(),
+            ),
         ]
         .into_iter()
         .flatten()
@@ -136,7 +238,14 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         }
     }
     if let Some(manifest) = &backup.sidecar.manifest {
-        row("contents", if of_globals { engines::GLOBALS.to_owned() } else { holds(manifest) });
+        row(
+            "contents",
+            if of_globals {
+                engines::GLOBALS.to_owned()
+            } else {
+                holds(manifest)
+            },
+        );
         for path in manifest.tree.iter().flat_map(|tree| &tree.changed) {
             row("changed", path.clone());
         }
@@ -144,19 +253,31 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
 }
 
 fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Report) -> Result<()> {
-    let Some(manifest) = &backup.sidecar.manifest else { return Ok(()) };
+    let Some(manifest) = &backup.sidecar.manifest else {
+        return Ok(());
+    };
     report.answer("");
     if manifest.tree.is_some() {
         return files(wanted, session, report);
     }
-    report.set("contents", serde_json::to_value(&manifest.tables).unwrap_or_default());
-    let heads = ["TABLE", "KIND", "ROWS"].map(|head| report.paint(Paint::Strong, head)).to_vec();
-    let rows = manifest
-        .tables
-        .iter()
-        .map(|table| vec![table.name.clone(), table.kind.clone(), table.rows.map_or_else(String::new, units::thousands)]);
+    report.set(
+        "contents",
+        serde_json::to_value(&manifest.tables).unwrap_or_default(),
+    );
+    let heads = ["TABLE", "KIND", "ROWS"]
+        .map(|head| report.paint(Paint::Strong, head))
+        .to_vec();
+    let rows = manifest.tables.iter().map(|table| {
+        vec![
+            table.name.clone(),
+            table.kind.clone(),
+            table.rows.map_or_else(String::new, units::thousands),
+        ]
+    });
     let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
-    columns(&table, &[2]).into_iter().for_each(|line| report.answer(line));
+    columns(&table, &[2])
+        .into_iter()
+        .for_each(|line| report.answer(line));
     Ok(())
 }
 
@@ -165,8 +286,14 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
     let found = find::find(wanted, session)?;
     let stored = found.stored();
     let Some(mut list) = engines::contents_of(&stored)? else {
-        return Err(Error::not_found(format!("the list of contents of `{}` is not there", found.name()))
-            .hint(format!("`dbbackup verify {}` reads the archive itself", found.name())));
+        return Err(Error::not_found(format!(
+            "the list of contents of `{}` is not there",
+            found.name()
+        ))
+        .hint(format!(
+            "`dbbackup verify {}` reads the archive itself",
+            found.name()
+        )));
     };
     let mut all = Vec::new();
     while let Some(line) = list.next_line()? {
@@ -187,7 +314,11 @@ fn in_a_line(line: &Listed) -> String {
     let mode = line.mode.as_deref().unwrap_or("-");
     let owner = line.owner.as_deref().unwrap_or("-");
     let size = line.size.map_or(String::new(), units::thousands);
-    let time = line.mtime.as_deref().map_or("-", |time| time.get(..19).unwrap_or(time)).replace('T', " ");
+    let time = line
+        .mtime
+        .as_deref()
+        .map_or("-", |time| time.get(..19).unwrap_or(time))
+        .replace('T', " ");
     let name = crate::engine::files::member::shown(&line.path_bytes());
     let name = match (line.kind, &line.target) {
         (Type::Directory, _) => format!("{name}/"),
@@ -196,7 +327,13 @@ fn in_a_line(line: &Listed) -> String {
         _ => name,
     };
     let note = line.note.map_or(String::new(), |note| {
-        format!("  [{}{}]", note.word(), line.why.as_ref().map_or(String::new(), |why| format!(": {why}")))
+        format!(
+            "  [{}{}]",
+            note.word(),
+            line.why
+                .as_ref()
+                .map_or(String::new(), |why| format!(": {why}"))
+        )
     });
     format!("{mode:>4} {owner:<17} {size:>15} {time:<19} {name}{note}")
 }

@@ -36,8 +36,15 @@ struct Sums {
 
 pub fn run(arguments: &Stats, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = session.reading()?;
-    let catalog = catalog_of(&store, &names_in(&store, &arguments.sources, session, report)?)?;
-    let sources: Vec<(String, Sums)> = catalog.sources().into_iter().map(|name| (name.clone(), sums(&name, &catalog))).collect();
+    let catalog = catalog_of(
+        &store,
+        &names_in(&store, &arguments.sources, session, report)?,
+    )?;
+    let sources: Vec<(String, Sums)> = catalog
+        .sources()
+        .into_iter()
+        .map(|name| (name.clone(), sums(&name, &catalog)))
+        .collect();
     let mut total = Sums::default();
     sources.iter().for_each(|(_, sums)| total.add(sums));
     let named = |(name, sums): &(String, Sums)| {
@@ -51,19 +58,39 @@ pub fn run(arguments: &Stats, session: &Session, report: &mut Report) -> Result<
         report.note("the store holds no backups yet: `dbbackup backup` makes one");
         return Ok(None);
     }
-    let heads = ["SOURCE", "GOOD", "STORED", "CONTENT", "RATIO", "PER DAY", "OLDEST", "LAST SUCCESS", "LAST FAILURE", "LABELS"];
+    let heads = [
+        "SOURCE",
+        "GOOD",
+        "STORED",
+        "CONTENT",
+        "RATIO",
+        "PER DAY",
+        "OLDEST",
+        "LAST SUCCESS",
+        "LAST FAILURE",
+        "LABELS",
+    ];
     let mut heads: Vec<String> = heads.map(|head| report.paint(Paint::Strong, head)).to_vec();
     if report.is_terminal() {
         heads.push(report.paint(Paint::Strong, "SIZES"));
     }
     let mut rows = vec![heads];
-    rows.extend(sources.iter().map(|(name, sums)| sums.row(name, session.now, report)));
+    rows.extend(
+        sources
+            .iter()
+            .map(|(name, sums)| sums.row(name, session.now, report)),
+    );
     if sources.len() > 1 {
         rows.push(total.row("in all", session.now, report));
     }
     report.answers(columns(&rows, &[1, 2, 3, 4, 5]));
-    let flawed: Vec<String> = sources.iter().filter_map(|(name, sums)| sums.flaws(name)).collect();
-    flawed.into_iter().for_each(|text| report.note(report.with_options(&text)));
+    let flawed: Vec<String> = sources
+        .iter()
+        .filter_map(|(name, sums)| sums.flaws(name))
+        .collect();
+    flawed
+        .into_iter()
+        .for_each(|text| report.note(report.with_options(&text)));
     Ok(None)
 }
 
@@ -78,12 +105,22 @@ fn sums(name: &str, catalog: &Catalog) -> Sums {
             sums.last_failure = sums.last_failure.max(Some(sidecar.finished_at));
         } else if backup.good() {
             sums.count(backup);
-            contents.push((sidecar.started_at, sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes)));
+            contents.push((
+                sidecar.started_at,
+                sidecar
+                    .dump
+                    .as_ref()
+                    .map_or(0, |dump| dump.content_size_bytes),
+            ));
         } else {
             sums.flawed += 1;
         }
     }
-    sums.flawed += catalog.unreadable.iter().filter(|lost| lost.source == name).count() as u64;
+    sums.flawed += catalog
+        .unreadable
+        .iter()
+        .filter(|lost| lost.source == name)
+        .count() as u64;
     sums.sizes.reverse();
     sums.growth = growth_per_day(&contents);
     sums
@@ -93,7 +130,12 @@ impl Sums {
     fn count(&mut self, backup: &Entry) {
         let sidecar = &backup.sidecar;
         self.good += 1;
-        self.content = self.content.saturating_add(sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes));
+        self.content = self.content.saturating_add(
+            sidecar
+                .dump
+                .as_ref()
+                .map_or(0, |dump| dump.content_size_bytes),
+        );
         self.good_stored = self.good_stored.saturating_add(backup.presence.bytes());
         self.sizes.push(backup.presence.bytes());
         *self.labels.entry(sidecar.label.to_string()).or_default() += 1;
@@ -110,12 +152,18 @@ impl Sums {
         self.stored = self.stored.saturating_add(other.stored);
         self.good_stored = self.good_stored.saturating_add(other.good_stored);
         self.content = self.content.saturating_add(other.content);
-        other.labels.iter().for_each(|(label, count)| *self.labels.entry(label.clone()).or_default() += count);
+        other
+            .labels
+            .iter()
+            .for_each(|(label, count)| *self.labels.entry(label.clone()).or_default() += count);
         self.oldest = self.oldest.into_iter().chain(other.oldest).min();
         self.newest = self.newest.max(other.newest);
         self.last_success = self.last_success.max(other.last_success);
         self.last_failure = self.last_failure.max(other.last_failure);
-        self.growth = other.growth.map(|growth| growth + self.growth.unwrap_or(0.0)).or(self.growth);
+        self.growth = other
+            .growth
+            .map(|growth| growth + self.growth.unwrap_or(0.0))
+            .or(self.growth);
     }
 
     /// Content to stored bytes of the good backups.
@@ -125,14 +173,18 @@ impl Sums {
 
     fn row(&self, name: &str, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         let ago = |at: Option<DateTime<Utc>>| at.map_or("-".to_owned(), |at| units::age(at, now));
-        let labels: Vec<String> =
-            self.labels.iter().map(|(label, count)| format!("{label} {}", units::thousands(*count))).collect();
+        let labels: Vec<String> = self
+            .labels
+            .iter()
+            .map(|(label, count)| format!("{label} {}", units::thousands(*count)))
+            .collect();
         let mut row = vec![
             name.to_owned(),
             units::thousands(self.good),
             units::size(self.stored),
             units::size(self.content),
-            self.ratio().map_or("-".into(), |ratio| format!("{ratio:.1}:1")),
+            self.ratio()
+                .map_or("-".into(), |ratio| format!("{ratio:.1}:1")),
             self.growth.map_or("-".into(), per_day),
             ago(self.oldest),
             ago(self.last_success),
@@ -146,10 +198,21 @@ impl Sums {
     }
 
     fn flaws(&self, name: &str) -> Option<String> {
-        let counts = [(self.failed, "failed attempt"), (self.flawed, "damaged or incomplete backup")];
-        let counts: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| units::count(*count, what)).collect();
-        (!counts.is_empty()).then(|| format!("{name}: {} besides: `dbbackup list --status all {name}`", counts.join(" and ")))
+        let counts = [
+            (self.failed, "failed attempt"),
+            (self.flawed, "damaged or incomplete backup"),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| units::count(*count, what))
+            .collect();
+        (!counts.is_empty()).then(|| {
+            format!(
+                "{name}: {} besides: `dbbackup list --status all {name}`",
+                counts.join(" and ")
+            )
+        })
     }
 
     fn json(&self) -> serde_json::Value {

@@ -1,4 +1,5 @@
-//! `dbbackup status`: is every source fresh and proven? Its exit codes are those of Nagios plug-ins, whatever goes wrong.
+//! `dbbackup status`: is every source fresh and proven? Its exit codes are those of Nagios
+//! plug-ins, whatever goes wrong.
 
 mod nagios;
 mod textfile;
@@ -40,14 +41,21 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
     let level = looked.or_else(|error| match error.kind() {
         Kind::Interrupted => Err(error),
         kind => {
-            let level = if kind == Kind::NotFound { Level::Critical } else { Level::Unknown };
+            let level = if kind == Kind::NotFound {
+                Level::Critical
+            } else {
+                Level::Unknown
+            };
             if report.is_json() {
                 report.error(&error);
             } else if arguments.nagios {
                 report.answer(nagios::line(level, &error.message(), ""));
             } else {
                 report.answer(format!("{} {}", painted(level, report), error.message()));
-                error.remedy().iter().for_each(|hint| report.note(format!("hint: {hint}")));
+                error
+                    .remedy()
+                    .iter()
+                    .for_each(|hint| report.note(format!("hint: {hint}")));
             }
             report.set("error", error.message());
             report.set_hint(&error);
@@ -65,9 +73,16 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
 }
 
 fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> Result<Level> {
-    if let Some(path) = arguments.prometheus.as_ref().filter(|path| path.extension().is_none_or(|end| end != "prom")) {
-        return Err(Error::usage(format!("the name of a file of metrics must end in `.prom`, unlike `{}`", path.display()))
-            .hint("node_exporter's textfile collector reads no other"));
+    if let Some(path) = arguments
+        .prometheus
+        .as_ref()
+        .filter(|path| path.extension().is_none_or(|end| end != "prom"))
+    {
+        return Err(Error::usage(format!(
+            "the name of a file of metrics must end in `.prom`, unlike `{}`",
+            path.display()
+        ))
+        .hint("node_exporter's textfile collector reads no other"));
     }
     let plan = session.store_plan()?;
     // What is configured is known to be missing from, wherever the store is.
@@ -97,7 +112,9 @@ fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> 
 fn open(plan: &StorePlan) -> Result<LocalStore> {
     let store = LocalStore::open(&plan.path, Access::Read)?;
     if plan.require_mount {
-        store.require_mount().map_err(|error| error.kind_of(Kind::NotFound))?;
+        store
+            .require_mount()
+            .map_err(|error| error.kind_of(Kind::NotFound))?;
     }
     Ok(store)
 }
@@ -110,34 +127,72 @@ fn look<'a>(
     arguments: &Status,
 ) -> Result<Found<'a>> {
     let now = session.now;
-    let watched =
-        watch::watched((catalog, store), session, &plan, &arguments.sources, arguments.expect_every).map_err(|error| {
-            // A source that nobody knows is a mistake of the asker; that a store is missing is none.
-            error.kind_of(Kind::Usage)
-        })?;
+    let watched = watch::watched(
+        (catalog, store),
+        session,
+        &plan,
+        &arguments.sources,
+        arguments.expect_every,
+    )
+    .map_err(|error| {
+        // A source that nobody knows is a mistake of the asker; that a store is missing is none.
+        error.kind_of(Kind::Usage)
+    })?;
     let judged = watched.subjects.into_iter().map(|subject| {
         let health = health::judge(&subject, now);
         (subject, health)
     });
     let mut sources: Vec<(Subject<'a>, Health<'a>)> = judged.collect();
-    sources.sort_by(|a, b| b.1.level.cmp(&a.1.level).then_with(|| a.0.name.cmp(&b.0.name)));
-    let due = sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)));
-    let needed = units::total(due.filter_map(|(_, health)| health.newest.as_ref()).map(|newest| newest.stored));
+    sources.sort_by(|a, b| {
+        b.1.level
+            .cmp(&a.1.level)
+            .then_with(|| a.0.name.cmp(&b.0.name))
+    });
+    let due = sources
+        .iter()
+        .filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)));
+    let needed = units::total(
+        due.filter_map(|(_, health)| health.newest.as_ref())
+            .map(|newest| newest.stored),
+    );
     let free = store.free_space()?;
     let space = health::space(free, needed);
-    Ok(Found { sources, unconfigured: watched.unconfigured, store: plan, free, needed, space, now })
+    Ok(Found {
+        sources,
+        unconfigured: watched.unconfigured,
+        store: plan,
+        free,
+        needed,
+        space,
+        now,
+    })
 }
 
 impl Found<'_> {
     fn level(&self) -> Level {
-        let none = if self.sources.is_empty() { Level::Critical } else { Level::Ok };
-        let worst = self.sources.iter().map(|(_, health)| health.level).max().unwrap_or(none);
-        worst.max(self.space.as_ref().map_or(Level::Ok, |finding| finding.level))
+        let none = if self.sources.is_empty() {
+            Level::Critical
+        } else {
+            Level::Ok
+        };
+        let worst = self
+            .sources
+            .iter()
+            .map(|(_, health)| health.level)
+            .max()
+            .unwrap_or(none);
+        worst.max(
+            self.space
+                .as_ref()
+                .map_or(Level::Ok, |finding| finding.level),
+        )
     }
 
     /// Those of which backups are expected.
     fn due(&self) -> impl Iterator<Item = &(Subject<'_>, Health<'_>)> {
-        self.sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_) | Expected::InMembers))
+        self.sources.iter().filter(|(subject, _)| {
+            !matches!(subject.expected, Expected::No(_) | Expected::InMembers)
+        })
     }
 
     /// The whole in a few words.
@@ -150,16 +205,34 @@ impl Found<'_> {
             return "no backups are expected now".into();
         }
         let mut text = units::count(due, "source");
-        let oldest = self.due().filter_map(|(_, health)| health.newest.as_ref()).map(|newest| newest.ended).min();
+        let oldest = self
+            .due()
+            .filter_map(|(_, health)| health.newest.as_ref())
+            .map(|newest| newest.ended)
+            .min();
         if let Some(oldest) = oldest {
-            let which = if due == 1 { "backed up" } else { "all backed up, the longest ago" };
+            let which = if due == 1 {
+                "backed up"
+            } else {
+                "all backed up, the longest ago"
+            };
             text = format!("{text} {which} {}", units::age(oldest, self.now));
         }
-        let proofs: Vec<DateTime<Utc>> = self.due().filter_map(|(_, health)| Some(health.proof?.0)).collect();
+        let proofs: Vec<DateTime<Utc>> = self
+            .due()
+            .filter_map(|(_, health)| Some(health.proof?.0))
+            .collect();
         if let Some(oldest) = proofs.iter().min() {
             let all = proofs.len() as u64 == due;
-            let how_many = if all { String::new() } else { format!("{} of {due} ", proofs.len()) };
-            text = format!("{text}; {how_many}proven by a restore {}", units::age(*oldest, self.now));
+            let how_many = if all {
+                String::new()
+            } else {
+                format!("{} of {due} ", proofs.len())
+            };
+            text = format!(
+                "{text}; {how_many}proven by a restore {}",
+                units::age(*oldest, self.now)
+            );
         }
         match self.free {
             Some(free) => format!("{text}; {} free", units::size(free)),
@@ -186,10 +259,19 @@ fn tell(found: &Found<'_>, report: &Report) {
         report.answer(format!("{} {}", painted(Level::Critical), found.summary()));
     } else {
         let of_source = |(subject, health): &(Subject<'_>, Health<'_>)| {
-            vec![painted(health.level), subject.name.clone(), sentence(subject, health, found.now)]
+            vec![
+                painted(health.level),
+                subject.name.clone(),
+                sentence(subject, health, found.now),
+            ]
         };
-        let of_store = found.space.iter().map(|space| vec![painted(space.level), "(store)".into(), space.text.clone()]);
-        let rows: Vec<Vec<String>> = of_store.chain(found.sources.iter().map(of_source)).collect();
+        let of_store = found
+            .space
+            .iter()
+            .map(|space| vec![painted(space.level), "(store)".into(), space.text.clone()]);
+        let rows: Vec<Vec<String>> = of_store
+            .chain(found.sources.iter().map(of_source))
+            .collect();
         report.answers(columns(&rows, &[]));
         say_hints(found, report);
     }
@@ -199,15 +281,24 @@ fn tell(found: &Found<'_>, report: &Report) {
         }
     }
     if !found.unconfigured.is_empty() {
-        report.detail(format!("not in the configuration, so not judged: {}", found.unconfigured.join(", ")));
+        report.detail(format!(
+            "not in the configuration, so not judged: {}",
+            found.unconfigured.join(", ")
+        ));
     }
 }
 
 fn say_hints(found: &Found<'_>, report: &Report) {
     let of_sources = found.sources.iter().flat_map(|(subject, health)| {
-        health.findings.iter().filter_map(move |finding| Some((subject.name.as_str(), finding.hint.as_ref()?)))
+        health
+            .findings
+            .iter()
+            .filter_map(move |finding| Some((subject.name.as_str(), finding.hint.as_ref()?)))
     });
-    let of_store = found.space.iter().filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
+    let of_store = found
+        .space
+        .iter()
+        .filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
     for (name, hint) in of_store.chain(of_sources) {
         report.note(format!("hint: {name}: {hint}"));
     }
@@ -216,7 +307,12 @@ fn say_hints(found: &Found<'_>, report: &Report) {
 /// What is wrong with a source; else how it is.
 fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> String {
     if !health.findings.is_empty() {
-        return health.findings.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join("; ");
+        return health
+            .findings
+            .iter()
+            .map(|finding| finding.text.as_str())
+            .collect::<Vec<_>>()
+            .join("; ");
     }
     let mut parts = Vec::new();
     match (&subject.expected, &health.newest) {
@@ -225,7 +321,12 @@ fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> S
         _ => {}
     }
     if let Some(newest) = &health.newest {
-        parts.push(format!("{}, {}{}", units::age(newest.ended, now), units::size(newest.stored), change(health)));
+        parts.push(format!(
+            "{}, {}{}",
+            units::age(newest.ended, now),
+            units::size(newest.stored),
+            change(health)
+        ));
     }
     match health.proof {
         Some((at, _)) => parts.push(format!("proven {}", units::age(at, now))),
@@ -243,7 +344,11 @@ fn change(health: &Health<'_>) -> String {
     match (&health.newest, &health.before) {
         (Some(new), Some(old)) if old.stored > 0 => {
             let percent = (new.stored as f64 / old.stored as f64 - 1.0) * 100.0;
-            if percent.abs() < 0.5 { " (as before)".into() } else { format!(" ({percent:+.0} %)") }
+            if percent.abs() < 0.5 {
+                " (as before)".into()
+            } else {
+                format!(" ({percent:+.0} %)")
+            }
         }
         _ => String::new(),
     }
@@ -251,9 +356,16 @@ fn change(health: &Health<'_>) -> String {
 
 fn document(found: &Found<'_>, report: &mut Report) {
     let reporter: &Report = report;
-    let hint = |finding: &Finding| finding.hint.as_ref().map(|hint| reporter.with_options(hint));
-    let finding =
-        |finding: &Finding| serde_json::json!({"status": finding.level.word(), "text": finding.text, "hint": hint(finding)});
+    let hint = |finding: &Finding| {
+        finding
+            .hint
+            .as_ref()
+            .map(|hint| reporter.with_options(hint))
+    };
+    let finding = |finding: &Finding| {
+        serde_json::json!({"status": finding.level.word(),
+        "text": finding.text, "hint": hint(finding)})
+    };
     let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
         serde_json::json!({
@@ -265,16 +377,21 @@ fn document(found: &Found<'_>, report: &mut Report) {
             "expect_every_seconds": subject.expect_every.duration().as_secs(),
             "prove_every_seconds": subject.prove_every.map(|every| every.duration().as_secs()),
             "newest_good": health.newest.as_ref().map(|newest| serde_json::json!({
-                "id": newest.id, "at": newest.ended, "age_seconds": seconds(newest.ended), "size_bytes": newest.stored,
-                "content_size_bytes": newest.content, "rows_total": newest.rows, "duration_seconds": newest.seconds,
+                "id": newest.id, "at": newest.ended, "age_seconds": seconds(newest.ended),
+                "size_bytes": newest.stored,
+                "content_size_bytes": newest.content, "rows_total": newest.rows,
+                "duration_seconds": newest.seconds,
                 "size_bytes_before": health.before.as_ref().map(|before| before.stored),
             })),
-            "last_attempt": health.last.as_ref().map(|last| serde_json::json!({"id": last.id, "at": last.ended})),
+            "last_attempt": health.last.as_ref().map(|last| serde_json::json!({"id": last.id,
+            "at": last.ended})),
             "last_failure": health.failure.as_ref().map(|failure| match &failure.worth {
-                health::Worth::Failed { error, hint } => serde_json::json!({"id": failure.id, "at": failure.ended, "error": error, "hint": hint}),
+                health::Worth::Failed { error, hint } => serde_json::json!({"id": failure.id,
+                    "at": failure.ended, "error": error, "hint": hint}),
                 _ => serde_json::Value::Null,
             }),
-            "last_proof": health.proof.map(|(at, id)| serde_json::json!({"id": id, "at": at, "age_seconds": seconds(at)})),
+            "last_proof": health.proof.map(|(at, id)| serde_json::json!({"id": id, "at": at,
+            "age_seconds": seconds(at)})),
             "good_by_label": health.labels,
             "failed_attempts": health.failures,
             "damaged_backups": health.damaged,
@@ -290,7 +407,8 @@ fn document(found: &Found<'_>, report: &mut Report) {
     report.set(
         "store",
         serde_json::json!({
-            "path": found.store.path, "free_bytes": found.free, "needed_bytes": found.needed, "findings": of_store,
+            "path": found.store.path, "free_bytes": found.free, "needed_bytes": found.needed,
+            "findings": of_store,
         }),
     );
 }

@@ -15,12 +15,30 @@ pub fn run(verbose: u8, report: &mut Report) -> Result<Outcome> {
         report.answer(format!("sqlite: {}", sqlite::version()));
         report.answer(format!(
             "page streaming: {}",
-            if streaming { "yes" } else { "no (build in a clone of the repository to have it)" }
+            if streaming {
+                "yes"
+            } else {
+                "no (build in a clone of the repository to have it)"
+            }
         ));
         let found = Search::default().all("pg_dump").unwrap_or_default();
-        let programs: Vec<String> = found.iter().map(|one| format!("{} ({})", one.version, one.path().display())).collect();
-        report.answer(format!("pg_dump: {}", if programs.is_empty() { "none found".to_owned() } else { programs.join(", ") }));
-        report.answer(format!("system: {} {}", std::env::consts::OS, std::env::consts::ARCH));
+        let programs: Vec<String> = found
+            .iter()
+            .map(|one| format!("{} ({})", one.version, one.path().display()))
+            .collect();
+        report.answer(format!(
+            "pg_dump: {}",
+            if programs.is_empty() {
+                "none found".to_owned()
+            } else {
+                programs.join(", ")
+            }
+        ));
+        report.answer(format!(
+            "system: {} {}",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ));
     }
     Ok(None)
 }

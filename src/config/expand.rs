@@ -16,7 +16,10 @@ pub(super) enum Fault {
 /// The text with every `${NAME}` replaced and every `$${` made `${`; `None` where there is neither.
 ///
 /// What is put in is not looked at again, so that a password may hold any character.
-pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Fault> {
+pub(super) fn expand(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, Fault> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -32,8 +35,13 @@ pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Res
             continue;
         }
         out.push_str(before);
-        let name = body.split_once('}').map(|(name, _)| name).filter(|name| is_variable(name));
-        let name = name.ok_or_else(|| Fault::Malformed(from.split_inclusive('}').next().unwrap_or(from).to_owned()))?;
+        let name = body
+            .split_once('}')
+            .map(|(name, _)| name)
+            .filter(|name| is_variable(name));
+        let name = name.ok_or_else(|| {
+            Fault::Malformed(from.split_inclusive('}').next().unwrap_or(from).to_owned())
+        })?;
         out.push_str(&lookup(name).ok_or_else(|| Fault::Unset(name.to_owned()))?);
         rest = &body[name.len() + 1..];
     }
@@ -42,7 +50,10 @@ pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Res
 }
 
 /// Expands every text in `value`, arrays' elements too; whether there was one to expand.
-pub(super) fn expand_value(value: &mut Spanned<DeValue<'_>>, lookup: &dyn Fn(&str) -> Option<String>) -> Result<bool, Fault> {
+pub(super) fn expand_value(
+    value: &mut Spanned<DeValue<'_>>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<bool, Fault> {
     match value.get_mut() {
         DeValue::String(text) => {
             let expanded = expand(text, lookup)?;
@@ -73,13 +84,17 @@ fn is_variable(name: &str) -> bool {
 
 /// The host's name as the system has it, for `${HOSTNAME}`: few shells export theirs.
 pub fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
-/// The variables of an env_file: `KEY=VALUE` lines, with `export`, quotes and comments as dotenv files have them.
+/// The variables of an env_file: `KEY=VALUE` lines, with `export`, quotes and comments as dotenv
+/// files have them.
 ///
-/// Values are never expanded, and what is no assignment is passed over: the file belongs to an application, which may
-/// read more into it than we do.
+/// Values are never expanded, and what is no assignment is passed over: the file belongs to an
+/// application, which may read more into it than we do.
 pub(super) fn env_file(text: &str) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     let mut rest = text.trim_start_matches('\u{feff}');
@@ -92,7 +107,10 @@ pub(super) fn env_file(text: &str) -> BTreeMap<String, String> {
         // A quoted value may go on over further lines, so it is looked for in all that follows.
         let from = &rest[line.len() - value.len()..];
         let (value, next) = match quoted(from) {
-            Some((value, end)) => (value, from[end..].split_once('\n').map_or("", |(_, after)| after)),
+            Some((value, end)) => (
+                value,
+                from[end..].split_once('\n').map_or("", |(_, after)| after),
+            ),
             None => (unquoted(value), after),
         };
         variables.insert(name.to_owned(), value);
@@ -105,7 +123,13 @@ pub(super) fn env_file(text: &str) -> BTreeMap<String, String> {
 fn assignment(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once('=')?;
     let name = name.trim();
-    let name = name.strip_prefix("export").map_or(name, |tail| if tail.starts_with([' ', '\t']) { tail.trim() } else { name });
+    let name = name.strip_prefix("export").map_or(name, |tail| {
+        if tail.starts_with([' ', '\t']) {
+            tail.trim()
+        } else {
+            name
+        }
+    });
     is_variable(name).then(|| (name, value.trim_start_matches([' ', '\t'])))
 }
 
@@ -132,8 +156,15 @@ fn quoted(text: &str) -> Option<(String, usize)> {
 
 /// A bare value: up to a comment, which begins with a `#` after a space.
 fn unquoted(text: &str) -> String {
-    let comment = text.find(" #").or_else(|| text.find("\t#")).unwrap_or(text.len());
-    let text = if text.starts_with('#') { "" } else { &text[..comment] };
+    let comment = text
+        .find(" #")
+        .or_else(|| text.find("\t#"))
+        .unwrap_or(text.len());
+    let text = if text.starts_with('#') {
+        ""
+    } else {
+        &text[..comment]
+    };
     text.trim().to_owned()
 }
 
@@ -148,18 +179,35 @@ mod tests {
     #[test]
     fn variables_are_replaced_once() {
         assert_eq!(expand("plain $A", &lookup), Ok(None));
-        assert_eq!(expand("x${A}y${A}", &lookup), Ok(Some("x${B}$y${B}$".to_owned())));
-        assert_eq!(expand("$${A} $$${A}", &lookup), Ok(Some("${A} $${A}".to_owned())));
+        assert_eq!(
+            expand("x${A}y${A}", &lookup),
+            Ok(Some("x${B}$y${B}$".to_owned()))
+        );
+        assert_eq!(
+            expand("$${A} $$${A}", &lookup),
+            Ok(Some("${A} $${A}".to_owned()))
+        );
         assert_eq!(expand("${B}", &lookup), Err(Fault::Unset("B".to_owned())));
-        assert_eq!(expand("a ${A:-x} b", &lookup), Err(Fault::Malformed("${A:-x}".to_owned())));
-        assert_eq!(expand("a ${A", &lookup), Err(Fault::Malformed("${A".to_owned())));
-        assert_eq!(expand("${1}", &lookup), Err(Fault::Malformed("${1}".to_owned())));
+        assert_eq!(
+            expand("a ${A:-x} b", &lookup),
+            Err(Fault::Malformed("${A:-x}".to_owned()))
+        );
+        assert_eq!(
+            expand("a ${A", &lookup),
+            Err(Fault::Malformed("${A".to_owned()))
+        );
+        assert_eq!(
+            expand("${1}", &lookup),
+            Err(Fault::Malformed("${1}".to_owned()))
+        );
     }
 
     #[test]
     fn env_files_as_applications_write_them() {
-        let text = "\u{feff}# comment\nA=1\r\nexport B = two words # why\nC='sin#gle $A \\n'\nD=\"dou\\\"ble\\n\" # x\n\
-                    E=\"two\nlines\"\nF=\nG=#\nH=a#b$c\nnot an assignment\n1=x\nexported=yes\nI=\"open\nJ=last";
+        let text = "\u{feff}# comment\nA=1\r\nexport B = two words # why\nC='sin#gle $A \
+                    \\n'\nD=\"dou\\\"ble\\n\" # x\n\
+                    E=\"two\nlines\"\nF=\nG=#\nH=a#b$c\nnot an \
+                    assignment\n1=x\nexported=yes\nI=\"open\nJ=last";
         let read = env_file(text);
         let expected = [
             ("A", "1"),
@@ -174,7 +222,12 @@ mod tests {
             ("I", "\"open"),
             ("J", "last"),
         ];
-        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(
+            read,
+            expected
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! `[hooks]`, of the run and of a source: programs that are run around backups. They stand here as they are written: `${NAME}` in a shell
-//! line is the shell's business, so that no secret of the environment ever gets into a process's arguments.
+//! `[hooks]`, of the run and of a source: programs that are run around backups. They stand here as
+//! they are written: `${NAME}` in a shell line is the shell's business, so that no secret of the
+//! environment ever gets into a process's arguments.
 
 use super::section::{Entry, Scope, Section};
 use super::strict::fields;
@@ -24,7 +25,9 @@ pub struct HooksTable {
 /// Variables are nobody's business.
 impl std::fmt::Debug for HooksTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HooksTable").field("keys", &self.keys).finish_non_exhaustive()
+        f.debug_struct("HooksTable")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,9 +63,20 @@ pub(super) fn hooks(entry: Entry<'_>, header: String, scope: &Scope<'_>) -> Resu
     let mut section = Section::open_as_written(entry, header, scope)?;
     section.only(&[fields::<HookKeys>()], &|_| None)?;
     let keys: HookKeys = section.read()?;
-    if keys.timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
+    if keys
+        .timeout
+        .is_some_and(|timeout| timeout.duration().is_zero())
+    {
         section.wrong("timeout", "expected more than no time at all")?;
     }
-    let variables = scope.file.as_ref().map(|(_, variables)| variables.clone()).unwrap_or_default();
-    Ok(HooksTable { keys, variables, directory: scope.directory.to_owned() })
+    let variables = scope
+        .file
+        .as_ref()
+        .map(|(_, variables)| variables.clone())
+        .unwrap_or_default();
+    Ok(HooksTable {
+        keys,
+        variables,
+        directory: scope.directory.to_owned(),
+    })
 }

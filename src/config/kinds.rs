@@ -1,4 +1,5 @@
-//! The kinds of source: which keys each has, and how they are read. A new kind is one more row here.
+//! The kinds of source: which keys each has, and how they are read. A new kind is one more row
+//! here.
 
 use super::section::Section;
 use super::strict::{fields, suggestion};
@@ -20,14 +21,30 @@ pub(super) struct Kind {
 }
 
 const KINDS: &[Kind] = &[
-    Kind { name: "sqlite", keys: fields::<SqliteKeys>, read: sqlite },
-    Kind { name: "postgres", keys: fields::<PostgresKeys>, read: postgres },
-    Kind { name: "files", keys: fields::<FilesKeys>, read: files },
+    Kind {
+        name: "sqlite",
+        keys: fields::<SqliteKeys>,
+        read: sqlite,
+    },
+    Kind {
+        name: "postgres",
+        keys: fields::<PostgresKeys>,
+        read: postgres,
+    },
+    Kind {
+        name: "files",
+        keys: fields::<FilesKeys>,
+        read: files,
+    },
 ];
 
 /// The keys of every kind, for a table that names none.
 pub(super) fn keys_of_all() -> Vec<&'static str> {
-    KINDS.iter().flat_map(|kind| (kind.keys)()).copied().collect()
+    KINDS
+        .iter()
+        .flat_map(|kind| (kind.keys)())
+        .copied()
+        .collect()
 }
 
 /// The kind that a source's table names.
@@ -51,8 +68,13 @@ pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
         return Err(section.error("kind", format!("expected {listed}")));
     };
     KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let message = format!("this version knows only {listed}, not `{}`", name.escape_debug());
-        section.error("kind", message).hint(suggestion(name, &names, "valid kinds"))
+        let message = format!(
+            "this version knows only {listed}, not `{}`",
+            name.escape_debug()
+        );
+        section
+            .error("kind", message)
+            .hint(suggestion(name, &names, "valid kinds"))
     })
 }
 
@@ -65,20 +87,37 @@ struct SqliteKeys {
 
 fn sqlite(section: &mut Section<'_>) -> Result<KindKeys> {
     let keys: SqliteKeys = section.read()?;
-    Ok(KindKeys::Sqlite { path: section.required_path("path", keys.path)? })
+    Ok(KindKeys::Sqlite {
+        path: section.required_path("path", keys.path)?,
+    })
 }
 
 fn postgres(section: &mut Section<'_>) -> Result<KindKeys> {
     let mut keys: PostgresKeys = section.read()?;
     keys.password_file = section.place("password_file", keys.password_file)?;
     keys.bin_dir = section.place("bin_dir", keys.bin_dir)?;
-    let ways = [keys.password.is_some(), keys.password_file.is_some(), keys.password_command.is_some()];
+    let ways = [
+        keys.password.is_some(),
+        keys.password_file.is_some(),
+        keys.password_command.is_some(),
+    ];
     if ways.iter().filter(|there| **there).count() > 1 {
-        return Err(section.error_here(format!("{} gives the password in more than one way", section.header)));
+        return Err(section.error_here(format!(
+            "{} gives the password in more than one way",
+            section.header
+        )));
     }
-    let one_of_a_cluster = [("exclude_databases", !keys.exclude_databases.is_empty()), ("globals", keys.globals == Some(true))];
-    if let Some((key, _)) = one_of_a_cluster.iter().find(|(_, written)| *written && !keys.is_cluster()) {
-        return Err(section.error(key, "it needs `databases`").hint("add databases = [\"*\"]"));
+    let one_of_a_cluster = [
+        ("exclude_databases", !keys.exclude_databases.is_empty()),
+        ("globals", keys.globals == Some(true)),
+    ];
+    if let Some((key, _)) = one_of_a_cluster
+        .iter()
+        .find(|(_, written)| *written && !keys.is_cluster())
+    {
+        return Err(section
+            .error(key, "it needs `databases`")
+            .hint("add databases = [\"*\"]"));
     }
     if keys.prefix_url.is_some() && keys.command_prefix.is_empty() {
         return Err(section.error("prefix_url", "it needs `command_prefix`"));
@@ -97,7 +136,9 @@ fn files(section: &mut Section<'_>) -> Result<KindKeys> {
         if path.is_empty() {
             return Err(section.error("paths", "expected a path, found an empty string"));
         }
-        let absolute = section.place("paths", Some(PathBuf::from(path.as_str())))?.unwrap_or_default();
+        let absolute = section
+            .place("paths", Some(PathBuf::from(path.as_str())))?
+            .unwrap_or_default();
         *path = absolute.to_string_lossy().into_owned();
     }
     Ok(KindKeys::Files(keys))

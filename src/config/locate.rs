@@ -1,7 +1,8 @@
 //! Where the configuration is, and whether its permissions allow trusting it.
 //!
-//! Whoever can write the file can have this program, often root, read and replace any database, so nobody but root
-//! and the caller may. The open file is judged, not its name: what was checked is what is read.
+//! Whoever can write the file can have this program, often root, read and replace any database, so
+//! nobody but root and the caller may. The open file is judged, not its name: what was checked is
+//! what is read.
 
 use super::mask::holds_secret;
 use super::{Config, parse};
@@ -11,8 +12,9 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The configuration to use: the one that the flag or `$DBBACKUP_CONFIG` names, which must be there, or the first that
-/// is there of `./dbbackup.toml`, `$XDG_CONFIG_HOME/dbbackup/config.toml` and `/etc/dbbackup/config.toml`.
+/// The configuration to use: the one that the flag or `$DBBACKUP_CONFIG` names, which must be
+/// there, or the first that is there of `./dbbackup.toml`, `$XDG_CONFIG_HOME/dbbackup/config.toml`
+/// and `/etc/dbbackup/config.toml`.
 pub fn find(flag: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<PathBuf>> {
     if let Some(path) = flag {
         return named(path, "--config").map(Some);
@@ -20,8 +22,8 @@ pub fn find(flag: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result
     if let Some(path) = env("DBBACKUP_CONFIG").filter(|path| !path.is_empty()) {
         return named(Path::new(&path), "$DBBACKUP_CONFIG").map(Some);
     }
-    // One that is there and can't be looked at is returned too: reading it then says why, and going on to the next
-    // would silently run with another configuration.
+    // One that is there and can't be looked at is returned too: reading it then says why, and going
+    // on to the next would silently run with another configuration.
     let there = |path: &PathBuf| match path.metadata() {
         Ok(found) => !found.is_dir(),
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
@@ -31,8 +33,13 @@ pub fn find(flag: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result
 
 /// Where a configuration that nobody names is looked for, the first one first.
 pub fn places(env: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
-    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    let absolute = |name: &str| {
+        env(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let user =
+        absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
     let mut paths = vec![PathBuf::from("dbbackup.toml")];
     paths.extend(user.map(|directory| directory.join("dbbackup/config.toml")));
     paths.push(PathBuf::from("/etc/dbbackup/config.toml"));
@@ -41,11 +48,15 @@ pub fn places(env: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
 
 fn named(path: &Path, by: &str) -> Result<PathBuf> {
     match path.metadata() {
-        Ok(found) if found.is_dir() => {
-            Err(Error::usage(format!("the configuration `{}` (from {by}) is a directory", path.display())))
-        }
+        Ok(found) if found.is_dir() => Err(Error::usage(format!(
+            "the configuration `{}` (from {by}) is a directory",
+            path.display()
+        ))),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let message = format!("the configuration `{}` (from {by}) does not exist", path.display());
+            let message = format!(
+                "the configuration `{}` (from {by}) does not exist",
+                path.display()
+            );
             Err(Error::usage(message).hint("check the path"))
         }
         _ => Ok(path.to_owned()),
@@ -58,10 +69,16 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config>
     let as_usage = |error: std::io::Error| Error::from(error).kind_of(crate::error::Kind::Usage);
     let mut file = File::open(path).map_err(as_usage).with_context(reading)?;
     let found = file.metadata().map_err(as_usage).with_context(reading)?;
-    let access = Access { owner: found.uid(), mode: found.mode(), caller: rustix::process::geteuid().as_raw() };
+    let access = Access {
+        owner: found.uid(),
+        mode: found.mode(),
+        caller: rustix::process::geteuid().as_raw(),
+    };
     access.check_writers(path)?;
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(as_usage).with_context(reading)?;
+    file.read_to_string(&mut text)
+        .map_err(as_usage)
+        .with_context(reading)?;
     if holds_secret(&text) {
         access.check_readers(path)?;
     }
@@ -78,11 +95,23 @@ struct Access {
 impl Access {
     fn check_writers(&self, path: &Path) -> Result<()> {
         if self.owner != 0 && self.owner != self.caller {
-            let message = format!("`{}` belongs to user {}, neither to root nor to you", path.display(), self.owner);
-            return Err(Error::usage(message).hint(format!("if it is yours: chown {} {}", self.caller, shell(path))));
+            let message = format!(
+                "`{}` belongs to user {}, neither to root nor to you",
+                path.display(),
+                self.owner
+            );
+            return Err(Error::usage(message).hint(format!(
+                "if it is yours: chown {} {}",
+                self.caller,
+                shell(path)
+            )));
         }
         if self.mode & 0o022 != 0 {
-            let message = format!("`{}` can be written by others (mode {:04o})", path.display(), self.mode & 0o7777);
+            let message = format!(
+                "`{}` can be written by others (mode {:04o})",
+                path.display(),
+                self.mode & 0o7777
+            );
             return Err(Error::usage(message).hint(format!("chmod go-w {}", shell(path))));
         }
         Ok(())
@@ -93,7 +122,10 @@ impl Access {
             return Ok(());
         }
         let mode = self.mode & 0o7777;
-        let message = format!("`{}` holds a password and can be read by others (mode {mode:04o})", path.display());
+        let message = format!(
+            "`{}` holds a password and can be read by others (mode {mode:04o})",
+            path.display()
+        );
         Err(Error::usage(message).hint(format!("chmod o-r {}", shell(path))))
     }
 }
@@ -105,7 +137,11 @@ fn shell(path: &Path) -> String {
     if text.chars().all(plain) && !text.starts_with('-') {
         return text.into_owned();
     }
-    let text = if text.starts_with('-') { format!("./{text}") } else { text.into_owned() };
+    let text = if text.starts_with('-') {
+        format!("./{text}")
+    } else {
+        text.into_owned()
+    };
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
@@ -133,7 +169,10 @@ mod tests {
             let (_directory, path) = file("", mode);
             let error = load(&path, &none).unwrap_err();
             let shown = path.display();
-            assert_eq!(error.message(), format!("`{shown}` can be written by others (mode {mode:04o})"));
+            assert_eq!(
+                error.message(),
+                format!("`{shown}` can be written by others (mode {mode:04o})")
+            );
             assert_eq!(error.remedy().unwrap(), format!("chmod go-w {shown}"));
             assert_eq!(error.kind().exit_code(), 2);
         }
@@ -148,35 +187,90 @@ mod tests {
     #[test]
     fn others_must_not_read_a_password() {
         // No kind of source has a password yet, so the check is made on its own.
-        let access = Access { owner: 0, mode: 0o100_644, caller: 1000 };
-        let error = access.check_readers(Path::new("/etc/my conf.toml")).unwrap_err();
-        assert_eq!(error.message(), "`/etc/my conf.toml` holds a password and can be read by others (mode 0644)");
+        let access = Access {
+            owner: 0,
+            mode: 0o100_644,
+            caller: 1000,
+        };
+        let error = access
+            .check_readers(Path::new("/etc/my conf.toml"))
+            .unwrap_err();
+        assert_eq!(
+            error.message(),
+            "`/etc/my conf.toml` holds a password and can be read by others (mode 0644)"
+        );
         assert_eq!(error.remedy(), Some("chmod o-r '/etc/my conf.toml'"));
-        assert!(Access { mode: 0o640, ..access }.check_readers(Path::new("x")).is_ok());
-        let (_directory, path) = file("[sources.a]\nkind = \"sqlite\"\npassword = \"hunter2\"\n", 0o644);
-        assert!(load(&path, &none).unwrap_err().message().contains("holds a password"));
+        assert!(
+            Access {
+                mode: 0o640,
+                ..access
+            }
+            .check_readers(Path::new("x"))
+            .is_ok()
+        );
+        let (_directory, path) = file(
+            "[sources.a]\nkind = \"sqlite\"\npassword = \"hunter2\"\n",
+            0o644,
+        );
+        assert!(
+            load(&path, &none)
+                .unwrap_err()
+                .message()
+                .contains("holds a password")
+        );
     }
 
     #[test]
     fn strangers_must_not_own() {
-        let access = Access { owner: 1001, mode: 0o600, caller: 1000 };
+        let access = Access {
+            owner: 1001,
+            mode: 0o600,
+            caller: 1000,
+        };
         let error = access.check_writers(Path::new("c.toml")).unwrap_err();
-        assert_eq!(error.message(), "`c.toml` belongs to user 1001, neither to root nor to you");
+        assert_eq!(
+            error.message(),
+            "`c.toml` belongs to user 1001, neither to root nor to you"
+        );
         assert_eq!(error.remedy(), Some("if it is yours: chown 1000 c.toml"));
-        assert!(Access { owner: 0, ..access }.check_writers(Path::new("c.toml")).is_ok());
-        assert!(Access { owner: 1000, mode: 0o600, caller: 1000 }.check_writers(Path::new("c.toml")).is_ok());
+        assert!(
+            Access { owner: 0, ..access }
+                .check_writers(Path::new("c.toml"))
+                .is_ok()
+        );
+        assert!(
+            Access {
+                owner: 1000,
+                mode: 0o600,
+                caller: 1000
+            }
+            .check_writers(Path::new("c.toml"))
+            .is_ok()
+        );
     }
 
     #[test]
     fn a_named_one_must_be_there() {
         let missing = Path::new("/nonexistent/c.toml");
         let error = find(Some(missing), &none).unwrap_err();
-        assert_eq!(error.message(), "the configuration `/nonexistent/c.toml` (from --config) does not exist");
-        let env = |name: &str| (name == "DBBACKUP_CONFIG").then(|| "/nonexistent/c.toml".to_owned());
+        assert_eq!(
+            error.message(),
+            "the configuration `/nonexistent/c.toml` (from --config) does not exist"
+        );
+        let env =
+            |name: &str| (name == "DBBACKUP_CONFIG").then(|| "/nonexistent/c.toml".to_owned());
         let error = find(None, &env).unwrap_err();
-        assert_eq!(error.message(), "the configuration `/nonexistent/c.toml` (from $DBBACKUP_CONFIG) does not exist");
+        assert_eq!(
+            error.message(),
+            "the configuration `/nonexistent/c.toml` (from $DBBACKUP_CONFIG) does not exist"
+        );
         assert_eq!(error.kind().exit_code(), 2);
-        assert!(find(Some(Path::new("/")), &none).unwrap_err().message().ends_with("is a directory"));
+        assert!(
+            find(Some(Path::new("/")), &none)
+                .unwrap_err()
+                .message()
+                .ends_with("is a directory")
+        );
     }
 
     #[test]
@@ -186,9 +280,16 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("config.toml"), "").unwrap();
         let home_only = |name: &str| (name == "HOME").then(|| home.path().display().to_string());
-        assert_eq!(find(None, &home_only).unwrap(), Some(directory.join("config.toml")));
+        assert_eq!(
+            find(None, &home_only).unwrap(),
+            Some(directory.join("config.toml"))
+        );
         let paths = places(&|name| (name == "XDG_CONFIG_HOME").then(|| "/xdg".to_owned()));
-        let expected = ["dbbackup.toml", "/xdg/dbbackup/config.toml", "/etc/dbbackup/config.toml"];
+        let expected = [
+            "dbbackup.toml",
+            "/xdg/dbbackup/config.toml",
+            "/etc/dbbackup/config.toml",
+        ];
         assert_eq!(paths, expected.map(PathBuf::from));
         let relative = places(&|name| (name == "XDG_CONFIG_HOME").then(|| "xdg".to_owned()));
         assert_eq!(relative.len(), 2);

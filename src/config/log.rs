@@ -34,8 +34,12 @@ pub enum LogLevel {
 }
 
 impl value::Choice for LogLevel {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("error", LogLevel::Error), ("warning", LogLevel::Warning), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("error", LogLevel::Error),
+        ("warning", LogLevel::Warning),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+    ];
 }
 
 #[derive(Default, Deserialize)]
@@ -57,5 +61,10 @@ pub(super) fn log(entry: Entry<'_>, scope: &Scope<'_>) -> Result<LogTable> {
     section.only(&[fields::<LogKeys>()], &|_| None)?;
     let keys: LogKeys = section.read()?;
     let file = section.required_path("file", keys.file)?;
-    Ok(LogTable { file, level: keys.level, max_size: keys.max_size, keep: keys.keep })
+    Ok(LogTable {
+        file,
+        level: keys.level,
+        max_size: keys.max_size,
+        keep: keys.keep,
+    })
 }

@@ -1,7 +1,8 @@
 //! Secrets in a configuration's text: whether there are any, and the text without them.
 //!
-//! A secret is the value of a key such as `password`, the password in a URL, or a `password=` in any text. What comes
-//! from the environment is not in the text and so is none; nor is a command or a file that yields one.
+//! A secret is the value of a key such as `password`, the password in a URL, or a `password=` in
+//! any text. What comes from the environment is not in the text and so is none; nor is a command or
+//! a file that yields one.
 
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
@@ -10,8 +11,18 @@ use toml::de::{DeTable, DeValue};
 const MASK: &str = "***";
 
 /// The last words of keys that hold secrets.
-const SECRET_WORDS: &[&str] =
-    &["password", "passwd", "passphrase", "secret", "token", "api_key", "access_key", "secret_key", "private_key", "credentials"];
+const SECRET_WORDS: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "access_key",
+    "secret_key",
+    "private_key",
+    "credentials",
+];
 
 /// The text with its secrets masked and all else as it was; still TOML, for the copy in the store.
 pub fn masked(text: &str) -> String {
@@ -26,7 +37,11 @@ pub fn masked(text: &str) -> String {
     for (range, replacement) in found.edits.into_iter().rev() {
         out.replace_range(range, &replacement);
     }
-    if DeTable::parse(&out).is_ok() { out } else { unmaskable() }
+    if DeTable::parse(&out).is_ok() {
+        out
+    } else {
+        unmaskable()
+    }
 }
 
 /// Rather no copy than one with a secret in it.
@@ -55,7 +70,11 @@ impl Found {
         for (key, value) in table.iter() {
             self.tokens.push(key.span());
             if !key.get_ref().ends_with("_command") {
-                self.value(value.get_ref(), value.span(), secret || is_secret(key.get_ref()));
+                self.value(
+                    value.get_ref(),
+                    value.span(),
+                    secret || is_secret(key.get_ref()),
+                );
             } else {
                 self.tokens.push(value.span());
             }
@@ -66,12 +85,19 @@ impl Found {
         match value {
             DeValue::Table(table) => return self.table(table, secret),
             DeValue::Array(items) => {
-                return items.iter().for_each(|item| self.value(item.get_ref(), item.span(), secret));
+                return items
+                    .iter()
+                    .for_each(|item| self.value(item.get_ref(), item.span(), secret));
             }
             DeValue::String(text) => {
-                let masked = if secret { is_literal(text).then(|| MASK.to_owned()) } else { mask_within(text) };
+                let masked = if secret {
+                    is_literal(text).then(|| MASK.to_owned())
+                } else {
+                    mask_within(text)
+                };
                 if let Some(masked) = masked {
-                    self.edits.push((span.clone(), toml::Value::String(masked).to_string()));
+                    self.edits
+                        .push((span.clone(), toml::Value::String(masked).to_string()));
                 }
             }
             _ if secret => self.edits.push((span.clone(), format!("\"{MASK}\""))),
@@ -80,7 +106,8 @@ impl Found {
         self.tokens.push(span);
     }
 
-    /// Comments hold old settings, and those old secrets. They are what begins with a `#` outside of any key or value.
+    /// Comments hold old settings, and those old secrets. They are what begins with a `#` outside
+    /// of any key or value.
     fn comments(&mut self, text: &str) {
         self.tokens.sort_by_key(|range| range.start);
         let mut tokens = self.tokens.iter().peekable();
@@ -92,7 +119,9 @@ impl Found {
                 at = token.end;
                 continue;
             }
-            let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+            let end = text[start..]
+                .find('\n')
+                .map_or(text.len(), |length| start + length);
             let masked = masked_line(&text[start..end]);
             if masked != text[start..end] {
                 self.edits.push((start..end, masked));
@@ -109,20 +138,25 @@ fn is_secret(key: &str) -> bool {
 
 /// The name that a text ends with.
 fn last_word(text: &str) -> &str {
-    text.rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').next().unwrap_or(text)
+    text.rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
+        .next()
+        .unwrap_or(text)
 }
 
 /// Whether anything is left of a text beside its `${NAME}`s.
 fn is_literal(text: &str) -> bool {
     let mut rest = text;
     while let Some(after) = rest.strip_prefix("${") {
-        let Some((_, after)) = after.split_once('}') else { return true };
+        let Some((_, after)) = after.split_once('}') else {
+            return true;
+        };
         rest = after;
     }
     !rest.is_empty()
 }
 
-/// The text with the passwords of URLs and the values of `password=` masked; `None` where there are none.
+/// The text with the passwords of URLs and the values of `password=` masked; `None` where there are
+/// none.
 fn mask_within(text: &str) -> Option<String> {
     let mut secrets: Vec<Range<usize>> = url_passwords(text).chain(parameters(text)).collect();
     secrets.retain(|range| is_literal(&text[range.clone()]));
@@ -145,12 +179,18 @@ fn url_passwords(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     text.match_indices("://").filter_map(|(at, mark)| {
         let start = at + mark.len();
         let url = &text[start..];
-        let url = &url[..url.find([' ', '\t', '\n', '"', '\'', '`', '<', '>']).unwrap_or(url.len())];
+        let url = &url[..url
+            .find([' ', '\t', '\n', '"', '\'', '`', '<', '>'])
+            .unwrap_or(url.len())];
         let authority = url.find(['/', '?', '#']).unwrap_or(url.len());
         let colon = url[..authority].find(':')?;
         // A password with a raw `/` in it: behind the colon is no port, and the `@` comes later.
-        let port = url[colon + 1..authority].chars().all(|c| c.is_ascii_digit());
-        let at = url[..authority].rfind('@').or_else(|| if port { None } else { url.rfind('@') })?;
+        let port = url[colon + 1..authority]
+            .chars()
+            .all(|c| c.is_ascii_digit());
+        let at = url[..authority]
+            .rfind('@')
+            .or_else(|| if port { None } else { url.rfind('@') })?;
         (colon < at).then(|| start + colon + 1..start + at)
     })
 }
@@ -166,7 +206,9 @@ fn parameters(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
         let value = &text[at + 1 + space..];
         let length = match value.chars().next().filter(|c| matches!(c, '\'' | '"')) {
             Some(quote) => value[1..].find(quote).map_or(value.len(), |end| end + 2),
-            None => value.find(['&', ' ', '\t', '\n', ';']).unwrap_or(value.len()),
+            None => value
+                .find(['&', ' ', '\t', '\n', ';'])
+                .unwrap_or(value.len()),
         };
         Some(at + 1 + space..at + 1 + space + length)
     })
@@ -229,9 +271,15 @@ plain = "http://host:8080/a@b # no comment"
     #[test]
     fn only_what_the_text_holds_counts() {
         assert!(holds_secret("password = \"x\"") && holds_secret("a.url = \"postgres://u:p@h/d\""));
-        assert!(holds_secret("password = \"x${A}\"") && holds_secret("url = \"postgres://u:a/b@h/d\""));
-        for text in ["password = \"${A}\"", "url = \"postgres://u:${A}@h\"", "url = \"postgres://u@h\"", "password_file = \"x\""]
-        {
+        assert!(
+            holds_secret("password = \"x${A}\"") && holds_secret("url = \"postgres://u:a/b@h/d\"")
+        );
+        for text in [
+            "password = \"${A}\"",
+            "url = \"postgres://u:${A}@h\"",
+            "url = \"postgres://u@h\"",
+            "password_file = \"x\"",
+        ] {
             assert!(!holds_secret(text), "{text}");
         }
     }
@@ -239,7 +287,10 @@ plain = "http://host:8080/a@b # no comment"
     #[test]
     fn a_line_shown_in_an_error_holds_no_secret() {
         assert_eq!(masked_line("password = hunter2"), "password = ***");
-        assert_eq!(masked_line("url = postgres://u:p@h/d"), "url = postgres://u:***@h/d");
+        assert_eq!(
+            masked_line("url = postgres://u:p@h/d"),
+            "url = postgres://u:***@h/d"
+        );
         assert_eq!(masked_line("path = /srv/app.db"), "path = /srv/app.db");
     }
 }

@@ -1,7 +1,8 @@
-//! One table of the file: its keys checked, its text expanded, its values read, and every fault with its line.
+//! One table of the file: its keys checked, its text expanded, its values read, and every fault
+//! with its line.
 //!
-//! A table of a source forgives what the environment lacks: the key is left out and the reason kept, so that the
-//! source is unusable and the rest of the file is not.
+//! A table of a source forgives what the environment lacks: the key is left out and the reason
+//! kept, so that the source is unusable and the rest of the file is not.
 
 use super::Unusable;
 use super::expand::{Fault, expand_value, hostname};
@@ -27,13 +28,20 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// The value of a variable; the env_file is nearer to the source than the process's environment.
+    /// The value of a variable; the env_file is nearer to the source than the process's
+    /// environment.
     pub fn lookup(&self, name: &str) -> Option<String> {
-        let from_file = self.file.as_ref().and_then(|(_, variables)| variables.get(name).cloned());
-        from_file.or_else(|| (self.env)(name)).or_else(|| (name == "HOSTNAME").then(hostname))
+        let from_file = self
+            .file
+            .as_ref()
+            .and_then(|(_, variables)| variables.get(name).cloned());
+        from_file
+            .or_else(|| (self.env)(name))
+            .or_else(|| (name == "HOSTNAME").then(hostname))
     }
 
-    /// An absolute path: `~/` is the home directory, any other relative one is beside the configuration.
+    /// An absolute path: `~/` is the home directory, any other relative one is beside the
+    /// configuration.
     pub fn absolute(&self, path: &Path) -> Result<PathBuf, String> {
         match path.strip_prefix("~") {
             Ok(rest) => match (self.env)("HOME").filter(|home| home.starts_with('/')) {
@@ -47,7 +55,9 @@ impl Scope<'_> {
     fn unset(&self, name: &str) -> String {
         match &self.file {
             Some((path, _)) => format!("set {name} in the environment or in `{}`", path.display()),
-            None if self.of_source => format!("set {name} in the environment, or in a file that `env_file` names"),
+            None if self.of_source => {
+                format!("set {name} in the environment, or in a file that `env_file` names")
+            }
             None => format!("set {name} in the environment"),
         }
     }
@@ -84,7 +94,11 @@ impl<'a> Section<'a> {
     }
 
     /// The same, with every `${NAME}` left as it is.
-    pub fn open_as_written(entry: Entry<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+    pub fn open_as_written(
+        entry: Entry<'a>,
+        header: String,
+        scope: &'a Scope<'a>,
+    ) -> Result<Section<'a>> {
         let DeValue::Table(table) = entry.value.into_inner() else {
             let message = format!("`{}` must be a table: {header}", entry.name);
             return Err(scope.doc.error(entry.offset, message));
@@ -93,20 +107,43 @@ impl<'a> Section<'a> {
     }
 
     /// The table whose key, if it has one, is at `offset`.
-    pub fn new(table: DeTable<'a>, header: String, offset: usize, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+    pub fn new(
+        table: DeTable<'a>,
+        header: String,
+        offset: usize,
+        scope: &'a Scope<'a>,
+    ) -> Result<Section<'a>> {
         let mut section = Section::bare(table, header, offset, scope);
         section.expand()?;
         Ok(section)
     }
 
-    fn bare(table: DeTable<'a>, header: String, offset: usize, scope: &'a Scope<'a>) -> Section<'a> {
-        let offsets = table.keys().map(|key| (key.get_ref().to_string(), key.span().start)).collect();
-        Section { scope, header, offset, table, offsets, written: BTreeMap::new(), faults: Vec::new() }
+    fn bare(
+        table: DeTable<'a>,
+        header: String,
+        offset: usize,
+        scope: &'a Scope<'a>,
+    ) -> Section<'a> {
+        let offsets = table
+            .keys()
+            .map(|key| (key.get_ref().to_string(), key.span().start))
+            .collect();
+        Section {
+            scope,
+            header,
+            offset,
+            table,
+            offsets,
+            written: BTreeMap::new(),
+            faults: Vec::new(),
+        }
     }
 
     fn expand(&mut self) -> Result<()> {
         for key in self.names() {
-            let Some(value) = self.table.get_mut(key.as_str()) else { continue };
+            let Some(value) = self.table.get_mut(key.as_str()) else {
+                continue;
+            };
             let written = value.get_ref().as_str().unwrap_or_default().to_owned();
             let fault = match expand_value(value, &|name| self.scope.lookup(name)) {
                 Ok(false) => continue,
@@ -117,11 +154,19 @@ impl<'a> Section<'a> {
             match fault {
                 None => {}
                 Some(Fault::Malformed(text)) => {
-                    let error = self.error(&key, format!("`{}` is not of the form `${{NAME}}`", text.escape_debug()));
-                    return Err(error.hint("a name is letters, digits and `_`; a literal `${` is written `$${`"));
+                    let error = self.error(
+                        &key,
+                        format!("`{}` is not of the form `${{NAME}}`", text.escape_debug()),
+                    );
+                    return Err(error.hint(
+                        "a name is letters, digits and `_`; a literal `${` is written `$${`",
+                    ));
                 }
                 Some(Fault::Unset(name)) => {
-                    let message = format!("`{key}` in {} needs ${{{name}}}, which is not set", self.header);
+                    let message = format!(
+                        "`{key}` in {} needs ${{{name}}}, which is not set",
+                        self.header
+                    );
                     self.forgive(&key, message, Some(self.scope.unset(&name)))?;
                 }
             }
@@ -129,9 +174,13 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// Leaves a key out because of the environment: in a source a reason to skip it, elsewhere an error.
+    /// Leaves a key out because of the environment: in a source a reason to skip it, elsewhere an
+    /// error.
     fn forgive(&mut self, key: &str, message: String, hint: Option<String>) -> Result<()> {
-        let fault = Unusable { message: self.scope.doc.message(self.offset_of(key), message), hint };
+        let fault = Unusable {
+            message: self.scope.doc.message(self.offset_of(key), message),
+            hint,
+        };
         if !self.scope.of_source {
             return Err(fault.into());
         }
@@ -144,31 +193,55 @@ impl<'a> Section<'a> {
     pub fn names(&self) -> Vec<String> {
         let mut keys: Vec<_> = self.table.keys().collect();
         keys.sort_by_key(|key| key.span().start);
-        keys.into_iter().map(|key| key.get_ref().to_string()).collect()
+        keys.into_iter()
+            .map(|key| key.get_ref().to_string())
+            .collect()
     }
 
     /// Takes a value out, for those that are tables or lists of their own.
     pub fn take(&mut self, key: &str) -> Option<Entry<'a>> {
         let (name, value) = self.table.remove_entry(key)?;
-        Some(Entry { name: name.get_ref().to_string(), offset: name.span().start, value })
+        Some(Entry {
+            name: name.get_ref().to_string(),
+            offset: name.span().start,
+            value,
+        })
     }
 
     /// Takes every value out, in the order of the file.
     pub fn take_all(&mut self) -> Vec<Entry<'a>> {
-        self.names().iter().filter_map(|key| self.take(key)).collect()
+        self.names()
+            .iter()
+            .filter_map(|key| self.take(key))
+            .collect()
     }
 
     /// Refuses keys that are in none of `known`; `elsewhere` may know where such a key belongs.
-    pub fn only(&self, known: &[&[&str]], elsewhere: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    pub fn only(
+        &self,
+        known: &[&[&str]],
+        elsewhere: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<()> {
         let all: Vec<&str> = known.iter().flat_map(|keys| keys.iter().copied()).collect();
-        // The keys that the environment failed were taken out; their names are checked all the same.
+        // The keys that the environment failed were taken out; their names are checked all the
+        // same.
         let mut written: Vec<_> = self.offsets.iter().collect();
         written.sort_by_key(|(_, offset)| **offset);
-        let Some((key, offset)) = written.into_iter().find(|(key, _)| !all.contains(&key.as_str())) else {
+        let Some((key, offset)) = written
+            .into_iter()
+            .find(|(key, _)| !all.contains(&key.as_str()))
+        else {
             return Ok(());
         };
-        let place = if self.header.is_empty() { String::new() } else { format!(" in {}", self.header) };
-        let error = self.scope.doc.error(*offset, format!("unknown key `{}`{place}", key.escape_debug()));
+        let place = if self.header.is_empty() {
+            String::new()
+        } else {
+            format!(" in {}", self.header)
+        };
+        let error = self.scope.doc.error(
+            *offset,
+            format!("unknown key `{}`{place}", key.escape_debug()),
+        );
         Err(error.hint(elsewhere(key).unwrap_or_else(|| suggestion(key, &all, "valid keys"))))
     }
 
@@ -188,7 +261,10 @@ impl<'a> Section<'a> {
                 Err(error) => error,
             };
             let Some(key) = key_at(&mine, error.span()) else {
-                return Err(self.scope.doc.error(self.offset, format!("{}: {}", self.header, error.message())));
+                return Err(self
+                    .scope
+                    .doc
+                    .error(self.offset, format!("{}: {}", self.header, error.message())));
             };
             mine.remove(key.as_str());
             self.wrong(&key, error.message())?;
@@ -197,7 +273,9 @@ impl<'a> Section<'a> {
 
     /// A value that is not what its key wants. The second line of `message`, if any, is the hint.
     pub fn wrong(&mut self, key: &str, message: &str) -> Result<()> {
-        let (message, hint) = message.split_once('\n').map_or((message, None), |(message, hint)| (message, Some(hint)));
+        let (message, hint) = message
+            .split_once('\n')
+            .map_or((message, None), |(message, hint)| (message, Some(hint)));
         let message = format!("`{key}` in {}: {message}", self.header);
         match self.written.get(key) {
             Some(written) if self.scope.of_source => {
@@ -206,14 +284,21 @@ impl<'a> Section<'a> {
             }
             _ => {
                 let error = self.scope.doc.error(self.offset_of(key), message);
-                Err(if let Some(hint) = hint { error.hint(hint) } else { error })
+                Err(if let Some(hint) = hint {
+                    error.hint(hint)
+                } else {
+                    error
+                })
             }
         }
     }
 
     /// An error about one key.
     pub fn error(&self, key: &str, message: impl std::fmt::Display) -> Error {
-        self.scope.doc.error(self.offset_of(key), format!("`{key}` in {}: {message}", self.header))
+        self.scope.doc.error(
+            self.offset_of(key),
+            format!("`{key}` in {}: {message}", self.header),
+        )
     }
 
     /// An error about the table.
@@ -223,10 +308,16 @@ impl<'a> Section<'a> {
 
     /// The path of a key made absolute.
     pub fn place(&self, key: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
-        path.map(|path| self.scope.absolute(&path).map_err(|why| self.error(key, why))).transpose()
+        path.map(|path| {
+            self.scope
+                .absolute(&path)
+                .map_err(|why| self.error(key, why))
+        })
+        .transpose()
     }
 
-    /// A path that must be there. Where the environment failed it, what is written stands for it, to be shown.
+    /// A path that must be there. Where the environment failed it, what is written stands for it,
+    /// to be shown.
     pub fn required_path(&self, key: &str, path: Option<PathBuf>) -> Result<PathBuf> {
         match (self.place(key, path)?, self.written.get(key)) {
             (Some(path), _) => Ok(path),
@@ -253,6 +344,11 @@ impl<'a> Section<'a> {
 /// The key whose value serde's error is about.
 fn key_at(table: &DeTable<'_>, span: Option<std::ops::Range<usize>>) -> Option<String> {
     let span = span?;
-    let holds = |value: &Spanned<DeValue<'_>>| value.span().start <= span.start && span.end <= value.span().end;
-    table.iter().find(|(_, value)| holds(value)).map(|(key, _)| key.get_ref().to_string())
+    let holds = |value: &Spanned<DeValue<'_>>| {
+        value.span().start <= span.start && span.end <= value.span().end
+    };
+    table
+        .iter()
+        .find(|(_, value)| holds(value))
+        .map(|(key, _)| key.get_ref().to_string())
 }

@@ -1,6 +1,7 @@
 //! Strictness: which keys there are, which was meant, and on what line of the text a fault is.
 //!
-//! The valid keys are asked of the serde structs themselves, so that no list of them can fall behind.
+//! The valid keys are asked of the serde structs themselves, so that no list of them can fall
+//! behind.
 
 use super::mask::masked_line;
 use crate::error::Error;
@@ -19,7 +20,12 @@ pub(super) struct Document<'a> {
 impl Document<'_> {
     /// The line, counted from 1, that the byte at `offset` is on.
     pub fn line(&self, offset: usize) -> usize {
-        1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+        1 + self
+            .text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count()
     }
 
     /// `dbbackup.toml:12: MESSAGE`.
@@ -37,17 +43,28 @@ impl Document<'_> {
         let Some(span) = error.span() else {
             return Error::usage(format!("{}: {}", self.path.display(), error.message()));
         };
-        let start = self.text[..floor(self.text, span.start)].rfind('\n').map_or(0, |at| at + 1);
+        let start = self.text[..floor(self.text, span.start)]
+            .rfind('\n')
+            .map_or(0, |at| at + 1);
         let line = self.text[start..].lines().next().unwrap_or_default();
-        let column = 1 + self.text[start..floor(self.text, span.start)].chars().count();
+        let column = 1 + self.text[start..floor(self.text, span.start)]
+            .chars()
+            .count();
         let place = format!("{}:{}:{column}", self.path.display(), self.line(span.start));
-        Error::usage(format!("{place}: {} in `{}`", error.message(), masked_line(line.trim())))
+        Error::usage(format!(
+            "{place}: {} in `{}`",
+            error.message(),
+            masked_line(line.trim())
+        ))
     }
 }
 
 /// The nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 /// `did you mean …?`, or what there is.

@@ -26,7 +26,10 @@ fn read(text: &str) -> crate::error::Result<Config> {
 fn complaint(text: &str) -> (String, String) {
     let error = read(text).unwrap_err();
     assert_eq!(error.kind(), Kind::Usage, "{error:?}");
-    (error.message().replace("/etc/", ""), error.remedy().unwrap_or_default().to_owned())
+    (
+        error.message().replace("/etc/", ""),
+        error.remedy().unwrap_or_default().to_owned(),
+    )
 }
 
 /// A source `app` with more lines, the first of which is line 4.
@@ -96,120 +99,285 @@ full = ["app", "shop"]
 all = ["shop"]
 "#;
     let config = read(text).unwrap();
-    assert_eq!(config.store, Some(StoreConfig { path: "/var/backups/dbbackup".into(), require_mount: false }));
-    assert_eq!(config.stores["usb"], StoreConfig { path: "/home/ada/usb".into(), require_mount: true });
+    assert_eq!(
+        config.store,
+        Some(StoreConfig {
+            path: "/var/backups/dbbackup".into(),
+            require_mount: false
+        })
+    );
+    assert_eq!(
+        config.stores["usb"],
+        StoreConfig {
+            path: "/home/ada/usb".into(),
+            require_mount: true
+        }
+    );
     assert_eq!(config.backup.verify_after, Some(VerifyAfter::Checksum));
     assert_eq!(config.backup.lock_timeout, span("30s"));
-    assert_eq!(config.sources.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["shop", "app", "app.2"]);
-    assert_eq!(config.groups[0], ("full".to_owned(), vec!["app".to_owned(), "shop".to_owned()]));
+    assert_eq!(
+        config
+            .sources
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>(),
+        ["shop", "app", "app.2"]
+    );
+    assert_eq!(
+        config.groups[0],
+        ("full".to_owned(), vec!["app".to_owned(), "shop".to_owned()])
+    );
     assert_eq!(config.group("all").unwrap(), ["shop"]);
     assert!(config.warnings.is_empty());
 
     let shop = config.source("shop").unwrap();
-    assert_eq!(shop.kind, KindKeys::Sqlite { path: "/etc/../srv/shop.db".into() });
+    assert_eq!(
+        shop.kind,
+        KindKeys::Sqlite {
+            path: "/etc/../srv/shop.db".into()
+        }
+    );
     assert_eq!(shop.common.enabled, Some(false));
-    assert_eq!(shop.common.start.unwrap().to_rfc3339(), "2026-12-01T00:00:00+00:00");
-    assert_eq!(shop.common.end.unwrap().to_rfc3339(), "2026-12-01T23:00:00+00:00");
+    assert_eq!(
+        shop.common.start.unwrap().to_rfc3339(),
+        "2026-12-01T00:00:00+00:00"
+    );
+    assert_eq!(
+        shop.common.end.unwrap().to_rfc3339(),
+        "2026-12-01T23:00:00+00:00"
+    );
     let keys = config.backup_keys(shop);
-    assert_eq!((keys.compression.as_deref(), keys.spool), (Some("zstd:9"), Some(Spool::Auto)));
-    assert_eq!(config.at(keys.compression_line.unwrap()), "/etc/dbbackup.toml:29");
-    assert_eq!(config.backup_keys(only_source(&config)).compression_line, Some(10));
+    assert_eq!(
+        (keys.compression.as_deref(), keys.spool),
+        (Some("zstd:9"), Some(Spool::Auto))
+    );
+    assert_eq!(
+        config.at(keys.compression_line.unwrap()),
+        "/etc/dbbackup.toml:29"
+    );
+    assert_eq!(
+        config.backup_keys(only_source(&config)).compression_line,
+        Some(10)
+    );
     assert!(shop.unusable.is_none());
 }
 
 #[test]
 fn the_most_specific_retention_counts() {
     let config = read(&format!(
-        "[retention]\nkeep_last = 1\n[retention.label.daily]\nkeep_last = 2\n[sources.b]\nkind=\"sqlite\"\npath=\"b\"\n{}",
-        app("[sources.app.retention]\nkeep_last = 3\n[sources.app.retention.label.daily]\nmax_age = 4")
+        "[retention]\nkeep_last = 1\n[retention.label.daily]\nkeep_last = \
+         2\n[sources.b]\nkind=\"sqlite\"\npath=\"b\"\n{}",
+        app(
+            "[sources.app.retention]\nkeep_last = 3\n[sources.app.retention.label.daily]\nmax_age \
+             = 4"
+        )
     ))
     .unwrap();
     let (app, other) = (config.source("app"), config.source("b"));
     let last = |source, label| config.retention_for(source, label).unwrap().keep_last;
-    assert_eq!((last(app, "manual"), last(other, "daily"), last(other, "manual")), (Some(3), Some(2), Some(1)));
+    assert_eq!(
+        (
+            last(app, "manual"),
+            last(other, "daily"),
+            last(other, "manual")
+        ),
+        (Some(3), Some(2), Some(1))
+    );
     assert_eq!((last(None, "daily"), last(None, "x")), (Some(2), Some(1)));
     let most_specific = config.retention_for(app, "daily").unwrap();
-    assert_eq!(*most_specific, RetentionTable { max_age: span("4d"), ..RetentionTable::default() });
+    assert_eq!(
+        *most_specific,
+        RetentionTable {
+            max_age: span("4d"),
+            ..RetentionTable::default()
+        }
+    );
 }
 
 #[test]
 fn labels_alone_make_no_table_and_an_empty_table_is_one() {
     let config = read("[retention.label.daily]\nkeep_last = 2").unwrap();
     assert_eq!((config.retention, config.retention_labels.len()), (None, 1));
-    assert_eq!(read("[retention]").unwrap().retention, Some(RetentionTable::default()));
+    assert_eq!(
+        read("[retention]").unwrap().retention,
+        Some(RetentionTable::default())
+    );
     let config = read("[retention.label.pre-restore]\nkeep_last = 2").unwrap();
-    assert!(config.warnings[0].starts_with("/etc/dbbackup.toml:1: [retention.label.pre-restore] has no effect"));
+    assert!(
+        config.warnings[0]
+            .starts_with("/etc/dbbackup.toml:1: [retention.label.pre-restore] has no effect")
+    );
 }
 
 #[test]
 fn unknown_keys() {
     let said = |text: &str, message: &str, hint: &str| {
-        assert_eq!(complaint(text), (format!("dbbackup.toml:{message}"), hint.to_owned()), "{text}");
+        assert_eq!(
+            complaint(text),
+            (format!("dbbackup.toml:{message}"), hint.to_owned()),
+            "{text}"
+        );
     };
-    said("[sources.app]\nkind = \"sqlite\"\npth = \"a\"", "3: unknown key `pth` in [sources.app]", "did you mean `path`?");
-    said("[sources.app]\nknd = \"sqlite\"", "2: unknown key `knd` in [sources.app]", "did you mean `kind`?");
-    said("[source.app]", "1: unknown key `source`", "did you mean `sources`?");
+    said(
+        "[sources.app]\nkind = \"sqlite\"\npth = \"a\"",
+        "3: unknown key `pth` in [sources.app]",
+        "did you mean `path`?",
+    );
+    said(
+        "[sources.app]\nknd = \"sqlite\"",
+        "2: unknown key `knd` in [sources.app]",
+        "did you mean `kind`?",
+    );
+    said(
+        "[source.app]",
+        "1: unknown key `source`",
+        "did you mean `sources`?",
+    );
     said(
         "\n[store]\npath = \"/x\"\nrequire_mnt = true",
         "4: unknown key `require_mnt` in [store]",
         "did you mean `require_mount`?",
     );
-    said("[store]\nxyz = 1", "2: unknown key `xyz` in [store]", "the valid keys are path, require_mount");
+    said(
+        "[store]\nxyz = 1",
+        "2: unknown key `xyz` in [store]",
+        "the valid keys are path, require_mount",
+    );
     said(
         "[retention.label.x]\nkeep_dayly = 1",
         "2: unknown key `keep_dayly` in [retention.label.x]",
         "did you mean `keep_daily`?",
     );
-    said("[retention]\nlabels = 1", "2: unknown key `labels` in [retention]", "did you mean `label`?");
-    said(&app("keep_last = 3"), "4: unknown key `keep_last` in [sources.app]", "it belongs in [sources.app.retention]");
-    said("threads = 3", "1: unknown key `threads`", "it belongs in [backup]");
-    said("[backup]\ncompression_line = 3", "2: unknown key `compression_line` in [backup]", "did you mean `compression`?");
+    said(
+        "[retention]\nlabels = 1",
+        "2: unknown key `labels` in [retention]",
+        "did you mean `label`?",
+    );
+    said(
+        &app("keep_last = 3"),
+        "4: unknown key `keep_last` in [sources.app]",
+        "it belongs in [sources.app.retention]",
+    );
+    said(
+        "threads = 3",
+        "1: unknown key `threads`",
+        "it belongs in [backup]",
+    );
+    said(
+        "[backup]\ncompression_line = 3",
+        "2: unknown key `compression_line` in [backup]",
+        "did you mean `compression`?",
+    );
 }
 
 #[test]
 fn wrong_values() {
-    let said = |text: &str, message: &str| assert_eq!(complaint(text).0, format!("dbbackup.toml:{message}"), "{text}");
-    said("[backup]\n\nthreads = \"many\"", "3: `threads` in [backup]: expected a whole number, found `many`");
-    said("[backup]\nthreads = -3", "2: `threads` in [backup]: expected a whole number of 0 or more, found -3");
-    said("[backup]\nthreads = 300", "2: `threads` in [backup]: expected at most 256, found 300");
-    said("[backup]\nthreads = [1]", "2: `threads` in [backup]: expected a whole number, found an array");
-    said("[backup]\nthreads = 1.5", "2: `threads` in [backup]: expected a whole number, found 1.5");
-    said("[backup]\nspool = {a = 1}", "2: `spool` in [backup]: expected one of \"auto\", \"always\", \"never\", found a table");
-    said("[backup]\ncompression = 5", "2: `compression` in [backup]: expected a string, found a number");
-    said("[retention]\nmin_keep = -1", "2: `min_keep` in [retention]: expected a whole number of 0 or more, found -1");
+    let said = |text: &str, message: &str| {
+        assert_eq!(
+            complaint(text).0,
+            format!("dbbackup.toml:{message}"),
+            "{text}"
+        )
+    };
+    said(
+        "[backup]\n\nthreads = \"many\"",
+        "3: `threads` in [backup]: expected a whole number, found `many`",
+    );
+    said(
+        "[backup]\nthreads = -3",
+        "2: `threads` in [backup]: expected a whole number of 0 or more, found -3",
+    );
+    said(
+        "[backup]\nthreads = 300",
+        "2: `threads` in [backup]: expected at most 256, found 300",
+    );
+    said(
+        "[backup]\nthreads = [1]",
+        "2: `threads` in [backup]: expected a whole number, found an array",
+    );
+    said(
+        "[backup]\nthreads = 1.5",
+        "2: `threads` in [backup]: expected a whole number, found 1.5",
+    );
+    said(
+        "[backup]\nspool = {a = 1}",
+        "2: `spool` in [backup]: expected one of \"auto\", \"always\", \"never\", found a table",
+    );
+    said(
+        "[backup]\ncompression = 5",
+        "2: `compression` in [backup]: expected a string, found a number",
+    );
+    said(
+        "[retention]\nmin_keep = -1",
+        "2: `min_keep` in [retention]: expected a whole number of 0 or more, found -1",
+    );
     said(
         "[retention]\nmax_size = \"5 parsecs\"",
-        "2: `max_size` in [retention]: `5 parsecs` is not a size: write a number and a unit, as in `20 GiB` or `500 MB`",
+        "2: `max_size` in [retention]: `5 parsecs` is not a size: write a number and a unit, as in \
+         `20 GiB` or `500 MB`",
     );
     said(
         "[retention]\nkeep_within = 5",
         "2: `keep_within` in [retention]: expected a duration such as \"48h\" or \"30d\", found 5",
     );
-    said(&app("enabled = 3"), "4: `enabled` in [sources.app]: expected true or false, found 3");
-    said(&app("start = \"soon\""), "4: `start` in [sources.app]: expected a time such as \"2026-12-01T00:00:00Z\", found `soon`");
-    said(&app("start = 2026-12-02\nend = 2026-12-01"), "5: `end` in [sources.app]: expected a time after `start`");
-    said(&app("scratch_dir = \"\""), "4: `scratch_dir` in [sources.app]: expected a path, found an empty string");
-    said("[store]\npath = true", "2: `path` in [store]: expected a path (a string), found a boolean");
-    said("[store]\npath = \"s3://bucket\"", "2: `path` in [store]: this version knows only directories as stores");
+    said(
+        &app("enabled = 3"),
+        "4: `enabled` in [sources.app]: expected true or false, found 3",
+    );
+    said(
+        &app("start = \"soon\""),
+        "4: `start` in [sources.app]: expected a time such as \"2026-12-01T00:00:00Z\", found \
+         `soon`",
+    );
+    said(
+        &app("start = 2026-12-02\nend = 2026-12-01"),
+        "5: `end` in [sources.app]: expected a time after `start`",
+    );
+    said(
+        &app("scratch_dir = \"\""),
+        "4: `scratch_dir` in [sources.app]: expected a path, found an empty string",
+    );
+    said(
+        "[store]\npath = true",
+        "2: `path` in [store]: expected a path (a string), found a boolean",
+    );
+    said(
+        "[store]\npath = \"s3://bucket\"",
+        "2: `path` in [store]: this version knows only directories as stores",
+    );
     said("\n[store]", "2: [store] has no `path`");
-    said("[sources.app]\nkind = \"sqlite\"", "1: [sources.app] has no `path`");
-    said("[sources.app]\npath = \"x\"", "1: [sources.app] has no `kind`");
+    said(
+        "[sources.app]\nkind = \"sqlite\"",
+        "1: [sources.app] has no `path`",
+    );
+    said(
+        "[sources.app]\npath = \"x\"",
+        "1: [sources.app] has no `kind`",
+    );
     said("store = \"/x\"", "1: `store` must be a table: [store]");
-    said("[[sources]]\nkind = \"sqlite\"", "1: `sources` must be a table: [sources]");
+    said(
+        "[[sources]]\nkind = \"sqlite\"",
+        "1: `sources` must be a table: [sources]",
+    );
 
     let (message, hint) = complaint("[backup]\nverify_after = \"chekcsum\"");
     assert_eq!(
         message,
-        "dbbackup.toml:2: `verify_after` in [backup]: expected one of \"none\", \"checksum\", \"content\", \"restore\", found `chekcsum`"
+        "dbbackup.toml:2: `verify_after` in [backup]: expected one of \"none\", \"checksum\", \
+         \"content\", \"restore\", found `chekcsum`"
     );
     assert_eq!(hint, "did you mean `checksum`?");
     let (message, hint) = complaint("[sources.app]\nkind = \"mongo\"\nurl = \"x\"");
     assert_eq!(
         message,
-        "dbbackup.toml:2: `kind` in [sources.app]: this version knows only \"sqlite\", \"postgres\" or \"files\", not `mongo`"
+        "dbbackup.toml:2: `kind` in [sources.app]: this version knows only \"sqlite\", \
+         \"postgres\" or \"files\", not `mongo`"
     );
     assert_eq!(hint, "the valid kinds are sqlite, postgres, files");
-    assert_eq!(complaint("[sources.app]\nkind = \"sqllite\"").1, "did you mean `sqlite`?");
+    assert_eq!(
+        complaint("[sources.app]\nkind = \"sqllite\"").1,
+        "did you mean `sqlite`?"
+    );
 }
 
 #[test]
@@ -228,26 +396,53 @@ manifest = "off"
 stall_timeout = "10m"
 "#;
     let config = read(text).unwrap();
-    let KindKeys::Postgres(keys) = &config.source("cluster").unwrap().kind else { panic!() };
-    assert_eq!((keys.port, keys.databases.as_slice(), keys.globals), (Some(5433), &["*".to_owned()][..], Some(true)));
-    assert_eq!(keys.password_file.as_deref(), Some(Path::new("/etc/shop.pass")));
-    assert_eq!((keys.manifest, keys.stall_timeout), (Some(super::CountRows::Off), span("10m")));
+    let KindKeys::Postgres(keys) = &config.source("cluster").unwrap().kind else {
+        panic!()
+    };
+    assert_eq!(
+        (keys.port, keys.databases.as_slice(), keys.globals),
+        (Some(5433), &["*".to_owned()][..], Some(true))
+    );
+    assert_eq!(
+        keys.password_file.as_deref(),
+        Some(Path::new("/etc/shop.pass"))
+    );
+    assert_eq!(
+        (keys.manifest, keys.stall_timeout),
+        (Some(super::CountRows::Off), span("10m"))
+    );
     // Its databases are its own, and nothing else whose name begins alike.
     let owner = |name: &str| config.owner_of(name).map(|(owner, _)| owner.to_owned());
     assert_eq!(owner("cluster.shop").as_deref(), Some("cluster"));
     assert_eq!(owner("cluster-globals").as_deref(), Some("cluster"));
-    assert_eq!((owner("cluster2"), owner("cluster."), owner("cluster-other")), (None, None, None));
+    assert_eq!(
+        (owner("cluster2"), owner("cluster."), owner("cluster-other")),
+        (None, None, None)
+    );
     let pg = |more: &str| complaint(&format!("[sources.app]\nkind = \"postgres\"\n{more}"));
     assert!(pg("globals = true").0.contains("needs `databases`"));
-    assert!(pg("password = \"a\"\npassword_command = \"b\"").0.contains("more than one way"));
-    assert!(pg("prefix_url = \"postgresql://h/d\"").0.contains("needs `command_prefix`"));
+    assert!(
+        pg("password = \"a\"\npassword_command = \"b\"")
+            .0
+            .contains("more than one way")
+    );
+    assert!(
+        pg("prefix_url = \"postgresql://h/d\"")
+            .0
+            .contains("needs `command_prefix`")
+    );
     assert!(pg("databases = [1]").0.contains("`databases`"));
     assert!(pg("path = \"x\"").0.contains("unknown key `path`"));
 }
 
 #[test]
 fn values_with_units() {
-    let table = |line: &str| read(&format!("[retention]\n{line}")).unwrap().retention.unwrap();
+    let table = |line: &str| {
+        read(&format!("[retention]\n{line}"))
+            .unwrap()
+            .retention
+            .unwrap()
+    };
     assert_eq!(table("max_age = 30").max_age, span("30d"));
     assert_eq!(table("max_age = \"30\"").max_age, span("30d"));
     assert_eq!(table("max_age = \"2w\"").max_age, span("14d"));
@@ -257,13 +452,22 @@ fn values_with_units() {
         ("2026-12-01T01:00:00", "2026-12-01T01:00:00+00:00"),
         ("2026-12-01 01:00", "2026-12-01T01:00:00+00:00"),
         ("2026-12-01", "2026-12-01T00:00:00+00:00"),
-        ("2026-12-01T01:00:00.5+02:00", "2026-11-30T23:00:00.500+00:00"),
+        (
+            "2026-12-01T01:00:00.5+02:00",
+            "2026-11-30T23:00:00.500+00:00",
+        ),
     ] {
         let config = read(&app(&format!("start = \"{text}\""))).unwrap();
-        assert_eq!(only_source(&config).common.start.unwrap().to_rfc3339(), expected);
+        assert_eq!(
+            only_source(&config).common.start.unwrap().to_rfc3339(),
+            expected
+        );
     }
     let config = read(&app("start = 2026-12-01T01:00:00")).unwrap();
-    assert_eq!(only_source(&config).common.start.unwrap().to_rfc3339(), "2026-12-01T01:00:00+00:00");
+    assert_eq!(
+        only_source(&config).common.start.unwrap().to_rfc3339(),
+        "2026-12-01T01:00:00+00:00"
+    );
 }
 
 #[test]
@@ -274,64 +478,143 @@ fn what_is_not_toml() {
     let (message, _) = complaint("[sources.é");
     assert!(message.starts_with("dbbackup.toml:1:"), "{message}");
     assert!(!complaint("password = hunter2").0.contains("hunter2"));
-    assert!(complaint("[store]\npath = \"a\"\npath = \"b\"").0.starts_with("dbbackup.toml:3:1: duplicate key"));
-    assert!(complaint("\u{1F600} = ").0.starts_with("dbbackup.toml:1:1: "));
+    assert!(
+        complaint("[store]\npath = \"a\"\npath = \"b\"")
+            .0
+            .starts_with("dbbackup.toml:3:1: duplicate key")
+    );
+    assert!(
+        complaint("\u{1F600} = ")
+            .0
+            .starts_with("dbbackup.toml:1:1: ")
+    );
 }
 
 #[test]
 fn the_environment_serves_every_type() {
-    let config =
-        read(&app("enabled = \"${ON}\"\nthreads = \"${N}\"\nexpect_every = \"${N}h\"\nscratch_dir = \"${DIR}/x\"")).unwrap();
+    let config = read(&app(
+        "enabled = \"${ON}\"\nthreads = \"${N}\"\nexpect_every = \"${N}h\"\nscratch_dir \
+                   = \"${DIR}/x\"",
+    ))
+    .unwrap();
     let source = only_source(&config);
-    assert_eq!((source.common.enabled, source.backup.threads), (Some(true), Some(12)));
-    assert_eq!((source.common.expect_every, source.backup.scratch_dir.as_deref()), (span("12h"), Some(Path::new("/srv/x"))));
-    let host = read("[store]\npath = \"/b/${HOSTNAME}\"").unwrap().store.unwrap();
+    assert_eq!(
+        (source.common.enabled, source.backup.threads),
+        (Some(true), Some(12))
+    );
+    assert_eq!(
+        (
+            source.common.expect_every,
+            source.backup.scratch_dir.as_deref()
+        ),
+        (span("12h"), Some(Path::new("/srv/x")))
+    );
+    let host = read("[store]\npath = \"/b/${HOSTNAME}\"")
+        .unwrap()
+        .store
+        .unwrap();
     assert_eq!(host.path, Path::new("/b").join(hostname()));
-    let literal = read("[store]\npath = \"/b/$${HOSTNAME}\"").unwrap().store.unwrap();
+    let literal = read("[store]\npath = \"/b/$${HOSTNAME}\"")
+        .unwrap()
+        .store
+        .unwrap();
     assert_eq!(literal.path, Path::new("/b/${HOSTNAME}"));
     let grouped = read(&format!("{}[groups]\nall = [\"${{DB}}\"]", app(""))).unwrap_err();
-    assert!(grouped.message().ends_with("there is no source `from the environment`"));
+    assert!(
+        grouped
+            .message()
+            .ends_with("there is no source `from the environment`")
+    );
 }
 
 #[test]
 fn an_unset_variable_outside_a_source_is_an_error() {
     let (message, hint) = complaint("\n[store]\npath = \"${NOWHERE}/x\"");
-    assert_eq!(message, "dbbackup.toml:3: `path` in [store] needs ${NOWHERE}, which is not set");
+    assert_eq!(
+        message,
+        "dbbackup.toml:3: `path` in [store] needs ${NOWHERE}, which is not set"
+    );
     assert_eq!(hint, "set NOWHERE in the environment");
     let (message, hint) = complaint(&app("scratch_dir = \"${A:-b}\""));
-    assert_eq!(message, "dbbackup.toml:4: `scratch_dir` in [sources.app]: `${A:-b}` is not of the form `${NAME}`");
-    assert_eq!(hint, "a name is letters, digits and `_`; a literal `${` is written `$${`");
+    assert_eq!(
+        message,
+        "dbbackup.toml:4: `scratch_dir` in [sources.app]: `${A:-b}` is not of the form `${NAME}`"
+    );
+    assert_eq!(
+        hint,
+        "a name is letters, digits and `_`; a literal `${` is written `$${`"
+    );
 }
 
 #[test]
 fn an_unset_variable_in_a_source_fails_only_that_source() {
-    let text = format!("[sources.bad]\nkind = \"sqlite\"\npath = \"${{NOWHERE}}\"\nthreads = 2\n{}", app(""));
+    let text = format!(
+        "[sources.bad]\nkind = \"sqlite\"\npath = \"${{NOWHERE}}\"\nthreads = 2\n{}",
+        app("")
+    );
     let config = read(&text).unwrap();
     assert!(only_source(&config).unusable.is_none());
     let bad = config.source("bad").unwrap();
     let why = bad.unusable.clone().unwrap();
-    assert_eq!(why.message, "/etc/dbbackup.toml:3: `path` in [sources.bad] needs ${NOWHERE}, which is not set");
-    assert_eq!(why.hint.as_deref(), Some("set NOWHERE in the environment, or in a file that `env_file` names"));
+    assert_eq!(
+        why.message,
+        "/etc/dbbackup.toml:3: `path` in [sources.bad] needs ${NOWHERE}, which is not set"
+    );
+    assert_eq!(
+        why.hint.as_deref(),
+        Some("set NOWHERE in the environment, or in a file that `env_file` names")
+    );
     assert_eq!(Error::from(why).kind(), Kind::Usage);
-    assert_eq!(bad.kind, KindKeys::Sqlite { path: "${NOWHERE}".into() });
+    assert_eq!(
+        bad.kind,
+        KindKeys::Sqlite {
+            path: "${NOWHERE}".into()
+        }
+    );
     assert_eq!(bad.backup.threads, Some(2));
     // All else about that table still has to be right.
-    assert!(complaint(&app("scratch_dir = \"${NOWHERE}\"\nthread = 2")).0.contains("unknown key `thread`"));
-    assert!(complaint(&app("scratch = \"${NOWHERE}\"")).0.contains("unknown key `scratch`"));
-    assert!(complaint(&app("scratch_dir = \"${NOWHERE}\"\nthreads = \"x\"")).0.contains("`threads`"));
+    assert!(
+        complaint(&app("scratch_dir = \"${NOWHERE}\"\nthread = 2"))
+            .0
+            .contains("unknown key `thread`")
+    );
+    assert!(
+        complaint(&app("scratch = \"${NOWHERE}\""))
+            .0
+            .contains("unknown key `scratch`")
+    );
+    assert!(
+        complaint(&app("scratch_dir = \"${NOWHERE}\"\nthreads = \"x\""))
+            .0
+            .contains("`threads`")
+    );
     let (message, hint) = complaint("[sources.app]\nkind = \"${NOWHERE}\"");
-    assert_eq!(message, "dbbackup.toml:2: `kind` in [sources.app]: depends on a variable that is not set");
+    assert_eq!(
+        message,
+        "dbbackup.toml:2: `kind` in [sources.app]: depends on a variable that is not set"
+    );
     assert_eq!(hint, "write kind = \"sqlite\", \"postgres\" or \"files\"");
 }
 
 #[test]
 fn a_useless_value_from_the_environment_fails_only_that_source() {
-    let config = read(&app("enabled = \"${WORD}\"\nthreads = \"${WORD}\"\nscratch_dir = \"${EMPTY}\"")).unwrap();
+    let config = read(&app(
+        "enabled = \"${WORD}\"\nthreads = \"${WORD}\"\nscratch_dir = \"${EMPTY}\"",
+    ))
+    .unwrap();
     let source = only_source(&config);
-    assert_eq!((source.common.enabled, source.backup.threads, &source.backup.scratch_dir), (None, None, &None));
+    assert_eq!(
+        (
+            source.common.enabled,
+            source.backup.threads,
+            &source.backup.scratch_dir
+        ),
+        (None, None, &None)
+    );
     assert_eq!(
         source.unusable.as_ref().unwrap().message,
-        "/etc/dbbackup.toml:4: `enabled` in [sources.app]: expected true or false, found `maybe` (from `${WORD}`)"
+        "/etc/dbbackup.toml:4: `enabled` in [sources.app]: expected true or false, found `maybe` \
+         (from `${WORD}`)"
     );
     assert_eq!(
         complaint("[backup]\nthreads = \"${WORD}\"").0,
@@ -341,12 +624,28 @@ fn a_useless_value_from_the_environment_fails_only_that_source() {
 
 #[test]
 fn half_a_retention_table_is_none() {
-    let config = read(&app("[sources.app.retention]\nmax_count = 1\nkeep_last = \"${NOWHERE}\"")).unwrap();
+    let config = read(&app(
+        "[sources.app.retention]\nmax_count = 1\nkeep_last = \"${NOWHERE}\"",
+    ))
+    .unwrap();
     let source = only_source(&config);
     assert_eq!(source.retention, Some(RetentionTable::default()));
-    assert!(source.unusable.as_ref().unwrap().message.contains(":6: `keep_last` in [sources.app.retention] needs"));
-    let config = read(&app("[sources.app.retention.label.daily]\nmax_count = 1\nkeep_last = \"${WORD}\"")).unwrap();
-    assert_eq!(only_source(&config).retention_labels["daily"], RetentionTable::default());
+    assert!(
+        source
+            .unusable
+            .as_ref()
+            .unwrap()
+            .message
+            .contains(":6: `keep_last` in [sources.app.retention] needs")
+    );
+    let config = read(&app(
+        "[sources.app.retention.label.daily]\nmax_count = 1\nkeep_last = \"${WORD}\"",
+    ))
+    .unwrap();
+    assert_eq!(
+        only_source(&config).retention_labels["daily"],
+        RetentionTable::default()
+    );
     assert!(only_source(&config).unusable.is_some());
 }
 
@@ -354,64 +653,146 @@ fn half_a_retention_table_is_none() {
 fn an_env_file_is_for_its_source() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("dbbackup.toml");
-    std::fs::write(directory.path().join(".env"), "# app\nexport DB='a b.db'\nKEEP=5\n").unwrap();
-    let text = "[sources.one]\nkind = \"sqlite\"\npath = \"${DB}\"\nenv_file = \".env\"\n[sources.one.retention]\nkeep_last = \"${KEEP}\"\n\
+    std::fs::write(
+        directory.path().join(".env"),
+        "# app\nexport DB='a b.db'\nKEEP=5\n",
+    )
+    .unwrap();
+    let text = "[sources.one]\nkind = \"sqlite\"\npath = \"${DB}\"\nenv_file = \
+                \".env\"\n[sources.one.retention]\nkeep_last = \"${KEEP}\"\n\
                 [sources.two]\nkind = \"sqlite\"\npath = \"${DB}\"\nthreads = \"${KEEP}\"\n\
                 [sources.three]\nkind = \"sqlite\"\npath = \"x\"\nenv_file = \"gone\"\n\
                 [sources.four]\nkind = \"sqlite\"\npath = \"${NOT}\"\nenv_file = \".env\"\n";
     let config = parse(text, &path, &environment).unwrap();
-    let [one, two, three, four] = ["one", "two", "three", "four"].map(|name| config.source(name).unwrap());
+    let [one, two, three, four] =
+        ["one", "two", "three", "four"].map(|name| config.source(name).unwrap());
     // What the env_file says goes before the environment.
-    assert_eq!(one.kind, KindKeys::Sqlite { path: directory.path().join("a b.db") });
+    assert_eq!(
+        one.kind,
+        KindKeys::Sqlite {
+            path: directory.path().join("a b.db")
+        }
+    );
     assert_eq!(one.retention.as_ref().unwrap().keep_last, Some(5));
     assert_eq!(one.common.env_file, Some(directory.path().join(".env")));
     assert!(one.unusable.is_none());
-    assert_eq!(two.kind, KindKeys::Sqlite { path: directory.path().join("from the environment") });
-    assert!(two.unusable.as_ref().unwrap().message.ends_with(":10: `threads` in [sources.two] needs ${KEEP}, which is not set"));
+    assert_eq!(
+        two.kind,
+        KindKeys::Sqlite {
+            path: directory.path().join("from the environment")
+        }
+    );
+    assert!(
+        two.unusable
+            .as_ref()
+            .unwrap()
+            .message
+            .ends_with(":10: `threads` in [sources.two] needs ${KEEP}, which is not set")
+    );
     let why = three.unusable.as_ref().unwrap();
     let gone = directory.path().join("gone");
-    let expected =
-        format!("{}:14: `env_file` in [sources.three]: reading `{}`: no such file or directory", path.display(), gone.display());
+    let expected = format!(
+        "{}:14: `env_file` in [sources.three]: reading `{}`: no such file or directory",
+        path.display(),
+        gone.display()
+    );
     assert_eq!(why.message, expected);
-    let hint = format!("set NOT in the environment or in `{}`", directory.path().join(".env").display());
+    let hint = format!(
+        "set NOT in the environment or in `{}`",
+        directory.path().join(".env").display()
+    );
     assert_eq!(four.unusable.as_ref().unwrap().hint, Some(hint));
 }
 
 #[test]
 fn names_and_groups() {
     let said = |text: &str, message: &str, hint: &str| {
-        assert_eq!(complaint(text), (format!("dbbackup.toml:{message}"), hint.to_owned()), "{text}");
+        assert_eq!(
+            complaint(text),
+            (format!("dbbackup.toml:{message}"), hint.to_owned()),
+            "{text}"
+        );
     };
     let naming = "use letters, digits, `.`, `_` and `-`, a letter or digit first";
-    said("[sources.\"a b\"]", "1: `a b` can't be the name of a source", naming);
-    said("[sources.\".lock\"]", "1: `.lock` can't be the name of a source", naming);
-    said("[sources.-x]", "1: `-x` can't be the name of a source", naming);
-    said("[stores.\"a/b\"]", "1: `a/b` can't be the name of a store", naming);
-    said("[retention.label.a_b]", "1: `a_b` can't be a label", "use letters, digits, `.` and `-`, a letter or digit first");
+    said(
+        "[sources.\"a b\"]",
+        "1: `a b` can't be the name of a source",
+        naming,
+    );
+    said(
+        "[sources.\".lock\"]",
+        "1: `.lock` can't be the name of a source",
+        naming,
+    );
+    said(
+        "[sources.-x]",
+        "1: `-x` can't be the name of a source",
+        naming,
+    );
+    said(
+        "[stores.\"a/b\"]",
+        "1: `a/b` can't be the name of a store",
+        naming,
+    );
+    said(
+        "[retention.label.a_b]",
+        "1: `a_b` can't be a label",
+        "use letters, digits, `.` and `-`, a letter or digit first",
+    );
     let groups = |lines: &str| app(&format!("[groups]\n{lines}"));
     said(
         &groups("app = [\"app\"]"),
         "5: `app` in [groups] is also the name of a source",
         "rename one of them: commands take either by name",
     );
-    said(&groups("all = [\n\"app\",\n\"ap\"]"), "7: `all` in [groups]: there is no source `ap`", "did you mean `app`?");
-    said(&groups("all = [\"zzz\"]"), "5: `all` in [groups]: there is no source `zzz`", "the sources are app");
-    said(&groups("all = [\"app\", \"app\"]"), "5: `all` in [groups]: `app` is listed twice", "");
+    said(
+        &groups("all = [\n\"app\",\n\"ap\"]"),
+        "7: `all` in [groups]: there is no source `ap`",
+        "did you mean `app`?",
+    );
+    said(
+        &groups("all = [\"zzz\"]"),
+        "5: `all` in [groups]: there is no source `zzz`",
+        "the sources are app",
+    );
+    said(
+        &groups("all = [\"app\", \"app\"]"),
+        "5: `all` in [groups]: `app` is listed twice",
+        "",
+    );
     said(
         &groups("all = [\"app\"]\nmore = [\"all\"]"),
         "6: `more` in [groups]: `all` is a group",
         "list its sources: a group holds sources only",
     );
-    said(&groups("all = []"), "5: `all` in [groups]: the list is empty", "");
-    said(&groups("all = \"app\""), "5: `all` in [groups]: expected a list of sources, as in [\"app\", \"shop\"]", "");
-    said("[groups]\nall = [\"app\"]", "2: `all` in [groups]: there is no source `app`", "there are no sources");
+    said(
+        &groups("all = []"),
+        "5: `all` in [groups]: the list is empty",
+        "",
+    );
+    said(
+        &groups("all = \"app\""),
+        "5: `all` in [groups]: expected a list of sources, as in [\"app\", \"shop\"]",
+        "",
+    );
+    said(
+        "[groups]\nall = [\"app\"]",
+        "2: `all` in [groups]: there is no source `app`",
+        "there are no sources",
+    );
 }
 
 #[test]
 fn homeless_paths() {
     let error = parse("[store]\npath = \"~/b\"", Path::new("c.toml"), &|_| None).unwrap_err();
-    assert_eq!(error.message(), "c.toml:2: `path` in [store]: begins with `~`, and HOME is not set");
-    let beside = parse("[store]\npath = \"b\"", Path::new("c.toml"), &|_| None).unwrap().store.unwrap();
+    assert_eq!(
+        error.message(),
+        "c.toml:2: `path` in [store]: begins with `~`, and HOME is not set"
+    );
+    let beside = parse("[store]\npath = \"b\"", Path::new("c.toml"), &|_| None)
+        .unwrap()
+        .store
+        .unwrap();
     assert_eq!(beside.path, std::env::current_dir().unwrap().join("b"));
 }
 
@@ -428,8 +809,10 @@ proptest::proptest! {
     #[test]
     fn no_text_makes_it_panic(
         parts in proptest::collection::vec(proptest::sample::select(&[
-            "[sources.app]", "[groups]", "\n", "=", " ", "\"", "'", "#", "é", "😀", "password", "url", "${A}", "${", "$", "}",
-            "://", "u:p@h", "[", "]", "{", ",", "5", "kind", "env_file", "\"sqlite\"", "path", "export ", "\\", "/",
+            "[sources.app]", "[groups]", "\n", "=", " ", "\"", "'", "#", "é", "😀", "password",
+            "url", "${A}", "${", "$", "}",
+            "://", "u:p@h", "[", "]", "{", ",", "5", "kind", "env_file", "\"sqlite\"", "path",
+            "export ", "\\", "/",
         ][..]), 0..24)
     ) {
         let text = parts.concat();

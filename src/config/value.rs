@@ -1,7 +1,8 @@
 //! The single values: what each type of key accepts, and what is said of anything else.
 //!
-//! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in text. A message may
-//! have a second line, which becomes the hint: serde's errors carry one string and nothing else.
+//! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in
+//! text. A message may have a second line, which becomes the hint: serde's errors carry one string
+//! and nothing else.
 
 use super::BrakeKey;
 use super::hooks::HookCommand;
@@ -111,8 +112,15 @@ impl<'de, T> Visitor<'de> for Taker<T> {
 }
 
 /// Reads a value that is there; keys that are not written never come here.
-fn read<'de, D: Deserializer<'de>, T>(from: D, convert: fn(Scalar<'_>) -> Result<T, String>) -> Result<Option<T>, D::Error> {
-    from.deserialize_any(Taker { convert, result: PhantomData }).map(Some)
+fn read<'de, D: Deserializer<'de>, T>(
+    from: D,
+    convert: fn(Scalar<'_>) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    from.deserialize_any(Taker {
+        convert,
+        result: PhantomData,
+    })
+    .map(Some)
 }
 
 /// A boolean, or a word for one.
@@ -145,7 +153,9 @@ fn whole(scalar: &Scalar<'_>, most: u64) -> Result<u64, String> {
 
 /// A port's number.
 pub(super) fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
-    read(from, |scalar| whole(&scalar, u16::MAX.into()).map(|number| u16::try_from(number).unwrap_or(u16::MAX)))
+    read(from, |scalar| {
+        whole(&scalar, u16::MAX.into()).map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+    })
 }
 
 /// A list of texts; a single one is a list, too.
@@ -197,41 +207,61 @@ pub(super) fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HookC
                 check(&word).map_err(A::Error::custom)?;
                 // No shell would ever see it.
                 if word.contains("${") {
-                    let text = "`${…}` is not replaced in a list\nwrite a shell line: the shell replaces it";
+                    let text = "`${…}` is not replaced in a list\nwrite a shell line: the shell \
+                                replaces it";
                     return Err(A::Error::custom(text));
                 }
                 words.push(word);
             }
             if words.first().is_none_or(String::is_empty) {
-                return Err(A::Error::custom("expected a program and its arguments, found no program"));
+                return Err(A::Error::custom(
+                    "expected a program and its arguments, found no program",
+                ));
             }
             Ok(HookCommand::Arguments(words))
         }
     }
     fn check(text: &str) -> Result<(), &'static str> {
-        if text.contains('\0') { Err("it holds a NUL character") } else { Ok(()) }
+        if text.contains('\0') {
+            Err("it holds a NUL character")
+        } else {
+            Ok(())
+        }
     }
     from.deserialize_any(Command).map(Some)
 }
 
 /// How many of something.
 pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
-    read(from, |scalar| whole(&scalar, u32::MAX.into()).map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
+    read(from, |scalar| {
+        whole(&scalar, u32::MAX.into()).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+    })
 }
 
 /// How many threads.
 pub(super) fn threads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
-    read(from, |scalar| whole(&scalar, MOST_THREADS).map(|number| number as usize))
+    read(from, |scalar| {
+        whole(&scalar, MOST_THREADS).map(|number| number as usize)
+    })
 }
 
 /// A part in percent, or `off`.
 pub(super) fn brake<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BrakeKey>, D::Error> {
     read(from, |scalar| {
-        let percent = |text: &str| text.trim().strip_suffix('%')?.trim_end().parse().ok().filter(|part| (1..=100).contains(part));
+        let percent = |text: &str| {
+            text.trim()
+                .strip_suffix('%')?
+                .trim_end()
+                .parse()
+                .ok()
+                .filter(|part| (1..=100).contains(part))
+        };
         match &scalar {
             Scalar::Flag(false) => Ok(BrakeKey::Off),
             Scalar::Text(text) if text.trim().eq_ignore_ascii_case("off") => Ok(BrakeKey::Off),
-            Scalar::Text(text) if percent(text).is_some() => Ok(percent(text).map_or(BrakeKey::Off, BrakeKey::Below)),
+            Scalar::Text(text) if percent(text).is_some() => {
+                Ok(percent(text).map_or(BrakeKey::Off, BrakeKey::Below))
+            }
             _ => Err(scalar.instead_of("a part such as \"50%\", from 1% to 100%, or \"off\"")),
         }
     })
@@ -266,7 +296,10 @@ pub(super) fn days<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Span>, D
 
 fn whole_days(scalar: &Scalar<'_>) -> Result<Span, String> {
     let days = whole(scalar, u32::MAX.into())?;
-    Ok(Span { days: u32::try_from(days).unwrap_or(u32::MAX), ..Span::default() })
+    Ok(Span {
+        days: u32::try_from(days).unwrap_or(u32::MAX),
+        ..Span::default()
+    })
 }
 
 /// Text. What was found instead is never shown: it may be a password without its quotes.
@@ -281,14 +314,21 @@ pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>,
 pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
     read(from, |scalar| match &scalar {
         Scalar::Text("") => Err(scalar.instead_of("a path")),
-        Scalar::Text(text) if text.contains('\0') => Err("expected a path, found one with a NUL character".to_owned()),
+        Scalar::Text(text) if text.contains('\0') => {
+            Err("expected a path, found one with a NUL character".to_owned())
+        }
         Scalar::Text(text) => Ok(PathBuf::from(text)),
-        other => Err(format!("expected a path (a string), found {}", other.kind())),
+        other => Err(format!(
+            "expected a path (a string), found {}",
+            other.kind()
+        )),
     })
 }
 
 /// A moment; one without an offset is UTC.
-pub(super) fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+pub(super) fn moment<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
     read(from, |scalar| {
         let read = match &scalar {
             Scalar::Text(text) => parse_moment(text),
@@ -307,7 +347,9 @@ fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
     let plain = text.strip_suffix(['Z', 'z']).unwrap_or(&text);
     NaiveDateTime::parse_from_str(plain, "%Y-%m-%dT%H:%M:%S%.f")
         .or_else(|_| NaiveDateTime::parse_from_str(plain, "%Y-%m-%dT%H:%M"))
-        .or_else(|_| NaiveDate::parse_from_str(plain, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN)))
+        .or_else(|_| {
+            NaiveDate::parse_from_str(plain, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN))
+        })
         .ok()
         .map(|moment| moment.and_utc())
 }
@@ -322,16 +364,25 @@ pub(super) trait Choice: Copy + 'static {
 pub(super) fn choice<'de, D: Deserializer<'de>, T: Choice>(from: D) -> Result<Option<T>, D::Error> {
     read(from, |scalar| {
         let words = || T::ALL.iter().map(|(word, _)| *word);
-        let wanted = || words().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let wanted = || {
+            words()
+                .map(|word| format!("\"{word}\""))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let Scalar::Text(text) = &scalar else {
             return Err(scalar.instead_of(&format!("one of {}", wanted())));
         };
-        T::ALL.iter().find(|(word, _)| word == text).map(|(_, value)| *value).ok_or_else(|| {
-            let message = scalar.instead_of(&format!("one of {}", wanted()));
-            match nearest(text, words()) {
-                Some(word) => format!("{message}\ndid you mean `{word}`?"),
-                None => message,
-            }
-        })
+        T::ALL
+            .iter()
+            .find(|(word, _)| word == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let message = scalar.instead_of(&format!("one of {}", wanted()));
+                match nearest(text, words()) {
+                    Some(word) => format!("{message}\ndid you mean `{word}`?"),
+                    None => message,
+                }
+            })
     })
 }

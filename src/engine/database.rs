@@ -1,4 +1,5 @@
-//! Facts of a database that its dump does not hold, or that a restore must know beforehand; the sidecar stores them as they are.
+//! Facts of a database that its dump does not hold, or that a restore must know beforehand; the
+//! sidecar stores them as they are.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,10 +64,12 @@ pub struct Database {
     /// The number that a cluster, its standbys and its copies have in common.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<String>,
-    /// The source of the configuration that stands for all databases of its server, where this is one of them.
+    /// The source of the configuration that stands for all databases of its server, where this is
+    /// one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The patterns by which something of the database was left out of the dump; none where all of it is there.
+    /// The patterns by which something of the database was left out of the dump; none where all of
+    /// it is there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub selected_by: Vec<String>,
     /// Collation and character types.

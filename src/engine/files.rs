@@ -1,8 +1,12 @@
-//! Directories and files: a tree as one tar, the same bytes for the same tree, and a restore that never writes outside of its target.
+//! Directories and files: a tree as one tar, the same bytes for the same tree, and a restore that
+//! never writes outside of its target.
 //!
-//! What happens where: [`walk`] finds what is to be saved, by its [`patterns`], each at its [`place`]; [`source`] saves one thing after another, each by the rules of [`save`] and [`sqlite`], as a
-//! [`member`] of the [`tar`] and a line of the [`listing`]. [`content`] reads an archive and compares it with that list; [`unpack`] writes its members below a
-//! directory, [`destination`] does so beside a target, [`readback`] examines what came out, and [`swap`] exchanges the old for the new; [`differences`] says beforehand what that would change.
+//! What happens where: [`walk`] finds what is to be saved, by its [`patterns`], each at its
+//! [`place`]; [`source`] saves one thing after another, each by the rules of [`save`] and
+//! [`sqlite`], as a [`member`] of the [`tar`] and a line of the [`listing`]. [`content`] reads an
+//! archive and compares it with that list; [`unpack`] writes its members below a directory,
+//! [`destination`] does so beside a target, [`readback`] examines what came out, and [`swap`]
+//! exchanges the old for the new; [`differences`] says beforehand what that would change.
 
 pub mod content;
 pub mod destination;

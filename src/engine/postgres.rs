@@ -1,10 +1,15 @@
-//! PostgreSQL: `pg_dump` makes the dump, because it is the trusted way and other people's tools read it; everything around it is done here.
+//! PostgreSQL: `pg_dump` makes the dump, because it is the trusted way and other people's tools
+//! read it; everything around it is done here.
 //!
-//! What happens where: [`conninfo`] resolves where a database is and [`connect`] connects to it, by the rules of [`tls`]; [`programs`] finds the
-//! server's own tools. [`source`] holds one snapshot for the dump, of what [`tables`] lists and locks; [`counting`] counts its rows as it goes by ([`archive`], [`scan`]); [`facts`] says what the dump
-//! leaves out; [`globals`] saves roles and tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows, and [`rows`] taking
-//! them out (`shapes`, [`array`]: what they mean); [`drill`] restores one into a throw-away [`server`], and [`destination`] into a new database, which then takes the old one's name, or into the old one
-//! by [`in_place`]; both fill it as [`fill`] does, by scripts as `script` makes them. [`names`] and [`toc`] read and write identifiers and tables of contents.
+//! What happens where: [`conninfo`] resolves where a database is and [`connect`] connects to it, by
+//! the rules of [`tls`]; [`programs`] finds the server's own tools. [`source`] holds one snapshot
+//! for the dump, of what [`tables`] lists and locks; [`counting`] counts its rows as it goes by
+//! ([`archive`], [`scan`]); [`facts`] says what the dump leaves out; [`globals`] saves roles and
+//! tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows, and
+//! [`rows`] taking them out (`shapes`, [`array`]: what they mean); [`drill`] restores one into a
+//! throw-away [`server`], and [`destination`] into a new database, which then takes the old one's
+//! name, or into the old one by [`in_place`]; both fill it as [`fill`] does, by scripts as `script`
+//! makes them. [`names`] and [`toc`] read and write identifiers and tables of contents.
 
 pub mod archive;
 pub mod array;
@@ -92,29 +97,53 @@ impl Format {
 }
 
 /// What a role needs where a table's policies would hide rows from it.
-pub(crate) const ALL_ROWS: &str = "the role must see every row: make it BYPASSRLS, or the owner of the tables";
+pub(crate) const ALL_ROWS: &str =
+    "the role must see every row: make it BYPASSRLS, or the owner of the tables";
 
 /// The server's error in words that say what to do; `doing` comes before it.
 pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
     let Some(said) = error.as_db_error() else {
-        let gone = error.is_closed() || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
-        let text = std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        let gone = error.is_closed()
+            || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+        let text = std::error::Error::source(error)
+            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         let error = Error::failed(format!("{doing}: {text}"));
-        return if gone { error.hint("the server has ended the connection: look into its log") } else { error };
+        return if gone {
+            error.hint("the server has ended the connection: look into its log")
+        } else {
+            error
+        };
     };
-    let detail = said.detail().map_or(String::new(), |detail| format!(" ({detail})"));
+    let detail = said
+        .detail()
+        .map_or(String::new(), |detail| format!(" ({detail})"));
     let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
     let code = said.code();
     if said.message().contains("row-level security") {
         return error.hint(ALL_ROWS);
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        return error.hint("the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for backups\")");
+        return error.hint(
+            "the role needs to read everything: GRANT pg_read_all_data TO it \
+                           (README, \"A role for backups\")",
+        );
     }
-    if *code == SqlState::T_R_SERIALIZATION_FAILURE || said.message().contains("conflict with recovery") {
-        return error.hint("the standby had to choose between replay and this query: set hot_standby_feedback = on, or a longer max_standby_streaming_delay there");
+    if *code == SqlState::T_R_SERIALIZATION_FAILURE
+        || said.message().contains("conflict with recovery")
+    {
+        return error.hint(
+            "the standby had to choose between replay and this query: set \
+                           hot_standby_feedback = on, or a longer max_standby_streaming_delay \
+                           there",
+        );
     }
-    if [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code) {
+    if [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ]
+    .contains(code)
+    {
         return error.hint("the server is going down or starting: try again when it is up");
     }
     match said.hint() {

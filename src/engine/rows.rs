@@ -1,11 +1,12 @@
-//! Rows on their way out of a dump, whatever its kind: who reads them pushes them table by table into a [`TakeRows`].
+//! Rows on their way out of a dump, whatever its kind: who reads them pushes them table by table
+//! into a [`TakeRows`].
 
 use crate::error::Result;
 
 /// Takes the rows of tables, one table after another.
 pub trait TakeRows: Send {
-    /// A table begins; `schema` is empty where there is none. False: its rows are not wanted, and neither [`TakeRows::row`] nor
-    /// [`TakeRows::end`] is called for it.
+    /// A table begins; `schema` is empty where there is none. False: its rows are not wanted, and
+    /// neither [`TakeRows::row`] nor [`TakeRows::end`] is called for it.
     fn table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool>;
 
     /// A row of the table, a cell for each column.

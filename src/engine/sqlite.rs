@@ -1,8 +1,13 @@
-//! SQLite: a consistent copy of a database that is being written to, and a restore that an application may watch.
+//! SQLite: a consistent copy of a database that is being written to, and a restore that an
+//! application may watch.
 //!
-//! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks at a file before it is
-//! opened, and [`names`] by which of its names that must be, [`inside`] opens one that somebody may move away, [`beside`] what belongs to it, and [`strangers`] looks out for applications that heed other locks; [`source`] takes the snapshot, [`crashed`] that of a database with a journal to be rolled back, [`pages`] moves its pages, [`facts`] says what is in it and [`accounting`] whose each page is; [`destination`] receives a
-//! copy and examines it, [`replace`] puts it in the place of a live database, and [`rows`] reads it.
+//! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks
+//! at a file before it is opened, and [`names`] by which of its names that must be, [`inside`]
+//! opens one that somebody may move away, [`beside`] what belongs to it, and [`strangers`] looks
+//! out for applications that heed other locks; [`source`] takes the snapshot, [`crashed`] that of a
+//! database with a journal to be rolled back, [`pages`] moves its pages, [`facts`] says what is in
+//! it and [`accounting`] whose each page is; [`destination`] receives a copy and examines it,
+//! [`replace`] puts it in the place of a live database, and [`rows`] reads it.
 
 mod accounting;
 mod beside;
@@ -60,12 +65,19 @@ impl Db {
         if purpose == Use::Write {
             let claim = Claim::connection(path)?;
             inside::prepare();
-            return Db::with(claim, None, path, || Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE));
+            return Db::with(claim, None, path, || {
+                Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            });
         }
         // As SQLite would resolve it, but once and for all that it will open.
-        let real = path.canonicalize().with_context(|| format!("opening the database `{}`", path.display()))?;
-        let key =
-            registry::key_of(&real.symlink_metadata().with_context(|| format!("opening the database `{}`", path.display()))?);
+        let real = path
+            .canonicalize()
+            .with_context(|| format!("opening the database `{}`", path.display()))?;
+        let key = registry::key_of(
+            &real
+                .symlink_metadata()
+                .with_context(|| format!("opening the database `{}`", path.display()))?,
+        );
         Db::open_file(&real, path, key, purpose)
     }
 
@@ -98,25 +110,41 @@ impl Db {
             conn.progress_handler(20_000, Some(interrupt::requested))?;
             Ok(conn)
         };
-        let conn = open().and_then(ready).map_err(|error| explain(error, path))?;
-        Ok(Db { conn, path: path.to_path_buf(), _claim: claim, _beside: beside })
+        let conn = open()
+            .and_then(ready)
+            .map_err(|error| explain(error, path))?;
+        Ok(Db {
+            conn,
+            path: path.to_path_buf(),
+            _claim: claim,
+            _beside: beside,
+        })
     }
 
     /// A pragma's one value.
     pub fn pragma<T: rusqlite::types::FromSql>(&self, name: &str) -> Result<T> {
-        self.conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|error| self.explain(error))
+        self.conn
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|error| self.explain(error))
     }
 
     /// Runs statements that give no rows.
     pub fn run(&self, sql: &str) -> Result<()> {
-        self.conn.execute_batch(sql).map_err(|error| self.explain(error))
+        self.conn
+            .execute_batch(sql)
+            .map_err(|error| self.explain(error))
     }
 
-    /// Begins a transaction with `begin`, waiting while others hold the lock, and makes sure that it has its snapshot.
+    /// Begins a transaction with `begin`, waiting while others hold the lock, and makes sure that
+    /// it has its snapshot.
     pub fn begin(&self, begin: &str, wait: Duration) -> Result<()> {
         self.patiently(wait, || {
             self.conn.execute_batch(begin)?;
-            let read = self.conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+            let read = self
+                .conn
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+                    row.get::<_, i64>(0)
+                });
             read.map(drop).inspect_err(|_| {
                 let _ = self.conn.execute_batch("ROLLBACK");
             })
@@ -124,26 +152,38 @@ impl Db {
     }
 
     /// Tries again while the database is busy, up to `wait`.
-    pub fn patiently<T>(&self, wait: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> Result<T> {
+    pub fn patiently<T>(
+        &self,
+        wait: Duration,
+        mut attempt: impl FnMut() -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let deadline = Instant::now() + wait;
         loop {
             interrupt::check()?;
             match attempt() {
-                Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5))
+                }
                 result => return result.map_err(|error| self.explain(error)),
             }
         }
     }
 
-    /// What to call the virtual table that SQLite's module of this name is by itself. Where the database has a table of that name, which would be
-    /// read in its place, it gets another name, in the connection's own memory: `main` may be read-only.
+    /// What to call the virtual table that SQLite's module of this name is by itself. Where the
+    /// database has a table of that name, which would be read in its place, it gets another name,
+    /// in the connection's own memory: `main` may be read-only.
     pub(crate) fn of_module(&self, module: &str) -> rusqlite::Result<String> {
         let tables = facts::listed(self)?;
-        if !tables.iter().any(|(name, _)| name.eq_ignore_ascii_case(module)) {
+        if !tables
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(module))
+        {
             return Ok(module.to_owned());
         }
         let name = format!("temp.dbbackup_{module}");
-        self.conn.execute_batch(&format!("CREATE VIRTUAL TABLE IF NOT EXISTS {name} USING {module}"))?;
+        self.conn.execute_batch(&format!(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS {name} USING {module}"
+        ))?;
         Ok(name)
     }
 
@@ -176,7 +216,10 @@ pub fn version() -> &'static str {
 }
 
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// `-wal`, `-shm` or `-journal` of a database.
@@ -193,7 +236,13 @@ fn percent_encoded(path: &Path) -> String {
     path.as_os_str()
         .as_bytes()
         .iter()
-        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|&byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect()
 }
 
@@ -206,27 +255,49 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
     let file = path.display();
     match (code, code & 0xff) {
         (_, ffi::SQLITE_INTERRUPT) => Error::interrupted(),
-        (ffi::SQLITE_READONLY_ROLLBACK, _) | (ffi::SQLITE_BUSY_RECOVERY, _) | (ffi::SQLITE_READONLY_RECOVERY, _) => {
-            Error::failed(format!(
-                "the database `{file}` has a transaction that was cut off by a crash and must be rolled back first"
-            ))
-            .hint(format!("open it once with its application, or `sqlite3 '{file}' .schema`, as the file's owner"))
-        }
-        (_, ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED) => {
-            Error::failed(format!("the database `{file}` is locked{}", holders_text(path)))
-                .hint("end the transaction that holds it, or wait longer: `lock_timeout = \"5m\"` in its source")
-        }
-        (ffi::SQLITE_READONLY_DIRECTORY | ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_CANTLOCK, _) => {
-            no_companions(path)
-        }
-        (_, ffi::SQLITE_NOTADB) => Error::damaged(format!("`{file}` is not a SQLite database, or it is encrypted"))
-            .hint("check the path; an encrypted database can be saved as a plain file only while its application is stopped"),
+        (ffi::SQLITE_READONLY_ROLLBACK, _)
+        | (ffi::SQLITE_BUSY_RECOVERY, _)
+        | (ffi::SQLITE_READONLY_RECOVERY, _) => Error::failed(format!(
+            "the database `{file}` has a transaction that was cut off by a crash and must be \
+                 rolled back first"
+        ))
+        .hint(format!(
+            "open it once with its application, or `sqlite3 '{file}' .schema`, as \
+                           the file's owner"
+        )),
+        (_, ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED) => Error::failed(format!(
+            "the database `{file}` is locked{}",
+            holders_text(path)
+        ))
+        .hint(
+            "end the transaction that holds it, or wait longer: `lock_timeout = \"5m\"` \
+                       in its source",
+        ),
+        (
+            ffi::SQLITE_READONLY_DIRECTORY
+            | ffi::SQLITE_READONLY_CANTINIT
+            | ffi::SQLITE_READONLY_CANTLOCK,
+            _,
+        ) => no_companions(path),
+        (_, ffi::SQLITE_NOTADB) => Error::damaged(format!(
+            "`{file}` is not a SQLite database, or \
+            it is encrypted"
+        ))
+        .hint(
+            "check the path; an encrypted database can be saved as a plain file only while \
+                   its application is stopped",
+        ),
         (_, ffi::SQLITE_CORRUPT) => {
-            Error::damaged(format!("the database `{file}` is malformed: {error}")).hint(damaged_hint(path))
+            Error::damaged(format!("the database `{file}` is malformed: {error}"))
+                .hint(damaged_hint(path))
         }
-        (_, ffi::SQLITE_CANTOPEN) => Error::failed(format!("the database `{file}` can't be opened: {error}"))
-            .hint("check that this user may read the file, its -wal and -shm, and its directory"),
-        (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full")).hint("free some space there"),
+        (_, ffi::SQLITE_CANTOPEN) => Error::failed(format!(
+            "the database `{file}` can't be opened: \
+            {error}"
+        ))
+        .hint("check that this user may read the file, its -wal and -shm, and its directory"),
+        (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full"))
+            .hint("free some space there"),
         _ => Error::from(error).context(format!("the database `{file}`")),
     }
 }
@@ -234,19 +305,28 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
 /// What to do about a database that is damaged itself.
 fn damaged_hint(path: &Path) -> String {
     format!(
-        "restore an earlier backup, or see what is left with `sqlite3 '{0}' .recover`; to keep a copy as it is: `dbbackup backup --kind files '{0}'`",
+        "restore an earlier backup, or see what is left with `sqlite3 '{0}' .recover`; to keep a \
+         copy as it is: `dbbackup backup --kind files '{0}'`",
         path.display()
     )
 }
 
 fn no_companions(path: &Path) -> Error {
-    let text =
-        format!("the database `{}` is in WAL mode, and its -wal and -shm files can't be made or written here", path.display());
-    Error::failed(text).hint("run dbbackup as the database's owner, or while the application has it open")
+    let text = format!(
+        "the database `{}` is in WAL mode, and its -wal and -shm files can't be made or written \
+         here",
+        path.display()
+    );
+    Error::failed(text)
+        .hint("run dbbackup as the database's owner, or while the application has it open")
 }
 
 /// ` (open in pid 12, 34)`, as far as can be seen.
 fn holders_text(path: &Path) -> String {
     let holders = replace::holders(path);
-    if holders.is_empty() { String::new() } else { format!(" ({})", replace::pids_text(&holders)) }
+    if holders.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", replace::pids_text(&holders))
+    }
 }

@@ -4,7 +4,9 @@ use super::*;
 use chrono::TimeDelta;
 
 fn now() -> DateTime<Utc> {
-    DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap().with_timezone(&Utc)
+    DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z")
+        .unwrap()
+        .with_timezone(&Utc)
 }
 
 fn attempt(hours_ago: i64, worth: Worth<'static>) -> Attempt<'static> {
@@ -25,7 +27,13 @@ fn attempt(hours_ago: i64, worth: Worth<'static>) -> Attempt<'static> {
 }
 
 fn failed(hours_ago: i64) -> Attempt<'static> {
-    attempt(hours_ago, Worth::Failed { error: "disk on fire", hint: Some("put it out") })
+    attempt(
+        hours_ago,
+        Worth::Failed {
+            error: "disk on fire",
+            hint: Some("put it out"),
+        },
+    )
 }
 
 fn app(attempts: Vec<Attempt<'static>>) -> Subject<'static> {
@@ -50,7 +58,11 @@ fn span(text: &str) -> Span {
 #[track_caller]
 fn judged(subject: &Subject<'static>, level: Level, sentences: &[&str]) {
     let health = judge(subject, now());
-    let texts: Vec<&str> = health.findings.iter().map(|finding| finding.text.as_str()).collect();
+    let texts: Vec<&str> = health
+        .findings
+        .iter()
+        .map(|finding| finding.text.as_str())
+        .collect();
     assert_eq!((health.level, texts.as_slice()), (level, sentences));
 }
 
@@ -59,27 +71,65 @@ fn fresh_is_ok_and_its_edge_is() {
     judged(&app(vec![attempt(2, Worth::Good)]), Level::Ok, &[]);
     judged(&app(vec![attempt(26, Worth::Good)]), Level::Ok, &[]);
     let late = "its newest good backup was made 27 h ago, one is expected every 26h";
-    judged(&app(vec![attempt(27, Worth::Good)]), Level::Critical, &[late]);
-    judged(&Subject { expect_every: span("2d"), ..app(vec![attempt(27, Worth::Good)]) }, Level::Ok, &[]);
+    judged(
+        &app(vec![attempt(27, Worth::Good)]),
+        Level::Critical,
+        &[late],
+    );
+    judged(
+        &Subject {
+            expect_every: span("2d"),
+            ..app(vec![attempt(27, Worth::Good)])
+        },
+        Level::Ok,
+        &[],
+    );
 }
 
 #[test]
 fn nothing_good_is_critical() {
     judged(&app(vec![]), Level::Critical, &["there is no good backup"]);
-    let sentences = ["there is no good backup", "the last attempt failed 1 h ago: disk on fire"];
+    let sentences = [
+        "there is no good backup",
+        "the last attempt failed 1 h ago: disk on fire",
+    ];
     judged(&app(vec![failed(1)]), Level::Critical, &sentences);
     // What a restore put aside is nobody's backup.
-    let safety = Attempt { safety_copy: true, ..attempt(1, Worth::Good) };
-    judged(&app(vec![safety.clone()]), Level::Critical, &["there is no good backup"]);
+    let safety = Attempt {
+        safety_copy: true,
+        ..attempt(1, Worth::Good)
+    };
+    judged(
+        &app(vec![safety.clone()]),
+        Level::Critical,
+        &["there is no good backup"],
+    );
     judged(&app(vec![safety, attempt(2, Worth::Good)]), Level::Ok, &[]);
 }
 
 #[test]
 fn a_failed_attempt_warns_until_one_succeeds() {
-    judged(&app(vec![failed(1), attempt(3, Worth::Good)]), Level::Warning, &["the last attempt failed 1 h ago: disk on fire"]);
+    judged(
+        &app(vec![failed(1), attempt(3, Worth::Good)]),
+        Level::Warning,
+        &["the last attempt failed 1 h ago: disk on fire"],
+    );
     let row = "the last 2 attempts failed, the last one 1 h ago: disk on fire";
-    judged(&app(vec![failed(1), failed(2), attempt(3, Worth::Good), failed(4)]), Level::Warning, &[row]);
-    judged(&app(vec![attempt(1, Worth::Good), failed(3)]), Level::Ok, &[]);
+    judged(
+        &app(vec![
+            failed(1),
+            failed(2),
+            attempt(3, Worth::Good),
+            failed(4),
+        ]),
+        Level::Warning,
+        &[row],
+    );
+    judged(
+        &app(vec![attempt(1, Worth::Good), failed(3)]),
+        Level::Ok,
+        &[],
+    );
     let health = judge(&app(vec![failed(1), attempt(3, Worth::Good)]), now());
     assert_eq!(health.findings[0].hint.as_deref(), Some("put it out"));
     assert_eq!((health.failures, health.labels["daily"]), (1, 1));
@@ -89,7 +139,11 @@ fn a_failed_attempt_warns_until_one_succeeds() {
 fn a_damaged_newest_one_does_not_hide_behind_an_older_good_one() {
     let damaged = || attempt(1, Worth::Damaged("two bytes differ".into()));
     let sentence = "its newest backup, made 1 h ago, is damaged: two bytes differ";
-    judged(&app(vec![damaged(), attempt(3, Worth::Good)]), Level::Critical, &[sentence]);
+    judged(
+        &app(vec![damaged(), attempt(3, Worth::Good)]),
+        Level::Critical,
+        &[sentence],
+    );
     judged(
         &app(vec![failed(0), damaged(), attempt(3, Worth::Good)]),
         Level::Critical,
@@ -99,60 +153,142 @@ fn a_damaged_newest_one_does_not_hide_behind_an_older_good_one() {
     let health = judge(&app(vec![attempt(0, Worth::Good), damaged()]), now());
     assert_eq!((health.level, health.damaged), (Level::Ok, 1));
     let partial = app(vec![attempt(1, Worth::Partial), attempt(3, Worth::Good)]);
-    judged(&partial, Level::Warning, &["its newest backup, made 1 h ago, is incomplete"]);
-    let unreachable = app(vec![attempt(1, Worth::Unreachable("the disk is away".into())), attempt(3, Worth::Good)]);
+    judged(
+        &partial,
+        Level::Warning,
+        &["its newest backup, made 1 h ago, is incomplete"],
+    );
+    let unreachable = app(vec![
+        attempt(1, Worth::Unreachable("the disk is away".into())),
+        attempt(3, Worth::Good),
+    ]);
     let sentence = "its newest backup, made 1 h ago, can't be judged: the disk is away";
     judged(&unreachable, Level::Unknown, &[sentence]);
-    let old = Attempt { id: "old", absent: true, ..attempt(9, Worth::Damaged("the dump is not there".into())) };
+    let old = Attempt {
+        id: "old",
+        absent: true,
+        ..attempt(9, Worth::Damaged("the dump is not there".into()))
+    };
     judged(
-        &app(vec![attempt(1, Worth::Good), old.clone(), Attempt { id: "older", ..old }]),
+        &app(vec![
+            attempt(1, Worth::Good),
+            old.clone(),
+            Attempt { id: "older", ..old },
+        ]),
         Level::Warning,
         &["the dumps of 2 backups, the newest old, are not there or can't be looked at"],
     );
-    let newer = app(vec![attempt(1, Worth::Newer("schema 2")), attempt(3, Worth::Good)]);
-    judged(&newer, Level::Warning, &["its newest backup, made 1 h ago, can't be judged: schema 2"]);
+    let newer = app(vec![
+        attempt(1, Worth::Newer("schema 2")),
+        attempt(3, Worth::Good),
+    ]);
+    judged(
+        &newer,
+        Level::Warning,
+        &["its newest backup, made 1 h ago, can't be judged: schema 2"],
+    );
 }
 
 #[test]
 fn proofs_are_asked_for_only_where_the_configuration_does() {
-    let weekly = |attempts| Subject { prove_every: Some(span("7d")), ..app(attempts) };
-    let proven = |hours: i64| Attempt { proven: Some(now() - TimeDelta::hours(hours)), ..attempt(2, Worth::Good) };
+    let weekly = |attempts| Subject {
+        prove_every: Some(span("7d")),
+        ..app(attempts)
+    };
+    let proven = |hours: i64| Attempt {
+        proven: Some(now() - TimeDelta::hours(hours)),
+        ..attempt(2, Worth::Good)
+    };
     judged(&app(vec![attempt(2, Worth::Good)]), Level::Ok, &[]);
     let never = "no backup was ever proven by a restore, one is to be every 7d";
-    judged(&weekly(vec![attempt(2, Worth::Good)]), Level::Warning, &[never]);
+    judged(
+        &weekly(vec![attempt(2, Worth::Good)]),
+        Level::Warning,
+        &[never],
+    );
     judged(&weekly(vec![proven(24 * 7)]), Level::Ok, &[]);
     let old = "a restore was last proven 8 d ago, one is to be every 7d";
     judged(&weekly(vec![proven(24 * 8)]), Level::Warning, &[old]);
     // Of any backup of the source, and the last of all counts.
-    judged(&weekly(vec![attempt(1, Worth::Good), proven(24), proven(24 * 30)]), Level::Ok, &[]);
-    judged(&weekly(vec![]), Level::Critical, &["there is no good backup"]);
+    judged(
+        &weekly(vec![attempt(1, Worth::Good), proven(24), proven(24 * 30)]),
+        Level::Ok,
+        &[],
+    );
+    judged(
+        &weekly(vec![]),
+        Level::Critical,
+        &["there is no good backup"],
+    );
 }
 
 #[test]
 fn shrinking_by_half_warns() {
-    let fewer = Attempt { rows: Some(49), ..attempt(1, Worth::Good) };
+    let fewer = Attempt {
+        rows: Some(49),
+        ..attempt(1, Worth::Good)
+    };
     let sentence = "its newest backup holds 49 rows, the one before held 100";
-    judged(&app(vec![fewer, attempt(2, Worth::Good)]), Level::Warning, &[sentence]);
-    let half = Attempt { rows: Some(50), content: 2000, ..attempt(1, Worth::Good) };
+    judged(
+        &app(vec![fewer, attempt(2, Worth::Good)]),
+        Level::Warning,
+        &[sentence],
+    );
+    let half = Attempt {
+        rows: Some(50),
+        content: 2000,
+        ..attempt(1, Worth::Good)
+    };
     judged(&app(vec![half, attempt(2, Worth::Good)]), Level::Ok, &[]);
-    let smaller = Attempt { content: 1999, ..attempt(1, Worth::Good) };
+    let smaller = Attempt {
+        content: 1999,
+        ..attempt(1, Worth::Good)
+    };
     let sentence = "its newest backup holds 2.0 KiB, the one before held 3.9 KiB";
-    judged(&app(vec![smaller, attempt(2, Worth::Good)]), Level::Warning, &[sentence]);
+    judged(
+        &app(vec![smaller, attempt(2, Worth::Good)]),
+        Level::Warning,
+        &[sentence],
+    );
 }
 
 #[test]
 fn what_is_not_expected_alarms_nobody() {
     for attempts in [vec![], vec![failed(1)], vec![attempt(9999, Worth::Good)]] {
-        judged(&Subject { expected: Expected::No("disabled"), ..app(attempts) }, Level::Ok, &[]);
+        judged(
+            &Subject {
+                expected: Expected::No("disabled"),
+                ..app(attempts)
+            },
+            Level::Ok,
+            &[],
+        );
     }
     // A source that begins gets the time of one interval.
-    let from = |hours: i64| Subject { expected: Expected::From(now() - TimeDelta::hours(hours)), ..app(vec![]) };
+    let from = |hours: i64| Subject {
+        expected: Expected::From(now() - TimeDelta::hours(hours)),
+        ..app(vec![])
+    };
     judged(&from(1), Level::Ok, &[]);
     judged(&from(27), Level::Critical, &["there is no good backup"]);
     // A cluster's own history is that of runs that could not even ask for its databases.
-    judged(&Subject { expected: Expected::InMembers, ..app(vec![]) }, Level::Ok, &[]);
-    let cluster = Subject { expected: Expected::InMembers, ..app(vec![failed(1)]) };
-    judged(&cluster, Level::Warning, &["the last attempt failed 1 h ago: disk on fire"]);
+    judged(
+        &Subject {
+            expected: Expected::InMembers,
+            ..app(vec![])
+        },
+        Level::Ok,
+        &[],
+    );
+    let cluster = Subject {
+        expected: Expected::InMembers,
+        ..app(vec![failed(1)])
+    };
+    judged(
+        &cluster,
+        Level::Warning,
+        &["the last attempt failed 1 h ago: disk on fire"],
+    );
 }
 
 #[test]
@@ -160,11 +296,21 @@ fn space_is_that_of_the_next_backups() {
     assert_eq!(space(Some(1000), 1000), None);
     assert_eq!(space(None, 1000), None);
     let low = space(Some(999), 2048).unwrap();
-    assert_eq!((low.level, low.text.as_str()), (Level::Warning, "999 B free, the next backups will need about 2.0 KiB"));
+    assert_eq!(
+        (low.level, low.text.as_str()),
+        (
+            Level::Warning,
+            "999 B free, the next backups will need about 2.0 KiB"
+        )
+    );
 }
 
 #[test]
 fn levels_have_nagios_numbers() {
-    let codes = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown].map(|level| (level.word(), level.code()));
-    assert_eq!(codes, [("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3)]);
+    let codes = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown]
+        .map(|level| (level.word(), level.code()));
+    assert_eq!(
+        codes,
+        [("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3)]
+    );
 }

@@ -1,5 +1,5 @@
-//! Counts and hashes what goes by, in both directions. The result comes out by a [`Gauge`], because the meter itself
-//! often goes away into another thread.
+//! Counts and hashes what goes by, in both directions. The result comes out by a [`Gauge`], because
+//! the meter itself often goes away into another thread.
 
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
@@ -14,7 +14,8 @@ pub struct Measure {
     pub sha256: String,
 }
 
-/// A `Read` or `Write` that measures. Reads and writes should be large: each takes a lock that nobody else wants.
+/// A `Read` or `Write` that measures. Reads and writes should be large: each takes a lock that
+/// nobody else wants.
 pub struct Meter<T> {
     inner: T,
     seen: Arc<Mutex<Seen>>,
@@ -34,7 +35,13 @@ impl<T> Meter<T> {
     /// Measures what goes through `inner`.
     pub fn new(inner: T) -> (Self, Gauge) {
         let seen = Arc::new(Mutex::new(Seen::default()));
-        (Meter { inner, seen: Arc::clone(&seen) }, Gauge(seen))
+        (
+            Meter {
+                inner,
+                seen: Arc::clone(&seen),
+            },
+            Gauge(seen),
+        )
     }
 
     /// What is inside.
@@ -53,8 +60,16 @@ impl Gauge {
     /// What went by; the meter starts anew.
     pub fn take(&self) -> Measure {
         let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let sha256 = seen.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Measure { size: seen.size, sha256 }
+        let sha256 = seen
+            .hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Measure {
+            size: seen.size,
+            sha256,
+        }
     }
 }
 
@@ -89,6 +104,9 @@ mod tests {
         meter.write_all(b"c").unwrap();
         let measure = gauge.take();
         assert_eq!(measure.size, 3);
-        assert_eq!(measure.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            measure.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

@@ -21,13 +21,20 @@ pub fn kind(own: &FilesKeys, keys: &BackupKeys, leave_out: Vec<PathBuf>) -> Sour
 
 /// The keys of one path without a configuration.
 pub fn of_path(path: &Path) -> FilesKeys {
-    FilesKeys { paths: vec![path.to_string_lossy().into_owned()], ..FilesKeys::default() }
+    FilesKeys {
+        paths: vec![path.to_string_lossy().into_owned()],
+        ..FilesKeys::default()
+    }
 }
 
 /// The store that is used, and those of the configuration: none is saved into another.
 pub fn stores(config: Option<&Config>, used: &StorePlan) -> Vec<PathBuf> {
-    let configured = config.into_iter().flat_map(|config| config.store.iter().chain(config.stores.values()));
-    std::iter::once(used.path.clone()).chain(configured.map(|store| store.path.clone())).collect()
+    let configured = config
+        .into_iter()
+        .flat_map(|config| config.store.iter().chain(config.stores.values()));
+    std::iter::once(used.path.clone())
+        .chain(configured.map(|store| store.path.clone()))
+        .collect()
 }
 
 /// A source's name from a path: that of a directory is all of its name.

@@ -1,4 +1,5 @@
-//! The part of the plans that is the hooks': which programs are run around a run or a source, and in what surroundings.
+//! The part of the plans that is the hooks': which programs are run around a run or a source, and
+//! in what surroundings.
 
 use crate::config::{HookCommand, HooksTable};
 use std::path::PathBuf;
@@ -38,7 +39,9 @@ impl std::fmt::Debug for Hooks {
 impl Hooks {
     /// As a table of the configuration has them.
     pub fn of(table: Option<&HooksTable>) -> Hooks {
-        let Some(table) = table else { return Hooks::default() };
+        let Some(table) = table else {
+            return Hooks::default();
+        };
         let keys = table.keys.clone();
         Hooks {
             before: keys.before,
@@ -60,13 +63,22 @@ impl Hooks {
 pub fn shown(command: &HookCommand) -> String {
     match command {
         HookCommand::Shell(line) => line.split_whitespace().collect::<Vec<_>>().join(" "),
-        HookCommand::Arguments(words) => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        HookCommand::Arguments(words) => words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" "),
     }
 }
 
 fn quoted(word: &str) -> String {
-    let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "'\"\\$`&|;<>(){}*?#".contains(c));
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    let plain = !word.is_empty()
+        && !word.contains(|c: char| c.is_whitespace() || "'\"\\$`&|;<>(){}*?#".contains(c));
+    if plain {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

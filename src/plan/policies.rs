@@ -1,4 +1,5 @@
-//! The part of the plans that is retention: which policy decides over which label of a source, from tables and from flags.
+//! The part of the plans that is retention: which policy decides over which label of a source, from
+//! tables and from flags.
 
 use crate::cli;
 use crate::config::{BrakeKey, Config, RetentionTable, SourceEntry};
@@ -17,17 +18,27 @@ pub struct Policies {
 impl Policies {
     /// One policy for every label.
     pub fn all(policy: Policy) -> Self {
-        Policies { general: Some(policy), by_label: BTreeMap::new() }
+        Policies {
+            general: Some(policy),
+            by_label: BTreeMap::new(),
+        }
     }
 
     /// Those of a source of the configuration: the most specific table replaces the others whole.
     pub fn configured(config: &Config, source: &SourceEntry) -> Self {
-        let mut by_label = if source.retention.is_some() { BTreeMap::new() } else { config.retention_labels.clone() };
+        let mut by_label = if source.retention.is_some() {
+            BTreeMap::new()
+        } else {
+            config.retention_labels.clone()
+        };
         by_label.extend(source.retention_labels.clone());
         let general = source.retention.as_ref().or(config.retention.as_ref());
         Policies {
             general: general.map(policy),
-            by_label: by_label.iter().map(|(label, table)| (label.clone(), policy(table))).collect(),
+            by_label: by_label
+                .iter()
+                .map(|(label, table)| (label.clone(), policy(table)))
+                .collect(),
         }
     }
 
@@ -38,7 +49,10 @@ impl Policies {
 
     /// Nothing would ever be removed.
     pub fn is_empty(&self) -> bool {
-        self.general.iter().chain(self.by_label.values()).all(Policy::is_empty)
+        self.general
+            .iter()
+            .chain(self.by_label.values())
+            .all(Policy::is_empty)
     }
 }
 
@@ -83,7 +97,10 @@ pub fn policy_of_flags(flags: &cli::PolicyFlags) -> Result<Option<Policy>> {
         brake: Brake::default(),
     };
     if policy.is_empty() && policy.min_keep.is_some() {
-        return Err(Error::usage("--min-keep alone says nothing about what to remove").hint("add a --keep-… or --max-… rule"));
+        return Err(
+            Error::usage("--min-keep alone says nothing about what to remove")
+                .hint("add a --keep-… or --max-… rule"),
+        );
     }
     Ok((!policy.is_empty()).then_some(policy))
 }

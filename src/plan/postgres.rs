@@ -1,4 +1,5 @@
-//! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from a cluster to its databases.
+//! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from
+//! a cluster to its databases.
 
 use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
@@ -37,7 +38,12 @@ pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &
     each.database = Some(database.to_owned());
     each.cluster = Some(source.name.clone());
     let name = format!("{}.{}", source.name, plain_name(database));
-    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), hooks: Hooks::default(), ..source.clone() }
+    SourcePlan {
+        name,
+        kind: SourceKind::Postgres(Box::new(each)),
+        hooks: Hooks::default(),
+        ..source.clone()
+    }
 }
 
 /// The source of a cluster's roles and tablespaces: `cluster-globals`.
@@ -46,7 +52,12 @@ pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourceP
     each.format = Format::Globals;
     each.cluster = Some(source.name.clone());
     let name = format!("{}-globals", source.name);
-    SourcePlan { name, kind: SourceKind::Postgres(Box::new(each)), hooks: Hooks::default(), ..source.clone() }
+    SourcePlan {
+        name,
+        kind: SourceKind::Postgres(Box::new(each)),
+        hooks: Hooks::default(),
+        ..source.clone()
+    }
 }
 
 /// Whether a cluster's patterns choose this database.
@@ -60,7 +71,11 @@ pub fn is_meant(own: &PostgresKeys, database: &str) -> bool {
 }
 
 fn chooses(databases: &[String], exclude: &[String], name: &str) -> bool {
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| units::wildcard(pattern, name));
+    let any = |patterns: &[String]| {
+        patterns
+            .iter()
+            .any(|pattern| units::wildcard(pattern, name))
+    };
     any(databases) && !any(exclude)
 }
 
@@ -70,7 +85,8 @@ pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
     if !own.is_cluster() {
         return SourceKind::Postgres(Box::new(each));
     }
-    // Any database will do to ask for the others; the one that is called like the role is mostly not there.
+    // Any database will do to ask for the others; the one that is called like the role is mostly
+    // not there.
     if own.url.is_none() && own.service.is_none() && own.dbname.is_none() {
         each.spec.dbname = Some("postgres".to_owned());
     }
@@ -100,8 +116,12 @@ pub fn dump_plan(own: &PostgresKeys, keys: &BackupKeys) -> Plan {
             exclude_table_data: own.exclude_table_data.clone(),
         },
         count: own.manifest != Some(CountRows::Off),
-        lock_timeout: keys.lock_timeout.map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
-        stall_timeout: own.stall_timeout.map_or(STALL_TIMEOUT, |span| span.duration()),
+        lock_timeout: keys
+            .lock_timeout
+            .map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
+        stall_timeout: own
+            .stall_timeout
+            .map_or(STALL_TIMEOUT, |span| span.duration()),
         search: search(own),
         prefix_url: own.prefix_url.clone(),
     }
@@ -123,7 +143,10 @@ pub fn spec(own: &PostgresKeys) -> Spec {
 }
 
 fn search(own: &PostgresKeys) -> Search {
-    Search { bin_dir: own.bin_dir.clone(), prefix: own.command_prefix.clone() }
+    Search {
+        bin_dir: own.bin_dir.clone(),
+        prefix: own.command_prefix.clone(),
+    }
 }
 
 /// How trial restores of a source with these keys are made.
@@ -144,10 +167,15 @@ pub fn is_address(text: &str) -> bool {
 /// The database that an address names.
 pub fn database_of_address(text: &str) -> Option<String> {
     let found = match text.split_once("://") {
-        Some((_, rest)) => rest.split('?').next().and_then(|rest| rest.split_once('/')).map(|(_, name)| percent_decoded(name)),
-        None => {
-            text.split_whitespace().find_map(|word| word.strip_prefix("dbname=")).map(|name| name.trim_matches('\'').to_owned())
-        }
+        Some((_, rest)) => rest
+            .split('?')
+            .next()
+            .and_then(|rest| rest.split_once('/'))
+            .map(|(_, name)| percent_decoded(name)),
+        None => text
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("dbname="))
+            .map(|name| name.trim_matches('\'').to_owned()),
     };
     found.filter(|name| !name.is_empty())
 }
@@ -179,7 +207,10 @@ mod tests {
             ("postgresql://host/", None),
             ("host=h dbname=shop", Some("shop")),
             ("postgresql+asyncpg://u:p@h/shop", Some("shop")),
-            ("postgresql+psycopg2://u@h:1/shop?sslmode=require", Some("shop")),
+            (
+                "postgresql+psycopg2://u@h:1/shop?sslmode=require",
+                Some("shop"),
+            ),
             ("jdbc:postgresql://h:5432/shop?user=u", Some("shop")),
             ("psql://h/shop", Some("shop")),
         ] {

@@ -1,4 +1,5 @@
-//! Paths of SQLite databases as people and applications write them: plain, or as one of the URLs that frameworks have in `DATABASE_URL`.
+//! Paths of SQLite databases as people and applications write them: plain, or as one of the URLs
+//! that frameworks have in `DATABASE_URL`.
 
 use super::{There, absolute};
 use crate::error::{Error, Result};
@@ -6,15 +7,24 @@ use std::path::{Path, PathBuf};
 
 /// The path that is meant, absolute, and what is there.
 ///
-/// `sqlite:///app.db` is `app.db` to SQLAlchemy and Django, and `/app.db` to sqlx: what is there tells.
+/// `sqlite:///app.db` is `app.db` to SQLAlchemy and Django, and `/app.db` to sqlx: what is there
+/// tells.
 pub fn look_for(text: &str, cwd: &Path, look: &dyn Fn(&Path) -> There) -> Result<(PathBuf, There)> {
-    let paths: Vec<PathBuf> = paths_of(text)?.into_iter().map(|path| absolute(cwd, path)).collect();
-    let mut found = paths.iter().map(|path| (path, look(path))).filter(|(_, there)| *there != There::Nothing);
+    let paths: Vec<PathBuf> = paths_of(text)?
+        .into_iter()
+        .map(|path| absolute(cwd, path))
+        .collect();
+    let mut found = paths
+        .iter()
+        .map(|path| (path, look(path)))
+        .filter(|(_, there)| *there != There::Nothing);
     match (found.next(), found.next()) {
-        (Some((first, _)), Some((second, _))) if first != second => {
-            Err(Error::usage(format!("`{text}` may mean `{}` or `{}`, and both are there", first.display(), second.display()))
-                .hint("name the path itself"))
-        }
+        (Some((first, _)), Some((second, _))) if first != second => Err(Error::usage(format!(
+            "`{text}` may mean `{}` or `{}`, and both are there",
+            first.display(),
+            second.display()
+        ))
+        .hint("name the path itself")),
         (Some((path, there)), _) => Ok((path.clone(), there)),
         // The first is what most frameworks mean.
         (None, _) => Ok((paths[0].clone(), There::Nothing)),
@@ -29,10 +39,19 @@ pub fn paths_of(text: &str) -> Result<Vec<PathBuf>> {
         _ => return plain(text),
     };
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    match scheme.split_once('+').map_or(scheme, |(database, _)| database) {
+    match scheme
+        .split_once('+')
+        .map_or(scheme, |(database, _)| database)
+    {
         "sqlite" | "sqlite3" => {}
         // As SQLite itself reads it: with an authority, and percent-encoded.
-        "file" => return in_place(decoded(rest.strip_prefix("//localhost").or_else(|| rest.strip_prefix("//")).unwrap_or(rest))),
+        "file" => {
+            return in_place(decoded(
+                rest.strip_prefix("//localhost")
+                    .or_else(|| rest.strip_prefix("//"))
+                    .unwrap_or(rest),
+            ));
+        }
         _ => return plain(text),
     }
     match rest.strip_prefix("//") {
@@ -51,15 +70,24 @@ pub fn paths_of(text: &str) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Letters, digits and what joins a driver to them; a path that has a colon in it has a scheme as little as one on Windows.
+/// Letters, digits and what joins a driver to them; a path that has a colon in it has a scheme as
+/// little as one on Windows.
 fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "+_-".contains(c))
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+_-".contains(c))
 }
 
 fn plain(text: &str) -> Result<Vec<PathBuf>> {
     match text.split_once("://") {
-        Some((scheme, _)) => Err(Error::usage(format!("this version of dbbackup can't back up `{scheme}://` addresses")).hint(
-            "it knows paths, `sqlite:` and `file:` URLs, and `postgresql://` addresses, as `postgresql://user@host/database`",
+        Some((scheme, _)) => Err(Error::usage(format!(
+            "this version of dbbackup can't back up \
+            `{scheme}://` addresses"
+        ))
+        .hint(
+            "it knows paths, `sqlite:` and `file:` URLs, and `postgresql://` addresses, as \
+             `postgresql://user@host/database`",
         )),
         None => Ok(vec![PathBuf::from(text)]),
     }
@@ -67,8 +95,10 @@ fn plain(text: &str) -> Result<Vec<PathBuf>> {
 
 fn in_place(path: String) -> Result<Vec<PathBuf>> {
     if path.is_empty() || path.starts_with(":memory:") {
-        return Err(Error::usage("the URL names a database in memory, of which nothing can be saved")
-            .hint("name the file of the database, as in `sqlite:////srv/app.db`"));
+        return Err(Error::usage(
+            "the URL names a database in memory, of which nothing can be saved",
+        )
+        .hint("name the file of the database, as in `sqlite:////srv/app.db`"));
     }
     Ok(vec![PathBuf::from(path)])
 }
@@ -89,9 +119,15 @@ mod tests {
             ("/srv/app.db", &["/srv/app.db"]),
             ("C:odd/name", &["C:odd/name"]),
             ("sqlite:////srv/app.db", &["/srv/app.db"]),
-            ("sqlite+aiosqlite:////srv/app.db?timeout=5", &["/srv/app.db"]),
+            (
+                "sqlite+aiosqlite:////srv/app.db?timeout=5",
+                &["/srv/app.db"],
+            ),
             ("sqlite:///app.db", &["app.db", "/app.db"]),
-            ("sqlite+aiosqlite:///data/app.db", &["data/app.db", "/data/app.db"]),
+            (
+                "sqlite+aiosqlite:///data/app.db",
+                &["data/app.db", "/data/app.db"],
+            ),
             ("sqlite:///./app.db", &["./app.db", "/./app.db"]),
             ("sqlite://app.db", &["app.db"]),
             ("sqlite:app.db?mode=rwc", &["app.db"]),
@@ -105,22 +141,50 @@ mod tests {
             let expected: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
             assert_eq!(paths_of(text).unwrap(), expected, "{text}");
         }
-        for text in ["sqlite://", "sqlite:///:memory:", "sqlite::memory:", "sqlite:///", "file::memory:?cache=shared"] {
-            assert!(paths_of(text).unwrap_err().message().contains("in memory"), "{text}");
+        for text in [
+            "sqlite://",
+            "sqlite:///:memory:",
+            "sqlite::memory:",
+            "sqlite:///",
+            "file::memory:?cache=shared",
+        ] {
+            assert!(
+                paths_of(text).unwrap_err().message().contains("in memory"),
+                "{text}"
+            );
         }
         let other = paths_of("mysql://u:hunter2@h/d").unwrap_err();
-        assert!(!format!("{other:?}").contains("hunter2") && other.message().contains("`mysql://`"), "{other:?}");
+        assert!(
+            !format!("{other:?}").contains("hunter2") && other.message().contains("`mysql://`"),
+            "{other:?}"
+        );
     }
 
     #[test]
     fn what_is_there_tells_which_is_meant() {
         let look = |there: &'static [&'static str]| {
-            move |path: &Path| if there.iter().any(|known| Path::new(known) == path) { There::File } else { There::Nothing }
+            move |path: &Path| {
+                if there.iter().any(|known| Path::new(known) == path) {
+                    There::File
+                } else {
+                    There::Nothing
+                }
+            }
         };
-        let found = |there: &'static [&'static str]| look_for("sqlite:///app.db", Path::new("/srv"), &look(there));
+        let found = |there: &'static [&'static str]| {
+            look_for("sqlite:///app.db", Path::new("/srv"), &look(there))
+        };
         assert_eq!(found(&["/srv/app.db"]).unwrap().0, Path::new("/srv/app.db"));
         assert_eq!(found(&["/app.db"]).unwrap().0, Path::new("/app.db"));
-        assert_eq!(found(&[]).unwrap(), (PathBuf::from("/srv/app.db"), There::Nothing));
-        assert!(found(&["/app.db", "/srv/app.db"]).unwrap_err().message().ends_with("and both are there"));
+        assert_eq!(
+            found(&[]).unwrap(),
+            (PathBuf::from("/srv/app.db"), There::Nothing)
+        );
+        assert!(
+            found(&["/app.db", "/srv/app.db"])
+                .unwrap_err()
+                .message()
+                .ends_with("and both are there")
+        );
     }
 }

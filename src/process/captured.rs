@@ -1,5 +1,7 @@
-//! Programs of the user's (hooks, and those that give a secret): run to their end, their output kept, a limit to their time. Their whole process group is ended when that is over,
-//! but unlike our own children they do not die with this program: half an `after` that starts an application again is worse than one that goes on.
+//! Programs of the user's (hooks, and those that give a secret): run to their end, their output
+//! kept, a limit to their time. Their whole process group is ended when that is over, but unlike
+//! our own children they do not die with this program: half an `after` that starts an application
+//! again is worse than one that goes on.
 
 use super::{Drain, GRACE, Kept, LINGER, TICK, failure};
 use crate::error::{Context, Error, Result};
@@ -33,55 +35,96 @@ pub struct Captured {
     pub ended: Result<()>,
 }
 
-/// Runs `command`, which messages call `name`, to its end, with nothing to read on stdin. Whatever it says goes through `mask`, line by line.
-pub fn run(command: Command, name: &str, limits: Limits, mask: &dyn Fn(&str) -> String) -> Captured {
+/// Runs `command`, which messages call `name`, to its end, with nothing to read on stdin. Whatever
+/// it says goes through `mask`, line by line.
+pub fn run(
+    command: Command,
+    name: &str,
+    limits: Limits,
+    mask: &dyn Fn(&str) -> String,
+) -> Captured {
     let started = Instant::now();
     let (said, ended) = match begin(command, name) {
         Ok((mut child, drain)) => {
             let ended = watch(&mut child, name, started, limits);
-            let said: String = drain.kept(LINGER).lines().map(|line| mask(line.trim_end()) + "\n").collect();
-            let ended = ended.and_then(|status| if status.success() { Ok(()) } else { Err(failure(name, status, &said)) });
+            let said: String = drain
+                .kept(LINGER)
+                .lines()
+                .map(|line| mask(line.trim_end()) + "\n")
+                .collect();
+            let ended = ended.and_then(|status| {
+                if status.success() {
+                    Ok(())
+                } else {
+                    Err(failure(name, status, &said))
+                }
+            });
             (said, ended)
         }
         Err(error) => (String::new(), Err(error)),
     };
-    Captured { said, took: started.elapsed(), ended }
+    Captured {
+        said,
+        took: started.elapsed(),
+        ended,
+    }
 }
 
 /// By value: a command that lives on holds the writing ends, and the reader would wait for ever.
 fn begin(mut command: Command, name: &str) -> Result<(Child, Drain)> {
     let (reader, writer) = std::io::pipe()?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0);
     let child = command.spawn().map_err(|error| {
         let program = command.get_program().to_string_lossy().into_owned();
         let error = Error::from(error).context(format!("starting `{program}` for {name}"));
         // A list whose first word is a whole line.
         let hint = "a list is one program and its arguments; write a shell line as a string";
-        if program.contains(' ') { error.hint(hint) } else { error }
+        if program.contains(' ') {
+            error.hint(hint)
+        } else {
+            error
+        }
     })?;
     Ok((child, Drain::new(reader, Kept::End)))
 }
 
-/// Runs `command`, which messages call `name`, to its end, and gives back the beginning of what it said on stdout, which nobody else sees. It may ask on
-/// the terminal, if this program has it.
+/// Runs `command`, which messages call `name`, to its end, and gives back the beginning of what it
+/// said on stdout, which nobody else sees. It may ask on the terminal, if this program has it.
 pub fn answer(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8>> {
     let started = Instant::now();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
     let terminal = lend_terminal(&mut command);
     let mut child = command.spawn().with_context(|| format!("running {name}"))?;
     // Nobody but the child may hold what it is lent by `command`.
     drop(command);
-    let said = child.stdout.take().map(|stdout| Drain::new(stdout, Kept::Begin));
-    let complaint = child.stderr.take().map(|stderr| Drain::new(stderr, Kept::End));
+    let said = child
+        .stdout
+        .take()
+        .map(|stdout| Drain::new(stdout, Kept::Begin));
+    let complaint = child
+        .stderr
+        .take()
+        .map(|stderr| Drain::new(stderr, Kept::End));
     let ended = watch(&mut child, name, started, limits);
     let status = ended?;
-    if terminal.is_some() && (status.signal() == Some(libc::SIGINT) || status.code() == Some(128 + libc::SIGINT)) {
+    if terminal.is_some()
+        && (status.signal() == Some(libc::SIGINT) || status.code() == Some(128 + libc::SIGINT))
+    {
         // Ctrl-C went there.
         return Err(Error::interrupted());
     }
     if !status.success() {
         let complaint = complaint.map_or(String::new(), |complaint| complaint.kept(LINGER));
-        return Err(failure(name, status, &complaint).hint("run the command by hand, as the user that dbbackup runs as"));
+        return Err(failure(name, status, &complaint)
+            .hint("run the command by hand, as the user that dbbackup runs as"));
     }
     Ok(said.map_or(Vec::new(), |said| said.bytes(LINGER)))
 }
@@ -95,21 +138,28 @@ impl Drop for Lent {
     }
 }
 
-/// Has the program that is started own the keyboard, where this one does: out of the foreground it would be stopped when it asks for a passphrase.
+/// Has the program that is started own the keyboard, where this one does: out of the foreground it
+/// would be stopped when it asks for a passphrase.
 fn lend_terminal(command: &mut Command) -> Option<Lent> {
     if !super::has_the_terminal() {
         return None;
     }
-    let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .ok()?;
     let descriptor = terminal.as_raw_fd();
-    // SAFETY: between fork and exec only system calls are made, which are safe there; the descriptor is open until `Lent` is dropped.
+    // SAFETY: between fork and exec only system calls are made, which are safe there; the
+    // descriptor is open until `Lent` is dropped.
     unsafe {
         command.pre_exec(move || give_terminal(descriptor, libc::getpid()));
     }
     Some(Lent(terminal))
 }
 
-/// Makes a process group the one that keys go to. From outside of the foreground that is a stop signal, unless it is blocked.
+/// Makes a process group the one that keys go to. From outside of the foreground that is a stop
+/// signal, unless it is blocked.
 fn give_terminal(descriptor: RawFd, group: libc::pid_t) -> std::io::Result<()> {
     // SAFETY: the sets are initialised before they are read, and nothing else is touched.
     unsafe {
@@ -138,7 +188,10 @@ fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Res
         if started.elapsed() >= limits.timeout {
             end_group(child);
             let limit = crate::units::elapsed(limits.timeout.as_secs_f64());
-            return Err(Error::failed(format!("{name} took longer than {limit} and was ended")).hint(limits.remedy));
+            return Err(
+                Error::failed(format!("{name} took longer than {limit} and was ended"))
+                    .hint(limits.remedy),
+            );
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(TICK);
@@ -147,7 +200,9 @@ fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Res
 
 /// Ends the program and all that it started in its group: politely first.
 fn end_group(child: &mut Child) {
-    let Some(group) = Pid::from_raw(child.id().cast_signed()) else { return };
+    let Some(group) = Pid::from_raw(child.id().cast_signed()) else {
+        return;
+    };
     let _ = rustix::process::kill_process_group(group, Signal::TERM);
     let deadline = Instant::now() + GRACE;
     // Waited for, the program itself is no member any more.
@@ -158,9 +213,11 @@ fn end_group(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Whether anything of the group runs. What has ended and waits to be reaped, by an init that may never do it (in a container), is no more.
+/// Whether anything of the group runs. What has ended and waits to be reaped, by an init that may
+/// never do it (in a container), is no more.
 fn is_there(group: Pid) -> bool {
-    rustix::process::test_kill_process_group(group).is_ok() && runs(group.as_raw_pid()).unwrap_or(true)
+    rustix::process::test_kill_process_group(group).is_ok()
+        && runs(group.as_raw_pid()).unwrap_or(true)
 }
 
 /// What the system's list of processes says of the group; none where there is no such list.
@@ -190,7 +247,16 @@ mod tests {
     fn shell(script: &str, timeout: Duration) -> Captured {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run(command, "the hook", Limits { timeout, interruptible: true, remedy: "look" }, &|line| line.replace("hunter2", "***"))
+        run(
+            command,
+            "the hook",
+            Limits {
+                timeout,
+                interruptible: true,
+                remedy: "look",
+            },
+            &|line| line.replace("hunter2", "***"),
+        )
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -199,7 +265,10 @@ mod tests {
     fn both_outputs_are_kept_in_their_order() {
         let ran = shell("echo one; echo hunter2 >&2; echo three; exit 4", LONG);
         assert_eq!(ran.said, "one\n***\nthree\n");
-        assert_eq!(ran.ended.unwrap_err().message(), "the hook failed (exit status 4): one; ***; three");
+        assert_eq!(
+            ran.ended.unwrap_err().message(),
+            "the hook failed (exit status 4): one; ***; three"
+        );
     }
 
     #[test]
@@ -207,11 +276,23 @@ mod tests {
         let there = tempfile::tempdir().unwrap();
         let leader = there.path().join("leader");
         // One child takes no notice of SIGTERM.
-        let script = format!("echo $$ > {}; echo begun; (trap '' TERM; sleep 600; sleep 600) & wait", leader.display());
+        let script = format!(
+            "echo $$ > {}; echo begun; (trap '' TERM; sleep 600; sleep 600) & wait",
+            leader.display()
+        );
         let ran = shell(&script, Duration::from_millis(500));
-        assert!(ran.ended.unwrap_err().message().contains("longer than 0.5 s"));
+        assert!(
+            ran.ended
+                .unwrap_err()
+                .message()
+                .contains("longer than 0.5 s")
+        );
         assert_eq!(ran.said, "begun\n");
-        let group: i32 = std::fs::read_to_string(leader).unwrap().trim().parse().unwrap();
+        let group: i32 = std::fs::read_to_string(leader)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         // SIGKILL takes a moment.
         let gone = Instant::now() + Duration::from_secs(5);
         while is_there(Pid::from_raw(group).unwrap()) {

@@ -1,11 +1,15 @@
-//! Confines a child process: it runs what somebody else wrote, with our user's rights or less, and must neither read nor change anything of the user's,
-//! nor reach any socket or process but its own.
+//! Confines a child process: it runs what somebody else wrote, with our user's rights or less, and
+//! must neither read nor change anything of the user's, nor reach any socket or process but its
+//! own.
 //!
-//! Two kinds of walls serve, whichever can be had. [`Walls::Namespaces`] builds a world of its own around the child: a root directory in which only the
-//! system's programs are (read-only) and one directory that it may write to, no network, no other processes, no System V memory of others. Root may do that
-//! where it has CAP_SYS_ADMIN, an ordinary user where the system lets it make user namespaces. [`Walls::Landlock`] leaves the child in this world and has
-//! the kernel refuse what it asks for; it is what a container has that is not privileged. A filter of system calls ([`filter`]) stands behind both: it closes
-//! what neither knows, such as connecting to a socket by its path, which Landlock does not stop.
+//! Two kinds of walls serve, whichever can be had. [`Walls::Namespaces`] builds a world of its own
+//! around the child: a root directory in which only the system's programs are (read-only) and one
+//! directory that it may write to, no network, no other processes, no System V memory of others.
+//! Root may do that where it has CAP_SYS_ADMIN, an ordinary user where the system lets it make user
+//! namespaces. [`Walls::Landlock`] leaves the child in this world and has the kernel refuse what it
+//! asks for; it is what a container has that is not privileged. A filter of system calls
+//! ([`filter`]) stands behind both: it closes what neither knows, such as connecting to a socket by
+//! its path, which Landlock does not stop.
 
 #[cfg(target_os = "linux")]
 mod filter;
@@ -38,7 +42,8 @@ pub struct Confinement {
 /// What holds a confined child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Walls {
-    /// Namespaces of its own: mount, process, network, IPC, and a user namespace where we are not root.
+    /// Namespaces of its own: mount, process, network, IPC, and a user namespace where we are not
+    /// root.
     Namespaces,
     /// Landlock's rules, where those of this kernel are enough.
     Landlock,
@@ -57,7 +62,8 @@ impl Walls {
     }
 }
 
-/// The system's own places: programs, libraries, and what those read. No user keeps anything there, but for what is hidden by name.
+/// The system's own places: programs, libraries, and what those read. No user keeps anything there,
+/// but for what is hidden by name.
 const SYSTEM: [&str; 15] = [
     "/usr",
     "/bin",
@@ -77,11 +83,19 @@ const SYSTEM: [&str; 15] = [
     "/var/cache/postgresql",
 ];
 
-/// The system's places and those that are `needed` besides, without what is `hidden` in them; a place that is named itself is seen.
+/// The system's places and those that are `needed` besides, without what is `hidden` in them; a
+/// place that is named itself is seen.
 pub fn visible(needed: &[PathBuf], hidden: &[PathBuf]) -> Vec<PathBuf> {
-    let hidden: Vec<PathBuf> = hidden.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let hidden: Vec<PathBuf> = hidden
+        .iter()
+        .filter_map(|path| path.canonicalize().ok())
+        .collect();
     let mut found = Vec::new();
-    for place in SYSTEM.iter().map(Path::new).chain(needed.iter().map(PathBuf::as_path)) {
+    for place in SYSTEM
+        .iter()
+        .map(Path::new)
+        .chain(needed.iter().map(PathBuf::as_path))
+    {
         let place = without_links(place, &mut found);
         reveal(&place, &hidden, &mut found);
     }
@@ -102,31 +116,59 @@ fn without_links(place: &Path, found: &mut Vec<PathBuf>) -> PathBuf {
     // As many as the system follows.
     for _ in 0..40 {
         let ancestors: Vec<&Path> = path.ancestors().collect();
-        let Some(link) = ancestors.into_iter().rev().find(|ancestor| ancestor.is_symlink()).map(Path::to_path_buf) else { break };
-        let (Ok(target), Ok(rest)) = (std::fs::read_link(&link), path.strip_prefix(&link)) else { break };
+        let Some(link) = ancestors
+            .into_iter()
+            .rev()
+            .find(|ancestor| ancestor.is_symlink())
+            .map(Path::to_path_buf)
+        else {
+            break;
+        };
+        let (Ok(target), Ok(rest)) = (std::fs::read_link(&link), path.strip_prefix(&link)) else {
+            break;
+        };
         let target = link.parent().unwrap_or(Path::new("/")).join(target);
-        let next = if rest.as_os_str().is_empty() { target } else { target.join(rest) };
+        let next = if rest.as_os_str().is_empty() {
+            target
+        } else {
+            target.join(rest)
+        };
         found.push(link);
-        path = next.components().fold(PathBuf::new(), |path, part| match part {
-            std::path::Component::ParentDir => path.parent().map(Path::to_path_buf).unwrap_or(path),
-            part => path.join(part),
-        });
+        path = next
+            .components()
+            .fold(PathBuf::new(), |path, part| match part {
+                std::path::Component::ParentDir => {
+                    path.parent().map(Path::to_path_buf).unwrap_or(path)
+                }
+                part => path.join(part),
+            });
     }
     path
 }
 
 fn reveal(place: &Path, hidden: &[PathBuf], found: &mut Vec<PathBuf>) {
-    let Ok(metadata) = place.symlink_metadata() else { return };
-    if metadata.is_symlink() || !hidden.iter().any(|hidden| hidden.starts_with(place) && hidden != place) {
+    let Ok(metadata) = place.symlink_metadata() else {
+        return;
+    };
+    if metadata.is_symlink()
+        || !hidden
+            .iter()
+            .any(|hidden| hidden.starts_with(place) && hidden != place)
+    {
         return found.push(place.to_path_buf());
     }
-    let inside = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
+    let inside = std::fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     for path in inside.filter(|path| !hidden.contains(path)) {
         reveal(&path, hidden, found);
     }
 }
 
-/// Words of what a child did when it failed, for our error: between fork and exec it has no other way to say it.
+/// Words of what a child did when it failed, for our error: between fork and exec it has no other
+/// way to say it.
 #[derive(Debug)]
 pub struct Trouble {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
@@ -146,7 +188,8 @@ impl Trouble {
 
 #[cfg(target_os = "linux")]
 impl Confinement {
-    /// Whether the kernel and the user allow these walls, as far as that is known before anything is tried.
+    /// Whether the kernel and the user allow these walls, as far as that is known before anything
+    /// is tried.
     pub fn check(&self) -> Result<(), String> {
         match self.walls {
             Walls::Namespaces => Ok(()),
@@ -154,7 +197,8 @@ impl Confinement {
         }
     }
 
-    /// Has the command run behind these walls. `end` is the signal that ends it, and that it gets when we are gone.
+    /// Has the command run behind these walls. `end` is the signal that ends it, and that it gets
+    /// when we are gone.
     pub fn apply(&self, command: &mut Command, end: i32) -> io::Result<Trouble> {
         use rustix::pipe::{PipeFlags, pipe_with};
         use std::os::unix::process::CommandExt;
@@ -168,7 +212,11 @@ impl Confinement {
             Walls::Namespaces => Some(namespaces::World::new(self)?),
             Walls::Landlock => None,
         };
-        let alone = if self.alone { Some(filter::alone().map_err(io::Error::other)?) } else { None };
+        let alone = if self.alone {
+            Some(filter::alone().map_err(io::Error::other)?)
+        } else {
+            None
+        };
         let (user, parent) = (self.user, std::process::id());
         let enter = move || -> Result<(), Failed> {
             keep_descriptors_back()?;
@@ -181,15 +229,20 @@ impl Confinement {
             die_with(world.as_ref().map_or(end, |_| libc::SIGKILL))?;
             match &world {
                 Some(world) => world.is_still_wanted()?,
-                None if parent_is_gone(parent) => return Err(("starting", io::Error::other("its parent is gone"))),
+                None if parent_is_gone(parent) => {
+                    return Err(("starting", io::Error::other("its parent is gone")));
+                }
                 None => {}
             }
             filter::lock(ruleset.as_ref(), &filters)?;
-            world.as_ref().map_or(Ok(()), namespaces::World::go_on_as_the_child)?;
+            world
+                .as_ref()
+                .map_or(Ok(()), namespaces::World::go_on_as_the_child)?;
             // Not before: that was a process.
             filter::lock(None, alone.as_slice())
         };
-        // SAFETY: between fork and exec only system calls are made, with memory that was made ready before; nothing is allocated there.
+        // SAFETY: between fork and exec only system calls are made, with memory that was made ready
+        // before; nothing is allocated there.
         unsafe {
             command.pre_exec(move || {
                 enter().map_err(|(step, error)| {
@@ -198,7 +251,9 @@ impl Confinement {
                 })
             });
         }
-        Ok(Trouble { reader: Some(reader) })
+        Ok(Trouble {
+            reader: Some(reader),
+        })
     }
 }
 
@@ -213,13 +268,15 @@ impl Confinement {
     }
 }
 
-/// Has the command run so that it can start no other process, and otherwise as it would. Where the system has no means for that, it runs as it would.
+/// Has the command run so that it can start no other process, and otherwise as it would. Where the
+/// system has no means for that, it runs as it would.
 pub fn keep_alone(command: &mut Command) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if filter::is_known_here() {
         use std::os::unix::process::CommandExt;
         let alone = [filter::alone().map_err(io::Error::other)?];
-        // SAFETY: between fork and exec only system calls are made, with memory that was made ready before.
+        // SAFETY: between fork and exec only system calls are made, with memory that was made ready
+        // before.
         unsafe {
             command.pre_exec(move || filter::lock(None, &alone).map_err(|(_, error)| error));
         }
@@ -236,14 +293,26 @@ type Failed = (&'static str, io::Error);
 /// The result of a system call that gives back -1 on failure.
 #[cfg(target_os = "linux")]
 fn done(step: &'static str, result: libc::c_long) -> Result<libc::c_long, Failed> {
-    if result < 0 { Err((step, io::Error::last_os_error())) } else { Ok(result) }
+    if result < 0 {
+        Err((step, io::Error::last_os_error()))
+    } else {
+        Ok(result)
+    }
 }
 
-/// Whatever we have inherited ourselves without its being closed on exec: a lock, a terminal, somebody's file.
+/// Whatever we have inherited ourselves without its being closed on exec: a lock, a terminal,
+/// somebody's file.
 #[cfg(target_os = "linux")]
 fn keep_descriptors_back() -> Result<(), Failed> {
     // SAFETY: plain numbers.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
     done("keeping our descriptors back", result).map(drop)
 }
 
@@ -251,7 +320,10 @@ fn keep_descriptors_back() -> Result<(), Failed> {
 fn become_user(uid: u32) -> Result<(), Failed> {
     // SAFETY: system calls with plain numbers; the group list is empty.
     unsafe {
-        done("giving up groups", libc::setgroups(0, std::ptr::null()).into())?;
+        done(
+            "giving up groups",
+            libc::setgroups(0, std::ptr::null()).into(),
+        )?;
         done("changing the group", libc::setgid(uid).into())?;
         done("changing the user", libc::setuid(uid).into())?;
     }
@@ -262,7 +334,15 @@ fn become_user(uid: u32) -> Result<(), Failed> {
 #[cfg(target_os = "linux")]
 fn die_with(signal: i32) -> Result<(), Failed> {
     // SAFETY: plain numbers.
-    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.unsigned_abs()), 0, 0, 0) };
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_PDEATHSIG,
+            libc::c_ulong::from(signal.unsigned_abs()),
+            0,
+            0,
+            0,
+        )
+    };
     done("asking to end with the parent", result.into()).map(drop)
 }
 
@@ -284,7 +364,10 @@ mod tests {
             std::fs::create_dir_all(at(name)).unwrap();
         }
         let found = visible(&[at("lib")], &[at("lib/b/store"), at("")]);
-        let found: Vec<&PathBuf> = found.iter().filter(|path| path.starts_with(at(""))).collect();
+        let found: Vec<&PathBuf> = found
+            .iter()
+            .filter(|path| path.starts_with(at("")))
+            .collect();
         assert_eq!(found, [&at("lib/a"), &at("lib/b/c")]);
         // What lies in something hidden and is needed is seen.
         assert!(visible(&[at("lib")], &[at("")]).contains(&at("lib")));

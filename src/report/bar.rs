@@ -16,17 +16,28 @@ pub struct Bar {
 
 impl Bar {
     /// Nothing is drawn unless it is `wanted`, and nobody else is `drawing`.
-    pub fn new(wanted: bool, drawing: &Arc<AtomicBool>, title: &str, total: u64, progress: &Progress) -> Bar {
+    pub fn new(
+        wanted: bool,
+        drawing: &Arc<AtomicBool>,
+        title: &str,
+        total: u64,
+        progress: &Progress,
+    ) -> Bar {
         let stop = Arc::new(AtomicBool::new(false));
         if !wanted || drawing.swap(true, Ordering::Relaxed) {
-            return Bar { stop, drawing: None, thread: None };
+            return Bar {
+                stop,
+                drawing: None,
+                thread: None,
+            };
         }
         let template = if total > 0 {
             "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}"
         } else {
             "{msg} {spinner} {bytes} {bytes_per_sec}"
         };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
             .with_style(style)
             .with_message(title.to_owned());
@@ -40,7 +51,11 @@ impl Bar {
             }
             bar.finish_and_clear();
         });
-        Bar { stop, drawing: Some(Arc::clone(drawing)), thread: Some(thread) }
+        Bar {
+            stop,
+            drawing: Some(Arc::clone(drawing)),
+            thread: Some(thread),
+        }
     }
 }
 

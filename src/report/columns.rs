@@ -8,7 +8,9 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut widths = vec![0; count];
     for row in rows {
-        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = visible(cell).max(*width));
+        row.iter()
+            .zip(&mut widths)
+            .for_each(|(cell, width)| *width = visible(cell).max(*width));
     }
     let line = |row: &Vec<String>| {
         let mut text = String::with_capacity(widths.iter().sum::<usize>() + 2 * count);
@@ -29,7 +31,10 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
         }
         text
     };
-    on_every_core(rows.len(), 1024, |at, ()| line(&rows[at])).into_iter().flatten().collect()
+    on_every_core(rows.len(), 1024, |at, ()| line(&rows[at]))
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Characters that take room when it is printed.
@@ -45,9 +50,24 @@ mod tests {
     #[test]
     fn columns_line_up_whatever_their_colours() {
         let long = marked("31", "long");
-        let rows = vec![vec!["a".into(), "10".into(), "x".into()], vec![long.clone(), "5".into(), "y".into()]];
-        assert_eq!(columns(&rows, &[1]), ["a     10  x".to_owned(), format!("{long}   5  y")]);
+        let rows = vec![
+            vec!["a".into(), "10".into(), "x".into()],
+            vec![long.clone(), "5".into(), "y".into()],
+        ];
+        assert_eq!(
+            columns(&rows, &[1]),
+            ["a     10  x".to_owned(), format!("{long}   5  y")]
+        );
         // What is written out takes more room.
-        assert_eq!(columns(&[vec!["\x07".into(), "x".into()], vec!["abcdef".into(), "y".into()]], &[])[0], "\x07   x");
+        assert_eq!(
+            columns(
+                &[
+                    vec!["\x07".into(), "x".into()],
+                    vec!["abcdef".into(), "y".into()]
+                ],
+                &[]
+            )[0],
+            "\x07   x"
+        );
     }
 }

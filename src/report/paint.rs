@@ -1,12 +1,14 @@
-//! Colours: how they are carried in a text among whatever strangers have written into it, and what becomes of them at the end.
+//! Colours: how they are carried in a text among whatever strangers have written into it, and what
+//! becomes of them at the end.
 
 use crate::units::printable;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-/// How a colour of ours begins. The number is another one in every process, so that nobody else can write one; to those that measure a text it looks
-/// like any escape sequence, up to its `m`.
-static BEGIN: LazyLock<String> = LazyLock::new(|| format!("\x1b[{};", uuid::Uuid::new_v4().as_u128()));
+/// How a colour of ours begins. The number is another one in every process, so that nobody else can
+/// write one; to those that measure a text it looks like any escape sequence, up to its `m`.
+static BEGIN: LazyLock<String> =
+    LazyLock::new(|| format!("\x1b[{};", uuid::Uuid::new_v4().as_u128()));
 
 /// The text in a colour.
 pub fn marked(code: &str, text: &str) -> String {
@@ -44,7 +46,10 @@ mod tests {
     #[test]
     fn only_our_colours_are_colours() {
         let text = format!("{} \x1b[31mred\x1b[0m", marked("32", "o\x1bk"));
-        assert_eq!(shown(&text), "\x1b[32mo\\u{1b}k\x1b[0m \\u{1b}[31mred\\u{1b}[0m");
+        assert_eq!(
+            shown(&text),
+            "\x1b[32mo\\u{1b}k\x1b[0m \\u{1b}[31mred\\u{1b}[0m"
+        );
         assert_eq!(removed(&text), "o\\u{1b}k \\u{1b}[31mred\\u{1b}[0m");
         assert!(matches!(shown("plain"), Cow::Borrowed("plain")));
     }

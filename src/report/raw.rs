@@ -1,4 +1,5 @@
-//! Stdout for bytes that are a result themselves, as those of `dbbackup cat`: unbuffered, and never in the way of a signal.
+//! Stdout for bytes that are a result themselves, as those of `dbbackup cat`: unbuffered, and never
+//! in the way of a signal.
 
 use crate::error::Result;
 use crate::interrupt;
@@ -12,9 +13,13 @@ use std::os::fd::AsFd;
 const PIPE_BLOCK: usize = 4096;
 
 /// How often a wait for the reader looks up.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
-/// See the head of this file. A reader that has gone is an error of kind [`io::ErrorKind::BrokenPipe`].
+/// See the head of this file. A reader that has gone is an error of kind
+/// [`io::ErrorKind::BrokenPipe`].
 #[derive(Debug)]
 pub struct Raw {
     out: File,

@@ -1,4 +1,5 @@
-//! Examples worked out by hand from what restic documents, one edge case each for the rest, and the laws.
+//! Examples worked out by hand from what restic documents, one edge case each for the rest, and the
+//! laws.
 
 use super::Standing::{Damaged, Failed, Good, Missing, OtherLength, Partial, Unknown, Unreachable};
 use super::*;
@@ -9,7 +10,9 @@ use proptest::sample::select;
 /// `2026-11-20`, `2026-11-20 02` or `2026-11-20 02:30:15`, in UTC.
 fn time(text: &str) -> DateTime<Utc> {
     let full = format!("{text}{}", &"2000-01-01 00:00:00"[text.len()..]).replace(' ', "T");
-    DateTime::parse_from_rfc3339(&format!("{full}Z")).unwrap().with_timezone(&Utc)
+    DateTime::parse_from_rfc3339(&format!("{full}Z"))
+        .unwrap()
+        .with_timezone(&Utc)
 }
 
 fn span(text: &str) -> Span {
@@ -18,19 +21,36 @@ fn span(text: &str) -> Span {
 
 /// A good backup of 10 bytes labelled `a`, named after its time.
 fn good(at: &str) -> Candidate {
-    Candidate { id: at.into(), at: time(at), label: "a".into(), size_bytes: 10, standing: Good, pinned: false, proven: false }
+    Candidate {
+        id: at.into(),
+        at: time(at),
+        label: "a".into(),
+        size_bytes: 10,
+        standing: Good,
+        pinned: false,
+        proven: false,
+    }
 }
 
 fn flawed(at: &str, standing: Standing) -> Candidate {
-    Candidate { standing, ..good(at) }
+    Candidate {
+        standing,
+        ..good(at)
+    }
 }
 
 fn pinned(at: &str) -> Candidate {
-    Candidate { pinned: true, ..good(at) }
+    Candidate {
+        pinned: true,
+        ..good(at)
+    }
 }
 
 fn labelled(at: &str, label: &str) -> Candidate {
-    Candidate { label: label.into(), ..good(at) }
+    Candidate {
+        label: label.into(),
+        ..good(at)
+    }
 }
 
 /// With one policy for every label.
@@ -41,18 +61,35 @@ fn decide_all(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
 const NOW: &str = "2026-11-20 12";
 
 fn kept(decision: &Decision) -> Vec<&str> {
-    decision.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Keep(_))).map(|(id, _)| id.as_str()).collect()
+    decision
+        .verdicts
+        .iter()
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Keep(_)))
+        .map(|(id, _)| id.as_str())
+        .collect()
 }
 
 fn reasons<'d>(decision: &'d Decision, id: &str) -> Vec<&'d str> {
-    match &decision.verdicts.iter().find(|(other, _)| other == id).unwrap().1 {
+    match &decision
+        .verdicts
+        .iter()
+        .find(|(other, _)| other == id)
+        .unwrap()
+        .1
+    {
         Verdict::Keep(reasons) => reasons.iter().map(String::as_str).collect(),
         Verdict::Remove(reason) => panic!("{id} is removed: {reason}"),
     }
 }
 
 fn removal<'d>(decision: &'d Decision, id: &str) -> &'d str {
-    match &decision.verdicts.iter().find(|(other, _)| other == id).unwrap().1 {
+    match &decision
+        .verdicts
+        .iter()
+        .find(|(other, _)| other == id)
+        .unwrap()
+        .1
+    {
         Verdict::Keep(reasons) => panic!("{id} is kept: {reasons:?}"),
         Verdict::Remove(reason) => reason,
     }
@@ -66,50 +103,167 @@ fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
 
 #[test]
 fn keep_rules_as_restic_documents_them() {
-    let (last, hourly) = (|n| policy(|p| p.keep_last = Some(n)), |n| policy(|p| p.keep_hourly = Some(n)));
-    let (daily, weekly) = (|n| policy(|p| p.keep_daily = Some(n)), |n| policy(|p| p.keep_weekly = Some(n)));
-    let (monthly, yearly) = (|n| policy(|p| p.keep_monthly = Some(n)), |n| policy(|p| p.keep_yearly = Some(n)));
+    let (last, hourly) = (
+        |n| policy(|p| p.keep_last = Some(n)),
+        |n| policy(|p| p.keep_hourly = Some(n)),
+    );
+    let (daily, weekly) = (
+        |n| policy(|p| p.keep_daily = Some(n)),
+        |n| policy(|p| p.keep_weekly = Some(n)),
+    );
+    let (monthly, yearly) = (
+        |n| policy(|p| p.keep_monthly = Some(n)),
+        |n| policy(|p| p.keep_yearly = Some(n)),
+    );
     let within = |text| policy(|p| p.keep_within = Some(span(text)));
     let two_rules = policy(|p| (p.keep_daily, p.keep_monthly) = (Some(2), Some(2)));
     // Newest first; `+` before what stays.
     let table: &[(&str, Policy, &[&str])] = &[
-        ("the newest three", last(3), &["+2026-11-05", "+2026-11-04", "+2026-11-01", "-2026-10-01"]),
-        ("fewer than asked for", last(9), &["+2026-11-05", "+2026-11-04"]),
-        ("zero leaves the minimum", last(0), &["+2026-11-05", "-2026-11-04"]),
+        (
+            "the newest three",
+            last(3),
+            &["+2026-11-05", "+2026-11-04", "+2026-11-01", "-2026-10-01"],
+        ),
+        (
+            "fewer than asked for",
+            last(9),
+            &["+2026-11-05", "+2026-11-04"],
+        ),
+        (
+            "zero leaves the minimum",
+            last(0),
+            &["+2026-11-05", "-2026-11-04"],
+        ),
         (
             "newest of each hour",
             hourly(2),
-            &["+2026-11-05 03:59:59", "-2026-11-05 03:00:00", "+2026-11-05 02:00:00", "-2026-11-05 01"],
+            &[
+                "+2026-11-05 03:59:59",
+                "-2026-11-05 03:00:00",
+                "+2026-11-05 02:00:00",
+                "-2026-11-05 01",
+            ],
         ),
-        ("newest of each day", daily(2), &["+2026-11-05 23:59:59", "-2026-11-05 00:00:00", "+2026-11-04", "-2026-11-03"]),
-        ("days without backups don't count", daily(3), &["+2026-11-05", "+2026-10-01", "+2025-01-01", "-2024-12-31"]),
+        (
+            "newest of each day",
+            daily(2),
+            &[
+                "+2026-11-05 23:59:59",
+                "-2026-11-05 00:00:00",
+                "+2026-11-04",
+                "-2026-11-03",
+            ],
+        ),
+        (
+            "days without backups don't count",
+            daily(3),
+            &["+2026-11-05", "+2026-10-01", "+2025-01-01", "-2024-12-31"],
+        ),
         (
             "the oldest has no claim of its own",
             daily(3),
-            &["+2026-11-05 09", "-2026-11-05 08", "-2026-11-05 07", "-2026-11-05 06"],
+            &[
+                "+2026-11-05 09",
+                "-2026-11-05 08",
+                "-2026-11-05 07",
+                "-2026-11-05 06",
+            ],
         ),
-        ("nor after two days", daily(2), &["+2026-11-05 09", "+2026-11-04 08", "-2026-11-04 07", "-2026-11-04 06"]),
-        ("the same hour of another day", hourly(2), &["+2026-11-05 03", "+2026-11-04 03", "-2026-11-03 03"]),
-        ("weeks begin on Monday", weekly(2), &["+2026-11-16", "+2026-11-15 23", "-2026-11-09", "-2026-11-08"]),
-        ("a week over the new year is one", weekly(2), &["+2021-01-04", "+2021-01-03", "-2020-12-28", "-2020-12-27"]),
-        ("weeks 1 of two years", weekly(2), &["+2026-01-01", "-2025-12-29", "+2025-01-01", "-2024-12-29"]),
-        ("weeks before 1970", weekly(2), &["+1969-12-29", "+1969-12-28", "-1969-12-22", "-1969-12-21"]),
-        ("months", monthly(2), &["+2026-03-01", "+2026-02-28", "-2026-02-01", "-2026-01-31"]),
-        ("the same month of another year", monthly(2), &["+2026-03-01", "+2025-03-01", "-2024-03-01"]),
-        ("years", yearly(2), &["+2026-01-01", "+2025-12-31", "-2025-01-01", "-2024-12-31"]),
+        (
+            "nor after two days",
+            daily(2),
+            &[
+                "+2026-11-05 09",
+                "+2026-11-04 08",
+                "-2026-11-04 07",
+                "-2026-11-04 06",
+            ],
+        ),
+        (
+            "the same hour of another day",
+            hourly(2),
+            &["+2026-11-05 03", "+2026-11-04 03", "-2026-11-03 03"],
+        ),
+        (
+            "weeks begin on Monday",
+            weekly(2),
+            &[
+                "+2026-11-16",
+                "+2026-11-15 23",
+                "-2026-11-09",
+                "-2026-11-08",
+            ],
+        ),
+        (
+            "a week over the new year is one",
+            weekly(2),
+            &["+2021-01-04", "+2021-01-03", "-2020-12-28", "-2020-12-27"],
+        ),
+        (
+            "weeks 1 of two years",
+            weekly(2),
+            &["+2026-01-01", "-2025-12-29", "+2025-01-01", "-2024-12-29"],
+        ),
+        (
+            "weeks before 1970",
+            weekly(2),
+            &["+1969-12-29", "+1969-12-28", "-1969-12-22", "-1969-12-21"],
+        ),
+        (
+            "months",
+            monthly(2),
+            &["+2026-03-01", "+2026-02-28", "-2026-02-01", "-2026-01-31"],
+        ),
+        (
+            "the same month of another year",
+            monthly(2),
+            &["+2026-03-01", "+2025-03-01", "-2024-03-01"],
+        ),
+        (
+            "years",
+            yearly(2),
+            &["+2026-01-01", "+2025-12-31", "-2025-01-01", "-2024-12-31"],
+        ),
         (
             "two rules are OR-ed",
             two_rules,
-            &["+2026-11-05", "+2026-11-04", "-2026-11-03", "+2026-10-31", "-2026-10-01", "-2026-09-01"],
+            &[
+                "+2026-11-05",
+                "+2026-11-04",
+                "-2026-11-03",
+                "+2026-10-31",
+                "-2026-10-01",
+                "-2026-09-01",
+            ],
         ),
-        ("within, from the newest backup, edge excluded", within("48h"), &["+2026-03-05", "+2026-03-03 00:00:01", "-2026-03-03"]),
-        ("within, by the calendar", within("1mo"), &["+2026-05-20", "+2026-04-20 00:00:01", "-2026-04-20"]),
-        ("a day that the month lacks is counted on", within("1mo"), &["+2026-03-31", "+2026-03-03 00:00:01", "-2026-03-03"]),
+        (
+            "within, from the newest backup, edge excluded",
+            within("48h"),
+            &["+2026-03-05", "+2026-03-03 00:00:01", "-2026-03-03"],
+        ),
+        (
+            "within, by the calendar",
+            within("1mo"),
+            &["+2026-05-20", "+2026-04-20 00:00:01", "-2026-04-20"],
+        ),
+        (
+            "a day that the month lacks is counted on",
+            within("1mo"),
+            &["+2026-03-31", "+2026-03-03 00:00:01", "-2026-03-03"],
+        ),
     ];
     for (what, policy, history) in table {
         let candidates: Vec<Candidate> = history.iter().map(|entry| good(&entry[1..])).collect();
-        let expected: Vec<&str> = history.iter().filter(|entry| entry.starts_with('+')).map(|entry| &entry[1..]).collect();
-        assert_eq!(kept(&decide_all(&candidates, policy, time(NOW))), expected, "{what}");
+        let expected: Vec<&str> = history
+            .iter()
+            .filter(|entry| entry.starts_with('+'))
+            .map(|entry| &entry[1..])
+            .collect();
+        assert_eq!(
+            kept(&decide_all(&candidates, policy, time(NOW))),
+            expected,
+            "{what}"
+        );
     }
 }
 
@@ -120,7 +274,11 @@ fn every_reason_is_said() {
         (p.keep_weekly, p.keep_monthly, p.keep_yearly) = (Some(1), Some(1), Some(2));
         p.keep_within = Some(span("48h"));
     });
-    let history = [pinned("2026-11-19 02"), good("2026-11-18"), good("2026-11-01")];
+    let history = [
+        pinned("2026-11-19 02"),
+        good("2026-11-18"),
+        good("2026-11-01"),
+    ];
     let decision = decide_all(&history, &all, time(NOW));
     let expected = [
         "pinned",
@@ -142,16 +300,34 @@ fn every_reason_is_said() {
 
 #[test]
 fn caps_remove_the_oldest_and_keep_their_edges() {
-    let history = ["2026-11-19", "2026-11-18", "2026-11-10 12", "2026-11-10 11:59:59"].map(good);
+    let history = [
+        "2026-11-19",
+        "2026-11-18",
+        "2026-11-10 12",
+        "2026-11-10 11:59:59",
+    ]
+    .map(good);
     for (policy, stay, reason) in [
-        (policy(|p| p.max_age = Some(span("10d"))), 3, "older than 10d"),
+        (
+            policy(|p| p.max_age = Some(span("10d"))),
+            3,
+            "older than 10d",
+        ),
         (policy(|p| p.max_age = Some(span("1s"))), 1, "older than 1s"),
         (policy(|p| p.max_count = Some(2)), 2, "over max_count 2"),
         (policy(|p| p.max_count = Some(0)), 1, "over max_count 0"),
         (policy(|p| p.max_size = Some(30)), 3, "over max_size 30 B"),
         (policy(|p| p.max_size = Some(29)), 2, "over max_size 29 B"),
-        (policy(|p| (p.max_age, p.max_count) = (Some(span("9d")), Some(2))), 2, "older than 9d"),
-        (policy(|p| (p.max_count, p.min_keep) = (Some(1), Some(3))), 3, "over max_count 1"),
+        (
+            policy(|p| (p.max_age, p.max_count) = (Some(span("9d")), Some(2))),
+            2,
+            "older than 9d",
+        ),
+        (
+            policy(|p| (p.max_count, p.min_keep) = (Some(1), Some(3))),
+            3,
+            "over max_count 1",
+        ),
     ] {
         let decision = decide_all(&history, &policy, time(NOW));
         assert_eq!(kept(&decision).len(), stay, "{policy:?}");
@@ -164,15 +340,20 @@ fn caps_remove_the_oldest_and_keep_their_edges() {
 #[test]
 fn caps_that_void_rules_or_cannot_be_met_are_warned_about() {
     let history = ["2026-11-19", "2026-11-18", "2026-11-17"].map(good);
-    let voiding = policy(|p| (p.keep_daily, p.keep_last, p.max_count) = (Some(7), Some(1), Some(2)));
+    let voiding =
+        policy(|p| (p.keep_daily, p.keep_last, p.max_count) = (Some(7), Some(1), Some(2)));
     let decision = decide_all(&history, &voiding, time(NOW));
     assert_eq!(kept(&decision), ["2026-11-19", "2026-11-18"]);
-    assert_eq!(decision.warnings, ["max_count = 2 removes backups labelled `a` that keep_daily = 7 would keep"]);
+    assert_eq!(
+        decision.warnings,
+        ["max_count = 2 removes backups labelled `a` that keep_daily = 7 would keep"]
+    );
 
     let small = policy(|p| p.max_size = Some(5));
     let decision = decide_all(&history, &small, time(NOW));
     assert_eq!(kept(&decision), ["2026-11-19"]);
-    let warning = "max_size = \"5 B\" is exceeded: what always stays of the backups labelled `a` takes 10 B";
+    let warning =
+        "max_size = \"5 B\" is exceeded: what always stays of the backups labelled `a` takes 10 B";
     assert_eq!(decision.warnings, [warning]);
 }
 
@@ -182,15 +363,32 @@ fn a_pinned_backup_stays_and_counts() {
     let decision = decide_all(&history, &policy(|p| p.max_count = Some(2)), time(NOW));
     assert_eq!(kept(&decision), ["2026-11-19", "2026-11-01"]);
     for standing in [Partial, Damaged, Failed] {
-        let history = [good("2026-11-19"), flawed("2026-02-01", Failed), Candidate { standing, ..pinned("2026-01-01") }];
-        assert_eq!(reasons(&decide_all(&history, &policy(|p| p.keep_last = Some(1)), time(NOW)), "2026-01-01"), ["pinned"]);
+        let history = [
+            good("2026-11-19"),
+            flawed("2026-02-01", Failed),
+            Candidate {
+                standing,
+                ..pinned("2026-01-01")
+            },
+        ];
+        assert_eq!(
+            reasons(
+                &decide_all(&history, &policy(|p| p.keep_last = Some(1)), time(NOW)),
+                "2026-01-01"
+            ),
+            ["pinned"]
+        );
     }
 }
 
 #[test]
 fn the_newest_good_of_the_source_stays_whatever_its_label_and_minimum() {
     let none = policy(|p| (p.keep_last, p.min_keep) = (Some(0), Some(0)));
-    let history = [labelled("2026-11-18", "b"), good("2026-11-17"), labelled("2026-11-19", PRE_RESTORE)];
+    let history = [
+        labelled("2026-11-18", "b"),
+        good("2026-11-17"),
+        labelled("2026-11-19", PRE_RESTORE),
+    ];
     let decision = decide_all(&history, &none, time(NOW));
     assert_eq!(kept(&decision), ["2026-11-19", "2026-11-18"]);
     assert_eq!(reasons(&decision, "2026-11-18"), ["newest good backup"]);
@@ -220,19 +418,51 @@ fn labels_have_their_own_policies_and_counts() {
         },
         time(NOW),
     );
-    assert_eq!(kept(&decision), ["2026-11-19", "2026-11-17", "2026-11-16", "2026-11-15", "2026-11-14"]);
-    assert_eq!(reasons(&decision, "2026-11-16"), ["no policy: everything is kept"]);
-    assert_eq!(reasons(&decision, "2026-11-14"), ["no policy: everything is kept"]);
+    assert_eq!(
+        kept(&decision),
+        [
+            "2026-11-19",
+            "2026-11-17",
+            "2026-11-16",
+            "2026-11-15",
+            "2026-11-14"
+        ]
+    );
+    assert_eq!(
+        reasons(&decision, "2026-11-16"),
+        ["no policy: everything is kept"]
+    );
+    assert_eq!(
+        reasons(&decision, "2026-11-14"),
+        ["no policy: everything is kept"]
+    );
 }
 
 #[test]
 fn the_future_stays_and_feeds_nothing() {
-    let one = policy(|p| (p.keep_last, p.keep_within, p.max_count) = (Some(1), Some(span("1h")), Some(1)));
-    let history = [good("2026-11-20 12:00:01"), flawed("2026-11-21", Failed), good("2026-11-20 12:00:00"), good("2026-11-19")];
+    let one = policy(|p| {
+        (p.keep_last, p.keep_within, p.max_count) = (Some(1), Some(span("1h")), Some(1))
+    });
+    let history = [
+        good("2026-11-20 12:00:01"),
+        flawed("2026-11-21", Failed),
+        good("2026-11-20 12:00:00"),
+        good("2026-11-19"),
+    ];
     let decision = decide_all(&history, &one, time(NOW));
-    assert_eq!(kept(&decision), ["2026-11-21", "2026-11-20 12:00:01", "2026-11-20 12:00:00"]);
-    assert_eq!(reasons(&decision, "2026-11-20 12:00:01"), ["timestamp in the future"]);
-    assert!(reasons(&decision, "2026-11-20 12:00:00").starts_with(&["newest good backup", "minimum of 1", "last 1"]));
+    assert_eq!(
+        kept(&decision),
+        ["2026-11-21", "2026-11-20 12:00:01", "2026-11-20 12:00:00"]
+    );
+    assert_eq!(
+        reasons(&decision, "2026-11-20 12:00:01"),
+        ["timestamp in the future"]
+    );
+    assert!(reasons(&decision, "2026-11-20 12:00:00").starts_with(&[
+        "newest good backup",
+        "minimum of 1",
+        "last 1"
+    ]));
 }
 
 #[test]
@@ -242,33 +472,63 @@ fn partial_and_damaged_wait_for_a_newer_good_one() {
         let before = flawed("2026-11-01", standing);
         let after = flawed("2026-11-10", standing);
         let elsewhere = labelled("2026-11-19", "b");
-        let decision = decide_all(&[before.clone(), good("2026-11-05"), after.clone(), elsewhere], &one, time(NOW));
+        let decision = decide_all(
+            &[before.clone(), good("2026-11-05"), after.clone(), elsewhere],
+            &one,
+            time(NOW),
+        );
         assert_eq!(kept(&decision), ["2026-11-19", "2026-11-10", "2026-11-05"]);
-        assert_eq!(reasons(&decision, "2026-11-10"), [format!("{word}, but no newer good one of its label exists")]);
-        assert_eq!(removal(&decision, "2026-11-01"), format!("{word}, and a newer good one exists"));
+        assert_eq!(
+            reasons(&decision, "2026-11-10"),
+            [format!("{word}, but no newer good one of its label exists")]
+        );
+        assert_eq!(
+            removal(&decision, "2026-11-01"),
+            format!("{word}, and a newer good one exists")
+        );
         let decision = decide(&[before, good("2026-11-05"), after], |_| None, time(NOW));
         assert_eq!(kept(&decision).len(), 3);
     }
     // The newer good one must itself stay.
     let none = policy(|p| (p.keep_last, p.min_keep) = (Some(0), Some(0)));
-    let history = [labelled("2026-11-19", "b"), good("2026-11-05"), flawed("2026-11-01", Partial)];
-    assert_eq!(kept(&decide_all(&history, &none, time(NOW))), ["2026-11-19", "2026-11-01"]);
+    let history = [
+        labelled("2026-11-19", "b"),
+        good("2026-11-05"),
+        flawed("2026-11-01", Partial),
+    ];
+    assert_eq!(
+        kept(&decide_all(&history, &none, time(NOW))),
+        ["2026-11-19", "2026-11-01"]
+    );
 }
 
 #[test]
 fn failed_attempts_go_after_thirty_days_but_the_newest() {
-    let history = [flawed("2026-10-21 12:00:00", Failed), flawed("2026-10-21 11:59:59", Failed), flawed("2026-09-01", Failed)];
+    let history = [
+        flawed("2026-10-21 12:00:00", Failed),
+        flawed("2026-10-21 11:59:59", Failed),
+        flawed("2026-09-01", Failed),
+    ];
     for policy in [None, Some(&Policy::default())] {
         let decision = decide(&history, |_| policy, time(NOW));
         assert_eq!(kept(&decision), ["2026-10-21 12:00:00"]);
-        assert_eq!(removal(&decision, "2026-09-01"), "failed attempt older than 30 days");
-        assert_eq!(kept(&decide(&history[1..], |_| policy, time(NOW))), ["2026-10-21 11:59:59"]);
+        assert_eq!(
+            removal(&decision, "2026-09-01"),
+            "failed attempt older than 30 days"
+        );
+        assert_eq!(
+            kept(&decide(&history[1..], |_| policy, time(NOW))),
+            ["2026-10-21 11:59:59"]
+        );
     }
     // One in the future does not pass for the newest.
     let odd_clock = [flawed("2027-01-01", Failed), flawed("2026-09-01", Failed)];
     assert_eq!(kept(&decide(&odd_clock, |_| None, time(NOW))).len(), 2);
     let newer = [flawed("2026-11-20", Failed), history[0].clone()];
-    assert_eq!(reasons(&decide(&newer, |_| None, time(NOW)), &history[0].id), ["failed attempt of the last 30 days"]);
+    assert_eq!(
+        reasons(&decide(&newer, |_| None, time(NOW)), &history[0].id),
+        ["failed attempt of the last 30 days"]
+    );
 }
 
 #[test]
@@ -278,12 +538,21 @@ fn pre_restore_backups_stay_while_pinned_or_newest() {
         labelled("2026-11-19", PRE_RESTORE),
         good("2026-11-18"),
         labelled("2026-11-17", PRE_RESTORE),
-        Candidate { label: PRE_RESTORE.into(), ..pinned("2026-11-16") },
+        Candidate {
+            label: PRE_RESTORE.into(),
+            ..pinned("2026-11-16")
+        },
     ];
     let decision = decide_all(&history, &one, time(NOW));
     assert_eq!(kept(&decision), ["2026-11-19", "2026-11-18", "2026-11-16"]);
-    assert_eq!(removal(&decision, "2026-11-17"), "pre-restore backup, unpinned");
-    assert_eq!(reasons(&decision, "2026-11-18"), ["newest good backup", "minimum of 1", "last 9"]);
+    assert_eq!(
+        removal(&decision, "2026-11-17"),
+        "pre-restore backup, unpinned"
+    );
+    assert_eq!(
+        reasons(&decision, "2026-11-18"),
+        ["newest good backup", "minimum of 1", "last 9"]
+    );
     assert_eq!(kept(&decide(&history, |_| None, time(NOW))).len(), 4);
 }
 
@@ -291,34 +560,63 @@ fn pre_restore_backups_stay_while_pinned_or_newest() {
 fn what_is_not_understood_stays_and_empty_input_is_nothing() {
     let none = policy(|p| (p.keep_last, p.max_count, p.min_keep) = (Some(0), Some(0), Some(0)));
     let decision = decide_all(&[flawed("2026-01-01", Unknown)], &none, time(NOW));
-    assert_eq!(reasons(&decision, "2026-01-01"), ["not understood: neither used nor removed"]);
+    assert_eq!(
+        reasons(&decision, "2026-01-01"),
+        ["not understood: neither used nor removed"]
+    );
     assert_eq!(decide_all(&[], &none, time(NOW)), Decision::default());
 }
 
 #[test]
 fn an_empty_policy_has_neither_rule_nor_cap() {
     assert!(policy(|p| p.min_keep = Some(3)).is_empty());
-    assert!(!policy(|p| p.keep_last = Some(0)).is_empty() && !policy(|p| p.keep_within = Some(span("1h"))).is_empty());
-    assert!(!policy(|p| p.max_age = Some(span("1h"))).is_empty() && !policy(|p| p.max_size = Some(0)).is_empty());
+    assert!(
+        !policy(|p| p.keep_last = Some(0)).is_empty()
+            && !policy(|p| p.keep_within = Some(span("1h"))).is_empty()
+    );
+    assert!(
+        !policy(|p| p.max_age = Some(span("1h"))).is_empty()
+            && !policy(|p| p.max_size = Some(0)).is_empty()
+    );
 }
 
 #[test]
 fn extreme_values_are_no_trouble() {
     let mut history = vec![good("2026-11-19"), good("2026-11-18")];
-    history.push(Candidate { at: DateTime::<Utc>::MIN_UTC, id: "first".into(), size_bytes: u64::MAX, ..good("2026-01-01") });
-    history.push(Candidate { at: DateTime::<Utc>::MAX_UTC, id: "last".into(), size_bytes: u64::MAX, ..good("2026-01-01") });
-    let longest = Span { months: u32::MAX, days: u32::MAX, seconds: u64::MAX };
+    history.push(Candidate {
+        at: DateTime::<Utc>::MIN_UTC,
+        id: "first".into(),
+        size_bytes: u64::MAX,
+        ..good("2026-01-01")
+    });
+    history.push(Candidate {
+        at: DateTime::<Utc>::MAX_UTC,
+        id: "last".into(),
+        size_bytes: u64::MAX,
+        ..good("2026-01-01")
+    });
+    let longest = Span {
+        months: u32::MAX,
+        days: u32::MAX,
+        seconds: u64::MAX,
+    };
     let most = policy(|p| {
-        (p.keep_last, p.keep_hourly, p.keep_weekly) = (Some(u32::MAX), Some(u32::MAX), Some(u32::MAX));
+        (p.keep_last, p.keep_hourly, p.keep_weekly) =
+            (Some(u32::MAX), Some(u32::MAX), Some(u32::MAX));
         (p.max_count, p.max_size, p.min_keep) = (Some(u32::MAX), Some(u64::MAX), Some(u32::MAX));
         (p.max_age, p.keep_within) = (Some(longest), Some(span("9999y")));
     });
-    for now in [DateTime::<Utc>::MIN_UTC, time(NOW), DateTime::<Utc>::MAX_UTC] {
+    for now in [
+        DateTime::<Utc>::MIN_UTC,
+        time(NOW),
+        DateTime::<Utc>::MAX_UTC,
+    ] {
         assert_eq!(kept(&decide_all(&history, &most, now)).len(), 4);
     }
 }
 
-// The laws, over histories that crowd around the edges: few moments, labels and standings, so that they meet.
+// The laws, over histories that crowd around the edges: few moments, labels and standings, so that
+// they meet.
 
 fn any_time() -> impl Strategy<Value = DateTime<Utc>> {
     let hours = prop_oneof![0..72_i64, 0..2_000_i64, 0..40_000_i64];
@@ -329,20 +627,41 @@ fn any_time() -> impl Strategy<Value = DateTime<Utc>> {
 }
 
 fn history() -> impl Strategy<Value = Vec<Candidate>> {
-    let standing = select(vec![Good, Good, Good, Good, Partial, Damaged, Failed, Unknown, Unreachable, Missing, OtherLength]);
+    let standing = select(vec![
+        Good,
+        Good,
+        Good,
+        Good,
+        Partial,
+        Damaged,
+        Failed,
+        Unknown,
+        Unreachable,
+        Missing,
+        OtherLength,
+    ]);
     let label = select(vec!["a", "a", "a", "b", "c", PRE_RESTORE]);
-    let one = (any_time(), label, 0..50_u64, standing, prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    let one = (
+        any_time(),
+        label,
+        0..50_u64,
+        standing,
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.2),
+    );
     prop::collection::vec(one, 0..40).prop_map(|entries| {
         let numbered = entries.into_iter().enumerate();
-        let made = numbered.map(|(number, (at, label, size_bytes, standing, pinned, proven))| Candidate {
-            id: format!("{number:02}"),
-            at,
-            label: label.into(),
-            size_bytes,
-            standing,
-            pinned,
-            proven,
-        });
+        let made = numbered.map(
+            |(number, (at, label, size_bytes, standing, pinned, proven))| Candidate {
+                id: format!("{number:02}"),
+                at,
+                label: label.into(),
+                size_bytes,
+                standing,
+                pinned,
+                proven,
+            },
+        );
         made.collect()
     })
 }
@@ -352,27 +671,44 @@ fn count(most: u32) -> impl Strategy<Value = Option<u32>> {
 }
 
 fn any_span() -> impl Strategy<Value = Option<Span>> {
-    prop::option::weighted(0.3, select(vec!["0s", "1h", "48h", "7d", "1mo", "1y"]).prop_map(span))
+    prop::option::weighted(
+        0.3,
+        select(vec!["0s", "1h", "48h", "7d", "1mo", "1y"]).prop_map(span),
+    )
 }
 
 /// `keep_` rules only, `min_keep` unset.
 fn rules_only() -> impl Strategy<Value = Policy> {
     let counts = (count(6), count(6), count(6), count(6), count(6), count(3));
-    (counts, any_span()).prop_map(|((last, hourly, daily, weekly, monthly, yearly), within)| Policy {
-        keep_last: last,
-        keep_hourly: hourly,
-        keep_daily: daily,
-        keep_weekly: weekly,
-        keep_monthly: monthly,
-        keep_yearly: yearly,
-        keep_within: within,
-        ..Policy::default()
+    (counts, any_span()).prop_map(|((last, hourly, daily, weekly, monthly, yearly), within)| {
+        Policy {
+            keep_last: last,
+            keep_hourly: hourly,
+            keep_daily: daily,
+            keep_weekly: weekly,
+            keep_monthly: monthly,
+            keep_yearly: yearly,
+            keep_within: within,
+            ..Policy::default()
+        }
     })
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
-    (rules_only(), any_span(), count(8), prop::option::weighted(0.2, 0..300_u64), count(4))
-        .prop_map(|(rules, max_age, max_count, max_size, min_keep)| Policy { max_age, max_count, max_size, min_keep, ..rules })
+    (
+        rules_only(),
+        any_span(),
+        count(8),
+        prop::option::weighted(0.2, 0..300_u64),
+        count(4),
+    )
+        .prop_map(|(rules, max_age, max_count, max_size, min_keep)| Policy {
+            max_age,
+            max_count,
+            max_size,
+            min_keep,
+            ..rules
+        })
 }
 
 /// A policy for `a` and one for `pre-restore` and the others but `c`, which has none.
@@ -386,7 +722,11 @@ fn decide_mixed(history: &[Candidate], policies: &[Policy; 2], now: DateTime<Utc
 }
 
 fn without(history: &[Candidate], gone: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
-    history.iter().filter(|candidate| !gone(candidate)).cloned().collect()
+    history
+        .iter()
+        .filter(|candidate| !gone(candidate))
+        .cloned()
+        .collect()
 }
 
 fn newest(history: &[Candidate], which: impl Fn(&&Candidate) -> bool) -> Vec<&Candidate> {
@@ -400,9 +740,11 @@ proptest! {
 
     /// Each is given once, newest first, and what stays has a reason.
     #[test]
-    fn every_backup_gets_one_verdict(history in history(), policies in [any_policy(), any_policy()]) {
+    fn every_backup_gets_one_verdict(history in history(), policies in [any_policy(),
+        any_policy()]) {
         let decision = decide_mixed(&history, &policies, time(NOW));
-        let order: Vec<&String> = newest(&history, |_| true).into_iter().map(|candidate| &candidate.id).collect();
+        let order: Vec<&String> = newest(&history,
+            |_| true).into_iter().map(|candidate| &candidate.id).collect();
         prop_assert_eq!(decision.verdicts.iter().map(|(id, _)| id).collect::<Vec<_>>(), order);
         for (_, verdict) in &decision.verdicts {
             prop_assert!(!matches!(verdict, Verdict::Keep(reasons) if reasons.is_empty()));
@@ -415,11 +757,13 @@ proptest! {
         let decision = decide_mixed(&history, &policies, time(NOW));
         let kept = kept(&decision);
         let past_good = |candidate: &&Candidate| {
-            candidate.standing == Good && candidate.at <= time(NOW) && candidate.label != PRE_RESTORE
+            candidate.standing == Good && candidate.at <= time(NOW) && candidate.label !=
+                PRE_RESTORE
         };
         for candidate in &history {
             let without_policy = candidate.label == "c" && past_good(&candidate);
-            let untold = matches!(candidate.standing, Unknown | Unreachable | Missing | OtherLength);
+            let untold = matches!(candidate.standing,
+                Unknown | Unreachable | Missing | OtherLength);
             if candidate.pinned || untold || candidate.at > time(NOW) || without_policy {
                 prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
             }
@@ -427,19 +771,23 @@ proptest! {
         if let Some(candidate) = newest(&history, past_good).first() {
             prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
         }
-        if let Some(candidate) = newest(&history, |candidate| past_good(candidate) && candidate.proven).first() {
+        if let Some(candidate) = newest(&history, |candidate| past_good(candidate)
+            && candidate.proven).first() {
             prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
         }
         for (label, policy) in [("a", &policies[0]), ("b", &policies[1])] {
             let minimum = policy.min_keep.unwrap_or(1) as usize;
-            for candidate in newest(&history, |candidate| past_good(candidate) && candidate.label == label).iter().take(minimum) {
+            for candidate in newest(&history, |candidate| past_good(candidate)
+                && candidate.label == label).iter().take(minimum) {
                 prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
             }
         }
         // Whatever is there, something that restores stays.
-        let restores = |candidate: &&Candidate| matches!(candidate.standing, Good | Partial | Damaged);
+        let restores = |candidate: &&Candidate| matches!(candidate.standing,
+            Good | Partial | Damaged);
         let restoring = newest(&history, restores);
-        prop_assert!(restoring.is_empty() || restoring.iter().any(|candidate| kept.contains(&candidate.id.as_str())));
+        prop_assert!(restoring.is_empty()
+            || restoring.iter().any(|candidate| kept.contains(&candidate.id.as_str())));
     }
 
     #[test]
@@ -465,32 +813,37 @@ proptest! {
         let strict = Policy { min_keep: Some(min_keep), ..policy };
         // Of good backups: keeping a good one more may be what lets a partial one go.
         let history = without(&history, |candidate| candidate.standing != Good);
-        let (strict, generous) = (decide_all(&history, &strict, time(NOW)), decide_all(&history, &generous, time(NOW)));
+        let (strict, generous) = (decide_all(&history, &strict, time(NOW)), decide_all(&history,
+            &generous, time(NOW)));
         let generous = kept(&generous);
         prop_assert!(kept(&strict).iter().all(|id| generous.contains(id)));
     }
 
     /// A cleanup that is repeated removes nothing more, with caps too.
     #[test]
-    fn deciding_again_removes_nothing_more(history in history(), policies in [any_policy(), any_policy()]) {
+    fn deciding_again_removes_nothing_more(history in history(), policies in [any_policy(),
+        any_policy()]) {
         let first = decide_mixed(&history, &policies, time(NOW));
         let left = without(&history, |candidate| !kept(&first).contains(&candidate.id.as_str()));
         let second = decide_mixed(&left, &policies, time(NOW));
         prop_assert_eq!(kept(&second), kept(&first));
     }
 
-    /// A cleanup that is interrupted, in whatever order it went, and run again loses nothing that the first would have kept.
+    /// A cleanup that is interrupted, in whatever order it went, and run again loses nothing that
+    /// the first would have kept.
     #[test]
     fn an_interrupted_cleanup_is_harmless(
         history in history(),
         policies in [any_policy(), any_policy()],
         done in any::<u64>(),
     ) {
-        let policies = policies.map(|policy| Policy { min_keep: policy.min_keep.filter(|minimum| *minimum > 0), ..policy });
+        let policies =
+            policies.map(|policy| Policy { min_keep: policy.min_keep.filter(|minimum| *minimum > 0), ..policy });
         let first = decide_mixed(&history, &policies, time(NOW));
         let stays = kept(&first);
         let number = |candidate: &Candidate| candidate.id.parse::<u32>().unwrap();
-        let left = without(&history, |candidate| done >> number(candidate) & 1 == 1 && !stays.contains(&candidate.id.as_str()));
+        let left = without(&history, |candidate| done >> number(candidate) & 1 == 1
+            && !stays.contains(&candidate.id.as_str()));
         let second = decide_mixed(&left, &policies, time(NOW));
         let still = kept(&second);
         prop_assert!(stays.iter().all(|id| still.contains(id)));
@@ -498,16 +851,20 @@ proptest! {
 
     #[test]
     fn the_order_of_input_does_not_matter(
-        (history, shuffled) in history().prop_flat_map(|history| (Just(history.clone()), Just(history).prop_shuffle())),
+        (history, shuffled) in history().prop_flat_map(|history| (Just(history.clone()),
+            Just(history).prop_shuffle())),
         policies in [any_policy(), any_policy()],
     ) {
-        prop_assert_eq!(decide_mixed(&history, &policies, time(NOW)), decide_mixed(&shuffled, &policies, time(NOW)));
+        prop_assert_eq!(decide_mixed(&history, &policies, time(NOW)), decide_mixed(&shuffled,
+            &policies, time(NOW)));
     }
 
     /// Nor does what lies in the future or is not understood.
     #[test]
-    fn failed_attempts_influence_nothing(history in history(), policies in [any_policy(), any_policy()]) {
-        let idle = |candidate: &Candidate| matches!(candidate.standing, Failed | Unknown) || candidate.at > time(NOW);
+    fn failed_attempts_influence_nothing(history in history(), policies in [any_policy(),
+        any_policy()]) {
+        let idle = |candidate: &Candidate| matches!(candidate.standing, Failed | Unknown)
+            || candidate.at > time(NOW);
         let with = decide_mixed(&history, &policies, time(NOW));
         let active = without(&history, idle);
         let without = decide_mixed(&active, &policies, time(NOW));
@@ -522,9 +879,11 @@ proptest! {
     fn caps_hold_where_nothing_is_held(history in history(), most in 1..6_u32) {
         let policy = Policy { max_count: Some(most), ..Policy::default() };
         let plain = |candidate: &Candidate| {
-            !candidate.pinned && !candidate.proven && candidate.standing == Good && candidate.at <= time(NOW) && candidate.label == "a"
+            !candidate.pinned && !candidate.proven && candidate.standing == Good && candidate.at <=
+                time(NOW) && candidate.label == "a"
         };
         let history = without(&history, |candidate| !plain(candidate));
-        prop_assert_eq!(kept(&decide_all(&history, &policy, time(NOW))).len(), history.len().min(most as usize));
+        prop_assert_eq!(kept(&decide_all(&history, &policy, time(NOW))).len(),
+            history.len().min(most as usize));
     }
 }

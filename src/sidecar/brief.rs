@@ -1,5 +1,6 @@
-//! A sidecar without what only a look at that one backup needs: of a hundred thousand of them the tables, hashes and settings would fill a
-//! gigabyte. It is read as strictly as the whole: what is no sidecar there is none here.
+//! A sidecar without what only a look at that one backup needs: of a hundred thousand of them the
+//! tables, hashes and settings would fill a gigabyte. It is read as strictly as the whole: what is
+//! no sidecar there is none here.
 
 #[cfg(test)]
 mod tests;
@@ -83,7 +84,8 @@ impl PartialEq<Word> for String {
 #[derive(Debug, Default)]
 pub struct Words(HashSet<Word, BuildHasherDefault<Quick>>);
 
-/// FNV-1a: for a dozen short texts a sidecar the standard library's hash, which withstands attackers, takes longer than reading them.
+/// FNV-1a: for a dozen short texts a sidecar the standard library's hash, which withstands
+/// attackers, takes longer than reading them.
 #[derive(Debug)]
 struct Quick(u64);
 
@@ -207,7 +209,10 @@ pub struct TreeTotals {
 impl Brief {
     /// The objects that belong to it: see [`Sidecar::files`].
     pub fn files(&self) -> Vec<String> {
-        let dump = self.dump.iter().flat_map(|dump| std::iter::once(&dump.file).chain(&dump.contents));
+        let dump = self
+            .dump
+            .iter()
+            .flat_map(|dump| std::iter::once(&dump.file).chain(&dump.contents));
         dump.map(ToString::to_string).collect()
     }
 
@@ -215,19 +220,26 @@ impl Brief {
     pub fn parse(bytes: &[u8], words: &mut Words) -> Result<Brief, Unreadable> {
         // Checked once for the whole, not for each text in it.
         let text = std::str::from_utf8(bytes).ok();
-        text.and_then(|text| Brief::quickly(text, words)).map_or_else(
-            // The whole type knows best why.
-            || Sidecar::parse(bytes).map(|sidecar| Brief::of(&sidecar, words)),
-            Ok,
-        )
+        text.and_then(|text| Brief::quickly(text, words))
+            .map_or_else(
+                // The whole type knows best why.
+                || Sidecar::parse(bytes).map(|sidecar| Brief::of(&sidecar, words)),
+                Ok,
+            )
     }
 
     fn quickly(text: &str, words: &mut Words) -> Option<Brief> {
         let usable = |raw: &Raw<'_>| raw.schema == SCHEMA && raw.requires.is_empty();
         let Some((short, tables)) = without_tables(text) else {
-            return serde_json::from_str::<Raw<'_>>(text).ok().filter(usable).map(|raw| raw.brief(words));
+            return serde_json::from_str::<Raw<'_>>(text)
+                .ok()
+                .filter(usable)
+                .map(|raw| raw.brief(words));
         };
-        let mut brief = serde_json::from_str::<Raw<'_>>(&short).ok().filter(usable)?.brief(words);
+        let mut brief = serde_json::from_str::<Raw<'_>>(&short)
+            .ok()
+            .filter(usable)?
+            .brief(words);
         brief.manifest.as_mut()?.tables = tables;
         Some(brief)
     }
@@ -240,17 +252,26 @@ impl Brief {
             size_bytes: dump.size_bytes,
             content_size_bytes: dump.content_size_bytes,
             compression: words.take(&dump.compression),
-            contents: sidecar.contents().map(|contents| contents.file.as_str().into()),
+            contents: sidecar
+                .contents()
+                .map(|contents| contents.file.as_str().into()),
         });
         let totals = |manifest: &crate::engine::Manifest| Totals {
             tables: manifest.tables.len() as u64,
             rows_total: manifest.rows_total,
-            tree: manifest.tree.as_ref().map(|tree| TreeTotals { files: tree.files, bytes: tree.bytes }),
+            tree: manifest.tree.as_ref().map(|tree| TreeTotals {
+                files: tree.files,
+                bytes: tree.bytes,
+            }),
         };
         Brief {
             id: sidecar.id.clone(),
             run: sidecar.run.as_str().into(),
-            run_members: sidecar.run_members.iter().map(|member| words.take(member)).collect(),
+            run_members: sidecar
+                .run_members
+                .iter()
+                .map(|member| words.take(member))
+                .collect(),
             source: words.take(&sidecar.source),
             label: words.take(&sidecar.label),
             status: sidecar.status,
@@ -260,7 +281,10 @@ impl Brief {
             finished_at: sidecar.finished_at,
             duration_seconds: sidecar.duration_seconds,
             dump,
-            database: sidecar.database.as_ref().map(|database| BriefDatabase::of(database, words)),
+            database: sidecar
+                .database
+                .as_ref()
+                .map(|database| BriefDatabase::of(database, words)),
             manifest: sidecar.manifest.as_ref().map(totals),
             verifications: sidecar.verifications.clone(),
             error: sidecar.error.clone().map(Box::new),
@@ -271,8 +295,15 @@ impl Brief {
 impl BriefDatabase {
     fn of(database: &Database, words: &mut Words) -> BriefDatabase {
         BriefDatabase {
-            path: database.path.as_ref().map(|path| words.take(&path.to_string_lossy())),
-            paths: database.paths.iter().map(|path| words.take(&path.to_string_lossy())).collect(),
+            path: database
+                .path
+                .as_ref()
+                .map(|path| words.take(&path.to_string_lossy())),
+            paths: database
+                .paths
+                .iter()
+                .map(|path| words.take(&path.to_string_lossy()))
+                .collect(),
             size_bytes: database.size_bytes,
             cluster: database.cluster.as_ref().map(|cluster| words.take(cluster)),
         }
@@ -280,7 +311,11 @@ impl BriefDatabase {
 
     /// The database's file, or the top paths of a tree.
     pub fn places(&self) -> Vec<PathBuf> {
-        self.path.iter().chain(&self.paths).map(|path| PathBuf::from(path.as_str())).collect()
+        self.path
+            .iter()
+            .chain(&self.paths)
+            .map(|path| PathBuf::from(path.as_str()))
+            .collect()
     }
 }
 
@@ -288,7 +323,8 @@ impl BriefDatabase {
 #[derive(Default, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A [`Sidecar`] field by field, so that what is wrong for one is wrong for the other; a test compares them.
+/// A [`Sidecar`] field by field, so that what is wrong for one is wrong for the other; a test
+/// compares them.
 #[derive(Deserialize)]
 struct Raw<'a> {
     schema: u32,
@@ -498,13 +534,21 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D
 /// `2026-11-20T02:00:00Z`.
 fn plain_moment(text: &[u8]) -> Option<DateTime<Utc>> {
     let number = |from: usize, to: usize| {
-        text[from..to].iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')))
+        text[from..to].iter().try_fold(0, |sum, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| sum * 10 + u32::from(digit - b'0'))
+        })
     };
-    if text.len() != 20 || [text[4], text[7], text[10], text[13], text[16], text[19]] != *b"--T::Z" {
+    if text.len() != 20 || [text[4], text[7], text[10], text[13], text[16], text[19]] != *b"--T::Z"
+    {
         return None;
     }
     let day = NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 7)?, number(8, 10)?)?;
-    Some(day.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?.and_utc())
+    Some(
+        day.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?
+            .and_utc(),
+    )
 }
 
 /// How many a list has, each of them looked at and let go.
@@ -515,7 +559,10 @@ struct Each<T> {
 
 impl<T> Default for Each<T> {
     fn default() -> Self {
-        Each { count: 0, of: PhantomData }
+        Each {
+            count: 0,
+            of: PhantomData,
+        }
     }
 }
 
@@ -566,14 +613,31 @@ impl<'de> Visitor<'de> for Pairs {
 impl Raw<'_> {
     fn brief(self, words: &mut Words) -> Brief {
         let (manifest, contents) = self.manifest.map_or((None, None), |manifest| {
-            let tree = manifest.tree.as_ref().map(|tree| TreeTotals { files: tree.files, bytes: tree.bytes });
-            let contents = manifest.tree.and_then(|tree| tree.contents).map(|contents| contents.file.0.into());
-            (Some(Totals { tables: manifest.tables.count, rows_total: manifest.rows_total, tree }), contents)
+            let tree = manifest.tree.as_ref().map(|tree| TreeTotals {
+                files: tree.files,
+                bytes: tree.bytes,
+            });
+            let contents = manifest
+                .tree
+                .and_then(|tree| tree.contents)
+                .map(|contents| contents.file.0.into());
+            (
+                Some(Totals {
+                    tables: manifest.tables.count,
+                    rows_total: manifest.rows_total,
+                    tree,
+                }),
+                contents,
+            )
         });
         Brief {
             id: self.id.0.into_owned(),
             run: self.run.0.into(),
-            run_members: self.run_members.iter().map(|member| words.take(&member.0)).collect(),
+            run_members: self
+                .run_members
+                .iter()
+                .map(|member| words.take(&member.0))
+                .collect(),
             source: words.take(&self.source.0),
             label: words.take(&self.label.0),
             status: self.status,
@@ -592,7 +656,11 @@ impl Raw<'_> {
             }),
             database: self.database.map(|database| BriefDatabase {
                 path: database.path.map(|path| words.take(&path.0)),
-                paths: database.paths.iter().map(|path| words.take(&path.0)).collect(),
+                paths: database
+                    .paths
+                    .iter()
+                    .map(|path| words.take(&path.0))
+                    .collect(),
                 size_bytes: database.size_bytes,
                 cluster: database.cluster.map(|cluster| words.take(&cluster.0)),
             }),

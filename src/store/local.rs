@@ -49,13 +49,21 @@ impl LocalStore {
     }
 
     fn try_open(root: &Path, access: Access) -> Result<LocalStore> {
-        let store = LocalStore { root: root.to_path_buf() };
-        if let Access::Write { require_mount: true } = access {
+        let store = LocalStore {
+            root: root.to_path_buf(),
+        };
+        if let Access::Write {
+            require_mount: true,
+        } = access
+        {
             store.require_mount()?;
         }
         match (root.metadata(), access) {
             (Ok(found), _) if !found.is_dir() => {
-                return Err(Error::not_found(format!("the store `{}` is not a directory", root.display())));
+                return Err(Error::not_found(format!(
+                    "the store `{}` is not a directory",
+                    root.display()
+                )));
             }
             (Ok(_), _) => {}
             // The disk may only be away: a link to where it was mounted is no missing store.
@@ -63,11 +71,15 @@ impl LocalStore {
                 return Err(Error::from(error)
                     .kind_of(crate::error::Kind::NotFound)
                     .context(format!("opening the store `{}`", root.display()))
-                    .hint("the store is made by the first `dbbackup backup`; check `--store`, or [store] in the configuration"));
+                    .hint(
+                        "the store is made by the first `dbbackup backup`; check `--store`, or \
+                           [store] in the configuration",
+                    ));
             }
             (Err(error), Access::Write { .. }) if is_absent(&error, root) => store.make_root()?,
             (Err(error), _) => {
-                return Err(error).with_context(|| format!("opening the store `{}`", root.display()));
+                return Err(error)
+                    .with_context(|| format!("opening the store `{}`", root.display()));
             }
         }
         store.check_mark(access)?;
@@ -75,7 +87,8 @@ impl LocalStore {
     }
 
     fn holds_sidecars(&self) -> Result<bool> {
-        let is_sidecar = |name: &String| super::id_of(name).is_some_and(|id| *name == super::sidecar_name(id));
+        let is_sidecar =
+            |name: &String| super::id_of(name).is_some_and(|id| *name == super::sidecar_name(id));
         for source in self.sources()? {
             if self.names(&source)?.iter().any(is_sidecar) {
                 return Ok(true);
@@ -88,19 +101,26 @@ impl LocalStore {
     pub fn is_at(root: &Path) -> Result<bool> {
         match found_at(&root.join(MARK))? {
             Some(_) => Ok(true),
-            None if found_at(root)?.is_some_and(|found| found.is_dir()) => LocalStore::around(root).holds_sidecars(),
+            None if found_at(root)?.is_some_and(|found| found.is_dir()) => {
+                LocalStore::around(root).holds_sidecars()
+            }
             None => Ok(false),
         }
     }
 
-    /// A directory becomes a store by being written to: one that somebody uses for something else must not, through a slip of the keyboard.
-    /// Names with a dot before them and what file systems have in an empty one do not count, nor does a copy of a store without its mark.
+    /// A directory becomes a store by being written to: one that somebody uses for something else
+    /// must not, through a slip of the keyboard. Names with a dot before them and what file systems
+    /// have in an empty one do not count, nor does a copy of a store without its mark.
     pub fn must_be_free(&self) -> Result<()> {
         let shown = self.root.display();
         let of_file_systems = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
         let mut other = None;
         for entry in std::fs::read_dir(&self.root).with_context(|| format!("reading `{shown}`"))? {
-            let name = entry.with_context(|| format!("reading `{shown}`"))?.file_name().to_string_lossy().into_owned();
+            let name = entry
+                .with_context(|| format!("reading `{shown}`"))?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
             if !name.starts_with('.') && !of_file_systems.contains(&name.as_str()) {
                 other = other.min(Some(name.clone())).or(Some(name));
             }
@@ -109,53 +129,77 @@ impl LocalStore {
         if LocalStore::is_at(&self.root)? {
             return Ok(());
         }
-        let text = format!("the directory `{shown}` is no store, and it is not empty: `{}` is in it", other.escape_debug());
+        let text = format!(
+            "the directory `{shown}` is no store, and it is not empty: `{}` is in it",
+            other.escape_debug()
+        );
         Err(Error::usage(text).hint(format!(
-            "name an empty directory, or a new one as `{shown}/backups`; to have it be one all the same: `echo '{{\"format\": 1}}' > {}`",
+            "name an empty directory, or a new one as `{shown}/backups`; to have it be one all the \
+             same: `echo '{{\"format\": 1}}' > {}`",
             self.root.join(MARK).display()
         )))
     }
 
     /// A directory above another that holds a dump, whether it is a store or not.
     pub fn around(root: &Path) -> LocalStore {
-        LocalStore { root: root.to_path_buf() }
+        LocalStore {
+            root: root.to_path_buf(),
+        }
     }
 
     fn make_root(&self) -> Result<()> {
         make_dir(&self.root).map_err(|error| {
             let parent = self.root.parent().unwrap_or(Path::new("/"));
             let missing = matches!(found_at(parent), Ok(None));
-            let error = Error::from(error).context(format!("making the store `{}`", self.root.display()));
+            let error =
+                Error::from(error).context(format!("making the store `{}`", self.root.display()));
             if missing {
                 error.hint(format!(
-                    "`{}` is not there: is the disk mounted? dbbackup makes a store's last directory, never its parents",
+                    "`{}` is not there: is the disk mounted? dbbackup makes a store's last \
+                     directory, never its parents",
                     parent.display()
                 ))
             } else {
                 error.hint("choose a directory that this user may write to: `--store DIR`")
             }
         })?;
-        self.root
-            .parent()
-            .map_or(Ok(()), |parent| durable::sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
+        self.root.parent().map_or(Ok(()), |parent| {
+            durable::sync_dir(if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            })
+        })
     }
 
-    /// Whether a file system of its own is mounted at `root`, or at its parent where it has still to be made.
+    /// Whether a file system of its own is mounted at `root`, or at its parent where it has still
+    /// to be made.
     pub fn require_mount_at(root: &Path) -> Result<()> {
         LocalStore::around(root).require_mount()
     }
 
     /// An error where the directory is not on a mounted file system of its own.
     pub fn require_mount(&self) -> Result<()> {
-        // The store's directory itself may still have to be made; then its parent must be the mounted one.
+        // The store's directory itself may still have to be made; then its parent must be the
+        // mounted one.
         let is_made = found_at(&self.root)?.is_some_and(|found| found.is_dir());
-        let there = if is_made { self.root.as_path() } else { self.root.parent().unwrap_or(Path::new("/")) };
+        let there = if is_made {
+            self.root.as_path()
+        } else {
+            self.root.parent().unwrap_or(Path::new("/"))
+        };
         let root_device = Path::new("/").metadata()?.dev();
         if found_at(there)?.is_some_and(|found| found.dev() != root_device) {
             return Ok(());
         }
-        Err(Error::failed(format!("nothing is mounted at the store `{}`, and `require_mount = true`", self.root.display()))
-            .hint(format!("mount its file system first: `mount {}`", there.display())))
+        Err(Error::failed(format!(
+            "nothing is mounted at the store `{}`, and `require_mount = true`",
+            self.root.display()
+        ))
+        .hint(format!(
+            "mount its file system first: `mount {}`",
+            there.display()
+        )))
     }
 
     fn check_mark(&self, access: Access) -> Result<()> {
@@ -163,12 +207,19 @@ impl LocalStore {
         match std::fs::read(&path) {
             Ok(bytes) => {
                 let mark: Mark = serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::failed(format!("`{}` is damaged: {error}", path.display())))
+                    .map_err(|error| {
+                        Error::failed(format!("`{}` is damaged: {error}", path.display()))
+                    })
                     .hint("write `{\"format\": 1}` into that file, if the directory is a store")?;
                 if mark.format > FORMAT {
-                    let text =
-                        format!("the store `{}` has format {}, this version knows {FORMAT}", self.root.display(), mark.format);
-                    return Err(Error::failed(text).hint("use the dbbackup that wrote it, or a newer one"));
+                    let text = format!(
+                        "the store `{}` has format {}, this version knows {FORMAT}",
+                        self.root.display(),
+                        mark.format
+                    );
+                    return Err(
+                        Error::failed(text).hint("use the dbbackup that wrote it, or a newer one")
+                    );
                 }
                 Ok(())
             }
@@ -176,15 +227,22 @@ impl LocalStore {
                 // A copy of a source's directory alone, in a directory of its own, will do.
                 Access::Read if self.holds_sidecars()? => Ok(()),
                 Access::Read => {
-                    let text = format!("`{}` is not a store: there is no `{MARK}` in it", self.root.display());
+                    let text = format!(
+                        "`{}` is not a store: there is no `{MARK}` in it",
+                        self.root.display()
+                    );
                     Err(Error::not_found(text).hint(format!(
-                        "give the directory above the sources' own; if it is a copy of a store: `echo '{{\"format\": 1}}' > {}`",
+                        "give the directory above the sources' own; if it is a copy of a store: \
+                         `echo '{{\"format\": 1}}' > {}`",
                         path.display()
                     )))
                 }
                 Access::Write { .. } => {
                     self.must_be_free()?;
-                    let mark = Mark { format: FORMAT, uuid: uuid::Uuid::new_v4().to_string() };
+                    let mark = Mark {
+                        format: FORMAT,
+                        uuid: uuid::Uuid::new_v4().to_string(),
+                    };
                     durable::replace(&path, &serde_json::to_vec(&mark).unwrap_or_default())
                 }
             },
@@ -219,10 +277,14 @@ impl Store for LocalStore {
     fn sources(&self) -> Result<Vec<String>> {
         let context = || format!("reading the store `{}`", self.root.display());
         let mut names = Vec::new();
-        let entries = std::fs::read_dir(&self.root).with_context(context).map_err(|error| explained(error, &self.root))?;
+        let entries = std::fs::read_dir(&self.root)
+            .with_context(context)
+            .map_err(|error| explained(error, &self.root))?;
         for entry in entries {
             let entry = entry.with_context(context)?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             // What can't be told is one: reading it then says why it can't be.
             let is_directory = || match entry.path().metadata() {
                 Ok(found) => found.is_dir(),
@@ -242,14 +304,21 @@ impl Store for LocalStore {
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if is_absent(&error, &dir) => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(context).map_err(|error| explained(error, &dir)),
+            Err(error) => {
+                return Err(error)
+                    .with_context(context)
+                    .map_err(|error| explained(error, &dir));
+            }
         };
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.with_context(context)?;
-            // What a user keeps in a directory of his own there is none of ours; a link may be a dump that was moved to a larger disk, and what can't
-            // be told says why when it is read.
-            let may_be_object = entry.file_type().map_or(true, |kind| kind.is_file() || kind.is_symlink());
+            // What a user keeps in a directory of his own there is none of ours; a link may be a
+            // dump that was moved to a larger disk, and what can't be told says why when it is
+            // read.
+            let may_be_object = entry
+                .file_type()
+                .map_or(true, |kind| kind.is_file() || kind.is_symlink());
             if let (true, Ok(name)) = (may_be_object, entry.file_name().into_string()) {
                 names.push(name);
             }
@@ -259,7 +328,8 @@ impl Store for LocalStore {
 
     fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
         let path = self.dir(source);
-        // By the open directory, a hundred thousand files are found without walking down to it as often.
+        // By the open directory, a hundred thousand files are found without walking down to it as
+        // often.
         let dir = File::open(&path).map_err(|error| named(error, &path, "opening"))?;
         Ok(Box::new(LocalSmall { dir, path }))
     }
@@ -267,7 +337,8 @@ impl Store for LocalStore {
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
         let path = self.path(source, name);
         let file = File::open(&path).map_err(|error| named(error, &path, "opening"))?;
-        // Tells `in_use`; where the file system has no locks the open file is readable to its end all the same.
+        // Tells `in_use`; where the file system has no locks the open file is readable to its end
+        // all the same.
         let _ = file.try_lock_shared();
         Ok(Box::new(file))
     }
@@ -275,12 +346,16 @@ impl Store for LocalStore {
     fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>> {
         let path = self.path(source, dot_name);
         let file = durable::create_new(&path)?;
-        Ok(Box::new(LocalPending { file: Some(SteadyFile::new(file)), path }))
+        Ok(Box::new(LocalPending {
+            file: Some(SteadyFile::new(file)),
+            path,
+        }))
     }
 
     fn rename(&self, source: &str, from: &str, to: &str) -> Result<()> {
         let (from, to) = (self.path(source, from), self.path(source, to));
-        durable::rename_new(&from, &to).map_err(|error| named(error, &to, &format!("renaming `{}` to", from.display())))
+        durable::rename_new(&from, &to)
+            .map_err(|error| named(error, &to, &format!("renaming `{}` to", from.display())))
     }
 
     fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
@@ -306,8 +381,15 @@ impl Store for LocalStore {
                 return Err(explained(error, &self.root));
             }
         }
-        Lock::take(&dir.join(".lock"), &format!("the source `{source}` in the store `{}`", self.root.display()), wait)
-            .map_err(|error| explained(error, &dir))
+        Lock::take(
+            &dir.join(".lock"),
+            &format!(
+                "the source `{source}` in the store `{}`",
+                self.root.display()
+            ),
+            wait,
+        )
+        .map_err(|error| explained(error, &dir))
     }
 
     fn in_use(&self, source: &str, name: &str) -> Result<bool> {
@@ -318,15 +400,18 @@ impl Store for LocalStore {
             Err(error) => return Err(named(error, &path, "opening")),
         };
         // Where the file system has no locks an open file is readable to its end all the same.
-        Ok(matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+        Ok(matches!(
+            file.try_lock(),
+            Err(std::fs::TryLockError::WouldBlock)
+        ))
     }
 
     fn elsewhere(&self, source: &str, name: &str) -> Result<Option<PathBuf>> {
         let path = self.path(source, name);
         match path.symlink_metadata() {
-            Ok(found) if found.is_symlink() => {
-                std::fs::read_link(&path).map(Some).map_err(|error| named(error, &path, "looking at"))
-            }
+            Ok(found) if found.is_symlink() => std::fs::read_link(&path)
+                .map(Some)
+                .map_err(|error| named(error, &path, "looking at")),
             Ok(_) => Ok(None),
             Err(error) if is_absent(&error, &path) => Ok(None),
             Err(error) => Err(named(error, &path, "looking at")),
@@ -355,16 +440,24 @@ fn make_dir(path: &Path) -> io::Result<()> {
 /// The remedy where it is the system that does not let this user read or write `path`.
 fn explained(error: Error, path: &Path) -> Error {
     match error.io_kind() {
-        Some(io::ErrorKind::ReadOnlyFilesystem) => error.hint("the store is read-only: mount it so that it can be written to"),
+        Some(io::ErrorKind::ReadOnlyFilesystem) => {
+            error.hint("the store is read-only: mount it so that it can be written to")
+        }
         Some(io::ErrorKind::PermissionDenied) => {
             let me = rustix::process::geteuid().as_raw();
             // What can't even be looked at is as little accessible as the directory above it.
-            let found = path.ancestors().find_map(|path| Some((path, path.symlink_metadata().ok()?)));
+            let found = path
+                .ancestors()
+                .find_map(|path| Some((path, path.symlink_metadata().ok()?)));
             match found.map(|(path, found)| (path, found.uid())) {
-                Some((path, 0)) if me != 0 => error.hint(format!("`{}` belongs to root: run it as root", path.display())),
-                Some((path, owner)) if me != owner => {
-                    error.hint(format!("`{}` belongs to the user with the id {owner}: run it as that user", path.display()))
-                }
+                Some((path, 0)) if me != 0 => error.hint(format!(
+                    "`{}` belongs to root: run it as root",
+                    path.display()
+                )),
+                Some((path, owner)) if me != owner => error.hint(format!(
+                    "`{}` belongs to the user with the id {owner}: run it as that user",
+                    path.display()
+                )),
                 _ => error,
             }
         }
@@ -372,12 +465,17 @@ fn explained(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Whether the error says for sure that there is nothing of this name; not where it is a link, whose other end may only be away.
+/// Whether the error says for sure that there is nothing of this name; not where it is a link,
+/// whose other end may only be away.
 fn is_absent(error: &io::Error, path: &Path) -> bool {
     use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
     // Nothing is below a file, and nothing has a name that is too long.
-    let is_missing = |error: &io::Error| matches!(error.kind(), NotFound | NotADirectory | InvalidFilename);
-    is_missing(error) && path.symlink_metadata().is_err_and(|error| is_missing(&error))
+    let is_missing =
+        |error: &io::Error| matches!(error.kind(), NotFound | NotADirectory | InvalidFilename);
+    is_missing(error)
+        && path
+            .symlink_metadata()
+            .is_err_and(|error| is_missing(&error))
 }
 
 /// What is at a path, where that can be told.
@@ -389,13 +487,20 @@ fn found_at(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// The error of what was done with the file `path`, of kind `NotFound` only where there surely is none.
+/// The error of what was done with the file `path`, of kind `NotFound` only where there surely is
+/// none.
 fn named(error: io::Error, path: &Path, doing: &str) -> Error {
-    let (is_missing, is_absent) = (error.kind() == io::ErrorKind::NotFound, is_absent(&error, path));
+    let (is_missing, is_absent) = (
+        error.kind() == io::ErrorKind::NotFound,
+        is_absent(&error, path),
+    );
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
     match std::fs::read_link(path) {
         _ if is_absent => error.kind_of(crate::error::Kind::NotFound),
-        Ok(target) if is_missing => error.hint(format!("it is a link to `{}`: is that disk mounted?", target.display())),
+        Ok(target) if is_missing => error.hint(format!(
+            "it is a link to `{}`: is that disk mounted?",
+            target.display()
+        )),
         _ => explained(error, path),
     }
 }
@@ -418,7 +523,10 @@ impl Small for LocalSmall {
         let found = rustix::fs::statat(&self.dir, name, AtFlags::empty())
             .map_err(|error| self.named(error.into(), name, "looking at"))?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Err(Error::failed(format!("`{}` is no plain file", self.path.join(name).display())));
+            return Err(Error::failed(format!(
+                "`{}` is no plain file",
+                self.path.join(name).display()
+            )));
         }
         Ok(found.st_size.unsigned_abs())
     }
@@ -426,8 +534,10 @@ impl Small for LocalSmall {
     fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.dir, name, flags, Mode::empty());
-        // `Read::read_to_end` would ask for the size first, and would clear what it is about to fill.
-        file.and_then(|file| read_whole(&file, bytes)).map_err(|error| self.named(error.into(), name, "reading"))
+        // `Read::read_to_end` would ask for the size first, and would clear what it is about to
+        // fill.
+        file.and_then(|file| read_whole(&file, bytes))
+            .map_err(|error| self.named(error.into(), name, "reading"))
     }
 }
 
@@ -457,13 +567,17 @@ struct LocalPending {
 
 impl LocalPending {
     fn named(&self, error: io::Error) -> io::Error {
-        Error::from(error).context(format!("writing `{}`", self.path.display())).into()
+        Error::from(error)
+            .context(format!("writing `{}`", self.path.display()))
+            .into()
     }
 }
 
 impl Write for LocalPending {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(file) = &mut self.file else { return Err(io::Error::other("written after its end")) };
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("written after its end"));
+        };
         file.write(bytes).map_err(|error| self.named(error))
     }
 
@@ -474,7 +588,9 @@ impl Write for LocalPending {
 
 impl Pending for LocalPending {
     fn finish(mut self: Box<Self>) -> Result<()> {
-        let Some(file) = self.file.take() else { return Ok(()) };
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
         file.finish()
             .map(drop)
             .inspect_err(|_| {

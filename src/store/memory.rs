@@ -11,7 +11,8 @@ use std::time::Duration;
 
 type Objects = Arc<Mutex<BTreeMap<(String, String), Vec<u8>>>>;
 
-/// Counts down the calls that change something; at zero they fail from then on, as a crashed process's would.
+/// Counts down the calls that change something; at zero they fail from then on, as a crashed
+/// process's would.
 #[derive(Default)]
 pub struct MemoryStore {
     objects: Objects,
@@ -46,18 +47,31 @@ impl Store for MemoryStore {
     }
 
     fn sources(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.objects.lock().unwrap().keys().map(|(source, _)| source.clone()).collect();
+        let mut names: Vec<String> = self
+            .objects
+            .lock()
+            .unwrap()
+            .keys()
+            .map(|(source, _)| source.clone())
+            .collect();
         names.dedup();
         Ok(names)
     }
 
     fn names(&self, source: &str) -> Result<Vec<String>> {
         let objects = self.objects.lock().unwrap();
-        Ok(objects.keys().filter(|(of, _)| of == source).map(|(_, name)| name.clone()).collect())
+        Ok(objects
+            .keys()
+            .filter(|(of, _)| of == source)
+            .map(|(_, name)| name.clone())
+            .collect())
     }
 
     fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
-        Ok(Box::new(MemorySmall { store: self, source: source.to_owned() }))
+        Ok(Box::new(MemorySmall {
+            store: self,
+            source: source.to_owned(),
+        }))
     }
 
     fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
@@ -84,21 +98,28 @@ impl Store for MemoryStore {
         if objects.contains_key(&key(source, to)) {
             return Err(Error::failed(format!("`{to}` is there already")));
         }
-        let bytes = objects.remove(&key(source, from)).ok_or_else(|| Error::not_found(format!("no `{from}`")))?;
+        let bytes = objects
+            .remove(&key(source, from))
+            .ok_or_else(|| Error::not_found(format!("no `{from}`")))?;
         objects.insert(key(source, to), bytes);
         Ok(())
     }
 
     fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
         self.changing()?;
-        self.objects.lock().unwrap().insert(key(source, name), bytes.to_vec());
+        self.objects
+            .lock()
+            .unwrap()
+            .insert(key(source, name), bytes.to_vec());
         Ok(())
     }
 
     fn remove(&self, source: &str, name: &str) -> Result<()> {
         self.changing()?;
         let removed = self.objects.lock().unwrap().remove(&key(source, name));
-        removed.map(drop).ok_or_else(|| Error::not_found(format!("no `{name}`")))
+        removed
+            .map(drop)
+            .ok_or_else(|| Error::not_found(format!("no `{name}`")))
     }
 
     fn sync(&self, _source: &str) -> Result<()> {
@@ -135,7 +156,13 @@ impl Small for MemorySmall<'_> {
     }
 
     fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
-        let found = self.store.objects.lock().unwrap().get(&key(&self.source, name)).cloned();
+        let found = self
+            .store
+            .objects
+            .lock()
+            .unwrap()
+            .get(&key(&self.source, name))
+            .cloned();
         *bytes = found.ok_or_else(|| Error::not_found(format!("no `{name}`")))?;
         Ok(())
     }
@@ -153,7 +180,12 @@ impl Write for MemoryPending {
         if *self.calls_left.lock().unwrap() == Some(0) {
             return Err(io::Error::other("the store is gone"));
         }
-        self.objects.lock().unwrap().entry(self.key.clone()).or_default().extend_from_slice(bytes);
+        self.objects
+            .lock()
+            .unwrap()
+            .entry(self.key.clone())
+            .or_default()
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

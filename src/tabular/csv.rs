@@ -1,5 +1,5 @@
-//! CSV as RFC 4180 has it: lines end in CR LF, and quotes within a quoted field are doubled. As with PostgreSQL's own CSV an empty field without quotes is
-//! NULL and one with them an empty text.
+//! CSV as RFC 4180 has it: lines end in CR LF, and quotes within a quoted field are doubled. As
+//! with PostgreSQL's own CSV an empty field without quotes is NULL and one with them an empty text.
 
 use super::Table;
 use crate::engine::Cell;
@@ -13,7 +13,10 @@ pub fn row(out: &mut impl Write, cells: &[Cell<'_>]) -> io::Result<()> {
     line(out, cells.iter().map(|cell| cell.text))
 }
 
-fn line<'a>(out: &mut impl Write, fields: impl Iterator<Item = Option<&'a [u8]>>) -> io::Result<()> {
+fn line<'a>(
+    out: &mut impl Write,
+    fields: impl Iterator<Item = Option<&'a [u8]>>,
+) -> io::Result<()> {
     for (at, text) in fields.enumerate() {
         if at > 0 {
             out.write_all(b",")?;
@@ -60,9 +63,18 @@ mod tests {
             Some(b"\\."),
             Some(b"\xff\0"),
         ];
-        let cells: Vec<Cell<'_>> = texts.iter().map(|text| Cell { text: *text, shape: &Shape::Text }).collect();
+        let cells: Vec<Cell<'_>> = texts
+            .iter()
+            .map(|text| Cell {
+                text: *text,
+                shape: &Shape::Text,
+            })
+            .collect();
         let mut out = Vec::new();
         row(&mut out, &cells).unwrap();
-        assert_eq!(out, b",\"\",a b'c,\"1,5\",\"say \"\"x\"\"\",\"a\nb\",\"\r\",\"\\.\",\xff\0\r\n");
+        assert_eq!(
+            out,
+            b",\"\",a b'c,\"1,5\",\"say \"\"x\"\"\",\"a\nb\",\"\r\",\"\\.\",\xff\0\r\n"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! JSON: one array, an object for each row on a line of its own, so that both a parser and `grep` are served.
+//! JSON: one array, an object for each row on a line of its own, so that both a parser and `grep`
+//! are served.
 //!
-//! Numbers keep every digit that they have. What JSON has no word for (`NaN`, `Infinity`) is a string, and so is everything else but
-//! booleans, JSON columns, which are put in as they are, and arrays.
+//! Numbers keep every digit that they have. What JSON has no word for (`NaN`, `Infinity`) is a
+//! string, and so is everything else but booleans, JSON columns, which are put in as they are, and
+//! arrays.
 
 use super::Table;
 use crate::engine::postgres::array::{self, Element};
@@ -79,7 +81,10 @@ fn is_json(text: &str) -> bool {
 fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        Some((mantissa, exponent)) => (
+            mantissa,
+            Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)),
+        ),
         None => (text, None),
     };
     let (whole, fraction) = match mantissa.split_once('.') {
@@ -87,7 +92,10 @@ fn is_number(text: &str) -> bool {
         None => (mantissa, None),
     };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits(whole) && (whole == "0" || !whole.starts_with('0')) && fraction.is_none_or(digits) && exponent.is_none_or(digits)
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
 }
 
 #[cfg(test)]
@@ -106,21 +114,42 @@ mod tests {
         let digits = "123456789012345678901234567890.10";
         assert_eq!(written(digits, &Shape::Number), digits);
         assert_eq!(written("1e+300", &Shape::Number), "1e+300");
-        for odd in ["NaN", "Infinity", "-Infinity", "007", ".5", "1.", "", "-", "0x10", "1e"] {
+        for odd in [
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "007",
+            ".5",
+            "1.",
+            "",
+            "-",
+            "0x10",
+            "1e",
+        ] {
             assert_eq!(written(odd, &Shape::Number), format!("\"{odd}\""));
         }
-        assert_eq!((written("t", &Shape::Boolean), written("f", &Shape::Boolean)), ("true".into(), "false".into()));
+        assert_eq!(
+            (written("t", &Shape::Boolean), written("f", &Shape::Boolean)),
+            ("true".into(), "false".into())
+        );
         assert_eq!(written("{\"a\":\n 1.10}", &Shape::Json), "{\"a\":  1.10}");
         assert_eq!(written("{\"a\":", &Shape::Json), r#""{\"a\":""#);
-        assert_eq!(written("{{1,NULL},{NaN,2}}", &Shape::Array(Box::new(Shape::Number))), r#"[[1,null],["NaN",2]]"#);
-        assert_eq!(written("not an array", &Shape::Array(Box::new(Shape::Number))), "\"not an array\"");
+        assert_eq!(
+            written("{{1,NULL},{NaN,2}}", &Shape::Array(Box::new(Shape::Number))),
+            r#"[[1,null],["NaN",2]]"#
+        );
+        assert_eq!(
+            written("not an array", &Shape::Array(Box::new(Shape::Number))),
+            "\"not an array\""
+        );
         assert_eq!(written("a\u{1}\"\n", &Shape::Text), r#""a\u0001\"\n""#);
     }
 
     proptest! {
         #[test]
         fn a_number_is_what_serde_takes_for_one(text in "-?[0-9]{0,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,1})?") {
-            prop_assert_eq!(is_number(&text), serde_json::from_str::<serde_json::Number>(&text).is_ok());
+            prop_assert_eq!(is_number(&text),
+                serde_json::from_str::<serde_json::Number>(&text).is_ok());
         }
     }
 }

@@ -1,14 +1,19 @@
-//! dbbackup-json(5): the fields of every document and of what lies in a store, written from the JSON Schema, which is made from the code's types.
+//! dbbackup-json(5): the fields of every document and of what lies in a store, written from the
+//! JSON Schema, which is made from the code's types.
 
 use super::text_of;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use serde_json::Value;
 
-const ABOUT: &str = "With `--json` every command prints exactly one JSON document on its standard output. A field is left out where there is nothing to \
-    say; in parts of a document it may be null where that is said. Readers should ignore fields that they do not know: a later version may add some, \
-    and takes none away within a schema's version. Times are RFC 3339 in UTC, sizes are bytes, durations are seconds.";
+const ABOUT: &str = "With `--json` every command prints exactly one JSON document on its standard \
+                     output. A field is left out where there is nothing to \
+    say; in parts of a document it may be null where that is said. Readers should ignore fields \
+    that they do not know: a later version may add some, \
+    and takes none away within a schema's version. Times are RFC 3339 in UTC, sizes are bytes, \
+    durations are seconds.";
 
-const STORE: &str = "What lies in a store beside the dumps. A sidecar is written once and never changed; with `list` and `show` its verifications hold the \
+const STORE: &str = "What lies in a store beside the dumps. A sidecar is written once and never \
+                     changed; with `list` and `show` its verifications hold the \
     later ones, too.";
 
 /// The page.
@@ -16,14 +21,30 @@ pub fn page() -> (String, Vec<u8>) {
     let schema: Value = serde_json::from_str(&text_of("examples/dbbackup.schema.json")).unwrap();
     let definitions = schema["$defs"].as_object().unwrap();
     let mut roff = Roff::new();
-    roff.control("TH", ["dbbackup-json", "5", "", &format!("dbbackup {}", env!("CARGO_PKG_VERSION")), "dbbackup manual"]);
-    roff.control("SH", ["NAME"]).text([roman("dbbackup-json - the fields of JSON documents and of sidecars")]);
+    roff.control(
+        "TH",
+        [
+            "dbbackup-json",
+            "5",
+            "",
+            &format!("dbbackup {}", env!("CARGO_PKG_VERSION")),
+            "dbbackup manual",
+        ],
+    );
+    roff.control("SH", ["NAME"]).text([roman(
+        "dbbackup-json - the fields of JSON documents and of sidecars",
+    )]);
     roff.control("SH", ["DESCRIPTION"]).text(marked(ABOUT));
     let common = &definitions["document of no command"];
     roff.control("SS", ["Every document"]);
     fields(common, &[], &mut roff);
     roff.control("SH", ["DOCUMENTS"]);
-    let of_all: Vec<&str> = common["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let of_all: Vec<&str> = common["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     for (name, definition) in definitions.iter().filter(|(name, _)| is_document(name)) {
         let command = name.trim_start_matches("document of ");
         if command != "no command" {
@@ -38,17 +59,29 @@ pub fn page() -> (String, Vec<u8>) {
     }
     roff.control("SH", ["TYPES"]);
     // One that is a sidecar with two fields more says only these.
-    let of_sidecar: Vec<&str> = definitions["Sidecar"]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    for (name, one) in definitions.iter().filter(|(name, _)| !is_document(name) && !in_store.contains(&name.as_str())) {
+    let of_sidecar: Vec<&str> = definitions["Sidecar"]["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    for (name, one) in definitions
+        .iter()
+        .filter(|(name, _)| !is_document(name) && !in_store.contains(&name.as_str()))
+    {
         if name == "BackupDocument" {
-            roff.control("SS", [name.as_str()]).text([roman("All fields of a Sidecar, and:")]);
+            roff.control("SS", [name.as_str()])
+                .text([roman("All fields of a Sidecar, and:")]);
             fields(one, &of_sidecar, &mut roff);
         } else {
             definition(name, one, &mut roff);
         }
     }
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([bold("dbbackup"), roman("(1); the same as a JSON Schema: examples/dbbackup.schema.json among the sources")]);
+    roff.text([
+        bold("dbbackup"),
+        roman("(1); the same as a JSON Schema: examples/dbbackup.schema.json among the sources"),
+    ]);
     ("dbbackup-json.5".to_owned(), roff.to_roff().into_bytes())
 }
 
@@ -57,18 +90,37 @@ fn is_document(name: &str) -> bool {
 }
 
 fn definition(name: &str, definition: &Value, roff: &mut Roff) {
-    roff.control("SS", [name]).text(marked(description(definition)));
+    roff.control("SS", [name])
+        .text(marked(description(definition)));
     fields(definition, &[], roff);
-    for choice in definition.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
+    for choice in definition
+        .get("oneOf")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let word = match choice["const"].as_str() {
             Some(word) => format!("\"{word}\""),
             // An object of one field.
-            None => choice["properties"].as_object().unwrap().keys().map(|key| format!("{{\"{key}\": …}}")).collect(),
+            None => choice["properties"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|key| format!("{{\"{key}\": …}}"))
+                .collect(),
         };
-        roff.control("TP", []).text([bold(word)]).text(marked(description(choice)));
+        roff.control("TP", [])
+            .text([bold(word)])
+            .text(marked(description(choice)));
     }
-    let words = definition.get("enum").and_then(Value::as_array).into_iter().flatten();
-    let words: Vec<String> = words.filter_map(|word| Some(format!("\"{}\"", word.as_str()?))).collect();
+    let words = definition
+        .get("enum")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let words: Vec<String> = words
+        .filter_map(|word| Some(format!("\"{}\"", word.as_str()?)))
+        .collect();
     if !words.is_empty() {
         roff.text([roman(format!("One of {}.", words.join(", ")))]);
     }
@@ -76,14 +128,33 @@ fn definition(name: &str, definition: &Value, roff: &mut Roff) {
 
 /// Name, type and meaning of each field but these.
 fn fields(definition: &Value, but: &[&str], roff: &mut Roff) {
-    let required: Vec<&str> =
-        definition.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, field) in definition.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    let required: Vec<&str> = definition
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for (name, field) in definition
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         if but.contains(&name.as_str()) {
             continue;
         }
-        let optional = if required.contains(&name.as_str()) { "" } else { ", may be left out" };
-        roff.control("TP", []).text([bold(name.as_str()), roman(" ("), italic(type_of(field)), roman(format!("{optional})"))]);
+        let optional = if required.contains(&name.as_str()) {
+            ""
+        } else {
+            ", may be left out"
+        };
+        roff.control("TP", []).text([
+            bold(name.as_str()),
+            roman(" ("),
+            italic(type_of(field)),
+            roman(format!("{optional})")),
+        ]);
         roff.text(marked(description(field)));
     }
 }
@@ -110,7 +181,12 @@ fn type_of(field: &Value) -> String {
     };
     match &field["type"] {
         Value::String(word) => one(word),
-        Value::Array(words) => words.iter().filter_map(Value::as_str).map(one).collect::<Vec<_>>().join(" or "),
+        Value::Array(words) => words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => "any".to_owned(),
     }
 }
@@ -118,5 +194,7 @@ fn type_of(field: &Value) -> String {
 /// A text with what is in backquotes in bold.
 fn marked(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
-    parts.map(|(at, part)| if at % 2 == 1 { bold(part) } else { roman(part) }).collect()
+    parts
+        .map(|(at, part)| if at % 2 == 1 { bold(part) } else { roman(part) })
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Manual pages and completions: rendered from clap's types and compared with the files in man/ and completions/.
+//! Manual pages and completions: rendered from clap's types and compared with the files in man/ and
+//! completions/.
 
 use super::{fields, have, root, silently};
 use clap::CommandFactory;
@@ -10,7 +11,8 @@ use std::process::Command;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// With `DBBACKUP_BLESS` set writes the files, else demands that they are there, equal, and no others beside them.
+/// With `DBBACKUP_BLESS` set writes the files, else demands that they are there, equal, and no
+/// others beside them.
 fn compare(directory: &str, rendered: &Files) {
     let directory = root().join(directory);
     if std::env::var_os("DBBACKUP_BLESS").is_some() {
@@ -21,14 +23,27 @@ fn compare(directory: &str, rendered: &Files) {
         }
         return;
     }
-    let there = std::fs::read_dir(&directory).into_iter().flatten().flatten();
-    let mut stale: Vec<String> = there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let there = std::fs::read_dir(&directory)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut stale: Vec<String> = there
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     stale.retain(|name| !rendered.contains_key(name));
-    let differs = |(name, content): &(&String, &Vec<u8>)| std::fs::read(directory.join(name)).ok().as_ref() != Some(*content);
-    stale.extend(rendered.iter().filter(differs).map(|(name, _)| name.clone()));
+    let differs = |(name, content): &(&String, &Vec<u8>)| {
+        std::fs::read(directory.join(name)).ok().as_ref() != Some(*content)
+    };
+    stale.extend(
+        rendered
+            .iter()
+            .filter(differs)
+            .map(|(name, _)| name.clone()),
+    );
     assert!(
         stale.is_empty(),
-        "{}: not what the code says: {}; write them anew with `DBBACKUP_BLESS=1 cargo test --test docs`",
+        "{}: not what the code says: {}; write them anew with `DBBACKUP_BLESS=1 cargo test --test \
+         docs`",
         directory.display(),
         stale.join(", ")
     );
@@ -38,13 +53,19 @@ fn pages() -> Files {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let subcommands = command.get_subcommands().cloned();
-    let all: Vec<clap::Command> = std::iter::once(command.clone()).chain(subcommands).collect();
+    let all: Vec<clap::Command> = std::iter::once(command.clone())
+        .chain(subcommands)
+        .collect();
     all.into_iter().map(page).chain([fields::page()]).collect()
 }
 
-/// One page. The parts are put together here because clap_mangen would run the lines of the examples together.
+/// One page. The parts are put together here because clap_mangen would run the lines of the
+/// examples together.
 fn page(command: clap::Command) -> (String, Vec<u8>) {
-    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let help = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let parent = command.has_subcommands();
     let source = format!("dbbackup {}", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command).source(source).manual("dbbackup manual");
@@ -57,13 +78,22 @@ fn page(command: clap::Command) -> (String, Vec<u8>) {
         man.render_subcommands_section(&mut text).unwrap();
     }
     man.render_options_section(&mut text).unwrap();
-    let (examples, codes) = help.split_once("Exit codes:\n").expect("every help text ends with the exit codes");
-    for (title, lines) in [("EXAMPLES", examples.trim_start_matches("Examples:\n")), ("EXIT STATUS", codes)] {
+    let (examples, codes) = help
+        .split_once("Exit codes:\n")
+        .expect("every help text ends with the exit codes");
+    for (title, lines) in [
+        ("EXAMPLES", examples.trim_start_matches("Examples:\n")),
+        ("EXIT STATUS", codes),
+    ] {
         let mut roff = Roff::new();
         roff.control("SH", [title]).control("nf", []);
-        lines.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| {
-            roff.text([roman(line)]);
-        });
+        lines
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .for_each(|line| {
+                roff.text([roman(line)]);
+            });
         roff.control("fi", []).to_writer(&mut text).unwrap();
     }
     (man.get_filename(), text)
@@ -105,7 +135,12 @@ fn man_reads_the_pages_without_a_warning() {
     for (name, content) in pages() {
         let path = there.path().join(name);
         std::fs::write(&path, content).unwrap();
-        silently(Command::new("man").args(["--warnings", "-E", "UTF-8", "-l"]).arg(path).env("MANWIDTH", "100"));
+        silently(
+            Command::new("man")
+                .args(["--warnings", "-E", "UTF-8", "-l"])
+                .arg(path)
+                .env("MANWIDTH", "100"),
+        );
     }
 }
 
@@ -113,7 +148,11 @@ fn man_reads_the_pages_without_a_warning() {
 fn shells_read_the_completions() {
     let there = tempfile::tempdir().unwrap();
     let written = completions();
-    for (shell, name) in [("bash", "dbbackup.bash"), ("zsh", "_dbbackup"), ("fish", "dbbackup.fish")] {
+    for (shell, name) in [
+        ("bash", "dbbackup.bash"),
+        ("zsh", "_dbbackup"),
+        ("fish", "dbbackup.fish"),
+    ] {
         if have(shell) {
             let path = there.path().join(name);
             std::fs::write(&path, &written[name]).unwrap();

@@ -1,7 +1,8 @@
-//! README's pages "Recovery by hand", done as it stands there, with other people's tools and without dbbackup.
+//! README's pages "Recovery by hand", done as it stands there, with other people's tools and
+//! without dbbackup.
 //!
-//! A block of assignments alone is where the reader puts in what is true for him: the test puts in its own. A block for one ending only says
-//! so after its fence (`sh gz`).
+//! A block of assignments alone is where the reader puts in what is true for him: the test puts in
+//! its own. A block for one ending only says so after its fence (`sh gz`).
 
 use super::{blocks, have, text_of};
 use crate::cluster::Cluster;
@@ -12,8 +13,14 @@ use std::process::Command;
 fn steps(heading: &str, ending: &str) -> String {
     let readme = text_of("README.md");
     let mut script = String::from("set -euo pipefail\n");
-    for block in blocks(&readme).into_iter().filter(|block| block.heading == heading) {
-        let assignment = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase()));
+    for block in blocks(&readme)
+        .into_iter()
+        .filter(|block| block.heading == heading)
+    {
+        let assignment = |line: &str| {
+            line.split_once('=')
+                .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase()))
+        };
         let mine = match block.info.split_once(' ') {
             None => block.info == "sh",
             Some((shell, only)) => shell == "sh" && only == ending,
@@ -27,8 +34,14 @@ fn steps(heading: &str, ending: &str) -> String {
 
 fn rows(path: &Path) -> Vec<(i64, String)> {
     let database = Connection::open(path).unwrap();
-    let mut query = database.prepare("SELECT id, text FROM notes ORDER BY id").unwrap();
-    query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    let mut query = database
+        .prepare("SELECT id, text FROM notes ORDER BY id")
+        .unwrap();
+    query
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 fn recovers(compression: &str, ending: &str, tool: &str) {
@@ -45,7 +58,11 @@ fn recovers(compression: &str, ending: &str, tool: &str) {
         )
         .unwrap();
     let config = there.path().join("dbbackup.toml");
-    std::fs::write(&config, format!("[backup]\ncompression = \"{compression}\"\n")).unwrap();
+    std::fs::write(
+        &config,
+        format!("[backup]\ncompression = \"{compression}\"\n"),
+    )
+    .unwrap();
     let store = there.path().join("store");
     let made = Command::new(env!("CARGO_BIN_EXE_dbbackup"))
         .arg("-c")
@@ -56,7 +73,11 @@ fn recovers(compression: &str, ending: &str, tool: &str) {
         .arg(&target)
         .output();
     let made = made.unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     drop(database);
     // The disaster: the file is garbage, and a log of it lies there.
     let expected = rows(&target);
@@ -66,7 +87,13 @@ fn recovers(compression: &str, ending: &str, tool: &str) {
     let id = std::fs::read_dir(store.join("app"))
         .unwrap()
         .flatten()
-        .find_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+        .find_map(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.strip_suffix(".json"))
+                .map(str::to_owned)
+        });
     let output = Command::new("bash")
         .args(["-c", &steps("Recovery by hand", ending)])
         .env("STORE", &store)
@@ -77,13 +104,28 @@ fn recovers(compression: &str, ending: &str, tool: &str) {
         .env("PATH", std::env::var_os("PATH").unwrap())
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{}\n{said}", output.status);
-    assert!(said.contains(": OK") && said.lines().any(|line| line == "ok"), "{said}");
-    // The old log went with the old file; asked before the new database is opened, which could make one.
-    assert!(!there.path().join("app.db-wal").exists() && there.path().join("app.db.broken-wal").exists(), "{said}");
+    assert!(
+        said.contains(": OK") && said.lines().any(|line| line == "ok"),
+        "{said}"
+    );
+    // The old log went with the old file; asked before the new database is opened, which could make
+    // one.
+    assert!(
+        !there.path().join("app.db-wal").exists()
+            && there.path().join("app.db.broken-wal").exists(),
+        "{said}"
+    );
     assert_eq!(rows(&target), expected);
-    assert_eq!(std::fs::read(there.path().join("app.db.broken")).unwrap(), b"not a database any more");
+    assert_eq!(
+        std::fs::read(there.path().join("app.db.broken")).unwrap(),
+        b"not a database any more"
+    );
 }
 
 #[test]
@@ -103,21 +145,39 @@ fn uncompressed_dump_is_copied() {
 
 /// As it is written, with a database of a throw-away server.
 fn postgres_recovers(format: &str, ending: &str) {
-    let Some(cluster) = Cluster::shared() else { return };
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
     if !have("gunzip") {
         return;
     }
     let database = cluster.database("recovery");
-    database.sql("CREATE TABLE notes (id integer PRIMARY KEY, text text); INSERT INTO notes SELECT i, 'note ' || i FROM generate_series(1, 500) i");
+    database.sql(
+        "CREATE TABLE notes (id integer PRIMARY KEY, text text); INSERT INTO notes SELECT \
+                  i, 'note ' || i FROM generate_series(1, 500) i",
+    );
     let there = tempfile::tempdir().unwrap();
     let config = there.path().join("dbbackup.toml");
-    let text = format!("[sources.shop]\nkind = \"postgres\"\nurl = \"{}\"\nformat = \"{format}\"\n", database.url());
+    let text = format!(
+        "[sources.shop]\nkind = \"postgres\"\nurl = \"{}\"\nformat = \"{format}\"\n",
+        database.url()
+    );
     std::fs::write(&config, text).unwrap();
     let store = there.path().join("store");
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbbackup"));
-    command.arg("-c").arg(&config).arg("--store").arg(&store).args(["backup", "--json"]).env("PGUSER", cluster.superuser());
+    command
+        .arg("-c")
+        .arg(&config)
+        .arg("--store")
+        .arg(&store)
+        .args(["backup", "--json"])
+        .env("PGUSER", cluster.superuser());
     let made = command.output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     let document: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
     let new = format!("{}_new", database.name);
     let output = Command::new("bash")
@@ -126,15 +186,33 @@ fn postgres_recovers(format: &str, ending: &str) {
         .env("SOURCE", "shop")
         .env("ID", document["backups"][0]["id"].as_str().unwrap())
         .env("NEWDB", &new)
-        .env("PATH", format!("{}:{}", cluster.bin().display(), std::env::var("PATH").unwrap()))
+        .env(
+            "PATH",
+            format!(
+                "{}:{}",
+                cluster.bin().display(),
+                std::env::var("PATH").unwrap()
+            ),
+        )
         .env("PGHOST", cluster.socket_dir())
         .env("PGPORT", cluster.port().to_string())
         .env("PGUSER", cluster.superuser())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    assert_eq!(cluster.value(&new, "SELECT count(*) || ' ' || max(text) FROM notes"), "500 note 99");
-    cluster.sql("postgres", &format!("DROP DATABASE {}", crate::cluster::identifier(&new)));
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        cluster.value(&new, "SELECT count(*) || ' ' || max(text) FROM notes"),
+        "500 note 99"
+    );
+    cluster.sql(
+        "postgres",
+        &format!("DROP DATABASE {}", crate::cluster::identifier(&new)),
+    );
 }
 
 #[test]
@@ -149,7 +227,10 @@ fn gunzip_and_psql_recover() {
 
 #[test]
 fn tar_recovers_files() {
-    if !["tar", "gunzip", "zstd", "sha256sum"].iter().all(|tool| have(tool)) {
+    if !["tar", "gunzip", "zstd", "sha256sum"]
+        .iter()
+        .all(|tool| have(tool))
+    {
         return;
     }
     for compression in ["gzip", "zstd", "none"] {
@@ -159,11 +240,22 @@ fn tar_recovers_files() {
         std::fs::write(tree.join("deep/file"), "content").unwrap();
         std::os::unix::fs::symlink("deep/file", tree.join("link")).unwrap();
         let config = there.path().join("dbbackup.toml");
-        std::fs::write(&config, format!("[backup]\ncompression = \"{compression}\"\n")).unwrap();
+        std::fs::write(
+            &config,
+            format!("[backup]\ncompression = \"{compression}\"\n"),
+        )
+        .unwrap();
         let store = there.path().join("store");
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbbackup"));
-        let made =
-            command.arg("-c").arg(&config).arg("--store").arg(&store).args(["backup", "--json"]).arg(&tree).output().unwrap();
+        let made = command
+            .arg("-c")
+            .arg(&config)
+            .arg("--store")
+            .arg(&store)
+            .args(["backup", "--json"])
+            .arg(&tree)
+            .output()
+            .unwrap();
         let document: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
         let new = there.path().join("recovered");
         let output = Command::new("bash")
@@ -174,9 +266,19 @@ fn tar_recovers_files() {
             .env("NEW", &new)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{compression}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains(": OK"), "{compression}");
+        assert!(
+            output.status.success(),
+            "{compression}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains(": OK"),
+            "{compression}"
+        );
         let recovered = new.join(tree.strip_prefix("/").unwrap());
-        assert_eq!(std::fs::read_to_string(recovered.join("link")).unwrap(), "content");
+        assert_eq!(
+            std::fs::read_to_string(recovered.join("link")).unwrap(),
+            "content"
+        );
     }
 }

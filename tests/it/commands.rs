@@ -1,4 +1,5 @@
-//! What users script against: names, flags, outputs and exit codes, one promise of the contract a test.
+//! What users script against: names, flags, outputs and exit codes, one promise of the contract a
+//! test.
 
 mod absence;
 mod backup;

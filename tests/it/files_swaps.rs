@@ -1,4 +1,5 @@
-//! Somebody exchanges what lies in a tree for links while it is saved by root: nothing comes into the archive that the tree does not hold.
+//! Somebody exchanges what lies in a tree for links while it is saved by root: nothing comes into
+//! the archive that the tree does not hold.
 
 use crate::second_names::with_log;
 use crate::support::{World, is_root, set_mode};
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const SECRET: &str = "only root may read this";
 
-/// Exchanges two names as fast as it can, until dropped; then the first is what it was at the beginning.
+/// Exchanges two names as fast as it can, until dropped; then the first is what it was at the
+/// beginning.
 struct Swapping {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<u64>>,
@@ -28,7 +30,10 @@ impl Swapping {
             }
             times
         });
-        Swapping { stop, thread: Some(thread) }
+        Swapping {
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -48,19 +53,28 @@ fn never_saves_the_secret(world: &World, one: &str, other: &str) {
         let ran = world.with_store("backup ./tree").run();
         assert!(!ran.stderr.contains(SECRET), "{ran}");
         for dump in world.stored("tree", ".tar") {
-            assert!(!holds_secret(&dump), "the {turn}th archive holds what only root may read\n{ran}");
+            assert!(
+                !holds_secret(&dump),
+                "the {turn}th archive holds what only root may read\n{ran}"
+            );
             let _ = std::fs::remove_file(&dump);
             let _ = std::fs::remove_file(dump.with_extension("json"));
         }
     }
     drop(swapping);
-    let sidecar = world.with_store("backup ./tree --json").run().exits(0).made();
+    let sidecar = world
+        .with_store("backup ./tree --json")
+        .run()
+        .exits(0)
+        .made();
     assert_eq!(sidecar["status"], "ok", "{sidecar}");
 }
 
 fn holds_secret(dump: &Path) -> bool {
     let bytes = std::fs::read(dump).unwrap();
-    bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes())
+    bytes
+        .windows(SECRET.len())
+        .any(|part| part == SECRET.as_bytes())
 }
 
 /// A tree of a user's, and what only root may read.
@@ -77,8 +91,14 @@ fn world() -> Option<World> {
         world.file(&format!("tree/d/f{number}"), "harmless");
         world.file(&format!("secret/d/f{number}"), SECRET);
     }
-    world.database("tree/app.db", "CREATE TABLE t(x); INSERT INTO t VALUES ('harmless');");
-    world.database("secret/app.db", &format!("CREATE TABLE t(x); INSERT INTO t VALUES ('{SECRET}');"));
+    world.database(
+        "tree/app.db",
+        "CREATE TABLE t(x); INSERT INTO t VALUES ('harmless');",
+    );
+    world.database(
+        "secret/app.db",
+        &format!("CREATE TABLE t(x); INSERT INTO t VALUES ('{SECRET}');"),
+    );
     set_mode(&world.path("secret"), 0o700);
     Some(world)
 }
@@ -90,23 +110,30 @@ fn a_database_that_becomes_a_link_is_not_followed() {
     never_saves_the_secret(&world, "tree/app.db", "attic/app.db");
 }
 
-/// Without a link: another database takes the place of the one that was found, and that is not what was found.
+/// Without a link: another database takes the place of the one that was found, and that is not what
+/// was found.
 #[test]
 fn a_database_that_becomes_another_one_is_not_taken_for_it() {
     let Some(world) = world() else { return };
     std::fs::hard_link(world.path("secret/app.db"), world.path("attic/app.db")).unwrap();
     set_mode(&world.path("secret/app.db"), 0o604);
-    // Not among the tree's own files at rest: what is looked for is the moment between the walk and the opening.
+    // Not among the tree's own files at rest: what is looked for is the moment between the walk and
+    // the opening.
     world.config("[backup]\ncompression = \"none\"\n");
     let swapping = Swapping::of(world.path("tree/app.db"), world.path("attic/app.db"));
     for _ in 0..60 {
         let ran = world.with_store("backup ./tree").run();
         for dump in world.stored("tree", ".tar") {
-            // Either of the two may be come by, but each with its own size, owner and content: what the walk saw.
+            // Either of the two may be come by, but each with its own size, owner and content: what
+            // the walk saw.
             let lines = crate::files_roundtrip::listed(&world, dump.to_str().unwrap());
             let line = lines.iter().find(|(path, _)| path.ends_with("tree/app.db"));
             let links = line.is_some_and(|(_, line)| line["mode"] == "0604");
-            assert_eq!(line.is_some_and(|(_, line)| line["note"].is_null()) && holds_secret(&dump), links, "{ran}");
+            assert_eq!(
+                line.is_some_and(|(_, line)| line["note"].is_null()) && holds_secret(&dump),
+                links,
+                "{ran}"
+            );
             let _ = std::fs::remove_file(&dump);
             let _ = std::fs::remove_file(dump.with_extension("json"));
         }
@@ -128,13 +155,18 @@ fn a_tree_that_becomes_a_link_is_not_walked_into() {
     std::fs::rename(world.path("tree/d"), world.path("tree/deep/d")).unwrap();
     std::fs::create_dir(world.path("secret/deep")).unwrap();
     std::fs::rename(world.path("secret/d"), world.path("secret/deep/d")).unwrap();
-    std::fs::rename(world.path("secret/app.db"), world.path("secret/deep/app.db")).unwrap();
+    std::fs::rename(
+        world.path("secret/app.db"),
+        world.path("secret/deep/app.db"),
+    )
+    .unwrap();
     std::fs::rename(world.path("tree/app.db"), world.path("tree/deep/app.db")).unwrap();
     std::os::unix::fs::symlink(world.path("secret/deep"), world.path("attic/deep")).unwrap();
     never_saves_the_secret(&world, "tree/deep", "attic/deep");
 }
 
-/// Of a name that is longer than SQLite takes, and of paths near the kernel's 4,096 bytes; and of more directories than a process may have files open.
+/// Of a name that is longer than SQLite takes, and of paths near the kernel's 4,096 bytes; and of
+/// more directories than a process may have files open.
 #[test]
 fn long_and_deep_paths_are_saved() {
     let world = World::new();
@@ -148,16 +180,29 @@ fn long_and_deep_paths_are_saved() {
     let deepest = std::fs::File::open(&dir).unwrap();
     let link = world.path("near");
     std::os::unix::fs::symlink(&dir, &link).unwrap();
-    let conn = rusqlite::Connection::open(format!("/proc/self/fd/{}/x", std::os::fd::AsRawFd::as_raw_fd(&deepest)));
+    let conn = rusqlite::Connection::open(format!(
+        "/proc/self/fd/{}/x",
+        std::os::fd::AsRawFd::as_raw_fd(&deepest)
+    ));
     drop(conn);
     world.database("made.db", "CREATE TABLE t(x); INSERT INTO t VALUES (1);");
     std::fs::rename(world.path("made.db"), dir.join("app.db")).unwrap();
     // A name beyond what a path may have.
     let name = "n".repeat(255);
     rustix::fs::mkdirat(&deepest, name.as_str(), rustix::fs::Mode::RWXU).unwrap();
-    let below = rustix::fs::openat(&deepest, name.as_str(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    let below = rustix::fs::openat(
+        &deepest,
+        name.as_str(),
+        rustix::fs::OFlags::DIRECTORY,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
     rustix::fs::mkdirat(&below, name.as_str(), rustix::fs::Mode::RWXU).unwrap();
-    let sidecar = world.with_store("backup ./tree --json").run().exits(0).made();
+    let sidecar = world
+        .with_store("backup ./tree --json")
+        .run()
+        .exits(0)
+        .made();
     assert_eq!(sidecar["manifest"]["tree"]["databases"], 1, "{sidecar}");
     world.with_store("verify tree").run().exits(0);
 }
@@ -171,14 +216,27 @@ fn a_tree_deeper_than_the_limit_of_open_files() {
     }
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("file"), "x").unwrap();
-    let sidecar = world.with_store("backup ./tree --json").run().exits(0).made();
-    assert_eq!(sidecar["manifest"]["tree"]["directories"], 1301, "{sidecar}");
+    let sidecar = world
+        .with_store("backup ./tree --json")
+        .run()
+        .exits(0)
+        .made();
+    assert_eq!(
+        sidecar["manifest"]["tree"]["directories"], 1301,
+        "{sidecar}"
+    );
 }
 
-/// Of all names of one database the one with the log is read, wherever in the tree it is, and its log is never left out for nothing.
+/// Of all names of one database the one with the log is read, wherever in the tree it is, and its
+/// log is never left out for nothing.
 #[test]
 fn a_database_with_two_names_in_the_tree_is_read_by_the_one_with_the_log() {
-    for second in ["tree/a/app.db", "tree/z/app.db", "tree/m/aaa.db", "tree/m/zzz.db"] {
+    for second in [
+        "tree/a/app.db",
+        "tree/z/app.db",
+        "tree/m/aaa.db",
+        "tree/m/zzz.db",
+    ] {
         for live in [true, false] {
             let world = World::new();
             let mut app = Some(with_log(&world, "tree/m/app.db"));
@@ -191,29 +249,41 @@ fn a_database_with_two_names_in_the_tree_is_read_by_the_one_with_the_log() {
             for name in ["tree/m/app.db", second] {
                 let path = crate::files_roundtrip::below(&world, "out", name);
                 let conn = rusqlite::Connection::open(path).unwrap();
-                let rows: i64 = conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+                let rows: i64 = conn
+                    .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+                    .unwrap();
                 assert_eq!(rows, 1001, "{second} {live}: {name}");
             }
         }
     }
 }
 
-/// The journal of another database, which only root may read, is not rolled back into this one: by a link, in a tree and by itself.
+/// The journal of another database, which only root may read, is not rolled back into this one: by
+/// a link, in a tree and by itself.
 #[test]
 fn the_journal_of_another_database_is_not_rolled_back_into_this_one() {
     let Some(world) = world() else { return };
     let cut_off = |name: &str| {
         let conn = rusqlite::Connection::open(world.path(name)).unwrap();
         let text = format!("{SECRET} {}", "x".repeat(2000));
-        conn.execute_batch("CREATE TABLE IF NOT EXISTS t(x); PRAGMA cache_size = 1; PRAGMA cache_spill = 1;").unwrap();
+        conn.execute_batch(
+            "CREATE TABLE IF NOT EXISTS t(x); PRAGMA cache_size = 1; PRAGMA cache_spill = 1;",
+        )
+        .unwrap();
         for _ in 0..200 {
             conn.execute("INSERT INTO t VALUES (?1)", [&text]).unwrap();
         }
-        conn.execute_batch("BEGIN; UPDATE t SET x = replace(x, 'only', 'ONLY');").unwrap();
+        conn.execute_batch("BEGIN; UPDATE t SET x = replace(x, 'only', 'ONLY');")
+            .unwrap();
         let journal = std::fs::read(world.path(&format!("{name}-journal"))).unwrap();
-        assert!(journal.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+        assert!(
+            journal
+                .windows(SECRET.len())
+                .any(|part| part == SECRET.as_bytes())
+        );
         drop(conn);
-        // As after a crash: with the number of its pages, which SQLite writes before it touches the database.
+        // As after a crash: with the number of its pages, which SQLite writes before it touches the
+        // database.
         let mut journal = journal;
         journal[8..12].copy_from_slice(&u32::MAX.to_be_bytes());
         std::fs::write(world.path(&format!("{name}-journal")), journal).unwrap();
@@ -226,7 +296,12 @@ fn the_journal_of_another_database_is_not_rolled_back_into_this_one() {
         let ran = world.with_store(&format!("backup {what}")).run();
         let ran = ran.says("app.db-journal").says("symbolic link");
         for source in ["tree", "app"] {
-            for dump in [world.stored(source, ".tar"), world.stored(source, ".sqlite3")].concat() {
+            for dump in [
+                world.stored(source, ".tar"),
+                world.stored(source, ".sqlite3"),
+            ]
+            .concat()
+            {
                 assert!(!holds_secret(&dump), "{what}: {ran}");
             }
         }
@@ -241,10 +316,21 @@ fn a_fifo_beside_a_database_is_not_waited_for() {
             for what in ["./tree", "tree/app.db --as app"] {
                 let world = World::new();
                 world.file("tree/file", "harmless");
-                world.database("tree/app.db", &format!("PRAGMA journal_mode = {journal}; CREATE TABLE t(x);"));
+                world.database(
+                    "tree/app.db",
+                    &format!("PRAGMA journal_mode = {journal}; CREATE TABLE t(x);"),
+                );
                 let fifo = world.path(&format!("tree/app.db{end}"));
-                assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-                let call = world.with_store(&format!("backup {what}")).by(&["timeout", "-s", "KILL", "60"]);
+                assert!(
+                    std::process::Command::new("mkfifo")
+                        .arg(&fifo)
+                        .status()
+                        .unwrap()
+                        .success()
+                );
+                let call = world
+                    .with_store(&format!("backup {what}"))
+                    .by(&["timeout", "-s", "KILL", "60"]);
                 let ran = call.run().exits(if what == "./tree" { 3 } else { 1 });
                 ran.says(&format!("app.db{end}")).says("not a plain file");
             }
@@ -252,32 +338,56 @@ fn a_fifo_beside_a_database_is_not_waited_for() {
     }
 }
 
-/// A lock makes the run wait between the opening of the database and that of its log: meanwhile the directory becomes a link to one that only root may enter.
+/// A lock makes the run wait between the opening of the database and that of its log: meanwhile the
+/// directory becomes a link to one that only root may enter.
 #[test]
 fn a_directory_that_is_exchanged_while_the_database_is_locked_gives_no_other_log() {
     for what in ["./tree", "tree/b/app.db --as app"] {
         let Some(world) = world() else { return };
         std::fs::create_dir(world.path("tree/a")).unwrap();
-        world.database("tree/a/app.db", "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (0);");
+        world.database(
+            "tree/a/app.db",
+            "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (0);",
+        );
         std::fs::create_dir(world.path("tree/b")).unwrap();
         std::fs::hard_link(world.path("tree/a/app.db"), world.path("tree/b/app.db")).unwrap();
         world.file("tree/b/app.db-wal", "junk");
         for name in ["a", "b", "a/app.db", "b/app.db-wal"] {
-            std::os::unix::fs::chown(world.path(&format!("tree/{name}")), Some(65534), Some(65534)).unwrap();
+            std::os::unix::fs::chown(
+                world.path(&format!("tree/{name}")),
+                Some(65534),
+                Some(65534),
+            )
+            .unwrap();
         }
         let victim = with_log(&world, "victim/app.db");
         for _ in 0..5 {
-            victim.execute("INSERT INTO t VALUES (?1)", [SECRET]).unwrap();
+            victim
+                .execute("INSERT INTO t VALUES (?1)", [SECRET])
+                .unwrap();
         }
         set_mode(&world.path("victim"), 0o700);
         world.config("[backup]\ncompression = \"none\"\n");
-        let locked = std::fs::File::options().read(true).write(true).open(world.path("tree/a/app.db")).unwrap();
-        rustix::fs::fcntl_lock(&locked, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        let locked = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(world.path("tree/a/app.db"))
+            .unwrap();
+        rustix::fs::fcntl_lock(
+            &locked,
+            rustix::fs::FlockOperation::NonBlockingLockExclusive,
+        )
+        .unwrap();
         let running = world.with_store(&format!("backup {what}")).start();
         let descriptors = format!("/proc/{}/fd", running.child.id());
         let is_open = || {
-            let links = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
-            links.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|name| name.ends_with("b/app.db"))
+            let links = std::fs::read_dir(&descriptors)
+                .into_iter()
+                .flatten()
+                .flatten();
+            links
+                .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+                .any(|name| name.ends_with("b/app.db"))
         };
         // Longer than a look at its first bytes takes.
         let mut times = 0;
@@ -289,10 +399,23 @@ fn a_directory_that_is_exchanged_while_the_database_is_locked_gives_no_other_log
         std::os::unix::fs::symlink(world.path("victim"), world.path("tree/b")).unwrap();
         drop(locked);
         let ran = running.wait();
-        for dump in [world.stored("tree", ".tar"), world.stored("app", ".sqlite3")].concat() {
-            assert!(!holds_secret(&dump), "{what}: the archive holds what only root may read\n{ran}");
+        for dump in [
+            world.stored("tree", ".tar"),
+            world.stored("app", ".sqlite3"),
+        ]
+        .concat()
+        {
+            assert!(
+                !holds_secret(&dump),
+                "{what}: the archive holds what only root may read\n{ran}"
+            );
         }
-        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(world.path("victim/app.db-shm")).unwrap());
-        assert_eq!(owner, 0, "{what}: the index of another database was given away\n{ran}");
+        let owner = std::os::unix::fs::MetadataExt::uid(
+            &std::fs::metadata(world.path("victim/app.db-shm")).unwrap(),
+        );
+        assert_eq!(
+            owner, 0,
+            "{what}: the index of another database was given away\n{ran}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Sidecars, states and lists that somebody else wrote: whatever date, number or text is in them, no command panics, and none of it reaches a terminal
-//! as more than text.
+//! Sidecars, states and lists that somebody else wrote: whatever date, number or text is in them,
+//! no command panics, and none of it reaches a terminal as more than text.
 
 use crate::support::{World, until};
 use rusqlite::Connection;
@@ -10,7 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many stores of altered backups; `DBBACKUP_CASES` makes it more.
 fn cases() -> u64 {
-    std::env::var("DBBACKUP_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
+    std::env::var("DBBACKUP_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(8)
 }
 
 /// Random numbers of which the first is printed: `DBBACKUP_SEED` makes them the same again.
@@ -18,8 +21,16 @@ struct Random(u64);
 
 impl Random {
     fn seeded() -> Random {
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("DBBACKUP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(clock);
+        let clock = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_nanos() as u64
+        };
+        let seed = std::env::var("DBBACKUP_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(clock);
         println!("DBBACKUP_SEED={seed}");
         Random(seed)
     }
@@ -72,11 +83,27 @@ fn values() -> Vec<Value> {
     let mut values: Vec<Value> = dates.iter().chain(&texts).map(|text| json!(text)).collect();
     values.extend(long.iter().map(|text| json!(text)));
     values.extend(
-        [0, 1, u64::MAX, u64::MAX - 1, u64::MAX / 2 + 1, i64::MAX as u64, u64::from(u32::MAX)].map(|number| json!(number)),
+        [
+            0,
+            1,
+            u64::MAX,
+            u64::MAX - 1,
+            u64::MAX / 2 + 1,
+            i64::MAX as u64,
+            u64::from(u32::MAX),
+        ]
+        .map(|number| json!(number)),
     );
     values.extend([-1, i64::MIN, i64::from(i32::MIN)].map(|number| json!(number)));
     values.extend([1e308, -1e308, 5e-324, 1.5, -0.0, 1e19].map(|number| json!(number)));
-    values.extend([json!(null), json!(true), json!([]), json!({}), json!([[]]), json!({"": null})]);
+    values.extend([
+        json!(null),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!({"": null}),
+    ]);
     values
 }
 
@@ -86,12 +113,17 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                places(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+                places(
+                    value,
+                    &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                    found,
+                );
             }
         }
-        Value::Array(values) => {
-            values.iter().enumerate().for_each(|(number, value)| places(value, &format!("{at}/{number}"), found))
-        }
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .for_each(|(number, value)| places(value, &format!("{at}/{number}"), found)),
         _ => {}
     }
 }
@@ -102,12 +134,16 @@ fn alter(document: &mut Value, random: &mut Random) {
     places(document, "", &mut found);
     // What says whose it is decides early: seldom.
     found.retain(|place| {
-        !place.is_empty() && (random.below(8) == 0 || !matches!(&place[..], "/id" | "/source" | "/schema" | "/dump/file"))
+        !place.is_empty()
+            && (random.below(8) == 0
+                || !matches!(&place[..], "/id" | "/source" | "/schema" | "/dump/file"))
     });
     let place = random.one_of(&found).clone();
     let old = document.pointer_mut(&place).unwrap();
-    let values: Vec<Value> =
-        values().into_iter().filter(|value| std::mem::discriminant(value) == std::mem::discriminant(old)).collect();
+    let values: Vec<Value> = values()
+        .into_iter()
+        .filter(|value| std::mem::discriminant(value) == std::mem::discriminant(old))
+        .collect();
     *old = if values.is_empty() || random.below(10) == 0 {
         random.one_of(&self::values()).clone()
     } else {
@@ -115,15 +151,18 @@ fn alter(document: &mut Value, random: &mut Random) {
     };
 }
 
-/// What steers a terminal: an escape, a title or a clipboard (OSC), a control sequence in one character, the direction of text, a carriage return.
-const WILD: &str = "\u{1b}[2J\u{1b}]52;c;eA==\u{7}\u{9b}31m\u{1b}[31mred\r\u{202e}gpj\u{2066}\u{200b}\u{7f}";
+/// What steers a terminal: an escape, a title or a clipboard (OSC), a control sequence in one
+/// character, the direction of text, a carriage return.
+const WILD: &str =
+    "\u{1b}[2J\u{1b}]52;c;eA==\u{7}\u{9b}31m\u{1b}[31mred\r\u{202e}gpj\u{2066}\u{200b}\u{7f}";
 
 /// Nothing in a text steers a terminal.
 #[track_caller]
 fn assert_tame(text: &str, what: &str) {
     let wild = |c: char| {
         c != '\n' && c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            || matches!(c,
+                '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     assert!(!text.contains(wild), "{what}: {text:?}");
 }
@@ -133,8 +172,10 @@ fn enriched(mut sidecar: Value) -> Value {
     let more: Map<String, Value> = json!({
         "description": "x", "tags": {"a": "b"}, "warnings": ["one"], "run_members": ["app"],
         "verifications": [
-            {"at": "2026-11-20T02:00:42Z", "level": "content", "status": "ok", "duration_seconds": 1.1},
-            {"at": "2026-11-20T02:00:42Z", "level": "checksum", "status": "damaged", "duration_seconds": 1.1, "detail": "why"},
+            {"at": "2026-11-20T02:00:42Z", "level": "content", "status": "ok",
+                "duration_seconds": 1.1},
+            {"at": "2026-11-20T02:00:42Z", "level": "checksum", "status": "damaged",
+                "duration_seconds": 1.1, "detail": "why"},
         ],
     })
     .as_object()
@@ -148,14 +189,21 @@ fn enriched(mut sidecar: Value) -> Value {
 fn postgres(source: &str) -> (Value, String) {
     let id = format!("{source}_daily_20261120T020000Z");
     let sidecar = json!({
-        "schema": 1, "id": id, "run": "r", "source": source, "kind": "postgres", "label": "daily", "status": "ok",
-        "started_at": "2026-11-20T02:00:00Z", "finished_at": "2026-11-20T02:00:41Z", "duration_seconds": 41.2,
-        "dump": {"file": format!("{id}.dump.gz"), "format": "pg_dump-custom", "size_bytes": 4, "sha256": "00", "content_size_bytes": 9,
+        "schema": 1, "id": id, "run": "r", "source": source, "kind": "postgres", "label": "daily",
+        "status": "ok",
+        "started_at": "2026-11-20T02:00:00Z", "finished_at": "2026-11-20T02:00:41Z",
+        "duration_seconds": 41.2,
+        "dump": {"file": format!("{id}.dump.gz"), "format": "pg_dump-custom", "size_bytes": 4,
+        "sha256": "00", "content_size_bytes": 9,
                  "content_sha256": "00", "compression": "gzip", "encryption": null, "base": null},
-        "database": {"name": "shop", "host": "db.internal", "port": 5432, "user": "u", "server_version": "15.18", "size_bytes": 524288000,
-                     "system_identifier": "7", "cluster": "c", "encoding": "UTF8", "roles": ["r"], "tablespaces": ["t"], "selected_by": ["s"],
-                     "locale": {"provider": "c", "collate": "C", "ctype": "C"}, "extensions": [{"name": "e", "version": "1"}]},
-        "manifest": {"tables": [{"name": "public.orders", "kind": "table", "rows": 120034}], "rows_total": 120034},
+        "database": {"name": "shop", "host": "db.internal", "port": 5432, "user": "u",
+        "server_version": "15.18", "size_bytes": 524288000,
+                     "system_identifier": "7", "cluster": "c", "encoding": "UTF8", "roles": ["r"],
+                     "tablespaces": ["t"], "selected_by": ["s"],
+                     "locale": {"provider": "c", "collate": "C", "ctype": "C"},
+                     "extensions": [{"name": "e", "version": "1"}]},
+        "manifest": {"tables": [{"name": "public.orders", "kind": "table", "rows": 120034}],
+        "rows_total": 120034},
         "producer": {"dbbackup": "0.1.0", "pg_dump": "15.18", "host": "web1"},
     });
     (sidecar, id)
@@ -206,8 +254,10 @@ fn no_sidecar_makes_a_command_panic() {
     world.file("tree/a/b.txt", "text");
     std::fs::copy(world.path("app.db"), world.path("tree/inner.db")).unwrap();
     world.config(
-        "[store]\npath = 'store'\n[backup]\nscratch_dir = 'scratch'\n[retention]\nkeep_last = 50\n[groups]\nall = ['app', 'tree']\n\
-         [sources.app]\nkind = 'sqlite'\npath = 'app.db'\n[sources.tree]\nkind = 'files'\npaths = ['tree']\n",
+        "[store]\npath = 'store'\n[backup]\nscratch_dir = 'scratch'\n[retention]\nkeep_last = \
+         50\n[groups]\nall = ['app', 'tree']\n\
+         [sources.app]\nkind = 'sqlite'\npath = 'app.db'\n[sources.tree]\nkind = 'files'\npaths = \
+         ['tree']\n",
     );
     std::fs::create_dir(world.path("scratch")).unwrap();
     world.dbbackup("backup").run().exits(0);
@@ -215,10 +265,19 @@ fn no_sidecar_makes_a_command_panic() {
     let store = world.path("store");
     for _ in 0..cases() {
         let copy = world.path("copy");
-        let copied = std::process::Command::new("cp").arg("-a").arg(&store).arg(&copy).status().unwrap();
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(&store)
+            .arg(&copy)
+            .status()
+            .unwrap();
         assert!(copied.success());
         let altered = alter_all(&copy, &mut random);
-        let say = |text: &str| altered.iter().fold(text.to_owned(), |text, document| format!("{text}\n{document}"));
+        let say = |text: &str| {
+            altered.iter().fold(text.to_owned(), |text, document| {
+                format!("{text}\n{document}")
+            })
+        };
         let call = |arguments: &str| {
             let mut call = world.dbbackup(&format!("--store ./copy {arguments}"));
             // Bytes may be the result.
@@ -228,29 +287,43 @@ fn no_sidecar_makes_a_command_panic() {
             if !arguments.starts_with("cat") {
                 assert_tame(&String::from_utf8(output.stdout).unwrap(), arguments);
             }
-            let fine = !said.contains("panicked") && output.status.code().is_some_and(|code| code != 101);
-            assert!(fine, "{}", say(&format!("dbbackup {arguments}: {}\n{said}", output.status)));
+            let fine =
+                !said.contains("panicked") && output.status.code().is_some_and(|code| code != 101);
+            assert!(
+                fine,
+                "{}",
+                say(&format!("dbbackup {arguments}: {}\n{said}", output.status))
+            );
         };
         COMMANDS.iter().for_each(|arguments| call(arguments));
-        let ids: Vec<String> = altered.iter().filter_map(|document| Some(document["id"].as_str()?.to_owned())).collect();
-        for id in ids
+        let ids: Vec<String> = altered
             .iter()
-            .filter(|id| id.len() < 100 && !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c == '\0' || c == '/'))
-        {
+            .filter_map(|document| Some(document["id"].as_str()?.to_owned()))
+            .collect();
+        for id in ids.iter().filter(|id| {
+            id.len() < 100
+                && !id.is_empty()
+                && !id.contains(|c: char| c.is_whitespace() || c == '\0' || c == '/')
+        }) {
             for arguments in FOR_EACH {
                 call(&arguments.replace("ID", id));
             }
         }
         std::fs::remove_dir_all(&copy).unwrap();
         // What was restored from one altered backup is not what the next one is made of.
-        for name in std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().path()) {
+        for name in std::fs::read_dir(world.path(""))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             let name_text = name.file_name().unwrap().to_string_lossy().into_owned();
             if name_text.starts_with("to-") || name_text.starts_with("csv-") {
                 let _ = std::fs::remove_dir_all(&name).or_else(|_| std::fs::remove_file(&name));
             }
         }
     }
-    until("scratch is empty", || std::fs::read_dir(world.path("scratch")).unwrap().count() == 0);
+    until("scratch is empty", || {
+        std::fs::read_dir(world.path("scratch")).unwrap().count() == 0
+    });
 }
 
 /// Several backups of each source, a word or more of each altered; gives back the sidecars.
@@ -258,16 +331,31 @@ fn alter_all(store: &std::path::Path, random: &mut Random) -> Vec<Value> {
     let mut altered = Vec::new();
     for source in ["app", "tree"] {
         let dir = store.join(source);
-        let names: Vec<String> =
-            std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let id = names.iter().find_map(|name| name.strip_suffix(".state.json")).unwrap().to_owned();
-        let read = |name: String| -> Value { serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap() };
-        let (sidecar, state) = (enriched(read(format!("{id}.json"))), read(format!("{id}.state.json")));
+        let names: Vec<String> = std::fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let id = names
+            .iter()
+            .find_map(|name| name.strip_suffix(".state.json"))
+            .unwrap()
+            .to_owned();
+        let read = |name: String| -> Value {
+            serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap()
+        };
+        let (sidecar, state) = (
+            enriched(read(format!("{id}.json"))),
+            read(format!("{id}.state.json")),
+        );
         for number in 0..4 {
             let copy = format!("{source}_x_2026110{number}T000000Z");
-            let mut sidecar: Value = serde_json::from_str(&sidecar.to_string().replace(&id, &copy)).unwrap();
+            let mut sidecar: Value =
+                serde_json::from_str(&sidecar.to_string().replace(&id, &copy)).unwrap();
             sidecar["label"] = "x".into();
-            for name in names.iter().filter(|name| name.starts_with(&id) && !name.ends_with(".json")) {
+            for name in names
+                .iter()
+                .filter(|name| name.starts_with(&id) && !name.ends_with(".json"))
+            {
                 std::fs::copy(dir.join(name), dir.join(name.replace(&id, &copy))).unwrap();
             }
             for _ in 0..=random.below(3) {
@@ -289,7 +377,10 @@ fn alter_all(store: &std::path::Path, random: &mut Random) -> Vec<Value> {
         for _ in 0..=random.below(3) {
             alter(&mut sidecar, random);
         }
-        std::fs::File::create(dir.join(format!("{id}.dump.gz"))).unwrap().write_all(b"PGDM").unwrap();
+        std::fs::File::create(dir.join(format!("{id}.dump.gz")))
+            .unwrap()
+            .write_all(b"PGDM")
+            .unwrap();
         std::fs::write(dir.join(format!("{id}.json")), sidecar.to_string()).unwrap();
         altered.push(sidecar);
     }
@@ -301,11 +392,16 @@ fn the_calendars_ends_in_a_sidecar_stop_nothing() {
     let world = World::new();
     world.shop("app.db");
     world.config(
-        "[store]\npath = 'store'\n[retention]\nkeep_last = 1\nmax_age = '1d'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n",
+        "[store]\npath = 'store'\n[retention]\nkeep_last = 1\nmax_age = '1d'\n[sources.app]\nkind \
+         = 'sqlite'\npath = 'app.db'\n",
     );
     world.dbbackup("backup").run().exits(0);
     let old = world.history("app", "manual", &[48, 72, 96]);
-    for (id, at) in old.iter().zip(["+262142-12-31T23:59:59.999999Z", "-262143-01-01T00:00:00Z", "+10000-01-01T00:00:00Z"]) {
+    for (id, at) in old.iter().zip([
+        "+262142-12-31T23:59:59.999999Z",
+        "-262143-01-01T00:00:00Z",
+        "+10000-01-01T00:00:00Z",
+    ]) {
         world.edit_sidecar(id, |sidecar| {
             sidecar["started_at"] = at.into();
             sidecar["finished_at"] = at.into();
@@ -313,22 +409,39 @@ fn the_calendars_ends_in_a_sidecar_stop_nothing() {
     }
     world.dbbackup("backup").run().exits(0);
     world.dbbackup("cleanup").run().exits(0);
-    assert!(world.sidecar_path(&old[0]).is_file() && world.sidecar_path(&old[2]).is_file(), "they lie in the future");
+    assert!(
+        world.sidecar_path(&old[0]).is_file() && world.sidecar_path(&old[2]).is_file(),
+        "they lie in the future"
+    );
 }
 
 #[test]
 fn nothing_that_strangers_wrote_steers_a_terminal() {
     let world = World::new();
-    let sql = format!("CREATE TABLE \"{WILD}\"(\"{WILD}\" TEXT); INSERT INTO \"{WILD}\" VALUES ('x')");
-    Connection::open(world.path("app.db")).unwrap().execute_batch(&sql).unwrap();
+    let sql =
+        format!("CREATE TABLE \"{WILD}\"(\"{WILD}\" TEXT); INSERT INTO \"{WILD}\" VALUES ('x')");
+    Connection::open(world.path("app.db"))
+        .unwrap()
+        .execute_batch(&sql)
+        .unwrap();
     world.file(&format!("tree/{}", WILD.replace('/', "")), "x");
-    // A hook that says it, and keeps what it is told; a source that is not there, by a name of somebody else's.
-    let hook = world.script("hook", "#!/bin/sh\nprintf '%s' \"$WILD\"; printf '%s' \"$DBBACKUP_ERROR\" > error\n");
+    // A hook that says it, and keeps what it is told; a source that is not there, by a name of
+    // somebody else's.
+    let hook = world.script(
+        "hook",
+        "#!/bin/sh\nprintf '%s' \"$WILD\"; printf '%s' \"$DBBACKUP_ERROR\" > error\n",
+    );
     world.config(&format!(
-        "[store]\npath = 'store'\n[log]\nfile = 'log'\nlevel = 'debug'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n\
-         [sources.app.hooks]\nafter = ['{hook}']\n[sources.tree]\nkind = 'files'\npaths = ['tree']\n\
-         [sources.gone]\nkind = 'sqlite'\npath = \"gone{}\"\n[sources.gone.hooks]\non_failure = ['{hook}']\n",
-        WILD.replace('\u{1b}', "\\u001b").replace('\u{7}', "\\u0007").replace('\r', "\\r").replace('\u{7f}', "\\u007f"),
+        "[store]\npath = 'store'\n[log]\nfile = 'log'\nlevel = 'debug'\n[sources.app]\nkind = \
+         'sqlite'\npath = 'app.db'\n\
+         [sources.app.hooks]\nafter = ['{hook}']\n[sources.tree]\nkind = 'files'\npaths = \
+         ['tree']\n\
+         [sources.gone]\nkind = 'sqlite'\npath = \"gone{}\"\n[sources.gone.hooks]\non_failure = \
+         ['{hook}']\n",
+        WILD.replace('\u{1b}', "\\u001b")
+            .replace('\u{7}', "\\u0007")
+            .replace('\r', "\\r")
+            .replace('\u{7f}', "\\u007f"),
         hook = hook.display(),
     ));
     let call = |arguments: &[&str]| {
@@ -350,7 +463,8 @@ fn nothing_that_strangers_wrote_steers_a_terminal() {
         sidecar["warnings"] = json!([WILD]);
         sidecar["producer"][WILD] = WILD.into();
         sidecar["producer"]["host"] = WILD.into();
-        sidecar["verifications"] = json!([{"at": "2026-11-20T02:00:42Z", "level": "content", "status": "damaged", "duration_seconds": 1, "detail": WILD}]);
+        sidecar["verifications"] = json!([{"at": "2026-11-20T02:00:42Z", "level": "content",
+            "status": "damaged", "duration_seconds": 1, "detail": WILD}]);
     });
     let failed = world.copy_backup(&id, "x", chrono::Utc::now());
     world.edit_sidecar(&failed, |sidecar| {
@@ -390,27 +504,48 @@ fn nothing_that_strangers_wrote_steers_a_terminal() {
         let command = command.replace("ID", &id).replace("TREE", &tree);
         call(&command.split(' ').collect::<Vec<_>>());
         // Colours are ours alone.
-        let coloured: Vec<&str> = ["--color", "always"].into_iter().chain(command.split(' ')).collect();
+        let coloured: Vec<&str> = ["--color", "always"]
+            .into_iter()
+            .chain(command.split(' '))
+            .collect();
         let ran = world.dbbackup_with(&coloured).run();
         let without = ["0", "1", "31", "32", "33"]
             .iter()
-            .fold(ran.stdout.clone() + &ran.stderr, |text, code| text.replace(&format!("\x1b[{code}m"), ""));
+            .fold(ran.stdout.clone() + &ran.stderr, |text, code| {
+                text.replace(&format!("\x1b[{code}m"), "")
+            });
         assert_tame(&without, &command);
         assert!(!ran.stdout.contains("\x1b[31mred"), "{ran}");
     }
-    for arguments in
-        [["show", WILD], ["list", WILD], ["restore", WILD], ["backup", WILD], ["verify", WILD], [WILD, WILD], ["list", "--wild"]]
-    {
+    for arguments in [
+        ["show", WILD],
+        ["list", WILD],
+        ["restore", WILD],
+        ["backup", WILD],
+        ["verify", WILD],
+        [WILD, WILD],
+        ["list", "--wild"],
+    ] {
         call(&arguments);
     }
     for options in [["--config", WILD], ["--store", WILD], ["--lock-wait", WILD]] {
         call(&[options[0], options[1], "list"]);
     }
-    let _lock = world.hold_lock("app", &json!({"pid": 1, "command": WILD, "started_at": "2026-11-20T02:00:00Z"}).to_string());
-    call(&["backup", "app"]).exits(11).says("is locked by pid 1");
+    let _lock = world.hold_lock(
+        "app",
+        &json!({"pid": 1, "command": WILD, "started_at": "2026-11-20T02:00:00Z"}).to_string(),
+    );
+    call(&["backup", "app"])
+        .exits(11)
+        .says("is locked by pid 1");
     assert_tame(&std::fs::read_to_string(world.path("log")).unwrap(), "log");
-    assert_tame(&std::fs::read_to_string(world.path("x.prom")).unwrap(), "metrics");
-    let exported: Vec<String> =
-        std::fs::read_dir(world.path("csv")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_tame(
+        &std::fs::read_to_string(world.path("x.prom")).unwrap(),
+        "metrics",
+    );
+    let exported: Vec<String> = std::fs::read_dir(world.path("csv"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     exported.iter().for_each(|name| assert_tame(name, "export"));
 }

@@ -18,9 +18,14 @@ fn nasty(world: &World) -> Vec<std::path::PathBuf> {
     std::fs::create_dir(world.path("srv/tree.before-20261120T031500Z")).unwrap();
     world.shop("srv/tree.before-20261120T031500Z/inner.db");
     std::os::unix::fs::symlink("wal.db", world.path("srv/link.db")).unwrap();
-    ["srv/app one/app.db", "srv/app.db", "srv/${HOME} \"q\" \\ 'x'.sqlite", "srv/without-an-ending"]
-        .map(|name| world.shop(name))
-        .to_vec()
+    [
+        "srv/app one/app.db",
+        "srv/app.db",
+        "srv/${HOME} \"q\" \\ 'x'.sqlite",
+        "srv/without-an-ending",
+    ]
+    .map(|name| world.shop(name))
+    .to_vec()
 }
 
 #[test]
@@ -30,12 +35,29 @@ fn what_is_written_works_at_once() {
     paths.push(world.path("srv/wal.db"));
     let ran = world.dbbackup("init srv --store store").run().exits(0);
     let config = world.path("dbbackup.toml");
-    let ran = ran.prints("5 sources").prints(&format!("15 2 * * *  {} --config ", env!("CARGO_BIN_EXE_dbbackup")));
-    let ran = ran.prints(&format!("ReadWritePaths={}, ", world.path("").display()).replace("/,", ","));
-    ran.prints("systemctl enable --now dbbackup@daily.timer").prints(&format!("dbbackup --config {} doctor", config.display()));
-    assert_eq!(std::fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
-    let planned = world.dbbackup("backup --dry-run --json").run().exits(0).json();
-    let mut found: Vec<&str> = planned["plan"].as_array().unwrap().iter().map(|one| one["from"].as_str().unwrap()).collect();
+    let ran = ran.prints("5 sources").prints(&format!(
+        "15 2 * * *  {} --config ",
+        env!("CARGO_BIN_EXE_dbbackup")
+    ));
+    let ran =
+        ran.prints(&format!("ReadWritePaths={}, ", world.path("").display()).replace("/,", ","));
+    ran.prints("systemctl enable --now dbbackup@daily.timer")
+        .prints(&format!("dbbackup --config {} doctor", config.display()));
+    assert_eq!(
+        std::fs::metadata(&config).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let planned = world
+        .dbbackup("backup --dry-run --json")
+        .run()
+        .exits(0)
+        .json();
+    let mut found: Vec<&str> = planned["plan"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["from"].as_str().unwrap())
+        .collect();
     let mut expected: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
     found.sort_unstable();
     expected.sort_unstable();
@@ -43,7 +65,11 @@ fn what_is_written_works_at_once() {
     world.dbbackup("doctor").run().exits(0);
     world.dbbackup("backup").run().exits(0).prints("5 of 5");
     // The store is not searched: what is in it is no database of an application.
-    let again = world.dbbackup("init . --config again.toml --json").run().exits(0).json();
+    let again = world
+        .dbbackup("init . --config again.toml --json")
+        .run()
+        .exits(0)
+        .json();
     assert_eq!(again["sources"].as_array().unwrap().len(), 5, "{again}");
 }
 
@@ -56,7 +82,8 @@ fn the_line_for_systemd_names_the_databases_directories() {
         world.shop(&format!("{dir}/{}.db", dir.replace('/', "-")));
     }
     std::fs::create_dir(world.path("backups")).unwrap();
-    let [store, one, two] = ["backups", "one", "two"].map(|dir| world.path(dir).display().to_string());
+    let [store, one, two] =
+        ["backups", "one", "two"].map(|dir| world.path(dir).display().to_string());
     let ran = world.dbbackup("init --store backups/store").run().exits(0);
     ran.prints(&format!("ReadWritePaths={store} {one} {two}, "));
 }
@@ -67,12 +94,31 @@ fn the_line_for_cron_runs() {
     let world = World::new();
     world.shop("app.db");
     std::fs::create_dir(world.path("a dir's 50%")).unwrap();
-    let json =
-        world.dbbackup_with(&["init", "--config", "a dir's 50%/c.toml", "--store", "store", "--json"]).run().exits(0).json();
+    let json = world
+        .dbbackup_with(&[
+            "init",
+            "--config",
+            "a dir's 50%/c.toml",
+            "--store",
+            "store",
+            "--json",
+        ])
+        .run()
+        .exits(0)
+        .json();
     let line = json["crontab"][0].as_str().unwrap().to_owned();
     let command = line.splitn(6, ' ').nth(5).unwrap().replace("\\%", "%");
-    let ran = std::process::Command::new("sh").args(["-c", &command]).env_clear().current_dir("/").output().unwrap();
-    assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+    let ran = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .env_clear()
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
     assert!(ran.stdout.is_empty() && ran.stderr.is_empty());
     assert!(world.ids("app")[0].starts_with("app_nightly_"));
 }
@@ -82,33 +128,75 @@ fn nothing_is_overwritten_and_nothing_is_made_of_nothing() {
     let world = World::new();
     world.shop("app.db");
     world.file("dbbackup.toml", "mine");
-    world.dbbackup("init").run().exits(2).says("is there already").says("--config FILE");
-    assert_eq!(std::fs::read_to_string(world.path("dbbackup.toml")).unwrap(), "mine");
-    world.dbbackup("init --config no/such/dir/c.toml").run().exits(2).says("mkdir");
-    world.dbbackup("init --config -").run().exits(2).says("`--config -` names no file");
+    world
+        .dbbackup("init")
+        .run()
+        .exits(2)
+        .says("is there already")
+        .says("--config FILE");
+    assert_eq!(
+        std::fs::read_to_string(world.path("dbbackup.toml")).unwrap(),
+        "mine"
+    );
+    world
+        .dbbackup("init --config no/such/dir/c.toml")
+        .run()
+        .exits(2)
+        .says("mkdir");
+    world
+        .dbbackup("init --config -")
+        .run()
+        .exits(2)
+        .says("`--config -` names no file");
     assert!(!world.path("-").exists());
-    world.dbbackup("init nowhere --config c.toml").run().exits(2).says("is not a directory");
+    world
+        .dbbackup("init nowhere --config c.toml")
+        .run()
+        .exits(2)
+        .says("is not a directory");
     std::fs::create_dir(world.path("empty")).unwrap();
-    let nothing = world.dbbackup("init empty --config c.toml").env("PGHOST", "/nonexistent");
-    nothing.run().exits(10).says("no SQLite database is in").says("the PG… variables name is left out");
+    let nothing = world
+        .dbbackup("init empty --config c.toml")
+        .env("PGHOST", "/nonexistent");
+    nothing
+        .run()
+        .exits(10)
+        .says("no SQLite database is in")
+        .says("the PG… variables name is left out");
     assert!(!world.path("c.toml").exists());
 }
 
 #[test]
 fn postgresql_servers_are_asked() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
     let world = World::new();
     let db = cluster.database("init");
     db.sql("CREATE TABLE t AS SELECT 1 AS x");
     let on_server = |arguments: &str| {
-        let call = world.dbbackup(arguments).env("PGHOST", cluster.socket_dir().to_str().unwrap());
-        call.env("PGPORT", &cluster.port().to_string()).env("PGUSER", cluster.superuser())
+        let call = world
+            .dbbackup(arguments)
+            .env("PGHOST", cluster.socket_dir().to_str().unwrap());
+        call.env("PGPORT", &cluster.port().to_string())
+            .env("PGUSER", cluster.superuser())
     };
-    on_server("init --config one.toml --store store").env("PGDATABASE", &db.name).run().exits(0).prints(&db.name);
+    on_server("init --config one.toml --store store")
+        .env("PGDATABASE", &db.name)
+        .run()
+        .exits(0)
+        .prints(&db.name);
     // It says everything itself: the variables are not needed any more.
-    let made = world.dbbackup("-c one.toml backup --json").run().exits(0).made();
+    let made = world
+        .dbbackup("-c one.toml backup --json")
+        .run()
+        .exits(0)
+        .made();
     assert_eq!(made["database"]["name"], db.name.as_str());
-    on_server("init --config all.toml --store store").run().exits(0).prints("all databases of PostgreSQL");
+    on_server("init --config all.toml --store store")
+        .run()
+        .exits(0)
+        .prints("all databases of PostgreSQL");
     world
         .dbbackup("-c all.toml backup --dry-run")
         .run()
@@ -116,8 +204,17 @@ fn postgresql_servers_are_asked() {
         .prints(&format!("cluster.{}_manual", db.name))
         .prints("cluster-globals_manual");
     let url = db.url();
-    world.dbbackup("init --config url.toml --store store").env("DATABASE_URL", &url).env("PGHOST", "/nonexistent").run().exits(0);
-    world.dbbackup("-c url.toml backup --dry-run").run().exits(0).prints(&db.name);
+    world
+        .dbbackup("init --config url.toml --store store")
+        .env("DATABASE_URL", &url)
+        .env("PGHOST", "/nonexistent")
+        .run()
+        .exits(0);
+    world
+        .dbbackup("-c url.toml backup --dry-run")
+        .run()
+        .exits(0)
+        .prints(&db.name);
     let secret = url.replacen("@", ":hunter2@", 1);
     if secret != url {
         let ran = world
@@ -126,7 +223,16 @@ fn postgresql_servers_are_asked() {
             .env("PGHOST", "/nonexistent")
             .run();
         ran.exits(0).never_says("hunter2");
-        assert!(!std::fs::read_to_string(world.path("secret.toml")).unwrap().contains("hunter2"));
-        world.dbbackup("-c secret.toml backup --dry-run").env("DATABASE_URL", &secret).run().exits(0).prints(&db.name);
+        assert!(
+            !std::fs::read_to_string(world.path("secret.toml"))
+                .unwrap()
+                .contains("hunter2")
+        );
+        world
+            .dbbackup("-c secret.toml backup --dry-run")
+            .env("DATABASE_URL", &secret)
+            .run()
+            .exits(0)
+            .prints(&db.name);
     }
 }

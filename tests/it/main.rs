@@ -1,4 +1,5 @@
-//! The binary, run against real databases. One module for each promise; [`support`] is the harness that all of them use.
+//! The binary, run against real databases. One module for each promise; [`support`] is the harness
+//! that all of them use.
 
 mod cluster;
 mod commands;

@@ -1,5 +1,5 @@
-//! What a dump brings runs while it is proven, and reaches nothing: each thing that it could want is tried by it, the tries are seen, and none succeeds,
-//! whoever proves it and whatever holds it.
+//! What a dump brings runs while it is proven, and reaches nothing: each thing that it could want
+//! is tried by it, the tries are seen, and none succeeds, whoever proves it and whatever holds it.
 
 use crate::cluster::Cluster;
 use crate::postgres_world::Shop;
@@ -33,23 +33,45 @@ impl Prover {
     /// The words before the command.
     fn words(self) -> Vec<&'static str> {
         const DROP: [&str; 3] = ["--inh-caps=-all", "--ambient-caps=-all", "--"];
-        let user = ["setpriv", "--reuid=games", "--regid=games", "--clear-groups"];
+        let user = [
+            "setpriv",
+            "--reuid=games",
+            "--regid=games",
+            "--clear-groups",
+        ];
         match self {
             Prover::Oneself => Vec::new(),
-            Prover::RootWithoutMounts => vec!["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"],
+            Prover::RootWithoutMounts => vec![
+                "setpriv",
+                "--bounding-set=-sys_admin",
+                "--inh-caps=-sys_admin",
+                "--",
+            ],
             Prover::User => user.into_iter().chain(DROP).collect(),
             Prover::UserWithoutNamespaces => {
-                // A limit that holds in a namespace is made from the inside, by who has all rights in it.
-                let limit =
-                    "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all -- \"$@\"";
-                let inner = ["--", "unshare", "-U", "--map-current-user", "--keep-caps", "sh", "-c", limit, "sh"];
+                // A limit that holds in a namespace is made from the inside, by who has all rights
+                // in it.
+                let limit = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv \
+                             --inh-caps=-all --ambient-caps=-all -- \"$@\"";
+                let inner = [
+                    "--",
+                    "unshare",
+                    "-U",
+                    "--map-current-user",
+                    "--keep-caps",
+                    "sh",
+                    "-c",
+                    limit,
+                    "sh",
+                ];
                 user.into_iter().chain(inner).collect()
             }
         }
     }
 }
 
-/// One at a time: they look at what is everybody's, a role of the cluster and the ordinary user's memory.
+/// One at a time: they look at what is everybody's, a role of the cluster and the ordinary user's
+/// memory.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A database whose dump tries everything, and a directory in which there is something to be had.
@@ -75,7 +97,11 @@ impl<'a> Trap<'a> {
     /// None, and a line that says so, where this prover can't be had.
     fn new(cluster: &'a Cluster, prover: Prover) -> Option<Trap<'a>> {
         let works = |words: &[&str]| {
-            let status = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status();
+            let status = Command::new(words[0])
+                .args(&words[1..])
+                .arg("true")
+                .stderr(Stdio::null())
+                .status();
             status.is_ok_and(|status| status.success())
         };
         if prover != Prover::Oneself && !(is_root() && works(&prover.words())) {
@@ -92,13 +118,26 @@ impl<'a> Trap<'a> {
         if prover.is_user() {
             let id = |what: &str| -> u32 {
                 let output = Command::new("id").args([what, USER]).output().unwrap();
-                String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+                String::from_utf8(output.stdout)
+                    .unwrap()
+                    .trim()
+                    .parse()
+                    .unwrap()
             };
             sleep.uid(id("-u")).gid(id("-g"));
         }
-        let mark =
-            PathBuf::from(format!("/tmp/dbbackup-mark-{}", shop.name().replace(|c: char| !c.is_ascii_alphanumeric(), "-")));
-        Some(Trap { shop, prover, victim: sleep.spawn().unwrap(), mark, _alone: alone })
+        let mark = PathBuf::from(format!(
+            "/tmp/dbbackup-mark-{}",
+            shop.name()
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+        ));
+        Some(Trap {
+            shop,
+            prover,
+            victim: sleep.spawn().unwrap(),
+            mark,
+            _alone: alone,
+        })
     }
 
     /// What the dump tries, each with the name that it is told by.
@@ -106,17 +145,33 @@ impl<'a> Trap<'a> {
         let (store, home) = (self.shop.world.path("store"), self.shop.world.path(""));
         let cluster = self.shop.cluster();
         let (store, home, pid) = (store.display(), home.display(), self.victim.id());
-        let psql = format!("{} -w -U postgres -d postgres -c", cluster.bin().join("psql").display());
+        let psql = format!(
+            "{} -w -U postgres -d postgres -c",
+            cluster.bin().join("psql").display()
+        );
         vec![
-            ("remove", format!("rm {store}/shop/*.json {store}/shop/*.dump.*")),
+            (
+                "remove",
+                format!("rm {store}/shop/*.json {store}/shop/*.dump.*"),
+            ),
             ("look", format!("ls {store}/shop/*.json")),
             ("read", format!("cat {store}/shop/*.json")),
             ("cut", format!("truncate -s 0 {store}/shop/*.json")),
             ("rename", format!("mv {store}/shop {store}/gone")),
             ("password", format!("cat {home}/.pgpass")),
             ("home", format!("touch {home}/evil")),
-            ("socket", format!("{psql} 'CREATE ROLE evil' -h {} -p {}", cluster.socket_dir().display(), cluster.port())),
-            ("network", format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}'", cluster.port())),
+            (
+                "socket",
+                format!(
+                    "{psql} 'CREATE ROLE evil' -h {} -p {}",
+                    cluster.socket_dir().display(),
+                    cluster.port()
+                ),
+            ),
+            (
+                "network",
+                format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}'", cluster.port()),
+            ),
             ("kill", format!("kill -9 {pid}")),
             ("environment", format!("cat /proc/{pid}/environ")),
             ("limit", format!("prlimit --pid {pid} --cpu=1:1")),
@@ -129,9 +184,11 @@ impl<'a> Trap<'a> {
 
     /// Has its restore try all of it; `then` is run at the end.
     fn lay(&self, then: &str) {
-        let attempt =
-            |(name, command): &(&str, String)| format!("{command} >/dev/null 2>&1 && echo {name}=done || echo {name}=refused\n");
-        // What a private directory takes is nobody's; that of everybody must not see it. The modes of files are asked for in the end.
+        let attempt = |(name, command): &(&str, String)| {
+            format!("{command} >/dev/null 2>&1 && echo {name}=done || echo {name}=refused\n")
+        };
+        // What a private directory takes is nobody's; that of everybody must not see it. The modes
+        // of files are asked for in the end.
         let more = format!(
             "touch {0}; chmod 777 {1} {1}/.pgpass {2}; chown games {1}/.pgpass\n",
             self.mark.display(),
@@ -139,12 +196,19 @@ impl<'a> Trap<'a> {
             self.shop.world.path("store").display()
         );
         let who = "echo uid=$(id -u); test -e /proc/1 && echo proc=seen\n";
-        let script: String = self.attempts().iter().map(attempt).chain([who.to_owned(), more]).collect();
+        let script: String = self
+            .attempts()
+            .iter()
+            .map(attempt)
+            .chain([who.to_owned(), more])
+            .collect();
         self.shop.db.sql(&format!(
-            "CREATE OR REPLACE FUNCTION check_it(id integer) RETURNS boolean LANGUAGE plpgsql AS $body$
+            "CREATE OR REPLACE FUNCTION check_it(id integer) RETURNS boolean LANGUAGE plpgsql AS \
+             $body$
              BEGIN
                 IF session_user = 'dbbackup_drill' THEN
-                    COPY (SELECT 1) TO PROGRAM $sh$cat >/dev/null; ({script}) >tried 2>/dev/null; true$sh$;
+                    COPY (SELECT 1) TO PROGRAM $sh$cat >/dev/null; ({script}) >tried 2>/dev/null; \
+             true$sh$;
                     {then}
                 END IF;
                 RETURN true;
@@ -156,7 +220,11 @@ impl<'a> Trap<'a> {
 
     fn backup(&self) -> String {
         let give_to = |user: &str| {
-            let given = Command::new("chown").args(["-R", user]).arg(self.shop.world.path("")).status().unwrap();
+            let given = Command::new("chown")
+                .args(["-R", user])
+                .arg(self.shop.world.path(""))
+                .status()
+                .unwrap();
             assert!(given.success());
         };
         if !self.prover.is_user() {
@@ -171,11 +239,25 @@ impl<'a> Trap<'a> {
     fn call(&self, arguments: &str) -> Call {
         // The binary may lie where only its owner can go.
         let copy = self.shop.world.path("dbbackup");
-        assert!(Command::new("install").args(["-m", "755"]).arg(binary()).arg(&copy).status().unwrap().success());
+        assert!(
+            Command::new("install")
+                .args(["-m", "755"])
+                .arg(binary())
+                .arg(&copy)
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut call = self.shop.run(arguments);
         let mut command = Command::new(&copy);
-        command.args(call.command.get_args()).current_dir(self.shop.world.path(""));
-        command.envs(call.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+            .args(call.command.get_args())
+            .current_dir(self.shop.world.path(""));
+        command.envs(
+            call.command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         call.command = command;
         let words = self.prover.words();
         // Something of the user's is open in whoever starts it.
@@ -194,25 +276,42 @@ impl<'a> Trap<'a> {
             .map(|entry| {
                 let found = entry.metadata().unwrap();
                 let length = if found.is_dir() { 0 } else { found.len() };
-                format!("{} {:o} {} {length}", entry.path().display(), found.mode(), found.uid())
+                format!(
+                    "{} {:o} {} {length}",
+                    entry.path().display(),
+                    found.mode(),
+                    found.uid()
+                )
             })
             .collect();
         files.sort();
         files.push(format!("mark {}", self.mark.exists()));
-        let roles = self.shop.cluster().value("postgres", "SELECT count(*) FROM pg_roles WHERE rolname = 'evil'");
+        let roles = self.shop.cluster().value(
+            "postgres",
+            "SELECT count(*) FROM pg_roles WHERE rolname = 'evil'",
+        );
         files.push(format!("roles {roles}"));
-        files.push(format!("victim {}", self.victim.try_wait().unwrap().is_none()));
+        files.push(format!(
+            "victim {}",
+            self.victim.try_wait().unwrap().is_none()
+        ));
         files.push(format!(
             "priority {:?}",
-            rustix::process::getpriority_process(rustix::process::Pid::from_raw(self.victim.id().cast_signed()))
+            rustix::process::getpriority_process(rustix::process::Pid::from_raw(
+                self.victim.id().cast_signed()
+            ))
         ));
         files
     }
 }
 
 fn try_all(prover: Prover, proc_is_there: bool) {
-    let Some(cluster) = Cluster::shared() else { return };
-    let Some(mut trap) = Trap::new(cluster, prover) else { return };
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let Some(mut trap) = Trap::new(cluster, prover) else {
+        return;
+    };
     trap.lay("RAISE EXCEPTION 'TRIED % ', translate(pg_read_file('tried'), E'\\n', ' ');");
     let id = trap.backup();
     let before = trap.state();
@@ -220,7 +319,15 @@ fn try_all(prover: Prover, proc_is_there: bool) {
     let ran: Ran = trap.call(&format!("verify {id} --level restore")).run();
     assert_eq!(trap.state(), before);
     let ran = ran.exits(4);
-    let told = ran.stderr.split("TRIED ").nth(1).unwrap_or_else(|| panic!("{ran}")).split(" ;").next().unwrap().to_owned();
+    let told = ran
+        .stderr
+        .split("TRIED ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{ran}"))
+        .split(" ;")
+        .next()
+        .unwrap()
+        .to_owned();
     for (name, _) in trap.attempts() {
         assert!(told.contains(&format!("{name}=refused")), "{name}: {told}");
     }
@@ -240,7 +347,12 @@ fn try_all(prover: Prover, proc_is_there: bool) {
 
 #[test]
 fn in_a_world_of_its_own() {
-    if !is_root() && Command::new("id").arg("-un").output().is_ok_and(|output| output.stdout == b"postgres\n") {
+    if !is_root()
+        && Command::new("id")
+            .arg("-un")
+            .output()
+            .is_ok_and(|output| output.stdout == b"postgres\n")
+    {
         return eprintln!("skipped: no trial restore is made as this user");
     }
     try_all(Prover::Oneself, false);
@@ -278,7 +390,10 @@ impl Drop for Segment {
 }
 
 fn as_user(words: &[&str]) -> String {
-    let output = Command::new("setpriv").args(["--reuid=games", "--regid=games", "--clear-groups", "--"]).args(words).output();
+    let output = Command::new("setpriv")
+        .args(["--reuid=games", "--regid=games", "--clear-groups", "--"])
+        .args(words)
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -286,27 +401,44 @@ fn as_user(words: &[&str]) -> String {
 
 #[test]
 fn what_can_t_be_confined_is_not_run_unless_it_is_trusted() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
     for header in ["[backup]", "[sources.shop]"] {
-        let Some(mut trap) = Trap::new(cluster, Prover::UserWithoutNamespaces) else { return };
+        let Some(mut trap) = Trap::new(cluster, Prover::UserWithoutNamespaces) else {
+            return;
+        };
         trap.lay("");
         let id = trap.backup();
         let before = trap.state();
         // Shared memory of the user's is what Landlock can't hide.
         let segment = Segment::new();
-        let ran = trap.call(&format!("verify {id} --level restore")).run().exits(1);
-        let ran = ran.says("can't be proven here").says("can't be confined here (namespaces: ").says("Landlock: ");
+        let ran = trap
+            .call(&format!("verify {id} --level restore"))
+            .run()
+            .exits(1);
+        let ran = ran
+            .says("can't be proven here")
+            .says("can't be confined here (namespaces: ")
+            .says("Landlock: ");
         ran.says("`drill = \"trusted\"` in the configuration runs it unconfined");
         assert_eq!(trap.state(), before);
-        trap.call("doctor").run().prints("no trial restore is possible here: what a dump brings can't be confined here");
+        trap.call("doctor")
+            .run()
+            .prints("no trial restore is possible here: what a dump brings can't be confined here");
         drop(segment);
         // What it does then is what the user has asked for.
         let config = trap.shop.world.path("dbbackup.toml");
         let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, text.replace(header, &format!("{header}\ndrill = \"trusted\""))).unwrap();
+        std::fs::write(
+            &config,
+            text.replace(header, &format!("{header}\ndrill = \"trusted\"")),
+        )
+        .unwrap();
         let ran = trap.call(&format!("verify {id} --level restore")).run();
         cluster.sql("postgres", "DROP ROLE evil");
-        ran.exits(4).says("was removed while the backup was verified");
+        ran.exits(4)
+            .says("was removed while the backup was verified");
         assert_ne!(trap.state(), before);
     }
 }

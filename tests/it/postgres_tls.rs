@@ -1,6 +1,7 @@
-//! Connecting, against psql: for a table of servers, `sslmode`s, certificates and accounts the program must reach what psql reaches with the
-//! same words and environment, encrypted or not as psql is, and fail where psql fails. What was reached is then handed to psql in the program's
-//! own words (`Reached::conninfo`), which must lead to the same connection without a warning.
+//! Connecting, against psql: for a table of servers, `sslmode`s, certificates and accounts the
+//! program must reach what psql reaches with the same words and environment, encrypted or not as
+//! psql is, and fail where psql fails. What was reached is then handed to psql in the program's own
+//! words (`Reached::conninfo`), which must lead to the same connection without a warning.
 
 use dbbackup::engine::postgres::connect::{Reached, Session};
 use dbbackup::engine::postgres::conninfo::{ConnInfo, Spec};
@@ -33,7 +34,8 @@ host    all postgres,tester 127.0.0.1/32 trust
 ";
 
 /// A query whose answer says what was reached.
-const WHO: &str = "SELECT current_user || ' ' || current_database() || ' ' || (SELECT setting FROM pg_settings WHERE name = 'port') || ' ' || \
+const WHO: &str = "SELECT current_user || ' ' || current_database() || ' ' || (SELECT setting FROM \
+                   pg_settings WHERE name = 'port') || ' ' || \
      coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)";
 
 /// The directory of all clusters and certificates; removed by the last one out.
@@ -49,7 +51,11 @@ struct Server {
 }
 
 fn bin() -> PathBuf {
-    let newest = fs::read_dir("/usr/lib/postgresql").unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let newest = fs::read_dir("/usr/lib/postgresql")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .max()
+        .unwrap();
     newest.join("bin")
 }
 
@@ -59,13 +65,25 @@ fn as_postgres(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program).current_dir("/");
+    command
+        .args([
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--clear-groups",
+            "--",
+        ])
+        .arg(program)
+        .current_dir("/");
     command
 }
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -83,7 +101,10 @@ fn certificates(dir: &Path) {
     for ca in ["ca", "otherca", "oldca"] {
         let days = if ca == "oldca" { -1 } else { 3650 };
         openssl(dir, &key(ca, "prime256v1"));
-        openssl(dir, &format!("openssl req -new -key {ca}.key -subj /CN={ca} -out {ca}.csr"));
+        openssl(
+            dir,
+            &format!("openssl req -new -key {ca}.key -subj /CN={ca} -out {ca}.csr"),
+        );
         fs::write(
             dir.join("ca.ext"),
             "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n",
@@ -91,46 +112,106 @@ fn certificates(dir: &Path) {
         .unwrap();
         openssl(
             dir,
-            &format!("openssl x509 -req -in {ca}.csr -signkey {ca}.key -days {days} -extfile ca.ext -out {ca}.crt 2>/dev/null"),
+            &format!(
+                "openssl x509 -req -in {ca}.csr -signkey {ca}.key -days {days} -extfile ca.ext \
+                 -out {ca}.crt 2>/dev/null"
+            ),
         );
     }
-    let signed = |name: &str, kind: &str, subject: &str, extensions: &str, days: i32, issuer: &str| {
-        openssl(dir, &key(name, kind));
-        openssl(dir, &format!("openssl req -new -key {name}.key -subj '{subject}' -out {name}.csr"));
-        let extfile = if extensions.is_empty() { "" } else { "-extfile ext" };
-        fs::write(dir.join("ext"), extensions).unwrap();
-        let hash = match name {
-            "sha512" => "-sha512",
-            "pss" => "-sha384 -sigopt rsa_padding_mode:pss",
-            _ => "",
+    let signed =
+        |name: &str, kind: &str, subject: &str, extensions: &str, days: i32, issuer: &str| {
+            openssl(dir, &key(name, kind));
+            openssl(
+                dir,
+                &format!("openssl req -new -key {name}.key -subj '{subject}' -out {name}.csr"),
+            );
+            let extfile = if extensions.is_empty() {
+                ""
+            } else {
+                "-extfile ext"
+            };
+            fs::write(dir.join("ext"), extensions).unwrap();
+            let hash = match name {
+                "sha512" => "-sha512",
+                "pss" => "-sha384 -sigopt rsa_padding_mode:pss",
+                _ => "",
+            };
+            let by = if issuer == "self" {
+                format!("-signkey {name}.key")
+            } else {
+                format!("-CA {issuer}.crt -CAkey {issuer}.key -CAcreateserial")
+            };
+            openssl(
+                dir,
+                &format!(
+                    "openssl x509 -req -in {name}.csr {by} -days {days} {extfile} {hash} -out \
+                 {name}.crt 2>/dev/null"
+                ),
+            );
         };
-        let by = if issuer == "self" {
-            format!("-signkey {name}.key")
-        } else {
-            format!("-CA {issuer}.crt -CAkey {issuer}.key -CAcreateserial")
-        };
-        openssl(dir, &format!("openssl x509 -req -in {name}.csr {by} -days {days} {extfile} {hash} -out {name}.crt 2>/dev/null"));
-    };
     let host = "subjectAltName=DNS:localhost,IP:127.0.0.1\n";
     openssl(
         dir,
         &format!(
-            "{}; openssl req -x509 -key selfsigned.key -subj /CN=localhost -addext subjectAltName=DNS:localhost -days 30 -out selfsigned.crt",
+            "{}; openssl req -x509 -key selfsigned.key -subj /CN=localhost -addext \
+             subjectAltName=DNS:localhost -days 30 -out selfsigned.crt",
             key("selfsigned", "rsa")
         ),
     );
-    signed("selfleaf", "rsa", "/CN=localhost", &format!("{host}basicConstraints=critical,CA:FALSE\n"), 30, "self");
+    signed(
+        "selfleaf",
+        "rsa",
+        "/CN=localhost",
+        &format!("{host}basicConstraints=critical,CA:FALSE\n"),
+        30,
+        "self",
+    );
     signed("selfv1", "rsa", "/CN=localhost", "", 30, "self");
     signed("selfexpired", "rsa", "/CN=localhost", host, -1, "self");
     signed("owned", "prime256v1", "/CN=x", host, 30, "ca");
-    signed("caleaf", "rsa", "/CN=x", &format!("{host}basicConstraints=critical,CA:TRUE\n"), 30, "ca");
+    signed(
+        "caleaf",
+        "rsa",
+        "/CN=x",
+        &format!("{host}basicConstraints=critical,CA:TRUE\n"),
+        30,
+        "ca",
+    );
     signed("version1", "rsa", "/CN=localhost", "", 30, "ca");
     signed("expired", "rsa", "/CN=localhost", host, -1, "ca");
     signed("underold", "rsa", "/CN=localhost", host, 30, "oldca");
-    signed("wronghost", "secp384r1", "/CN=localhost", "subjectAltName=DNS:other.example\n", 30, "ca");
-    signed("cnonly", "rsa", "/O=Shop/CN=localhost", "basicConstraints=CA:FALSE\n", 30, "ca");
-    signed("clientonly", "rsa", "/CN=localhost", &format!("{host}extendedKeyUsage=clientAuth\n"), 30, "ca");
-    signed("wildcard", "rsa", "/CN=db.test.example", "subjectAltName=DNS:*.test.example,DNS:127.0.0.1\n", 30, "ca");
+    signed(
+        "wronghost",
+        "secp384r1",
+        "/CN=localhost",
+        "subjectAltName=DNS:other.example\n",
+        30,
+        "ca",
+    );
+    signed(
+        "cnonly",
+        "rsa",
+        "/O=Shop/CN=localhost",
+        "basicConstraints=CA:FALSE\n",
+        30,
+        "ca",
+    );
+    signed(
+        "clientonly",
+        "rsa",
+        "/CN=localhost",
+        &format!("{host}extendedKeyUsage=clientAuth\n"),
+        30,
+        "ca",
+    );
+    signed(
+        "wildcard",
+        "rsa",
+        "/CN=db.test.example",
+        "subjectAltName=DNS:*.test.example,DNS:127.0.0.1\n",
+        30,
+        "ca",
+    );
     signed("edwards", "ed25519", "/CN=localhost", host, 30, "ca");
     signed("sha512", "rsa", "/CN=localhost", host, 30, "self");
     signed("pss", "rsa", "/CN=localhost", host, 30, "self");
@@ -150,8 +231,22 @@ fn certificates(dir: &Path) {
     for (client, extensions) in [("client", "keyUsage=digitalSignature\n"), ("clientv1", "")] {
         signed(client, "rsa", "/CN=certuser", extensions, 30, "ca");
     }
-    signed("wrongclient", "rsa", "/CN=somebody", "keyUsage=digitalSignature\n", 30, "ca");
-    signed("foreignclient", "rsa", "/CN=certuser", "keyUsage=digitalSignature\n", 30, "otherca");
+    signed(
+        "wrongclient",
+        "rsa",
+        "/CN=somebody",
+        "keyUsage=digitalSignature\n",
+        30,
+        "ca",
+    );
+    signed(
+        "foreignclient",
+        "rsa",
+        "/CN=certuser",
+        "keyUsage=digitalSignature\n",
+        30,
+        "otherca",
+    );
 }
 
 /// The servers, by the certificate that each shows; `plain` has no TLS.
@@ -178,39 +273,60 @@ const SERVERS: &[&str] = &[
 ];
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let dir = tempfile::Builder::new().prefix("dbbackup-tls-").tempdir_in("/tmp").unwrap().keep();
+    let dir = tempfile::Builder::new()
+        .prefix("dbbackup-tls-")
+        .tempdir_in("/tmp")
+        .unwrap()
+        .keep();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     keep(&dir);
     certificates(&dir);
     let template = dir.join("template");
     make_for_postgres(&template);
-    run(as_postgres(&bin().join("initdb")).arg("-D").arg(&template).args([
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-N",
-        "--locale=C",
-        "-E",
-        "UTF8",
-    ]));
-    let mut world = World { dir: dir.clone(), servers: Vec::new() };
+    run(as_postgres(&bin().join("initdb"))
+        .arg("-D")
+        .arg(&template)
+        .args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+            "--locale=C",
+            "-E",
+            "UTF8",
+        ]));
+    let mut world = World {
+        dir: dir.clone(),
+        servers: Vec::new(),
+    };
     for name in SERVERS {
-        let server = Server { name, data: dir.join(format!("data-{name}")), port: dead_port() };
+        let server = Server {
+            name,
+            data: dir.join(format!("data-{name}")),
+            port: dead_port(),
+        };
         start(&dir, &template, &server);
         world.servers.push(server);
     }
     world
 });
 
-/// Sees to the servers' end: a shell that waits for this process, however that ends, to close a pipe.
+/// Sees to the servers' end: a shell that waits for this process, however that ends, to close a
+/// pipe.
 fn keep(dir: &Path) {
     let dir = dir.display();
     let line = format!(
-        "trap '' INT TERM HUP; read x; for file in {dir}/data-*/postmaster.pid; do kill -QUIT $(head -1 $file); done; sleep 1; rm -rf {dir}"
+        "trap '' INT TERM HUP; read x; for file in {dir}/data-*/postmaster.pid; do kill -QUIT \
+         $(head -1 $file); done; sleep 1; rm -rf {dir}"
     );
     let mut keeper = Command::new("sh");
-    keeper.args(["-c", &line]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    keeper
+        .args(["-c", &line])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
     std::mem::forget(keeper.spawn().unwrap());
 }
 
@@ -223,7 +339,12 @@ fn make_for_postgres(dir: &Path) {
 /// Makes a file the servers' user's, where that is another one.
 fn give(path: &Path) {
     if rustix::process::geteuid().is_root() {
-        let id = |flag: &str| run(Command::new("id").args([flag, "postgres"])).trim().parse().unwrap();
+        let id = |flag: &str| {
+            run(Command::new("id").args([flag, "postgres"]))
+                .trim()
+                .parse()
+                .unwrap()
+        };
         chown(path, Some(id("-u")), Some(id("-g"))).unwrap();
     }
 }
@@ -262,23 +383,37 @@ fn start(dir: &Path, template: &Path, server: &Server) {
         .arg(&log)
         .args(["-w", "start"])
         .stdout(Stdio::null()));
-    let roles: String = ["tester", "scram", "sslonly", "plainonly", "certuser", "mixed", "mixed2", "clear"]
-        .iter()
-        .map(|role| format!("CREATE ROLE {role} LOGIN PASSWORD '{}';", PASSWORD.replace('\'', "''")))
-        .collect();
+    let roles: String = [
+        "tester",
+        "scram",
+        "sslonly",
+        "plainonly",
+        "certuser",
+        "mixed",
+        "mixed2",
+        "clear",
+    ]
+    .iter()
+    .map(|role| {
+        format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{}';",
+            PASSWORD.replace('\'', "''")
+        )
+    })
+    .collect();
     let mut psql = Command::new(bin().join("psql"));
-    psql.args(["-Xqw", "-U", "postgres", "-d", "postgres", "-h"]).arg(&sockets).args([
-        "-p",
-        &server.port.to_string(),
-        "-c",
-        &roles,
-    ]);
+    psql.args(["-Xqw", "-U", "postgres", "-d", "postgres", "-h"])
+        .arg(&sockets)
+        .args(["-p", &server.port.to_string(), "-c", &roles]);
     run(&mut psql);
 }
 
 impl World {
     fn server(&self, name: &str) -> &Server {
-        self.servers.iter().find(|server| server.name == name).unwrap()
+        self.servers
+            .iter()
+            .find(|server| server.name == name)
+            .unwrap()
     }
 
     fn file(&self, name: &str) -> String {
@@ -299,7 +434,11 @@ struct Case {
 
 impl Case {
     fn new(url: impl Into<String>) -> Case {
-        Case { url: url.into(), env: Vec::new(), home: PathBuf::from("/nowhere") }
+        Case {
+            url: url.into(),
+            env: Vec::new(),
+            home: PathBuf::from("/nowhere"),
+        }
     }
 
     fn env(mut self, name: &str, value: impl Into<String>) -> Case {
@@ -313,11 +452,18 @@ impl Case {
     }
 
     fn resolve(&self) -> dbbackup::error::Result<ConnInfo> {
-        let spec = Spec { url: Some(self.url.clone()), ..Spec::default() };
+        let spec = Spec {
+            url: Some(self.url.clone()),
+            ..Spec::default()
+        };
         let home = self.home.display().to_string();
         ConnInfo::resolve(&spec, &|name| match name {
             "HOME" => Some(home.clone()),
-            name => self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()),
+            name => self
+                .env
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.clone()),
         })
     }
 
@@ -332,18 +478,33 @@ impl Case {
 
 fn psql(conninfo: &str, env: &[(String, String)], home: &Path) -> Output {
     let mut command = Command::new(bin().join("psql"));
-    command.env_clear().env("HOME", home).env("LC_ALL", "C").envs(env.iter().map(|(name, value)| (name, value)));
-    command.args(["-XAtwq", "-d", conninfo, "-c", WHO]).stdin(Stdio::null()).output().unwrap()
+    command
+        .env_clear()
+        .env("HOME", home)
+        .env("LC_ALL", "C")
+        .envs(env.iter().map(|(name, value)| (name, value)));
+    command
+        .args(["-XAtwq", "-d", conninfo, "-c", WHO])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 fn said(output: &Output) -> Result<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
 }
 
 /// What the program reaches; checks on the way that psql reaches the same by the program's words.
 fn ours(case: &Case) -> Result<String, String> {
-    let Session { mut client, reached } = case.connect().map_err(|error| {
+    let Session {
+        mut client,
+        reached,
+    } = case.connect().map_err(|error| {
         assert!(!format!("{error:?}").contains(PASSWORD), "{error:?}");
         let own_words = error.kind() == dbbackup::error::Kind::Usage;
         assert!(own_words || error.remedy().is_some(), "no hint: {error:?}");
@@ -356,7 +517,9 @@ fn ours(case: &Case) -> Result<String, String> {
     let again = psql(&conninfo, &reached.environment(), &case.home);
     assert_eq!(said(&again).as_ref(), Ok(&who), "{conninfo}");
     assert_eq!(String::from_utf8_lossy(&again.stderr), "", "{conninfo}");
-    let mut second = reached.reconnect(&dbname, "second").map_err(|error| format!("{error:?}"))?;
+    let mut second = reached
+        .reconnect(&dbname, "second")
+        .map_err(|error| format!("{error:?}"))?;
     assert_eq!(second.query_one(WHO, &[]).unwrap().get::<_, String>(0), who);
     Ok(who)
 }
@@ -381,10 +544,22 @@ fn compare(case: &Case, differences: &mut Vec<String>) -> Result<String, String>
 }
 
 fn none_of(differences: &[String]) {
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
 }
 
-const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
 
 #[test]
 fn every_mode_with_every_certificate_is_as_in_psql() {
@@ -393,7 +568,14 @@ fn every_mode_with_every_certificate_is_as_in_psql() {
     let (mut reached, mut refused) = (0, 0);
     for server in &world.servers {
         let own = format!("{}.crt", server.name);
-        let roots = ["none", "ca.crt", "two.crt", "oldca.crt", "middle.crt", own.as_str()];
+        let roots = [
+            "none",
+            "ca.crt",
+            "two.crt",
+            "oldca.crt",
+            "middle.crt",
+            own.as_str(),
+        ];
         let matters = |root: &&&str| match **root {
             "plain.crt" => false,
             "oldca.crt" => ["underold", "owned"].contains(&server.name),
@@ -409,7 +591,9 @@ fn every_mode_with_every_certificate_is_as_in_psql() {
                         world.file(root)
                     );
                     // Only the certificates themselves are of interest with all three.
-                    if user != "tester" && !["plain", "owned", "selfsigned", "expired"].contains(&server.name) {
+                    if user != "tester"
+                        && !["plain", "owned", "selfsigned", "expired"].contains(&server.name)
+                    {
                         continue;
                     }
                     match compare(&Case::new(url), &mut differences) {
@@ -429,7 +613,14 @@ fn every_mode_with_every_certificate_is_as_in_psql() {
 fn names_are_checked_as_in_psql() {
     let world = &*WORLD;
     let mut differences = Vec::new();
-    for server in ["owned", "version1", "wronghost", "cnonly", "wildcard", "selfsigned"] {
+    for server in [
+        "owned",
+        "version1",
+        "wronghost",
+        "cnonly",
+        "wildcard",
+        "selfsigned",
+    ] {
         for host in [
             "localhost",
             "LOCALHOST",
@@ -442,10 +633,15 @@ fn names_are_checked_as_in_psql() {
             "",
         ] {
             for sni in ["0", "1"] {
-                let root = if server == "selfsigned" { "selfsigned.crt" } else { "ca.crt" };
+                let root = if server == "selfsigned" {
+                    "selfsigned.crt"
+                } else {
+                    "ca.crt"
+                };
                 let port = world.server(server).port;
                 let url = format!(
-                    "host='{host}' hostaddr=127.0.0.1 port={port} user=tester dbname=postgres sslmode=verify-full sslsni={sni} sslrootcert={}",
+                    "host='{host}' hostaddr=127.0.0.1 port={port} user=tester dbname=postgres \
+                     sslmode=verify-full sslsni={sni} sslrootcert={}",
                     world.file(root)
                 );
                 let _ = compare(&Case::new(url), &mut differences);
@@ -462,14 +658,24 @@ fn prefer_and_allow_fall_back_as_in_psql() {
     for server in ["plain", "owned", "expired"] {
         let port = world.server(server).port;
         for mode in MODES {
-            for user in ["mixed", "mixed2", "scram", "clear", "sslonly", "plainonly", "certuser", "nobody"] {
+            for user in [
+                "mixed",
+                "mixed2",
+                "scram",
+                "clear",
+                "sslonly",
+                "plainonly",
+                "certuser",
+                "nobody",
+            ] {
                 for password in [None, Some(PASSWORD), Some("wrong")] {
                     for dbname in ["postgres", "missing"] {
                         if dbname == "missing" && password.is_none() {
                             continue;
                         }
                         let url = format!(
-                            "host=127.0.0.1 port={port} user={user} dbname={dbname} sslmode={mode} sslrootcert={}",
+                            "host=127.0.0.1 port={port} user={user} dbname={dbname} sslmode={mode} \
+                             sslrootcert={}",
                             world.file("ca.crt")
                         );
                         let case = Case::new(url);
@@ -504,7 +710,8 @@ fn client_certificates_are_as_in_psql() {
         ] {
             for version in ["TLSv1.2", "TLSv1.3"] {
                 let url = format!(
-                    "host=127.0.0.1 port={port} user=certuser dbname=postgres sslmode={mode} sslrootcert={} sslcert={} sslkey={} ssl_max_protocol_version={version}",
+                    "host=127.0.0.1 port={port} user=certuser dbname=postgres sslmode={mode} \
+                     sslrootcert={} sslcert={} sslkey={} ssl_max_protocol_version={version}",
                     world.file("ca.crt"),
                     world.file(&format!("{certificate}.crt")),
                     world.file(&format!("{key}.key"))
@@ -519,7 +726,8 @@ fn client_certificates_are_as_in_psql() {
         fs::copy(world.dir.join("client.key"), &key).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
         let url = format!(
-            "host=127.0.0.1 port={port} user=certuser dbname=postgres sslmode=require sslcert={} sslkey={}",
+            "host=127.0.0.1 port={port} user=certuser dbname=postgres sslmode=require sslcert={} \
+             sslkey={}",
             world.file("client.crt"),
             key.display()
         );
@@ -553,18 +761,41 @@ fn addresses_and_passwords_are_found_as_in_psql() {
         (
             ".pgpass",
             format!(
-                "# a comment\n127.0.0.1:{plain}:postgres:scram:{escaped}\n{sockets}:*:*:scram:{escaped}\nlocalhost:{owned}:*:scram:wrong\n"
+                "# a \
+                 comment\n127.0.0.1:{plain}:postgres:scram:{escaped}\n{sockets}:*:*:scram:{escaped}\nlocalhost:{owned}:*:scram:wrong\n"
             ),
         ),
-        (".pg_service.conf", format!("[shop]\nhost=127.0.0.1\nport={plain}\nuser=scram\ndbname=postgres\n[bad]\nhots=x\n")),
-        ("other.conf", format!("[far]\nhost={sockets}\nport={plain}\nuser=tester\ndbname=postgres\nsslmode=require\n")),
+        (
+            ".pg_service.conf",
+            format!(
+                "[shop]\nhost=127.0.0.1\nport={plain}\nuser=scram\ndbname=postgres\n[bad]\nhots=x\n"
+            ),
+        ),
+        (
+            "other.conf",
+            format!(
+                "[far]\nhost={sockets}\nport={plain}\nuser=tester\ndbname=postgres\nsslmode=require\n"
+            ),
+        ),
         ("pass2", format!("*:*:*:*:{escaped}\n")),
-        (".postgresql/root.crt", fs::read_to_string(world.dir.join("otherca.crt")).unwrap()),
+        (
+            ".postgresql/root.crt",
+            fs::read_to_string(world.dir.join("otherca.crt")).unwrap(),
+        ),
     ]);
     let client_home = home(&[
-        (".postgresql/root.crt", fs::read_to_string(world.dir.join("ca.crt")).unwrap()),
-        (".postgresql/postgresql.crt", fs::read_to_string(world.dir.join("client.crt")).unwrap()),
-        (".postgresql/postgresql.key", fs::read_to_string(world.dir.join("client.key")).unwrap()),
+        (
+            ".postgresql/root.crt",
+            fs::read_to_string(world.dir.join("ca.crt")).unwrap(),
+        ),
+        (
+            ".postgresql/postgresql.crt",
+            fs::read_to_string(world.dir.join("client.crt")).unwrap(),
+        ),
+        (
+            ".postgresql/postgresql.key",
+            fs::read_to_string(world.dir.join("client.key")).unwrap(),
+        ),
     ]);
     let encoded = sockets.replace('/', "%2F");
     let other = own.path().join("other.conf").display().to_string();
@@ -575,42 +806,100 @@ fn addresses_and_passwords_are_found_as_in_psql() {
     });
     let mut cases = vec![
         Case::new(format!("postgresql://tester@{encoded}:{plain}/postgres")),
-        Case::new(format!("postgresql:///postgres?host={sockets}&port={plain}&user=tester")),
-        Case::new(format!("postgresql://tester@/postgres?host={sockets}&port={plain}&sslmode=verify-full")),
-        Case::new(format!("host={sockets} port={plain} user=scram dbname=postgres")),
-        Case::new(format!("host={sockets} port={plain} user=scram dbname=postgres")).home(own.path()),
-        Case::new(format!("host={sockets} port={dead} user=tester dbname=postgres")),
-        Case::new(format!("postgresql://scram:{url_password}@127.0.0.1:{plain}/postgres")),
+        Case::new(format!(
+            "postgresql:///postgres?host={sockets}&port={plain}&user=tester"
+        )),
+        Case::new(format!(
+            "postgresql://tester@/postgres?host={sockets}&port={plain}&sslmode=verify-full"
+        )),
+        Case::new(format!(
+            "host={sockets} port={plain} user=scram dbname=postgres"
+        )),
+        Case::new(format!(
+            "host={sockets} port={plain} user=scram dbname=postgres"
+        ))
+        .home(own.path()),
+        Case::new(format!(
+            "host={sockets} port={dead} user=tester dbname=postgres"
+        )),
+        Case::new(format!(
+            "postgresql://scram:{url_password}@127.0.0.1:{plain}/postgres"
+        )),
         Case::new(format!("postgresql://scram@127.0.0.1:{plain}/postgres")).home(own.path()),
         Case::new(format!("postgresql://scram@localhost:{plain}/postgres")).home(own.path()),
         Case::new(format!("postgresql://scram@127.0.0.1:{plain}/template1")).home(own.path()),
-        Case::new(format!("host=localhost hostaddr=127.0.0.1 port={owned} user=scram dbname=postgres sslmode=disable"))
-            .home(own.path()),
-        Case::new(format!("postgresql://scram@127.0.0.1:{plain}/template1")).home(own.path()).env("PGPASSFILE", pass2.as_str()),
-        Case::new(format!("host=127.0.0.1 port={plain} user=scram dbname=template1 passfile='{pass2}'")).home(own.path()),
+        Case::new(format!(
+            "host=localhost hostaddr=127.0.0.1 port={owned} user=scram \
+                           dbname=postgres sslmode=disable"
+        ))
+        .home(own.path()),
+        Case::new(format!("postgresql://scram@127.0.0.1:{plain}/template1"))
+            .home(own.path())
+            .env("PGPASSFILE", pass2.as_str()),
+        Case::new(format!(
+            "host=127.0.0.1 port={plain} user=scram dbname=template1 \
+                           passfile='{pass2}'"
+        ))
+        .home(own.path()),
         Case::new("service=shop").home(own.path()),
         Case::new("postgresql:///?service=shop").home(own.path()),
-        Case::new("postgresql:///template1?service=shop").home(own.path()).env("PGPASSWORD", PASSWORD),
-        Case::new("dbname=template1").home(own.path()).env("PGSERVICE", "shop").env("PGPASSWORD", PASSWORD).env("PGPORT", "1"),
+        Case::new("postgresql:///template1?service=shop")
+            .home(own.path())
+            .env("PGPASSWORD", PASSWORD),
+        Case::new("dbname=template1")
+            .home(own.path())
+            .env("PGSERVICE", "shop")
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGPORT", "1"),
         Case::new("service=far").home(own.path()),
-        Case::new("service=far").home(own.path()).env("PGSERVICEFILE", other.as_str()),
+        Case::new("service=far")
+            .home(own.path())
+            .env("PGSERVICEFILE", other.as_str()),
         Case::new("service=bad").home(own.path()),
         Case::new("service=none").home(own.path()),
-        Case::new("service=shop").home(own.path()).env("PGSERVICEFILE", "/nowhere/services"),
-        Case::new(format!("postgresql://tester@127.0.0.1:{dead},127.0.0.1:{plain}/postgres")),
-        Case::new(format!("postgresql://tester@nowhere.invalid:{plain},127.0.0.1:{plain}/postgres")),
-        Case::new(format!("postgresql://tester@{}:{plain},127.0.0.1:{owned}/postgres", "%2Fnowhere")),
+        Case::new("service=shop")
+            .home(own.path())
+            .env("PGSERVICEFILE", "/nowhere/services"),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{dead},127.0.0.1:{plain}/postgres"
+        )),
+        Case::new(format!(
+            "postgresql://tester@nowhere.invalid:{plain},127.0.0.1:{plain}/postgres"
+        )),
+        Case::new(format!(
+            "postgresql://tester@{}:{plain},127.0.0.1:{owned}/postgres",
+            "%2Fnowhere"
+        )),
         // A server that refuses ends the search; one that is not there does not.
-        Case::new(format!("postgresql://plainonly@127.0.0.1:{owned},127.0.0.1:{plain}/postgres?sslmode=require")),
-        Case::new(format!("postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/postgres?sslmode=require")),
-        Case::new(format!("postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/missing")),
-        Case::new(format!("postgresql://tester@127.0.0.1,127.0.0.1:{dead}/postgres?port={plain}")),
-        Case::new(format!("host=127.0.0.1,127.0.0.1 port={dead},{plain} user=tester dbname=postgres")),
-        Case::new(format!("host=127.0.0.1,127.0.0.1 port={plain},1,2 user=tester dbname=postgres")),
-        Case::new(format!("hostaddr=127.0.0.1 port={plain} user=tester dbname=postgres")),
-        Case::new(format!("hostaddr=localhost port={plain} user=tester dbname=postgres")),
+        Case::new(format!(
+            "postgresql://plainonly@127.0.0.1:{owned},127.0.0.1:{plain}/postgres?sslmode=require"
+        )),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/postgres?sslmode=require"
+        )),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/missing"
+        )),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1,127.0.0.1:{dead}/postgres?port={plain}"
+        )),
+        Case::new(format!(
+            "host=127.0.0.1,127.0.0.1 port={dead},{plain} user=tester \
+                           dbname=postgres"
+        )),
+        Case::new(format!(
+            "host=127.0.0.1,127.0.0.1 port={plain},1,2 user=tester dbname=postgres"
+        )),
+        Case::new(format!(
+            "hostaddr=127.0.0.1 port={plain} user=tester dbname=postgres"
+        )),
+        Case::new(format!(
+            "hostaddr=localhost port={plain} user=tester dbname=postgres"
+        )),
         Case::new(""),
-        Case::new("user=tester").env("PGHOST", sockets.as_str()).env("PGPORT", plain.to_string()),
+        Case::new("user=tester")
+            .env("PGHOST", sockets.as_str())
+            .env("PGPORT", plain.to_string()),
         Case::new("")
             .env("PGHOST", sockets.as_str())
             .env("PGPORT", plain.to_string())
@@ -621,48 +910,112 @@ fn addresses_and_passwords_are_found_as_in_psql() {
             .env("PGPORT", owned.to_string())
             .env("PGUSER", "sslonly")
             .env("PGDATABASE", "postgres"),
-        Case::new(format!("host=nowhere.invalid port={plain} user=tester dbname=postgres")).env("PGHOSTADDR", "127.0.0.1"),
-        Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres")).env("PGSSLMODE", "disable"),
-        Case::new(format!("host=127.0.0.1 port={plain} user=tester dbname=postgres")).env("PGSSLMODE", "require"),
-        Case::new(format!("host=127.0.0.1 port={plain} user=tester dbname=postgres")).env("PGREQUIRESSL", "1"),
-        Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres")).env("PGSSLMODE", "nonsense"),
-        Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres sslmode=verify-ca"))
-            .env("PGSSLROOTCERT", world.file("ca.crt")),
-        Case::new(format!("postgresql://tester@127.0.0.1:{plain}/postgres?ssl=true")),
-        Case::new(format!("postgresql://tester@127.0.0.1:{owned}/postgres?ssl=true")),
-        Case::new(format!("postgresql://tester@127.0.0.1:{owned}/postgres?nonsense=true")),
-        Case::new(format!("postgresql://tester@127.0.0.1:{owned}/postgres?options=-c%20geqo%3Doff")),
-        Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres options='-c nonsense=1'")),
-        Case::new(format!("host=127.0.0.1 port={owned} user=scram dbname=postgres channel_binding=require"))
-            .env("PGPASSWORD", PASSWORD),
-        Case::new(format!("host=127.0.0.1 port={plain} user=scram dbname=postgres channel_binding=require"))
-            .env("PGPASSWORD", PASSWORD),
-        Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres channel_binding=require")),
-        Case::new(format!("host=127.0.0.1 port={owned} user=scram dbname=postgres channel_binding=disable"))
-            .env("PGPASSWORD", PASSWORD),
-        Case::new(format!("host=127.0.0.1 port={} user=scram dbname=postgres sslmode=require", world.server("wronghost").port))
-            .env("PGPASSWORD", PASSWORD),
-        Case::new(format!("host=127.0.0.1 port={owned} user=certuser dbname=postgres")).home(client_home.path()),
-        Case::new(format!("host=127.0.0.1 port={owned} user=certuser dbname=postgres sslcertmode=disable"))
-            .home(client_home.path()),
-        Case::new(format!("postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/postgres?target_session_attrs=standby")),
+        Case::new(format!(
+            "host=nowhere.invalid port={plain} user=tester dbname=postgres"
+        ))
+        .env("PGHOSTADDR", "127.0.0.1"),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=tester dbname=postgres"
+        ))
+        .env("PGSSLMODE", "disable"),
+        Case::new(format!(
+            "host=127.0.0.1 port={plain} user=tester dbname=postgres"
+        ))
+        .env("PGSSLMODE", "require"),
+        Case::new(format!(
+            "host=127.0.0.1 port={plain} user=tester dbname=postgres"
+        ))
+        .env("PGREQUIRESSL", "1"),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=tester dbname=postgres"
+        ))
+        .env("PGSSLMODE", "nonsense"),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=tester dbname=postgres \
+                           sslmode=verify-ca"
+        ))
+        .env("PGSSLROOTCERT", world.file("ca.crt")),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{plain}/postgres?ssl=true"
+        )),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{owned}/postgres?ssl=true"
+        )),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{owned}/postgres?nonsense=true"
+        )),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{owned}/postgres?options=-c%20geqo%3Doff"
+        )),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=tester dbname=postgres options='-c \
+                           nonsense=1'"
+        )),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=scram dbname=postgres \
+                           channel_binding=require"
+        ))
+        .env("PGPASSWORD", PASSWORD),
+        Case::new(format!(
+            "host=127.0.0.1 port={plain} user=scram dbname=postgres \
+                           channel_binding=require"
+        ))
+        .env("PGPASSWORD", PASSWORD),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=tester dbname=postgres \
+                           channel_binding=require"
+        )),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=scram dbname=postgres \
+                           channel_binding=disable"
+        ))
+        .env("PGPASSWORD", PASSWORD),
+        Case::new(format!(
+            "host=127.0.0.1 port={} user=scram dbname=postgres sslmode=require",
+            world.server("wronghost").port
+        ))
+        .env("PGPASSWORD", PASSWORD),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=certuser dbname=postgres"
+        ))
+        .home(client_home.path()),
+        Case::new(format!(
+            "host=127.0.0.1 port={owned} user=certuser dbname=postgres \
+                           sslcertmode=disable"
+        ))
+        .home(client_home.path()),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/postgres?target_session_attrs=standby"
+        )),
         Case::new(format!(
             "postgresql://tester@127.0.0.1:{plain},127.0.0.1:{owned}/postgres?target_session_attrs=prefer-standby"
         )),
-        Case::new(format!("postgresql://tester@127.0.0.1:{plain}/postgres?target_session_attrs=read-only")),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{plain}/postgres?target_session_attrs=read-only"
+        )),
         Case::new(format!(
             "postgresql://tester@127.0.0.1:{plain}/postgres?target_session_attrs=read-only&options=-c%20default_transaction_read_only%3Don"
         )),
         Case::new(format!(
             "postgresql://tester@127.0.0.1:{plain}/postgres?target_session_attrs=read-write&options=-c%20default_transaction_read_only%3Don"
         )),
-        Case::new(format!("postgresql://tester@127.0.0.1:{plain}/postgres?target_session_attrs=primary")),
+        Case::new(format!(
+            "postgresql://tester@127.0.0.1:{plain}/postgres?target_session_attrs=primary"
+        )),
     ];
     // A root certificate in the home directory is looked at in every mode.
     for mode in MODES {
-        cases.push(Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres sslmode={mode}")).home(own.path()));
         cases.push(
-            Case::new(format!("host=127.0.0.1 port={owned} user=tester dbname=postgres sslmode={mode}")).home(client_home.path()),
+            Case::new(format!(
+                "host=127.0.0.1 port={owned} user=tester dbname=postgres sslmode={mode}"
+            ))
+            .home(own.path()),
+        );
+        cases.push(
+            Case::new(format!(
+                "host=127.0.0.1 port={owned} user=tester dbname=postgres sslmode={mode}"
+            ))
+            .home(client_home.path()),
         );
     }
     let mut good = 0;
@@ -678,7 +1031,11 @@ fn addresses_and_passwords_are_found_as_in_psql() {
 
 /// A port where nobody listens.
 fn dead_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 #[test]
@@ -688,16 +1045,27 @@ fn passwords_are_bound_to_the_channel_as_in_psql() {
     for server in ["plain", "owned", "version1", "sha512", "pss", "edwards"] {
         for binding in ["disable", "prefer", "require"] {
             let port = world.server(server).port;
-            let url = format!("host=127.0.0.1 port={port} user=scram dbname=postgres channel_binding={binding}");
+            let url = format!(
+                "host=127.0.0.1 port={port} user=scram dbname=postgres channel_binding={binding}"
+            );
             let case = Case::new(url).env("PGPASSWORD", PASSWORD);
             if server == "edwards" && binding == "prefer" {
-                // libpq fails here, as Ed25519 has no hash to bind to; we do without, and tell client programs to.
+                // libpq fails here, as Ed25519 has no hash to bind to; we do without, and tell
+                // client programs to.
                 ours(&case).unwrap();
                 continue;
             }
             let good = compare(&case, &mut differences).is_ok();
-            assert!(good || binding == "require", "{server} {binding}: {:?}", ours(&case));
-            assert!(good || ["plain", "edwards"].contains(&server), "{server} {binding}: {:?}", ours(&case));
+            assert!(
+                good || binding == "require",
+                "{server} {binding}: {:?}",
+                ours(&case)
+            );
+            assert!(
+                good || ["plain", "edwards"].contains(&server),
+                "{server} {binding}: {:?}",
+                ours(&case)
+            );
         }
     }
     none_of(&differences);
@@ -706,9 +1074,15 @@ fn passwords_are_bound_to_the_channel_as_in_psql() {
 #[test]
 fn a_password_file_that_others_read_is_not_used_as_in_psql() {
     let world = &*WORLD;
-    let own = home(&[(".pgpass", format!("*:*:*:*:{}\n", PASSWORD.replace('\\', "\\\\")))]);
-    let case =
-        Case::new(format!("host=127.0.0.1 port={} user=scram dbname=postgres", world.server("plain").port)).home(own.path());
+    let own = home(&[(
+        ".pgpass",
+        format!("*:*:*:*:{}\n", PASSWORD.replace('\\', "\\\\")),
+    )]);
+    let case = Case::new(format!(
+        "host=127.0.0.1 port={} user=scram dbname=postgres",
+        world.server("plain").port
+    ))
+    .home(own.path());
     for mode in [0o600, 0o400, 0o640, 0o604] {
         fs::set_permissions(own.path().join(".pgpass"), fs::Permissions::from_mode(mode)).unwrap();
         let mut differences = Vec::new();
@@ -725,11 +1099,19 @@ fn a_server_that_does_not_answer_is_given_up() {
     let port = listener.local_addr().unwrap().port();
     let plain = WORLD.server("plain").port;
     let start = Instant::now();
-    let error =
-        Case::new(format!("host=127.0.0.1 port={port} user=tester dbname=postgres connect_timeout=2")).connect().unwrap_err();
-    assert!(error.message().contains("no answer within 2 s"), "{error:?}");
+    let error = Case::new(format!(
+        "host=127.0.0.1 port={port} user=tester dbname=postgres connect_timeout=2"
+    ))
+    .connect()
+    .unwrap_err();
+    assert!(
+        error.message().contains("no answer within 2 s"),
+        "{error:?}"
+    );
     // The next host is tried.
-    let case = Case::new(format!("postgresql://tester@127.0.0.1:{port},127.0.0.1:{plain}/postgres?connect_timeout=2"));
+    let case = Case::new(format!(
+        "postgresql://tester@127.0.0.1:{port},127.0.0.1:{plain}/postgres?connect_timeout=2"
+    ));
     assert_eq!(case.connect().unwrap().reached.port(), plain);
     assert!(start.elapsed() < Duration::from_secs(7));
 }
@@ -741,32 +1123,51 @@ fn errors_say_what_to_do() {
     let root = world.file("ca.crt");
     let full = |server: &str| {
         format!(
-            "host=localhost port={} user=tester dbname=postgres sslmode=verify-full sslrootcert={root}",
+            "host=localhost port={} user=tester dbname=postgres sslmode=verify-full \
+             sslrootcert={root}",
             world.server(server).port
         )
     };
     for (url, password, message, hint) in [
         (
-            format!("host=127.0.0.1 port={} user=tester dbname=shop", dead_port()),
+            format!(
+                "host=127.0.0.1 port={} user=tester dbname=shop",
+                dead_port()
+            ),
             None,
             "can't connect to shop on 127.0.0.1:",
             "is the server running",
         ),
-        ("host=nowhere.invalid user=tester dbname=shop".into(), None, "`nowhere.invalid` does not resolve", "check `host`"),
+        (
+            "host=nowhere.invalid user=tester dbname=shop".into(),
+            None,
+            "`nowhere.invalid` does not resolve",
+            "check `host`",
+        ),
         (
             "host=/nowhere user=tester dbname=shop".into(),
             None,
             "there is no socket `/nowhere/.s.PGSQL.5432`",
             "is the server running",
         ),
-        (format!("host=127.0.0.1 port={plain} user=scram dbname=postgres"), None, "asks for a password", "password_file"),
+        (
+            format!("host=127.0.0.1 port={plain} user=scram dbname=postgres"),
+            None,
+            "asks for a password",
+            "password_file",
+        ),
         (
             format!("host=127.0.0.1 port={plain} user=scram dbname=postgres"),
             Some("wrong"),
             "refuses the password of role `scram`",
             "PGPASSWORD",
         ),
-        (format!("host=127.0.0.1 port={plain} user=tester dbname=missing"), None, "database `missing` does not exist", "psql -l"),
+        (
+            format!("host=127.0.0.1 port={plain} user=tester dbname=missing"),
+            None,
+            "database `missing` does not exist",
+            "psql -l",
+        ),
         (
             format!("host=127.0.0.1 port={plain} user=sslonly dbname=postgres"),
             None,
@@ -785,11 +1186,36 @@ fn errors_say_what_to_do() {
             "no root certificate file",
             "sslrootcert",
         ),
-        (full("selfsigned"), None, "is self-signed and not in", "add its certificate"),
-        (full("expired"), None, "certificate expired on 20", "new certificate"),
-        (full("wronghost"), None, "is for `other.example`, not for `localhost`", "verify-ca"),
-        (full("owned").replace("ca.crt", "otherca.crt"), None, "not signed by an authority in", "set `sslrootcert`"),
-        (full("underold").replace("ca.crt", "oldca.crt"), None, "has expired", "new certificate"),
+        (
+            full("selfsigned"),
+            None,
+            "is self-signed and not in",
+            "add its certificate",
+        ),
+        (
+            full("expired"),
+            None,
+            "certificate expired on 20",
+            "new certificate",
+        ),
+        (
+            full("wronghost"),
+            None,
+            "is for `other.example`, not for `localhost`",
+            "verify-ca",
+        ),
+        (
+            full("owned").replace("ca.crt", "otherca.crt"),
+            None,
+            "not signed by an authority in",
+            "set `sslrootcert`",
+        ),
+        (
+            full("underold").replace("ca.crt", "oldca.crt"),
+            None,
+            "has expired",
+            "new certificate",
+        ),
         (
             format!("host=127.0.0.1 port={owned} user=certuser dbname=postgres"),
             None,
@@ -802,10 +1228,16 @@ fn errors_say_what_to_do() {
             Some(password) => case.env("PGPASSWORD", password),
             None => case,
         };
-        let error = case.connect().map(|session| format!("{session:?}")).unwrap_err();
+        let error = case
+            .connect()
+            .map(|session| format!("{session:?}"))
+            .unwrap_err();
         println!("{error:?}");
         assert!(error.message().contains(message), "{url}: {error:?}");
-        assert!(error.remedy().unwrap_or("").contains(hint), "{url}: {error:?}");
+        assert!(
+            error.remedy().unwrap_or("").contains(hint),
+            "{url}: {error:?}"
+        );
     }
 }
 
@@ -813,10 +1245,15 @@ fn errors_say_what_to_do() {
 fn a_query_is_cancelled_with_and_without_encryption() {
     let world = &*WORLD;
     for mode in ["disable", "require"] {
-        let Session { mut client, reached } =
-            Case::new(format!("host=127.0.0.1 port={} user=tester dbname=postgres sslmode={mode}", world.server("owned").port))
-                .connect()
-                .unwrap();
+        let Session {
+            mut client,
+            reached,
+        } = Case::new(format!(
+            "host=127.0.0.1 port={} user=tester dbname=postgres sslmode={mode}",
+            world.server("owned").port
+        ))
+        .connect()
+        .unwrap();
         assert_eq!(reached.encrypted(), mode == "require");
         let token = client.cancel_token();
         let other = reached.clone();
@@ -826,7 +1263,10 @@ fn a_query_is_cancelled_with_and_without_encryption() {
             other.cancel(&token);
         });
         let error = client.batch_execute("SELECT pg_sleep(20)").unwrap_err();
-        assert_eq!(error.code(), Some(&postgres::error::SqlState::QUERY_CANCELED));
+        assert_eq!(
+            error.code(),
+            Some(&postgres::error::SqlState::QUERY_CANCELED)
+        );
         assert!(start.elapsed() < Duration::from_secs(5));
         canceller.join().unwrap();
     }
@@ -835,7 +1275,15 @@ fn a_query_is_cancelled_with_and_without_encryption() {
 #[test]
 fn children_see_no_variable_that_contradicts() {
     let cleared = Reached::cleared();
-    for name in ["PGHOST", "PGSERVICE", "PGOPTIONS", "PGSSLMODE", "PGPASSWORD", "PGPASSFILE", "PGCLUSTER"] {
+    for name in [
+        "PGHOST",
+        "PGSERVICE",
+        "PGOPTIONS",
+        "PGSSLMODE",
+        "PGPASSWORD",
+        "PGPASSFILE",
+        "PGCLUSTER",
+    ] {
         assert!(cleared.contains(&name), "{name}");
     }
 }

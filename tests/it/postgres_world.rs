@@ -1,4 +1,5 @@
-//! What the tests of verifying and restoring PostgreSQL backups share: a directory with a configuration for one database, backed up and looked at.
+//! What the tests of verifying and restoring PostgreSQL backups share: a directory with a
+//! configuration for one database, backed up and looked at.
 
 use crate::cluster::{Cluster, Database, identifier};
 use crate::support::{Call, World, set_mode};
@@ -56,7 +57,11 @@ impl<'a> Shop<'a> {
     }
 
     pub fn configure_as(&self, url: &str, more: &str) {
-        let bin = if more.contains("bin_dir") { String::new() } else { format!("bin_dir = {:?}\n", self.cluster().bin()) };
+        let bin = if more.contains("bin_dir") {
+            String::new()
+        } else {
+            format!("bin_dir = {:?}\n", self.cluster().bin())
+        };
         let source = format!("[sources.shop]\nkind = \"postgres\"\nurl = {url:?}\n{bin}{more}\n");
         self.world.config(&format!("{}{source}", self.head()));
     }
@@ -64,7 +69,10 @@ impl<'a> Shop<'a> {
     /// What every configuration begins with.
     pub fn head(&self) -> String {
         let (store, scratch) = (self.world.path("store"), self.world.path("scratch"));
-        format!("[store]\npath = {store:?}\n[backup]\nscratch_dir = {scratch:?}\nlock_timeout = \"10s\"\n")
+        format!(
+            "[store]\npath = {store:?}\n[backup]\nscratch_dir = {scratch:?}\nlock_timeout = \
+             \"10s\"\n"
+        )
     }
 
     pub fn run(&self, arguments: &str) -> Call {
@@ -81,7 +89,9 @@ impl<'a> Shop<'a> {
     /// Where a backup's dump is.
     pub fn dump_of(&self, id: &str) -> PathBuf {
         let sidecar = self.world.sidecar(id);
-        self.world.sidecar_path(id).with_file_name(sidecar["dump"]["file"].as_str().unwrap())
+        self.world
+            .sidecar_path(id)
+            .with_file_name(sidecar["dump"]["file"].as_str().unwrap())
     }
 
     pub fn edit(&self, id: &str, change: impl FnOnce(&mut Value)) {
@@ -98,30 +108,41 @@ impl<'a> Shop<'a> {
                 self.name().replace('\'', "''")
             ),
         );
-        text.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        text.split('/')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Drops what restores have set aside.
     pub fn drop_relatives(&self) {
         for name in self.family().iter().filter(|name| *name != self.name()) {
-            self.cluster().sql("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)));
+            self.cluster().sql(
+                "postgres",
+                &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name)),
+            );
         }
     }
 
     /// What is in the scratch directory.
     pub fn scratch(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.world.path("scratch")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
-    /// A directory of programs: those of the cluster by links, less `without`, and with these scripts in place of some.
+    /// A directory of programs: those of the cluster by links, less `without`, and with these
+    /// scripts in place of some.
     pub fn programs(&self, name: &str, without: &[&str], scripts: &[(&str, &str)]) -> PathBuf {
         let dir = self.world.path(name);
         std::fs::create_dir(&dir).unwrap();
         for entry in std::fs::read_dir(self.cluster().bin()).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            if !without.contains(&name.as_str()) && !scripts.iter().any(|(script, _)| *script == name) {
+            if !without.contains(&name.as_str())
+                && !scripts.iter().any(|(script, _)| *script == name)
+            {
                 std::os::unix::fs::symlink(entry.path(), dir.join(&name)).unwrap();
             }
         }
@@ -146,20 +167,31 @@ pub fn database_facts(cluster: &Cluster, name: &str) -> String {
     let locale = match cluster.major_version() {
         ..15 => "",
         15 => "|| '/' || datlocprovider::text || '/' || coalesce(daticulocale, '')",
-        16 => "|| '/' || datlocprovider::text || '/' || coalesce(daticulocale, '') || coalesce(daticurules, '')",
-        _ => "|| '/' || datlocprovider::text || '/' || coalesce(datlocale, '') || coalesce(daticurules, '')",
+        16 => {
+            "|| '/' || datlocprovider::text || '/' || coalesce(daticulocale, '') || \
+             coalesce(daticurules, '')"
+        }
+        _ => {
+            "|| '/' || datlocprovider::text || '/' || coalesce(datlocale, '') || \
+             coalesce(daticurules, '')"
+        }
     };
     cluster.value(
         name,
         &format!(
             "SELECT concat_ws(E'\\n', 'owner ' || pg_get_userbyid(datdba), 'limit ' || datconnlimit,
                 'tablespace ' || (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace),
-                'locale ' || pg_encoding_to_char(encoding) || '/' || datcollate || '/' || datctype {locale},
-                'comment ' || coalesce(shobj_description(d.oid, 'pg_database'), ''), 'template ' || datistemplate,
-                (SELECT string_agg(format('acl %s by %s: %s %s', CASE grantee WHEN 0 THEN '-' ELSE pg_get_userbyid(grantee) END,
-                                          pg_get_userbyid(grantor), privilege_type, is_grantable), E'\\n' ORDER BY grantee, grantor, privilege_type, is_grantable)
+                'locale ' || pg_encoding_to_char(encoding) || '/' || datcollate || '/' || datctype \
+             {locale},
+                'comment ' || coalesce(shobj_description(d.oid, 'pg_database'), ''), 'template ' \
+             || datistemplate,
+                (SELECT string_agg(format('acl %s by %s: %s %s', CASE grantee WHEN 0 THEN '-' ELSE \
+             pg_get_userbyid(grantee) END,
+                                          pg_get_userbyid(grantor), privilege_type, is_grantable), \
+             E'\\n' ORDER BY grantee, grantor, privilege_type, is_grantable)
                  FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))),
-                (SELECT string_agg(format('set %s %s', CASE setrole WHEN 0 THEN '-' ELSE pg_get_userbyid(setrole) END, setconfig), E'\\n' ORDER BY setrole)
+                (SELECT string_agg(format('set %s %s', CASE setrole WHEN 0 THEN '-' ELSE \
+             pg_get_userbyid(setrole) END, setconfig), E'\\n' ORDER BY setrole)
                  FROM pg_db_role_setting WHERE setdatabase = d.oid))
              FROM pg_database d WHERE datname = current_database()"
         ),
@@ -168,5 +200,8 @@ pub fn database_facts(cluster: &Cluster, name: &str) -> String {
 
 /// A database's file among the tests' own.
 pub fn everything() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/postgres/everything.sql"))
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/postgres/everything.sql"
+    ))
 }

@@ -1,4 +1,5 @@
-//! Programs that give a secret: they hang no run, heed no less than their caller does, and leave nothing behind.
+//! Programs that give a secret: they hang no run, heed no less than their caller does, and leave
+//! nothing behind.
 
 use crate::support::{World, binary, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,13 +9,15 @@ use std::process::{Command, Stdio};
 fn world(command: &str) -> World {
     let world = World::new();
     world.config(&format!(
-        "[store]\npath = 'store'\n[sources.shop]\nkind = 'postgres'\nurl = 'postgresql://u@127.0.0.1:1/shop'\npassword_command = \"\"\"{command}\"\"\"\n"
+        "[store]\npath = 'store'\n[sources.shop]\nkind = 'postgres'\nurl = \
+         'postgresql://u@127.0.0.1:1/shop'\npassword_command = \"\"\"{command}\"\"\"\n"
     ));
     world
 }
 
 fn runs(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
 }
 
 #[test]
@@ -39,8 +42,15 @@ fn what_a_password_command_leaves_in_the_background_is_not_waited_for() {
     let ran = world.dbbackup("backup").run().exits(1).never_says("s3cret");
     ran.never_says("password_command").says("127.0.0.1");
     let pid = std::fs::read_to_string(world.path("child")).unwrap();
-    assert!(runs(pid.trim()) || !cfg!(target_os = "linux"), "an agent that it starts goes on");
-    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert!(
+        runs(pid.trim()) || !cfg!(target_os = "linux"),
+        "an agent that it starts goes on"
+    );
+    kill_process(
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
 }
 
 #[test]
@@ -53,13 +63,38 @@ fn a_password_command_may_ask_on_the_terminal() {
         println!("skipped: script(1) of util-linux is not installed");
         return;
     }
-    let world = world("printf 'passphrase? ' > /dev/tty; read -r line < /dev/tty; echo got-$line > asked; echo $line");
+    let world = world(
+        "printf 'passphrase? ' > /dev/tty; read -r line < /dev/tty; echo got-$line > asked; echo \
+         $line",
+    );
     let mut command = Command::new("script");
-    command.args(["-qec", &format!("{} backup", binary().display()), "/dev/null"]).current_dir(world.path(""));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"open sesame\n").unwrap();
+    command
+        .args([
+            "-qec",
+            &format!("{} backup", binary().display()),
+            "/dev/null",
+        ])
+        .current_dir(world.path(""));
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"open sesame\n")
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(std::fs::read_to_string(world.path("asked")).unwrap_or_default(), "got-open sesame\n", "{said}");
-    assert!(said.contains("127.0.0.1") && said.contains("0 of 1") || said.contains("error:"), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(world.path("asked")).unwrap_or_default(),
+        "got-open sesame\n",
+        "{said}"
+    );
+    assert!(
+        said.contains("127.0.0.1") && said.contains("0 of 1") || said.contains("error:"),
+        "{said}"
+    );
 }

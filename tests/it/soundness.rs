@@ -1,4 +1,5 @@
-//! Databases that are damaged inside: found by every command that proves one, whatever else is in the schema, and told when they are saved.
+//! Databases that are damaged inside: found by every command that proves one, whatever else is in
+//! the schema, and told when they are saved.
 
 use crate::support::World;
 use crate::tree::Random;
@@ -8,9 +9,11 @@ use std::process::Command;
 
 /// Two tables of some pages, an index, and a list of free pages.
 const TABLES: &str = "PRAGMA page_size = 1024;
-    CREATE TABLE a(id INTEGER PRIMARY KEY, text TEXT); CREATE TABLE b(id INTEGER PRIMARY KEY, text TEXT); CREATE TABLE junk(x);
+    CREATE TABLE a(id INTEGER PRIMARY KEY, text TEXT); CREATE TABLE b(id INTEGER PRIMARY KEY, text \
+                      TEXT); CREATE TABLE junk(x);
     CREATE INDEX i ON b(text);
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO a SELECT i, hex(randomblob(30)) FROM n;
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) INSERT INTO a \
+                      SELECT i, hex(randomblob(30)) FROM n;
     INSERT INTO b SELECT id, text FROM a;
     INSERT INTO junk VALUES (zeroblob(20000)); DELETE FROM junk;";
 
@@ -19,8 +22,16 @@ const SCHEMAS: [(&str, &str, &str); 5] = [
     ("no view", "", ""),
     ("a view last", "", "CREATE VIEW v AS SELECT 1;"),
     ("a view first", "CREATE VIEW v AS SELECT 1;", ""),
-    ("FTS5 last", "", "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('some words');"),
-    ("an R-tree last", "", "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES (1, 0, 1);"),
+    (
+        "FTS5 last",
+        "",
+        "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('some words');",
+    ),
+    (
+        "an R-tree last",
+        "",
+        "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES (1, 0, 1);",
+    ),
 ];
 
 /// A database file, page by page.
@@ -37,7 +48,11 @@ impl Pages {
             1 => 65536,
             size => usize::from(size),
         };
-        Pages { path: path.to_owned(), bytes, size }
+        Pages {
+            path: path.to_owned(),
+            bytes,
+            size,
+        }
     }
 
     fn number(&self, page: usize, at: usize) -> u32 {
@@ -52,7 +67,8 @@ impl Pages {
 
     fn swap(&mut self, one: usize, other: usize) {
         for at in 0..self.size {
-            self.bytes.swap((one - 1) * self.size + at, (other - 1) * self.size + at);
+            self.bytes
+                .swap((one - 1) * self.size + at, (other - 1) * self.size + at);
         }
     }
 
@@ -64,8 +80,14 @@ impl Pages {
 /// Leaves of a table, by SQLite's own statistics.
 fn leaves(path: &Path, table: &str) -> Vec<usize> {
     let conn = Connection::open(path).unwrap();
-    let mut query = conn.prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf'").unwrap();
-    query.query_map([table], |row| Ok(row.get::<_, i64>(0)? as usize)).unwrap().map(Result::unwrap).collect()
+    let mut query = conn
+        .prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf'")
+        .unwrap();
+    query
+        .query_map([table], |row| Ok(row.get::<_, i64>(0)? as usize))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 type Damage = fn(&Path);
@@ -91,7 +113,8 @@ const DAMAGES: [(&str, Damage); 5] = [
     ("two tables with one page", |path| {
         let conn = Connection::open(path).unwrap();
         let sql = "PRAGMA writable_schema = ON;
-            UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'a') WHERE name = 'b'";
+            UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = \
+                   'a') WHERE name = 'b'";
         conn.execute_batch(sql).unwrap();
     }),
     ("a cut file", |path| {
@@ -116,22 +139,40 @@ fn damage_is_found_whatever_is_in_the_schema() {
             let (head, tables) = TABLES.split_once(';').unwrap();
             let path = world.database("app.sqlite3", &format!("{head}; {first} {tables} {last}"));
             for level in ["content", "restore"] {
-                world.dbbackup(&format!("verify ./app.sqlite3 --level {level}")).run().exits(0);
+                world
+                    .dbbackup(&format!("verify ./app.sqlite3 --level {level}"))
+                    .run()
+                    .exits(0);
             }
             assert_eq!(by_hand(&path), "ok\nok\n");
-            world.with_store("backup app.sqlite3 --label sound").run().exits(0);
+            world
+                .with_store("backup app.sqlite3 --label sound")
+                .run()
+                .exits(0);
             damage(&path);
-            let mut must = |how: &str, found: bool| missed.extend((!found).then(|| format!("{schema}: {what}: {how}")));
+            let mut must = |how: &str, found: bool| {
+                missed.extend((!found).then(|| format!("{schema}: {what}: {how}")))
+            };
             for level in ["content", "restore"] {
-                let json = world.dbbackup(&format!("verify ./app.sqlite3 --level {level} --json")).run().json();
+                let json = world
+                    .dbbackup(&format!("verify ./app.sqlite3 --level {level} --json"))
+                    .run()
+                    .json();
                 must(level, json["results"][0]["status"] == "damaged");
             }
             let restored = world.dbbackup("restore ./app.sqlite3 --to new.db").run();
-            must("restore", restored.stderr.contains("nothing was touched") && !world.path("new.db").exists());
+            must(
+                "restore",
+                restored.stderr.contains("nothing was touched") && !world.path("new.db").exists(),
+            );
             must("by hand", by_hand(&path) != "ok\nok\n");
-            // A damaged database is told when it is to be saved, and what was saved of it before is not thinned out by it.
+            // A damaged database is told when it is to be saved, and what was saved of it before is
+            // not thinned out by it.
             let ran = world.with_store("backup app.sqlite3").run();
-            let told = ["malformed", "is damaged"].iter().any(|word| ran.stderr.contains(word)) && ran.stderr.contains("hint: ");
+            let told = ["malformed", "is damaged"]
+                .iter()
+                .any(|word| ran.stderr.contains(word))
+                && ran.stderr.contains("hint: ");
             must("backup", told && world.ids("").len() == 1);
         }
     }
@@ -140,22 +181,35 @@ fn damage_is_found_whatever_is_in_the_schema() {
 
 /// As README has it for who has no dbbackup at hand: what is printed.
 fn by_hand(path: &Path) -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let start = readme.find("**6. Is the database whole?**").unwrap();
-    let block = readme[start..].split("```").nth(1).unwrap().strip_prefix("sh\n").unwrap();
-    let output = Command::new("bash").args(["-c", block]).env("NEW", path).output().unwrap();
+    let block = readme[start..]
+        .split("```")
+        .nth(1)
+        .unwrap()
+        .strip_prefix("sh\n")
+        .unwrap();
+    let output = Command::new("bash")
+        .args(["-c", block])
+        .env("NEW", path)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 /// A database of some 60 pages with everything that has pages of its own.
 const EVERYTHING: &str = "PRAGMA page_size = 1024; PRAGMA auto_vacuum = incremental;
-    CREATE TABLE customer(id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX by_name ON customer(name);
+    CREATE TABLE customer(id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX by_name ON \
+                          customer(name);
     CREATE TABLE pair(a INT, b TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID;
     CREATE TABLE big(id INTEGER PRIMARY KEY, body BLOB);
     CREATE VIRTUAL TABLE words USING fts5(body);
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 350) INSERT INTO customer SELECT i, 'customer number ' || (i * 7919 % 251) FROM n;
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 350) INSERT INTO \
+                          customer SELECT i, 'customer number ' || (i * 7919 % 251) FROM n;
     INSERT INTO pair SELECT id, name FROM customer WHERE id % 2;
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4) INSERT INTO big SELECT i, randomblob(3500) FROM n;
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4) INSERT INTO big \
+                          SELECT i, randomblob(3500) FROM n;
     INSERT INTO words SELECT name || ' has ' || id || ' words' FROM customer WHERE id < 60;
     CREATE TABLE gone(x); INSERT INTO gone VALUES (zeroblob(5000)); DELETE FROM gone;
     CREATE VIEW names AS SELECT name FROM customer;";
@@ -171,11 +225,14 @@ enum Place {
     Nothing,
 }
 
-/// One page is zeroed, swapped, doubled, or one byte of it flipped, before the backup. How much of that is found is printed; what is not must be a value
-/// or nothing at all.
+/// One page is zeroed, swapped, doubled, or one byte of it flipped, before the backup. How much of
+/// that is found is printed; what is not must be a value or nothing at all.
 #[test]
 fn mutations_of_a_database_are_found_or_are_values() {
-    let seed = std::env::var("DBBACKUP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand_seed);
+    let seed = std::env::var("DBBACKUP_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand_seed);
     println!("seed {seed} (DBBACKUP_SEED={seed} repeats it)");
     let mut random = Random::new(seed);
     let world = World::new();
@@ -188,22 +245,41 @@ fn mutations_of_a_database_are_found_or_are_values() {
     let mut found = std::collections::BTreeMap::<&str, (u32, u32)>::new();
     let mut missed = Vec::new();
     for turn in 0..240 {
-        let mut pages = Pages { path: path.clone(), bytes: sound.bytes.clone(), size: sound.size };
-        let (page, other) = (random.below(count as u64) as usize, random.below(count as u64) as usize);
+        let mut pages = Pages {
+            path: path.clone(),
+            bytes: sound.bytes.clone(),
+            size: sound.size,
+        };
+        let (page, other) = (
+            random.below(count as u64) as usize,
+            random.below(count as u64) as usize,
+        );
         let (start, other_start) = (page * pages.size, other * pages.size);
-        let what = ["a page zeroed", "two pages swapped", "a page doubled", "a byte flipped"][turn % 4];
+        let what = [
+            "a page zeroed",
+            "two pages swapped",
+            "a page doubled",
+            "a byte flipped",
+        ][turn % 4];
         match turn % 4 {
             0 => pages.bytes[start..start + pages.size].fill(0),
             1 => pages.swap(page + 1, other + 1),
-            2 => pages.bytes.copy_within(other_start..other_start + pages.size, start),
-            _ => pages.bytes[start + random.below(pages.size as u64) as usize] ^= 1 << random.below(8),
+            2 => pages
+                .bytes
+                .copy_within(other_start..other_start + pages.size, start),
+            _ => {
+                pages.bytes[start + random.below(pages.size as u64) as usize] ^=
+                    1 << random.below(8)
+            }
         }
         if pages.bytes == sound.bytes {
             continue;
         }
         pages.save();
         // The backup finds it at once, or else the trial restore of the file as it was saved does.
-        let ran = world.dbbackup("verify ./app.sqlite3 --level restore --json").run();
+        let ran = world
+            .dbbackup("verify ./app.sqlite3 --level restore --json")
+            .run();
         let told = ran.stdout.contains("\"damaged\"") || ran.stdout.contains("\"error\"");
         let (of, all) = found.entry(what).or_default();
         *of += u32::from(told);
@@ -216,21 +292,34 @@ fn mutations_of_a_database_are_found_or_are_values() {
         println!("{what}: {of} of {all} found");
     }
     let places = |place: Place| missed.iter().filter(|(_, _, of)| *of == place).count();
-    println!("not found: {} change a value, {} change nothing that is read", places(Place::Value), places(Place::Nothing));
-    let structure: Vec<_> = missed.iter().filter(|(_, _, place)| *place == Place::Structure).collect();
+    println!(
+        "not found: {} change a value, {} change nothing that is read",
+        places(Place::Value),
+        places(Place::Nothing)
+    );
+    let structure: Vec<_> = missed
+        .iter()
+        .filter(|(_, _, place)| *place == Place::Structure)
+        .collect();
     assert!(structure.is_empty(), "seed {seed}: {structure:?}");
-    // Of whole pages what is not found leaves a database that is as good as any: a free page, an overflow page of the same length, or rows of one table in the
-    // place of another's only page.
-    for (what, page, place) in missed.iter().filter(|(what, _, _)| *what != "a byte flipped") {
+    // Of whole pages what is not found leaves a database that is as good as any: a free page, an
+    // overflow page of the same length, or rows of one table in the place of another's only page.
+    for (what, page, place) in missed
+        .iter()
+        .filter(|(what, _, _)| *what != "a byte flipped")
+    {
         println!("not found: {what}: page {page}, {place:?}");
     }
 }
 
 fn rand_seed() -> u64 {
-    std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 % 1_000_000)
+    std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(1, |since| since.as_nanos() as u64 % 1_000_000)
 }
 
-/// What was not found: every row is as it was, or there are other values that are read without complaint.
+/// What was not found: every row is as it was, or there are other values that are read without
+/// complaint.
 fn place_of(then: &str, now: Option<String>) -> Place {
     match now {
         None => Place::Structure,
@@ -239,65 +328,149 @@ fn place_of(then: &str, now: Option<String>) -> Place {
     }
 }
 
-/// What `quick_check` does not look at: the bytes are those that were read, and the database itself is to be looked at.
+/// What `quick_check` does not look at: the bytes are those that were read, and the database itself
+/// is to be looked at.
 #[test]
 fn a_backup_of_a_corrupt_database_is_told_from_a_corrupt_backup() {
     let world = World::new();
     let path = world.database("app.db", TABLES);
-    world.config("[sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n[sources.strict]\nkind = \"sqlite\"\npath = \"app.db\"\nverify_after = \"content\"\n");
+    world.config(
+        "[sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n[sources.strict]\nkind = \
+                  \"sqlite\"\npath = \"app.db\"\nverify_after = \"content\"\n",
+    );
     world.with_store("backup app --label sound").run().exits(0);
     // A value that its index has otherwise.
     world.sql("app.db", "UPDATE b SET text = 'a new text' WHERE id = 5");
     let mut pages = Pages::of(&path);
-    let at = pages.bytes.windows(10).position(|part| part == b"a new text").unwrap();
+    let at = pages
+        .bytes
+        .windows(10)
+        .position(|part| part == b"a new text")
+        .unwrap();
     pages.bytes[at] = b'b';
     pages.save();
     let told = "holds what was read, and that was corrupt already when it was saved";
-    world.with_store("backup app --label corrupt").run().exits(0);
+    world
+        .with_store("backup app --label corrupt")
+        .run()
+        .exits(0);
     let id = world.ids("app --label corrupt").remove(0);
-    let ran = world.with_store("verify app@latest:corrupt").run().exits(4).says(told).says("look at the database itself");
-    ran.says("an older backup may be good: `dbbackup").never_says("take a new one");
-    world.with_store(&format!("restore {id} --to new.db")).run().exits(4).says(told);
-    world.with_store("backup strict").run().exits(4).says(told).says("an older backup may be good");
+    let ran = world
+        .with_store("verify app@latest:corrupt")
+        .run()
+        .exits(4)
+        .says(told)
+        .says("look at the database itself");
+    ran.says("an older backup may be good: `dbbackup")
+        .never_says("take a new one");
+    world
+        .with_store(&format!("restore {id} --to new.db"))
+        .run()
+        .exits(4)
+        .says(told);
+    world
+        .with_store("backup strict")
+        .run()
+        .exits(4)
+        .says(told)
+        .says("an older backup may be good");
 }
 
 /// Tables of the user's with the names of what SQLite tells of a database by.
 #[test]
 fn a_table_named_as_a_pragma_takes_nothing_from_the_manifest() {
     let world = World::new();
-    let names = ["table_list", "foreign_key_list", "foreign_key_check", "table_info", "module_list"];
-    let tables: String = names.iter().map(|name| format!("CREATE TABLE pragma_{name}(schema, name, type);")).collect();
-    world.database("app.db", &format!("{TABLES} {tables} PRAGMA foreign_keys = OFF; CREATE TABLE c(a REFERENCES a(id), b REFERENCES b); INSERT INTO c VALUES (1, 9999);"));
-    let sidecar = world.with_store("backup app.db --json").run().exits(0).made();
-    assert!(sidecar["warnings"].to_string().contains("1 row in the database violate foreign keys"), "{sidecar}");
+    let names = [
+        "table_list",
+        "foreign_key_list",
+        "foreign_key_check",
+        "table_info",
+        "module_list",
+    ];
+    let tables: String = names
+        .iter()
+        .map(|name| format!("CREATE TABLE pragma_{name}(schema, name, type);"))
+        .collect();
+    world.database(
+        "app.db",
+        &format!(
+            "{TABLES} {tables} PRAGMA foreign_keys = OFF; CREATE TABLE \
+                                       c(a REFERENCES a(id), b REFERENCES b); INSERT INTO c VALUES \
+                                       (1, 9999);"
+        ),
+    );
+    let sidecar = world
+        .with_store("backup app.db --json")
+        .run()
+        .exits(0)
+        .made();
+    assert!(
+        sidecar["warnings"]
+            .to_string()
+            .contains("1 row in the database violate foreign keys"),
+        "{sidecar}"
+    );
     let rows = |name: &str| {
-        let table = sidecar["manifest"]["tables"].as_array().unwrap().iter().find(|table| table["name"] == name);
+        let table = sidecar["manifest"]["tables"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|table| table["name"] == name);
         table.map(|table| table["rows"].as_u64().unwrap())
     };
-    assert_eq!((rows("a"), rows("b"), rows("pragma_table_list")), (Some(200), Some(200), Some(0)));
-    world.with_store("verify app --level restore").run().exits(0);
+    assert_eq!(
+        (rows("a"), rows("b"), rows("pragma_table_list")),
+        (Some(200), Some(200), Some(0))
+    );
+    world
+        .with_store("verify app --level restore")
+        .run()
+        .exits(0);
 }
 
-/// As before: of virtual tables that SQLite has by itself. The second name is reserved, but a file may have it.
+/// As before: of virtual tables that SQLite has by itself. The second name is reserved, but a file
+/// may have it.
 #[test]
 fn a_table_named_as_a_virtual_table_of_sqlites_hides_no_damage() {
     let world = World::new();
     let view = "CREATE VIEW v AS SELECT 1;";
     let (head, tables) = TABLES.split_once(';').unwrap();
-    for (name, wal) in [("dbstat", false), ("DBStat", true), ("sqlite_dbpage", false), ("sqlite_dbpage", true)] {
+    for (name, wal) in [
+        ("dbstat", false),
+        ("DBStat", true),
+        ("sqlite_dbpage", false),
+        ("sqlite_dbpage", true),
+    ] {
         let file = format!("{name}-{wal}.db");
-        let mode = if wal { "PRAGMA journal_mode = wal;" } else { "" };
-        let script = format!("{head}; {mode} CREATE TABLE decoy(name, pageno, pgno, data, schema); {view} {tables}
-            PRAGMA writable_schema = ON; UPDATE sqlite_schema SET name = '{name}', tbl_name = '{name}', sql = replace(sql, 'decoy', '{name}') WHERE name = 'decoy'");
+        let mode = if wal {
+            "PRAGMA journal_mode = wal;"
+        } else {
+            ""
+        };
+        let script = format!(
+            "{head}; {mode} CREATE TABLE decoy(name, pageno, pgno, data, schema); \
+                              {view} {tables}
+            PRAGMA writable_schema = ON; UPDATE sqlite_schema SET name = '{name}', tbl_name = \
+                              '{name}', sql = replace(sql, 'decoy', '{name}') WHERE name = 'decoy'"
+        );
         let path = world.database(&file, &script);
-        world.with_store(&format!("backup {file} --label sound")).run().exits(0);
-        world.dbbackup(&format!("verify ./{file} --level restore")).run().exits(0);
+        world
+            .with_store(&format!("backup {file} --label sound"))
+            .run()
+            .exits(0);
+        world
+            .dbbackup(&format!("verify ./{file} --level restore"))
+            .run()
+            .exits(0);
         let mut pages = Pages::of(&path);
         let trunk = pages.number(1, 32) as usize;
         pages.put(trunk, 4, pages.number(trunk, 4) - 1);
         pages.put(1, 36, pages.number(1, 36) - 1);
         pages.save();
-        world.with_store(&format!("backup {file}")).run().says("never used");
+        world
+            .with_store(&format!("backup {file}"))
+            .run()
+            .says("never used");
     }
 }
 
@@ -306,12 +479,17 @@ fn a_table_named_as_a_virtual_table_of_sqlites_hides_no_damage() {
 fn a_virtual_table_is_not_counted() {
     let world = World::new();
     let script = "CREATE TABLE t(x); INSERT INTO t VALUES (1), (2);
-        CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS rowid, i AS body FROM n;
+        CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                  SELECT i AS rowid, i AS body FROM n;
         CREATE VIRTUAL TABLE f USING fts5(body, content = 'endless', content_rowid = 'rowid');";
     world.database("app.db", script);
     // timeout(1) ends it where it would not end by itself.
     let mut command = Command::new("timeout");
-    command.arg("60").arg(crate::support::binary()).args(["backup", "app.db", "--store"]).arg(world.path("store"));
+    command
+        .arg("60")
+        .arg(crate::support::binary())
+        .args(["backup", "app.db", "--store"])
+        .arg(world.path("store"));
     let ran = command.current_dir(world.path("")).output().unwrap();
     assert!(ran.status.success(), "{ran:?}");
 }
@@ -320,13 +498,19 @@ fn a_virtual_table_is_not_counted() {
 #[test]
 fn a_page_of_the_pointer_map_that_is_free_is_damage() {
     let world = World::new();
-    let script = "PRAGMA page_size = 512; PRAGMA auto_vacuum = incremental; CREATE TABLE t(x); CREATE TABLE u(x);
-        INSERT INTO t VALUES (zeroblob(90000)); INSERT INTO u VALUES (1); DELETE FROM t; CREATE VIEW v AS SELECT 1;";
+    let script = "PRAGMA page_size = 512; PRAGMA auto_vacuum = incremental; CREATE TABLE t(x); \
+                  CREATE TABLE u(x);
+        INSERT INTO t VALUES (zeroblob(90000)); INSERT INTO u VALUES (1); DELETE FROM t; CREATE \
+                  VIEW v AS SELECT 1;";
     let path = world.database("app.db", script);
     let mut pages = Pages::of(&path);
     let trunk = pages.number(1, 32) as usize;
     // Each map is for 102 pages; the first is page 2.
     pages.put(trunk, 8, 2 + 103);
     pages.save();
-    world.dbbackup("verify ./app.db --level content").run().exits(4).says("Page 105: pointer map referenced");
+    world
+        .dbbackup("verify ./app.db --level content")
+        .run()
+        .exits(4)
+        .says("Page 105: pointer map referenced");
 }

@@ -1,4 +1,5 @@
-//! Trees of files for tests: made at random or by hand, and compared in every respect that a restore must bring back.
+//! Trees of files for tests: made at random or by hand, and compared in every respect that a
+//! restore must bring back.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -36,7 +37,17 @@ impl Random {
             0 => vec![b'l'; 200],
             1 => b"with space and\nline".to_vec(),
             2 => "ünï-code→".as_bytes().to_vec(),
-            3 => self.bytes(12).into_iter().map(|byte| if byte == 0 || byte == b'/' { 0xfe } else { byte }).collect(),
+            3 => self
+                .bytes(12)
+                .into_iter()
+                .map(|byte| {
+                    if byte == 0 || byte == b'/' {
+                        0xfe
+                    } else {
+                        byte
+                    }
+                })
+                .collect(),
             4 => b"-rf *".to_vec(),
             _ => b"file".to_vec(),
         };
@@ -61,11 +72,16 @@ pub fn grow(root: &Path, seed: u64) {
                 continue;
             }
             2 => {
-                symlink(["nowhere", "/etc/passwd", "../..", "file"][random.below(4) as usize], &path).unwrap();
+                symlink(
+                    ["nowhere", "/etc/passwd", "../..", "file"][random.below(4) as usize],
+                    &path,
+                )
+                .unwrap();
                 continue;
             }
             3 if !files.is_empty() => {
-                std::fs::hard_link(&files[random.below(files.len() as u64) as usize], &path).unwrap();
+                std::fs::hard_link(&files[random.below(files.len() as u64) as usize], &path)
+                    .unwrap();
                 continue;
             }
             4 => holes(&path, &mut random),
@@ -100,35 +116,64 @@ fn holes(path: &Path, random: &mut Random) {
 fn describe(path: &Path, random: &mut Random) {
     let is_directory = path.is_dir();
     if super::support::is_root() && random.below(3) == 0 {
-        std::os::unix::fs::chown(path, Some(random.below(70_000) as u32), Some(random.below(70_000) as u32)).unwrap();
+        std::os::unix::fs::chown(
+            path,
+            Some(random.below(70_000) as u32),
+            Some(random.below(70_000) as u32),
+        )
+        .unwrap();
     }
-    let modes = if is_directory { [0o755, 0o700, 0o1777, 0o2750] } else { [0o644, 0o600, 0o755, 0o440] };
+    let modes = if is_directory {
+        [0o755, 0o700, 0o1777, 0o2750]
+    } else {
+        [0o644, 0o600, 0o755, 0o440]
+    };
     super::support::set_mode(path, modes[random.below(4) as usize]);
     if random.below(4) == 0 {
         // Not every file system has them.
         let value = random.bytes(40);
-        let _ = rustix::fs::setxattr(path, "user.dbbackup-test", &value, rustix::fs::XattrFlags::empty());
+        let _ = rustix::fs::setxattr(
+            path,
+            "user.dbbackup-test",
+            &value,
+            rustix::fs::XattrFlags::empty(),
+        );
     }
     if random.below(5) == 0 {
-        // u::rw-, u:1234:r--, g::r--, m::r--, o::--- in the kernel's bytes: linux/posix_acl_xattr.h.
+        // u::rw-, u:1234:r--, g::r--, m::r--, o::--- in the kernel's bytes:
+        // linux/posix_acl_xattr.h.
         let mut acl = 2_u32.to_le_bytes().to_vec();
-        for (tag, rights, id) in [(1_u16, 7_u16, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
-        {
+        for (tag, rights, id) in [
+            (1_u16, 7_u16, u32::MAX),
+            (2, 4, 1234),
+            (4, 4, u32::MAX),
+            (16, 4, u32::MAX),
+            (32, 0, u32::MAX),
+        ] {
             acl.extend_from_slice(&tag.to_le_bytes());
             acl.extend_from_slice(&rights.to_le_bytes());
             acl.extend_from_slice(&id.to_le_bytes());
         }
-        let _ = rustix::fs::setxattr(path, "system.posix_acl_access", &acl, rustix::fs::XattrFlags::empty());
+        let _ = rustix::fs::setxattr(
+            path,
+            "system.posix_acl_access",
+            &acl,
+            rustix::fs::XattrFlags::empty(),
+        );
     }
     let at = rustix::fs::Timespec {
         tv_sec: random.below(4_000_000_000) as i64 - 1_000_000_000,
         tv_nsec: random.below(1_000_000_000) as _,
     };
-    let times = rustix::fs::Timestamps { last_access: at, last_modification: at };
+    let times = rustix::fs::Timestamps {
+        last_access: at,
+        last_modification: at,
+    };
     rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).unwrap();
 }
 
-/// Everything of a tree that a restore must bring back, by path: what `rsync -aHAXS` compares, by other means.
+/// Everything of a tree that a restore must bring back, by path: what `rsync -aHAXS` compares, by
+/// other means.
 pub fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut inodes: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let mut found = BTreeMap::new();
@@ -137,18 +182,38 @@ pub fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
         let below = entry.path().strip_prefix(root).unwrap().to_path_buf();
         let seen = entry.metadata().unwrap();
         let kind = seen.file_type();
-        let first = inodes.entry(seen.ino()).or_insert_with(|| below.clone()).clone();
+        let first = inodes
+            .entry(seen.ino())
+            .or_insert_with(|| below.clone())
+            .clone();
         let content = match () {
-            () if kind.is_symlink() => format!("link to {:?}", std::fs::read_link(entry.path()).unwrap()),
+            () if kind.is_symlink() => {
+                format!("link to {:?}", std::fs::read_link(entry.path()).unwrap())
+            }
             () if kind.is_dir() => "directory".to_owned(),
             () => {
-                format!("file {} crc {:08x} first {first:?}", seen.size(), crc32fast::hash(&std::fs::read(entry.path()).unwrap()))
+                format!(
+                    "file {} crc {:08x} first {first:?}",
+                    seen.size(),
+                    crc32fast::hash(&std::fs::read(entry.path()).unwrap())
+                )
             }
         };
-        let owner = if super::support::is_root() { format!("{}:{}", seen.uid(), seen.gid()) } else { String::new() };
+        let owner = if super::support::is_root() {
+            format!("{}:{}", seen.uid(), seen.gid())
+        } else {
+            String::new()
+        };
         let times = format!("{}.{:09}", seen.mtime(), seen.mtime_nsec());
-        let attributes = if kind.is_symlink() { String::new() } else { attributes(entry.path()) };
-        found.insert(below, format!("{content} {:o} {owner} {times} {attributes}", seen.mode()));
+        let attributes = if kind.is_symlink() {
+            String::new()
+        } else {
+            attributes(entry.path())
+        };
+        found.insert(
+            below,
+            format!("{content} {:o} {owner} {times} {attributes}", seen.mode()),
+        );
     }
     found
 }
@@ -157,10 +222,17 @@ fn attributes(path: &Path) -> String {
     let mut names = vec![0; 4096];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     let mut all: Vec<String> = Vec::new();
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty() && !name.starts_with(b"security.")) {
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty() && !name.starts_with(b"security."))
+    {
         let mut value = vec![0; 4096];
         let length = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
-        all.push(format!("{}={:02x?}", String::from_utf8_lossy(name), &value[..length]));
+        all.push(format!(
+            "{}={:02x?}",
+            String::from_utf8_lossy(name),
+            &value[..length]
+        ));
     }
     all.sort();
     all.join(" ")
@@ -168,10 +240,14 @@ fn attributes(path: &Path) -> String {
 
 /// Bytes on the disk, holes left out.
 pub fn on_disk(root: &Path) -> u64 {
-    walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum()
+    walkdir::WalkDir::new(root)
+        .into_iter()
+        .map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512)
+        .sum()
 }
 
-/// The trees are the same by `rsync`'s judgement, which looks at contents, times, owners, links, ACLs and attributes.
+/// The trees are the same by `rsync`'s judgement, which looks at contents, times, owners, links,
+/// ACLs and attributes.
 pub fn rsync_sees_no_difference(one: &Path, other: &Path) {
     let arg = |path: &Path| format!("{}/", path.display());
     let output = Command::new("rsync")
@@ -179,6 +255,10 @@ pub fn rsync_sees_no_difference(one: &Path, other: &Path) {
         .args([arg(one), arg(other)])
         .output();
     let output = output.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }

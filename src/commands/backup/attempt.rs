@@ -1,4 +1,5 @@
-//! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a failed attempt that says why.
+//! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a
+//! failed attempt that says why.
 
 use crate::catalog::{Backup as Entry, Presence};
 use crate::commands::engines::LIST_CODEC;
@@ -42,11 +43,22 @@ pub struct Run {
 }
 
 /// Takes the source's lock and removes what a killed run left.
-pub fn lock_and_sweep(store: &LocalStore, source: &str, wait: Duration, report: &Report) -> Result<Lock> {
+pub fn lock_and_sweep(
+    store: &LocalStore,
+    source: &str,
+    wait: Duration,
+    report: &Report,
+) -> Result<Lock> {
     let lock = store.lock(source, wait)?;
-    let swept = store::sweep(store, source, |bytes| Sidecar::parse(bytes).map(|sidecar| sidecar.files()).unwrap_or_default())?;
+    let swept = store::sweep(store, source, |bytes| {
+        Sidecar::parse(bytes)
+            .map(|sidecar| sidecar.files())
+            .unwrap_or_default()
+    })?;
     for name in swept {
-        report.detail(format!("{source}: removed `{name}`, left by a run that was killed"));
+        report.detail(format!(
+            "{source}: removed `{name}`, left by a run that was killed"
+        ));
     }
     Ok(lock)
 }
@@ -56,7 +68,9 @@ pub fn extension(source: &SourcePlan) -> String {
 }
 
 fn dump_extension(format: &str, codec: Codec) -> String {
-    codec.extension().map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
+    codec
+        .extension()
+        .map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
 }
 
 /// What one backup is made of, whatever its source.
@@ -95,9 +109,15 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification, the sidecar. A failure leaves a failed
-/// attempt that says why.
-pub fn make(making: &Making<'_>, engine: &mut dyn Source, store: &LocalStore, run: &Run, report: &Report) -> Result<Entry> {
+/// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification,
+/// the sidecar. A failure leaves a failed attempt that says why.
+pub fn make(
+    making: &Making<'_>,
+    engine: &mut dyn Source,
+    store: &LocalStore,
+    run: &Run,
+    report: &Report,
+) -> Result<Entry> {
     Attempt::begin(store, run, making.source, making.kind).make(making, engine, report)
 }
 
@@ -145,20 +165,37 @@ impl<'a> Attempt<'a> {
 
     /// A failure, too, must tell whose it is: the store alone tells the history.
     pub fn of_cluster(self, cluster: Option<&str>) -> Self {
-        Attempt { cluster: cluster.map(str::to_owned), ..self }
+        Attempt {
+            cluster: cluster.map(str::to_owned),
+            ..self
+        }
     }
 
     /// Whether a failure is kept in the store's history.
     pub fn leaving_failure(self, leaves_failure: bool) -> Self {
-        Attempt { leaves_failure, ..self }
+        Attempt {
+            leaves_failure,
+            ..self
+        }
     }
 
     /// The backup; or a failed attempt that says why there is none.
-    pub fn make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
-        self.try_make(making, engine, report).inspect_err(|error| self.remember_failure(error, report))
+    pub fn make(
+        &self,
+        making: &Making<'_>,
+        engine: &mut dyn Source,
+        report: &Report,
+    ) -> Result<Entry> {
+        self.try_make(making, engine, report)
+            .inspect_err(|error| self.remember_failure(error, report))
     }
 
-    fn try_make(&self, making: &Making<'_>, engine: &mut dyn Source, report: &Report) -> Result<Entry> {
+    fn try_make(
+        &self,
+        making: &Making<'_>,
+        engine: &mut dyn Source,
+        report: &Report,
+    ) -> Result<Entry> {
         let id = self.free_id()?;
         let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
         report.detail(format!("{}: writing {file}", self.source));
@@ -168,13 +205,24 @@ impl<'a> Attempt<'a> {
             let sidecar = self.describe(&id, &file, making, dumped, measured)?;
             self.verify_and_publish(sidecar, &file, making, report)
         };
-        finish()
-            .inspect_err(|_| store::discard_unlisted(self.store, self.source, &id, &[file.clone(), store::contents_name(&id)]))
+        finish().inspect_err(|_| {
+            store::discard_unlisted(
+                self.store,
+                self.source,
+                &id,
+                &[file.clone(), store::contents_name(&id)],
+            )
+        })
     }
 
     fn free_id(&self) -> Result<String> {
         let taken = self.store.names(self.source)?;
-        Ok(store::make_id(self.source, &self.run.label, self.at, taken.iter().filter_map(|name| store::id_of(name))))
+        Ok(store::make_id(
+            self.source,
+            &self.run.label,
+            self.at,
+            taken.iter().filter_map(|name| store::id_of(name)),
+        ))
     }
 
     /// The content, through the pipeline, durable under its dot-name.
@@ -186,38 +234,70 @@ impl<'a> Attempt<'a> {
         report: &Report,
     ) -> Result<(Dumped, Measured)> {
         let progress = Progress::default();
-        let _bar = report.bar(&format!("backing up {}", self.source), engine.estimate(), &progress);
+        let _bar = report.bar(
+            &format!("backing up {}", self.source),
+            engine.estimate(),
+            &progress,
+        );
         let pending = self.store.create(self.source, &store::dot(file))?;
         let mut encode = Encode::new(making.codec, making.threads, pending, progress);
-        // A malformed source is a failed backup; "damaged" is the word for a backup that was found so.
-        let dumped = engine.dump(&mut encode).map_err(|error| match error.kind() {
-            Kind::Damaged => error.kind_of(Kind::Failed),
-            _ => error,
-        })?;
+        // A malformed source is a failed backup; "damaged" is the word for a backup that was found
+        // so.
+        let dumped = engine
+            .dump(&mut encode)
+            .map_err(|error| match error.kind() {
+                Kind::Damaged => error.kind_of(Kind::Failed),
+                _ => error,
+            })?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         Ok((dumped, measured))
     }
 
-    /// The list of what is inside, where the source made one: beside the dump, durable under its dot-name.
+    /// The list of what is inside, where the source made one: beside the dump, durable under its
+    /// dot-name.
     fn write_contents(&self, id: &str, dumped: &mut Dumped) -> Result<()> {
-        let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut()) else { return Ok(()) };
+        let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut())
+        else {
+            return Ok(());
+        };
         let file = store::contents_name(id);
         let pending = self.store.create(self.source, &store::dot(&file))?;
         let mut encode = Encode::new(LIST_CODEC, 1, pending, Progress::default());
         std::io::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
-        tree.contents = Some(Contents { file, size_bytes: measured.stored.size, sha256: measured.stored.sha256 });
+        tree.contents = Some(Contents {
+            file,
+            size_bytes: measured.stored.size,
+            sha256: measured.stored.sha256,
+        });
         Ok(())
     }
 
-    fn describe(&self, id: &str, file: &str, making: &Making<'_>, dumped: Dumped, measured: Measured) -> Result<Sidecar> {
+    fn describe(
+        &self,
+        id: &str,
+        file: &str,
+        making: &Making<'_>,
+        dumped: Dumped,
+        measured: Measured,
+    ) -> Result<Sidecar> {
         interrupt::check()?;
-        let mut sidecar = self.blank(id, if dumped.lacks.is_some() { Status::Partial } else { Status::Ok });
+        let mut sidecar = self.blank(
+            id,
+            if dumped.lacks.is_some() {
+                Status::Partial
+            } else {
+                Status::Ok
+            },
+        );
         sidecar.warnings = dumped.warnings;
         sidecar.warnings.extend(dumped.notes.iter().cloned());
-        let _ = self.said.set(Said { notes: dumped.notes, lacks: dumped.lacks });
+        let _ = self.said.set(Said {
+            notes: dumped.notes,
+            lacks: dumped.lacks,
+        });
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
@@ -235,24 +315,61 @@ impl<'a> Attempt<'a> {
         Ok(sidecar)
     }
 
-    fn verify_and_publish(&self, mut sidecar: Sidecar, file: &str, making: &Making<'_>, report: &Report) -> Result<Entry> {
+    fn verify_and_publish(
+        &self,
+        mut sidecar: Sidecar,
+        file: &str,
+        making: &Making<'_>,
+        report: &Report,
+    ) -> Result<Entry> {
         if let Some(level) = making.verify_after {
-            sidecar.verifications.push(self.verify(&sidecar, file, level, making, report)?);
+            sidecar
+                .verifications
+                .push(self.verify(&sidecar, file, level, making, report)?);
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
-        let state = State { pinned: self.run.pinned, ..State::default() };
+        let state = State {
+            pinned: self.run.pinned,
+            ..State::default()
+        };
         if state.pinned {
-            // Before the sidecar: a crash in between must not leave a listed backup without its pin.
-            self.store.replace(self.source, &store::state_name(&sidecar.id), &state.to_bytes())?;
+            // Before the sidecar: a crash in between must not leave a listed backup without its
+            // pin.
+            self.store.replace(
+                self.source,
+                &store::state_name(&sidecar.id),
+                &state.to_bytes(),
+            )?;
         }
-        store::publish(self.store, self.source, &sidecar.id, &sidecar.files(), &sidecar.to_bytes())?;
-        let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| Presence::Bytes(dump.size_bytes));
-        Ok(Entry { sidecar, state, state_lost: false, presence })
+        store::publish(
+            self.store,
+            self.source,
+            &sidecar.id,
+            &sidecar.files(),
+            &sidecar.to_bytes(),
+        )?;
+        let presence = sidecar
+            .dump
+            .as_ref()
+            .map_or(Presence::Missing, |dump| Presence::Bytes(dump.size_bytes));
+        Ok(Entry {
+            sidecar,
+            state,
+            state_lost: false,
+            presence,
+        })
     }
 
     /// A dump that fails its first verification is never listed.
-    fn verify(&self, sidecar: &Sidecar, file: &str, level: Level, making: &Making<'_>, report: &Report) -> Result<Verification> {
+    fn verify(
+        &self,
+        sidecar: &Sidecar,
+        file: &str,
+        level: Level,
+        making: &Making<'_>,
+        report: &Report,
+    ) -> Result<Verification> {
         let stored = Stored {
             store: self.store,
             source: self.source,
@@ -264,22 +381,40 @@ impl<'a> Attempt<'a> {
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
-        let means = Means { scratch_dir: making.scratch_dir, threads: making.threads, proving: making.proving, report };
+        let means = Means {
+            scratch_dir: making.scratch_dir,
+            threads: making.threads,
+            proving: making.proving,
+            report,
+        };
         let finding = examine::verify(&stored, level, &means)?;
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
-            CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => Ok(finding.to_verification(now())),
+            CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => {
+                Ok(finding.to_verification(now()))
+            }
             CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
                 let text = format!("the new backup {}: {}", examine::CORRUPT_THEN, wrong());
                 Err(Error::damaged(text).hint(
-                    "nothing was listed and nothing removed; look at the database itself (`PRAGMA integrity_check`), an older backup may be good",
+                    "nothing was listed and nothing removed; look at the database itself (`PRAGMA \
+                     integrity_check`), an older backup may be good",
                 ))
             }
-            CheckStatus::Damaged => Err(Error::damaged(format!("the new backup failed its verification: {}", wrong())).hint(
-                "nothing was listed and nothing removed; check the database itself (`PRAGMA integrity_check`, `pg_amcheck`), and the store's disk",
+            CheckStatus::Damaged => Err(Error::damaged(format!(
+                "the new backup failed its \
+                verification: {}",
+                wrong()
+            ))
+            .hint(
+                "nothing was listed and nothing removed; check the database itself (`PRAGMA \
+                 integrity_check`, `pg_amcheck`), and the store's disk",
             )),
-            CheckStatus::Error => Err(Error::failed(format!("the new backup could not be verified: {}", wrong()))
-                .hint("mend that, or choose another `verify_after`; nothing was listed")),
+            CheckStatus::Error => Err(Error::failed(format!(
+                "the new backup could not be verified: \
+                {}",
+                wrong()
+            ))
+            .hint("mend that, or choose another `verify_after`; nothing was listed")),
         }
     }
 
@@ -323,24 +458,47 @@ impl<'a> Attempt<'a> {
         self.failed.get().cloned()
     }
 
-    /// Leaves the failed attempt in the store's history; where even that can't be written the exit code tells.
+    /// Leaves the failed attempt in the store's history; where even that can't be written the exit
+    /// code tells.
     pub fn remember_failure(&self, error: &Error, report: &Report) {
         // What could be interrupted was there, and so was what filled the disk.
-        let was_there = error.kind() == Kind::Interrupted || error.io_kind() == Some(std::io::ErrorKind::StorageFull);
+        let was_there = error.kind() == Kind::Interrupted
+            || error.io_kind() == Some(std::io::ErrorKind::StorageFull);
         if !self.leaves_failure && !was_there {
-            return report.detail(format!("{}: the store has no backup of it, so the failure is not kept there", self.source));
+            return report.detail(format!(
+                "{}: the store has no backup of it, so the failure is not kept there",
+                self.source
+            ));
         }
         let remember = || -> Result<()> {
             let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
-            sidecar.database = self.cluster.clone().map(|cluster| Database { cluster: Some(cluster), ..Database::default() });
-            sidecar.error = Some(Failure { message: error.message(), hint: error.remedy().map(str::to_owned) });
-            store::publish(self.store, self.source, &sidecar.id, &[], &sidecar.to_bytes())?;
-            report.story(format!("{}: failed attempt {} kept", self.source, sidecar.id));
+            sidecar.database = self.cluster.clone().map(|cluster| Database {
+                cluster: Some(cluster),
+                ..Database::default()
+            });
+            sidecar.error = Some(Failure {
+                message: error.message(),
+                hint: error.remedy().map(str::to_owned),
+            });
+            store::publish(
+                self.store,
+                self.source,
+                &sidecar.id,
+                &[],
+                &sidecar.to_bytes(),
+            )?;
+            report.story(format!(
+                "{}: failed attempt {} kept",
+                self.source, sidecar.id
+            ));
             let _ = self.failed.set(sidecar.id);
             Ok(())
         };
         if let Err(second) = remember() {
-            report.detail(format!("{}: the failure could not be written to the store: {second}", self.source));
+            report.detail(format!(
+                "{}: the failure could not be written to the store: {second}",
+                self.source
+            ));
         }
     }
 }

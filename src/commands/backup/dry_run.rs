@@ -35,19 +35,34 @@ pub fn say_plan(
                 report.answer(format!("would skip {name}: {why}"));
                 continue;
             }
-            Planned::Refused { name, error, .. } => vec![Err((name.clone(), Error::new(error.kind(), error)))],
+            Planned::Refused { name, error, .. } => {
+                vec![Err((name.clone(), Error::new(error.kind(), error)))]
+            }
         };
         for source in sources {
             tried += 1;
-            let looked = source
-                .and_then(|source| look(&source).map_err(|error| (source.name.clone(), error)).map(|found| (source, found)));
+            let looked = source.and_then(|source| {
+                look(&source)
+                    .map_err(|error| (source.name.clone(), error))
+                    .map(|found| (source, found))
+            });
             match looked {
                 Ok((source, (place, size))) => {
-                    let name = format!("{}_{}_<time>.{}", source.name, arguments.label, super::attempt::extension(&source));
+                    let name = format!(
+                        "{}_{}_<time>.{}",
+                        source.name,
+                        arguments.label,
+                        super::attempt::extension(&source)
+                    );
                     let to = store.join(&source.name).join(name);
-                    report.answer(format!("would back up {place} ({}) to {}", units::size(size), to.display()));
+                    report.answer(format!(
+                        "would back up {place} ({}) to {}",
+                        units::size(size),
+                        to.display()
+                    ));
                     said.push(
-                        serde_json::json!({"source": source.name, "kind": source.kind.word(), "from": place, "size_bytes": size}),
+                        serde_json::json!({"source": source.name, "kind": source.kind.word(),
+                            "from": place, "size_bytes": size}),
                     );
                 }
                 Err((name, error)) => {
@@ -67,7 +82,12 @@ pub fn say_plan(
     Ok(outcome_of(tried, &kinds))
 }
 
-fn say_hooks(source: Option<&str>, hooks: &Hooks, all: &mut Vec<serde_json::Value>, report: &Report) {
+fn say_hooks(
+    source: Option<&str>,
+    hooks: &Hooks,
+    all: &mut Vec<serde_json::Value>,
+    report: &Report,
+) {
     let whose = source.unwrap_or("the run");
     for (when, command) in described(hooks) {
         let moment = match when {

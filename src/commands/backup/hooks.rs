@@ -1,5 +1,6 @@
-//! Hooks: the user's own programs around a run or a source. `before` comes first, and failing it stops what it stands before; `after` comes
-//! whatever became of it, so that what `before` stopped is started again, also when `before` itself failed or a signal came; `on_failure` comes last.
+//! Hooks: the user's own programs around a run or a source. `before` comes first, and failing it
+//! stops what it stands before; `after` comes whatever became of it, so that what `before` stopped
+//! is started again, also when `before` itself failed or a signal came; `on_failure` comes last.
 
 use super::attempt::Run;
 use crate::commands::guard;
@@ -61,7 +62,10 @@ pub struct Told {
 impl Told {
     /// The same, with this error where there is one.
     pub fn with(self, error: Option<&Error>) -> Told {
-        Told { error: error.map(|error| (error.kind(), error.message())), ..self }
+        Told {
+            error: error.map(|error| (error.kind(), error.message())),
+            ..self
+        }
     }
 
     fn status(&self) -> &'static str {
@@ -88,22 +92,46 @@ pub struct Around<'a> {
 
 impl<'a> Around<'a> {
     /// Those of the run over `sources`.
-    pub fn run(hooks: &'a Hooks, sources: &[String], store: &'a Path, run: &'a Run, report: &'a Report) -> Self {
-        Around { hooks, source: None, sources: sources.join(" "), store, config: run.config.as_deref(), run, report }
+    pub fn run(
+        hooks: &'a Hooks,
+        sources: &[String],
+        store: &'a Path,
+        run: &'a Run,
+        report: &'a Report,
+    ) -> Self {
+        Around {
+            hooks,
+            source: None,
+            sources: sources.join(" "),
+            store,
+            config: run.config.as_deref(),
+            run,
+            report,
+        }
     }
 
     /// Those of a source.
-    pub fn source(hooks: &'a Hooks, source: &'a str, store: &'a Path, run: &'a Run, report: &'a Report) -> Self {
-        Around { source: Some(source), ..Around::run(hooks, &[], store, run, report) }
+    pub fn source(
+        hooks: &'a Hooks,
+        source: &'a str,
+        store: &'a Path,
+        run: &'a Run,
+        report: &'a Report,
+    ) -> Self {
+        Around {
+            source: Some(source),
+            ..Around::run(hooks, &[], store, run, report)
+        }
     }
 
     /// Runs `before`; nothing else of it may be done where it fails.
     pub fn before(&self) -> Result<()> {
         interrupt::check()?;
-        self.hook(When::Before, &Told::default()).map_err(|error| match error.kind() {
-            Kind::Interrupted => error,
-            _ => error.hint("nothing was backed up; with `-v` all is shown that the hook says"),
-        })
+        self.hook(When::Before, &Told::default())
+            .map_err(|error| match error.kind() {
+                Kind::Interrupted => error,
+                _ => error.hint("nothing was backed up; with `-v` all is shown that the hook says"),
+            })
     }
 
     /// Runs `after`, always to its end.
@@ -114,43 +142,75 @@ impl<'a> Around<'a> {
     /// Runs `on_failure`; its own failure is told, too, and changes nothing.
     pub fn on_failure(&self, told: &Told) {
         if let Err(error) = self.hook(When::OnFailure, told) {
-            let whose = self.source.map_or(String::new(), |source| format!("{source}: "));
+            let whose = self
+                .source
+                .map_or(String::new(), |source| format!("{source}: "));
             self.report.warn(format!("{whose}{error}"));
         }
     }
 
     fn hook(&self, when: When, told: &Told) -> Result<()> {
-        let Some(command) = when.of(self.hooks) else { return Ok(()) };
+        let Some(command) = when.of(self.hooks) else {
+            return Ok(());
+        };
         let (word, whose) = (when.word(), self.source.unwrap_or("run"));
         if interrupt::requested() {
             // Else whoever interrupted it wonders what it waits for.
-            self.report.note(format!("{whose}: interrupted; its hook `{word}` is run first (a second signal ends this at once)"));
+            self.report.note(format!(
+                "{whose}: interrupted; its hook `{word}` is run first (a \
+                                      second signal ends this at once)"
+            ));
         }
-        self.report.story(format!("{whose}: hook `{word}`: {}", masked_line(&shown(command))));
+        self.report.story(format!(
+            "{whose}: hook `{word}`: {}",
+            masked_line(&shown(command))
+        ));
         let limits = Limits {
             timeout: self.hooks.timeout,
             interruptible: when == When::Before,
             remedy: "look what it waits for; `timeout` in its [hooks] table sets the limit",
         };
-        let Captured { said, took, ended } =
-            captured::run(self.command(command, when, told), &format!("the hook `{word}`"), limits, &|line| self.masked(line));
+        let Captured { said, took, ended } = captured::run(
+            self.command(command, when, told),
+            &format!("the hook `{word}`"),
+            limits,
+            &|line| self.masked(line),
+        );
         for line in said.lines().filter(|line| !line.is_empty()) {
-            self.report.story(format!("{whose}: hook `{word}`: | {line}"));
+            self.report
+                .story(format!("{whose}: hook `{word}`: | {line}"));
         }
         let took = units::elapsed(took.as_secs_f64());
         let how = if ended.is_ok() { "ended" } else { "failed" };
-        self.report.story(format!("{whose}: hook `{word}` {how} after {took}"));
-        ended.map_err(|error| if self.source.is_none() { error.context("the run") } else { error })
+        self.report
+            .story(format!("{whose}: hook `{word}` {how} after {took}"));
+        ended.map_err(|error| {
+            if self.source.is_none() {
+                error.context("the run")
+            } else {
+                error
+            }
+        })
     }
 
-    /// A line of a hook's output without what looks like a secret, and without those of the env_file.
+    /// A line of a hook's output without what looks like a secret, and without those of the
+    /// env_file.
     fn masked(&self, line: &str) -> String {
-        // Whatever a name does not betray may be one, too: who writes so much into an env_file does not want it in a log.
+        // Whatever a name does not betray may be one, too: who writes so much into an env_file does
+        // not want it in a log.
         let is_secret = |(name, value): &&(String, String)| {
-            value.len() >= 6 || !value.is_empty() && masked_line(&format!("{name}={value}")) != format!("{name}={value}")
+            value.len() >= 6
+                || !value.is_empty()
+                    && masked_line(&format!("{name}={value}")) != format!("{name}={value}")
         };
-        let without =
-            self.hooks.variables.iter().filter(is_secret).fold(line.to_owned(), |line, (_, value)| line.replace(value, "***"));
+        let without = self
+            .hooks
+            .variables
+            .iter()
+            .filter(is_secret)
+            .fold(line.to_owned(), |line, (_, value)| {
+                line.replace(value, "***")
+            });
         masked_line(&without)
     }
 
@@ -167,26 +227,48 @@ impl<'a> Around<'a> {
                 command
             }
         };
-        command.current_dir(&self.hooks.directory).envs(self.hooks.variables.iter().map(|(name, value)| (name, value)));
-        command.env("DBBACKUP_HOOK", when.word()).env("DBBACKUP_STORE", self.store).env("DBBACKUP_RUN", &self.run.id);
+        command.current_dir(&self.hooks.directory).envs(
+            self.hooks
+                .variables
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
+        command
+            .env("DBBACKUP_HOOK", when.word())
+            .env("DBBACKUP_STORE", self.store)
+            .env("DBBACKUP_RUN", &self.run.id);
         command.env("DBBACKUP_LABEL", &self.run.label);
         if let Some(config) = self.config {
             command.env("DBBACKUP_CONFIG", config);
         }
         match self.source {
-            Some(source) => command.env("DBBACKUP_SOURCE", source).env_remove("DBBACKUP_SOURCES"),
-            None => command.env("DBBACKUP_SOURCES", &self.sources).env_remove("DBBACKUP_SOURCE"),
+            Some(source) => command
+                .env("DBBACKUP_SOURCE", source)
+                .env_remove("DBBACKUP_SOURCES"),
+            None => command
+                .env("DBBACKUP_SOURCES", &self.sources)
+                .env_remove("DBBACKUP_SOURCE"),
         };
         // What a run above this one has set is not this one's.
-        for name in ["DBBACKUP_STATUS", "DBBACKUP_ID", "DBBACKUP_DUMP", "DBBACKUP_ERROR", "DBBACKUP_FAILED"] {
+        for name in [
+            "DBBACKUP_STATUS",
+            "DBBACKUP_ID",
+            "DBBACKUP_DUMP",
+            "DBBACKUP_ERROR",
+            "DBBACKUP_FAILED",
+        ] {
             command.env_remove(name);
         }
         if when == When::Before {
             return command;
         }
         command.env("DBBACKUP_STATUS", told.status());
-        told.id.iter().for_each(|id| _ = command.env("DBBACKUP_ID", id));
-        told.dump.iter().for_each(|dump| _ = command.env("DBBACKUP_DUMP", dump));
+        told.id
+            .iter()
+            .for_each(|id| _ = command.env("DBBACKUP_ID", id));
+        told.dump
+            .iter()
+            .for_each(|dump| _ = command.env("DBBACKUP_DUMP", dump));
         if let Some((_, message)) = &told.error {
             // A mail or a chat shows it: what strangers wrote into it drives nothing there, either.
             command.env("DBBACKUP_ERROR", shortened(&units::printable(message)));
@@ -200,32 +282,53 @@ impl<'a> Around<'a> {
 
 /// What an environment takes.
 fn shortened(message: &str) -> String {
-    let end = (0..=message.len().min(LONGEST_ERROR)).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=message.len().min(LONGEST_ERROR))
+        .rev()
+        .find(|at| message.is_char_boundary(*at))
+        .unwrap_or(0);
     message[..end].to_owned()
 }
 
-/// Looks whether the programs of hooks that are lists of words are there; the first one's moment that is not, with the error. Lines for a shell can't
-/// be judged, and nothing is run.
+/// Looks whether the programs of hooks that are lists of words are there; the first one's moment
+/// that is not, with the error. Lines for a shell can't be judged, and nothing is run.
 pub fn look_for_programs(hooks: &Hooks) -> Option<(&'static str, Error)> {
-    let own = hooks.variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.into());
+    let own = hooks
+        .variables
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.into());
     let dirs: OsString = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
     When::ALL.into_iter().find_map(|when| {
-        let HookCommand::Arguments(words) = when.of(hooks)? else { return None };
+        let HookCommand::Arguments(words) = when.of(hooks)? else {
+            return None;
+        };
         let program = program_of(words, &hooks.directory);
         let missing = guard::must_be_there(program.as_os_str(), &dirs).err()?;
         let hint = "a list is one program and its arguments; write a shell line as a string";
-        Some((when.word(), missing.context(format!("the hook `{}`", when.word())).hinted(hint)))
+        Some((
+            when.word(),
+            missing
+                .context(format!("the hook `{}`", when.word()))
+                .hinted(hint),
+        ))
     })
 }
 
 /// With a slash in it, it lies beside the configuration, as every relative path.
 fn program_of(words: &[String], directory: &Path) -> PathBuf {
     let program = words.first().map(String::as_str).unwrap_or_default();
-    if program.contains('/') { directory.join(program) } else { program.into() }
+    if program.contains('/') {
+        directory.join(program)
+    } else {
+        program.into()
+    }
 }
 
 /// What a dry run says of hooks: each with its moment and its command, as it may be shown.
 pub fn described(hooks: &Hooks) -> Vec<(&'static str, String)> {
-    let one = |when: When| when.of(hooks).map(|command| (when.word(), masked_line(&shown(command))));
+    let one = |when: When| {
+        when.of(hooks)
+            .map(|command| (when.word(), masked_line(&shown(command))))
+    };
     When::ALL.into_iter().filter_map(one).collect()
 }

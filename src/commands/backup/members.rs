@@ -1,4 +1,5 @@
-//! A cluster is backed up database by database: which its server has now, and which were asked for and are not there.
+//! A cluster is backed up database by database: which its server has now, and which were asked for
+//! and are not there.
 
 use crate::catalog::Catalog;
 use crate::engine::postgres::PostgresSource;
@@ -18,56 +19,94 @@ pub type Member = Result<SourcePlan, (String, Error)>;
 
 /// The source itself; in place of a cluster the databases that its server has now.
 pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
-    let SourceKind::Cluster(cluster) = &source.kind else { return Ok(vec![Ok(source.clone())]) };
+    let SourceKind::Cluster(cluster) = &source.kind else {
+        return Ok(vec![Ok(source.clone())]);
+    };
     let listed = PostgresSource::open(&cluster.each)?.databases()?;
-    let databases: Vec<String> = listed.iter().map(|database| database.name.clone()).collect();
+    let databases: Vec<String> = listed
+        .iter()
+        .map(|database| database.name.clone())
+        .collect();
     let mut members: Vec<Member> = Vec::new();
     if cluster.globals {
         members.push(Ok(plan::postgres::globals_of_cluster(source, cluster)));
     }
     // What a restore set aside is no database of the user's any more.
-    let chosen = listed.iter().filter(|one| plan::postgres::is_chosen(cluster, &one.name) && !is_leftover(&one.name));
+    let chosen = listed
+        .iter()
+        .filter(|one| plan::postgres::is_chosen(cluster, &one.name) && !is_leftover(&one.name));
     for database in chosen {
         let member = plan::postgres::member_of_cluster(source, cluster, &database.name);
         if let Some(error) = obstacle_of(database) {
             members.push(Err((member.name, error)));
             continue;
         }
-        let taken = members.iter().flatten().any(|other| other.name == member.name);
+        let taken = members
+            .iter()
+            .flatten()
+            .any(|other| other.name == member.name);
         members.push(if taken {
-            let text = format!("two databases of the server would be called `{}`", member.name);
-            Err((member.name, Error::failed(text).hint("exclude one of them, and give it a source of its own")))
+            let text = format!(
+                "two databases of the server would be called `{}`",
+                member.name
+            );
+            Err((
+                member.name,
+                Error::failed(text).hint("exclude one of them, and give it a source of its own"),
+            ))
         } else {
             Ok(member)
         });
     }
     members.extend(missing_databases(source, cluster, &databases));
-    let Some(only) = &cluster.only else { return Ok(members) };
-    members.retain(|member| member.as_ref().map_or_else(|(name, _)| name == only, |member| member.name == *only));
+    let Some(only) = &cluster.only else {
+        return Ok(members);
+    };
+    members.retain(|member| {
+        member
+            .as_ref()
+            .map_or_else(|(name, _)| name == only, |member| member.name == *only)
+    });
     if members.is_empty() {
-        return Err(Error::not_found(format!("the server of `{}` has no database that becomes `{only}`", source.name))
-            .hint(format!("`dbbackup backup {} --dry-run` lists what it has", source.name)));
+        return Err(Error::not_found(format!(
+            "the server of `{}` has no database that becomes `{only}`",
+            source.name
+        ))
+        .hint(format!(
+            "`dbbackup backup {} --dry-run` lists what it has",
+            source.name
+        )));
     }
     Ok(members)
 }
 
-/// Why a database that is there can't be backed up, where that is so. It is a member all the same: nobody is to believe that it is saved.
+/// Why a database that is there can't be backed up, where that is so. It is a member all the same:
+/// nobody is to believe that it is saved.
 fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
     let name = &database.name;
     let leave_out = format!("or leave it out: `exclude_databases = [\"{name}\"]`");
     if database.is_invalid {
         let text = format!("a DROP DATABASE that was interrupted left `{name}` invalid");
-        return Some(Error::failed(text).hint(format!("drop it (DROP DATABASE {}), {leave_out}", quote_ident(name))));
+        return Some(Error::failed(text).hint(format!(
+            "drop it (DROP DATABASE {}), {leave_out}",
+            quote_ident(name)
+        )));
     }
     if !database.allows_connections {
-        let hint = format!("let them: ALTER DATABASE {} ALLOW_CONNECTIONS true; {leave_out}", quote_ident(name));
-        return Some(Error::failed(format!("the database `{name}` allows no connections")).hint(hint));
+        let hint = format!(
+            "let them: ALTER DATABASE {} ALLOW_CONNECTIONS true; {leave_out}",
+            quote_ident(name)
+        );
+        return Some(
+            Error::failed(format!("the database `{name}` allows no connections")).hint(hint),
+        );
     }
     None
 }
 
-/// The databases of a cluster that have backups, are still meant by the configuration, and are not on the server any more: each with
-/// what there is to say of it. A cluster that is asked for one of its databases alone has none.
+/// The databases of a cluster that have backups, are still meant by the configuration, and are not
+/// on the server any more: each with what there is to say of it. A cluster that is asked for one of
+/// its databases alone has none.
 pub fn vanished_databases(
     source: &SourcePlan,
     cluster: &ClusterPlan,
@@ -80,16 +119,30 @@ pub fn vanished_databases(
     let names = [source.name.clone()];
     let catalog = Catalog::read_with_members(store, &names)?;
     let there: Vec<String> = members.iter().map(name_of).collect();
-    let known = catalog.members(&names).into_iter().filter(|name| *name != source.name && !there.contains(name));
+    let known = catalog
+        .members(&names)
+        .into_iter()
+        .filter(|name| *name != source.name && !there.contains(name));
     let mut vanished = Vec::new();
     for name in known {
-        let mut backups = catalog.of(&name).filter(|backup| backup.sidecar.label != PRE_RESTORE);
-        let Some(newest) = backups.find(|backup| backup.sidecar.dump.is_some()) else { continue };
+        let mut backups = catalog
+            .of(&name)
+            .filter(|backup| backup.sidecar.label != PRE_RESTORE);
+        let Some(newest) = backups.find(|backup| backup.sidecar.dump.is_some()) else {
+            continue;
+        };
         // Globals have no database of their own, and are asked for or not.
         if name == plan::postgres::globals_of_cluster(source, cluster).name {
             continue;
         }
-        let Some(database) = newest.whole(store)?.sidecar.database.and_then(|database| database.name) else { continue };
+        let Some(database) = newest
+            .whole(store)?
+            .sidecar
+            .database
+            .and_then(|database| database.name)
+        else {
+            continue;
+        };
         if plan::postgres::is_chosen(cluster, &database) {
             vanished.push((name, vanished_error(&database, newest.sidecar.started_at)));
         }
@@ -98,33 +151,54 @@ pub fn vanished_databases(
 }
 
 fn vanished_error(database: &str, last: DateTime<Utc>) -> Error {
-    let text = format!("the database `{database}` is not on the server any more; its newest backup is of {}", units::stamp(last));
+    let text = format!(
+        "the database `{database}` is not on the server any more; its newest backup is of {}",
+        units::stamp(last)
+    );
     Error::new(Kind::Partial, text).hint(format!(
-        "if that is right, say so: `exclude_databases = [\"{database}\"]`; until then none of its backups is removed"
+        "if that is right, say so: `exclude_databases = [\"{database}\"]`; until then none of its \
+         backups is removed"
     ))
 }
 
 /// What it is called in the store.
 pub fn name_of(member: &Member) -> String {
-    member.as_ref().map_or_else(|(name, _)| name.clone(), |source| source.name.clone())
+    member
+        .as_ref()
+        .map_or_else(|(name, _)| name.clone(), |source| source.name.clone())
 }
 
-/// Databases that are named and that are not there, and patterns that mean none: nobody is to believe that they are saved.
+/// Databases that are named and that are not there, and patterns that mean none: nobody is to
+/// believe that they are saved.
 fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String]) -> Vec<Member> {
-    let meant = |pattern: &&String| there.iter().any(|name| units::wildcard(pattern, name) && !is_leftover(name));
+    let meant = |pattern: &&String| {
+        there
+            .iter()
+            .any(|name| units::wildcard(pattern, name) && !is_leftover(name))
+    };
     let missing = cluster.databases.iter().filter(|pattern| !meant(pattern));
     let error = |pattern: &String| {
         if pattern.contains(['*', '?']) {
             let text = format!("no database of the server matches `{pattern}`");
-            return Err((source.name.clone(), Error::failed(text).hint("correct it, or take it out of `databases`")));
+            return Err((
+                source.name.clone(),
+                Error::failed(text).hint("correct it, or take it out of `databases`"),
+            ));
         }
         let text = format!("the server has no database `{pattern}`");
         let known = crate::config::nearest(pattern, there.iter().map(String::as_str));
-        let hint = known.map_or("take it out of `databases`".to_owned(), |near| format!("did you mean `{near}`?"));
-        Err((format!("{}.{}", source.name, plan::plain_name(pattern)), Error::failed(text).hint(hint)))
+        let hint = known.map_or("take it out of `databases`".to_owned(), |near| {
+            format!("did you mean `{near}`?")
+        });
+        Err((
+            format!("{}.{}", source.name, plan::plain_name(pattern)),
+            Error::failed(text).hint(hint),
+        ))
     };
     let mut members: Vec<Member> = missing.map(error).collect();
-    let any_left = there.iter().any(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
+    let any_left = there
+        .iter()
+        .any(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
     if members.is_empty() && !any_left && !cluster.globals {
         let error = Error::failed("`exclude_databases` leaves out every database of the server");
         members.push(Err((source.name.clone(), error.hint("leave fewer out"))));

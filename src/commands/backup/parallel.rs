@@ -1,10 +1,16 @@
-//! Several things at once, their results in the order in which the things were given; and the slots that bound how much a whole run does at once.
+//! Several things at once, their results in the order in which the things were given; and the slots
+//! that bound how much a whole run does at once.
 
 use crate::interrupt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Does `work` to each item, `jobs` at a time. After a signal nothing new is begun: what was not begun is `None`.
-pub fn at_once<T: Send, R: Send>(items: Vec<T>, jobs: usize, work: impl Fn(T) -> R + Sync) -> Vec<Option<R>> {
+/// Does `work` to each item, `jobs` at a time. After a signal nothing new is begun: what was not
+/// begun is `None`.
+pub fn at_once<T: Send, R: Send>(
+    items: Vec<T>,
+    jobs: usize,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<Option<R>> {
     let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
     let threads = jobs.clamp(1, items.len().max(1));
     let waiting = Mutex::new(items.into_iter().enumerate());
@@ -19,12 +25,17 @@ pub fn at_once<T: Send, R: Send>(items: Vec<T>, jobs: usize, work: impl Fn(T) ->
             }
         }
     };
-    // Children die with the thread that started them, so each of them is started and waited for by one thread.
+    // Children die with the thread that started them, so each of them is started and waited for by
+    // one thread.
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
         let mut done = worker();
         for thread in others {
-            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            done.extend(
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
         }
         for (place, result) in done {
             results[place] = Some(result);
@@ -45,13 +56,19 @@ pub struct Slot<'a>(&'a Slots);
 impl Slots {
     /// So many.
     pub fn new(count: usize) -> Slots {
-        Slots { free: Mutex::new(count.max(1)), freed: Condvar::new() }
+        Slots {
+            free: Mutex::new(count.max(1)),
+            freed: Condvar::new(),
+        }
     }
 
     /// Waits for a free one.
     pub fn take(&self) -> Slot<'_> {
         let free = guard(&self.free);
-        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .freed
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Slot(self)
     }

@@ -31,20 +31,35 @@ pub struct Made {
     pub short: Option<&'static str>,
 }
 
-/// One configured or named source, under its lock: its hooks, the backup, then retention. There may be a backup *and* an error that came after it.
-/// Where another run holds the lock no hook is run: what they would stop, that run needs.
-pub fn back_up(source: &SourcePlan, cluster: Option<&str>, store: &LocalStore, run: &Run, report: &Report) -> Made {
-    let lock = interrupt::check().and_then(|()| lock_and_sweep(store, &source.name, run.lock_wait, report));
+/// One configured or named source, under its lock: its hooks, the backup, then retention. There may
+/// be a backup *and* an error that came after it. Where another run holds the lock no hook is run:
+/// what they would stop, that run needs.
+pub fn back_up(
+    source: &SourcePlan,
+    cluster: Option<&str>,
+    store: &LocalStore,
+    run: &Run,
+    report: &Report,
+) -> Made {
+    let lock = interrupt::check()
+        .and_then(|()| lock_and_sweep(store, &source.name, run.lock_wait, report));
     let _lock = match lock {
         Ok(lock) => lock,
-        Err(error) => return Made { error: Some(error), ..Made::default() },
+        Err(error) => {
+            return Made {
+                error: Some(error),
+                ..Made::default()
+            };
+        }
     };
     let around = Around::source(&source.hooks, &source.name, store.root(), run, report);
     let before = around.before();
     let making = Making::of(source);
     // One that was made from a mistyped path or address would be a source that fails for ever.
     let leaves_failure = !(source.derived && is_unheard_of(&source.name, store));
-    let attempt = Attempt::begin(store, run, &source.name, making.kind).of_cluster(cluster).leaving_failure(leaves_failure);
+    let attempt = Attempt::begin(store, run, &source.name, making.kind)
+        .of_cluster(cluster)
+        .leaving_failure(leaves_failure);
     let made = match before {
         Ok(()) => make(source, &making, &attempt, store, run, report),
         Err(error) => {
@@ -63,10 +78,20 @@ pub fn back_up(source: &SourcePlan, cluster: Option<&str>, store: &LocalStore, r
     let told = |error: Option<&Error>| told(entry.as_ref(), &attempt, store).with(error);
     // At once: what `before` stopped need not wait for retention.
     if let Err(error) = around.after(&told(errors.first())) {
-        short = short.or(entry.is_some().then_some("made, but its `after` hook failed"));
-        errors.push(if entry.is_some() { after_all(error) } else { error });
+        short = short.or(entry
+            .is_some()
+            .then_some("made, but its `after` hook failed"));
+        errors.push(if entry.is_some() {
+            after_all(error)
+        } else {
+            error
+        });
     }
-    if entry.as_ref().is_some_and(|entry| entry.sidecar.status == Status::Ok) && source.cleanup_after {
+    if entry
+        .as_ref()
+        .is_some_and(|entry| entry.sidecar.status == Status::Ok)
+        && source.cleanup_after
+    {
         let (word, error) = match cleanup::after_backup(store, source, attempt::now(), report) {
             Ok(held) => ("made, retention held back", held),
             Err(error) => ("made, but retention failed", Some(error)),
@@ -78,7 +103,11 @@ pub fn back_up(source: &SourcePlan, cluster: Option<&str>, store: &LocalStore, r
     if error.is_some() {
         around.on_failure(&told(error.as_ref()));
     }
-    Made { entry, error, short }
+    Made {
+        entry,
+        error,
+        short,
+    }
 }
 
 /// A hook that failed after the backup was made: it stays.
@@ -91,18 +120,31 @@ pub fn after_all(error: Error) -> Error {
 }
 
 fn told(entry: Option<&Entry>, attempt: &Attempt<'_>, store: &LocalStore) -> Told {
-    let dump = entry.and_then(|entry| store.locate(&entry.sidecar.source, &entry.sidecar.dump.as_ref()?.file));
-    let id = entry.map(|entry| entry.id().to_owned()).or_else(|| attempt.failed_id());
-    Told { id, dump, ..Told::default() }
+    let dump = entry
+        .and_then(|entry| store.locate(&entry.sidecar.source, &entry.sidecar.dump.as_ref()?.file));
+    let id = entry
+        .map(|entry| entry.id().to_owned())
+        .or_else(|| attempt.failed_id());
+    Told {
+        id,
+        dump,
+        ..Told::default()
+    }
 }
 
 fn incomplete(entry: &Entry, attempt: &Attempt<'_>) -> Option<Error> {
     if entry.sidecar.status != Status::Partial {
         return None;
     }
-    let why = attempt.said().and_then(|said| said.lacks.clone()).unwrap_or_default();
+    let why = attempt
+        .said()
+        .and_then(|said| said.lacks.clone())
+        .unwrap_or_default();
     let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"));
-    Some(error.hint(format!("`dbbackup show {}` says what it lacks; it restores, but it never counts as a good one", entry.id())))
+    Some(error.hint(format!(
+        "`dbbackup show {}` says what it lacks; it restores, but it never counts as a good one",
+        entry.id()
+    )))
 }
 
 fn make(
@@ -127,16 +169,29 @@ fn make(
 /// Whether the store has no backup of it, not even one that can't be read.
 fn is_unheard_of(source: &str, store: &LocalStore) -> bool {
     let names = [source.to_owned()];
-    let heard_of =
-        |catalog: Catalog| !catalog.unreadable.is_empty() || catalog.of(source).any(|backup| backup.sidecar.dump.is_some());
+    let heard_of = |catalog: Catalog| {
+        !catalog.unreadable.is_empty()
+            || catalog
+                .of(source)
+                .any(|backup| backup.sidecar.dump.is_some())
+    };
     Catalog::read(store, Some(&names)).is_ok_and(|catalog| !heard_of(catalog))
 }
 
 /// Everything that can be known to fail before the work.
-fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &Run, report: &Report) -> Result<Engine> {
+fn prepare(
+    source: &SourcePlan,
+    making: &Making<'_>,
+    store: &LocalStore,
+    run: &Run,
+    report: &Report,
+) -> Result<Engine> {
     if source.scratch_dir.starts_with(store.root()) {
-        return Err(Error::usage(format!("the scratch directory `{}` lies in the store", source.scratch_dir.display()))
-            .hint("set `scratch_dir` in [backup] to a place outside of it"));
+        return Err(Error::usage(format!(
+            "the scratch directory `{}` lies in the store",
+            source.scratch_dir.display()
+        ))
+        .hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
     engines::sweep(source)?;
     let engine = Engine::open(source)?;
@@ -146,7 +201,8 @@ fn prepare(source: &SourcePlan, making: &Making<'_>, store: &LocalStore, run: &R
     Ok(engine)
 }
 
-/// A name made from a path or an address must not mix two databases' histories; a configured name, or `--as`, takes it over.
+/// A name made from a path or an address must not mix two databases' histories; a configured name,
+/// or `--as`, takes it over.
 pub fn refuse_another_ones_name(
     source: &SourcePlan,
     engine: &Engine,
@@ -154,24 +210,41 @@ pub fn refuse_another_ones_name(
     host: &str,
     report: &Report,
 ) -> Result<()> {
-    let Some(last) = catalog.of(&source.name).find(|backup| backup.sidecar.dump.is_some()) else { return Ok(()) };
+    let Some(last) = catalog
+        .of(&source.name)
+        .find(|backup| backup.sidecar.dump.is_some())
+    else {
+        return Ok(());
+    };
     let last = last.whole(store)?;
-    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, host) else { return Ok(()) };
-    let text = format!("the name `{}` belongs to {there} in this store", source.name);
+    let Some((there, here)) = engines::belongs_elsewhere(engine, source, &last, host) else {
+        return Ok(());
+    };
+    let text = format!(
+        "the name `{}` belongs to {there} in this store",
+        source.name
+    );
     if source.derived {
-        return Err(
-            Error::usage(text).hint("give this database its own name with `--as NAME`, or the same one to take the name over")
-        );
+        return Err(Error::usage(text).hint(
+            "give this database its own name with `--as NAME`, or the same \
+                                     one to take the name over",
+        ));
     }
     report.warn(format!("{text}; from now on it is {here}"));
     Ok(())
 }
 
-/// How much a dump will take is told by the one before it; without one, by a sample, or a tenth of the database is the least to expect.
+/// How much a dump will take is told by the one before it; without one, by a sample, or a tenth of
+/// the database is the least to expect.
 pub fn space_needed(making: &Making<'_>, engine: &Engine, catalog: &Catalog) -> u64 {
     let estimate = engine.estimate();
     let last = catalog.newest_good(making.source);
-    let then = last.and_then(|backup| Some((backup.sidecar.dump.as_ref()?, backup.sidecar.database.as_ref()?.size_bytes)));
+    let then = last.and_then(|backup| {
+        Some((
+            backup.sidecar.dump.as_ref()?,
+            backup.sidecar.database.as_ref()?.size_bytes,
+        ))
+    });
     match then {
         Some((dump, size)) if size > 0 && dump.compression == making.codec.name() => {
             (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
@@ -182,21 +255,41 @@ pub fn space_needed(making: &Making<'_>, engine: &Engine, catalog: &Catalog) -> 
 }
 
 /// Too little space is told before the work.
-fn check_space(making: &Making<'_>, engine: &Engine, catalog: &Catalog, store: &LocalStore) -> Result<()> {
-    let Some(free) = store.free_space()? else { return Ok(()) };
+fn check_space(
+    making: &Making<'_>,
+    engine: &Engine,
+    catalog: &Catalog,
+    store: &LocalStore,
+) -> Result<()> {
+    let Some(free) = store.free_space()? else {
+        return Ok(());
+    };
     let needed = space_needed(making, engine, catalog);
     if needed <= free {
         return Ok(());
     }
-    let error = scratch::too_little(store.root(), needed, free, &format!("the backup of `{}`", making.source));
-    let stored: Vec<u64> = catalog.backups.iter().map(|backup| backup.presence.bytes()).filter(|bytes| *bytes > 0).collect();
+    let error = scratch::too_little(
+        store.root(),
+        needed,
+        free,
+        &format!("the backup of `{}`", making.source),
+    );
+    let stored: Vec<u64> = catalog
+        .backups
+        .iter()
+        .map(|backup| backup.presence.bytes())
+        .filter(|bytes| *bytes > 0)
+        .collect();
     let verb = match stored.len() {
-        0 => return Err(error.hint("make room there, or choose another store; `dbbackup stats` says what takes the most")),
+        0 => return Err(error.hint(
+            "make room there, or choose another store; `dbbackup stats` says what takes the most",
+        )),
         1 => "takes",
         _ => "take",
     };
     Err(error.hint(format!(
-        "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy would free",
+        "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy \
+         would free",
         units::count(stored.len() as u64, "backup"),
         making.source,
         units::size(units::total(stored.iter().copied()))
@@ -208,17 +301,27 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &LocalStore, report: &R
     let notes = attempt.said().map_or(&[][..], |said| &said.notes);
     for warning in &sidecar.warnings {
         let text = format!("{}: {warning}", sidecar.source);
-        if notes.contains(warning) { report.note(text) } else { report.warn(text) }
+        if notes.contains(warning) {
+            report.note(text)
+        } else {
+            report.warn(text)
+        }
     }
     let Some(dump) = &sidecar.dump else { return };
     let manifest = sidecar.manifest.clone().unwrap_or_default();
-    let checked = sidecar.verifications.last().map_or(String::new(), |seen| match seen.status {
-        CheckStatus::Ok => format!(", {} verified", seen.level.word()),
-        other => format!(", {} {}", seen.level.word(), other.word()),
-    });
+    let checked = sidecar
+        .verifications
+        .last()
+        .map_or(String::new(), |seen| match seen.status {
+            CheckStatus::Ok => format!(", {} verified", seen.level.word()),
+            other => format!(", {} {}", seen.level.word(), other.word()),
+        });
     // Roles have no rows.
-    let inside =
-        if manifest.tables.is_empty() && manifest.tree.is_none() { String::new() } else { format!(", {}", holds(&manifest)) };
+    let inside = if manifest.tables.is_empty() && manifest.tree.is_none() {
+        String::new()
+    } else {
+        format!(", {}", holds(&manifest))
+    };
     report.line(format!(
         "{} {}: {} from {} in {}{inside}{checked}",
         match sidecar.status {
@@ -230,17 +333,21 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &LocalStore, report: &R
         units::size(dump.content_size_bytes),
         units::elapsed(sidecar.duration_seconds),
     ));
-    let path: PathBuf = store.locate(&sidecar.source, &dump.file).unwrap_or_default();
+    let path: PathBuf = store
+        .locate(&sidecar.source, &dump.file)
+        .unwrap_or_default();
     report.detail(format!("{}: {}", sidecar.source, path.display()));
     if let Some(owner) = stranger(&path, store) {
         report.note(format!(
-            "{}: it belongs to root, and the store to {owner}, who can neither read nor verify it; as {owner}: `sudo -u {owner} dbbackup backup …`",
+            "{}: it belongs to root, and the store to {owner}, who can neither read nor verify it; \
+             as {owner}: `sudo -u {owner} dbbackup backup …`",
             sidecar.id
         ));
     }
 }
 
-/// Whose the store is, where root has made a backup in it that only root can read: this user's own runs stumble over it.
+/// Whose the store is, where root has made a backup in it that only root can read: this user's own
+/// runs stumble over it.
 fn stranger(dump: &Path, store: &LocalStore) -> Option<String> {
     let owner = |path: &Path| Some(path.symlink_metadata().ok()?.uid());
     // A file system may have owners of its own.

@@ -6,7 +6,8 @@ use crate::commands::{outcome_of, set_error};
 use crate::error::{Error, Kind, Result};
 use crate::report::{Outcome, Report};
 
-/// What became of one source: the backup, and an error where there is one, after the backup or in its place.
+/// What became of one source: the backup, and an error where there is one, after the backup or in
+/// its place.
 pub struct Done {
     pub name: String,
     pub entry: Option<Box<Entry>>,
@@ -19,7 +20,13 @@ pub struct Done {
 impl Done {
     /// There is no backup.
     pub fn failed(name: impl Into<String>, error: Error) -> Done {
-        Done { name: name.into(), entry: None, error: Some(error), short: None, skipped: false }
+        Done {
+            name: name.into(),
+            entry: None,
+            error: Some(error),
+            short: None,
+            skipped: false,
+        }
     }
 }
 
@@ -50,9 +57,13 @@ impl Tally {
         match &done.error {
             Some(error) => {
                 self.failed.push((done.name.clone(), error.kind()));
-                self.short.extend(done.short.map(|short| (done.name.clone(), short)));
+                self.short
+                    .extend(done.short.map(|short| (done.name.clone(), short)));
                 self.told.push(named(&done.name, error));
-                self.errors.push(serde_json::json!({"source": done.name, "error": error.message(), "hint": error.remedy()}));
+                self.errors.push(
+                    serde_json::json!({"source": done.name, "error": error.message(),
+                    "hint": error.remedy()}),
+                );
             }
             None if !done.skipped => self.ok.push(done.name.clone()),
             None => {}
@@ -72,7 +83,12 @@ impl Tally {
 
     /// For the run's hooks.
     pub fn told(&self) -> Told {
-        let messages: Vec<String> = self.told.iter().chain(&self.after).map(Error::message).collect();
+        let messages: Vec<String> = self
+            .told
+            .iter()
+            .chain(&self.after)
+            .map(Error::message)
+            .collect();
         Told {
             error: self.outcome().map(|kind| (kind, messages.join("; "))),
             failed: self.failed.iter().map(|(name, _)| name.clone()).collect(),
@@ -82,17 +98,28 @@ impl Tally {
 
     /// `app, shop ok`, `uploads made, retention held back`, `mail failed`.
     fn words(&self) -> Vec<String> {
-        let short = |name: &String| self.short.iter().find(|(known, _)| known == name).map(|(_, short)| *short);
-        let mut by_word: Vec<(&str, Vec<&str>)> = vec![("ok", self.ok.iter().map(String::as_str).collect())];
+        let short = |name: &String| {
+            self.short
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, short)| *short)
+        };
+        let mut by_word: Vec<(&str, Vec<&str>)> =
+            vec![("ok", self.ok.iter().map(String::as_str).collect())];
         for (name, kind) in &self.failed {
-            let word = short(name).unwrap_or(if *kind == Kind::Partial { "partial" } else { "failed" });
+            let word = short(name).unwrap_or(if *kind == Kind::Partial {
+                "partial"
+            } else {
+                "failed"
+            });
             match by_word.iter_mut().find(|(known, _)| *known == word) {
                 Some((_, names)) => names.push(name),
                 None => by_word.push((word, vec![name])),
             }
         }
         let told = by_word.into_iter().filter(|(_, names)| !names.is_empty());
-        told.map(|(word, names)| format!("{} {word}", names.join(", "))).collect()
+        told.map(|(word, names)| format!("{} {word}", names.join(", ")))
+            .collect()
     }
 
     /// The summary, the document; what was made, and the outcome.
@@ -103,7 +130,11 @@ impl Tally {
             if self.failed.is_empty() {
                 report.line(format!("{tried} of {tried}: {} ok", self.ok.join(", ")));
             } else {
-                report.warn(format!("{} of {tried}: {}", self.ok.len(), self.words().join("; ")));
+                report.warn(format!(
+                    "{} of {tried}: {}",
+                    self.ok.len(),
+                    self.words().join("; ")
+                ));
             }
         } else if tried == 0 && self.skipped == 0 {
             report.warn("no source is enabled: nothing was backed up");
@@ -112,9 +143,16 @@ impl Tally {
             report.error(&error);
             self.told.push(error);
         }
-        report.set("backups", self.backups.iter().map(Entry::json).collect::<Vec<_>>());
+        report.set(
+            "backups",
+            self.backups.iter().map(Entry::json).collect::<Vec<_>>(),
+        );
         if !self.errors.is_empty() {
-            for hint in self.errors.iter_mut().filter_map(|error| error.get_mut("hint")) {
+            for hint in self
+                .errors
+                .iter_mut()
+                .filter_map(|error| error.get_mut("hint"))
+            {
                 if let Some(text) = hint.as_str() {
                     *hint = report.with_options(text).into();
                 }
@@ -138,7 +176,11 @@ pub fn named(name: &str, error: &Error) -> Error {
 /// Several errors of one thing as one: the kind of the first, unless a signal is among them.
 pub fn joined(errors: impl IntoIterator<Item = Error>) -> Option<Error> {
     errors.into_iter().reduce(|first, next| {
-        let kind = if next.kind() == Kind::Interrupted { next.kind() } else { first.kind() };
+        let kind = if next.kind() == Kind::Interrupted {
+            next.kind()
+        } else {
+            first.kind()
+        };
         let both = Error::new(kind, format!("{first}; {next}"));
         match first.remedy().or(next.remedy()) {
             Some(hint) => both.hint(hint),
@@ -151,6 +193,9 @@ pub fn joined(errors: impl IntoIterator<Item = Error>) -> Option<Error> {
 pub fn both<T>(result: Result<T>, after: Result<()>) -> Result<T> {
     match (result, after) {
         (Ok(value), Ok(())) => Ok(value),
-        (result, after) => Err(joined(result.err().into_iter().chain(after.err())).unwrap_or_else(Error::interrupted)),
+        (result, after) => {
+            Err(joined(result.err().into_iter().chain(after.err()))
+                .unwrap_or_else(Error::interrupted))
+        }
     }
 }

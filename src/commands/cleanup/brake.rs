@@ -1,5 +1,7 @@
-//! The brake in a store: which earlier backups the newest one is compared with, and what is remembered of it. It stays on from backup to backup until
-//! what is missing is there again, or `cleanup --force` says that all is right: else one more run would remove what the first one kept.
+//! The brake in a store: which earlier backups the newest one is compared with, and what is
+//! remembered of it. It stays on from backup to backup until what is missing is there again, or
+//! `cleanup --force` says that all is right: else one more run would remove what the first one
+//! kept.
 
 use crate::catalog::{Catalog, Entry};
 use crate::commands::cleanup::time_of;
@@ -16,8 +18,8 @@ use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// So many backups are compared table by table with the one before; further back the totals tell. Each run keeps in mind what it finds, so these are
-/// runs without retention.
+/// So many backups are compared table by table with the one before; further back the totals tell.
+/// Each run keeps in mind what it finds, so these are runs without retention.
 const TABLE_BY_TABLE: usize = 100;
 
 /// Why nothing must be removed of some labels.
@@ -37,13 +39,23 @@ pub struct On {
 impl On {
     /// What is not removed: `nothing`, or nothing of which labels.
     pub fn nothing(&self) -> String {
-        let quoted: Vec<String> = self.labels.iter().map(|label| format!("`{label}`")).collect();
-        if self.all { "nothing".to_owned() } else { format!("nothing labelled {}", quoted.join(" or ")) }
+        let quoted: Vec<String> = self
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        if self.all {
+            "nothing".to_owned()
+        } else {
+            format!("nothing labelled {}", quoted.join(" or "))
+        }
     }
 
     /// The decision with all kept of the labels whose brake holds.
     pub fn hold(&self, catalog: &Catalog, source: &str, decision: &mut Decision) {
-        let of_labels = catalog.of(source).filter(|backup| self.labels.contains(backup.sidecar.label.as_str()));
+        let of_labels = catalog
+            .of(source)
+            .filter(|backup| self.labels.contains(backup.sidecar.label.as_str()));
         let held: BTreeSet<&str> = of_labels.map(Entry::id).collect();
         for (id, verdict) in &mut decision.verdicts {
             if matches!(verdict, Verdict::Remove(_)) && held.contains(id.as_str()) {
@@ -53,11 +65,14 @@ impl On {
     }
 }
 
-/// Whether the newest good backup of the source holds far less than one before a fall, or was made by a clock that jumped; by the brake of each label,
-/// which decides for its own removals, whatever label the newest backup has.
+/// Whether the newest good backup of the source holds far less than one before a fall, or was made
+/// by a clock that jumped; by the brake of each label, which decides for its own removals, whatever
+/// label the newest backup has.
 ///
-/// Every fall in the history counts, back to what was last accepted: whoever did not look when it came (another label's policy, a run without cleanup, one that
-/// was killed), or removed the backup that a look was about, must not let the next run take the small one for the measure. A source that shrinks slowly has no fall.
+/// Every fall in the history counts, back to what was last accepted: whoever did not look when it
+/// came (another label's policy, a run without cleanup, one that was killed), or removed the backup
+/// that a look was about, must not let the next run take the small one for the measure. A source
+/// that shrinks slowly has no fall.
 pub fn look(
     store: &LocalStore,
     catalog: &Catalog,
@@ -67,17 +82,39 @@ pub fn look(
     now: DateTime<Utc>,
 ) -> Result<Option<On>> {
     // What a wrong clock dated ahead is no measure of anything.
-    let counts = |backup: &&Entry| backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now;
+    let counts = |backup: &&Entry| {
+        backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now
+    };
     let all: Vec<&Entry> = catalog.of(source).filter(counts).collect();
-    let accepted = all.iter().position(|backup| backup.state.brake == Some(Braked::Accepted));
+    let accepted = all
+        .iter()
+        .position(|backup| backup.state.brake == Some(Braked::Accepted));
     let known = &all[..accepted.map_or(all.len(), |at| at + 1)];
-    let [newest, _, ..] = known[..] else { return Ok(None) };
-    let labels: BTreeSet<&str> = catalog.of(source).map(|backup| backup.sidecar.label.as_str()).collect();
-    let policy_of = |label: &str| policies.for_label(label).filter(|policy| !policy.is_empty());
-    let with_policy: Vec<(&str, &Policy)> = labels.iter().filter_map(|label| Some((*label, policy_of(label)?))).collect();
+    let [newest, _, ..] = known[..] else {
+        return Ok(None);
+    };
+    let labels: BTreeSet<&str> = catalog
+        .of(source)
+        .map(|backup| backup.sidecar.label.as_str())
+        .collect();
+    let policy_of = |label: &str| {
+        policies
+            .for_label(label)
+            .filter(|policy| !policy.is_empty())
+    };
+    let with_policy: Vec<(&str, &Policy)> = labels
+        .iter()
+        .filter_map(|label| Some((*label, policy_of(label)?)))
+        .collect();
     let moments: Vec<DateTime<Utc>> = all.iter().map(|backup| backup.sidecar.started_at).collect();
     let jumps = jumps(&moments, known.len());
-    let mut history = History { store, source, known, contents: HashMap::new(), falls: Vec::new() };
+    let mut history = History {
+        store,
+        source,
+        known,
+        contents: HashMap::new(),
+        falls: Vec::new(),
+    };
     let mut on: Option<On> = None;
     for (label, policy) in &with_policy {
         let Some((against, why)) = (match history.fall(&policy.brake)? {
@@ -86,14 +123,23 @@ pub fn look(
         }) else {
             continue;
         };
-        let on =
-            on.get_or_insert_with(|| On { newest: newest.id().to_owned(), against, why, labels: BTreeSet::new(), all: false });
+        let on = on.get_or_insert_with(|| On {
+            newest: newest.id().to_owned(),
+            against,
+            why,
+            labels: BTreeSet::new(),
+            all: false,
+        });
         on.labels.insert((*label).to_owned());
     }
-    Ok(on.map(|on| On { all: on.labels.len() == with_policy.len(), ..on }))
+    Ok(on.map(|on| On {
+        all: on.labels.len() == with_policy.len(),
+        ..on
+    }))
 }
 
-/// The backup before a jump of the clock, and what is said of it, where backups of this label would go that only the jump has made old.
+/// The backup before a jump of the clock, and what is said of it, where backups of this label would
+/// go that only the jump has made old.
 fn aged_by_a_jump(
     label: &str,
     policy: &Policy,
@@ -104,19 +150,27 @@ fn aged_by_a_jump(
     decision: &Decision,
 ) -> Option<(String, String)> {
     policy.brake.percent?;
-    let of_label: BTreeMap<&str, &Entry> =
-        catalog.of(source).filter(|backup| backup.sidecar.label == *label).map(|backup| (backup.id(), backup)).collect();
+    let of_label: BTreeMap<&str, &Entry> = catalog
+        .of(source)
+        .filter(|backup| backup.sidecar.label == *label)
+        .map(|backup| (backup.id(), backup))
+        .collect();
     let is_due_to = |jump: &Jump| {
         decision.aged.iter().any(|(id, at, edge)| {
-            let without_it = at.checked_add_signed(jump.surplus()).is_none_or(|at| at >= *edge);
+            let without_it = at
+                .checked_add_signed(jump.surplus())
+                .is_none_or(|at| at >= *edge);
             *at <= jump.before && without_it && of_label.contains_key(id.as_str())
         })
     };
     let jump = jumps.iter().find(|jump| is_due_to(jump))?;
-    let before = known.iter().find(|backup| backup.sidecar.started_at == jump.before)?;
+    let before = known
+        .iter()
+        .find(|backup| backup.sidecar.started_at == jump.before)?;
     let seconds = |span: chrono::TimeDelta| units::elapsed(span.num_seconds() as f64);
     let why = format!(
-        "after {} none was made for {}, where one was made every {}: the clock jumped, or there was a long pause, and only that made them old",
+        "after {} none was made for {}, where one was made every {}: the clock jumped, or there \
+         was a long pause, and only that made them old",
         before.id(),
         seconds(jump.after - jump.before),
         seconds(jump.usual)
@@ -147,25 +201,35 @@ impl<'a> History<'a> {
     }
 
     fn find_fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
-        let Some(percent) = brake.percent else { return Ok(None) };
+        let Some(percent) = brake.percent else {
+            return Ok(None);
+        };
         let known = self.known;
         let newest = known[0];
         let mut measures: Vec<&Entry> = vec![known[1]];
         for (at, pair) in known.windows(2).enumerate() {
             let (after, before) = (pair[0], pair[1]);
-            if fell(before, after, percent) || at < TABLE_BY_TABLE && self.compare(before, after, brake)?.is_some() {
+            if fell(before, after, percent)
+                || at < TABLE_BY_TABLE && self.compare(before, after, brake)?.is_some()
+            {
                 measures.push(before);
             }
         }
-        measures.extend(known.iter().filter_map(|backup| match &backup.state.brake {
-            // The backup that a look was about; where it is gone, the one before it.
-            Some(Braked::Against(id)) => {
-                known.iter().find(|other| other.id() == id || other.sidecar.started_at < time_of(id)).copied()
+        measures.extend(known.iter().filter_map(|backup| {
+            match &backup.state.brake {
+                // The backup that a look was about; where it is gone, the one before it.
+                Some(Braked::Against(id)) => known
+                    .iter()
+                    .find(|other| other.id() == id || other.sidecar.started_at < time_of(id))
+                    .copied(),
+                _ => None,
             }
-            _ => None,
         }));
         let mut seen = BTreeSet::from([newest.id()]);
-        for measure in measures.into_iter().filter(|measure| seen.insert(measure.id())) {
+        for measure in measures
+            .into_iter()
+            .filter(|measure| seen.insert(measure.id()))
+        {
             if let Some(why) = self.compare(measure, newest, brake)? {
                 return Ok(Some((measure.id().to_owned(), why)));
             }
@@ -173,21 +237,41 @@ impl<'a> History<'a> {
         Ok(None)
     }
 
-    fn compare(&mut self, before: &'a Entry, after: &'a Entry, brake: &Brake) -> Result<Option<String>> {
+    fn compare(
+        &mut self,
+        before: &'a Entry,
+        after: &'a Entry,
+        brake: &Brake,
+    ) -> Result<Option<String>> {
         for id in [before.id(), after.id()] {
             if !self.contents.contains_key(id) {
-                self.contents.insert(id, contents(self.store, self.source, id)?);
+                self.contents
+                    .insert(id, contents(self.store, self.source, id)?);
             }
         }
-        Ok(shrank(&self.contents[before.id()], &self.contents[after.id()], brake))
+        Ok(shrank(
+            &self.contents[before.id()],
+            &self.contents[after.id()],
+            brake,
+        ))
     }
 }
 
-/// Whether there was far less, or a table less, in a backup than in the one before it: as far as the totals tell.
+/// Whether there was far less, or a table less, in a backup than in the one before it: as far as
+/// the totals tell.
 fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
     let less = |old: u64, new: u64| u128::from(new) * 100 < u128::from(old) * u128::from(percent);
-    let bytes = |backup: &Entry| backup.sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes);
-    let (old, new) = (before.sidecar.manifest.unwrap_or_default(), after.sidecar.manifest.unwrap_or_default());
+    let bytes = |backup: &Entry| {
+        backup
+            .sidecar
+            .dump
+            .as_ref()
+            .map_or(0, |dump| dump.content_size_bytes)
+    };
+    let (old, new) = (
+        before.sidecar.manifest.unwrap_or_default(),
+        after.sidecar.manifest.unwrap_or_default(),
+    );
     let files = |totals: &Totals| totals.tree.map_or(0, |tree| tree.files);
     less(bytes(before), bytes(after))
         || less(old.rows_total, new.rows_total)
@@ -202,13 +286,21 @@ fn contents(store: &LocalStore, source: &str, id: &str) -> Result<Contents> {
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
     let uncounted = manifest.tables.is_empty() && sidecar.kind != crate::engine::sqlite::KIND;
-    // Older manifests have the rows of virtual tables, which are not counted any more: none is lost.
+    // Older manifests have the rows of virtual tables, which are not counted any more: none is
+    // lost.
     let counted = |table: &crate::engine::Table| table.compare && table.kind != "virtual table";
-    let tables = manifest.tables.into_iter().filter(counted).filter_map(|table| Some((table.name, table.rows?))).collect();
+    let tables = manifest
+        .tables
+        .into_iter()
+        .filter(counted)
+        .filter_map(|table| Some((table.name, table.rows?)))
+        .collect();
     Ok(Contents {
         id: id.to_owned(),
         bytes: sidecar.dump.map_or(0, |dump| dump.content_size_bytes),
-        counts: manifest.tree.map_or(Vec::new(), |tree| vec![("file", tree.files), ("SQLite database", tree.databases)]),
+        counts: manifest.tree.map_or(Vec::new(), |tree| {
+            vec![("file", tree.files), ("SQLite database", tree.databases)]
+        }),
         tables: (!uncounted).then_some(tables),
     })
 }
@@ -219,7 +311,8 @@ pub fn remember(store: &LocalStore, source: &str, on: &On, report: &Report) {
     set(store, source, &on.newest, against, report);
 }
 
-/// All is right with the newest good backup: it is what later ones are compared with. The source's lock is held.
+/// All is right with the newest good backup: it is what later ones are compared with. The source's
+/// lock is held.
 pub fn accept(store: &LocalStore, source: &str, on: &On, report: &Report) {
     set(store, source, &on.newest, Braked::Accepted, report);
 }
@@ -227,7 +320,15 @@ pub fn accept(store: &LocalStore, source: &str, on: &On, report: &Report) {
 fn set(store: &LocalStore, source: &str, id: &str, braked: Braked, report: &Report) {
     let done = change_locked_state(store, source, id, |state| state.brake = Some(braked));
     // On a full disk: the next look is then at two backups only.
-    if let Err(error) = done.or_else(|error| if error.kind() == Kind::NotFound { Ok(()) } else { Err(error) }) {
-        report.warn(format!("{id}: that it shrank was not kept in mind: {error}"));
+    if let Err(error) = done.or_else(|error| {
+        if error.kind() == Kind::NotFound {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }) {
+        report.warn(format!(
+            "{id}: that it shrank was not kept in mind: {error}"
+        ));
     }
 }

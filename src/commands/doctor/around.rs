@@ -1,4 +1,5 @@
-//! What stands around a run: its log, its metrics, and the programs of its hooks. They are looked for, and nothing is run.
+//! What stands around a run: its log, its metrics, and the programs of its hooks. They are looked
+//! for, and nothing is run.
 
 use super::Checks;
 use crate::commands::{Session, backup};
@@ -8,7 +9,9 @@ use std::path::Path;
 
 /// The log, the metrics and the hooks of the whole run.
 pub fn run(session: &Session, checks: &mut Checks) {
-    let Some(config) = &session.config else { return };
+    let Some(config) = &session.config else {
+        return;
+    };
     if let Some(log) = &config.log {
         file("log", "nothing would be logged", &log.file, checks);
     }
@@ -18,12 +21,16 @@ pub fn run(session: &Session, checks: &mut Checks) {
     hooks("run", &Hooks::of(config.hooks.as_ref()), checks);
 }
 
-/// A file that is made where it is missing, in a directory that must be there. Without it a backup is made all the same.
+/// A file that is made where it is missing, in a directory that must be there. Without it a backup
+/// is made all the same.
 fn file(about: &str, without: &str, path: &Path, checks: &mut Checks) {
     match writable(path) {
         Ok(()) => checks.ok(about, "file", path.display().to_string()),
         Err(error) => {
-            let remedy = error.remedy().unwrap_or("this user must be able to write there").to_owned();
+            let remedy = error
+                .remedy()
+                .unwrap_or("this user must be able to write there")
+                .to_owned();
             checks.warning(about, "file", format!("{without}: {error}"), remedy);
         }
     }
@@ -32,11 +39,16 @@ fn file(about: &str, without: &str, path: &Path, checks: &mut Checks) {
 fn writable(path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
-        return Err(Error::failed(format!("the directory `{}` is not there", dir.display()))
-            .hint(format!("make it: `mkdir -p {}`", crate::commands::restore::quoted(&dir.to_string_lossy()))));
+        return Err(
+            Error::failed(format!("the directory `{}` is not there", dir.display())).hint(format!(
+                "make it: `mkdir -p {}`",
+                crate::commands::restore::quoted(&dir.to_string_lossy())
+            )),
+        );
     }
     let there = if path.exists() { path } else { dir };
-    rustix::fs::access(there, rustix::fs::Access::WRITE_OK).with_context(|| format!("writing to `{}`", there.display()))
+    rustix::fs::access(there, rustix::fs::Access::WRITE_OK)
+        .with_context(|| format!("writing to `{}`", there.display()))
 }
 
 /// The hooks of the run, or of a source.
@@ -51,6 +63,10 @@ pub fn hooks(about: &str, hooks: &Hooks, checks: &mut Checks) {
             checks.warning(about, "hooks", error.message(), remedy);
         }
         Some((_, error)) => checks.problem(about, "hooks", &error),
-        None => checks.ok(about, "hooks", "hooks were not run; the programs of those that are lists are there"),
+        None => checks.ok(
+            about,
+            "hooks",
+            "hooks were not run; the programs of those that are lists are there",
+        ),
     }
 }

@@ -1,5 +1,5 @@
-//! The places that a backup writes to: is the store one, and does its file system do what publishing and locking rely on? It is really tried, in a
-//! directory that is removed again.
+//! The places that a backup writes to: is the store one, and does its file system do what
+//! publishing and locking rely on? It is really tried, in a directory that is removed again.
 
 use super::{Checks, read};
 use crate::catalog::Catalog;
@@ -29,15 +29,25 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         return Catalog::default();
     }
     // A link to a disk that is away is no store that is still to be made.
-    if root.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+    if root
+        .symlink_metadata()
+        .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    {
         let parent = root.parent().unwrap_or(Path::new("/"));
         if !parent.is_dir() {
-            let error = Error::failed(format!("`{}` is not there, in which the store {shown} would be made", parent.display()))
-                .hint("is the disk mounted? A store's last directory is made, its parents never");
+            let error = Error::failed(format!(
+                "`{}` is not there, in which the store {shown} would be made",
+                parent.display()
+            ))
+            .hint("is the disk mounted? A store's last directory is made, its parents never");
             checks.problem("store", "place", &error);
             return Catalog::default();
         }
-        checks.ok("store", "place", format!("{shown} is not there yet: the first backup makes it"));
+        checks.ok(
+            "store",
+            "place",
+            format!("{shown} is not there yet: the first backup makes it"),
+        );
         file_system(parent, checks);
         return Catalog::default();
     }
@@ -47,7 +57,10 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
             checks.ok(
                 "store",
                 "place",
-                format!("{shown}: {inside} of {}", units::count(catalog.sources().len() as u64, "source")),
+                format!(
+                    "{shown}: {inside} of {}",
+                    units::count(catalog.sources().len() as u64, "source")
+                ),
             );
             catalog
         }
@@ -57,7 +70,11 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
                 checks.problem("store", "place", &error);
                 return Catalog::default();
             }
-            checks.ok("store", "place", format!("{shown} is no store yet: the first backup makes it one"));
+            checks.ok(
+                "store",
+                "place",
+                format!("{shown} is no store yet: the first backup makes it one"),
+            );
             Catalog::default()
         }
         Err(error) => {
@@ -68,7 +85,12 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
     contents(&catalog, session, checks);
     let mode = root.metadata().map_or(0, |found| found.mode() & 0o7777);
     if mode & 0o022 != 0 {
-        checks.warning("store", "mode", format!("others may write to it (mode {mode:04o})"), format!("chmod go-w {shown}"));
+        checks.warning(
+            "store",
+            "mode",
+            format!("others may write to it (mode {mode:04o})"),
+            format!("chmod go-w {shown}"),
+        );
     } else {
         checks.ok("store", "mode", format!("{mode:04o}"));
     }
@@ -92,25 +114,44 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
         );
     }
     if let Some(first) = catalog.strays.first() {
-        let text =
-            format!("{} no sidecar knows, as {}/{}", units::count(catalog.strays.len() as u64, "dump"), first.source, first.name);
-        checks.warning("store", "contents", text, "they are never removed: restore them by their paths, or remove them by hand");
+        let text = format!(
+            "{} no sidecar knows, as {}/{}",
+            units::count(catalog.strays.len() as u64, "dump"),
+            first.source,
+            first.name
+        );
+        checks.warning(
+            "store",
+            "contents",
+            text,
+            "they are never removed: restore them by their paths, or remove them by hand",
+        );
     }
     if session.config.is_some() && catalog.unreadable.is_empty() && catalog.strays.is_empty() {
-        checks.ok("store", "contents", "every sidecar can be read, and every dump has one");
+        checks.ok(
+            "store",
+            "contents",
+            "every sidecar can be read, and every dump has one",
+        );
     }
 }
 
 /// What publishing and locking rely on, tried.
 fn file_system(dir: &Path, checks: &mut Checks) {
     match try_file_system(dir) {
-        Ok(None) => checks.ok("store", "file system", "writing, syncing, renaming and locking work"),
+        Ok(None) => checks.ok(
+            "store",
+            "file system",
+            "writing, syncing, renaming and locking work",
+        ),
         Ok(Some((detail, remedy))) => checks.warning("store", "file system", detail, remedy),
         Err(error) => {
             checks.problem(
                 "store",
                 "file system",
-                &error.hint("this user must be able to write there, on a file system that has flock(2)"),
+                &error.hint(
+                    "this user must be able to write there, on a file system that has flock(2)",
+                ),
             );
         }
     }
@@ -118,15 +159,24 @@ fn file_system(dir: &Path, checks: &mut Checks) {
 
 fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     let scratch = Scratch::new(dir, PREFIX, 0, "a trial")?;
-    let (draft, name, other) = (scratch.join("draft"), scratch.join("name"), scratch.join("other"));
+    let (draft, name, other) = (
+        scratch.join("draft"),
+        scratch.join("name"),
+        scratch.join("other"),
+    );
     let mut file = durable::create_new(&draft)?;
-    file.write_all(b"dbbackup doctor\n").with_context(|| format!("writing in `{}`", dir.display()))?;
-    file.sync_all().with_context(|| format!("syncing a file in `{}`", dir.display()))?;
-    durable::rename_new(&draft, &name).with_context(|| format!("renaming a file in `{}`", dir.display()))?;
+    file.write_all(b"dbbackup doctor\n")
+        .with_context(|| format!("writing in `{}`", dir.display()))?;
+    file.sync_all()
+        .with_context(|| format!("syncing a file in `{}`", dir.display()))?;
+    durable::rename_new(&draft, &name)
+        .with_context(|| format!("renaming a file in `{}`", dir.display()))?;
     durable::create_new(&other)?;
     match durable::rename_new(&other, &name) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("renaming a file in `{}`", dir.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("renaming a file in `{}`", dir.display()));
+        }
         Ok(()) => {
             return Err(Error::failed(format!(
                 "a file in `{}` was overwritten by a renaming that must not do so",
@@ -136,7 +186,9 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     }
     durable::sync_dir(scratch.path())?;
     let (first, second) = (File::open(&name)?, File::open(&name)?);
-    first.try_lock().map_err(|error| Error::failed(format!("locking a file in `{}`: {error}", dir.display())))?;
+    first.try_lock().map_err(|error| {
+        Error::failed(format!("locking a file in `{}`: {error}", dir.display()))
+    })?;
     match second.try_lock() {
         Err(TryLockError::WouldBlock) => {}
         _ => {
@@ -148,15 +200,26 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     }
     // A file server has a clock of its own.
     let written = name.metadata()?.modified()?;
-    let apart = SystemTime::now().duration_since(written).unwrap_or_else(|error| error.duration());
+    let apart = SystemTime::now()
+        .duration_since(written)
+        .unwrap_or_else(|error| error.duration());
     let mode = name.metadata()?.permissions().mode() & 0o777;
     if apart.as_secs() > 60 {
-        let text = format!("its clock and this machine's are {} apart", units::elapsed(apart.as_secs_f64()));
-        return Ok(Some((text, "set both by NTP: times in names and in the file system then agree".to_owned())));
+        let text = format!(
+            "its clock and this machine's are {} apart",
+            units::elapsed(apart.as_secs_f64())
+        );
+        return Ok(Some((
+            text,
+            "set both by NTP: times in names and in the file system then agree".to_owned(),
+        )));
     }
     if mode != 0o600 {
         let text = format!("files there can't be private: they have the mode {mode:04o}");
-        return Ok(Some((text, "everybody on this machine may read the backups: mount it with `umask=077`".to_owned())));
+        return Ok(Some((
+            text,
+            "everybody on this machine may read the backups: mount it with `umask=077`".to_owned(),
+        )));
     }
     Ok(None)
 }
@@ -166,7 +229,12 @@ pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
     let path = store.path.join(source).join(".lock");
     let Ok(file) = File::open(&path) else { return };
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-        checks.warning(source, "lock", "another run has it right now", "a run waits for it with `--lock-wait 10m`");
+        checks.warning(
+            source,
+            "lock",
+            "another run has it right now",
+            "a run waits for it with `--lock-wait 10m`",
+        );
     }
 }
 
@@ -181,16 +249,33 @@ pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut C
     match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
         Err(error) if needed > 0 => checks.problem(about, "place", &error),
         Err(error) => {
-            let remedy =
-                error.remedy().unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to").to_owned();
-            checks.warning(about, "place", format!("no trial restore is possible: {error}"), remedy);
+            let remedy = error
+                .remedy()
+                .unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to")
+                .to_owned();
+            checks.warning(
+                about,
+                "place",
+                format!("no trial restore is possible: {error}"),
+                remedy,
+            );
         }
         Ok(_) => {
             let free = durable::free_space(dir).unwrap_or(0);
-            let text = format!("{}: {} free, {} needed for a copy", dir.display(), units::size(free), units::size(needed));
+            let text = format!(
+                "{}: {} free, {} needed for a copy",
+                dir.display(),
+                units::size(free),
+                units::size(needed)
+            );
             if free < drill {
                 let text = format!("{text}, {} for a trial restore", units::size(drill));
-                return checks.warning(about, "place", text, "set `scratch_dir` in [backup] to a larger place");
+                return checks.warning(
+                    about,
+                    "place",
+                    text,
+                    "set `scratch_dir` in [backup] to a larger place",
+                );
             }
             checks.ok(about, "place", text);
         }

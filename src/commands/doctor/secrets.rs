@@ -9,12 +9,22 @@ use std::path::Path;
 
 /// Looks at every file that the configuration names.
 pub fn look(session: &Session, checks: &mut Checks) {
-    let Some(config) = &session.config else { return };
+    let Some(config) = &session.config else {
+        return;
+    };
     // Whether it holds a password, and may be read by others then, was judged when it was loaded.
     if let Ok(found) = config.path.metadata() {
-        checks.ok("configuration", "mode", format!("{:04o}", found.mode() & 0o7777));
+        checks.ok(
+            "configuration",
+            "mode",
+            format!("{:04o}", found.mode() & 0o7777),
+        );
     }
-    for (name, entry) in config.sources.iter().filter(|(_, entry)| entry.common.enabled != Some(false)) {
+    for (name, entry) in config
+        .sources
+        .iter()
+        .filter(|(_, entry)| entry.common.enabled != Some(false))
+    {
         if let Some(path) = &entry.common.env_file {
             file(name, "env_file", path, checks);
         }
@@ -30,13 +40,22 @@ fn file(source: &str, key: &'static str, path: &Path, checks: &mut Checks) {
     let shown = path.display();
     match path.metadata() {
         Err(error) => {
-            let error = Error::from(error).context(format!("`{shown}`")).hint("it must be there, and readable for this user");
+            let error = Error::from(error)
+                .context(format!("`{shown}`"))
+                .hint("it must be there, and readable for this user");
             checks.problem(source, key, &error);
         }
         Ok(found) if found.mode() & 0o077 != 0 => {
-            let text = format!("`{shown}` can be read by others (mode {:04o})", found.mode() & 0o7777);
+            let text = format!(
+                "`{shown}` can be read by others (mode {:04o})",
+                found.mode() & 0o7777
+            );
             checks.warning(source, key, text, format!("chmod 0600 {shown}"));
         }
-        Ok(found) => checks.ok(source, key, format!("{shown}, mode {:04o}", found.mode() & 0o7777)),
+        Ok(found) => checks.ok(
+            source,
+            key,
+            format!("{shown}, mode {:04o}", found.mode() & 0o7777),
+        ),
     }
 }

@@ -1,4 +1,5 @@
-//! What there is to back up on this machine: SQLite files by their first bytes, PostgreSQL servers by their answer.
+//! What there is to back up on this machine: SQLite files by their first bytes, PostgreSQL servers
+//! by their answer.
 
 use crate::commands::status::is_set_aside;
 use crate::engine::postgres::discover::{self, Answer};
@@ -15,7 +16,8 @@ use std::time::Duration;
 /// More than anybody wants in a first configuration.
 const MOST: usize = 200;
 
-/// Where no application's database is, or only other programs' own; hidden directories, as browsers have, are passed over too.
+/// Where no application's database is, or only other programs' own; hidden directories, as browsers
+/// have, are passed over too.
 const PASSED_OVER: [&str; 6] = ["node_modules", "__pycache__", "proc", "sys", "dev", "run"];
 
 /// Something to back up.
@@ -47,16 +49,27 @@ impl Found {
         match &self.what {
             What::Sqlite(path) => path.display().to_string(),
             What::Url { shown } => shown.clone().unwrap_or_else(|| "$DATABASE_URL".to_owned()),
-            What::Server(answer) => format!("all databases of PostgreSQL {} on {}:{}", answer.version, answer.host, answer.port),
+            What::Server(answer) => format!(
+                "all databases of PostgreSQL {} on {}:{}",
+                answer.version, answer.host, answer.port
+            ),
             What::Database(answer) => {
-                format!("{} of PostgreSQL {} on {}:{}", answer.database, answer.version, answer.host, answer.port)
+                format!(
+                    "{} of PostgreSQL {} on {}:{}",
+                    answer.database, answer.version, answer.host, answer.port
+                )
             }
         }
     }
 
     pub fn json(&self) -> serde_json::Value {
-        let kind = if matches!(self.what, What::Sqlite(_)) { sqlite::KIND } else { postgres::KIND };
-        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(), "enabled": self.obstacle.is_none()})
+        let kind = if matches!(self.what, What::Sqlite(_)) {
+            sqlite::KIND
+        } else {
+            postgres::KIND
+        };
+        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(),
+            "enabled": self.obstacle.is_none()})
     }
 }
 
@@ -66,7 +79,8 @@ pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
     for dir in dirs {
         if !dir.is_dir() {
             return Err(
-                Error::usage(format!("`{}` is not a directory", dir.display())).hint("name directories to look for databases in")
+                Error::usage(format!("`{}` is not a directory", dir.display()))
+                    .hint("name directories to look for databases in"),
             );
         }
         files(dir, &mut found, report)?;
@@ -83,39 +97,66 @@ fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>)
         free = format!("{name}-{number}");
         number += 1;
     }
-    found.push(Found { name: free, what, obstacle });
+    found.push(Found {
+        name: free,
+        what,
+        obstacle,
+    });
 }
 
 fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
     let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
-    let walk = walkdir::WalkDir::new(dir).follow_links(false).same_file_system(true).sort_by_file_name();
+    let walk = walkdir::WalkDir::new(dir)
+        .follow_links(false)
+        .same_file_system(true)
+        .sort_by_file_name();
     let entries = walk.into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
-        // The directory that was named is looked into whatever it is called. What a restore has set aside is no source.
+        // The directory that was named is looked into whatever it is called. What a restore has set
+        // aside is no source.
         entry.depth() == 0
             || !is_set_aside(&name)
                 && !(entry.file_type().is_dir()
-                    && (PASSED_OVER.contains(&name.as_ref()) || name.starts_with('.') || is_store(entry.path())))
+                    && (PASSED_OVER.contains(&name.as_ref())
+                        || name.starts_with('.')
+                        || is_store(entry.path())))
     });
     for entry in entries.flatten() {
         interrupt::check()?;
         let path = entry.path();
-        let known = found.iter().any(|one| matches!(&one.what, What::Sqlite(known) if known == path));
+        let known = found
+            .iter()
+            .any(|one| matches!(&one.what, What::Sqlite(known) if known == path));
         let large_enough = entry.metadata().is_ok_and(|found| found.len() >= 512);
-        if known || !entry.file_type().is_file() || !large_enough || !matches!(probe::header(path), Ok(Header::Database { .. })) {
+        if known
+            || !entry.file_type().is_file()
+            || !large_enough
+            || !matches!(probe::header(path), Ok(Header::Database { .. }))
+        {
             continue;
         }
         if found.len() >= MOST {
-            report.warn(format!("there are more than {MOST} databases in `{}`: the others are left out", dir.display()));
+            report.warn(format!(
+                "there are more than {MOST} databases in `{}`: the others are left out",
+                dir.display()
+            ));
             return Ok(());
         }
         if path.to_str().is_none() {
-            report.warn(format!("`{}` is left out, for its name is not UTF-8", path.display()));
+            report.warn(format!(
+                "`{}` is left out, for its name is not UTF-8",
+                path.display()
+            ));
             continue;
         }
         let source = SqliteSource::new(path, Spool::Auto, Path::new("/var/tmp"), Duration::ZERO);
         let obstacle = source.probe().err().map(|error| error.message());
-        add(found, &plan::name_from_path(path), What::Sqlite(path.to_path_buf()), obstacle);
+        add(
+            found,
+            &plan::name_from_path(path),
+            What::Sqlite(path.to_path_buf()),
+            obstacle,
+        );
     }
     Ok(())
 }
@@ -123,12 +164,18 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
 fn servers(found: &mut Vec<Found>, report: &Report) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
-        match discover::ask(&Spec { url: Some(url.clone()), ..Spec::default() }) {
+        match discover::ask(&Spec {
+            url: Some(url.clone()),
+            ..Spec::default()
+        }) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
                 let secret = url.split_once("://").is_some_and(|(_, rest)| {
-                    rest.split('/').next().and_then(|place| place.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
+                    rest.split('/')
+                        .next()
+                        .and_then(|place| place.rsplit_once('@'))
+                        .is_some_and(|(user, _)| user.contains(':'))
                 }) || url.contains("password=");
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
@@ -136,13 +183,20 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Err(error) => report.warn(format!("$DATABASE_URL is left out: {error}")),
         }
     }
-    let named = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT"].iter().any(|name| variable(name).is_some());
+    let named = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT"]
+        .iter()
+        .any(|name| variable(name).is_some());
     if named {
         let one = variable("PGDATABASE").is_some() || variable("PGSERVICE").is_some();
         let dbname = (!one).then(|| "postgres".to_owned());
-        match discover::ask(&Spec { dbname, ..Spec::default() }) {
+        match discover::ask(&Spec {
+            dbname,
+            ..Spec::default()
+        }) {
             Ok(answer) => add_server(found, answer, one),
-            Err(error) => report.warn(format!("the server that the PG… variables name is left out: {error}")),
+            Err(error) => report.warn(format!(
+                "the server that the PG… variables name is left out: {error}"
+            )),
         }
         return;
     }
@@ -155,7 +209,10 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
         };
         match discover::ask(&spec) {
             Ok(answer) => add_server(found, answer, false),
-            Err(error) => report.warn(format!("a PostgreSQL server has a socket in {}, but is left out: {error}", dir.display())),
+            Err(error) => report.warn(format!(
+                "a PostgreSQL server has a socket in {}, but is left out: {error}",
+                dir.display()
+            )),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 const HEAD: &str = "\
-# A configuration for dbbackup, made by `dbbackup init`. README explains every key; examples/dbbackup.toml shows them all.
+# A configuration for dbbackup, made by `dbbackup init`. README explains every key; \
+examples/dbbackup.toml shows them all.
 # It must belong to root or to the user that runs dbbackup, and nobody else may write to it.
 
 ";
@@ -14,8 +15,10 @@ const HEAD: &str = "\
 const DEFAULTS: &str = "
 # Defaults of every source; each of these keys may stand in a source, too.
 [backup]
-#compression = \"gzip\"               # \"zstd\" is smaller and faster, but needs `zstd` for a recovery by hand
-#verify_after = \"checksum\"          # how a new backup is verified before it is listed: also \"content\", \"restore\"
+#compression = \"gzip\"               # \"zstd\" is smaller and faster, but needs `zstd` for a \
+                        recovery by hand
+#verify_after = \"checksum\"          # how a new backup is verified before it is listed: also \
+                        \"content\", \"restore\"
 #scratch_dir = \"/var/tmp\"           # for copies and trial restores
 
 # How much of the past is kept, by runs of one label. A backup stays if any rule takes it.
@@ -28,8 +31,14 @@ keep_monthly = 12
 
 /// The whole file.
 pub fn configuration(found: &[Found], store: &Path) -> String {
-    let mut text = format!("{HEAD}[store]\npath = {}\n", string(&store.to_string_lossy()));
-    text.push_str("#require_mount = true               # for a disk that may be unplugged: refuse unless it is mounted there\n");
+    let mut text = format!(
+        "{HEAD}[store]\npath = {}\n",
+        string(&store.to_string_lossy())
+    );
+    text.push_str(
+        "#require_mount = true               # for a disk that may be unplugged: refuse \
+                   unless it is mounted there\n",
+    );
     text.push_str(DEFAULTS);
     for one in found {
         source(one, &mut text);
@@ -58,9 +67,14 @@ fn source(one: &Found, text: &mut String) {
         }
         What::Url { shown: None } => {
             line("kind = \"postgres\"".to_owned());
-            line("url = \"${DATABASE_URL}\"             # it holds a password, so it is not copied here".to_owned());
             line(
-                "#env_file = \"/srv/app/.env\"         # cron and systemd don't know it: a file with a line DATABASE_URL=…"
+                "url = \"${DATABASE_URL}\"             # it holds a password, so it is not copied \
+                  here"
+                    .to_owned(),
+            );
+            line(
+                "#env_file = \"/srv/app/.env\"         # cron and systemd don't know it: a file \
+                 with a line DATABASE_URL=…"
                     .to_owned(),
             );
         }
@@ -72,12 +86,20 @@ fn source(one: &Found, text: &mut String) {
         What::Server(answer) => {
             line("kind = \"postgres\"".to_owned());
             place(answer, &mut line);
-            line("databases = [\"*\"]                   # each becomes a source of its own, as cluster.NAME".to_owned());
+            line(
+                "databases = [\"*\"]                   # each becomes a source of its own, as \
+                  cluster.NAME"
+                    .to_owned(),
+            );
             line("#exclude_databases = [\"scratch_*\"]".to_owned());
             line(format!(
                 "globals = {}{}",
                 answer.superuser,
-                if answer.superuser { "                      # roles and tablespaces, too" } else { "" }
+                if answer.superuser {
+                    "                      # roles and tablespaces, too"
+                } else {
+                    ""
+                }
             ));
         }
     }
@@ -88,7 +110,9 @@ fn place(answer: &Answer, line: &mut dyn FnMut(String)) {
     line(format!("port = {}", answer.port));
     line(format!("user = {}", string(&answer.user)));
     if !answer.host.starts_with('/') {
-        line("#password_file = \"/etc/dbbackup/cluster.pass\"   # or a line in ~/.pgpass".to_owned());
+        line(
+            "#password_file = \"/etc/dbbackup/cluster.pass\"   # or a line in ~/.pgpass".to_owned(),
+        );
     }
 }
 
@@ -100,14 +124,20 @@ fn string(text: &str) -> String {
 }
 
 fn key(name: &str) -> String {
-    let bare = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-');
+    let bare = name
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-');
     if bare { name.to_owned() } else { string(name) }
 }
 
 /// ` --config FILE`, unless it is found without.
 pub fn option_for(path: &Path) -> String {
     let found = path == Path::new("/etc/dbbackup/config.toml");
-    if found { String::new() } else { format!(" --config {}", word(path)) }
+    if found {
+        String::new()
+    } else {
+        format!(" --config {}", word(path))
+    }
 }
 
 /// Lines for a crontab.
@@ -123,28 +153,43 @@ pub fn crontab(path: &Path) -> Vec<String> {
 
 /// Commands for systemd.
 pub fn systemd(path: &Path, store: &Path, found: &[Found]) -> Vec<String> {
-    let config =
-        if option_for(path).is_empty() { String::new() } else { format!(", Environment=DBBACKUP_CONFIG={}", path.display()) };
+    let config = if option_for(path).is_empty() {
+        String::new()
+    } else {
+        format!(", Environment=DBBACKUP_CONFIG={}", path.display())
+    };
     let writable: Vec<String> = writable(store, found).into_iter().map(word).collect();
     vec![
-        "sudo cp examples/dbbackup@.service examples/dbbackup-failed@.service examples/dbbackup@daily.timer /etc/systemd/system/"
+        "sudo cp examples/dbbackup@.service examples/dbbackup-failed@.service \
+         examples/dbbackup@daily.timer /etc/systemd/system/"
             .to_owned(),
-        format!("sudo systemctl edit dbbackup@.service   # User=, ReadWritePaths={}{config}", writable.join(" ")),
+        format!(
+            "sudo systemctl edit dbbackup@.service   # User=, ReadWritePaths={}{config}",
+            writable.join(" ")
+        ),
         "sudo systemctl daemon-reload".to_owned(),
-        "sudo systemctl start dbbackup@daily.service && sudo systemctl enable --now dbbackup@daily.timer".to_owned(),
+        "sudo systemctl start dbbackup@daily.service && sudo systemctl enable --now \
+         dbbackup@daily.timer"
+            .to_owned(),
     ]
 }
 
-/// What the unit must be able to write to: where the store is made, and the directories of the databases, for SQLite's `-shm` files.
+/// What the unit must be able to write to: where the store is made, and the directories of the
+/// databases, for SQLite's `-shm` files.
 fn writable<'a>(store: &'a Path, found: &'a [Found]) -> Vec<&'a Path> {
     let parents = found.iter().filter_map(|one| match &one.what {
         What::Sqlite(path) => path.parent(),
         What::Url { .. } | What::Server(_) | What::Database(_) => None,
     });
-    let mut dirs: Vec<&Path> = std::iter::once(store.parent().unwrap_or(store)).chain(parents).collect();
+    let mut dirs: Vec<&Path> = std::iter::once(store.parent().unwrap_or(store))
+        .chain(parents)
+        .collect();
     let all = dirs.clone();
     // One that lies in another of them is named with it.
-    dirs.retain(|dir| !all.iter().any(|other| dir != other && dir.starts_with(other)));
+    dirs.retain(|dir| {
+        !all.iter()
+            .any(|other| dir != other && dir.starts_with(other))
+    });
     let mut seen = std::collections::BTreeSet::new();
     dirs.retain(|dir| seen.insert(*dir));
     dirs

@@ -1,4 +1,5 @@
-//! Restoring a tree of files: to a directory of its own, or to where it came from, each top path exchanged as a whole and the old one kept.
+//! Restoring a tree of files: to a directory of its own, or to where it came from, each top path
+//! exchanged as a whole and the old one kept.
 
 use super::{must_be_sound, quoted};
 use crate::cli::Restore;
@@ -29,12 +30,19 @@ pub fn restore(
 ) -> Result<serde_json::Value> {
     let place = place(found, wanted, arguments, session)?;
     // A dry run's plan is its result.
-    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
+    let say = |text: String| {
+        if arguments.dry_run {
+            report.answer(text)
+        } else {
+            report.note(text)
+        }
+    };
     let differences = say_plan(found, &place, arguments, session, report, &say)?;
     if arguments.dry_run {
         report.answer("nothing was done");
         return Ok(
-            serde_json::json!({"id": found.name(), "target": place.text(), "replaces": place.replaces(), "differences": differences}),
+            serde_json::json!({"id": found.name(), "target": place.text(),
+                "replaces": place.replaces(), "differences": differences}),
         );
     }
     if place.replaces() {
@@ -55,7 +63,11 @@ pub fn restore(
         report.detail(format!("{}: {}", check.name, check.detail));
     }
     must_be_sound(found, &checks)?;
-    let keep = if arguments.no_safety_backup { Keep::Nothing } else { Keep::Aside };
+    let keep = if arguments.no_safety_backup {
+        Keep::Nothing
+    } else {
+        Keep::Aside
+    };
     let published = destination.publish(keep)?;
     say_done(found, &place, &published, report)
 }
@@ -72,7 +84,11 @@ impl Place {
     fn text(&self) -> String {
         match self {
             Place::Directory(path) => path.display().to_string(),
-            Place::Origin(tops) => tops.iter().map(|top| top.display().to_string()).collect::<Vec<_>>().join(", "),
+            Place::Origin(tops) => tops
+                .iter()
+                .map(|top| top.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
         }
     }
 
@@ -84,31 +100,43 @@ impl Place {
 fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<Place> {
     if let Some(to) = &arguments.to {
         if let Some((scheme, _)) = to.split_once("://") {
-            return Err(
-                Error::usage(format!("files can't be restored to a `{scheme}://` address")).hint("`--to` takes a directory here")
-            );
+            return Err(Error::usage(format!(
+                "files can't be restored to a `{scheme}://` address"
+            ))
+            .hint("`--to` takes a directory here"));
         }
         let path = plan::absolute(&session.cwd, to);
         let above = path.parent().unwrap_or(Path::new("/"));
         if !above.is_dir() {
-            return Err(Error::failed(format!("the directory of `{}` is not there", path.display()))
-                .hint("make it first, or choose another `--to`"));
+            return Err(Error::failed(format!(
+                "the directory of `{}` is not there",
+                path.display()
+            ))
+            .hint("make it first, or choose another `--to`"));
         }
         return Ok(Place::Directory(path));
     }
     let Some(backup) = &found.backup else {
-        return Err(Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file))
-            .hint(super::say_where(found, wanted, "DIR", session)));
+        return Err(Error::usage(format!(
+            "`{}` has no sidecar, so nobody knows where it belongs",
+            found.file
+        ))
+        .hint(super::say_where(found, wanted, "DIR", session)));
     };
     let tops = tops_of(found);
     if tops.is_empty() {
-        return Err(Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id()))
-            .hint(super::say_where(found, wanted, "DIR", session)));
+        return Err(Error::usage(format!(
+            "the sidecar of `{}` does not say where it belongs",
+            backup.id()
+        ))
+        .hint(super::say_where(found, wanted, "DIR", session)));
     }
     super::must_belong_here(found, backup, wanted, "DIR", session)?;
     if tops.contains(&PathBuf::from("/")) {
-        return Err(Error::usage("the root directory can't be exchanged while the system runs")
-            .hint(super::say_where(found, wanted, "DIR", session)));
+        return Err(
+            Error::usage("the root directory can't be exchanged while the system runs")
+                .hint(super::say_where(found, wanted, "DIR", session)),
+        );
     }
     refuse_what_lies_inside(found, &tops, session)?;
     Ok(Place::Origin(tops))
@@ -116,25 +144,38 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
 
 /// The paths that the backup was made of; none where no sidecar tells.
 fn tops_of(found: &Found) -> Vec<PathBuf> {
-    let database = found.backup.as_ref().and_then(|backup| backup.sidecar.database.as_ref());
-    database.map(|database| database.paths.clone()).unwrap_or_default()
+    let database = found
+        .backup
+        .as_ref()
+        .and_then(|backup| backup.sidecar.database.as_ref());
+    database
+        .map(|database| database.paths.clone())
+        .unwrap_or_default()
 }
 
-/// A tree is exchanged as a whole, with whatever lies in it. A store that lies there would go, and so would what another source is to save and this backup
-/// has left out.
+/// A tree is exchanged as a whole, with whatever lies in it. A store that lies there would go, and
+/// so would what another source is to save and this backup has left out.
 fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -> Result<()> {
     let inside = |path: &Path| {
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        let top = tops.iter().find(|top| real.starts_with(top.canonicalize().unwrap_or_else(|_| top.to_path_buf())));
+        let top = tops
+            .iter()
+            .find(|top| real.starts_with(top.canonicalize().unwrap_or_else(|_| top.to_path_buf())));
         top.filter(|_| path.symlink_metadata().is_ok()).cloned()
     };
     let hint = "restore with `--to` beside it, and copy from there what is needed";
-    let configured = session
-        .config
-        .iter()
-        .flat_map(|config| config.store.iter().chain(config.stores.values()).map(|store| store.path.clone()));
+    let configured = session.config.iter().flat_map(|config| {
+        config
+            .store
+            .iter()
+            .chain(config.stores.values())
+            .map(|store| store.path.clone())
+    });
     let in_use = session.store_plan().ok().map(|plan| plan.path);
-    for store in configured.chain(in_use).chain([found.store.root().to_path_buf()]) {
+    for store in configured
+        .chain(in_use)
+        .chain([found.store.root().to_path_buf()])
+    {
         if let Some(top) = inside(&store) {
             return Err(Error::usage(format!(
                 "the store `{}` lies in `{}`, which would be exchanged as a whole",
@@ -144,21 +185,32 @@ fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -
             .hint(hint));
         }
     }
-    let sources = session.config.iter().flat_map(|config| &config.sources).filter(|(name, _)| *name != found.source);
+    let sources = session
+        .config
+        .iter()
+        .flat_map(|config| &config.sources)
+        .filter(|(name, _)| *name != found.source);
     let mut others: Vec<(&str, PathBuf)> = Vec::new();
     for (name, entry) in sources {
         match &entry.kind {
             KindKeys::Sqlite { path } => others.push((name, path.clone())),
-            KindKeys::Files(own) => others.extend(own.paths.iter().map(|path| (name.as_str(), PathBuf::from(path)))),
+            KindKeys::Files(own) => others.extend(
+                own.paths
+                    .iter()
+                    .map(|path| (name.as_str(), PathBuf::from(path))),
+            ),
             KindKeys::Postgres(_) => {}
         }
     }
-    let others: Vec<(&str, PathBuf, PathBuf)> =
-        others.into_iter().filter_map(|(name, path)| inside(&path).map(|top| (name, path, top))).collect();
+    let others: Vec<(&str, PathBuf, PathBuf)> = others
+        .into_iter()
+        .filter_map(|(name, path)| inside(&path).map(|top| (name, path, top)))
+        .collect();
     for (name, path, top) in others {
         if !lists(found, &path)? {
             let text = format!(
-                "`{}` of the source `{name}` lies in `{}`, which would be exchanged as a whole, and is not in this backup",
+                "`{}` of the source `{name}` lies in `{}`, which would be exchanged as a whole, \
+                 and is not in this backup",
                 path.display(),
                 top.display()
             );
@@ -171,7 +223,9 @@ fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -
 /// Whether the backup holds this path.
 fn lists(found: &Found, path: &Path) -> Result<bool> {
     use std::os::unix::ffi::OsStrExt;
-    let Some(mut list) = engines::contents_of(&found.stored()).ok().flatten() else { return Ok(false) };
+    let Some(mut list) = engines::contents_of(&found.stored()).ok().flatten() else {
+        return Ok(false);
+    };
     let name = path.as_os_str().as_bytes();
     let name = name.strip_prefix(b"/").unwrap_or(name);
     while let Some(line) = list.next_stored()? {
@@ -184,11 +238,18 @@ fn lists(found: &Found, path: &Path) -> Result<bool> {
 
 /// No backup of these files at the same time, where there is a store to lock.
 fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Result<Option<Lock>> {
-    let (Place::Origin(_), Ok(plan)) = (place, session.store_plan()) else { return Ok(None) };
+    let (Place::Origin(_), Ok(plan)) = (place, session.store_plan()) else {
+        return Ok(None);
+    };
     if rustix::fs::access(&plan.path, rustix::fs::Access::WRITE_OK).is_err() {
         return Ok(None);
     }
-    let store = LocalStore::open(&plan.path, Access::Write { require_mount: false })?;
+    let store = LocalStore::open(
+        &plan.path,
+        Access::Write {
+            require_mount: false,
+        },
+    )?;
     if !store.sources()?.contains(&found.source) {
         return Ok(None);
     }
@@ -202,11 +263,21 @@ fn destination<'a>(
     session: &Session,
     stored: &'a examine::Stored<'_>,
 ) -> Result<FilesDestination<'a>> {
-    let select = if arguments.paths.is_empty() { None } else { Some(Patterns::new(&arguments.paths)?) };
-    let options = Options { select, tops: tops_of(found), no_owner: arguments.no_owner };
+    let select = if arguments.paths.is_empty() {
+        None
+    } else {
+        Some(Patterns::new(&arguments.paths)?)
+    };
+    let options = Options {
+        select,
+        tops: tops_of(found),
+        no_owner: arguments.no_owner,
+    };
     let list = engines::list_of(stored);
     match place {
-        Place::Directory(path) => FilesDestination::at(path, size(stored, arguments), list, options),
+        Place::Directory(path) => {
+            FilesDestination::at(path, size(stored, arguments), list, options)
+        }
         Place::Origin(tops) => {
             let stamp = session.now.format("%Y%m%dT%H%M%SZ").to_string();
             FilesDestination::origin(tops, size(stored, arguments), &stamp, list, options)
@@ -216,7 +287,11 @@ fn destination<'a>(
 
 /// Bytes that will be written; unknown where only some files are wanted.
 fn size(stored: &examine::Stored<'_>, arguments: &Restore) -> u64 {
-    if arguments.paths.is_empty() { examine::content_size(stored) } else { 0 }
+    if arguments.paths.is_empty() {
+        examine::content_size(stored)
+    } else {
+        0
+    }
 }
 
 /// Says what would be done; gives back what of what is there now would go.
@@ -232,14 +307,24 @@ fn say_plan(
     if arguments.paths.is_empty() {
         say(format!("restoring {what}"));
     } else {
-        say(format!("restoring what matches {} of {what}", arguments.paths.join(", ")));
+        say(format!(
+            "restoring what matches {} of {what}",
+            arguments.paths.join(", ")
+        ));
     }
-    if found.backup.as_ref().is_some_and(|backup| backup.sidecar.status == Status::Partial) {
+    if found
+        .backup
+        .as_ref()
+        .is_some_and(|backup| backup.sidecar.status == Status::Partial)
+    {
         report.warn("the backup is incomplete: `dbbackup show` says what it lacks");
     }
     let tops = match place {
         Place::Directory(path) => {
-            say(format!("to {}, below which every file has its whole path", path.display()));
+            say(format!(
+                "to {}, below which every file has its whole path",
+                path.display()
+            ));
             return Ok(Vec::new());
         }
         Place::Origin(tops) => tops,
@@ -282,12 +367,22 @@ fn differences(found: &Found, tops: &[PathBuf]) -> Result<Vec<String>> {
     }
 }
 
-fn say_done(found: &Found, place: &Place, published: &Published, report: &Report) -> Result<serde_json::Value> {
+fn say_done(
+    found: &Found,
+    place: &Place,
+    published: &Published,
+    report: &Report,
+) -> Result<serde_json::Value> {
     for warning in &published.warnings {
         report.warn(warning);
     }
     let ok = report.paint(Paint::Good, "ok");
-    report.line(format!("{ok} {} restored to {}: {}", found.name(), place.text(), published.how));
+    report.line(format!(
+        "{ok} {} restored to {}: {}",
+        found.name(),
+        place.text(),
+        published.how
+    ));
     let mut undo = Vec::new();
     let word = |path: &Path| quoted(&path.display().to_string());
     for (top, kept) in &published.companions {
@@ -295,7 +390,13 @@ fn say_done(found: &Found, place: &Place, published: &Published, report: &Report
         // Inside a mount point there is no single name to give back.
         if !kept.starts_with(top) {
             let aside = PathBuf::from(format!("{}.undone", top.display()));
-            undo.push(format!("mv -T {} {} && mv -T {} {}", word(top), word(&aside), word(kept), word(top)));
+            undo.push(format!(
+                "mv -T {} {} && mv -T {} {}",
+                word(top),
+                word(&aside),
+                word(kept),
+                word(top)
+            ));
         }
     }
     let undo = (!undo.is_empty()).then(|| undo.join(" && "));
@@ -305,10 +406,24 @@ fn say_done(found: &Found, place: &Place, published: &Published, report: &Report
     if published.left_out > 0 {
         return Err(Error::new(
             Kind::Partial,
-            format!("{} of `{}` not restored", units::count(published.left_out, "member"), found.name()),
+            format!(
+                "{} of `{}` not restored",
+                units::count(published.left_out, "member"),
+                found.name()
+            ),
         )
-        .hint("they would have been written outside of the target, or are no files; look at them with `tar -tv`"));
+        .hint(
+            "they would have been written outside of the target, or are no files; look at them \
+               with `tar -tv`",
+        ));
     }
-    let kept: Vec<String> = published.companions.iter().map(|(_, kept)| kept.display().to_string()).collect();
-    Ok(serde_json::json!({"id": found.name(), "target": place.text(), "undo": undo, "kept": kept, "how": published.how}))
+    let kept: Vec<String> = published
+        .companions
+        .iter()
+        .map(|(_, kept)| kept.display().to_string())
+        .collect();
+    Ok(
+        serde_json::json!({"id": found.name(), "target": place.text(), "undo": undo, "kept": kept,
+            "how": published.how}),
+    )
 }

@@ -1,4 +1,5 @@
-//! Restoring a cluster's roles: those that the server lacks are shown and made; those that it has are left as they are.
+//! Restoring a cluster's roles: those that the server lacks are shown and made; those that it has
+//! are left as they are.
 
 use crate::cli::Restore;
 use crate::commands::Session;
@@ -17,30 +18,51 @@ use crate::plan;
 use crate::report::{Paint, Report};
 
 /// The roles of one backup, made where they are missing.
-pub fn restore(found: &Found, arguments: &Restore, session: &Session, report: &Report) -> Result<serde_json::Value> {
+pub fn restore(
+    found: &Found,
+    arguments: &Restore,
+    session: &Session,
+    report: &Report,
+) -> Result<serde_json::Value> {
     let conn = connection(found, arguments, session)?;
     let place = conn.place();
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let proving = session.proving_of(&found.source);
-    let means =
-        Means { scratch_dir: &scratch_dir, threads: pipeline::threads(keys.threads.unwrap_or(0)), proving: &proving, report };
+    let means = Means {
+        scratch_dir: &scratch_dir,
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        proving: &proving,
+        report,
+    };
     let mut destination = RolesDestination::open(&conn, &proving.search)?;
     let checks = examine::receive(&found.stored(), &mut destination, Depth::Content, &means)?;
     super::must_be_sound(found, &checks)?;
-    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
-    say(format!("restoring the roles of {} to the server of {place}", found.name()));
+    let say = |text: String| {
+        if arguments.dry_run {
+            report.answer(text)
+        } else {
+            report.note(text)
+        }
+    };
+    say(format!(
+        "restoring the roles of {} to the server of {place}",
+        found.name()
+    ));
     for line in destination.plan() {
         say(format!("  {line}"));
     }
     let target = serde_json::json!({"id": found.name(), "target": place, "undo": null});
     if arguments.dry_run {
         report.answer("nothing was done");
-        return Ok(serde_json::json!({"id": found.name(), "target": place, "roles": destination.missing()}));
+        return Ok(serde_json::json!({"id": found.name(), "target": place,
+                "roles": destination.missing()}));
     }
     if !destination.missing().is_empty() && !arguments.yes {
         if !report.can_ask() {
-            return Err(Error::usage("roles would be made, and that needs a yes").hint("add `--yes`"));
+            return Err(
+                Error::usage("roles would be made, and that needs a yes").hint("add `--yes`")
+            );
         }
         if !report.ask("make them?")? {
             return Err(Error::usage("no role was made"));
@@ -50,24 +72,41 @@ pub fn restore(found: &Found, arguments: &Restore, session: &Session, report: &R
     for warning in &published.warnings {
         report.warn(warning);
     }
-    report.line(format!("{} {} restored to {place}: {}", report.paint(Paint::Good, "ok"), found.name(), published.how));
+    report.line(format!(
+        "{} {} restored to {place}: {}",
+        report.paint(Paint::Good, "ok"),
+        found.name(),
+        published.how
+    ));
     Ok(target)
 }
 
 fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
-    let spec = match (&arguments.to, session.entry_of(&found.source).map(|entry| &entry.kind)) {
-        (Some(to), _) if plan::postgres::is_address(to) || to.contains('=') => Spec { url: Some(to.clone()), ..Spec::default() },
+    let spec = match (
+        &arguments.to,
+        session.entry_of(&found.source).map(|entry| &entry.kind),
+    ) {
+        (Some(to), _) if plan::postgres::is_address(to) || to.contains('=') => Spec {
+            url: Some(to.clone()),
+            ..Spec::default()
+        },
         (Some(_), _) => {
-            return Err(
-                Error::usage("roles belong to a server, not to a database").hint("`--to` takes a `postgresql://` address here")
-            );
+            return Err(Error::usage("roles belong to a server, not to a database")
+                .hint("`--to` takes a `postgresql://` address here"));
         }
         (None, Some(KindKeys::Postgres(own))) => plan::postgres::spec(own),
         (None, _) => {
-            let recorded = found.backup.as_ref().filter(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
-            let Some(database) = recorded.and_then(|backup| backup.sidecar.database.as_ref()) else {
-                return Err(Error::usage(format!("nobody here knows where `{}` belongs", found.name()))
-                    .hint("say where: `--to postgresql://HOST/postgres`"));
+            let recorded = found
+                .backup
+                .as_ref()
+                .filter(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
+            let Some(database) = recorded.and_then(|backup| backup.sidecar.database.as_ref())
+            else {
+                return Err(Error::usage(format!(
+                    "nobody here knows where `{}` belongs",
+                    found.name()
+                ))
+                .hint("say where: `--to postgresql://HOST/postgres`"));
             };
             Spec {
                 host: database.host.clone(),
@@ -77,5 +116,6 @@ fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<C
             }
         }
     };
-    Ok(ConnInfo::resolve(&spec, &|name| std::env::var(name).ok())?.with_application_name("dbbackup"))
+    Ok(ConnInfo::resolve(&spec, &|name| std::env::var(name).ok())?
+        .with_application_name("dbbackup"))
 }

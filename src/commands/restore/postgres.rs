@@ -1,4 +1,5 @@
-//! Restoring a PostgreSQL database: everything that would fail is found first; a new database is filled and counted; then it takes the old one's name.
+//! Restoring a PostgreSQL database: everything that would fail is found first; a new database is
+//! filled and counted; then it takes the old one's name.
 
 use super::{contents_text, differences, quoted};
 use crate::cli::Restore;
@@ -33,19 +34,43 @@ pub fn restore(
     report: &Report,
 ) -> Result<serde_json::Value> {
     if !arguments.tables.is_empty() && arguments.to.is_none() {
-        return Err(Error::usage("single tables are restored beside the database, not into it")
-            .hint("name another database: `--to NAME`"));
+        return Err(
+            Error::usage("single tables are restored beside the database, not into it")
+                .hint("name another database: `--to NAME`"),
+        );
     }
     let conn = connection(found, wanted, arguments, session)?;
     let place = conn.place();
-    let mut destination = PostgresDestination::open(target(found, format, conn, arguments, roles_to_come, session))?;
+    let mut destination = PostgresDestination::open(target(
+        found,
+        format,
+        conn,
+        arguments,
+        roles_to_come,
+        session,
+    ))?;
     destination.look_for_obstacles()?;
-    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
+    let say = |text: String| {
+        if arguments.dry_run {
+            report.answer(text)
+        } else {
+            report.note(text)
+        }
+    };
     let now = old_content(&destination, session, report)?;
-    let lost = say_plan(found, &place, destination.old(), now.as_ref(), arguments, session, &say);
+    let lost = say_plan(
+        found,
+        &place,
+        destination.old(),
+        now.as_ref(),
+        arguments,
+        session,
+        &say,
+    );
     if let Some(selected) = part_of_the_whole(found).filter(|_| destination.old().is_some()) {
         report.warn(format!(
-            "the backup holds only a part of the database ({selected}): what it left out is then in {} alone",
+            "the backup holds only a part of the database ({selected}): what it left out is then \
+             in {} alone",
             match (arguments.in_place, arguments.no_safety_backup) {
                 (false, _) => "the old one",
                 (true, false) => "the `pre-restore` backup",
@@ -56,12 +81,17 @@ pub fn restore(
     if arguments.dry_run {
         if let Some(owner) = destination.runs_code_of()? {
             report.warn(format!(
-                "a restore runs what the database brings, its checks and functions, as this superuser, and `{owner}` is none: if you don't trust that role, restore as it does (README, \"Restore a PostgreSQL database\")"
+                "a restore runs what the database brings, its checks and functions, as this \
+                 superuser, and `{owner}` is none: if you don't trust that role, restore as it \
+                 does (README, \"Restore a PostgreSQL database\")"
             ));
         }
         report.answer("nothing was done");
         let replaces = destination.old().is_some();
-        return Ok(serde_json::json!({"id": found.name(), "target": place, "replaces": replaces, "differences": lost}));
+        return Ok(
+            serde_json::json!({"id": found.name(), "target": place, "replaces": replaces,
+                "differences": lost}),
+        );
     }
     if destination.old().is_some() {
         super::confirm(&place, arguments, report)?;
@@ -69,14 +99,23 @@ pub fn restore(
     destination.sweep()?;
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
-        Some(safety) => Some(backup::lock_and_sweep(&safety.store, &safety.source, session.lock_wait, report)?),
+        Some(safety) => Some(backup::lock_and_sweep(
+            &safety.store,
+            &safety.source,
+            session.lock_wait,
+            report,
+        )?),
         None => None,
     };
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let proving = session.proving_of(&found.source);
-    let means =
-        Means { scratch_dir: &scratch_dir, threads: pipeline::threads(keys.threads.unwrap_or(0)), proving: &proving, report };
+    let means = Means {
+        scratch_dir: &scratch_dir,
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        proving: &proving,
+        report,
+    };
     let checks = examine::receive(&found.stored(), &mut destination, Depth::Content, &means)?;
     for check in &checks {
         report.detail(format!("{}: {}", check.name, check.detail));
@@ -87,43 +126,86 @@ pub fn restore(
         None => destination.publish(Keep::Nothing)?,
         Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
             let form = (Format::Custom.word(), Format::Custom.extension());
-            kept = Some(super::safety_backup(old, &safety.source, KIND, form, &safety.store, session, report)?);
+            kept = Some(super::safety_backup(
+                old,
+                &safety.source,
+                KIND,
+                form,
+                &safety.store,
+                session,
+                report,
+            )?);
             Ok(())
         }))?,
     };
-    Ok(say_done(found, &place, &published, kept.zip(safety), session, report))
+    Ok(say_done(
+        found,
+        &place,
+        &published,
+        kept.zip(safety),
+        session,
+        report,
+    ))
 }
 
 /// By what something was left out of the backup.
 fn part_of_the_whole(found: &Found) -> Option<String> {
-    let selected = &found.backup.as_ref()?.sidecar.database.as_ref()?.selected_by;
+    let selected = &found
+        .backup
+        .as_ref()?
+        .sidecar
+        .database
+        .as_ref()?
+        .selected_by;
     (!selected.is_empty()).then(|| selected.join(" "))
 }
 
 /// The database to restore to, resolved; nothing is connected yet.
-fn connection(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
+fn connection(
+    found: &Found,
+    wanted: &str,
+    arguments: &Restore,
+    session: &Session,
+) -> Result<ConnInfo> {
     let environment = |name: &str| std::env::var(name).ok();
     let resolve = |spec: &Spec, database: Option<&str>| -> Result<ConnInfo> {
         let conn = ConnInfo::resolve(spec, &environment)?.with_application_name("dbbackup");
         Ok(database.map_or(conn.clone(), |name| conn.with_database(name)))
     };
-    let recorded = found.backup.as_ref().and_then(|backup| backup.sidecar.database.as_ref());
-    let configured = session.entry_of(&found.source).map(|entry| match (&entry.kind, &entry.unusable) {
-        (_, Some(why)) => Err(Error::from(why.clone())),
-        (KindKeys::Postgres(own), None) => Ok(Some(own)),
-        _ => Ok(None),
-    });
+    let recorded = found
+        .backup
+        .as_ref()
+        .and_then(|backup| backup.sidecar.database.as_ref());
+    let configured =
+        session
+            .entry_of(&found.source)
+            .map(|entry| match (&entry.kind, &entry.unusable) {
+                (_, Some(why)) => Err(Error::from(why.clone())),
+                (KindKeys::Postgres(own), None) => Ok(Some(own)),
+                _ => Ok(None),
+            });
     let configured = configured.transpose()?.flatten();
     match &arguments.to {
         Some(to) if plan::postgres::is_address(to) || to.contains('=') => {
-            if !dsn::parse(to)?.iter().any(|(key, name)| key == "dbname" && !name.is_empty()) {
+            if !dsn::parse(to)?
+                .iter()
+                .any(|(key, name)| key == "dbname" && !name.is_empty())
+            {
                 return Err(Error::usage("`--to` names no database")
                     .hint("write it at the address's end, as in `postgresql://host/shop`"));
             }
-            resolve(&Spec { url: Some(to.clone()), ..Spec::default() }, None)
+            resolve(
+                &Spec {
+                    url: Some(to.clone()),
+                    ..Spec::default()
+                },
+                None,
+            )
         }
-        Some(to) if to.contains('/') => Err(Error::usage(format!("a PostgreSQL backup can't be restored to the path `{to}`"))
-            .hint("`--to` takes a database's name or a `postgresql://` address here")),
+        Some(to) if to.contains('/') => Err(Error::usage(format!(
+            "a PostgreSQL backup can't be restored to the path `{to}`"
+        ))
+        .hint("`--to` takes a database's name or a `postgresql://` address here")),
         Some(name) => match configured {
             Some(own) => resolve(&plan::postgres::spec(own), Some(name)),
             None => resolve(&server_of(recorded, found, session), Some(name)),
@@ -137,14 +219,22 @@ fn connection(found: &Found, wanted: &str, arguments: &Restore, session: &Sessio
     }
 }
 
-/// One database of a cluster goes back under its own name; else the configuration's address says which it is.
+/// One database of a cluster goes back under its own name; else the configuration's address says
+/// which it is.
 fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<&'a str> {
-    if own.is_cluster() { recorded.and_then(|database| database.name.as_deref()) } else { None }
+    if own.is_cluster() {
+        recorded.and_then(|database| database.name.as_deref())
+    } else {
+        None
+    }
 }
 
 /// The server that the backup came from, where this machine made it; else the environment's.
 fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> Spec {
-    let made_here = found.backup.as_ref().is_some_and(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
+    let made_here = found
+        .backup
+        .as_ref()
+        .is_some_and(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
     match recorded.filter(|_| made_here) {
         Some(database) => Spec {
             host: database.host.clone(),
@@ -157,25 +247,41 @@ fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> S
 }
 
 /// The database that the backup came from, if this machine made it.
-fn origin(found: &Found, wanted: &str, recorded: Option<&Database>, session: &Session) -> Result<Spec> {
+fn origin(
+    found: &Found,
+    wanted: &str,
+    recorded: Option<&Database>,
+    session: &Session,
+) -> Result<Spec> {
     let command = |to: &str| super::say_where(found, wanted, to, session);
     let Some(backup) = &found.backup else {
-        return Err(
-            Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file)).hint(command("DATABASE"))
-        );
+        return Err(Error::usage(format!(
+            "`{}` has no sidecar, so nobody knows where it belongs",
+            found.file
+        ))
+        .hint(command("DATABASE")));
     };
     let Some(name) = recorded.and_then(|database| database.name.clone()) else {
-        return Err(
-            Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id())).hint(command("DATABASE"))
-        );
+        return Err(Error::usage(format!(
+            "the sidecar of `{}` does not say where it belongs",
+            backup.id()
+        ))
+        .hint(command("DATABASE")));
     };
     let host = backup.sidecar.producer.get("host");
     if host != Some(&session.host) {
         let made = host.map_or("another machine".to_owned(), |host| format!("`{host}`"));
-        let text = format!("`{}` was made on {made}, and no configuration here defines `{}`", backup.id(), backup.sidecar.source);
+        let text = format!(
+            "`{}` was made on {made}, and no configuration here defines `{}`",
+            backup.id(),
+            backup.sidecar.source
+        );
         return Err(Error::usage(text).hint(command(&quoted(&name))));
     }
-    Ok(Spec { dbname: Some(name), ..server_of(recorded, found, session) })
+    Ok(Spec {
+        dbname: Some(name),
+        ..server_of(recorded, found, session)
+    })
 }
 
 fn target(
@@ -190,7 +296,10 @@ fn target(
     let keys = session.keys_of(&found.source);
     let proving = session.proving_of(&found.source);
     // What is restored here is read and sent from here.
-    let search = crate::engine::postgres::Search { prefix: Vec::new(), ..proving.search };
+    let search = crate::engine::postgres::Search {
+        prefix: Vec::new(),
+        ..proving.search
+    };
     Target {
         conn,
         recorded: stored.database.cloned().unwrap_or_default(),
@@ -209,8 +318,13 @@ fn target(
     }
 }
 
-/// What the old database holds, counted: so that it is known, or at least on record, what is replaced.
-fn old_content(destination: &PostgresDestination, session: &Session, report: &Report) -> Result<Option<Dumped>> {
+/// What the old database holds, counted: so that it is known, or at least on record, what is
+/// replaced.
+fn old_content(
+    destination: &PostgresDestination,
+    session: &Session,
+    report: &Report,
+) -> Result<Option<Dumped>> {
     if destination.old().is_none() {
         return Ok(None);
     }
@@ -238,18 +352,30 @@ fn say_plan(
 ) -> Vec<String> {
     let stored = found.stored();
     let what = super::described(found, session);
-    let part = if arguments.tables.is_empty() { String::new() } else { format!("{} of ", arguments.tables.join(", ")) };
+    let part = if arguments.tables.is_empty() {
+        String::new()
+    } else {
+        format!("{} of ", arguments.tables.join(", "))
+    };
     say(format!("restoring {part}{what}"));
     let Some(old) = old else {
         say(format!("to {place}, where there is no such database now"));
         return Vec::new();
     };
-    let counted = now.map_or(String::new(), |now| format!("{}, ", contents_text(Some(&now.manifest))));
-    say(format!("to {place}, replacing the database there: {counted}{}", units::size(old.size_bytes)));
+    let counted = now.map_or(String::new(), |now| {
+        format!("{}, ", contents_text(Some(&now.manifest)))
+    });
+    say(format!(
+        "to {place}, replacing the database there: {counted}{}",
+        units::size(old.size_bytes)
+    ));
     let lost = now.map_or_else(Vec::new, |now| differences(&now.manifest, stored.manifest));
     lost.iter().for_each(|line| say(format!("  {line}")));
     if lost.is_empty() && now.is_some() && stored.manifest.is_some() {
-        say("  the tables and their numbers of rows are equal; contents are not compared".to_owned());
+        say(
+            "  the tables and their numbers of rows are equal; contents are not compared"
+                .to_owned(),
+        );
     }
     if arguments.in_place {
         let kept = if arguments.no_safety_backup {
@@ -257,9 +383,15 @@ fn say_plan(
         } else {
             "is first saved as a `pre-restore` backup"
         };
-        say(format!("  in place, in one transaction; what is there {kept}"));
+        say(format!(
+            "  in place, in one transaction; what is there {kept}"
+        ));
     } else {
-        say("  a new database is filled and counted first, then it takes the name; the old one is kept under another".to_owned());
+        say(
+            "  a new database is filled and counted first, then it takes the name; the old one is \
+             kept under another"
+                .to_owned(),
+        );
     }
     lost
 }
@@ -271,16 +403,37 @@ struct Safety {
 }
 
 impl Safety {
-    fn plan(found: &Found, destination: &PostgresDestination, arguments: &Restore, session: &Session) -> Result<Option<Safety>> {
+    fn plan(
+        found: &Found,
+        destination: &PostgresDestination,
+        arguments: &Restore,
+        session: &Session,
+    ) -> Result<Option<Safety>> {
         if !arguments.in_place || arguments.no_safety_backup || destination.old().is_none() {
             return Ok(None);
         }
-        let root = session.store_plan().map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
-        let store = LocalStore::open(&root, Access::Write { require_mount: false })
-            .map_err(|error| error.context("the store for the safety backup of what is there"))?;
-        let known = found.backup.as_ref().map(|backup| backup.sidecar.source.clone());
-        let name = destination.old().and_then(|old| old.name.clone()).unwrap_or_default();
-        Ok(Some(Safety { store, source: known.unwrap_or_else(|| plan::plain_name(&name)) }))
+        let root = session
+            .store_plan()
+            .map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
+        let store = LocalStore::open(
+            &root,
+            Access::Write {
+                require_mount: false,
+            },
+        )
+        .map_err(|error| error.context("the store for the safety backup of what is there"))?;
+        let known = found
+            .backup
+            .as_ref()
+            .map(|backup| backup.sidecar.source.clone());
+        let name = destination
+            .old()
+            .and_then(|old| old.name.clone())
+            .unwrap_or_default();
+        Ok(Some(Safety {
+            store,
+            source: known.unwrap_or_else(|| plan::plain_name(&name)),
+        }))
     }
 }
 
@@ -296,11 +449,18 @@ fn say_done(
         report.warn(warning);
     }
     let ok = report.paint(Paint::Good, "ok");
-    report.line(format!("{ok} {} restored to {place}: {}", found.name(), published.how));
+    report.line(format!(
+        "{ok} {} restored to {place}: {}",
+        found.name(),
+        published.how
+    ));
     let mut undo = None;
     if let Some(database) = &published.database {
         report.line(format!("   to undo: {}", database.undo));
-        report.line(format!("   to remove the old one for good: {}", database.remove));
+        report.line(format!(
+            "   to remove the old one for good: {}",
+            database.remove
+        ));
         undo = Some(database.undo.clone());
     }
     if let Some((id, safety)) = kept {

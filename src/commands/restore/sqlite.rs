@@ -1,4 +1,5 @@
-//! Restoring a SQLite database: the copy is complete and checked before the file is touched; what was there is kept; how to undo it is said.
+//! Restoring a SQLite database: the copy is complete and checked before the file is touched; what
+//! was there is kept; how to undo it is said.
 
 use super::{contents_text, differences, quoted};
 use crate::catalog::Catalog;
@@ -34,12 +35,21 @@ pub fn restore(
     let place = place(found, wanted, arguments, session)?;
     let safety = Safety::plan(found, &place, arguments, session)?;
     // A dry run's plan is its result.
-    let say = |text: String| if arguments.dry_run { report.answer(text) } else { report.note(text) };
+    let say = |text: String| {
+        if arguments.dry_run {
+            report.answer(text)
+        } else {
+            report.note(text)
+        }
+    };
     let lost = say_plan(found, &place, &safety, session, report, &say);
     if arguments.dry_run {
         report.answer("nothing was done");
         let replaces = !matches!(place.now, There::Nothing);
-        return Ok(serde_json::json!({"id": found.name(), "target": place.path, "replaces": replaces, "differences": lost}));
+        return Ok(
+            serde_json::json!({"id": found.name(), "target": place.path, "replaces": replaces,
+                "differences": lost}),
+        );
     }
     confirm(&place, arguments, report)?;
     let _lock = safety.lock(session, report)?;
@@ -47,10 +57,12 @@ pub fn restore(
     let mut kept = None;
     let published = match &safety {
         Safety::None => destination.publish(Keep::Nothing)?,
-        Safety::Store { .. } | Safety::Beside(_) => destination.publish(Keep::Backup(&mut |source: &mut dyn Source| {
-            kept = Some(safety.keep(source, session, report)?);
-            Ok(())
-        }))?,
+        Safety::Store { .. } | Safety::Beside(_) => {
+            destination.publish(Keep::Backup(&mut |source: &mut dyn Source| {
+                kept = Some(safety.keep(source, session, report)?);
+                Ok(())
+            }))?
+        }
     };
     Ok(say_done(found, &place, &published, kept, session, report))
 }
@@ -76,22 +88,31 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
         Some(to) => given_path(to, session)?,
         None => origin(found, wanted, session)?,
     };
-    let configured = session.entry_of(&found.source).and_then(path_of_entry).map(|path| session.cwd.join(path));
+    let configured = session
+        .entry_of(&found.source)
+        .and_then(path_of_entry)
+        .map(|path| session.cwd.join(path));
     let same = |other: &Path| other == path || path.canonicalize().is_ok_and(|path| path == other);
     let origin = recorded.as_deref().is_some_and(same) || configured.as_deref().is_some_and(same);
     if path.is_dir() {
-        return Err(Error::usage(format!("`{}` is a directory", path.display()))
-            .hint(format!("name a file in it: `--to {}`", path.join("restored.db").display())));
+        return Err(
+            Error::usage(format!("`{}` is a directory", path.display())).hint(format!(
+                "name a file in it: `--to {}`",
+                path.join("restored.db").display()
+            )),
+        );
     }
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         // A device can't be set aside, and opening a FIFO waits for ever.
-        return Err(
-            Error::usage(format!("`{}` is not a file", path.display())).hint("name the file that the backup is to become")
-        );
+        return Err(Error::usage(format!("`{}` is not a file", path.display()))
+            .hint("name the file that the backup is to become"));
     }
     if !directory_of(&path).is_dir() {
-        return Err(Error::failed(format!("the directory of `{}` is not there", path.display()))
-            .hint("make it first, or choose another `--to`"));
+        return Err(Error::failed(format!(
+            "the directory of `{}` is not there",
+            path.display()
+        ))
+        .hint("make it first, or choose another `--to`"));
     }
     names::refuse_second_name(&path.canonicalize().unwrap_or_else(|_| path.clone()))?;
     let now = look_at(&path, session);
@@ -103,7 +124,12 @@ fn look_at(path: &Path, session: &Session) -> There {
         return There::Nothing;
     }
     let keys = session.backup_keys();
-    let source = SqliteSource::new(path, Spool::Auto, &plan::scratch_dir(&keys), std::time::Duration::from_secs(5));
+    let source = SqliteSource::new(
+        path,
+        Spool::Auto,
+        &plan::scratch_dir(&keys),
+        std::time::Duration::from_secs(5),
+    );
     match source.inspect() {
         Ok(dumped) => There::Database(Box::new(dumped)),
         Err(error) => There::Other(error.message()),
@@ -112,37 +138,69 @@ fn look_at(path: &Path, session: &Session) -> There {
 
 fn given_path(to: &str, session: &Session) -> Result<PathBuf> {
     match to.split_once("://") {
-        Some((scheme, _)) => Err(Error::usage(format!("a SQLite backup can't be restored to a `{scheme}://` address"))
-            .hint("`--to` takes a path here")),
+        Some((scheme, _)) => Err(Error::usage(format!(
+            "a SQLite backup can't be restored to a `{scheme}://` address"
+        ))
+        .hint("`--to` takes a path here")),
         None => Ok(plan::absolute(&session.cwd, to)),
     }
 }
 
 fn recorded_path(found: &Found) -> Option<PathBuf> {
-    found.backup.as_ref()?.sidecar.database.as_ref()?.path.clone()
+    found
+        .backup
+        .as_ref()?
+        .sidecar
+        .database
+        .as_ref()?
+        .path
+        .clone()
 }
 
-/// The place that the backup came from, if this configuration knows the source or this machine made the backup.
+/// The place that the backup came from, if this configuration knows the source or this machine made
+/// the backup.
 fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
     let command = |to: &str| super::say_where(found, wanted, to, session);
     let Some(backup) = &found.backup else {
-        return Err(
-            Error::usage(format!("`{}` has no sidecar, so nobody knows where it belongs", found.file)).hint(command("PATH"))
-        );
+        return Err(Error::usage(format!(
+            "`{}` has no sidecar, so nobody knows where it belongs",
+            found.file
+        ))
+        .hint(command("PATH")));
     };
-    if let Some(entry) = session.config.as_ref().and_then(|config| config.source(&backup.sidecar.source)) {
+    if let Some(entry) = session
+        .config
+        .as_ref()
+        .and_then(|config| config.source(&backup.sidecar.source))
+    {
         if let Some(why) = &entry.unusable {
             return Err(why.clone().into());
         }
         let wrong_kind = || {
-            Error::usage(format!("`{}` is no SQLite database in the configuration", backup.sidecar.source)).hint(command("PATH"))
+            Error::usage(format!(
+                "`{}` is no SQLite database in the configuration",
+                backup.sidecar.source
+            ))
+            .hint(command("PATH"))
         };
-        return path_of_entry(entry).map(|path| session.cwd.join(path)).ok_or_else(wrong_kind);
+        return path_of_entry(entry)
+            .map(|path| session.cwd.join(path))
+            .ok_or_else(wrong_kind);
     }
     let Some(path) = recorded_path(found) else {
-        return Err(Error::usage(format!("the sidecar of `{}` does not say where it belongs", backup.id())).hint(command("PATH")));
+        return Err(Error::usage(format!(
+            "the sidecar of `{}` does not say where it belongs",
+            backup.id()
+        ))
+        .hint(command("PATH")));
     };
-    super::must_belong_here(found, backup, wanted, &quoted(&path.to_string_lossy()), session)?;
+    super::must_belong_here(
+        found,
+        backup,
+        wanted,
+        &quoted(&path.to_string_lossy()),
+        session,
+    )?;
     Ok(path)
 }
 
@@ -157,20 +215,29 @@ enum Safety {
 }
 
 impl Safety {
-    fn plan(found: &Found, place: &Place, arguments: &Restore, session: &Session) -> Result<Safety> {
+    fn plan(
+        found: &Found,
+        place: &Place,
+        arguments: &Restore,
+        session: &Session,
+    ) -> Result<Safety> {
         if arguments.no_safety_backup || matches!(place.now, There::Nothing) {
             return Ok(Safety::None);
         }
         let root = match session.store_plan() {
             Ok(plan) => Some(plan.path),
-            Err(_) => Some(found.store.root().to_path_buf()).filter(|root| root.join("dbbackup-store.json").exists()),
+            Err(_) => Some(found.store.root().to_path_buf())
+                .filter(|root| root.join("dbbackup-store.json").exists()),
         };
         let Some(root) = root else {
             return Ok(Safety::Beside(free_name(&place.path, session)));
         };
         if arguments.dry_run {
             return Ok(match LocalStore::open(&root, Access::Read) {
-                Ok(store) => Safety::Store { source: safety_source(found, place, session, &store)?, store },
+                Ok(store) => Safety::Store {
+                    source: safety_source(found, place, session, &store)?,
+                    store,
+                },
                 Err(_) => Safety::Beside(free_name(&place.path, session)),
             });
         }
@@ -178,16 +245,29 @@ impl Safety {
             // A read-only store serves for restoring; what is there is then kept beside it.
             return Ok(Safety::Beside(free_name(&place.path, session)));
         }
-        let store = LocalStore::open(&root, Access::Write { require_mount: false })
-            .context("the store for the safety backup of what is there")
-            .hint("give one that can be written to with `--store DIR`, or do without: `--no-safety-backup`")?;
-        Ok(Safety::Store { source: safety_source(found, place, session, &store)?, store })
+        let store = LocalStore::open(
+            &root,
+            Access::Write {
+                require_mount: false,
+            },
+        )
+        .context("the store for the safety backup of what is there")
+        .hint(
+            "give one that can be written to with `--store DIR`, or do without: \
+                   `--no-safety-backup`",
+        )?;
+        Ok(Safety::Store {
+            source: safety_source(found, place, session, &store)?,
+            store,
+        })
     }
 
     /// The lock is taken before anything else, so that a run that holds it ends this one early.
     fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
         match self {
-            Safety::Store { store, source } => backup::lock_and_sweep(store, source, session.lock_wait, report).map(Some),
+            Safety::Store { store, source } => {
+                backup::lock_and_sweep(store, source, session.lock_wait, report).map(Some)
+            }
             Safety::None | Safety::Beside(_) => Ok(None),
         }
     }
@@ -197,8 +277,19 @@ impl Safety {
             Safety::None => Err(Error::failed("there is nothing to keep")),
             Safety::Beside(path) => keep_beside(old, path).map(|()| Kept::File(path.clone())),
             Safety::Store { store, source } => {
-                let id = super::safety_backup(old, source, KIND, ("sqlite3", "sqlite3"), store, session, report)?;
-                Ok(Kept::Backup { id, store: store.root().to_path_buf() })
+                let id = super::safety_backup(
+                    old,
+                    source,
+                    KIND,
+                    ("sqlite3", "sqlite3"),
+                    store,
+                    session,
+                    report,
+                )?;
+                Ok(Kept::Backup {
+                    id,
+                    store: store.root().to_path_buf(),
+                })
             }
         }
     }
@@ -227,16 +318,40 @@ fn writable(root: &Path) -> bool {
 }
 
 fn free_name(target: &Path, session: &Session) -> PathBuf {
-    replace::free_name(Path::new(&format!("{}.before-{}", target.display(), session.now.format("%Y%m%dT%H%M%SZ"))))
+    replace::free_name(Path::new(&format!(
+        "{}.before-{}",
+        target.display(),
+        session.now.format("%Y%m%dT%H%M%SZ")
+    )))
 }
 
-/// The source under which the old content is kept: its own where it is known by its path, else one named after the file.
-fn safety_source(found: &Found, place: &Place, session: &Session, store: &LocalStore) -> Result<String> {
-    let there = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
-    let of_config = session.config.iter().flat_map(|config| &config.sources).find(|(_, entry)| {
-        let Some(path) = path_of_entry(entry) else { return false };
-        session.cwd.join(path) == place.path || session.cwd.join(path).canonicalize().is_ok_and(|path| path == there)
-    });
+/// The source under which the old content is kept: its own where it is known by its path, else one
+/// named after the file.
+fn safety_source(
+    found: &Found,
+    place: &Place,
+    session: &Session,
+    store: &LocalStore,
+) -> Result<String> {
+    let there = place
+        .path
+        .canonicalize()
+        .unwrap_or_else(|_| place.path.clone());
+    let of_config = session
+        .config
+        .iter()
+        .flat_map(|config| &config.sources)
+        .find(|(_, entry)| {
+            let Some(path) = path_of_entry(entry) else {
+                return false;
+            };
+            session.cwd.join(path) == place.path
+                || session
+                    .cwd
+                    .join(path)
+                    .canonicalize()
+                    .is_ok_and(|path| path == there)
+        });
     if let Some((name, _)) = of_config {
         return Ok(name.clone());
     }
@@ -247,7 +362,15 @@ fn safety_source(found: &Found, place: &Place, session: &Session, store: &LocalS
     }
     let catalog = Catalog::read(store, None)?;
     let belongs_elsewhere = |name: &str| {
-        let path = catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()?.places().into_iter().next());
+        let path = catalog.of(name).find_map(|backup| {
+            backup
+                .sidecar
+                .database
+                .as_ref()?
+                .places()
+                .into_iter()
+                .next()
+        });
         path.is_some_and(|path| path != there)
     };
     let plain = plan::name_from_path(&place.path);
@@ -274,17 +397,29 @@ fn say_plan(
     let what = super::described(found, session);
     say(format!("restoring {what}"));
     match &place.now {
-        There::Nothing => say(format!("to {}, where there is nothing now", place.path.display())),
+        There::Nothing => say(format!(
+            "to {}, where there is nothing now",
+            place.path.display()
+        )),
         There::Other(why) => {
-            say(format!("to {}, replacing what is there, which could not be looked at:", place.path.display()));
+            say(format!(
+                "to {}, replacing what is there, which could not be looked at:",
+                place.path.display()
+            ));
             say(format!("  {why}"));
-            say_safety(safety, "if it is a valid database it is first saved", report, say);
+            say_safety(
+                safety,
+                "if it is a valid database it is first saved",
+                report,
+                say,
+            );
             say("  if it is not, it is set aside as it is".to_owned());
         }
         There::Database(dumped) => {
             let size = units::size(dumped.database.size_bytes);
-            let changed =
-                last_change(&place.path).map_or(String::new(), |at| format!(", last written {}", units::age(at, session.now)));
+            let changed = last_change(&place.path).map_or(String::new(), |at| {
+                format!(", last written {}", units::age(at, session.now))
+            });
             say(format!(
                 "to {}, replacing the database there: {}, {size}{changed}",
                 place.path.display(),
@@ -292,23 +427,41 @@ fn say_plan(
             ));
             lost = differences(&dumped.manifest, stored.manifest);
             lost.iter().for_each(|line| say(format!("  {line}")));
-            say(format!("  {}", contents_compared(found, place, &lost, session)));
+            say(format!(
+                "  {}",
+                contents_compared(found, place, &lost, session)
+            ));
             say_safety(safety, "what is there is first saved", report, say);
         }
     }
     lost
 }
 
-/// What the counts do not tell. Whether anything was written since the backup is told by the hash of all pages, which costs one reading of the database (a second for a
-/// gigabyte); row by row nothing is compared.
-fn contents_compared(found: &Found, place: &Place, lost: &[String], session: &Session) -> &'static str {
+/// What the counts do not tell. Whether anything was written since the backup is told by the hash
+/// of all pages, which costs one reading of the database (a second for a gigabyte); row by row
+/// nothing is compared.
+fn contents_compared(
+    found: &Found,
+    place: &Place,
+    lost: &[String],
+    session: &Session,
+) -> &'static str {
     let stored = found.stored();
     if !lost.is_empty() {
         return "where the counts are equal contents were not compared";
     }
     let keys = session.backup_keys();
-    let source = SqliteSource::new(&place.path, Spool::Auto, &plan::scratch_dir(&keys), std::time::Duration::from_secs(5));
-    let same = stored.dump.is_some_and(|dump| source.sha256().is_ok_and(|sha256| sha256 == dump.content_sha256));
+    let source = SqliteSource::new(
+        &place.path,
+        Spool::Auto,
+        &plan::scratch_dir(&keys),
+        std::time::Duration::from_secs(5),
+    );
+    let same = stored.dump.is_some_and(|dump| {
+        source
+            .sha256()
+            .is_ok_and(|sha256| sha256 == dump.content_sha256)
+    });
     if same {
         "it is the same as in the backup, byte for byte"
     } else {
@@ -319,7 +472,10 @@ fn contents_compared(found: &Found, place: &Place, lost: &[String], session: &Se
 fn say_safety(safety: &Safety, what: &str, report: &Report, say: &dyn Fn(String)) {
     match safety {
         Safety::None => report.warn("what is there is not saved (`--no-safety-backup`)"),
-        Safety::Store { source, store } => say(format!("  {what} as a `{PRE_RESTORE}` backup of `{source}` in {}", store.name())),
+        Safety::Store { source, store } => say(format!(
+            "  {what} as a `{PRE_RESTORE}` backup of `{source}` in {}",
+            store.name()
+        )),
         Safety::Beside(path) => say(format!("  {what} as {}", path.display())),
     }
 }
@@ -346,12 +502,21 @@ fn confirm(place: &Place, arguments: &Restore, report: &Report) -> Result<()> {
 }
 
 /// The whole content, examined, on the target's file system; nothing else was touched yet.
-fn receive_and_check(found: &Found, place: &Place, session: &Session, report: &Report) -> Result<SqliteDestination> {
+fn receive_and_check(
+    found: &Found,
+    place: &Place,
+    session: &Session,
+    report: &Report,
+) -> Result<SqliteDestination> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let stored = found.stored();
     // Owner, mode and journal mode belong to the place that it came from.
-    let recorded = if place.origin { stored.database.cloned().unwrap_or_default() } else { Database::default() };
+    let recorded = if place.origin {
+        stored.database.cloned().unwrap_or_default()
+    } else {
+        Database::default()
+    };
     let target = Target {
         path: place.path.clone(),
         expected_absent: matches!(place.now, There::Nothing),
@@ -362,8 +527,12 @@ fn receive_and_check(found: &Found, place: &Place, session: &Session, report: &R
     };
     let mut destination = SqliteDestination::at(target, examine::content_size(&stored))?;
     let proving = Proving::default();
-    let means =
-        Means { scratch_dir: &scratch_dir, threads: pipeline::threads(keys.threads.unwrap_or(0)), proving: &proving, report };
+    let means = Means {
+        scratch_dir: &scratch_dir,
+        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        proving: &proving,
+        report,
+    };
     let checks = examine::receive(&stored, &mut destination, Depth::Content, &means)?;
     for check in &checks {
         report.detail(format!("{}: {}", check.name, check.detail));
@@ -385,13 +554,23 @@ fn say_done(
     }
     let target = place.path.display().to_string();
     let ok = report.paint(Paint::Good, "ok");
-    report.line(format!("{ok} {} restored to {target}: {}", found.name(), published.how));
+    report.line(format!(
+        "{ok} {} restored to {target}: {}",
+        found.name(),
+        published.how
+    ));
     let program = |store: &Path| super::program(store.to_str(), session);
     let undo = match (&kept, &published.set_aside) {
-        (Some(Kept::Backup { id, store }), _) => Some(format!("{} restore {id} --to {} --yes", program(store), quoted(&target))),
-        (Some(Kept::File(path)), _) => {
-            Some(format!("dbbackup restore {} --to {} --yes", quoted(&path.display().to_string()), quoted(&target)))
-        }
+        (Some(Kept::Backup { id, store }), _) => Some(format!(
+            "{} restore {id} --to {} --yes",
+            program(store),
+            quoted(&target)
+        )),
+        (Some(Kept::File(path)), _) => Some(format!(
+            "dbbackup restore {} --to {} --yes",
+            quoted(&path.display().to_string()),
+            quoted(&target)
+        )),
         (None, Some(aside)) => Some(move_back(aside, &place.path, &published.companions)),
         (None, None) => None,
     };
@@ -408,12 +587,21 @@ fn say_done(
     serde_json::json!({"id": found.name(), "target": target, "undo": undo, "how": published.how})
 }
 
-/// The commands that bring back what was set aside, with the files that belong to it; those of the new database must not stay beside it.
+/// The commands that bring back what was set aside, with the files that belong to it; those of the
+/// new database must not stay beside it.
 fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
     let word = |path: &Path| quoted(&path.display().to_string());
-    let new_ones: Vec<String> =
-        ["-wal", "-shm", "-journal"].iter().map(|end| quoted(&format!("{}{end}", target.display()))).collect();
-    let back = std::iter::once((target, aside)).chain(companions.iter().map(|(from, to)| (from.as_path(), to.as_path())));
-    let moves: Vec<String> = back.map(|(there, aside)| format!("mv {} {}", word(aside), word(there))).collect();
+    let new_ones: Vec<String> = ["-wal", "-shm", "-journal"]
+        .iter()
+        .map(|end| quoted(&format!("{}{end}", target.display())))
+        .collect();
+    let back = std::iter::once((target, aside)).chain(
+        companions
+            .iter()
+            .map(|(from, to)| (from.as_path(), to.as_path())),
+    );
+    let moves: Vec<String> = back
+        .map(|(there, aside)| format!("mv {} {}", word(aside), word(there)))
+        .collect();
     format!("rm -f {} && {}", new_ones.join(" "), moves.join(" && "))
 }

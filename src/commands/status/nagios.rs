@@ -18,9 +18,15 @@ pub fn of(found: &Found<'_>) -> String {
         return line(level, &found.summary(), &performance(found));
     }
     let of_sources = found.sources.iter().flat_map(|(subject, health)| {
-        health.findings.iter().map(move |finding| (finding.level, format!("{}: {}", subject.name, finding.text)))
+        health
+            .findings
+            .iter()
+            .map(move |finding| (finding.level, format!("{}: {}", subject.name, finding.text)))
     });
-    let of_store = found.space.iter().map(|space| (space.level, format!("store: {}", space.text)));
+    let of_store = found
+        .space
+        .iter()
+        .map(|space| (space.level, format!("store: {}", space.text)));
     let mut texts: Vec<(Level, String)> = of_sources.chain(of_store).collect();
     // The worst first, and the sort keeps what else was the order.
     texts.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
@@ -31,15 +37,26 @@ pub fn of(found: &Found<'_>) -> String {
 /// `'label'=value[unit];warning;critical;least`, with ages in seconds. A range `N:` alarms below N.
 fn performance(found: &Found<'_>) -> String {
     let mut text = String::new();
-    for (subject, health) in found.sources.iter().filter(|(subject, _)| !matches!(subject.expected, Expected::No(_))) {
+    for (subject, health) in found
+        .sources
+        .iter()
+        .filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)))
+    {
         let name = &subject.name;
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds().max(0);
         if let Some(newest) = &health.newest {
             let critical = subject.expect_every.duration().as_secs();
-            let _ = write!(text, "'{name}_age'={}s;;{critical};0 '{name}_size'={}B;;;0 ", seconds(newest.ended), newest.stored);
+            let _ = write!(
+                text,
+                "'{name}_age'={}s;;{critical};0 '{name}_size'={}B;;;0 ",
+                seconds(newest.ended),
+                newest.stored
+            );
         }
         if let Some((at, _)) = health.proof {
-            let warning = subject.prove_every.map_or(String::new(), |every| every.duration().as_secs().to_string());
+            let warning = subject.prove_every.map_or(String::new(), |every| {
+                every.duration().as_secs().to_string()
+            });
             let _ = write!(text, "'{name}_proof_age'={}s;{warning};;0 ", seconds(at));
         }
     }

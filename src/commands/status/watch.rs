@@ -1,4 +1,5 @@
-//! From a store's catalog and the configuration to what `health` judges: which sources, what is expected of each, what restores left.
+//! From a store's catalog and the configuration to what `health` judges: which sources, what is
+//! expected of each, what restores left.
 
 use crate::catalog::{Catalog, Entry};
 use crate::commands::cleanup::{self, time_of};
@@ -21,11 +22,13 @@ use std::path::{Path, PathBuf};
 pub struct Watched<'a> {
     /// The sources that are judged.
     pub subjects: Vec<Subject<'a>>,
-    /// Those of the store that the configuration does not define: nobody said what is expected of them.
+    /// Those of the store that the configuration does not define: nobody said what is expected of
+    /// them.
     pub unconfigured: Vec<String>,
 }
 
-/// The sources that were named, else those of the configuration, else, where no configuration speaks of this store, all there are.
+/// The sources that were named, else those of the configuration, else, where no configuration
+/// speaks of this store, all there are.
 pub fn watched<'a>(
     (catalog, opened): (&'a Catalog, &LocalStore),
     session: &Session,
@@ -33,12 +36,17 @@ pub fn watched<'a>(
     names: &[String],
     expect_every: Option<Span>,
 ) -> Result<Watched<'a>> {
-    let config = session.config.as_ref().filter(|config| store.configured && !config.sources.is_empty());
+    let config = session
+        .config
+        .as_ref()
+        .filter(|config| store.configured && !config.sources.is_empty());
     let present = catalog.sources();
     let own = |name: &String| config.is_none_or(|config| config.owner_of(name).is_some());
     let unconfigured: Vec<String> = present.iter().filter(|name| !own(name)).cloned().collect();
     let chosen: Vec<String> = if names.is_empty() {
-        let configured = config.into_iter().flat_map(|config| config.sources.iter().map(|(name, _)| name.clone()));
+        let configured = config
+            .into_iter()
+            .flat_map(|config| config.sources.iter().map(|(name, _)| name.clone()));
         configured.chain(present.into_iter().filter(own)).collect()
     } else {
         named(names, catalog, config)?
@@ -46,29 +54,49 @@ pub fn watched<'a>(
     let mut subjects: Vec<Subject<'a>> = Vec::new();
     for name in chosen {
         // A database of a cluster is judged with it.
-        let cluster = cluster_of(&name, catalog, config).filter(|_| names.is_empty()).unwrap_or(name);
+        let cluster = cluster_of(&name, catalog, config)
+            .filter(|_| names.is_empty())
+            .unwrap_or(name);
         for subject in of_source(&cluster, (catalog, opened), session, config)? {
             if !subjects.iter().any(|known| known.name == subject.name) {
                 let held = held(&subject.name, catalog, opened, config);
-                subjects.push(Subject { expect_every: expect_every.unwrap_or(subject.expect_every), held, ..subject });
+                subjects.push(Subject {
+                    expect_every: expect_every.unwrap_or(subject.expect_every),
+                    held,
+                    ..subject
+                });
             }
         }
     }
-    Ok(Watched { subjects, unconfigured: if names.is_empty() { unconfigured } else { Vec::new() } })
+    Ok(Watched {
+        subjects,
+        unconfigured: if names.is_empty() {
+            unconfigured
+        } else {
+            Vec::new()
+        },
+    })
 }
 
 fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result<Vec<String>> {
     let mut chosen = Vec::new();
     for name in names {
         let group = config.and_then(|config| config.group(name));
-        let known = catalog.has_source(name) || config.is_some_and(|config| config.source(name).is_some());
+        let known =
+            catalog.has_source(name) || config.is_some_and(|config| config.source(name).is_some());
         match group {
             Some(members) => chosen.extend(members.iter().cloned()),
             None if known || catalog.has_members(name) => chosen.push(name.clone()),
             None => {
                 let mut all = catalog.sources();
-                all.extend(config.iter().flat_map(|config| config.sources.iter().map(|(name, _)| name.clone())));
-                let error = Error::not_found(format!("neither the configuration nor the store knows a source `{name}`"));
+                all.extend(
+                    config
+                        .iter()
+                        .flat_map(|config| config.sources.iter().map(|(name, _)| name.clone())),
+                );
+                let error = Error::not_found(format!(
+                    "neither the configuration nor the store knows a source `{name}`"
+                ));
                 return Err(match units::nearest(name, all.iter().map(String::as_str)) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None => error.hint("`dbbackup list` shows what there is"),
@@ -81,40 +109,77 @@ fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result
 
 /// The cluster that a source is a database of: the configuration's, or by what its backups say.
 fn cluster_of(name: &str, catalog: &Catalog, config: Option<&Config>) -> Option<String> {
-    let configured = config.and_then(|config| config.owner_of(name)).map(|(owner, _)| owner.to_owned());
+    let configured = config
+        .and_then(|config| config.owner_of(name))
+        .map(|(owner, _)| owner.to_owned());
     configured.or_else(|| catalog.cluster_of(name).map(str::to_owned))
 }
 
-/// The source; with the databases that its server had in its newest run, where it stands for a server.
+/// The source; with the databases that its server had in its newest run, where it stands for a
+/// server.
 fn of_source<'a>(
     name: &str,
     (catalog, store): (&'a Catalog, &LocalStore),
     session: &Session,
     config: Option<&Config>,
 ) -> Result<Vec<Subject<'a>>> {
-    let entry = config.and_then(|config| config.owner_of(name)).map(|(_, entry)| entry);
-    let members: Vec<String> = catalog.members(&[name.to_owned()]).into_iter().filter(|member| member != name).collect();
+    let entry = config
+        .and_then(|config| config.owner_of(name))
+        .map(|(_, entry)| entry);
+    let members: Vec<String> = catalog
+        .members(&[name.to_owned()])
+        .into_iter()
+        .filter(|member| member != name)
+        .collect();
     let expected = entry.map_or(Expected::Yes, |entry| expected(entry, session));
-    let subject = |name: &str, expected: Expected| subject(name, expected, catalog, entry, config.is_some());
-    let vanished = catalog.cluster_of(members.first().map_or(name, String::as_str)).map(|of| catalog.vanished_members(of));
+    let subject =
+        |name: &str, expected: Expected| subject(name, expected, catalog, entry, config.is_some());
+    let vanished = catalog
+        .cluster_of(members.first().map_or(name, String::as_str))
+        .map(|of| catalog.vanished_members(of));
     let expected_of = |member: &str| -> Result<Expected> {
-        if !vanished.iter().flatten().any(|gone| gone == member) || matches!(expected, Expected::No(_)) {
+        if !vanished.iter().flatten().any(|gone| gone == member)
+            || matches!(expected, Expected::No(_))
+        {
             return Ok(expected.clone());
         }
-        let missed = config.map_or(Ok(false), |config| is_missed(member, catalog, store, config))?;
-        Ok(if missed { Expected::Vanished } else { Expected::No("not on the server any more") })
+        let missed = config.map_or(Ok(false), |config| {
+            is_missed(member, catalog, store, config)
+        })?;
+        Ok(if missed {
+            Expected::Vanished
+        } else {
+            Expected::No("not on the server any more")
+        })
     };
     if members.is_empty() {
         return Ok(vec![subject(name, expected_of(name)?)]);
     }
     // Newest first.
-    let of_members = || catalog.backups.iter().filter(|backup| members.iter().any(|member| backup.sidecar.source == *member));
-    let run = of_members().find(|backup| !backup.sidecar.run_members.is_empty()).map(|backup| &backup.sidecar.run_members);
+    let of_members = || {
+        catalog.backups.iter().filter(|backup| {
+            members
+                .iter()
+                .any(|member| backup.sidecar.source == *member)
+        })
+    };
+    let run = of_members()
+        .find(|backup| !backup.sidecar.run_members.is_empty())
+        .map(|backup| &backup.sidecar.run_members);
     let mut subjects: Vec<Subject<'a>> = Vec::new();
-    let mut whole = subject(name, if matches!(expected, Expected::No(_)) { expected.clone() } else { Expected::InMembers });
+    let mut whole = subject(
+        name,
+        if matches!(expected, Expected::No(_)) {
+            expected.clone()
+        } else {
+            Expected::InMembers
+        },
+    );
     // A run that could not even ask the server is past once one could.
     let newest = of_members().next().map(|backup| backup.sidecar.finished_at);
-    whole.attempts.retain(|attempt| newest.is_none_or(|newest| attempt.ended > newest));
+    whole
+        .attempts
+        .retain(|attempt| newest.is_none_or(|newest| attempt.ended > newest));
     if !whole.attempts.is_empty() {
         subjects.push(whole);
     }
@@ -122,7 +187,10 @@ fn of_source<'a>(
         subjects.push(subject(member, expected_of(member)?));
     }
     // One that the newest run meant and of which the store holds nothing at all.
-    let missing = run.into_iter().flatten().filter(|known| !members.iter().any(|member| **known == *member));
+    let missing = run
+        .into_iter()
+        .flatten()
+        .filter(|known| !members.iter().any(|member| **known == *member));
     subjects.extend(missing.map(|name| subject(name, expected.clone())));
     Ok(subjects)
 }
@@ -150,13 +218,21 @@ fn subject<'a>(
     configured: bool,
 ) -> Subject<'a> {
     let mut attempts: Vec<Attempt<'a>> = catalog.of(name).map(attempt).collect();
-    attempts.extend(catalog.unreadable.iter().filter(|lost| lost.source == name).map(unreadable));
+    attempts.extend(
+        catalog
+            .unreadable
+            .iter()
+            .filter(|lost| lost.source == name)
+            .map(unreadable),
+    );
     attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_of(attempt.id))));
     Subject {
         name: name.to_owned(),
         configured: entry.is_some(),
         expected,
-        expect_every: entry.and_then(|entry| entry.common.expect_every).unwrap_or(EXPECT_EVERY),
+        expect_every: entry
+            .and_then(|entry| entry.common.expect_every)
+            .unwrap_or(EXPECT_EVERY),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
         attempts,
         held: None,
@@ -164,11 +240,19 @@ fn subject<'a>(
     }
 }
 
-/// Why retention's brake holds. Only where a run has found that: `status` reads whole sidecars for nothing else.
-fn held(name: &str, catalog: &Catalog, store: &LocalStore, config: Option<&Config>) -> Option<String> {
+/// Why retention's brake holds. Only where a run has found that: `status` reads whole sidecars for
+/// nothing else.
+fn held(
+    name: &str,
+    catalog: &Catalog,
+    store: &LocalStore,
+    config: Option<&Config>,
+) -> Option<String> {
     let newest = catalog.newest_good(name)?;
     // What a run found holds for later ones that did not look.
-    let good = catalog.of(name).filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+    let good = catalog
+        .of(name)
+        .filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
     let looked = good.take_while(|backup| backup.state.brake != Some(Braked::Accepted));
     let earlier = looked.filter_map(|backup| match &backup.state.brake {
         Some(Braked::Against(earlier)) => Some(earlier),
@@ -176,7 +260,9 @@ fn held(name: &str, catalog: &Catalog, store: &LocalStore, config: Option<&Confi
     });
     let earlier = earlier.last()?;
     let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
-    let policies = entry.map_or_else(Policies::default, |(config, entry)| Policies::configured(config, entry));
+    let policies = entry.map_or_else(Policies::default, |(config, entry)| {
+        Policies::configured(config, entry)
+    });
     match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
         Ok(why) => why,
         Err(_) => Some(format!("{} holds far less than {earlier}", newest.id())),
@@ -187,15 +273,21 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
     let sidecar = &backup.sidecar;
     let worth = match (standing(backup), &sidecar.error) {
         (("failed", _), error) => Worth::Failed {
-            error: error.as_ref().map_or("no reason is known", |error| &error.message),
+            error: error
+                .as_ref()
+                .map_or("no reason is known", |error| &error.message),
             hint: error.as_ref().and_then(|error| error.hint.as_deref()),
         },
         (("partial", _), _) => Worth::Partial,
         (("ok", _), _) => Worth::Good,
         (("unknown", why), _) => Worth::Unreachable(why.unwrap_or_default()),
-        ((word, why), _) => Worth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why))),
+        ((word, why), _) => {
+            Worth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why)))
+        }
     };
-    let restored = backup.verifications().filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
+    let restored = backup
+        .verifications()
+        .filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
     Attempt {
         id: backup.id(),
         label: &sidecar.label,
@@ -203,9 +295,18 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
         seconds: sidecar.duration_seconds,
         worth,
         stored: backup.presence.bytes(),
-        content: sidecar.dump.as_ref().map_or(0, |dump| dump.content_size_bytes),
-        rows: sidecar.manifest.filter(|manifest| manifest.tree.is_none()).map(|manifest| manifest.rows_total),
-        files: sidecar.manifest.and_then(|manifest| manifest.tree).map(|tree| tree.files),
+        content: sidecar
+            .dump
+            .as_ref()
+            .map_or(0, |dump| dump.content_size_bytes),
+        rows: sidecar
+            .manifest
+            .filter(|manifest| manifest.tree.is_none())
+            .map(|manifest| manifest.rows_total),
+        files: sidecar
+            .manifest
+            .and_then(|manifest| manifest.tree)
+            .map(|tree| tree.files),
         proven: restored.map(|seen| seen.at).max(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
         absent: sidecar.status != Status::Failed && !backup.is_whole() && backup.damage().is_none(),
@@ -219,7 +320,11 @@ fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
         label,
         ended: time_of(&lost.id),
         seconds: 0.0,
-        worth: if lost.newer { Worth::Newer(&lost.reason) } else { Worth::Damaged(lost.reason.clone()) },
+        worth: if lost.newer {
+            Worth::Newer(&lost.reason)
+        } else {
+            Worth::Damaged(lost.reason.clone())
+        },
         stored: 0,
         content: 0,
         rows: None,
@@ -230,33 +335,49 @@ fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
     }
 }
 
-/// What restores left, as far as files tell: no server is asked. `status` is run every few minutes by a monitor that waits for seconds, and must
-/// answer when a server does not.
-fn leftovers(name: &str, catalog: &Catalog, entry: Option<&SourceEntry>, configured: bool) -> Vec<String> {
-    let pinned = catalog.of(name).filter(|backup| backup.sidecar.label == PRE_RESTORE && backup.state.pinned);
+/// What restores left, as far as files tell: no server is asked. `status` is run every few minutes
+/// by a monitor that waits for seconds, and must answer when a server does not.
+fn leftovers(
+    name: &str,
+    catalog: &Catalog,
+    entry: Option<&SourceEntry>,
+    configured: bool,
+) -> Vec<String> {
+    let pinned = catalog
+        .of(name)
+        .filter(|backup| backup.sidecar.label == PRE_RESTORE && backup.state.pinned);
     let mut found: Vec<String> = pinned
         .map(|backup| {
             let size = units::size(backup.presence.bytes());
-            format!("{} ({size}), pinned; when it is not needed any more: `dbbackup delete {0} --force`", backup.id())
+            format!(
+                "{} ({size}), pinned; when it is not needed any more: `dbbackup delete {0} \
+                     --force`",
+                backup.id()
+            )
         })
         .collect();
     let paths = match entry.map(|entry| &entry.kind) {
         Some(KindKeys::Sqlite { path }) => vec![path.clone()],
         Some(KindKeys::Files(own)) => own.paths.iter().map(PathBuf::from).collect(),
-        None if !configured => {
-            catalog.of(name).find_map(|backup| backup.sidecar.database.as_ref()).map(BriefDatabase::places).unwrap_or_default()
-        }
+        None if !configured => catalog
+            .of(name)
+            .find_map(|backup| backup.sidecar.database.as_ref())
+            .map(BriefDatabase::places)
+            .unwrap_or_default(),
         _ => Vec::new(),
     };
     let kept = paths.iter().flat_map(|path| set_aside(path));
-    found.extend(kept.map(|path| format!("{path}, what a restore replaced; remove it when it is not needed any more")));
+    found.extend(kept.map(|path| {
+        format!("{path}, what a restore replaced; remove it when it is not needed any more")
+    }));
     found
 }
 
 /// What comes between a name and the time where a restore has set something aside.
 const BEFORE: &str = ".before-";
 
-/// Whether it is the name of something that a restore has set aside: `app.db.before-20261120T031500Z`, with what belongs to it.
+/// Whether it is the name of something that a restore has set aside:
+/// `app.db.before-20261120T031500Z`, with what belongs to it.
 pub fn is_set_aside(name: &str) -> bool {
     name.split(BEFORE).skip(1).any(is_stamp)
 }
@@ -265,11 +386,21 @@ fn is_stamp(rest: &str) -> bool {
     rest.len() >= 16 && rest.as_bytes()[8] == b'T' && rest.as_bytes()[15] == b'Z'
 }
 
-/// `app.db.before-20261120T031500Z` beside `app.db`; inside a mount point `.dbbackup-before-20261120T031500Z`.
+/// `app.db.before-20261120T031500Z` beside `app.db`; inside a mount point
+/// `.dbbackup-before-20261120T031500Z`.
 fn set_aside(path: &Path) -> Vec<String> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
+    let (Some(dir), Some(name)) = (
+        path.parent(),
+        path.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Vec::new();
+    };
     let prefix = format!("{name}{BEFORE}");
-    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
     let mut found: Vec<String> = names
         .filter(|name| name.strip_prefix(&prefix).is_some_and(is_stamp))
         .map(|name| dir.join(name).display().to_string())

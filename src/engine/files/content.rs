@@ -1,4 +1,5 @@
-//! Proving an archive without unpacking it: every member is read to its end and compared with the list of contents.
+//! Proving an archive without unpacking it: every member is read to its end and compared with the
+//! list of contents.
 
 use super::listing::{Lines, Listed};
 use super::member::{Kind, Member, parts_of};
@@ -21,7 +22,9 @@ pub struct ContentCheck {
 impl ContentCheck {
     /// Compares with this list, where there is one.
     pub fn new(list: Option<Lines>) -> Self {
-        ContentCheck { comparison: Comparison::new(list) }
+        ContentCheck {
+            comparison: Comparison::new(list),
+        }
     }
 }
 
@@ -46,15 +49,17 @@ impl Destination for ContentCheck {
     }
 }
 
-/// Reads a file's content to its end, hands its parts to `sink` with their offsets, and gives back the SHA-256 of the file as an application sees it;
-/// `None` for what is no file.
+/// Reads a file's content to its end, hands its parts to `sink` with their offsets, and gives back
+/// the SHA-256 of the file as an application sees it; `None` for what is no file.
 pub fn read_content<R: Read>(
     reader: &mut Reader<R>,
     member: &Member,
     block: &mut [u8],
     sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<Option<String>> {
-    let Kind::File { size, parts } = &member.kind else { return Ok(None) };
+    let Kind::File { size, parts } = &member.kind else {
+        return Ok(None);
+    };
     let mut hash = Sha256::new();
     let mut at = 0;
     for (offset, length) in parts_of(*size, parts.as_ref()) {
@@ -87,7 +92,14 @@ impl Comparison {
     /// With this list, where there is one.
     pub fn new(list: Option<Lines>) -> Self {
         let listed = list.is_some();
-        Comparison { list, listed, broken: None, tree: Tree::default(), differences: Vec::new(), count: 0 }
+        Comparison {
+            list,
+            listed,
+            broken: None,
+            tree: Tree::default(),
+            differences: Vec::new(),
+            count: 0,
+        }
     }
 
     /// What the list says of the next member of the archive.
@@ -99,7 +111,9 @@ impl Comparison {
     pub fn found(&mut self, member: &Member, expected: &Option<Listed>, sha256: Option<String>) {
         let read = sha256.is_some() || !matches!(member.kind, Kind::File { .. });
         let mut found = Listed::of(member, sha256);
-        let superseded = expected.as_ref().is_some_and(|line| line.note == Some(super::listing::Note::Superseded));
+        let superseded = expected
+            .as_ref()
+            .is_some_and(|line| line.note == Some(super::listing::Note::Superseded));
         if !superseded {
             count(&mut self.tree, member);
         }
@@ -112,13 +126,20 @@ impl Comparison {
                     self.differs(difference);
                 }
             }
-            None if self.listed && self.broken.is_none() => self.differs(format!("`{}` is not in the list", member.shown())),
+            None if self.listed && self.broken.is_none() => {
+                self.differs(format!("`{}` is not in the list", member.shown()))
+            }
             None => {}
         }
     }
 
-    fn expected(&mut self, next: impl FnOnce(&mut Lines) -> Result<Option<Listed>>) -> Result<Option<Listed>> {
-        let Some(lines) = &mut self.list else { return Ok(None) };
+    fn expected(
+        &mut self,
+        next: impl FnOnce(&mut Lines) -> Result<Option<Listed>>,
+    ) -> Result<Option<Listed>> {
+        let Some(lines) = &mut self.list else {
+            return Ok(None);
+        };
         match next(lines) {
             Ok(line) => Ok(line),
             Err(error) if error.kind() == Wrong::Interrupted => Err(error),
@@ -154,16 +175,34 @@ impl Comparison {
         let found = summary(&self.tree);
         if self.count > 0 {
             let more = self.count - self.differences.len() as u64;
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            checks.push(Check::damaged("files", format!("{}{more}", self.differences.join("; "))));
+            let more = if more > 0 {
+                format!("; and {more} more")
+            } else {
+                String::new()
+            };
+            checks.push(Check::damaged(
+                "files",
+                format!("{}{more}", self.differences.join("; ")),
+            ));
             return checks;
         }
-        let numbers = |tree: &Tree| (tree.files, tree.directories, tree.symlinks, tree.hard_links, tree.bytes);
+        let numbers = |tree: &Tree| {
+            (
+                tree.files,
+                tree.directories,
+                tree.symlinks,
+                tree.hard_links,
+                tree.bytes,
+            )
+        };
         checks.push(match expected.and_then(|manifest| manifest.tree.as_ref()) {
-            Some(tree) if numbers(tree) != numbers(&self.tree) => {
-                Check::damaged("files", format!("{found} in the archive, {} at the backup", summary(tree)))
+            Some(tree) if numbers(tree) != numbers(&self.tree) => Check::damaged(
+                "files",
+                format!("{found} in the archive, {} at the backup", summary(tree)),
+            ),
+            Some(_) if self.listed && self.broken.is_none() => {
+                Check::ok("files", format!("{found}, each as it was read"))
             }
-            Some(_) if self.listed && self.broken.is_none() => Check::ok("files", format!("{found}, each as it was read")),
             Some(_) => Check::ok("files", format!("{found}, as many as at the backup")),
             None => Check::ok("files", format!("{found}, nothing to compare them with")),
         });
@@ -195,5 +234,9 @@ pub fn summary(tree: &Tree) -> String {
         1 => " in 1 directory".to_owned(),
         many => format!(" in {} directories", units::thousands(many)),
     };
-    format!("{} ({}){directories}{links}", units::count(tree.files, "file"), units::size(tree.bytes))
+    format!(
+        "{} ({}){directories}{links}",
+        units::count(tree.files, "file"),
+        units::size(tree.bytes)
+    )
 }

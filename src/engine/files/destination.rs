@@ -1,4 +1,5 @@
-//! A place for a tree: unpacked beside its target (or in a scratch directory, for a drill), examined there, and only then put in place.
+//! A place for a tree: unpacked beside its target (or in a scratch directory, for a drill),
+//! examined there, and only then put in place.
 
 use super::content::Comparison;
 use super::listing::{Lines, Listed, Type};
@@ -29,8 +30,13 @@ enum Place {
     /// A scratch directory, for a drill.
     Drill(Scratch),
     /// A directory that is to have all of it, and where it is made until then.
-    Directory { target: PathBuf, scratch: Scratch, inside: bool },
-    /// Where it came from: a place beside each top path, and that path's own name, by which members know it.
+    Directory {
+        target: PathBuf,
+        scratch: Scratch,
+        inside: bool,
+    },
+    /// Where it came from: a place beside each top path, and that path's own name, by which members
+    /// know it.
     Origin(Vec<(PathBuf, Staged)>),
 }
 
@@ -39,7 +45,8 @@ enum Place {
 pub struct Options {
     /// Only what matches, and all that is below it.
     pub select: Option<Patterns>,
-    /// The top paths that the backup was made of: patterns with a slash are for what is below one, as they are in a source.
+    /// The top paths that the backup was made of: patterns with a slash are for what is below one,
+    /// as they are in a source.
     pub tops: Vec<PathBuf>,
     /// Everything is to belong to this user.
     pub no_owner: bool,
@@ -66,23 +73,49 @@ impl<'a> FilesDestination<'a> {
     }
 
     /// For a restore of everything to a directory, which must be empty or not there.
-    pub fn at(target: &Path, content_size: u64, list: OpenList<'a>, options: Options) -> Result<Self> {
+    pub fn at(
+        target: &Path,
+        content_size: u64,
+        list: OpenList<'a>,
+        options: Options,
+    ) -> Result<Self> {
         let inside = target.is_dir();
         let (parent, prefix) = if inside {
             (target.to_path_buf(), ".dbbackup-to-".to_owned())
         } else {
             let parent = target.parent().unwrap_or(Path::new("/")).to_path_buf();
-            (parent, format!(".{}.dbbackup-to-", target.file_name().unwrap_or_default().to_string_lossy()))
+            (
+                parent,
+                format!(
+                    ".{}.dbbackup-to-",
+                    target.file_name().unwrap_or_default().to_string_lossy()
+                ),
+            )
         };
         refuse_full(target, &prefix)?;
         let scratch = Scratch::new(&parent, &prefix, content_size, "the restored files")?;
         let mut unpacker = Unpacker::new(!options.no_owner);
         unpacker.add_root(b"", scratch.path())?;
-        FilesDestination::new(Place::Directory { target: target.to_path_buf(), scratch, inside }, unpacker, list, options)
+        FilesDestination::new(
+            Place::Directory {
+                target: target.to_path_buf(),
+                scratch,
+                inside,
+            },
+            unpacker,
+            list,
+            options,
+        )
     }
 
     /// For a restore to where it came from. `stamp` names what is kept of the old.
-    pub fn origin(tops: &[PathBuf], content_size: u64, stamp: &str, list: OpenList<'a>, options: Options) -> Result<Self> {
+    pub fn origin(
+        tops: &[PathBuf],
+        content_size: u64,
+        stamp: &str,
+        list: OpenList<'a>,
+        options: Options,
+    ) -> Result<Self> {
         let sizes = sizes_below(tops, content_size, &list)?;
         let mut unpacker = Unpacker::new(!options.no_owner);
         let mut staged: Vec<(PathBuf, Staged)> = Vec::new();
@@ -90,7 +123,10 @@ impl<'a> FilesDestination<'a> {
             use std::os::unix::ffi::OsStrExt;
             // Several on one file system need room together.
             let device = swap::device_of(top);
-            let same = staged.iter().zip(&sizes[..at]).filter(|((_, other), _)| Some(other.device()) == device);
+            let same = staged
+                .iter()
+                .zip(&sizes[..at])
+                .filter(|((_, other), _)| Some(other.device()) == device);
             let place = Staged::new(top, size + same.map(|(_, size)| size).sum::<u64>(), stamp)?;
             unpacker.add_root(top.as_os_str().as_bytes(), place.directory())?;
             staged.push((top.clone(), place));
@@ -101,7 +137,14 @@ impl<'a> FilesDestination<'a> {
     fn new(place: Place, unpacker: Unpacker, list: OpenList<'a>, options: Options) -> Result<Self> {
         // A list that can't be read keeps nobody from restoring: the archive's own hash was proven.
         let comparison = Comparison::new(list().ok().flatten());
-        Ok(FilesDestination { place, list, options, unpacker, comparison, selected: 0 })
+        Ok(FilesDestination {
+            place,
+            list,
+            options,
+            unpacker,
+            comparison,
+            selected: 0,
+        })
     }
 
     /// A drill compares what came out byte by byte.
@@ -109,10 +152,13 @@ impl<'a> FilesDestination<'a> {
         !matches!(self.place, Place::Drill(_))
     }
 
-    /// Hard links that are wanted although the file that they name is not: that file's path, and the link that becomes it.
+    /// Hard links that are wanted although the file that they name is not: that file's path, and
+    /// the link that becomes it.
     fn orphaned_links(&self, patterns: &Patterns) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut wanted = BTreeMap::new();
-        let Some(mut lines) = (self.list)()? else { return Ok(wanted) };
+        let Some(mut lines) = (self.list)()? else {
+            return Ok(wanted);
+        };
         let mut below = Below::of(&self.options.tops);
         while let Some(line) = lines.next_stored()? {
             let path = line.path_bytes();
@@ -141,17 +187,30 @@ impl<'a> FilesDestination<'a> {
             self.unpacker.wal = self.goes_into_service() && is_wal(expected.as_ref());
             let sha256 = if chosen || stand_in.is_some() {
                 // A file that comes under a link's name leaves nothing in its own directory.
-                let directories = if chosen { std::mem::take(&mut above) } else { Vec::new() };
+                let directories = if chosen {
+                    std::mem::take(&mut above)
+                } else {
+                    Vec::new()
+                };
                 for directory in directories {
                     self.unpacker.unpack(&directory, reader)?;
                 }
                 self.selected += 1;
                 let member = match (&member.kind, stand_in) {
                     // The file of that name has come under the link's.
-                    (Kind::HardLink(target), None) if orphaned.get(target).is_some_and(|first| *first == member.path) => None,
+                    (Kind::HardLink(target), None)
+                        if orphaned
+                            .get(target)
+                            .is_some_and(|first| *first == member.path) =>
+                    {
+                        None
+                    }
                     (Kind::HardLink(target), None) => {
                         let target = orphaned.get(target).unwrap_or(target).clone();
-                        Some(Member { kind: Kind::HardLink(target), ..member.clone() })
+                        Some(Member {
+                            kind: Kind::HardLink(target),
+                            ..member.clone()
+                        })
                     }
                     _ => Some(member.clone()),
                 };
@@ -178,7 +237,9 @@ impl<'a> FilesDestination<'a> {
 /// Bytes below each top path, by the list of contents; without one, all of them below each.
 fn sizes_below(tops: &[PathBuf], content_size: u64, list: &OpenList<'_>) -> Result<Vec<u64>> {
     let mut sizes = vec![0; tops.len()];
-    let Some(mut lines) = list().ok().flatten() else { return Ok(vec![content_size; tops.len()]) };
+    let Some(mut lines) = list().ok().flatten() else {
+        return Ok(vec![content_size; tops.len()]);
+    };
     while let Some(line) = lines.next_stored()? {
         let path = Path::new("/").join(as_path(&line.path_bytes()));
         if let Some(at) = tops.iter().position(|top| path.starts_with(top)) {
@@ -186,7 +247,10 @@ fn sizes_below(tops: &[PathBuf], content_size: u64, list: &OpenList<'_>) -> Resu
         }
     }
     // Holes take no room: together they are never more than the archive.
-    Ok(sizes.into_iter().map(|size: u64| size.min(content_size)).collect())
+    Ok(sizes
+        .into_iter()
+        .map(|size: u64| size.min(content_size))
+        .collect())
 }
 
 /// The target of `--to` must not hold anything: nothing is mixed, nothing overwritten.
@@ -194,12 +258,17 @@ fn refuse_full(target: &Path, prefix: &str) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(target) else {
         return match target.symlink_metadata() {
             Err(_) => Ok(()),
-            Ok(_) => Err(Error::usage(format!("`{}` is not a directory", target.display()))
-                .hint("name one that is empty or not there yet")),
+            Ok(_) => Err(
+                Error::usage(format!("`{}` is not a directory", target.display()))
+                    .hint("name one that is empty or not there yet"),
+            ),
         };
     };
     // What a killed one left is swept.
-    let ours = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(prefix) || name == "lost+found");
+    let ours = |name: &std::ffi::OsStr| {
+        name.to_str()
+            .is_some_and(|name| name.starts_with(prefix) || name == "lost+found")
+    };
     let other = entries.flatten().find(|entry| !ours(&entry.file_name()));
     match other {
         None => Ok(()),
@@ -208,7 +277,10 @@ fn refuse_full(target: &Path, prefix: &str) -> Result<()> {
             target.display(),
             entry.file_name().to_string_lossy()
         ))
-        .hint("name one that is empty or not there yet; a restore without `--to` replaces the original, and keeps it")),
+        .hint(
+            "name one that is empty or not there yet; a restore without `--to` replaces the \
+               original, and keeps it",
+        )),
     }
 }
 
@@ -224,14 +296,24 @@ impl<'a> Below<'a> {
     }
 
     fn is_chosen(&mut self, patterns: &Patterns, path: &[u8], is_directory: bool) -> bool {
-        if self.chosen.as_ref().is_some_and(|directory| is_below(path, directory)) {
+        if self
+            .chosen
+            .as_ref()
+            .is_some_and(|directory| is_below(path, directory))
+        {
             return true;
         }
-        // A member's path, as `srv/app/a`, is matched from its first name on, from the root on, and from below its top path on.
+        // A member's path, as `srv/app/a`, is matched from its first name on, from the root on, and
+        // from below its top path on.
         let path = as_path(path);
         let whole = Path::new("/").join(path);
-        let below_top = |top: &PathBuf| whole.strip_prefix(top).is_ok_and(|below| patterns.matches(&whole, below, is_directory));
-        let chosen = patterns.matches(&whole, path, is_directory) || self.tops.iter().any(below_top);
+        let below_top = |top: &PathBuf| {
+            whole
+                .strip_prefix(top)
+                .is_ok_and(|below| patterns.matches(&whole, below, is_directory))
+        };
+        let chosen =
+            patterns.matches(&whole, path, is_directory) || self.tops.iter().any(below_top);
         self.chosen = (chosen && is_directory).then(|| {
             use std::os::unix::ffi::OsStrExt;
             path.as_os_str().as_bytes().to_vec()
@@ -246,7 +328,8 @@ fn is_wal(expected: Option<&Listed>) -> bool {
 }
 
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 impl Destination for FilesDestination<'_> {
@@ -275,8 +358,15 @@ impl Destination for FilesDestination<'_> {
         }
         if self.unpacker.refused_count > 0 {
             let more = self.unpacker.refused_count - self.unpacker.refused.len() as u64;
-            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            let detail = format!("what must not be restored is in it: {}{more}", self.unpacker.refused.join(", "));
+            let more = if more > 0 {
+                format!(", and {more} more")
+            } else {
+                String::new()
+            };
+            let detail = format!(
+                "what must not be restored is in it: {}{more}",
+                self.unpacker.refused.join(", ")
+            );
             // To a place of its own the rest can go all the same.
             checks.push(match self.place {
                 Place::Directory { .. } => Check::unprovable("names", detail),
@@ -286,13 +376,19 @@ impl Destination for FilesDestination<'_> {
         if depth == Depth::Drill
             && let Place::Drill(scratch) = &self.place
         {
-            checks.extend(readback::examine(&scratch.join(TREE), (self.list)().ok().flatten())?);
+            checks.extend(readback::examine(
+                &scratch.join(TREE),
+                (self.list)().ok().flatten(),
+            )?);
         }
         Ok(checks)
     }
 
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {
-        let mut published = Published { warnings: self.unpacker.warnings(), ..Published::default() };
+        let mut published = Published {
+            warnings: self.unpacker.warnings(),
+            ..Published::default()
+        };
         if self.unpacker.refused_count > 0 {
             let count = self.unpacker.refused_count;
             published.left_out = count;
@@ -304,9 +400,17 @@ impl Destination for FilesDestination<'_> {
         }
         match &mut self.place {
             Place::Drill(_) => return Err(Error::failed("a drill has no place to restore to")),
-            Place::Directory { target, scratch, inside } => {
+            Place::Directory {
+                target,
+                scratch,
+                inside,
+            } => {
                 publish_directory(target, scratch, *inside)?;
-                published.how = if self.selected > 0 { units::count(self.selected, "member") } else { "a new tree".to_owned() };
+                published.how = if self.selected > 0 {
+                    units::count(self.selected, "member")
+                } else {
+                    "a new tree".to_owned()
+                };
             }
             Place::Origin(staged) => {
                 let staged = std::mem::take(staged);
@@ -325,13 +429,16 @@ fn publish_directory(target: &Path, scratch: &Scratch, inside: bool) -> Result<(
         std::fs::create_dir(&tree).with_context(|| format!("making `{}`", tree.display()))?;
     }
     if scratch.path().is_dir() {
-        let directory = File::open(scratch.path()).with_context(|| format!("opening `{}`", scratch.path().display()))?;
+        let directory = File::open(scratch.path())
+            .with_context(|| format!("opening `{}`", scratch.path().display()))?;
         #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(&directory).with_context(|| format!("syncing `{}`", target.display()))?;
+        rustix::fs::syncfs(&directory)
+            .with_context(|| format!("syncing `{}`", target.display()))?;
         drop(directory);
     }
     if !inside {
-        durable::rename_new(&tree, target).with_context(|| format!("naming the restored files `{}`", target.display()))?;
+        durable::rename_new(&tree, target)
+            .with_context(|| format!("naming the restored files `{}`", target.display()))?;
         return durable::sync_dir(target.parent().unwrap_or(Path::new("/")));
     }
     let context = || format!("moving the restored files to `{}`", target.display());
@@ -343,24 +450,38 @@ fn publish_directory(target: &Path, scratch: &Scratch, inside: bool) -> Result<(
 }
 
 /// Exchanges one top path after another; where one fails those before it are put back.
-fn publish_origin(staged: Vec<(PathBuf, Staged)>, keep_nothing: bool, published: &mut Published) -> Result<()> {
+fn publish_origin(
+    staged: Vec<(PathBuf, Staged)>,
+    keep_nothing: bool,
+    published: &mut Published,
+) -> Result<()> {
     for (_, place) in &staged {
         place.sync()?;
     }
     let mut done: Vec<Staged> = Vec::new();
     for (top, place) in staged {
         if !place.is_filled() {
-            published.warnings.push(format!("nothing in the backup is of `{}`: it was left as it is", top.display()));
+            published.warnings.push(format!(
+                "nothing in the backup is of `{}`: it was left as it is",
+                top.display()
+            ));
             continue;
         }
         let swapped = place.swap();
         done.push(place);
         if let Err(error) = swapped {
-            let stuck: Vec<String> =
-                done.into_iter().rev().filter_map(|place| place.undo().err()).map(|error| error.message()).collect();
+            let stuck: Vec<String> = done
+                .into_iter()
+                .rev()
+                .filter_map(|place| place.undo().err())
+                .map(|error| error.message())
+                .collect();
             return Err(match stuck.is_empty() {
                 true => error.context("nothing was restored, and all is as it was"),
-                false => error.context(format!("nothing was restored, but not all could be put back: {}", stuck.join("; "))),
+                false => error.context(format!(
+                    "nothing was restored, but not all could be put back: {}",
+                    stuck.join("; ")
+                )),
             });
         }
     }

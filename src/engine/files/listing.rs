@@ -1,5 +1,5 @@
-//! The list of contents of a tree: one JSON object a line, in the archive's order. It says of every file what it must be after a restore, so that
-//! nothing needs to be unpacked to know.
+//! The list of contents of a tree: one JSON object a line, in the archive's order. It says of every
+//! file what it must be after a restore, so that nothing needs to be unpacked to know.
 
 use super::member::{Kind, Member, shown};
 use crate::error::{Error, Result};
@@ -96,13 +96,22 @@ impl Listed {
             Kind::HardLink(target) => (Type::Hardlink, None, Some(target)),
             Kind::Other => (Type::Other, None, None),
         };
-        let name =
-            |name: &[u8], id: u64| if name.is_empty() { id.to_string() } else { String::from_utf8_lossy(name).into_owned() };
+        let name = |name: &[u8], id: u64| {
+            if name.is_empty() {
+                id.to_string()
+            } else {
+                String::from_utf8_lossy(name).into_owned()
+            }
+        };
         Listed {
             size,
             mtime: Some(member.mtime.text()),
             mode: Some(format!("{:04o}", member.mode)),
-            owner: Some(format!("{}:{}", name(&member.user, member.uid), name(&member.group, member.gid))),
+            owner: Some(format!(
+                "{}:{}",
+                name(&member.user, member.uid),
+                name(&member.group, member.gid)
+            )),
             sha256,
             target: target.map(|target| text(target)),
             target_hex: target.and_then(|target| hex_unless_text(target)),
@@ -112,7 +121,11 @@ impl Listed {
 
     /// Something that is not in the archive.
     pub fn missing(path: &[u8], kind: Type, note: Note, why: Option<String>) -> Self {
-        Listed { note: Some(note), why, ..Listed::named(path, kind) }
+        Listed {
+            note: Some(note),
+            why,
+            ..Listed::named(path, kind)
+        }
     }
 
     fn named(path: &[u8], kind: Type) -> Self {
@@ -135,31 +148,52 @@ impl Listed {
 
     /// Whether the archive holds it.
     pub fn is_stored(&self) -> bool {
-        !matches!(self.note, Some(Note::Vanished | Note::Unreadable | Note::Skipped))
+        !matches!(
+            self.note,
+            Some(Note::Vanished | Note::Unreadable | Note::Skipped)
+        )
     }
 
     /// The path's bytes.
     pub fn path_bytes(&self) -> Vec<u8> {
-        self.path_hex.as_deref().and_then(from_hex).unwrap_or_else(|| self.path.clone().into_bytes())
+        self.path_hex
+            .as_deref()
+            .and_then(from_hex)
+            .unwrap_or_else(|| self.path.clone().into_bytes())
     }
 
     /// The target's bytes.
     pub fn target_bytes(&self) -> Option<Vec<u8>> {
-        self.target_hex.as_deref().and_then(from_hex).or_else(|| self.target.clone().map(String::into_bytes))
+        self.target_hex
+            .as_deref()
+            .and_then(from_hex)
+            .or_else(|| self.target.clone().map(String::into_bytes))
     }
 
-    /// What differs between what is expected (this) and what was found in an archive; `None` where nothing does.
+    /// What differs between what is expected (this) and what was found in an archive; `None` where
+    /// nothing does.
     pub fn difference(&self, found: &Listed) -> Option<String> {
         let name = shown(&self.path_bytes());
         if (&self.path, &self.path_hex) != (&found.path, &found.path_hex) {
-            return Some(format!("`{}` in place of `{name}`", shown(&found.path_bytes())));
+            return Some(format!(
+                "`{}` in place of `{name}`",
+                shown(&found.path_bytes())
+            ));
         }
         if self.kind != found.kind {
-            return Some(format!("`{name}` is a {}, not a {}", found.kind.word(), self.kind.word()));
+            return Some(format!(
+                "`{name}` is a {}, not a {}",
+                found.kind.word(),
+                self.kind.word()
+            ));
         }
         if self.size != found.size {
             let size = |listed: &Listed| listed.size.unwrap_or(0);
-            return Some(format!("`{name}` has {} bytes, {} expected", size(found), size(self)));
+            return Some(format!(
+                "`{name}` has {} bytes, {} expected",
+                size(found),
+                size(self)
+            ));
         }
         if self.sha256 != found.sha256 {
             return Some(format!("the content of `{name}` is not what was saved"));
@@ -217,7 +251,10 @@ pub struct Lines {
 impl Lines {
     /// The list that `input` gives.
     pub fn new(input: impl Read + 'static) -> Self {
-        Lines { input: Box::new(std::io::BufReader::with_capacity(256 << 10, input)), line: Vec::new() }
+        Lines {
+            input: Box::new(std::io::BufReader::with_capacity(256 << 10, input)),
+            line: Vec::new(),
+        }
     }
 
     /// The next line that the archive has a member for.
@@ -237,7 +274,8 @@ impl Lines {
             return Ok(None);
         }
         let read = serde_json::from_slice(&self.line);
-        read.map(Some).map_err(|error| Error::damaged(format!("the list of contents is damaged: {error}")))
+        read.map(Some)
+            .map_err(|error| Error::damaged(format!("the list of contents is damaged: {error}")))
     }
 }
 
@@ -263,7 +301,9 @@ pub fn to_hex(bytes: &[u8]) -> String {
 /// The bytes of hex digits.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks_exact(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -274,12 +314,23 @@ mod tests {
 
     fn member(path: &[u8], kind: Kind) -> Member {
         let (user, group) = (b"root".to_vec(), Vec::new());
-        Member { path: path.to_vec(), kind, mode: 0o640, uid: 0, gid: 7, user, group, mtime: Time::default(), xattrs: Vec::new() }
+        Member {
+            path: path.to_vec(),
+            kind,
+            mode: 0o640,
+            uid: 0,
+            gid: 7,
+            user,
+            group,
+            mtime: Time::default(),
+            xattrs: Vec::new(),
+        }
     }
 
     proptest! {
         #[test]
-        fn every_name_comes_back(path in proptest::collection::vec(1..=255_u8, 1..40), target in proptest::collection::vec(1..=255_u8, 1..40)) {
+        fn every_name_comes_back(path in proptest::collection::vec(1..=255_u8, 1..40),
+            target in proptest::collection::vec(1..=255_u8, 1..40)) {
             let listed = Listed::of(&member(&path, Kind::Symlink(target.clone())), None);
             let mut bytes = Vec::new();
             listed.write(&mut bytes).unwrap();
@@ -293,12 +344,26 @@ mod tests {
 
     #[test]
     fn differences_are_named() {
-        let file = |size, sha256: &str| Listed::of(&member(b"a/b", Kind::File { size, parts: None }), Some(sha256.into()));
+        let file = |size, sha256: &str| {
+            Listed::of(
+                &member(b"a/b", Kind::File { size, parts: None }),
+                Some(sha256.into()),
+            )
+        };
         assert_eq!(file(1, "x").difference(&file(1, "x")), None);
-        assert_eq!(file(1, "x").difference(&file(2, "x")).unwrap(), "`a/b` has 2 bytes, 1 expected");
-        assert_eq!(file(1, "x").difference(&file(1, "y")).unwrap(), "the content of `a/b` is not what was saved");
+        assert_eq!(
+            file(1, "x").difference(&file(2, "x")).unwrap(),
+            "`a/b` has 2 bytes, 1 expected"
+        );
+        assert_eq!(
+            file(1, "x").difference(&file(1, "y")).unwrap(),
+            "the content of `a/b` is not what was saved"
+        );
         let dir = Listed::of(&member(b"a/b", Kind::Directory), None);
-        assert_eq!(file(1, "x").difference(&dir).unwrap(), "`a/b` is a directory, not a file");
+        assert_eq!(
+            file(1, "x").difference(&dir).unwrap(),
+            "`a/b` is a directory, not a file"
+        );
         assert_eq!(dir.owner.as_deref(), Some("root:7"));
     }
 }

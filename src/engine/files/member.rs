@@ -60,7 +60,9 @@ impl Time {
     /// As JSON has it: RFC 3339 with nanoseconds; outside of the calendar's years `@seconds`.
     pub fn text(self) -> String {
         match chrono::DateTime::from_timestamp(self.seconds, self.nanoseconds) {
-            Some(at) if (0..253_402_300_800).contains(&self.seconds) => at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
+            Some(at) if (0..253_402_300_800).contains(&self.seconds) => {
+                at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
+            }
             _ => format!("@{}.{:09}", self.seconds, self.nanoseconds),
         }
     }
@@ -70,7 +72,9 @@ impl Member {
     /// Bytes of its content in the archive: holes left out.
     pub fn stored_size(&self) -> u64 {
         match &self.kind {
-            Kind::File { parts: Some(parts), .. } => parts.iter().map(|(_, length)| length).sum(),
+            Kind::File {
+                parts: Some(parts), ..
+            } => parts.iter().map(|(_, length)| length).sum(),
             Kind::File { size, parts: None } => *size,
             _ => 0,
         }

@@ -8,7 +8,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Attributes that say how this system treats a file, not what belongs to it.
-const NOT_SAVED: &[&[u8]] = &[b"security.selinux", b"security.ima", b"security.evm", b"security.apparmor"];
+const NOT_SAVED: &[&[u8]] = &[
+    b"security.selinux",
+    b"security.ima",
+    b"security.evm",
+    b"security.apparmor",
+];
 
 /// What stat(2) says. The standard library's own can't be had of a name in an open directory.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +32,9 @@ impl From<Stat> for Meta {
 impl Meta {
     /// Of something open.
     pub fn of(file: impl AsFd) -> std::io::Result<Meta> {
-        Ok(Meta { found: rustix::fs::fstat(file)? })
+        Ok(Meta {
+            found: rustix::fs::fstat(file)?,
+        })
     }
 
     /// Device and inode.
@@ -77,17 +84,29 @@ impl Meta {
 
     /// When its content was last changed.
     pub fn mtime(&self) -> Time {
-        Time { seconds: self.found.st_mtime as i64, nanoseconds: self.found.st_mtime_nsec as u32 }
+        Time {
+            seconds: self.found.st_mtime as i64,
+            nanoseconds: self.found.st_mtime_nsec as u32,
+        }
     }
 
     /// When anything of it was.
     fn ctime(&self) -> Time {
-        Time { seconds: self.found.st_ctime as i64, nanoseconds: self.found.st_ctime_nsec as u32 }
+        Time {
+            seconds: self.found.st_ctime as i64,
+            nanoseconds: self.found.st_ctime_nsec as u32,
+        }
     }
 }
 
 /// A member of that kind with what `found` says.
-pub fn member(name: &[u8], kind: Kind, found: &Meta, xattrs: Vec<(Vec<u8>, Vec<u8>)>, ids: &Ids) -> Member {
+pub fn member(
+    name: &[u8],
+    kind: Kind,
+    found: &Meta,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    ids: &Ids,
+) -> Member {
     let (uid, gid) = (found.found.st_uid, found.found.st_gid);
     Member {
         path: name.to_vec(),
@@ -102,7 +121,8 @@ pub fn member(name: &[u8], kind: Kind, found: &Meta, xattrs: Vec<(Vec<u8>, Vec<u
     }
 }
 
-/// Whether two looks at a file say that nothing was written in between. The time of the last change of anything (ctime) can't be set back by a program.
+/// Whether two looks at a file say that nothing was written in between. The time of the last change
+/// of anything (ctime) can't be set back by a program.
 pub fn unchanged(before: &Meta, after: &Meta) -> bool {
     let seen = |found: &Meta| (found.size(), found.mtime(), found.ctime());
     seen(before) == seen(after)
@@ -111,13 +131,19 @@ pub fn unchanged(before: &Meta, after: &Meta) -> bool {
 /// The extended attributes of an open file; none where its file system has none.
 #[cfg(target_os = "linux")]
 pub fn xattrs_of(file: &File) -> Vec<(Vec<u8>, Vec<u8>)> {
-    collect(|buffer| rustix::fs::flistxattr(file, buffer), |name, buffer| rustix::fs::fgetxattr(file, name, buffer))
+    collect(
+        |buffer| rustix::fs::flistxattr(file, buffer),
+        |name, buffer| rustix::fs::fgetxattr(file, name, buffer),
+    )
 }
 
 /// The extended attributes of what a path names, itself, not what it may point to.
 #[cfg(target_os = "linux")]
 pub fn xattrs_at(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
-    collect(|buffer| rustix::fs::llistxattr(path, buffer), |name, buffer| rustix::fs::lgetxattr(path, name, buffer))
+    collect(
+        |buffer| rustix::fs::llistxattr(path, buffer),
+        |name, buffer| rustix::fs::lgetxattr(path, name, buffer),
+    )
 }
 
 /// The kernel's limit for the list of names, and for a value.
@@ -169,7 +195,8 @@ pub fn xattrs_at(_path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     Vec::new()
 }
 
-/// Where a file has content, as offsets and lengths; `None` where it has no holes, or its file system can't tell.
+/// Where a file has content, as offsets and lengths; `None` where it has no holes, or its file
+/// system can't tell.
 pub fn parts(file: &File, found: &Meta) -> Option<Vec<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
     // 512 bytes is the unit of `st_blocks`, whatever the file system's own.
@@ -192,7 +219,10 @@ pub fn parts(file: &File, found: &Meta) -> Option<Vec<(u64, u64)>> {
         at = end.max(start + 1);
     }
     // The map's end tells the size where the file ends in a hole.
-    if parts.last().is_none_or(|(start, length)| start + length < found.size()) {
+    if parts
+        .last()
+        .is_none_or(|(start, length)| start + length < found.size())
+    {
         parts.push((found.size(), 0));
     }
     let holes = parts.iter().map(|(_, length)| length).sum::<u64>() < found.size();

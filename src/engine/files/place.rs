@@ -1,5 +1,7 @@
-//! Where something of a tree lies: its directory, held open, and its name in that. Everything of a tree is opened, looked at and read from there. By its path it could be
-//! something else a moment later: whoever owns a directory on the way may put a link in its place, and would have whatever this run may read.
+//! Where something of a tree lies: its directory, held open, and its name in that. Everything of a
+//! tree is opened, looked at and read from there. By its path it could be something else a moment
+//! later: whoever owns a directory on the way may put a link in its place, and would have whatever
+//! this run may read.
 
 use super::meta::{self, Meta};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -27,7 +29,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// What `path` names, which holds no symbolic link: each step is opened from the one before, and a link that has come there since is not followed.
+    /// What `path` names, which holds no symbolic link: each step is opened from the one before,
+    /// and a link that has come there since is not followed.
     pub fn find(path: &Path) -> io::Result<Place> {
         let mut dir = open_dir_at(CWD, OsStr::new("/"), STEP)?;
         let mut steps = path.components().filter_map(|step| match step {
@@ -40,7 +43,11 @@ impl Place {
             dir = open_dir_at(&dir, leaf, STEP)?;
             leaf = next;
         }
-        Ok(Place { dir: Arc::new(dir), leaf: leaf.to_owned(), path: path.to_path_buf() })
+        Ok(Place {
+            dir: Arc::new(dir),
+            leaf: leaf.to_owned(),
+            path: path.to_path_buf(),
+        })
     }
 
     /// The directory that lies here, to be read; an error where it is another one than `known`.
@@ -54,12 +61,20 @@ impl Place {
 
     /// Something in the directory `dir`, which lies here.
     pub fn below(&self, dir: &Arc<OwnedFd>, leaf: OsString) -> Place {
-        Place { dir: Arc::clone(dir), path: self.path.join(&leaf), leaf }
+        Place {
+            dir: Arc::clone(dir),
+            path: self.path.join(&leaf),
+            leaf,
+        }
     }
 
     /// Another name in the same directory.
     pub fn beside(&self, leaf: &OsStr) -> Place {
-        Place { dir: Arc::clone(&self.dir), leaf: leaf.to_owned(), path: self.path.with_file_name(leaf) }
+        Place {
+            dir: Arc::clone(&self.dir),
+            leaf: leaf.to_owned(),
+            path: self.path.with_file_name(leaf),
+        }
     }
 
     /// The same name with this end.
@@ -81,24 +96,38 @@ impl Place {
 
     /// Itself, not what it may point to.
     pub fn meta(&self) -> io::Result<Meta> {
-        let found = rustix::fs::statat(&*self.dir, &self.leaf, AtFlags::SYMLINK_NOFOLLOW | NO_AUTOMOUNT)?;
+        let found = rustix::fs::statat(
+            &*self.dir,
+            &self.leaf,
+            AtFlags::SYMLINK_NOFOLLOW | NO_AUTOMOUNT,
+        )?;
         Ok(Meta::from(found))
     }
 
     /// Opens a file for reading; follows no link, and waits for nobody.
     pub fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&*self.dir, &self.leaf, flags, Mode::empty())?.into())
     }
 
     /// Whether this user may read it.
     pub fn may_be_read(&self) -> io::Result<()> {
-        Ok(rustix::fs::accessat(&*self.dir, &self.leaf, rustix::fs::Access::READ_OK, AtFlags::empty())?)
+        Ok(rustix::fs::accessat(
+            &*self.dir,
+            &self.leaf,
+            rustix::fs::Access::READ_OK,
+            AtFlags::empty(),
+        )?)
     }
 
     /// What a symbolic link points to.
     pub fn target(&self) -> io::Result<Vec<u8>> {
-        Ok(CString::into_bytes(rustix::fs::readlinkat(&*self.dir, &self.leaf, Vec::new())?))
+        Ok(CString::into_bytes(rustix::fs::readlinkat(
+            &*self.dir,
+            &self.leaf,
+            Vec::new(),
+        )?))
     }
 
     /// Its extended attributes, those of a link itself.
@@ -106,9 +135,14 @@ impl Place {
         meta::xattrs_at(&self.for_others())
     }
 
-    /// A path for those who must have one. On Linux it leads through the open directory, whatever has become of that directory's own path.
+    /// A path for those who must have one. On Linux it leads through the open directory, whatever
+    /// has become of that directory's own path.
     pub fn for_others(&self) -> PathBuf {
-        if cfg!(target_os = "linux") { self.dir_for_others().join(&self.leaf) } else { self.path.clone() }
+        if cfg!(target_os = "linux") {
+            self.dir_for_others().join(&self.leaf)
+        } else {
+            self.path.clone()
+        }
     }
 
     /// The same for its directory.
@@ -131,7 +165,12 @@ const NO_AUTOMOUNT: AtFlags = AtFlags::NO_AUTOMOUNT;
 const NO_AUTOMOUNT: AtFlags = AtFlags::empty();
 
 fn open_dir_at(dir: impl AsFd, name: &OsStr, how: OFlags) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, how | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(
+        dir,
+        name,
+        how | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// The names in a directory, sorted.
@@ -148,10 +187,17 @@ pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// A tree may be deeper than the number of files that a process may usually have open, and each directory on the way is.
+/// A tree may be deeper than the number of files that a process may usually have open, and each
+/// directory on the way is.
 pub fn allow_deep_trees() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     // What can't be had makes the deepest directories unreadable, which is told.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: now.maximum,
+            maximum: now.maximum,
+        },
+    );
 }

@@ -20,7 +20,10 @@ const NAMED: usize = 5;
 /// Compares a tree with the list of contents, and looks into the databases in it.
 pub fn examine(tree: &Path, list: Option<Lines>) -> Result<Vec<Check>> {
     let Some(mut lines) = list else {
-        return Ok(vec![Check::ok("restored", "nothing to compare the restored files with")]);
+        return Ok(vec![Check::ok(
+            "restored",
+            "nothing to compare the restored files with",
+        )]);
     };
     let mut readback = Readback::default();
     loop {
@@ -59,7 +62,10 @@ impl Readback {
             self.databases += 1;
             let checked = facts::integrity(&Db::open(&path, Use::Immutable)?)?;
             if checked.status != CheckStatus::Ok {
-                self.broken.push(Check { detail: format!("`{}`: {}", line.path, checked.detail), ..checked });
+                self.broken.push(Check {
+                    detail: format!("`{}`: {}", line.path, checked.detail),
+                    ..checked
+                });
             }
         }
         Ok(())
@@ -67,13 +73,22 @@ impl Readback {
 
     fn checks(mut self) -> Vec<Check> {
         let mut checks = vec![match self.differences.is_empty() {
-            true => Check::ok("restored", format!("all {} read back, each as it was saved", units::thousands(self.count))),
+            true => Check::ok(
+                "restored",
+                format!(
+                    "all {} read back, each as it was saved",
+                    units::thousands(self.count)
+                ),
+            ),
             false => Check::damaged("restored", self.differences.join("; ")),
         }];
         if self.databases > 0 && self.broken.is_empty() {
             checks.push(Check::ok(
                 "integrity",
-                format!("integrity_check of {}: ok", units::count(self.databases, "SQLite database")),
+                format!(
+                    "integrity_check of {}: ok",
+                    units::count(self.databases, "SQLite database")
+                ),
             ));
         }
         checks.append(&mut self.broken);
@@ -82,22 +97,35 @@ impl Readback {
 
     /// What of a restored thing is not as the list says.
     fn difference(&mut self, path: &Path, line: &Listed) -> Result<Option<String>> {
-        let Ok(found) = path.symlink_metadata() else { return Ok(Some(format!("`{}` was not restored", line.path))) };
+        let Ok(found) = path.symlink_metadata() else {
+            return Ok(Some(format!("`{}` was not restored", line.path)));
+        };
         let kind = found.file_type();
         let target = line.target_bytes();
         Ok(match line.kind {
             Type::Hardlink => {
                 let same = self.inodes.get(&target.unwrap_or_default()) == Some(&found.ino());
-                (!same).then(|| format!("`{}` is no link to `{}`", line.path, line.target.clone().unwrap_or_default()))
+                (!same).then(|| {
+                    format!(
+                        "`{}` is no link to `{}`",
+                        line.path,
+                        line.target.clone().unwrap_or_default()
+                    )
+                })
             }
             Type::Symlink => {
-                let now = std::fs::read_link(path).map(|target| target.as_os_str().as_bytes().to_vec()).ok();
+                let now = std::fs::read_link(path)
+                    .map(|target| target.as_os_str().as_bytes().to_vec())
+                    .ok();
                 (now != target).then(|| format!("`{}` points elsewhere", line.path))
             }
             Type::Directory if kind.is_dir() => other_mode(&found, line),
             Type::File if kind.is_file() => {
                 self.inodes.insert(line.path_bytes(), found.ino());
-                other_mode(&found, line).map_or_else(|| other_content(path, &found, line), |difference| Ok(Some(difference)))?
+                other_mode(&found, line).map_or_else(
+                    || other_content(path, &found, line),
+                    |difference| Ok(Some(difference)),
+                )?
             }
             _ => Some(format!("`{}` is no {}", line.path, line.kind.word())),
         })
@@ -110,24 +138,38 @@ fn other_mode(found: &Metadata, line: &Listed) -> Option<String> {
     let expected = line.mode.as_deref().unwrap_or_default();
     let mode = format!("{:04o}", found.mode() & 0o7777);
     let settable = rustix::process::geteuid().is_root() || !special(expected);
-    (settable && mode != expected).then(|| format!("`{}` has the mode {mode}, not {expected}", line.path))
+    (settable && mode != expected)
+        .then(|| format!("`{}` has the mode {mode}, not {expected}", line.path))
 }
 
 fn other_content(path: &Path, found: &Metadata, line: &Listed) -> Result<Option<String>> {
     if line.size != Some(found.size()) {
-        return Ok(Some(format!("`{}` has {} bytes, {} expected", line.path, found.size(), line.size.unwrap_or(0))));
+        return Ok(Some(format!(
+            "`{}` has {} bytes, {} expected",
+            line.path,
+            found.size(),
+            line.size.unwrap_or(0)
+        )));
     }
-    let mtime = super::member::Time { seconds: found.mtime(), nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0) };
+    let mtime = super::member::Time {
+        seconds: found.mtime(),
+        nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0),
+    };
     if line.mtime != Some(mtime.text()) {
         return Ok(Some(format!("`{}` has another time", line.path)));
     }
     let sha256 = hash_file(path, found.size())?;
-    Ok((line.sha256.as_ref() != Some(&sha256)).then(|| format!("the content of `{}` is not what was saved", line.path)))
+    Ok((line.sha256.as_ref() != Some(&sha256))
+        .then(|| format!("the content of `{}` is not what was saved", line.path)))
 }
 
 fn hash_file(path: &Path, size: u64) -> Result<String> {
     let context = || format!("reading `{}`", path.display());
-    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path).with_context(context)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .with_context(context)?;
     let metadata = super::meta::Meta::of(&file).with_context(context)?;
     let parts = super::meta::parts(&file, &metadata);
     let mut hash = Sha256::new();

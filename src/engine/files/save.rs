@@ -1,4 +1,5 @@
-//! How one file is read although others may be writing to it: again, where it changed meanwhile; never more nor less than the archive's header says.
+//! How one file is read although others may be writing to it: again, where it changed meanwhile;
+//! never more nor less than the archive's header says.
 
 use super::listing::{Listed, Note, to_hex};
 use super::member::{Kind, Member, parts_of};
@@ -15,9 +16,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-/// Up to this size a file is held in memory, so that it can be read again before anything of it is written.
+/// Up to this size a file is held in memory, so that it can be read again before anything of it is
+/// written.
 const WHOLE: u64 = 1 << 20;
-/// A larger one that changed is written again, but not one above this: the archive would hold it several times.
+/// A larger one that changed is written again, but not one above this: the archive would hold it
+/// several times.
 const AGAIN: u64 = 128 << 20;
 /// How often a file is read that changes.
 const TIMES: u32 = 3;
@@ -46,10 +49,12 @@ pub enum Opening {
     Refused(io::Error),
 }
 
-/// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is then its first bytes: of a small one all, and one more
-/// if it has grown.
+/// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is
+/// then its first bytes: of a small one all, and one more if it has grown.
 pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
-    let Some(claim) = Claim::reading(found.metadata.key()) else { return Opening::Database };
+    let Some(claim) = Claim::reading(found.metadata.key()) else {
+        return Opening::Database;
+    };
     let file = match found.place.open() {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Opening::Vanished,
@@ -61,7 +66,8 @@ pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
         Err(error) => return Opening::Refused(error),
     };
     if metadata.key() != found.metadata.key() {
-        // Another file has taken its place. If it is a database that this run has open elsewhere, closing it would drop that connection's locks.
+        // Another file has taken its place. If it is a database that this run has open elsewhere,
+        // closing it would drop that connection's locks.
         match Claim::reading(metadata.key()) {
             Some(second) => {
                 drop(file);
@@ -75,12 +81,17 @@ pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
         return Opening::Vanished;
     }
     match read_start(&file, metadata.size(), start) {
-        Ok(()) => Opening::Opened(Box::new(Opened { file, metadata, _claim: claim })),
+        Ok(()) => Opening::Opened(Box::new(Opened {
+            file,
+            metadata,
+            _claim: claim,
+        })),
         Err(error) => Opening::Refused(error),
     }
 }
 
-/// Up to this size a file is read as a whole before anything of it is written; of others this much is enough to know what they are.
+/// Up to this size a file is read as a whole before anything of it is written; of others this much
+/// is enough to know what they are.
 fn read_start(file: &File, size: u64, start: &mut Vec<u8>) -> io::Result<()> {
     let wanted = if size <= WHOLE { size as usize + 1 } else { 16 };
     start.resize(wanted, 0);
@@ -129,7 +140,8 @@ pub fn save<W: Write>(
     Ok(saved.map(|saved| Saved { warning, ..saved }))
 }
 
-/// Read as a whole, until it is the same before and after; what can't be read is not in the archive at all.
+/// Read as a whole, until it is the same before and after; what can't be read is not in the archive
+/// at all.
 fn small<W: Write>(
     opened: &mut Opened,
     as_member: &dyn Fn(Kind, &Meta) -> Member,
@@ -140,12 +152,17 @@ fn small<W: Write>(
     for time in 0..TIMES {
         interrupt::check()?;
         // The first time it was read when it was opened.
-        let read = if time == 0 { Ok(()) } else { read_again(opened, buffer) };
+        let read = if time == 0 {
+            Ok(())
+        } else {
+            read_again(opened, buffer)
+        };
         let after = match read.and_then(|()| Meta::of(&opened.file)) {
             Ok(after) => after,
             Err(error) => return Ok(Err(error)),
         };
-        changed = buffer.len() as u64 != opened.metadata.size() || !meta::unchanged(&opened.metadata, &after);
+        changed = buffer.len() as u64 != opened.metadata.size()
+            || !meta::unchanged(&opened.metadata, &after);
         if !changed || time + 1 == TIMES {
             break;
         }
@@ -159,7 +176,11 @@ fn small<W: Write>(
     archive.end()?;
     let mut line = Listed::of(&member, Some(to_hex(&Sha256::digest(&buffer[..]))));
     line.note = changed.then_some(Note::Changed);
-    Ok(Ok(Saved { lines: vec![line], size, warning: None }))
+    Ok(Ok(Saved {
+        lines: vec![line],
+        size,
+        warning: None,
+    }))
 }
 
 fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -168,18 +189,29 @@ fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
     read_start(&opened.file, opened.metadata.size().min(WHOLE), buffer)
 }
 
-/// Written while it is read. If it changed, it is written once more: of members of one name the last one counts.
+/// Written while it is read. If it changed, it is written once more: of members of one name the
+/// last one counts.
 fn large<W: Write>(
     opened: &mut Opened,
     as_member: &dyn Fn(Kind, &Meta) -> Member,
     archive: &mut Writer<W>,
     mut parts: Option<Vec<(u64, u64)>>,
 ) -> Result<Result<Saved, io::Error>> {
-    let times = if opened.metadata.size() <= AGAIN { TIMES } else { 1 };
+    let times = if opened.metadata.size() <= AGAIN {
+        TIMES
+    } else {
+        1
+    };
     let mut lines: Vec<Listed> = Vec::new();
     loop {
         let size = opened.metadata.size();
-        let member = as_member(Kind::File { size, parts: parts.clone() }, &opened.metadata);
+        let member = as_member(
+            Kind::File {
+                size,
+                parts: parts.clone(),
+            },
+            &opened.metadata,
+        );
         // A file whose very first bytes can't be read is better left out.
         if let Err(error) = opened.file.read_at(&mut [0], 0) {
             return Ok(Err(error));
@@ -189,7 +221,9 @@ fn large<W: Write>(
         archive.end()?;
         let mut line = Listed::of(&member, Some(sha256));
         let after = Meta::of(&opened.file);
-        let unchanged = after.as_ref().is_ok_and(|after| meta::unchanged(&opened.metadata, after));
+        let unchanged = after
+            .as_ref()
+            .is_ok_and(|after| meta::unchanged(&opened.metadata, after));
         let again = lines.len() as u32 + 1 < times;
         line.note = match whole {
             Err(error) => {
@@ -207,15 +241,28 @@ fn large<W: Write>(
                 opened.metadata = after;
                 parts = meta::parts(&opened.file, &opened.metadata);
             }
-            _ => return Ok(Ok(Saved { lines, size, warning: None })),
+            _ => {
+                return Ok(Ok(Saved {
+                    lines,
+                    size,
+                    warning: None,
+                }));
+            }
         }
     }
 }
 
-/// Copies what the member's parts hold, and hashes the file as an application sees it. What can't be had any more is zeros: `Ok(false)` where the file has
-/// become shorter, an error where it can't be read. The outer error is the archive's.
-fn copy<W: Write>(file: &File, member: &Member, archive: &mut Writer<W>) -> Result<(String, io::Result<bool>)> {
-    let Kind::File { size, parts } = &member.kind else { return Ok((String::new(), Ok(true))) };
+/// Copies what the member's parts hold, and hashes the file as an application sees it. What can't
+/// be had any more is zeros: `Ok(false)` where the file has become shorter, an error where it can't
+/// be read. The outer error is the archive's.
+fn copy<W: Write>(
+    file: &File,
+    member: &Member,
+    archive: &mut Writer<W>,
+) -> Result<(String, io::Result<bool>)> {
+    let Kind::File { size, parts } = &member.kind else {
+        return Ok((String::new(), Ok(true)));
+    };
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut whole = Ok(true);

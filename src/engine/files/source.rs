@@ -1,4 +1,5 @@
-//! A tree of files as a source: everything that the walk finds, one thing after another, into one archive and one list.
+//! A tree of files as a source: everything that the walk finds, one thing after another, into one
+//! archive and one list.
 
 use super::listing::{Listed, Note, Type};
 use super::member::{Kind, Member, shown};
@@ -6,7 +7,9 @@ use super::meta::Meta;
 use super::patterns::Patterns;
 use super::place::Place;
 use super::save::{self, Opening};
-use super::sqlite::{Held, JOURNAL_MAGIC, WAL_MAGIC, database_of, is_database, looks_like_a_database, starts_with};
+use super::sqlite::{
+    Held, JOURNAL_MAGIC, WAL_MAGIC, database_of, is_database, looks_like_a_database, starts_with,
+};
 use super::tar::Writer;
 use super::walk::{self, Choice, Found, Step};
 use super::{embedded, meta, names::Ids};
@@ -59,11 +62,16 @@ pub struct FilesSource {
 }
 
 impl FilesSource {
-    /// Looks at the whole tree, for its size. Top paths that are all missing are an error; nothing is read.
+    /// Looks at the whole tree, for its size. Top paths that are all missing are an error; nothing
+    /// is read.
     pub fn open(plan: &Plan) -> Result<Self> {
         walk::refuse_nested(&plan.paths)?;
         // Symbolic links may lead one into another.
-        let real: Vec<PathBuf> = plan.paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let real: Vec<PathBuf> = plan
+            .paths
+            .iter()
+            .filter_map(|path| path.canonicalize().ok())
+            .collect();
         walk::refuse_nested(&real)?;
         let choice = Choice {
             tops: plan.paths.clone(),
@@ -73,11 +81,21 @@ impl FilesSource {
             leave_out: plan.leave_out.clone(),
         };
         let missing = |path: &&PathBuf| path.symlink_metadata().is_err();
-        if let Some(path) = plan.paths.iter().find(missing).filter(|_| plan.paths.iter().all(|path| missing(&path))) {
+        if let Some(path) = plan
+            .paths
+            .iter()
+            .find(missing)
+            .filter(|_| plan.paths.iter().all(|path| missing(&path)))
+        {
             return Err(Error::failed(format!("`{}` is not there", path.display()))
                 .hint("check the path; nothing is made where something is missing"));
         }
-        let mut source = FilesSource { plan: plan.clone(), choice, size: 0, logs: HashMap::new() };
+        let mut source = FilesSource {
+            plan: plan.clone(),
+            choice,
+            size: 0,
+            logs: HashMap::new(),
+        };
         source.measure()?;
         Ok(source)
     }
@@ -87,7 +105,8 @@ impl FilesSource {
         &self.plan.paths
     }
 
-    /// Looks whether everything could be read, and says what would be saved; the first things that could not are the error.
+    /// Looks whether everything could be read, and says what would be saved; the first things that
+    /// could not are the error.
     pub fn rehearse(&self) -> Result<String> {
         let (mut files, mut closed) = (0, Vec::new());
         let mut count = 0_u64;
@@ -96,9 +115,13 @@ impl FilesSource {
                 Step::Save(found) if found.metadata.is_file() => {
                     files += 1;
                     let readable = found.place.may_be_read();
-                    readable.err().map(|error| format!("{} ({})", whole(&found.name), Error::from(error)))
+                    readable
+                        .err()
+                        .map(|error| format!("{} ({})", whole(&found.name), Error::from(error)))
                 }
-                Step::Unreadable(name, error) => Some(format!("{} ({})", whole(&name), Error::from(error))),
+                Step::Unreadable(name, error) => {
+                    Some(format!("{} ({})", whole(&name), Error::from(error)))
+                }
                 _ => None,
             };
             count += u64::from(lacking.is_some());
@@ -121,7 +144,11 @@ impl FilesSource {
         walk::walk(&self.choice, &mut |step| {
             if let Step::Save(found) = step {
                 // A header, and what is on disk: holes take no room in the archive.
-                let content = if found.metadata.is_file() { found.metadata.size().min(found.metadata.blocks() * 512) } else { 0 };
+                let content = if found.metadata.is_file() {
+                    found.metadata.size().min(found.metadata.blocks() * 512)
+                } else {
+                    0
+                };
                 size += 512 + content;
                 if let Some((key, path)) = database_with_log(&found) {
                     logs.entry(key).or_default().push(path);
@@ -137,22 +164,34 @@ impl FilesSource {
 /// The database that a log or journal with something in it belongs to, where it has other names.
 fn database_with_log(found: &Found) -> Option<((u64, u64), PathBuf)> {
     let name = found.place.leaf().as_bytes();
-    let base = name.strip_suffix(b"-wal").or_else(|| name.strip_suffix(b"-journal"))?;
+    let base = name
+        .strip_suffix(b"-wal")
+        .or_else(|| name.strip_suffix(b"-journal"))?;
     let base = found.place.beside(std::ffi::OsStr::from_bytes(base));
-    let metadata = base.meta().ok().filter(|base| base.is_file() && base.nlink() > 1)?;
+    let metadata = base
+        .meta()
+        .ok()
+        .filter(|base| base.is_file() && base.nlink() > 1)?;
     (found.metadata.size() > 0).then(|| (metadata.key(), base.path().to_path_buf()))
 }
 
 /// A text of the engine, with paths as people know them.
 fn shown_in(text: &str, place: &Place) -> String {
     let dir = place.path().parent().unwrap_or(Path::new("/"));
-    text.replace(&place.dir_for_others().display().to_string(), &dir.display().to_string())
+    text.replace(
+        &place.dir_for_others().display().to_string(),
+        &dir.display().to_string(),
+    )
 }
 
 impl Source for FilesSource {
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
-        let list = tempfile::tempfile_in(&self.plan.scratch_dir)
-            .with_context(|| format!("making the list of contents in `{}`", self.plan.scratch_dir.display()))?;
+        let list = tempfile::tempfile_in(&self.plan.scratch_dir).with_context(|| {
+            format!(
+                "making the list of contents in `{}`",
+                self.plan.scratch_dir.display()
+            )
+        })?;
         let mut saving = Saving {
             plan: &self.plan,
             archive: Writer::new(BufWriter::with_capacity(256 << 10, out)),
@@ -222,7 +261,8 @@ impl<W: Write> Saving<'_, W> {
             Step::Vanished(name) => self.missing(&name, Note::Vanished, None),
             Step::Unreadable(name, error) => self.missing(&name, Note::Unreadable, Some(error)),
             Step::LeftOut(path, why) => {
-                self.warnings.push(format!("`{}` is {why}, and left out", path.display()));
+                self.warnings
+                    .push(format!("`{}` is {why}, and left out", path.display()));
                 Ok(())
             }
         }
@@ -243,7 +283,9 @@ impl<W: Write> Saving<'_, W> {
                     self.tree.symlinks += 1;
                     self.without_content(&found, Kind::Symlink(target))
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.missing(&found.name, Note::Vanished, None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.missing(&found.name, Note::Vanished, None)
+                }
                 Err(error) => self.missing(&found.name, Note::Unreadable, Some(error)),
             };
         }
@@ -253,11 +295,23 @@ impl<W: Write> Saving<'_, W> {
             () => SPECIAL[2],
         };
         self.note(what, whole(&found.name));
-        Listed::missing(&found.name, Type::Other, Note::Skipped, Some(format!("a {what}"))).write(&mut self.list)
+        Listed::missing(
+            &found.name,
+            Type::Other,
+            Note::Skipped,
+            Some(format!("a {what}")),
+        )
+        .write(&mut self.list)
     }
 
     fn member(&self, found: &Found, kind: Kind) -> Member {
-        meta::member(&found.name, kind, &found.metadata, found.place.xattrs(), &self.ids)
+        meta::member(
+            &found.name,
+            kind,
+            &found.metadata,
+            found.place.xattrs(),
+            &self.ids,
+        )
     }
 
     fn without_content(&mut self, found: &Found, kind: Kind) -> Result<()> {
@@ -284,7 +338,12 @@ impl<W: Write> Saving<'_, W> {
         if let Some(told) = embedded::in_directory(&found.place) {
             self.warnings.push(told);
         }
-        let _database = match self.plan.raw_databases.then(|| database_of(&found, self.plan.lock_timeout)).transpose()? {
+        let _database = match self
+            .plan
+            .raw_databases
+            .then(|| database_of(&found, self.plan.lock_timeout))
+            .transpose()?
+        {
             Some(Held::Busy) => {
                 let busy = io::Error::other("this run is reading it as a database");
                 return self.missing(&found.name, Note::Unreadable, Some(busy));
@@ -295,9 +354,13 @@ impl<W: Write> Saving<'_, W> {
             Opening::Opened(opened) => opened,
             Opening::Database => return self.database(&found, key),
             Opening::Vanished => return self.missing(&found.name, Note::Vanished, None),
-            Opening::Refused(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
+            Opening::Refused(error) => {
+                return self.missing(&found.name, Note::Unreadable, Some(error));
+            }
         };
-        if !self.plan.raw_databases && is_database(&self.buffer, opened.metadata.size(), &found.place) {
+        if !self.plan.raw_databases
+            && is_database(&self.buffer, opened.metadata.size(), &found.place)
+        {
             drop(opened);
             return self.database(&found, key);
         }
@@ -308,8 +371,15 @@ impl<W: Write> Saving<'_, W> {
     fn plain(&mut self, opened: &mut save::Opened, found: &Found, key: (u64, u64)) -> Result<()> {
         let xattrs = meta::xattrs_of(&opened.file);
         let ids = &self.ids;
-        let as_member = |kind: Kind, now: &Meta| meta::member(&found.name, kind, now, xattrs.clone(), ids);
-        let saved = match save::save(opened, &as_member, found, &mut self.archive, &mut self.buffer)? {
+        let as_member =
+            |kind: Kind, now: &Meta| meta::member(&found.name, kind, now, xattrs.clone(), ids);
+        let saved = match save::save(
+            opened,
+            &as_member,
+            found,
+            &mut self.archive,
+            &mut self.buffer,
+        )? {
             Ok(saved) => saved,
             Err(error) => return self.missing(&found.name, Note::Unreadable, Some(error)),
         };
@@ -322,7 +392,14 @@ impl<W: Write> Saving<'_, W> {
                     }
                     self.note(CHANGED, whole(&found.name));
                 }
-                Some(Note::Cut) => self.note(CUT, format!("{} ({})", whole(&found.name), line.why.clone().unwrap_or_default())),
+                Some(Note::Cut) => self.note(
+                    CUT,
+                    format!(
+                        "{} ({})",
+                        whole(&found.name),
+                        line.why.clone().unwrap_or_default()
+                    ),
+                ),
                 _ => {}
             }
         }
@@ -342,17 +419,31 @@ impl<W: Write> Saving<'_, W> {
     /// A SQLite database, of one point in time, as a plain single file.
     fn database(&mut self, found: &Found, key: (u64, u64)) -> Result<()> {
         let (place, shown) = (&found.place, found.place.path());
-        let source = SqliteSource::new(shown, Spool::Auto, &self.plan.scratch_dir, self.plan.lock_timeout)
-            .inside(place.for_others(), place.dir(), key, shown)
-            .also_called(self.names_with_log(key));
+        let source = SqliteSource::new(
+            shown,
+            Spool::Auto,
+            &self.plan.scratch_dir,
+            self.plan.lock_timeout,
+        )
+        .inside(place.for_others(), place.dir(), key, shown)
+        .also_called(self.names_with_log(key));
         let mut begun: Option<Member> = None;
         let mut hash = Sha256::new();
         let xattrs = found.place.xattrs();
         let ids = &self.ids;
-        let mut out = Hashing { hash: &mut hash, out: &mut self.archive };
+        let mut out = Hashing {
+            hash: &mut hash,
+            out: &mut self.archive,
+        };
         let streamed = source.stream(|size| {
             let kind = Kind::File { size, parts: None };
-            out.out.begin(begun.insert(meta::member(&found.name, kind, &found.metadata, xattrs, ids)))?;
+            out.out.begin(begun.insert(meta::member(
+                &found.name,
+                kind,
+                &found.metadata,
+                xattrs,
+                ids,
+            )))?;
             Ok(&mut out as &mut dyn Write)
         });
         match (streamed, begun) {
@@ -362,13 +453,17 @@ impl<W: Write> Saving<'_, W> {
                 line.sqlite = Some(streamed.journal_mode);
                 self.tree.databases += 1;
                 let by = streamed.path.strip_prefix(found.place.dir_for_others());
-                let by =
-                    by.map_or_else(|_| streamed.path.clone(), |leaf| found.place.beside(leaf.as_os_str()).path().to_path_buf());
+                let by = by.map_or_else(
+                    |_| streamed.path.clone(),
+                    |leaf| found.place.beside(leaf.as_os_str()).path().to_path_buf(),
+                );
                 if by != found.place.path() {
-                    self.databases.insert(found.place.path().to_path_buf(), false);
+                    self.databases
+                        .insert(found.place.path().to_path_buf(), false);
                 }
                 self.databases.insert(by, true);
-                self.warnings.extend(streamed.warning.map(|text| shown_in(&text, &found.place)));
+                self.warnings
+                    .extend(streamed.warning.map(|text| shown_in(&text, &found.place)));
                 if let Some(damage) = streamed.damage {
                     self.note(DAMAGED, format!("{} ({damage})", whole(&found.name)));
                 }
@@ -390,24 +485,32 @@ impl<W: Write> Saving<'_, W> {
                 line.write(&mut self.list)
             }
             (Err(error), None) => self.broken_database(found, key, error),
-            (Ok(_), None) => {
-                Err(Error::failed(format!("nothing came of the SQLite database `{}`", found.place.path().display())))
-            }
+            (Ok(_), None) => Err(Error::failed(format!(
+                "nothing came of the SQLite database `{}`",
+                found.place.path().display()
+            ))),
         }
     }
 
-    /// SQLite does not take it: then its bytes are what there is to save, unless it only is not to be had now.
+    /// SQLite does not take it: then its bytes are what there is to save, unless it only is not to
+    /// be had now.
     fn broken_database(&mut self, found: &Found, key: (u64, u64), error: Error) -> Result<()> {
-        self.databases.insert(found.place.path().to_path_buf(), false);
+        self.databases
+            .insert(found.place.path().to_path_buf(), false);
         let gone = || found.place.meta().is_err();
         // After a crash of its application nobody writes to it, and with its journal it is whole.
         let crashed = starts_with(&found.place.with_end("-journal"), &[JOURNAL_MAGIC]);
         if error.kind() != crate::error::Kind::Damaged && !crashed {
-            let note = if gone() { Note::Vanished } else { Note::Unreadable };
+            let note = if gone() {
+                Note::Vanished
+            } else {
+                Note::Unreadable
+            };
             return self.missing(&found.name, note, Some(error.into()));
         }
         self.warnings.push(format!(
-            "`{}` looks like a SQLite database, and is saved with its log or journal as the files that they are: {error}",
+            "`{}` looks like a SQLite database, and is saved with its log or journal as the files \
+             that they are: {error}",
             whole(&found.name)
         ));
         match save::open(found, &mut self.buffer) {
@@ -418,34 +521,53 @@ impl<W: Write> Saving<'_, W> {
         }
     }
 
-    /// The log, index or journal of a SQLite database: what counts of it is in the database as it was saved. Beside one that was not saved through SQLite it
-    /// is saved, too, or the database would lack it; beside one that was left out it goes with that.
+    /// The log, index or journal of a SQLite database: what counts of it is in the database as it
+    /// was saved. Beside one that was not saved through SQLite it is saved, too, or the database
+    /// would lack it; beside one that was left out it goes with that.
     fn is_in_a_database(&self, found: &Found) -> bool {
         let name = found.place.leaf().as_bytes();
-        let ends: [(&str, &[&[u8]]); 3] = [("-wal", &[WAL_MAGIC]), ("-shm", &[]), ("-journal", &[JOURNAL_MAGIC, &[0; 8]])];
+        let ends: [(&str, &[&[u8]]); 3] = [
+            ("-wal", &[WAL_MAGIC]),
+            ("-shm", &[]),
+            ("-journal", &[JOURNAL_MAGIC, &[0; 8]]),
+        ];
         ends.iter().any(|(end, magic)| {
-            let Some(base) = name.strip_suffix(end.as_bytes()) else { return false };
+            let Some(base) = name.strip_suffix(end.as_bytes()) else {
+                return false;
+            };
             let base = found.place.beside(std::ffi::OsStr::from_bytes(base));
             match self.databases.get(base.path()) {
                 Some(through_sqlite) => *through_sqlite,
                 // Not come by: excluded, or no database at all.
                 None => {
-                    let like_one = found.metadata.size() == 0 || magic.is_empty() || starts_with(&found.place, magic);
+                    let like_one = found.metadata.size() == 0
+                        || magic.is_empty()
+                        || starts_with(&found.place, magic);
                     like_one && looks_like_a_database(&base)
                 }
             }
         })
     }
 
-    /// The names of a file that have a log, wherever in the tree they are: the database is read by one of those.
+    /// The names of a file that have a log, wherever in the tree they are: the database is read by
+    /// one of those.
     fn names_with_log(&self, key: (u64, u64)) -> Vec<PathBuf> {
         self.logs.get(&key).cloned().unwrap_or_default()
     }
 
     fn missing(&mut self, name: &[u8], note: Note, error: Option<io::Error>) -> Result<()> {
         let why = error.map(|error| Error::from(error).message());
-        let told = why.as_ref().map_or(whole(name), |why| format!("{} ({why})", whole(name)));
-        self.note(if note == Note::Vanished { VANISHED } else { UNREADABLE }, told);
+        let told = why
+            .as_ref()
+            .map_or(whole(name), |why| format!("{} ({why})", whole(name)));
+        self.note(
+            if note == Note::Vanished {
+                VANISHED
+            } else {
+                UNREADABLE
+            },
+            told,
+        );
         Listed::missing(name, Type::File, note, why).write(&mut self.list)
     }
 
@@ -461,13 +583,24 @@ impl<W: Write> Saving<'_, W> {
         let mut notes = Vec::new();
         for (what, (count, named)) in &self.notes {
             let more = count - named.len() as u64;
-            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            let more = if more > 0 {
+                format!(", and {more} more")
+            } else {
+                String::new()
+            };
             let text = format!("{}: {}{more}", told(what, *count), named.join(", "));
             // A FIFO is there every night, and nothing is lost with it.
-            if SPECIAL.contains(what) { notes.push(text) } else { self.warnings.push(text) }
+            if SPECIAL.contains(what) {
+                notes.push(text)
+            } else {
+                self.warnings.push(text)
+            }
         }
-        let kinds =
-            [(UNREADABLE, "could not be read"), (CUT, "could be read in part only"), (DAMAGED, "damaged before it was saved")];
+        let kinds = [
+            (UNREADABLE, "could not be read"),
+            (CUT, "could be read in part only"),
+            (DAMAGED, "damaged before it was saved"),
+        ];
         let lost = kinds.map(|(what, short)| {
             let (count, _) = self.notes.get(what)?;
             Some(format!("{} {short}", units::count(*count, "file")))
@@ -475,23 +608,56 @@ impl<W: Write> Saving<'_, W> {
         let lost: Vec<String> = lost.into_iter().flatten().collect();
         let lacks = (!lost.is_empty()).then(|| lost.join(", "));
         if lacks.is_some() && self.tree.files + self.tree.directories + self.tree.symlinks == 0 {
-            return Err(Error::failed(self.warnings.join("; "))
-                .hint("look at `paths`; if it is there, run dbbackup as a user that may read it, root for one"));
+            return Err(Error::failed(self.warnings.join("; ")).hint(
+                "look at `paths`; if it is there, run dbbackup as a user that may read it, \
+                       root for one",
+            ));
         }
         if !self.plan.include.is_empty() && self.tree.files + self.tree.symlinks == 0 {
             let patterns = self.plan.include.join("`, `");
-            return Err(Error::failed(format!("nothing there matches `include` (`{patterns}`)")).hint("correct the patterns"));
+            return Err(
+                Error::failed(format!("nothing there matches `include` (`{patterns}`)"))
+                    .hint("correct the patterns"),
+            );
         }
         self.archive.finish()?;
-        let mut list = self.list.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut list = self
+            .list
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         list.rewind()?;
-        let left_out = self.plan.exclude.iter().map(|pattern| format!("exclude {pattern}"));
-        let selected_by = self.plan.include.iter().map(|pattern| format!("include {pattern}")).chain(left_out).collect();
-        let database =
-            Database { paths: self.plan.paths.clone(), size_bytes: self.tree.bytes, selected_by, ..Database::default() };
-        let manifest = Manifest { tree: Some(self.tree), ..Manifest::default() };
+        let left_out = self
+            .plan
+            .exclude
+            .iter()
+            .map(|pattern| format!("exclude {pattern}"));
+        let selected_by = self
+            .plan
+            .include
+            .iter()
+            .map(|pattern| format!("include {pattern}"))
+            .chain(left_out)
+            .collect();
+        let database = Database {
+            paths: self.plan.paths.clone(),
+            size_bytes: self.tree.bytes,
+            selected_by,
+            ..Database::default()
+        };
+        let manifest = Manifest {
+            tree: Some(self.tree),
+            ..Manifest::default()
+        };
         let producer = BTreeMap::new();
-        Ok(Dumped { manifest, database, producer, warnings: self.warnings, notes, lacks, contents: Some(list) })
+        Ok(Dumped {
+            manifest,
+            database,
+            producer,
+            warnings: self.warnings,
+            notes,
+            lacks,
+            contents: Some(list),
+        })
     }
 }
 

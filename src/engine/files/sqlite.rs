@@ -1,4 +1,5 @@
-//! SQLite databases among the files: how they and what belongs to them are told from other files, and kept apart from this run's own connections.
+//! SQLite databases among the files: how they and what belongs to them are told from other files,
+//! and kept apart from this run's own connections.
 
 use super::meta::Meta;
 use super::place::Place;
@@ -14,17 +15,20 @@ use std::time::{Duration, Instant};
 
 /// The right to open a file that may be a part of a database.
 pub enum Held {
-    /// Nobody in this run has the database open, nor will have for as long as this lives; none where there is no database.
+    /// Nobody in this run has the database open, nor will have for as long as this lives; none
+    /// where there is no database.
     Free { _claim: Option<Claim> },
     /// Another thread did not let go of it.
     Busy,
 }
 
-/// Waits until no thread of this run has a connection to the database that a file is of: closing the file would drop that one's locks, which lie on the database
-/// itself and on its -shm.
+/// Waits until no thread of this run has a connection to the database that a file is of: closing
+/// the file would drop that one's locks, which lie on the database itself and on its -shm.
 pub fn database_of(found: &Found, wait: Duration) -> Result<Held> {
     let name = found.place.leaf().as_bytes();
-    let base = ["-wal", "-shm", "-journal"].iter().find_map(|end| name.strip_suffix(end.as_bytes()));
+    let base = ["-wal", "-shm", "-journal"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end.as_bytes()));
     let base = base.map(|base| found.place.beside(OsStr::from_bytes(base)));
     let Some(metadata) = base.map_or(Some(found.metadata), |base| base.meta().ok()) else {
         return Ok(Held::Free { _claim: None });
@@ -32,7 +36,9 @@ pub fn database_of(found: &Found, wait: Duration) -> Result<Held> {
     let deadline = Instant::now() + wait;
     loop {
         if let Some(claim) = Claim::reading(metadata.key()) {
-            return Ok(Held::Free { _claim: Some(claim) });
+            return Ok(Held::Free {
+                _claim: Some(claim),
+            });
         }
         if Instant::now() >= deadline {
             return Ok(Held::Busy);
@@ -42,36 +48,54 @@ pub fn database_of(found: &Found, wait: Duration) -> Result<Held> {
     }
 }
 
-/// What a write-ahead log begins with, the last bit aside, and a rollback journal; see <https://sqlite.org/fileformat2.html>.
+/// What a write-ahead log begins with, the last bit aside, and a rollback journal; see
+/// <https://sqlite.org/fileformat2.html>.
 pub const WAL_MAGIC: &[u8] = &[0x37, 0x7f, 0x06];
 /// See above.
 pub const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// Whether a file that begins so is a SQLite database; an empty one is, where all of it is still in its log.
+/// Whether a file that begins so is a SQLite database; an empty one is, where all of it is still in
+/// its log.
 pub fn is_database(start: &[u8], size: u64, place: &Place) -> bool {
     // The smallest page has 512 bytes.
-    start.starts_with(MAGIC) && size >= 512 || start.is_empty() && starts_with(&place.with_end("-wal"), &[WAL_MAGIC])
+    start.starts_with(MAGIC) && size >= 512
+        || start.is_empty() && starts_with(&place.with_end("-wal"), &[WAL_MAGIC])
 }
 
 /// The same for a file that is not open yet, or that this run has open as a database.
 pub fn looks_like_a_database(place: &Place) -> bool {
-    let Ok(metadata) = place.meta() else { return false };
+    let Ok(metadata) = place.meta() else {
+        return false;
+    };
     if registry::is_connected(metadata.key()) {
         return true;
     }
-    metadata.is_file() && first_bytes(place, metadata).is_some_and(|start| is_database(&start, metadata.size(), place))
+    metadata.is_file()
+        && first_bytes(place, metadata)
+            .is_some_and(|start| is_database(&start, metadata.size(), place))
 }
 
 /// Whether there is a file that begins with one of these.
 pub fn starts_with(place: &Place, beginnings: &[&[u8]]) -> bool {
     let metadata = place.meta().ok().filter(Meta::is_file);
     let start = metadata.and_then(|metadata| first_bytes(place, metadata));
-    start.is_some_and(|start| beginnings.iter().any(|beginning| start.starts_with(beginning)))
+    start.is_some_and(|start| {
+        beginnings
+            .iter()
+            .any(|beginning| start.starts_with(beginning))
+    })
 }
 
 fn first_bytes(place: &Place, metadata: Meta) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    match save::open(&Found { place: place.clone(), name: Vec::new(), metadata }, &mut start) {
+    match save::open(
+        &Found {
+            place: place.clone(),
+            name: Vec::new(),
+            metadata,
+        },
+        &mut start,
+    ) {
         Opening::Opened(_) => Some(start),
         Opening::Database | Opening::Vanished | Opening::Refused(_) => None,
     }

@@ -1,10 +1,13 @@
 //! Exchanging a tree that is in service for one that was restored beside it.
 //!
-//! The new tree lies in a scratch directory beside its top path, on the same file system. Before anything is exchanged a journal in that directory says
-//! what is to happen; whoever finds the directory without its owner (the next run) goes by it: see [`recover`]. A scratch directory may hold the *old*
-//! tree for a moment, so none that has a journal is removed before that was looked at, and never one whose tree is not surely the new one.
+//! The new tree lies in a scratch directory beside its top path, on the same file system. Before
+//! anything is exchanged a journal in that directory says what is to happen; whoever finds the
+//! directory without its owner (the next run) goes by it: see [`recover`]. A scratch directory may
+//! hold the *old* tree for a moment, so none that has a journal is removed before that was looked
+//! at, and never one whose tree is not surely the new one.
 //!
-//! A top path that is a mount point can't be renamed. There the new tree lies inside, and what is in the two is exchanged name by name.
+//! A top path that is a mount point can't be renamed. There the new tree lies inside, and what is
+//! in the two is exchanged name by name.
 
 use super::unpack::TREE;
 use crate::durable::{self, rename_new};
@@ -70,7 +73,8 @@ impl Bytes {
     }
 
     fn path(&self) -> Result<PathBuf> {
-        let bytes = super::listing::from_hex(&self.0).ok_or_else(|| Error::failed("a restore's journal is damaged"))?;
+        let bytes = super::listing::from_hex(&self.0)
+            .ok_or_else(|| Error::failed("a restore's journal is damaged"))?;
         Ok(PathBuf::from(OsString::from_vec(bytes)))
     }
 }
@@ -82,15 +86,26 @@ impl Staged {
         refuse_mounts(&top)?;
         sweep(&top)?;
         let inside = is_mount_point(&top);
-        let (place, prefix) = if inside { (top.clone(), prefix_inside()) } else { (existing_above(&top), prefix_beside(&top)) };
-        let scratch = Scratch::unswept(&place, &prefix, needed, "the restored files")
-            .map_err(|error| error.hint("restore with `--to` another place, and copy the files from there"))?;
+        let (place, prefix) = if inside {
+            (top.clone(), prefix_inside())
+        } else {
+            (existing_above(&top), prefix_beside(&top))
+        };
+        let scratch =
+            Scratch::unswept(&place, &prefix, needed, "the restored files").map_err(|error| {
+                error.hint("restore with `--to` another place, and copy the files from there")
+            })?;
         let kept = free_name(&if inside {
             top.join(format!("{KEPT_INSIDE}{stamp}"))
         } else {
             with_end(&top, &format!("{KEPT_BESIDE}{stamp}"))
         });
-        Ok(Staged { top, kept, scratch, inside })
+        Ok(Staged {
+            top,
+            kept,
+            scratch,
+            inside,
+        })
     }
 
     /// The file system that it is on.
@@ -114,31 +129,40 @@ impl Staged {
 
     /// Waits until everything in it is on disk.
     pub fn sync(&self) -> Result<()> {
-        let directory =
-            std::fs::File::open(self.directory()).with_context(|| format!("opening `{}`", self.directory().display()))?;
+        let directory = std::fs::File::open(self.directory())
+            .with_context(|| format!("opening `{}`", self.directory().display()))?;
         #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(&directory).with_context(|| format!("syncing `{}`", self.directory().display()))?;
+        rustix::fs::syncfs(&directory)
+            .with_context(|| format!("syncing `{}`", self.directory().display()))?;
         #[cfg(not(target_os = "linux"))]
         rustix::fs::sync();
         drop(directory);
         Ok(())
     }
 
-    /// Puts the new tree in the old one's place. The journal stays until [`Staged::finish`], so that it can be taken back; killed at any point the old tree
-    /// or the new one is there, and [`recover`] tidies up. On an error the old one is in service, or the error says what is.
+    /// Puts the new tree in the old one's place. The journal stays until [`Staged::finish`], so
+    /// that it can be taken back; killed at any point the old tree or the new one is there, and
+    /// [`recover`] tidies up. On an error the old one is in service, or the error says what is.
     pub fn swap(&self) -> Result<()> {
         let above = self.top.parent().unwrap_or(Path::new("/")).to_path_buf();
         if !above.is_dir() {
-            std::fs::create_dir_all(&above).with_context(|| format!("making `{}`", above.display()))?;
+            std::fs::create_dir_all(&above)
+                .with_context(|| format!("making `{}`", above.display()))?;
         }
         let journal = self.journal()?;
-        let bytes = serde_json::to_vec(&journal).map_err(|error| Error::failed(error.to_string()))?;
+        let bytes =
+            serde_json::to_vec(&journal).map_err(|error| Error::failed(error.to_string()))?;
         durable::replace(&self.scratch.join(JOURNAL), &bytes)?;
-        go_to(&journal, self.directory(), Direction::Forward)
-            .map_err(|error| error.context(format!("putting the restored files in the place of `{}`", self.top.display())))
+        go_to(&journal, self.directory(), Direction::Forward).map_err(|error| {
+            error.context(format!(
+                "putting the restored files in the place of `{}`",
+                self.top.display()
+            ))
+        })
     }
 
-    /// Takes it back, from wherever it is. What can't be taken back stays in its scratch directory, for the next run or a person to look at; the error says where.
+    /// Takes it back, from wherever it is. What can't be taken back stays in its scratch directory,
+    /// for the next run or a person to look at; the error says where.
     pub fn undo(self) -> Result<()> {
         let undone = match std::fs::read(self.scratch.join(JOURNAL)) {
             Ok(bytes) => serde_json::from_slice::<Journal>(&bytes)
@@ -179,64 +203,105 @@ impl Staged {
 
     fn journal(&self) -> Result<Journal> {
         let tree = self.tree();
-        let new = tree.symlink_metadata().with_context(|| format!("reading `{}`", tree.display()))?.ino();
-        let children = if self.inside { Some(children(&self.top, &tree, self.directory())?) } else { None };
-        Ok(Journal { format: 1, top: Bytes::of(self.top.as_os_str()), kept: Bytes::of(self.kept.as_os_str()), new, children })
+        let new = tree
+            .symlink_metadata()
+            .with_context(|| format!("reading `{}`", tree.display()))?
+            .ino();
+        let children = if self.inside {
+            Some(children(&self.top, &tree, self.directory())?)
+        } else {
+            None
+        };
+        Ok(Journal {
+            format: 1,
+            top: Bytes::of(self.top.as_os_str()),
+            kept: Bytes::of(self.kept.as_os_str()),
+            new,
+            children,
+        })
     }
 }
 
 /// Every name that the mount point or the new tree has, our own scratch and what is kept aside.
 fn children(top: &Path, tree: &Path, scratch: &Path) -> Result<Vec<Child>> {
     let names = |directory: &Path| -> Result<BTreeSet<OsString>> {
-        let entries = std::fs::read_dir(directory).with_context(|| format!("reading `{}`", directory.display()))?;
+        let entries = std::fs::read_dir(directory)
+            .with_context(|| format!("reading `{}`", directory.display()))?;
         entries.map(|entry| Ok(entry?.file_name())).collect()
     };
     let ours = |name: &OsString| {
-        Some(name.as_os_str()) == scratch.file_name() || name.to_str().is_some_and(is_kept_inside) || name == "lost+found"
+        Some(name.as_os_str()) == scratch.file_name()
+            || name.to_str().is_some_and(is_kept_inside)
+            || name == "lost+found"
     };
     let old = names(top)?;
     let new = names(tree)?;
     let all = old.union(&new).filter(|name| !ours(name));
-    Ok(all.map(|name| Child { name: Bytes::of(name), old: inode(&top.join(name)), new: inode(&tree.join(name)) }).collect())
+    Ok(all
+        .map(|name| Child {
+            name: Bytes::of(name),
+            old: inode(&top.join(name)),
+            new: inode(&tree.join(name)),
+        })
+        .collect())
 }
 
 fn inode(path: &Path) -> Option<u64> {
     path.symlink_metadata().ok().map(|found| found.ino())
 }
 
-/// Removes the scratch directories that killed restores left for a top path, after finishing what they had begun.
+/// Removes the scratch directories that killed restores left for a top path, after finishing what
+/// they had begun.
 pub fn sweep(top: &Path) -> Result<()> {
     let top = real(top);
     // Where the directory above was missing then, it lies further up.
-    let above = top.ancestors().skip(1).map(|above| (above.to_path_buf(), prefix_beside(&top)));
+    let above = top
+        .ancestors()
+        .skip(1)
+        .map(|above| (above.to_path_buf(), prefix_beside(&top)));
     let mut failed = Ok(());
     for (place, prefix) in above.chain([(top.clone(), prefix_inside())]) {
-        scratch::sweep_if(&place, &prefix, |directory| match recover(directory, &top) {
-            Ok(()) => true,
-            Err(error) => {
-                failed = Err(error);
-                false
+        scratch::sweep_if(&place, &prefix, |directory| {
+            match recover(directory, &top) {
+                Ok(()) => true,
+                Err(error) => {
+                    failed = Err(error);
+                    false
+                }
             }
         });
     }
     failed
 }
 
-/// Finishes what a killed restore of `top` had begun, by its journal. Ok means that no old file is left in its scratch directory.
+/// Finishes what a killed restore of `top` had begun, by its journal. Ok means that no old file is
+/// left in its scratch directory.
 pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
-    let hint = || format!("it may hold files that were replaced: look into `{}`, and remove it by hand", scratch.display());
+    let hint = || {
+        format!(
+            "it may hold files that were replaced: look into `{}`, and remove it by hand",
+            scratch.display()
+        )
+    };
     let bytes = match std::fs::read(scratch.join(JOURNAL)) {
         Ok(bytes) => bytes,
         // It had not come so far.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
             return Err(Error::from(error)
-                .context(format!("reading the journal of a restore in `{}`", scratch.display()))
+                .context(format!(
+                    "reading the journal of a restore in `{}`",
+                    scratch.display()
+                ))
                 .hint(hint()));
         }
     };
     let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::failed(format!("the journal of a restore in `{}` is damaged: {error}", scratch.display())).hint(hint())
+        Error::failed(format!(
+            "the journal of a restore in `{}` is damaged: {error}",
+            scratch.display()
+        ))
+        .hint(hint())
     })?;
     if !journal.is_about(top, scratch)? {
         return Err(Error::failed(format!(
@@ -246,9 +311,18 @@ pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
         ))
         .hint(hint()));
     }
-    let direction = if journal.has_begun(scratch)? { Direction::Forward } else { Direction::Back };
+    let direction = if journal.has_begun(scratch)? {
+        Direction::Forward
+    } else {
+        Direction::Back
+    };
     go_to(&journal, scratch, direction)
-        .with_context(|| format!("finishing a restore that was killed, by its journal in `{}`", scratch.display()))
+        .with_context(|| {
+            format!(
+                "finishing a restore that was killed, by its journal in `{}`",
+                scratch.display()
+            )
+        })
         .map_err(|error| error.hint(hint()))
 }
 
@@ -263,7 +337,9 @@ impl Journal {
         };
         let stamped = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&end));
         let in_place = kept.parent() == place && kept.file_name().is_some_and(stamped);
-        let real_scratch = scratch.canonicalize().is_ok_and(|real| real.parent().is_some_and(|above| top.starts_with(above)));
+        let real_scratch = scratch
+            .canonicalize()
+            .is_ok_and(|real| real.parent().is_some_and(|above| top.starts_with(above)));
         Ok(self.top.path()? == top && in_place && real_scratch)
     }
 
@@ -293,10 +369,14 @@ enum Direction {
     Back,
 }
 
-/// Brings everything to one side, from wherever it is. Each step is found done by its inodes, so it may be called again and again; an end that can't be
-/// reached is an error.
+/// Brings everything to one side, from wherever it is. Each step is found done by its inodes, so it
+/// may be called again and again; an end that can't be reached is an error.
 fn go_to(journal: &Journal, scratch: &Path, direction: Direction) -> Result<()> {
-    let (top, kept, tree) = (journal.top.path()?, journal.kept.path()?, scratch.join(TREE));
+    let (top, kept, tree) = (
+        journal.top.path()?,
+        journal.kept.path()?,
+        scratch.join(TREE),
+    );
     match &journal.children {
         None => whole(journal, &top, &kept, &tree, direction),
         Some(children) => by_name(journal, children, &top, &kept, &tree, direction),
@@ -304,19 +384,28 @@ fn go_to(journal: &Journal, scratch: &Path, direction: Direction) -> Result<()> 
 }
 
 /// One exchange of names.
-fn whole(journal: &Journal, top: &Path, kept: &Path, tree: &Path, direction: Direction) -> Result<()> {
+fn whole(
+    journal: &Journal,
+    top: &Path,
+    kept: &Path,
+    tree: &Path,
+    direction: Direction,
+) -> Result<()> {
     let new = Some(journal.new);
     if direction == Direction::Forward {
         if inode(tree) == new {
             if inode(top).is_some() {
                 exchange(tree, top, kept)?;
             } else {
-                rename_new(tree, top).with_context(|| format!("renaming to `{}`", top.display()))?;
+                rename_new(tree, top)
+                    .with_context(|| format!("renaming to `{}`", top.display()))?;
             }
         }
-        // What is in the scratch directory now is not the new tree, whatever has become of that: it is the old one.
+        // What is in the scratch directory now is not the new tree, whatever has become of that: it
+        // is the old one.
         if inode(tree).is_some() && inode(tree) != new {
-            rename_new(tree, kept).with_context(|| format!("keeping the old files as `{}`", kept.display()))?;
+            rename_new(tree, kept)
+                .with_context(|| format!("keeping the old files as `{}`", kept.display()))?;
         }
         return sync_above(top);
     }
@@ -324,7 +413,8 @@ fn whole(journal: &Journal, top: &Path, kept: &Path, tree: &Path, direction: Dir
         let old = [tree, kept].into_iter().find(|old| inode(old).is_some());
         match old {
             Some(old) => exchange(old, top, &with_end(kept, ".aside"))?,
-            None => std::fs::rename(top, tree).with_context(|| format!("taking `{}` back", top.display()))?,
+            None => std::fs::rename(top, tree)
+                .with_context(|| format!("taking `{}` back", top.display()))?,
         }
     } else if inode(top).is_none() && inode(kept).is_some() && inode(kept) != new {
         rename_new(kept, top).with_context(|| format!("bringing `{}` back", top.display()))?;
@@ -333,12 +423,16 @@ fn whole(journal: &Journal, top: &Path, kept: &Path, tree: &Path, direction: Dir
         rename_new(kept, tree).with_context(|| format!("taking `{}` back", kept.display()))?;
     }
     if inode(tree).is_some() && inode(tree) != new {
-        return Err(Error::failed(format!("the files in `{}` are not those that were restored", tree.display())));
+        return Err(Error::failed(format!(
+            "the files in `{}` are not those that were restored",
+            tree.display()
+        )));
     }
     sync_above(top)
 }
 
-/// Exchanges two names at once; where the file system can't do that, one after the other by way of `aside`.
+/// Exchanges two names at once; where the file system can't do that, one after the other by way of
+/// `aside`.
 fn exchange(one: &Path, other: &Path, aside: &Path) -> Result<()> {
     let context = || format!("exchanging `{}` and `{}`", one.display(), other.display());
     match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
@@ -348,51 +442,80 @@ fn exchange(one: &Path, other: &Path, aside: &Path) -> Result<()> {
             rename_new(one, other).with_context(context)?;
             std::fs::rename(aside, one).with_context(context)
         }
-        Err(Errno::BUSY) => Err(Error::failed(format!("`{}` is a mount point", other.display())))
-            .hint("restore with `--to` beside it, and copy the content over"),
+        Err(Errno::BUSY) => Err(Error::failed(format!(
+            "`{}` is a mount point",
+            other.display()
+        )))
+        .hint("restore with `--to` beside it, and copy the content over"),
         Err(error) => Err(error).with_context(context),
     }
 }
 
 /// Name by name, inside a mount point.
-fn by_name(journal: &Journal, children: &[Child], top: &Path, kept: &Path, tree: &Path, direction: Direction) -> Result<()> {
+fn by_name(
+    journal: &Journal,
+    children: &[Child],
+    top: &Path,
+    kept: &Path,
+    tree: &Path,
+    direction: Direction,
+) -> Result<()> {
     let new = Some(journal.new);
     if direction == Direction::Back && inode(tree).is_none() && inode(kept) == new {
         rename_new(kept, tree).with_context(|| format!("taking `{}` back", kept.display()))?;
     }
-    // The old ones are in the new tree's directory once they are out; that directory is then kept whole.
+    // The old ones are in the new tree's directory once they are out; that directory is then kept
+    // whole.
     if inode(tree) == new {
         for child in children {
             one_name(child, top, tree, direction)?;
         }
         if direction == Direction::Forward {
             describe_like(tree, top);
-            let is_empty = std::fs::read_dir(tree).is_ok_and(|mut entries| entries.next().is_none());
+            let is_empty =
+                std::fs::read_dir(tree).is_ok_and(|mut entries| entries.next().is_none());
             if is_empty {
-                std::fs::remove_dir(tree).with_context(|| format!("removing `{}`", tree.display()))?;
+                std::fs::remove_dir(tree)
+                    .with_context(|| format!("removing `{}`", tree.display()))?;
             } else {
-                rename_new(tree, kept).with_context(|| format!("keeping the old files as `{}`", kept.display()))?;
+                rename_new(tree, kept)
+                    .with_context(|| format!("keeping the old files as `{}`", kept.display()))?;
             }
         }
     } else if inode(tree).is_some() {
-        return Err(Error::failed(format!("the files in `{}` are not those that were restored", tree.display())));
+        return Err(Error::failed(format!(
+            "the files in `{}` are not those that were restored",
+            tree.display()
+        )));
     }
     durable::sync_dir(top)
 }
 
-/// One name, where it is not on the wanted side already. What an application has put in a name's place meanwhile goes where the old one goes.
+/// One name, where it is not on the wanted side already. What an application has put in a name's
+/// place meanwhile goes where the old one goes.
 fn one_name(child: &Child, top: &Path, tree: &Path, direction: Direction) -> Result<()> {
     let name = child.name.path()?;
     let (in_top, in_tree) = (top.join(&name), tree.join(&name));
-    let aside = top.join(format!(".{}.dbbackup-aside", super::listing::to_hex(name.as_os_str().as_bytes())));
-    let wanted = if direction == Direction::Forward { child.new } else { child.old };
+    let aside = top.join(format!(
+        ".{}.dbbackup-aside",
+        super::listing::to_hex(name.as_os_str().as_bytes())
+    ));
+    let wanted = if direction == Direction::Forward {
+        child.new
+    } else {
+        child.old
+    };
     let context = || format!("exchanging `{}`", in_top.display());
     // A system that can't exchange two names was stopped in between.
     if inode(&aside).is_some() {
         if inode(&in_top).is_none() && inode(&in_tree).is_some() && inode(&in_tree) == wanted {
             rename_new(&in_tree, &in_top).with_context(context)?;
         }
-        let to = if inode(&in_top).is_none() { &in_top } else { &in_tree };
+        let to = if inode(&in_top).is_none() {
+            &in_top
+        } else {
+            &in_tree
+        };
         rename_new(&aside, to).with_context(context)?;
     }
     let now = inode(&in_top);
@@ -400,9 +523,11 @@ fn one_name(child: &Child, top: &Path, tree: &Path, direction: Direction) -> Res
         return Ok(());
     }
     match (wanted, now) {
-        (Some(_), _) if inode(&in_tree) != wanted => {
-            Err(Error::failed(format!("what belongs to `{}` is neither there nor in `{}`", in_top.display(), tree.display())))
-        }
+        (Some(_), _) if inode(&in_tree) != wanted => Err(Error::failed(format!(
+            "what belongs to `{}` is neither there nor in `{}`",
+            in_top.display(),
+            tree.display()
+        ))),
         (Some(_), Some(_)) => exchange(&in_tree, &in_top, &aside),
         (Some(_), None) => rename_new(&in_tree, &in_top).with_context(context),
         // Its old one is out already, and somebody has made it anew: that one is nobody's to move.
@@ -411,7 +536,8 @@ fn one_name(child: &Child, top: &Path, tree: &Path, direction: Direction) -> Res
     }
 }
 
-/// Mode and owner of the new tree's top, for a mount point that keeps its own directory. What can't be set stays as it is.
+/// Mode and owner of the new tree's top, for a mount point that keeps its own directory. What can't
+/// be set stays as it is.
 fn describe_like(tree: &Path, top: &Path) {
     if let Ok(found) = tree.symlink_metadata() {
         let _ = std::os::unix::fs::chown(top, Some(found.uid()), Some(found.gid()));
@@ -424,7 +550,11 @@ pub fn remove_kept(kept: &Path) -> Result<()> {
     let context = || format!("removing the old files `{}`", kept.display());
     refuse_mounts(kept).with_context(context)?;
     let is_directory = kept.symlink_metadata().with_context(context)?.is_dir();
-    if is_directory { scratch::remove_all(kept).with_context(context) } else { std::fs::remove_file(kept).with_context(context) }
+    if is_directory {
+        scratch::remove_all(kept).with_context(context)
+    } else {
+        std::fs::remove_file(kept).with_context(context)
+    }
 }
 
 /// What is mounted on or below a path, as the kernel has it; see proc_pid_mountinfo(5).
@@ -437,30 +567,42 @@ fn mounts() -> Vec<PathBuf> {
         .collect()
 }
 
-/// A tree can't be exchanged with what is mounted below it, nor a single file that is itself a mount point.
+/// A tree can't be exchanged with what is mounted below it, nor a single file that is itself a
+/// mount point.
 fn refuse_mounts(top: &Path) -> Result<()> {
     let is_file = top.symlink_metadata().is_ok_and(|found| !found.is_dir());
-    let in_the_way = mounts().into_iter().find(|point| point.starts_with(top) && (point != top || is_file));
+    let in_the_way = mounts()
+        .into_iter()
+        .find(|point| point.starts_with(top) && (point != top || is_file));
     match in_the_way {
         None => Ok(()),
-        Some(point) => {
-            Err(Error::failed(format!("`{}` is a mount point, and can't be exchanged with what holds it", point.display()))
-                .hint("unmount it first, or restore with `--to` beside it and copy the files over"))
-        }
+        Some(point) => Err(Error::failed(format!(
+            "`{}` is a mount point, and can't be exchanged with what holds it",
+            point.display()
+        ))
+        .hint("unmount it first, or restore with `--to` beside it and copy the files over")),
     }
 }
 
-/// Whether another file system, or another directory, is mounted there: such a directory can't be renamed.
+/// Whether another file system, or another directory, is mounted there: such a directory can't be
+/// renamed.
 fn is_mount_point(path: &Path) -> bool {
-    let (Ok(found), Some(above)) = (path.symlink_metadata(), path.parent()) else { return false };
+    let (Ok(found), Some(above)) = (path.symlink_metadata(), path.parent()) else {
+        return false;
+    };
     if !found.is_dir() {
         return false;
     }
-    let elsewhere = above.metadata().is_ok_and(|above| above.dev() != found.dev());
+    let elsewhere = above
+        .metadata()
+        .is_ok_and(|above| above.dev() != found.dev());
     // A bind mount may be of the same file system; see proc_pid_mountinfo(5).
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     elsewhere
-        || mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|point| unescaped(point) == path.as_os_str().as_bytes())
+        || mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .any(|point| unescaped(point) == path.as_os_str().as_bytes())
 }
 
 /// A space, tab, line break or backslash stands as `\040` and so on.
@@ -469,7 +611,8 @@ fn unescaped(point: &str) -> Vec<u8> {
     let mut rest = point.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
-        match octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()) {
+        match octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok())
+        {
             Some(byte) => {
                 bytes.push(byte);
                 rest = &after[3..];
@@ -489,8 +632,13 @@ fn sync_above(path: &Path) -> Result<()> {
 
 /// Where a path leads, also one that is not there: as far as it is.
 fn real(path: &Path) -> PathBuf {
-    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    let below = there.as_ref().and_then(|(above, _)| path.strip_prefix(above).ok()).filter(|below| !below.as_os_str().is_empty());
+    let there = path
+        .ancestors()
+        .find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let below = there
+        .as_ref()
+        .and_then(|(above, _)| path.strip_prefix(above).ok())
+        .filter(|below| !below.as_os_str().is_empty());
     match (there.as_ref(), below) {
         (Some((_, real)), Some(below)) => real.join(below),
         (Some((_, real)), None) => real.clone(),
@@ -501,17 +649,28 @@ fn real(path: &Path) -> PathBuf {
 /// The file system that a top path's new tree will be made on.
 pub fn device_of(top: &Path) -> Option<u64> {
     let top = real(top);
-    let place = if is_mount_point(&top) { top } else { existing_above(&top) };
+    let place = if is_mount_point(&top) {
+        top
+    } else {
+        existing_above(&top)
+    };
     place.metadata().ok().map(|found| found.dev())
 }
 
 /// The nearest directory above that is there.
 fn existing_above(path: &Path) -> PathBuf {
-    path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_path_buf()
+    path.ancestors()
+        .skip(1)
+        .find(|above| above.is_dir())
+        .unwrap_or(Path::new("/"))
+        .to_path_buf()
 }
 
 fn prefix_beside(top: &Path) -> String {
-    format!(".{}.dbbackup-tree-", top.file_name().unwrap_or_default().to_string_lossy())
+    format!(
+        ".{}.dbbackup-tree-",
+        top.file_name().unwrap_or_default().to_string_lossy()
+    )
 }
 
 fn prefix_inside() -> String {
@@ -519,7 +678,10 @@ fn prefix_inside() -> String {
 }
 
 fn name_with(path: &Path, end: &str) -> String {
-    format!("{}{end}", path.file_name().unwrap_or_default().to_string_lossy())
+    format!(
+        "{}{end}",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    )
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {
@@ -532,7 +694,10 @@ fn free_name(plain: &Path) -> PathBuf {
     let taken = |path: &Path| path.symlink_metadata().is_ok();
     let numbered = |number: u32| with_end(plain, &format!("-{number}"));
     if taken(plain) {
-        (2..).map(numbered).find(|name| !taken(name)).unwrap_or_else(|| plain.to_path_buf())
+        (2..)
+            .map(numbered)
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| plain.to_path_buf())
     } else {
         plain.to_path_buf()
     }

@@ -1,8 +1,9 @@
-//! The archive's format: tar as POSIX has it (pax), with what GNU tar adds for sparse files and extended attributes, so that GNU tar, bsdtar and
-//! others read it.
+//! The archive's format: tar as POSIX has it (pax), with what GNU tar adds for sparse files and
+//! extended attributes, so that GNU tar, bsdtar and others read it.
 //!
-//! The `tar` crate gives the header and its fields. Its own reader is not used: it takes a line break in an extended attribute for the end of a
-//! record, and does not know files with holes as POSIX archives have them.
+//! The `tar` crate gives the header and its fields. Its own reader is not used: it takes a line
+//! break in an extended attribute for the end of a record, and does not know files with holes as
+//! POSIX archives have them.
 
 mod acl;
 mod pax;
@@ -21,8 +22,10 @@ pub const BLOCK: u64 = 512;
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// ACLs as the kernel calls them, and the records that hold them as text.
-const ACLS: [(&[u8], &[u8]); 2] =
-    [(b"system.posix_acl_access", b"SCHILY.acl.access"), (b"system.posix_acl_default", b"SCHILY.acl.default")];
+const ACLS: [(&[u8], &[u8]); 2] = [
+    (b"system.posix_acl_access", b"SCHILY.acl.access"),
+    (b"system.posix_acl_default", b"SCHILY.acl.default"),
+];
 
 /// Bytes that fill the last block of a content of this length.
 fn padding(length: u64) -> u64 {

@@ -1,7 +1,8 @@
 //! Writing members below a directory, whatever their names say.
 //!
-//! Each step of a path is opened from the directory above it, following no link, so a member can't lead anywhere else: not by its name, nor by
-//! a link that came before it. What would is refused and named. Devices and FIFOs are never made.
+//! Each step of a path is opened from the directory above it, following no link, so a member can't
+//! lead anywhere else: not by its name, nor by a link that came before it. What would is refused
+//! and named. Devices and FIFOs are never made.
 
 use super::content::read_content;
 use super::member::{Kind, Member, Time, shown};
@@ -22,7 +23,10 @@ const NAMED: usize = 20;
 /// The name below a scratch directory that a tree gets.
 pub const TREE: &str = "tree";
 
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// A directory, and which members belong below it.
 struct Root {
@@ -84,12 +88,21 @@ impl Unpacker {
     }
 
     /// Writes one member, and gives back the SHA-256 of a file's content.
-    pub fn unpack<R: Read>(&mut self, member: &Member, reader: &mut Reader<R>) -> Result<Option<String>> {
+    pub fn unpack<R: Read>(
+        &mut self,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> Result<Option<String>> {
         self.unpack_as(&member.path, member, reader)
     }
 
     /// The same under another path.
-    pub fn unpack_as<R: Read>(&mut self, path: &[u8], member: &Member, reader: &mut Reader<R>) -> Result<Option<String>> {
+    pub fn unpack_as<R: Read>(
+        &mut self,
+        path: &[u8],
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> Result<Option<String>> {
         let sha256 = match self.place(path) {
             Ok((root, place)) => match self.write(root, &place, member, reader) {
                 Ok(sha256) => return Ok(sha256),
@@ -97,7 +110,9 @@ impl Unpacker {
                     self.refuse(member, &why);
                     None
                 }
-                Err(Failure::Failed(error)) => return Err(error.context(format!("restoring `{}`", member.shown()))),
+                Err(Failure::Failed(error)) => {
+                    return Err(error.context(format!("restoring `{}`", member.shown())));
+                }
             },
             Err(why) => {
                 self.refuse(member, &why);
@@ -111,7 +126,11 @@ impl Unpacker {
     }
 
     /// Reads a member's content without writing it.
-    pub fn read_only<R: Read>(&mut self, member: &Member, reader: &mut Reader<R>) -> Result<Option<String>> {
+    pub fn read_only<R: Read>(
+        &mut self,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> Result<Option<String>> {
         read_content(reader, member, &mut self.block, &mut |_, _| Ok(()))
     }
 
@@ -125,8 +144,11 @@ impl Unpacker {
     /// Which root a path is below, and where there.
     fn place(&self, path: &[u8]) -> Result<(usize, Vec<Vec<u8>>), String> {
         let parts = components(path)?;
-        let at =
-            self.roots.iter().position(|root| parts.starts_with(&root.prefix)).ok_or("it is not below a path of this backup")?;
+        let at = self
+            .roots
+            .iter()
+            .position(|root| parts.starts_with(&root.prefix))
+            .ok_or("it is not below a path of this backup")?;
         let mut place = vec![TREE.as_bytes().to_vec()];
         place.extend_from_slice(&parts[self.roots[at].prefix.len()..]);
         Ok((at, place))
@@ -139,11 +161,16 @@ impl Unpacker {
         member: &Member,
         reader: &mut Reader<R>,
     ) -> Result<Option<String>, Failure> {
-        let Some((name, above)) = place.split_last() else { return Err(Failure::Refused("it has no name".into())) };
+        let Some((name, above)) = place.split_last() else {
+            return Err(Failure::Refused("it has no name".into()));
+        };
         if member.kind == Kind::Other {
-            return Err(Failure::Refused("a device, FIFO or socket is never made".into()));
+            return Err(Failure::Refused(
+                "a device, FIFO or socket is never made".into(),
+            ));
         }
-        // The whole of what is restored must be a tree of its own; only a single file that was a top path is none.
+        // The whole of what is restored must be a tree of its own; only a single file that was a
+        // top path is none.
         let is_whole = above.is_empty();
         let may_be_whole = match member.kind {
             Kind::Directory => true,
@@ -151,19 +178,31 @@ impl Unpacker {
             _ => false,
         };
         if is_whole && !may_be_whole {
-            return Err(Failure::Refused("it would take the place of the whole target".into()));
+            return Err(Failure::Refused(
+                "it would take the place of the whole target".into(),
+            ));
         }
         // What a later run would take for its own.
         if place.iter().any(|part| is_scratch_name(part)) {
-            return Err(Failure::Refused("its name is one of dbbackup's own scratch directories".into()));
+            return Err(Failure::Refused(
+                "its name is one of dbbackup's own scratch directories".into(),
+            ));
         }
         self.open_directory(root, above)?;
-        let Some((_, _, parent)) = &self.last else { return Err(Failure::Refused("its directory is not there".into())) };
+        let Some((_, _, parent)) = &self.last else {
+            return Err(Failure::Refused("its directory is not there".into()));
+        };
         let there = rustix::fs::statat(parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
-        let there = there.map(|found| FileType::from_raw_mode(found.st_mode)).ok();
+        let there = there
+            .map(|found| FileType::from_raw_mode(found.st_mode))
+            .ok();
         match (there, &member.kind) {
             (Some(FileType::Directory), Kind::Directory) | (None, _) => {}
-            (Some(FileType::Directory), _) => return Err(Failure::Refused("a directory of that name came before it".into())),
+            (Some(FileType::Directory), _) => {
+                return Err(Failure::Refused(
+                    "a directory of that name came before it".into(),
+                ));
+            }
             // Of members of one name the last one counts.
             (Some(_), _) => rustix::fs::unlinkat(parent, name.as_slice(), AtFlags::empty())?,
         }
@@ -172,22 +211,37 @@ impl Unpacker {
                 if there != Some(FileType::Directory) {
                     rustix::fs::mkdirat(parent, name.as_slice(), Mode::RWXU)?;
                 }
-                self.directories.push((root, place.to_vec(), member.clone()));
+                self.directories
+                    .push((root, place.to_vec(), member.clone()));
                 Ok(None)
             }
             Kind::Symlink(target) => {
                 rustix::fs::symlinkat(target.as_slice(), parent, name.as_slice())?;
-                let link = OnLink { parent: parent.as_fd(), name };
+                let link = OnLink {
+                    parent: parent.as_fd(),
+                    name,
+                };
                 let failed = link.describe(self, member);
                 self.count_unset(member, failed);
                 Ok(None)
             }
             Kind::HardLink(target) => self.hard_link(root, place, target).map(|()| None),
             Kind::File { size, parts } => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = File::from(rustix::fs::openat(parent, name.as_slice(), flags, Mode::RUSR | Mode::WUSR)?);
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let file = File::from(rustix::fs::openat(
+                    parent,
+                    name.as_slice(),
+                    flags,
+                    Mode::RUSR | Mode::WUSR,
+                )?);
                 let sha256 =
-                    read_content(reader, member, &mut self.block, &mut |offset, bytes| Ok(file.write_all_at(bytes, offset)?))?;
+                    read_content(reader, member, &mut self.block, &mut |offset, bytes| {
+                        Ok(file.write_all_at(bytes, offset)?)
+                    })?;
                 if parts.is_some() {
                     file.set_len(*size)?;
                 }
@@ -203,15 +257,30 @@ impl Unpacker {
         }
     }
 
-    /// Makes `last` the directory at this place, making it and those above it where they are missing.
+    /// Makes `last` the directory at this place, making it and those above it where they are
+    /// missing.
     fn open_directory(&mut self, root: usize, place: &[Vec<u8>]) -> Result<(), Failure> {
-        if self.last.as_ref().is_some_and(|(at, known, _)| *at == root && known == place) {
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|(at, known, _)| *at == root && known == place)
+        {
             return Ok(());
         }
         // From the last one on, where it lies on the way.
         let (mut at, mut directory) = match self.last.take() {
-            Some((known_root, known, directory)) if known_root == root && place.starts_with(&known) => (known.len(), directory),
-            _ => (0, self.roots[root].directory.try_clone().map_err(Error::from)?),
+            Some((known_root, known, directory))
+                if known_root == root && place.starts_with(&known) =>
+            {
+                (known.len(), directory)
+            }
+            _ => (
+                0,
+                self.roots[root]
+                    .directory
+                    .try_clone()
+                    .map_err(Error::from)?,
+            ),
         };
         while at < place.len() {
             let name = place[at].as_slice();
@@ -224,7 +293,9 @@ impl Unpacker {
                 other => other,
             };
             directory = opened.map_err(|error| match error {
-                Errno::NOTDIR | Errno::LOOP => Failure::Refused(format!("`{}` above it is no directory", shown(name))),
+                Errno::NOTDIR | Errno::LOOP => {
+                    Failure::Refused(format!("`{}` above it is no directory", shown(name)))
+                }
                 other => other.into(),
             })?;
             at += 1;
@@ -235,50 +306,85 @@ impl Unpacker {
 
     /// Only to files that came out of this archive: found like any other place, following no link.
     fn hard_link(&mut self, root: usize, place: &[Vec<u8>], target: &[u8]) -> Result<(), Failure> {
-        let refused = |why: String| Failure::Refused(format!("a link to `{}`: {why}", shown(target)));
+        let refused =
+            |why: String| Failure::Refused(format!("a link to `{}`: {why}", shown(target)));
         let (target_root, target_place) = self.place(target).map_err(refused)?;
-        let (Some((name, above)), Some((target_name, target_above))) = (place.split_last(), target_place.split_last()) else {
+        let (Some((name, above)), Some((target_name, target_above))) =
+            (place.split_last(), target_place.split_last())
+        else {
             return Err(refused("it has no name".into()));
         };
-        let target_parent = self.existing_directory(target_root, target_above).map_err(|_| refused("it is not there".into()))?;
-        let found = rustix::fs::statat(&target_parent, target_name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
+        let target_parent = self
+            .existing_directory(target_root, target_above)
+            .map_err(|_| refused("it is not there".into()))?;
+        let found = rustix::fs::statat(
+            &target_parent,
+            target_name.as_slice(),
+            AtFlags::SYMLINK_NOFOLLOW,
+        );
         match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
             Ok(FileType::RegularFile | FileType::Symlink) => {}
             Ok(_) => return Err(refused("it is no file".into())),
             Err(_) => return Err(refused("it is not there".into())),
         }
         let parent = self.existing_directory(root, above)?;
-        match rustix::fs::linkat(&target_parent, target_name.as_slice(), &parent, name.as_slice(), AtFlags::empty()) {
+        match rustix::fs::linkat(
+            &target_parent,
+            target_name.as_slice(),
+            &parent,
+            name.as_slice(),
+            AtFlags::empty(),
+        ) {
             // Two top paths on two file systems: then it is a file of its own.
             Err(Errno::XDEV) => self.copy_across(&target_parent, target_name, &parent, name),
             other => Ok(other?),
         }
     }
 
-    fn copy_across(&self, from: &OwnedFd, from_name: &[u8], to: &OwnedFd, to_name: &[u8]) -> Result<(), Failure> {
+    fn copy_across(
+        &self,
+        from: &OwnedFd,
+        from_name: &[u8],
+        to: &OwnedFd,
+        to_name: &[u8],
+    ) -> Result<(), Failure> {
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let write =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut from = File::from(rustix::fs::openat(from, from_name, read, Mode::empty())?);
-        let mut to = File::from(rustix::fs::openat(to, to_name, write, Mode::RUSR | Mode::WUSR)?);
+        let mut to = File::from(rustix::fs::openat(
+            to,
+            to_name,
+            write,
+            Mode::RUSR | Mode::WUSR,
+        )?);
         std::io::copy(&mut from, &mut to)?;
         let found = from.metadata()?;
         if self.owners {
             std::os::unix::fs::fchown(&to, Some(found.uid()), Some(found.gid()))?;
         }
         to.set_permissions(found.permissions())?;
-        let mtime = Time { seconds: found.mtime(), nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0) };
+        let mtime = Time {
+            seconds: found.mtime(),
+            nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0),
+        };
         Ok(rustix::fs::futimens(&to, &times(mtime))?)
     }
 
     fn existing_directory(&self, root: usize, place: &[Vec<u8>]) -> Result<OwnedFd, Failure> {
-        let mut directory = self.roots[root].directory.try_clone().map_err(Error::from)?;
+        let mut directory = self.roots[root]
+            .directory
+            .try_clone()
+            .map_err(Error::from)?;
         for name in place {
-            directory = rustix::fs::openat(&directory, name.as_slice(), OPEN_DIRECTORY, Mode::empty())?;
+            directory =
+                rustix::fs::openat(&directory, name.as_slice(), OPEN_DIRECTORY, Mode::empty())?;
         }
         Ok(directory)
     }
 
-    /// Gives directories what they are to have, the deepest first: whatever is written into one changes its time.
+    /// Gives directories what they are to have, the deepest first: whatever is written into one
+    /// changes its time.
     pub fn finish(&mut self) -> Result<()> {
         self.last = None;
         for (root, place, member) in std::mem::take(&mut self.directories).into_iter().rev() {
@@ -289,7 +395,11 @@ impl Unpacker {
                 }
                 // One that a later member has replaced.
                 Err(Failure::Refused(_)) => {}
-                Err(Failure::Failed(error)) => return Err(error.context(format!("restoring the directory `{}`", member.shown()))),
+                Err(Failure::Failed(error)) => {
+                    return Err(
+                        error.context(format!("restoring the directory `{}`", member.shown()))
+                    );
+                }
             }
         }
         Ok(())
@@ -301,18 +411,22 @@ impl Unpacker {
         match self.unset {
             0 => Vec::new(),
             1 => vec![format!("of one file not everything could be set: {first}")],
-            many => vec![format!("of {many} files not everything could be set: {first}, and others")],
+            many => vec![format!(
+                "of {many} files not everything could be set: {first}, and others"
+            )],
         }
     }
 
     fn count_unset(&mut self, member: &Member, failed: Option<&'static str>) {
         if let Some(what) = failed {
             self.unset += 1;
-            self.unset_first.get_or_insert_with(|| format!("the {what} of {}", member.shown()));
+            self.unset_first
+                .get_or_insert_with(|| format!("the {what} of {}", member.shown()));
         }
     }
 
-    /// Owner, mode, attributes, times, in the order in which they don't undo each other. What can't be set is given back.
+    /// Owner, mode, attributes, times, in the order in which they don't undo each other. What can't
+    /// be set is given back.
     fn describe(&self, file: std::os::fd::BorrowedFd<'_>, member: &Member) -> Option<&'static str> {
         let mut failed = None;
         let mut mode = member.mode;
@@ -337,7 +451,11 @@ impl Unpacker {
             failed = Some("mode");
         }
         let none = rustix::fs::XattrFlags::empty();
-        if !member.xattrs.iter().all(|(name, value)| rustix::fs::fsetxattr(file, name.as_slice(), value, none).is_ok()) {
+        if !member
+            .xattrs
+            .iter()
+            .all(|(name, value)| rustix::fs::fsetxattr(file, name.as_slice(), value, none).is_ok())
+        {
             failed = Some("extended attributes");
         }
         if rustix::fs::futimens(file, &times(member.mtime)).is_err() {
@@ -349,8 +467,14 @@ impl Unpacker {
     /// By name, as this machine knows it; else by number.
     fn owner_of(&self, member: &Member) -> (Uid, Gid) {
         let number = |id: u64| u32::try_from(id).unwrap_or(0);
-        let uid = self.ids.of(true, &member.user).unwrap_or(number(member.uid));
-        let gid = self.ids.of(false, &member.group).unwrap_or(number(member.gid));
+        let uid = self
+            .ids
+            .of(true, &member.user)
+            .unwrap_or(number(member.uid));
+        let gid = self
+            .ids
+            .of(false, &member.group)
+            .unwrap_or(number(member.gid));
         (Uid::from_raw(uid), Gid::from_raw(gid))
     }
 }
@@ -366,11 +490,26 @@ impl OnLink<'_> {
         let mut failed = None;
         if unpacker.owners {
             let (uid, gid) = unpacker.owner_of(member);
-            if rustix::fs::chownat(self.parent, self.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            if rustix::fs::chownat(
+                self.parent,
+                self.name,
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .is_err()
+            {
                 failed = Some("owner");
             }
         }
-        if rustix::fs::utimensat(self.parent, self.name, &times(member.mtime), AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        if rustix::fs::utimensat(
+            self.parent,
+            self.name,
+            &times(member.mtime),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .is_err()
+        {
             failed = Some("time");
         }
         failed
@@ -378,15 +517,26 @@ impl OnLink<'_> {
 }
 
 fn times(mtime: Time) -> Timestamps {
-    let at = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-    Timestamps { last_access: at, last_modification: at }
+    let at = Timespec {
+        tv_sec: mtime.seconds,
+        tv_nsec: mtime.nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: at,
+        last_modification: at,
+    }
 }
 
 /// A name that a scratch directory of this program has.
 pub fn is_scratch_name(name: &[u8]) -> bool {
-    let Some(at) = memchr::memmem::rfind(name, b"dbbackup-") else { return false };
+    let Some(at) = memchr::memmem::rfind(name, b"dbbackup-") else {
+        return false;
+    };
     let rest = &name[at + b"dbbackup-".len()..];
-    let rest = rest.strip_prefix(b"tree-").or_else(|| rest.strip_prefix(b"to-")).unwrap_or(rest);
+    let rest = rest
+        .strip_prefix(b"tree-")
+        .or_else(|| rest.strip_prefix(b"to-"))
+        .unwrap_or(rest);
     rest.len() == 32 && rest.iter().all(u8::is_ascii_hexdigit)
 }
 
@@ -427,8 +577,12 @@ impl From<std::io::Error> for Failure {
 impl From<Errno> for Failure {
     fn from(error: Errno) -> Self {
         match error {
-            Errno::NAMETOOLONG => Failure::Refused("its name is too long for this file system".into()),
-            Errno::ILSEQ | Errno::INVAL => Failure::Refused("this file system does not take its name".into()),
+            Errno::NAMETOOLONG => {
+                Failure::Refused("its name is too long for this file system".into())
+            }
+            Errno::ILSEQ | Errno::INVAL => {
+                Failure::Refused("this file system does not take its name".into())
+            }
             other => Failure::Failed(other.into()),
         }
     }

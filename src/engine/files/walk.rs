@@ -1,4 +1,5 @@
-//! What of the file system is to be saved: every top path in order, each directory before what is in it, sorted by name.
+//! What of the file system is to be saved: every top path in order, each directory before what is
+//! in it, sorted by name.
 
 use super::meta::Meta;
 use super::patterns::Patterns;
@@ -54,15 +55,27 @@ pub enum Step {
 
 /// Walks over everything that is chosen.
 pub fn walk(choice: &Choice, visit: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
-    let leave_out: HashSet<(u64, u64)> =
-        choice.leave_out.iter().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect();
+    let leave_out: HashSet<(u64, u64)> = choice
+        .leave_out
+        .iter()
+        .filter_map(|path| path.metadata().ok())
+        .map(|found| (found.dev(), found.ino()))
+        .collect();
     place::allow_deep_trees();
-    choice.tops.iter().try_for_each(|top| one_top(choice, top, &leave_out, visit))
+    choice
+        .tops
+        .iter()
+        .try_for_each(|top| one_top(choice, top, &leave_out, visit))
 }
 
-/// The name in the archive: the path from the root on, without the first slash, wherever a symbolic link at its end leads.
+/// The name in the archive: the path from the root on, without the first slash, wherever a symbolic
+/// link at its end leads.
 fn name_of(top: &Path, below: &Path) -> Vec<u8> {
-    let whole = if below.as_os_str().is_empty() { top.to_path_buf() } else { top.join(below) };
+    let whole = if below.as_os_str().is_empty() {
+        top.to_path_buf()
+    } else {
+        top.join(below)
+    };
     let bytes = whole.as_os_str().as_bytes();
     bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec()
 }
@@ -91,8 +104,15 @@ fn one_top(
         Ok(place) => place,
         Err(error) => return visit(not_seen(name_of(top, Path::new("")), error)),
     };
-    let mut walk =
-        Walk { choice, top, real: &real, leave_out, levels: Vec::new(), chosen: Chosen::default(), first_device: None };
+    let mut walk = Walk {
+        choice,
+        top,
+        real: &real,
+        leave_out,
+        levels: Vec::new(),
+        chosen: Chosen::default(),
+        first_device: None,
+    };
     walk.come_by(place, visit)?;
     while let Some(level) = walk.levels.last_mut() {
         interrupt::check()?;
@@ -123,14 +143,22 @@ impl Walk<'_> {
     /// One thing that was found; a directory becomes the next that is walked through.
     fn come_by(&mut self, place: Place, visit: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
         let (choice, depth) = (self.choice, self.levels.len());
-        let below = place.path().strip_prefix(self.real).unwrap_or(Path::new("")).to_path_buf();
+        let below = place
+            .path()
+            .strip_prefix(self.real)
+            .unwrap_or(Path::new(""))
+            .to_path_buf();
         let name = name_of(self.top, &below);
         let metadata = match place.meta() {
             Ok(metadata) => metadata,
             Err(error) => return visit(not_seen(name, error)),
         };
         let is_directory = metadata.is_dir();
-        if depth > 0 && choice.exclude.matches(&self.top.join(&below), &below, is_directory) {
+        if depth > 0
+            && choice
+                .exclude
+                .matches(&self.top.join(&below), &below, is_directory)
+        {
             return Ok(());
         }
         let mut inside = None;
@@ -139,17 +167,31 @@ impl Walk<'_> {
                 return visit(Step::LeftOut(place.path().to_path_buf(), why));
             }
             let dir = place.enter(&metadata);
-            let elsewhere = self.levels.last().is_none_or(|level| level.device != metadata.dev());
+            let elsewhere = self
+                .levels
+                .last()
+                .is_none_or(|level| level.device != metadata.dev());
             if elsewhere && dir.as_ref().is_ok_and(|dir| is_of_the_kernel(dir)) {
-                return visit(Step::LeftOut(place.path().to_path_buf(), "the kernel's own (/proc, /sys and the like)"));
+                return visit(Step::LeftOut(
+                    place.path().to_path_buf(),
+                    "the kernel's own (/proc, /sys and the like)",
+                ));
             }
             let first = *self.first_device.get_or_insert(metadata.dev());
             inside = (!choice.one_file_system || first == metadata.dev()).then_some(dir);
         }
         // A single file that is named is meant.
         let named = depth == 0 && !is_directory;
-        let wanted = named || choice.include.is_empty() || choice.include.matches(&self.top.join(&below), &below, is_directory);
-        let found = Found { place: place.clone(), name: name.clone(), metadata };
+        let wanted = named
+            || choice.include.is_empty()
+            || choice
+                .include
+                .matches(&self.top.join(&below), &below, is_directory);
+        let found = Found {
+            place: place.clone(),
+            name: name.clone(),
+            metadata,
+        };
         for found in self.chosen.next(found, depth, wanted, is_directory) {
             // The root directory itself has no name in an archive.
             if !found.name.is_empty() {
@@ -160,7 +202,12 @@ impl Walk<'_> {
             None => Ok(()),
             Some(dir) => match dir.and_then(|dir| Ok((place::names_in(&dir)?, dir))) {
                 Ok((names, dir)) => {
-                    self.levels.push(Level { place, dir, device: metadata.dev(), names: names.into_iter() });
+                    self.levels.push(Level {
+                        place,
+                        dir,
+                        device: metadata.dev(),
+                        names: names.into_iter(),
+                    });
                     Ok(())
                 }
                 Err(error) => visit(not_seen(name, error)),
@@ -170,10 +217,15 @@ impl Walk<'_> {
 }
 
 fn not_seen(name: Vec<u8>, error: std::io::Error) -> Step {
-    if error.kind() == std::io::ErrorKind::NotFound { Step::Vanished(name) } else { Step::Unreadable(name, error) }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Step::Vanished(name)
+    } else {
+        Step::Unreadable(name, error)
+    }
 }
 
-/// Whether a directory is of a file system that holds no files of anybody's; the numbers are those of statfs(2).
+/// Whether a directory is of a file system that holds no files of anybody's; the numbers are those
+/// of statfs(2).
 #[cfg(target_os = "linux")]
 fn is_of_the_kernel(dir: &OwnedFd) -> bool {
     const KERNELS: [i64; 8] = [
@@ -195,7 +247,11 @@ fn is_of_the_kernel(_dir: &OwnedFd) -> bool {
 }
 
 /// Why a directory is not for the archive, where it is not.
-fn left_out(place: &Place, metadata: &Meta, leave_out: &HashSet<(u64, u64)>) -> Option<&'static str> {
+fn left_out(
+    place: &Place,
+    metadata: &Meta,
+    leave_out: &HashSet<(u64, u64)>,
+) -> Option<&'static str> {
     if leave_out.contains(&metadata.key()) {
         return Some("a store of backups");
     }
@@ -231,7 +287,10 @@ impl Chosen {
         if is_directory && self.all_below.is_none() {
             self.all_below = Some(depth);
         }
-        let mut ready: Vec<Found> = std::mem::take(&mut self.waiting).into_iter().map(|(_, found)| found).collect();
+        let mut ready: Vec<Found> = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|(_, found)| found)
+            .collect();
         ready.push(found);
         ready
     }
@@ -242,7 +301,11 @@ pub fn refuse_nested(tops: &[PathBuf]) -> Result<()> {
     for (at, one) in tops.iter().enumerate() {
         for (other_at, other) in tops.iter().enumerate() {
             if at != other_at && one.starts_with(other) {
-                let text = format!("the path `{}` lies in `{}`, and would be saved twice", one.display(), other.display());
+                let text = format!(
+                    "the path `{}` lies in `{}`, and would be saved twice",
+                    one.display(),
+                    other.display()
+                );
                 return Err(Error::usage(text).hint("leave it out of `paths`"));
             }
         }

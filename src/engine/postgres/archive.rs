@@ -1,8 +1,10 @@
-//! Reads an archive of `pg_dump --format=custom --compress=0` as it goes by, and counts the rows of each table in it.
+//! Reads an archive of `pg_dump --format=custom --compress=0` as it goes by, and counts the rows of
+//! each table in it.
 //!
-//! The format is PostgreSQL's own and documented by its source alone (`pg_backup_archiver.c`, `pg_backup_custom.c`): a header, a
-//! table of contents, then one block of data for each table, in chunks, each with its length before it. A stream that can't be
-//! rewound has no positions in its table of contents, so the blocks name the entry that they belong to.
+//! The format is PostgreSQL's own and documented by its source alone (`pg_backup_archiver.c`,
+//! `pg_backup_custom.c`): a header, a table of contents, then one block of data for each table, in
+//! chunks, each with its length before it. A stream that can't be rewound has no positions in its
+//! table of contents, so the blocks name the entry that they belong to.
 
 use super::names::QualifiedName;
 use crate::error::Error;
@@ -45,13 +47,19 @@ type Result<T> = std::result::Result<T, Uncountable>;
 
 /// Counts the rows of each table that has data in the archive, in the order of the data.
 pub fn count_rows(archive: &mut dyn Read) -> Result<Vec<(QualifiedName, u64)>> {
-    let mut reader = ArchiveReader { input: Window::new(archive), int_size: 0, offset_size: 0, minor: 0 };
+    let mut reader = ArchiveReader {
+        input: Window::new(archive),
+        int_size: 0,
+        offset_size: 0,
+        minor: 0,
+    };
     reader.header()?;
     let tables = reader.table_of_contents()?;
     reader.data(&tables)
 }
 
-/// The part of the archive that is in memory. `pg_dump` writes a chunk for each row, so what is done for a chunk must be little.
+/// The part of the archive that is in memory. `pg_dump` writes a chunk for each row, so what is
+/// done for a chunk must be little.
 struct Window<'a> {
     archive: &'a mut dyn Read,
     buffer: Vec<u8>,
@@ -63,14 +71,20 @@ impl<'a> Window<'a> {
     const LENGTH: usize = 256 << 10;
 
     fn new(archive: &'a mut dyn Read) -> Self {
-        Window { archive, buffer: vec![0; Self::LENGTH], start: 0, end: 0 }
+        Window {
+            archive,
+            buffer: vec![0; Self::LENGTH],
+            start: 0,
+            end: 0,
+        }
     }
 
     fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Reads until so many bytes are there, at most the window's length; fewer at the end of the archive.
+    /// Reads until so many bytes are there, at most the window's length; fewer at the end of the
+    /// archive.
     fn fill(&mut self, wanted: usize) -> Result<&[u8]> {
         if self.end - self.start < wanted {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -112,9 +126,15 @@ impl ArchiveReader<'_> {
         self.int_size = usize::from(self.byte()?);
         self.offset_size = u64::from(self.byte()?);
         if !(1..=8).contains(&self.int_size) || self.byte()? != FORMAT_CUSTOM {
-            return Err(not_understood("its header is not that of the custom format"));
+            return Err(not_understood(
+                "its header is not that of the custom format",
+            ));
         }
-        let compression = if minor >= NAMES_COMPRESSION { i64::from(self.byte()?) } else { self.integer()? };
+        let compression = if minor >= NAMES_COMPRESSION {
+            i64::from(self.byte()?)
+        } else {
+            self.integer()?
+        };
         if compression != 0 {
             return Err(not_understood("it is compressed inside"));
         }
@@ -154,7 +174,10 @@ impl ArchiveReader<'_> {
             while self.skip_text_or_end()? {}
             self.skip(1 + self.offset_size)?;
             if kind.as_deref() == Some("TABLE DATA") {
-                tables.insert(number, QualifiedName::new(schema.unwrap_or_default(), tag.unwrap_or_default()));
+                tables.insert(
+                    number,
+                    QualifiedName::new(schema.unwrap_or_default(), tag.unwrap_or_default()),
+                );
             }
         }
         Ok(tables)
@@ -168,7 +191,9 @@ impl ArchiveReader<'_> {
                 DATA_BLOCK => {
                     let rows = self.count_block()?;
                     if let Some(table) = tables.get(&number) {
-                        let rows = rows.ok_or_else(|| not_understood(&format!("the rows of {table} have no end")))?;
+                        let rows = rows.ok_or_else(|| {
+                            not_understood(&format!("the rows of {table} have no end"))
+                        })?;
                         counted.push((table.clone(), rows));
                     }
                 }
@@ -186,7 +211,8 @@ impl ArchiveReader<'_> {
         Ok(counted)
     }
 
-    /// Reads the chunks of one block, the last of which is empty. Its rows, where it ends as rows do.
+    /// Reads the chunks of one block, the last of which is empty. Its rows, where it ends as rows
+    /// do.
     fn count_block(&mut self) -> Result<Option<u64>> {
         let (mut lines, mut tail) = (0u64, Vec::with_capacity(2 * TAIL));
         loop {
@@ -215,7 +241,9 @@ impl ArchiveReader<'_> {
         if there.is_empty() {
             return Err(Uncountable::CutOff);
         }
-        Ok(&there[..there.len().min(usize::try_from(length).unwrap_or(usize::MAX))])
+        Ok(&there[..there
+            .len()
+            .min(usize::try_from(length).unwrap_or(usize::MAX))])
     }
 
     /// The next byte, where there is one.
@@ -232,13 +260,22 @@ impl ArchiveReader<'_> {
     /// A sign, then the bytes of the number, the lowest first.
     fn integer(&mut self) -> Result<i64> {
         let length = 1 + self.int_size;
-        let Some((sign, digits)) = self.input.fill(length)?.get(..length).and_then(<[u8]>::split_first) else {
+        let Some((sign, digits)) = self
+            .input
+            .fill(length)?
+            .get(..length)
+            .and_then(<[u8]>::split_first)
+        else {
             return Err(Uncountable::CutOff);
         };
-        let value = digits.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let value = digits
+            .iter()
+            .rev()
+            .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
         let negative = *sign != 0;
         self.input.start += length;
-        let value = i64::try_from(value).map_err(|_| not_understood("a number in it is too large"))?;
+        let value =
+            i64::try_from(value).map_err(|_| not_understood("a number in it is too large"))?;
         Ok(if negative { -value } else { value })
     }
 
@@ -252,7 +289,9 @@ impl ArchiveReader<'_> {
     }
 
     fn name(&mut self) -> Result<Option<String>> {
-        let Some(length) = self.text_length()? else { return Ok(None) };
+        let Some(length) = self.text_length()? else {
+            return Ok(None);
+        };
         if length > LONGEST_NAME {
             return Err(not_understood("a name in it is too long"));
         }
@@ -266,7 +305,9 @@ impl ArchiveReader<'_> {
 
     /// Whether there was a text: a list of them ends with none.
     fn skip_text_or_end(&mut self) -> Result<bool> {
-        let Some(length) = self.text_length()? else { return Ok(false) };
+        let Some(length) = self.text_length()? else {
+            return Ok(false);
+        };
         self.skip(length).map(|()| true)
     }
 
@@ -280,7 +321,8 @@ impl ArchiveReader<'_> {
     }
 }
 
-/// The lines before the `\.` at the end of a table's data; a row's own backslash is doubled, so none looks like it.
+/// The lines before the `\.` at the end of a table's data; a row's own backslash is doubled, so
+/// none looks like it.
 fn rows_before_end(lines: u64, tail: &[u8]) -> Option<u64> {
     let end = memchr::memmem::rfind(tail, END_OF_ROWS)?;
     let begins_a_line = end == 0 || tail[end - 1] == b'\n';
@@ -289,7 +331,9 @@ fn rows_before_end(lines: u64, tail: &[u8]) -> Option<u64> {
 }
 
 fn not_understood(why: &str) -> Uncountable {
-    Uncountable::NotUnderstood(format!("the archive that pg_dump wrote is not understood: {why}"))
+    Uncountable::NotUnderstood(format!(
+        "the archive that pg_dump wrote is not understood: {why}"
+    ))
 }
 
 #[cfg(test)]
@@ -306,30 +350,72 @@ mod tests {
         }
         fn text(text: Option<&str>) -> Vec<u8> {
             let Some(text) = text else { return integer(-1) };
-            [integer(i32::try_from(text.len()).unwrap()), text.as_bytes().to_vec()].concat()
+            [
+                integer(i32::try_from(text.len()).unwrap()),
+                text.as_bytes().to_vec(),
+            ]
+            .concat()
         }
         let mut bytes = [b"PGDMP".to_vec(), vec![1, minor, 0, 4, 8, 1]].concat();
         bytes.extend(if minor >= 15 { vec![0] } else { integer(0) });
         (0..7).for_each(|_| bytes.extend(integer(1)));
         (0..3).for_each(|_| bytes.extend(text(Some("x"))));
         bytes.extend(integer(i32::try_from(tables.len() + 1).unwrap()));
-        let entries = tables.iter().map(|(schema, name, _)| ("TABLE DATA", *schema, *name));
-        for (number, (kind, schema, name)) in std::iter::once(("TABLE", "s", "t")).chain(entries).enumerate() {
+        let entries = tables
+            .iter()
+            .map(|(schema, name, _)| ("TABLE DATA", *schema, *name));
+        for (number, (kind, schema, name)) in std::iter::once(("TABLE", "s", "t"))
+            .chain(entries)
+            .enumerate()
+        {
             bytes.extend(integer(i32::try_from(number).unwrap()));
             bytes.extend(integer(1));
-            bytes.extend([text(Some("1259")), text(Some("5")), text(Some(name)), text(Some(kind)), integer(3)].concat());
             bytes.extend(
-                [text(Some("CREATE")), text(None), text(Some("COPY")), text(Some(schema)), text(None), text(None)].concat(),
+                [
+                    text(Some("1259")),
+                    text(Some("5")),
+                    text(Some(name)),
+                    text(Some(kind)),
+                    integer(3),
+                ]
+                .concat(),
+            );
+            bytes.extend(
+                [
+                    text(Some("CREATE")),
+                    text(None),
+                    text(Some("COPY")),
+                    text(Some(schema)),
+                    text(None),
+                    text(None),
+                ]
+                .concat(),
             );
             if minor >= 16 {
                 bytes.extend(integer(114));
             }
-            bytes.extend([text(Some("me")), text(Some("false")), text(Some("12")), text(None), vec![2; 9]].concat());
+            bytes.extend(
+                [
+                    text(Some("me")),
+                    text(Some("false")),
+                    text(Some("12")),
+                    text(None),
+                    vec![2; 9],
+                ]
+                .concat(),
+            );
         }
         for (at, (_, _, chunks)) in tables.iter().enumerate() {
             bytes.extend([vec![1], integer(i32::try_from(at + 1).unwrap())].concat());
-            for chunk in chunks.iter().copied().chain([&b"\\.\n"[..], b"\n\n"]).filter(|chunk| !chunk.is_empty()) {
-                bytes.extend([integer(i32::try_from(chunk.len()).unwrap()), chunk.to_vec()].concat());
+            for chunk in chunks
+                .iter()
+                .copied()
+                .chain([&b"\\.\n"[..], b"\n\n"])
+                .filter(|chunk| !chunk.is_empty())
+            {
+                bytes.extend(
+                    [integer(i32::try_from(chunk.len()).unwrap()), chunk.to_vec()].concat(),
+                );
             }
             bytes.extend(integer(0));
         }
@@ -337,7 +423,14 @@ mod tests {
             bytes.extend([vec![3], integer(99)].concat());
             for (at, content) in large_objects.iter().enumerate() {
                 bytes.extend(integer(i32::try_from(at + 1).unwrap()));
-                bytes.extend([integer(i32::try_from(content.len()).unwrap()), content.to_vec(), integer(0)].concat());
+                bytes.extend(
+                    [
+                        integer(i32::try_from(content.len()).unwrap()),
+                        content.to_vec(),
+                        integer(0),
+                    ]
+                    .concat(),
+                );
             }
             bytes.extend(integer(0));
         }
@@ -345,7 +438,10 @@ mod tests {
     }
 
     fn counted(bytes: &[u8]) -> Result<Vec<(String, u64)>> {
-        Ok(count_rows(&mut &*bytes)?.into_iter().map(|(name, rows)| (name.to_string(), rows)).collect())
+        Ok(count_rows(&mut &*bytes)?
+            .into_iter()
+            .map(|(name, rows)| (name.to_string(), rows))
+            .collect())
     }
 
     #[test]
@@ -357,8 +453,15 @@ mod tests {
                 ("public", "empty", &[]),
             ];
             let bytes = archive(minor, tables, &[b"\\.\nnot rows", b"x"]);
-            let expected = [("public.a", 2), ("\"my schema\".\"b\"\"c\"", 5), ("public.empty", 0)];
-            assert_eq!(counted(&bytes).unwrap(), expected.map(|(name, rows)| (name.to_owned(), rows)));
+            let expected = [
+                ("public.a", 2),
+                ("\"my schema\".\"b\"\"c\"", 5),
+                ("public.empty", 0),
+            ];
+            assert_eq!(
+                counted(&bytes).unwrap(),
+                expected.map(|(name, rows)| (name.to_owned(), rows))
+            );
         }
     }
 
@@ -374,7 +477,10 @@ mod tests {
         assert!(changed(6, 99).contains("1.99"));
         assert!(changed(11, 1).contains("compressed inside"));
         for length in 0..bytes.len() {
-            assert!(matches!(counted(&bytes[..length]), Err(Uncountable::CutOff)), "cut to {length}");
+            assert!(
+                matches!(counted(&bytes[..length]), Err(Uncountable::CutOff)),
+                "cut to {length}"
+            );
         }
     }
 
@@ -397,8 +503,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(at in 0usize..400, to in prop::num::u8::ANY, more in prop::collection::vec(prop::num::u8::ANY, 0..40)) {
-            let mut bytes = archive(16, &[("s", "t", &[b"1\n", b"2\n"]), ("s", "u", &[])], &[b"abc"]);
+        fn no_bytes_make_it_panic(at in 0usize..400, to in prop::num::u8::ANY,
+            more in prop::collection::vec(prop::num::u8::ANY, 0..40)) {
+            let mut bytes = archive(16, &[("s", "t", &[b"1\n", b"2\n"]), ("s", "u", &[])],
+                &[b"abc"]);
             let at = at % bytes.len();
             bytes[at] = to;
             bytes.extend(more);

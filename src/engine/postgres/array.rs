@@ -1,4 +1,5 @@
-//! Arrays as the server writes them: `{1,NULL,"a \"b\""}`, with others in them, and with bounds before them where they don't begin at 1.
+//! Arrays as the server writes them: `{1,NULL,"a \"b\""}`, with others in them, and with bounds
+//! before them where they don't begin at 1.
 
 /// What stands in an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,12 @@ pub enum Element {
 /// The elements of an array; `None` if it is not written as one.
 pub fn parse(text: &str) -> Option<Vec<Element>> {
     // `[0:1][-1:0]={…}`
-    let body = if text.starts_with('[') { text.split_once("]={").map(|(bounds, _)| &text[bounds.len() + 2..])? } else { text };
+    let body = if text.starts_with('[') {
+        text.split_once("]={")
+            .map(|(bounds, _)| &text[bounds.len() + 2..])?
+    } else {
+        text
+    };
     let (elements, rest) = elements(body, 0)?;
     rest.is_empty().then_some(elements)
 }
@@ -50,7 +56,11 @@ fn plain(text: &str) -> Option<(Element, &str)> {
     while let Some((at, letter)) = letters.next() {
         match letter {
             ',' | '}' => {
-                let element = if value.eq_ignore_ascii_case("null") { Element::Null } else { Element::Value(value) };
+                let element = if value.eq_ignore_ascii_case("null") {
+                    Element::Null
+                } else {
+                    Element::Value(value)
+                };
                 return Some((element, &text[at..]));
             }
             '{' | '"' => return None,
@@ -86,20 +96,43 @@ mod tests {
     #[test]
     fn what_the_server_writes_is_read() {
         assert_eq!(parse("{}"), Some(vec![]));
-        assert_eq!(parse("{1,NULL,\"NULL\"}"), Some(vec![value("1"), Element::Null, value("NULL")]));
-        assert_eq!(parse(r#"{"a \"b\" \\",é,""}"#), Some(vec![value("a \"b\" \\"), value("é"), value("")]));
+        assert_eq!(
+            parse("{1,NULL,\"NULL\"}"),
+            Some(vec![value("1"), Element::Null, value("NULL")])
+        );
+        assert_eq!(
+            parse(r#"{"a \"b\" \\",é,""}"#),
+            Some(vec![value("a \"b\" \\"), value("é"), value("")])
+        );
         assert_eq!(parse("{{1,2},{3,NULL}}").map(|found| found.len()), Some(2));
         assert_eq!(parse("[0:1]={7,8}"), Some(vec![value("7"), value("8")]));
-        assert_eq!(parse("[1:1][-2:-1]={{7,8}}"), Some(vec![Element::Array(vec![value("7"), value("8")])]));
-        for wrong in ["", "{", "{1", "{1,", "{1}x", "1", "{\"a}", "[0:1]", "{{{{{{{1}}}}}}}", "(1,2)", "{1;2\"}"] {
+        assert_eq!(
+            parse("[1:1][-2:-1]={{7,8}}"),
+            Some(vec![Element::Array(vec![value("7"), value("8")])])
+        );
+        for wrong in [
+            "",
+            "{",
+            "{1",
+            "{1,",
+            "{1}x",
+            "1",
+            "{\"a}",
+            "[0:1]",
+            "{{{{{{{1}}}}}}}",
+            "(1,2)",
+            "{1;2\"}",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 
     proptest! {
         #[test]
-        fn quoted_elements_come_back(texts in proptest::collection::vec("\\PC{0,6}|[{},\"\\\\ ]{0,4}", 1..5)) {
-            let quoted: Vec<String> = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+        fn quoted_elements_come_back(texts in proptest::collection::vec("\\PC{0,6}|[{},\"\\\\ \
+            ]{0,4}", 1..5)) {
+            let quoted: Vec<String> = texts.iter().map(|text| format!("\"{}\"", text.replace('\\',
+                "\\\\").replace('"', "\\\""))).collect();
             let found = parse(&format!("{{{}}}", quoted.join(","))).unwrap();
             prop_assert_eq!(found, texts.iter().map(|text| value(text)).collect::<Vec<_>>());
         }

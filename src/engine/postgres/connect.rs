@@ -1,12 +1,14 @@
-//! Connects to a PostgreSQL server as libpq would: hosts in order, their addresses in order, the attempts that `sslmode` allows,
-//! the kind of server that is wanted; and keeps what was reached, so that everything after it reaches the same.
+//! Connects to a PostgreSQL server as libpq would: hosts in order, their addresses in order, the
+//! attempts that `sslmode` allows, the kind of server that is wanted; and keeps what was reached,
+//! so that everything after it reaches the same.
 //!
-//! The `postgres` crate makes each single attempt. It has its own host lists and its own `prefer`, but neither falls back when a
-//! server refuses, so it is always given one address and one way.
+//! The `postgres` crate makes each single attempt. It has its own host lists and its own `prefer`,
+//! but neither falls back when a server refuses, so it is always given one address and one way.
 //!
-//! Every session is made safe before anybody gets it ([`make_safe`]): a database's owner may set its search path so that an
-//! operator of the owner's stands before the system's own, and would then run with the rights of whoever connects. `open` is the
-//! only place that connects, so no caller can forget that.
+//! Every session is made safe before anybody gets it ([`make_safe`]): a database's owner may set
+//! its search path so that an operator of the owner's stands before the system's own, and would
+//! then run with the rights of whoever connects. `open` is the only place that connects, so no
+//! caller can forget that.
 
 mod failure;
 
@@ -25,7 +27,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a cancel request may take: it is sent when something else is to be ended, and must not hang itself.
+/// How long a cancel request may take: it is sent when something else is to be ended, and must not
+/// hang itself.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open connection, and what was reached by it.
@@ -38,11 +41,14 @@ pub struct Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("reached", &self.reached).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("reached", &self.reached)
+            .finish_non_exhaustive()
     }
 }
 
-/// What was really reached: one server, the way of encryption that worked, the password that was taken.
+/// What was really reached: one server, the way of encryption that worked, the password that was
+/// taken.
 #[derive(Clone)]
 pub struct Reached {
     info: ConnInfo,
@@ -53,7 +59,11 @@ pub struct Reached {
 impl fmt::Debug for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let encrypted = self.tls.is_some();
-        f.debug_struct("Reached").field("host", &self.host).field("encrypted", &encrypted).field("info", &self.info).finish()
+        f.debug_struct("Reached")
+            .field("host", &self.host)
+            .field("encrypted", &encrypted)
+            .field("info", &self.info)
+            .finish()
     }
 }
 
@@ -70,10 +80,14 @@ impl ConnInfo {
     /// Opens a connection.
     pub fn connect(&self) -> Result<Session> {
         if self.target != Target::PreferStandby {
-            return self.round(self.target).map_err(|failures| failure::report(self, &failures));
+            return self
+                .round(self.target)
+                .map_err(|failures| failure::report(self, &failures));
         }
         // libpq's two rounds: a standby, or whatever there is.
-        self.round(Target::Standby).or_else(|_| self.round(Target::Any)).map_err(|failures| failure::report(self, &failures))
+        self.round(Target::Standby)
+            .or_else(|_| self.round(Target::Any))
+            .map_err(|failures| failure::report(self, &failures))
     }
 
     /// Tries every host once.
@@ -113,27 +127,37 @@ impl ConnInfo {
         hosts
     }
 
-    /// Connects to one server: in the first way that `sslmode` names, and in the second where the first was refused.
+    /// Connects to one server: in the first way that `sslmode` names, and in the second where the
+    /// first was refused.
     fn reach(&self, server: &Host, target: Target) -> Result<Session, Failure> {
-        let mode = if matches!(server.at, At::Socket(_)) { Mode::Disable } else { self.tls.mode };
+        let mode = if matches!(server.at, At::Socket(_)) {
+            Mode::Disable
+        } else {
+            self.tls.mode
+        };
         let first = match mode {
             Mode::Disable | Mode::Allow => self.attempt(server, Way::Plain),
-            Mode::Prefer => self.ready(server).and_then(|ready| self.attempt(server, Way::Either(ready))),
-            _ => self.ready(server).and_then(|ready| self.attempt(server, Way::Encrypted(ready))),
+            Mode::Prefer => self
+                .ready(server)
+                .and_then(|ready| self.attempt(server, Way::Either(ready))),
+            _ => self
+                .ready(server)
+                .and_then(|ready| self.attempt(server, Way::Encrypted(ready))),
         };
         let session = first.or_else(|first| {
             let second = match (mode, first.next, first.stage) {
-                (Mode::Allow, Next::Refused, _) => {
-                    self.ready(server).and_then(|ready| self.attempt(server, Way::Encrypted(ready)))
-                }
-                (Mode::Prefer, Next::Refused, Stage::Encrypted) | (Mode::Prefer, _, Stage::Handshake) => {
-                    self.attempt(server, Way::Plain)
-                }
+                (Mode::Allow, Next::Refused, _) => self
+                    .ready(server)
+                    .and_then(|ready| self.attempt(server, Way::Encrypted(ready))),
+                (Mode::Prefer, Next::Refused, Stage::Encrypted)
+                | (Mode::Prefer, _, Stage::Handshake) => self.attempt(server, Way::Plain),
                 _ => return Err(first),
             };
             second.map_err(|second| first.beside(second))
         });
-        session.map_err(Failure::settle).and_then(|session| suits(session, target))
+        session
+            .map_err(Failure::settle)
+            .and_then(|session| suits(session, target))
     }
 
     fn ready(&self, server: &Host) -> Result<Ready, Failure> {
@@ -141,26 +165,42 @@ impl ConnInfo {
             At::Tcp { name, address } => (name.as_deref(), *address),
             At::Socket(_) => (None, None),
         };
-        self.tls.ready(name, address).map_err(|fault| Failure::tls(server, &fault))
+        self.tls
+            .ready(name, address)
+            .map_err(|fault| Failure::tls(server, &fault))
     }
 
     /// One attempt, and what it reached.
     fn attempt(&self, server: &Host, way: Way) -> Result<Session, Failure> {
         let password = self.password_for(server);
         let pinned = self.pinned(server.clone(), password.clone());
-        let client =
-            open(&pinned, &way).map_err(|error| Failure::of(&pinned, server, &way, error, password.map(|(_, from)| from)))?;
+        let client = open(&pinned, &way).map_err(|error| {
+            Failure::of(&pinned, server, &way, error, password.map(|(_, from)| from))
+        })?;
         let tls = match way {
-            Way::Either(ready) | Way::Encrypted(ready) if ready.stage() == Stage::Encrypted => Some(ready),
+            Way::Either(ready) | Way::Encrypted(ready) if ready.stage() == Stage::Encrypted => {
+                Some(ready)
+            }
             _ => None,
         };
-        Ok(Session { client, reached: Reached { info: pinned, host: server.clone(), tls } })
+        Ok(Session {
+            client,
+            reached: Reached {
+                info: pinned,
+                host: server.clone(),
+                tls,
+            },
+        })
     }
 
     /// The crate's own form of it, for one server.
     fn config(&self, way: &Way) -> Config {
         let mut config = Config::new();
-        config.user(&self.user).dbname(&self.dbname).application_name(&self.application_name).channel_binding(self.binding);
+        config
+            .user(&self.user)
+            .dbname(&self.dbname)
+            .application_name(&self.application_name)
+            .channel_binding(self.binding);
         if let Some(password) = self.own_password() {
             config.password(password);
         }
@@ -172,7 +212,10 @@ impl ConnInfo {
             match &host.at {
                 At::Socket(directory) => config.host_path(directory),
                 // Only so that the crate sees a name; the one that counts is in the TLS settings.
-                At::Tcp { address: Some(address), .. } => config.host("server").hostaddr(*address),
+                At::Tcp {
+                    address: Some(address),
+                    ..
+                } => config.host("server").hostaddr(*address),
                 At::Tcp { .. } => config.host(&host.name()),
             };
         }
@@ -209,13 +252,28 @@ impl ConnInfo {
     }
 }
 
-/// A host with each of its addresses: the lookup is done here, so that what is reached can be named exactly.
+/// A host with each of its addresses: the lookup is done here, so that what is reached can be named
+/// exactly.
 fn addresses(host: &Host) -> Result<Vec<Host>, Failure> {
-    let At::Tcp { name: Some(name), address: None } = &host.at else { return Ok(vec![host.clone()]) };
-    let found = (name.as_str(), host.port).to_socket_addrs().map_err(|error| Failure::lookup(host, &error))?;
+    let At::Tcp {
+        name: Some(name),
+        address: None,
+    } = &host.at
+    else {
+        return Ok(vec![host.clone()]);
+    };
+    let found = (name.as_str(), host.port)
+        .to_socket_addrs()
+        .map_err(|error| Failure::lookup(host, &error))?;
     let mut servers: Vec<Host> = Vec::new();
     for address in found.map(|address| address.ip()) {
-        let server = Host { at: At::Tcp { name: Some(name.clone()), address: Some(address) }, port: host.port };
+        let server = Host {
+            at: At::Tcp {
+                name: Some(name.clone()),
+                address: Some(address),
+            },
+            port: host.port,
+        };
         if !servers.contains(&server) {
             servers.push(server);
         }
@@ -230,8 +288,9 @@ enum Refusal {
     Broken(String),
 }
 
-/// Opens one connection, in one way, within the time that is allowed for all of it: lookup, handshake, authentication, and the
-/// settings that make it safe. The crate's own timeout ends with the TCP handshake.
+/// Opens one connection, in one way, within the time that is allowed for all of it: lookup,
+/// handshake, authentication, and the settings that make it safe. The crate's own timeout ends with
+/// the TCP handshake.
 fn open(info: &ConnInfo, way: &Way) -> Result<Client, Refusal> {
     let (config, way) = (info.config(way), way.clone());
     let connect = move || {
@@ -245,20 +304,25 @@ fn open(info: &ConnInfo, way: &Way) -> Result<Client, Refusal> {
     within(info.timeout, connect)?.map_err(Refusal::Postgres)
 }
 
-/// What `psql` gets as its first line, and each session of our own as its first statements: no name, operator or cast means
-/// anything but the system's own, and no transaction waits for others to end before it begins (a `DEFERRABLE` one may, for ever).
-/// `SET` itself evaluates no expression and needs no snapshot, so nothing of the owner's comes before it.
+/// What `psql` gets as its first line, and each session of our own as its first statements: no
+/// name, operator or cast means anything but the system's own, and no transaction waits for others
+/// to end before it begins (a `DEFERRABLE` one may, for ever). `SET` itself evaluates no expression
+/// and needs no snapshot, so nothing of the owner's comes before it.
 ///
-/// `PGOPTIONS` would do the same from the very start, but poolers refuse it, and nothing runs between the start and this line.
+/// `PGOPTIONS` would do the same from the very start, but poolers refuse it, and nothing runs
+/// between the start and this line.
 pub const SAFE_BEGINNING: &str = "SET search_path = ''; SET default_transaction_deferrable = off;
 SET default_transaction_isolation = 'read committed';";
 
-/// Nothing that a role, a database or a server is set to may change what a session's queries mean, hide rows from it, end it, or
-/// make it wait.
+/// Nothing that a role, a database or a server is set to may change what a session's queries mean,
+/// hide rows from it, end it, or make it wait.
 fn make_safe(client: &mut Client) -> Result<(), postgres::Error> {
-    let settings = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-        SET row_security = off; SET client_min_messages = warning; SET max_parallel_workers_per_gather = 0";
-    // Each for itself: several in one message are one transaction, which begins as the settings before it say.
+    let settings = "SET statement_timeout = 0; SET lock_timeout = 0; SET \
+                    idle_in_transaction_session_timeout = 0;
+        SET row_security = off; SET client_min_messages = warning; SET \
+                    max_parallel_workers_per_gather = 0";
+    // Each for itself: several in one message are one transaction, which begins as the settings
+    // before it say.
     for statement in SAFE_BEGINNING.split_inclusive(';').map(str::trim) {
         client.batch_execute(statement)?;
     }
@@ -267,21 +331,33 @@ fn make_safe(client: &mut Client) -> Result<(), postgres::Error> {
     client.batch_execute(
         "SELECT pg_catalog.set_config(known.name, wanted.value, false)
          FROM (VALUES ('idle_session_timeout', '0'), ('transaction_timeout', '0'),
-                      ('restrict_nonsystem_relation_kind', 'view, foreign-table')) AS wanted (name, value)
+                      ('restrict_nonsystem_relation_kind', 'view, foreign-table')) AS wanted \
+         (name, value)
          JOIN pg_catalog.pg_settings known ON known.name OPERATOR(pg_catalog.=) wanted.name",
     )
 }
 
-/// Runs something that may hang. Where it does, its thread is left behind: it holds nothing but a connection that nobody uses.
-fn within<T: Send + 'static>(limit: Option<Duration>, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    let Some(limit) = limit else { return Ok(work()) };
+/// Runs something that may hang. Where it does, its thread is left behind: it holds nothing but a
+/// connection that nobody uses.
+fn within<T: Send + 'static>(
+    limit: Option<Duration>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let Some(limit) = limit else {
+        return Ok(work());
+    };
     let (done, wait) = mpsc::channel();
     // Nobody listens any more once the time is over.
     let job = move || drop(done.send(work()));
-    thread::Builder::new().name("connect".into()).spawn(job).map_err(|error| Refusal::Broken(error.to_string()))?;
+    thread::Builder::new()
+        .name("connect".into())
+        .spawn(job)
+        .map_err(|error| Refusal::Broken(error.to_string()))?;
     wait.recv_timeout(limit).map_err(|error| match error {
         mpsc::RecvTimeoutError::Timeout => Refusal::NoAnswer,
-        mpsc::RecvTimeoutError::Disconnected => Refusal::Broken("the connecting thread ended early".into()),
+        mpsc::RecvTimeoutError::Disconnected => {
+            Refusal::Broken("the connecting thread ended early".into())
+        }
     })
 }
 
@@ -291,14 +367,19 @@ fn suits(mut session: Session, target: Target) -> Result<Session, Failure> {
         return Ok(session);
     }
     let wrong = |what: &str| Failure::unsuitable(&session.reached.host, what);
-    let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'";
-    let rows =
-        session.client.simple_query(query).map_err(|error| wrong(&format!("the server's kind can't be found out: {error}")))?;
+    let query = "SELECT pg_catalog.pg_is_in_recovery(), \
+                 pg_catalog.current_setting('transaction_read_only') = 'on'";
+    let rows = session
+        .client
+        .simple_query(query)
+        .map_err(|error| wrong(&format!("the server's kind can't be found out: {error}")))?;
     let row = rows.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some([row.get(0) == Some("t"), row.get(1) == Some("t")]),
         _ => None,
     });
-    let Some([standby, read_only]) = row else { return Err(wrong("the server's kind can't be found out")) };
+    let Some([standby, read_only]) = row else {
+        return Err(wrong("the server's kind can't be found out"));
+    };
     match target {
         Target::ReadWrite if read_only => Err(wrong("the server is read-only")),
         Target::ReadOnly if !read_only => Err(wrong("the server is not read-only")),
@@ -309,14 +390,26 @@ fn suits(mut session: Session, target: Target) -> Result<Session, Failure> {
 }
 
 impl Reached {
-    /// A connection string for a client program's `-d`: leads to the same server in the same way, and holds no password.
+    /// A connection string for a client program's `-d`: leads to the same server in the same way,
+    /// and holds no password.
     pub fn conninfo(&self, dbname: &str, application_name: &str) -> String {
         let info = &self.info;
-        let mut pairs = vec![pair("host", &self.host.name()), pair("port", &self.host.port.to_string())];
-        if let At::Tcp { address: Some(address), .. } = self.host.at {
+        let mut pairs = vec![
+            pair("host", &self.host.name()),
+            pair("port", &self.host.port.to_string()),
+        ];
+        if let At::Tcp {
+            address: Some(address),
+            ..
+        } = self.host.at
+        {
             pairs.push(pair("hostaddr", &address.to_string()));
         }
-        pairs.extend([pair("user", &info.user), pair("dbname", dbname), pair("application_name", application_name)]);
+        pairs.extend([
+            pair("user", &info.user),
+            pair("dbname", dbname),
+            pair("application_name", application_name),
+        ]);
         match &self.tls {
             Some(ready) => pairs.extend(ready.pairs(&info.tls)),
             None => pairs.push(pair("sslmode", "disable")),
@@ -330,7 +423,9 @@ impl Reached {
             ChannelBinding::Require => pairs.push(pair("channel_binding", "require")),
             ChannelBinding::Disable => pairs.push(pair("channel_binding", "disable")),
             // libpq gives up where the certificate has no hash to bind to; we go on without.
-            _ if self.tls.as_ref().is_some_and(|ready| !ready.can_bind()) => pairs.push(pair("channel_binding", "disable")),
+            _ if self.tls.as_ref().is_some_and(|ready| !ready.can_bind()) => {
+                pairs.push(pair("channel_binding", "disable"))
+            }
             _ => {}
         }
         pairs.extend(self.timer_pairs());
@@ -340,21 +435,31 @@ impl Reached {
     fn timer_pairs(&self) -> Vec<String> {
         let keepalive = &self.info.keepalive;
         let numbers = [
-            ("connect_timeout", Some(self.info.timeout.map_or(0, |timeout| timeout.as_secs()))),
+            (
+                "connect_timeout",
+                Some(self.info.timeout.map_or(0, |timeout| timeout.as_secs())),
+            ),
             ("keepalives", (!keepalive.on).then_some(0)),
             ("keepalives_idle", keepalive.idle),
             ("keepalives_interval", keepalive.interval),
             ("keepalives_count", keepalive.count.map(u64::from)),
             ("tcp_user_timeout", keepalive.user_timeout),
         ];
-        numbers.into_iter().filter_map(|(name, number)| Some(pair(name, &number?.to_string()))).collect()
+        numbers
+            .into_iter()
+            .filter_map(|(name, number)| Some(pair(name, &number?.to_string())))
+            .collect()
     }
 
     /// What a client program's environment must have. Start from one without [`Reached::cleared`].
     pub fn environment(&self) -> Vec<(String, String)> {
-        // A file that can't exist: libpq warns of one that is not a plain file, such as /dev/null itself.
+        // A file that can't exist: libpq warns of one that is not a plain file, such as /dev/null
+        // itself.
         let mut variables = vec![("PGPASSFILE".to_owned(), "/dev/null/none".to_owned())];
-        variables.extend(self.password().map(|password| ("PGPASSWORD".to_owned(), password.to_owned())));
+        variables.extend(
+            self.password()
+                .map(|password| ("PGPASSWORD".to_owned(), password.to_owned())),
+        );
         variables
     }
 
@@ -403,17 +508,25 @@ impl Reached {
 
     /// Another connection to exactly the same server.
     pub fn reconnect(&self, dbname: &str, application_name: &str) -> Result<Client> {
-        let info = self.info.with_database(dbname).with_application_name(application_name);
+        let info = self
+            .info
+            .with_database(dbname)
+            .with_application_name(application_name);
         let again = || -> Result<Client, Failure> {
             // The files are read again: a certificate may have been renewed.
-            let way = if self.tls.is_some() { Way::Encrypted(info.ready(&self.host)?) } else { Way::Plain };
+            let way = if self.tls.is_some() {
+                Way::Encrypted(info.ready(&self.host)?)
+            } else {
+                Way::Plain
+            };
             let from = self.info.password_for(&self.host).map(|(_, from)| from);
             open(&info, &way).map_err(|error| Failure::of(&info, &self.host, &way, error, from))
         };
         again().map_err(|failure| failure::report(&info, &[failure]))
     }
 
-    /// Asks the server to cancel what runs on a connection to it. Nobody learns whether that worked, as PostgreSQL does not say.
+    /// Asks the server to cancel what runs on a connection to it. Nobody learns whether that
+    /// worked, as PostgreSQL does not say.
     pub fn cancel(&self, token: &CancelToken) {
         let (token, tls) = (token.clone(), self.tls.clone());
         let cancel = move || match tls {

@@ -1,8 +1,10 @@
-//! Counts the rows of a dump while it goes by, on a thread of its own, and turns the counts into a manifest.
+//! Counts the rows of a dump while it goes by, on a thread of its own, and turns the counts into a
+//! manifest.
 //!
-//! The rows are counted in what `pg_dump` wrote, and no query counts them on the server: `SELECT count(*)` is planned, and
-//! planning evaluates functions of the database's owner that stand in indexes and statistics, with the rights of the role that
-//! counts. It also costs the server nothing, and is what the dump holds by its very nature.
+//! The rows are counted in what `pg_dump` wrote, and no query counts them on the server: `SELECT
+//! count(*)` is planned, and planning evaluates functions of the database's owner that stand in
+//! indexes and statistics, with the rights of the role that counts. It also costs the server
+//! nothing, and is what the dump holds by its very nature.
 
 use super::archive::{self, Uncountable};
 use super::names::QualifiedName;
@@ -34,12 +36,23 @@ impl RowCounter {
         let (blocks, incoming) = sync_channel(WAITING_BLOCKS);
         let (outgoing, spent) = channel();
         let count = move || {
-            let mut stream = BlockReader { incoming, outgoing, block: Vec::new(), given: 0 };
+            let mut stream = BlockReader {
+                incoming,
+                outgoing,
+                block: Vec::new(),
+                given: 0,
+            };
             count_rows(format, &mut stream)
         };
         let builder = std::thread::Builder::new().name("rows".into());
-        let thread = builder.spawn(count).map_err(|error| Error::failed(format!("starting a thread: {error}")))?;
-        Ok(RowCounter { blocks, spent, thread })
+        let thread = builder
+            .spawn(count)
+            .map_err(|error| Error::failed(format!("starting a thread: {error}")))?;
+        Ok(RowCounter {
+            blocks,
+            spent,
+            thread,
+        })
     }
 
     /// Takes the next bytes of the dump.
@@ -54,7 +67,9 @@ impl RowCounter {
     /// The dump is over.
     pub fn finish(self) -> Result<RowCounts, Uncountable> {
         drop(self.blocks);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -65,7 +80,9 @@ fn count_rows(format: Format, stream: &mut dyn Read) -> Result<RowCounts, Uncoun
     let scanned = scan::scan(stream).map_err(Uncountable::Unreadable)?;
     match scanned.complete {
         true => Ok(scanned.tables),
-        false => Err(Uncountable::NotUnderstood("the script that pg_dump wrote is not understood".to_owned())),
+        false => Err(Uncountable::NotUnderstood(
+            "the script that pg_dump wrote is not understood".to_owned(),
+        )),
     }
 }
 
@@ -108,9 +125,10 @@ pub struct Contents {
 
 /// Brings together what the database has and what the dump holds of it.
 ///
-/// What is not compared after a restore is not counted: a materialized view is listed without rows. A table that belongs to an
-/// extension and is not in the dump is not listed at all: it comes with the extension, and with the rows that the extension
-/// gives it. If it has others, that is a warning.
+/// What is not compared after a restore is not counted: a materialized view is listed without rows.
+/// A table that belongs to an extension and is not in the dump is not listed at all: it comes with
+/// the extension, and with the rows that the extension gives it. If it has others, that is a
+/// warning.
 pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bool) -> Contents {
     let mut rows_of: HashMap<String, u64> = HashMap::new();
     let mut order = Vec::new();
@@ -125,7 +143,9 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
     let mut listed = Vec::new();
     for table in tables.iter().filter(|table| !table.is_partitioned()) {
         // A comment of a script has a name on one line, where it may be another one's.
-        let rows = rows_of.remove(&parsed_name(&table.name)).or_else(|| rows_of.remove(&canonical_name(&table.name)));
+        let rows = rows_of
+            .remove(&parsed_name(&table.name))
+            .or_else(|| rows_of.remove(&canonical_name(&table.name)));
         let listing = |kind: &str, rows: Option<u64>, compare: bool| Table {
             name: table.name.clone(),
             kind: kind.to_owned(),
@@ -133,16 +153,27 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
             compare,
         };
         match rows {
-            // Of a configuration table only some rows are dumped, and others come with the extension.
-            Some(rows) if table.of_extension => listed.push(listing("table of an extension", Some(rows), false)),
+            // Of a configuration table only some rows are dumped, and others come with the
+            // extension.
+            Some(rows) if table.of_extension => {
+                listed.push(listing("table of an extension", Some(rows), false))
+            }
             Some(rows) => listed.push(listing("table", Some(rows), true)),
-            None if table.is_materialized_view() => listed.push(listing("materialized view", None, false)),
+            None if table.is_materialized_view() => {
+                listed.push(listing("materialized view", None, false))
+            }
             None if table.of_extension && table.has_storage => contents.warnings.push(format!(
-                "{} belongs to an extension, and pg_dump leaves its rows out: what was put into it by hand is not in the backup",
+                "{} belongs to an extension, and pg_dump leaves its rows out: what was put into it \
+                 by hand is not in the backup",
                 table.name
             )),
             None if table.of_extension => {}
-            None if table.data_is_left_out(on_standby) => listed.push(listing("table without its data", Some(0), false)),
+            None if table.data_is_left_out(on_standby) => listed.push(listing(
+                "table without its \
+                data",
+                Some(0),
+                false,
+            )),
             None => {
                 let lacking = format!("pg_dump left out the rows of {}", table.name);
                 contents.lacks.get_or_insert_with(|| lacking.clone());
@@ -154,7 +185,12 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
     // What the dump holds is in it, whatever the catalog said.
     for name in order {
         if let Some(rows) = rows_of.remove(&name) {
-            listed.push(Table { name, kind: "table".to_owned(), rows: Some(rows), compare: true });
+            listed.push(Table {
+                name,
+                kind: "table".to_owned(),
+                rows: Some(rows),
+                compare: true,
+            });
         }
     }
     contents.manifest = Manifest::of(listed);
@@ -168,5 +204,8 @@ pub fn parsed_name(name: &str) -> String {
 
 /// A name in the one way in which both sides write it: on one line, quoted by our own rules.
 pub fn canonical_name(name: &str) -> String {
-    QualifiedName::parse(name).map_or_else(|| name.to_owned(), |parsed| parsed.on_one_line().to_string())
+    QualifiedName::parse(name).map_or_else(
+        || name.to_owned(),
+        |parsed| parsed.on_one_line().to_string(),
+    )
 }

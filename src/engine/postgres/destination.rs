@@ -1,5 +1,6 @@
-//! A restore of a real database: into a new one, counted there, and only then both names are swapped in one transaction. The old database stays, under
-//! another name; until the swap it is in service, untouched.
+//! A restore of a real database: into a new one, counted there, and only then both names are
+//! swapped in one transaction. The old database stays, under another name; until the swap it is in
+//! service, untouched.
 
 use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
@@ -10,7 +11,9 @@ use super::programs::{Search, Version};
 use super::source::Plan;
 use super::{Format, drill, explain, facts, in_place, obstacles, swap};
 use crate::durable;
-use crate::engine::{Check, Database, Depth, Destination, Keep, Locale, Manifest, Published, Settings};
+use crate::engine::{
+    Check, Database, Depth, Destination, Keep, Locale, Manifest, Published, Settings,
+};
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use postgres::Client;
@@ -73,9 +76,11 @@ impl PostgresDestination {
         let mut session = server(&target.conn)?;
         let version = facts::version(&mut session.client)?;
         if facts::on_standby(&mut session.client)? {
-            return Err(
-                Error::failed(format!("the server of {} is a standby", target.conn.place())).hint("restore to its primary")
-            );
+            return Err(Error::failed(format!(
+                "the server of {} is a standby",
+                target.conn.place()
+            ))
+            .hint("restore to its primary"));
         }
         let old = match leftovers::exists(&mut session.client, &name)? {
             true => Some(Database {
@@ -86,8 +91,11 @@ impl PostgresDestination {
             false => None,
         };
         if !leftovers::try_lock(&mut session.client, &name)? {
-            return Err(Error::new(crate::error::Kind::Locked, format!("another restore of `{name}` is going on"))
-                .hint("wait for its end"));
+            return Err(Error::new(
+                crate::error::Kind::Locked,
+                format!("another restore of `{name}` is going on"),
+            )
+            .hint("wait for its end"));
         }
         let settings = match (&old, target.no_owner) {
             (Some(old), _) => old.settings.clone(),
@@ -111,7 +119,10 @@ impl PostgresDestination {
 
     /// Removes what killed restores left.
     pub fn sweep(&mut self) -> Result<()> {
-        crate::scratch::sweep(&self.target.scratch_dir, crate::engine::sqlite::source::SCRATCH_PREFIX);
+        crate::scratch::sweep(
+            &self.target.scratch_dir,
+            crate::engine::sqlite::source::SCRATCH_PREFIX,
+        );
         leftovers::sweep(&mut self.session).map(drop)
     }
 
@@ -120,31 +131,50 @@ impl PostgresDestination {
         self.old.as_ref()
     }
 
-    /// Who has written what the restore will run, where this role may do anything and that one may not.
+    /// Who has written what the restore will run, where this role may do anything and that one may
+    /// not.
     pub fn runs_code_of(&mut self) -> Result<Option<String>> {
-        let owner = [Some(&self.settings.owner), self.target.recorded.settings.as_ref().map(|settings| &settings.owner)];
-        let Some(owner) = owner.into_iter().flatten().find(|owner| !owner.is_empty()) else { return Ok(None) };
+        let owner = [
+            Some(&self.settings.owner),
+            self.target
+                .recorded
+                .settings
+                .as_ref()
+                .map(|settings| &settings.owner),
+        ];
+        let Some(owner) = owner.into_iter().flatten().find(|owner| !owner.is_empty()) else {
+            return Ok(None);
+        };
         let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles
                      WHERE rolname = current_user AND rolsuper
-                       AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1 AND rolsuper)";
-        let row = self.session.client.query_one(query, &[owner]).map_err(|error| explain(&error, "looking at the roles"))?;
+                       AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1 AND \
+                     rolsuper)";
+        let row = self
+            .session
+            .client
+            .query_one(query, &[owner])
+            .map_err(|error| explain(&error, "looking at the roles"))?;
         Ok((row.get::<_, i64>(0) > 0).then(|| owner.clone()))
     }
 
     /// Finds what would keep the old database from being replaced as it was asked for.
     pub fn look_for_obstacles(&mut self) -> Result<()> {
         match &self.old {
-            Some(_) if self.target.in_place => obstacles::to_in_place(&mut self.session.client, self.target.conn.dbname()),
-            Some(_) => obstacles::to_swap(&mut self.session.client, self.target.conn.dbname()),
-            None if self.target.in_place => {
-                Err(Error::usage(format!("there is no database `{}` to restore into", self.target.conn.dbname()))
-                    .hint("leave `--in-place` out: it is made then"))
+            Some(_) if self.target.in_place => {
+                obstacles::to_in_place(&mut self.session.client, self.target.conn.dbname())
             }
+            Some(_) => obstacles::to_swap(&mut self.session.client, self.target.conn.dbname()),
+            None if self.target.in_place => Err(Error::usage(format!(
+                "there is no database `{}` to restore into",
+                self.target.conn.dbname()
+            ))
+            .hint("leave `--in-place` out: it is made then")),
             None => Ok(()),
         }
     }
 
-    /// The database that is there now, to be read; a locked table is waited for as long as `lock_timeout`.
+    /// The database that is there now, to be read; a locked table is waited for as long as
+    /// `lock_timeout`.
     pub fn old_as_source(&self, lock_timeout: Duration) -> Result<Plan> {
         let reached = &self.session.reached;
         Ok(Plan {
@@ -173,22 +203,33 @@ impl PostgresDestination {
             ("--no-privileges", self.target.no_owner),
             ("--no-tablespaces", self.target.no_tablespaces),
         ];
-        chosen.iter().filter(|(_, chosen)| *chosen).map(|(option, _)| (*option).to_owned()).collect()
+        chosen
+            .iter()
+            .filter(|(_, chosen)| *chosen)
+            .map(|(option, _)| (*option).to_owned())
+            .collect()
     }
 
-    /// Makes the new database, empty: what keeps it from being made is known before the whole dump is read.
+    /// Makes the new database, empty: what keeps it from being made is known before the whole dump
+    /// is read.
     fn make(&mut self) -> Result<()> {
         let mut new = ScratchDatabase::new(&self.session, self.target.conn.dbname())?;
         let clauses = self.clauses();
         let created = new.create(&mut self.session.client, &clauses);
         self.new = Some(new);
         created.map_err(|error| {
-            error.hint("the role needs CREATEDB, and must be a member of the old owner; `--no-owner` does without that")
+            error.hint(
+                "the role needs CREATEDB, and must be a member of the old owner; \
+                        `--no-owner` does without that",
+            )
         })
     }
 
     fn new_name(&self) -> Result<String> {
-        self.new.as_ref().map(|new| new.name().to_owned()).ok_or_else(|| Error::failed("nothing was restored"))
+        self.new
+            .as_ref()
+            .map(|new| new.name().to_owned())
+            .ok_or_else(|| Error::failed("nothing was restored"))
     }
 
     fn fill(&mut self, content: Content<'_>) -> Result<()> {
@@ -198,9 +239,12 @@ impl PostgresDestination {
             let (part, option) = super::parts::part_for(&self.target, path)?;
             options.push(option);
             let lost = part.lost_foreign_keys.iter();
-            self.warnings.extend(
-                lost.map(|key| format!("the foreign key {key} was left out, for the table that it points to is not restored")),
-            );
+            self.warnings.extend(lost.map(|key| {
+                format!(
+                    "the foreign key {key} was left out, for the table that it \
+                                        points to is not restored"
+                )
+            }));
         }
         let filling = Filling {
             database: &name,
@@ -211,14 +255,22 @@ impl PostgresDestination {
             part: !self.target.recorded.selected_by.is_empty(),
         };
         let clients = self.clients();
-        let filled = clients.make_extensions(&name, &self.target.recorded).and_then(|()| clients.fill(&filling, content));
+        let filled = clients
+            .make_extensions(&name, &self.target.recorded)
+            .and_then(|()| clients.fill(&filling, content));
         let unmade = filled.map_err(|error| match remedy(&error) {
             Some(hint) => error.hint(hint),
             None => error,
         })?;
         if let Some(first) = unmade.lacking.first() {
-            return Err(Error::failed(format!("the backup is a part that does not restore alone: {first}"))
-                .hint("make what it needs in a database, and `--table` or `pg_restore` the rest into it by hand; save both together from now on"));
+            return Err(Error::failed(format!(
+                "the backup is a part that does not restore alone: \
+                {first}"
+            ))
+            .hint(
+                "make what it needs in a database, and `--table` or `pg_restore` the rest \
+                       into it by hand; save both together from now on",
+            ));
         }
         self.warnings.extend(unmade.text());
         Ok(())
@@ -231,7 +283,12 @@ impl PostgresDestination {
             Some(locale) => locale_clauses(encoding, locale, &self.version),
             None => locale_clauses(
                 encoding,
-                &Locale { provider: "c".into(), collate: "C".into(), ctype: "C".into(), ..Locale::default() },
+                &Locale {
+                    provider: "c".into(),
+                    collate: "C".into(),
+                    ctype: "C".into(),
+                    ..Locale::default()
+                },
                 &self.version,
             ),
         };
@@ -239,24 +296,43 @@ impl PostgresDestination {
             clauses.push_str(&format!(" OWNER {}", quote_ident(&self.settings.owner)));
         }
         if self.settings.tablespace != "pg_default" && self.old.is_some() {
-            clauses.push_str(&format!(" TABLESPACE {}", quote_ident(&self.settings.tablespace)));
+            clauses.push_str(&format!(
+                " TABLESPACE {}",
+                quote_ident(&self.settings.tablespace)
+            ));
         }
         clauses
     }
 
     fn clients(&self) -> Clients<'_> {
-        Clients { search: &self.target.search, reached: &self.session.reached, server: None, version: self.version.clone() }
+        Clients {
+            search: &self.target.search,
+            reached: &self.session.reached,
+            server: None,
+            version: self.version.clone(),
+        }
     }
 
-    /// Counts the new database and has the server look at its tables, so that its first queries are planned well.
+    /// Counts the new database and has the server look at its tables, so that its first queries are
+    /// planned well.
     fn examine(&mut self, expected: Option<&Manifest>) -> Result<Vec<Check>> {
         let name = self.new_name()?;
         // Both read all of it; a server has more cores than one.
         let (reached, version) = (self.session.reached.clone(), self.version.clone());
-        let clients = Clients { search: &self.target.search, reached: &reached, server: None, version };
+        let clients = Clients {
+            search: &self.target.search,
+            reached: &reached,
+            server: None,
+            version,
+        };
         let (counted, analysed) = std::thread::scope(|scope| {
             let analysing = scope.spawn(|| clients.analyse(&name));
-            (clients.count(&name), analysing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            (
+                clients.count(&name),
+                analysing
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
         });
         let counted = counted?;
         self.warnings.extend(analysed?);
@@ -276,13 +352,16 @@ impl PostgresDestination {
 
 /// A session with the server, in its maintenance database.
 fn server(conn: &ConnInfo) -> Result<Session> {
-    let connected = conn.with_database(leftovers::beside(conn.dbname())).connect();
+    let connected = conn
+        .with_database(leftovers::beside(conn.dbname()))
+        .connect();
     connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))
 }
 
 impl Destination for PostgresDestination {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
-        // With the whole archive in a file several jobs can read it; without the space it goes straight into the new database, with one.
+        // With the whole archive in a file several jobs can read it; without the space it goes
+        // straight into the new database, with one.
         let space = durable::free_space(&self.target.scratch_dir).unwrap_or(0);
         let whole = self.target.in_place || !self.target.tables.is_empty();
         if !self.target.in_place {
@@ -292,7 +371,12 @@ impl Destination for PostgresDestination {
             return self.fill(Content::Stream(content));
         }
         let prefix = crate::engine::sqlite::source::SCRATCH_PREFIX;
-        let scratch = Scratch::new(&self.target.scratch_dir, prefix, self.target.content_size, "the decoded dump")?;
+        let scratch = Scratch::new(
+            &self.target.scratch_dir,
+            prefix,
+            self.target.content_size,
+            "the decoded dump",
+        )?;
         let path = scratch.join("content");
         self.scratch = Some(scratch);
         drill::receive(content, &path)
@@ -302,7 +386,8 @@ impl Destination for PostgresDestination {
         self.expected = expected.cloned();
         match self.file() {
             Some(path) if self.target.in_place => {
-                let mut content = super::content::ContentCheck::new(self.target.format, &self.target.search);
+                let mut content =
+                    super::content::ContentCheck::new(self.target.format, &self.target.search);
                 content.receive(&mut std::fs::File::open(path)?)?;
                 content.check(expected, depth)
             }
@@ -317,7 +402,9 @@ impl Destination for PostgresDestination {
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {
         let name = self.target.conn.dbname().to_owned();
         if self.target.in_place {
-            let Some(path) = self.file() else { return Err(Error::failed("nothing was received")) };
+            let Some(path) = self.file() else {
+                return Err(Error::failed("nothing was received"));
+            };
             let options = self.options();
             let inside = in_place::InPlace {
                 database: &name,
@@ -330,7 +417,9 @@ impl Destination for PostgresDestination {
             };
             return inside.publish(&path, keep);
         }
-        let Some(new) = self.new.as_mut() else { return Err(Error::failed("nothing was restored")) };
+        let Some(new) = self.new.as_mut() else {
+            return Err(Error::failed("nothing was restored"));
+        };
         let mut client = maintenance(&self.session.reached, &name)?;
         let mut warnings = std::mem::take(&mut self.warnings);
         warnings.extend(apply(&mut client, new.name(), &self.settings));
@@ -345,21 +434,35 @@ impl Destination for PostgresDestination {
         let kept = swapped.carry_out()?;
         new.keep();
         let how = match &kept {
-            Some(kept) => format!("a new database took its name; the old one is now `{}`", kept.kept),
+            Some(kept) => format!(
+                "a new database took its name; the old one is now `{}`",
+                kept.kept
+            ),
             None => "the database was made; there was none of that name".to_owned(),
         };
-        Ok(Published { how, database: kept, warnings, ..Published::default() })
+        Ok(Published {
+            how,
+            database: kept,
+            warnings,
+            ..Published::default()
+        })
     }
 }
 
-/// Gives the new database what belongs to the database itself; its comment, by which a run that is killed now is known, stays until the swap. What this role may
-/// not set is told, not fatal.
+/// Gives the new database what belongs to the database itself; its comment, by which a run that is
+/// killed now is known, stays until the swap. What this role may not set is told, not fatal.
 fn apply(client: &mut Client, name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
     let mut warnings = Vec::new();
     let mut run = |sql: String, what: &str| {
         if let Err(error) = client.batch_execute(&sql) {
-            warnings.push(explain(&error, format!("{what} could not be given to the new database")).message());
+            warnings.push(
+                explain(
+                    &error,
+                    format!("{what} could not be given to the new database"),
+                )
+                .message(),
+            );
         }
     };
     for set in &settings.set {
@@ -368,23 +471,37 @@ fn apply(client: &mut Client, name: &str, settings: &Settings) -> Vec<String> {
             None => format!("DATABASE {database}"),
         };
         run(
-            format!("ALTER {whom} SET {} TO {}", quote_setting(&set.name), setting_value(&set.name, &set.value)),
+            format!(
+                "ALTER {whom} SET {} TO {}",
+                quote_setting(&set.name),
+                setting_value(&set.name, &set.value)
+            ),
             &format!("`{}`", set.name),
         );
     }
     for label in &settings.security_labels {
         let text = quote_literal(&label.label);
-        run(format!("SECURITY LABEL FOR {} ON DATABASE {database} IS {text}", quote_ident(&label.provider)), "a security label");
+        run(
+            format!(
+                "SECURITY LABEL FOR {} ON DATABASE {database} IS {text}",
+                quote_ident(&label.provider)
+            ),
+            "a security label",
+        );
     }
     warnings
 }
 
 /// Parts of a custom parameter's name are identifiers of their own.
 fn quote_setting(name: &str) -> String {
-    name.split('.').map(quote_ident).collect::<Vec<_>>().join(".")
+    name.split('.')
+        .map(quote_ident)
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
-/// A list is stored as it is written, its elements quoted where they must be; any other value is one literal.
+/// A list is stored as it is written, its elements quoted where they must be; any other value is
+/// one literal.
 fn setting_value(name: &str, value: &str) -> String {
     const LISTS: [&str; 7] = [
         "search_path",
@@ -397,7 +514,11 @@ fn setting_value(name: &str, value: &str) -> String {
     ];
     let list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) && !value.is_empty();
     if list {
-        elements(value).iter().map(|element| quote_literal(element)).collect::<Vec<_>>().join(", ")
+        elements(value)
+            .iter()
+            .map(|element| quote_literal(element))
+            .collect::<Vec<_>>()
+            .join(", ")
     } else {
         quote_literal(value)
     }
@@ -430,7 +551,10 @@ mod tests {
 
     #[test]
     fn lists_keep_their_elements() {
-        assert_eq!(setting_value("search_path", r#""$user", public, "a ""b"", c""#), r#"'$user', 'public', 'a "b", c'"#);
+        assert_eq!(
+            setting_value("search_path", r#""$user", public, "a ""b"", c""#),
+            r#"'$user', 'public', 'a "b", c'"#
+        );
         assert_eq!(setting_value("search_path", r#""""#), "''");
         assert_eq!(setting_value("work_mem", "64MB"), "'64MB'");
         assert_eq!(quote_setting("my.thing"), "my.thing");

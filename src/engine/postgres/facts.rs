@@ -1,4 +1,5 @@
-//! What a dump does not hold, or what a restore must know before it begins: versions, locale, owner, privileges, settings, extensions, roles.
+//! What a dump does not hold, or what a restore must know before it begins: versions, locale,
+//! owner, privileges, settings, extensions, roles.
 
 use super::explain;
 use super::programs::Version;
@@ -8,13 +9,18 @@ use postgres::{Client, GenericClient, Row};
 
 /// The server's version; one that is not supported is an error.
 pub fn version(client: &mut Client) -> Result<Version> {
-    let row =
-        client.query_one("SHOW server_version_num", &[]).map_err(|error| explain(&error, "asking for the server's version"))?;
+    let row = client
+        .query_one("SHOW server_version_num", &[])
+        .map_err(|error| explain(&error, "asking for the server's version"))?;
     let number: u32 = row.get::<_, String>(0).parse().unwrap_or(0);
     let version = Version::of_number(number);
     if version.major < 13 {
-        return Err(Error::failed(format!("the server is PostgreSQL {version}; dbbackup knows 13 and later"))
-            .hint("`pg_dump` by hand, or upgrade the server: versions before 13 get no fixes any more"));
+        return Err(Error::failed(format!(
+            "the server is PostgreSQL {version}; dbbackup knows 13 and later"
+        ))
+        .hint(
+            "`pg_dump` by hand, or upgrade the server: versions before 13 get no fixes any more",
+        ));
     }
     Ok(version)
 }
@@ -22,28 +28,46 @@ pub fn version(client: &mut Client) -> Result<Version> {
 /// Whether the server is a standby.
 pub fn on_standby(client: &mut Client) -> Result<bool> {
     let row = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]);
-    row.map(|row| row.get(0)).map_err(|error| explain(&error, "asking whether the server is a standby"))
+    row.map(|row| row.get(0))
+        .map_err(|error| explain(&error, "asking whether the server is a standby"))
 }
 
 /// The number that a cluster and its copies share; `None` where the role may not ask.
 pub fn system_identifier(client: &mut Client) -> Option<String> {
-    let row = client.query_one("SELECT system_identifier::text FROM pg_catalog.pg_control_system()", &[]).ok()?;
+    let row = client
+        .query_one(
+            "SELECT system_identifier::text FROM pg_catalog.pg_control_system()",
+            &[],
+        )
+        .ok()?;
     row.get(0)
 }
 
 /// Facts of the database that `client` is in.
 pub fn database(client: &mut Client, version: &Version) -> Result<Database> {
     let doing = "reading the database's own settings";
-    let row = client.query_one(&format!("{} WHERE d.datname = pg_catalog.current_database()", select(version)), &[]);
+    let row = client.query_one(
+        &format!(
+            "{} WHERE d.datname = pg_catalog.current_database()",
+            select(version)
+        ),
+        &[],
+    );
     let row = row.map_err(|error| explain(&error, doing))?;
     let mut facts = of_row(&row, version);
     facts.settings = Some(settings(client, &row).map_err(|error| explain(&error, doing))?);
-    facts.extensions = extensions(client).map_err(|error| explain(&error, "listing the extensions"))?;
+    facts.extensions =
+        extensions(client).map_err(|error| explain(&error, "listing the extensions"))?;
     facts.roles = names(client, ROLES).map_err(|error| explain(&error, "listing the roles"))?;
-    facts.tablespaces = names(client, TABLESPACES).map_err(|error| explain(&error, "listing the tablespaces"))?;
+    facts.tablespaces =
+        names(client, TABLESPACES).map_err(|error| explain(&error, "listing the tablespaces"))?;
     let locations = client.query(LOCATIONS, &[&facts.tablespaces]);
-    let locations = locations.map_err(|error| explain(&error, "asking where the tablespaces are"))?;
-    facts.tablespace_locations = locations.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let locations =
+        locations.map_err(|error| explain(&error, "asking where the tablespaces are"))?;
+    facts.tablespace_locations = locations
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
     Ok(facts)
 }
 
@@ -52,10 +76,14 @@ const LOCATIONS: &str = "
 SELECT spcname::text, pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace
 WHERE spcname = ANY ($1::text[]) AND pg_catalog.pg_tablespace_location(oid) ~ '^/'";
 
-/// Facts of any database of the server, as far as they can be seen without a session in it: it may let nobody in.
+/// Facts of any database of the server, as far as they can be seen without a session in it: it may
+/// let nobody in.
 pub fn seen_from_beside(client: &mut Client, version: &Version, name: &str) -> Result<Database> {
     let doing = format!("reading the settings of the database `{name}`");
-    let row = client.query_one(&format!("{} WHERE d.datname = $1", select(version)), &[&name]);
+    let row = client.query_one(
+        &format!("{} WHERE d.datname = $1", select(version)),
+        &[&name],
+    );
     let row = row.map_err(|error| explain(&error, &doing))?;
     let mut facts = of_row(&row, version);
     facts.settings = Some(settings(client, &row).map_err(|error| explain(&error, &doing))?);
@@ -71,10 +99,14 @@ fn select(version: &Version) -> String {
         _ => ("d.datlocprovider::text", "d.datlocale", "d.daticurules"),
     };
     format!(
-        "SELECT d.oid, d.datname::text AS name, pg_catalog.pg_encoding_to_char(d.encoding)::text AS encoding,
-                d.datcollate::text AS collate, d.datctype::text AS ctype, {provider} AS provider, {locale}::text AS locale, {rules}::text AS rules,
-                pg_catalog.pg_database_size(d.oid) AS size, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner, d.datconnlimit AS limit,
-                d.datistemplate AS template, t.spcname::text AS tablespace, d.datacl IS NULL AS plain,
+        "SELECT d.oid, d.datname::text AS name, pg_catalog.pg_encoding_to_char(d.encoding)::text \
+         AS encoding,
+                d.datcollate::text AS collate, d.datctype::text AS ctype, {provider} AS provider, \
+         {locale}::text AS locale, {rules}::text AS rules,
+                pg_catalog.pg_database_size(d.oid) AS size, \
+         pg_catalog.pg_get_userbyid(d.datdba)::text AS owner, d.datconnlimit AS limit,
+                d.datistemplate AS template, t.spcname::text AS tablespace, d.datacl IS NULL AS \
+         plain,
                 pg_catalog.shobj_description(d.oid, 'pg_database') AS comment
          FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace"
     )
@@ -99,17 +131,27 @@ fn of_row(row: &Row, version: &Version) -> Database {
 
 fn settings(client: &mut impl GenericClient, row: &Row) -> Result<Settings, postgres::Error> {
     let oid: u32 = row.get("oid");
-    let grants = if row.get("plain") { None } else { Some(grants(client, oid)?) };
+    let grants = if row.get("plain") {
+        None
+    } else {
+        Some(grants(client, oid)?)
+    };
     let set = client.query(
-        "SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.setrole)::text END AS role, c.entry
-         FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS c(entry, at)
+        "SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.setrole)::text \
+         END AS role, c.entry
+         FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS \
+         c(entry, at)
          WHERE s.setdatabase = $1 ORDER BY 1 NULLS FIRST, c.at",
         &[&oid],
     )?;
     let set = set.iter().map(|row| {
         let entry: String = row.get("entry");
         let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
-        Setting { role: row.get("role"), name: name.to_owned(), value: value.to_owned() }
+        Setting {
+            role: row.get("role"),
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }
     });
     let labels = client.query(
         "SELECT provider, label FROM pg_catalog.pg_shseclabel
@@ -124,47 +166,80 @@ fn settings(client: &mut impl GenericClient, row: &Row) -> Result<Settings, post
         connection_limit: row.get("limit"),
         tablespace: row.get("tablespace"),
         is_template: row.get("template"),
-        security_labels: labels.iter().map(|row| SecurityLabel { provider: row.get(0), label: row.get(1) }).collect(),
+        security_labels: labels
+            .iter()
+            .map(|row| SecurityLabel {
+                provider: row.get(0),
+                label: row.get(1),
+            })
+            .collect(),
     })
 }
 
 fn grants(client: &mut impl GenericClient, oid: u32) -> Result<Vec<Grant>, postgres::Error> {
     let rows = client.query(
-        "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END AS role,
+        "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN NULL ELSE \
+         pg_catalog.pg_get_userbyid(a.grantee)::text END AS role,
                 a.privilege_type::text AS privilege, a.is_grantable AS grantable
-         FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.oid = $1 ORDER BY 1 NULLS FIRST, 2, 3",
+         FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.oid = $1 ORDER \
+         BY 1 NULLS FIRST, 2, 3",
         &[&oid],
     )?;
     Ok(rows
         .iter()
-        .map(|row| Grant { to: row.get("role"), privilege: row.get("privilege"), grantable: row.get("grantable") })
+        .map(|row| Grant {
+            to: row.get("role"),
+            privilege: row.get("privilege"),
+            grantable: row.get("grantable"),
+        })
         .collect())
 }
 
 fn extensions(client: &mut impl GenericClient) -> Result<Vec<Extension>, postgres::Error> {
     let query = "SELECT e.extname::text, e.extversion, n.nspname::text
-                 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1";
+                 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = \
+                 e.extnamespace ORDER BY 1";
     let rows = client.query(query, &[])?;
-    Ok(rows.iter().map(|row| Extension { name: row.get(0), version: row.get(1), schema: Some(row.get(2)) }).collect())
+    Ok(rows
+        .iter()
+        .map(|row| Extension {
+            name: row.get(0),
+            version: row.get(1),
+            schema: Some(row.get(2)),
+        })
+        .collect())
 }
 
 fn names(client: &mut impl GenericClient, query: &str) -> Result<Vec<String>, postgres::Error> {
-    Ok(client.query(query, &[])?.iter().map(|row| row.get(0)).collect())
+    Ok(client
+        .query(query, &[])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect())
 }
 
-/// Whatever depends on a role is in `pg_shdepend`: owners, grantees, policies, user mappings. Those of the system itself are in every cluster.
+/// Whatever depends on a role is in `pg_shdepend`: owners, grantees, policies, user mappings. Those
+/// of the system itself are in every cluster.
 const ROLES: &str = "
-SELECT DISTINCT r.rolname::text FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid
+SELECT DISTINCT r.rolname::text FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid \
+                     = s.refobjid
 WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND r.rolname !~ '^pg_'
-  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+  AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = \
+                     pg_catalog.current_database())
 UNION SELECT pg_catalog.pg_get_userbyid(n.nspowner)::text FROM pg_catalog.pg_namespace n
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND pg_catalog.pg_get_userbyid(n.nspowner) !~ '^pg_'
-UNION SELECT pg_catalog.pg_get_userbyid(c.relowner)::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND pg_catalog.pg_get_userbyid(c.relowner) !~ '^pg_'
-UNION SELECT pg_catalog.pg_get_userbyid(p.proowner)::text FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND pg_catalog.pg_get_userbyid(p.proowner) !~ '^pg_'
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND \
+                     pg_catalog.pg_get_userbyid(n.nspowner) !~ '^pg_'
+UNION SELECT pg_catalog.pg_get_userbyid(c.relowner)::text FROM pg_catalog.pg_class c JOIN \
+                     pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND \
+                     pg_catalog.pg_get_userbyid(c.relowner) !~ '^pg_'
+UNION SELECT pg_catalog.pg_get_userbyid(p.proowner)::text FROM pg_catalog.pg_proc p JOIN \
+                     pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND \
+                     pg_catalog.pg_get_userbyid(p.proowner) !~ '^pg_'
 ORDER BY 1";
 
 const TABLESPACES: &str = "
-SELECT DISTINCT t.spcname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
+SELECT DISTINCT t.spcname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_tablespace t ON \
+                           t.oid = c.reltablespace
 WHERE c.reltablespace <> 0 AND t.spcname NOT LIKE 'pg\\_%' ORDER BY 1";

@@ -1,11 +1,14 @@
-//! Filling a new database from a dump, and counting what is in it then: for trial restores and real ones.
+//! Filling a new database from a dump, and counting what is in it then: for trial restores and real
+//! ones.
 
 use super::connect::{Reached, SAFE_BEGINNING};
 use super::counting::{canonical_name, parsed_name};
 use super::names;
 use super::programs::{Program, Search, Version};
 use super::scan::{Scanned, scan};
-use super::script::{Filtered, Unrestricted, WithoutCommit, WithoutPublic, WithoutTransactions, pour};
+use super::script::{
+    Filtered, Unrestricted, WithoutCommit, WithoutPublic, WithoutTransactions, pour,
+};
 use super::server::Server;
 use super::toc::Toc;
 use super::{Format, explain, source, tables};
@@ -69,8 +72,17 @@ impl Unmade {
     /// What was left out, in one line; none where nothing was.
     pub fn text(&self) -> Option<String> {
         let first: Vec<&str> = self.left_out.iter().take(5).map(String::as_str).collect();
-        let more = if self.left_out.len() > 5 { format!("; and {} more", self.left_out.len() - 5) } else { String::new() };
-        (!first.is_empty()).then(|| format!("left out, for they need what the backup does not hold: {}{more}", first.join("; ")))
+        let more = if self.left_out.len() > 5 {
+            format!("; and {} more", self.left_out.len() - 5)
+        } else {
+            String::new()
+        };
+        (!first.is_empty()).then(|| {
+            format!(
+                "left out, for they need what the backup does not hold: {}{more}",
+                first.join("; ")
+            )
+        })
     }
 }
 
@@ -90,10 +102,17 @@ pub struct Steps<'a> {
 
 impl Clients<'_> {
     fn start(&self, program: &Program, arguments: &[String], pipes: Pipes) -> Result<Process> {
-        // `psql` starts programs where a script tells it to; the others start themselves once more, for jobs.
+        // `psql` starts programs where a script tells it to; the others start themselves once more,
+        // for jobs.
         let alone = program.name == PSQL;
         if let Some(server) = self.server {
-            return server.start_client(&program.name, program.version.major, arguments, pipes, alone);
+            return server.start_client(
+                &program.name,
+                program.version.major,
+                arguments,
+                pipes,
+                alone,
+            );
         }
         let mut command = program.command(&self.reached.environment(), Reached::cleared());
         command.args(arguments);
@@ -105,13 +124,18 @@ impl Clients<'_> {
     }
 
     fn address(&self, database: &str, application_name: &str) -> String {
-        format!("--dbname={}", self.reached.conninfo(database, application_name))
+        format!(
+            "--dbname={}",
+            self.reached.conninfo(database, application_name)
+        )
     }
 
     /// Fills a database; everything that goes wrong is an error, but for what a part can't have.
     pub fn fill(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<Unmade> {
         match filling.format {
-            Format::Plain | Format::Globals => self.by_psql(filling, content).map(|()| Unmade::default()),
+            Format::Plain | Format::Globals => {
+                self.by_psql(filling, content).map(|()| Unmade::default())
+            }
             Format::Custom => {
                 let program = self.search.find("pg_restore", filling.made_by)?;
                 if program.version.major > self.version.major {
@@ -122,15 +146,24 @@ impl Clients<'_> {
         }
     }
 
-    /// Runs an archive in one transaction with what stands around it. The last word, COMMIT, is said only after everything before it is known to be complete: a
-    /// `psql` that is cut off at any point has nothing to commit.
-    pub fn in_one_transaction(&self, filling: &Filling<'_>, archive: &Path, steps: Steps<'_>) -> Result<(), Uncommitted> {
+    /// Runs an archive in one transaction with what stands around it. The last word, COMMIT, is
+    /// said only after everything before it is known to be complete: a `psql` that is cut off at
+    /// any point has nothing to commit.
+    pub fn in_one_transaction(
+        &self,
+        filling: &Filling<'_>,
+        archive: &Path,
+        steps: Steps<'_>,
+    ) -> Result<(), Uncommitted> {
         let token = source::token();
         let committed = AtomicBool::new(false);
         let done = self.one_transaction(filling, archive, steps, &token, &committed);
         done.map_err(|error| {
             self.end_session(filling.database, &token);
-            Uncommitted { error, surely: !committed.load(Ordering::Relaxed) }
+            Uncommitted {
+                error,
+                surely: !committed.load(Ordering::Relaxed),
+            }
         })
     }
 
@@ -145,7 +178,10 @@ impl Clients<'_> {
         let mut psql = self.psql(filling.database, token, true)?;
         let mut stdin = psql.writer()?;
         let mut answers = BufReader::new(psql.reader(None)?);
-        pour(&mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{}", steps.hold).as_bytes(), &mut stdin)?;
+        pour(
+            &mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{}", steps.hold).as_bytes(),
+            &mut stdin,
+        )?;
         if !reaches_mark(&mut stdin, &mut answers)? {
             return psql.finish().map(drop);
         }
@@ -164,48 +200,74 @@ impl Clients<'_> {
             options.push("--single-transaction".to_owned());
             let (renderer, script) = self.render(filling, &options, Some(archive))?;
             let script = WithoutPublic::new(Filtered::new(script, known));
-            pour(&mut Unrestricted::new(WithoutCommit::new(script)), &mut stdin)?;
+            pour(
+                &mut Unrestricted::new(WithoutCommit::new(script)),
+                &mut stdin,
+            )?;
             renderer.finish()?;
         } else {
             look_through(&scan(&mut open(archive)?)?)?;
             let script = WithoutPublic::new(Filtered::new(open(archive)?, known));
-            pour(&mut Unrestricted::new(WithoutTransactions::new(script)), &mut stdin)?;
+            pour(
+                &mut Unrestricted::new(WithoutTransactions::new(script)),
+                &mut stdin,
+            )?;
         }
         pour(&mut restriction.end().as_bytes(), &mut stdin)?;
         if let Some(manifest) = steps.expected {
             let counts = count_through_psql(manifest, &mut stdin, &mut answers)?;
-            let Some(counted) = counts else { return psql.finish().map(drop) };
+            let Some(counted) = counts else {
+                return psql.finish().map(drop);
+            };
             let check = compare(manifest, &counted);
             if check.status != CheckStatus::Ok {
-                return Err(Error::failed(format!("the database would not hold what the backup says: {}", check.detail)));
+                return Err(Error::failed(format!(
+                    "the database would not hold what the backup says: {}",
+                    check.detail
+                )));
             }
         }
         committed.store(true, Ordering::Relaxed);
         pour(&mut b"COMMIT;\n".as_slice(), stdin)?;
         // Its status 3: a statement failed, and what comes after it was never read.
-        psql.finish()
-            .map(drop)
-            .inspect_err(|error| committed.store(!error.message().contains("exit status 3"), Ordering::Relaxed))
+        psql.finish().map(drop).inspect_err(|error| {
+            committed.store(
+                !error.message().contains("exit status 3"),
+                Ordering::Relaxed,
+            )
+        })
     }
 
     /// Runs a script as a whole or not at all.
     pub fn script_in_one_transaction(&self, database: &str, script: &str) -> Result<()> {
         let mut psql = self.psql(database, "dbbackup", false)?;
         let stdin = psql.writer()?;
-        pour(&mut format!("{}BEGIN;\n{script}\nCOMMIT;\n", Restriction::new().begin()).as_bytes(), stdin)?;
+        pour(
+            &mut format!("{}BEGIN;\n{script}\nCOMMIT;\n", Restriction::new().begin()).as_bytes(),
+            stdin,
+        )?;
         psql.finish().map(drop)
     }
 
     /// A backend that waits for a lock does not notice that its client has gone.
     fn end_session(&self, database: &str, token: &str) {
-        let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE application_name = $1";
+        let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                     WHERE application_name = $1";
         if let Ok(mut client) = self.reached.reconnect(database, "dbbackup") {
             let _ = client.execute(query, &[&token]);
         }
     }
 
-    fn by_pg_restore(&self, program: &Program, filling: &Filling<'_>, content: Content<'_>) -> Result<Unmade> {
-        let mut arguments = vec!["--no-password".to_owned(), self.address(filling.database, "dbbackup")];
+    fn by_pg_restore(
+        &self,
+        program: &Program,
+        filling: &Filling<'_>,
+        content: Content<'_>,
+    ) -> Result<Unmade> {
+        let mut arguments = vec![
+            "--no-password".to_owned(),
+            self.address(filling.database, "dbbackup"),
+        ];
         if !filling.part {
             arguments.push("--exit-on-error".to_owned());
         }
@@ -214,10 +276,24 @@ impl Clients<'_> {
             Content::File(path) => {
                 arguments.push(format!("--jobs={}", filling.jobs.max(1)));
                 arguments.push(path.display().to_string());
-                self.start(program, &arguments, Pipes { stdin: false, stdout: false })?
+                self.start(
+                    program,
+                    &arguments,
+                    Pipes {
+                        stdin: false,
+                        stdout: false,
+                    },
+                )?
             }
             Content::Stream(stream) => {
-                let mut process = self.start(program, &arguments, Pipes { stdin: true, stdout: false })?;
+                let mut process = self.start(
+                    program,
+                    &arguments,
+                    Pipes {
+                        stdin: true,
+                        stdout: false,
+                    },
+                )?;
                 let stdin = process.writer()?;
                 pour(stream, stdin)?;
                 process
@@ -232,36 +308,79 @@ impl Clients<'_> {
         }
     }
 
-    /// The extensions of a database whose dump does not make them, as one of chosen schemas does not.
-    pub fn make_extensions(&self, database: &str, recorded: &crate::engine::Database) -> Result<()> {
-        if !recorded.selected_by.iter().any(|option| option.starts_with("--schema=")) {
+    /// The extensions of a database whose dump does not make them, as one of chosen schemas does
+    /// not.
+    pub fn make_extensions(
+        &self,
+        database: &str,
+        recorded: &crate::engine::Database,
+    ) -> Result<()> {
+        if !recorded
+            .selected_by
+            .iter()
+            .any(|option| option.starts_with("--schema="))
+        {
             return Ok(());
         }
         let mut client = self.reached.reconnect(database, "dbbackup")?;
-        for extension in recorded.extensions.iter().filter(|extension| extension.name != "plpgsql") {
+        for extension in recorded
+            .extensions
+            .iter()
+            .filter(|extension| extension.name != "plpgsql")
+        {
             let name = names::quote_ident(&extension.name);
-            let schema = extension.schema.as_deref().map(names::quote_ident).filter(|schema| schema != "pg_catalog");
+            let schema = extension
+                .schema
+                .as_deref()
+                .map(names::quote_ident)
+                .filter(|schema| schema != "pg_catalog");
             let script = match schema {
                 Some(schema) => {
-                    format!("CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {name} SCHEMA {schema}")
+                    format!(
+                        "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS \
+                         {name} SCHEMA {schema}"
+                    )
                 }
                 None => format!("CREATE EXTENSION IF NOT EXISTS {name}"),
             };
             let made = client.batch_execute(&script);
-            made.map_err(|error| explain(&error, format!("making the extension `{}`, which the backup needs", extension.name)))?;
+            made.map_err(|error| {
+                explain(
+                    &error,
+                    format!(
+                        "making the extension `{}`, which the backup needs",
+                        extension.name
+                    ),
+                )
+            })?;
         }
         Ok(())
     }
 
-    /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must come behind a [`Restriction`].
+    /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must
+    /// come behind a [`Restriction`].
     fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
         let program = find_psql(self.search)?;
-        let mut arguments: Vec<String> =
-            ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"].into_iter().map(str::to_owned).collect();
+        let mut arguments: Vec<String> = [
+            "--no-psqlrc",
+            "--quiet",
+            "--no-password",
+            "--set=ON_ERROR_STOP=1",
+        ]
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
         // Before anything of the script: see `SAFE_BEGINNING`.
         arguments.extend([format!("--command={SAFE_BEGINNING}"), "--file=-".to_owned()]);
         arguments.push(self.address(database, application_name));
-        self.start(&program, &arguments, Pipes { stdin: true, stdout })
+        self.start(
+            &program,
+            &arguments,
+            Pipes {
+                stdin: true,
+                stdout,
+            },
+        )
     }
 
     fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
@@ -274,8 +393,14 @@ impl Clients<'_> {
             (Format::Custom, content) => self.rendered(filling, content, psql),
             (Format::Globals, Content::Stream(stream)) => feed_dump(psql, stream),
             // A script of a newer `pg_dump` has settings, too, that the server may not know.
-            (_, Content::File(path)) => feed_dump(psql, Filtered::new(open(path)?, self.known_settings(filling.database)?)),
-            (_, Content::Stream(stream)) => feed_dump(psql, Filtered::new(stream, self.known_settings(filling.database)?)),
+            (_, Content::File(path)) => feed_dump(
+                psql,
+                Filtered::new(open(path)?, self.known_settings(filling.database)?),
+            ),
+            (_, Content::Stream(stream)) => feed_dump(
+                psql,
+                Filtered::new(stream, self.known_settings(filling.database)?),
+            ),
         }
     }
 
@@ -290,7 +415,8 @@ impl Clients<'_> {
         renderer.finish().map(|_| scanned)
     }
 
-    /// `pg_restore` writes a script, and what the server does not know, being older, is left out of it.
+    /// `pg_restore` writes a script, and what the server does not know, being older, is left out of
+    /// it.
     fn rendered(&self, filling: &Filling<'_>, content: Content<'_>, psql: Process) -> Result<()> {
         let known = self.known_settings(filling.database)?;
         let (file, stream) = match content {
@@ -298,24 +424,43 @@ impl Clients<'_> {
             Content::Stream(stream) => (None, Some(stream)),
         };
         let (mut renderer, script) = self.render(filling, &filling.options, file)?;
-        let stdin = if stream.is_some() { Some(renderer.writer()?) } else { None };
+        let stdin = if stream.is_some() {
+            Some(renderer.writer()?)
+        } else {
+            None
+        };
         std::thread::scope(|scope| {
             let loading = scope.spawn(|| feed_dump(psql, Filtered::new(script, known)));
             if let (Some(stdin), Some(stream)) = (stdin, stream) {
                 pour(stream, stdin)?;
             }
-            let loaded = loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let loaded = loading
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             loaded.and_then(|_| renderer.finish()).map(drop)
         })
     }
 
-    /// `pg_restore`, writing the script of an archive; without a file the archive is read from its stdin.
-    fn render(&self, filling: &Filling<'_>, options: &[String], file: Option<&Path>) -> Result<(Process, Reader)> {
+    /// `pg_restore`, writing the script of an archive; without a file the archive is read from its
+    /// stdin.
+    fn render(
+        &self,
+        filling: &Filling<'_>,
+        options: &[String],
+        file: Option<&Path>,
+    ) -> Result<(Process, Reader)> {
         let program = self.search.find("pg_restore", filling.made_by)?;
         let mut arguments = vec!["--file=-".to_owned()];
         arguments.extend(options.iter().cloned());
         arguments.extend(file.map(|path| path.display().to_string()));
-        let mut renderer = self.start(&program, &arguments, Pipes { stdin: file.is_none(), stdout: true })?;
+        let mut renderer = self.start(
+            &program,
+            &arguments,
+            Pipes {
+                stdin: file.is_none(),
+                stdout: true,
+            },
+        )?;
         let script = renderer.reader(None)?;
         Ok((renderer, script))
     }
@@ -323,21 +468,33 @@ impl Clients<'_> {
     fn known_settings(&self, database: &str) -> Result<Vec<String>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
         let rows = client.query("SELECT name FROM pg_catalog.pg_settings", &[]);
-        Ok(rows.map_err(|error| explain(&error, "listing the server's settings"))?.iter().map(|row| row.get(0)).collect())
+        Ok(rows
+            .map_err(|error| explain(&error, "listing the server's settings"))?
+            .iter()
+            .map(|row| row.get(0))
+            .collect())
     }
 
-    /// Has the server look at the tables of a database, so that its first queries are planned well. Foreign tables, and what has one among its parts, are
-    /// left out: their servers may be far away or none. Gives back what could not be looked at; that is no reason to give up a restore.
+    /// Has the server look at the tables of a database, so that its first queries are planned well.
+    /// Foreign tables, and what has one among its parts, are left out: their servers may be far
+    /// away or none. Gives back what could not be looked at; that is no reason to give up a
+    /// restore.
     pub fn analyse(&self, database: &str) -> Result<Vec<String>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
-        let rows = client.query(TO_ANALYSE, &[]).map_err(|error| explain(&error, "listing the tables to analyse"))?;
+        let rows = client
+            .query(TO_ANALYSE, &[])
+            .map_err(|error| explain(&error, "listing the tables to analyse"))?;
         let mut failed = Vec::new();
         for row in rows {
             interrupt::check()?;
             let name: String = row.get(0);
             match client.batch_execute(&format!("ANALYZE {name}")) {
-                Err(error) if client.is_closed() => return Err(explain(&error, format!("analysing {name}"))),
-                Err(error) => failed.push(explain(&error, format!("{name} could not be analysed")).message()),
+                Err(error) if client.is_closed() => {
+                    return Err(explain(&error, format!("analysing {name}")));
+                }
+                Err(error) => {
+                    failed.push(explain(&error, format!("{name} could not be analysed")).message())
+                }
                 Ok(()) => {}
             }
         }
@@ -348,9 +505,21 @@ impl Clients<'_> {
     pub fn owners(&self, archive: &Path, made_by: u32) -> Result<Vec<String>> {
         let program = self.search.find("pg_restore", made_by)?;
         let arguments = ["--list".to_owned(), archive.display().to_string()];
-        let pipes = Pipes { stdin: false, stdout: true };
-        let toc = Toc::parse(&self.start(&program, &arguments, pipes)?.finish_with_output()?)?;
-        Ok(toc.entries.into_iter().map(|entry| entry.owner).filter(|owner| !owner.is_empty()).collect())
+        let pipes = Pipes {
+            stdin: false,
+            stdout: true,
+        };
+        let toc = Toc::parse(
+            &self
+                .start(&program, &arguments, pipes)?
+                .finish_with_output()?,
+        )?;
+        Ok(toc
+            .entries
+            .into_iter()
+            .map(|entry| entry.owner)
+            .filter(|owner| !owner.is_empty())
+            .collect())
     }
 
     /// The rows of every table of a database.
@@ -360,12 +529,14 @@ impl Clients<'_> {
     }
 }
 
-/// Has `psql` say a word, in a line of its own. What it prints itself goes nowhere; rows of a COPY are given out at once.
+/// Has `psql` say a word, in a line of its own. What it prints itself goes nowhere; rows of a COPY
+/// are given out at once.
 fn saying(word: &str) -> String {
     format!("\\o\nCOPY (SELECT '{word}') TO STDOUT;\n\\o /dev/null\n")
 }
 
-/// Waits until `psql` has done everything so far; false where it has ended instead, and its exit status tells why.
+/// Waits until `psql` has done everything so far; false where it has ended instead, and its exit
+/// status tells why.
 fn reaches_mark(stdin: &mut Writer, answers: &mut Answers) -> Result<bool> {
     pour(&mut saying("reached").as_bytes(), stdin)?;
     let mut line = String::new();
@@ -373,30 +544,50 @@ fn reaches_mark(stdin: &mut Writer, answers: &mut Answers) -> Result<bool> {
     Ok(line.trim() == "reached")
 }
 
-/// Counts tables in the transaction of `psql`, where nobody else can look; none where it ended meanwhile. As everywhere nothing is
-/// planned: the rows of a narrow column are copied out and counted here (see [`tables::count_now`]).
-fn count_through_psql(manifest: &Manifest, stdin: &mut Writer, answers: &mut Answers) -> Result<Option<Vec<Table>>> {
-    let compared: Vec<&Table> = manifest.tables.iter().filter(|table| table.compare).collect();
+/// Counts tables in the transaction of `psql`, where nobody else can look; none where it ended
+/// meanwhile. As everywhere nothing is planned: the rows of a narrow column are copied out and
+/// counted here (see [`tables::count_now`]).
+fn count_through_psql(
+    manifest: &Manifest,
+    stdin: &mut Writer,
+    answers: &mut Answers,
+) -> Result<Option<Vec<Table>>> {
+    let compared: Vec<&Table> = manifest
+        .tables
+        .iter()
+        .filter(|table| table.compare)
+        .collect();
     // No row can be taken for it.
     let mark = uuid::Uuid::new_v4().simple().to_string();
-    let scripts: Vec<String> = compared.iter().map(|table| counting_script(table, &mark)).collect::<Result<_>>()?;
+    let scripts: Vec<String> = compared
+        .iter()
+        .map(|table| counting_script(table, &mark))
+        .collect::<Result<_>>()?;
     std::thread::scope(|scope| {
         // The answers are read as they come: a pipe holds only so much.
         let reading = scope.spawn(|| {
             let mut counted = Vec::with_capacity(compared.len());
             for table in &compared {
-                let Some(rows) = count_lines_before(&mark, answers)? else { return Ok(None) };
-                counted.push(Table { rows: Some(rows), ..(*table).clone() });
+                let Some(rows) = count_lines_before(&mark, answers)? else {
+                    return Ok(None);
+                };
+                counted.push(Table {
+                    rows: Some(rows),
+                    ..(*table).clone()
+                });
             }
             Ok(Some(counted))
         });
         let poured = pour(&mut scripts.concat().as_bytes(), &mut *stdin);
-        let counted = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let counted = reading
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         poured.and(counted)
     })
 }
 
-/// The lines up to the one that is the mark; none where there is no mark. A line may be a whole document, so only its beginning is kept.
+/// The lines up to the one that is the mark; none where there is no mark. A line may be a whole
+/// document, so only its beginning is kept.
 fn count_lines_before(mark: &str, answers: &mut Answers) -> Result<Option<u64>> {
     let (mut lines, mut head) = (0, Vec::new());
     loop {
@@ -419,16 +610,21 @@ fn count_lines_before(mark: &str, answers: &mut Answers) -> Result<Option<u64>> 
     }
 }
 
-/// A name comes from a sidecar, which somebody may have written: nothing but a name is put into the script.
+/// A name comes from a sidecar, which somebody may have written: nothing but a name is put into the
+/// script.
 fn counting_script(table: &Table, mark: &str) -> Result<String> {
     let Some(table) = names::QualifiedName::parse(&table.name).map(|name| name.to_string()) else {
-        return Err(Error::damaged(format!("the sidecar names a table `{}`, which is no name", table.name)));
+        return Err(Error::damaged(format!(
+            "the sidecar names a table `{}`, which is no name",
+            table.name
+        )));
     };
     let name = names::quote_literal(&table);
     Ok(format!(
         "SELECT coalesce((SELECT pg_catalog.format('(%I)', a.attname) FROM pg_catalog.pg_attribute a
              JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-             WHERE a.attrelid = {name}::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+             WHERE a.attrelid = {name}::pg_catalog.regclass AND a.attnum > 0 AND NOT \
+         a.attisdropped AND a.attgenerated = ''
              {} LIMIT 1), '') AS narrow_column \\gset
          \\o
          COPY {table} :narrow_column TO STDOUT;
@@ -450,10 +646,11 @@ pub struct Uncommitted {
     pub surely: bool,
 }
 
-/// No limit that a role or a database sets may end a session that waits, nor keep it from writing. Only for a lock it waits no longer than this: whoever comes
-/// after it waits as well.
+/// No limit that a role or a database sets may end a session that waits, nor keep it from writing.
+/// Only for a lock it waits no longer than this: whoever comes after it waits as well.
 const UNHURRIED: &str = "SET default_transaction_read_only = off;
-SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
+SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
+                         ('statement_timeout', 'lock_timeout',
     'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');
 SET lock_timeout = '30s';\n";
 
@@ -464,7 +661,8 @@ WITH RECURSIVE kin(oid) AS (
     UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN kin ON kin.oid = i.inhrelid)
 SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.oid NOT IN (SELECT oid FROM kin)
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND c.oid NOT IN (SELECT oid FROM kin)
   AND (NOT c.relispartition OR pg_catalog.pg_partition_root(c.oid) IN (SELECT oid FROM kin))
 ORDER BY c.oid"#;
 
@@ -472,14 +670,16 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("opening `{}`", path.display()))
 }
 
-/// Hands everything to the program's stdin and waits for its end. What it says of its own failure counts more than that it took no more.
+/// Hands everything to the program's stdin and waits for its end. What it says of its own failure
+/// counts more than that it took no more.
 fn feed(mut process: Process, stream: &mut dyn Read) -> Result<String> {
     let stdin = process.writer()?;
     pour(stream, stdin)?;
     process.finish()
 }
 
-/// What `pg_restore` could not make of a part, by what it said; an error where that was for another reason than that something is not there.
+/// What `pg_restore` could not make of a part, by what it said; an error where that was for another
+/// reason than that something is not there.
 fn unmade(said: &str) -> Result<Unmade> {
     let mut found = Unmade::default();
     let mut told = 0;
@@ -490,41 +690,67 @@ fn unmade(said: &str) -> Result<Unmade> {
         let command = command.split_whitespace().collect::<Vec<_>>().join(" ");
         told += 1;
         // A part of which that is one writes it; a new database has it.
-        if error.ends_with("schema \"public\" already exists") && command == "CREATE SCHEMA public;" {
+        if error.ends_with("schema \"public\" already exists") && command == "CREATE SCHEMA public;"
+        {
             continue;
         }
         let for_want = error.starts_with("could not execute query: ERROR: ")
-            && (error.ends_with(" does not exist") || error.contains(" violates foreign key constraint "));
+            && (error.ends_with(" does not exist")
+                || error.contains(" violates foreign key constraint "));
         if !for_want {
             return Err(Error::failed(format!("`pg_restore` failed: {error}")));
         }
         let command: String = command.trim_end_matches(';').chars().take(200).collect();
         // What follows from another one that is told.
         let follows = [" OWNER TO ", "COMMENT ON ", "GRANT ", "REVOKE ", "REFRESH "];
-        if follows.iter().any(|word| command.starts_with(word) || word.starts_with(' ') && command.contains(word)) {
+        if follows.iter().any(|word| {
+            command.starts_with(word) || word.starts_with(' ') && command.contains(word)
+        }) {
             continue;
         }
-        let holds_data = ["CREATE TABLE ", "CREATE TYPE ", "CREATE DOMAIN ", "CREATE SEQUENCE ", "CREATE FOREIGN TABLE "];
-        let list = if holds_data.iter().any(|word| command.starts_with(word)) { &mut found.lacking } else { &mut found.left_out };
-        list.push(format!("{command} ({})", error.trim_start_matches("could not execute query: ERROR: ").trim_start()));
+        let holds_data = [
+            "CREATE TABLE ",
+            "CREATE TYPE ",
+            "CREATE DOMAIN ",
+            "CREATE SEQUENCE ",
+            "CREATE FOREIGN TABLE ",
+        ];
+        let list = if holds_data.iter().any(|word| command.starts_with(word)) {
+            &mut found.lacking
+        } else {
+            &mut found.left_out
+        };
+        list.push(format!(
+            "{command} ({})",
+            error
+                .trim_start_matches("could not execute query: ERROR: ")
+                .trim_start()
+        ));
     }
-    // Its own count is not that of its errors, with several jobs; but without that line it did not go on to the end.
+    // Its own count is not that of its errors, with several jobs; but without that line it did not
+    // go on to the end.
     if told == 0 || !said.contains("errors ignored on restore: ") || said.len() >= STDERR_KEPT {
-        return Err(Error::failed(format!("`pg_restore` failed: {}", in_order(said))));
+        return Err(Error::failed(format!(
+            "`pg_restore` failed: {}",
+            in_order(said)
+        )));
     }
     Ok(found)
 }
 
 const PSQL: &str = "psql";
 
-/// The mode of `psql` in which it obeys no command but the one that ends the mode, with a key that is in no dump.
+/// The mode of `psql` in which it obeys no command but the one that ends the mode, with a key that
+/// is in no dump.
 struct Restriction {
     key: String,
 }
 
 impl Restriction {
     fn new() -> Self {
-        Restriction { key: uuid::Uuid::new_v4().simple().to_string() }
+        Restriction {
+            key: uuid::Uuid::new_v4().simple().to_string(),
+        }
     }
 
     /// The line that begins it.
@@ -532,7 +758,8 @@ impl Restriction {
         format!("\\restrict {}\n", self.key)
     }
 
-    /// The line that ends it. Where the dump left a string or a COPY open, it is part of that, and what follows fails.
+    /// The line that ends it. Where the dump left a string or a COPY open, it is part of that, and
+    /// what follows fails.
     fn end(&self) -> String {
         format!("\\unrestrict {}\n", self.key)
     }
@@ -544,8 +771,11 @@ pub fn find_psql(search: &Search) -> Result<Program> {
     if knows_restrict(&program.version) {
         return Ok(program);
     }
-    Err(Error::failed(format!("psql {} can't be kept from obeying commands in a dump", program.version))
-        .hint("install the newest minor release of the PostgreSQL client programs"))
+    Err(Error::failed(format!(
+        "psql {} can't be kept from obeying commands in a dump",
+        program.version
+    ))
+    .hint("install the newest minor release of the PostgreSQL client programs"))
 }
 
 /// Whether `psql` has that mode: the minor releases of August 2025 brought it.
@@ -557,26 +787,43 @@ fn knows_restrict(version: &Version) -> bool {
     }
 }
 
-/// Hands a dump's script to `psql`. Its mode is not enough by itself: the argument of `\unrestrict` may start a program before the key is compared, so
-/// `psql` is also one that can start none, and what is read from a file was looked through before.
+/// Hands a dump's script to `psql`. Its mode is not enough by itself: the argument of `\unrestrict`
+/// may start a program before the key is compared, so `psql` is also one that can start none, and
+/// what is read from a file was looked through before.
 fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
     let restrict = Restriction::new().begin();
-    let refused = |error: Error| match error.message().contains("backslash commands are restricted") {
-        true => Error::damaged(format!("the dump holds a command of psql that pg_dump does not write: {error}")),
+    let refused = |error: Error| match error
+        .message()
+        .contains("backslash commands are restricted")
+    {
+        true => Error::damaged(format!(
+            "the dump holds a command of psql that pg_dump does not write: {error}"
+        )),
         false => error,
     };
-    feed(psql, &mut restrict.as_bytes().chain(Unrestricted::new(WithoutPublic::new(script)))).map(drop).map_err(refused)
+    feed(
+        psql,
+        &mut restrict
+            .as_bytes()
+            .chain(Unrestricted::new(WithoutPublic::new(script))),
+    )
+    .map(drop)
+    .map_err(refused)
 }
 
 /// Nothing in it but what `pg_dump` writes, and all of it for one database.
 fn look_through(scanned: &Scanned) -> Result<()> {
     if let Some(stray) = &scanned.stray {
-        return Err(Error::damaged(format!("the dump is not as pg_dump writes it: {stray}"))
-            .hint("somebody has changed it: look at that line, and restore another backup"));
+        return Err(
+            Error::damaged(format!("the dump is not as pg_dump writes it: {stray}"))
+                .hint("somebody has changed it: look at that line, and restore another backup"),
+        );
     }
     match scanned.connects {
-        Some(line) => Err(Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
-            .hint("feed it to `psql` by hand, once you know what it makes")),
+        Some(line) => Err(
+            Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
+                .hint("feed it to `psql` by hand, once you know what it makes"),
+        ),
         None => Ok(()),
     }
 }
@@ -584,11 +831,16 @@ fn look_through(scanned: &Scanned) -> Result<()> {
 /// What is said of a script for more than one database.
 pub const ELSEWHERE: &str = "the script goes on in a database that it names itself";
 
-/// What `CREATE DATABASE` is told of encoding and locale: those of the database that was dumped, as far as `version` has words for them.
+/// What `CREATE DATABASE` is told of encoding and locale: those of the database that was dumped, as
+/// far as `version` has words for them.
 pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> String {
     let word = names::quote_literal;
     let mut text = format!(" ENCODING {}", word(encoding));
-    let collation = format!(" LC_COLLATE {} LC_CTYPE {}", word(&locale.collate), word(&locale.ctype));
+    let collation = format!(
+        " LC_COLLATE {} LC_CTYPE {}",
+        word(&locale.collate),
+        word(&locale.ctype)
+    );
     match (locale.provider.as_str(), &locale.locale) {
         ("i", Some(icu)) if version.major >= 15 => {
             text.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", word(icu)));
@@ -597,7 +849,10 @@ pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> Str
             }
         }
         ("b", Some(builtin)) if version.major >= 17 => {
-            text.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", word(builtin)));
+            text.push_str(&format!(
+                " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
+                word(builtin)
+            ));
         }
         _ if version.major >= 15 => text.push_str(" LOCALE_PROVIDER libc"),
         _ => {}
@@ -605,24 +860,38 @@ pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> Str
     text + &collation
 }
 
-/// Compares by what names mean: the versions of a server and of a program quote a few words differently, and some places know names
-/// on one line only.
+/// Compares by what names mean: the versions of a server and of a program quote a few words
+/// differently, and some places know names on one line only.
 pub fn compare(expected: &Manifest, found: &[Table]) -> Check {
-    let parsed = |table: &Table| Table { name: parsed_name(&table.name), ..table.clone() };
+    let parsed = |table: &Table| Table {
+        name: parsed_name(&table.name),
+        ..table.clone()
+    };
     let found: Vec<Table> = found.iter().map(parsed).collect();
     let there: HashSet<&str> = found.iter().map(|table| table.name.as_str()).collect();
     let as_there = |table: &Table| {
         let exact = parsed_name(&table.name);
         // Two names may be one on one line, so that is the second choice.
-        let name = if there.contains(exact.as_str()) { exact } else { canonical_name(&table.name) };
-        Table { name, ..table.clone() }
+        let name = if there.contains(exact.as_str()) {
+            exact
+        } else {
+            canonical_name(&table.name)
+        };
+        Table {
+            name,
+            ..table.clone()
+        }
     };
-    let expected =
-        Manifest { tables: expected.tables.iter().map(as_there).collect(), rows_total: expected.rows_total, tree: None };
+    let expected = Manifest {
+        tables: expected.tables.iter().map(as_there).collect(),
+        rows_total: expected.rows_total,
+        tree: None,
+    };
     compare_rows(&expected, &found)
 }
 
-/// Whether a failure is one of the machine, the connection or the user's patience, and so says nothing of the dump.
+/// Whether a failure is one of the machine, the connection or the user's patience, and so says
+/// nothing of the dump.
 pub fn is_of_the_machine(error: &Error) -> bool {
     let text = error.message();
     let words = [
@@ -643,27 +912,49 @@ pub fn is_of_the_machine(error: &Error) -> bool {
         "could not fork",
         "Resource temporarily unavailable",
     ];
-    error.kind() == crate::error::Kind::Interrupted || words.iter().any(|words| text.contains(words))
+    error.kind() == crate::error::Kind::Interrupted
+        || words.iter().any(|words| text.contains(words))
 }
 
-/// The failure of a program that filled a database, with what to do about it; `None` where nothing is known.
+/// The failure of a program that filled a database, with what to do about it; `None` where nothing
+/// is known.
 pub fn remedy(error: &Error) -> Option<&'static str> {
     let text = error.message();
     let known = [
-        ("canceling statement due to lock timeout", "another session holds a lock there for long: end it, then restore again"),
+        (
+            "canceling statement due to lock timeout",
+            "another session holds a lock there for long: end it, then restore again",
+        ),
         (
             "out of shared memory",
-            "raise max_locks_per_transaction on the server: there are more tables than its lock table holds",
+            "raise max_locks_per_transaction on the server: there are more tables than its lock \
+             table holds",
         ),
-        ("No space left on device", "free some space where the server keeps its data"),
-        ("invalid command \\restrict", "install the newest minor release of the PostgreSQL client programs"),
-        ("unsupported version", "install newer client programs, or set `bin_dir`"),
+        (
+            "No space left on device",
+            "free some space where the server keeps its data",
+        ),
+        (
+            "invalid command \\restrict",
+            "install the newest minor release of the PostgreSQL client programs",
+        ),
+        (
+            "unsupported version",
+            "install newer client programs, or set `bin_dir`",
+        ),
         (
             "permission denied",
-            "restore as the owner of everything in the dump, or as a superuser; `--no-owner` gives all of it to you",
+            "restore as the owner of everything in the dump, or as a superuser; `--no-owner` gives \
+             all of it to you",
         ),
         ("must be superuser", "restore as a superuser"),
-        ("must be owner", "restore as a superuser, or with `--no-owner`"),
+        (
+            "must be owner",
+            "restore as a superuser, or with `--no-owner`",
+        ),
     ];
-    known.iter().find(|(words, _)| text.contains(words)).map(|(_, hint)| *hint)
+    known
+        .iter()
+        .find(|(words, _)| text.contains(words))
+        .map(|(_, hint)| *hint)
 }

@@ -1,7 +1,9 @@
-//! A restore into the old database itself, for where it can't be replaced: one single transaction empties it, loads the dump, counts, and commits only if
-//! every table has the rows that it should have. Whatever fails, the old content is there.
+//! A restore into the old database itself, for where it can't be replaced: one single transaction
+//! empties it, loads the dump, counts, and commits only if every table has the rows that it should
+//! have. Whatever fails, the old content is there.
 //!
-//! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on their foreign keys.
+//! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on
+//! their foreign keys.
 
 use super::fill::{Clients, Filling, Steps, remedy};
 use super::source::{Plan, PostgresSource};
@@ -39,81 +41,143 @@ impl InPlace<'_> {
         let (kept, mut keep) = match keep {
             Keep::Backup(keep) => (Some(KeptContent::note(&mut client)?), Some(keep)),
             Keep::Nothing => (None, None),
-            Keep::Aside => return Err(Error::failed("a database that is restored in place can't be set aside")),
+            Keep::Aside => {
+                return Err(Error::failed(
+                    "a database that is restored in place can't be set aside",
+                ));
+            }
         };
         let empty = empty(&mut client, kept.as_ref())?;
         let hold = kept.as_ref().map_or("", |kept| kept.hold.as_str());
-        // Between this and the end nobody writes to what there was: what is not saved can't be lost.
+        // Between this and the end nobody writes to what there was: what is not saved can't be
+        // lost.
         let mut held = || match &mut keep {
             Some(keep) => keep(&mut PostgresSource::open(self.old)?),
             None => Ok(()),
         };
         // What came after it was noted is in no backup.
-        let mut emptied = || kept.as_ref().map_or(Ok(()), |kept| kept.refuse_newer(&mut client));
+        let mut emptied = || {
+            kept.as_ref()
+                .map_or(Ok(()), |kept| kept.refuse_newer(&mut client))
+        };
         // Subscriptions stay as they are: one that has a slot can't be dropped in a transaction.
-        let options = self.options.iter().cloned().chain(["--no-subscriptions".to_owned()]).collect();
-        let filling =
-            Filling { database: self.database, format: self.format, made_by: self.made_by, jobs: 1, options, part: false };
-        let steps = Steps { hold, held: &mut held, empty: &empty, emptied: &mut emptied, expected: self.expected };
-        self.clients.in_one_transaction(&filling, dump, steps).map_err(|failed| {
-            let hint = remedy(&failed.error);
-            if failed.surely {
-                let hint = hint.unwrap_or("nothing was changed: the transaction was rolled back");
-                failed.error.context(format!("restoring into `{}`; its old content is there as before", self.database)).hint(hint)
-            } else {
-                let text = format!("restoring into `{}`; the connection was lost while it was committed", self.database);
-                failed.error.context(text).hint("look whether the old content or the new is there: both are whole")
-            }
-        })?;
+        let options = self
+            .options
+            .iter()
+            .cloned()
+            .chain(["--no-subscriptions".to_owned()])
+            .collect();
+        let filling = Filling {
+            database: self.database,
+            format: self.format,
+            made_by: self.made_by,
+            jobs: 1,
+            options,
+            part: false,
+        };
+        let steps = Steps {
+            hold,
+            held: &mut held,
+            empty: &empty,
+            emptied: &mut emptied,
+            expected: self.expected,
+        };
+        self.clients
+            .in_one_transaction(&filling, dump, steps)
+            .map_err(|failed| {
+                let hint = remedy(&failed.error);
+                if failed.surely {
+                    let hint =
+                        hint.unwrap_or("nothing was changed: the transaction was rolled back");
+                    failed
+                        .error
+                        .context(format!(
+                            "restoring into `{}`; its old content is there as before",
+                            self.database
+                        ))
+                        .hint(hint)
+                } else {
+                    let text = format!(
+                        "restoring into `{}`; the connection was lost while it was committed",
+                        self.database
+                    );
+                    failed
+                        .error
+                        .context(text)
+                        .hint("look whether the old content or the new is there: both are whole")
+                }
+            })?;
         // It is done: nothing that comes after it makes it a failure.
-        let warnings = self.clients.analyse(self.database).unwrap_or_else(|error| vec![error.message()]);
-        Ok(Published { how: "emptied and filled in one transaction".to_owned(), warnings, ..Published::default() })
+        let warnings = self
+            .clients
+            .analyse(self.database)
+            .unwrap_or_else(|error| vec![error.message()]);
+        Ok(Published {
+            how: "emptied and filled in one transaction".to_owned(),
+            warnings,
+            ..Published::default()
+        })
     }
 }
 
-/// What a database holds before its safety backup begins, so that nothing is dropped that is not in that backup.
+/// What a database holds before its safety backup begins, so that nothing is dropped that is not in
+/// that backup.
 struct KeptContent {
     /// The statements that keep others from writing to it; they may read, as the backup does.
     hold: String,
     /// Everything that is in a schema, in the state that it is in.
     objects: HashSet<ObjectState>,
-    /// The hashes of the large objects. Nothing keeps others from writing to them: a lock that did would keep the backup from
-    /// reading them, for PostgreSQL opens them for both.
+    /// The hashes of the large objects. Nothing keeps others from writing to them: a lock that did
+    /// would keep the backup from reading them, for PostgreSQL opens them for both.
     large_objects: BTreeMap<Oid, [u8; 32]>,
 }
 
 impl KeptContent {
     fn note(client: &mut Client) -> Result<KeptContent> {
-        // The objects come first: a table that is made after them may be locked or not, but it is newer, and is found to be.
+        // The objects come first: a table that is made after them may be locked or not, but it is
+        // newer, and is found to be.
         let objects = objects_in_schemas(client)?;
         let doing = "listing the tables";
-        let rows = client.query(TABLES_TO_HOLD, &[]).map_err(|error| explain(&error, doing))?;
+        let rows = client
+            .query(TABLES_TO_HOLD, &[])
+            .map_err(|error| explain(&error, doing))?;
         let mut hold = String::new();
         for row in rows {
             let (name, may_lock): (String, bool) = (row.get(0), row.get(1));
             if !may_lock {
                 return Err(Error::failed(format!(
-                    "{name} can't be kept from being written to while it is saved: this role has no right to lock it"
+                    "{name} can't be kept from being written to while it is saved: this role has \
+                     no right to lock it"
                 ))
                 .hint(
-                    "restore as the owner of all tables or as a superuser, or without the safety backup: `--no-safety-backup`",
+                    "restore as the owner of all tables or as a superuser, or without the safety \
+                     backup: `--no-safety-backup`",
                 ));
             }
             hold.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
         }
         let large_objects = hash_large_objects(client)?;
-        Ok(KeptContent { hold, objects, large_objects })
+        Ok(KeptContent {
+            hold,
+            objects,
+            large_objects,
+        })
     }
 
-    /// Refuses where something is there now that was not there before. It is asked after everything was dropped and before that is
-    /// committed: the schemas are locked then, and another session still sees what was in them.
+    /// Refuses where something is there now that was not there before. It is asked after everything
+    /// was dropped and before that is committed: the schemas are locked then, and another session
+    /// still sees what was in them.
     fn refuse_newer(&self, client: &mut Client) -> Result<()> {
         let now = objects_in_schemas(client)?;
         let newer: Vec<&ObjectState> = now.difference(&self.objects).collect();
         if !newer.is_empty() {
-            let (catalogs, numbers): (Vec<Oid>, Vec<Oid>) = newer.iter().map(|(catalog, number, _)| (*catalog, *number)).unzip();
+            let (catalogs, numbers): (Vec<Oid>, Vec<Oid>) = newer
+                .iter()
+                .map(|(catalog, number, _)| (*catalog, *number))
+                .unzip();
             let described = client.query(DESCRIBE, &[&catalogs, &numbers]);
-            let described = described.map_err(|error| explain(&error, "describing what is new in the database"))?;
+            let described = described
+                .map_err(|error| explain(&error, "describing what is new in the database"))?;
             let names: Vec<String> = described.iter().filter_map(|row| row.get(0)).collect();
             return Err(newer_error(&names.join(", ")));
         }
@@ -121,7 +185,8 @@ impl KeptContent {
             return Ok(());
         }
         let now = hash_large_objects(client)?;
-        let has_changed = |(number, hash): &(&Oid, &[u8; 32])| now.get(number).is_some_and(|now| now != *hash);
+        let has_changed =
+            |(number, hash): &(&Oid, &[u8; 32])| now.get(number).is_some_and(|now| now != *hash);
         match self.large_objects.iter().find(has_changed) {
             Some((number, _)) => Err(newer_error(&format!("the large object {number}"))),
             None => Ok(()),
@@ -130,41 +195,65 @@ impl KeptContent {
 }
 
 fn newer_error(what: &str) -> Error {
-    Error::failed(format!("while the safety backup was made somebody else changed what is in the database: {what}"))
-        .hint("stop what uses the database, then restore again; nothing was changed")
+    Error::failed(format!(
+        "while the safety backup was made somebody else changed what is in the database: {what}"
+    ))
+    .hint("stop what uses the database, then restore again; nothing was changed")
 }
 
-/// An object by its catalog and its number there, in one state: whoever changes it makes another version of its row.
+/// An object by its catalog and its number there, in one state: whoever changes it makes another
+/// version of its row.
 type ObjectState = (Oid, Oid, String);
 
-/// All that depends on a schema is in it, with its rules, policies, triggers and comments. What an extension brings comes and goes
-/// with the extension.
+/// All that depends on a schema is in it, with its rules, policies, triggers and comments. What an
+/// extension brings comes and goes with the extension.
 fn objects_in_schemas(client: &mut Client) -> Result<HashSet<ObjectState>> {
-    let rows = client.query(OBJECT_STATES, &[]).map_err(|error| explain(&error, "listing what is in the schemas"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+    let rows = client
+        .query(OBJECT_STATES, &[])
+        .map_err(|error| explain(&error, "listing what is in the schemas"))?;
+    Ok(rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect())
 }
 
 /// Statistics and freezing rewrite rows in place and leave their `xmin`.
 const OBJECT_STATES: &str = "
 WITH mine (catalog, number) AS (
-    SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid \
+                             = d.refobjid
     WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.deptype = 'n'
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
 SELECT catalog, number, '' FROM mine
-UNION ALL SELECT c.tableoid, c.oid, c.xmin::text FROM pg_catalog.pg_class c JOIN mine ON mine.catalog = c.tableoid AND mine.number = c.oid
-UNION ALL SELECT p.tableoid, p.oid, p.xmin::text FROM pg_catalog.pg_proc p JOIN mine ON mine.catalog = p.tableoid AND mine.number = p.oid
-UNION ALL SELECT t.tableoid, t.oid, t.xmin::text FROM pg_catalog.pg_type t JOIN mine ON mine.catalog = t.tableoid AND mine.number = t.oid
-UNION ALL SELECT t.tableoid, t.oid, 'value ' || e.oid || ' ' || e.xmin FROM pg_catalog.pg_enum e JOIN pg_catalog.pg_type t ON t.oid = e.enumtypid
+UNION ALL SELECT c.tableoid, c.oid, c.xmin::text FROM pg_catalog.pg_class c JOIN mine ON \
+                             mine.catalog = c.tableoid AND mine.number = c.oid
+UNION ALL SELECT p.tableoid, p.oid, p.xmin::text FROM pg_catalog.pg_proc p JOIN mine ON \
+                             mine.catalog = p.tableoid AND mine.number = p.oid
+UNION ALL SELECT t.tableoid, t.oid, t.xmin::text FROM pg_catalog.pg_type t JOIN mine ON \
+                             mine.catalog = t.tableoid AND mine.number = t.oid
+UNION ALL SELECT t.tableoid, t.oid, 'value ' || e.oid || ' ' || e.xmin FROM pg_catalog.pg_enum e \
+                             JOIN pg_catalog.pg_type t ON t.oid = e.enumtypid
           JOIN mine ON mine.catalog = t.tableoid AND mine.number = t.oid
-UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_rewrite r JOIN mine ON mine.number = r.ev_class
-UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_policy r JOIN mine ON mine.number = r.polrelid
-UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_trigger r JOIN mine ON mine.number = r.tgrelid
-UNION ALL SELECT d.classoid, d.objoid, 'comment ' || d.objsubid || ' ' || d.xmin FROM pg_catalog.pg_description d
+UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_rewrite r JOIN mine ON \
+                             mine.number = r.ev_class
+UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_policy r JOIN mine ON \
+                             mine.number = r.polrelid
+UNION ALL SELECT r.tableoid, r.oid, r.xmin::text FROM pg_catalog.pg_trigger r JOIN mine ON \
+                             mine.number = r.tgrelid
+UNION ALL SELECT d.classoid, d.objoid, 'comment ' || d.objsubid || ' ' || d.xmin FROM \
+                             pg_catalog.pg_description d
           JOIN mine ON mine.catalog = d.classoid AND mine.number = d.objoid";
 
 fn list_large_objects(client: &mut Client) -> Result<Vec<Oid>> {
-    let rows = client.query("SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY 1", &[]);
-    Ok(rows.map_err(|error| explain(&error, "listing the large objects"))?.iter().map(|row| row.get(0)).collect())
+    let rows = client.query(
+        "SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY 1",
+        &[],
+    );
+    Ok(rows
+        .map_err(|error| explain(&error, "listing the large objects"))?
+        .iter()
+        .map(|row| row.get(0))
+        .collect())
 }
 
 /// How much of a large object is read at once.
@@ -175,8 +264,13 @@ fn hash_large_objects(client: &mut Client) -> Result<BTreeMap<Oid, [u8; 32]>> {
     for number in list_large_objects(client)? {
         let (mut hash, mut offset) = (Sha256::new(), 0i64);
         loop {
-            let row = client.query_one("SELECT pg_catalog.lo_get($1, $2, $3)", &[&number, &offset, &PIECE]);
-            let piece: Vec<u8> = row.map_err(|error| explain(&error, format!("reading the large object {number}")))?.get(0);
+            let row = client.query_one(
+                "SELECT pg_catalog.lo_get($1, $2, $3)",
+                &[&number, &offset, &PIECE],
+            );
+            let piece: Vec<u8> = row
+                .map_err(|error| explain(&error, format!("reading the large object {number}")))?
+                .get(0);
             if piece.is_empty() {
                 break;
             }
@@ -190,13 +284,16 @@ fn hash_large_objects(client: &mut Client) -> Result<BTreeMap<Oid, [u8; 32]>> {
 
 const DESCRIBE: &str = "
 SELECT DISTINCT pg_catalog.pg_describe_object(o.catalog, o.number, 0)
-FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.oid[])) AS o (catalog, number) ORDER BY 1";
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.oid[])) \
+                        AS o (catalog, number) ORDER BY 1";
 
 /// The tables, and whether this role may lock them.
 const TABLES_TO_HOLD: &str = "
-SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.has_table_privilege(c.oid, \
+                              'UPDATE, DELETE, TRUNCATE')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid";
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER \
+                              BY c.oid";
 
 macro_rules! relations {
     ($kinds:literal) => {
@@ -207,24 +304,33 @@ macro_rules! relations {
             $kinds,
             ") AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
                AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+                               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND \
+             d.objid = c.oid AND d.deptype = 'e')
              ORDER BY c.oid"
         )
     };
 }
 
-/// The statements that take away everything that a user made: what is in no schema first, then the schemas. Of large objects those
-/// go that are kept, where anything is.
+/// The statements that take away everything that a user made: what is in no schema first, then the
+/// schemas. Of large objects those go that are kept, where anything is.
 fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     let mut script = String::from("SET client_min_messages = error;\n");
     for (what, query) in OBJECTS {
-        let rows = client.query(*query, &[]).map_err(|error| explain(&error, "listing what is in the database"))?;
+        let rows = client
+            .query(*query, &[])
+            .map_err(|error| explain(&error, "listing what is in the database"))?;
         for row in rows {
-            script.push_str(&format!("DROP {what} IF EXISTS {} CASCADE;\n", row.get::<_, String>(0)));
+            script.push_str(&format!(
+                "DROP {what} IF EXISTS {} CASCADE;\n",
+                row.get::<_, String>(0)
+            ));
         }
     }
     let query = format!("{KINDS}{DEFAULT_PRIVILEGES}");
-    for row in client.query(&query, &[]).map_err(|error| explain(&error, "listing the default privileges"))? {
+    for row in client
+        .query(&query, &[])
+        .map_err(|error| explain(&error, "listing the default privileges"))?
+    {
         script.push_str(&format!("{};\n", row.get::<_, String>(0)));
     }
     // As it is in `template0`: a dump holds only what was changed in it.
@@ -233,7 +339,10 @@ fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     } else {
         script.push_str("CREATE SCHEMA public AUTHORIZATION pg_database_owner;\n");
     }
-    script.push_str("COMMENT ON SCHEMA public IS 'standard public schema';\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n");
+    script.push_str(
+        "COMMENT ON SCHEMA public IS 'standard public schema';\nGRANT USAGE ON SCHEMA \
+                     public TO PUBLIC;\n",
+    );
     let large_objects = match kept {
         Some(kept) => kept.large_objects.keys().copied().collect(),
         None => list_large_objects(client)?,
@@ -244,49 +353,85 @@ fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     Ok(script)
 }
 
-/// What `DROP` calls it, and the quoted names. Tables go before extensions: PostgreSQL can't drop an index of an operator class with options once the functions
-/// are gone that know them.
+/// What `DROP` calls it, and the quoted names. Tables go before extensions: PostgreSQL can't drop
+/// an index of an operator class with options once the functions are gone that know them.
 const OBJECTS: &[(&str, &str)] = &[
-    ("EVENT TRIGGER", "SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger"),
-    ("PUBLICATION", "SELECT pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication"),
+    (
+        "EVENT TRIGGER",
+        "SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger",
+    ),
+    (
+        "PUBLICATION",
+        "SELECT pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication",
+    ),
     ("MATERIALIZED VIEW", relations!("'m'")),
     ("TABLE", relations!("'r', 'p'")),
     (
         "TRANSFORM",
-        "SELECT pg_catalog.format('FOR %s LANGUAGE %I', pg_catalog.format_type(t.trftype, NULL), l.lanname)
+        "SELECT pg_catalog.format('FOR %s LANGUAGE %I', pg_catalog.format_type(t.trftype, NULL), \
+         l.lanname)
          FROM pg_catalog.pg_transform t JOIN pg_catalog.pg_language l ON l.oid = t.trflang
          WHERE t.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                                              WHERE d.classid = t.tableoid AND d.objid = t.oid AND d.deptype IN ('e', 'i'))",
+                                              WHERE d.classid = t.tableoid AND d.objid = t.oid AND \
+         d.deptype IN ('e', 'i'))",
     ),
     (
         "CAST",
-        "SELECT pg_catalog.format('(%s AS %s)', pg_catalog.format_type(c.castsource, NULL), pg_catalog.format_type(c.casttarget, NULL))
+        "SELECT pg_catalog.format('(%s AS %s)', pg_catalog.format_type(c.castsource, NULL), \
+         pg_catalog.format_type(c.casttarget, NULL))
          FROM pg_catalog.pg_cast c
          WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                                              WHERE d.classid = c.tableoid AND d.objid = c.oid AND d.deptype IN ('e', 'i'))",
+                                              WHERE d.classid = c.tableoid AND d.objid = c.oid AND \
+         d.deptype IN ('e', 'i'))",
     ),
-    ("EXTENSION", "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"),
+    (
+        "EXTENSION",
+        "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension WHERE \
+                   extname <> 'plpgsql'",
+    ),
     (
         "SCHEMA",
-        "SELECT pg_catalog.quote_ident(nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'",
+        "SELECT pg_catalog.quote_ident(nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ \
+         '^pg_' AND nspname <> 'information_schema'",
     ),
-    ("SERVER", "SELECT pg_catalog.quote_ident(srvname) FROM pg_catalog.pg_foreign_server"),
-    ("FOREIGN DATA WRAPPER", "SELECT pg_catalog.quote_ident(fdwname) FROM pg_catalog.pg_foreign_data_wrapper"),
-    ("LANGUAGE", "SELECT pg_catalog.quote_ident(lanname) FROM pg_catalog.pg_language WHERE oid >= 16384"),
-    ("ACCESS METHOD", "SELECT pg_catalog.quote_ident(amname) FROM pg_catalog.pg_am WHERE oid >= 16384"),
+    (
+        "SERVER",
+        "SELECT pg_catalog.quote_ident(srvname) FROM pg_catalog.pg_foreign_server",
+    ),
+    (
+        "FOREIGN DATA WRAPPER",
+        "SELECT pg_catalog.quote_ident(fdwname) FROM \
+                              pg_catalog.pg_foreign_data_wrapper",
+    ),
+    (
+        "LANGUAGE",
+        "SELECT pg_catalog.quote_ident(lanname) FROM pg_catalog.pg_language WHERE oid >= \
+                  16384",
+    ),
+    (
+        "ACCESS METHOD",
+        "SELECT pg_catalog.quote_ident(amname) FROM pg_catalog.pg_am WHERE oid >= \
+                       16384",
+    ),
 ];
 
 /// Default privileges that are no schema's, back to what they are where nobody has set any.
 const DEFAULT_PRIVILEGES: &str = "
-SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE ALL ON %s FROM %s', pg_catalog.pg_get_userbyid(d.defaclrole), k.kind,
-                         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END), 1
-FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype), pg_catalog.aclexplode(d.defaclacl) a WHERE d.defaclnamespace = 0
+SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE ALL ON %s FROM %s', \
+                                  pg_catalog.pg_get_userbyid(d.defaclrole), k.kind,
+                         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE \
+                                  pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) \
+                                  END), 1
+FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype), \
+                                  pg_catalog.aclexplode(d.defaclacl) a WHERE d.defaclnamespace = 0
 UNION ALL
-SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %1$I GRANT ALL ON %2$s TO %1$I', pg_catalog.pg_get_userbyid(d.defaclrole), k.kind)
+SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %1$I GRANT ALL ON %2$s TO %1$I', \
+                                  pg_catalog.pg_get_userbyid(d.defaclrole), k.kind)
        || CASE WHEN d.defaclobjtype IN ('f', 'T') THEN ', PUBLIC' ELSE '' END, 2
 FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype) WHERE d.defaclnamespace = 0
 ORDER BY 2, 1";
 
 /// What `ALTER DEFAULT PRIVILEGES` calls them.
 const KINDS: &str = "
-WITH kinds(defaclobjtype, kind) AS (VALUES ('r'::\"char\", 'TABLES'), ('S', 'SEQUENCES'), ('f', 'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS'))";
+WITH kinds(defaclobjtype, kind) AS (VALUES ('r'::\"char\", 'TABLES'), ('S', 'SEQUENCES'), ('f', \
+                     'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS'))";

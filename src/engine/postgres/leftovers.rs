@@ -1,7 +1,8 @@
-//! Databases that are being filled and are nobody's yet: made, given up, and swept where a killed run left one.
+//! Databases that are being filled and are nobody's yet: made, given up, and swept where a killed
+//! run left one.
 //!
-//! Each has a name of its own form and a comment. Whoever fills one holds an advisory lock in the server's maintenance database; one whose lock is free
-//! belongs to nobody.
+//! Each has a name of its own form and a comment. Whoever fills one holds an advisory lock in the
+//! server's maintenance database; one whose lock is free belongs to nobody.
 
 use super::connect::{Reached, Session};
 use super::explain;
@@ -39,10 +40,17 @@ impl ScratchDatabase {
         for number in 1..100 {
             let name = numbered(base, "restore", &stamp, number);
             if !exists(&mut holder, &name)? && try_lock(&mut holder, &name)? {
-                return Ok(ScratchDatabase { name, reached: session.reached.clone(), holder, made: false });
+                return Ok(ScratchDatabase {
+                    name,
+                    reached: session.reached.clone(),
+                    holder,
+                    made: false,
+                });
             }
         }
-        Err(Error::failed(format!("there is no free name for a database to restore `{base}` into")))
+        Err(Error::failed(format!(
+            "there is no free name for a database to restore `{base}` into"
+        )))
     }
 
     /// Its name.
@@ -50,19 +58,26 @@ impl ScratchDatabase {
         &self.name
     }
 
-    /// Makes it, from `template0`, with these clauses of `CREATE DATABASE`; nobody but its owner may connect.
+    /// Makes it, from `template0`, with these clauses of `CREATE DATABASE`; nobody but its owner
+    /// may connect.
     pub fn create(&mut self, client: &mut Client, clauses: &str) -> Result<()> {
         // Whatever comes now, it goes with this value.
         self.made = true;
         let name = quote_ident(&self.name);
         let doing = || format!("making the database `{}`", self.name);
         client
-            .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0{clauses} CONNECTION LIMIT {MARKED_LIMIT}"))
+            .batch_execute(&format!(
+                "CREATE DATABASE {name} TEMPLATE template0{clauses} CONNECTION LIMIT {MARKED_LIMIT}"
+            ))
             .map_err(|error| explain(&error, doing()))?;
         let mark = format!("COMMENT ON DATABASE {name} IS {}", quote_literal(COMMENT));
-        client.batch_execute(&mark).map_err(|error| explain(&error, doing()))?;
         client
-            .batch_execute(&format!("REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC"))
+            .batch_execute(&mark)
+            .map_err(|error| explain(&error, doing()))?;
+        client
+            .batch_execute(&format!(
+                "REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC"
+            ))
             .map_err(|error| explain(&error, doing()))
     }
 
@@ -74,12 +89,16 @@ impl ScratchDatabase {
 
 impl Drop for ScratchDatabase {
     fn drop(&mut self) {
-        // A connection that the restore has lost is made anew: an unfinished database must not stay.
+        // A connection that the restore has lost is made anew: an unfinished database must not
+        // stay.
         if !self.made {
             return;
         }
         forget_subscriptions(&self.reached, &self.name);
-        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&self.name));
+        let sql = format!(
+            "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+            quote_ident(&self.name)
+        );
         if self.made
             && self.holder.batch_execute(&sql).is_err()
             && let Ok(mut client) = maintenance(&self.reached, &self.name)
@@ -89,60 +108,99 @@ impl Drop for ScratchDatabase {
     }
 }
 
-/// `<base>_<word>_<stamp>`, with a number from the second on; the base is cut where the whole would be too long.
+/// `<base>_<word>_<stamp>`, with a number from the second on; the base is cut where the whole would
+/// be too long.
 pub fn numbered(base: &str, word: &str, stamp: &str, number: u32) -> String {
-    let end = if number > 1 { format!("_{word}_{stamp}-{number}") } else { format!("_{word}_{stamp}") };
+    let end = if number > 1 {
+        format!("_{word}_{stamp}-{number}")
+    } else {
+        format!("_{word}_{stamp}")
+    };
     format!("{}{end}", truncate_to(base, NAME_LENGTH - end.len()))
 }
 
-/// Whether a database's name is of that form: one that a restore set aside, or one that is being filled.
+/// Whether a database's name is of that form: one that a restore set aside, or one that is being
+/// filled.
 pub fn is_leftover(name: &str) -> bool {
-    ["_before_", "_restore_", "_undone_"].iter().any(|word| is_numbered(name, word))
+    ["_before_", "_restore_", "_undone_"]
+        .iter()
+        .any(|word| is_numbered(name, word))
 }
 
 fn is_numbered(name: &str, word: &str) -> bool {
     let ends_so = |rest: &str| is_stamp(rest.split('-').next().unwrap_or_default());
-    name.rsplit_once(word).is_some_and(|(base, rest)| !base.is_empty() && ends_so(rest))
+    name.rsplit_once(word)
+        .is_some_and(|(base, rest)| !base.is_empty() && ends_so(rest))
 }
 
 fn is_stamp(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() == 16 && bytes[8] == b'T' && bytes[15] == b'Z' && bytes[..8].iter().chain(&bytes[9..15]).all(u8::is_ascii_digit)
+    bytes.len() == 16
+        && bytes[8] == b'T'
+        && bytes[15] == b'Z'
+        && bytes[..8]
+            .iter()
+            .chain(&bytes[9..15])
+            .all(u8::is_ascii_digit)
 }
 
-/// The database from which another one is made, renamed and dropped: sessions in that one would be in the way.
+/// The database from which another one is made, renamed and dropped: sessions in that one would be
+/// in the way.
 pub fn beside(name: &str) -> &'static str {
-    if name == "postgres" || name.starts_with("postgres_restore_") { "template1" } else { "postgres" }
+    if name == "postgres" || name.starts_with("postgres_restore_") {
+        "template1"
+    } else {
+        "postgres"
+    }
 }
 
-/// A connection to the database from which `name` is worked on. It is always the same one for one name, as long as it is there: advisory locks are the
-/// database's in which they are taken.
+/// A connection to the database from which `name` is worked on. It is always the same one for one
+/// name, as long as it is there: advisory locks are the database's in which they are taken.
 pub fn maintenance(reached: &Reached, name: &str) -> Result<Client> {
-    reached.reconnect(beside(name), "dbbackup").or_else(|error| reached.reconnect("template1", "dbbackup").map_err(|_| error))
+    reached
+        .reconnect(beside(name), "dbbackup")
+        .or_else(|error| {
+            reached
+                .reconnect("template1", "dbbackup")
+                .map_err(|_| error)
+        })
 }
 
 /// Whether there is a database of that name.
 pub fn exists(client: &mut Client, name: &str) -> Result<bool> {
-    let row = client.query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)", &[&name]);
-    row.map(|row| row.get(0)).map_err(|error| explain(&error, "listing the databases"))
+    let row = client.query_one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)",
+        &[&name],
+    );
+    row.map(|row| row.get(0))
+        .map_err(|error| explain(&error, "listing the databases"))
 }
 
 /// Takes the lock of a name for as long as the session lasts.
 pub fn try_lock(client: &mut Client, name: &str) -> Result<bool> {
-    let row = client.query_one("SELECT pg_catalog.pg_try_advisory_lock($1, pg_catalog.hashtext($2))", &[&LOCK_CLASS, &name]);
-    row.map(|row| row.get(0)).map_err(|error| explain(&error, "taking a lock"))
+    let row = client.query_one(
+        "SELECT pg_catalog.pg_try_advisory_lock($1, pg_catalog.hashtext($2))",
+        &[&LOCK_CLASS, &name],
+    );
+    row.map(|row| row.get(0))
+        .map_err(|error| explain(&error, "taking a lock"))
 }
 
-/// Removes what killed runs left on the server; what this role may not remove stays. Gives back the names.
+/// Removes what killed runs left on the server; what this role may not remove stays. Gives back the
+/// names.
 pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
     let mut client = maintenance(&session.reached, "")?;
     // Nothing is asked of the databases themselves: whoever made one could answer with a trap.
-    let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database'), datconnlimit FROM pg_catalog.pg_database
+    let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database'), \
+                 datconnlimit FROM pg_catalog.pg_database
                  WHERE datname LIKE '%\\_restore\\_%' AND pg_catalog.pg_has_role(datdba, 'USAGE')";
-    let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the databases"))?;
+    let rows = client
+        .query(query, &[])
+        .map_err(|error| explain(&error, "listing the databases"))?;
     let mut swept = Vec::new();
     for row in rows {
-        let (name, comment, limit): (String, Option<String>, i32) = (row.get(0), row.get(1), row.get(2));
+        let (name, comment, limit): (String, Option<String>, i32) =
+            (row.get(0), row.get(1), row.get(2));
         let ours = limit == MARKED_LIMIT && comment.is_none_or(|text| text == COMMENT);
         if !is_numbered(&name, "_restore_") || !ours {
             continue;
@@ -158,28 +216,46 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
             continue;
         }
         forget_subscriptions(&session.reached, &name);
-        if client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_ident(&name))).is_ok() {
+        if client
+            .batch_execute(&format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+                quote_ident(&name)
+            ))
+            .is_ok()
+        {
             swept.push(name);
         }
     }
     Ok(swept)
 }
 
-/// A restored subscription, which nobody has switched on, would keep its database from being dropped.
+/// A restored subscription, which nobody has switched on, would keep its database from being
+/// dropped.
 fn forget_subscriptions(reached: &Reached, name: &str) {
-    let Ok(mut client) = maintenance(reached, name) else { return };
-    let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1";
+    let Ok(mut client) = maintenance(reached, name) else {
+        return;
+    };
+    let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN \
+                 pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1";
     // Only a superuser may look, and only a superuser can have made one.
-    if !client.query_one(query, &[&name]).is_ok_and(|row| row.get::<_, i64>(0) > 0) {
+    if !client
+        .query_one(query, &[&name])
+        .is_ok_and(|row| row.get::<_, i64>(0) > 0)
+    {
         return;
     }
-    let Ok(mut inside) = reached.reconnect(name, "dbbackup") else { return };
-    let query = "SELECT s.subname::text FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d
-                 ON d.oid OPERATOR(pg_catalog.=) s.subdbid WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+    let Ok(mut inside) = reached.reconnect(name, "dbbackup") else {
+        return;
+    };
+    let query = "SELECT s.subname::text FROM pg_catalog.pg_subscription s JOIN \
+                 pg_catalog.pg_database d
+                 ON d.oid OPERATOR(pg_catalog.=) s.subdbid WHERE d.datname OPERATOR(pg_catalog.=) \
+                 pg_catalog.current_database()";
     for row in inside.query(query, &[]).unwrap_or_default() {
         let name = quote_ident(row.get(0));
         let forget = format!(
-            "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
+            "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); \
+             DROP SUBSCRIPTION {name}"
         );
         for statement in forget.split("; ") {
             let _ = inside.batch_execute(statement);
@@ -201,7 +277,14 @@ mod tests {
                 assert!(name.len() <= NAME_LENGTH && is_leftover(&name), "{name}");
             }
         }
-        assert!(!is_numbered(&numbered("x_restore_y", "before", stamp, 1), "_restore_"));
-        assert!(!is_leftover("shop") && !is_leftover("what_before_that") && !is_leftover("_before_20261121T093622Z"));
+        assert!(!is_numbered(
+            &numbered("x_restore_y", "before", stamp, 1),
+            "_restore_"
+        ));
+        assert!(
+            !is_leftover("shop")
+                && !is_leftover("what_before_that")
+                && !is_leftover("_before_20261121T093622Z")
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Identifiers: qualified names read and printed as the server does it, literals, and the patterns of `pg_dump --table`.
+//! Identifiers: qualified names read and printed as the server does it, literals, and the patterns
+//! of `pg_dump --table`.
 //!
-//! Two names are compared as [`QualifiedName`]s, never as text: what must be quoted differs between versions of the server.
+//! Two names are compared as [`QualifiedName`]s, never as text: what must be quoted differs between
+//! versions of the server.
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -17,7 +19,10 @@ pub struct QualifiedName {
 impl QualifiedName {
     /// From parts as the catalog has them.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        QualifiedName { schema: schema.into(), name: name.into() }
+        QualifiedName {
+            schema: schema.into(),
+            name: name.into(),
+        }
     }
 
     /// Reads `public.orders`, `"my schema"."a""b"` or a lone `orders`; nothing may follow.
@@ -28,9 +33,13 @@ impl QualifiedName {
         }
     }
 
-    /// As comments of a dump and lists of `pg_restore` have it: line breaks have become blanks, so that two names may have become one.
+    /// As comments of a dump and lists of `pg_restore` have it: line breaks have become blanks, so
+    /// that two names may have become one.
     pub fn on_one_line(&self) -> QualifiedName {
-        QualifiedName { schema: on_one_line(&self.schema), name: on_one_line(&self.name) }
+        QualifiedName {
+            schema: on_one_line(&self.schema),
+            name: on_one_line(&self.name),
+        }
     }
 }
 
@@ -53,7 +62,9 @@ pub(super) fn take_name(text: &str) -> Option<(QualifiedName, &str)> {
     let (first, rest) = take_identifier(text)?;
     match rest.strip_prefix('.') {
         None => Some((QualifiedName::new("", first), rest)),
-        Some(rest) => take_identifier(rest).map(|(second, rest)| (QualifiedName::new(first, second), rest)),
+        Some(rest) => {
+            take_identifier(rest).map(|(second, rest)| (QualifiedName::new(first, second), rest))
+        }
     }
 }
 
@@ -62,7 +73,9 @@ pub(super) fn take_identifier(text: &str) -> Option<(String, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
         return take_quoted(quoted);
     }
-    let belongs = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '$' || !letter.is_ascii();
+    let belongs = |letter: char| {
+        letter.is_ascii_alphanumeric() || letter == '_' || letter == '$' || !letter.is_ascii()
+    };
     let length = text.find(|letter| !belongs(letter)).unwrap_or(text.len());
     let (word, rest) = text.split_at(length);
     let begins_well = !word.starts_with(|letter: char| letter.is_ascii_digit() || letter == '$');
@@ -90,7 +103,8 @@ fn take_quoted(text: &str) -> Option<(String, &str)> {
 /// An identifier in quotes where it needs them, as the server's `quote_ident` decides it.
 pub fn quote_ident(name: &str) -> String {
     // A `$` could go without, but the server quotes it.
-    let plain = |letter: char| letter.is_ascii_lowercase() || letter == '_' || letter.is_ascii_digit();
+    let plain =
+        |letter: char| letter.is_ascii_lowercase() || letter == '_' || letter.is_ascii_digit();
     let begins_well = name.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '_');
     if begins_well && name.chars().all(plain) && KEYWORDS.binary_search(&name).is_err() {
         return name.to_owned();
@@ -101,22 +115,30 @@ pub fn quote_ident(name: &str) -> String {
 /// A string constant that is read the same whatever `standard_conforming_strings` says.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    if text.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }
 
 /// The beginning of `text` that has at most `max_bytes` bytes, cut between characters.
 pub fn truncate_to(text: &str, max_bytes: usize) -> &str {
-    let cut = (0..=max_bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    let cut = (0..=max_bytes.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
     &text[..cut.unwrap_or(0)]
 }
 
-/// What a pattern of `pg_dump --table` or `--schema` means: regular expressions for the server's `~` operator, anchored at both ends.
+/// What a pattern of `pg_dump --table` or `--schema` means: regular expressions for the server's
+/// `~` operator, anchored at both ends.
 ///
-/// They are to be applied with `COLLATE pg_catalog.default`. Where there is no schema, `pg_dump` takes the tables that are visible by the
-/// role's own search path (`pg_table_is_visible`).
+/// They are to be applied with `COLLATE pg_catalog.default`. Where there is no schema, `pg_dump`
+/// takes the tables that are visible by the role's own search path (`pg_table_is_visible`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    /// The database's name as it stands, no expression: `pg_dump` fails unless it is the one that it is connected to.
+    /// The database's name as it stands, no expression: `pg_dump` fails unless it is the one that
+    /// it is connected to.
     pub database: Option<String>,
     /// For `nspname`; of a pattern of schemas it is always `None`.
     pub schema: Option<String>,
@@ -140,12 +162,17 @@ pub fn schema_pattern(text: &str) -> Result<Pattern> {
     if extra.is_some() {
         return Err(too_many(text, "database.schema"));
     }
-    Ok(Pattern { database: database.map(|part| part.literal), schema: None, name: schema.map_or_else(String::new, Part::regex) })
+    Ok(Pattern {
+        database: database.map(|part| part.literal),
+        schema: None,
+        name: schema.map_or_else(String::new, Part::regex),
+    })
 }
 
 fn too_many(text: &str, form: &str) -> Error {
-    Error::usage(format!("`{text}` has too many dots for a pattern"))
-        .hint(format!("write at most {form}, and a part that has a dot itself in double quotes"))
+    Error::usage(format!("`{text}` has too many dots for a pattern")).hint(format!(
+        "write at most {form}, and a part that has a dot itself in double quotes"
+    ))
 }
 
 /// One dotted part of a pattern: as an expression, and as it stands.
@@ -212,23 +239,38 @@ fn split(text: &str, form: &str) -> Result<[Option<Part>; 3]> {
     Ok([from_the_end.next(), middle, last])
 }
 
-/// The words that the server's `quote_ident` quotes, of every version from 13 to 18: all of its keywords but the unreserved ones. Sorted.
+/// The words that the server's `quote_ident` quotes, of every version from 13 to 18: all of its
+/// keywords but the unreserved ones. Sorted.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between", "bigint", "binary",
-    "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate", "collation", "column",
-    "concurrently", "constraint", "create", "cross", "current_catalog", "current_date", "current_role", "current_schema",
-    "current_time", "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable", "desc", "distinct", "do",
-    "else", "end", "except", "exists", "extract", "false", "fetch", "float", "for", "foreign", "freeze", "from", "full", "grant",
-    "greatest", "group", "grouping", "having", "ilike", "in", "initially", "inner", "inout", "int", "integer", "intersect",
-    "interval", "into", "is", "isnull", "join", "json", "json_array", "json_arrayagg", "json_exists", "json_object",
-    "json_objectagg", "json_query", "json_scalar", "json_serialize", "json_table", "json_value", "lateral", "leading", "least",
-    "left", "like", "limit", "localtime", "localtimestamp", "merge_action", "national", "natural", "nchar", "none", "normalize",
-    "not", "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out", "outer", "overlaps", "overlay",
-    "placing", "position", "precision", "primary", "real", "references", "returning", "right", "row", "select", "session_user",
-    "setof", "similar", "smallint", "some", "substring", "symmetric", "system_user", "table", "tablesample", "then", "time",
-    "timestamp", "to", "trailing", "treat", "trim", "true", "union", "unique", "user", "using", "values", "varchar", "variadic",
-    "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement", "xmlexists", "xmlforest",
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization",
+    "between", "bigint", "binary",
+    "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate",
+    "collation", "column",
+    "concurrently", "constraint", "create", "cross", "current_catalog", "current_date",
+    "current_role", "current_schema",
+    "current_time", "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable",
+    "desc", "distinct", "do",
+    "else", "end", "except", "exists", "extract", "false", "fetch", "float", "for", "foreign",
+    "freeze", "from", "full", "grant",
+    "greatest", "group", "grouping", "having", "ilike", "in", "initially", "inner", "inout", "int",
+    "integer", "intersect",
+    "interval", "into", "is", "isnull", "join", "json", "json_array", "json_arrayagg",
+    "json_exists", "json_object",
+    "json_objectagg", "json_query", "json_scalar", "json_serialize", "json_table", "json_value",
+    "lateral", "leading", "least",
+    "left", "like", "limit", "localtime", "localtimestamp", "merge_action", "national", "natural",
+    "nchar", "none", "normalize",
+    "not", "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out",
+    "outer", "overlaps", "overlay",
+    "placing", "position", "precision", "primary", "real", "references", "returning", "right",
+    "row", "select", "session_user",
+    "setof", "similar", "smallint", "some", "substring", "symmetric", "system_user", "table",
+    "tablesample", "then", "time",
+    "timestamp", "to", "trailing", "treat", "trim", "true", "union", "unique", "user", "using",
+    "values", "varchar", "variadic",
+    "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement",
+    "xmlexists", "xmlforest",
     "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
 ];
 
@@ -243,14 +285,29 @@ mod tests {
 
     #[test]
     fn names_are_read_as_the_server_reads_them() {
-        assert_eq!(QualifiedName::parse("public.orders"), name("public", "orders"));
-        assert_eq!(QualifiedName::parse("Public.ORDERS"), name("public", "orders"));
+        assert_eq!(
+            QualifiedName::parse("public.orders"),
+            name("public", "orders")
+        );
+        assert_eq!(
+            QualifiedName::parse("Public.ORDERS"),
+            name("public", "orders")
+        );
         assert_eq!(QualifiedName::parse("orders"), name("", "orders"));
-        assert_eq!(QualifiedName::parse(r#""my schema"."a""b""#), name("my schema", "a\"b"));
-        assert_eq!(QualifiedName::parse("\"a.b\".\"c\n;\""), name("a.b", "c\n;"));
+        assert_eq!(
+            QualifiedName::parse(r#""my schema"."a""b""#),
+            name("my schema", "a\"b")
+        );
+        assert_eq!(
+            QualifiedName::parse("\"a.b\".\"c\n;\""),
+            name("a.b", "c\n;")
+        );
         assert_eq!(QualifiedName::parse("schéma._t$1"), name("schéma", "_t$1"));
         assert_eq!(QualifiedName::parse("ÉCOLE.T"), name("École", "t"));
-        for wrong in ["", ".", "a.", ".a", "a.b.c", "a b", "1a", "$a", "\"a", "\"\"", "a.\"b", "a. b", "a.b ", "a-b"] {
+        for wrong in [
+            "", ".", "a.", ".a", "a.b.c", "a b", "1a", "$a", "\"a", "\"\"", "a.\"b", "a. b",
+            "a.b ", "a-b",
+        ] {
             assert_eq!(QualifiedName::parse(wrong), None, "{wrong}");
         }
     }
@@ -261,8 +318,20 @@ mod tests {
         assert_eq!(print("public", "orders"), "public.orders");
         assert_eq!(print("", "orders"), "orders");
         assert_eq!(print("my schema", "a\"b"), r#""my schema"."a""b""#);
-        for quoted in ["user", "order", "table", "Orders", "1a", "a$b", "é", "", "a-b", "authorization", "between", "json_table"]
-        {
+        for quoted in [
+            "user",
+            "order",
+            "table",
+            "Orders",
+            "1a",
+            "a$b",
+            "é",
+            "",
+            "a-b",
+            "authorization",
+            "between",
+            "json_table",
+        ] {
             assert_eq!(quote_ident(quoted), format!("\"{quoted}\""));
         }
         for plain in ["orders", "_x1", "begin", "copy", "data", "users"] {
@@ -316,24 +385,50 @@ mod tests {
         assert_eq!(one(r"\d"), r"^(\d)$");
         assert_eq!(one("ÉT"), "^(Ét)$");
         assert_eq!(one(""), "^()$");
-        assert_eq!(table("public.o*"), (None, Some("^(public)$".to_owned()), "^(o.*)$".to_owned()));
-        assert_eq!(table("*.*"), (None, Some("^(.*)$".to_owned()), "^(.*)$".to_owned()));
-        assert_eq!(table("\"Db*\".S.t"), (Some("Db*".to_owned()), Some("^(s)$".to_owned()), "^(t)$".to_owned()));
+        assert_eq!(
+            table("public.o*"),
+            (None, Some("^(public)$".to_owned()), "^(o.*)$".to_owned())
+        );
+        assert_eq!(
+            table("*.*"),
+            (None, Some("^(.*)$".to_owned()), "^(.*)$".to_owned())
+        );
+        assert_eq!(
+            table("\"Db*\".S.t"),
+            (
+                Some("Db*".to_owned()),
+                Some("^(s)$".to_owned()),
+                "^(t)$".to_owned()
+            )
+        );
         let refused = pattern("a.b.c.d").unwrap_err();
-        assert!(refused.remedy().is_some_and(|hint| hint.contains("database.schema.table")));
+        assert!(
+            refused
+                .remedy()
+                .is_some_and(|hint| hint.contains("database.schema.table"))
+        );
     }
 
     #[test]
     fn patterns_of_schemas_have_no_tables() {
-        let read = |text: &str| schema_pattern(text).map(|pattern| (pattern.database, pattern.schema, pattern.name));
-        assert_eq!(read("app_*").unwrap(), (None, None, "^(app_.*)$".to_owned()));
-        assert_eq!(read("Shop.app").unwrap(), (Some("shop".to_owned()), None, "^(app)$".to_owned()));
+        let read = |text: &str| {
+            schema_pattern(text).map(|pattern| (pattern.database, pattern.schema, pattern.name))
+        };
+        assert_eq!(
+            read("app_*").unwrap(),
+            (None, None, "^(app_.*)$".to_owned())
+        );
+        assert_eq!(
+            read("Shop.app").unwrap(),
+            (Some("shop".to_owned()), None, "^(app)$".to_owned())
+        );
         assert!(read("a.b.c").is_err());
     }
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(schema in "\\PC{1,8}|[a-z$_\"\\n.;]{1,8}", table in "\\PC{1,8}|[a-z$_\"\\n.;]{1,8}") {
+        fn what_is_printed_is_read_back(schema in "\\PC{1,8}|[a-z$_\"\\n.;]{1,8}",
+            table in "\\PC{1,8}|[a-z$_\"\\n.;]{1,8}") {
             let one = QualifiedName::new(schema, table);
             prop_assert_eq!(QualifiedName::parse(&one.to_string()), Some(one));
         }
@@ -350,7 +445,8 @@ mod tests {
         fn a_quoted_pattern_is_literal(text in "[aB$.\\[*?|é\\\\]{1,8}") {
             let found = pattern(&format!("\"{text}\"")).unwrap();
             let mut plain = String::new();
-            let mut letters = found.name.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$")).unwrap().chars();
+            let mut letters =
+                found.name.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$")).unwrap().chars();
             while let Some(letter) = letters.next() {
                 plain.push(if letter == '\\' { letters.next().unwrap() } else { letter });
             }

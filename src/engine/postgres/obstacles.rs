@@ -10,27 +10,45 @@ use crate::units;
 use postgres::Client;
 
 /// What stands in the way wherever the database is restored to.
-pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings, version: &Version) -> Result<()> {
+pub fn to_any_restore(
+    client: &mut Client,
+    target: &Target,
+    settings: &Settings,
+    version: &Version,
+) -> Result<()> {
     if !target.tables.is_empty() && target.format != super::Format::Custom {
-        return Err(Error::usage("single tables can be taken from a dump of `format = \"custom\"` only")
-            .hint("restore the whole elsewhere"));
+        return Err(Error::usage(
+            "single tables can be taken from a dump of `format = \"custom\"` only",
+        )
+        .hint("restore the whole elsewhere"));
     }
     if target.no_owner && target.format == super::Format::Plain {
         return Err(Error::usage(
-            "`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the owners itself",
+            "`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the \
+             owners itself",
         )
         .hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
     if target.no_tablespaces && target.format == super::Format::Plain {
         return Err(Error::usage(
-            "`--no-tablespaces` can't be had from a dump of `format = \"plain\"`: its script names the tablespaces itself",
+            "`--no-tablespaces` can't be had from a dump of `format = \"plain\"`: its script names \
+             the tablespaces itself",
         )
         .hint("make the tablespaces, and leave `--no-tablespaces` out"));
     }
-    let recorded = target.recorded.server_version.as_deref().and_then(Version::parse);
+    let recorded = target
+        .recorded
+        .server_version
+        .as_deref()
+        .and_then(Version::parse);
     if let Some(then) = recorded.filter(|then| then.major > version.major) {
-        return Err(Error::failed(format!("the backup is of PostgreSQL {then}, and this server is older: {version}"))
-            .hint(format!("restore to a server of version {} or newer", then.major)));
+        return Err(Error::failed(format!(
+            "the backup is of PostgreSQL {then}, and this server is older: {version}"
+        ))
+        .hint(format!(
+            "restore to a server of version {} or newer",
+            then.major
+        )));
     }
     // Programs that don't fit are found now, not after an hour.
     match target.format {
@@ -42,9 +60,18 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
     }
     if !may_create(client)? {
         let (conn, role) = (&target.conn, &target.conn.user);
-        let hosts = conn.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(Error::failed(format!("the role `{role}` may not create databases on {hosts}")).hint(format!(
-            "restore as a role that may: `--to {}`; or let it: ALTER ROLE {} CREATEDB; or use `--in-place` as the database's owner",
+        let hosts = conn
+            .hosts
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Error::failed(format!(
+            "the role `{role}` may not create databases on {hosts}"
+        ))
+        .hint(format!(
+            "restore as a role that may: `--to {}`; or let it: ALTER ROLE {} CREATEDB; or use \
+             `--in-place` as the database's owner",
             address_for("ROLE", conn),
             super::names::quote_ident(role)
         )))
@@ -53,8 +80,11 @@ pub fn to_any_restore(client: &mut Client, target: &Target, settings: &Settings,
     missing_roles(client, target, settings)?;
     let missing = drill::missing_extensions(client, &target.recorded)?;
     if !missing.is_empty() {
-        return Err(Error::failed(format!("the server lacks extensions that the backup needs: {}", missing.join(", ")))
-            .hint("install their packages on the server, then restore again"));
+        return Err(Error::failed(format!(
+            "the server lacks extensions that the backup needs: {}",
+            missing.join(", ")
+        ))
+        .hint("install their packages on the server, then restore again"));
     }
     missing_tablespaces(client, target)
 }
@@ -64,19 +94,38 @@ fn address_for(role: &str, conn: &ConnInfo) -> String {
     let database = &conn.dbname;
     match conn.hosts.first() {
         Some(host) if host.name().starts_with('/') => {
-            format!("'host={} port={} user={role} dbname={database}'", host.name(), host.port)
+            format!(
+                "'host={} port={} user={role} dbname={database}'",
+                host.name(),
+                host.port
+            )
         }
-        Some(host) => format!("postgresql://{role}@{}:{}/{database}", host.name(), host.port),
+        Some(host) => format!(
+            "postgresql://{role}@{}:{}/{database}",
+            host.name(),
+            host.port
+        ),
         None => format!("postgresql://{role}@/{database}"),
     }
 }
 
 fn may_create(client: &mut Client) -> Result<bool> {
-    ask(client, "SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user", &[])
+    ask(
+        client,
+        "SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user",
+        &[],
+    )
 }
 
-fn ask(client: &mut Client, query: &str, parameters: &[&(dyn postgres::types::ToSql + Sync)]) -> Result<bool> {
-    client.query_one(query, parameters).map(|row| row.get(0)).map_err(|error| explain(&error, "looking at the server"))
+fn ask(
+    client: &mut Client,
+    query: &str,
+    parameters: &[&(dyn postgres::types::ToSql + Sync)],
+) -> Result<bool> {
+    client
+        .query_one(query, parameters)
+        .map(|row| row.get(0))
+        .map_err(|error| explain(&error, "looking at the server"))
 }
 
 fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> Result<()> {
@@ -85,19 +134,43 @@ fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> R
     }
     // What is in the dump speaks of some, the database's own settings of others.
     let owner = Some(&settings.owner).filter(|owner| !owner.is_empty());
-    let granted = settings.grants.iter().flatten().filter_map(|grant| grant.to.as_ref());
+    let granted = settings
+        .grants
+        .iter()
+        .flatten()
+        .filter_map(|grant| grant.to.as_ref());
     let set = settings.set.iter().filter_map(|set| set.role.as_ref());
-    let mut roles: Vec<String> = target.recorded.roles.iter().chain(owner).chain(granted).chain(set).cloned().collect();
+    let mut roles: Vec<String> = target
+        .recorded
+        .roles
+        .iter()
+        .chain(owner)
+        .chain(granted)
+        .chain(set)
+        .cloned()
+        .collect();
     roles.sort();
     roles.dedup();
-    let mut missing = absent(client, "SELECT rolname::text FROM pg_catalog.pg_roles", &roles)?;
+    let mut missing = absent(
+        client,
+        "SELECT rolname::text FROM pg_catalog.pg_roles",
+        &roles,
+    )?;
     missing.retain(|role| !target.roles_to_come.contains(role));
     if missing.is_empty() {
         return Ok(());
     }
-    let create: Vec<String> = missing.iter().map(|role| format!("CREATE ROLE {};", super::names::quote_ident(role))).collect();
-    Err(Error::failed(format!("the server lacks roles that the backup needs: {}", missing.join(", "))).hint(format!(
-        "make them (`{}`, or restore the cluster's globals), or add `--no-owner`: then all belongs to you",
+    let create: Vec<String> = missing
+        .iter()
+        .map(|role| format!("CREATE ROLE {};", super::names::quote_ident(role)))
+        .collect();
+    Err(Error::failed(format!(
+        "the server lacks roles that the backup needs: {}",
+        missing.join(", ")
+    ))
+    .hint(format!(
+        "make them (`{}`, or restore the cluster's globals), or add `--no-owner`: then all belongs \
+         to you",
         create.join(" ")
     )))
 }
@@ -106,43 +179,80 @@ fn missing_tablespaces(client: &mut Client, target: &Target) -> Result<()> {
     if target.no_tablespaces {
         return Ok(());
     }
-    let missing = absent(client, "SELECT spcname::text FROM pg_catalog.pg_tablespace", &target.recorded.tablespaces)?;
+    let missing = absent(
+        client,
+        "SELECT spcname::text FROM pg_catalog.pg_tablespace",
+        &target.recorded.tablespaces,
+    )?;
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("the server lacks tablespaces that the backup needs: {}", missing.join(", ")))
-        .hint(format!(
-            "make them (`{}`; the directory must be there, empty, and the server's), or add `--no-tablespaces`: then all goes where the database is",
-            missing.iter().map(|name| create_tablespace(name, target)).collect::<Vec<_>>().join(" ")
-        )))
+    Err(Error::failed(format!(
+        "the server lacks tablespaces that the backup needs: {}",
+        missing.join(", ")
+    ))
+    .hint(format!(
+        "make them (`{}`; the directory must be there, empty, and the server's), or add \
+             `--no-tablespaces`: then all goes where the database is",
+        missing
+            .iter()
+            .map(|name| create_tablespace(name, target))
+            .collect::<Vec<_>>()
+            .join(" ")
+    )))
 }
 
 /// Where it was, as far as the backup knows.
 fn create_tablespace(name: &str, target: &Target) -> String {
-    let location = target.recorded.tablespace_locations.get(name).map_or("…", String::as_str);
-    format!("CREATE TABLESPACE {} LOCATION {};", super::names::quote_ident(name), super::names::quote_literal(location))
+    let location = target
+        .recorded
+        .tablespace_locations
+        .get(name)
+        .map_or("…", String::as_str);
+    format!(
+        "CREATE TABLESPACE {} LOCATION {};",
+        super::names::quote_ident(name),
+        super::names::quote_literal(location)
+    )
 }
 
 fn absent(client: &mut Client, query: &str, wanted: &[String]) -> Result<Vec<String>> {
-    let rows = client.query(query, &[]).map_err(|error| explain(&error, "looking at the server"))?;
+    let rows = client
+        .query(query, &[])
+        .map_err(|error| explain(&error, "looking at the server"))?;
     let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    Ok(wanted.iter().filter(|name| !there.contains(name)).cloned().collect())
+    Ok(wanted
+        .iter()
+        .filter(|name| !there.contains(name))
+        .cloned()
+        .collect())
 }
 
 /// What stands in the way of renaming the old database: it would break, or it can't be done.
 pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
-    let owner =
-        ask(client, "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = $1", &[&name])?;
+    let owner = ask(
+        client,
+        "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname \
+         = $1",
+        &[&name],
+    )?;
     if !owner {
-        return Err(refusal(name, "this role does not own it", "restore as its owner or a superuser"));
+        return Err(refusal(
+            name,
+            "this role does not own it",
+            "restore as its owner or a superuser",
+        ));
     }
     let count = |client: &mut Client, query: &str| -> Result<u64> {
-        let row = client.query_one(query, &[&name]).map_err(|error| explain(&error, "looking at the server"))?;
+        let row = client
+            .query_one(query, &[&name])
+            .map_err(|error| explain(&error, "looking at the server"))?;
         Ok(row.get::<_, i64>(0).unsigned_abs())
     };
     let slots = count(
         client,
-        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'logical' AND database = $1",
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = \
+         'logical' AND database = $1",
     )?;
     if slots > 0 {
         let slots = units::count(slots, "logical replication slot");
@@ -154,7 +264,8 @@ pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
     }
     let subscriptions = count(
         client,
-        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1",
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database \
+         d ON d.oid = s.subdbid WHERE d.datname = $1",
     );
     // Without the privilege to look there, the server's own refusal has to do.
     let subscriptions = subscriptions.unwrap_or(0);
@@ -166,7 +277,10 @@ pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
             "drop them, or keep the database: `--in-place`",
         ));
     }
-    let prepared = count(client, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $1")?;
+    let prepared = count(
+        client,
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $1",
+    )?;
     if prepared > 0 {
         let prepared = units::count(prepared, "prepared transaction");
         return Err(refusal(
@@ -177,10 +291,12 @@ pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
     }
     let foreign = count(
         client,
-        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r \
+         ON r.oid = a.usesysid
          WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid()
            AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
-           AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(a.usesysid, 'MEMBER') OR pg_catalog.pg_has_role('pg_signal_backend', 'MEMBER')))",
+           AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(a.usesysid, 'MEMBER') OR \
+         pg_catalog.pg_has_role('pg_signal_backend', 'MEMBER')))",
     )?;
     if foreign > 0 {
         let foreign = units::count(foreign, "session");
@@ -194,23 +310,34 @@ pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
 }
 
 fn refusal(name: &str, why: &str, hint: &str) -> Error {
-    Error::failed(format!("the database `{name}` can't be replaced by a new one: {why}")).hint(hint)
+    Error::failed(format!(
+        "the database `{name}` can't be replaced by a new one: {why}"
+    ))
+    .hint(hint)
 }
 
 /// What stands in the way of emptying and filling the old database.
 pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
-    let owner =
-        ask(client, "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = $1", &[&name])?;
+    let owner = ask(
+        client,
+        "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname \
+         = $1",
+        &[&name],
+    )?;
     if !owner {
-        return Err(Error::failed(format!("the database `{name}` can't be emptied: this role does not own it"))
-            .hint("restore as its owner or a superuser"));
+        return Err(Error::failed(format!(
+            "the database `{name}` can't be emptied: this role does not own it"
+        ))
+        .hint("restore as its owner or a superuser"));
     }
     // Before version 15 the schema `public` belongs to the server's superuser in every database.
-    let all = "SELECT rolsuper OR pg_catalog.current_setting('server_version_num')::integer >= 150000
+    let all =
+        "SELECT rolsuper OR pg_catalog.current_setting('server_version_num')::integer >= 150000
                FROM pg_catalog.pg_roles WHERE rolname = current_user";
     if !ask(client, all, &[])? {
         return Err(Error::failed(format!(
-            "the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is not this role's"
+            "the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is \
+             not this role's"
         ))
         .hint("restore as a superuser"));
     }

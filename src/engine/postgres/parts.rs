@@ -1,4 +1,5 @@
-//! Some tables of a dump, with what belongs to them: their data, sequences, indexes, constraints, triggers, and the types and functions that those need.
+//! Some tables of a dump, with what belongs to them: their data, sequences, indexes, constraints,
+//! triggers, and the types and functions that those need.
 
 use super::destination::Target;
 use super::names::QualifiedName;
@@ -38,15 +39,21 @@ const ALWAYS: &[&str] = &["ENCODING", "STDSTRINGS", "SEARCHPATH"];
 
 /// Whether the user means this table: a name without a schema is one in any.
 pub fn means(wanted: &str, schema: &str, name: &str) -> bool {
-    QualifiedName::parse(wanted)
-        .is_some_and(|wanted| wanted.name == name && (wanted.schema.is_empty() || wanted.schema == schema))
+    QualifiedName::parse(wanted).is_some_and(|wanted| {
+        wanted.name == name && (wanted.schema.is_empty() || wanted.schema == schema)
+    })
 }
 
 /// The part of a manifest that these tables are; all of it where none is named.
 pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
     let chosen = |table: &&Table| {
         let name = QualifiedName::parse(&table.name);
-        wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| means(wanted, &name.schema, &name.name)))
+        wanted.is_empty()
+            || name.is_some_and(|name| {
+                wanted
+                    .iter()
+                    .any(|wanted| means(wanted, &name.schema, &name.name))
+            })
     };
     Manifest::of(manifest.tables.iter().filter(chosen).cloned().collect())
 }
@@ -55,11 +62,13 @@ pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
 pub struct Part {
     /// For `pg_restore --use-list`.
     lines: String,
-    /// Foreign keys of the tables that are taken, which point to tables that are not: as `public.orders orders_customer_fkey`.
+    /// Foreign keys of the tables that are taken, which point to tables that are not: as
+    /// `public.orders orders_customer_fkey`.
     pub lost_foreign_keys: Vec<String>,
 }
 
-/// The target's tables in the archive, and the option that has `pg_restore` take only those; it names a file that is written beside the archive.
+/// The target's tables in the archive, and the option that has `pg_restore` take only those; it
+/// names a file that is written beside the archive.
 pub fn part_for(target: &Target, archive: &Path) -> Result<(Part, String)> {
     let program = target.search.find("pg_restore", target.made_by)?;
     let mut command = program.command(&[], &[]);
@@ -84,8 +93,21 @@ impl Archive {
         let mut last = 0;
         for line in text.lines() {
             match line.strip_prefix(";\tdepends on:") {
-                Some(ids) => drop(needs.insert(last, ids.split_whitespace().filter_map(|id| id.parse().ok()).collect())),
-                None => last = line.split(';').next().and_then(|id| id.parse().ok()).unwrap_or(last),
+                Some(ids) => drop(
+                    needs.insert(
+                        last,
+                        ids.split_whitespace()
+                            .filter_map(|id| id.parse().ok())
+                            .collect(),
+                    ),
+                ),
+                None => {
+                    last = line
+                        .split(';')
+                        .next()
+                        .and_then(|id| id.parse().ok())
+                        .unwrap_or(last)
+                }
             }
         }
         Ok(Archive { toc, needs })
@@ -96,27 +118,53 @@ impl Archive {
     }
 
     fn kind(&self, id: i32) -> &str {
-        self.toc.entries.iter().find(|entry| entry.id == id).map_or("", |entry| entry.kind.as_str())
+        self.toc
+            .entries
+            .iter()
+            .find(|entry| entry.id == id)
+            .map_or("", |entry| entry.kind.as_str())
     }
 
     /// The entries of these tables.
     fn part_of(&self, wanted: &[String]) -> Result<Part> {
         let mut tables = BTreeSet::new();
         for name in wanted {
-            let of_name = |entry: &&super::toc::Entry| means(name, entry.schema.as_deref().unwrap_or_default(), &entry.tag);
-            let found: Vec<i32> = self.toc.of_kind("TABLE").filter(of_name).map(|entry| entry.id).collect();
+            let of_name = |entry: &&super::toc::Entry| {
+                means(
+                    name,
+                    entry.schema.as_deref().unwrap_or_default(),
+                    &entry.tag,
+                )
+            };
+            let found: Vec<i32> = self
+                .toc
+                .of_kind("TABLE")
+                .filter(of_name)
+                .map(|entry| entry.id)
+                .collect();
             if found.is_empty() {
-                return Err(Error::not_found(format!("the backup has no table `{name}`")));
+                return Err(Error::not_found(format!(
+                    "the backup has no table `{name}`"
+                )));
             }
             tables.extend(found);
         }
         self.add_partitions(&mut tables);
         let mut chosen = tables.clone();
-        tables.iter().for_each(|id| self.add_needs(*id, &mut chosen));
+        tables
+            .iter()
+            .for_each(|id| self.add_needs(*id, &mut chosen));
         loop {
             let before = chosen.len();
-            for entry in self.toc.entries.iter().filter(|entry| PARTS.contains(&entry.kind.as_str())) {
-                if !chosen.contains(&entry.id) && self.belongs(entry.id, &entry.kind, &tables, &chosen) {
+            for entry in self
+                .toc
+                .entries
+                .iter()
+                .filter(|entry| PARTS.contains(&entry.kind.as_str()))
+            {
+                if !chosen.contains(&entry.id)
+                    && self.belongs(entry.id, &entry.kind, &tables, &chosen)
+                {
                     chosen.insert(entry.id);
                     self.add_needs(entry.id, &mut chosen);
                 }
@@ -125,7 +173,10 @@ impl Archive {
                 break;
             }
         }
-        let lines = self.toc.entries.iter().filter(|entry| chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str()));
+        let lines =
+            self.toc.entries.iter().filter(|entry| {
+                chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str())
+            });
         // Every new database has it.
         let lines = lines.filter(|entry| entry.kind != "SCHEMA" || entry.tag != "public");
         Ok(Part {
@@ -137,20 +188,31 @@ impl Archive {
     fn lost_foreign_keys(&self, tables: &BTreeSet<i32>, chosen: &BTreeSet<i32>) -> Vec<String> {
         let names: Vec<QualifiedName> = (self.toc.entries.iter())
             .filter(|entry| tables.contains(&entry.id))
-            .map(|entry| QualifiedName::new(entry.schema.clone().unwrap_or_default(), entry.tag.clone()))
+            .map(|entry| {
+                QualifiedName::new(entry.schema.clone().unwrap_or_default(), entry.tag.clone())
+            })
             .collect();
         let lost = (self.toc.of_kind("FK CONSTRAINT"))
             .filter(|key| !chosen.contains(&key.id) && names.iter().any(|name| key.is_of(name)));
-        lost.map(|key| format!("{}.{}", key.schema.as_deref().unwrap_or_default(), key.tag)).collect()
+        lost.map(|key| format!("{}.{}", key.schema.as_deref().unwrap_or_default(), key.tag))
+            .collect()
     }
 
     fn add_partitions(&self, tables: &mut BTreeSet<i32>) {
         loop {
             let before = tables.len();
             for attach in self.toc.of_kind("TABLE ATTACH") {
-                let ends: Vec<i32> = self.needs(attach.id).iter().copied().filter(|id| self.kind(*id) == "TABLE").collect();
+                let ends: Vec<i32> = self
+                    .needs(attach.id)
+                    .iter()
+                    .copied()
+                    .filter(|id| self.kind(*id) == "TABLE")
+                    .collect();
                 // It stands with the partition; the other end is the table that it is a part of.
-                if ends.iter().any(|id| tables.contains(id) && !self.is_named(*id, attach)) {
+                if ends
+                    .iter()
+                    .any(|id| tables.contains(id) && !self.is_named(*id, attach))
+                {
                     tables.extend(ends);
                 }
             }
@@ -161,16 +223,29 @@ impl Archive {
     }
 
     fn is_named(&self, id: i32, attach: &super::toc::Entry) -> bool {
-        self.toc.entries.iter().any(|entry| entry.id == id && entry.tag == attach.tag && entry.schema == attach.schema)
+        self.toc
+            .entries
+            .iter()
+            .any(|entry| entry.id == id && entry.tag == attach.tag && entry.schema == attach.schema)
     }
 
-    /// A part depends on something that was chosen, and no table that it speaks of is left out: a foreign key needs both.
+    /// A part depends on something that was chosen, and no table that it speaks of is left out: a
+    /// foreign key needs both.
     fn belongs(&self, id: i32, kind: &str, tables: &BTreeSet<i32>, chosen: &BTreeSet<i32>) -> bool {
         let needs = self.needs(id);
-        let of_table = |id: &i32| matches!(self.kind(*id), "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE");
+        let of_table = |id: &i32| {
+            matches!(
+                self.kind(*id),
+                "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
+            )
+        };
         // A table that only another one needs comes without its data.
         let own = if kind == "TABLE DATA" { tables } else { chosen };
-        needs.iter().any(|id| own.contains(id)) && needs.iter().filter(|id| of_table(id)).all(|id| chosen.contains(id))
+        needs.iter().any(|id| own.contains(id))
+            && needs
+                .iter()
+                .filter(|id| of_table(id))
+                .all(|id| chosen.contains(id))
     }
 
     fn add_needs(&self, id: i32, chosen: &mut BTreeSet<i32>) {
@@ -218,7 +293,11 @@ mod tests {
     fn ids(wanted: &[&str]) -> Vec<i32> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let lines = Archive::read(LIST).unwrap().part_of(&wanted).unwrap();
-        lines.lines.lines().map(|line| line.split(';').next().unwrap().parse().unwrap()).collect()
+        lines
+            .lines
+            .lines()
+            .map(|line| line.split(';').next().unwrap().parse().unwrap())
+            .collect()
     }
 
     #[test]
@@ -226,8 +305,19 @@ mod tests {
         assert_eq!(ids(&["a"]), [3367, 841, 218, 215, 214, 3363, 3212, 3218]);
         assert_eq!(ids(&["public.b"]), [3367, 216, 3364]);
         assert!(ids(&["a", "b"]).contains(&3217));
-        assert!(Archive::read(LIST).unwrap().part_of(&["c".to_owned()]).is_err());
-        let lost = |name: &str| Archive::read(LIST).unwrap().part_of(&[name.to_owned()]).unwrap().lost_foreign_keys;
+        assert!(
+            Archive::read(LIST)
+                .unwrap()
+                .part_of(&["c".to_owned()])
+                .is_err()
+        );
+        let lost = |name: &str| {
+            Archive::read(LIST)
+                .unwrap()
+                .part_of(&[name.to_owned()])
+                .unwrap()
+                .lost_foreign_keys
+        };
         assert_eq!(lost("b"), ["public.b b_a_fkey"]);
         assert_eq!(lost("a"), [] as [&str; 0]);
     }

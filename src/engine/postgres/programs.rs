@@ -1,4 +1,5 @@
-//! PostgreSQL's own programs: where they are, which version fits, and how they are run, in a container too.
+//! PostgreSQL's own programs: where they are, which version fits, and how they are run, in a
+//! container too.
 
 use crate::error::{Error, Kind, Result};
 use crate::process::Process;
@@ -19,16 +20,31 @@ pub struct Version {
 impl Version {
     /// Of `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `15.18` or `18beta1`.
     pub fn parse(text: &str) -> Option<Version> {
-        let numbers = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-        let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+        let numbers = text
+            .split_whitespace()
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+        let digits = |text: &str| {
+            text.chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+        };
         let major = digits(numbers);
-        let minor = numbers[major.len()..].strip_prefix('.').map(digits).unwrap_or_default();
-        Some(Version { major: major.parse().ok()?, minor: minor.parse().unwrap_or(0) })
+        let minor = numbers[major.len()..]
+            .strip_prefix('.')
+            .map(digits)
+            .unwrap_or_default();
+        Some(Version {
+            major: major.parse().ok()?,
+            minor: minor.parse().unwrap_or(0),
+        })
     }
 
     /// Of `server_version_num`: 150018.
     pub fn of_number(number: u32) -> Version {
-        Version { major: number / 10_000, minor: number % 10_000 }
+        Version {
+            major: number / 10_000,
+            minor: number % 10_000,
+        }
     }
 }
 
@@ -43,7 +59,8 @@ impl fmt::Display for Version {
 pub struct Search {
     /// Only here.
     pub bin_dir: Option<PathBuf>,
-    /// Put before every program, as in `docker exec -i db`: then they are looked for by their names, inside.
+    /// Put before every program, as in `docker exec -i db`: then they are looked for by their
+    /// names, inside.
     pub prefix: Vec<String>,
 }
 
@@ -59,12 +76,22 @@ pub struct Program {
 }
 
 impl Program {
-    /// Ready for its arguments; `environment` is what it needs beside what is inherited, `cleared` what it must not inherit.
+    /// Ready for its arguments; `environment` is what it needs beside what is inherited, `cleared`
+    /// what it must not inherit.
     pub fn command(&self, environment: &[(String, String)], cleared: &[&str]) -> Command {
         let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
-        if let Some(at) = self.prefix.iter().position(|word| word == "exec").filter(|_| passes_variables(&self.prefix)) {
-            // Without a value: the container's runtime takes it from its own environment, so it is in nobody's argument list.
-            let names = environment.iter().map(|(name, _)| name.as_str()).chain(["LC_ALL"]);
+        if let Some(at) = self
+            .prefix
+            .iter()
+            .position(|word| word == "exec")
+            .filter(|_| passes_variables(&self.prefix))
+        {
+            // Without a value: the container's runtime takes it from its own environment, so it is
+            // in nobody's argument list.
+            let names = environment
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .chain(["LC_ALL"]);
             let passed = names.flat_map(|name| ["-e".into(), name.into()]);
             words.splice(at + 1..at + 1, passed);
         }
@@ -74,8 +101,12 @@ impl Program {
         for name in cleared {
             command.env_remove(name);
         }
-        // Messages are read here; and a pager or a startup file of the user's must not come in between.
-        command.env("LC_ALL", "C").env("PSQLRC", "/dev/null").env_remove("LANGUAGE");
+        // Messages are read here; and a pager or a startup file of the user's must not come in
+        // between.
+        command
+            .env("LC_ALL", "C")
+            .env("PSQLRC", "/dev/null")
+            .env_remove("LANGUAGE");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -87,22 +118,37 @@ impl Program {
 
     /// The same by its real path, which links to it do not tell.
     pub fn resolved(self) -> Program {
-        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let path = self
+            .path
+            .canonicalize()
+            .unwrap_or_else(|_| self.path.clone());
         Program { path, ..self }
     }
 
-    /// What it needs to run, besides the system's own places: the directories of its installation and of its libraries.
+    /// What it needs to run, besides the system's own places: the directories of its installation
+    /// and of its libraries.
     pub fn surroundings(&self) -> Result<Vec<PathBuf>> {
         let bin = self.path.parent().unwrap_or(Path::new("/"));
         let beside = ["lib", "lib64", "share"].map(|name| bin.parent().unwrap_or(bin).join(name));
         let mut found: Vec<PathBuf> = std::iter::once(bin.to_path_buf()).chain(beside).collect();
-        // The loader says what it would load, and loads nothing; a program that has none runs for its version.
+        // The loader says what it would load, and loads nothing; a program that has none runs for
+        // its version.
         let mut command = self.command(&[], &[]);
         command.arg("--version").env("LD_TRACE_LOADED_OBJECTS", "1");
         for line in Process::output(command, &self.name, None)?.lines() {
-            let path = line.split_whitespace().map(Path::new).find(|word| word.is_absolute());
-            for path in path.into_iter().flat_map(|path| [Some(path.to_path_buf()), path.canonicalize().ok()]) {
-                found.extend(path.as_deref().and_then(Path::parent).map(Path::to_path_buf));
+            let path = line
+                .split_whitespace()
+                .map(Path::new)
+                .find(|word| word.is_absolute());
+            for path in path
+                .into_iter()
+                .flat_map(|path| [Some(path.to_path_buf()), path.canonicalize().ok()])
+            {
+                found.extend(
+                    path.as_deref()
+                        .and_then(Path::parent)
+                        .map(Path::to_path_buf),
+                );
             }
         }
         found.sort();
@@ -117,35 +163,53 @@ impl Program {
 }
 
 fn passes_variables(prefix: &[String]) -> bool {
-    let name = prefix.first().and_then(|first| Path::new(first).file_name()).unwrap_or_default().to_string_lossy().into_owned();
+    let name = prefix
+        .first()
+        .and_then(|first| Path::new(first).file_name())
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     ["docker", "podman", "nerdctl"].contains(&name.as_str())
 }
 
 impl Search {
-    /// The program of the smallest major version that is at least `major`, of those the newest minor one; the newest of all where `major` is 0, unknown.
+    /// The program of the smallest major version that is at least `major`, of those the newest
+    /// minor one; the newest of all where `major` is 0, unknown.
     pub fn find(&self, name: &str, major: u32) -> Result<Program> {
         if major == 0 {
             return self.newest(name);
         }
         let found = self.all(name)?;
-        let fits = found.iter().filter(|program| program.version.major >= major);
-        let best = fits.min_by_key(|program| (program.version.major, u32::MAX - program.version.minor));
-        best.cloned().ok_or_else(|| self.none_fits(name, major, &found))
+        let fits = found
+            .iter()
+            .filter(|program| program.version.major >= major);
+        let best =
+            fits.min_by_key(|program| (program.version.major, u32::MAX - program.version.minor));
+        best.cloned()
+            .ok_or_else(|| self.none_fits(name, major, &found))
     }
 
     /// The newest one there is.
     pub fn newest(&self, name: &str) -> Result<Program> {
         let found = self.all(name)?;
-        found.iter().max_by_key(|program| program.version.clone()).cloned().ok_or_else(|| self.none_fits(name, 0, &found))
+        found
+            .iter()
+            .max_by_key(|program| program.version.clone())
+            .cloned()
+            .ok_or_else(|| self.none_fits(name, 0, &found))
     }
 
     /// Every one there is.
     pub fn all(&self, name: &str) -> Result<Vec<Program>> {
         if !self.prefix.is_empty() {
-            let path = self.bin_dir.as_ref().map_or_else(|| PathBuf::from(name), |dir| dir.join(name));
+            let path = self
+                .bin_dir
+                .as_ref()
+                .map_or_else(|| PathBuf::from(name), |dir| dir.join(name));
             return Ok(vec![self.ask(name, path).map_err(|error| {
                 error.hint(
-                    "`command_prefix` must start a program in there without asking anything: try it by hand with `--version`",
+                    "`command_prefix` must start a program in there without asking anything: try \
+                     it by hand with `--version`",
                 )
             })?]);
         }
@@ -164,13 +228,22 @@ impl Search {
     }
 
     fn ask(&self, name: &str, path: PathBuf) -> Result<Program> {
-        let mut program =
-            Program { name: name.to_owned(), path, prefix: self.prefix.clone(), version: Version { major: 0, minor: 0 } };
+        let mut program = Program {
+            name: name.to_owned(),
+            path,
+            prefix: self.prefix.clone(),
+            version: Version { major: 0, minor: 0 },
+        };
         let mut command = program.command(&[], &[]);
         command.arg("--version");
         let text = Process::output(command, name, None)?;
-        program.version = Version::parse(&text)
-            .ok_or_else(|| Error::failed(format!("`{} --version` says `{}`", program.path.display(), text.trim())))?;
+        program.version = Version::parse(&text).ok_or_else(|| {
+            Error::failed(format!(
+                "`{} --version` says `{}`",
+                program.path.display(),
+                text.trim()
+            ))
+        })?;
         Ok(program)
     }
 
@@ -179,10 +252,16 @@ impl Search {
             return vec![dir.clone()];
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+        let mut dirs: Vec<PathBuf> = std::env::split_paths(&path)
+            .filter(|dir| dir.is_absolute())
+            .collect();
         for (parent, beginning, inside) in PLACES {
-            let Ok(entries) = std::fs::read_dir(parent) else { continue };
-            let names = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning));
+            let Ok(entries) = std::fs::read_dir(parent) else {
+                continue;
+            };
+            let names = entries
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning));
             dirs.extend(names.map(|entry| entry.path().join(inside)));
         }
         dirs.extend(["/usr/local/pgsql/bin", "/opt/homebrew/bin"].map(PathBuf::from));
@@ -190,25 +269,37 @@ impl Search {
     }
 
     fn none_fits(&self, name: &str, major: u32, found: &[Program]) -> Error {
-        let there: Vec<String> =
-            found.iter().map(|program| format!("{} ({})", program.version, program.path.display())).collect();
+        let there: Vec<String> = found
+            .iter()
+            .map(|program| format!("{} ({})", program.version, program.path.display()))
+            .collect();
         let place = match &self.bin_dir {
             Some(dir) => format!("`{}`", dir.display()),
-            None => "PATH, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin and Homebrew's directories".to_owned(),
+            None => "PATH, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin and Homebrew's directories"
+                .to_owned(),
         };
         let text = if there.is_empty() {
             format!("there is no `{name}` in {place}")
         } else {
-            format!("no `{name}` is new enough for PostgreSQL {major}: found {} in {place}", there.join(", "))
+            format!(
+                "no `{name}` is new enough for PostgreSQL {major}: found {} in {place}",
+                there.join(", ")
+            )
         };
-        let package = if major > 0 { format!("postgresql-client-{major}") } else { "postgresql-client".to_owned() };
+        let package = if major > 0 {
+            format!("postgresql-client-{major}")
+        } else {
+            "postgresql-client".to_owned()
+        };
         Error::failed(text).hint(format!(
-            "install `{package}` (Debian, Ubuntu: from apt.postgresql.org where the distribution lacks it), or set `bin_dir`"
+            "install `{package}` (Debian, Ubuntu: from apt.postgresql.org where the distribution \
+             lacks it), or set `bin_dir`"
         ))
     }
 }
 
-/// Parent directory, how the entries' names begin, and where the programs are in them: Debian, Red Hat, Homebrew, the macOS installer.
+/// Parent directory, how the entries' names begin, and where the programs are in them: Debian, Red
+/// Hat, Homebrew, the macOS installer.
 const PLACES: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -218,9 +309,11 @@ const PLACES: [(&str, &str, &str); 6] = [
     ("/Library/PostgreSQL", "", "bin"),
 ];
 
-/// Debian's `/usr/bin/pg_dump` is a wrapper that chooses a version by its own rules; the real ones are found beside.
+/// Debian's `/usr/bin/pg_dump` is a wrapper that chooses a version by its own rules; the real ones
+/// are found beside.
 fn is_itself(path: &Path, name: &str) -> bool {
-    path.canonicalize().is_ok_and(|real| real.is_file() && real.file_name().is_some_and(|found| found == name))
+    path.canonicalize()
+        .is_ok_and(|real| real.is_file() && real.file_name().is_some_and(|found| found == name))
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
@@ -234,7 +327,10 @@ mod tests {
     #[test]
     fn versions() {
         let version = |text| Version::parse(text).map(|version| version.to_string());
-        assert_eq!(version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)").unwrap(), "15.18");
+        assert_eq!(
+            version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)").unwrap(),
+            "15.18"
+        );
         assert_eq!(version("pg_dump (PostgreSQL) 18beta1").unwrap(), "18.0");
         assert_eq!(version("pg_dump (PostgreSQL) 19devel").unwrap(), "19.0");
         assert_eq!(version("nonsense"), None);
@@ -245,7 +341,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(dir).unwrap();
         let path = dir.join("pg_dump");
-        std::fs::write(&path, format!("#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n")).unwrap();
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n"),
+        )
+        .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
@@ -254,25 +354,63 @@ mod tests {
     fn too_old_a_program_is_named_with_the_package() {
         let dir = tempfile::tempdir().unwrap();
         fake(dir.path(), "15.3");
-        let search = Search { bin_dir: Some(dir.path().to_owned()), ..Search::default() };
+        let search = Search {
+            bin_dir: Some(dir.path().to_owned()),
+            ..Search::default()
+        };
         // Another test's fork may hold the new script open for a moment ("text file busy").
         while search.all("pg_dump").unwrap().is_empty() {}
-        assert_eq!(search.find("pg_dump", 13).unwrap().version.to_string(), "15.3");
+        assert_eq!(
+            search.find("pg_dump", 13).unwrap().version.to_string(),
+            "15.3"
+        );
         let error = search.find("pg_dump", 18).unwrap_err();
-        assert!(error.message().contains("for PostgreSQL 18: found 15.3 ("), "{error}");
+        assert!(
+            error.message().contains("for PostgreSQL 18: found 15.3 ("),
+            "{error}"
+        );
         assert!(error.remedy().unwrap().contains("postgresql-client-18"));
         let error = search.find("pg_restore", 18).unwrap_err();
-        assert!(error.message().starts_with("there is no `pg_restore` in `"), "{error}");
+        assert!(
+            error.message().starts_with("there is no `pg_restore` in `"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_containers_runtime_passes_variables_by_name() {
         let prefix = ["docker", "exec", "-i", "db"].map(str::to_owned).to_vec();
-        let version = Version { major: 15, minor: 0 };
-        let program = Program { name: "pg_dump".into(), path: "pg_dump".into(), prefix, version };
+        let version = Version {
+            major: 15,
+            minor: 0,
+        };
+        let program = Program {
+            name: "pg_dump".into(),
+            path: "pg_dump".into(),
+            prefix,
+            version,
+        };
         let command = program.command(&[("PGPASSWORD".into(), "hunter2".into())], &["PGHOST"]);
-        let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
-        assert_eq!(words, ["exec", "-e", "PGPASSWORD", "-e", "LC_ALL", "-i", "db", "pg_dump"]);
-        assert!(command.get_envs().any(|(name, value)| name == "PGPASSWORD" && value.is_some_and(|value| value == "hunter2")));
+        let words: Vec<_> = command
+            .get_args()
+            .map(|word| word.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "exec",
+                "-e",
+                "PGPASSWORD",
+                "-e",
+                "LC_ALL",
+                "-i",
+                "db",
+                "pg_dump"
+            ]
+        );
+        assert!(
+            command.get_envs().any(|(name, value)| name == "PGPASSWORD"
+                && value.is_some_and(|value| value == "hunter2"))
+        );
     }
 }

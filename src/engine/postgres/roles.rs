@@ -1,5 +1,6 @@
-//! Roles and tablespaces of a cluster, as `pg_dumpall --globals-only` writes them: what the server lacks is made; what it has is left as it is, for a role's
-//! password of last month is not what anybody wants back.
+//! Roles and tablespaces of a cluster, as `pg_dumpall --globals-only` writes them: what the server
+//! lacks is made; what it has is left as it is, for a role's password of last month is not what
+//! anybody wants back.
 
 use super::connect::Session;
 use super::conninfo::ConnInfo;
@@ -43,36 +44,69 @@ impl RolesDestination {
         let session = conn.connect()?;
         let mut client = maintenance(&session.reached, "")?;
         let mut names = |query: &str| -> Result<Vec<String>> {
-            let rows = client.query(query, &[]).map_err(|error| explain(&error, "listing the roles"))?;
+            let rows = client
+                .query(query, &[])
+                .map_err(|error| explain(&error, "listing the roles"))?;
             Ok(rows.iter().map(|row| row.get(0)).collect())
         };
         let roles = names("SELECT rolname::text FROM pg_catalog.pg_roles")?;
         let tablespaces = names("SELECT spcname::text FROM pg_catalog.pg_tablespace")?;
-        let search = Search { prefix: Vec::new(), ..search.clone() };
-        Ok(RolesDestination { session, search, statements: Vec::new(), complete: false, stray: None, roles, tablespaces })
+        let search = Search {
+            prefix: Vec::new(),
+            ..search.clone()
+        };
+        Ok(RolesDestination {
+            session,
+            search,
+            statements: Vec::new(),
+            complete: false,
+            stray: None,
+            roles,
+            tablespaces,
+        })
     }
 
     /// The roles that will be made.
     pub fn missing(&self) -> Vec<&str> {
-        let made = self.statements.iter().filter(|statement| statement.makes_role);
-        made.filter_map(|statement| statement.role.as_deref()).filter(|role| !self.has_role(role)).collect()
+        let made = self
+            .statements
+            .iter()
+            .filter(|statement| statement.makes_role);
+        made.filter_map(|statement| statement.role.as_deref())
+            .filter(|role| !self.has_role(role))
+            .collect()
     }
 
     /// What will be done, in words; a password is in none of them.
     pub fn plan(&self) -> Vec<String> {
         let missing = self.missing();
-        let there = self.statements.iter().filter(|one| one.makes_role).filter_map(|one| one.role.as_deref());
+        let there = self
+            .statements
+            .iter()
+            .filter(|one| one.makes_role)
+            .filter_map(|one| one.role.as_deref());
         let there: Vec<&str> = there.filter(|role| self.has_role(role)).collect();
-        let mut lines: Vec<String> = missing.iter().map(|role| format!("make the role {role}")).collect();
+        let mut lines: Vec<String> = missing
+            .iter()
+            .map(|role| format!("make the role {role}"))
+            .collect();
         if !there.is_empty() {
-            lines.push(format!("leave as they are, being there: {}", there.join(", ")));
+            lines.push(format!(
+                "leave as they are, being there: {}",
+                there.join(", ")
+            ));
         }
-        let tablespaces = self.statements.iter().filter_map(|one| one.tablespace.as_deref());
-        let mut tablespaces: Vec<&str> = tablespaces.filter(|name| !self.tablespaces.iter().any(|known| known == name)).collect();
+        let tablespaces = self
+            .statements
+            .iter()
+            .filter_map(|one| one.tablespace.as_deref());
+        let mut tablespaces: Vec<&str> = tablespaces
+            .filter(|name| !self.tablespaces.iter().any(|known| known == name))
+            .collect();
         tablespaces.dedup();
-        lines.extend(
-            tablespaces.iter().map(|name| format!("not made, for its directory must be made first: the tablespace {name}")),
-        );
+        lines.extend(tablespaces.iter().map(|name| {
+            format!("not made, for its directory must be made first: the tablespace {name}")
+        }));
         lines
     }
 
@@ -80,13 +114,19 @@ impl RolesDestination {
         self.roles.iter().any(|known| known == role)
     }
 
-    /// The statements about roles that are to be made, memberships where one of the two is, and those that name no role: settings of the session.
+    /// The statements about roles that are to be made, memberships where one of the two is, and
+    /// those that name no role: settings of the session.
     fn script(&self) -> String {
         let made = |role: Option<&str>| role.is_some_and(|role| !self.has_role(role));
         let wanted = |one: &&Statement| {
-            one.tablespace.is_none() && (one.role.is_none() || made(one.role.as_deref()) || made(one.granted.as_deref()))
+            one.tablespace.is_none()
+                && (one.role.is_none() || made(one.role.as_deref()) || made(one.granted.as_deref()))
         };
-        self.statements.iter().filter(wanted).map(|one| format!("{}\n", one.text)).collect()
+        self.statements
+            .iter()
+            .filter(wanted)
+            .map(|one| format!("{}\n", one.text))
+            .collect()
     }
 }
 
@@ -105,9 +145,18 @@ impl Destination for RolesDestination {
         Ok(vec![if let Some(stray) = &self.stray {
             Check::damaged("script", stray.to_string())
         } else if self.complete {
-            Check::ok("script", format!("read to its end: {}", crate::units::count(self.statements.len() as u64, "statement")))
+            Check::ok(
+                "script",
+                format!(
+                    "read to its end: {}",
+                    crate::units::count(self.statements.len() as u64, "statement")
+                ),
+            )
         } else {
-            Check::damaged("script", "the script has no end: its last line is not that of a complete dump")
+            Check::damaged(
+                "script",
+                "the script has no end: its last line is not that of a complete dump",
+            )
         }])
     }
 
@@ -116,19 +165,30 @@ impl Destination for RolesDestination {
         if missing > 0 {
             let mut client = maintenance(&self.session.reached, "")?;
             let version = facts::version(&mut client)?;
-            let clients = Clients { search: &self.search, reached: &self.session.reached, server: None, version };
-            let made = clients.script_in_one_transaction(self.session.reached.dbname(), &self.script());
+            let clients = Clients {
+                search: &self.search,
+                reached: &self.session.reached,
+                server: None,
+                version,
+            };
+            let made =
+                clients.script_in_one_transaction(self.session.reached.dbname(), &self.script());
             made.map_err(|error: Error| {
-                let hint = remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
+                let hint =
+                    remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
                 error.context("making the roles").hint(hint)
             })?;
         }
         let how = format!("{} made", crate::units::count(missing, "role"));
-        Ok(Published { how, ..Published::default() })
+        Ok(Published {
+            how,
+            ..Published::default()
+        })
     }
 }
 
-/// The statements of the script. A literal may have line breaks in it, so a statement ends at a `;` outside of quotes.
+/// The statements of the script. A literal may have line breaks in it, so a statement ends at a `;`
+/// outside of quotes.
 fn statements(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut now = String::new();
@@ -153,16 +213,33 @@ fn statements(text: &str) -> Vec<String> {
 
 /// What it is about: the role that it makes, changes or describes, or that is made a member.
 fn statement(text: String) -> Statement {
-    let name = |rest: &str| super::names::take_name(rest).map(|(QualifiedName { name, .. }, _)| name);
+    let name =
+        |rest: &str| super::names::take_name(rest).map(|(QualifiedName { name, .. }, _)| name);
     let after = |head: &str| text.strip_prefix(head).and_then(name);
-    let tablespace = ["CREATE TABLESPACE ", "ALTER TABLESPACE ", "COMMENT ON TABLESPACE "].iter().find_map(|head| after(head));
-    let granted = text.strip_prefix("GRANT ").or_else(|| text.strip_prefix("REVOKE "));
-    let on_tablespace = granted.and_then(|rest| rest.split_once(" ON TABLESPACE ")).and_then(|(_, rest)| name(rest));
+    let tablespace = [
+        "CREATE TABLESPACE ",
+        "ALTER TABLESPACE ",
+        "COMMENT ON TABLESPACE ",
+    ]
+    .iter()
+    .find_map(|head| after(head));
+    let granted = text
+        .strip_prefix("GRANT ")
+        .or_else(|| text.strip_prefix("REVOKE "));
+    let on_tablespace = granted
+        .and_then(|rest| rest.split_once(" ON TABLESPACE "))
+        .and_then(|(_, rest)| name(rest));
     // `GRANT a TO b …`: b becomes a member.
-    let member = granted.and_then(|rest| rest.split_once(" TO ")).and_then(|(_, rest)| name(rest));
-    let role = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "].iter().find_map(|head| after(head));
-    let labelled =
-        text.strip_prefix("SECURITY LABEL FOR ").and_then(|rest| rest.split_once(" ON ROLE ")).and_then(|(_, rest)| name(rest));
+    let member = granted
+        .and_then(|rest| rest.split_once(" TO "))
+        .and_then(|(_, rest)| name(rest));
+    let role = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "]
+        .iter()
+        .find_map(|head| after(head));
+    let labelled = text
+        .strip_prefix("SECURITY LABEL FOR ")
+        .and_then(|rest| rest.split_once(" ON ROLE "))
+        .and_then(|(_, rest)| name(rest));
     let membership = granted.filter(|_| on_tablespace.is_none() && member.is_some());
     let granted = membership.and_then(name);
     let makes_role = text.starts_with("CREATE ROLE ");
@@ -170,12 +247,17 @@ fn statement(text: String) -> Statement {
         makes_role,
         tablespace: tablespace.or(on_tablespace),
         role: role.or(labelled).or(member),
-        text: if granted.is_some() { without_grantor(&text) } else { text },
+        text: if granted.is_some() {
+            without_grantor(&text)
+        } else {
+            text
+        },
         granted,
     }
 }
 
-/// `GRANT a TO b GRANTED BY c;` without its grantor, who may be nobody here, or have no right to it.
+/// `GRANT a TO b GRANTED BY c;` without its grantor, who may be nobody here, or have no right to
+/// it.
 pub fn without_grantor(statement: &str) -> String {
     match statement.rsplit_once(" GRANTED BY ") {
         Some((before, _)) => format!("{before};"),
@@ -189,11 +271,15 @@ mod tests {
 
     #[test]
     fn statements_are_told_apart() {
-        let text = "--\n-- x;\n--\n\nSET a = 'b';\nCREATE ROLE \"a;b\";\nCOMMENT ON ROLE x IS 'two\nlines; it''s';\nGRANT a TO b GRANTED BY c;\n";
+        let text = "--\n-- x;\n--\n\nSET a = 'b';\nCREATE ROLE \"a;b\";\nCOMMENT ON ROLE x IS \
+                    'two\nlines; it''s';\nGRANT a TO b GRANTED BY c;\n";
         let found: Vec<Statement> = statements(text).into_iter().map(statement).collect();
         let roles: Vec<Option<&str>> = found.iter().map(|one| one.role.as_deref()).collect();
         assert_eq!(roles, [None, Some("a;b"), Some("x"), Some("b")]);
-        assert_eq!((found[3].granted.as_deref(), found[3].text.as_str()), (Some("a"), "GRANT a TO b;"));
+        assert_eq!(
+            (found[3].granted.as_deref(), found[3].text.as_str()),
+            (Some("a"), "GRANT a TO b;")
+        );
         assert!(found[1].makes_role && found[2].text.ends_with("it''s';"));
     }
 }

@@ -1,4 +1,5 @@
-//! The rows of a dump's tables, out of the COPY data of its script: escapes undone, and each value told what it means.
+//! The rows of a dump's tables, out of the COPY data of its script: escapes undone, and each value
+//! told what it means.
 
 use super::names::QualifiedName;
 use super::scan::Watch;
@@ -71,12 +72,19 @@ impl<'a> Rows<'a> {
             }
         }
         if self.cells.len() != self.columns.len() {
-            let text = format!("a row of {} has {} values for {} columns", self.table, self.cells.len(), self.columns.len());
+            let text = format!(
+                "a row of {} has {} values for {} columns",
+                self.table,
+                self.cells.len(),
+                self.columns.len()
+            );
             return Err(Error::damaged(text));
         }
         let latin1 = self.encoding == Encoding::Latin1;
         let recoded: Vec<String> = if latin1 {
-            self.texts().map(|text| text.iter().map(|byte| char::from(*byte)).collect()).collect()
+            self.texts()
+                .map(|text| text.iter().map(|byte| char::from(*byte)).collect())
+                .collect()
         } else {
             Vec::new()
         };
@@ -94,7 +102,10 @@ impl<'a> Rows<'a> {
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.cells.iter().flatten().map(|range| &self.text[range.clone()])
+        self.cells
+            .iter()
+            .flatten()
+            .map(|range| &self.text[range.clone()])
     }
 }
 
@@ -104,7 +115,9 @@ impl Watch for Rows<'_> {
     }
 
     fn set(&mut self, statement: &str) {
-        let Some((name, value)) = statement.split_once('=') else { return };
+        let Some((name, value)) = statement.split_once('=') else {
+            return;
+        };
         if name.trim() != "client_encoding" {
             return;
         }
@@ -116,21 +129,33 @@ impl Watch for Rows<'_> {
         };
     }
 
-    fn begin(&mut self, table: &QualifiedName, copied: &QualifiedName, columns: &[String]) -> Result<bool> {
+    fn begin(
+        &mut self,
+        table: &QualifiedName,
+        copied: &QualifiedName,
+        columns: &[String],
+    ) -> Result<bool> {
         if !self.take.table(&table.schema, &table.name, columns)? {
             return Ok(false);
         }
         if !self.seen.insert(table.clone()) {
-            return Err(Error::failed(format!("the dump has rows of {table} in two places"))
-                .hint("restore it, and take the table from there"));
+            return Err(
+                Error::failed(format!("the dump has rows of {table} in two places"))
+                    .hint("restore it, and take the table from there"),
+            );
         }
         if let Encoding::Other(name) = &self.encoding
             && self.take.needs_utf8()
         {
-            return Err(Error::failed(format!("the dump's text is in {name}, and this format is UTF-8"))
-                .hint("`--format csv` leaves the text as it is"));
+            return Err(Error::failed(format!(
+                "the dump's text is in {name}, and this format is UTF-8"
+            ))
+            .hint("`--format csv` leaves the text as it is"));
         }
-        self.columns = columns.iter().map(|column| self.shapes.of(copied, column)).collect();
+        self.columns = columns
+            .iter()
+            .map(|column| self.shapes.of(copied, column))
+            .collect();
         self.table = table.clone();
         self.open = false;
         Ok(true)
@@ -160,7 +185,8 @@ impl Watch for Rows<'_> {
     }
 }
 
-/// Puts a field without its escapes behind `text`; `None` for NULL. See "Text Format" of COPY in PostgreSQL's manual.
+/// Puts a field without its escapes behind `text`; `None` for NULL. See "Text Format" of COPY in
+/// PostgreSQL's manual.
 fn undo(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
     if field == b"\\N" {
         return None;
@@ -175,13 +201,19 @@ fn undo(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
             break;
         };
         let number = |digits: &[u8], radix: u32| {
-            let value =
-                digits.iter().filter_map(|digit| char::from(*digit).to_digit(radix)).fold(0, |sum, digit| sum * radix + digit);
+            let value = digits
+                .iter()
+                .filter_map(|digit| char::from(*digit).to_digit(radix))
+                .fold(0, |sum, digit| sum * radix + digit);
             // Of three octal digits the server, too, takes the low eight bits.
             (value & 0xff) as u8
         };
         let count = |bytes: &[u8], radix: u32, most: usize| {
-            bytes.iter().take(most).take_while(|byte| char::from(**byte).is_digit(radix)).count()
+            bytes
+                .iter()
+                .take(most)
+                .take_while(|byte| char::from(**byte).is_digit(radix))
+                .count()
         };
         let (byte, length) = match letter {
             b'b' => (0x08, 1),
@@ -222,7 +254,10 @@ mod tests {
         assert_eq!(undone(b"\\N"), None);
         assert_eq!(undone(b"").unwrap(), b"");
         assert_eq!(undone(br"\\N").unwrap(), b"\\N");
-        assert_eq!(undone(br"a\tb\nc\rd\be\ff\vg\\h").unwrap(), b"a\tb\nc\rd\x08e\x0cf\x0bg\\h");
+        assert_eq!(
+            undone(br"a\tb\nc\rd\be\ff\vg\\h").unwrap(),
+            b"a\tb\nc\rd\x08e\x0cf\x0bg\\h"
+        );
         assert_eq!(undone(br"\101\7\0608\777").unwrap(), b"A\x0708\xff");
         assert_eq!(undone(br"\x41\x4g\xzz\x").unwrap(), b"A\x04gxzzx");
         assert_eq!(undone(br"\q\.\").unwrap(), b"q.\\");
@@ -242,8 +277,11 @@ mod tests {
         }
 
         fn row(&mut self, cells: &[Cell<'_>]) -> Result<()> {
-            let cell =
-                |cell: &Cell<'_>| cell.text.map_or("NULL".to_owned(), |text| format!("<{}>", String::from_utf8_lossy(text)));
+            let cell = |cell: &Cell<'_>| {
+                cell.text.map_or("NULL".to_owned(), |text| {
+                    format!("<{}>", String::from_utf8_lossy(text))
+                })
+            };
             self.text += &format!("[{}]", cells.iter().map(cell).collect::<Vec<_>>().join(","));
             Ok(())
         }
@@ -259,7 +297,10 @@ mod tests {
     }
 
     fn read(script: &[u8]) -> Result<String> {
-        let mut noted = Noted { utf8: true, ..Noted::default() };
+        let mut noted = Noted {
+            utf8: true,
+            ..Noted::default()
+        };
         scan_with(&mut { script }, &mut Rows::new(&mut noted))?;
         Ok(noted.text)
     }
@@ -272,27 +313,59 @@ mod tests {
             COPY public.unwanted (x) FROM stdin;\n9\n\\.\n\n\
             COPY public.one (x) FROM stdin;\n\n\\.\n\n\
             COPY public.none  FROM stdin;\n\n\n\\.\n";
-        let expected =
-            "public.a(x,Y z)[<1>,NULL][NULL,<>];public.empty(x);public.unwanted(x)public.one(x)[<>];public.none()[][];";
+        let expected = "public.a(x,Y \
+                        z)[<1>,NULL][NULL,<>];public.empty(x);public.unwanted(x)public.one(x)[<>];public.none()[][];";
         assert_eq!(read(script).unwrap(), expected);
     }
 
     #[test]
     fn text_becomes_utf8_or_is_refused() {
         let script = |encoding: &str| {
-            [b"SET client_encoding = '", encoding.as_bytes(), b"';\nCOPY public.a (x) FROM stdin;\n\xe9\t\\N\n\\.\n"].concat()
+            [
+                b"SET client_encoding = '",
+                encoding.as_bytes(),
+                b"';\nCOPY public.a (x) FROM stdin;\n\xe9\t\\N\n\\.\n",
+            ]
+            .concat()
         };
-        let two = |encoding: &str| script(encoding).iter().map(|byte| *byte as char).collect::<String>().replace("(x)", "(x, y)");
+        let two = |encoding: &str| {
+            script(encoding)
+                .iter()
+                .map(|byte| *byte as char)
+                .collect::<String>()
+                .replace("(x)", "(x, y)")
+        };
         let bytes = |text: String| text.chars().map(|letter| letter as u8).collect::<Vec<u8>>();
-        assert_eq!(read(&bytes(two("LATIN1"))).unwrap(), "public.a(x,y)[<é>,NULL];");
-        assert_eq!(read(&bytes(two("UTF8"))).unwrap(), "public.a(x,y)[<\u{fffd}>,NULL];");
-        assert!(read(&bytes(two("EUC_JP"))).unwrap_err().message().contains("EUC_JP"));
-        assert!(read(&script("UTF8")).unwrap_err().message().contains("2 values for 1 columns"));
+        assert_eq!(
+            read(&bytes(two("LATIN1"))).unwrap(),
+            "public.a(x,y)[<é>,NULL];"
+        );
+        assert_eq!(
+            read(&bytes(two("UTF8"))).unwrap(),
+            "public.a(x,y)[<\u{fffd}>,NULL];"
+        );
+        assert!(
+            read(&bytes(two("EUC_JP")))
+                .unwrap_err()
+                .message()
+                .contains("EUC_JP")
+        );
+        assert!(
+            read(&script("UTF8"))
+                .unwrap_err()
+                .message()
+                .contains("2 values for 1 columns")
+        );
     }
 
     #[test]
     fn a_table_in_two_places_is_refused() {
         let block = "COPY public.a (x) FROM stdin;\n1\n\\.\n";
-        assert!(read(format!("{block}{block}").as_bytes()).unwrap_err().message().contains("in two places"));
+        assert!(
+            read(format!("{block}{block}").as_bytes())
+                .unwrap_err()
+                .message()
+                .contains("in two places")
+        );
     }
 }

@@ -1,11 +1,14 @@
-//! Counts the rows in the script of a dump: what `pg_restore -f -` prints of an archive, or a plain dump as it is.
+//! Counts the rows in the script of a dump: what `pg_restore -f -` prints of an archive, or a plain
+//! dump as it is.
 //!
-//! The script is cut into statements as psql would cut it, because names, strings and function bodies may hold lines that look like
-//! `COPY … FROM stdin;`, like the end of its data, or like the trailer. Nothing is kept but the head of a COPY, so that the memory needed
-//! does not grow with the data.
+//! The script is cut into statements as psql would cut it, because names, strings and function
+//! bodies may hold lines that look like `COPY … FROM stdin;`, like the end of its data, or like the
+//! trailer. Nothing is kept but the head of a COPY, so that the memory needed does not grow with
+//! the data.
 //!
-//! It is also the gate before `psql`, to which some lines are commands that start programs and write files: `pg_dump` writes three of them (`\restrict`,
-//! `\unrestrict` and `\connect`), and any other in a dump is a [`Stray`]. So is whatever `psql` may read otherwise than this scanner does.
+//! It is also the gate before `psql`, to which some lines are commands that start programs and
+//! write files: `pg_dump` writes three of them (`\restrict`, `\unrestrict` and `\connect`), and any
+//! other in a dump is a [`Stray`]. So is whatever `psql` may read otherwise than this scanner does.
 
 mod input;
 
@@ -17,9 +20,11 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::mem;
 
-/// Heads of COPY and comments are kept up to this length; 1600 columns with the longest names have less than half of it.
+/// Heads of COPY and comments are kept up to this length; 1600 columns with the longest names have
+/// less than half of it.
 const LONGEST_HEAD: usize = 1 << 20;
-/// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never gets.
+/// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never
+/// gets.
 const LONGEST_TAG: usize = 64 << 10;
 
 /// A database's name has at most 63 bytes; what is longer is no command of `pg_dump`.
@@ -34,10 +39,11 @@ const VIA_ROOT: &[u8] = b"-- load via partition root ";
 /// What is in a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
-    /// The rows of each table that has a COPY, in order of first appearance; those of several are added up.
+    /// The rows of each table that has a COPY, in order of first appearance; those of several are
+    /// added up.
     ///
-    /// A partition that is loaded by way of its root has its own name, taken from a comment: line breaks in it have become blanks
-    /// ([`QualifiedName::on_one_line`]).
+    /// A partition that is loaded by way of its root has its own name, taken from a comment: line
+    /// breaks in it have become blanks ([`QualifiedName::on_one_line`]).
     pub tables: Vec<(QualifiedName, u64)>,
     /// The trailer is there, no statement follows it, and every COPY was understood.
     pub complete: bool,
@@ -72,15 +78,22 @@ pub trait Watch: Send {
     fn created(&mut self, statement: &str);
     /// A statement without its `SET`.
     fn set(&mut self, statement: &str);
-    /// A COPY: whose rows they are, the table that it names, and the columns. Whether the rows are to be shown.
-    fn begin(&mut self, table: &QualifiedName, copied: &QualifiedName, columns: &[String]) -> Result<bool>;
+    /// A COPY: whose rows they are, the table that it names, and the columns. Whether the rows are
+    /// to be shown.
+    fn begin(
+        &mut self,
+        table: &QualifiedName,
+        copied: &QualifiedName,
+        columns: &[String],
+    ) -> Result<bool>;
     /// Rows, in pieces of any length; each has a line break *before* it.
     fn data(&mut self, bytes: &[u8]) -> Result<()>;
     /// That was the last row.
     fn end(&mut self) -> Result<()>;
 }
 
-/// Reads a script to its end. One that is cut or not a dump is no error, but not [`Scanned::complete`].
+/// Reads a script to its end. One that is cut or not a dump is no error, but not
+/// [`Scanned::complete`].
 pub fn scan(script: &mut dyn Read) -> Result<Scanned> {
     run(script, None)
 }
@@ -126,7 +139,8 @@ struct Statement {
     /// Anything but blanks and comments was there.
     open: bool,
     kind: Opening,
-    /// After the first word, as long as it is not too long; of a COPY, and of what a [`Watch`] wants to see.
+    /// After the first word, as long as it is not too long; of a COPY, and of what a [`Watch`]
+    /// wants to see.
     head: Option<Vec<u8>>,
     parentheses: u32,
     /// The last word was BEGIN.
@@ -174,7 +188,8 @@ struct Scanner<'a, 'w> {
     /// The script is that of a cluster, in which the dumps of databases have trailers of their own.
     cluster: bool,
     trailer_seen: bool,
-    /// A COPY was not understood, or a comment does not end: whatever the trailer says, the counts are not to be trusted.
+    /// A COPY was not understood, or a comment does not end: whatever the trailer says, the counts
+    /// are not to be trusted.
     unclear: bool,
     /// That of the last `\restrict`, until its `\unrestrict`.
     key: Option<String>,
@@ -190,7 +205,9 @@ impl Scanner<'_, '_> {
         }
         while let Some(byte) = self.input.peek(0)? {
             match class(byte) {
-                Class::Blank => self.take(length_of(self.input.window(), |byte| class(byte) == Class::Blank)),
+                Class::Blank => self.take(length_of(self.input.window(), |byte| {
+                    class(byte) == Class::Blank
+                })),
                 Class::Word => self.word()?,
                 Class::Sign => self.sign(byte)?,
                 Class::Other => self.numbers_and_operators()?,
@@ -199,26 +216,44 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// Consumes what is neither a word nor a sign, and looks at the word that follows a number without a blank.
+    /// Consumes what is neither a word nor a sign, and looks at the word that follows a number
+    /// without a blank.
     ///
-    /// `psql` before 15 reads `1E'…'` as a number and an escape string, later ones as a broken number and a plain string, which ends
-    /// elsewhere. `pg_dump` writes a word after a number only as its exponent.
+    /// `psql` before 15 reads `1E'…'` as a number and an escape string, later ones as a broken
+    /// number and a plain string, which ends elsewhere. `pg_dump` writes a word after a number only
+    /// as its exponent.
     fn numbers_and_operators(&mut self) -> Result<()> {
         self.token();
         let mut in_number = false;
         loop {
             let window = self.input.window();
-            let here = length_of(window, |byte| matches!(class(byte), Class::Other | Class::Blank));
+            let here = length_of(window, |byte| {
+                matches!(class(byte), Class::Other | Class::Blank)
+            });
             for byte in &window[..here] {
                 in_number = byte.is_ascii_digit() || in_number && *byte == b'.';
             }
             self.take(here);
-            if self.input.peek(0)?.is_none_or(|byte| matches!(class(byte), Class::Sign | Class::Word)) {
+            if self
+                .input
+                .peek(0)?
+                .is_none_or(|byte| matches!(class(byte), Class::Sign | Class::Word))
+            {
                 break;
             }
         }
-        if in_number && self.input.peek(0)?.is_some_and(|byte| class(byte) == Class::Word) && !self.exponent_follows()? {
-            self.strays(self.input.line, "a number that runs into a word, which versions of psql read differently".to_owned());
+        if in_number
+            && self
+                .input
+                .peek(0)?
+                .is_some_and(|byte| class(byte) == Class::Word)
+            && !self.exponent_follows()?
+        {
+            self.strays(
+                self.input.line,
+                "a number that runs into a word, which versions of psql read differently"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
@@ -231,10 +266,19 @@ impl Scanner<'_, '_> {
         let first = 1 + usize::from(matches!(self.input.peek(1)?, Some(b'+' | b'-')));
         let mut at = first;
         // No type of PostgreSQL prints a longer one.
-        while at < first + 6 && self.input.peek(at)?.is_some_and(|byte| byte.is_ascii_digit()) {
+        while at < first + 6
+            && self
+                .input
+                .peek(at)?
+                .is_some_and(|byte| byte.is_ascii_digit())
+        {
             at += 1;
         }
-        Ok(at > first && self.input.peek(at)?.is_none_or(|byte| !continues_word(byte)))
+        Ok(at > first
+            && self
+                .input
+                .peek(at)?
+                .is_none_or(|byte| !continues_word(byte)))
     }
 
     fn sign(&mut self, byte: u8) -> Result<()> {
@@ -246,7 +290,9 @@ impl Scanner<'_, '_> {
                 self.input.consume(1);
                 return Ok(());
             }
-            b';' if self.statement.parentheses == 0 && self.statement.missing_ends == 0 => return self.end_statement(),
+            b';' if self.statement.parentheses == 0 && self.statement.missing_ends == 0 => {
+                return self.end_statement();
+            }
             _ => self.token(),
         }
         match byte {
@@ -254,7 +300,10 @@ impl Scanner<'_, '_> {
             b'$' => return self.dollar(),
             b'(' => self.statement.parentheses += 1,
             b')' => self.statement.parentheses = self.statement.parentheses.saturating_sub(1),
-            b'\\' => self.strays(self.input.line, "a backslash outside of quotes, which psql takes for a command".to_owned()),
+            b'\\' => self.strays(
+                self.input.line,
+                "a backslash outside of quotes, which psql takes for a command".to_owned(),
+            ),
             _ => {}
         }
         self.take(1);
@@ -283,20 +332,34 @@ impl Scanner<'_, '_> {
             }
         }
         if !self.is_of_pg_dump(&text, line) {
-            let shown: String = String::from_utf8_lossy(&text).chars().take(60).flat_map(char::escape_debug).collect();
-            self.strays(line, format!("`{shown}` is a command of psql that pg_dump does not write"));
+            let shown: String = String::from_utf8_lossy(&text)
+                .chars()
+                .take(60)
+                .flat_map(char::escape_debug)
+                .collect();
+            self.strays(
+                line,
+                format!("`{shown}` is a command of psql that pg_dump does not write"),
+            );
         }
         Ok(())
     }
 
     /// Whether `pg_dump` or `pg_dumpall` writes this command, in this place.
     fn is_of_pg_dump(&mut self, text: &[u8], line: u64) -> bool {
-        let Some((word, rest)) = std::str::from_utf8(text).ok().and_then(|text| text.split_once(' ')) else { return false };
+        let Some((word, rest)) = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.split_once(' '))
+        else {
+            return false;
+        };
         let is_key = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match word {
             "\\restrict" if is_key && self.key.is_none() => self.key = Some(rest.to_owned()),
             "\\unrestrict" if is_key && self.key.as_deref() == Some(rest) => self.key = None,
-            "\\connect" if is_database(rest.strip_prefix("-reuse-previous=on ").unwrap_or(rest)) => {
+            "\\connect"
+                if is_database(rest.strip_prefix("-reuse-previous=on ").unwrap_or(rest)) =>
+            {
                 self.connects.get_or_insert(line);
             }
             _ => return false,
@@ -315,7 +378,12 @@ impl Scanner<'_, '_> {
     fn open(&mut self, kind: Opening) {
         let watched = self.watch.is_some() && matches!(kind, Opening::Create | Opening::Set);
         let head = (kind == Opening::Copy || watched).then(Vec::new);
-        self.statement = Statement { open: true, kind, head, ..Statement::default() };
+        self.statement = Statement {
+            open: true,
+            kind,
+            head,
+            ..Statement::default()
+        };
         self.trailer_seen = false;
     }
 
@@ -382,7 +450,9 @@ impl Scanner<'_, '_> {
         let statement = &mut self.statement;
         match word {
             // A function may be called `begin`, and needs no quotes for that.
-            b"atomic" if statement.after_begin && statement.missing_ends == 0 => statement.missing_ends = 1,
+            b"atomic" if statement.after_begin && statement.missing_ends == 0 => {
+                statement.missing_ends = 1
+            }
             b"case" if statement.missing_ends > 0 => statement.missing_ends += 1,
             b"end" => statement.missing_ends = statement.missing_ends.saturating_sub(1),
             _ => {}
@@ -392,7 +462,8 @@ impl Scanner<'_, '_> {
 
     /// A string or a quoted name, in which a doubled quote is one of its characters.
     ///
-    /// A dump made with `standard_conforming_strings` off doubles backslashes too, so its strings end in the same places.
+    /// A dump made with `standard_conforming_strings` off doubles backslashes too, so its strings
+    /// end in the same places.
     fn quoted(&mut self, quote: u8) -> Result<()> {
         self.take(1);
         while self.skip_until(|window| memchr(quote, window))? {
@@ -484,7 +555,9 @@ impl Scanner<'_, '_> {
             CLUSTER_TRAILER => self.trailer_seen = true,
             TRAILER => self.trailer_seen = !self.cluster,
             _ if text.starts_with(VIA_ROOT) => self.via_root = true,
-            _ if text.starts_with(DATA_FOR.as_bytes()) => self.announce(Some(String::from_utf8_lossy(text).into_owned())),
+            _ if text.starts_with(DATA_FOR.as_bytes()) => {
+                self.announce(Some(String::from_utf8_lossy(text).into_owned()))
+            }
             _ if text.starts_with(b"-- Name: ") => self.announce(None),
             _ => {}
         }
@@ -543,7 +616,10 @@ impl Scanner<'_, '_> {
     fn copy(&mut self, into: Option<(QualifiedName, Vec<String>)>) -> Result<()> {
         let Some((named, columns)) = into else {
             self.unclear = true;
-            self.strays(self.input.line, "a COPY that pg_dump does not write".to_owned());
+            self.strays(
+                self.input.line,
+                "a COPY that pg_dump does not write".to_owned(),
+            );
             return Ok(());
         };
         let table = self.table_of(named.clone());
@@ -559,12 +635,18 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// Whose rows follow a COPY: those of the table that the comment before it names, where that is another one.
+    /// Whose rows follow a COPY: those of the table that the comment before it names, where that is
+    /// another one.
     fn table_of(&mut self, named: QualifiedName) -> QualifiedName {
         let via_root = mem::take(&mut self.via_root);
-        let Some(comment) = self.announced.take() else { return named };
+        let Some(comment) = self.announced.take() else {
+            return named;
+        };
         let expected = named.on_one_line();
-        let same = format!("{DATA_FOR}{}; Type: TABLE DATA; Schema: {}; Owner: ", expected.name, expected.schema);
+        let same = format!(
+            "{DATA_FOR}{}; Type: TABLE DATA; Schema: {}; Owner: ",
+            expected.name, expected.schema
+        );
         if comment.starts_with(&same) && !via_root {
             return named;
         }
@@ -576,7 +658,10 @@ impl Scanner<'_, '_> {
         while let Some(byte) = self.input.peek(0)?.filter(|byte| *byte != b'\n') {
             if class(byte) != Class::Blank {
                 // To `psql` it is what follows the rows.
-                self.strays(self.input.line, "something behind a COPY, on its line".to_owned());
+                self.strays(
+                    self.input.line,
+                    "something behind a COPY, on its line".to_owned(),
+                );
             }
             self.input.consume(1);
         }
@@ -599,7 +684,10 @@ impl Scanner<'_, '_> {
                         self.input.consume(4);
                         return Ok(rows);
                     }
-                    Some(b'\r') => self.strays(self.input.line + 1, "an end of rows that only psql takes for one".to_owned()),
+                    Some(b'\r') => self.strays(
+                        self.input.line + 1,
+                        "an end of rows that only psql takes for one".to_owned(),
+                    ),
                     _ => {}
                 }
                 rows += 1;
@@ -618,10 +706,14 @@ impl Scanner<'_, '_> {
     }
 }
 
-/// What `\connect` is told by `pg_dump`: a name, or a quoted one, in which `psql` looks for nothing.
+/// What `\connect` is told by `pg_dump`: a name, or a quoted one, in which `psql` looks for
+/// nothing.
 fn is_database(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+    match text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    {
         Some(inside) => !inside.replace("\"\"", "").contains('"'),
         None => !text.is_empty() && text.bytes().all(plain),
     }
@@ -631,9 +723,14 @@ fn is_database(text: &str) -> bool {
 fn copied_into(head: &str) -> Option<(QualifiedName, Vec<String>)> {
     let (name, rest) = names::take_name(head.trim_ascii_start())?;
     let rest = rest.trim_ascii_start();
-    let (columns, rest) = if let Some(columns) = rest.strip_prefix('(') { take_columns(columns)? } else { (Vec::new(), rest) };
+    let (columns, rest) = if let Some(columns) = rest.strip_prefix('(') {
+        take_columns(columns)?
+    } else {
+        (Vec::new(), rest)
+    };
     let mut words = rest.split_ascii_whitespace();
-    let from_stdin = words.next()?.eq_ignore_ascii_case("from") && words.next()?.eq_ignore_ascii_case("stdin");
+    let from_stdin =
+        words.next()?.eq_ignore_ascii_case("from") && words.next()?.eq_ignore_ascii_case("stdin");
     (from_stdin && words.next().is_none()).then_some((name, columns))
 }
 
@@ -651,9 +748,12 @@ fn take_columns(mut list: &str) -> Option<(Vec<String>, &str)> {
     }
 }
 
-/// The table of `-- Data for Name: part1; Type: TABLE DATA; Schema: public; Owner: me`; the name may have all of that in it too.
+/// The table of `-- Data for Name: part1; Type: TABLE DATA; Schema: public; Owner: me`; the name
+/// may have all of that in it too.
 fn announced_table(comment: &str) -> Option<QualifiedName> {
-    let (name, rest) = comment.strip_prefix(DATA_FOR)?.rsplit_once("; Type: TABLE DATA; Schema: ")?;
+    let (name, rest) = comment
+        .strip_prefix(DATA_FOR)?
+        .rsplit_once("; Type: TABLE DATA; Schema: ")?;
     let (schema, _owner) = rest.split_once("; Owner: ")?;
     Some(QualifiedName::new(schema, name))
 }

@@ -1,5 +1,6 @@
-//! A dump's script on its way to `psql`: without settings that an older server does not know, without the key of its own restricted mode, and without
-//! transactions of its own where it is to be a part of a larger one.
+//! A dump's script on its way to `psql`: without settings that an older server does not know,
+//! without the key of its own restricted mode, and without transactions of its own where it is to
+//! be a part of a larger one.
 
 use crate::error::{Error, Result};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -25,7 +26,8 @@ pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
     }
 }
 
-/// The script of one transaction without the COMMIT at its end: whether there is one is for others to say. The end is held back until it is seen whole.
+/// The script of one transaction without the COMMIT at its end: whether there is one is for others
+/// to say. The end is held back until it is seen whole.
 pub struct WithoutCommit<R> {
     script: R,
     held: Vec<u8>,
@@ -34,8 +36,9 @@ pub struct WithoutCommit<R> {
     ended: bool,
 }
 
-/// A plain dump without the transactions that `pg_dump` puts its large objects into. Where those stand, between two comments, every line is a statement; if
-/// rows of a table should ever look the same, one is lost, and the count of its table says so.
+/// A plain dump without the transactions that `pg_dump` puts its large objects into. Where those
+/// stand, between two comments, every line is a statement; if rows of a table should ever look the
+/// same, one is lost, and the count of its table says so.
 pub struct WithoutTransactions<R> {
     script: BufReader<R>,
     among_large_objects: bool,
@@ -60,9 +63,12 @@ impl<R: Read> WithoutTransactions<R> {
             self.line.clear();
             self.script.read_until(b'\n', &mut self.line)?;
             if self.line.starts_with(b"-- ") {
-                self.among_large_objects = memchr::memmem::find(&self.line, b"; Type: BLOBS;").is_some();
+                self.among_large_objects =
+                    memchr::memmem::find(&self.line, b"; Type: BLOBS;").is_some();
             }
-            if !(self.among_large_objects && (self.line == b"BEGIN;\n" || self.line == b"COMMIT;\n")) {
+            if !(self.among_large_objects
+                && (self.line == b"BEGIN;\n" || self.line == b"COMMIT;\n"))
+            {
                 return Ok(());
             }
         }
@@ -81,7 +87,8 @@ impl<R: Read> Read for WithoutTransactions<R> {
     }
 }
 
-/// A dump without the statement that makes the schema `public`, which one of chosen schemas has and every new database, too. It stands behind its comment.
+/// A dump without the statement that makes the schema `public`, which one of chosen schemas has and
+/// every new database, too. It stands behind its comment.
 pub struct WithoutPublic<R> {
     script: BufReader<R>,
     announced: bool,
@@ -95,14 +102,21 @@ const PUBLIC: [&[u8]; 2] = [b"CREATE SCHEMA public;\n", b"CREATE SCHEMA \"public
 impl<R: Read> WithoutPublic<R> {
     /// Of this script.
     pub fn new(script: R) -> Self {
-        WithoutPublic { script: BufReader::with_capacity(1 << 20, script), announced: false, done: false, line: Vec::new() }
+        WithoutPublic {
+            script: BufReader::with_capacity(1 << 20, script),
+            announced: false,
+            done: false,
+            line: Vec::new(),
+        }
     }
 
     fn next_line(&mut self) -> io::Result<()> {
         self.line.clear();
         self.script.read_until(b'\n', &mut self.line)?;
         if self.line.starts_with(b"-- ") {
-            self.announced = self.line.starts_with(b"-- Name: public; Type: SCHEMA; Schema: -; ");
+            self.announced = self
+                .line
+                .starts_with(b"-- Name: public; Type: SCHEMA; Schema: -; ");
             // Schemas come before whatever is in them.
             self.done |= self.line.starts_with(b"-- Data for Name: ");
         } else if self.announced && PUBLIC.contains(&self.line.as_slice()) {
@@ -135,7 +149,12 @@ const AFTER_COMMIT: usize = 4096;
 impl<R: Read> WithoutCommit<R> {
     /// Of this script.
     pub fn new(script: R) -> Self {
-        WithoutCommit { script, held: Vec::new(), block: vec![0; 1 << 20], ended: false }
+        WithoutCommit {
+            script,
+            held: Vec::new(),
+            block: vec![0; 1 << 20],
+            ended: false,
+        }
     }
 }
 
@@ -146,12 +165,17 @@ impl<R: Read> Read for WithoutCommit<R> {
             self.held.extend_from_slice(&self.block[..count]);
             if count == 0 {
                 self.ended = true;
-                let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n")
-                    .ok_or_else(|| io::Error::from(Error::failed("the dump's script ends before its end")))?;
+                let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n").ok_or_else(|| {
+                    io::Error::from(Error::failed("the dump's script ends before its end"))
+                })?;
                 self.held.drain(at + 1..at + 8);
             }
         }
-        let ready = if self.ended { self.held.len() } else { self.held.len() - AFTER_COMMIT };
+        let ready = if self.ended {
+            self.held.len()
+        } else {
+            self.held.len() - AFTER_COMMIT
+        };
         let count = ready.min(bytes.len());
         bytes[..count].copy_from_slice(&self.held[..count]);
         self.held.drain(..count);
@@ -159,8 +183,9 @@ impl<R: Read> Read for WithoutCommit<R> {
     }
 }
 
-/// A script without the `\\restrict` at its head and the `\\unrestrict` of the same key at its end: `psql` is put into that mode by a key of ours, which no script
-/// knows, and leaves it no more. The end is held back until it is seen whole.
+/// A script without the `\\restrict` at its head and the `\\unrestrict` of the same key at its end:
+/// `psql` is put into that mode by a key of ours, which no script knows, and leaves it no more. The
+/// end is held back until it is seen whole.
 pub struct Unrestricted<R> {
     script: BufReader<R>,
     head: bool,
@@ -178,7 +203,14 @@ impl<R: Read> Unrestricted<R> {
     /// Of this script.
     pub fn new(script: R) -> Self {
         let script = BufReader::with_capacity(1 << 20, script);
-        Unrestricted { script, head: true, key: None, held: Vec::new(), block: vec![0; 1 << 20], ended: false }
+        Unrestricted {
+            script,
+            head: true,
+            key: None,
+            held: Vec::new(),
+            block: vec![0; 1 << 20],
+            ended: false,
+        }
     }
 
     fn read_more(&mut self) -> io::Result<usize> {
@@ -219,7 +251,11 @@ impl<R: Read> Read for Unrestricted<R> {
                 self.take_key_away();
             }
         }
-        let ready = if self.ended { self.held.len() } else { self.held.len() - AT_THE_END };
+        let ready = if self.ended {
+            self.held.len()
+        } else {
+            self.held.len() - AT_THE_END
+        };
         let count = ready.min(bytes.len());
         bytes[..count].copy_from_slice(&self.held[..count]);
         self.held.drain(..count);
@@ -238,7 +274,12 @@ pub struct Filtered<R> {
 impl<R: Read> Filtered<R> {
     /// Of this script, for a server that knows these settings.
     pub fn new(script: R, known: Vec<String>) -> Self {
-        Filtered { script: BufReader::with_capacity(1 << 20, script), known, head: true, line: Vec::new() }
+        Filtered {
+            script: BufReader::with_capacity(1 << 20, script),
+            known,
+            head: true,
+            line: Vec::new(),
+        }
     }
 
     fn next_line(&mut self) -> io::Result<()> {
@@ -248,7 +289,9 @@ impl<R: Read> Filtered<R> {
                 return Ok(());
             }
             let text = String::from_utf8_lossy(&self.line);
-            let setting = text.strip_prefix("SET ").and_then(|rest| rest.split([' ', '=']).next());
+            let setting = text
+                .strip_prefix("SET ")
+                .and_then(|rest| rest.split([' ', '=']).next());
             let preamble = setting.is_some()
                 || text.trim_end() == "BEGIN;"
                 || text.trim().is_empty()
@@ -284,16 +327,24 @@ mod tests {
 
     fn unrestricted(script: &str) -> String {
         let mut text = String::new();
-        Unrestricted::new(script.as_bytes()).read_to_string(&mut text).unwrap();
+        Unrestricted::new(script.as_bytes())
+            .read_to_string(&mut text)
+            .unwrap();
         text
     }
 
     #[test]
     fn the_key_of_a_script_is_taken_away_at_both_ends_alone() {
-        let body = format!("SELECT '\n\\unrestrict a1\n';\n{}", "SELECT 1;\n".repeat(1000));
-        let script =
-            format!("--\n-- PostgreSQL database dump\n--\n\n\\restrict a1\n\n{body}--\n-- complete\n--\n\n\\unrestrict a1\n\n");
-        let expected = format!("--\n-- PostgreSQL database dump\n--\n\n\n\n{body}--\n-- complete\n--\n\n\n");
+        let body = format!(
+            "SELECT '\n\\unrestrict a1\n';\n{}",
+            "SELECT 1;\n".repeat(1000)
+        );
+        let script = format!(
+            "--\n-- PostgreSQL database dump\n--\n\n\\restrict a1\n\n{body}--\n-- \
+             complete\n--\n\n\\unrestrict a1\n\n"
+        );
+        let expected =
+            format!("--\n-- PostgreSQL database dump\n--\n\n\n\n{body}--\n-- complete\n--\n\n\n");
         assert_eq!(unrestricted(&script), expected);
         // Another key, and one that comes too late, are left to psql, which refuses them.
         let other = script.replace("--\n\n\\unrestrict a1", "--\n\n\\unrestrict a2");

@@ -1,8 +1,12 @@
-//! A throw-away PostgreSQL server for trial restores: made with `initdb` in a scratch directory, reached by a Unix socket in it alone, gone with its value.
+//! A throw-away PostgreSQL server for trial restores: made with `initdb` in a scratch directory,
+//! reached by a Unix socket in it alone, gone with its value.
 //!
-//! What is restored into it runs in it: a CHECK constraint may call a function that starts a program. So the server and the programs that fill it are
-//! confined ([`crate::process::confined`]): they see the system's programs and one scratch directory, and reach no socket and no process but their own. Root
-//! also gives them to a user that owns nothing and runs nothing. Where they can't be confined there is no server, unless the user trusts the dump.
+//! What is restored into it runs in it: a CHECK constraint may call a function that starts a
+//! program. So the server and the programs that fill it are confined
+//! ([`crate::process::confined`]): they see the system's programs and one scratch directory, and
+//! reach no socket and no process but their own. Root also gives them to a user that owns nothing
+//! and runs nothing. Where they can't be confined there is no server, unless the user trusts the
+//! dump.
 
 use super::connect::Session;
 use super::conninfo::{ConnInfo, Spec};
@@ -32,18 +36,22 @@ const START: Duration = Duration::from_secs(60);
 /// The prefix of its scratch directories; see [`crate::scratch::sweep`].
 pub const SCRATCH_PREFIX: &str = "dbbackup-drill-";
 
-/// Removes what killed drills left in `parent`: with a directory whatever still runs in it as the user that it was given to. (Somebody else may have got that
-/// user's number since.)
+/// Removes what killed drills left in `parent`: with a directory whatever still runs in it as the
+/// user that it was given to. (Somebody else may have got that user's number since.)
 pub fn sweep(parent: &Path) {
     crate::scratch::sweep_after(parent, SCRATCH_PREFIX, |dir| {
         let owner = std::fs::symlink_metadata(dir.join(INSIDE)).map(|found| found.uid());
-        if let Some(uid) = owner.ok().filter(|uid| UIDS.contains(uid) && rustix::process::geteuid().is_root()) {
+        if let Some(uid) = owner
+            .ok()
+            .filter(|uid| UIDS.contains(uid) && rustix::process::geteuid().is_root())
+        {
             end_all(uid, |pid| is_of(pid, dir));
         }
     });
 }
 
-/// Where in a scratch directory the server is, and the empty directory on which its own root directory is built.
+/// Where in a scratch directory the server is, and the empty directory on which its own root
+/// directory is built.
 const INSIDE: &str = "pg";
 const ROOT: &str = "root";
 
@@ -87,9 +95,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one of the smallest major version that is at least `major`. `needed` bytes must be free.
-    pub fn start(place: &Place<'_>, needed: u64, major: u32, search: &Search) -> Result<Tried<Server>> {
-        let local = Search { prefix: Vec::new(), ..search.clone() };
+    /// Starts one of the smallest major version that is at least `major`. `needed` bytes must be
+    /// free.
+    pub fn start(
+        place: &Place<'_>,
+        needed: u64,
+        major: u32,
+        search: &Search,
+    ) -> Result<Tried<Server>> {
+        let local = Search {
+            prefix: Vec::new(),
+            ..search.clone()
+        };
         let (initdb, postgres, identity) = match means(&local, major)? {
             Tried::Done(means) => means,
             Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
@@ -100,14 +117,22 @@ impl Server {
         }
         if let Err(error) = server.initialise(&initdb) {
             interrupt::check()?;
-            return Ok(Tried::Impossible(format!("no throw-away cluster could be made: {error}")));
+            return Ok(Tried::Impossible(format!(
+                "no throw-away cluster could be made: {error}"
+            )));
         }
         server.run(&postgres)?;
         Ok(Tried::Done(server))
     }
 
     /// Makes its directories.
-    fn prepare(place: &Place<'_>, needed: u64, postgres: &Program, identity: Identity, search: Search) -> Result<Server> {
+    fn prepare(
+        place: &Place<'_>,
+        needed: u64,
+        postgres: &Program,
+        identity: Identity,
+        search: Search,
+    ) -> Result<Server> {
         let made = || -> Result<(Scratch, PathBuf)> {
             sweep(place.parent);
             let scratch = Scratch::new(place.parent, SCRATCH_PREFIX, needed, "a trial restore")?;
@@ -117,7 +142,16 @@ impl Server {
         };
         let (scratch, inside) = made().inspect_err(|_| identity.give_back())?;
         let (hidden, major) = (place.hidden.to_vec(), postgres.version.major);
-        Ok(Server { postmaster: None, inside, identity, walls: None, hidden, search, major, scratch })
+        Ok(Server {
+            postmaster: None,
+            inside,
+            identity,
+            walls: None,
+            hidden,
+            search,
+            major,
+            scratch,
+        })
     }
 
     /// Finds what holds it here, by trying; why nothing does where nothing does.
@@ -141,7 +175,8 @@ impl Server {
             interrupt::check()?;
         }
         Ok(Some(format!(
-            "what a dump brings can't be confined here ({}), and would run with the rights of {}; {UNCONFINED}",
+            "what a dump brings can't be confined here ({}), and would run with the rights of {}; \
+             {UNCONFINED}",
             reasons.join("; "),
             self.identity.name()
         )))
@@ -152,8 +187,13 @@ impl Server {
         let mut command = self.command(postgres);
         command.arg("--version");
         let confinement = self.confinement(walls, postgres, Part::Server)?;
-        let pipes = Pipes { stdin: false, stdout: true };
-        Process::start_confined(&confinement, Signal::TERM, command, "postgres", pipes)?.finish_with_output().map(drop)
+        let pipes = Pipes {
+            stdin: false,
+            stdout: true,
+        };
+        Process::start_confined(&confinement, Signal::TERM, command, "postgres", pipes)?
+            .finish_with_output()
+            .map(drop)
     }
 
     fn confinement(&self, walls: Walls, program: &Program, part: Part) -> Result<Confinement> {
@@ -169,7 +209,13 @@ impl Server {
     }
 
     /// Starts a program as who the server is: confined, where nobody has said that it is trusted.
-    fn launch(&self, program: &Program, command: Command, pipes: Pipes, part: Part) -> Result<Process> {
+    fn launch(
+        &self,
+        program: &Program,
+        command: Command,
+        pipes: Pipes,
+        part: Part,
+    ) -> Result<Process> {
         match self.walls {
             Some(walls) => {
                 let confinement = self.confinement(walls, program, part)?;
@@ -179,24 +225,37 @@ impl Server {
                 let mut command = command;
                 self.identity.assume(&mut command);
                 if part == (Part::Client { alone: true }) {
-                    confined::keep_alone(&mut command).context("keeping a program from starting others")?;
+                    confined::keep_alone(&mut command)
+                        .context("keeping a program from starting others")?;
                 }
                 Process::start_ended_by(Signal::QUIT, command, &program.name, None, pipes)
             }
         }
     }
 
-    /// `initdb` asks the system for its user's name, and a free id has none. It runs nothing that is not PostgreSQL's own, so it may be any user.
+    /// `initdb` asks the system for its user's name, and a free id has none. It runs nothing that
+    /// is not PostgreSQL's own, so it may be any user.
     fn initialise(&self, initdb: &Program) -> Result<()> {
         let maker = self.identity.maker()?;
         maker.own(&self.inside)?;
         let mut command = self.command(initdb);
         maker.assume(&mut command);
-        command.arg("--pgdata").arg(self.inside.join("data")).args(["--username", SUPERUSER, "--auth=trust"]);
-        command.args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C"]);
+        command.arg("--pgdata").arg(self.inside.join("data")).args([
+            "--username",
+            SUPERUSER,
+            "--auth=trust",
+        ]);
+        command.args([
+            "--no-sync",
+            "--no-instructions",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]);
         Process::output(command, "initdb", None)?;
         for entry in walkdir::WalkDir::new(&self.inside) {
-            let entry = entry.map_err(|error| Error::from(io::Error::from(error)).context("giving the cluster to its user"))?;
+            let entry = entry.map_err(|error| {
+                Error::from(io::Error::from(error)).context("giving the cluster to its user")
+            })?;
             self.identity.own(entry.path())?;
         }
         Ok(())
@@ -204,16 +263,31 @@ impl Server {
 
     fn run(&mut self, postgres: &Program) -> Result<()> {
         let mut command = self.command(postgres);
-        command.arg("-D").arg(self.inside.join("data")).arg("-k").arg(&self.inside);
+        command
+            .arg("-D")
+            .arg(self.inside.join("data"))
+            .arg("-k")
+            .arg(&self.inside);
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let mut postmaster = self.launch(postgres, command, Pipes { stdin: false, stdout: false }, Part::Server)?;
+        let mut postmaster = self.launch(
+            postgres,
+            command,
+            Pipes {
+                stdin: false,
+                stdout: false,
+            },
+            Part::Server,
+        )?;
         let deadline = Instant::now() + START;
         let ready = loop {
             interrupt::check()?;
             if let Some(said) = postmaster.has_ended()? {
-                break Err(Error::failed(format!("the throw-away server did not start: {}", last_lines(&said, 4))));
+                break Err(Error::failed(format!(
+                    "the throw-away server did not start: {}",
+                    last_lines(&said, 4)
+                )));
             }
             match self.session("postgres") {
                 Ok(_) => break Ok(()),
@@ -236,12 +310,21 @@ impl Server {
             dbname: Some(database.to_owned()),
             ..Spec::default()
         };
-        ConnInfo::resolve(&spec, &|_| None)?.with_application_name("dbbackup").connect()
+        ConnInfo::resolve(&spec, &|_| None)?
+            .with_application_name("dbbackup")
+            .connect()
     }
 
-    /// Starts a client program of the smallest version that is at least `major` as who the server is: what it is fed is not trusted either.
-    /// `alone`: it is to start no other program.
-    pub fn start_client(&self, name: &str, major: u32, arguments: &[String], pipes: Pipes, alone: bool) -> Result<Process> {
+    /// Starts a client program of the smallest version that is at least `major` as who the server
+    /// is: what it is fed is not trusted either. `alone`: it is to start no other program.
+    pub fn start_client(
+        &self,
+        name: &str,
+        major: u32,
+        arguments: &[String],
+        pipes: Pipes,
+        alone: bool,
+    ) -> Result<Process> {
         let program = self.search.find(name, major)?.resolved();
         let mut command = self.command(&program);
         command.args(arguments);
@@ -260,7 +343,11 @@ impl Server {
 
     fn command(&self, program: &Program) -> Command {
         let mut command = program.command(&[], super::connect::Reached::cleared());
-        command.current_dir(&self.inside).env("HOME", &self.inside).env("TZ", "UTC").env("TMPDIR", &self.inside);
+        command
+            .current_dir(&self.inside)
+            .env("HOME", &self.inside)
+            .env("TZ", "UTC")
+            .env("TMPDIR", &self.inside);
         command
     }
 }
@@ -278,7 +365,9 @@ enum Part {
 }
 
 /// What to do where nothing can hold what a dump brings.
-const UNCONFINED: &str = "prove it as root, let this user make user namespaces, or set `drill_url`; `drill = \"trusted\"` in the configuration runs it unconfined";
+const UNCONFINED: &str = "prove it as root, let this user make user namespaces, or set \
+                          `drill_url`; `drill = \"trusted\"` in the configuration runs it \
+                          unconfined";
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -311,7 +400,10 @@ const SETTINGS: [&str; 16] = [
 
 /// Whether a server could be started here; then the version that it would have.
 pub fn possible(search: &Search, major: u32, place: &Place<'_>) -> Result<Tried<String>> {
-    let local = Search { prefix: Vec::new(), ..search.clone() };
+    let local = Search {
+        prefix: Vec::new(),
+        ..search.clone()
+    };
     let (postgres, identity) = match means(&local, major)? {
         Tried::Done((_, postgres, identity)) => (postgres, identity),
         Tried::Impossible(why) => return Ok(Tried::Impossible(why)),
@@ -331,7 +423,9 @@ pub fn possible(search: &Search, major: u32, place: &Place<'_>) -> Result<Tried<
 fn means(search: &Search, major: u32) -> Result<Tried<(Program, Program, Identity)>> {
     let Some((initdb, postgres)) = programs(search, major)? else {
         return Ok(Tried::Impossible(format!(
-            "a trial restore needs the server's programs (`initdb`, `postgres`) of PostgreSQL {major} or newer here: install `postgresql-{major}`, set `bin_dir`, or give a `drill_url`"
+            "a trial restore needs the server's programs (`initdb`, `postgres`) of PostgreSQL \
+             {major} or newer here: install `postgresql-{major}`, set `bin_dir`, or give a \
+             `drill_url`"
         )));
     };
     Ok(match Identity::choose() {
@@ -345,19 +439,28 @@ fn programs(search: &Search, major: u32) -> Result<Option<(Program, Program)>> {
     let servers = search.all("postgres")?;
     let mut pairs = Vec::new();
     for initdb in search.all("initdb")? {
-        let beside =
-            servers.iter().find(|server| server.version == initdb.version && server.path().parent() == initdb.path().parent());
+        let beside = servers.iter().find(|server| {
+            server.version == initdb.version && server.path().parent() == initdb.path().parent()
+        });
         let fits = initdb.version.major >= major;
-        pairs.extend(beside.filter(|_| fits).map(|server| (initdb.clone(), server.clone())));
+        pairs.extend(
+            beside
+                .filter(|_| fits)
+                .map(|server| (initdb.clone(), server.clone())),
+        );
     }
-    Ok(pairs.into_iter().min_by_key(|(initdb, _)| initdb.version.major))
+    Ok(pairs
+        .into_iter()
+        .min_by_key(|(initdb, _)| initdb.version.major))
 }
 
 fn make_room(scratch: &Scratch, inside: &Path, identity: &Identity) -> Result<()> {
     let context = || format!("making `{}`", inside.display());
     if identity.uid.is_some() {
-        // Its name can't be guessed and what is in it is private; the other user only goes through it.
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).with_context(context)?;
+        // Its name can't be guessed and what is in it is private; the other user only goes through
+        // it.
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711))
+            .with_context(context)?;
     }
     let mut directory = std::fs::DirBuilder::new();
     directory.mode(0o700).create(inside).with_context(context)?;
@@ -377,13 +480,16 @@ impl Identity {
         if rustix::process::geteuid().is_root() {
             return match reserve_uid() {
                 Some(uid) => Tried::Done(Identity { uid: Some(uid) }),
-                None => Tried::Impossible("there is no free user id for the throw-away server".to_owned()),
+                None => Tried::Impossible(
+                    "there is no free user id for the throw-away server".to_owned(),
+                ),
             };
         }
         // What a dump brings runs as this user, so it must not be one that owns servers.
         match users::me().as_deref() {
             Some(name @ ("postgres" | "nobody")) => Tried::Impossible(format!(
-                "a trial restore is not made as the user `{name}`, for what a dump brings would run with its rights: run it as root or another user, or give a `drill_url`"
+                "a trial restore is not made as the user `{name}`, for what a dump brings would \
+                 run with its rights: run it as root or another user, or give a `drill_url`"
             )),
             _ => Tried::Done(Identity { uid: None }),
         }
@@ -391,13 +497,19 @@ impl Identity {
 
     /// For messages.
     fn name(&self) -> String {
-        self.uid.map_or_else(|| "this user".to_owned(), |uid| format!("user {uid}, who can see what everybody can"))
+        self.uid.map_or_else(
+            || "this user".to_owned(),
+            |uid| format!("user {uid}, who can see what everybody can"),
+        )
     }
 
     /// Another server may use it.
     fn give_back(&self) {
         if let Some(uid) = self.uid {
-            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            RESERVED
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&uid);
         }
     }
 
@@ -406,7 +518,10 @@ impl Identity {
         if self.uid.is_none() {
             return Ok(self.clone());
         }
-        let uid = ["daemon", "bin", "nobody"].into_iter().find_map(users::user_id).filter(|uid| *uid != 0);
+        let uid = ["daemon", "bin", "nobody"]
+            .into_iter()
+            .find_map(users::user_id)
+            .filter(|uid| *uid != 0);
         uid.map(|uid| Identity { uid: Some(uid) })
             .ok_or_else(|| Error::failed("there is no unprivileged user to run `initdb` as"))
     }
@@ -417,7 +532,8 @@ impl Identity {
             .with_context(|| format!("giving `{}` to user {uid}", path.display()))
     }
 
-    /// Has the command run as this user, without any privilege to gain, and without network where that is permitted.
+    /// Has the command run as this user, without any privilege to gain, and without network where
+    /// that is permitted.
     fn assume(&self, command: &mut Command) {
         let uid = self.uid;
         // SAFETY: between fork and exec only these system calls are made, which are safe there.
@@ -426,7 +542,8 @@ impl Identity {
         }
     }
 
-    /// Ends whatever a server still leaves: all that runs as this user, which is nobody else's; what runs as we do where it was started in there.
+    /// Ends whatever a server still leaves: all that runs as this user, which is nobody else's;
+    /// what runs as we do where it was started in there.
     fn end_all(&self, dir: &Path) {
         match self.uid {
             Some(uid) => end_all(uid, |_| true),
@@ -437,26 +554,40 @@ impl Identity {
 
 fn end_all(uid: u32, which: impl Fn(i32) -> bool) {
     for _ in 0..20 {
-        let pids: Vec<i32> = processes_of(uid).into_iter().filter(|pid| which(*pid)).collect();
+        let pids: Vec<i32> = processes_of(uid)
+            .into_iter()
+            .filter(|pid| which(*pid))
+            .collect();
         if pids.is_empty() {
             return;
         }
-        for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        for pid in pids
+            .iter()
+            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
+        {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Whether a process was started by what ran in this directory: it is still there, or has its home there.
+/// Whether a process was started by what ran in this directory: it is still there, or has its home
+/// there.
 fn is_of(pid: i32, dir: &Path) -> bool {
-    let place = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place.starts_with(dir));
+    let place =
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place.starts_with(dir));
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     place || memchr::memmem::find(&environment, dir.as_os_str().as_encoded_bytes()).is_some()
 }
 
 fn become_user(uid: Option<u32>) -> io::Result<()> {
-    let done = |status: libc::c_int| if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    let done = |status: libc::c_int| {
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
     // SAFETY: system calls with plain numbers; the group list is empty.
     unsafe {
         if let Some(uid) = uid {
@@ -481,8 +612,9 @@ fn reserve_uid() -> Option<u32> {
     let count = UIDS.end - UIDS.start;
     let start = std::process::id().wrapping_mul(31) % count;
     let mut candidates = (0..count).map(|at| UIDS.start + (start + at) % count);
-    let uid =
-        candidates.find(|uid| !reserved.contains(uid) && users::user_name(*uid).is_none() && processes_of(*uid).is_empty())?;
+    let uid = candidates.find(|uid| {
+        !reserved.contains(uid) && users::user_name(*uid).is_none() && processes_of(*uid).is_empty()
+    })?;
     reserved.insert(uid);
     Some(uid)
 }
@@ -491,7 +623,10 @@ fn processes_of(uid: u32) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pid = |entry: std::fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
-        entry.metadata().is_ok_and(|found| found.uid() == uid).then_some(pid)
+        entry
+            .metadata()
+            .is_ok_and(|found| found.uid() == uid)
+            .then_some(pid)
     };
     entries.filter_map(pid).collect()
 }

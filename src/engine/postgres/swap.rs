@@ -1,7 +1,8 @@
 //! The moment of a restore: the old database and the new one change names in one transaction.
 //!
-//! A database that has sessions can't be renamed. Ending them first and then renaming fails whenever a pool reconnects in between. So the renaming is
-//! issued first, whose lock lets no new session in, and while it waits for the old sessions a second connection ends them.
+//! A database that has sessions can't be renamed. Ending them first and then renaming fails
+//! whenever a pool reconnects in between. So the renaming is issued first, whose lock lets no new
+//! session in, and while it waits for the old sessions a second connection ends them.
 
 use super::connect::Reached;
 use super::explain;
@@ -17,7 +18,8 @@ use std::time::Duration;
 /// How often the old sessions are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often the whole is tried; each time the server itself waits up to five seconds for sessions to end.
+/// How often the whole is tried; each time the server itself waits up to five seconds for sessions
+/// to end.
 const TRIES: usize = 3;
 
 /// What is to change names.
@@ -40,7 +42,11 @@ impl Swap<'_> {
     /// Does it; gives back what became of the old database.
     pub fn carry_out(&self) -> Result<Option<KeptDatabase>> {
         let mut client = maintenance(self.reached, self.name)?;
-        let kept = if self.replaces { Some(self.free_name(&mut client)?) } else { None };
+        let kept = if self.replaces {
+            Some(self.free_name(&mut client)?)
+        } else {
+            None
+        };
         let mut tried = 0;
         loop {
             tried += 1;
@@ -53,15 +59,32 @@ impl Swap<'_> {
     }
 
     fn failure(&self, client: &mut Client, error: &postgres::Error) -> Error {
-        let told = explain(error, format!("giving the restored database the name `{}`", self.name));
-        let as_before =
-            if self.replaces { "the old database is in service as before" } else { "there is no such database, as before" };
+        let told = explain(
+            error,
+            format!("giving the restored database the name `{}`", self.name),
+        );
+        let as_before = if self.replaces {
+            "the old database is in service as before"
+        } else {
+            "there is no such database, as before"
+        };
         if error.code() != Some(&SqlState::OBJECT_IN_USE) {
             return told.hint(as_before);
         }
-        let pids: Vec<String> = self.sessions(client).unwrap_or_default().iter().map(i32::to_string).collect();
-        let left = if pids.is_empty() { String::new() } else { format!(" (this role may not end pid {})", pids.join(", ")) };
-        told.hint(format!("{as_before}; end the sessions in it{left} and what reconnects, then restore again"))
+        let pids: Vec<String> = self
+            .sessions(client)
+            .unwrap_or_default()
+            .iter()
+            .map(i32::to_string)
+            .collect();
+        let left = if pids.is_empty() {
+            String::new()
+        } else {
+            format!(" (this role may not end pid {})", pids.join(", "))
+        };
+        told.hint(format!(
+            "{as_before}; end the sessions in it{left} and what reconnects, then restore again"
+        ))
     }
 
     fn attempt(&self, client: &mut Client, kept: Option<&str>) -> Result<(), postgres::Error> {
@@ -88,8 +111,11 @@ impl Swap<'_> {
 
     /// Ends whoever is in either database, again and again until it is done.
     fn end_sessions(&self, done: &AtomicBool) {
-        let Ok(mut client) = maintenance(self.reached, self.name) else { return };
-        // Only once the renaming waits: before that new sessions would come in place of those that are ended.
+        let Ok(mut client) = maintenance(self.reached, self.name) else {
+            return;
+        };
+        // Only once the renaming waits: before that new sessions would come in place of those that
+        // are ended.
         std::thread::sleep(TICK);
         while !done.load(Ordering::Relaxed) {
             // One by one: a session that this role may not end must not keep the others alive.
@@ -104,8 +130,13 @@ impl Swap<'_> {
     fn sessions(&self, client: &mut Client) -> Result<Vec<i32>, postgres::Error> {
         let old = if self.replaces { self.name } else { self.new };
         let query = "SELECT pid FROM pg_catalog.pg_stat_activity
-                     WHERE datname IN ($1, $2) AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()";
-        Ok(client.query(query, &[&self.new, &old])?.iter().map(|row| row.get(0)).collect())
+                     WHERE datname IN ($1, $2) AND backend_type = 'client backend' AND pid <> \
+                     pg_catalog.pg_backend_pid()";
+        Ok(client
+            .query(query, &[&self.new, &old])?
+            .iter()
+            .map(|row| row.get(0))
+            .collect())
     }
 
     fn free_name(&self, client: &mut Client) -> Result<String> {
@@ -115,21 +146,42 @@ impl Swap<'_> {
                 return Ok(name);
             }
         }
-        Err(Error::failed(format!("there is no free name to keep the old database `{}` under", self.name)))
+        Err(Error::failed(format!(
+            "there is no free name to keep the old database `{}` under",
+            self.name
+        )))
     }
 
     /// The commands that undo it or make it final.
     fn told(&self, kept: String) -> KeptDatabase {
         let word = |text: &str| {
-            if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) { text.to_owned() } else { shell(text) }
+            if text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+            {
+                text.to_owned()
+            } else {
+                shell(text)
+            }
         };
         let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
-        let psql = format!("psql -h {host} -p {} -U {user} -d {}", self.reached.port(), beside(self.name));
+        let psql = format!(
+            "psql -h {host} -p {} -U {user} -d {}",
+            self.reached.port(),
+            beside(self.name)
+        );
         let undone = numbered(self.name, "undone", self.stamp, 1);
-        let rename = |from: &str, to: &str| shell(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)));
+        let rename = |from: &str, to: &str| {
+            shell(&format!(
+                "ALTER DATABASE {} RENAME TO {}",
+                quote_ident(from),
+                quote_ident(to)
+            ))
+        };
         // Whoever is in it must leave; and it is done as a whole or not at all.
         let end = format!(
-            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname IN ({}, {}) AND backend_type = 'client backend'",
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE \
+             datname IN ({}, {}) AND backend_type = 'client backend'",
             quote_literal(self.name),
             quote_literal(&kept)
         );
@@ -140,40 +192,72 @@ impl Swap<'_> {
                 rename(self.name, &undone),
                 rename(&kept, self.name)
             ),
-            remove: format!("{psql} -c {}", shell(&format!("DROP DATABASE {}", quote_ident(&kept)))),
+            remove: format!(
+                "{psql} -c {}",
+                shell(&format!("DROP DATABASE {}", quote_ident(&kept)))
+            ),
             kept,
         }
     }
 }
 
 fn rename(transaction: &mut Transaction<'_>, from: &str, to: &str) -> Result<(), postgres::Error> {
-    transaction.batch_execute(&format!("ALTER DATABASE {} RENAME TO {}", quote_ident(from), quote_ident(to)))
+    transaction.batch_execute(&format!(
+        "ALTER DATABASE {} RENAME TO {}",
+        quote_ident(from),
+        quote_ident(to)
+    ))
 }
 
-/// Privileges as they were, in place of none; and what would keep an unfinished database from being known as one, or from being dropped.
+/// Privileges as they were, in place of none; and what would keep an unfinished database from being
+/// known as one, or from being dropped.
 fn own(name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
     let mut all = Vec::new();
     match &settings.grants {
-        None => all.push(format!("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC")),
+        None => all.push(format!(
+            "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC"
+        )),
         Some(grants) => {
-            let owner = |grant: &&crate::engine::Grant| grant.to.as_deref() == Some(settings.owner.as_str());
+            let owner = |grant: &&crate::engine::Grant| {
+                grant.to.as_deref() == Some(settings.owner.as_str())
+            };
             if !settings.owner.is_empty() {
-                all.push(format!("REVOKE ALL ON DATABASE {database} FROM {}", quote_ident(&settings.owner)));
+                all.push(format!(
+                    "REVOKE ALL ON DATABASE {database} FROM {}",
+                    quote_ident(&settings.owner)
+                ));
             }
             // The owner's own come first: the others are granted by it.
-            for grant in grants.iter().filter(owner).chain(grants.iter().filter(|grant| !owner(grant))) {
+            for grant in grants
+                .iter()
+                .filter(owner)
+                .chain(grants.iter().filter(|grant| !owner(grant)))
+            {
                 let to = grant.to.as_deref().map_or("PUBLIC".to_owned(), quote_ident);
-                let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-                all.push(format!("GRANT {} ON DATABASE {database} TO {to}{option}", grant.privilege));
+                let option = if grant.grantable {
+                    " WITH GRANT OPTION"
+                } else {
+                    ""
+                };
+                all.push(format!(
+                    "GRANT {} ON DATABASE {database} TO {to}{option}",
+                    grant.privilege
+                ));
             }
         }
     }
-    all.push(format!("ALTER DATABASE {database} CONNECTION LIMIT {}", settings.connection_limit));
+    all.push(format!(
+        "ALTER DATABASE {database} CONNECTION LIMIT {}",
+        settings.connection_limit
+    ));
     if settings.is_template {
         all.push(format!("ALTER DATABASE {database} IS_TEMPLATE true"));
     }
-    let comment = settings.comment.as_deref().map_or("NULL".to_owned(), quote_literal);
+    let comment = settings
+        .comment
+        .as_deref()
+        .map_or("NULL".to_owned(), quote_literal);
     all.push(format!("COMMENT ON DATABASE {database} IS {comment}"));
     all
 }

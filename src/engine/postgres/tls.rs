@@ -1,7 +1,8 @@
 //! TLS to a PostgreSQL server, by rustls with libpq's rules.
 //!
-//! What `sslmode` and its companions ask for is kept as [`Settings`]; files are read for each attempt ([`Ready`]), since a
-//! certificate may be renewed while a long run goes on. Which certificates are accepted is decided in `verify`.
+//! What `sslmode` and its companions ask for is kept as [`Settings`]; files are read for each
+//! attempt ([`Ready`]), since a certificate may be renewed while a long run goes on. Which
+//! certificates are accepted is decided in `verify`.
 
 mod verify;
 
@@ -39,7 +40,10 @@ pub(super) struct Fault {
 
 impl Fault {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> Fault {
-        Fault { message: message.into(), hint: hint.into() }
+        Fault {
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 }
 
@@ -76,7 +80,8 @@ enum Root {
 pub(super) struct Settings {
     pub mode: Mode,
     root: Root,
-    /// libpq's default list of revoked certificates, which can't be honoured: an error where it is there.
+    /// libpq's default list of revoked certificates, which can't be honoured: an error where it is
+    /// there.
     revoked: PathBuf,
     certificate: Option<PathBuf>,
     key: PathBuf,
@@ -93,26 +98,41 @@ static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
 static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
 
 /// Where a system keeps its authorities in one file: Debian, Red Hat, SUSE, Alpine and macOS.
-const BUNDLES: &[&str] =
-    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 impl Settings {
     /// Reads the parameters; `home` is where libpq's default files are.
-    pub(super) fn resolve(params: &Params, home: Option<&Path>, warnings: &mut Vec<String>) -> Result<Settings> {
+    pub(super) fn resolve(
+        params: &Params,
+        home: Option<&Path>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Settings> {
         let own = home.unwrap_or(Path::new("/nowhere")).join(".postgresql");
-        let path = |name: &str, default: &str| params.get(name).map_or_else(|| own.join(default), absolute);
+        let path = |name: &str, default: &str| {
+            params.get(name).map_or_else(|| own.join(default), absolute)
+        };
         let root = match params.get("sslrootcert") {
             Some("system") => Root::System,
             _ => Root::File(path("sslrootcert", "root.crt")),
         };
         let mode = mode(params, &root)?;
-        let direct = params.choice("sslnegotiation", &[("postgres", false), ("direct", true)])?.unwrap_or(false);
+        let direct = params
+            .choice("sslnegotiation", &[("postgres", false), ("direct", true)])?
+            .unwrap_or(false);
         if direct && mode < Mode::Require {
             return Err(params.fault("sslnegotiation", "it needs at least `sslmode=require`"));
         }
         let certificate = path("sslcert", "postgresql.crt");
         if params.get("sslcert").is_some() && !certificate.exists() {
-            warnings.push(format!("client certificate `{}` does not exist: none is shown to the server", certificate.display()));
+            warnings.push(format!(
+                "client certificate `{}` does not exist: none is shown to the server",
+                certificate.display()
+            ));
         }
         let key = path("sslkey", "postgresql.key");
         if params.get("sslkey").is_some_and(|key| key.contains(':')) {
@@ -126,18 +146,26 @@ impl Settings {
             key,
             send_name: params.number("sslsni")?.unwrap_or(1) != 0,
             versions: versions(params)?,
-            bounds: ["ssl_min_protocol_version", "ssl_max_protocol_version"].map(|name| params.get(name).map(str::to_owned)),
+            bounds: ["ssl_min_protocol_version", "ssl_max_protocol_version"]
+                .map(|name| params.get(name).map(str::to_owned)),
             direct,
         })
     }
 
     /// Reads the files and makes ready for one server. `name` is what its certificate must be for.
-    pub(super) fn ready(&self, name: Option<&str>, address: Option<IpAddr>) -> Result<Ready, Fault> {
+    pub(super) fn ready(
+        &self,
+        name: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Ready, Fault> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (roots, label) = self.load_roots()?;
         let wanted_name = match self.mode {
             Mode::VerifyFull => Some(name.ok_or_else(|| {
-                Fault::new("there is no host name to check the certificate for", "set `host` beside `hostaddr`")
+                Fault::new(
+                    "there is no host name to check the certificate for",
+                    "set `host` beside `hostaddr`",
+                )
             })?),
             _ => None,
         };
@@ -145,14 +173,19 @@ impl Settings {
         let verifier = verify::Verifier::new(roots, &label, wanted_name, algorithms)?;
         let client = self.load_client(&provider)?;
         let (client, files) = client.map(|client| (client.resolver, client.files)).unzip();
-        let name = name.and_then(server_name).or_else(|| address.map(|address| ServerName::IpAddress(address.into())));
+        let name = name
+            .and_then(server_name)
+            .or_else(|| address.map(|address| ServerName::IpAddress(address.into())));
         // No name is sent for an address, and none is checked by rustls: that is the verifier's.
         let nameless = || ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into());
         let config = self.config(provider, Arc::new(verifier), client);
         Ok(Ready {
-            config: Arc::new(
-                config.map_err(|error| Fault::new(format!("TLS can't be set up: {error}"), "look at the ssl… parameters"))?,
-            ),
+            config: Arc::new(config.map_err(|error| {
+                Fault::new(
+                    format!("TLS can't be set up: {error}"),
+                    "look at the ssl… parameters",
+                )
+            })?),
             name: name.unwrap_or_else(nameless),
             stage: Arc::default(),
             root: label,
@@ -181,8 +214,8 @@ impl Settings {
         Ok(config)
     }
 
-    /// The authorities, where the mode demands some or a file is there: libpq then checks in every mode. Beside them the path
-    /// that tells a client program of the same ones.
+    /// The authorities, where the mode demands some or a file is there: libpq then checks in every
+    /// mode. Beside them the path that tells a client program of the same ones.
     fn load_roots(&self) -> Result<(Vec<CertificateDer<'static>>, Option<String>), Fault> {
         let file = match &self.root {
             Root::System => return load_system(),
@@ -193,38 +226,63 @@ impl Settings {
                 return Ok((Vec::new(), None));
             }
             return Err(Fault::new(
-                format!("there is no root certificate file `{}` to verify the server with", file.display()),
-                "set `sslrootcert` to the certificate of the authority that signed the server's, or to `system`",
+                format!(
+                    "there is no root certificate file `{}` to verify the server with",
+                    file.display()
+                ),
+                "set `sslrootcert` to the certificate of the authority that signed the server's, \
+                 or to `system`",
             ));
         }
         if self.revoked.exists() {
             return Err(Fault::new(
-                format!("the revocation list `{}` can't be honoured", self.revoked.display()),
+                format!(
+                    "the revocation list `{}` can't be honoured",
+                    self.revoked.display()
+                ),
                 "certificate revocation lists are not supported: move it away",
             ));
         }
-        Ok((read_certificates(file, "sslrootcert")?, Some(file.display().to_string())))
+        Ok((
+            read_certificates(file, "sslrootcert")?,
+            Some(file.display().to_string()),
+        ))
     }
 
     /// The client's certificate and key, where there is a certificate.
     fn load_client(&self, provider: &CryptoProvider) -> Result<Option<ClientCertificate>, Fault> {
-        let Some(file) = self.certificate.as_deref().filter(|file| file.exists()) else { return Ok(None) };
+        let Some(file) = self.certificate.as_deref().filter(|file| file.exists()) else {
+            return Ok(None);
+        };
         let chain = read_certificates(file, "sslcert")?;
         let key = read_key(&self.key)?;
         let in_words = self.key.display();
-        let key = provider.key_provider.load_private_key(key).map_err(|error| {
-            Fault::new(format!("the client's key `{in_words}` can't be used: {error}"), "RSA, ECDSA and Ed25519 keys can be")
-        })?;
-        if let (Some(of_key), Some(of_certificate)) = (key.public_key(), chain.first().and_then(verify::public_key))
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| {
+                Fault::new(
+                    format!("the client's key `{in_words}` can't be used: {error}"),
+                    "RSA, ECDSA and Ed25519 keys can be",
+                )
+            })?;
+        if let (Some(of_key), Some(of_certificate)) =
+            (key.public_key(), chain.first().and_then(verify::public_key))
             && *of_key != *of_certificate
         {
             return Err(Fault::new(
-                format!("the client's key `{in_words}` does not belong to its certificate `{}`", file.display()),
+                format!(
+                    "the client's key `{in_words}` does not belong to its certificate `{}`",
+                    file.display()
+                ),
                 "set `sslcert` and `sslkey` to files that were made together",
             ));
         }
         let files = [file.display().to_string(), in_words.to_string()];
-        Ok(Some(ClientCertificate { resolver: Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))), files }))
+        Ok(Some(ClientCertificate {
+            resolver: Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))),
+            files,
+        }))
     }
 }
 
@@ -247,21 +305,38 @@ fn mode(params: &Params, root: &Root) -> Result<Mode> {
     let mode = params.choice("sslmode", &words)?;
     match (root, mode) {
         (Root::System, None) => Ok(Mode::VerifyFull),
-        (Root::System, Some(mode)) if mode != Mode::VerifyFull => {
-            Err(params.fault("sslmode", "with `sslrootcert=system` only `verify-full` is safe, so nothing else is possible"))
-        }
+        (Root::System, Some(mode)) if mode != Mode::VerifyFull => Err(params.fault(
+            "sslmode",
+            "with `sslrootcert=system` only `verify-full` is safe, so nothing else is possible",
+        )),
         (_, mode) => Ok(mode.unwrap_or(Mode::Prefer)),
     }
 }
 
-/// The versions of TLS between the two bounds. Older ones than 1.2 are not spoken, but are fine as a lower bound.
+/// The versions of TLS between the two bounds. Older ones than 1.2 are not spoken, but are fine as
+/// a lower bound.
 fn versions(params: &Params) -> Result<&'static [&'static SupportedProtocolVersion]> {
-    let words = [("TLSv1", 10), ("TLSv1.1", 11), ("TLSv1.2", 12), ("TLSv1.3", 13)];
-    let low = params.choice("ssl_min_protocol_version", &words)?.unwrap_or(12);
-    let high = params.choice("ssl_max_protocol_version", &words)?.unwrap_or(13);
+    let words = [
+        ("TLSv1", 10),
+        ("TLSv1.1", 11),
+        ("TLSv1.2", 12),
+        ("TLSv1.3", 13),
+    ];
+    let low = params
+        .choice("ssl_min_protocol_version", &words)?
+        .unwrap_or(12);
+    let high = params
+        .choice("ssl_max_protocol_version", &words)?
+        .unwrap_or(13);
     match (low, high) {
-        (_, ..12) => Err(params.fault("ssl_max_protocol_version", "TLS before 1.2 is not supported")),
-        (low, high) if low > high => Err(params.fault("ssl_max_protocol_version", "it is below `ssl_min_protocol_version`")),
+        (_, ..12) => Err(params.fault(
+            "ssl_max_protocol_version",
+            "TLS before 1.2 is not supported",
+        )),
+        (low, high) if low > high => Err(params.fault(
+            "ssl_max_protocol_version",
+            "it is below `ssl_min_protocol_version`",
+        )),
         (13, _) => Ok(&ONLY_13),
         (_, 12) => Ok(&ONLY_12),
         _ => Ok(&BOTH),
@@ -277,25 +352,43 @@ fn server_name(name: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(name.to_owned()).ok()
 }
 
-/// The operating system's authorities. Client programs before release 16 don't know `system`, so they get the file.
+/// The operating system's authorities. Client programs before release 16 don't know `system`, so
+/// they get the file.
 fn load_system() -> Result<(Vec<CertificateDer<'static>>, Option<String>), Fault> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
-        return Err(Fault::new("this system has no trusted certificates", "install the package `ca-certificates`"));
+        return Err(Fault::new(
+            "this system has no trusted certificates",
+            "install the package `ca-certificates`",
+        ));
     }
-    let bundle = BUNDLES.iter().find(|path| Path::new(path).exists()).map_or("system", |path| path);
-    let bundle = std::env::var("SSL_CERT_FILE").ok().filter(|file| Path::new(file).exists()).unwrap_or_else(|| bundle.into());
+    let bundle = BUNDLES
+        .iter()
+        .find(|path| Path::new(path).exists())
+        .map_or("system", |path| path);
+    let bundle = std::env::var("SSL_CERT_FILE")
+        .ok()
+        .filter(|file| Path::new(file).exists())
+        .unwrap_or_else(|| bundle.into());
     Ok((found.certs, Some(bundle)))
 }
 
 fn read_certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let unreadable =
-        |what: String| Fault::new(format!("certificate file `{}`: {what}", file.display()), format!("look at `{parameter}`"));
+    let unreadable = |what: String| {
+        Fault::new(
+            format!("certificate file `{}`: {what}", file.display()),
+            format!("look at `{parameter}`"),
+        )
+    };
     match all {
-        Err(rustls::pki_types::pem::Error::Io(error)) => Err(unreadable(Error::from(error).message())),
+        Err(rustls::pki_types::pem::Error::Io(error)) => {
+            Err(unreadable(Error::from(error).message()))
+        }
         Err(error) => Err(unreadable(error.to_string())),
-        Ok(all) if all.is_empty() => Err(unreadable("it holds no certificate in PEM format".into())),
+        Ok(all) if all.is_empty() => {
+            Err(unreadable("it holds no certificate in PEM format".into()))
+        }
         Ok(all) => Ok(all),
     }
 }
@@ -304,10 +397,19 @@ fn read_certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<
 fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     let shown = file.display();
     let facts = fs::metadata(file).map_err(|error| {
-        Fault::new(format!("there is a client certificate, but no key `{shown}`: {}", Error::from(error)), "set `sslkey`")
+        Fault::new(
+            format!(
+                "there is a client certificate, but no key `{shown}`: {}",
+                Error::from(error)
+            ),
+            "set `sslkey`",
+        )
     })?;
     if !facts.is_file() {
-        return Err(Fault::new(format!("the client's key `{shown}` is not a regular file"), "set `sslkey`"));
+        return Err(Fault::new(
+            format!("the client's key `{shown}` is not a regular file"),
+            "set `sslkey`",
+        ));
     }
     // Root's files may be read by a group, as on Debian.
     let forbidden = if facts.uid() == 0 { 0o037 } else { 0o077 };
@@ -317,8 +419,12 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
             format!("run `chmod 0600 {shown}`"),
         ));
     }
-    let bytes = fs::read(file)
-        .map_err(|error| Fault::new(format!("the client's key `{shown}`: {}", Error::from(error)), "set `sslkey`"))?;
+    let bytes = fs::read(file).map_err(|error| {
+        Fault::new(
+            format!("the client's key `{shown}`: {}", Error::from(error)),
+            "set `sslkey`",
+        )
+    })?;
     if bytes.windows(9).any(|part| part == b"ENCRYPTED") {
         return Err(Fault::new(
             format!("the client's key `{shown}` is encrypted, which is not supported"),
@@ -329,7 +435,10 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     PrivateKeyDer::from_pem_slice(&bytes)
         .or_else(|_| PrivateKeyDer::try_from(bytes.as_slice()).map(|key| key.clone_key()))
         .map_err(|_| {
-            Fault::new(format!("the client's key `{shown}` is not a private key"), "set `sslkey` to a key in PEM format")
+            Fault::new(
+                format!("the client's key `{shown}` is not a private key"),
+                "set `sslkey` to a key in PEM format",
+            )
         })
 }
 
@@ -338,7 +447,8 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
 pub(super) struct Ready {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    /// A [`Stage`] as 0, 1 and 2; 3 is encrypted too, by a certificate that nothing can be bound to.
+    /// A [`Stage`] as 0, 1 and 2; 3 is encrypted too, by a certificate that nothing can be bound
+    /// to.
     stage: Arc<AtomicU8>,
     root: Option<String>,
     client: Option<[String; 2]>,
@@ -379,7 +489,8 @@ impl Ready {
             _ => "require",
         };
         let mut pairs = vec![pair("sslmode", mode)];
-        let mut put = |name: &str, value: Option<&String>| pairs.extend(value.map(|value| pair(name, value)));
+        let mut put =
+            |name: &str, value: Option<&String>| pairs.extend(value.map(|value| pair(name, value)));
         put("sslrootcert", self.root.as_ref());
         match &self.client {
             Some([certificate, key]) => {
@@ -387,7 +498,9 @@ impl Ready {
                 put("sslkey", Some(key));
             }
             // `sslcertmode=disable` for programs that don't know it: a file that can't exist.
-            None if settings.certificate.is_none() => put("sslcert", Some(&"/dev/null/none".to_owned())),
+            None if settings.certificate.is_none() => {
+                put("sslcert", Some(&"/dev/null/none".to_owned()))
+            }
             None => {}
         }
         put("ssl_min_protocol_version", settings.bounds[0].as_ref());
@@ -421,9 +534,14 @@ impl TlsConnect<Socket> for Ready {
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
             self.stage.store(1, Ordering::SeqCst);
-            let stream = tokio_rustls::TlsConnector::from(self.config).connect(self.name, socket).await?;
+            let stream = tokio_rustls::TlsConnector::from(self.config)
+                .connect(self.name, socket)
+                .await?;
             let stream = Encrypted(stream);
-            self.stage.store(if stream.fingerprint().is_some() { 2 } else { 3 }, Ordering::SeqCst);
+            self.stage.store(
+                if stream.fingerprint().is_some() { 2 } else { 3 },
+                Ordering::SeqCst,
+            );
             Ok(stream)
         })
     }
@@ -434,24 +552,38 @@ pub(super) struct Encrypted(tokio_rustls::client::TlsStream<Socket>);
 
 impl Encrypted {
     fn fingerprint(&self) -> Option<Vec<u8>> {
-        self.0.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(verify::fingerprint)
+        self.0
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .and_then(verify::fingerprint)
     }
 }
 
 impl TlsStream for Encrypted {
     fn channel_binding(&self) -> ChannelBinding {
-        self.fingerprint().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
+        self.fingerprint()
+            .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
 impl AsyncRead for Encrypted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Encrypted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

@@ -1,7 +1,8 @@
 //! Reads what `pg_restore --list` prints: what an archive holds, and what made it.
 //!
-//! The list is made for people: its fields are separated by blanks, and names may have blanks too. So an entry's kind is found among those
-//! that are known, and its names are the likeliest reading; where the names are known from elsewhere, [`Entry::is_of`] is sure.
+//! The list is made for people: its fields are separated by blanks, and names may have blanks too.
+//! So an entry's kind is found among those that are known, and its names are the likeliest reading;
+//! where the names are known from elsewhere, [`Entry::is_of`] is sure.
 
 use super::names::{QualifiedName, on_one_line};
 use crate::error::{Error, Result};
@@ -44,16 +45,22 @@ pub struct Entry {
     pub kind: String,
     /// `None` for what is in no schema.
     pub schema: Option<String>,
-    /// The object's name, mostly; a constraint's tag is its table and its name, that of a function has the types of its arguments.
+    /// The object's name, mostly; a constraint's tag is its table and its name, that of a function
+    /// has the types of its arguments.
     pub tag: String,
     /// Empty where there is none.
     pub owner: String,
 }
 
 impl Entry {
-    /// Whether it can be this table's. Surer than comparing the parts, which are guessed where names have blanks.
+    /// Whether it can be this table's. Surer than comparing the parts, which are guessed where
+    /// names have blanks.
     pub fn is_of(&self, table: &QualifiedName) -> bool {
-        let names = format!("{} {} ", on_one_line(&table.schema), on_one_line(&table.name));
+        let names = format!(
+            "{} {} ",
+            on_one_line(&table.schema),
+            on_one_line(&table.name)
+        );
         self.names().is_some_and(|text| text.starts_with(&names))
     }
 
@@ -73,7 +80,9 @@ impl Toc {
             match line.strip_prefix(';') {
                 Some(comment) => toc.header.read(comment),
                 None if line.is_empty() => {}
-                None => toc.entries.push(entry(line).ok_or_else(|| not_understood(line))?),
+                None => toc
+                    .entries
+                    .push(entry(line).ok_or_else(|| not_understood(line))?),
             }
         }
         toc.guess_better();
@@ -89,9 +98,15 @@ impl Toc {
     fn guess_better(&mut self) {
         let schemas = self.of_kind("SCHEMA").map(|entry| entry.tag.clone());
         let schemas: BTreeSet<String> = schemas.filter(|name| name.contains(' ')).collect();
-        for entry in self.entries.iter_mut().filter(|entry| entry.schema.is_some()) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.schema.is_some())
+        {
             let Some(names) = entry.names() else { continue };
-            let fitting = schemas.iter().filter_map(|schema| Some((schema, after_schema(names, schema)?)));
+            let fitting = schemas
+                .iter()
+                .filter_map(|schema| Some((schema, after_schema(names, schema)?)));
             // The longest, as one may begin as another does.
             if let Some((schema, rest)) = fitting.max_by_key(|(schema, _)| schema.len()) {
                 let parts = tag_and_owner(rest);
@@ -104,7 +119,10 @@ impl Toc {
 
 /// Tag and owner, if these names can begin with that schema.
 fn after_schema<'a>(names: &'a str, schema: &str) -> Option<&'a str> {
-    names.strip_prefix(schema)?.strip_prefix(' ').filter(|rest| rest.contains(' '))
+    names
+        .strip_prefix(schema)?
+        .strip_prefix(' ')
+        .filter(|rest| rest.contains(' '))
 }
 
 impl Header {
@@ -127,7 +145,9 @@ impl Header {
 }
 
 fn not_understood(line: &str) -> Error {
-    Error::failed(format!("`pg_restore --list` printed `{line}`, which is not understood"))
+    Error::failed(format!(
+        "`pg_restore --list` printed `{line}`, which is not understood"
+    ))
 }
 
 /// `3390; 0 16417 TABLE DATA public orders me`.
@@ -137,7 +157,14 @@ fn entry(line: &str) -> Option<Entry> {
     let (schema, rest) = text[kind.len() + 1..].split_once(' ')?;
     let (tag, owner) = tag_and_owner(rest);
     let schema = (schema != "-").then(|| schema.to_owned());
-    Some(Entry { id, line: line.to_owned(), kind: kind.to_owned(), schema, tag, owner })
+    Some(Entry {
+        id,
+        line: line.to_owned(),
+        kind: kind.to_owned(),
+        schema,
+        tag,
+        owner,
+    })
 }
 
 /// An entry's number, the catalog of its object, and what follows.
@@ -155,17 +182,30 @@ fn tag_and_owner(rest: &str) -> (String, String) {
     (tag.to_owned(), owner.to_owned())
 }
 
-/// The longest known kind that leaves room for schema, tag and owner; of one that is not known, its words in capitals.
+/// The longest known kind that leaves room for schema, tag and owner; of one that is not known, its
+/// words in capitals.
 fn kind_of(text: &str, catalog: u32) -> Option<&str> {
     let room = |kind: &str| {
-        text.strip_prefix(kind).and_then(|rest| rest.strip_prefix(' ')).is_some_and(|rest| rest.matches(' ').count() >= 2)
+        text.strip_prefix(kind)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .is_some_and(|rest| rest.matches(' ').count() >= 2)
     };
-    // `TABLE DATA x` is also a table of a schema that is called "DATA"; only that one has a catalog.
+    // `TABLE DATA x` is also a table of a schema that is called "DATA"; only that one has a
+    // catalog.
     let possible = |kind: &&&str| room(kind) && (catalog == 0 || !WITHOUT_CATALOG.contains(kind));
-    let known = KINDS.iter().chain(WITHOUT_CATALOG).filter(possible).max_by_key(|kind| kind.len());
+    let known = KINDS
+        .iter()
+        .chain(WITHOUT_CATALOG)
+        .filter(possible)
+        .max_by_key(|kind| kind.len());
     let length = known.map(|kind| kind.len()).or_else(|| {
-        let capitals = text.split(' ').take_while(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase()));
-        let length = capitals.map(|word| word.len() + 1).sum::<usize>().checked_sub(1)?;
+        let capitals = text.split(' ').take_while(|word| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase())
+        });
+        let length = capitals
+            .map(|word| word.len() + 1)
+            .sum::<usize>()
+            .checked_sub(1)?;
         room(&text[..length]).then_some(length)
     })?;
     Some(&text[..length])
@@ -186,14 +226,22 @@ const WITHOUT_CATALOG: &[&str] = &[
 /// Every other kind of `pg_dump` 13 to 18.
 #[rustfmt::skip]
 const KINDS: &[&str] = &[
-    "ACCESS METHOD", "ACL", "ACL LANGUAGE", "AGGREGATE", "BLOB", "BLOB COMMENTS", "BLOB METADATA", "BLOBS", "CAST",
-    "CHECK CONSTRAINT", "COLLATION", "COMMENT", "CONSTRAINT", "CONVERSION", "DATABASE", "DEFAULT", "DEFAULT ACL", "DOMAIN",
-    "ENCODING", "EVENT TRIGGER", "EXTENSION", "FK CONSTRAINT", "FOREIGN DATA WRAPPER", "FOREIGN SERVER", "FOREIGN TABLE",
-    "FUNCTION", "INDEX", "LARGE OBJECT", "LARGE OBJECTS", "MATERIALIZED VIEW", "OPERATOR", "OPERATOR CLASS", "OPERATOR FAMILY",
-    "POLICY", "PROCEDURAL LANGUAGE", "PROCEDURE", "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA",
-    "ROW SECURITY", "RULE", "SCHEMA", "SEARCHPATH", "SECURITY LABEL", "SEQUENCE", "SERVER", "SHELL TYPE", "STATISTICS",
-    "STDSTRINGS", "SUBSCRIPTION", "SUBSCRIPTION TABLE", "TABLE", "TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY",
-    "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "TRANSFORM", "TRIGGER", "TYPE", "USER MAPPING", "VIEW",
+    "ACCESS METHOD", "ACL", "ACL LANGUAGE", "AGGREGATE", "BLOB", "BLOB COMMENTS", "BLOB METADATA",
+    "BLOBS", "CAST",
+    "CHECK CONSTRAINT", "COLLATION", "COMMENT", "CONSTRAINT", "CONVERSION", "DATABASE", "DEFAULT",
+    "DEFAULT ACL", "DOMAIN",
+    "ENCODING", "EVENT TRIGGER", "EXTENSION", "FK CONSTRAINT", "FOREIGN DATA WRAPPER", "FOREIGN \
+        SERVER", "FOREIGN TABLE",
+    "FUNCTION", "INDEX", "LARGE OBJECT", "LARGE OBJECTS", "MATERIALIZED VIEW", "OPERATOR",
+    "OPERATOR CLASS", "OPERATOR FAMILY",
+    "POLICY", "PROCEDURAL LANGUAGE", "PROCEDURE", "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION \
+        TABLES IN SCHEMA",
+    "ROW SECURITY", "RULE", "SCHEMA", "SEARCHPATH", "SECURITY LABEL", "SEQUENCE", "SERVER", "SHELL \
+        TYPE", "STATISTICS",
+    "STDSTRINGS", "SUBSCRIPTION", "SUBSCRIPTION TABLE", "TABLE", "TEXT SEARCH CONFIGURATION",
+    "TEXT SEARCH DICTIONARY",
+    "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "TRANSFORM", "TRIGGER", "TYPE", "USER MAPPING",
+    "VIEW",
 ];
 
 #[cfg(test)]
@@ -247,11 +295,24 @@ mod tests {
         let header = &toc.header;
         assert_eq!(header.created.as_deref(), Some("2026-11-21 09:29:58 UTC"));
         assert_eq!(header.database.as_deref(), Some("h"));
-        assert_eq!(header.server_version.as_deref(), Some("15.18 (Debian 15.18-0+deb12u1)"));
+        assert_eq!(
+            header.server_version.as_deref(),
+            Some("15.18 (Debian 15.18-0+deb12u1)")
+        );
         assert_eq!(header.pg_dump_version, header.server_version);
-        assert_eq!((header.compression.as_deref(), header.format.as_deref()), (Some("-1"), Some("CUSTOM")));
-        let read =
-            |entry: &Entry| format!("{}|{}|{}|{}", entry.kind, entry.schema.as_deref().unwrap_or("none"), entry.tag, entry.owner);
+        assert_eq!(
+            (header.compression.as_deref(), header.format.as_deref()),
+            (Some("-1"), Some("CUSTOM"))
+        );
+        let read = |entry: &Entry| {
+            format!(
+                "{}|{}|{}|{}",
+                entry.kind,
+                entry.schema.as_deref().unwrap_or("none"),
+                entry.tag,
+                entry.owner
+            )
+        };
         let read: Vec<String> = toc.entries.iter().map(read).collect();
         assert_eq!(
             read,
@@ -279,7 +340,10 @@ mod tests {
             ]
         );
         assert_eq!(toc.entries[0].id, 6);
-        assert_eq!(toc.entries[0].line, "6; 2615 16416 SCHEMA - my schema postgres");
+        assert_eq!(
+            toc.entries[0].line,
+            "6; 2615 16416 SCHEMA - my schema postgres"
+        );
     }
 
     #[test]
@@ -287,14 +351,24 @@ mod tests {
         let toc = Toc::parse(LIST).unwrap();
         let of = |schema: &str, name: &str| {
             let table = QualifiedName::new(schema, name);
-            toc.of_kind("TABLE DATA").filter(|entry| entry.is_of(&table)).map(|entry| entry.id).collect::<Vec<_>>()
+            toc.of_kind("TABLE DATA")
+                .filter(|entry| entry.is_of(&table))
+                .map(|entry| entry.id)
+                .collect::<Vec<_>>()
         };
         assert_eq!(of("my schema", "a\"b"), [3390]);
         assert_eq!(of("public", "p\n1; Type: X"), [3387]);
         assert!(of("public", "zc").is_empty());
-        let hostile =
-            Toc::parse("1; 1259 2 TABLE DATA my x me\n2; 0 2 TABLE DATA DATA my x me\n3; 0 2 TABLE DATA s t o\n").unwrap();
-        let kinds: Vec<&str> = hostile.entries.iter().map(|entry| entry.kind.as_str()).collect();
+        let hostile = Toc::parse(
+            "1; 1259 2 TABLE DATA my x me\n2; 0 2 TABLE DATA DATA my x me\n3; 0 2 TABLE \
+                        DATA s t o\n",
+        )
+        .unwrap();
+        let kinds: Vec<&str> = hostile
+            .entries
+            .iter()
+            .map(|entry| entry.kind.as_str())
+            .collect();
         assert_eq!(kinds, ["TABLE", "TABLE DATA", "TABLE DATA"]);
         assert!(hostile.entries[0].is_of(&QualifiedName::new("DATA", "my x")));
         let blank_owner = Toc::parse("3; 0 2 TABLE DATA public orders own er\n").unwrap();
@@ -303,9 +377,14 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused() {
-        for line in
-            ["nonsense", "1; 2 3", "1; 2 3 TABLE", "1; 2 3 TABLE public", "x; 2 3 TABLE public t me", "1; 2 3 table public t me"]
-        {
+        for line in [
+            "nonsense",
+            "1; 2 3",
+            "1; 2 3 TABLE",
+            "1; 2 3 TABLE public",
+            "x; 2 3 TABLE public t me",
+            "1; 2 3 table public t me",
+        ] {
             assert!(Toc::parse(line).is_err(), "{line}");
         }
         assert_eq!(Toc::parse("").unwrap(), Toc::default());
@@ -321,14 +400,17 @@ mod tests {
             id in 1i32..i32::MAX,
         ) {
             let catalog = if WITHOUT_CATALOG.contains(&kind) { 0 } else { 1259 };
-            let line = format!("{id}; {catalog} 7 {kind} {} {tag} {owner}", schema.as_deref().unwrap_or("-"));
+            let line = format!("{id}; {catalog} 7 {kind} {} {tag} {owner}",
+                schema.as_deref().unwrap_or("-"));
             let toc = Toc::parse(&format!("; Format: CUSTOM\n{line}\n")).unwrap();
-            prop_assert_eq!(toc.entries, [Entry { id, line, kind: kind.to_owned(), schema, tag, owner }]);
+            prop_assert_eq!(toc.entries, [Entry { id, line, kind: kind.to_owned(), schema, tag,
+                owner }]);
         }
 
         #[test]
         fn no_text_makes_it_panic(parts in prop::collection::vec(prop::sample::select(&[
-            "1", ";", " ", "\n", "0 ", "TABLE", " DATA", "SCHEMA", "-", "a b", "é", "Format: ", "X", "\r",
+            "1", ";", " ", "\n", "0 ", "TABLE", " DATA", "SCHEMA", "-", "a b", "é", "Format: ",
+            "X", "\r",
         ][..]), 0..16)) {
             let _ = Toc::parse(&parts.concat());
         }

@@ -1,6 +1,8 @@
-//! What lies beside a database: its log, index and journal. Whoever owns the directory may put there what SQLite would wait for (a FIFO), follow (a link), or take for this database's
-//! own (the journal of another one), and whoever owns a directory on the way may put another one in its place between two openings. So each is opened in one directory with
-//! the database itself, is a plain file, and belongs to those who may read the database.
+//! What lies beside a database: its log, index and journal. Whoever owns the directory may put
+//! there what SQLite would wait for (a FIFO), follow (a link), or take for this database's own (the
+//! journal of another one), and whoever owns a directory on the way may put another one in its
+//! place between two openings. So each is opened in one directory with the database itself, is a
+//! plain file, and belongs to those who may read the database.
 
 use super::companion;
 use super::registry::Key;
@@ -26,12 +28,17 @@ const DIRECTORY: OFlags = OFlags::RDONLY;
 
 /// The database that a path would be a log, index or journal of.
 pub fn base_of(path: &[u8]) -> Option<&[u8]> {
-    ENDS.iter().find_map(|end| path.strip_suffix(end.as_bytes())).filter(|base| !base.is_empty())
+    ENDS.iter()
+        .find_map(|end| path.strip_suffix(end.as_bytes()))
+        .filter(|base| !base.is_empty())
 }
 
 /// Opens a plain file to be read; waits for nobody, and follows no link at the path's end.
 pub fn open_plain(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY).open(path)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY)
+        .open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("it is not a plain file")),
@@ -45,7 +52,8 @@ pub fn open_journal(path: &Path, key: Option<Key>) -> io::Result<File> {
     Ok(open(&journal, path, libc::O_RDONLY, 0, Some(&is_it))?.into())
 }
 
-/// Opens `path` beside `base`, the database; `is_it` says whether a file is that one, and without it whose the file is does not matter.
+/// Opens `path` beside `base`, the database; `is_it` says whether a file is that one, and without
+/// it whose the file is does not matter.
 pub fn open(
     path: &Path,
     base: &Path,
@@ -53,9 +61,19 @@ pub fn open(
     mode: libc::c_uint,
     is_it: Option<&dyn Fn(Key) -> bool>,
 ) -> io::Result<OwnedFd> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = rustix::fs::openat(CWD, dir, DIRECTORY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let (Some(leaf), Some(base)) = (path.file_name(), base.file_name()) else { return Err(Errno::INVAL.into()) };
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let dir = rustix::fs::openat(
+        CWD,
+        dir,
+        DIRECTORY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let (Some(leaf), Some(base)) = (path.file_name(), base.file_name()) else {
+        return Err(Errno::INVAL.into());
+    };
     let database = match is_it {
         Some(is_it) => {
             let found = look(&dir, base)?;
@@ -93,10 +111,14 @@ pub fn open(
 /// An error where something beside the database `path` is not what SQLite makes there.
 pub fn look_at_all(path: &Path) -> Result<()> {
     // What is missing is told by those who open it.
-    let Ok(database) = look(CWD, path.as_os_str()) else { return Ok(()) };
+    let Ok(database) = look(CWD, path.as_os_str()) else {
+        return Ok(());
+    };
     for end in ENDS {
         let beside = companion(path, end);
-        let Ok(found) = look(CWD, beside.as_os_str()) else { continue };
+        let Ok(found) = look(CWD, beside.as_os_str()) else {
+            continue;
+        };
         if let Some(why) = why_not(&found, Some(&database)) {
             return Err(Error::failed(format!(
                 "`{}` can't be the {} of the database `{}`: {why}",
@@ -110,7 +132,10 @@ pub fn look_at_all(path: &Path) -> Result<()> {
                 },
                 path.display()
             ))
-            .hint(format!("look at it, and remove it or give it to the database's owner: `ls -l '{}'`", beside.display())));
+            .hint(format!(
+                "look at it, and remove it or give it to the database's owner: `ls -l '{}'`",
+                beside.display()
+            )));
         }
     }
     Ok(())
@@ -132,7 +157,8 @@ fn why_not(found: &Stat, database: Option<&Stat>) -> Option<&'static str> {
     let database = database?;
     let alone = found.st_nlink < 2;
     let ours = found.st_uid == rustix::process::geteuid().as_raw();
-    // Several users may share a database by its group, and each makes files of his own: whoever owns the database may read those.
+    // Several users may share a database by its group, and each makes files of his own: whoever
+    // owns the database may read those.
     let shared = found.st_gid == database.st_gid && found.st_mode & 0o040 != 0;
     let theirs = found.st_uid == database.st_uid || alone && (ours || shared);
     (!theirs).then_some("it belongs to another user")

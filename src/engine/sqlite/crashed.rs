@@ -1,5 +1,6 @@
-//! A database whose application crashed in the middle of a transaction, in rollback mode: the file holds some of it, and the journal beside it the way back. Its application will
-//! go that way when it starts next. A backup must not write to the database, so it goes it in a copy of both.
+//! A database whose application crashed in the middle of a transaction, in rollback mode: the file
+//! holds some of it, and the journal beside it the way back. Its application will go that way when
+//! it starts next. A backup must not write to the database, so it goes it in a copy of both.
 
 use super::registry::{Claim, Key, key_of};
 use super::strangers::Untouched;
@@ -18,7 +19,9 @@ const SHARED: i64 = PENDING + 2;
 const SHARED_SIZE: i64 = 510;
 
 /// What the user is told.
-pub const WARNING: &str = "a crash has cut off a transaction of its application: it was rolled back in the backup's copy, and will be in the database itself when the application starts";
+pub const WARNING: &str = "a crash has cut off a transaction of its application: it was rolled \
+                           back in the backup's copy, and will be in the database itself when the \
+                           application starts";
 
 /// Whether there is a journal that nobody is at work with.
 pub fn is_cut_off(path: &Path) -> bool {
@@ -26,25 +29,35 @@ pub fn is_cut_off(path: &Path) -> bool {
     if !names::is_journal(path) {
         return false;
     }
-    let Ok(_claim) = Claim::plain(path) else { return false };
+    let Ok(_claim) = Claim::plain(path) else {
+        return false;
+    };
     beside::open_plain(path).is_ok_and(|file| nobody_writes(&file))
 }
 
-/// Copies the database and its journal to `to`, held as a reader holds it, and rolls the transaction back there. False: somebody is at work with it.
+/// Copies the database and its journal to `to`, held as a reader holds it, and rolls the
+/// transaction back there. False: somebody is at work with it.
 ///
 /// Nothing but the file `key` and what lies beside that is read, where it is known.
 pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
-    let context = || format!("copying `{}`, which a crash has left in the middle of a transaction", path.display());
+    let context = || {
+        format!(
+            "copying `{}`, which a crash has left in the middle of a transaction",
+            path.display()
+        )
+    };
     {
         let claim = Claim::plain(path)?;
         let mut file = beside::open_plain(path).with_context(context)?;
         let found = file.metadata().with_context(context)?;
         if !claim.is_for(&found) || key.is_some_and(|key| key != key_of(&found)) {
-            // Another file has taken its place. Closed, it could drop the locks of a connection of this run.
+            // Another file has taken its place. Closed, it could drop the locks of a connection of
+            // this run.
             std::mem::forget(file);
             return Ok(false);
         }
-        let held = lock(&file, libc::F_RDLCK, PENDING, 1) && lock(&file, libc::F_RDLCK, SHARED, SHARED_SIZE);
+        let held = lock(&file, libc::F_RDLCK, PENDING, 1)
+            && lock(&file, libc::F_RDLCK, SHARED, SHARED_SIZE);
         lock(&file, libc::F_UNLCK, PENDING, 1);
         if !held || !nobody_writes(&file) || !names::is_journal(path) {
             return Ok(false);
@@ -52,18 +65,29 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
         let alone = Untouched::now(path)?;
         std::io::copy(&mut file, &mut durable::create_new(to)?).with_context(context)?;
         let mut journal = beside::open_journal(path, Some(key_of(&found))).with_context(context)?;
-        std::io::copy(&mut journal, &mut durable::create_new(&companion(to, "-journal"))?).with_context(context)?;
+        std::io::copy(
+            &mut journal,
+            &mut durable::create_new(&companion(to, "-journal"))?,
+        )
+        .with_context(context)?;
         // The journal of an application with other locks looks like one that is left over.
         alone.or_torn()?;
     }
     let db = Db::open(to, Use::Write)?;
     db.run("PRAGMA synchronous = OFF")?;
-    db.begin("BEGIN", std::time::Duration::ZERO).map_err(|error| error.renamed(to, path))?;
+    db.begin("BEGIN", std::time::Duration::ZERO)
+        .map_err(|error| error.renamed(to, path))?;
     db.run("COMMIT")?;
     drop(db);
     if names::is_journal(to) {
-        return Err(Error::failed(format!("the journal of `{}` could not be rolled back", path.display()))
-            .hint(format!("open it once with its application, or `sqlite3 '{}' .schema`, as the file's owner", path.display())));
+        return Err(Error::failed(format!(
+            "the journal of `{}` could not be rolled back",
+            path.display()
+        ))
+        .hint(format!(
+            "open it once with its application, or `sqlite3 '{}' .schema`, as the file's owner",
+            path.display()
+        )));
     }
     pages::make_plain(to)?;
     Ok(true)

@@ -1,4 +1,5 @@
-//! A place for a decoded database: received beside its target (or in a scratch directory, for a drill), examined there, and only then put in place.
+//! A place for a decoded database: received beside its target (or in a scratch directory, for a
+//! drill), examined there, and only then put in place.
 
 use super::ownership::Ownership;
 use super::source::SCRATCH_PREFIX;
@@ -16,9 +17,11 @@ use std::time::Duration;
 pub struct Target {
     /// The file.
     pub path: PathBuf,
-    /// There was none when the user was asked: then one that has appeared meanwhile is never replaced.
+    /// There was none when the user was asked: then one that has appeared meanwhile is never
+    /// replaced.
     pub expected_absent: bool,
-    /// What the backup knew of the file, for a place where there is none now; empty where the place is another one.
+    /// What the backup knew of the file, for a place where there is none now; empty where the place
+    /// is another one.
     pub recorded: Database,
     /// Names the files that are set aside, as `20261120T020000Z`.
     pub stamp: String,
@@ -37,28 +40,60 @@ pub struct SqliteDestination {
 }
 
 impl SqliteDestination {
-    /// For a drill in `scratch_dir`: `content_size` bytes must be free there. Nothing is ever published.
-    pub fn drill(scratch_dir: &Path, content_size: u64, recorded: Option<&Database>) -> Result<Self> {
+    /// For a drill in `scratch_dir`: `content_size` bytes must be free there. Nothing is ever
+    /// published.
+    pub fn drill(
+        scratch_dir: &Path,
+        content_size: u64,
+        recorded: Option<&Database>,
+    ) -> Result<Self> {
         let scratch = Scratch::new(scratch_dir, SCRATCH_PREFIX, content_size, "a trial restore")?;
-        Ok(SqliteDestination { scratch, target: None, violations_then: recorded.and_then(|facts| facts.foreign_key_violations) })
+        Ok(SqliteDestination {
+            scratch,
+            target: None,
+            violations_then: recorded.and_then(|facts| facts.foreign_key_violations),
+        })
     }
 
-    /// For a restore to `target`; the space for the copy, and for what SQLite needs to put it in place, must be free beside it.
+    /// For a restore to `target`; the space for the copy, and for what SQLite needs to put it in
+    /// place, must be free beside it.
     pub fn at(target: Target, content_size: u64) -> Result<Self> {
         // A symbolic link stays one: what it points to is replaced, on that file's own file system.
-        let target = Target { path: target.path.canonicalize().unwrap_or_else(|_| target.path.clone()), ..target };
+        let target = Target {
+            path: target
+                .path
+                .canonicalize()
+                .unwrap_or_else(|_| target.path.clone()),
+            ..target
+        };
         let dir = directory_of(&target.path);
         let needed = content_size + replace::needed(&target.path, content_size);
-        let prefix = format!(".{}.dbbackup-", target.path.file_name().unwrap_or_default().to_string_lossy());
+        let prefix = format!(
+            ".{}.dbbackup-",
+            target
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+        );
         let scratch = Scratch::new(dir, &prefix, needed, "the restored copy")?;
         let violations_then = target.recorded.foreign_key_violations;
-        Ok(SqliteDestination { scratch, target: Some(target), violations_then })
+        Ok(SqliteDestination {
+            scratch,
+            target: Some(target),
+            violations_then,
+        })
     }
 
     /// Removes what killed restores left beside a database.
     pub fn sweep(database: &Path) {
-        let database = &database.canonicalize().unwrap_or_else(|_| database.to_path_buf());
-        let prefix = format!(".{}.dbbackup-", database.file_name().unwrap_or_default().to_string_lossy());
+        let database = &database
+            .canonicalize()
+            .unwrap_or_else(|_| database.to_path_buf());
+        let prefix = format!(
+            ".{}.dbbackup-",
+            database.file_name().unwrap_or_default().to_string_lossy()
+        );
         scratch::sweep(directory_of(database), &prefix);
     }
 
@@ -74,7 +109,9 @@ impl SqliteDestination {
 
 /// The directory of a file's path; the current one where the path has none.
 pub fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 impl Destination for SqliteDestination {
@@ -87,11 +124,13 @@ impl Destination for SqliteDestination {
             if count == 0 {
                 break;
             }
-            file.write_all(&block[..count]).with_context(|| format!("writing `{}`", path.display()))?;
+            file.write_all(&block[..count])
+                .with_context(|| format!("writing `{}`", path.display()))?;
         }
         pages::make_plain(&path)?;
         if self.target.is_some() {
-            file.finish().with_context(|| format!("syncing `{}`", path.display()))?;
+            file.finish()
+                .with_context(|| format!("syncing `{}`", path.display()))?;
         }
         Ok(())
     }
@@ -99,14 +138,23 @@ impl Destination for SqliteDestination {
     fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>> {
         let path = self.file();
         if probe::header(&path)? == probe::Header::Foreign {
-            return Ok(vec![Check::damaged("integrity", "the content is not a SQLite database")]);
+            return Ok(vec![Check::damaged(
+                "integrity",
+                "the content is not a SQLite database",
+            )]);
         }
-        // Both read the whole file, and each keeps one core busy. Two connections, also because the one that counts is given stand-ins for
-        // the application's collations, which the other must not have.
+        // Both read the whole file, and each keeps one core busy. Two connections, also because the
+        // one that counts is given stand-ins for the application's collations, which the other must
+        // not have.
         let (integrity, counted) = std::thread::scope(|scope| {
             let examining = scope.spawn(|| facts::integrity(&Db::open(&path, Use::Immutable)?));
             let counted = count(&path, depth);
-            (examining.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), counted)
+            (
+                examining
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                counted,
+            )
         });
         let mut checks = vec![integrity?];
         let (counted, violations) = match counted {
@@ -119,9 +167,13 @@ impl Destination for SqliteDestination {
         };
         checks.push(match expected {
             Some(expected) => compare_rows(expected, &counted.tables),
-            None => {
-                Check::ok("rows", format!("{}, nothing to compare them with", crate::units::count(counted.rows_total, "row")))
-            }
+            None => Check::ok(
+                "rows",
+                format!(
+                    "{}, nothing to compare them with",
+                    crate::units::count(counted.rows_total, "row")
+                ),
+            ),
         });
         if depth == Depth::Drill {
             checks.push(foreign_keys(violations, self.violations_then));
@@ -141,7 +193,11 @@ impl Destination for SqliteDestination {
 fn count(path: &Path, depth: Depth) -> Result<(Manifest, Option<u64>)> {
     let db = Db::open(path, Use::Immutable)?;
     let manifest = facts::manifest(&db)?;
-    let violations = if depth == Depth::Drill { facts::foreign_key_violations(&db, &mut Vec::new())? } else { None };
+    let violations = if depth == Depth::Drill {
+        facts::foreign_key_violations(&db, &mut Vec::new())?
+    } else {
+        None
+    };
     Ok((manifest, violations))
 }
 
@@ -150,7 +206,10 @@ fn foreign_keys(found: Option<u64>, then: Option<u64>) -> Check {
     match (found, then) {
         (None, _) => Check::ok("foreign keys", "can't be checked in this schema"),
         (Some(0), _) => Check::ok("foreign keys", "foreign_key_check: ok"),
-        (Some(now), Some(then)) if now == then => Check::ok("foreign keys", format!("{now} violations, as at the backup")),
+        (Some(now), Some(then)) if now == then => Check::ok(
+            "foreign keys",
+            format!("{now} violations, as at the backup"),
+        ),
         (Some(now), _) => Check::ok("foreign keys", format!("warning: {now} violations")),
     }
 }

@@ -16,24 +16,44 @@ pub fn manifest(db: &Db) -> Result<Manifest> {
     for (name, kind) in listed {
         interrupt::check()?;
         let quoted = quoted(&name);
-        // To count a virtual table runs whatever its module does, an owner's view among it: FTS5 reads one that holds its content. What a
-        // virtual table stores itself is in its shadow tables, which are counted.
+        // To count a virtual table runs whatever its module does, an owner's view among it: FTS5
+        // reads one that holds its content. What a virtual table stores itself is in its shadow
+        // tables, which are counted.
         if kind == "virtual" {
-            tables.push(Table { name: quoted, kind: "virtual table".into(), rows: None, compare: false });
+            tables.push(Table {
+                name: quoted,
+                kind: "virtual table".into(),
+                rows: None,
+                compare: false,
+            });
             continue;
         }
-        let kind = if kind == "table" { kind } else { format!("{kind} table") };
+        let kind = if kind == "table" {
+            kind
+        } else {
+            format!("{kind} table")
+        };
         let sql = format!("SELECT count(*) FROM main.{}", always_quoted(&name));
         let rows = db.query_row(&sql, [], |row| row.get::<_, i64>(0));
-        let rows = rows.map_err(|error| db.explain(error).context(format!("counting the rows of {quoted}")))?;
-        tables.push(Table { name: quoted, kind, rows: Some(rows.unsigned_abs()), compare: true });
+        let rows = rows.map_err(|error| {
+            db.explain(error)
+                .context(format!("counting the rows of {quoted}"))
+        })?;
+        tables.push(Table {
+            name: quoted,
+            kind,
+            rows: Some(rows.unsigned_abs()),
+            compare: true,
+        });
     }
     Ok(Manifest::of(tables))
 }
 
-/// The tables with their kinds (`table`, `virtual` or `shadow`), in order of their names; views are none here.
+/// The tables with their kinds (`table`, `virtual` or `shadow`), in order of their names; views are
+/// none here.
 ///
-/// By the pragma, never by the table-valued function of its name: a table of the user's may have that name, and would be read in its place.
+/// By the pragma, never by the table-valued function of its name: a table of the user's may have
+/// that name, and would be read in its place.
 pub(super) fn listed(db: &Db) -> rusqlite::Result<Vec<(String, String)>> {
     let mut statement = db.prepare("PRAGMA main.table_list")?;
     let listed = statement.query_map([], |row| Ok((row.get("name")?, row.get("type")?)))?;
@@ -46,13 +66,16 @@ pub(super) fn listed(db: &Db) -> rusqlite::Result<Vec<(String, String)>> {
 /// An error about the statement (a missing module, function or column), not about the file.
 pub(super) fn is_about_sql(error: &rusqlite::Error) -> bool {
     match error {
-        rusqlite::Error::SqliteFailure(failure, _) => failure.extended_code & 0xff == ffi::SQLITE_ERROR,
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            failure.extended_code & 0xff == ffi::SQLITE_ERROR
+        }
         rusqlite::Error::SqlInputError { .. } => true,
         _ => false,
     }
 }
 
-/// For counting, order means nothing: any collation that the application would define is stood in for by a comparison of bytes.
+/// For counting, order means nothing: any collation that the application would define is stood in
+/// for by a comparison of bytes.
 pub(super) fn tolerate_unknown_collations(conn: &Connection) -> Result<()> {
     conn.collation_needed(|conn, name| conn.create_collation(name, |a, b| a.cmp(b)))?;
     Ok(())
@@ -70,7 +93,10 @@ pub fn database(db: &Db, live: &Path) -> Result<Database> {
         page_size: Some(db.pragma("page_size")?),
         encoding: Some(db.pragma("encoding")?),
         auto_vacuum: Some(
-            ["none", "full", "incremental"].get(usize::try_from(auto_vacuum).unwrap_or(9)).unwrap_or(&"none").to_string(),
+            ["none", "full", "incremental"]
+                .get(usize::try_from(auto_vacuum).unwrap_or(9))
+                .unwrap_or(&"none")
+                .to_string(),
         ),
         journal_mode: Some(db.pragma("journal_mode")?),
         user_version: Some(db.pragma("user_version")?),
@@ -79,10 +105,12 @@ pub fn database(db: &Db, live: &Path) -> Result<Database> {
     })
 }
 
-/// Rows whose foreign key points nowhere; `None` with a warning where the schema does not let SQLite tell.
+/// Rows whose foreign key points nowhere; `None` with a warning where the schema does not let
+/// SQLite tell.
 ///
-/// `PRAGMA foreign_key_check` looks rows up in the order of the child table, all over the parent: 4 s for 1.2 GB. A query walks the
-/// child's index on the key, if there is one, and so the parent in order: 1 s. Where it means the same it is asked instead.
+/// `PRAGMA foreign_key_check` looks rows up in the order of the child table, all over the parent: 4
+/// s for 1.2 GB. A query walks the child's index on the key, if there is one, and so the parent in
+/// order: 1 s. Where it means the same it is asked instead.
 pub fn foreign_key_violations(db: &Db, warnings: &mut Vec<String>) -> Result<Option<u64>> {
     tolerate_unknown_collations(db)?;
     let count = || -> rusqlite::Result<i64> {
@@ -112,18 +140,38 @@ struct KeyColumn {
 }
 
 fn violations_of(db: &Db, child: &str) -> rusqlite::Result<i64> {
-    let mut statement = db.prepare(&format!("PRAGMA main.foreign_key_list({})", always_quoted(child)))?;
+    let mut statement = db.prepare(&format!(
+        "PRAGMA main.foreign_key_list({})",
+        always_quoted(child)
+    ))?;
     let columns = statement.query_map([], |row| {
-        Ok(KeyColumn { key: row.get("id")?, parent: row.get("table")?, from: row.get("from")?, to: row.get("to")? })
+        Ok(KeyColumn {
+            key: row.get("id")?,
+            parent: row.get("table")?,
+            from: row.get("from")?,
+            to: row.get("to")?,
+        })
     })?;
     let columns: Vec<KeyColumn> = columns.collect::<rusqlite::Result<_>>()?;
     let mut count = 0;
     for column in &columns {
-        let single = columns.iter().filter(|other| other.key == column.key).count() == 1;
+        let single = columns
+            .iter()
+            .filter(|other| other.key == column.key)
+            .count()
+            == 1;
         let primary = integer_primary_key(db, &column.parent)?;
-        let same = |primary: &String| column.to.as_ref().is_none_or(|to| to.eq_ignore_ascii_case(primary));
+        let same = |primary: &String| {
+            column
+                .to
+                .as_ref()
+                .is_none_or(|to| to.eq_ignore_ascii_case(primary))
+        };
         let Some(primary) = primary.filter(|primary| single && same(primary)) else {
-            let mut statement = db.prepare(&format!("PRAGMA main.foreign_key_check({})", always_quoted(child)))?;
+            let mut statement = db.prepare(&format!(
+                "PRAGMA main.foreign_key_check({})",
+                always_quoted(child)
+            ))?;
             let mut rows = statement.query([])?;
             let mut count = 0;
             while rows.next()?.is_some() {
@@ -132,7 +180,8 @@ fn violations_of(db: &Db, child: &str) -> rusqlite::Result<i64> {
             return Ok(count);
         };
         let sql = format!(
-            "SELECT count(*) FROM main.{} c WHERE c.{from} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.{} p WHERE p.{} = c.{from})",
+            "SELECT count(*) FROM main.{} c WHERE c.{from} IS NOT NULL AND NOT EXISTS (SELECT 1 \
+             FROM main.{} p WHERE p.{} = c.{from})",
             always_quoted(child),
             always_quoted(&column.parent),
             always_quoted(&primary),
@@ -143,10 +192,13 @@ fn violations_of(db: &Db, child: &str) -> rusqlite::Result<i64> {
     Ok(count)
 }
 
-/// The name of a table's one INTEGER PRIMARY KEY column: comparing with it follows the same rules as a foreign key to it.
+/// The name of a table's one INTEGER PRIMARY KEY column: comparing with it follows the same rules
+/// as a foreign key to it.
 fn integer_primary_key(db: &Db, table: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = db.prepare(&format!("PRAGMA main.table_info({})", always_quoted(table)))?;
-    let columns = statement.query_map([], |row| Ok((row.get("name")?, row.get("type")?, row.get("pk")?)))?;
+    let columns = statement.query_map([], |row| {
+        Ok((row.get("name")?, row.get("type")?, row.get("pk")?))
+    })?;
     let mut columns: Vec<(String, String, i64)> = columns.collect::<rusqlite::Result<_>>()?;
     columns.retain(|(_, _, place)| *place > 0);
     Ok(match &columns[..] {
@@ -155,24 +207,32 @@ fn integer_primary_key(db: &Db, table: &str) -> rusqlite::Result<Option<String>>
     })
 }
 
-/// `PRAGMA integrity_check`, and what it leaves out in some schemas ([`accounting`]). What the application alone can compare (its own collations and
-/// functions) is no damage: where it is missing, the structure is checked without it; where not even that can be done the check is unprovable, never
-/// damage.
+/// `PRAGMA integrity_check`, and what it leaves out in some schemas ([`accounting`]). What the
+/// application alone can compare (its own collations and functions) is no damage: where it is
+/// missing, the structure is checked without it; where not even that can be done the check is
+/// unprovable, never damage.
 pub fn integrity(db: &Db) -> Result<Check> {
     let first = problems(db, "integrity_check")?;
     let unaccounted = unaccounted_pages(db, &first.lines)?;
     if first.lines.is_empty() && unaccounted.is_empty() {
         return Ok(Check::ok("integrity", "integrity_check: ok"));
     }
-    let (missing, mut damage): (Vec<String>, Vec<String>) = first.lines.into_iter().partition(|line| names_what_is_missing(line));
+    let (missing, mut damage): (Vec<String>, Vec<String>) = first
+        .lines
+        .into_iter()
+        .partition(|line| names_what_is_missing(line));
     damage.extend(unaccounted);
     if missing.is_empty() {
         return Ok(Check::damaged("integrity", first_few(&damage)));
     }
-    // With something missing the check may have stopped before it began. With stand-ins the structure can be checked, the order can't.
+    // With something missing the check may have stopped before it began. With stand-ins the
+    // structure can be checked, the order can't.
     tolerate_unknown_collations(db)?;
     let structure = problems(db, "quick_check")?;
-    let found = structure.lines.into_iter().filter(|line| !names_what_is_missing(line) && !from_a_stand_in(line));
+    let found = structure
+        .lines
+        .into_iter()
+        .filter(|line| !names_what_is_missing(line) && !from_a_stand_in(line));
     let damage: Vec<String> = damage.into_iter().chain(found).collect();
     if !damage.is_empty() {
         return Ok(Check::damaged("integrity", first_few(&damage)));
@@ -181,10 +241,16 @@ pub fn integrity(db: &Db) -> Result<Check> {
     Ok(if structure.complete {
         Check::ok(
             "integrity",
-            format!("the structure is sound; what only the application can compare was not checked: {missing}"),
+            format!(
+                "the structure is sound; what only the application can compare was not checked: \
+                 {missing}"
+            ),
         )
     } else {
-        Check::unprovable("integrity", format!("it can only be checked by the application: {missing}"))
+        Check::unprovable(
+            "integrity",
+            format!("it can only be checked by the application: {missing}"),
+        )
     })
 }
 
@@ -197,14 +263,16 @@ pub struct Flaws {
     pub values: Vec<String>,
 }
 
-/// `PRAGMA quick_check`, in the transaction that is open, and whose every page is: 1 s for 1.2 GB in the cache, where `integrity_check`, which looks up every
-/// row in every index, takes 7 s. What needs the application is passed over.
+/// `PRAGMA quick_check`, in the transaction that is open, and whose every page is: 1 s for 1.2 GB
+/// in the cache, where `integrity_check`, which looks up every row in every index, takes 7 s. What
+/// needs the application is passed over.
 pub fn flaws(db: &Db) -> Result<Flaws> {
     tolerate_unknown_collations(db)?;
     let mut lines = problems(db, "quick_check")?.lines;
     let unaccounted = unaccounted_pages(db, &lines)?;
     lines.retain(|line| !names_what_is_missing(line) && !from_a_stand_in(line));
-    let (values, mut damage): (Vec<String>, Vec<String>) = lines.into_iter().partition(|line| is_about_a_value(line));
+    let (values, mut damage): (Vec<String>, Vec<String>) =
+        lines.into_iter().partition(|line| is_about_a_value(line));
     damage.extend(unaccounted);
     Ok(Flaws { damage, values })
 }
@@ -219,26 +287,48 @@ fn unaccounted_pages(db: &Db, lines: &[String]) -> Result<Vec<String>> {
         Err(error) => return Err(db.explain(error)),
     }
     match accounting::problems(db) {
-        Ok(found) => Ok(found.into_iter().filter(|line| !lines.iter().any(|known| known.contains(line))).collect()),
+        Ok(found) => Ok(found
+            .into_iter()
+            .filter(|line| !lines.iter().any(|known| known.contains(line)))
+            .collect()),
         Err(error) if error.kind() == Kind::Damaged => Ok(vec![error.message()]),
         Err(error) => Err(error),
     }
 }
 
-/// What a check says of values that a column or a CHECK does not allow: whoever wrote them went round the schema, and they are saved as they are.
+/// What a check says of values that a column or a CHECK does not allow: whoever wrote them went
+/// round the schema, and they are saved as they are.
 fn is_about_a_value(line: &str) -> bool {
-    let typed = ["non-INT", "non-INTEGER", "non-REAL", "non-TEXT", "non-BLOB", "NULL", "NUMERIC", "TEXT"];
-    let of_type = line.split_once(" value in ").is_some_and(|(kind, _)| typed.contains(&kind));
+    let typed = [
+        "non-INT",
+        "non-INTEGER",
+        "non-REAL",
+        "non-TEXT",
+        "non-BLOB",
+        "NULL",
+        "NUMERIC",
+        "TEXT",
+    ];
+    let of_type = line
+        .split_once(" value in ")
+        .is_some_and(|(kind, _)| typed.contains(&kind));
     of_type || line.starts_with("CHECK constraint failed in ")
 }
 
 /// What a comparison of bytes in place of the application's own may find wrong, and nothing else.
 fn from_a_stand_in(line: &str) -> bool {
-    let number = line.strip_prefix("row ").and_then(|rest| rest.split_once(" missing from index ")).map(|(number, _)| number);
+    let number = line
+        .strip_prefix("row ")
+        .and_then(|rest| rest.split_once(" missing from index "))
+        .map(|(number, _)| number);
     number.is_some_and(|number| number.parse::<i64>().is_ok())
-        || ["wrong # of entries in index ", "non-unique entry in index ", "row not in PRIMARY KEY order for "]
-            .iter()
-            .any(|words| line.starts_with(words))
+        || [
+            "wrong # of entries in index ",
+            "non-unique entry in index ",
+            "row not in PRIMARY KEY order for ",
+        ]
+        .iter()
+        .any(|words| line.starts_with(words))
 }
 
 /// What a checking pragma said.
@@ -251,15 +341,26 @@ struct Problems {
 fn problems(db: &Db, pragma: &str) -> Result<Problems> {
     let run = || -> rusqlite::Result<Vec<String>> {
         let mut statement = db.prepare(&format!("PRAGMA {pragma}(20)"))?;
-        statement.query_map([], |row| row.get::<_, String>(0))?.collect()
+        statement
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect()
     };
     match run() {
-        Ok(found) => Ok(Problems { lines: found.into_iter().filter(|line| line != "ok").collect(), complete: true }),
+        Ok(found) => Ok(Problems {
+            lines: found.into_iter().filter(|line| line != "ok").collect(),
+            complete: true,
+        }),
         Err(error) => {
             let code = error.sqlite_error_code();
-            let of_the_file = matches!(code, Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase));
+            let of_the_file = matches!(
+                code,
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            );
             if of_the_file || is_about_sql(&error) {
-                Ok(Problems { lines: vec![error.to_string()], complete: false })
+                Ok(Problems {
+                    lines: vec![error.to_string()],
+                    complete: false,
+                })
             } else {
                 Err(db.explain(error))
             }
@@ -269,30 +370,52 @@ fn problems(db: &Db, pragma: &str) -> Result<Problems> {
 
 /// By SQLite's words at the beginning: what follows them are the owner's names.
 pub(super) fn names_what_is_missing(line: &str) -> bool {
-    ["no such collation", "unknown collation", "unknown function", "no such function", "no such module", "no such tokenizer"]
-        .iter()
-        .any(|words| line.to_ascii_lowercase().starts_with(words))
+    [
+        "no such collation",
+        "unknown collation",
+        "unknown function",
+        "no such function",
+        "no such module",
+        "no such tokenizer",
+    ]
+    .iter()
+    .any(|words| line.to_ascii_lowercase().starts_with(words))
 }
 
 pub(super) fn first_few(lines: &[String]) -> String {
     // One row of `integrity_check` may be a whole tree's story, under a heading.
-    let lines: Vec<&str> =
-        lines.iter().flat_map(|row| row.lines()).filter(|line| !line.starts_with("*** in database ")).collect();
+    let lines: Vec<&str> = lines
+        .iter()
+        .flat_map(|row| row.lines())
+        .filter(|line| !line.starts_with("*** in database "))
+        .collect();
     let shown = &lines[..lines.len().min(3)];
-    let more = if lines.len() > 3 { format!("; and {} more", lines.len() - 3) } else { String::new() };
+    let more = if lines.len() > 3 {
+        format!("; and {} more", lines.len() - 3)
+    } else {
+        String::new()
+    };
     format!("{}{more}", shown.join("; "))
 }
 
 /// The name as SQL would need it: quoted only where it must be.
 pub fn quoted(name: &str) -> String {
-    let plain =
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain && !name.is_empty() && !is_keyword(name) { name.to_owned() } else { always_quoted(name) }
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain && !name.is_empty() && !is_keyword(name) {
+        name.to_owned()
+    } else {
+        always_quoted(name)
+    }
 }
 
 /// What [`quoted`] made it from.
 pub fn unquoted(name: &str) -> String {
-    let inner = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let inner = name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
     inner.map_or_else(|| name.to_owned(), |inner| inner.replace("\"\"", "\""))
 }
 
@@ -301,7 +424,9 @@ pub(super) fn always_quoted(name: &str) -> String {
 }
 
 fn is_keyword(name: &str) -> bool {
-    let Ok(text) = CString::new(name) else { return true };
+    let Ok(text) = CString::new(name) else {
+        return true;
+    };
     let length = i32::try_from(name.len()).unwrap_or(0);
     // SAFETY: `text` lives through the call, which reads `length` bytes of it.
     unsafe { ffi::sqlite3_keyword_check(text.as_ptr(), length) != 0 }
@@ -314,7 +439,10 @@ fn printable(path: &Path) -> PathBuf {
 
 /// The error of a file that turned out to be no database at all.
 pub fn not_a_database(path: &Path) -> Error {
-    Error::damaged(format!("`{}` does not hold a SQLite database", path.display()))
+    Error::damaged(format!(
+        "`{}` does not hold a SQLite database",
+        path.display()
+    ))
 }
 
 #[cfg(test)]
@@ -323,15 +451,32 @@ mod tests {
 
     #[test]
     fn names_of_the_owners_change_no_verdict() {
-        for name in ["a value in b", "no such module", "NULL value in c", "row 1 missing from index i"] {
-            for line in
-                [format!("Tree {name}: 2nd reference to page 7"), format!("malformed inverted index for FTS5 table main.{name}")]
-            {
-                assert!(!is_about_a_value(&line) && !names_what_is_missing(&line) && !from_a_stand_in(&line), "{line}");
+        for name in [
+            "a value in b",
+            "no such module",
+            "NULL value in c",
+            "row 1 missing from index i",
+        ] {
+            for line in [
+                format!("Tree {name}: 2nd reference to page 7"),
+                format!("malformed inverted index for FTS5 table main.{name}"),
+            ] {
+                assert!(
+                    !is_about_a_value(&line)
+                        && !names_what_is_missing(&line)
+                        && !from_a_stand_in(&line),
+                    "{line}"
+                );
             }
         }
         assert!(is_about_a_value("NULL value in t.a") && is_about_a_value("non-INT value in t.a"));
-        assert!(is_about_a_value("CHECK constraint failed in t") && names_what_is_missing("no such collation sequence: x"));
-        assert!(from_a_stand_in("row 7 missing from index i") && !from_a_stand_in("row x missing from index i"));
+        assert!(
+            is_about_a_value("CHECK constraint failed in t")
+                && names_what_is_missing("no such collation sequence: x")
+        );
+        assert!(
+            from_a_stand_in("row 7 missing from index i")
+                && !from_a_stand_in("row x missing from index i")
+        );
     }
 }

@@ -1,12 +1,17 @@
-//! Databases in directories that belong to somebody else, opened by the directory and not by a path.
+//! Databases in directories that belong to somebody else, opened by the directory and not by a
+//! path.
 //!
-//! SQLite opens by path, and resolves every link on the way. Between the walk over a tree and that moment the owner of the tree can put a link in the place of a directory or of the
-//! database, and a run of root's would save a file that only root may read under the owner's name. So it gets a path that leads through the open directory
-//! (`/proc/self/fd/7/app.db`), a layer above its "unix" VFS that leaves such a path as it is (SQLite's own would read the link and go by the text), and what it opens
-//! by it is compared with what the walk has found. SQLite itself follows no link at a path's end (`O_NOFOLLOW`), nor do its log, index and journal.
+//! SQLite opens by path, and resolves every link on the way. Between the walk over a tree and that
+//! moment the owner of the tree can put a link in the place of a directory or of the database, and
+//! a run of root's would save a file that only root may read under the owner's name. So it gets a
+//! path that leads through the open directory (`/proc/self/fd/7/app.db`), a layer above its "unix"
+//! VFS that leaves such a path as it is (SQLite's own would read the link and go by the text), and
+//! what it opens by it is compared with what the walk has found. SQLite itself follows no link at a
+//! path's end (`O_NOFOLLOW`), nor do its log, index and journal.
 //!
-//! SQLite opens the log, the index and the journal later, when it first reads, and again by path. For as long as a connection to read is open the layer knows which file it is to,
-//! and opens nothing beside another one: see [`beside`].
+//! SQLite opens the log, the index and the journal later, when it first reads, and again by path.
+//! For as long as a connection to read is open the layer knows which file it is to, and opens
+//! nothing beside another one: see [`beside`].
 
 use super::beside;
 use super::registry::{Claim, Key};
@@ -27,7 +32,8 @@ thread_local! {
     static EXPECTED: RefCell<Option<(CString, Key)>> = const { RefCell::new(None) };
 }
 
-/// The databases that are open to be read, by the path that SQLite knows them by. One path may have led to several files.
+/// The databases that are open to be read, by the path that SQLite knows them by. One path may have
+/// led to several files.
 static OPEN: Mutex<Option<HashMap<Vec<u8>, Vec<Key>>>> = Mutex::new(None);
 
 fn open_databases() -> MutexGuard<'static, Option<HashMap<Vec<u8>, Vec<Key>>>> {
@@ -44,7 +50,11 @@ impl Beside {
     /// From now on.
     pub fn set(path: &Path, key: Key) -> Beside {
         let path = path.as_os_str().as_bytes().to_vec();
-        open_databases().get_or_insert_default().entry(path.clone()).or_default().push(key);
+        open_databases()
+            .get_or_insert_default()
+            .entry(path.clone())
+            .or_default()
+            .push(key);
         Beside { path, key }
     }
 }
@@ -53,7 +63,9 @@ impl Drop for Beside {
     fn drop(&mut self) {
         let mut open = open_databases();
         let Some(open) = open.as_mut() else { return };
-        let Some(keys) = open.get_mut(&self.path) else { return };
+        let Some(keys) = open.get_mut(&self.path) else {
+            return;
+        };
         if let Some(at) = keys.iter().position(|key| *key == self.key) {
             keys.swap_remove(at);
         }
@@ -75,7 +87,12 @@ pub fn open(path: &Path, key: Key, flags: OpenFlags) -> rusqlite::Result<Connect
 }
 
 /// The same by a `file:` URI of that path.
-pub fn open_uri(path: &Path, uri: impl AsRef<Path>, key: Key, flags: OpenFlags) -> rusqlite::Result<Connection> {
+pub fn open_uri(
+    path: &Path,
+    uri: impl AsRef<Path>,
+    key: Key,
+    flags: OpenFlags,
+) -> rusqlite::Result<Connection> {
     let (Ok(text), true) = (CString::new(path.as_os_str().as_bytes()), prepare()) else {
         return Err(failure(ffi::SQLITE_CANTOPEN));
     };
@@ -105,18 +122,24 @@ fn failure(code: c_int) -> rusqlite::Error {
 
 /// Makes the layer known to SQLite; false where this SQLite is not as it must be.
 fn register() -> bool {
-    // SAFETY: SQLite's "unix" VFS lives for ever, and so does the copy, which differs in its name and in one function of the same type; its other functions
-    // look at `pAppData` and `mxPathname` alone, which are copied. The system calls that are put in place have the types that SQLite casts them to (os_unix.c,
-    // `aSyscall`), and do the same as before for every path but an expected one.
+    // SAFETY: SQLite's "unix" VFS lives for ever, and so does the copy, which differs in its name
+    // and in one function of the same type; its other functions look at `pAppData` and `mxPathname`
+    // alone, which are copied. The system calls that are put in place have the types that SQLite
+    // casts them to (os_unix.c, `aSyscall`), and do the same as before for every path but an
+    // expected one.
     unsafe {
         let unix = ffi::sqlite3_vfs_find(c"unix".as_ptr());
         if unix.is_null() {
             return false;
         }
-        let Some(set) = (*unix).xSetSystemCall else { return false };
+        let Some(set) = (*unix).xSetSystemCall else {
+            return false;
+        };
         let open: unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int = checked_open;
         let stat: unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int = checked_stat;
-        let as_call = |function: *const ()| std::mem::transmute::<*const (), ffi::sqlite3_syscall_ptr>(function);
+        let as_call = |function: *const ()| {
+            std::mem::transmute::<*const (), ffi::sqlite3_syscall_ptr>(function)
+        };
         if set(unix, c"open".as_ptr(), as_call(open as *const ())) != ffi::SQLITE_OK
             || set(unix, c"stat".as_ptr(), as_call(stat as *const ())) != ffi::SQLITE_OK
         {
@@ -130,7 +153,12 @@ fn register() -> bool {
     }
 }
 
-unsafe extern "C" fn path_as_it_is(_: *mut ffi::sqlite3_vfs, path: *const c_char, size: c_int, out: *mut c_char) -> c_int {
+unsafe extern "C" fn path_as_it_is(
+    _: *mut ffi::sqlite3_vfs,
+    path: *const c_char,
+    size: c_int,
+    out: *mut c_char,
+) -> c_int {
     // SAFETY: SQLite hands over a path that ends with NUL, and `size` bytes to write to.
     unsafe {
         let bytes = CStr::from_ptr(path).to_bytes_with_nul();
@@ -146,7 +174,12 @@ unsafe extern "C" fn path_as_it_is(_: *mut ffi::sqlite3_vfs, path: *const c_char
 unsafe fn expected_at(path: *const c_char) -> Option<Key> {
     // SAFETY: SQLite hands over a path that ends with NUL.
     let path = unsafe { CStr::from_ptr(path) };
-    EXPECTED.with_borrow(|expected| expected.as_ref().filter(|(wanted, _)| wanted.as_c_str() == path).map(|(_, key)| *key))
+    EXPECTED.with_borrow(|expected| {
+        expected
+            .as_ref()
+            .filter(|(wanted, _)| wanted.as_c_str() == path)
+            .map(|(_, key)| *key)
+    })
 }
 
 unsafe extern "C" fn checked_open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
@@ -155,18 +188,29 @@ unsafe extern "C" fn checked_open(path: *const c_char, flags: c_int, mode: c_int
         let expected = expected_at(path);
         let bytes = CStr::from_ptr(path).to_bytes();
         // SQLite opens directories, too, without this flag.
-        if let (None, true, Some(base)) = (expected, flags & libc::O_NOFOLLOW != 0, beside::base_of(bytes)) {
+        if let (None, true, Some(base)) = (
+            expected,
+            flags & libc::O_NOFOLLOW != 0,
+            beside::base_of(bytes),
+        ) {
             return open_beside(bytes, base, flags, mode);
         }
-        let flags = if expected.is_some() { flags | libc::O_NONBLOCK } else { flags };
+        let flags = if expected.is_some() {
+            flags | libc::O_NONBLOCK
+        } else {
+            flags
+        };
         let file = libc::open(path, flags, mode);
-        let (true, Some(key)) = (file >= 0, expected) else { return file };
+        let (true, Some(key)) = (file >= 0, expected) else {
+            return file;
+        };
         let mut found = std::mem::zeroed::<libc::stat>();
         let status = libc::fstat(file, &raw mut found);
         if status == 0 && key_of(&found) == key {
             return file;
         }
-        // Another file has taken its place. If this run has that one open as a database, closing it would drop that connection's locks.
+        // Another file has taken its place. If this run has that one open as a database, closing it
+        // would drop that connection's locks.
         if let Some(claim) = Claim::reading(key_of(&found)) {
             drop(std::fs::File::from_raw_fd(file));
             drop(claim);
@@ -177,11 +221,19 @@ unsafe extern "C" fn checked_open(path: *const c_char, flags: c_int, mode: c_int
 }
 
 fn open_beside(path: &[u8], base: &[u8], flags: c_int, mode: c_int) -> c_int {
-    let keys = open_databases().as_ref().and_then(|open| open.get(base).cloned());
+    let keys = open_databases()
+        .as_ref()
+        .and_then(|open| open.get(base).cloned());
     let is_it = |found: Key| keys.as_ref().is_some_and(|keys| keys.contains(&found));
     let is_it = keys.is_some().then_some(&is_it as &dyn Fn(Key) -> bool);
     let as_path = |bytes| Path::new(OsStr::from_bytes(bytes));
-    match beside::open(as_path(path), as_path(base), flags, mode.unsigned_abs(), is_it) {
+    match beside::open(
+        as_path(path),
+        as_path(base),
+        flags,
+        mode.unsigned_abs(),
+        is_it,
+    ) {
         Ok(file) => file.into_raw_fd(),
         Err(error) => {
             // SAFETY: it is this thread's own.
@@ -195,7 +247,9 @@ fn open_beside(path: &[u8], base: &[u8], flags: c_int, mode: c_int) -> c_int {
 unsafe extern "C" fn checked_stat(path: *const c_char, found: *mut libc::stat) -> c_int {
     // SAFETY: as stat(2).
     unsafe {
-        let Some(key) = expected_at(path) else { return libc::stat(path, found) };
+        let Some(key) = expected_at(path) else {
+            return libc::stat(path, found);
+        };
         let status = libc::lstat(path, found);
         if status == 0 && key_of(&*found) != key {
             *errno() = libc::ENOENT;

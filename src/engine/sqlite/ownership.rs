@@ -26,31 +26,47 @@ pub struct Ownership {
 impl Ownership {
     /// That of an existing file.
     pub fn of(found: &Metadata) -> Self {
-        Ownership { uid_gid: Some((found.uid(), found.gid())), mode: Some(found.mode() & 0o7777) }
+        Ownership {
+            uid_gid: Some((found.uid(), found.gid())),
+            mode: Some(found.mode() & 0o7777),
+        }
     }
 
     /// From the sidecar's texts; what this machine does not know is left as it is.
     pub fn recorded(owner: Option<&str>, mode: Option<&str>) -> Self {
-        let uid_gid = owner.and_then(|text| text.split_once(':')).and_then(|(user, group)| {
-            // A number stands for who has no name.
-            let uid = users::user_id(user).or_else(|| user.parse().ok())?;
-            Some((uid, users::group_id(group).or_else(|| group.parse().ok())?))
-        });
-        Ownership { uid_gid, mode: mode.and_then(|text| u32::from_str_radix(text, 8).ok()) }
+        let uid_gid = owner
+            .and_then(|text| text.split_once(':'))
+            .and_then(|(user, group)| {
+                // A number stands for who has no name.
+                let uid = users::user_id(user).or_else(|| user.parse().ok())?;
+                Some((uid, users::group_id(group).or_else(|| group.parse().ok())?))
+            });
+        Ownership {
+            uid_gid,
+            mode: mode.and_then(|text| u32::from_str_radix(text, 8).ok()),
+        }
     }
 
     /// Gives it to a file: first the owner, which may take permission bits away, then the mode.
     pub fn apply(&self, path: &Path) -> Result<()> {
-        // By the descriptor of the file itself: whoever may rename things in its directory must not choose what is given away.
+        // By the descriptor of the file itself: whoever may rename things in its directory must not
+        // choose what is given away.
         let mut options = std::fs::File::options();
         options.read(true).custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(path).with_context(|| format!("opening `{}`", path.display()))?;
+        let file = options
+            .open(path)
+            .with_context(|| format!("opening `{}`", path.display()))?;
         let found = file.metadata()?;
         if let Some((uid, gid)) = self.uid_gid
             && (uid, gid) != (found.uid(), found.gid())
         {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid)).with_context(|| {
-                format!("giving `{}` to its owner {}:{}", path.display(), users::user(uid), users::group(gid))
+                format!(
+                    "giving `{}` to its owner {}:{}",
+                    path.display(),
+                    users::user(uid),
+                    users::group(gid)
+                )
             })?;
         }
         if let Some(mode) = self.mode {

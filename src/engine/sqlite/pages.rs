@@ -1,4 +1,5 @@
-//! Moving a database's pages out of a read transaction: in order through SQLite's page table, or by its backup API.
+//! Moving a database's pages out of a read transaction: in order through SQLite's page table, or by
+//! its backup API.
 
 use super::{Db, is_busy};
 use crate::durable;
@@ -38,21 +39,31 @@ pub fn size(db: &Db) -> Result<u64> {
     Ok(count.unsigned_abs() * each.unsigned_abs())
 }
 
-/// Writes every page, in order, of the transaction that is open. What comes out is a database in one file, in rollback mode, whatever the
-/// mode of the live one.
+/// Writes every page, in order, of the transaction that is open. What comes out is a database in
+/// one file, in rollback mode, whatever the mode of the live one.
 pub fn stream(db: &Db, out: &mut dyn Write) -> Result<()> {
     let expected: i64 = db.pragma("page_count")?;
-    let table = db.of_module("sqlite_dbpage").map_err(|error| db.explain(error))?;
-    let mut statement = db.prepare(&format!("SELECT pgno, data FROM {table} WHERE schema = 'main'"))?;
+    let table = db
+        .of_module("sqlite_dbpage")
+        .map_err(|error| db.explain(error))?;
+    let mut statement = db.prepare(&format!(
+        "SELECT pgno, data FROM {table} WHERE schema = 'main'"
+    ))?;
     let mut rows = statement.query([])?;
     let mut next = 1_i64;
     while let Some(row) = rows.next().map_err(|error| db.explain(error))? {
         let (number, data) = (row.get_ref(0)?.as_i64(), row.get_ref(1)?.as_blob());
         let (Ok(number), Ok(data)) = (number, data) else {
-            return Err(Error::failed(format!("page {next} of `{}` can't be read", db.path().display())));
+            return Err(Error::failed(format!(
+                "page {next} of `{}` can't be read",
+                db.path().display()
+            )));
         };
         if number != next {
-            return Err(Error::failed(format!("page {next} of `{}` is missing", db.path().display())));
+            return Err(Error::failed(format!(
+                "page {next} of `{}` is missing",
+                db.path().display()
+            )));
         }
         if number == 1 {
             let mut first = data.to_vec();
@@ -64,12 +75,17 @@ pub fn stream(db: &Db, out: &mut dyn Write) -> Result<()> {
         next += 1;
     }
     if next != expected + 1 {
-        return Err(Error::failed(format!("`{}` has {expected} pages, {} could be read", db.path().display(), next - 1)));
+        return Err(Error::failed(format!(
+            "`{}` has {expected} pages, {} could be read",
+            db.path().display(),
+            next - 1
+        )));
     }
     Ok(())
 }
 
-/// Copies the transaction that is open into the new file `to`, as fast as can be and without syncing: for scratch copies.
+/// Copies the transaction that is open into the new file `to`, as fast as can be and without
+/// syncing: for scratch copies.
 pub fn copy(db: &Db, to: &Path) -> Result<()> {
     if available(db) {
         let mut file = std::io::BufWriter::with_capacity(1 << 20, durable::create_new(to)?);
@@ -79,8 +95,8 @@ pub fn copy(db: &Db, to: &Path) -> Result<()> {
     copy_by_backup_api(db, to)
 }
 
-/// As [`copy`], for a SQLite without the page table. The read transaction that is open keeps foreign writes from
-/// restarting it.
+/// As [`copy`], for a SQLite without the page table. The read transaction that is open keeps
+/// foreign writes from restarting it.
 pub fn copy_by_backup_api(db: &Db, to: &Path) -> Result<()> {
     drop(durable::create_new(to)?);
     {
@@ -99,7 +115,10 @@ pub fn copy_by_backup_api(db: &Db, to: &Path) -> Result<()> {
 pub fn make_plain(path: &Path) -> Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let mut head = [0; VERSION_BYTES.end];
-    if file.read_exact_at(&mut head, 0).is_ok() && head.starts_with(super::probe::MAGIC) && head[VERSION_BYTES] == [2, 2] {
+    if file.read_exact_at(&mut head, 0).is_ok()
+        && head.starts_with(super::probe::MAGIC)
+        && head[VERSION_BYTES] == [2, 2]
+    {
         file.write_all_at(&ROLLBACK, VERSION_BYTES.start as u64)?;
     }
     Ok(())
@@ -113,7 +132,8 @@ pub enum Step {
     Other(Error),
 }
 
-/// Steps to the end; being busy is waited for up to `wait`, counted anew after each step that went on.
+/// Steps to the end; being busy is waited for up to `wait`, counted anew after each step that went
+/// on.
 pub fn run_backup(backup: &Backup<'_, '_>, wait: Duration) -> Result<(), Step> {
     loop {
         interrupt::check().map_err(Step::Other)?;
@@ -124,7 +144,8 @@ pub fn run_backup(backup: &Backup<'_, '_>, wait: Duration) -> Result<(), Step> {
     }
 }
 
-/// One step of `pages` pages (0: only takes the locks), waiting up to `wait` while the database is busy.
+/// One step of `pages` pages (0: only takes the locks), waiting up to `wait` while the database is
+/// busy.
 pub fn one_step(backup: &Backup<'_, '_>, pages: i32, wait: Duration) -> Result<StepResult, Step> {
     let deadline = std::time::Instant::now() + wait;
     loop {

@@ -1,4 +1,5 @@
-//! A look at a file before SQLite opens it: is it a database at all, and may it be opened without harm?
+//! A look at a file before SQLite opens it: is it a database at all, and may it be opened without
+//! harm?
 
 use super::registry::{self, Claim};
 use super::{Use, beside, companion, names};
@@ -8,7 +9,8 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// What every SQLite database begins with; <https://sqlite.org/fileformat2.html#the_database_header>.
+/// What every SQLite database begins with;
+/// <https://sqlite.org/fileformat2.html#the_database_header>.
 pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What the file's first bytes say.
@@ -30,16 +32,28 @@ pub fn header(path: &Path) -> Result<Header> {
     let context = || format!("reading `{}`", path.display());
     let claim = Claim::plain(path)?;
     let mut bytes = Vec::with_capacity(100);
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).with_context(context)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .with_context(context)?;
     if !claim.is_for(&file.metadata().with_context(context)?) {
-        // Another file has taken its place. Closed, it could drop the locks of a connection of this run.
+        // Another file has taken its place. Closed, it could drop the locks of a connection of this
+        // run.
         std::mem::forget(file);
-        return Err(Error::failed("it was replaced by another file at this moment")).with_context(context);
+        return Err(Error::failed(
+            "it was replaced by another file at this moment",
+        ))
+        .with_context(context);
     }
-    file.take(100).read_to_end(&mut bytes).with_context(context)?;
+    file.take(100)
+        .read_to_end(&mut bytes)
+        .with_context(context)?;
     Ok(match bytes.len() {
         0 => Header::Empty,
-        20.. if bytes.starts_with(MAGIC) => Header::Database { wal: bytes[18] == 2 || bytes[19] == 2 },
+        20.. if bytes.starts_with(MAGIC) => Header::Database {
+            wal: bytes[18] == 2 || bytes[19] == 2,
+        },
         _ => Header::Foreign,
     })
 }
@@ -61,12 +75,20 @@ pub fn before_reading(path: &Path) -> Result<Use> {
     let found = must_be_there(path)?;
     beside::look_at_all(path)?;
     if registry::is_open(path) {
-        // This process has it open already, so it is a database, and its file must not be opened beside SQLite.
+        // This process has it open already, so it is a database, and its file must not be opened
+        // beside SQLite.
         return Ok(Use::Read);
     }
     match header(path)? {
-        Header::Foreign => Err(Error::failed(format!("`{}` is not a SQLite database, or it is encrypted", path.display()))
-            .hint("check the path; `--kind files` saves it as the file that it is, an encrypted database only while its application is stopped")),
+        Header::Foreign => Err(Error::failed(format!(
+            "`{}` is not a SQLite database, or it is \
+            encrypted",
+            path.display()
+        ))
+        .hint(
+            "check the path; `--kind files` saves it as the file that it is, an encrypted \
+                   database only while its application is stopped",
+        )),
         Header::Database { wal: true } => before_wal(path, &found),
         Header::Empty | Header::Database { wal: false } => Ok(Use::Read),
     }
@@ -74,10 +96,14 @@ pub fn before_reading(path: &Path) -> Result<Use> {
 
 fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    let read_only = rustix::fs::statvfs(dir).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    let read_only = rustix::fs::statvfs(dir)
+        .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
     if read_only {
         // An application may write through another mount; SQLite reads its -shm, or refuses.
-        if ["-wal", "-shm"].iter().any(|end| companion(path, end).exists()) {
+        if ["-wal", "-shm"]
+            .iter()
+            .any(|end| companion(path, end).exists())
+        {
             return Ok(Use::Read);
         }
         if !nobody_can_write(dir) {
@@ -86,7 +112,8 @@ fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
                 path.display()
             ))
             .hint(
-                "let this run write to the directory (for SQLite's -shm), or back up while the application has the database open",
+                "let this run write to the directory (for SQLite's -shm), or back up while the \
+                 application has the database open",
             ));
         }
         return Ok(Use::Immutable);
@@ -106,14 +133,18 @@ pub fn companions_can_be_made(path: &Path) -> Result<()> {
 
 /// Whether the file system itself is read-only, not only this mount of it; unknown is no.
 fn nobody_can_write(dir: &Path) -> bool {
-    let Ok(dir) = dir.canonicalize() else { return false };
+    let Ok(dir) = dir.canonicalize() else {
+        return false;
+    };
     // The last of the deepest covers the others.
-    let found = names::mounts().filter(|mount| dir.starts_with(&mount.point)).max_by_key(|mount| mount.point.as_os_str().len());
+    let found = names::mounts()
+        .filter(|mount| dir.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len());
     found.is_some_and(|mount| mount.options.split(',').any(|option| option == "ro"))
 }
 
-/// A connection of another user leaves a -shm that belongs to that user, and the application's next write then fails. Root is
-/// safe: SQLite gives the files to the database's owner.
+/// A connection of another user leaves a -shm that belongs to that user, and the application's next
+/// write then fails. Root is safe: SQLite gives the files to the database's owner.
 pub fn refuse_to_lock_out_the_owner(path: &Path, found: &std::fs::Metadata) -> Result<()> {
     let me = rustix::process::geteuid();
     if me.is_root() || me.as_raw() == found.uid() || companion(path, "-shm").exists() {
@@ -125,9 +156,16 @@ pub fn refuse_to_lock_out_the_owner(path: &Path, found: &std::fs::Metadata) -> R
     }
     let owner = crate::users::user(found.uid());
     let text = format!(
-        "`{}` is in WAL mode, belongs to {owner}, and no application has it open: opening it as this user would leave a -shm file that locks {owner} out",
+        "`{}` is in WAL mode, belongs to {owner}, and no application has it open: opening it as \
+         this user would leave a -shm file that locks {owner} out",
         path.display()
     );
-    let who = if owner == "root" { owner.clone() } else { format!("{owner} or as root") };
-    Err(Error::failed(text).hint(format!("run dbbackup as {who}: `sudo -u {owner} dbbackup …`")))
+    let who = if owner == "root" {
+        owner.clone()
+    } else {
+        format!("{owner} or as root")
+    };
+    Err(Error::failed(text).hint(format!(
+        "run dbbackup as {who}: `sudo -u {owner} dbbackup …`"
+    )))
 }

@@ -1,8 +1,9 @@
 //! Which databases this process has open, by device and inode.
 //!
-//! POSIX drops a process's locks on a file as soon as *any* descriptor of that file is closed. A header read in one thread so
-//! let a foreign write into the snapshot of another. Therefore nothing but SQLite opens a database, its -wal or its -shm while a
-//! connection is open anywhere in the process, and every other reader asks here first.
+//! POSIX drops a process's locks on a file as soon as *any* descriptor of that file is closed. A
+//! header read in one thread so let a foreign write into the snapshot of another. Therefore nothing
+//! but SQLite opens a database, its -wal or its -shm while a connection is open anywhere in the
+//! process, and every other reader asks here first.
 
 use crate::error::{Context, Error, Result};
 use std::collections::BTreeMap;
@@ -13,7 +14,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a connection waits for a plain reader, which may be copying a large file.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(600) };
+const PATIENCE: Duration = if cfg!(test) {
+    Duration::from_millis(20)
+} else {
+    Duration::from_secs(600)
+};
 
 /// Device and inode.
 pub type Key = (u64, u64);
@@ -37,10 +42,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// For a SQLite connection; any number of them may be open at once. A plain reader in another thread is waited for: it is mostly one
-    /// that looks at a file's first bytes.
+    /// For a SQLite connection; any number of them may be open at once. A plain reader in another
+    /// thread is waited for: it is mostly one that looks at a file's first bytes.
     pub fn connection(path: &Path) -> Result<Claim> {
-        let key = key_of(&path.metadata().with_context(|| format!("opening the database `{}`", path.display()))?);
+        let key = key_of(
+            &path
+                .metadata()
+                .with_context(|| format!("opening the database `{}`", path.display()))?,
+        );
         Claim::connection_to(key, path)
     }
 
@@ -53,14 +62,18 @@ impl Claim {
                 return Ok(Claim { key });
             }
             if Instant::now() >= deadline {
-                return Err(Error::failed(format!("`{}` is being read as a plain file by this run", path.display())));
+                return Err(Error::failed(format!(
+                    "`{}` is being read as a plain file by this run",
+                    path.display()
+                )));
             }
             crate::interrupt::check()?;
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// For a plain `open()` of a file whose device and inode are known; `None` while a connection to it is open.
+    /// For a plain `open()` of a file whose device and inode are known; `None` while a connection
+    /// to it is open.
     pub fn reading(key: Key) -> Option<Claim> {
         match table().entry(key).or_insert(Open::Readers(0)) {
             Open::Readers(count) => *count += 1,
@@ -69,7 +82,8 @@ impl Claim {
         Some(Claim { key })
     }
 
-    /// For a plain `open()` of a database's file, or of its -wal, -shm or -journal: refused while a connection is open.
+    /// For a plain `open()` of a database's file, or of its -wal, -shm or -journal: refused while a
+    /// connection is open.
     pub fn plain(path: &Path) -> Result<Claim> {
         let database = base_of(path);
         let found = database.metadata().or_else(|_| path.metadata());
@@ -78,7 +92,10 @@ impl Claim {
         match table.entry(key).or_insert(Open::Readers(0)) {
             Open::Readers(count) => *count += 1,
             Open::Connections(_) => {
-                return Err(Error::failed(format!("`{}` is open as a database in this run", database.display())));
+                return Err(Error::failed(format!(
+                    "`{}` is open as a database in this run",
+                    database.display()
+                )));
             }
         }
         Ok(Claim { key })
@@ -94,7 +111,8 @@ impl Claim {
 
 /// Whether this process has a connection to the database open.
 pub fn is_open(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| is_connected(key_of(&found)))
+    path.metadata()
+        .is_ok_and(|found| is_connected(key_of(&found)))
 }
 
 /// The same by device and inode.
@@ -121,8 +139,12 @@ pub fn key_of(found: &Metadata) -> Key {
 /// The database that a companion file belongs to, or the path itself.
 fn base_of(path: &Path) -> PathBuf {
     let name = path.to_string_lossy();
-    let base = ["-wal", "-shm", "-journal"].iter().find_map(|suffix| name.strip_suffix(suffix));
-    base.map(PathBuf::from).filter(|base| base.exists()).unwrap_or_else(|| path.to_path_buf())
+    let base = ["-wal", "-shm", "-journal"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix));
+    base.map(PathBuf::from)
+        .filter(|base| base.exists())
+        .unwrap_or_else(|| path.to_path_buf())
 }
 
 #[cfg(test)]

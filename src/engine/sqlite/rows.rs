@@ -29,13 +29,17 @@ pub fn tables(db: &Db) -> Result<Vec<Listed>> {
     Ok(listed.into_iter().map(table).collect())
 }
 
-/// Hands all rows of a table to `take`, in the order in which they are stored. Generated columns are there, hidden ones of virtual tables not.
+/// Hands all rows of a table to `take`, in the order in which they are stored. Generated columns
+/// are there, hidden ones of virtual tables not.
 ///
 /// False: it is a virtual table that can't be read here, as its module is not built in.
 pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
     // An index that holds every column would be read in its place, in its order.
     let by_itself = if table.is_virtual { "" } else { " NOT INDEXED" };
-    let sql = format!("SELECT * FROM main.{}{by_itself}", facts::always_quoted(&table.name));
+    let sql = format!(
+        "SELECT * FROM main.{}{by_itself}",
+        facts::always_quoted(&table.name)
+    );
     let mut statement = match db.prepare(&sql) {
         Err(error) if table.is_virtual && facts::is_about_sql(&error) => return Ok(false),
         prepared => prepared.map_err(|error| db.explain(error))?,
@@ -56,7 +60,10 @@ pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
         let cells: Vec<Cell<'_>> = texts
             .iter()
             .zip(&kinds)
-            .map(|(text, kind)| Cell { text: kind.map(|_| text.as_slice()), shape: kind.unwrap_or(&Shape::Text) })
+            .map(|(text, kind)| Cell {
+                text: kind.map(|_| text.as_slice()),
+                shape: kind.unwrap_or(&Shape::Text),
+            })
             .collect();
         take.row(&cells)?;
     }
@@ -73,11 +80,16 @@ fn written(value: ValueRef<'_>, text: &mut Vec<u8>) -> Result<Option<&'static Sh
             Some(&Shape::Number)
         }
         ValueRef::Real(number) if number.is_infinite() => {
-            text.extend_from_slice(if number > 0.0 { b"Infinity" } else { b"-Infinity" });
+            text.extend_from_slice(if number > 0.0 {
+                b"Infinity"
+            } else {
+                b"-Infinity"
+            });
             Some(&Shape::Number)
         }
         ValueRef::Real(number) => {
-            // The shortest digits that give this very number back, as SQLite's own `%!.17g` would not.
+            // The shortest digits that give this very number back, as SQLite's own `%!.17g` would
+            // not.
             write!(text, "{number:?}")?;
             Some(&Shape::Number)
         }
@@ -88,7 +100,12 @@ fn written(value: ValueRef<'_>, text: &mut Vec<u8>) -> Result<Option<&'static Sh
         ValueRef::Blob(bytes) => {
             const DIGITS: &[u8; 16] = b"0123456789abcdef";
             text.extend_from_slice(b"\\x");
-            text.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
+            text.extend(bytes.iter().flat_map(|byte| {
+                [
+                    DIGITS[usize::from(byte >> 4)],
+                    DIGITS[usize::from(byte & 15)],
+                ]
+            }));
             Some(&Shape::Text)
         }
     })

@@ -1,8 +1,9 @@
 //! A consistent snapshot of a live database, written out as a plain single file.
 //!
-//! In WAL mode a read transaction disturbs nobody: the pages go from it straight into the pipeline. In rollback mode a reader
-//! blocks the writers, so the transaction lasts no longer than a plain copy into the scratch directory takes, and the rest is done from
-//! that copy. Rows are counted in the same transaction, or on that copy.
+//! In WAL mode a read transaction disturbs nobody: the pages go from it straight into the pipeline.
+//! In rollback mode a reader blocks the writers, so the transaction lasts no longer than a plain
+//! copy into the scratch directory takes, and the rest is done from that copy. Rows are counted in
+//! the same transaction, or on that copy.
 
 use super::names::{self, Name};
 use super::registry::{Claim, Key};
@@ -69,7 +70,8 @@ enum OnDamage {
 impl SqliteSource {
     /// The database `path`. A locked one is waited for as long as `lock_timeout`.
     pub fn new(path: &Path, spool: Spool, scratch_dir: &Path, lock_timeout: Duration) -> Self {
-        // Companions are named after what a symbolic link points to, and the registry knows files, not names.
+        // Companions are named after what a symbolic link points to, and the registry knows files,
+        // not names.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         SqliteSource {
             path,
@@ -82,11 +84,17 @@ impl SqliteSource {
         }
     }
 
-    /// The database `path`, which leads through the open directory `dir`, if it is the file `key`; `shown` is what people know it as.
+    /// The database `path`, which leads through the open directory `dir`, if it is the file `key`;
+    /// `shown` is what people know it as.
     #[must_use]
     pub fn inside(mut self, path: PathBuf, dir: Arc<OwnedFd>, key: Key, shown: &Path) -> Self {
         self.path = path;
-        self.inside = Some(Inside { key, shown: shown.to_path_buf(), other_names: Vec::new(), _dir: dir });
+        self.inside = Some(Inside {
+            key,
+            shown: shown.to_path_buf(),
+            other_names: Vec::new(),
+            _dir: dir,
+        });
         self
     }
 
@@ -121,7 +129,12 @@ impl SqliteSource {
     /// The name by which it must be read: that with the log.
     fn name_in_use(&self) -> Result<Name> {
         probe::must_be_there(&self.path)?;
-        names::in_use(&self.path, self.inside.as_ref().map_or(&[], |inside| &inside.other_names))
+        names::in_use(
+            &self.path,
+            self.inside
+                .as_ref()
+                .map_or(&[], |inside| &inside.other_names),
+        )
     }
 
     fn open(&self, path: &Path, purpose: Use) -> Result<Db> {
@@ -131,21 +144,30 @@ impl SqliteSource {
         }
     }
 
-    /// Does what a backup begins with: opens the database and has a read transaction for a moment. In words what a backup will do, and the bytes
-    /// that it needs in the scratch directory.
+    /// Does what a backup begins with: opens the database and has a read transaction for a moment.
+    /// In words what a backup will do, and the bytes that it needs in the scratch directory.
     ///
-    /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal and -shm there.
+    /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal
+    /// and -shm there.
     pub fn rehearse(&self) -> Result<(String, u64)> {
         let path = self.name_in_use()?.path;
         let purpose = probe::before_reading(&path)?;
         let closed = purpose == Use::Read && !super::companion(&path, "-shm").exists();
         if closed && probe::header(&path)? == (probe::Header::Database { wal: true }) {
             probe::companions_can_be_made(&path)?;
-            let size = if self.page_streaming { 0 } else { self.estimate() };
-            return Ok(("in WAL mode, and no application has it open".to_owned(), size));
+            let size = if self.page_streaming {
+                0
+            } else {
+                self.estimate()
+            };
+            return Ok((
+                "in WAL mode, and no application has it open".to_owned(),
+                size,
+            ));
         }
         if crashed::is_cut_off(&path) {
-            let text = "a crash has cut off a transaction: it is rolled back in a copy in the scratch directory";
+            let text = "a crash has cut off a transaction: it is rolled back in a copy in the \
+                        scratch directory";
             return Ok((text.to_owned(), self.estimate()));
         }
         let live = Db::open(&path, purpose)?;
@@ -153,9 +175,23 @@ impl SqliteSource {
         let mode: String = live.pragma("journal_mode")?;
         let size = pages::size(&live)?;
         Ok(match (self.must_copy_first(Some(&mode)), mode.as_str()) {
-            (false, "wal") => ("in WAL mode: its pages are streamed while writers go on".to_owned(), 0),
-            (false, _) => (format!("in journal mode {mode}: its pages are streamed, and writers wait meanwhile"), 0),
-            (true, _) => (format!("in journal mode {mode}: it is copied to the scratch directory first, then packed"), size),
+            (false, "wal") => (
+                "in WAL mode: its pages are streamed while writers go on".to_owned(),
+                0,
+            ),
+            (false, _) => (
+                format!(
+                    "in journal mode {mode}: its pages are streamed, and writers wait meanwhile"
+                ),
+                0,
+            ),
+            (true, _) => (
+                format!(
+                    "in journal mode {mode}: it is copied to the scratch directory first, then \
+                     packed"
+                ),
+                size,
+            ),
         })
     }
 
@@ -166,10 +202,15 @@ impl SqliteSource {
         live.begin("BEGIN", self.lock_timeout)?;
         let database = facts::database(&live, &self.path)?;
         let manifest = facts::manifest(&live)?;
-        Ok(Dumped { manifest, database, ..Dumped::default() })
+        Ok(Dumped {
+            manifest,
+            database,
+            ..Dumped::default()
+        })
     }
 
-    /// Pieces from all over the file, to see how well it compresses; read beside SQLite, so only while this run does not have it open.
+    /// Pieces from all over the file, to see how well it compresses; read beside SQLite, so only
+    /// while this run does not have it open.
     pub fn sample(&self) -> Result<Vec<u8>> {
         use std::os::unix::fs::FileExt;
         const PIECES: u64 = 32;
@@ -181,11 +222,21 @@ impl SqliteSource {
         if !claim.is_for(&found) {
             // Closed, it could drop the locks of a connection of this run.
             std::mem::forget(file);
-            return Err(Error::failed("it was replaced by another file at this moment")).with_context(context);
+            return Err(Error::failed(
+                "it was replaced by another file at this moment",
+            ))
+            .with_context(context);
         }
         let mut sample = vec![0; (PIECES * PIECE).min(found.len()) as usize];
-        let apart = if found.len() > PIECES * PIECE { found.len() / PIECES } else { PIECE };
-        for (piece, at) in sample.chunks_mut(PIECE as usize).zip((0..).step_by(apart as usize)) {
+        let apart = if found.len() > PIECES * PIECE {
+            found.len() / PIECES
+        } else {
+            PIECE
+        };
+        for (piece, at) in sample
+            .chunks_mut(PIECE as usize)
+            .zip((0..).step_by(apart as usize))
+        {
             file.read_exact_at(piece, at).with_context(context)?;
         }
         Ok(sample)
@@ -198,11 +249,20 @@ impl SqliteSource {
         live.begin("BEGIN", self.lock_timeout)?;
         let mut hashing = Hashing(Sha256::new());
         pages::stream(&live, &mut hashing)?;
-        Ok(hashing.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hashing
+            .0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
     }
 
-    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is told the size in bytes first.
-    pub fn stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
+    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is
+    /// told the size in bytes first.
+    pub fn stream<'w>(
+        &self,
+        begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>,
+    ) -> Result<Streamed> {
         self.try_stream(begin).map_err(|error| match &self.inside {
             Some(inside) => {
                 let dir = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_path_buf();
@@ -212,16 +272,28 @@ impl SqliteSource {
         })
     }
 
-    fn try_stream<'w>(&self, begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>) -> Result<Streamed> {
+    fn try_stream<'w>(
+        &self,
+        begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>,
+    ) -> Result<Streamed> {
         let Name { path, warning } = self.name_in_use()?;
         let purpose = probe::before_reading(&path)?;
         strangers::wait_for_them(&path, self.lock_timeout)?;
         if let Some(copy) = self.rolled_back(&path)? {
-            let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
+            let size = copy
+                .path
+                .metadata()
+                .with_context(|| format!("reading `{}`", copy.path.display()))?
+                .len();
             pages::send_file(&copy.path, begin(size)?)?;
             let db = Db::open(&copy.path, Use::Immutable)?;
             let warning = Some(format!("`{}`: {}", path.display(), crashed::WARNING));
-            return Ok(Streamed { journal_mode: db.pragma("journal_mode")?, path, warning, damage: damage_in(&db)? });
+            return Ok(Streamed {
+                journal_mode: db.pragma("journal_mode")?,
+                path,
+                warning,
+                damage: damage_in(&db)?,
+            });
         }
         let live = self.open(&path, purpose)?;
         live.begin("BEGIN", self.lock_timeout)?;
@@ -231,7 +303,11 @@ impl SqliteSource {
             let copy = self.copy(&live)?;
             alone.or_torn(|| self.open(&path, purpose))?;
             drop(live);
-            let size = copy.path.metadata().with_context(|| format!("reading `{}`", copy.path.display()))?.len();
+            let size = copy
+                .path
+                .metadata()
+                .with_context(|| format!("reading `{}`", copy.path.display()))?
+                .len();
             pages::send_file(&copy.path, begin(size)?)?;
             damage_in(&Db::open(&copy.path, Use::Immutable)?)?
         } else {
@@ -240,7 +316,12 @@ impl SqliteSource {
             alone.or_torn(|| self.open(&path, purpose))?;
             damage_in(&live)?
         };
-        Ok(Streamed { journal_mode, path, warning, damage })
+        Ok(Streamed {
+            journal_mode,
+            path,
+            warning,
+            damage,
+        })
     }
 
     fn must_copy_first(&self, journal_mode: Option<&str>) -> bool {
@@ -252,10 +333,11 @@ impl SqliteSource {
         by_choice || !self.page_streaming
     }
 
-    /// Begins the read transaction, and in WAL mode a second one of the very same moment, so that rows can be counted while the pages
-    /// are streamed.
+    /// Begins the read transaction, and in WAL mode a second one of the very same moment, so that
+    /// rows can be counted while the pages are streamed.
     ///
-    /// The moments are the same if the twin, which looked before the first one began, sees on its second look that nobody has committed since.
+    /// The moments are the same if the twin, which looked before the first one began, sees on its
+    /// second look that nobody has committed since.
     fn begin(&self, live: &Db, purpose: Use) -> Result<Option<Db>> {
         live.begin("BEGIN", self.lock_timeout)?;
         if purpose != Use::Read || live.pragma::<String>("journal_mode")? != "wal" {
@@ -276,11 +358,25 @@ impl SqliteSource {
     }
 
     fn copy(&self, live: &Db) -> Result<Copy> {
-        let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, pages::size(live)?, "a copy of the database")?;
+        let scratch = Scratch::new(
+            &self.scratch_dir,
+            SCRATCH_PREFIX,
+            pages::size(live)?,
+            "a copy of the database",
+        )?;
         let path = scratch.join("copy.sqlite3");
-        let copied = if self.page_streaming { pages::copy(live, &path) } else { pages::copy_by_backup_api(live, &path) };
-        copied.with_context(|| format!("copying `{}` to `{}`", self.path.display(), path.display()))?;
-        Ok(Copy { path, _scratch: scratch })
+        let copied = if self.page_streaming {
+            pages::copy(live, &path)
+        } else {
+            pages::copy_by_backup_api(live, &path)
+        };
+        copied.with_context(|| {
+            format!("copying `{}` to `{}`", self.path.display(), path.display())
+        })?;
+        Ok(Copy {
+            path,
+            _scratch: scratch,
+        })
     }
 }
 
@@ -299,8 +395,11 @@ impl Source for SqliteSource {
     }
 
     fn estimate(&self) -> u64 {
-        let log = super::companion(&self.path, "-wal").metadata().map_or(0, |found| found.len());
-        // Pages in the log mostly replace others; a database that is all log is at least as large as that.
+        let log = super::companion(&self.path, "-wal")
+            .metadata()
+            .map_or(0, |found| found.len());
+        // Pages in the log mostly replace others; a database that is all log is at least as large
+        // as that.
         self.path.metadata().map_or(0, |found| found.len().max(log))
     }
 }
@@ -322,7 +421,10 @@ impl SqliteSource {
         let on_damage = self.on_damage;
         if !self.must_copy_first(database.journal_mode.as_deref()) {
             return match twin {
-                Some(twin) => at_once(move || describe(&twin, database, on_damage), || pages::stream(&live, out)),
+                Some(twin) => at_once(
+                    move || describe(&twin, database, on_damage),
+                    || pages::stream(&live, out),
+                ),
                 None => {
                     pages::stream(&live, out)?;
                     alone.or_torn(|| self.open(path, purpose))?;
@@ -344,20 +446,35 @@ impl SqliteSource {
             || describe(&Db::open(&copy.path, Use::Immutable)?, database, on_damage),
             || pages::send_file(&copy.path, out),
         );
-        // What is wrong with the copy is wrong with the database, and that will still be there to be looked at.
+        // What is wrong with the copy is wrong with the database, and that will still be there to
+        // be looked at.
         described.map_err(|error| error.renamed(&copy.path, &self.path))
     }
 
-    /// A copy in which the transaction was rolled back that a crash has cut off; `None` where there is none.
+    /// A copy in which the transaction was rolled back that a crash has cut off; `None` where there
+    /// is none.
     fn rolled_back(&self, path: &Path) -> Result<Option<Copy>> {
         if !crashed::is_cut_off(path) {
             return Ok(None);
         }
         let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
         let size = length(path) + length(&super::companion(path, "-journal"));
-        let scratch = Scratch::new(&self.scratch_dir, SCRATCH_PREFIX, size, "a copy of the database")?;
-        let copy = Copy { path: scratch.join("copy.sqlite3"), _scratch: scratch };
-        Ok(crashed::copy(path, self.inside.as_ref().map(|inside| inside.key), &copy.path)?.then_some(copy))
+        let scratch = Scratch::new(
+            &self.scratch_dir,
+            SCRATCH_PREFIX,
+            size,
+            "a copy of the database",
+        )?;
+        let copy = Copy {
+            path: scratch.join("copy.sqlite3"),
+            _scratch: scratch,
+        };
+        Ok(crashed::copy(
+            path,
+            self.inside.as_ref().map(|inside| inside.key),
+            &copy.path,
+        )?
+        .then_some(copy))
     }
 }
 
@@ -388,7 +505,8 @@ pub struct Streamed {
     pub damage: Option<String>,
 }
 
-/// A connection that already holds its transaction as a source: the old content, while a restore has it locked.
+/// A connection that already holds its transaction as a source: the old content, while a restore
+/// has it locked.
 pub struct HeldSource<'a> {
     db: &'a Db,
     scratch_dir: &'a Path,
@@ -407,7 +525,12 @@ impl Source for HeldSource<'_> {
         if pages::available(self.db) {
             pages::stream(self.db, out)?;
         } else {
-            let scratch = Scratch::new(self.scratch_dir, SCRATCH_PREFIX, pages::size(self.db)?, "a copy of the database")?;
+            let scratch = Scratch::new(
+                self.scratch_dir,
+                SCRATCH_PREFIX,
+                pages::size(self.db)?,
+                "a copy of the database",
+            )?;
             pages::copy_by_backup_api(self.db, &scratch.join("copy.sqlite3"))?;
             pages::send_file(&scratch.join("copy.sqlite3"), out)?;
         }
@@ -420,11 +543,16 @@ impl Source for HeldSource<'_> {
 }
 
 /// Describes on another thread what is written on this one.
-fn at_once(describe: impl FnOnce() -> Result<Dumped> + Send, write: impl FnOnce() -> Result<()>) -> Result<Dumped> {
+fn at_once(
+    describe: impl FnOnce() -> Result<Dumped> + Send,
+    write: impl FnOnce() -> Result<()>,
+) -> Result<Dumped> {
     std::thread::scope(|scope| {
         let described = scope.spawn(describe);
         write()?;
-        described.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        described
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
@@ -435,16 +563,25 @@ fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dump
     database.foreign_key_violations = facts::foreign_key_violations(db, &mut warnings)?;
     if let Some(count @ 1..) = database.foreign_key_violations {
         let rows = crate::units::count(count, "row");
-        warnings.push(format!("{rows} in the database violate foreign keys; they are saved as they are"));
+        warnings.push(format!(
+            "{rows} in the database violate foreign keys; they are saved as they are"
+        ));
     }
     if database.size_bytes == 0 {
         warnings.push("the database is empty (0 bytes)".into());
     }
     let producer = BTreeMap::from([("sqlite".to_owned(), super::version().to_owned())]);
-    Ok(Dumped { manifest, database, producer, warnings, ..Dumped::default() })
+    Ok(Dumped {
+        manifest,
+        database,
+        producer,
+        warnings,
+        ..Dumped::default()
+    })
 }
 
-/// What is wrong with a database whose content is written already: whatever keeps it from being looked at, too.
+/// What is wrong with a database whose content is written already: whatever keeps it from being
+/// looked at, too.
 fn damage_in(db: &Db) -> Result<Option<String>> {
     match facts::flaws(db) {
         Ok(flaws) => Ok((!flaws.damage.is_empty()).then(|| facts::first_few(&flaws.damage))),
@@ -453,19 +590,28 @@ fn damage_in(db: &Db) -> Result<Option<String>> {
     }
 }
 
-/// A copy of a damaged database is a faithful one, and proves nothing: so the database itself is looked at.
+/// A copy of a damaged database is a faithful one, and proves nothing: so the database itself is
+/// looked at.
 fn look_for_flaws(db: &Db, on_damage: OnDamage, warnings: &mut Vec<String>) -> Result<()> {
     let flaws = facts::flaws(db)?;
     if !flaws.damage.is_empty() {
-        let text = format!("the database `{}` is damaged: {}", db.path().display(), facts::first_few(&flaws.damage));
+        let text = format!(
+            "the database `{}` is damaged: {}",
+            db.path().display(),
+            facts::first_few(&flaws.damage)
+        );
         match on_damage {
-            OnDamage::Refuse => return Err(Error::damaged(text).hint(super::damaged_hint(db.path()))),
+            OnDamage::Refuse => {
+                return Err(Error::damaged(text).hint(super::damaged_hint(db.path())));
+            }
             OnDamage::Warn => warnings.push(format!("{text}; it is kept as it is")),
         }
     }
     if !flaws.values.is_empty() {
         let shown = facts::first_few(&flaws.values);
-        warnings.push(format!("values in the database that its schema does not allow are saved as they are: {shown}"));
+        warnings.push(format!(
+            "values in the database that its schema does not allow are saved as they are: {shown}"
+        ));
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! Compression in blocks on several threads: the part that all formats share.
 //!
-//! Pushing: the caller's thread fills a block, a crew of workers compresses blocks, one thread writes them in
-//! order. Pulling: one thread splits the source into blocks, the crew decompresses them, the caller's thread
-//! takes them in order. What a block looks like is the business of [`Pack`] and [`Unpack`].
+//! Pushing: the caller's thread fills a block, a crew of workers compresses blocks, one thread
+//! writes them in order. Pulling: one thread splits the source into blocks, the crew decompresses
+//! them, the caller's thread takes them in order. What a block looks like is the business of
+//! [`Pack`] and [`Unpack`].
 //!
-//! Memory: there is a fixed number of blocks, two more than workers, and they go round; whoever wants to fill one
-//! waits until one is free. So every queue is bounded without a bound of its own, and none can block for ever.
-//! Order: with each block handed to the crew goes a channel for its one answer; the channels stand in line.
+//! Memory: there is a fixed number of blocks, two more than workers, and they go round; whoever
+//! wants to fill one waits until one is free. So every queue is bounded without a bound of its own,
+//! and none can block for ever. Order: with each block handed to the crew goes a channel for its
+//! one answer; the channels stand in line.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +23,8 @@ pub struct Block {
     pub input: Vec<u8>,
     /// What a worker makes of it.
     pub output: Vec<u8>,
-    /// Where in the compressed stream the block begins, in bytes; for messages. Known only when decoding.
+    /// Where in the compressed stream the block begins, in bytes; for messages. Known only when
+    /// decoding.
     pub at: u64,
 }
 
@@ -46,7 +49,8 @@ pub trait Pack: Send + 'static {
 pub trait Unpack: Send + 'static {
     /// A decompressor for one thread.
     fn worker(&self) -> io::Result<Work>;
-    /// Fills `block` with what comes next in the source. Not called again after [`Next::End`] or an error.
+    /// Fills `block` with what comes next in the source. Not called again after [`Next::End`] or an
+    /// error.
     fn next(&mut self, block: &mut Block) -> io::Result<Next>;
 }
 
@@ -74,7 +78,8 @@ enum Order {
     End,
 }
 
-/// The workers. Dropped, it ends and joins them, the jobs under way and in the queue done first unless `stop` is set.
+/// The workers. Dropped, it ends and joins them, the jobs under way and in the queue done first
+/// unless `stop` is set.
 struct Crew {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
@@ -91,7 +96,9 @@ impl Crew {
                 loop {
                     // The lock is held only while waiting, and nothing can panic there.
                     let job = queue.lock().map(|queue| queue.recv());
-                    let Ok(Ok(Job { mut block, answer })) = job else { return };
+                    let Ok(Ok(Job { mut block, answer })) = job else {
+                        return;
+                    };
                     if !stop.load(Ordering::Relaxed) {
                         let done = work(&mut block);
                         // Nobody waits for the answer any more where the stream was dropped.
@@ -106,7 +113,10 @@ impl Crew {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Crew { jobs: Some(jobs), threads })
+        Ok(Crew {
+            jobs: Some(jobs),
+            threads,
+        })
     }
 
     /// Hands a block over; the answer comes through what is returned.
@@ -150,8 +160,9 @@ fn failed_before() -> io::Error {
 
 /// Compresses what is written to it, on other threads, into the sink it was made with.
 ///
-/// Only [`Encoder::finish`] completes the stream. An error of the sink comes back, as it was, from the `write` that
-/// notices it or from `finish`. Dropped unfinished, it gives up, joins its threads, and leaves an incomplete stream.
+/// Only [`Encoder::finish`] completes the stream. An error of the sink comes back, as it was, from
+/// the `write` that notices it or from `finish`. Dropped unfinished, it gives up, joins its
+/// threads, and leaves an incomplete stream.
 pub struct Encoder<W> {
     line: Option<EncodeLine<W>>,
     /// The block being filled, with capacity for `block_bytes`.
@@ -178,21 +189,34 @@ impl<W: Write + Send + 'static> Encoder<W> {
             Ok(line) => (Some(line), None),
             Err(error) => (None, Some(error)),
         };
-        Encoder { line, filling: None, block_bytes, failure }
+        Encoder {
+            line,
+            filling: None,
+            block_bytes,
+            failure,
+        }
     }
 }
 
 impl<W: Write + Send + 'static> EncodeLine<W> {
     fn start<P: Pack>(pack: P, threads: usize, sink: W) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let works = (0..threads).map(|_| pack.worker()).collect::<io::Result<_>>()?;
+        let works = (0..threads)
+            .map(|_| pack.worker())
+            .collect::<io::Result<_>>()?;
         let crew = Crew::start(works, &stop)?;
         let (give_back, free) = free_blocks(threads);
         let (orders, line) = channel();
         let stopped = Arc::clone(&stop);
         let body = move || write_in_order(pack, sink, &line, &give_back, &stopped);
         let writer = Builder::new().name("write".into()).spawn(body)?;
-        Ok(EncodeLine { crew, orders, free, writer, stop })
+        Ok(EncodeLine {
+            crew,
+            orders,
+            free,
+            writer,
+            stop,
+        })
     }
 }
 
@@ -253,7 +277,9 @@ impl<W> Encoder<W> {
         {
             return Err(self.give_up());
         }
-        let Some(line) = self.line.take() else { return Err(self.give_up()) };
+        let Some(line) = self.line.take() else {
+            return Err(self.give_up());
+        };
         // Where this fails the writing thread is gone, and says why when it is joined.
         let _ = line.orders.send(Order::End);
         line.close()
@@ -261,7 +287,9 @@ impl<W> Encoder<W> {
 
     /// The reason why the line can't go on: what its writing thread ended with.
     fn give_up(&mut self) -> io::Error {
-        let Some(line) = self.line.take() else { return self.failure.take().unwrap_or_else(failed_before) };
+        let Some(line) = self.line.take() else {
+            return self.failure.take().unwrap_or_else(failed_before);
+        };
         line.stop.store(true, Ordering::Relaxed);
         match line.close() {
             Err(error) => error,
@@ -272,7 +300,9 @@ impl<W> Encoder<W> {
 
 impl<W> Write for Encoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(line) = &self.line else { return Err(self.give_up()) };
+        let Some(line) = &self.line else {
+            return Err(self.give_up());
+        };
         let mut block = match self.filling.take() {
             Some(block) => block,
             None => match line.free.recv() {
@@ -294,7 +324,8 @@ impl<W> Write for Encoder<W> {
         Ok(taken)
     }
 
-    /// Does nothing: a block is compressed when it is full, and the last one by [`Encoder::finish`].
+    /// Does nothing: a block is compressed when it is full, and the last one by
+    /// [`Encoder::finish`].
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -310,11 +341,13 @@ impl<W> Drop for Encoder<W> {
 
 // ---------------------------------------------------------------- pulling
 
-/// Reads the content of the compressed source it was made with, which other threads read and decompress ahead.
+/// Reads the content of the compressed source it was made with, which other threads read and
+/// decompress ahead.
 ///
 /// An error of the source comes out as it was, after all content before it; damage is
-/// [`InvalidData`](io::ErrorKind::InvalidData) or, where the end is missing, [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
-/// Dropped early, it stops its threads and joins them, waiting for no more than one read of the source and one block.
+/// [`InvalidData`](io::ErrorKind::InvalidData) or, where the end is missing,
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). Dropped early, it stops its threads and joins
+/// them, waiting for no more than one read of the source and one block.
 pub struct Decoder {
     line: Option<DecodeLine>,
     /// The block being read, and how far.
@@ -339,7 +372,12 @@ impl Decoder {
             Ok(line) => (Some(line), Ok(())),
             Err(error) => (None, Err(Some(error))),
         };
-        Decoder { line, reading: None, position: 0, ended }
+        Decoder {
+            line,
+            reading: None,
+            position: 0,
+            ended,
+        }
     }
 
     /// Waits for the next block; `None` at the end.
@@ -367,7 +405,13 @@ impl Decoder {
     }
 
     fn stop(&mut self) {
-        if let Some(DecodeLine { orders, give_back, splitter, stop }) = self.line.take() {
+        if let Some(DecodeLine {
+            orders,
+            give_back,
+            splitter,
+            stop,
+        }) = self.line.take()
+        {
             stop.store(true, Ordering::Relaxed);
             drop((orders, give_back));
             let _ = splitter.join();
@@ -378,7 +422,9 @@ impl Decoder {
 impl DecodeLine {
     fn start<U: Unpack>(mut unpack: U, threads: usize) -> io::Result<DecodeLine> {
         let stop = Arc::new(AtomicBool::new(false));
-        let works = (0..threads).map(|_| unpack.worker()).collect::<io::Result<_>>()?;
+        let works = (0..threads)
+            .map(|_| unpack.worker())
+            .collect::<io::Result<_>>()?;
         let crew = Crew::start(works, &stop)?;
         let (give_back, free) = free_blocks(threads);
         let (line, orders) = channel();
@@ -388,12 +434,23 @@ impl DecodeLine {
             }
         };
         let splitter = Builder::new().name("split".into()).spawn(body)?;
-        Ok(DecodeLine { orders, give_back, splitter, stop })
+        Ok(DecodeLine {
+            orders,
+            give_back,
+            splitter,
+            stop,
+        })
     }
 }
 
-/// The splitting thread: one free block after the other is filled and put in line, until the end or until nobody reads.
-fn split<U: Unpack>(unpack: &mut U, crew: &Crew, free: &Receiver<Block>, line: &Sender<Order>) -> io::Result<()> {
+/// The splitting thread: one free block after the other is filled and put in line, until the end or
+/// until nobody reads.
+fn split<U: Unpack>(
+    unpack: &mut U,
+    crew: &Crew,
+    free: &Receiver<Block>,
+    line: &Sender<Order>,
+) -> io::Result<()> {
     for mut block in free {
         let order = match unpack.next(&mut block)? {
             Next::Packed => Order::Block(crew.submit(block)?),

@@ -1,9 +1,10 @@
 //! gzip in independent members, one for each block, that every gunzip reads.
 //!
-//! The header of each member has an extra field `DB` with the size of the whole member, so that a reader finds the
-//! members without inflating them, and inflates them in parallel. The stream ends with a member without content, which
-//! has a second extra field `DE` with the size of the whole content: a stream that lacks it, or lacks a member, is found
-//! to be incomplete. (Streams put one after the other are one stream, as gzip has it.)
+//! The header of each member has an extra field `DB` with the size of the whole member, so that a
+//! reader finds the members without inflating them, and inflates them in parallel. The stream ends
+//! with a member without content, which has a second extra field `DE` with the size of the whole
+//! content: a stream that lacks it, or lacks a member, is found to be incomplete. (Streams put one
+//! after the other are one stream, as gzip has it.)
 //!
 //! gzip data that others made is read too, one member after the other on one thread.
 
@@ -14,14 +15,17 @@ use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::mem;
 
-/// Content of a member, in bytes. Deflate looks back 32 KiB only, so that larger ones would gain next to nothing.
+/// Content of a member, in bytes. Deflate looks back 32 KiB only, so that larger ones would gain
+/// next to nothing.
 pub const BLOCK: usize = 1 << 20;
 
-/// A member of ours that claims more content than this is damaged; so is one of more than [`MAX_MEMBER`] bytes.
+/// A member of ours that claims more content than this is damaged; so is one of more than
+/// [`MAX_MEMBER`] bytes.
 const MAX_CONTENT: usize = 8 << 20;
 const MAX_MEMBER: usize = MAX_CONTENT + (MAX_CONTENT >> 8) + 1024;
 
-/// Magic, deflate, "there is an extra field". What follows (time, flags, system: six bytes) has no meaning.
+/// Magic, deflate, "there is an extra field". What follows (time, flags, system: six bytes) has no
+/// meaning.
 const MAGIC: [u8; 4] = [0x1f, 0x8b, 8, 4];
 /// Up to and with the `DB` field.
 const HEADER: usize = 20;
@@ -85,7 +89,11 @@ impl Packer {
     /// `level` as libdeflate has them, 1 to 12.
     pub fn new(level: u8, block_bytes: usize) -> Self {
         let level = CompressionLvl::new(i32::from(level)).unwrap_or_default();
-        Packer { level, block_bytes, total: 0 }
+        Packer {
+            level,
+            block_bytes,
+            total: 0,
+        }
     }
 }
 
@@ -153,14 +161,25 @@ enum Before {
 
 impl<R: Read> Unpacker<R> {
     pub fn new(source: R) -> Self {
-        Unpacker { place: Place::Start(Source::new(source), Before::Nothing) }
+        Unpacker {
+            place: Place::Start(Source::new(source), Before::Nothing),
+        }
     }
 
     /// Reads a member of ours into `block`.
-    fn member(&mut self, mut source: Source<R>, size: usize, total: u64, block: &mut Block) -> io::Result<Next> {
+    fn member(
+        &mut self,
+        mut source: Source<R>,
+        size: usize,
+        total: u64,
+        block: &mut Block,
+    ) -> io::Result<Next> {
         block.at = source.at();
         if !(HEADER + TRAILER..=MAX_MEMBER).contains(&size) {
-            return Err(damaged(format!("gzip data is damaged: the block at byte {} claims a size of {size} bytes", block.at)));
+            return Err(damaged(format!(
+                "gzip data is damaged: the block at byte {} claims a size of {size} bytes",
+                block.at
+            )));
         }
         block.input.clear();
         if !source.append(&mut block.input, size)? {
@@ -178,13 +197,20 @@ impl<R: Read> Unpacker<R> {
     }
 
     /// Inflates the next part of somebody else's member into `block`; false at the member's end.
-    fn inflate(&mut self, mut decoder: Box<GzDecoder<Source<R>>>, block: &mut Block) -> io::Result<bool> {
+    fn inflate(
+        &mut self,
+        mut decoder: Box<GzDecoder<Source<R>>>,
+        block: &mut Block,
+    ) -> io::Result<bool> {
         let read = fill(&mut decoder, &mut block.output, CHUNK).map_err(|error| {
             let source = decoder.get_ref();
             match error.kind() {
                 _ if source.failed() => error,
                 ErrorKind::UnexpectedEof => truncated("gzip", source.at()),
-                _ => damaged(format!("gzip data is damaged: {error}, before byte {}", source.at())),
+                _ => damaged(format!(
+                    "gzip data is damaged: {error}, before byte {}",
+                    source.at()
+                )),
             }
         })?;
         self.place = match read {
@@ -197,7 +223,9 @@ impl<R: Read> Unpacker<R> {
 
 /// Checksum and length of the content as a member's trailer has them.
 fn trailer(member: &[u8]) -> (u32, usize) {
-    let field = |at: usize| u32::from_le_bytes([member[at], member[at + 1], member[at + 2], member[at + 3]]);
+    let field = |at: usize| {
+        u32::from_le_bytes([member[at], member[at + 1], member[at + 2], member[at + 3]])
+    };
     (field(member.len() - 8), field(member.len() - 4) as usize)
 }
 
@@ -206,11 +234,17 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
         let mut decompressor = Decompressor::new();
         Ok(Box::new(move |block| {
             let Block { input, output, at } = block;
-            let wrong = |what: &str| damaged(format!("gzip data is damaged: {what} in the block at byte {at}"));
+            let wrong = |what: &str| {
+                damaged(format!(
+                    "gzip data is damaged: {what} in the block at byte {at}"
+                ))
+            };
             let (checksum, length) = trailer(input);
             output.resize(length, 0);
             let body = &input[HEADER..input.len() - TRAILER];
-            let inflated = decompressor.deflate_decompress(body, output).map_err(|_| wrong("invalid compressed data"))?;
+            let inflated = decompressor
+                .deflate_decompress(body, output)
+                .map_err(|_| wrong("invalid compressed data"))?;
             if inflated != length {
                 return Err(wrong("wrong length"));
             }
@@ -234,11 +268,16 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
                     if before != Before::Nothing && !head.starts_with(&MAGIC[..2]) {
                         let only_zeros = before == Before::Foreign && only_zeros(&mut source)?;
                         let text = "gzip data is followed by something else";
-                        return if only_zeros { Ok(Next::End) } else { Err(damaged(format!("{text} at byte {at}"))) };
+                        return if only_zeros {
+                            Ok(Next::End)
+                        } else {
+                            Err(damaged(format!("{text} at byte {at}")))
+                        };
                     }
                     self.place = match kind(head) {
                         Kind::Block(_) | Kind::End => Place::Ours(source, 0),
-                        // The decoder reads the header at once, and keeps an error for the first read.
+                        // The decoder reads the header at once, and keeps an error for the first
+                        // read.
                         Kind::Foreign => Place::Foreign(Box::new(GzDecoder::new(source))),
                     };
                 }
@@ -253,10 +292,17 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
                             self.place = Place::Start(source, Before::Ours);
                         }
                         Kind::End if length == END => {
-                            return Err(damaged("gzip data is damaged: the content has not the length that its end says"));
+                            return Err(damaged(
+                                "gzip data is damaged: the content has not the length that its end \
+                                 says",
+                            ));
                         }
                         _ if length < END => return Err(truncated("gzip", at + length as u64)),
-                        _ => return Err(damaged(format!("gzip data is damaged: no block begins at byte {at}"))),
+                        _ => {
+                            return Err(damaged(format!(
+                                "gzip data is damaged: no block begins at byte {at}"
+                            )));
+                        }
                     }
                 }
                 Place::Foreign(decoder) => {

@@ -1,4 +1,5 @@
-//! No compression. It still goes through the threads: the sink hashes and writes while the caller reads on.
+//! No compression. It still goes through the threads: the sink hashes and writes while the caller
+//! reads on.
 
 use super::blocks::{Block, Next, Pack, Unpack, Work};
 use super::source::fill;
@@ -46,6 +47,10 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
     }
 
     fn next(&mut self, block: &mut Block) -> io::Result<Next> {
-        Ok(if fill(&mut self.0, &mut block.output, BLOCK)? == 0 { Next::End } else { Next::Content })
+        Ok(if fill(&mut self.0, &mut block.output, BLOCK)? == 0 {
+            Next::End
+        } else {
+            Next::Content
+        })
     }
 }

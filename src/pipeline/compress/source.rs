@@ -1,5 +1,5 @@
-//! A reader that can look ahead, counts, and remembers whether a failure was its own: what the splitters of compressed
-//! streams stand on.
+//! A reader that can look ahead, counts, and remembers whether a failure was its own: what the
+//! splitters of compressed streams stand on.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -19,7 +19,14 @@ pub struct Source<R> {
 
 impl<R: Read> Source<R> {
     pub fn new(inner: R) -> Self {
-        Source { inner, buffer: vec![0; AHEAD], start: 0, end: 0, consumed: 0, failed: false }
+        Source {
+            inner,
+            buffer: vec![0; AHEAD],
+            start: 0,
+            end: 0,
+            consumed: 0,
+            failed: false,
+        }
     }
 
     /// How many bytes were consumed.
@@ -61,15 +68,20 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Appends the next `size` bytes to `out`; false where the source ends before. Grows `out` only as data arrives.
+    /// Appends the next `size` bytes to `out`; false where the source ends before. Grows `out` only
+    /// as data arrives.
     pub fn append(&mut self, out: &mut Vec<u8>, size: usize) -> io::Result<bool> {
         let buffered = size.min(self.end - self.start);
         out.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
         self.consume(buffered);
         let missing = size - buffered;
-        // Large parts go straight into `out`; small ones come with what follows them, for the next call.
+        // Large parts go straight into `out`; small ones come with what follows them, for the next
+        // call.
         if missing >= AHEAD / 2 {
-            let read = (&mut self.inner).take(missing as u64).read_to_end(out).inspect_err(|_| self.failed = true)?;
+            let read = (&mut self.inner)
+                .take(missing as u64)
+                .read_to_end(out)
+                .inspect_err(|_| self.failed = true)?;
             self.consumed += read as u64;
             return Ok(read == missing);
         }
@@ -118,5 +130,8 @@ pub fn damaged(text: impl Into<String>) -> io::Error {
 
 /// The data end before they are complete.
 pub fn truncated(format: &str, at: u64) -> io::Error {
-    io::Error::new(ErrorKind::UnexpectedEof, format!("{format} data is truncated: it ends at byte {at}, before it is complete"))
+    io::Error::new(
+        ErrorKind::UnexpectedEof,
+        format!("{format} data is truncated: it ends at byte {at}, before it is complete"),
+    )
 }

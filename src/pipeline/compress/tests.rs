@@ -11,7 +11,12 @@ use std::time::Duration;
 const GZIP: Codec = Codec::Gzip { level: 1 };
 const ZSTD: Codec = Codec::Zstd { level: 1 };
 
-fn small_encoder<W: Write + Send + 'static>(codec: Codec, block: usize, threads: usize, sink: W) -> Encoder<W> {
+fn small_encoder<W: Write + Send + 'static>(
+    codec: Codec,
+    block: usize,
+    threads: usize,
+    sink: W,
+) -> Encoder<W> {
     match codec {
         Codec::None => Encoder::start(plain::Packer, threads, sink),
         Codec::Gzip { level } => Encoder::start(gzip::Packer::new(level, block), threads, sink),
@@ -38,14 +43,23 @@ fn text(length: usize) -> Vec<u8> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state >> 24
     };
-    (0..length).map(|at| if at % 7 < 4 { b"abcd"[at % 4] } else { next() as u8 }).collect()
+    (0..length)
+        .map(|at| {
+            if at % 7 < 4 {
+                b"abcd"[at % 4]
+            } else {
+                next() as u8
+            }
+        })
+        .collect()
 }
 
 /// Fails the test rather than hang.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = channel();
     std::thread::spawn(move || done.send(work()));
-    wait.recv_timeout(Duration::from_secs(20)).expect("no hang and no panic")
+    wait.recv_timeout(Duration::from_secs(20))
+        .expect("no hang and no panic")
 }
 
 /// Takes `room` bytes and then fails with an error that has a kind and an inside.
@@ -65,7 +79,8 @@ impl std::fmt::Display for Inside {
 impl std::error::Error for Inside {}
 
 fn is_original(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::StorageFull && error.get_ref().is_some_and(|inner| inner.is::<Inside>())
+    error.kind() == ErrorKind::StorageFull
+        && error.get_ref().is_some_and(|inner| inner.is::<Inside>())
 }
 
 impl Write for Full {
@@ -154,11 +169,18 @@ proptest! {
 
 #[test]
 fn whole_blocks() {
-    for (codec, length) in [(Codec::None, (3 << 20) + 5), (GZIP, (3 << 20) + 5), (ZSTD, (9 << 20) + 5)] {
+    for (codec, length) in [
+        (Codec::None, (3 << 20) + 5),
+        (GZIP, (3 << 20) + 5),
+        (ZSTD, (9 << 20) + 5),
+    ] {
         let content = text(length);
         let mut encoder = encoder(codec, 2, Vec::new());
         encoder.write_all(&content).unwrap();
-        assert!(decode(codec, 2, &encoder.finish().unwrap()).unwrap() == content, "{codec:?}");
+        assert!(
+            decode(codec, 2, &encoder.finish().unwrap()).unwrap() == content,
+            "{codec:?}"
+        );
     }
 }
 
@@ -177,7 +199,10 @@ fn streams_may_follow_one_another() {
         let mut stored = encode(codec, 10, 2, b"first, longer than a block; ");
         stored.extend(encode(codec, 10, 2, b""));
         stored.extend(encode(codec, 10, 2, b"second"));
-        assert_eq!(decode(codec, 2, &stored).unwrap(), b"first, longer than a block; second");
+        assert_eq!(
+            decode(codec, 2, &stored).unwrap(),
+            b"first, longer than a block; second"
+        );
     }
 }
 
@@ -188,7 +213,11 @@ fn every_truncation_is_found() {
             let stored = encode(codec, 256, 1, content);
             for length in 0..stored.len() {
                 let error = decode(codec, 1, &stored[..length]).expect_err("truncated");
-                assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{codec:?} cut to {length}: {error}");
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof,
+                    "{codec:?} cut to {length}: {error}"
+                );
             }
         }
     }
@@ -221,12 +250,19 @@ fn a_flipped_byte_never_changes_the_content() {
                 let mut other = stored.clone();
                 other[at] ^= flip;
                 match decode(codec, 1, &other) {
-                    Ok(back) => assert!(back == content, "{codec:?}: byte {at} ^ {flip:#x} changed the content silently"),
+                    Ok(back) => assert!(
+                        back == content,
+                        "{codec:?}: byte {at} ^ {flip:#x} changed the content silently"
+                    ),
                     Err(_) => found += 1,
                 }
             }
         }
-        assert!(found > stored.len() * 5, "{codec:?}: {found} of {}", stored.len() * 6);
+        assert!(
+            found > stored.len() * 5,
+            "{codec:?}: {found} of {}",
+            stored.len() * 6
+        );
     }
 }
 
@@ -235,13 +271,31 @@ fn absurd_sizes_are_damage() {
     let stored = encode(GZIP, 256, 1, &text(600));
     let mut huge = stored.clone();
     huge[16..20].fill(0xff);
-    assert!(decode(GZIP, 1, &huge).unwrap_err().to_string().contains("claims a size"));
+    assert!(
+        decode(GZIP, 1, &huge)
+            .unwrap_err()
+            .to_string()
+            .contains("claims a size")
+    );
     huge[16..20].fill(0);
-    assert!(decode(GZIP, 1, &huge).unwrap_err().to_string().contains("claims a size"));
+    assert!(
+        decode(GZIP, 1, &huge)
+            .unwrap_err()
+            .to_string()
+            .contains("claims a size")
+    );
     let mut stored = encode(ZSTD, 256, 1, b"x");
     // The first frame's header: its content is said to be of 2^64 bytes less one.
-    stored.splice(24..26, [0xe4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
-    assert!(decode(ZSTD, 1, &stored).unwrap_err().to_string().contains("absurd"));
+    stored.splice(
+        24..26,
+        [0xe4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    );
+    assert!(
+        decode(ZSTD, 1, &stored)
+            .unwrap_err()
+            .to_string()
+            .contains("absurd")
+    );
 }
 
 #[test]
@@ -264,7 +318,10 @@ fn errors_of_the_sink_come_back_as_they_were() {
             let error = in_time(move || {
                 let mut encoder = small_encoder(codec, 100, 2, Full { room });
                 if let Err(error) = encoder.write_all(&text(length)) {
-                    assert!(!is_original(&encoder.write(b"more").unwrap_err()), "reported once");
+                    assert!(
+                        !is_original(&encoder.write(b"more").unwrap_err()),
+                        "reported once"
+                    );
                     assert!(encoder.finish().is_err());
                     return error;
                 }
@@ -283,7 +340,10 @@ fn errors_of_the_source_come_out_as_they_were() {
         (GZIP, encode(GZIP, 100, 2, &text(5000))),
         (ZSTD, encode(ZSTD, 100, 2, &text(5000))),
         (GZIP, foreign),
-        (ZSTD, ::zstd::stream::encode_all(&text(5000)[..], 1).unwrap()),
+        (
+            ZSTD,
+            ::zstd::stream::encode_all(&text(5000)[..], 1).unwrap(),
+        ),
     ] {
         for length in [0, 1, 30, stored.len() / 2, stored.len()] {
             let source = io::Cursor::new(stored[..length].to_vec()).chain(Full { room: 0 });
@@ -330,13 +390,20 @@ fn a_panicking_sink_is_an_error() {
     }
     in_time(|| {
         let mut encoder = small_encoder(GZIP, 100, 2, Panics);
-        assert!(encoder.write_all(&text(5000)).and_then(|()| encoder.finish().map(drop)).is_err());
+        assert!(
+            encoder
+                .write_all(&text(5000))
+                .and_then(|()| encoder.finish().map(drop))
+                .is_err()
+        );
         drop(small_encoder(ZSTD, 100, 2, Panics));
     });
 }
 
 fn gzipped(content: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::GzBuilder::new().filename("x").write(Vec::new(), flate2::Compression::default());
+    let mut encoder = flate2::GzBuilder::new()
+        .filename("x")
+        .write(Vec::new(), flate2::Compression::default());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
 }
@@ -346,17 +413,37 @@ fn gzip_that_others_made() {
     let content = text(600_000);
     let one = gzipped(&content);
     assert!(decode(GZIP, 2, &one).unwrap() == content);
-    let several = [gzipped(b"a"), gzipped(b""), gzipped(b"b"), encode(GZIP, 2, 2, b"ours"), gzipped(b"c")].concat();
+    let several = [
+        gzipped(b"a"),
+        gzipped(b""),
+        gzipped(b"b"),
+        encode(GZIP, 2, 2, b"ours"),
+        gzipped(b"c"),
+    ]
+    .concat();
     assert_eq!(decode(GZIP, 2, &several).unwrap(), b"aboursc");
-    assert_eq!(decode(GZIP, 2, &[&several[..], &[0; 1000]].concat()).unwrap(), b"aboursc", "padded");
+    assert_eq!(
+        decode(GZIP, 2, &[&several[..], &[0; 1000]].concat()).unwrap(),
+        b"aboursc",
+        "padded"
+    );
     for tail in [&b"x"[..], b"\0\0\0x", b"\x1f\x8bxxxxxxxxxxxxxx"] {
         assert!(decode(GZIP, 2, &[&several[..], tail].concat()).is_err());
     }
     let small = gzipped(b"some content");
     for length in 0..small.len() {
-        assert_eq!(decode(GZIP, 1, &small[..length]).unwrap_err().kind(), ErrorKind::UnexpectedEof, "cut to {length}");
+        assert_eq!(
+            decode(GZIP, 1, &small[..length]).unwrap_err().kind(),
+            ErrorKind::UnexpectedEof,
+            "cut to {length}"
+        );
     }
-    assert_eq!(decode(GZIP, 1, b"not gzip, but long enough").unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(
+        decode(GZIP, 1, b"not gzip, but long enough")
+            .unwrap_err()
+            .kind(),
+        ErrorKind::InvalidData
+    );
 }
 
 #[test]
@@ -382,10 +469,17 @@ fn zstd_that_others_made() {
     assert!(decode(ZSTD, 2, &[several.concat(), b"xxxxxxxx".to_vec()].concat()).is_err());
     for small in [sized(b"some content"), unsized_frame(b"some content")] {
         for length in 0..small.len() {
-            assert_eq!(decode(ZSTD, 1, &small[..length]).unwrap_err().kind(), ErrorKind::UnexpectedEof, "cut to {length}");
+            assert_eq!(
+                decode(ZSTD, 1, &small[..length]).unwrap_err().kind(),
+                ErrorKind::UnexpectedEof,
+                "cut to {length}"
+            );
         }
     }
-    assert_eq!(decode(ZSTD, 1, b"not zstd").unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(
+        decode(ZSTD, 1, b"not zstd").unwrap_err().kind(),
+        ErrorKind::InvalidData
+    );
 }
 
 #[test]
@@ -393,12 +487,19 @@ fn a_large_window_is_read() {
     let mut encoder = ::zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(28).unwrap();
     encoder.write_all(b"content").unwrap();
-    assert_eq!(decode(ZSTD, 1, &encoder.finish().unwrap()).unwrap(), b"content");
+    assert_eq!(
+        decode(ZSTD, 1, &encoder.finish().unwrap()).unwrap(),
+        b"content"
+    );
 }
 
 /// What `program` makes of `stored`; `None` where it is not installed.
 fn through(program: &str, arguments: &[&str], stored: &[u8]) -> Option<Vec<u8>> {
-    let child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
     let Ok(mut child) = child else {
         println!("skipped: `{program}` is not installed");
         return None;
@@ -417,15 +518,28 @@ fn the_usual_tools_read_it() {
     for content in [text(300_000), Vec::new()] {
         let stored = encode(GZIP, 70_000, 2, &content);
         let mut back = Vec::new();
-        flate2::read::MultiGzDecoder::new(&stored[..]).read_to_end(&mut back).unwrap();
+        flate2::read::MultiGzDecoder::new(&stored[..])
+            .read_to_end(&mut back)
+            .unwrap();
         assert!(back == content);
-        let python = "import gzip,sys; sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";
-        for (program, arguments) in [("gzip", vec!["-dc"]), ("pigz", vec!["-dc"]), ("python3", vec!["-c", python])] {
-            assert!(through(program, &arguments, &stored).is_none_or(|back| back == content), "{program}");
+        let python =
+            "import gzip,sys; sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";
+        for (program, arguments) in [
+            ("gzip", vec!["-dc"]),
+            ("pigz", vec!["-dc"]),
+            ("python3", vec!["-c", python]),
+        ] {
+            assert!(
+                through(program, &arguments, &stored).is_none_or(|back| back == content),
+                "{program}"
+            );
         }
         let stored = encode(ZSTD, 70_000, 2, &content);
         assert!(::zstd::stream::decode_all(&stored[..]).unwrap() == content);
-        assert!(through("zstd", &["-dc"], &stored).is_none_or(|back| back == content), "zstd");
+        assert!(
+            through("zstd", &["-dc"], &stored).is_none_or(|back| back == content),
+            "zstd"
+        );
     }
 }
 
@@ -440,11 +554,24 @@ fn names_and_levels() {
     ] {
         assert_eq!(Codec::parse(text).unwrap(), codec);
         assert_eq!(codec.name(), text.split(':').next().unwrap());
-        assert_eq!(codec.extension().and_then(Codec::from_extension).map(Codec::name), codec.extension().map(|_| codec.name()));
+        assert_eq!(
+            codec
+                .extension()
+                .and_then(Codec::from_extension)
+                .map(Codec::name),
+            codec.extension().map(|_| codec.name())
+        );
     }
-    for text in ["", "lz4", "GZIP", "none:1", "gzip:0", "gzip:13", "gzip:", "gzip:x", "zstd:20", "zstd:-1", "zstd:256"] {
+    for text in [
+        "", "lz4", "GZIP", "none:1", "gzip:0", "gzip:13", "gzip:", "gzip:x", "zstd:20", "zstd:-1",
+        "zstd:256",
+    ] {
         assert!(Codec::parse(text).is_err(), "{text}");
     }
     assert!(Codec::parse("lz4").unwrap_err().contains("`gzip:LEVEL`"));
-    assert!(Codec::parse("gzip:13").unwrap_err().contains("from 1 to 12"));
+    assert!(
+        Codec::parse("gzip:13")
+            .unwrap_err()
+            .contains("from 1 to 12")
+    );
 }

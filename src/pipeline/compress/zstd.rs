@@ -1,11 +1,13 @@
 //! zstd in independent frames, one for each block, that every `zstd -d` reads.
 //!
-//! Each frame knows the size of its content and has a checksum. The stream ends with the seek table of zstd's "seekable
-//! format": a skippable frame that lists the frames, for other tools to use and for us to know that none is missing. The
-//! stream begins with a frame without content whose size is written in eight bytes, which no encoder does: by this we
-//! know a stream of which a seek table must be the end. (Streams put one after the other are one stream.)
+//! Each frame knows the size of its content and has a checksum. The stream ends with the seek table
+//! of zstd's "seekable format": a skippable frame that lists the frames, for other tools to use and
+//! for us to know that none is missing. The stream begins with a frame without content whose size
+//! is written in eight bytes, which no encoder does: by this we know a stream of which a seek table
+//! must be the end. (Streams put one after the other are one stream.)
 //!
-//! Data that others made is read too: in parallel where all frames know their sizes and are small, else on one thread.
+//! Data that others made is read too: in parallel where all frames know their sizes and are small,
+//! else on one thread.
 
 use super::blocks::{Block, Next, Pack, Unpack, Work};
 use super::source::{Source, damaged, fill, truncated};
@@ -14,8 +16,8 @@ use std::mem;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
-/// Content of a frame, in bytes. Against one frame this costs 0.04 to 0.7 % in size, depending on how far apart the data
-/// repeat; 1 MiB costs 3 %; 8 MiB would need twice the memory for 0.3 %.
+/// Content of a frame, in bytes. Against one frame this costs 0.04 to 0.7 % in size, depending on
+/// how far apart the data repeat; 1 MiB costs 3 %; 8 MiB would need twice the memory for 0.3 %.
 pub const BLOCK: usize = 4 << 20;
 
 /// Frames with more content are decompressed as a stream.
@@ -23,8 +25,13 @@ const MAX_CONTENT: u64 = 8 << 20;
 /// A frame of no more than `MAX_CONTENT` that is larger is damaged.
 const MAX_FRAME: usize = 16 << 20;
 
-/// What others may have used as window, as a power of two; memory is taken only as far as it is filled.
-const WINDOW_LOG_MAX: u32 = if cfg!(target_pointer_width = "64") { 31 } else { 30 };
+/// What others may have used as window, as a power of two; memory is taken only as far as it is
+/// filled.
+const WINDOW_LOG_MAX: u32 = if cfg!(target_pointer_width = "64") {
+    31
+} else {
+    30
+};
 
 const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// The skippable frame that the seekable format uses.
@@ -34,9 +41,11 @@ const TABLE_END: [u8; 4] = 0x8F92_EAB1_u32.to_le_bytes();
 /// Number of frames, flags, `TABLE_END`.
 const TABLE_FOOTER: usize = 9;
 
-/// How our streams begin: frame, one segment with size in eight bytes and checksum, 0, the last block is raw and empty, the
-/// checksum of nothing.
-const OPENING: [u8; 20] = [0x28, 0xb5, 0x2f, 0xfd, 0xe4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x99, 0xe9, 0xd8, 0x51];
+/// How our streams begin: frame, one segment with size in eight bytes and checksum, 0, the last
+/// block is raw and empty, the checksum of nothing.
+const OPENING: [u8; 20] = [
+    0x28, 0xb5, 0x2f, 0xfd, 0xe4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x99, 0xe9, 0xd8, 0x51,
+];
 
 /// Decompressed bytes that go to the reader at once, where it is done as a stream.
 const CHUNK: usize = 256 << 10;
@@ -60,7 +69,11 @@ pub struct Packer {
 impl Packer {
     /// `level` as zstd has them, 1 to 19.
     pub fn new(level: i8, block_bytes: usize) -> Self {
-        Packer { level: i32::from(level), block_bytes, table: Vec::new() }
+        Packer {
+            level: i32::from(level),
+            block_bytes,
+            table: Vec::new(),
+        }
     }
 }
 
@@ -74,19 +87,23 @@ impl Pack for Packer {
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(Box::new(move |block| {
             block.output.clear();
-            block.output.reserve_exact(compress_bound(block.input.len()));
+            block
+                .output
+                .reserve_exact(compress_bound(block.input.len()));
             compressor.compress_to_buffer(&block.input, &mut block.output)?;
             Ok(())
         }))
     }
 
     fn opening(&mut self) -> Vec<u8> {
-        self.table.extend_from_slice(&entry(OPENING.len() as u32, 0));
+        self.table
+            .extend_from_slice(&entry(OPENING.len() as u32, 0));
         OPENING.to_vec()
     }
 
     fn written(&mut self, block: &Block) -> io::Result<()> {
-        self.table.extend_from_slice(&entry(block.output.len() as u32, block.input.len() as u32));
+        self.table
+            .extend_from_slice(&entry(block.output.len() as u32, block.input.len() as u32));
         // A skippable frame's size has 32 bits: enough for two petabytes.
         match u32::try_from(self.table.len() + TABLE_FOOTER) {
             Ok(_) => Ok(()),
@@ -168,7 +185,11 @@ impl Header {
             2 => Some(u64::from_le_bytes(wide) + 256),
             _ => Some(u64::from_le_bytes(wide)),
         };
-        Some(Header { size, content, checksum: flags & 4 != 0 })
+        Some(Header {
+            size,
+            content,
+            checksum: flags & 4 != 0,
+        })
     }
 
     /// The size of the content, where it is known and small enough for one block.
@@ -181,12 +202,19 @@ impl Header {
 fn frame<R: Read>(source: &mut Source<R>, header: &Header, block: &mut Block) -> io::Result<()> {
     block.at = source.at();
     block.input.clear();
-    let wrong = |what: &str, at: u64| damaged(format!("zstd data is damaged: {what} in the block at byte {at}"));
+    let wrong = |what: &str, at: u64| {
+        damaged(format!(
+            "zstd data is damaged: {what} in the block at byte {at}"
+        ))
+    };
     // Gives the last three bytes as a number, which is what a block header is.
     let mut take = |size: usize| match source.append(&mut block.input, size)? {
         false => Err(truncated("zstd", source.at())),
         true if block.input.len() > MAX_FRAME => Err(wrong("absurd size", block.at)),
-        true => Ok(block.input.last_chunk::<3>().map_or(0, |&[a, b, c]| u32::from_le_bytes([a, b, c, 0]))),
+        true => Ok(block
+            .input
+            .last_chunk::<3>()
+            .map_or(0, |&[a, b, c]| u32::from_le_bytes([a, b, c, 0]))),
     };
     take(header.size)?;
     loop {
@@ -209,7 +237,9 @@ fn frame<R: Read>(source: &mut Source<R>, header: &Header, block: &mut Block) ->
 
 impl<R: Read> Unpacker<R> {
     pub fn new(source: R) -> Self {
-        Unpacker { place: Place::Start(Source::new(source)) }
+        Unpacker {
+            place: Place::Start(Source::new(source)),
+        }
     }
 
     /// A frame where anybody's may stand.
@@ -218,7 +248,10 @@ impl<R: Read> Unpacker<R> {
         let head = source.peek(OPENING.len())?;
         if head == OPENING {
             source.consume(OPENING.len());
-            let mut seen = Seen { frames: 0, entries: crc32fast::Hasher::new() };
+            let mut seen = Seen {
+                frames: 0,
+                entries: crc32fast::Hasher::new(),
+            };
             seen.add(OPENING.len(), 0);
             self.place = Place::Ours(source, seen);
             return Ok(None);
@@ -234,10 +267,14 @@ impl<R: Read> Unpacker<R> {
         if head[..4] != FRAME {
             return Err(match at {
                 0 => damaged("this is not zstd data"),
-                _ => damaged(format!("zstd data is damaged: no frame begins at byte {at}")),
+                _ => damaged(format!(
+                    "zstd data is damaged: no frame begins at byte {at}"
+                )),
             });
         }
-        let Some(header) = Header::read(head) else { return Err(truncated("zstd", at + head.len() as u64)) };
+        let Some(header) = Header::read(head) else {
+            return Err(truncated("zstd", at + head.len() as u64));
+        };
         if header.block().is_some() {
             frame(&mut source, &header, block)?;
             self.place = Place::Between(source);
@@ -250,7 +287,12 @@ impl<R: Read> Unpacker<R> {
     }
 
     /// A frame in a stream of ours.
-    fn ours(&mut self, mut source: Source<R>, mut seen: Seen, block: &mut Block) -> io::Result<Option<Next>> {
+    fn ours(
+        &mut self,
+        mut source: Source<R>,
+        mut seen: Seen,
+        block: &mut Block,
+    ) -> io::Result<Option<Next>> {
         let at = source.at();
         let head = source.peek(Header::MAX)?;
         if head.len() < 4 {
@@ -262,11 +304,17 @@ impl<R: Read> Unpacker<R> {
             return Ok(None);
         }
         if head[..4] != FRAME {
-            return Err(damaged(format!("zstd data is damaged: no frame begins at byte {at}")));
+            return Err(damaged(format!(
+                "zstd data is damaged: no frame begins at byte {at}"
+            )));
         }
-        let Some(header) = Header::read(head) else { return Err(truncated("zstd", at + head.len() as u64)) };
+        let Some(header) = Header::read(head) else {
+            return Err(truncated("zstd", at + head.len() as u64));
+        };
         let Some(content) = header.block() else {
-            return Err(damaged(format!("zstd data is damaged: the block at byte {at} claims an absurd size")));
+            return Err(damaged(format!(
+                "zstd data is damaged: the block at byte {at} claims an absurd size"
+            )));
         };
         frame(&mut source, &header, block)?;
         seen.add(block.input.len(), content);
@@ -285,7 +333,11 @@ impl<R: Read> Unpacker<R> {
             match error.kind() {
                 _ if source.failed() => error,
                 ErrorKind::UnexpectedEof => truncated("zstd", source.at()),
-                _ => damaged(format!("zstd data is damaged: {}, before byte {}", lower(&error), source.at())),
+                _ => damaged(format!(
+                    "zstd data is damaged: {}, before byte {}",
+                    lower(&error),
+                    source.at()
+                )),
             }
         })?;
         if read == 0 {
@@ -322,7 +374,9 @@ fn table<R: Read>(source: &mut Source<R>, seen: Seen) -> io::Result<()> {
     if head.len() < 8 {
         return Err(truncated("zstd", at + head.len() as u64));
     }
-    if u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]])) != entries + TABLE_FOOTER as u64 {
+    if u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]))
+        != entries + TABLE_FOOTER as u64
+    {
         return Err(wrong());
     }
     source.consume(8);
@@ -357,14 +411,25 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
     fn worker(&self) -> io::Result<Work> {
         let mut decompressor = Decompressor::new()?;
         Ok(Box::new(move |block| {
-            let wrong = |what: &str| damaged(format!("zstd data is damaged: {what} in the block at byte {}", block.at));
+            let wrong = |what: &str| {
+                damaged(format!(
+                    "zstd data is damaged: {what} in the block at byte {}",
+                    block.at
+                ))
+            };
             // `frame` took no larger ones.
-            let content = get_frame_content_size(&block.input).ok().flatten().filter(|size| *size <= MAX_CONTENT);
-            let Some(content) = content else { return Err(wrong("invalid header")) };
+            let content = get_frame_content_size(&block.input)
+                .ok()
+                .flatten()
+                .filter(|size| *size <= MAX_CONTENT);
+            let Some(content) = content else {
+                return Err(wrong("invalid header"));
+            };
             block.output.clear();
             block.output.reserve_exact(content as usize);
-            let read =
-                decompressor.decompress_to_buffer(&block.input, &mut block.output).map_err(|error| wrong(&lower(&error)))?;
+            let read = decompressor
+                .decompress_to_buffer(&block.input, &mut block.output)
+                .map_err(|error| wrong(&lower(&error)))?;
             if read as u64 != content {
                 return Err(wrong("wrong length"));
             }

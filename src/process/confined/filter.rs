@@ -1,18 +1,19 @@
-//! What the kernel refuses to a confined child whatever walls it is behind (a filter of system calls), and Landlock's rules, which are the walls where there
-//! are no namespaces.
+//! What the kernel refuses to a confined child whatever walls it is behind (a filter of system
+//! calls), and Landlock's rules, which are the walls where there are no namespaces.
 //!
-//! Tried on Linux 6.18: under Landlock (ABI 7) alone a child connects to any Unix socket by its path, and changes the mode, owner and times of any file of its
-//! user. So the filter refuses these calls.
+//! Tried on Linux 6.18: under Landlock (ABI 7) alone a child connects to any Unix socket by its
+//! path, and changes the mode, owner and times of any file of its user. So the filter refuses these
+//! calls.
 
 use super::namespaces::DEVICES;
 use super::{Confinement, Failed, done};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
-    path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope, path_beneath_rules,
 };
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    apply_filter, sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// The newest rules that are asked for; an older kernel gives those that it knows.
 const NEWEST: ABI = ABI::V7;
 
-/// Reading and making files. Processes, and files that are not open to everybody, are out of another user's reach as they are.
+/// Reading and making files. Processes, and files that are not open to everybody, are out of
+/// another user's reach as they are.
 const WITH_ANOTHER_USER: i64 = 1;
 /// Besides, files can't be cut off (3), and other processes can't be sent signals (6).
 const AS_THE_SAME_USER: i64 = 6;
@@ -29,13 +31,30 @@ const AS_THE_SAME_USER: i64 = 6;
 /// Whether this kernel's Landlock can hold a child that runs as another user, or as the same.
 pub(super) fn landlock_suffices(another_user: bool) -> Result<(), String> {
     // SAFETY: no attributes, and the flag that asks for the version only.
-    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, 1) };
-    let needed = if another_user { WITH_ANOTHER_USER } else { AS_THE_SAME_USER };
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0,
+            1,
+        )
+    };
+    let needed = if another_user {
+        WITH_ANOTHER_USER
+    } else {
+        AS_THE_SAME_USER
+    };
     if abi < 0 {
-        return Err(format!("the kernel does not offer it ({})", io::Error::last_os_error()));
+        return Err(format!(
+            "the kernel does not offer it ({})",
+            io::Error::last_os_error()
+        ));
     }
     if abi < needed {
-        return Err(format!("the kernel's version {abi} of it does not keep signals from this user's other processes"));
+        return Err(format!(
+            "the kernel's version {abi} of it does not keep signals from this user's other \
+             processes"
+        ));
     }
     if !another_user && has_shared_memory() {
         return Err("this user's System V shared memory can't be kept out of reach".to_owned());
@@ -43,18 +62,25 @@ pub(super) fn landlock_suffices(another_user: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this user has System V shared memory; a page of it is only the mark that a PostgreSQL server leaves.
+/// Whether this user has System V shared memory; a page of it is only the mark that a PostgreSQL
+/// server leaves.
 fn has_shared_memory() -> bool {
     let text = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     let me = rustix::process::geteuid().as_raw();
     text.lines().skip(1).any(|line| {
-        let column = |at: usize| line.split_whitespace().nth(at).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        let column = |at: usize| {
+            line.split_whitespace()
+                .nth(at)
+                .and_then(|word| word.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         // key shmid perms size cpid lpid nattch uid gid cuid …
         (column(7) == u64::from(me) || column(9) == u64::from(me)) && column(3) > 4096
     })
 }
 
-/// Landlock's rules: what is visible may be read and run, the one directory written to, nothing bound or connected to.
+/// Landlock's rules: what is visible may be read and run, the one directory written to, nothing
+/// bound or connected to.
 pub(super) fn ruleset(confinement: &Confinement) -> Result<OwnedFd, String> {
     let made = || -> Result<Option<OwnedFd>, landlock::RulesetError> {
         let all = AccessFs::from_all(NEWEST);
@@ -65,26 +91,40 @@ pub(super) fn ruleset(confinement: &Confinement) -> Result<OwnedFd, String> {
             .handle_access(AccessNet::from_all(NEWEST))?
             .scope(Scope::from_all(NEWEST))?
             .create()?
-            .add_rules(path_beneath_rules(&confinement.visible, AccessFs::from_read(NEWEST)))?
+            .add_rules(path_beneath_rules(
+                &confinement.visible,
+                AccessFs::from_read(NEWEST),
+            ))?
             .add_rules(path_beneath_rules(DEVICES, device))?
             .add_rules(path_beneath_rules([&confinement.directory], all))?;
         Ok(ruleset.into())
     };
-    made().map_err(|error| error.to_string())?.ok_or_else(|| "the kernel does not offer it".to_owned())
+    made()
+        .map_err(|error| error.to_string())?
+        .ok_or_else(|| "the kernel does not offer it".to_owned())
 }
 
 /// Called between fork and exec: from here on the child and all that it starts are held.
 pub(super) fn lock(ruleset: Option<&OwnedFd>, filters: &[BpfProgram]) -> Result<(), Failed> {
     // SAFETY: plain numbers.
     unsafe {
-        done("giving up privileges", libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
+        done(
+            "giving up privileges",
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into(),
+        )?;
         if let Some(ruleset) = ruleset {
-            done("setting Landlock's rules", libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0))?;
+            done(
+                "setting Landlock's rules",
+                libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0),
+            )?;
         }
     }
     for filter in filters {
         if apply_filter(filter).is_err() {
-            return Err(("setting the filter of system calls", io::Error::last_os_error()));
+            return Err((
+                "setting the filter of system calls",
+                io::Error::last_os_error(),
+            ));
         }
     }
     Ok(())
@@ -93,10 +133,15 @@ pub(super) fn lock(ruleset: Option<&OwnedFd>, filters: &[BpfProgram]) -> Result<
 /// The filters, one for each answer that they give.
 pub(super) fn filters(may_connect: bool) -> Result<Vec<BpfProgram>, String> {
     let mut refused = Rules::default();
-    for call in REFUSED.iter().chain(OLD_REFUSED).chain(if may_connect { &[] } else { CONNECTING }) {
+    for call in REFUSED
+        .iter()
+        .chain(OLD_REFUSED)
+        .chain(if may_connect { &[] } else { CONNECTING })
+    {
         refused.always(*call);
     }
-    // Streams between processes of one machine, and no other socket: a datagram needs no connection to reach somebody.
+    // Streams between processes of one machine, and no other socket: a datagram needs no connection
+    // to reach somebody.
     refused.when(libc::SYS_socket, 0, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
     for kind in (0..16).filter(|kind| *kind != libc::SOCK_STREAM as u64) {
         refused.when(libc::SYS_socket, 1, SeccompCmpOp::MaskedEq(0xf), kind);
@@ -115,7 +160,10 @@ pub(super) fn filters(may_connect: bool) -> Result<Vec<BpfProgram>, String> {
     unknown.always(libc::SYS_clone3);
     let mut ignored = Rules::default();
     // Who asks goes on as if it had been done; no mode in its directory matters to anybody.
-    for call in [libc::SYS_fchmod, libc::SYS_fchmodat, FCHMODAT2].iter().chain(OLD_IGNORED) {
+    for call in [libc::SYS_fchmod, libc::SYS_fchmodat, FCHMODAT2]
+        .iter()
+        .chain(OLD_IGNORED)
+    {
         ignored.always(*call);
     }
     let refusal = |error: libc::c_int| SeccompAction::Errno(error.unsigned_abs());
@@ -137,16 +185,29 @@ pub(super) fn alone() -> Result<BpfProgram, String> {
     for call in FORKING {
         refused.always(*call);
     }
-    refused.when(libc::SYS_clone, 0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0);
-    // Its flags lie in memory; the C library takes `clone` where this one is refused, whatever it is told.
+    refused.when(
+        libc::SYS_clone,
+        0,
+        SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64),
+        0,
+    );
+    // Its flags lie in memory; the C library takes `clone` where this one is refused, whatever it
+    // is told.
     refused.always(libc::SYS_clone3);
-    refused.compiled(SeccompAction::Errno(libc::ENOSYS.unsigned_abs())).map(other_calls_refused)
+    refused
+        .compiled(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
+        .map(other_calls_refused)
 }
 
 /// Where a kernel knows a second set of numbers for its calls (x32), none of them passes.
 fn other_calls_refused(program: BpfProgram) -> BpfProgram {
     let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
-    let bpf = |code: u32, jf: u8, k: u32| sock_filter { code: code as u16, jt: 0, jf, k };
+    let bpf = |code: u32, jf: u8, k: u32| sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
     let head = [
         // The number of the call is the first thing that a filter is given.
         bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
@@ -176,7 +237,8 @@ impl Rules {
         if let Some(error) = self.1 {
             return Err(error);
         }
-        let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
+        let architecture =
+            TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
         SeccompFilter::new(self.0, SeccompAction::Allow, answer, architecture)
             .and_then(BpfProgram::try_from)
             .map_err(|error| error.to_string())
@@ -287,7 +349,13 @@ const FORKING: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
 const FORKING: &[i64] = &[];
 #[cfg(target_arch = "x86_64")]
-const OLD_REFUSED: &[i64] = &[libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
+const OLD_REFUSED: &[i64] = &[
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
 #[cfg(target_arch = "x86_64")]
 const OLD_IGNORED: &[i64] = &[libc::SYS_chmod];
 #[cfg(not(target_arch = "x86_64"))]

@@ -1,4 +1,5 @@
-//! An error is not an absence: what a failing disk, or one that is away, keeps from being looked at stays, and is told.
+//! An error is not an absence: what a failing disk, or one that is away, keeps from being looked at
+//! stays, and is told.
 
 use crate::support::{Call, World, binary};
 use serde_json::Value;
@@ -22,7 +23,9 @@ fn world() -> (World, Vec<String>) {
 }
 
 fn may_trace() -> bool {
-    let status = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
+    let status = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .status();
     let may = status.is_ok_and(|status| status.success());
     if !may {
         println!("skipped: strace is not installed, or may not trace here");
@@ -35,20 +38,47 @@ fn failing(world: &World, path: &Path, calls: &str, arguments: &str) -> Call {
     let mut call = world.dbbackup(arguments);
     let mut command = Command::new("strace");
     // By its name in an open directory, and by its path.
-    command.args(["-f", "-o", "/dev/null", "-P"]).arg(path.file_name().unwrap()).arg("-P").arg(path);
-    command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error=EIO")]).arg(binary());
-    command.args(arguments.split_whitespace()).current_dir(call.command.get_current_dir().unwrap());
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", world.path("")).env("TZ", "UTC");
+    command
+        .args(["-f", "-o", "/dev/null", "-P"])
+        .arg(path.file_name().unwrap())
+        .arg("-P")
+        .arg(path);
+    command
+        .args([
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={calls}:error=EIO"),
+        ])
+        .arg(binary());
+    command
+        .args(arguments.split_whitespace())
+        .current_dir(call.command.get_current_dir().unwrap());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", world.path(""))
+        .env("TZ", "UTC");
     call.command = command;
     call
 }
 
 fn deleted(json: &Value) -> Vec<&str> {
-    json["deleted"].as_array().unwrap().iter().map(|gone| gone["id"].as_str().unwrap()).collect()
+    json["deleted"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gone| gone["id"].as_str().unwrap())
+        .collect()
 }
 
 fn reasons(json: &Value, id: &str) -> String {
-    let kept = json["kept"].as_array().unwrap().iter().find(|kept| kept["id"] == id).unwrap_or_else(|| panic!("{id} in {json}"));
+    let kept = json["kept"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|kept| kept["id"] == id)
+        .unwrap_or_else(|| panic!("{id} in {json}"));
     kept["reasons"].to_string()
 }
 
@@ -63,23 +93,64 @@ fn a_dump_that_cannot_be_looked_at_stays_and_is_told() {
     let (world, old) = world();
     let dump = world.dump_of(&old[0]);
     // Whatever the policy says, and first by one that takes it.
-    for policy in ["--keep-last 100", "--keep-last 0", "--max-count 1", "--max-age 1d"] {
-        let json = failing(&world, &dump, STAT, &format!("cleanup {policy} -n --json")).run().exits(0).json();
-        assert!(reasons(&json, &old[0]).contains("can't be looked at"), "{json}");
+    for policy in [
+        "--keep-last 100",
+        "--keep-last 0",
+        "--max-count 1",
+        "--max-age 1d",
+    ] {
+        let json = failing(&world, &dump, STAT, &format!("cleanup {policy} -n --json"))
+            .run()
+            .exits(0)
+            .json();
+        assert!(
+            reasons(&json, &old[0]).contains("can't be looked at"),
+            "{json}"
+        );
     }
-    let json = failing(&world, &dump, STAT, "cleanup --json").run().exits(0).json();
+    let json = failing(&world, &dump, STAT, "cleanup --json")
+        .run()
+        .exits(0)
+        .json();
     assert_eq!(deleted(&json), [old[1].as_str(), old[2].as_str()]);
     assert!(dump.is_file() && world.sidecar_path(&old[0]).is_file());
-    let listed = failing(&world, &dump, STAT, "list").run().exits(0).prints(&old[0]).prints("unknown");
+    let listed = failing(&world, &dump, STAT, "list")
+        .run()
+        .exits(0)
+        .prints(&old[0])
+        .prints("unknown");
     listed.prints("input/output error").never_says("os error");
-    failing(&world, &dump, STAT, "status").run().exits(1).prints("can't be looked at");
-    failing(&world, &dump, OPEN, &format!("verify {}", old[0])).run().exits(1).says("could not be verified");
+    failing(&world, &dump, STAT, "status")
+        .run()
+        .exits(1)
+        .prints("can't be looked at");
+    failing(&world, &dump, OPEN, &format!("verify {}", old[0]))
+        .run()
+        .exits(1)
+        .says("could not be verified");
     assert!(
-        failing(&world, &dump, OPEN, &format!("restore {} --to there.db", old[0])).run().stderr.contains("input/output error")
+        failing(
+            &world,
+            &dump,
+            OPEN,
+            &format!("restore {} --to there.db", old[0])
+        )
+        .run()
+        .stderr
+        .contains("input/output error")
     );
-    failing(&world, &dump, STAT, &format!("delete {} --yes", old[0])).run().exits(1);
+    failing(&world, &dump, STAT, &format!("delete {} --yes", old[0]))
+        .run()
+        .exits(1);
     assert!(dump.is_file());
-    failing(&world, &dump, STAT, &format!("delete {} --yes --force", old[0])).run().exits(0);
+    failing(
+        &world,
+        &dump,
+        STAT,
+        &format!("delete {} --yes --force", old[0]),
+    )
+    .run()
+    .exits(0);
     assert!(!dump.exists());
 }
 
@@ -91,12 +162,27 @@ fn the_newest_one_that_cannot_be_looked_at_is_unknown_and_is_not_deleted_as_if_i
     let (world, old) = world();
     let newest = world.ids("").remove(0);
     let dump = world.dump_of(&newest);
-    failing(&world, &dump, STAT, "status").run().exits(3).prints("UNKNOWN").prints("can't be judged");
-    let restored = failing(&world, &dump, STAT, "restore app --to there.db").run().exits(0);
+    failing(&world, &dump, STAT, "status")
+        .run()
+        .exits(3)
+        .prints("UNKNOWN")
+        .prints("can't be judged");
+    let restored = failing(&world, &dump, STAT, "restore app --to there.db")
+        .run()
+        .exits(0);
     restored.says(&format!("{newest} is newer, but can't be looked at"));
-    world.dbbackup(&format!("delete {} --yes", old.join(" "))).run().exits(0);
-    failing(&world, &dump, STAT, &format!("delete {newest} --yes")).run().exits(2).says("is the last good backup");
-    failing(&world, &dump, STAT, "show app").run().exits(1).says("can be looked at");
+    world
+        .dbbackup(&format!("delete {} --yes", old.join(" ")))
+        .run()
+        .exits(0);
+    failing(&world, &dump, STAT, &format!("delete {newest} --yes"))
+        .run()
+        .exits(2)
+        .says("is the last good backup");
+    failing(&world, &dump, STAT, "show app")
+        .run()
+        .exits(1)
+        .says("can be looked at");
     assert!(dump.is_file());
 }
 
@@ -107,27 +193,50 @@ fn a_sidecar_or_a_directory_that_cannot_be_read_stays() {
     }
     let (world, old) = world();
     let sidecar = world.sidecar_path(&old[0]);
-    let json = failing(&world, &sidecar, OPEN, "cleanup --json").run().exits(0).says("input/output error").json();
+    let json = failing(&world, &sidecar, OPEN, "cleanup --json")
+        .run()
+        .exits(0)
+        .says("input/output error")
+        .json();
     assert_eq!(deleted(&json), [old[1].as_str(), old[2].as_str()]);
     // By its dump's path it is not restored as if there were no sidecar to check it by.
     let dump = world.dump_of(&old[0]);
     let by_path = format!("restore {} --to there.db", dump.display());
-    failing(&world, &sidecar, OPEN, &by_path).run().exits(1).says("copy the dump into another directory");
+    failing(&world, &sidecar, OPEN, &by_path)
+        .run()
+        .exits(1)
+        .says("copy the dump into another directory");
     // What is newer and can't be read is told.
     let newest = world.sidecar_path(&world.ids("").remove(0));
-    let restored = failing(&world, &newest, OPEN, "restore app --to there.db").run().exits(0);
+    let restored = failing(&world, &newest, OPEN, "restore app --to there.db")
+        .run()
+        .exits(0);
     restored.says("is newer, but can't be used");
     // A directory that can't be listed holds nothing that is gone.
     for command in ["list", "cleanup", "verify", "stats", "show app", "backup"] {
         let ran = failing(&world, &world.path("store/app"), OPEN, command).run();
         assert!(ran.stderr.contains("input/output error"), "{ran}");
     }
-    failing(&world, &world.path("store/app"), OPEN, "status").run().exits(3).prints("input/output error");
+    failing(&world, &world.path("store/app"), OPEN, "status")
+        .run()
+        .exits(3)
+        .prints("input/output error");
     for (calls, command) in [(STAT, "list"), (STAT, "cleanup"), (OPEN, "list")] {
-        failing(&world, &world.path("store"), calls, command).run().exits(1).says("input/output error");
+        failing(&world, &world.path("store"), calls, command)
+            .run()
+            .exits(1)
+            .says("input/output error");
     }
     // Nor is a store without its mark made one again.
-    failing(&world, &world.path("store/dbbackup-store.json"), OPEN, "backup").run().exits(1).says("input/output error");
+    failing(
+        &world,
+        &world.path("store/dbbackup-store.json"),
+        OPEN,
+        "backup",
+    )
+    .run()
+    .exits(1)
+    .says("input/output error");
 }
 
 #[test]
@@ -137,12 +246,23 @@ fn a_state_that_cannot_be_read_may_be_a_pin() {
     }
     let (world, old) = world();
     world.dbbackup(&format!("pin {}", old[0])).run().exits(0);
-    let state = world.path("store/app").join(format!("{}.state.json", old[0]));
-    let json = failing(&world, &state, OPEN, "cleanup --json").run().exits(0).json();
+    let state = world
+        .path("store/app")
+        .join(format!("{}.state.json", old[0]));
+    let json = failing(&world, &state, OPEN, "cleanup --json")
+        .run()
+        .exits(0)
+        .json();
     assert_eq!(deleted(&json), [old[1].as_str(), old[2].as_str()]);
-    failing(&world, &state, OPEN, &format!("unpin {}", old[0])).run().exits(1).says("input/output error");
+    failing(&world, &state, OPEN, &format!("unpin {}", old[0]))
+        .run()
+        .exits(1)
+        .says("input/output error");
     world.dbbackup("cleanup").run().exits(0);
-    assert!(world.sidecar_path(&old[0]).is_file(), "the pin is still there");
+    assert!(
+        world.sidecar_path(&old[0]).is_file(),
+        "the pin is still there"
+    );
 }
 
 /// Moves a file to a larger disk, and leaves a link.
@@ -166,31 +286,74 @@ fn dumps_that_were_moved_and_linked_back_are_as_good_as_before() {
     assert_eq!(world.ids("").len(), 4);
     world.dbbackup("verify --all").run().exits(0);
     world.dbbackup(&format!("pin {}", old[2])).run().exits(0);
-    move_away(&world.path("store/app").join(format!("{}.state.json", old[2])), &disk);
+    move_away(
+        &world
+            .path("store/app")
+            .join(format!("{}.state.json", old[2])),
+        &disk,
+    );
     world.dbbackup("status").run().exits(0);
     for id in &old[..2] {
-        world.dbbackup(&format!("restore {id} --to {id}.db")).run().exits(0);
+        world
+            .dbbackup(&format!("restore {id} --to {id}.db"))
+            .run()
+            .exits(0);
     }
-    world.dbbackup(&format!("restore {} --to by-path.db", dump.display())).run().exits(0).never_says("no sidecar");
+    world
+        .dbbackup(&format!("restore {} --to by-path.db", dump.display()))
+        .run()
+        .exits(0)
+        .never_says("no sidecar");
 
     // The disk is away: nothing is missing for sure, and nothing of it is removed, verified or not.
     let away = world.path("away");
     std::fs::rename(&disk, &away).unwrap();
-    world.dbbackup(&format!("verify {}", old[0])).run().exits(1).says("is that disk mounted?");
-    let ran = world.dbbackup("list").run().exits(0).prints(&old[0]).prints("unknown");
-    ran.says(&format!("{}: reading", old[1])).says(&format!("{}: its state file is damaged", old[2]));
-    world.dbbackup("status").run().exits(1).prints("can't be looked at");
-    let json = world.dbbackup("cleanup --keep-last 0 --json").run().exits(0).json();
+    world
+        .dbbackup(&format!("verify {}", old[0]))
+        .run()
+        .exits(1)
+        .says("is that disk mounted?");
+    let ran = world
+        .dbbackup("list")
+        .run()
+        .exits(0)
+        .prints(&old[0])
+        .prints("unknown");
+    ran.says(&format!("{}: reading", old[1]))
+        .says(&format!("{}: its state file is damaged", old[2]));
+    world
+        .dbbackup("status")
+        .run()
+        .exits(1)
+        .prints("can't be looked at");
+    let json = world
+        .dbbackup("cleanup --keep-last 0 --json")
+        .run()
+        .exits(0)
+        .json();
     assert_eq!(deleted(&json), [""; 0], "{json}");
     std::fs::rename(&away, &disk).unwrap();
     assert_eq!(world.ids("").len(), 4);
 
-    // It is there: what the policy takes is not removed here and left there; who deletes it by its id is told.
+    // It is there: what the policy takes is not removed here and left there; who deletes it by its
+    // id is told.
     let json = world.dbbackup("cleanup --json").run().exits(0).json();
     assert_eq!(deleted(&json), [""; 0], "{json}");
-    assert!(reasons(&json, &old[0]).contains("is a link to") && reasons(&json, &old[2]).contains("pinned"), "{json}");
-    world.dbbackup(&format!("delete {} --yes", old[0])).run().exits(0).says("which it led to, is still there");
-    assert!(there.is_file() && !world.sidecar_path(&old[0]).exists() && dump.symlink_metadata().is_err());
+    assert!(
+        reasons(&json, &old[0]).contains("is a link to")
+            && reasons(&json, &old[2]).contains("pinned"),
+        "{json}"
+    );
+    world
+        .dbbackup(&format!("delete {} --yes", old[0]))
+        .run()
+        .exits(0)
+        .says("which it led to, is still there");
+    assert!(
+        there.is_file()
+            && !world.sidecar_path(&old[0]).exists()
+            && dump.symlink_metadata().is_err()
+    );
 }
 
 #[test]
@@ -200,16 +363,40 @@ fn a_missing_dump_stays_until_a_verification_calls_it_damage() {
     std::fs::rename(&missing, world.path("kept.gz")).unwrap();
     std::fs::write(&cut, "short").unwrap();
     for policy in ["--keep-last 1", "--keep-last 0 --max-age 1d"] {
-        let json = world.dbbackup(&format!("cleanup {policy} -n --json")).run().exits(0).json();
+        let json = world
+            .dbbackup(&format!("cleanup {policy} -n --json"))
+            .run()
+            .exits(0)
+            .json();
         assert_eq!(deleted(&json), [old[2].as_str()]);
-        assert!(reasons(&json, &old[0]).contains("is not there and may come back"), "{json}");
-        assert!(reasons(&json, &old[1]).contains("has another length"), "{json}");
+        assert!(
+            reasons(&json, &old[0]).contains("is not there and may come back"),
+            "{json}"
+        );
+        assert!(
+            reasons(&json, &old[1]).contains("has another length"),
+            "{json}"
+        );
     }
     let told = world.dbbackup("status").run().exits(1);
-    told.prints(&format!("the dumps of 2 backups, the newest {}, are not there", old[0])).says("dbbackup verify");
-    let listed = world.dbbackup("list").run().exits(0).never_says(&format!("{}:", old[0]));
+    told.prints(&format!(
+        "the dumps of 2 backups, the newest {}, are not there",
+        old[0]
+    ))
+    .says("dbbackup verify");
+    let listed = world
+        .dbbackup("list")
+        .run()
+        .exits(0)
+        .never_says(&format!("{}:", old[0]));
     listed.says("app: 2 older damaged backups are not shown: `dbbackup list --status failed app`");
-    world.dbbackup("list --status failed").run().exits(0).prints("missing").prints("damaged").never_says("not shown");
+    world
+        .dbbackup("list --status failed")
+        .run()
+        .exits(0)
+        .prints("missing")
+        .prints("damaged")
+        .never_says("not shown");
     // It comes back.
     std::fs::rename(world.path("kept.gz"), &missing).unwrap();
     world.dbbackup(&format!("verify {}", old[0])).run().exits(0);
@@ -217,5 +404,8 @@ fn a_missing_dump_stays_until_a_verification_calls_it_damage() {
     let json = world.dbbackup("cleanup --json").run().exits(0).json();
     // The first was proven just now, and is the only one that was.
     assert_eq!(deleted(&json), [old[1].as_str(), old[2].as_str()], "{json}");
-    assert!(reasons(&json, &old[0]).contains("newest backup proven by its content"), "{json}");
+    assert!(
+        reasons(&json, &old[0]).contains("newest backup proven by its content"),
+        "{json}"
+    );
 }

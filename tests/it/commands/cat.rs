@@ -6,7 +6,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 fn cat(world: &World, arguments: &str) -> Output {
-    world.with_store(&format!("cat {arguments}")).command.output().unwrap()
+    world
+        .with_store(&format!("cat {arguments}"))
+        .command
+        .output()
+        .unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -27,15 +31,26 @@ fn gives_the_bytes_that_were_backed_up() {
     world.shop("app.db");
     for compression in ["gzip", "zstd", "none"] {
         world.config(&format!("[backup]\ncompression = \"{compression}\"\n"));
-        let sidecar = world.with_store("backup app.db --json").run().exits(0).made();
+        let sidecar = world
+            .with_store("backup app.db --json")
+            .run()
+            .exits(0)
+            .made();
         let output = cat(&world, "app");
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         assert_eq!(said(&output), "");
         assert_eq!(sidecar["dump"]["content_size_bytes"], output.stdout.len());
         std::fs::write(world.path("out.db"), &output.stdout).unwrap();
-        let sum = Command::new("sha256sum").arg(world.path("out.db")).output().unwrap();
+        let sum = Command::new("sha256sum")
+            .arg(world.path("out.db"))
+            .output()
+            .unwrap();
         let sum = String::from_utf8(sum.stdout).unwrap();
-        assert_eq!(sum.split(' ').next(), sidecar["dump"]["content_sha256"].as_str(), "{compression}");
+        assert_eq!(
+            sum.split(' ').next(),
+            sidecar["dump"]["content_sha256"].as_str(),
+            "{compression}"
+        );
     }
 }
 
@@ -43,7 +58,11 @@ fn gives_the_bytes_that_were_backed_up() {
 fn a_dump_without_its_sidecar_is_decoded_too() {
     let world = World::new();
     world.shop("app.db");
-    let sidecar = world.with_store("backup app.db --json").run().exits(0).made();
+    let sidecar = world
+        .with_store("backup app.db --json")
+        .run()
+        .exits(0)
+        .made();
     let id = sidecar["id"].as_str().unwrap();
     let whole = cat(&world, id).stdout;
     let alone = world.path("alone.sqlite3.gz");
@@ -52,7 +71,11 @@ fn a_dump_without_its_sidecar_is_decoded_too() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(output.stdout == whole);
     let other = world.path("notes.tar.gz");
-    let made = Command::new("sh").args(["-c", "echo a tar | gzip > \"$0\""]).arg(&other).status().unwrap();
+    let made = Command::new("sh")
+        .args(["-c", "echo a tar | gzip > \"$0\""])
+        .arg(&other)
+        .status()
+        .unwrap();
     assert!(made.success());
     assert_eq!(cat(&world, "./notes.tar.gz").stdout, b"a tar\n");
 }
@@ -63,13 +86,30 @@ fn damage_is_told_after_the_bytes() {
     world.shop("app.db");
     for compression in ["none", "gzip"] {
         world.config(&format!("[backup]\ncompression = \"{compression}\"\n"));
-        let id = world.with_store("backup app.db --json").run().exits(0).made()["id"].as_str().unwrap().to_owned();
+        let id = world
+            .with_store("backup app.db --json")
+            .run()
+            .exits(0)
+            .made()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         damage(&world, &id);
         let output = cat(&world, &id);
         assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-        assert!(said(&output).contains(&format!("error: the backup `{id}` is damaged: ")), "{}", said(&output));
-        assert!(said(&output).contains("hint: what was written to stdout is not what was backed up"), "{}", said(&output));
-        let length = world.sidecar(&id)["dump"]["content_size_bytes"].as_u64().unwrap();
+        assert!(
+            said(&output).contains(&format!("error: the backup `{id}` is damaged: ")),
+            "{}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains("hint: what was written to stdout is not what was backed up"),
+            "{}",
+            said(&output)
+        );
+        let length = world.sidecar(&id)["dump"]["content_size_bytes"]
+            .as_u64()
+            .unwrap();
         if compression == "none" {
             assert_eq!(output.stdout.len() as u64, length);
         }
@@ -83,25 +123,50 @@ fn damage_is_told_after_the_bytes() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let world = World::new();
-    world.database("big.db", "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(8000000));");
+    world.database(
+        "big.db",
+        "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(8000000));",
+    );
     world.with_store("backup big.db").run().exits(0);
-    let mut child = world.with_store("cat big").command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = world
+        .with_store("cat big")
+        .command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut head = [0; 16];
     child.stdout.take().unwrap().read_exact(&mut head).unwrap();
     assert_eq!(&head, b"SQLite format 3\0");
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), ""));
+    assert_eq!(
+        (output.status.code(), said(&output).as_str()),
+        (Some(0), "")
+    );
 }
 
 #[test]
 fn a_reader_that_takes_nothing_does_not_hold_it_up() {
     let world = World::new();
-    world.database("big.db", "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(8000000));");
+    world.database(
+        "big.db",
+        "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(8000000));",
+    );
     world.with_store("backup big.db").run().exits(0);
-    let child = world.with_store("cat big").command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = world
+        .with_store("cat big")
+        .command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // Long enough for the pipe to be full.
     std::thread::sleep(Duration::from_millis(500));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
     let mut child = child;
     let (status, stdout) = (child.wait().unwrap(), child.stdout.take());
     assert_eq!(status.code(), Some(130));
@@ -116,11 +181,25 @@ fn a_full_disk_is_told() {
     let world = World::new();
     world.shop("app.db");
     world.with_store("backup app.db").run().exits(0);
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = world.with_store("cat app").command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = world
+        .with_store("cat app")
+        .command
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("error: writing to the standard output: no space left on device"), "{}", said(&output));
+    assert!(
+        said(&output).contains("error: writing to the standard output: no space left on device"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -128,9 +207,18 @@ fn refuses_what_can_not_be() {
     let world = World::new();
     world.shop("app.db");
     world.with_store("backup app.db").run().exits(0);
-    let refused = world.with_store("cat app --json").run().exits(2).says("`--json` has no place there").json();
+    let refused = world
+        .with_store("cat app --json")
+        .run()
+        .exits(2)
+        .says("`--json` has no place there")
+        .json();
     assert_eq!(refused["outcome"], "failed");
-    world.with_store("cat nothing").run().exits(10).says("no backup or source is called `nothing`");
+    world
+        .with_store("cat nothing")
+        .run()
+        .exits(10)
+        .says("no backup or source is called `nothing`");
     let missing = world.database("gone.db", "CREATE TABLE t(x)");
     world.with_store("backup gone.db").run().exits(0);
     std::fs::remove_file(missing).unwrap();
@@ -138,29 +226,50 @@ fn refuses_what_can_not_be() {
     world.config("[sources.gone]\nkind = \"sqlite\"\npath = \"gone.db\"\n");
     world.with_store("backup gone").run().exits(1);
     let id = world.attempts("gone")[0]["id"].as_str().unwrap().to_owned();
-    world.with_store(&format!("cat {id}")).run().exits(1).says("is a failed attempt");
+    world
+        .with_store(&format!("cat {id}"))
+        .run()
+        .exits(1)
+        .says("is a failed attempt");
 }
 
 /// `script` gives the program a terminal.
 #[test]
 fn a_terminal_is_spared_what_is_no_text() {
-    if !["/usr/bin/script", "/bin/script"].iter().any(|path| std::path::Path::new(path).exists()) {
+    if !["/usr/bin/script", "/bin/script"]
+        .iter()
+        .any(|path| std::path::Path::new(path).exists())
+    {
         eprintln!("skipped: `script` is not installed");
         return;
     }
     let world = World::new();
     world.shop("app.db");
     world.with_store("backup app.db").run().exits(0);
-    let line = format!("{} --store {} cat", binary().display(), world.path("store").display());
+    let line = format!(
+        "{} --store {} cat",
+        binary().display(),
+        world.path("store").display()
+    );
     let on_terminal = |what: &str| {
         let command = format!("{line} {what}; echo \"exit $?\"");
-        let output = Command::new("script").args(["-qec", &command, "/dev/null"]).current_dir(world.path("")).output().unwrap();
+        let output = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .current_dir(world.path(""))
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let text = on_terminal("app");
-    assert!(text.contains("is no text, and stdout is a terminal") && text.contains("exit 2"), "{text}");
+    assert!(
+        text.contains("is no text, and stdout is a terminal") && text.contains("exit 2"),
+        "{text}"
+    );
     let mut script = std::fs::File::create(world.path("roles.sql")).unwrap();
     script.write_all(b"CREATE ROLE me;\n").unwrap();
     let text = on_terminal("./roles.sql");
-    assert!(text.contains("CREATE ROLE me;") && text.contains("exit 0"), "{text}");
+    assert!(
+        text.contains("CREATE ROLE me;") && text.contains("exit 0"),
+        "{text}"
+    );
 }

@@ -2,7 +2,8 @@
 
 use crate::support::{World, until};
 
-const HOLDER: &str = r#"{"pid": 4711, "command": "dbbackup backup app", "started_at": "2026-01-02T03:04:05Z"}"#;
+const HOLDER: &str =
+    r#"{"pid": 4711, "command": "dbbackup backup app", "started_at": "2026-01-02T03:04:05Z"}"#;
 
 fn two() -> World {
     let world = World::new();
@@ -25,15 +26,30 @@ fn a_locked_source_is_told_with_its_holder_and_is_no_failed_attempt() {
     told.says("--lock-wait");
     // What the file says is only for the message.
     world.file("store/app/.lock", "\0garbage");
-    world.with_store("backup app.db").run().exits(11).says("is locked");
+    world
+        .with_store("backup app.db")
+        .run()
+        .exits(11)
+        .says("is locked");
     // The others go on.
-    world.with_store("backup app.db web.db").run().exits(3).says("1 of 2: web ok; app failed");
+    world
+        .with_store("backup app.db web.db")
+        .run()
+        .exits(3)
+        .says("1 of 2: web ok; app failed");
     for command in ["cleanup app --keep-last 1", "restore app --yes"] {
         world.with_store(command).run().exits(11).says("is locked");
     }
     let id = world.ids("app").remove(0);
-    world.with_store(&format!("delete {id} --yes --force")).run().exits(11);
-    assert_eq!(world.ids("app --status all").len(), 1, "a locked source leaves no failed attempt");
+    world
+        .with_store(&format!("delete {id} --yes --force"))
+        .run()
+        .exits(11);
+    assert_eq!(
+        world.ids("app --status all").len(),
+        1,
+        "a locked source leaves no failed attempt"
+    );
     drop(lock);
     world.with_store("backup app.db").run().exits(0);
 }
@@ -42,15 +58,28 @@ fn a_locked_source_is_told_with_its_holder_and_is_no_failed_attempt() {
 fn waiting_ends_when_the_lock_is_free_or_the_time_is_up() {
     let world = two();
     let lock = world.hold_lock("app", HOLDER);
-    world.with_store("backup app.db --lock-wait 0").run().exits(11);
-    world.with_store("--lock-wait 1s backup app.db").run().exits(11);
-    world.with_store("--lock-wait soon backup app.db").run().exits(2).says("`soon` is not a duration");
+    world
+        .with_store("backup app.db --lock-wait 0")
+        .run()
+        .exits(11);
+    world
+        .with_store("--lock-wait 1s backup app.db")
+        .run()
+        .exits(11);
+    world
+        .with_store("--lock-wait soon backup app.db")
+        .run()
+        .exits(2)
+        .says("`soon` is not a duration");
     let mut waiting = world.with_store("backup app.db --lock-wait 1m").start();
     // Long enough for it to have come to the lock: its open file tells.
     let fds = format!("/proc/{}/fd", waiting.child.id());
     let path = world.path("store/app/.lock");
     let waits = || {
-        std::fs::read_dir(&fds).is_ok_and(|fds| fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path)))
+        std::fs::read_dir(&fds).is_ok_and(|fds| {
+            fds.flatten()
+                .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path))
+        })
     };
     if cfg!(target_os = "linux") {
         until("the run waits", waits);
@@ -65,13 +94,17 @@ fn waiting_ends_when_the_lock_is_free_or_the_time_is_up() {
 fn a_waiting_run_can_be_interrupted() {
     let world = two();
     let _lock = world.hold_lock("app", HOLDER);
-    let waiting = world.with_store("backup app.db --lock-wait 1h --json").start();
+    let waiting = world
+        .with_store("backup app.db --lock-wait 1h --json")
+        .start();
     let fds = format!("/proc/{}/fd", waiting.child.id());
     let path = world.path("store/app/.lock");
     if cfg!(target_os = "linux") {
         until("the run waits", || {
-            std::fs::read_dir(&fds)
-                .is_ok_and(|fds| fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path)))
+            std::fs::read_dir(&fds).is_ok_and(|fds| {
+                fds.flatten()
+                    .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path))
+            })
         });
     }
     let pid = rustix::process::Pid::from_child(&waiting.child);
@@ -85,9 +118,16 @@ fn a_waiting_run_can_be_interrupted() {
 fn readers_need_no_lock() {
     let world = two();
     let lock = world.hold_lock("app", HOLDER);
-    world.with_store("list").run().exits(0).prints("app_manual_");
+    world
+        .with_store("list")
+        .run()
+        .exits(0)
+        .prints("app_manual_");
     world.with_store("show app").run().exits(0);
-    world.with_store("cleanup app --keep-last 1 -n").run().exits(0);
+    world
+        .with_store("cleanup app --keep-last 1 -n")
+        .run()
+        .exits(0);
     world.with_store("restore app --to back.db").run().exits(0);
     // `verify` waits for a moment to write its result down, no longer.
     let mut verify = world.with_store("verify app").start();
@@ -98,7 +138,10 @@ fn readers_need_no_lock() {
     pin.wait().exits(0);
     let json = world.with_store("show app --json").run().exits(0).json();
     assert_eq!(
-        (&json["backup"]["pinned"], json["backup"]["verifications"].as_array().unwrap().len()),
+        (
+            &json["backup"]["pinned"],
+            json["backup"]["verifications"].as_array().unwrap().len()
+        ),
         (&true.into(), 2),
         "{json}"
     );
@@ -109,9 +152,23 @@ fn the_lock_says_who_holds_it() {
     let world = two();
     let text = std::fs::read_to_string(world.path("store/app/.lock")).unwrap();
     let holder: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert!(holder["pid"].as_u64().unwrap() > 1 && holder["command"].as_str().unwrap().contains("backup app.db"), "{text}");
+    assert!(
+        holder["pid"].as_u64().unwrap() > 1
+            && holder["command"]
+                .as_str()
+                .unwrap()
+                .contains("backup app.db"),
+        "{text}"
+    );
     // No word of it can hold a password.
-    let url = format!("sqlite://{}?password=hunter2", world.path("app.db").display());
+    let url = format!(
+        "sqlite://{}?password=hunter2",
+        world.path("app.db").display()
+    );
     world.with_store(&format!("backup {url}")).run().exits(0);
-    assert!(!std::fs::read_to_string(world.path("store/app/.lock")).unwrap().contains("hunter2"));
+    assert!(
+        !std::fs::read_to_string(world.path("store/app/.lock"))
+            .unwrap()
+            .contains("hunter2")
+    );
 }

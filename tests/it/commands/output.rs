@@ -1,4 +1,5 @@
-//! What is printed where: one JSON document, silence under cron, help with exit codes, and readers that go away.
+//! What is printed where: one JSON document, silence under cron, help with exit codes, and readers
+//! that go away.
 
 use crate::support::World;
 use std::process::Stdio;
@@ -36,11 +37,26 @@ fn json_is_one_document_for_every_command() {
             if line.starts_with("delete") && more != "--json" {
                 continue;
             }
-            let line = if line == "restore app --to new.db" && more != "--json" { "restore app --to new2.db" } else { line };
+            let line = if line == "restore app --to new.db" && more != "--json" {
+                "restore app --to new2.db"
+            } else {
+                line
+            };
             // `json` fails where anything else is on stdout.
-            let json = world.with_store(&format!("{line} {more}")).run().exits(0).json();
-            assert_eq!((&json["command"], &json["outcome"]), (&command.into(), &"ok".into()), "{line}");
-            assert!(json.get("error").is_none() && json.get("hint").is_none(), "{json}");
+            let json = world
+                .with_store(&format!("{line} {more}"))
+                .run()
+                .exits(0)
+                .json();
+            assert_eq!(
+                (&json["command"], &json["outcome"]),
+                (&command.into(), &"ok".into()),
+                "{line}"
+            );
+            assert!(
+                json.get("error").is_none() && json.get("hint").is_none(),
+                "{json}"
+            );
         }
     }
 }
@@ -49,7 +65,13 @@ fn json_is_one_document_for_every_command() {
 fn the_shapes_are_those_of_the_contract() {
     let world = shop();
     let id = world.ids("").remove(0);
-    let json = |line: &str| world.with_store(&format!("{line} --json")).run().exits(0).json();
+    let json = |line: &str| {
+        world
+            .with_store(&format!("{line} --json"))
+            .run()
+            .exits(0)
+            .json()
+    };
     let list = json("list");
     assert_eq!(list["backups"][0]["id"], id.as_str());
     // The sidecar, with pins and later verifications merged in.
@@ -60,19 +82,49 @@ fn the_shapes_are_those_of_the_contract() {
     assert_eq!(json("show app")["backup"], list["backups"][0]);
     let verify = json("verify");
     let result = &verify["results"][0];
-    assert_eq!((&result["id"], &result["level"], &result["status"]), (&id.as_str().into(), &"content".into(), &"ok".into()));
-    let names: Vec<&str> = result["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        (&result["id"], &result["level"], &result["status"]),
+        (&id.as_str().into(), &"content".into(), &"ok".into())
+    );
+    let names: Vec<&str> = result["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["sha256", "content", "integrity", "rows"]);
     assert!(
-        result["checks"].as_array().unwrap().iter().all(|check| check["status"] == "ok" && check["detail"].is_string()),
+        result["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|check| check["status"] == "ok" && check["detail"].is_string()),
         "{result}"
     );
-    assert_eq!(json("list")["backups"][0]["verifications"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        json("list")["backups"][0]["verifications"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     let restore = json("restore app --to new.db");
-    assert!(restore["restored"][0]["undo"].is_null() && restore["restored"][0]["target"].as_str().unwrap().ends_with("/new.db"));
+    assert!(
+        restore["restored"][0]["undo"].is_null()
+            && restore["restored"][0]["target"]
+                .as_str()
+                .unwrap()
+                .ends_with("/new.db")
+    );
     let cleanup = json("cleanup --keep-last 1");
-    assert_eq!((&cleanup["kept"][0]["id"], &cleanup["deleted"]), (&id.as_str().into(), &serde_json::json!([])));
-    assert_eq!((&cleanup["deleted_count"], &cleanup["total_size_freed"]), (&0.into(), &0.into()));
+    assert_eq!(
+        (&cleanup["kept"][0]["id"], &cleanup["deleted"]),
+        (&id.as_str().into(), &serde_json::json!([]))
+    );
+    assert_eq!(
+        (&cleanup["deleted_count"], &cleanup["total_size_freed"]),
+        (&0.into(), &0.into())
+    );
 }
 
 #[test]
@@ -86,14 +138,40 @@ fn errors_are_documents_as_well() {
         ("verify nothing", 10),
         ("delete x --yes", 10),
     ] {
-        let json = world.with_store(&format!("{line} --json")).run().exits(code).says("error: ").says("hint: ").json();
-        assert_eq!((&json["command"], &json["outcome"]), (&line.split(' ').next().unwrap().into(), &"failed".into()));
-        assert!(!json["error"].as_str().unwrap().is_empty() && !json["hint"].as_str().unwrap().is_empty(), "{json}");
+        let json = world
+            .with_store(&format!("{line} --json"))
+            .run()
+            .exits(code)
+            .says("error: ")
+            .says("hint: ")
+            .json();
+        assert_eq!(
+            (&json["command"], &json["outcome"]),
+            (&line.split(' ').next().unwrap().into(), &"failed".into())
+        );
+        assert!(
+            !json["error"].as_str().unwrap().is_empty()
+                && !json["hint"].as_str().unwrap().is_empty(),
+            "{json}"
+        );
         assert!(!json["error"].as_str().unwrap().contains('\n'), "{json}");
     }
-    for line in ["nonsense", "backup --nonsense", "show", "verify --level deep", ""] {
-        let json = world.dbbackup(&format!("--json {line}")).run().exits(2).json();
-        assert!(json["outcome"] == "failed" && json["error"].is_string(), "{json}");
+    for line in [
+        "nonsense",
+        "backup --nonsense",
+        "show",
+        "verify --level deep",
+        "",
+    ] {
+        let json = world
+            .dbbackup(&format!("--json {line}"))
+            .run()
+            .exits(2)
+            .json();
+        assert!(
+            json["outcome"] == "failed" && json["error"].is_string(),
+            "{json}"
+        );
     }
 }
 
@@ -108,7 +186,9 @@ fn no_message_shows_a_bare_number_of_the_system() {
         "--config /nowhere/c list",
     ] {
         let run = world.with_store(line).run();
-        run.never_says("os error").never_says("panicked").never_says("RUST_BACKTRACE");
+        run.never_says("os error")
+            .never_says("panicked")
+            .never_says("RUST_BACKTRACE");
     }
 }
 
@@ -125,39 +205,84 @@ fn quiet_success_says_nothing() {
         "pin app",
         "unpin app",
     ] {
-        world.with_store(&format!("-q {line}")).run().exits(0).silent();
+        world
+            .with_store(&format!("-q {line}"))
+            .run()
+            .exits(0)
+            .silent();
     }
     // Warnings come through, and so does what failed.
     world.file("empty.db", "");
-    let warned = world.with_store("-q backup empty.db").run().exits(0).says("warning: ");
+    let warned = world
+        .with_store("-q backup empty.db")
+        .run()
+        .exits(0)
+        .says("warning: ");
     assert!(warned.stdout.is_empty());
-    world.with_store("-q backup gone.db app.db").run().exits(3).says("1 of 2: app ok; gone.db failed");
+    world
+        .with_store("-q backup gone.db app.db")
+        .run()
+        .exits(3)
+        .says("1 of 2: app ok; gone.db failed");
 }
 
 #[test]
 fn results_go_to_stdout_and_the_rest_to_stderr() {
     let world = shop();
     let list = world.with_store("list").run().exits(0);
-    assert!(list.stderr.is_empty() && list.stdout.starts_with("ID "), "{list}");
+    assert!(
+        list.stderr.is_empty() && list.stdout.starts_with("ID "),
+        "{list}"
+    );
     let backup = world.with_store("backup app.db").run().exits(0);
-    assert!(backup.stdout.starts_with("ok app_manual_") && backup.stderr.is_empty(), "{backup}");
+    assert!(
+        backup.stdout.starts_with("ok app_manual_") && backup.stderr.is_empty(),
+        "{backup}"
+    );
     assert!(!backup.stdout.contains('\x1b'), "no colours into a pipe");
-    world.with_store("list --color always").run().exits(0).prints("\x1b[32mok");
+    world
+        .with_store("list --color always")
+        .run()
+        .exits(0)
+        .prints("\x1b[32mok");
     let failed = world.with_store("show nothing").run().exits(10);
-    assert!(failed.stdout.is_empty() && failed.stderr.lines().count() == 2, "{failed}");
+    assert!(
+        failed.stdout.is_empty() && failed.stderr.lines().count() == 2,
+        "{failed}"
+    );
 }
 
 #[test]
 fn global_options_stand_anywhere() {
     let world = shop();
-    world.dbbackup("list --store store --json -q").run().exits(0).prints("app_manual_");
-    world.dbbackup("--json -q --store store list").run().exits(0).prints("app_manual_");
+    world
+        .dbbackup("list --store store --json -q")
+        .run()
+        .exits(0)
+        .prints("app_manual_");
+    world
+        .dbbackup("--json -q --store store list")
+        .run()
+        .exits(0)
+        .prints("app_manual_");
 }
 
 #[test]
 fn help_lists_the_exit_codes() {
     let world = World::new();
-    for command in ["", "backup", "list", "show", "verify", "restore", "cleanup", "pin", "unpin", "delete", "completions"] {
+    for command in [
+        "",
+        "backup",
+        "list",
+        "show",
+        "verify",
+        "restore",
+        "cleanup",
+        "pin",
+        "unpin",
+        "delete",
+        "completions",
+    ] {
         let help = world.dbbackup(&format!("{command} --help")).run().exits(0);
         for line in [
             "Examples:",
@@ -176,10 +301,26 @@ fn help_lists_the_exit_codes() {
         assert!(short.stdout.contains("Usage: dbbackup"), "{short}");
     }
     let top = world.dbbackup("--help").run().exits(0);
-    for command in ["backup", "list", "show", "verify", "restore", "cleanup", "pin", "unpin", "delete", "completions"] {
+    for command in [
+        "backup",
+        "list",
+        "show",
+        "verify",
+        "restore",
+        "cleanup",
+        "pin",
+        "unpin",
+        "delete",
+        "completions",
+    ] {
         assert!(top.stdout.contains(&format!("  {command} ")), "{top}");
     }
-    world.dbbackup("").run().exits(2).says("no command is given").says("--help");
+    world
+        .dbbackup("")
+        .run()
+        .exits(2)
+        .says("no command is given")
+        .says("--help");
 }
 
 #[test]
@@ -192,32 +333,65 @@ fn completions_are_printed_without_any_store() {
         ("elvish", "dbbackup"),
         ("powershell", "dbbackup"),
     ] {
-        world.dbbackup(&format!("completions {shell}")).run().exits(0).prints(holds);
+        world
+            .dbbackup(&format!("completions {shell}"))
+            .run()
+            .exits(0)
+            .prints(holds);
     }
     world.dbbackup("completions tcsh").run().exits(2);
     // A broken configuration is no reason to have none.
     world.config("nonsense");
     world.dbbackup("completions bash").run().exits(0);
     world.dbbackup("-V").run().exits(0).prints("dbbackup 0.");
-    world.dbbackup("--version -v").run().exits(0).prints("page streaming: ").prints("pg_dump: ");
+    world
+        .dbbackup("--version -v")
+        .run()
+        .exits(0)
+        .prints("page streaming: ")
+        .prints("pg_dump: ");
 }
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
     let world = shop();
-    for line in ["list", "list --json", "show app --contents", "completions bash", "--help", "verify", "backup app.db"] {
+    for line in [
+        "list",
+        "list --json",
+        "show app --contents",
+        "completions bash",
+        "--help",
+        "verify",
+        "backup app.db",
+    ] {
         let mut call = world.with_store(line);
         // A pipe that nobody reads.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = call.command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let output = call
+            .command
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(0) && !stderr.contains("panicked"), "{line}: {:?}\n{stderr}", output.status);
+        assert!(
+            output.status.code() == Some(0) && !stderr.contains("panicked"),
+            "{line}: {:?}\n{stderr}",
+            output.status
+        );
     }
     // Nor is one of stderr.
     let mut call = world.with_store("backup gone.db app.db");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = call.command.stdout(Stdio::null()).stderr(writer).status().unwrap();
+    let status = call
+        .command
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(3));
 }

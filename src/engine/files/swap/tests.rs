@@ -1,4 +1,5 @@
-//! The journal is gone by from every state that a kill can leave, and going by it twice changes nothing. (Real kills are in the end-to-end tests.)
+//! The journal is gone by from every state that a kill can leave, and going by it twice changes
+//! nothing. (Real kills are in the end-to-end tests.)
 
 use super::*;
 
@@ -34,11 +35,22 @@ impl Stage {
         let journal = Journal {
             format: 1,
             top: Bytes::of(at("top").as_os_str()),
-            kept: Bytes::of(at(if children.is_some() { "top/.dbbackup-before-x" } else { "top.before-x" }).as_os_str()),
+            kept: Bytes::of(
+                at(if children.is_some() {
+                    "top/.dbbackup-before-x"
+                } else {
+                    "top.before-x"
+                })
+                .as_os_str(),
+            ),
             new: inode(&at("scratch/tree")).unwrap(),
             children,
         };
-        std::fs::write(at("scratch").join(JOURNAL), serde_json::to_vec(&journal).unwrap()).unwrap();
+        std::fs::write(
+            at("scratch").join(JOURNAL),
+            serde_json::to_vec(&journal).unwrap(),
+        )
+        .unwrap();
         Stage { dir, journal }
     }
 
@@ -76,7 +88,10 @@ fn before_the_exchange_nothing_is_done() {
     for children in [false, true] {
         let stage = Stage::new(true, children);
         stage.recover();
-        assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+        assert_eq!(
+            (stage.content("top"), stage.content("scratch/tree")),
+            (old(), new())
+        );
         assert!(!stage.at("top.before-x").exists());
     }
 }
@@ -84,10 +99,18 @@ fn before_the_exchange_nothing_is_done() {
 #[test]
 fn after_the_exchange_the_old_tree_is_kept() {
     let stage = Stage::new(true, false);
-    exchange(&stage.at("scratch/tree"), &stage.at("top"), &stage.at("top.before-x")).unwrap();
+    exchange(
+        &stage.at("scratch/tree"),
+        &stage.at("top"),
+        &stage.at("top.before-x"),
+    )
+    .unwrap();
     for _ in 0..3 {
         stage.recover();
-        assert_eq!((stage.content("top"), stage.content("top.before-x")), (new(), old()));
+        assert_eq!(
+            (stage.content("top"), stage.content("top.before-x")),
+            (new(), old())
+        );
         assert!(!stage.at("scratch/tree").exists());
     }
 }
@@ -98,13 +121,19 @@ fn a_system_that_can_not_exchange_is_brought_back_or_finished() {
     let stage = Stage::new(true, false);
     std::fs::rename(stage.at("top"), stage.at("top.before-x")).unwrap();
     stage.recover();
-    assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+    assert_eq!(
+        (stage.content("top"), stage.content("scratch/tree")),
+        (old(), new())
+    );
     // The new one is in its place.
     let stage = Stage::new(true, false);
     std::fs::rename(stage.at("top"), stage.at("top.before-x")).unwrap();
     std::fs::rename(stage.at("scratch/tree"), stage.at("top")).unwrap();
     stage.recover();
-    assert_eq!((stage.content("top"), stage.content("top.before-x")), (new(), old()));
+    assert_eq!(
+        (stage.content("top"), stage.content("top.before-x")),
+        (new(), old())
+    );
 }
 
 #[test]
@@ -124,8 +153,19 @@ fn both_ways_from_everywhere_in_a_mount_point() {
     for done in 0..=3 {
         for direction in [Direction::Forward, Direction::Back] {
             let stage = Stage::new(true, true);
-            let first: Vec<Child> = stage.journal.children.as_ref().unwrap().iter().take(done).map(copy).collect();
-            let part = Journal { children: Some(first), ..copy_journal(&stage.journal) };
+            let first: Vec<Child> = stage
+                .journal
+                .children
+                .as_ref()
+                .unwrap()
+                .iter()
+                .take(done)
+                .map(copy)
+                .collect();
+            let part = Journal {
+                children: Some(first),
+                ..copy_journal(&stage.journal)
+            };
             if done > 0 {
                 // As far as it came, without the last step.
                 let (top, tree) = (stage.at("top"), stage.at("scratch/tree"));
@@ -136,16 +176,31 @@ fn both_ways_from_everywhere_in_a_mount_point() {
             go_to(&stage.journal, &stage.at("scratch"), direction).unwrap();
             go_to(&stage.journal, &stage.at("scratch"), direction).unwrap();
             if direction == Direction::Forward {
-                assert_eq!((stage.content("top"), stage.content("top/.dbbackup-before-x")), (new(), old()), "{done}");
+                assert_eq!(
+                    (
+                        stage.content("top"),
+                        stage.content("top/.dbbackup-before-x")
+                    ),
+                    (new(), old()),
+                    "{done}"
+                );
             } else {
-                assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()), "{done}");
+                assert_eq!(
+                    (stage.content("top"), stage.content("scratch/tree")),
+                    (old(), new()),
+                    "{done}"
+                );
             }
         }
     }
 }
 
 fn copy(child: &Child) -> Child {
-    Child { name: Bytes(child.name.0.clone()), old: child.old, new: child.new }
+    Child {
+        name: Bytes(child.name.0.clone()),
+        old: child.old,
+        new: child.new,
+    }
 }
 
 fn copy_journal(journal: &Journal) -> Journal {
@@ -168,14 +223,22 @@ fn what_came_meanwhile_is_kept_with_the_old() {
     }
     go_to(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
     assert_eq!(stage.content("top"), new());
-    assert_eq!(stage.content("top/.dbbackup-before-x"), [some("x"), some("x"), None]);
+    assert_eq!(
+        stage.content("top/.dbbackup-before-x"),
+        [some("x"), some("x"), None]
+    );
 }
 
 /// Whatever becomes of the top path after the exchange, the old tree is kept.
 #[test]
 fn the_old_tree_is_never_taken_for_debris() {
     let stage = Stage::new(true, false);
-    exchange(&stage.at("scratch/tree"), &stage.at("top"), &stage.at("top.before-x")).unwrap();
+    exchange(
+        &stage.at("scratch/tree"),
+        &stage.at("top"),
+        &stage.at("top.before-x"),
+    )
+    .unwrap();
     std::fs::rename(stage.at("top"), stage.at("elsewhere")).unwrap();
     write(&stage.at("top/deployed"), "anew");
     stage.recover();
@@ -183,7 +246,12 @@ fn the_old_tree_is_never_taken_for_debris() {
     assert_eq!(read(&stage.at("top/deployed")), some("anew"));
     // Where its name is taken, it stays, and that is an error.
     let stage = Stage::new(true, false);
-    exchange(&stage.at("scratch/tree"), &stage.at("top"), &stage.at("top.before-x")).unwrap();
+    exchange(
+        &stage.at("scratch/tree"),
+        &stage.at("top"),
+        &stage.at("top.before-x"),
+    )
+    .unwrap();
     write(&stage.at("top.before-x/other"), "mine");
     recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
     assert_eq!(stage.content("scratch/tree"), old());
@@ -197,8 +265,13 @@ fn forth_and_back_again() {
             go_to(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
             assert_eq!(stage.content("top"), new());
             go_to(&stage.journal, &stage.at("scratch"), Direction::Back).unwrap();
-            assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
-            assert!(!stage.at("top.before-x").exists() && !stage.at("top/.dbbackup-before-x").exists());
+            assert_eq!(
+                (stage.content("top"), stage.content("scratch/tree")),
+                (old(), new())
+            );
+            assert!(
+                !stage.at("top.before-x").exists() && !stage.at("top/.dbbackup-before-x").exists()
+            );
         }
     }
 }
@@ -214,10 +287,20 @@ fn a_journal_about_something_else_moves_nothing() {
     for lie in lies {
         let mut stage = Stage::new(true, false);
         lie(&mut stage.journal);
-        std::fs::write(stage.at("scratch").join(JOURNAL), serde_json::to_vec(&stage.journal).unwrap()).unwrap();
+        std::fs::write(
+            stage.at("scratch").join(JOURNAL),
+            serde_json::to_vec(&stage.journal).unwrap(),
+        )
+        .unwrap();
         let error = recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
-        assert!(error.message().contains("is not one of a restore of"), "{error:?}");
-        assert_eq!((stage.content("top"), stage.content("scratch/tree")), (old(), new()));
+        assert!(
+            error.message().contains("is not one of a restore of"),
+            "{error:?}"
+        );
+        assert_eq!(
+            (stage.content("top"), stage.content("scratch/tree")),
+            (old(), new())
+        );
     }
 }
 
@@ -226,12 +309,18 @@ fn a_damaged_journal_removes_nothing() {
     let stage = Stage::new(true, false);
     std::fs::write(stage.at("scratch").join(JOURNAL), "{").unwrap();
     let error = recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
-    assert!(error.message().contains("is damaged") && error.remedy().unwrap().contains("scratch"), "{error:?}");
+    assert!(
+        error.message().contains("is damaged") && error.remedy().unwrap().contains("scratch"),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn mount_points_of_every_name() {
-    assert_eq!(unescaped(r"/mnt/with\040space\134and\011tab"), b"/mnt/with space\\and\ttab");
+    assert_eq!(
+        unescaped(r"/mnt/with\040space\134and\011tab"),
+        b"/mnt/with space\\and\ttab"
+    );
     assert_eq!(unescaped(r"/mnt/plain\9"), br"/mnt/plain\9");
     assert!(is_mount_point(Path::new("/proc")) && !is_mount_point(Path::new("/proc/self")));
     assert!(!is_mount_point(Path::new("/no/such/place")));

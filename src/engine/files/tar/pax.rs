@@ -1,4 +1,5 @@
-//! The records of a pax header: `LENGTH KEY=VALUE\n`, the length counting itself; a value may hold any bytes.
+//! The records of a pax header: `LENGTH KEY=VALUE\n`, the length counting itself; a value may hold
+//! any bytes.
 
 use crate::engine::files::member::Time;
 use crate::error::{Error, Result};
@@ -25,10 +26,23 @@ pub fn parse(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut records = Vec::new();
     // Some writers fill the last block with zeros.
     while bytes.first().is_some_and(|byte| *byte != 0) {
-        let space = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or_else(broken)?;
-        let length: usize = std::str::from_utf8(&bytes[..space]).ok().and_then(|text| text.parse().ok()).ok_or_else(broken)?;
-        let record = bytes.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(broken)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(broken)?;
+        let space = bytes
+            .iter()
+            .take(20)
+            .position(|byte| *byte == b' ')
+            .ok_or_else(broken)?;
+        let length: usize = std::str::from_utf8(&bytes[..space])
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(broken)?;
+        let record = bytes
+            .get(space + 1..length)
+            .and_then(|record| record.strip_suffix(b"\n"))
+            .ok_or_else(broken)?;
+        let equals = record
+            .iter()
+            .position(|byte| *byte == b'=')
+            .ok_or_else(broken)?;
         records.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
         bytes = &bytes[length..];
     }
@@ -68,10 +82,16 @@ pub fn unquoted(text: &[u8]) -> Vec<u8> {
 pub fn time_text(time: Time) -> String {
     let (seconds, nanoseconds) = match time.seconds {
         // -1.5 is two seconds before 1970 and half a second on.
-        seconds if seconds < 0 && time.nanoseconds > 0 => (seconds + 1, 1_000_000_000 - time.nanoseconds),
+        seconds if seconds < 0 && time.nanoseconds > 0 => {
+            (seconds + 1, 1_000_000_000 - time.nanoseconds)
+        }
         seconds => (seconds, time.nanoseconds),
     };
-    let sign = if time.seconds < 0 && seconds == 0 { "-" } else { "" };
+    let sign = if time.seconds < 0 && seconds == 0 {
+        "-"
+    } else {
+        ""
+    };
     if nanoseconds == 0 {
         return format!("{sign}{seconds}");
     }
@@ -83,12 +103,22 @@ pub fn time_text(time: Time) -> String {
 pub fn parse_time(text: &[u8]) -> Option<Time> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanoseconds: u32 = digits.parse().ok()?;
     let seconds: i64 = whole.parse().ok()?;
     Some(match whole.starts_with('-') && nanoseconds > 0 {
-        true => Time { seconds: seconds.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds },
-        false => Time { seconds, nanoseconds },
+        true => Time {
+            seconds: seconds.checked_sub(1)?,
+            nanoseconds: 1_000_000_000 - nanoseconds,
+        },
+        false => Time {
+            seconds,
+            nanoseconds,
+        },
     })
 }
 
@@ -107,7 +137,10 @@ mod tests {
             (-1, 0, "-1"),
             (5, 1, "5.000000001"),
         ] {
-            let time = Time { seconds, nanoseconds };
+            let time = Time {
+                seconds,
+                nanoseconds,
+            };
             assert_eq!(time_text(time), text);
             assert_eq!(parse_time(text.as_bytes()), Some(time));
         }
@@ -123,13 +156,15 @@ mod tests {
         }
 
         #[test]
-        fn every_moment_comes_back(seconds in -10_000_000_000_i64..10_000_000_000, nanoseconds in 0..1_000_000_000_u32) {
+        fn every_moment_comes_back(seconds in -10_000_000_000_i64..10_000_000_000,
+            nanoseconds in 0..1_000_000_000_u32) {
             let time = Time { seconds, nanoseconds };
             prop_assert_eq!(parse_time(time_text(time).as_bytes()), Some(time));
         }
 
         #[test]
-        fn names_in_keys_come_back(name in proptest::collection::vec(prop_oneof![Just(b'%'), Just(b'='), Just(b'3'), Just(b'D'), any::<u8>()], 0..30)) {
+        fn names_in_keys_come_back(name in proptest::collection::vec(prop_oneof![Just(b'%'),
+            Just(b'='), Just(b'3'), Just(b'D'), any::<u8>()], 0..30)) {
             let text = quoted(&name);
             prop_assert!(!text.contains(&b'='));
             prop_assert_eq!(unquoted(&text), name);

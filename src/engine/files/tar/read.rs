@@ -14,7 +14,8 @@ const MOST_PARTS: u64 = 16 << 20;
 /// A pax header's records.
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads members one after another. A member's content may be read, or not; [`Reader::next_member`] skips what is left of it.
+/// Reads members one after another. A member's content may be read, or not; [`Reader::next_member`]
+/// skips what is left of it.
 pub struct Reader<R: Read> {
     input: R,
     position: u64,
@@ -35,7 +36,14 @@ struct Before {
 impl<R: Read> Reader<R> {
     /// The archive that `input` gives.
     pub fn new(input: R) -> Self {
-        Reader { input, position: 0, left: 0, pad: 0, globals: Vec::new(), names: Default::default() }
+        Reader {
+            input,
+            position: 0,
+            left: 0,
+            pad: 0,
+            globals: Vec::new(),
+            names: Default::default(),
+        }
     }
 
     /// The next member; `None` at the archive's end. The rest of `input` is then read, too.
@@ -48,7 +56,9 @@ impl<R: Read> Reader<R> {
                 io::copy(&mut self.input, &mut io::sink())?;
                 return Ok(None);
             };
-            let size = header.entry_size().map_err(|_| self.damaged("a size that is no number"))?;
+            let size = header
+                .entry_size()
+                .map_err(|_| self.damaged("a size that is no number"))?;
             match header.entry_type() {
                 EntryType::XHeader => before.records = pax::parse(&self.text(size)?)?,
                 EntryType::XGlobalHeader => self.globals = pax::parse(&self.text(size)?)?,
@@ -67,21 +77,29 @@ impl<R: Read> Reader<R> {
     fn header(&mut self) -> Result<Option<Header>> {
         let mut header = Header::new_old();
         let at = self.position;
-        self.read_whole(header.as_mut_bytes()).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                Error::damaged(format!("the archive is cut off at byte {at}: its end mark is missing"))
-            }
-            _ => error.into(),
-        })?;
+        self.read_whole(header.as_mut_bytes())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => Error::damaged(format!(
+                    "the archive is cut off at byte {at}: its end mark is missing"
+                )),
+                _ => error.into(),
+            })?;
         if header.as_bytes().iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
         let bytes = header.as_bytes();
         let sum = |byte: &u8| u32::from(*byte);
-        let found: u32 = bytes[..148].iter().chain(&bytes[156..]).map(sum).sum::<u32>() + 8 * 32;
+        let found: u32 = bytes[..148]
+            .iter()
+            .chain(&bytes[156..])
+            .map(sum)
+            .sum::<u32>()
+            + 8 * 32;
         match header.cksum() {
             Ok(expected) if expected == found => Ok(Some(header)),
-            _ => Err(Error::damaged(format!("the archive has no valid header at byte {at}"))),
+            _ => Err(Error::damaged(format!(
+                "the archive has no valid header at byte {at}"
+            ))),
         }
     }
 
@@ -105,27 +123,53 @@ impl<R: Read> Reader<R> {
     fn skip(&mut self, count: u64) -> Result<()> {
         let skipped = io::copy(&mut (&mut self.input).take(count), &mut io::sink())?;
         self.position += skipped;
-        if skipped < count { Err(Error::damaged("the archive is cut off inside a file")) } else { Ok(()) }
+        if skipped < count {
+            Err(Error::damaged("the archive is cut off inside a file"))
+        } else {
+            Ok(())
+        }
     }
 
-    fn member(&mut self, header: &Header, kind: EntryType, size: u64, before: Before) -> Result<Member> {
+    fn member(
+        &mut self,
+        header: &Header,
+        kind: EntryType,
+        size: u64,
+        before: Before,
+    ) -> Result<Member> {
         let globals = std::mem::take(&mut self.globals);
         let records: Vec<&(Vec<u8>, Vec<u8>)> = globals.iter().chain(&before.records).collect();
         // The last one counts.
-        let record = |key: &str| records.iter().rev().find(|(known, _)| known == key.as_bytes()).map(|(_, value)| value.clone());
-        let number = |key: &str| record(key).and_then(|value| String::from_utf8(value).ok()?.parse::<u64>().ok());
+        let record = |key: &str| {
+            records
+                .iter()
+                .rev()
+                .find(|(known, _)| known == key.as_bytes())
+                .map(|(_, value)| value.clone())
+        };
+        let number = |key: &str| {
+            record(key).and_then(|value| String::from_utf8(value).ok()?.parse::<u64>().ok())
+        };
         let size = number("size").unwrap_or(size);
         // Only files have a content; a size elsewhere says something else.
-        let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse) || kind.as_byte() == 0;
+        let is_file = matches!(
+            kind,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
+        ) || kind.as_byte() == 0;
         if is_file {
             (self.left, self.pad) = (size, padding(size));
         }
-        let name = record("GNU.sparse.name").or_else(|| record("path")).or(before.name);
+        let name = record("GNU.sparse.name")
+            .or_else(|| record("path"))
+            .or(before.name);
         let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = record("linkpath").or(before.link).or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
+        let link = record("linkpath")
+            .or(before.link)
+            .or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
         let link = link.unwrap_or_default();
         // Archives older than POSIX mark a directory by its name.
-        let named_as_directory = is_file && name.ends_with(b"/") && record("GNU.sparse.name").is_none();
+        let named_as_directory =
+            is_file && name.ends_with(b"/") && record("GNU.sparse.name").is_none();
         let kind = match kind {
             EntryType::Directory => Kind::Directory,
             _ if named_as_directory => Kind::Directory,
@@ -142,9 +186,14 @@ impl<R: Read> Reader<R> {
                 xattrs.retain(|(known, _)| *known != name);
                 xattrs.push((name, value.clone()));
             }
-            let acl = ACLS.iter().find(|(_, record)| record == key).map(|(name, _)| name);
+            let acl = ACLS
+                .iter()
+                .find(|(_, record)| record == key)
+                .map(|(name, _)| name);
             let bytes = acl.and_then(|_| {
-                acl::to_bytes(std::str::from_utf8(value).ok()?, &|user, name| self.names.of(user, name.as_bytes()))
+                acl::to_bytes(std::str::from_utf8(value).ok()?, &|user, name| {
+                    self.names.of(user, name.as_bytes())
+                })
             });
             if let (Some(name), Some(bytes)) = (acl, bytes) {
                 xattrs.retain(|(known, _)| known != name);
@@ -155,19 +204,31 @@ impl<R: Read> Reader<R> {
         let member = Member {
             path: name,
             kind,
-            mode: header.mode().map_err(|_| self.damaged("a mode that is no number"))? & 0o7777,
+            mode: header
+                .mode()
+                .map_err(|_| self.damaged("a mode that is no number"))?
+                & 0o7777,
             uid: number("uid").or_else(|| header.uid().ok()).unwrap_or(0),
             gid: number("gid").or_else(|| header.gid().ok()).unwrap_or(0),
             user: record("uname").unwrap_or_else(|| text(header.username_bytes())),
             group: record("gname").unwrap_or_else(|| text(header.groupname_bytes())),
-            mtime: record("mtime").and_then(|value| pax::parse_time(&value)).unwrap_or_else(|| Time {
-                seconds: header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0),
-                nanoseconds: 0,
-            }),
+            mtime: record("mtime")
+                .and_then(|value| pax::parse_time(&value))
+                .unwrap_or_else(|| Time {
+                    seconds: header
+                        .mtime()
+                        .ok()
+                        .and_then(|seconds| i64::try_from(seconds).ok())
+                        .unwrap_or(0),
+                    nanoseconds: 0,
+                }),
             xattrs,
         };
         self.globals = globals;
-        Ok(Member { path: without_last_slash(member.path), ..member })
+        Ok(Member {
+            path: without_last_slash(member.path),
+            ..member
+        })
     }
 
     /// A regular file, or one with holes as GNU tar writes them into POSIX archives.
@@ -181,9 +242,15 @@ impl<R: Read> Reader<R> {
         let parts = match (number("GNU.sparse.major"), record("GNU.sparse.map")) {
             (Some(1), _) => self.map()?,
             (_, Some(map)) => {
-                let numbers: Option<Vec<u64>> = String::from_utf8_lossy(&map).split(',').map(|word| word.parse().ok()).collect();
+                let numbers: Option<Vec<u64>> = String::from_utf8_lossy(&map)
+                    .split(',')
+                    .map(|word| word.parse().ok())
+                    .collect();
                 let numbers = numbers.ok_or_else(|| self.damaged("a broken map of holes"))?;
-                numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
+                numbers
+                    .chunks_exact(2)
+                    .map(|pair| (pair[0], pair[1]))
+                    .collect()
             }
             // The oldest of GNU tar's ways; taken for a plain file its content would be wrong.
             _ if record("GNU.sparse.numblocks").is_some() => {
@@ -194,7 +261,8 @@ impl<R: Read> Reader<R> {
         self.sparse(parts, real)
     }
 
-    /// Checked against each other: the parts lie in order within the file, and all their bytes are there.
+    /// Checked against each other: the parts lie in order within the file, and all their bytes are
+    /// there.
     fn sparse(&self, parts: Vec<(u64, u64)>, real: Option<u64>) -> Result<Kind> {
         let mut end = 0_u64;
         let mut stored = 0_u64;
@@ -207,7 +275,10 @@ impl<R: Read> Reader<R> {
         if end > size || stored != self.left {
             return Err(self.damaged("a map of holes that does not fit its file"));
         }
-        Ok(Kind::File { size, parts: Some(parts) })
+        Ok(Kind::File {
+            size,
+            parts: Some(parts),
+        })
     }
 
     /// The map before the content: numbers, each on its line, filled up to a block.
@@ -225,7 +296,9 @@ impl<R: Read> Reader<R> {
                 match byte[0] {
                     b'\n' => return Ok(value),
                     digit @ b'0'..=b'9' => {
-                        let next = value.checked_mul(10).and_then(|value| value.checked_add(u64::from(digit - b'0')));
+                        let next = value
+                            .checked_mul(10)
+                            .and_then(|value| value.checked_add(u64::from(digit - b'0')));
                         value = next.ok_or_else(|| reader.damaged("a broken map of holes"))?;
                     }
                     _ => return Err(reader.damaged("a broken map of holes")),
@@ -241,7 +314,10 @@ impl<R: Read> Reader<R> {
             parts.push((line(self)?, line(self)?));
         }
         let fill = padding(used);
-        self.left = self.left.checked_sub(used + fill).ok_or_else(|| self.damaged("a broken map of holes"))?;
+        self.left = self
+            .left
+            .checked_sub(used + fill)
+            .ok_or_else(|| self.damaged("a broken map of holes"))?;
         self.position += io::copy(&mut (&mut self.input).take(fill), &mut io::sink())?;
         Ok(parts)
     }
@@ -257,12 +333,18 @@ impl<R: Read> Reader<R> {
             }
             Some(())
         };
-        gnu.sparse.iter().try_for_each(&mut add).ok_or_else(|| broken(self))?;
+        gnu.sparse
+            .iter()
+            .try_for_each(&mut add)
+            .ok_or_else(|| broken(self))?;
         let mut more = gnu.is_extended();
         while more {
             let mut next = tar::GnuExtSparseHeader::new();
             self.read_whole(next.as_mut_bytes()).map_err(cut_off)?;
-            next.sparse().iter().try_for_each(&mut add).ok_or_else(|| broken(self))?;
+            next.sparse()
+                .iter()
+                .try_for_each(&mut add)
+                .ok_or_else(|| broken(self))?;
             more = next.is_extended();
         }
         let real = gnu.real_size().map_err(|_| broken(self))?;

@@ -1,4 +1,5 @@
-//! Laws of the archive: what is written is read again, GNU tar reads it, and we read what GNU tar writes; nothing that is damaged passes or panics.
+//! Laws of the archive: what is written is read again, GNU tar reads it, and we read what GNU tar
+//! writes; nothing that is damaged passes or panics.
 
 use super::{Reader, Writer};
 use crate::engine::files::member::{Kind, Member, Time, parts_of};
@@ -7,8 +8,13 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
-    let part = proptest::collection::vec((1..=255_u8).prop_filter("no slash", |byte| *byte != b'/'), 1..140);
-    let part = part.prop_filter("a name of its own", |part| !matches!(part.as_slice(), b"." | b".."));
+    let part = proptest::collection::vec(
+        (1..=255_u8).prop_filter("no slash", |byte| *byte != b'/'),
+        1..140,
+    );
+    let part = part.prop_filter("a name of its own", |part| {
+        !matches!(part.as_slice(), b"." | b"..")
+    });
     proptest::collection::vec(part, 1..4).prop_map(|parts| parts.join(&b"/"[..]))
 }
 
@@ -23,7 +29,10 @@ fn kind() -> impl Strategy<Value = Kind> {
                 at += gap + length;
             }
             parts.push((at + 7, 0));
-            Kind::File { size: at + 7, parts: Some(parts) }
+            Kind::File {
+                size: at + 7,
+                parts: Some(parts),
+            }
         }),
         Just(Kind::Directory),
         name().prop_map(Kind::Symlink),
@@ -32,29 +41,54 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn member() -> impl Strategy<Value = Member> {
-    let xattr = (proptest::collection::vec(b'a'..=b'z', 1..20), proptest::collection::vec(any::<u8>(), 0..300));
+    let xattr = (
+        proptest::collection::vec(b'a'..=b'z', 1..20),
+        proptest::collection::vec(any::<u8>(), 0..300),
+    );
     let xattrs = proptest::collection::btree_map(xattr.0, xattr.1, 0..3);
     let id = prop_oneof![0..70_000_u64, Just(4_294_967_294_u64)];
-    let time = (-10_000_000_000_i64..100_000_000_000, prop_oneof![Just(0_u32), 0..1_000_000_000_u32]);
+    let time = (
+        -10_000_000_000_i64..100_000_000_000,
+        prop_oneof![Just(0_u32), 0..1_000_000_000_u32],
+    );
     let user = prop_oneof![Just("root".to_owned()), "[a-z]{0,40}"];
-    (name(), kind(), 0..0o10000_u32, (id.clone(), id), (user.clone(), user), time, xattrs).prop_map(
-        |(path, kind, mode, (uid, gid), (user, group), (seconds, nanoseconds), xattrs)| Member {
-            path,
-            kind,
-            mode,
-            uid,
-            gid,
-            user: user.into_bytes(),
-            group: group.into_bytes(),
-            mtime: Time { seconds, nanoseconds },
-            xattrs: xattrs.into_iter().map(|(name, value)| ([b"user.", name.as_slice()].concat(), value)).collect(),
-        },
+    (
+        name(),
+        kind(),
+        0..0o10000_u32,
+        (id.clone(), id),
+        (user.clone(), user),
+        time,
+        xattrs,
     )
+        .prop_map(
+            |(path, kind, mode, (uid, gid), (user, group), (seconds, nanoseconds), xattrs)| {
+                Member {
+                    path,
+                    kind,
+                    mode,
+                    uid,
+                    gid,
+                    user: user.into_bytes(),
+                    group: group.into_bytes(),
+                    mtime: Time {
+                        seconds,
+                        nanoseconds,
+                    },
+                    xattrs: xattrs
+                        .into_iter()
+                        .map(|(name, value)| ([b"user.", name.as_slice()].concat(), value))
+                        .collect(),
+                }
+            },
+        )
 }
 
 /// Content that differs from byte to byte.
 fn content(member: &Member) -> Vec<u8> {
-    (0..member.stored_size()).map(|at| (at % 251) as u8 + 1).collect()
+    (0..member.stored_size())
+        .map(|at| (at % 251) as u8 + 1)
+        .collect()
 }
 
 fn archive(members: &[Member]) -> Vec<u8> {
@@ -83,12 +117,14 @@ fn read(bytes: &[u8]) -> crate::error::Result<Vec<(Member, Vec<u8>)>> {
 proptest! {
     #[test]
     fn what_is_written_is_read(members in proptest::collection::vec(member(), 0..6)) {
-        let expected: Vec<(Member, Vec<u8>)> = members.iter().map(|member| (member.clone(), content(member))).collect();
+        let expected: Vec<(Member, Vec<u8>)> = members.iter().map(|member| (member.clone(),
+            content(member))).collect();
         prop_assert_eq!(read(&archive(&members)).unwrap(), expected);
     }
 
     #[test]
-    fn a_content_that_is_skipped_changes_nothing(members in proptest::collection::vec(member(), 0..6)) {
+    fn a_content_that_is_skipped_changes_nothing(members in proptest::collection::vec(member(),
+        0..6)) {
         let bytes = archive(&members);
         let mut reader = Reader::new(bytes.as_slice());
         for member in &members {
@@ -99,7 +135,8 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_archive_is_damaged(members in proptest::collection::vec(member(), 1..4), cut in 1..10_000_usize) {
+    fn a_cut_archive_is_damaged(members in proptest::collection::vec(member(), 1..4),
+        cut in 1..10_000_usize) {
         let bytes = archive(&members);
         // The mark of the end is two blocks, of which one will do.
         let keep = bytes.len().saturating_sub(513 + cut % (bytes.len() - 513));
@@ -107,7 +144,8 @@ proptest! {
     }
 
     #[test]
-    fn altered_bytes_never_panic(members in proptest::collection::vec(member(), 1..4), at in any::<prop::sample::Index>(), value in any::<u8>()) {
+    fn altered_bytes_never_panic(members in proptest::collection::vec(member(), 1..4),
+        at in any::<prop::sample::Index>(), value in any::<u8>()) {
         let mut bytes = archive(&members);
         let at = at.index(bytes.len());
         bytes[at] = value;
@@ -124,7 +162,10 @@ proptest! {
 fn more_or_less_than_announced_is_an_error() {
     let file = Member {
         path: b"a".to_vec(),
-        kind: Kind::File { size: 3, parts: None },
+        kind: Kind::File {
+            size: 3,
+            parts: None,
+        },
         mode: 0o644,
         uid: 0,
         gid: 0,
@@ -151,7 +192,10 @@ fn gnu_tar_agrees() {
         .output()
         .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("GNU tar"))
     {
-        assert!(std::env::var_os("DBBACKUP_TEST_TOOLS").is_none_or(|tools| tools != "required"), "GNU tar is missing");
+        assert!(
+            std::env::var_os("DBBACKUP_TEST_TOOLS").is_none_or(|tools| tools != "required"),
+            "GNU tar is missing"
+        );
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -166,12 +210,21 @@ fn gnu_tar_agrees() {
     std::fs::write(dir.path().join("plain"), vec![7; 100_000]).unwrap();
     std::os::unix::fs::symlink("x".repeat(180), dir.path().join("symlink")).unwrap();
     std::fs::hard_link(dir.path().join("plain"), dir.path().join("second")).unwrap();
-    for format in ["gnu", "posix", "ustar", "v7", "posix --sparse-version=0.1", "oldgnu"] {
+    for format in [
+        "gnu",
+        "posix",
+        "ustar",
+        "v7",
+        "posix --sparse-version=0.1",
+        "oldgnu",
+    ] {
         let mut tar = Command::new("tar");
         // The old formats hold neither long names nor holes.
         let all = !matches!(format, "ustar" | "v7");
         let sparse = if all { "--sparse " } else { "" };
-        tar.arg("-C").arg(dir.path()).args(format!("--sort=name {sparse}--format={format} -cf -").split(' '));
+        tar.arg("-C")
+            .arg(dir.path())
+            .args(format!("--sort=name {sparse}--format={format} -cf -").split(' '));
         if all {
             tar.arg(".")
         } else {
@@ -181,18 +234,35 @@ fn gnu_tar_agrees() {
         assert!(output.status.success(), "{format}");
         let members = read(&output.stdout).unwrap_or_else(|error| panic!("{format}: {error}"));
         let found = |name: &str| {
-            members.iter().find(|(member, _)| member.path == name.as_bytes()).unwrap_or_else(|| panic!("{format}: {name}"))
+            members
+                .iter()
+                .find(|(member, _)| member.path == name.as_bytes())
+                .unwrap_or_else(|| panic!("{format}: {name}"))
         };
         if !all {
             assert_eq!(found("plain").1.len(), 100_000, "{format}");
-            assert_eq!(found("second").0.kind, Kind::HardLink(b"plain".to_vec()), "{format}");
+            assert_eq!(
+                found("second").0.kind,
+                Kind::HardLink(b"plain".to_vec()),
+                "{format}"
+            );
             continue;
         }
         assert_eq!(found(&format!("./{long}")).1, b"long", "{format}");
-        assert_eq!(found("./symlink").0.kind, Kind::Symlink(vec![b'x'; 180]), "{format}");
-        assert_eq!(found("./second").0.kind, Kind::HardLink(b"./plain".to_vec()), "{format}");
+        assert_eq!(
+            found("./symlink").0.kind,
+            Kind::Symlink(vec![b'x'; 180]),
+            "{format}"
+        );
+        assert_eq!(
+            found("./second").0.kind,
+            Kind::HardLink(b"./plain".to_vec()),
+            "{format}"
+        );
         let (member, stored) = found("./sparse");
-        let Kind::File { size, parts } = &member.kind else { panic!("{format}: {member:?}") };
+        let Kind::File { size, parts } = &member.kind else {
+            panic!("{format}: {member:?}")
+        };
         assert_eq!(*size, 39 * (1 << 20) + 4, "{format}");
         let mut whole = vec![0; *size as usize];
         let mut rest = stored.as_slice();
@@ -201,6 +271,9 @@ fn gnu_tar_agrees() {
             whole[offset as usize..][..length as usize].copy_from_slice(part);
             rest = after;
         }
-        assert!(parts.is_some() && whole == std::fs::read(dir.path().join("sparse")).unwrap(), "{format}");
+        assert!(
+            parts.is_some() && whole == std::fs::read(dir.path().join("sparse")).unwrap(),
+            "{format}"
+        );
     }
 }

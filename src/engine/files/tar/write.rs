@@ -13,8 +13,8 @@ const SMALL_NUMBER: u64 = 0o7_777_777;
 /// What a size or time field of eleven octal digits holds.
 const LARGE_NUMBER: u64 = 0o77_777_777_777;
 
-/// Writes members one after another. After [`Writer::begin`] of a file its stored bytes MUST be written, exactly as many as announced,
-/// and then [`Writer::end`] called.
+/// Writes members one after another. After [`Writer::begin`] of a file its stored bytes MUST be
+/// written, exactly as many as announced, and then [`Writer::end`] called.
 pub struct Writer<W: Write> {
     out: W,
     left: u64,
@@ -24,7 +24,11 @@ pub struct Writer<W: Write> {
 impl<W: Write> Writer<W> {
     /// An archive that goes to `out`.
     pub fn new(out: W) -> Self {
-        Writer { out, left: 0, pad: 0 }
+        Writer {
+            out,
+            left: 0,
+            pad: 0,
+        }
     }
 
     /// Writes what says everything about a member but its content.
@@ -65,7 +69,8 @@ impl<W: Write> Writer<W> {
         if self.left > 0 {
             return Err(io::Error::other("a member of the archive was cut off").into());
         }
-        self.out.write_all(&[0; BLOCK as usize][..self.pad as usize])?;
+        self.out
+            .write_all(&[0; BLOCK as usize][..self.pad as usize])?;
         self.pad = 0;
         Ok(())
     }
@@ -106,7 +111,8 @@ impl<W: Write> Writer<W> {
         header.set_cksum();
         self.out.write_all(header.as_bytes())?;
         self.out.write_all(records)?;
-        self.out.write_all(&[0; BLOCK as usize][..padding(records.len() as u64) as usize])?;
+        self.out
+            .write_all(&[0; BLOCK as usize][..padding(records.len() as u64) as usize])?;
         Ok(())
     }
 }
@@ -115,7 +121,9 @@ impl<W: Write> Writer<W> {
 impl<W: Write> Write for Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(io::Error::other("more was written than the archive's header says"));
+            return Err(io::Error::other(
+                "more was written than the archive's header says",
+            ));
         }
         self.out.write_all(bytes)?;
         self.left -= bytes.len() as u64;
@@ -149,7 +157,11 @@ fn records(member: &Member) -> Vec<u8> {
         pax::push(&mut records, b"linkpath", target);
     }
     if member.mtime.nanoseconds > 0 || !(0..=LARGE_NUMBER as i64).contains(&member.mtime.seconds) {
-        pax::push(&mut records, b"mtime", pax::time_text(member.mtime).as_bytes());
+        pax::push(
+            &mut records,
+            b"mtime",
+            pax::time_text(member.mtime).as_bytes(),
+        );
     }
     for (name, value) in [(b"uname", &member.user), (b"gname", &member.group)] {
         if value.len() > 31 {
@@ -157,7 +169,10 @@ fn records(member: &Member) -> Vec<u8> {
         }
     }
     for (name, value) in &member.xattrs {
-        let acl = ACLS.iter().find(|(acl, _)| acl == name).and_then(|(_, record)| Some((record, acl::to_text(value)?)));
+        let acl = ACLS
+            .iter()
+            .find(|(acl, _)| acl == name)
+            .and_then(|(_, record)| Some((record, acl::to_text(value)?)));
         match acl {
             Some((record, text)) => pax::push(&mut records, record, text.as_bytes()),
             None => pax::push(&mut records, &[XATTR, &pax::quoted(name)].concat(), value),
@@ -166,16 +181,25 @@ fn records(member: &Member) -> Vec<u8> {
     records
 }
 
-/// Where a file with holes has its parts, as GNU tar's format 1.0 has it: records, and a map before the content.
+/// Where a file with holes has its parts, as GNU tar's format 1.0 has it: records, and a map before
+/// the content.
 fn sparse_map(member: &Member, records: &mut Vec<u8>) -> Vec<u8> {
-    let Kind::File { size, parts: Some(parts) } = &member.kind else { return Vec::new() };
+    let Kind::File {
+        size,
+        parts: Some(parts),
+    } = &member.kind
+    else {
+        return Vec::new();
+    };
     for (key, value) in [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")] {
         pax::push(records, key.as_bytes(), value.as_bytes());
     }
     pax::push(records, b"GNU.sparse.name", &member.path);
     pax::push(records, b"GNU.sparse.realsize", size.to_string().as_bytes());
     let mut map = format!("{}\n", parts.len());
-    parts.iter().for_each(|(offset, length)| map.push_str(&format!("{offset}\n{length}\n")));
+    parts
+        .iter()
+        .for_each(|(offset, length)| map.push_str(&format!("{offset}\n{length}\n")));
     let mut map = map.into_bytes();
     map.resize(map.len() + padding(map.len() as u64) as usize, 0);
     map
@@ -190,18 +214,30 @@ fn set_numbers(header: &mut Header, member: &Member, records: &mut Vec<u8>) {
     header.set_mode(member.mode & 0o7777);
     header.set_uid(member.uid.min(SMALL_NUMBER));
     header.set_gid(member.gid.min(SMALL_NUMBER));
-    header.set_mtime(u64::try_from(member.mtime.seconds).unwrap_or(0).min(LARGE_NUMBER));
+    header.set_mtime(
+        u64::try_from(member.mtime.seconds)
+            .unwrap_or(0)
+            .min(LARGE_NUMBER),
+    );
 }
 
-/// A name that is too long stands in a record; its end then stands here, for those who can't read records.
+/// A name that is too long stands in a record; its end then stands here, for those who can't read
+/// records.
 fn set_name(header: &mut Header, name: &[u8]) {
     if let Some(fields) = header.as_ustar_mut() {
-        fill(&mut fields.name, &name[name.len().saturating_sub(NAME_FIELD)..]);
+        fill(
+            &mut fields.name,
+            &name[name.len().saturating_sub(NAME_FIELD)..],
+        );
     }
 }
 
 fn short(name: &[u8], most: usize) -> Vec<u8> {
-    if name.len() > most { Vec::new() } else { name.to_vec() }
+    if name.len() > most {
+        Vec::new()
+    } else {
+        name.to_vec()
+    }
 }
 
 fn fill(field: &mut [u8], value: &[u8]) {

@@ -1,4 +1,5 @@
-//! Why a connection could not be opened, in words, with what to do; and whether another host or way is worth a try.
+//! Why a connection could not be opened, in words, with what to do; and whether another host or way
+//! is worth a try.
 
 use super::{Refusal, Way};
 use crate::engine::postgres::conninfo::{At, ConnInfo, Host};
@@ -29,30 +30,63 @@ pub(super) enum Next {
 }
 
 impl Failure {
-    fn new(host: &Host, next: Next, message: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure { host: host.to_string(), message: message.into(), hint: hint.into(), next, stage: Stage::Before }
+    fn new(
+        host: &Host,
+        next: Next,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Failure {
+        Failure {
+            host: host.to_string(),
+            message: message.into(),
+            hint: hint.into(),
+            next,
+            stage: Stage::Before,
+        }
     }
 
     /// The name does not resolve.
     pub(super) fn lookup(host: &Host, error: &io::Error) -> Failure {
         let reason = error.to_string();
-        let reason = reason.strip_prefix("failed to lookup address information: ").unwrap_or(&reason).to_lowercase();
+        let reason = reason
+            .strip_prefix("failed to lookup address information: ")
+            .unwrap_or(&reason)
+            .to_lowercase();
         let message = format!("the host name `{}` does not resolve: {reason}", host.name());
-        Failure::new(host, Next::Host, message, "check `host`, or set `hostaddr` to the server's address")
+        Failure::new(
+            host,
+            Next::Host,
+            message,
+            "check `host`, or set `hostaddr` to the server's address",
+        )
     }
 
     /// The TLS settings can't be used; libpq finds that out during the handshake.
     pub(super) fn tls(host: &Host, fault: &Fault) -> Failure {
-        Failure { stage: Stage::Handshake, ..Failure::new(host, Next::Stop, &fault.message, &fault.hint) }
+        Failure {
+            stage: Stage::Handshake,
+            ..Failure::new(host, Next::Stop, &fault.message, &fault.hint)
+        }
     }
 
     /// A server of the wrong kind.
     pub(super) fn unsuitable(host: &Host, what: &str) -> Failure {
-        Failure::new(host, Next::Host, what, "see `target_session_attrs`: does the list of hosts name such a server?")
+        Failure::new(
+            host,
+            Next::Host,
+            what,
+            "see `target_session_attrs`: does the list of hosts name such a server?",
+        )
     }
 
     /// What came of an attempt.
-    pub(super) fn of(info: &ConnInfo, host: &Host, way: &Way, refusal: Refusal, password_from: Option<String>) -> Failure {
+    pub(super) fn of(
+        info: &ConnInfo,
+        host: &Host,
+        way: &Way,
+        refusal: Refusal,
+        password_from: Option<String>,
+    ) -> Failure {
         let stage = match way {
             Way::Plain => Stage::Before,
             Way::Either(ready) | Way::Encrypted(ready) => ready.stage(),
@@ -60,10 +94,19 @@ impl Failure {
         let failure = match refusal {
             Refusal::NoAnswer => {
                 let seconds = info.timeout.map_or(0, |timeout| timeout.as_secs());
-                let hint = "is there a firewall between? A slow server needs a greater `connect_timeout`";
+                let hint =
+                    "is there a firewall between? A slow server needs a greater `connect_timeout`";
                 // Nothing more is tried on this address, as in libpq.
-                let failure = Failure::new(host, Next::Host, format!("no answer within {seconds} s"), hint);
-                return Failure { stage: Stage::Before, ..failure };
+                let failure = Failure::new(
+                    host,
+                    Next::Host,
+                    format!("no answer within {seconds} s"),
+                    hint,
+                );
+                return Failure {
+                    stage: Stage::Before,
+                    ..failure
+                };
             }
             Refusal::Broken(what) => Failure::new(host, Next::Stop, what, "try again"),
             Refusal::Postgres(error) => match error.as_db_error() {
@@ -74,10 +117,15 @@ impl Failure {
         Failure { stage, ..failure }
     }
 
-    /// Both ways were tried: the first one's cause counts, the second one's is told where it differs.
+    /// Both ways were tried: the first one's cause counts, the second one's is told where it
+    /// differs.
     pub(super) fn beside(mut self, second: Failure) -> Failure {
         if second.message != self.message {
-            let way = if self.stage == Stage::Before { "with" } else { "without" };
+            let way = if self.stage == Stage::Before {
+                "with"
+            } else {
+                "without"
+            };
             self.message = format!("{}; {way} encryption: {}", self.message, second.message);
         }
         self.next = second.next;
@@ -98,21 +146,36 @@ pub(super) fn report(info: &ConnInfo, failures: &[Failure]) -> Error {
     let telling = telling(failures);
     let what = match telling.as_slice() {
         [one] => one.message.clone(),
-        several => several.iter().map(|one| format!("{}: {}", one.host, one.message)).collect::<Vec<_>>().join("; "),
+        several => several
+            .iter()
+            .map(|one| format!("{}: {}", one.host, one.message))
+            .collect::<Vec<_>>()
+            .join("; "),
     };
-    let error = Error::failed(format!("can't connect to {} as `{}`: {what}", info.place(), info.user));
+    let error = Error::failed(format!(
+        "can't connect to {} as `{}`: {what}",
+        info.place(),
+        info.user
+    ));
     match failures.last() {
         Some(last) => error.hint(&last.hint),
         None => error,
     }
 }
 
-/// What is worth telling: of a host's several addresses not those that only did not answer, if one did, and nothing twice.
+/// What is worth telling: of a host's several addresses not those that only did not answer, if one
+/// did, and nothing twice.
 fn telling(failures: &[Failure]) -> Vec<&Failure> {
     let mut telling: Vec<&Failure> = Vec::new();
     for (index, one) in failures.iter().enumerate() {
-        let later = failures.iter().skip(index + 1).filter(|later| later.host == one.host);
-        if later.into_iter().all(|later| later.next == Next::Host && later.message != one.message) {
+        let later = failures
+            .iter()
+            .skip(index + 1)
+            .filter(|later| later.host == one.host);
+        if later
+            .into_iter()
+            .all(|later| later.next == Next::Host && later.message != one.message)
+        {
             telling.push(one);
         }
     }
@@ -120,7 +183,13 @@ fn telling(failures: &[Failure]) -> Vec<&Failure> {
 }
 
 /// The server said no.
-fn by_server(info: &ConnInfo, host: &Host, error: &DbError, stage: Stage, password_from: Option<&str>) -> Failure {
+fn by_server(
+    info: &ConnInfo,
+    host: &Host,
+    error: &DbError,
+    stage: Stage,
+    password_from: Option<&str>,
+) -> Failure {
     let (user, dbname) = (&info.user, &info.dbname);
     let code = error.code();
     let text = error.message();
@@ -129,22 +198,42 @@ fn by_server(info: &ConnInfo, host: &Host, error: &DbError, stage: Stage, passwo
     let stop = |message: String, hint: String| Failure::new(host, Next::Stop, message, hint);
     let refused = |message: String, hint: String| Failure::new(host, Next::Refused, message, hint);
     if *code == SqlState::INVALID_PASSWORD {
-        let from = password_from.map_or_else(|| "none is set".into(), |from| format!("it came from {from}"));
-        refused(format!("the server refuses the password of role `{user}`"), format!("check the password; {from}"))
+        let from = password_from.map_or_else(
+            || "none is set".into(),
+            |from| format!("it came from {from}"),
+        );
+        refused(
+            format!("the server refuses the password of role `{user}`"),
+            format!("check the password; {from}"),
+        )
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
         refused(said(), authorization_hint(info, host, text, stage))
     } else if *code == SqlState::INVALID_CATALOG_NAME {
-        stop(format!("database `{dbname}` does not exist"), "check `dbname`; `psql -l` lists the databases".into())
+        stop(
+            format!("database `{dbname}` does not exist"),
+            "check `dbname`; `psql -l` lists the databases".into(),
+        )
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        stop(said(), format!("as the database's owner: GRANT CONNECT ON DATABASE \"{dbname}\" TO \"{user}\""))
+        stop(
+            said(),
+            format!(
+                "as the database's owner: GRANT CONNECT ON DATABASE \"{dbname}\" TO \"{user}\""
+            ),
+        )
     } else if *code == SqlState::TOO_MANY_CONNECTIONS {
         refused(
             said(),
-            "end idle sessions, use a role with free connections, or raise `max_connections` or the role's or database's limit"
+            "end idle sessions, use a role with free connections, or raise `max_connections` or \
+             the role's or database's limit"
                 .into(),
         )
     } else if *code == SqlState::CANNOT_CONNECT_NOW {
-        Failure::new(host, Next::Host, said(), "the server starts up, shuts down or recovers: try again later")
+        Failure::new(
+            host,
+            Next::Host,
+            said(),
+            "the server starts up, shuts down or recovers: try again later",
+        )
     } else if matches!(code.code().get(..2), Some("22" | "42" | "55" | "57")) {
         stop(said(), "see the server's log".into())
     } else {
@@ -158,19 +247,32 @@ fn authorization_hint(info: &ConnInfo, host: &Host, text: &str, stage: Stage) ->
     if text.contains("pg_hba.conf") {
         let kind = match (&host.at, stage) {
             (At::Socket(_), _) => {
-                return format!("add a line to the server's pg_hba.conf: `local {dbname} {user} scram-sha-256`, and reload it");
+                return format!(
+                    "add a line to the server's pg_hba.conf: `local {dbname} {user} \
+                     scram-sha-256`, and reload it"
+                );
             }
             (_, Stage::Encrypted) => "hostssl",
             _ => "host",
         };
-        let encrypt = if stage == Stage::Encrypted { "" } else { ", or try `sslmode=require`" };
+        let encrypt = if stage == Stage::Encrypted {
+            ""
+        } else {
+            ", or try `sslmode=require`"
+        };
         format!(
-            "add a line to the server's pg_hba.conf: `{kind} {dbname} {user} ADDRESS/32 scram-sha-256`, and reload it{encrypt}"
+            "add a line to the server's pg_hba.conf: `{kind} {dbname} {user} ADDRESS/32 \
+             scram-sha-256`, and reload it{encrypt}"
         )
     } else if text.starts_with("Peer") || text.starts_with("Ident") {
-        format!("run dbbackup as the system user `{user}`, or set `host` (for instance to `localhost`) and a password")
+        format!(
+            "run dbbackup as the system user `{user}`, or set `host` (for instance to `localhost`) \
+             and a password"
+        )
     } else if text.contains("certificate") {
-        "set `sslcert` and `sslkey` to a client certificate that the server's authority signed for this role".into()
+        "set `sslcert` and `sslkey` to a client certificate that the server's authority signed for \
+         this role"
+            .into()
     } else if text.contains("not permitted to log in") {
         format!("ALTER ROLE \"{user}\" LOGIN, or set another `user`")
     } else {
@@ -191,55 +293,100 @@ fn by_client(info: &ConnInfo, host: &Host, error: &postgres::Error, stage: Stage
             "the server asks for a password, and there is none",
             "set `password_file` or `password_command`, or write a line into ~/.pgpass",
         ),
-        "server does not support TLS" => {
-            stop("the server has no TLS, and `sslmode` demands it", "switch it on there (`ssl = on`), or set `sslmode=prefer`")
-        }
+        "server does not support TLS" => stop(
+            "the server has no TLS, and `sslmode` demands it",
+            "switch it on there (`ssl = on`), or set `sslmode=prefer`",
+        ),
         "unsupported authentication method" | "unsupported SASL mechanism" => stop(
             "the server asks for a way to authenticate that is not supported",
-            "password, SCRAM, client certificate, peer, ident and trust are; give this role such a line in pg_hba.conf",
+            "password, SCRAM, client certificate, peer, ident and trust are; give this role such a \
+             line in pg_hba.conf",
         ),
         "server did not use channel binding" => stop(
             "the server did not bind the password to the channel",
             "`channel_binding=require` needs TLS and a SCRAM password",
         ),
         _ if error.is_closed() => closed(host),
-        _ => stop(&format!("{error}{}", if text == error.to_string() { String::new() } else { format!(": {text}") }), &{
-            format!("is a PostgreSQL server at port {}?", info.hosts.first().map_or(host.port, |host| host.port))
-        }),
+        _ => stop(
+            &format!(
+                "{error}{}",
+                if text == error.to_string() {
+                    String::new()
+                } else {
+                    format!(": {text}")
+                }
+            ),
+            &{
+                format!(
+                    "is a PostgreSQL server at port {}?",
+                    info.hosts.first().map_or(host.port, |host| host.port)
+                )
+            },
+        ),
     }
 }
 
 fn closed(host: &Host) -> Failure {
-    Failure::new(host, Next::Stop, "the server closed the connection", "is it a PostgreSQL server? See its log")
+    Failure::new(
+        host,
+        Next::Stop,
+        "the server closed the connection",
+        "is it a PostgreSQL server? See its log",
+    )
 }
 
 /// The operating system or TLS failed.
 fn by_system(host: &Host, error: &io::Error, stage: Stage) -> Failure {
-    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    if let Some(error) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         let fault = explain_tls(error);
         return Failure::new(host, Next::Stop, fault.message, fault.hint);
     }
     let go_on = |message: String, hint: &str| {
-        Failure::new(host, if stage == Stage::Before { Next::Host } else { Next::Stop }, message, hint)
+        Failure::new(
+            host,
+            if stage == Stage::Before {
+                Next::Host
+            } else {
+                Next::Stop
+            },
+            message,
+            hint,
+        )
     };
     let socket = matches!(host.at, At::Socket(_));
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            let hint = format!("nothing listens at {host}: is the server running, and are `host` and `port` right?");
+            let hint = format!(
+                "nothing listens at {host}: is the server running, and are `host` and `port` right?"
+            );
             go_on("connection refused".into(), &hint)
         }
         io::ErrorKind::NotFound if socket => go_on(
-            format!("there is no socket `{}/.s.PGSQL.{}`", host.name(), host.port),
+            format!(
+                "there is no socket `{}/.s.PGSQL.{}`",
+                host.name(),
+                host.port
+            ),
             "is the server running on this machine? For another set `host`",
         ),
-        io::ErrorKind::PermissionDenied if socket => {
-            go_on("the socket may not be used by this user".into(), "see `unix_socket_permissions` and the directory's mode")
-        }
-        io::ErrorKind::TimedOut => {
-            go_on("no answer in time".into(), "is there a firewall between? A slow server needs a greater `connect_timeout`")
-        }
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => closed(host),
-        _ => go_on(Error::from(io::Error::new(error.kind(), error.to_string())).message(), "are `host` and `port` right?"),
+        io::ErrorKind::PermissionDenied if socket => go_on(
+            "the socket may not be used by this user".into(),
+            "see `unix_socket_permissions` and the directory's mode",
+        ),
+        io::ErrorKind::TimedOut => go_on(
+            "no answer in time".into(),
+            "is there a firewall between? A slow server needs a greater `connect_timeout`",
+        ),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe => closed(host),
+        _ => go_on(
+            Error::from(io::Error::new(error.kind(), error.to_string())).message(),
+            "are `host` and `port` right?",
+        ),
     }
 }
 
@@ -253,13 +400,21 @@ fn explain_tls(error: &rustls::Error) -> Fault {
     let (message, hint) = match error {
         rustls::Error::AlertReceived(alert) => (
             format!("the server ended the encryption: {alert:?}"),
-            "see the server's log: it may not know the authority of the client's certificate (`sslcert`), or speak no TLS 1.2",
+            "see the server's log: it may not know the authority of the client's certificate \
+             (`sslcert`), or speak no TLS 1.2",
         ),
         rustls::Error::PeerIncompatible(_) => (
             "the server has no version or cipher of TLS in common with dbbackup".into(),
-            "TLS 1.2 with ECDHE or 1.3 is needed: see `ssl_min_protocol_version` and `ssl_ciphers` there",
+            "TLS 1.2 with ECDHE or 1.3 is needed: see `ssl_min_protocol_version` and `ssl_ciphers` \
+             there",
         ),
-        _ => (format!("encryption failed: {error}"), "see the server's log"),
+        _ => (
+            format!("encryption failed: {error}"),
+            "see the server's log",
+        ),
     };
-    Fault { message, hint: hint.into() }
+    Fault {
+        message,
+        hint: hint.into(),
+    }
 }

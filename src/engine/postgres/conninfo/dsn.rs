@@ -1,7 +1,8 @@
-//! The two ways to write a connection down: `postgresql://` URLs and `key=value` strings, read as libpq reads them.
+//! The two ways to write a connection down: `postgresql://` URLs and `key=value` strings, read as
+//! libpq reads them.
 //!
-//! Nothing is resolved here. Errors say what is wrong and where, but never repeat the text: a password that was not
-//! percent-encoded ends up in the host, the port or the database name.
+//! Nothing is resolved here. Errors say what is wrong and where, but never repeat the text: a
+//! password that was not percent-encoded ends up in the host, the port or the database name.
 
 use crate::error::{Error, Result};
 
@@ -9,20 +10,23 @@ use crate::error::{Error, Result};
 pub type Pairs = Vec<(String, String)>;
 
 /// How to get a special character into a URL.
-const ENCODE: &str =
-    "in a URL, percent-encode special characters of user and password: `@` is %40, `/` %2F, `:` %3A, `?` %3F, `#` %23, `%` %25";
+const ENCODE: &str = "in a URL, percent-encode special characters of user and password: `@` is \
+                      %40, `/` %2F, `:` %3A, `?` %3F, `#` %23, `%` %25";
 
 /// Reads a URL or a `key=value` string.
 pub fn parse(text: &str) -> Result<Pairs> {
     let text = text.trim();
     match behind_scheme(text) {
         Some(rest) => parse_url(rest),
-        None if text.contains("://") && !text.contains('=') => {
-            Err(Error::usage("the URL of a PostgreSQL database begins with `postgresql://`"))
-        }
+        None if text.contains("://") && !text.contains('=') => Err(Error::usage(
+            "the URL of a PostgreSQL database begins with `postgresql://`",
+        )),
         None if text.contains('=') || text.is_empty() => parse_keys(text),
-        None => Err(Error::usage("`url` is neither `postgresql://…` nor `key=value` pairs")
-            .hint("to give only the database's name, use `dbname`, or write `postgresql:///name`")),
+        None => Err(
+            Error::usage("`url` is neither `postgresql://…` nor `key=value` pairs").hint(
+                "to give only the database's name, use `dbname`, or write `postgresql:///name`",
+            ),
+        ),
     }
 }
 
@@ -31,13 +35,20 @@ pub fn is_url(text: &str) -> bool {
     behind_scheme(text).is_some()
 }
 
-/// What follows the scheme of a URL, as libpq has it or as applications do, whose libraries say there which driver they use:
-/// `postgresql+asyncpg://`, `jdbc:postgresql://`, `psql://`.
+/// What follows the scheme of a URL, as libpq has it or as applications do, whose libraries say
+/// there which driver they use: `postgresql+asyncpg://`, `jdbc:postgresql://`, `psql://`.
 fn behind_scheme(text: &str) -> Option<&str> {
-    let (scheme, rest) = text.strip_prefix("jdbc:").unwrap_or(text).split_once("://")?;
+    let (scheme, rest) = text
+        .strip_prefix("jdbc:")
+        .unwrap_or(text)
+        .split_once("://")?;
     let (database, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
     let known = ["postgresql", "postgres", "psql", "pgsql", "postgis"].contains(&database);
-    (known && driver.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))).then_some(rest)
+    (known
+        && driver
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)))
+    .then_some(rest)
 }
 
 /// What follows `postgresql://`: `[user[:password]@][host[:port],…][/dbname][?key=value&…]`.
@@ -78,7 +89,11 @@ fn parse_hosts(text: &str) -> Result<(String, String)> {
     for one in text.split(',') {
         let (host, port) = match one.strip_prefix('[') {
             Some(inside) => match inside.split_once(']') {
-                Some(("", _)) | None => return Err(Error::usage("the URL has an IPv6 address without its `]`, or an empty one")),
+                Some(("", _)) | None => {
+                    return Err(Error::usage(
+                        "the URL has an IPv6 address without its `]`, or an empty one",
+                    ));
+                }
                 Some((host, after)) => (host, after),
             },
             None => one.split_at(one.find(':').unwrap_or(one.len())),
@@ -86,7 +101,11 @@ fn parse_hosts(text: &str) -> Result<(String, String)> {
         let port = match port.strip_prefix(':') {
             Some(port) => port,
             None if port.is_empty() => "",
-            None => return Err(Error::usage("the URL has something other than a port after an IPv6 address")),
+            None => {
+                return Err(Error::usage(
+                    "the URL has something other than a port after an IPv6 address",
+                ));
+            }
         };
         if host.contains('@') || !port.chars().all(|c| c.is_ascii_digit() || c == '%') {
             return Err(Error::usage("the URL's host or port makes no sense").hint(ENCODE));
@@ -94,18 +113,34 @@ fn parse_hosts(text: &str) -> Result<(String, String)> {
         hosts.push(host);
         ports.push(port);
     }
-    let ports = if ports.iter().all(|port| port.is_empty()) { String::new() } else { ports.join(",") };
-    Ok((if hosts.iter().all(|host| host.is_empty()) { String::new() } else { hosts.join(",") }, ports))
+    let ports = if ports.iter().all(|port| port.is_empty()) {
+        String::new()
+    } else {
+        ports.join(",")
+    };
+    Ok((
+        if hosts.iter().all(|host| host.is_empty()) {
+            String::new()
+        } else {
+            hosts.join(",")
+        },
+        ports,
+    ))
 }
 
 /// `key=value&key=value`.
 fn parse_query(query: &str, pairs: &mut Pairs) -> Result<()> {
     for one in query.split('&').filter(|one| !one.is_empty()) {
         let Some((key, value)) = one.split_once('=') else {
-            return Err(Error::usage("a parameter after the `?` of the URL has no `=`"));
+            return Err(Error::usage(
+                "a parameter after the `?` of the URL has no `=`",
+            ));
         };
         if value.contains('=') {
-            return Err(Error::usage("a parameter after the `?` of the URL has two `=`").hint("write %3D for a `=` in a value"));
+            return Err(
+                Error::usage("a parameter after the `?` of the URL has two `=`")
+                    .hint("write %3D for a `=` in a value"),
+            );
         }
         let (key, value) = (decode(key)?, decode(value)?);
         // What JDBC's URLs say; libpq reads it too.
@@ -120,8 +155,12 @@ fn parse_query(query: &str, pairs: &mut Pairs) -> Result<()> {
 
 /// `%40` as `@`.
 fn decode(text: &str) -> Result<String> {
-    let bad =
-        || Error::usage("the URL has a `%` that is not followed by two hexadecimal digits (nor may it be %00)").hint(ENCODE);
+    let bad = || {
+        Error::usage(
+            "the URL has a `%` that is not followed by two hexadecimal digits (nor may it be %00)",
+        )
+        .hint(ENCODE)
+    };
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -135,7 +174,8 @@ fn decode(text: &str) -> Result<String> {
             _ => return Err(bad()),
         }
     }
-    String::from_utf8(out).map_err(|_| Error::usage("the URL is not UTF-8 after its percent-encoding is undone"))
+    String::from_utf8(out)
+        .map_err(|_| Error::usage("the URL is not UTF-8 after its percent-encoding is undone"))
 }
 
 /// `host=x password='it\'s'`.
@@ -143,17 +183,28 @@ fn parse_keys(text: &str) -> Result<Pairs> {
     let mut pairs = Pairs::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let end = rest.find(|c: char| c == '=' || c.is_ascii_whitespace()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c == '=' || c.is_ascii_whitespace())
+            .unwrap_or(rest.len());
         let (key, after) = rest.split_at(end);
         let Some(after) = after.trim_start().strip_prefix('=') else {
-            return Err(Error::usage(format!("a word after {} of the connection string has no `=`", place(&pairs)))
-                .hint("put a value that has spaces between single quotes: `password='two words'`"));
+            return Err(Error::usage(format!(
+                "a word after {} of the connection string has no `=`",
+                place(&pairs)
+            ))
+            .hint("put a value that has spaces between single quotes: `password='two words'`"));
         };
         if key.is_empty() {
-            return Err(Error::usage(format!("a `=` after {} of the connection string has no key", place(&pairs))));
+            return Err(Error::usage(format!(
+                "a `=` after {} of the connection string has no key",
+                place(&pairs)
+            )));
         }
-        let (value, after) = parse_value(after.trim_start())
-            .ok_or_else(|| Error::usage(format!("the quotes of `{key}` in the connection string are not closed")))?;
+        let (value, after) = parse_value(after.trim_start()).ok_or_else(|| {
+            Error::usage(format!(
+                "the quotes of `{key}` in the connection string are not closed"
+            ))
+        })?;
         pairs.push((key.to_owned(), value));
         rest = after.trim_start();
     }
@@ -162,7 +213,9 @@ fn parse_keys(text: &str) -> Result<Pairs> {
 
 /// Where in a connection string something is, said without repeating any of its values.
 fn place(pairs: &Pairs) -> String {
-    pairs.last().map_or_else(|| "the beginning".into(), |(key, _)| format!("`{key}`"))
+    pairs
+        .last()
+        .map_or_else(|| "the beginning".into(), |(key, _)| format!("`{key}`"))
 }
 
 /// One value, bare or quoted, and what follows it; nothing where the quotes are not closed.
@@ -184,7 +237,10 @@ fn parse_value(text: &str) -> Option<(String, &str)> {
 
 /// `key='value'` as libpq reads it back, whatever the value holds.
 pub fn pair(key: &str, value: &str) -> String {
-    format!("{key}='{}'", value.replace('\\', r"\\").replace('\'', r"\'"))
+    format!(
+        "{key}='{}'",
+        value.replace('\\', r"\\").replace('\'', r"\'")
+    )
 }
 
 #[cfg(test)]
@@ -192,7 +248,12 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        parse(text).unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        parse(text)
+            .unwrap()
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -200,13 +261,28 @@ mod tests {
         for (url, read_as) in [
             ("postgresql://", ""),
             ("postgres://db", "host=db"),
-            ("postgresql://u:p%40$w@db:5433/shop", "user=u password=p@$w host=db port=5433 dbname=shop"),
+            (
+                "postgresql://u:p%40$w@db:5433/shop",
+                "user=u password=p@$w host=db port=5433 dbname=shop",
+            ),
             ("postgresql://h1:1,h2:2/x", "host=h1,h2 port=1,2 dbname=x"),
             ("postgresql://h1,h2:2/x", "host=h1,h2 port=,2 dbname=x"),
-            ("postgresql://[::1]:5433,[fe80::1]/x", "host=::1,fe80::1 port=5433, dbname=x"),
-            ("postgresql://%2Fvar%2Frun%2Fpostgresql/x", "host=/var/run/postgresql dbname=x"),
-            ("postgresql:///x?host=/tmp&port=5434", "dbname=x host=/tmp port=5434"),
-            ("postgresql://u@/x?sslmode=require&application_name=a%20b", "user=u dbname=x sslmode=require application_name=a b"),
+            (
+                "postgresql://[::1]:5433,[fe80::1]/x",
+                "host=::1,fe80::1 port=5433, dbname=x",
+            ),
+            (
+                "postgresql://%2Fvar%2Frun%2Fpostgresql/x",
+                "host=/var/run/postgresql dbname=x",
+            ),
+            (
+                "postgresql:///x?host=/tmp&port=5434",
+                "dbname=x host=/tmp port=5434",
+            ),
+            (
+                "postgresql://u@/x?sslmode=require&application_name=a%20b",
+                "user=u dbname=x sslmode=require application_name=a b",
+            ),
             ("postgresql://h?ssl=true", "host=h sslmode=require"),
             ("postgresql://u:p?q@h", "user=u password=p?q host=h"),
             ("postgresql://:5433", "port=5433"),
@@ -253,8 +329,18 @@ mod tests {
 
     #[test]
     fn quoting_reads_back() {
-        for value in ["plain", "", "two words", r"it's \ x", "ü$`\"=", "tab\tnew\nline"] {
-            assert_eq!(parse(&pair("dbname", value)).unwrap(), [("dbname".to_owned(), value.to_owned())]);
+        for value in [
+            "plain",
+            "",
+            "two words",
+            r"it's \ x",
+            "ü$`\"=",
+            "tab\tnew\nline",
+        ] {
+            assert_eq!(
+                parse(&pair("dbname", value)).unwrap(),
+                [("dbname".to_owned(), value.to_owned())]
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
-//! libpq's parameters: their names, their environment variables, and which of them dbbackup can honour.
+//! libpq's parameters: their names, their environment variables, and which of them dbbackup can
+//! honour.
 //!
-//! A parameter that can't be honoured is an error rather than silently without effect: most of those would make a connection
-//! safer, or lead it elsewhere.
+//! A parameter that can't be honoured is an error rather than silently without effect: most of
+//! those would make a connection safer, or lead it elsewhere.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -12,7 +13,8 @@ enum Use {
     Honoured,
     /// It has no bearing here: encodings are UTF-8, and Kerberos is not spoken.
     Ignored,
-    /// Only these values are possible, as they ask for nothing; the text says what is not supported.
+    /// Only these values are possible, as they ask for nothing; the text says what is not
+    /// supported.
     Only(&'static [&'static str], &'static str),
 }
 
@@ -47,34 +49,93 @@ const TABLE: &[(&str, &str, Use)] = &[
     ("sslcert", "PGSSLCERT", Honoured),
     ("sslkey", "PGSSLKEY", Honoured),
     ("sslsni", "PGSSLSNI", Honoured),
-    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", Honoured),
-    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION", Honoured),
-    ("sslcertmode", "PGSSLCERTMODE", Only(&["allow", "disable"], "demanding that the server asks for a certificate")),
+    (
+        "ssl_min_protocol_version",
+        "PGSSLMINPROTOCOLVERSION",
+        Honoured,
+    ),
+    (
+        "ssl_max_protocol_version",
+        "PGSSLMAXPROTOCOLVERSION",
+        Honoured,
+    ),
+    (
+        "sslcertmode",
+        "PGSSLCERTMODE",
+        Only(
+            &["allow", "disable"],
+            "demanding that the server asks for a certificate",
+        ),
+    ),
     ("sslcompression", "PGSSLCOMPRESSION", Ignored),
-    ("sslcrl", "PGSSLCRL", Only(&[], "a certificate revocation list")),
-    ("sslcrldir", "PGSSLCRLDIR", Only(&[], "a directory of certificate revocation lists")),
+    (
+        "sslcrl",
+        "PGSSLCRL",
+        Only(&[], "a certificate revocation list"),
+    ),
+    (
+        "sslcrldir",
+        "PGSSLCRLDIR",
+        Only(&[], "a directory of certificate revocation lists"),
+    ),
     ("sslpassword", "", Only(&[], "an encrypted client key")),
     ("sslkeylogfile", "", Only(&[], "logging TLS keys")),
-    ("require_auth", "PGREQUIREAUTH", Only(&[], "demanding a way to authenticate (`channel_binding=require` is possible)")),
-    ("requirepeer", "PGREQUIREPEER", Only(&[], "checking the owner of the server's process")),
-    ("gssencmode", "PGGSSENCMODE", Only(&["disable", "prefer"], "encryption by GSSAPI")),
+    (
+        "require_auth",
+        "PGREQUIREAUTH",
+        Only(
+            &[],
+            "demanding a way to authenticate (`channel_binding=require` is possible)",
+        ),
+    ),
+    (
+        "requirepeer",
+        "PGREQUIREPEER",
+        Only(&[], "checking the owner of the server's process"),
+    ),
+    (
+        "gssencmode",
+        "PGGSSENCMODE",
+        Only(&["disable", "prefer"], "encryption by GSSAPI"),
+    ),
     ("krbsrvname", "PGKRBSRVNAME", Ignored),
     ("gsslib", "PGGSSLIB", Ignored),
-    ("gssdelegation", "PGGSSDELEGATION", Only(&["0"], "delegating Kerberos credentials")),
+    (
+        "gssdelegation",
+        "PGGSSDELEGATION",
+        Only(&["0"], "delegating Kerberos credentials"),
+    ),
     ("client_encoding", "PGCLIENTENCODING", Ignored),
-    ("replication", "", Only(&["false", "off", "no", "0"], "a replication connection")),
-    ("min_protocol_version", "PGMINPROTOCOLVERSION", Only(&["3.0"], "a newer protocol than 3.0")),
+    (
+        "replication",
+        "",
+        Only(&["false", "off", "no", "0"], "a replication connection"),
+    ),
+    (
+        "min_protocol_version",
+        "PGMINPROTOCOLVERSION",
+        Only(&["3.0"], "a newer protocol than 3.0"),
+    ),
     ("max_protocol_version", "PGMAXPROTOCOLVERSION", Ignored),
-    ("scram_client_key", "", Only(&[], "a SCRAM key in place of the password")),
-    ("scram_server_key", "", Only(&[], "a SCRAM key in place of the password")),
+    (
+        "scram_client_key",
+        "",
+        Only(&[], "a SCRAM key in place of the password"),
+    ),
+    (
+        "scram_server_key",
+        "",
+        Only(&[], "a SCRAM key in place of the password"),
+    ),
     ("oauth_issuer", "", Only(&[], "OAuth")),
     ("oauth_client_id", "", Only(&[], "OAuth")),
     ("oauth_client_secret", "", Only(&[], "OAuth")),
     ("oauth_scope", "", Only(&[], "OAuth")),
 ];
 
-/// Every variable that libpq, its programs or Debian's wrapper around them read: a child that is told where to connect must not
-/// see them. `PGSSLCRL` and its like are refused before, so nothing is lost.
+/// Every variable that libpq, its programs or Debian's wrapper around them read: a child that is
+/// told where to connect must not see them. `PGSSLCRL` and its like are refused before, so nothing
+/// is lost.
 pub const VARIABLES: &[&str] = &[
     "PGAPPNAME",
     "PGCHANNELBINDING",
@@ -129,32 +190,42 @@ pub const VARIABLES: &[&str] = &[
     "PSQL_HISTORY",
 ];
 
-/// Parameters with where each came from. One that is set but empty is kept, as it hides those of lower precedence.
+/// Parameters with where each came from. One that is set but empty is kept, as it hides those of
+/// lower precedence.
 #[derive(Default, Clone)]
 pub struct Params(BTreeMap<&'static str, (String, String)>);
 
 impl Params {
-    /// Sets a parameter, in place of an earlier one; an unknown one is an error, with the likely name.
+    /// Sets a parameter, in place of an earlier one; an unknown one is an error, with the likely
+    /// name.
     pub fn set(&mut self, name: &str, value: impl Into<String>, from: &str) -> Result<()> {
-        self.0.insert(known(name, from)?, (value.into(), from.to_owned()));
+        self.0
+            .insert(known(name, from)?, (value.into(), from.to_owned()));
         Ok(())
     }
 
     /// Sets a parameter that is not set yet.
     pub fn set_default(&mut self, name: &str, value: impl Into<String>, from: &str) -> Result<()> {
-        self.0.entry(known(name, from)?).or_insert_with(|| (value.into(), from.to_owned()));
+        self.0
+            .entry(known(name, from)?)
+            .or_insert_with(|| (value.into(), from.to_owned()));
         Ok(())
     }
 
-    /// Takes from the environment what is not set yet. Of libpq's variables an empty one counts as none.
+    /// Takes from the environment what is not set yet. Of libpq's variables an empty one counts as
+    /// none.
     pub fn set_from_environment(&mut self, env: &dyn Fn(&str) -> Option<String>) {
         for (name, variable, _) in TABLE.iter().filter(|(_, variable, _)| !variable.is_empty()) {
             if let Some(value) = env(variable).filter(|value| !value.is_empty()) {
-                self.0.entry(name).or_insert_with(|| (value, (*variable).to_owned()));
+                self.0
+                    .entry(name)
+                    .or_insert_with(|| (value, (*variable).to_owned()));
             }
         }
         if env("PGREQUIRESSL").is_some_and(|value| value.starts_with('1')) {
-            self.0.entry("sslmode").or_insert_with(|| ("require".into(), "PGREQUIRESSL".into()));
+            self.0
+                .entry("sslmode")
+                .or_insert_with(|| ("require".into(), "PGREQUIRESSL".into()));
         }
     }
 
@@ -165,7 +236,10 @@ impl Params {
 
     /// The value of a parameter that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|(value, _)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .get(name)
+            .map(|(value, _)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Where a parameter came from, for messages: `the URL`, `PGPASSWORD`.
@@ -175,12 +249,18 @@ impl Params {
 
     /// An error about a parameter, with its value and where it came from.
     pub fn fault(&self, name: &str, what: &str) -> Error {
-        Error::usage(format!("`{name}` is `{}` (from {}): {what}", self.get(name).unwrap_or(""), self.origin(name)))
+        Error::usage(format!(
+            "`{name}` is `{}` (from {}): {what}",
+            self.get(name).unwrap_or(""),
+            self.origin(name)
+        ))
     }
 
     /// One of several words.
     pub fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         match words.iter().find(|(word, _)| *word == value) {
             Some((_, meaning)) => Ok(Some(*meaning)),
             None => {
@@ -192,7 +272,12 @@ impl Params {
 
     /// A whole number.
     pub fn number(&self, name: &str) -> Result<Option<i64>> {
-        let parse = |value: &str| value.trim().parse().map_err(|_| self.fault(name, "it must be a whole number"));
+        let parse = |value: &str| {
+            value
+                .trim()
+                .parse()
+                .map_err(|_| self.fault(name, "it must be a whole number"))
+        };
         self.get(name).map(parse).transpose()
     }
 
@@ -202,25 +287,40 @@ impl Params {
             if let (Only(values, what), Some(value)) = (usage, self.get(name))
                 && !values.contains(&value)
             {
-                return Err(Error::usage(format!("`{name}` (from {}) is not supported: {what}", self.origin(name)))
-                    .hint(format!("take `{name}` out, or unset the variable that sets it")));
+                return Err(Error::usage(format!(
+                    "`{name}` (from {}) is not supported: {what}",
+                    self.origin(name)
+                ))
+                .hint(format!(
+                    "take `{name}` out, or unset the variable that sets it"
+                )));
             }
         }
         Ok(())
     }
 }
 
-/// What libraries of applications read from an address themselves (Prisma, JDBC, asyncpg, node-postgres, Npgsql), and what says the same to libpq.
+/// What libraries of applications read from an address themselves (Prisma, JDBC, asyncpg,
+/// node-postgres, Npgsql), and what says the same to libpq.
 const OF_LIBRARIES: &[(&str, &str)] = &[
-    ("schema", "; a source's `schemas` in the configuration saves a part of the database"),
-    ("currentSchema", "; a source's `schemas` in the configuration saves a part of the database"),
+    (
+        "schema",
+        "; a source's `schemas` in the configuration saves a part of the database",
+    ),
+    (
+        "currentSchema",
+        "; a source's `schemas` in the configuration saves a part of the database",
+    ),
     ("search_path", ""),
     ("connection_limit", ""),
     ("pool_timeout", ""),
     ("pool_size", ""),
     ("pool", ""),
     ("max_connections", ""),
-    ("pgbouncer", "; a dump needs a session of its own, so name the server and not the pooler"),
+    (
+        "pgbouncer",
+        "; a dump needs a session of its own, so name the server and not the pooler",
+    ),
     ("socket_timeout", ""),
     ("socketTimeout", ""),
     ("statement_cache_size", ""),
@@ -234,8 +334,14 @@ const OF_LIBRARIES: &[(&str, &str)] = &[
     ("charset", ""),
     ("encoding", ""),
     ("async_fallback", ""),
-    ("ssl", ", and with `sslmode=require` or `sslmode=verify-full`"),
-    ("sslaccept", ", and with `sslmode=require` or `sslmode=verify-full`"),
+    (
+        "ssl",
+        ", and with `sslmode=require` or `sslmode=verify-full`",
+    ),
+    (
+        "sslaccept",
+        ", and with `sslmode=require` or `sslmode=verify-full`",
+    ),
 ];
 
 /// The table's own spelling of a name.
@@ -245,7 +351,8 @@ fn known(name: &str, from: &str) -> Result<&'static str> {
     }
     if let Some((own, instead)) = OF_LIBRARIES.iter().find(|(own, _)| *own == name) {
         return Err(Error::usage(format!(
-            "`{own}` in {from} is a parameter of the application's library, and none of the connection"
+            "`{own}` in {from} is a parameter of the application's library, and none of the \
+             connection"
         ))
         .hint(format!("give dbbackup the address without it{instead}")));
     }
@@ -256,11 +363,18 @@ fn known(name: &str, from: &str) -> Result<&'static str> {
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     // What has no likeness to a parameter may be the second half of a password with a space in it.
     match near {
-        Some((_, near)) => {
-            Err(Error::usage(format!("unknown parameter `{name}` in {from}")).hint(format!("did you mean `{near}`?")))
-        }
-        None => Err(Error::usage(format!("{from} has a parameter that libpq does not know"))
-            .hint("see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS")),
+        Some((_, near)) => Err(
+            Error::usage(format!("unknown parameter `{name}` in {from}")).hint(format!(
+                "did \
+                you mean `{near}`?"
+            )),
+        ),
+        None => Err(
+            Error::usage(format!("{from} has a parameter that libpq does not know")).hint(
+                "see \
+                   https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS",
+            ),
+        ),
     }
 }
 
@@ -277,15 +391,22 @@ mod tests {
 
     #[test]
     fn unknown_ones_get_the_likely_name() {
-        let error = Params::default().set("sslmod", "require", "the URL").unwrap_err();
+        let error = Params::default()
+            .set("sslmod", "require", "the URL")
+            .unwrap_err();
         assert_eq!(error.message(), "unknown parameter `sslmod` in the URL");
         assert_eq!(error.remedy(), Some("did you mean `sslmode`?"));
-        let error = Params::default().set("schema", "public", "the URL").unwrap_err();
+        let error = Params::default()
+            .set("schema", "public", "the URL")
+            .unwrap_err();
         assert!(
-            error.message().starts_with("`schema` in the URL") && error.remedy().unwrap().contains("without it"),
+            error.message().starts_with("`schema` in the URL")
+                && error.remedy().unwrap().contains("without it"),
             "{error:?}"
         );
-        let error = Params::default().set("qqqq", "require", "the URL").unwrap_err();
+        let error = Params::default()
+            .set("qqqq", "require", "the URL")
+            .unwrap_err();
         assert!(!error.message().contains("qqqq"));
     }
 

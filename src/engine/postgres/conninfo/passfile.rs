@@ -1,4 +1,5 @@
-//! `~/.pgpass`: a line for each server, `hostname:port:database:username:password`, matched as libpq matches it.
+//! `~/.pgpass`: a line for each server, `hostname:port:database:username:password`, matched as
+//! libpq matches it.
 
 use super::secret::Secret;
 use std::fs;
@@ -18,23 +19,31 @@ impl std::fmt::Debug for PassFile {
 }
 
 impl PassFile {
-    /// Reads the file. One that is not there, or can't be read, counts as empty; one that others can read is not used, and
-    /// `warnings` says so.
+    /// Reads the file. One that is not there, or can't be read, counts as empty; one that others
+    /// can read is not used, and `warnings` says so.
     pub fn read(path: &Path, warnings: &mut Vec<String>) -> PassFile {
-        let Ok(facts) = fs::metadata(path) else { return PassFile::default() };
+        let Ok(facts) = fs::metadata(path) else {
+            return PassFile::default();
+        };
         if !facts.is_file() {
-            warnings.push(format!("password file `{}` is not a plain file: not used", path.display()));
+            warnings.push(format!(
+                "password file `{}` is not a plain file: not used",
+                path.display()
+            ));
             return PassFile::default();
         }
         if facts.permissions().mode() & 0o077 != 0 {
             warnings.push(format!(
-                "password file `{0}` has group or world access, so it is not used; run `chmod 0600 {0}`",
+                "password file `{0}` has group or world access, so it is not used; run `chmod 0600 \
+                 {0}`",
                 path.display()
             ));
             return PassFile::default();
         }
         let bytes = fs::read(path).unwrap_or_default();
-        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| std::str::from_utf8(line).ok());
         PassFile {
             lines: lines
                 .map(|line| line.trim_end_matches('\r'))
@@ -44,7 +53,8 @@ impl PassFile {
         }
     }
 
-    /// The password of the first line that fits; `hosts` are the names by which the server may stand there.
+    /// The password of the first line that fits; `hosts` are the names by which the server may
+    /// stand there.
     pub fn find(&self, hosts: &[String], port: u16, dbname: &str, user: &str) -> Option<Secret> {
         let port = port.to_string();
         let fits = |line: &str| {
@@ -52,7 +62,11 @@ impl PassFile {
             let rest = field(field(field(rest, &port)?, dbname)?, user)?;
             Some(unescape(rest))
         };
-        self.lines.iter().find_map(|line| fits(line)).filter(|password| !password.is_empty()).map(Secret::new)
+        self.lines
+            .iter()
+            .find_map(|line| fits(line))
+            .filter(|password| !password.is_empty())
+            .map(Secret::new)
     }
 }
 
@@ -103,13 +117,15 @@ mod tests {
     }
 
     fn find(file: &PassFile, host: &str, dbname: &str, user: &str) -> Option<String> {
-        file.find(&[host.to_owned()], 5432, dbname, user).map(|password| password.expose().to_owned())
+        file.find(&[host.to_owned()], 5432, dbname, user)
+            .map(|password| password.expose().to_owned())
     }
 
     #[test]
     fn first_line_that_fits() {
         let (file, warnings) = file(
-            "# comment\nother:5432:*:u:no\ndb:5433:*:u:no\ndb:5432:shop:u:p$1\\:\\\\2:rest\r\ndb:*:*:*:any\n\
+            "# \
+             comment\nother:5432:*:u:no\ndb:5433:*:u:no\ndb:5432:shop:u:p$1\\:\\\\2:rest\r\ndb:*:*:*:any\n\
              a\\:b:*:*:u:colon\n::1:5432:x:u:no\n\\:\\:1:5432:x:u:six",
             0o600,
         );

@@ -1,5 +1,5 @@
-//! A password, which no message and no `Debug` shows, and the two places outside of a configuration where one is kept: a file
-//! and a command.
+//! A password, which no message and no `Debug` shows, and the two places outside of a configuration
+//! where one is kept: a file and a command.
 
 use crate::error::{Context, Error, Result};
 use crate::process::captured::{self, Limits};
@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a password command may take: it may have to ask a server, but must not hang a nightly run.
+/// How long a password command may take: it may have to ask a server, but must not hang a nightly
+/// run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A password.
@@ -39,30 +40,47 @@ impl Secret {
         let readable = "it must be there, and readable for the user that dbbackup runs as";
         let facts = fs::metadata(path).with_context(what).hint(readable)?;
         if facts.permissions().mode() & 0o007 != 0 {
-            return Err(Error::usage(format!("{} can be read by everybody on this machine", what()))
-                .hint(format!("run `chmod 0600 {}`", path.display())));
+            return Err(Error::usage(format!(
+                "{} can be read by everybody on this machine",
+                what()
+            ))
+            .hint(format!("run `chmod 0600 {}`", path.display())));
         }
         let bytes = fs::read(path).with_context(what).hint(readable)?;
         Secret::from_bytes(bytes, &what())
     }
 
-    /// The first line that a shell command prints. What it leaves in the background is not waited for.
+    /// The first line that a shell command prints. What it leaves in the background is not waited
+    /// for.
     pub fn from_command(line: &str) -> Result<Secret> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);
-        let remedy = "look what it waits for: it may need an agent that this user's jobs do not have";
-        let limits = Limits { timeout: PATIENCE, interruptible: true, remedy };
+        let remedy =
+            "look what it waits for: it may need an agent that this user's jobs do not have";
+        let limits = Limits {
+            timeout: PATIENCE,
+            interruptible: true,
+            remedy,
+        };
         let mut bytes = captured::answer(command, "`password_command`", limits)?;
-        bytes.truncate(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+        bytes.truncate(
+            bytes
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(bytes.len()),
+        );
         Secret::from_bytes(bytes, "`password_command`")
     }
 
     fn from_bytes(bytes: Vec<u8>, what: &str) -> Result<Secret> {
-        let text = String::from_utf8(bytes).map_err(|_| Error::usage(format!("{what} gives a password that is not UTF-8")))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::usage(format!("{what} gives a password that is not UTF-8")))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
-            return Err(Error::usage(format!("{what} gives no password: it is empty")));
+            return Err(Error::usage(format!(
+                "{what} gives no password: it is empty"
+            )));
         }
         Ok(Secret::new(text))
     }
@@ -74,15 +92,39 @@ mod tests {
 
     #[test]
     fn commands() {
-        assert_eq!(Secret::from_command("echo 'p$w d'; echo more").unwrap().expose(), "p$w d");
+        assert_eq!(
+            Secret::from_command("echo 'p$w d'; echo more")
+                .unwrap()
+                .expose(),
+            "p$w d"
+        );
         let error = Secret::from_command("echo s3cret; echo locked >&2; exit 3").unwrap_err();
-        assert!(error.message().contains("(exit status 3): locked") && !format!("{error:?}").contains("s3cret"), "{error:?}");
-        assert!(Secret::from_command("true").unwrap_err().message().contains("empty"));
+        assert!(
+            error.message().contains("(exit status 3): locked")
+                && !format!("{error:?}").contains("s3cret"),
+            "{error:?}"
+        );
+        assert!(
+            Secret::from_command("true")
+                .unwrap_err()
+                .message()
+                .contains("empty")
+        );
         assert_eq!(format!("{:?}", Secret::new("s3cret")), "***");
         // It is the first line, however much follows, and whatever goes on.
-        assert_eq!(Secret::from_command("echo first; yes | head -c 3000000").unwrap().expose(), "first");
+        assert_eq!(
+            Secret::from_command("echo first; yes | head -c 3000000")
+                .unwrap()
+                .expose(),
+            "first"
+        );
         let started = std::time::Instant::now();
-        assert_eq!(Secret::from_command("echo x; sleep 100 &").unwrap().expose(), "x");
+        assert_eq!(
+            Secret::from_command("echo x; sleep 100 &")
+                .unwrap()
+                .expose(),
+            "x"
+        );
         assert!(started.elapsed() < Duration::from_secs(50));
     }
 
@@ -94,7 +136,13 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(Secret::from_file(&path).unwrap().expose(), "two\nlines$");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
-        assert!(Secret::from_file(&path).unwrap_err().remedy().unwrap().contains("chmod 0600"));
+        assert!(
+            Secret::from_file(&path)
+                .unwrap_err()
+                .remedy()
+                .unwrap()
+                .contains("chmod 0600")
+        );
         assert!(Secret::from_file(&dir.path().join("none")).is_err());
     }
 }

@@ -1,44 +1,79 @@
-//! Connection service files: `~/.pg_service.conf` and the system's, where `service=name` finds its parameters.
+//! Connection service files: `~/.pg_service.conf` and the system's, where `service=name` finds its
+//! parameters.
 
 use super::dsn::Pairs;
 use crate::error::{Context, Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where distributions' libpq looks: Debian's, Red Hat's packages of the PostgreSQL project, those built from source, Homebrew's.
-const SYSTEM: &[&str] =
-    &["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/usr/local/pgsql/etc", "/opt/homebrew/etc", "/usr/local/etc"];
+/// Where distributions' libpq looks: Debian's, Red Hat's packages of the PostgreSQL project, those
+/// built from source, Homebrew's.
+const SYSTEM: &[&str] = &[
+    "/etc/postgresql-common",
+    "/etc/sysconfig/pgsql",
+    "/usr/local/pgsql/etc",
+    "/opt/homebrew/etc",
+    "/usr/local/etc",
+];
 
-/// The parameters of service `name`: from `file` where the user named one, else from the home directory's; else the system's.
-pub fn load(name: &str, file: Option<&Path>, home: Option<&Path>, sysconfdir: Option<&str>) -> Result<Pairs> {
+/// The parameters of service `name`: from `file` where the user named one, else from the home
+/// directory's; else the system's.
+pub fn load(
+    name: &str,
+    file: Option<&Path>,
+    home: Option<&Path>,
+    sysconfdir: Option<&str>,
+) -> Result<Pairs> {
     if let Some(pairs) = file.map(|file| read(file, name)).transpose()?.flatten() {
         return Ok(pairs);
     }
-    let own = home.filter(|_| file.is_none()).map(|home| home.join(".pg_service.conf"));
+    let own = home
+        .filter(|_| file.is_none())
+        .map(|home| home.join(".pg_service.conf"));
     let system = sysconfdir.map_or_else(|| SYSTEM.to_vec(), |dir| vec![dir]);
-    let candidates = own.into_iter().chain(system.iter().map(|dir| Path::new(dir).join("pg_service.conf")));
+    let candidates = own.into_iter().chain(
+        system
+            .iter()
+            .map(|dir| Path::new(dir).join("pg_service.conf")),
+    );
     let looked: Vec<PathBuf> = candidates.filter(|path| path.exists()).collect();
     for path in &looked {
         if let Some(pairs) = read(path, name)? {
             return Ok(pairs);
         }
     }
-    let looked: Vec<_> =
-        file.into_iter().chain(looked.iter().map(PathBuf::as_path)).map(|path| path.display().to_string()).collect();
-    let place = if looked.is_empty() { "there is no service file".into() } else { format!("looked in {}", looked.join(", ")) };
-    Err(Error::usage(format!("connection service `{name}` is not defined: {place}"))
-        .hint(format!("write `[{name}]` and its parameters into ~/.pg_service.conf")))
+    let looked: Vec<_> = file
+        .into_iter()
+        .chain(looked.iter().map(PathBuf::as_path))
+        .map(|path| path.display().to_string())
+        .collect();
+    let place = if looked.is_empty() {
+        "there is no service file".into()
+    } else {
+        format!("looked in {}", looked.join(", "))
+    };
+    Err(Error::usage(format!(
+        "connection service `{name}` is not defined: {place}"
+    ))
+    .hint(format!(
+        "write `[{name}]` and its parameters into ~/.pg_service.conf"
+    )))
 }
 
 /// The section `[name]` of one file, where it has one.
 fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
-    let text = fs::read_to_string(path).with_context(|| format!("service file `{}`", path.display()));
+    let text =
+        fs::read_to_string(path).with_context(|| format!("service file `{}`", path.display()));
     let text = text.hint("see `servicefile` and PGSERVICEFILE")?;
     let wanted = format!("[{name}]");
     let mut found: Option<Pairs> = None;
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         let fault = |what: &str| {
-            Error::usage(format!("service file `{}`, line {number}: {what}", path.display())).hint("look at that line")
+            Error::usage(format!(
+                "service file `{}`, line {number}: {what}",
+                path.display()
+            ))
+            .hint("look at that line")
         };
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -56,7 +91,9 @@ fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
         if line.starts_with("ldap") {
             return Err(fault("looking services up by LDAP is not supported"));
         }
-        let (key, value) = line.split_once('=').ok_or_else(|| fault("there is no `=`"))?;
+        let (key, value) = line
+            .split_once('=')
+            .ok_or_else(|| fault("there is no `=`"))?;
         if key == "service" || key == "servicefile" {
             return Err(fault("a service can't name another"));
         }
@@ -76,30 +113,67 @@ mod tests {
     fn finds_its_section() {
         let dir = tempfile::tempdir().unwrap();
         let own = dir.path().join(".pg_service.conf");
-        fs::write(&own, "# mine\n[other]\nhost=no\n[shop]\nhost=db\n  port=5433 \nhost=late\npassword=a=b$\n[later]\nhost=no\n")
-            .unwrap();
+        fs::write(
+            &own,
+            "# mine\n[other]\nhost=no\n[shop]\nhost=db\n  port=5433 \
+                         \nhost=late\npassword=a=b$\n[later]\nhost=no\n",
+        )
+        .unwrap();
         let nowhere = Some("/nowhere");
         let pairs = load("shop", None, Some(dir.path()), nowhere).unwrap();
-        assert_eq!(pairs, [("host", "db"), ("port", "5433"), ("password", "a=b$")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(
+            pairs,
+            [("host", "db"), ("port", "5433"), ("password", "a=b$")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
         let error = load("none", None, Some(dir.path()), nowhere).unwrap_err();
-        assert!(error.message().contains("`none` is not defined") && error.message().contains(".pg_service.conf"), "{error}");
-        assert!(load("shop", Some(Path::new("/nowhere/x")), Some(dir.path()), nowhere).is_err());
+        assert!(
+            error.message().contains("`none` is not defined")
+                && error.message().contains(".pg_service.conf"),
+            "{error}"
+        );
+        assert!(
+            load(
+                "shop",
+                Some(Path::new("/nowhere/x")),
+                Some(dir.path()),
+                nowhere
+            )
+            .is_err()
+        );
         // The system's file is asked where the user's own has no such section.
         let system = dir.path().join("system");
         fs::create_dir(&system).unwrap();
         fs::write(system.join("pg_service.conf"), "[far]\nhost=f\n").unwrap();
-        assert_eq!(load("far", None, Some(dir.path()), system.to_str()).unwrap().len(), 1);
-        assert_eq!(load("far", Some(&own), None, system.to_str()).unwrap().len(), 1);
+        assert_eq!(
+            load("far", None, Some(dir.path()), system.to_str())
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            load("far", Some(&own), None, system.to_str())
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[test]
     fn faults_name_the_line() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("s");
-        for (line, says) in [("service=x", "another"), ("host", "no `=`"), ("ldap://x", "LDAP")] {
+        for (line, says) in [
+            ("service=x", "another"),
+            ("host", "no `=`"),
+            ("ldap://x", "LDAP"),
+        ] {
             fs::write(&file, format!("[a]\n{line}\n")).unwrap();
             let error = load("a", Some(&file), None, Some("/nowhere")).unwrap_err();
-            assert!(error.message().contains(says) && error.message().contains("line 2"), "{error}");
+            assert!(
+                error.message().contains(says) && error.message().contains("line 2"),
+                "{error}"
+            );
         }
     }
 }

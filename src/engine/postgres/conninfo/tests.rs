@@ -8,7 +8,10 @@ fn resolve_in(home: &Path, spec: &Spec, env: &[(&str, &str)]) -> Result<ConnInfo
     ConnInfo::resolve(spec, &|name| match name {
         "HOME" => Some(home.display().to_string()),
         "PGSYSCONFDIR" => Some("/nowhere".into()),
-        name => env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+        name => env
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned()),
     })
 }
 
@@ -18,7 +21,10 @@ fn resolve(url: &str, env: &[(&str, &str)]) -> Result<ConnInfo> {
 }
 
 fn url_spec(url: &str) -> Spec {
-    Spec { url: Some(url.into()), ..Spec::default() }
+    Spec {
+        url: Some(url.into()),
+        ..Spec::default()
+    }
 }
 
 fn write(path: &Path, text: &str) {
@@ -27,18 +33,31 @@ fn write(path: &Path, text: &str) {
 }
 
 fn found(info: &ConnInfo) -> Option<String> {
-    info.password_for(&info.hosts[0]).map(|(secret, _)| secret.expose().to_owned())
+    info.password_for(&info.hosts[0])
+        .map(|(secret, _)| secret.expose().to_owned())
 }
 
 #[test]
 fn places() {
     for (url, place) in [
-        ("postgresql://u@db.internal/shop", "shop on db.internal:5432"),
+        (
+            "postgresql://u@db.internal/shop",
+            "shop on db.internal:5432",
+        ),
         ("postgresql://u@h1:1,h2:2/shop", "shop on h1:1, h2:2"),
         ("postgresql://u@[::1]:5433/shop", "shop on [::1]:5433"),
-        ("host=/var/run/postgresql user=u dbname=shop", "shop on /var/run/postgresql"),
-        ("host=/tmp port=5433 user=u dbname=shop", "shop on /tmp:5433"),
-        ("hostaddr=10.0.0.1 user=u dbname=shop", "shop on 10.0.0.1:5432"),
+        (
+            "host=/var/run/postgresql user=u dbname=shop",
+            "shop on /var/run/postgresql",
+        ),
+        (
+            "host=/tmp port=5433 user=u dbname=shop",
+            "shop on /tmp:5433",
+        ),
+        (
+            "hostaddr=10.0.0.1 user=u dbname=shop",
+            "shop on 10.0.0.1:5432",
+        ),
         ("host=db hostaddr=::1 user=u dbname=shop", "shop on db:5432"),
         ("postgresql://u@db", "u on db:5432"),
         ("postgresql://u@h1,h2:7/x", "x on h1:5432, h2:7"),
@@ -51,21 +70,45 @@ fn places() {
 #[test]
 fn precedence() {
     let home = tempfile::tempdir().unwrap();
-    write(&home.path().join(".pg_service.conf"), "[s]\nhost=service\nport=2\nuser=service\ndbname=service\n");
-    let env = [("PGHOST", "env"), ("PGPORT", "3"), ("PGUSER", "env"), ("PGDATABASE", "env"), ("PGSSLMODE", "disable")];
+    write(
+        &home.path().join(".pg_service.conf"),
+        "[s]\nhost=service\nport=2\nuser=service\ndbname=service\n",
+    );
+    let env = [
+        ("PGHOST", "env"),
+        ("PGPORT", "3"),
+        ("PGUSER", "env"),
+        ("PGDATABASE", "env"),
+        ("PGSSLMODE", "disable"),
+    ];
     let info = resolve_in(home.path(), &Spec::default(), &env).unwrap();
-    assert_eq!((info.place().as_str(), info.user()), ("env on env:3", "env"));
+    assert_eq!(
+        (info.place().as_str(), info.user()),
+        ("env on env:3", "env")
+    );
 
     let with_service = [env.as_slice(), &[("PGSERVICE", "s")]].concat();
     let info = resolve_in(home.path(), &Spec::default(), &with_service).unwrap();
-    assert_eq!((info.place().as_str(), info.user()), ("service on service:2", "service"));
+    assert_eq!(
+        (info.place().as_str(), info.user()),
+        ("service on service:2", "service")
+    );
 
     let info = resolve_in(home.path(), &url_spec("postgresql://url/?service=s"), &env).unwrap();
-    assert_eq!((info.place().as_str(), info.user()), ("service on url:2", "service"));
+    assert_eq!(
+        (info.place().as_str(), info.user()),
+        ("service on url:2", "service")
+    );
 
-    let spec =
-        Spec { host: Some("key".into()), dbname: Some("key".into()), ..url_spec("postgresql://url:9/url?hostaddr=1.1.1.1") };
-    assert_eq!(resolve_in(home.path(), &spec, &env).unwrap().place(), "key on key:9");
+    let spec = Spec {
+        host: Some("key".into()),
+        dbname: Some("key".into()),
+        ..url_spec("postgresql://url:9/url?hostaddr=1.1.1.1")
+    };
+    assert_eq!(
+        resolve_in(home.path(), &spec, &env).unwrap().place(),
+        "key on key:9"
+    );
     // Set but empty hides the environment, as in libpq.
     let info = resolve_in(home.path(), &url_spec("host=/tmp user='' port=''"), &env).unwrap();
     assert_eq!((info.hosts[0].port, info.user().is_empty()), (5432, false));
@@ -78,31 +121,88 @@ fn defaults_are_the_operating_systems() {
     let info = resolve("", &[]).unwrap();
     assert_eq!(info.user(), os_user().unwrap());
     assert_eq!(info.dbname(), info.user());
-    assert!(matches!(&info.hosts[0].at, At::Socket(dir) if SOCKET_DIRECTORIES.contains(&dir.as_str())));
+    assert!(
+        matches!(&info.hosts[0].at, At::Socket(dir) if SOCKET_DIRECTORIES.contains(&dir.as_str()))
+    );
     assert_eq!(info.timeout, Some(PATIENCE));
 }
 
 #[test]
 fn passwords() {
     let home = tempfile::tempdir().unwrap();
-    write(&home.path().join(".pgpass"), "localhost:5432:*:u:socket\ndb:5432:shop:u:file\n10.0.0.1:5432:*:u:address\n");
-    let password = |spec: &Spec, env: &[(&str, &str)]| found(&resolve_in(home.path(), spec, env).unwrap());
+    write(
+        &home.path().join(".pgpass"),
+        "localhost:5432:*:u:socket\ndb:5432:shop:u:file\n10.0.0.1:5432:*:u:address\n",
+    );
+    let password =
+        |spec: &Spec, env: &[(&str, &str)]| found(&resolve_in(home.path(), spec, env).unwrap());
     let url = url_spec("postgresql://u@db/shop");
     assert_eq!(password(&url, &[]).as_deref(), Some("file"));
-    assert_eq!(password(&url, &[("PGPASSWORD", "env$1")]).as_deref(), Some("env$1"));
-    assert_eq!(password(&url_spec("postgresql://u:url@db/shop"), &[("PGPASSWORD", "env")]).as_deref(), Some("url"));
     assert_eq!(
-        password(&Spec { password: Some("key".into()), ..url_spec("postgresql://u:url@db/shop") }, &[]).as_deref(),
+        password(&url, &[("PGPASSWORD", "env$1")]).as_deref(),
+        Some("env$1")
+    );
+    assert_eq!(
+        password(
+            &url_spec("postgresql://u:url@db/shop"),
+            &[("PGPASSWORD", "env")]
+        )
+        .as_deref(),
+        Some("url")
+    );
+    assert_eq!(
+        password(
+            &Spec {
+                password: Some("key".into()),
+                ..url_spec("postgresql://u:url@db/shop")
+            },
+            &[]
+        )
+        .as_deref(),
         Some("key")
     );
-    assert_eq!(password(&Spec { password_command: Some("echo c$((1+1))".into()), ..url.clone() }, &[]).as_deref(), Some("c2"));
-    assert_eq!(password(&url_spec("host=/var/run/postgresql user=u"), &[]).as_deref(), Some("socket"));
+    assert_eq!(
+        password(
+            &Spec {
+                password_command: Some("echo c$((1+1))".into()),
+                ..url.clone()
+            },
+            &[]
+        )
+        .as_deref(),
+        Some("c2")
+    );
+    assert_eq!(
+        password(&url_spec("host=/var/run/postgresql user=u"), &[]).as_deref(),
+        Some("socket")
+    );
     assert_eq!(password(&url_spec("host=/srv user=u"), &[]), None);
-    assert_eq!(password(&url_spec("host=db hostaddr=10.0.0.1 user=u dbname=shop"), &[]).as_deref(), Some("file"));
-    assert_eq!(password(&url_spec("hostaddr=10.0.0.1 user=u"), &[]).as_deref(), Some("address"));
+    assert_eq!(
+        password(
+            &url_spec("host=db hostaddr=10.0.0.1 user=u dbname=shop"),
+            &[]
+        )
+        .as_deref(),
+        Some("file")
+    );
+    assert_eq!(
+        password(&url_spec("hostaddr=10.0.0.1 user=u"), &[]).as_deref(),
+        Some("address")
+    );
     assert_eq!(password(&url, &[("PGPASSFILE", "/nowhere")]), None);
-    assert_eq!(found(&resolve_in(home.path(), &url, &[]).unwrap().with_database("other")), None);
-    let both = Spec { password: Some("a".into()), password_command: Some("b".into()), ..url };
+    assert_eq!(
+        found(
+            &resolve_in(home.path(), &url, &[])
+                .unwrap()
+                .with_database("other")
+        ),
+        None
+    );
+    let both = Spec {
+        password: Some("a".into()),
+        password_command: Some("b".into()),
+        ..url
+    };
     assert!(resolve_in(home.path(), &both, &[]).is_err());
 }
 
@@ -114,7 +214,12 @@ fn a_password_file_that_others_read_is_a_warning() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let info = resolve_in(home.path(), &url_spec("postgresql://u@db"), &[]).unwrap();
     assert_eq!((found(&info), info.warnings.len()), (None, 1));
-    assert!(resolve_in(home.path(), &url_spec("postgresql://u:p@db"), &[]).unwrap().warnings.is_empty());
+    assert!(
+        resolve_in(home.path(), &url_spec("postgresql://u:p@db"), &[])
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
 }
 
 #[test]
@@ -124,7 +229,10 @@ fn what_makes_no_sense_is_refused() {
         ("port=0 user=u", "1 to 65535"),
         ("port=70000 user=u", "1 to 65535"),
         ("host=a,b port=1,2,3 user=u", "3 ports for 2 hosts"),
-        ("host=a,b hostaddr=1.1.1.1 user=u", "2 hosts and 1 addresses"),
+        (
+            "host=a,b hostaddr=1.1.1.1 user=u",
+            "2 hosts and 1 addresses",
+        ),
         ("hostaddr=db user=u", "not an IP address"),
         ("host=@x user=u", "abstract"),
         ("sslmode=sometimes user=u", "one of disable, allow"),
@@ -151,7 +259,10 @@ fn timeouts() {
 
 #[test]
 fn debug_and_place_show_no_password() {
-    let spec = Spec { password_command: Some("echo s3cret".into()), ..url_spec("postgresql://u:s3cret@db/x") };
+    let spec = Spec {
+        password_command: Some("echo s3cret".into()),
+        ..url_spec("postgresql://u:s3cret@db/x")
+    };
     let home = tempfile::tempdir().unwrap();
     let info = resolve_in(home.path(), &spec, &[("PGPASSWORD", "s3cret")]).unwrap();
     assert!(!format!("{spec:?} {info:?} {}", info.place()).contains("s3cret"));

@@ -26,7 +26,16 @@ pub(super) struct Input<'a> {
 impl<'a> Input<'a> {
     /// Of this script; nothing is read yet.
     pub(super) fn new(script: &'a mut dyn Read) -> Self {
-        Input { script, buffer: vec![0; BLOCK + LONGEST_TAG], start: 0, end: 0, ended: false, line: 1, nul: None, total: 0 }
+        Input {
+            script,
+            buffer: vec![0; BLOCK + LONGEST_TAG],
+            start: 0,
+            end: 0,
+            ended: false,
+            line: 1,
+            nul: None,
+            total: 0,
+        }
     }
 
     /// What is read and not yet consumed.
@@ -40,7 +49,8 @@ impl<'a> Input<'a> {
         self.start += length;
     }
 
-    /// Reads more behind the window, which must be shorter than the longest tag; false at the end of the script.
+    /// Reads more behind the window, which must be shorter than the longest tag; false at the end
+    /// of the script.
     pub(super) fn more(&mut self) -> Result<bool> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -52,7 +62,8 @@ impl<'a> Input<'a> {
                     if self.nul.is_none()
                         && let Some(at) = memchr(0, &self.buffer[self.end..self.end + length])
                     {
-                        self.nul = Some(self.line + lines_in(&self.buffer[self.start..self.end + at]));
+                        self.nul =
+                            Some(self.line + lines_in(&self.buffer[self.start..self.end + at]));
                     }
                     self.end += length;
                     self.total += length as u64;
@@ -65,7 +76,8 @@ impl<'a> Input<'a> {
         Ok(false)
     }
 
-    /// The byte at a place of the window, which is made long enough; none behind the end of the script.
+    /// The byte at a place of the window, which is made long enough; none behind the end of the
+    /// script.
     pub(super) fn peek(&mut self, at: usize) -> Result<Option<u8>> {
         while self.end - self.start <= at {
             if !self.more()? {
@@ -121,5 +133,8 @@ pub(super) fn continues_word(byte: u8) -> bool {
 
 /// How many bytes at the beginning have the property.
 pub(super) fn length_of(bytes: &[u8], property: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !property(*byte)).unwrap_or(bytes.len())
+    bytes
+        .iter()
+        .position(|byte| !property(*byte))
+        .unwrap_or(bytes.len())
 }

@@ -16,11 +16,18 @@ fn scanned(script: impl AsRef<[u8]>) -> Scanned {
 fn counts(script: &str) -> Vec<(String, u64)> {
     let found = scanned(format!("{script}{END}"));
     assert!(found.complete, "{script}");
-    found.tables.into_iter().map(|(table, rows)| (table.to_string(), rows)).collect()
+    found
+        .tables
+        .into_iter()
+        .map(|(table, rows)| (table.to_string(), rows))
+        .collect()
 }
 
 fn is(found: &[(String, u64)], expected: &[(&str, u64)]) -> bool {
-    found.iter().map(|(name, rows)| (name.as_str(), *rows)).eq(expected.iter().copied())
+    found
+        .iter()
+        .map(|(name, rows)| (name.as_str(), *rows))
+        .eq(expected.iter().copied())
 }
 
 #[track_caller]
@@ -38,18 +45,31 @@ fn rows_are_counted() {
     );
     holds("copy A from STDIN ;  \n\\.\n", &[("a", 0)]);
     // A table without columns, or with none but generated ones, has empty lines for rows.
-    holds("COPY public.zc  FROM stdin;\n\n\n\n\\.\n", &[("public.zc", 3)]);
     holds(
-        "COPY a.b FROM stdin;\n1\n\\.\nCOPY c.d FROM stdin;\n\\.\nCOPY a.b FROM stdin;\n2\n3\n\\.\n",
+        "COPY public.zc  FROM stdin;\n\n\n\n\\.\n",
+        &[("public.zc", 3)],
+    );
+    holds(
+        "COPY a.b FROM stdin;\n1\n\\.\nCOPY c.d FROM stdin;\n\\.\nCOPY a.b FROM \
+         stdin;\n2\n3\n\\.\n",
         &[("a.b", 3), ("c.d", 0)],
     );
-    holds("COPY a.b FROM stdin;\n\\\\.\n\\.x\n \\.\n\\.\\\n.\n\\N\n\\.\n", &[("a.b", 6)]);
+    holds(
+        "COPY a.b FROM stdin;\n\\\\.\n\\.x\n \\.\n\\.\\\n.\n\\N\n\\.\n",
+        &[("a.b", 6)],
+    );
     holds(
         "COPY \"s\n FROM stdin;\".\"t\"\"\n\\.\" (\"c)\", \"d,\n\", e) FROM stdin;\n1\n\\.\n",
         &[("\"s\n FROM stdin;\".\"t\"\"\n\\.\"", 1)],
     );
-    holds("-- The server ends a comment here too:\rCOPY a.b FROM stdin;\n1\n\\.\n", &[("a.b", 1)]);
-    holds("COPY/* one /* two */ ; */ a.b -- ;\n(x) FROM stdin;\n1\n\\.\n", &[("a.b", 1)]);
+    holds(
+        "-- The server ends a comment here too:\rCOPY a.b FROM stdin;\n1\n\\.\n",
+        &[("a.b", 1)],
+    );
+    holds(
+        "COPY/* one /* two */ ; */ a.b -- ;\n(x) FROM stdin;\n1\n\\.\n",
+        &[("a.b", 1)],
+    );
 }
 
 #[test]
@@ -65,7 +85,8 @@ fn only_statements_are_copies() {
         format!("SELECT a$b$c, '$b$\n{data}', $1;"),
         format!("/* ' /* \n{data} */ \n{data} */ SELECT 1;"),
         "CREATE RULE r AS ON INSERT TO a DO (SELECT 1;\nCOPY x FROM stdin;\n);".to_owned(),
-        "CREATE FUNCTION f() RETURNS int\nBEGIN ATOMIC\n SELECT CASE WHEN (1 = 1) THEN 1 END;\nCOPY x FROM stdin;\nEND;"
+        "CREATE FUNCTION f() RETURNS int\nBEGIN ATOMIC\n SELECT CASE WHEN (1 = 1) THEN 1 \
+         END;\nCOPY x FROM stdin;\nEND;"
             .to_owned(),
         "CREATE FUNCTION public.begin() AS $$x$$;".to_owned(),
         "CREATE PROCEDURE public.atomic(begin integer) AS $$x$$;".to_owned(),
@@ -73,11 +94,17 @@ fn only_statements_are_copies() {
         "SELECT 1\nCOPY x FROM stdin;".to_owned(),
         "\\restrict a'b\"c$$(\n\\connect \"a;'b\"\nSELECT 1;".to_owned(),
         "-- it's \"open (\n;;SELECT 1 - -1 / 2;".to_owned(),
-        format!("SELECT pg_catalog.lowrite(0, '\\x{}');", "41".repeat(200_000)),
+        format!(
+            "SELECT pg_catalog.lowrite(0, '\\x{}');",
+            "41".repeat(200_000)
+        ),
     ] {
         let script = format!("{hostile}\nCOPY a.b FROM stdin;\n1\n\\.\n{END}");
         let found = scanned(&script);
-        assert!(found.complete && found.statements == 2 && found.bytes == script.len() as u64, "{found:?} in {hostile:.200}");
+        assert!(
+            found.complete && found.statements == 2 && found.bytes == script.len() as u64,
+            "{found:?} in {hostile:.200}"
+        );
         assert_eq!(found.tables, [(QualifiedName::new("a", "b"), 1)]);
     }
 }
@@ -86,7 +113,8 @@ fn only_statements_are_copies() {
 fn partitions_loaded_by_way_of_the_root_have_their_own_counts() {
     let entry = |partition: &str, marker: &str, root: &str, rows: &str| {
         format!(
-            "--\n-- Data for Name: {partition}; Type: TABLE DATA; Schema: public; Owner: m; Owner: e\n--\n\n{marker}\
+            "--\n-- Data for Name: {partition}; Type: TABLE DATA; Schema: public; Owner: m; Owner: \
+             e\n--\n\n{marker}\
              COPY {root} (c) FROM stdin;\n{rows}\\.\n\n\n"
         )
     };
@@ -94,17 +122,49 @@ fn partitions_loaded_by_way_of_the_root_have_their_own_counts() {
     // As of 15; version 13 had no marker in the beginning.
     for marker in [marker, ""] {
         let script = entry("part1", marker, "public.root", "1\n")
-            + &entry("p; Type: TABLE DATA; Schema: x; Owner: y", marker, "public.root", "1\n2\n");
-        holds(&script, &[("public.part1", 1), ("public.\"p; Type: TABLE DATA; Schema: x; Owner: y\"", 2)]);
+            + &entry(
+                "p; Type: TABLE DATA; Schema: x; Owner: y",
+                marker,
+                "public.root",
+                "1\n2\n",
+            );
+        holds(
+            &script,
+            &[
+                ("public.part1", 1),
+                ("public.\"p; Type: TABLE DATA; Schema: x; Owner: y\"", 2),
+            ],
+        );
     }
     // Only the marker tells these from one that has a line break in its name.
-    holds(&entry("ro ot", marker, "public.\"ro\not\"", "1\n"), &[("public.\"ro ot\"", 1)]);
-    holds(&entry("ro ot", "", "public.\"ro\not\"", "1\n"), &[("public.\"ro\not\"", 1)]);
+    holds(
+        &entry("ro ot", marker, "public.\"ro\not\"", "1\n"),
+        &[("public.\"ro ot\"", 1)],
+    );
+    holds(
+        &entry("ro ot", "", "public.\"ro\not\"", "1\n"),
+        &[("public.\"ro\not\"", 1)],
+    );
     holds(&entry("old", "", "old", "1\n"), &[("public.old", 1)]);
-    holds(&entry("t", "ALTER TABLE public.t DISABLE TRIGGER ALL;\n\n", "public.root", "1\n"), &[("public.t", 1)]);
-    let next = "-- Name: x; Type: TABLE; Schema: public; Owner: me\nCOPY public.other FROM stdin;\n\\.\n";
-    holds(&format!("-- Data for Name: t; Type: TABLE DATA; Schema: public; Owner: me\n{next}"), &[("public.other", 0)]);
-    holds("-- Data for Name: nonsense\nCOPY public.other FROM stdin;\n\\.\n", &[("public.other", 0)]);
+    holds(
+        &entry(
+            "t",
+            "ALTER TABLE public.t DISABLE TRIGGER ALL;\n\n",
+            "public.root",
+            "1\n",
+        ),
+        &[("public.t", 1)],
+    );
+    let next =
+        "-- Name: x; Type: TABLE; Schema: public; Owner: me\nCOPY public.other FROM stdin;\n\\.\n";
+    holds(
+        &format!("-- Data for Name: t; Type: TABLE DATA; Schema: public; Owner: me\n{next}"),
+        &[("public.other", 0)],
+    );
+    holds(
+        "-- Data for Name: nonsense\nCOPY public.other FROM stdin;\n\\.\n",
+        &[("public.other", 0)],
+    );
 }
 
 #[test]
@@ -131,8 +191,14 @@ fn only_a_whole_script_is_complete() {
     ] {
         assert!(!scanned(&cut).complete, "{cut}");
     }
-    assert_eq!(scanned("COPY a.b FROM stdin;\n1\n2\n\\").tables, [(QualifiedName::new("a", "b"), 2)]);
-    assert_eq!(scanned("COPY a.b FROM stdin;").tables, [(QualifiedName::new("a", "b"), 0)]);
+    assert_eq!(
+        scanned("COPY a.b FROM stdin;\n1\n2\n\\").tables,
+        [(QualifiedName::new("a", "b"), 2)]
+    );
+    assert_eq!(
+        scanned("COPY a.b FROM stdin;").tables,
+        [(QualifiedName::new("a", "b"), 0)]
+    );
 }
 
 #[test]
@@ -140,7 +206,12 @@ fn a_cluster_is_not_complete_after_its_first_database() {
     let head = "--\n-- PostgreSQL database cluster dump\n--\n\nCREATE ROLE me;\n\\connect a\n";
     let first = format!("{head}{END}");
     assert!(!scanned(&first).complete);
-    assert!(scanned(format!("{first}--\n-- PostgreSQL database cluster dump complete\n--\n")).complete);
+    assert!(
+        scanned(format!(
+            "{first}--\n-- PostgreSQL database cluster dump complete\n--\n"
+        ))
+        .complete
+    );
 }
 
 #[test]
@@ -155,20 +226,29 @@ fn a_copy_that_is_not_understood_is_not_complete() {
         "a (x FROM stdin",
         &long,
     ] {
-        assert!(!scanned(format!("COPY {copy};\n{END}")).complete, "{copy:.40}");
+        assert!(
+            !scanned(format!("COPY {copy};\n{END}")).complete,
+            "{copy:.40}"
+        );
     }
 }
 
 #[test]
 fn names_in_other_encodings_do_no_harm() {
-    let found = scanned(b"COPY public.\"caf\xe9\" FROM stdin;\n\xff\n\\.\n-- PostgreSQL database dump complete\n");
-    assert_eq!((found.complete, found.tables), (true, vec![(QualifiedName::new("public", "caf\u{fffd}"), 1)]));
+    let found = scanned(
+        b"COPY public.\"caf\xe9\" FROM stdin;\n\xff\n\\.\n-- PostgreSQL database dump complete\n",
+    );
+    assert_eq!(
+        (found.complete, found.tables),
+        (true, vec![(QualifiedName::new("public", "caf\u{fffd}"), 1)])
+    );
 }
 
 /// Every token across the end of a block.
 #[test]
 fn blocks_may_end_anywhere() {
-    let script = "SELECT E'\\'', 'it''s', $tag$ $ta $tag$ /* /* */ */ -- x\n;COPY \"a\"\"\".b (c) FROM stdin;\n1\n\\\\.\n\\.\n";
+    let script = "SELECT E'\\'', 'it''s', $tag$ $ta $tag$ /* /* */ */ -- x\n;COPY \"a\"\"\".b (c) \
+                  FROM stdin;\n1\n\\\\.\n\\.\n";
     for at in 0..script.len() {
         for padding in [BLOCK + LONGEST_TAG, 2 * BLOCK + LONGEST_TAG] {
             let padded = format!("--{}\n{script}{END}", "-".repeat(padding - at - 3));
@@ -196,7 +276,13 @@ fn errors_of_reading_come_through() {
         }
     }
     let error = scan(&mut Broken(0)).unwrap_err();
-    assert_eq!((error.kind(), error.message()), (crate::error::Kind::Damaged, "the block does not decode".to_owned()));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (
+            crate::error::Kind::Damaged,
+            "the block does not decode".to_owned()
+        )
+    );
 }
 
 /// Gives a script in pieces of these lengths, over and over.
@@ -209,7 +295,9 @@ struct Chunks<'a> {
 impl Read for Chunks<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.turn += 1;
-        let length = self.lengths[self.turn % self.lengths.len()].min(buffer.len()).min(self.rest.len());
+        let length = self.lengths[self.turn % self.lengths.len()]
+            .min(buffer.len())
+            .min(self.rest.len());
         buffer[..length].copy_from_slice(&self.rest[..length]);
         self.rest = &self.rest[length..];
         Ok(length)
@@ -297,54 +385,120 @@ fn statement() -> impl Strategy<Value = Piece> {
         let (text, statements) = match kind {
             0 => (format!("COMMENT ON TABLE public.a IS {literal};"), 1),
             1 => (format!("SELECT {}, {literal};", escape_string(&text)), 1),
-            2 => (format!("CREATE FUNCTION public.begin(a$b integer) RETURNS void LANGUAGE c AS {};", in_dollars(&text)), 1),
-            3 => (format!("CREATE TABLE public.{name} (\n    {name} integer DEFAULT 1\n);"), 1),
-            4 => (format!("CREATE FUNCTION {name}() RETURNS int\n BEGIN ATOMIC\n SELECT CASE WHEN (1 = 1) THEN {literal} END;\n SELECT {name};\nEND;"), 1),
-            5 => (format!("CREATE RULE r AS ON INSERT TO public.v DO INSTEAD ( SELECT {literal};\n SELECT {name};\n);"), 1),
+            2 => (
+                format!(
+                    "CREATE FUNCTION public.begin(a$b integer) RETURNS void LANGUAGE c AS \
+                           {};",
+                    in_dollars(&text)
+                ),
+                1,
+            ),
+            3 => (
+                format!("CREATE TABLE public.{name} (\n    {name} integer DEFAULT 1\n);"),
+                1,
+            ),
+            4 => (
+                format!(
+                    "CREATE FUNCTION {name}() RETURNS int\n BEGIN ATOMIC\n SELECT CASE WHEN \
+                           (1 = 1) THEN {literal} END;\n SELECT {name};\nEND;"
+                ),
+                1,
+            ),
+            5 => (
+                format!(
+                    "CREATE RULE r AS ON INSERT TO public.v DO INSTEAD ( SELECT {literal};\n \
+                           SELECT {name};\n);"
+                ),
+                1,
+            ),
             6 => (format!("/* {inert} /* {inert} */ {inert} */"), 0),
-            7 => (format!("-- Name: {line}; Type: COMMENT; Schema: public; Owner: me"), 0),
-            8 => ("\\unrestrict x\n\\connect \"a;'b\"\n\\restrict x".to_owned(), 0),
-            9 => (format!("BEGIN;\nSELECT pg_catalog.lowrite(0, '\\x{}');\nCOMMIT;", "00".repeat(text.len())), 3),
-            10 => (format!("INSERT INTO public.a VALUES ({literal}, 1.5e3, NULL, B'101') /* {inert} */;"), 1),
+            7 => (
+                format!("-- Name: {line}; Type: COMMENT; Schema: public; Owner: me"),
+                0,
+            ),
+            8 => (
+                "\\unrestrict x\n\\connect \"a;'b\"\n\\restrict x".to_owned(),
+                0,
+            ),
+            9 => (
+                format!(
+                    "BEGIN;\nSELECT pg_catalog.lowrite(0, '\\x{}');\nCOMMIT;",
+                    "00".repeat(text.len())
+                ),
+                3,
+            ),
+            10 => (
+                format!(
+                    "INSERT INTO public.a VALUES ({literal}, 1.5e3, NULL, B'101') /* \
+                            {inert} */;"
+                ),
+                1,
+            ),
             _ => (format!("CREATE TABLE a (); -- {line}\n-- {line}\n"), 1),
         };
-        Piece { text, statements, rows: None }
+        Piece {
+            text,
+            statements,
+            rows: None,
+        }
     })
 }
 
 fn field() -> impl Strategy<Value = String> {
-    let escape = |text: String| text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
-    prop_oneof![4 => hostile(4).prop_map(escape), 1 => Just(String::new()), 1 => Just("\\N".to_owned())]
+    let escape = |text: String| {
+        text.replace('\\', "\\\\")
+            .replace('\n', "\\n")
+            .replace('\r', "\\r")
+            .replace('\t', "\\t")
+    };
+    prop_oneof![4 => hostile(4).prop_map(escape), 1 => Just(String::new()),
+        1 => Just("\\N".to_owned())]
 }
 
 fn copy() -> impl Strategy<Value = Piece> {
     let names = prop::collection::vec(hostile(5), 0..4);
     let schema = prop::sample::select(&["public", "my \"schema\"\n"][..]);
     let rows = prop::collection::vec(prop::collection::vec(field(), 3), 0..6);
-    (schema, hostile(6), hostile(6), names, rows, 0..4).prop_map(|(schema, table, partition, columns, rows, style)| {
-        let (table, partition) = (QualifiedName::new(schema, table), QualifiedName::new(schema, partition));
-        let via_root = style == 2;
-        let announced = if via_root { &partition } else { &table }.on_one_line();
-        let comment = format!(
-            "--\n-- Data for Name: {}; Type: TABLE DATA; Schema: {}; Owner: me\n--\n\n",
-            announced.name, announced.schema
-        );
-        let root = names::on_one_line(&table.to_string());
-        let before = match style {
-            0 => "-- Name: last; Type: TABLE; Schema: public; Owner: me\n".to_owned(),
-            1 => comment,
-            2 => format!("{comment}-- load via partition root {root}\n\n"),
-            _ => format!("{comment}ALTER TABLE {table} DISABLE TRIGGER ALL;\n\n"),
-        };
-        let list = columns.iter().map(|name| quoted_name(name)).collect::<Vec<_>>().join(", ");
-        let list = if columns.is_empty() { String::new() } else { format!("({list})") };
-        let lines: String = rows.iter().map(|row| row[..columns.len()].join("\t") + "\n").collect();
-        Piece {
-            text: format!("{before}COPY {table} {list} FROM stdin;\n{lines}\\.\n\n"),
-            statements: if style == 3 { 2 } else { 1 },
-            rows: Some((if via_root { announced } else { table }, rows.len() as u64)),
-        }
-    })
+    (schema, hostile(6), hostile(6), names, rows, 0..4).prop_map(
+        |(schema, table, partition, columns, rows, style)| {
+            let (table, partition) = (
+                QualifiedName::new(schema, table),
+                QualifiedName::new(schema, partition),
+            );
+            let via_root = style == 2;
+            let announced = if via_root { &partition } else { &table }.on_one_line();
+            let comment = format!(
+                "--\n-- Data for Name: {}; Type: TABLE DATA; Schema: {}; Owner: me\n--\n\n",
+                announced.name, announced.schema
+            );
+            let root = names::on_one_line(&table.to_string());
+            let before = match style {
+                0 => "-- Name: last; Type: TABLE; Schema: public; Owner: me\n".to_owned(),
+                1 => comment,
+                2 => format!("{comment}-- load via partition root {root}\n\n"),
+                _ => format!("{comment}ALTER TABLE {table} DISABLE TRIGGER ALL;\n\n"),
+            };
+            let list = columns
+                .iter()
+                .map(|name| quoted_name(name))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let list = if columns.is_empty() {
+                String::new()
+            } else {
+                format!("({list})")
+            };
+            let lines: String = rows
+                .iter()
+                .map(|row| row[..columns.len()].join("\t") + "\n")
+                .collect();
+            Piece {
+                text: format!("{before}COPY {table} {list} FROM stdin;\n{lines}\\.\n\n"),
+                statements: if style == 3 { 2 } else { 1 },
+                rows: Some((if via_root { announced } else { table }, rows.len() as u64)),
+            }
+        },
+    )
 }
 
 /// A dump up to and with its trailer, and what is in it.
@@ -354,14 +508,29 @@ fn dump() -> impl Strategy<Value = (String, Scanned)> {
         for (table, rows) in pieces.iter().filter_map(|piece| piece.rows.clone()) {
             tables.add(table, rows);
         }
-        let body: String = pieces.iter().map(|piece| format!("{}\n\n", piece.text)).collect();
-        let script =
-            format!("--\n-- PostgreSQL database dump\n--\n\n\\restrict x\n\n{body}--\n-- PostgreSQL database dump complete");
+        let body: String = pieces
+            .iter()
+            .map(|piece| format!("{}\n\n", piece.text))
+            .collect();
+        let script = format!(
+            "--\n-- PostgreSQL database dump\n--\n\n\\restrict x\n\n{body}--\n-- \
+                     PostgreSQL database dump complete"
+        );
         let statements = pieces.iter().map(|piece| piece.statements).sum();
         let bytes = script.len() as u64;
         // What looks like it may stand in names, so its place is not foretold here.
         let connects = scanned(&script).connects;
-        (script, Scanned { tables: tables.list, complete: true, bytes, statements, stray: None, connects })
+        (
+            script,
+            Scanned {
+                tables: tables.list,
+                complete: true,
+                bytes,
+                statements,
+                stray: None,
+                connects,
+            },
+        )
     })
 }
 
@@ -369,14 +538,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn counts_are_exact_in_chunks_of_any_size((script, expected) in dump(), lengths in prop::collection::vec(1usize..60, 1..4)) {
+    fn counts_are_exact_in_chunks_of_any_size((script, expected) in dump(),
+        lengths in prop::collection::vec(1usize..60, 1..4)) {
         prop_assert_eq!(&scanned(&script), &expected);
-        prop_assert_eq!(&scan(&mut Chunks { rest: script.as_bytes(), lengths, turn: 0 }).unwrap(), &expected);
+        prop_assert_eq!(&scan(&mut Chunks { rest: script.as_bytes(), lengths, turn: 0 }).unwrap(),
+            &expected);
     }
 
-    /// Wherever a script is cut, it is complete only if no more than blanks and a command of psql is lost.
+    /// Wherever a script is cut, it is complete only if no more than blanks and a command of psql
+    /// is lost.
     #[test]
-    fn no_cut_goes_unseen((script, expected) in dump(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 40)) {
+    fn no_cut_goes_unseen((script, expected) in dump(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 40)) {
         let whole = format!("{script}\n--\n\n\\unrestrict x\n\n").into_bytes();
         let near_the_end = whole.len().saturating_sub(90)..=whole.len();
         for cut in cuts.iter().map(|cut| cut.index(whole.len())).chain(near_the_end) {
@@ -389,7 +562,8 @@ proptest! {
     }
 
     #[test]
-    fn no_script_makes_it_panic(script in hostile(30), lengths in prop::collection::vec(1usize..9, 1..3)) {
+    fn no_script_makes_it_panic(script in hostile(30), lengths in prop::collection::vec(1usize..9,
+        1..3)) {
         let in_chunks = scan(&mut Chunks { rest: script.as_bytes(), lengths, turn: 0 }).unwrap();
         prop_assert_eq!(in_chunks, scanned(&script));
     }
@@ -404,11 +578,13 @@ fn what_pg_dump_writes_passes() {
     for script in [
         "\\restrict aZ09\n\nSELECT 1;\n\\unrestrict aZ09\n",
         // With `--create`, and of a whole cluster.
-        "\\restrict a\nCREATE DATABASE x;\n\\unrestrict a\n\\connect x\n\\restrict a\nSELECT 1;\n\\unrestrict a\n",
+        "\\restrict a\nCREATE DATABASE x;\n\\unrestrict a\n\\connect x\n\\restrict a\nSELECT \
+         1;\n\\unrestrict a\n",
         "\\restrict a\n\\unrestrict a\n\n\\connect template1\n\\restrict b\n\\unrestrict b\n",
         "\\connect \"a b\"\n\\connect -reuse-previous=on \"dbname='a=b'\"\n",
         "COPY a FROM stdin;\n\\N\t\\\\! x\n\\! rows are no commands\n\\.x\n\\.\n",
-        "SELECT E'\\\\! a\n\\n', '\n\\! b', $$\n\\! c\n$$, $_$ $$ \\! $_$;\nCREATE TABLE \"\\! d\n\\! \" ();\n-- \\! e\n/* \n\\! f */",
+        "SELECT E'\\\\! a\n\\n', '\n\\! b', $$\n\\! c\n$$, $_$ $$ \\! $_$;\nCREATE TABLE \"\\! \
+         d\n\\! \" ();\n-- \\! e\n/* \n\\! f */",
         "COMMENT ON TABLE a IS 'C:\\';\nSELECT 1;\n",
         // `--inserts` writes numbers as they are.
         "INSERT INTO a VALUES (1e+20, -1.5e-07, .5, 2., '1E', 3);\nSELECT 1 AS a1, b2.c FROM d;\n",
@@ -426,7 +602,10 @@ fn what_psql_might_obey_is_told_with_its_line() {
         ("SELECT 1\n\\g |x\n", 2),
         ("SELECT 1 \\! x\n;", 1),
         ("SELECT '\n\n' \\; SELECT 2;", 3),
-        ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\nSELECT 1; \\! x\nEND;", 2),
+        (
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\nSELECT 1; \\! x\nEND;",
+            2,
+        ),
         ("COPY a FROM stdin;\n1\n\\.\n\\! x\n", 4),
         ("COPY a FROM stdin; \\! x\n1\n\\.\n", 1),
         ("COPY a FROM stdin;\n1\n\\.\r\n\\! x\n\\.\n", 3),
@@ -450,6 +629,10 @@ fn what_psql_might_obey_is_told_with_its_line() {
         ("SELECT 1_E'\\'", 1),
         ("SELECT 1U&'a'", 1),
     ] {
-        assert_eq!(stray(script).map(|(line, _)| line), Some(line), "{script:?}");
+        assert_eq!(
+            stray(script).map(|(line, _)| line),
+            Some(line),
+            "{script:?}"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Which server certificates are accepted: what OpenSSL accepts for libpq, checked by webpki where that is as lenient.
+//! Which server certificates are accepted: what OpenSSL accepts for libpq, checked by webpki where
+//! that is as lenient.
 //!
-//! webpki refuses three things that PostgreSQL servers really have and psql takes: a self-signed certificate that is itself among
-//! the authorities, one marked as an authority that serves as a server's (`openssl req -x509` makes both), and X.509 version 1,
-//! which is what the example in PostgreSQL's own documentation makes. Those go a second way, here. Names are compared as libpq
+//! webpki refuses three things that PostgreSQL servers really have and psql takes: a self-signed
+//! certificate that is itself among the authorities, one marked as an authority that serves as a
+//! server's (`openssl req -x509` makes both), and X.509 version 1, which is what the example in
+//! PostgreSQL's own documentation makes. Those go a second way, here. Names are compared as libpq
 //! compares them: the common name counts where no alternative name of the host's kind is there.
 
 use super::Fault;
@@ -29,9 +31,11 @@ const DEPTH: u32 = 8;
 /// Decides about a server's certificate.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    /// The self-signed ones of the file: only they end a chain, as for OpenSSL, so that client programs agree.
+    /// The self-signed ones of the file: only they end a chain, as for OpenSSL, so that client
+    /// programs agree.
     roots: Vec<CertificateDer<'static>>,
-    /// The others of the file, which may stand in the middle of a chain. Without any of both kinds nothing is checked.
+    /// The others of the file, which may stand in the middle of a chain. Without any of both kinds
+    /// nothing is checked.
     middle: Vec<CertificateDer<'static>>,
     /// Where they came from, for messages.
     file: String,
@@ -50,19 +54,39 @@ impl Verifier {
         let file = file.clone().unwrap_or_default();
         let all = roots;
         if let Some(number) = all.iter().position(|root| parse(root).is_none()) {
-            return Err(Fault::new(format!("certificate {} in `{file}` can't be read", number + 1), "look at `sslrootcert`"));
+            return Err(Fault::new(
+                format!("certificate {} in `{file}` can't be read", number + 1),
+                "look at `sslrootcert`",
+            ));
         }
-        let (roots, middle) = all.into_iter().partition(|one| parse(one).is_some_and(|one| is_self_issued(&one)));
-        Ok(Verifier { roots, middle, file, name: name.map(str::to_owned), algorithms })
+        let (roots, middle) = all
+            .into_iter()
+            .partition(|one| parse(one).is_some_and(|one| is_self_issued(&one)));
+        Ok(Verifier {
+            roots,
+            middle,
+            file,
+            name: name.map(str::to_owned),
+            algorithms,
+        })
     }
 
     /// Checks validity, chain and name, as far as is asked for.
-    fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Fault> {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Fault> {
         if self.roots.is_empty() && self.middle.is_empty() {
             return Ok(());
         }
-        let certificate = parse(leaf)
-            .ok_or_else(|| Fault::new("the server's certificate can't be read", "make the server a new certificate"))?;
+        let certificate = parse(leaf).ok_or_else(|| {
+            Fault::new(
+                "the server's certificate can't be read",
+                "make the server a new certificate",
+            )
+        })?;
         check_time(&certificate, now)?;
         if !self.is_own_root(&certificate, leaf) {
             self.check_chain(&certificate, leaf, others, now)?;
@@ -86,20 +110,31 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), Fault> {
         let mut anchors = RootCertStore::empty();
-        let usable = |root: &&CertificateDer<'static>| parse(root).is_some_and(|root| is_valid(&root, now) && may_sign(&root));
+        let usable = |root: &&CertificateDer<'static>| {
+            parse(root).is_some_and(|root| is_valid(&root, now) && may_sign(&root))
+        };
         anchors.add_parsable_certificates(self.roots.iter().filter(usable).cloned());
-        let by_webpki = ParsedCertificate::try_from(leaf)
-            .and_then(|parsed| verify_server_cert_signed_by_trust_anchor(&parsed, &anchors, others, now, self.algorithms.all));
+        let by_webpki = ParsedCertificate::try_from(leaf).and_then(|parsed| {
+            verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                &anchors,
+                others,
+                now,
+                self.algorithms.all,
+            )
+        });
         let Err(error) = by_webpki else { return Ok(()) };
         let others: Vec<X509Certificate<'_>> = others.iter().filter_map(parse).collect();
         let beyond_webpki = certificate.version() == X509Version::V1 || certificate.is_ca();
-        if beyond_webpki && serves(certificate) && self.is_vouched_for(certificate, &others, now, 0) {
+        if beyond_webpki && serves(certificate) && self.is_vouched_for(certificate, &others, now, 0)
+        {
             return Ok(());
         }
         Err(self.explain(certificate, &error, now))
     }
 
-    /// The second way: whether a root signed it, or an authority among those that the server sent, for which the same holds.
+    /// The second way: whether a root signed it, or an authority among those that the server sent,
+    /// for which the same holds.
     fn is_vouched_for(
         &self,
         certificate: &X509Certificate<'_>,
@@ -115,23 +150,43 @@ impl Verifier {
                 && is_understood(issuer)
                 && self.signed_by(certificate, issuer)
         };
-        self.roots.iter().filter_map(parse).any(|root| signed(&root))
-            || depth < DEPTH && others.iter().any(|issuer| signed(issuer) && self.is_vouched_for(issuer, others, now, depth + 1))
+        self.roots
+            .iter()
+            .filter_map(parse)
+            .any(|root| signed(&root))
+            || depth < DEPTH
+                && others.iter().any(|issuer| {
+                    signed(issuer) && self.is_vouched_for(issuer, others, now, depth + 1)
+                })
     }
 
     fn signed_by(&self, certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
-        let (message, signature) = (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
+        let (message, signature) = (
+            certificate.tbs_certificate.as_ref(),
+            &certificate.signature_value.data,
+        );
         let key = &issuer.public_key().subject_public_key.data;
-        self.algorithms.all.iter().any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
+        self.algorithms
+            .all
+            .iter()
+            .any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
     }
 
     /// Why there is no chain, in words that lead somewhere.
-    fn explain(&self, certificate: &X509Certificate<'_>, error: &rustls::Error, now: UnixTime) -> Fault {
+    fn explain(
+        &self,
+        certificate: &X509Certificate<'_>,
+        error: &rustls::Error,
+        now: UnixTime,
+    ) -> Fault {
         let file = &self.file;
         if is_self_issued(certificate) {
             return Fault::new(
                 format!("the server's certificate is self-signed and not in `{file}`"),
-                format!("if it is the right server, add its certificate (`server.crt` in its data directory) to `{file}`"),
+                format!(
+                    "if it is the right server, add its certificate (`server.crt` in its data \
+                     directory) to `{file}`"
+                ),
             );
         }
         if let rustls::Error::InvalidCertificate(
@@ -140,7 +195,8 @@ impl Verifier {
         ) = error
         {
             return Fault::new(
-                "the server's certificate is signed in a way that is not supported: ECDSA with SHA-512, P-521 and SHA-1 are not",
+                "the server's certificate is signed in a way that is not supported: ECDSA with \
+                 SHA-512, P-521 and SHA-1 are not",
                 "have it signed with SHA-256 or SHA-384",
             );
         }
@@ -150,19 +206,30 @@ impl Verifier {
         let known = self.roots.iter().find(issuer).and_then(parse);
         match known {
             Some(root) if !is_valid(&root, now) => Fault::new(
-                format!("the authority in `{file}` that signed the server's certificate has expired"),
+                format!(
+                    "the authority in `{file}` that signed the server's certificate has expired"
+                ),
                 "put the authority's new certificate into `sslrootcert`",
             ),
-            _ if matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) || known.is_none() => {
+            _ if matches!(
+                error,
+                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)
+            ) || known.is_none() =>
+            {
                 Fault::new(
                     format!(
-                        "the server's certificate is not signed by an authority in `{file}`; it is signed by `{}`",
+                        "the server's certificate is not signed by an authority in `{file}`; it is \
+                         signed by `{}`",
                         certificate.issuer()
                     ),
-                    "set `sslrootcert` to the certificate of the authority that signed the server's",
+                    "set `sslrootcert` to the certificate of the authority that signed the \
+                     server's",
                 )
             }
-            _ => Fault::new(format!("the server's certificate is refused: {error}"), "make the server a new certificate"),
+            _ => Fault::new(
+                format!("the server's certificate is refused: {error}"),
+                "make the server a new certificate",
+            ),
         }
     }
 }
@@ -178,7 +245,11 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.check(leaf, others, now)
             .map(|()| ServerCertVerified::assertion())
-            .map_err(|fault| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(fault)))))
+            .map_err(|fault| {
+                rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(
+                    fault,
+                ))))
+            })
     }
 
     fn verify_tls12_signature(
@@ -190,9 +261,16 @@ impl ServerCertVerifier for Verifier {
         // rustls's own way would refuse a certificate of version 1.
         let certificate = parse(leaf).ok_or(CertificateError::BadEncoding)?;
         let key = &certificate.public_key().subject_public_key.data;
-        let fitting = self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, all)| *all);
+        let fitting = self
+            .algorithms
+            .mapping
+            .iter()
+            .filter(|(scheme, _)| *scheme == signed.scheme)
+            .flat_map(|(_, all)| *all);
         let good = |algorithm: &dyn rustls::pki_types::SignatureVerificationAlgorithm| {
-            algorithm.verify_signature(key, message, signed.signature()).is_ok()
+            algorithm
+                .verify_signature(key, message, signed.signature())
+                .is_ok()
         };
         if fitting.into_iter().any(|algorithm| good(*algorithm)) {
             Ok(HandshakeSignatureValid::assertion())
@@ -218,7 +296,10 @@ impl ServerCertVerifier for Verifier {
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
-    parse_x509_certificate(der.as_ref()).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, certificate)| certificate)
+    parse_x509_certificate(der.as_ref())
+        .ok()
+        .filter(|(rest, _)| rest.is_empty())
+        .map(|(_, certificate)| certificate)
 }
 
 fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
@@ -232,8 +313,12 @@ fn is_valid(certificate: &X509Certificate<'_>, now: UnixTime) -> bool {
 fn check_time(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Fault> {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let validity = certificate.validity();
-    let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    let words = |seconds: i64| DateTime::from_timestamp(seconds, 0).map_or_else(String::new, units::stamp);
+    let (from, to) = (
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    );
+    let words =
+        |seconds: i64| DateTime::from_timestamp(seconds, 0).map_or_else(String::new, units::stamp);
     if now > to {
         return Err(Fault::new(
             format!("the server's certificate expired on {}", words(to)),
@@ -242,14 +327,23 @@ fn check_time(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Fa
     }
     if now < from {
         let hint = "is the clock of this machine right? Else give the server a new certificate";
-        return Err(Fault::new(format!("the server's certificate is not valid before {}", words(from)), hint));
+        return Err(Fault::new(
+            format!(
+                "the server's certificate is not valid before {}",
+                words(from)
+            ),
+            hint,
+        ));
     }
     Ok(())
 }
 
-/// Whether a certificate may sign others: marked as an authority, or of version 1, which has no such mark, and self-signed.
+/// Whether a certificate may sign others: marked as an authority, or of version 1, which has no
+/// such mark, and self-signed.
 fn may_sign(certificate: &X509Certificate<'_>) -> bool {
-    let Ok(usage) = certificate.key_usage() else { return false };
+    let Ok(usage) = certificate.key_usage() else {
+        return false;
+    };
     let signs = usage.as_ref().map(|usage| usage.value.key_cert_sign());
     match certificate.basic_constraints() {
         Ok(Some(constraints)) => constraints.value.ca && signs.unwrap_or(true),
@@ -260,20 +354,28 @@ fn may_sign(certificate: &X509Certificate<'_>) -> bool {
 }
 
 fn allows_depth(issuer: &X509Certificate<'_>, depth: u32) -> bool {
-    let limit = issuer.basic_constraints().ok().flatten().and_then(|constraints| constraints.value.path_len_constraint);
+    let limit = issuer
+        .basic_constraints()
+        .ok()
+        .flatten()
+        .and_then(|constraints| constraints.value.path_len_constraint);
     limit.is_none_or(|limit| depth <= limit)
 }
 
-/// Whether nothing that is marked critical is beyond this code, and no constraint on names is there, which it would not check.
+/// Whether nothing that is marked critical is beyond this code, and no constraint on names is
+/// there, which it would not check.
 fn is_understood(certificate: &X509Certificate<'_>) -> bool {
-    certificate.extensions().iter().all(|extension| match extension.parsed_extension() {
-        ParsedExtension::BasicConstraints(_)
-        | ParsedExtension::KeyUsage(_)
-        | ParsedExtension::ExtendedKeyUsage(_)
-        | ParsedExtension::SubjectAlternativeName(_) => true,
-        ParsedExtension::NameConstraints(_) => false,
-        _ => !extension.critical,
-    })
+    certificate
+        .extensions()
+        .iter()
+        .all(|extension| match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(_)
+            | ParsedExtension::KeyUsage(_)
+            | ParsedExtension::ExtendedKeyUsage(_)
+            | ParsedExtension::SubjectAlternativeName(_) => true,
+            ParsedExtension::NameConstraints(_) => false,
+            _ => !extension.critical,
+        })
 }
 
 /// Whether a certificate may be a server's.
@@ -286,11 +388,15 @@ fn serves(certificate: &X509Certificate<'_>) -> bool {
     purpose && is_understood(certificate)
 }
 
-/// libpq's check of the host's name: alternative names of both kinds, then the common name where none of the host's kind is
-/// there.
+/// libpq's check of the host's name: alternative names of both kinds, then the common name where
+/// none of the host's kind is there.
 fn check_name(certificate: &X509Certificate<'_>, host: &str) -> Result<(), Fault> {
     let address: Option<IpAddr> = host.parse().ok();
-    let names = certificate.subject_alternative_name().ok().flatten().map(|names| names.value.general_names.as_slice());
+    let names = certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|names| names.value.general_names.as_slice());
     let mut shown = Vec::new();
     let mut of_its_kind = false;
     for name in names.unwrap_or_default() {
@@ -318,16 +424,24 @@ fn check_name(certificate: &X509Certificate<'_>, host: &str) -> Result<(), Fault
         }
         shown.push(name);
     }
-    let shown = if shown.is_empty() { "no name".into() } else { format!("`{}`", shown.join("`, `")) };
+    let shown = if shown.is_empty() {
+        "no name".into()
+    } else {
+        format!("`{}`", shown.join("`, `"))
+    };
     Err(Fault::new(
         format!("the server's certificate is for {shown}, not for `{host}`"),
-        "set `host` to a name in the certificate (with `hostaddr` where that does not resolve), or use `sslmode=verify-ca`",
+        "set `host` to a name in the certificate (with `hostaddr` where that does not resolve), or \
+         use `sslmode=verify-ca`",
     ))
 }
 
 fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
     let name = certificate.subject().iter_common_name().next()?;
-    Some(name.as_str().map_or_else(|_| String::from_utf8_lossy(name.as_slice()).into_owned(), str::to_owned))
+    Some(name.as_str().map_or_else(
+        |_| String::from_utf8_lossy(name.as_slice()).into_owned(),
+        str::to_owned,
+    ))
 }
 
 /// Whether a name in a certificate, which may begin with `*.` for one label, is the host's.
@@ -335,8 +449,11 @@ fn name_fits(name: &str, host: &str) -> bool {
     if name.eq_ignore_ascii_case(host) {
         return true;
     }
-    let Some(domain) = name.strip_prefix("*.").filter(|domain| !domain.is_empty()) else { return false };
-    host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(domain))
+    let Some(domain) = name.strip_prefix("*.").filter(|domain| !domain.is_empty()) else {
+        return false;
+    };
+    host.split_once('.')
+        .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(domain))
 }
 
 fn address_fits(bytes: &[u8], address: IpAddr) -> bool {
@@ -349,19 +466,24 @@ fn address_fits(bytes: &[u8], address: IpAddr) -> bool {
 fn address_in_words(bytes: &[u8]) -> String {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     let sixteen = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| sixteen()).map_or_else(|_| "an address".into(), |address| address.to_string())
+    four.or_else(|_| sixteen())
+        .map_or_else(|_| "an address".into(), |address| address.to_string())
 }
 
 /// A certificate's public key.
 pub(super) fn public_key(der: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
-    parse(der).map(|certificate| SubjectPublicKeyInfoDer::from(certificate.public_key().raw.to_vec()))
+    parse(der)
+        .map(|certificate| SubjectPublicKeyInfoDer::from(certificate.public_key().raw.to_vec()))
 }
 
-/// What a password exchange is bound to (RFC 5929, `tls-server-end-point`): the certificate's hash, by the hash of its signature.
+/// What a password exchange is bound to (RFC 5929, `tls-server-end-point`): the certificate's hash,
+/// by the hash of its signature.
 pub(super) fn fingerprint(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let certificate = parse(der)?;
     let mut algorithm = certificate.signature_algorithm.algorithm.to_id_string();
-    if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(&certificate.signature_algorithm) {
+    if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) =
+        SignatureAlgorithm::try_from(&certificate.signature_algorithm)
+    {
         algorithm = parameters.hash_algorithm_oid().to_id_string();
     }
     match algorithm.as_str() {
@@ -373,8 +495,12 @@ pub(super) fn fingerprint(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
         | "1.2.840.10045.4.3.2"
         | "1.3.14.3.2.26"
         | "2.16.840.1.101.3.4.2.1" => Some(Sha256::digest(der).to_vec()),
-        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" | "2.16.840.1.101.3.4.2.2" => Some(Sha384::digest(der).to_vec()),
-        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" | "2.16.840.1.101.3.4.2.3" => Some(Sha512::digest(der).to_vec()),
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" | "2.16.840.1.101.3.4.2.2" => {
+            Some(Sha384::digest(der).to_vec())
+        }
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" | "2.16.840.1.101.3.4.2.3" => {
+            Some(Sha512::digest(der).to_vec())
+        }
         // Ed25519 has no hash of its own: no binding, as nobody has defined one.
         _ => None,
     }
