@@ -190,7 +190,7 @@ impl<'a> Directory<'a> {
                 match store::id_of(name) {
                     Some(id) if before == id => ids.push(id),
                     Some(id) if before.strip_suffix(".state") == Some(id) => {
-                        drop(states.insert(name.as_str()))
+                        states.insert(name.as_str());
                     }
                     _ => {}
                 }
