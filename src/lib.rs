@@ -23,6 +23,7 @@ pub mod interrupt;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+pub mod ops;
 pub mod pipeline;
 pub mod plan;
 pub mod process;

@@ -19,9 +19,11 @@ use crate::cli::{Color, Global};
 use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
 use crate::log::{Level, Log};
+use crate::ops::{Event, Observer};
 use crate::pipeline::Progress;
 use crate::units::{drives_terminals, printable};
 use serde_json::{Map, Value};
+use std::any::Any;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -494,6 +496,23 @@ impl Report {
             };
         }
         code
+    }
+}
+
+impl Observer for Report {
+    fn observe(&self, event: Event<'_>) {
+        match event {
+            Event::Note(text) => self.note(text),
+            Event::Step(text) => self.story(text),
+            Event::Detail(text) => self.detail(text),
+            Event::Line(text) => self.line(text),
+            Event::Warning(text) => self.warn(text),
+            Event::Failure(error) => self.error(error),
+        }
+    }
+
+    fn follow(&self, title: &str, total: u64, progress: &Progress) -> Box<dyn Any> {
+        Box::new(self.bar(title, total, progress))
     }
 }
 

@@ -10,13 +10,14 @@ mod local;
 #[cfg(test)]
 mod memory;
 
-pub use local::{Access, LocalStore};
+pub use local::Access;
+use local::LocalStore;
 
 use crate::error::Result;
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A place that holds backups. Names are plain file names; those that begin with a dot are work in
@@ -83,8 +84,40 @@ pub trait Store: Send + Sync {
     /// Free bytes, where the store can tell.
     fn free_space(&self) -> Result<Option<u64>>;
 
+    /// The directory that the store is in, where it is in one.
+    fn root(&self) -> &Path;
+
+    /// Writes a small object that belongs to no source, replacing an older one.
+    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()>;
+
     /// Where the object is in the file system, for messages and other tools.
     fn locate(&self, source: &str, name: &str) -> Option<PathBuf>;
+}
+
+/// Opens the store in the directory `root`.
+pub fn open(root: &Path, access: Access) -> Result<Box<dyn Store>> {
+    Ok(Box::new(LocalStore::open(root, access)?))
+}
+
+/// The store in the directory `root`, without a look at it: a directory above another that holds a
+/// dump may be none.
+pub fn unchecked(root: &Path) -> Box<dyn Store> {
+    Box::new(LocalStore::around(root))
+}
+
+/// Whether a directory is a store, or holds copies of sources' directories.
+pub fn is_at(root: &Path) -> Result<bool> {
+    LocalStore::is_at(root)
+}
+
+/// An error where `root` must be on a mounted file system of its own and is not.
+pub fn require_mount_at(root: &Path) -> Result<()> {
+    LocalStore::around(root).require_mount()
+}
+
+/// An error where `root` is somebody's directory that is no store and not empty.
+pub fn must_be_free(root: &Path) -> Result<()> {
+    LocalStore::around(root).must_be_free()
 }
 
 /// Looks at the small objects of one source; what is not there is an error of kind `NotFound`.

@@ -47,7 +47,34 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sidecar",
         ],
     ),
-    ("report", &["cli", "cores", "interrupt", "log", "pipeline"]),
+    (
+        "ops",
+        &[
+            "catalog",
+            "config",
+            "cores",
+            "durable",
+            "engine",
+            "health",
+            "interrupt",
+            "lock",
+            "log",
+            "metrics",
+            "pipeline",
+            "plan",
+            "process",
+            "retention",
+            "scratch",
+            "sidecar",
+            "store",
+            "tabular",
+            "users",
+        ],
+    ),
+    (
+        "report",
+        &["cli", "cores", "interrupt", "log", "ops", "pipeline"],
+    ),
 ];
 
 /// Words that only some rooms may use.

@@ -1,18 +1,18 @@
 //! The catalog: what it reads, in which order, and what it says of that.
 
 use super::*;
-use crate::store::{Access, LocalStore, Store};
+use crate::store::{Access, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 
 struct Place {
     dir: tempfile::TempDir,
-    store: LocalStore,
+    store: Box<dyn Store>,
 }
 
 impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(
+        let store = store::open(
             &dir.path().join("store"),
             Access::Write {
                 require_mount: false,
@@ -55,7 +55,7 @@ impl Place {
     }
 
     fn read(&self) -> Catalog {
-        Catalog::read(&self.store, None).unwrap()
+        Catalog::read(&*self.store, None).unwrap()
     }
 }
 
@@ -94,7 +94,7 @@ fn many_are_read_whole_and_in_order() {
         ids(catalog.of("app2"))[0]
     );
     // Parts of it are parts of the whole.
-    let some = Catalog::read(&place.store, Some(&["app2".to_owned()])).unwrap();
+    let some = Catalog::read(&*place.store, Some(&["app2".to_owned()])).unwrap();
     assert_eq!(
         (ids(some.backups.iter()), some.sources()),
         (ids(catalog.of("app2")), vec!["app2".to_owned()])
@@ -185,7 +185,7 @@ fn what_is_not_a_backup_is_told_apart() {
         ]
     );
     // Read once more, the whole sidecar is there.
-    let whole = find(&good).whole(&place.store).unwrap();
+    let whole = find(&good).whole(&*place.store).unwrap();
     assert_eq!(
         (
             whole.sidecar.kind.as_str(),
@@ -216,7 +216,7 @@ fn words_need_only_what_they_can_mean() {
             .resolve(wanted, Utc::now())
             .map(|found| found.id().to_owned())
             .map_err(|error| error.message());
-        let part = Catalog::read_for(&place.store, wanted).unwrap();
+        let part = Catalog::read_for(&*place.store, wanted).unwrap();
         assert_eq!(
             part.resolve(wanted, Utc::now())
                 .map(|found| found.id().to_owned())
@@ -225,7 +225,7 @@ fn words_need_only_what_they_can_mean() {
         );
     }
     assert_eq!(
-        Catalog::read_for(&place.store, "web_d").unwrap().sources(),
+        Catalog::read_for(&*place.store, "web_d").unwrap().sources(),
         ["web"]
     );
     for (wanted, known) in [
@@ -236,7 +236,7 @@ fn words_need_only_what_they_can_mean() {
         ("app_daily_x", false),
         ("x", false),
     ] {
-        assert_eq!(holds(&place.store, wanted).unwrap(), known, "{wanted}");
+        assert_eq!(holds(&*place.store, wanted).unwrap(), known, "{wanted}");
     }
     let near = place.read().resolve("aplpe", Utc::now()).unwrap_err();
     assert!(
@@ -256,7 +256,7 @@ fn members_are_those_that_say_so() {
     ] {
         place.backup(source, 1, cluster);
     }
-    let catalog = Catalog::read_with_members(&place.store, &["big".to_owned()]).unwrap();
+    let catalog = Catalog::read_with_members(&*place.store, &["big".to_owned()]).unwrap();
     assert_eq!(
         catalog.members(&["big".to_owned()]),
         ["big-globals", "big.shop"]

@@ -18,17 +18,18 @@ use self::members::{Member, name_of, vanished_databases};
 use self::parallel::{Slots, at_once};
 use self::source::{Made, after_all, back_up};
 use self::tally::{Done, Tally, both, named};
-use super::{Session, status};
+use super::status;
 use crate::catalog::Backup as Entry;
 use crate::cli::Backup;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
+use crate::ops::Session;
 use crate::plan::hooks::Hooks;
 use crate::plan::postgres::ClusterPlan;
 use crate::plan::{self, Configured, Planned, SourceKind, SourcePlan, There};
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
-use crate::store::LocalStore;
+use crate::store::Store;
 use std::path::Path;
 
 pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -213,7 +214,7 @@ fn every_source(
 ) -> Result<Tally> {
     let store = session.writing()?;
     let work = Work {
-        store: &store,
+        store: &*store,
         run,
         slots: &Slots::new(jobs),
         jobs,
@@ -229,13 +230,13 @@ fn every_source(
             (None, None) => {}
         }
     }
-    keep_configuration(&store, session, report);
+    keep_configuration(&*store, session, report);
     Ok(tally)
 }
 
 /// What the sources of a run share.
 struct Work<'a> {
-    store: &'a LocalStore,
+    store: &'a dyn Store,
     run: &'a Run,
     slots: &'a Slots,
     jobs: usize,
@@ -462,7 +463,7 @@ fn told_of(done: &[Done]) -> hooks::Told {
 
 /// The configuration as last used, secrets masked, so that a store alone can tell how it came to
 /// be.
-fn keep_configuration(store: &LocalStore, session: &Session, report: &Report) {
+fn keep_configuration(store: &dyn Store, session: &Session, report: &Report) {
     let Some(config) = &session.config else {
         return;
     };

@@ -1,10 +1,11 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
 use super::examine::{self, Means};
-use super::{Session, find};
+use super::find;
 use crate::cli::Cat;
 use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
+use crate::ops::Session;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Raw, Report};

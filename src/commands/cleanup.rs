@@ -4,18 +4,19 @@
 mod brake;
 
 use super::list::STATE_LOST;
-use super::{Session, backup, catalog_of, is_missed, names_in, outcome_of, set_error};
+use super::{backup, outcome_of, set_error};
 use crate::catalog::{Catalog, Entry, Presence};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
+use crate::ops::{Session, catalog_of, is_missed, names_in};
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
-use crate::store::{self, LocalStore, Store};
+use crate::store::{self, Store};
 use crate::units;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
@@ -26,13 +27,13 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
     } else {
         session.changing()?
     };
-    let names = names_in(&store, &arguments.sources, session, report)?;
-    let catalog = catalog_of(&store, &names)?;
-    let work = what_to_clean(arguments, &names, session, &catalog, &store)?;
+    let names = names_in(&*store, &arguments.sources, session, report)?;
+    let catalog = catalog_of(&*store, &names)?;
+    let work = what_to_clean(arguments, &names, session, &catalog, &*store)?;
     let missed = if arguments.force {
         Vec::new()
     } else {
-        missed_databases(&work, session, &catalog, &store)?
+        missed_databases(&work, session, &catalog, &*store)?
     };
     let mut told = Told::default();
     let mut failed = Vec::new();
@@ -41,14 +42,14 @@ pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Resul
         let done = match policies {
             Ok(_) if missed.contains(source) => Ok((keep_all(source, &catalog), None)),
             Ok(policies) if arguments.dry_run => clean(
-                &store, &catalog, source, policies, arguments, session, report,
+                &*store, &catalog, source, policies, arguments, session, report,
             ),
-            Ok(policies) => backup::lock_and_sweep(&store, source, session.lock_wait, report)
+            Ok(policies) => backup::lock_and_sweep(&*store, source, session.lock_wait, report)
                 .and_then(|_lock| {
                     // Again, now that nobody else can change it.
-                    let catalog = Catalog::read(&store, Some(std::slice::from_ref(source)))?;
+                    let catalog = Catalog::read(&*store, Some(std::slice::from_ref(source)))?;
                     clean(
-                        &store, &catalog, source, policies, arguments, session, report,
+                        &*store, &catalog, source, policies, arguments, session, report,
                     )
                 }),
             Err(why) => Err(Error::from(why.clone()).context(source)),
@@ -77,7 +78,7 @@ fn missed_databases(
     work: &[Work],
     session: &Session,
     catalog: &Catalog,
-    store: &LocalStore,
+    store: &dyn Store,
 ) -> Result<Vec<String>> {
     let Some(config) = &session.config else {
         return Ok(Vec::new());
@@ -126,7 +127,7 @@ fn what_to_clean(
     names: &[String],
     session: &Session,
     catalog: &Catalog,
-    store: &LocalStore,
+    store: &dyn Store,
 ) -> Result<Vec<Work>> {
     // Not every directory there: only those that hold something of ours.
     let present = catalog.sources();
@@ -191,7 +192,7 @@ fn what_to_clean(
 
 /// Why the brake keeps everything of a source, where it does.
 pub fn held(
-    store: &LocalStore,
+    store: &dyn Store,
     catalog: &Catalog,
     source: &str,
     policies: &Policies,
@@ -204,7 +205,7 @@ pub fn held(
 /// After a successful backup, under its lock: quiet unless something was removed or went wrong.
 /// Gives back what the brake says where it holds.
 pub fn after_backup(
-    store: &LocalStore,
+    store: &dyn Store,
     source: &SourcePlan,
     now: DateTime<Utc>,
     report: &Report,
@@ -266,7 +267,7 @@ pub fn after_backup(
 
 /// What was kept and removed; and what the brake says, which keeps all.
 fn clean(
-    store: &LocalStore,
+    store: &dyn Store,
     catalog: &Catalog,
     source: &str,
     policies: &Policies,
@@ -458,7 +459,7 @@ struct Done {
 
 /// Removes, the oldest first, so that an interruption leaves the newest.
 fn carry_out(
-    store: &LocalStore,
+    store: &dyn Store,
     catalog: &Catalog,
     source: &str,
     decision: Decision,
@@ -495,7 +496,7 @@ fn carry_out(
 }
 
 /// Why files can't be removed now, where they can't: what is not sure is kept.
-fn must_stay(store: &LocalStore, source: &str, files: &[String], dry_run: bool) -> Option<String> {
+fn must_stay(store: &dyn Store, source: &str, files: &[String], dry_run: bool) -> Option<String> {
     files.iter().find_map(|file| match store.elsewhere(source, file) {
         // Removing the link alone would leave what takes the room, and nothing would know it any
         // more.

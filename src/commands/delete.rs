@@ -1,12 +1,12 @@
 //! `dbbackup delete`: by id only, and not the last good one by accident.
 
-use super::Session;
 use super::list::STATE_LOST;
 use crate::catalog::{Catalog, Entry, Presence, Unreadable};
 use crate::cli::Delete;
 use crate::error::{Error, Kind, Result};
+use crate::ops::Session;
 use crate::report::{Outcome, Report};
-use crate::store::{self, LocalStore, Store};
+use crate::store::{self, Store};
 use crate::units;
 
 pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -15,8 +15,8 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         .iter()
         .try_for_each(|id| session.refuse_group(id))?;
     let store = session.changing()?;
-    let catalog = Catalog::read(&store, None)?;
-    let to_delete = doomed(&arguments.ids, arguments.force, &catalog, &store)?;
+    let catalog = Catalog::read(&*store, None)?;
+    let to_delete = doomed(&arguments.ids, arguments.force, &catalog, &*store)?;
     let size = units::total(to_delete.iter().map(|backup| backup.size));
     let question = format!(
         "delete {}, {}?",
@@ -40,7 +40,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         crate::interrupt::check()?;
         // Again, now that nobody else can change it: a pin, or another run's removal, may have come
         // while the question stood.
-        let now = Catalog::read(&store, Some(std::slice::from_ref(&source)))?;
+        let now = Catalog::read(&*store, Some(std::slice::from_ref(&source)))?;
         let there = now
             .of(&source)
             .map(Entry::id)
@@ -49,7 +49,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
             .filter(|id| arguments.ids.iter().any(|asked| asked == id))
             .map(str::to_owned)
             .collect();
-        doomed(&of_source, arguments.force, &now, &store)?;
+        doomed(&of_source, arguments.force, &now, &*store)?;
         let mut elsewhere = Vec::new();
         for file in &files {
             // What can't be told stays, unless it is forced.
@@ -69,7 +69,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
                     .or_else(|error| unsure(error).map(|()| None))?,
             );
         }
-        store::remove_backup(&store, &source, &id, &files)?;
+        store::remove_backup(&*store, &source, &id, &files)?;
         report.line(format!("deleted {id}"));
         for place in elsewhere {
             report.note(format!(
@@ -97,7 +97,7 @@ fn doomed(
     ids: &[String],
     force: bool,
     catalog: &Catalog,
-    store: &LocalStore,
+    store: &dyn Store,
 ) -> Result<Vec<Doomed>> {
     let mut found: Vec<Doomed> = Vec::new();
     for id in ids {
@@ -153,7 +153,7 @@ fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Res
 
 /// One whose sidecar can't be read: what belongs to it is known by its name. A newer version's is
 /// left to that.
-fn unreadable(lost: &Unreadable, force: bool, store: &LocalStore) -> Result<Doomed> {
+fn unreadable(lost: &Unreadable, force: bool, store: &dyn Store) -> Result<Doomed> {
     let told = format!("`{}` can't be read: {}", lost.id, lost.reason);
     if lost.newer {
         return Err(Error::failed(told).hint("only the version that knows it may delete it"));

@@ -7,14 +7,14 @@ mod secrets;
 
 use super::backup::{self, Making};
 use super::engines::Engine;
-use super::{Session, catalog_of};
 use crate::catalog::Catalog;
 use crate::cli::{Backup, Doctor};
 use crate::engine::postgres::server::Tried;
 use crate::error::{Error, Kind, Result};
+use crate::ops::{Session, catalog_of};
 use crate::plan::{Planned, SourcePlan, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{Access, LocalStore};
+use crate::store::{self, Access};
 use crate::{durable, units};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -294,8 +294,8 @@ fn one_source(
 ) -> Result<()> {
     let name = source.name.as_str();
     let mut engine = Engine::open(source)?;
-    let there = LocalStore::around(&store.path);
-    backup::refuse_another_ones_name(source, &engine, (&there, catalog), &session.host, report)?;
+    let there = crate::store::unchecked(&store.path);
+    backup::refuse_another_ones_name(source, &engine, (&*there, catalog), &session.host, report)?;
     place::lock(store, name, checks);
     let (how, concerns, scratch) = engine.rehearse()?;
     let size = engine.estimate();
@@ -411,5 +411,5 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
 
 /// The store as it is, where it can be read.
 fn read(plan: &StorePlan) -> Result<Catalog> {
-    catalog_of(&LocalStore::open(&plan.path, Access::Read)?, &[])
+    catalog_of(&*store::open(&plan.path, Access::Read)?, &[])
 }

@@ -1,6 +1,5 @@
 //! `dbbackup export`: tables out of a backup as files, without restoring it.
 
-use super::Session;
 use super::examine::{self, Means};
 use super::find::{self, Found};
 use crate::cli::{Export, ExportFormat};
@@ -12,6 +11,7 @@ use crate::engine::postgres::{parts, rows::Rows};
 use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
+use crate::ops::Session;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};

@@ -3,18 +3,18 @@
 
 use super::cleanup::time_of;
 use super::examine::Stored;
-use super::{Session, catalog_for};
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::error::{Context, Error, Kind, Result};
+use crate::ops::{Session, catalog_for};
 use crate::pipeline::Codec;
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
-use crate::store::{self, Access, LocalStore, Store};
+use crate::store::{self, Access, Store};
 use std::path::{Path, PathBuf};
 
 /// A dump that was found.
 pub struct Found {
     /// The store, or the directory above a dump that lies somewhere else.
-    pub store: LocalStore,
+    pub store: Box<dyn Store>,
     /// The directory in it.
     pub source: String,
     /// The dump's name there.
@@ -42,7 +42,7 @@ impl Found {
     pub fn stored(&self) -> Stored<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
         Stored {
-            store: &self.store,
+            store: &*self.store,
             source: &self.source,
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
@@ -56,12 +56,12 @@ impl Found {
 
     /// A backup of a store, as the catalog has it.
     pub fn in_store(root: &Path, entry: &Entry) -> Result<Found> {
-        let store = LocalStore::open(root, Access::Read)?;
-        let backup = entry.whole(&store)?;
+        let store = store::open(root, Access::Read)?;
+        let backup = entry.whole(&*store)?;
         Found::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
 
-    fn of_backup(store: LocalStore, source: String, backup: Backup) -> Result<Found> {
+    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<Found> {
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -109,7 +109,7 @@ pub fn is_path(wanted: &str, session: &Session) -> bool {
     // A store that can't be read may know it: looking for it there then says what is wrong.
     let known = || match session
         .reading()
-        .and_then(|store| catalog::holds(&store, wanted))
+        .and_then(|store| catalog::holds(&*store, wanted))
     {
         Ok(known) => known,
         Err(error) => !matches!(error.kind(), Kind::NotFound | Kind::Usage),
@@ -156,7 +156,7 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
     }
     session.refuse_group(wanted)?;
     let store = session.reading()?;
-    let catalog = catalog_for(&store, wanted, session.now)?;
+    let catalog = catalog_for(&*store, wanted, session.now)?;
     let entry = catalog.resolve(wanted, session.now)?;
     let source = entry.sidecar.source.to_string();
     let newest = wanted == source || wanted.strip_prefix(&source) == Some("@latest");
@@ -165,7 +165,7 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
     } else {
         Vec::new()
     };
-    let backup = entry.whole(&store)?;
+    let backup = entry.whole(&*store)?;
     Ok(Found {
         passed_over,
         ..Found::of_backup(store, source, backup)?
@@ -173,11 +173,11 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
 }
 
 /// The directory above a dump as a store, the dump's own as a source of it.
-fn around(path: &Path) -> (LocalStore, String, &Path) {
+fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
-        LocalStore::around(root),
+        store::unchecked(root),
         dir.file_name()
             .unwrap_or_default()
             .to_string_lossy()
@@ -209,7 +209,7 @@ fn by_path(path: &Path) -> Result<Found> {
     // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
         let (store, source, dir) = around(path);
-        if let Some(backup) = sidecar_of(&store, &source, dir, &file_name(path))? {
+        if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
             return Found::of_backup(store, source, backup);
         }
     }
@@ -248,7 +248,7 @@ fn by_path(path: &Path) -> Result<Found> {
 }
 
 /// The backup that a dump's or sidecar's path belongs to, wherever it lies.
-fn sidecar_of(store: &LocalStore, source: &str, dir: &Path, name: &str) -> Result<Option<Backup>> {
+fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result<Option<Backup>> {
     let named_itself = name.ends_with(".json");
     let sidecar = if named_itself {
         name.to_owned()

@@ -1,9 +1,10 @@
 //! `dbbackup guard`: a backup that is proven, then a program, and the way back if it fails.
 
-use super::{Session, backup, restore, verify};
+use super::{backup, restore, verify};
 use crate::catalog::Backup as Entry;
 use crate::cli::{Backup, Guard, Restore, Verify};
 use crate::error::{Context, Error, Kind, Result};
+use crate::ops::Session;
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};

@@ -1,11 +1,12 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use super::{Session, catalog_of, engines, examine, names_in};
+use super::{engines, examine};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
+use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
@@ -19,8 +20,8 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
     };
     let store = session.reading()?;
     let catalog = catalog_of(
-        &store,
-        &names_in(&store, &arguments.sources, session, report)?,
+        &*store,
+        &names_in(&*store, &arguments.sources, session, report)?,
     )?;
     let chosen: Vec<&Entry> = catalog
         .backups
@@ -34,7 +35,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         .take(arguments.limit.unwrap_or(usize::MAX))
         .collect();
     if report.is_json() {
-        report.set_each("backups", whole_ones(&shown, &store))?;
+        report.set_each("backups", whole_ones(&shown, &*store))?;
         let unreadable = |entry: &Unreadable| {
             serde_json::json!({"id": entry.id,
             "source": entry.source, "reason": entry.reason})

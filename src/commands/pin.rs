@@ -1,10 +1,10 @@
 //! `dbbackup pin` and `unpin`: whether cleanup may ever remove a backup.
 
-use super::Session;
 use super::verify::change_state;
 use crate::catalog::Catalog;
 use crate::cli::Pin;
 use crate::error::Result;
+use crate::ops::Session;
 use crate::report::{Outcome, Report};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub fn run(
     report: &mut Report,
 ) -> Result<Outcome> {
     let store = session.changing()?;
-    let catalog = Catalog::read(&store, None)?;
+    let catalog = Catalog::read(&*store, None)?;
     let wanted: Vec<(String, String)> = arguments
         .backups
         .iter()
@@ -28,7 +28,7 @@ pub fn run(
         .collect::<Result<_>>()?;
     let wait = session.lock_wait.max(Duration::from_secs(10));
     for (source, id) in &wanted {
-        change_state(&store, source, id, wait, |state| state.pinned = pinned)?;
+        change_state(&*store, source, id, wait, |state| state.pinned = pinned)?;
         report.line(format!(
             "{} {id}",
             if pinned { "pinned" } else { "unpinned" }

@@ -10,18 +10,19 @@ mod sqlite;
 use super::backup::{self, Making, Run};
 use super::examine;
 use super::find::{self, Found};
-use super::{Session, holds, outcome_of, set_error};
+use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::Restore;
 use crate::engine::postgres::Format;
 use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
+use crate::ops::Session;
 use crate::pipeline::{self, Codec};
 use crate::plan;
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, Level};
-use crate::store::LocalStore;
+use crate::store::Store;
 use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -325,7 +326,7 @@ fn safety_backup(
     source: &str,
     kind: &str,
     format: (&str, &str),
-    store: &LocalStore,
+    store: &dyn Store,
     session: &Session,
     report: &Report,
 ) -> Result<String> {

@@ -1,14 +1,15 @@
 //! `dbbackup show`: everything about one backup, for people.
 
 use super::list::standing;
-use super::{Session, catalog_for, engines, find, holds};
+use super::{engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
+use crate::ops::{Session, catalog_for};
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{self, Access, LocalStore, Store};
+use crate::store::{self, Access};
 use crate::units;
 use std::path::PathBuf;
 
@@ -61,10 +62,10 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         return Ok((backup, place));
     }
     session.refuse_group(wanted)?;
-    let store = LocalStore::open(&session.store_plan()?.path, Access::Read)?;
-    let backup = catalog_for(&store, wanted, session.now)?
+    let store = store::open(&session.store_plan()?.path, Access::Read)?;
+    let backup = catalog_for(&*store, wanted, session.now)?
         .resolve(wanted, session.now)?
-        .whole(&store)?;
+        .whole(&*store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(
         || store::sidecar_name(backup.id()),
         |dump| dump.file.clone(),

@@ -1,9 +1,9 @@
 //! `dbbackup stats`: how many, how large, how they grow, and when one last succeeded or failed.
 
-use super::{Session, catalog_of, names_in};
 use crate::catalog::{Catalog, Entry};
 use crate::cli::Stats;
 use crate::error::Result;
+use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::statistics::{growth_per_day, sparkline};
@@ -37,8 +37,8 @@ struct Sums {
 pub fn run(arguments: &Stats, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = session.reading()?;
     let catalog = catalog_of(
-        &store,
-        &names_in(&store, &arguments.sources, session, report)?,
+        &*store,
+        &names_in(&*store, &arguments.sources, session, report)?,
     )?;
     let sources: Vec<(String, Sums)> = catalog
         .sources()

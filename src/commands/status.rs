@@ -8,14 +8,14 @@ mod watch;
 pub use textfile::after_backup;
 pub use watch::is_set_aside;
 
-use super::Session;
 use crate::catalog::Catalog;
 use crate::cli::Status;
 use crate::error::{Error, Kind, Result};
 use crate::health::{self, Expected, Finding, Health, Level, Subject};
+use crate::ops::Session;
 use crate::plan::{self, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{Access, LocalStore, Store};
+use crate::store::{self, Access, Store};
 use crate::units;
 use chrono::{DateTime, Utc};
 
@@ -87,8 +87,8 @@ fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> 
     let plan = session.store_plan()?;
     // What is configured is known to be missing from, wherever the store is.
     let store = open(&plan)?;
-    let catalog = Catalog::read(&store, None)?;
-    let found = look(&catalog, &store, plan, session, arguments)?;
+    let catalog = Catalog::read(&*store, None)?;
+    let found = look(&catalog, &*store, plan, session, arguments)?;
     if report.is_json() {
         document(&found, report);
     }
@@ -109,19 +109,17 @@ fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> 
 }
 
 /// A store that is not there is what `status` is asked about, and no mistake of the asker.
-fn open(plan: &StorePlan) -> Result<LocalStore> {
-    let store = LocalStore::open(&plan.path, Access::Read)?;
+fn open(plan: &StorePlan) -> Result<Box<dyn Store>> {
+    let store = store::open(&plan.path, Access::Read)?;
     if plan.require_mount {
-        store
-            .require_mount()
-            .map_err(|error| error.kind_of(Kind::NotFound))?;
+        store::require_mount_at(&plan.path).map_err(|error| error.kind_of(Kind::NotFound))?;
     }
     Ok(store)
 }
 
 fn look<'a>(
     catalog: &'a Catalog,
-    store: &LocalStore,
+    store: &dyn Store,
     plan: StorePlan,
     session: &Session,
     arguments: &Status,

@@ -2,16 +2,17 @@
 
 use super::examine::{self, Finding, Means};
 use super::find::{self, Found};
-use super::{Session, catalog_of, outcome_of, set_error};
+use super::{outcome_of, set_error};
 use crate::catalog::{Backup, Catalog, Entry, is_named_of};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
+use crate::ops::{Session, catalog_of};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
 use crate::sidecar::{State, Status, Verification};
-use crate::store::{self, LocalStore, Store};
+use crate::store::{self, Store};
 use crate::units;
 use chrono::Utc;
 use std::time::Duration;
@@ -118,17 +119,17 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
     let is_of_group = |name: &String| !arguments.what.contains(name);
     if arguments.all || arguments.what.is_empty() {
         let store = session.reading()?;
-        let (there, missing) = of_groups(&store, &what, &is_of_group)?;
+        let (there, missing) = of_groups(&*store, &what, &is_of_group)?;
         if there.is_empty()
             && let Some(first) = missing.first()
         {
             return Err(nothing_of(first));
         }
-        let catalog = catalog_of(&store, &there)?;
+        let catalog = catalog_of(&*store, &there)?;
         let mut items = if arguments.all {
-            every_one(&catalog, &store)?
+            every_one(&catalog, &*store)?
         } else {
-            newest_ones(&catalog, &store)?
+            newest_ones(&catalog, &*store)?
         };
         if arguments.what.is_empty() {
             items.extend(never_backed_up(&catalog, session)?);
@@ -151,13 +152,13 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     if let Ok(store) = session.reading() {
         // A source's newest backup, damaged or not: `find` would pass a damaged one over.
-        let mut catalog = Catalog::read_with_members(&store, &what)?;
+        let mut catalog = Catalog::read_with_members(&*store, &what)?;
         let names = catalog.members(&what);
         let (sources, rest): (Vec<String>, Vec<String>) =
             names.into_iter().partition(|name| catalog.has_source(name));
         if !sources.is_empty() {
             catalog.keep_only(&sources);
-            items = newest_ones(&catalog, &store)?;
+            items = newest_ones(&catalog, &*store)?;
         }
         // What a group has that was never backed up is not proven.
         let (missing, rest): (Vec<String>, Vec<String>) = rest.into_iter().partition(is_of_group);
@@ -186,7 +187,7 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
 /// The names of which the store holds something, or that were not meant by a group; and those of
 /// groups of which it holds nothing.
 fn of_groups(
-    store: &LocalStore,
+    store: &dyn Store,
     what: &[String],
     is_of_group: &dyn Fn(&String) -> bool,
 ) -> Result<(Vec<String>, Vec<String>)> {
@@ -202,7 +203,7 @@ fn of_groups(
         .partition(|name| !is_of_group(name) || heard_of(name)))
 }
 
-fn every_one(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
+fn every_one(catalog: &Catalog, store: &dyn Store) -> Result<Vec<Item>> {
     let with_dump = catalog
         .backups
         .iter()
@@ -230,7 +231,7 @@ fn unusable(entry: &crate::catalog::Unreadable) -> Item {
 
 /// The newest backup of each source that is not a failed attempt: a damaged newest one must be
 /// found, not passed over.
-fn newest_ones(catalog: &Catalog, store: &LocalStore) -> Result<Vec<Item>> {
+fn newest_ones(catalog: &Catalog, store: &dyn Store) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for source in catalog.sources() {
         let unreadable = catalog
@@ -303,7 +304,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
         .collect())
 }
 
-fn dump(backup: &Entry, store: &LocalStore) -> Result<Item> {
+fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
     let found = Found::in_store(store.root(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
@@ -425,14 +426,14 @@ fn add_to_state(found: &Found, backup: &Backup, verification: Verification) -> R
     } else {
         10
     });
-    change_state(&found.store, &found.source, backup.id(), wait, |state| {
+    change_state(&*found.store, &found.source, backup.id(), wait, |state| {
         state.remember(verification)
     })
 }
 
 /// Reads, changes and replaces a state file under the source's lock.
 pub fn change_state(
-    store: &LocalStore,
+    store: &dyn Store,
     source: &str,
     id: &str,
     wait: Duration,
@@ -444,7 +445,7 @@ pub fn change_state(
 
 /// The same for who holds the source's lock already.
 pub fn change_locked_state(
-    store: &LocalStore,
+    store: &dyn Store,
     source: &str,
     id: &str,
     change: impl FnOnce(&mut State),

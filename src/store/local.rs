@@ -172,12 +172,6 @@ impl LocalStore {
         })
     }
 
-    /// Whether a file system of its own is mounted at `root`, or at its parent where it has still
-    /// to be made.
-    pub fn require_mount_at(root: &Path) -> Result<()> {
-        LocalStore::around(root).require_mount()
-    }
-
     /// An error where the directory is not on a mounted file system of its own.
     pub fn require_mount(&self) -> Result<()> {
         // The store's directory itself may still have to be made; then its parent must be the
@@ -248,16 +242,6 @@ impl LocalStore {
             },
             Err(error) => Err(error).with_context(|| format!("reading `{}`", path.display())),
         }
-    }
-
-    /// The directory.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Writes a file into the store's own directory (not a source's), replacing an older one.
-    pub fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        durable::replace(&self.root.join(name), bytes)
     }
 
     fn dir(&self, source: &str) -> PathBuf {
@@ -420,6 +404,14 @@ impl Store for LocalStore {
 
     fn free_space(&self) -> Result<Option<u64>> {
         durable::free_space(&self.root).map(Some)
+    }
+
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        durable::replace(&self.root.join(name), bytes)
     }
 
     fn locate(&self, source: &str, name: &str) -> Option<PathBuf> {

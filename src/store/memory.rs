@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::lock::Lock;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -137,6 +137,14 @@ impl Store for MemoryStore {
 
     fn free_space(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    fn root(&self) -> &Path {
+        Path::new("memory")
+    }
+
+    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.replace("", name, bytes)
     }
 
     fn locate(&self, _source: &str, _name: &str) -> Option<PathBuf> {

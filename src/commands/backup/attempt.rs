@@ -12,7 +12,7 @@ use crate::pipeline::{Codec, Encode, Measured, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
-use crate::store::{self, LocalStore, Store};
+use crate::store::{self, Store};
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub struct Run {
 
 /// Takes the source's lock and removes what a killed run left.
 pub fn lock_and_sweep(
-    store: &LocalStore,
+    store: &dyn Store,
     source: &str,
     wait: Duration,
     report: &Report,
@@ -114,7 +114,7 @@ impl<'a> Making<'a> {
 pub fn make(
     making: &Making<'_>,
     engine: &mut dyn Source,
-    store: &LocalStore,
+    store: &dyn Store,
     run: &Run,
     report: &Report,
 ) -> Result<Entry> {
@@ -132,7 +132,7 @@ pub struct Said {
 
 /// One attempt at one backup.
 pub struct Attempt<'a> {
-    store: &'a LocalStore,
+    store: &'a dyn Store,
     run: &'a Run,
     source: &'a str,
     kind: &'a str,
@@ -148,7 +148,7 @@ pub struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// It begins now.
-    pub fn begin(store: &'a LocalStore, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
+    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
         Attempt {
             store,
             run,

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::postgres::ClusterPlan;
 use crate::plan::{self, SourceKind, SourcePlan};
 use crate::retention::PRE_RESTORE;
-use crate::store::LocalStore;
+use crate::store::Store;
 use crate::units;
 use chrono::{DateTime, Utc};
 
@@ -111,7 +111,7 @@ pub fn vanished_databases(
     source: &SourcePlan,
     cluster: &ClusterPlan,
     members: &[Member],
-    store: &LocalStore,
+    store: &dyn Store,
 ) -> Result<Vec<(String, Error)>> {
     if cluster.only.is_some() {
         return Ok(Vec::new());

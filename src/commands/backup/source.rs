@@ -5,16 +5,17 @@ use super::hooks::{Around, Told};
 use super::tally::joined;
 use crate::catalog::{Backup as Entry, Catalog};
 use crate::commands::engines::{self, Engine};
-use crate::commands::{catalog_of, cleanup, holds};
+use crate::commands::{cleanup, holds};
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
+use crate::ops::catalog_of;
 use crate::pipeline::Codec;
 use crate::plan::SourcePlan;
 use crate::report::{Paint, Report};
 use crate::scratch;
 use crate::sidecar::Status;
-use crate::store::{LocalStore, Store};
+use crate::store::Store;
 use crate::units;
 use crate::users;
 use std::os::unix::fs::MetadataExt;
@@ -37,7 +38,7 @@ pub struct Made {
 pub fn back_up(
     source: &SourcePlan,
     cluster: Option<&str>,
-    store: &LocalStore,
+    store: &dyn Store,
     run: &Run,
     report: &Report,
 ) -> Made {
@@ -119,7 +120,7 @@ pub fn after_all(error: Error) -> Error {
     }
 }
 
-fn told(entry: Option<&Entry>, attempt: &Attempt<'_>, store: &LocalStore) -> Told {
+fn told(entry: Option<&Entry>, attempt: &Attempt<'_>, store: &dyn Store) -> Told {
     let dump = entry
         .and_then(|entry| store.locate(&entry.sidecar.source, &entry.sidecar.dump.as_ref()?.file));
     let id = entry
@@ -151,7 +152,7 @@ fn make(
     source: &SourcePlan,
     making: &Making<'_>,
     attempt: &Attempt<'_>,
-    store: &LocalStore,
+    store: &dyn Store,
     run: &Run,
     report: &Report,
 ) -> Result<Entry> {
@@ -167,7 +168,7 @@ fn make(
 }
 
 /// Whether the store has no backup of it, not even one that can't be read.
-fn is_unheard_of(source: &str, store: &LocalStore) -> bool {
+fn is_unheard_of(source: &str, store: &dyn Store) -> bool {
     let names = [source.to_owned()];
     let heard_of = |catalog: Catalog| {
         !catalog.unreadable.is_empty()
@@ -182,7 +183,7 @@ fn is_unheard_of(source: &str, store: &LocalStore) -> bool {
 fn prepare(
     source: &SourcePlan,
     making: &Making<'_>,
-    store: &LocalStore,
+    store: &dyn Store,
     run: &Run,
     report: &Report,
 ) -> Result<Engine> {
@@ -206,7 +207,7 @@ fn prepare(
 pub fn refuse_another_ones_name(
     source: &SourcePlan,
     engine: &Engine,
-    (store, catalog): (&LocalStore, &Catalog),
+    (store, catalog): (&dyn Store, &Catalog),
     host: &str,
     report: &Report,
 ) -> Result<()> {
@@ -259,7 +260,7 @@ fn check_space(
     making: &Making<'_>,
     engine: &Engine,
     catalog: &Catalog,
-    store: &LocalStore,
+    store: &dyn Store,
 ) -> Result<()> {
     let Some(free) = store.free_space()? else {
         return Ok(());
@@ -296,7 +297,7 @@ fn check_space(
     )))
 }
 
-fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &LocalStore, report: &Report) {
+fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &dyn Store, report: &Report) {
     let sidecar = &entry.sidecar;
     let notes = attempt.said().map_or(&[][..], |said| &said.notes);
     for warning in &sidecar.warnings {
@@ -348,7 +349,7 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &LocalStore, report: &R
 
 /// Whose the store is, where root has made a backup in it that only root can read: this user's own
 /// runs stumble over it.
-fn stranger(dump: &Path, store: &LocalStore) -> Option<String> {
+fn stranger(dump: &Path, store: &dyn Store) -> Option<String> {
     let owner = |path: &Path| Some(path.symlink_metadata().ok()?.uid());
     // A file system may have owners of its own.
     let (made, store) = (owner(dump)?, owner(store.root())?);

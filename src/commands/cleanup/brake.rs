@@ -13,7 +13,7 @@ use crate::retention::PRE_RESTORE;
 use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
 use crate::retention::{Decision, Policy, Verdict};
 use crate::sidecar::{Braked, Sidecar, Totals};
-use crate::store::{self, LocalStore, Store};
+use crate::store::{self, Store};
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -74,7 +74,7 @@ impl On {
 /// that a look was about, must not let the next run take the small one for the measure. A source
 /// that shrinks slowly has no fall.
 pub fn look(
-    store: &LocalStore,
+    store: &dyn Store,
     catalog: &Catalog,
     source: &str,
     policies: &Policies,
@@ -180,7 +180,7 @@ fn aged_by_a_jump(
 
 /// The good backups of a source, the newest first, back to the one that was last accepted.
 struct History<'a> {
-    store: &'a LocalStore,
+    store: &'a dyn Store,
     source: &'a str,
     known: &'a [&'a Entry],
     /// What was read of them.
@@ -280,7 +280,7 @@ fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
 }
 
 /// What a backup holds, from its whole sidecar.
-fn contents(store: &LocalStore, source: &str, id: &str) -> Result<Contents> {
+fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
     let bytes = store.read(source, &store::sidecar_name(id))?;
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
@@ -306,18 +306,18 @@ fn contents(store: &LocalStore, source: &str, id: &str) -> Result<Contents> {
 }
 
 /// Keeps in mind what the newest backup was compared with; the source's lock is held.
-pub fn remember(store: &LocalStore, source: &str, on: &On, report: &Report) {
+pub fn remember(store: &dyn Store, source: &str, on: &On, report: &Report) {
     let against = Braked::Against(on.against.clone());
     set(store, source, &on.newest, against, report);
 }
 
 /// All is right with the newest good backup: it is what later ones are compared with. The source's
 /// lock is held.
-pub fn accept(store: &LocalStore, source: &str, on: &On, report: &Report) {
+pub fn accept(store: &dyn Store, source: &str, on: &On, report: &Report) {
     set(store, source, &on.newest, Braked::Accepted, report);
 }
 
-fn set(store: &LocalStore, source: &str, id: &str, braked: Braked, report: &Report) {
+fn set(store: &dyn Store, source: &str, id: &str, braked: Braked, report: &Report) {
     let done = change_locked_state(store, source, id, |state| state.brake = Some(braked));
     // On a full disk: the next look is then at two backups only.
     if let Err(error) = done.or_else(|error| {

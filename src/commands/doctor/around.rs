@@ -2,8 +2,9 @@
 //! for, and nothing is run.
 
 use super::Checks;
-use crate::commands::{Session, backup};
+use crate::commands::backup;
 use crate::error::{Context, Error, Result};
+use crate::ops::Session;
 use crate::plan::hooks::Hooks;
 use std::path::Path;
 

@@ -3,12 +3,12 @@
 
 use super::{Checks, read};
 use crate::catalog::Catalog;
-use crate::commands::Session;
 use crate::durable;
 use crate::error::{Context, Error, Kind, Result};
+use crate::ops::Session;
 use crate::plan::StorePlan;
 use crate::scratch::Scratch;
-use crate::store::LocalStore;
+use crate::store;
 use crate::units;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -23,7 +23,7 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
     let root = plan.path.as_path();
     let shown = root.display();
     if plan.require_mount
-        && let Err(error) = LocalStore::require_mount_at(root)
+        && let Err(error) = store::require_mount_at(root)
     {
         checks.problem("store", "place", &error);
         return Catalog::default();
@@ -66,7 +66,7 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         }
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
-            if let Err(error) = LocalStore::around(root).must_be_free() {
+            if let Err(error) = store::must_be_free(root) {
                 checks.problem("store", "place", &error);
                 return Catalog::default();
             }

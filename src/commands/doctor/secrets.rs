@@ -1,9 +1,9 @@
 //! The files that hold secrets: who may read them?
 
 use super::Checks;
-use crate::commands::Session;
 use crate::config::KindKeys;
 use crate::error::Error;
+use crate::ops::Session;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 

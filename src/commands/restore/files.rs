@@ -4,7 +4,7 @@
 use super::{must_be_sound, quoted};
 use crate::cli::Restore;
 use crate::commands::find::Found;
-use crate::commands::{Session, backup, engines, examine};
+use crate::commands::{backup, engines, examine};
 use crate::config::KindKeys;
 use crate::engine::files::destination::{FilesDestination, Options};
 use crate::engine::files::differences;
@@ -12,11 +12,12 @@ use crate::engine::files::patterns::Patterns;
 use crate::engine::{Depth, Destination, Keep, Published};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
+use crate::ops::Session;
 use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::sidecar::Status;
-use crate::store::{Access, LocalStore, Store};
+use crate::store::{self, Access};
 use crate::units;
 use std::path::{Path, PathBuf};
 
@@ -244,7 +245,7 @@ fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Res
     if rustix::fs::access(&plan.path, rustix::fs::Access::WRITE_OK).is_err() {
         return Ok(None);
     }
-    let store = LocalStore::open(
+    let store = store::open(
         &plan.path,
         Access::Write {
             require_mount: false,
@@ -253,7 +254,7 @@ fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Res
     if !store.sources()?.contains(&found.source) {
         return Ok(None);
     }
-    backup::lock_and_sweep(&store, &found.source, session.lock_wait, report).map(Some)
+    backup::lock_and_sweep(&*store, &found.source, session.lock_wait, report).map(Some)
 }
 
 fn destination<'a>(

@@ -2,7 +2,6 @@
 //! are left as they are.
 
 use crate::cli::Restore;
-use crate::commands::Session;
 use crate::commands::examine::{self, Means};
 use crate::commands::find::Found;
 use crate::config::KindKeys;
@@ -13,6 +12,7 @@ use crate::engine::postgres::Spec;
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::error::{Error, Result};
+use crate::ops::Session;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};

@@ -3,20 +3,21 @@
 
 use super::{contents_text, differences, quoted};
 use crate::cli::Restore;
+use crate::commands::backup;
 use crate::commands::engines::made_by;
 use crate::commands::examine::{self, Means, content_size};
 use crate::commands::find::Found;
-use crate::commands::{Session, backup};
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, Target};
 use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
+use crate::ops::Session;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
-use crate::store::{Access, LocalStore};
+use crate::store::{self, Access, Store};
 use crate::units;
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ pub fn restore(
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
         Some(safety) => Some(backup::lock_and_sweep(
-            &safety.store,
+            &*safety.store,
             &safety.source,
             session.lock_wait,
             report,
@@ -131,7 +132,7 @@ pub fn restore(
                 &safety.source,
                 KIND,
                 form,
-                &safety.store,
+                &*safety.store,
                 session,
                 report,
             )?);
@@ -398,7 +399,7 @@ fn say_plan(
 
 /// Where the old content is saved, for a restore that leaves no old database.
 struct Safety {
-    store: LocalStore,
+    store: Box<dyn Store>,
     source: String,
 }
 
@@ -415,7 +416,7 @@ impl Safety {
         let root = session
             .store_plan()
             .map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
-        let store = LocalStore::open(
+        let store = store::open(
             &root,
             Access::Write {
                 require_mount: false,

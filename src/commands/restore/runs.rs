@@ -1,8 +1,9 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
 use crate::catalog::{Catalog, Entry, Presence};
-use crate::commands::{Session, find};
+use crate::commands::find;
 use crate::error::{Error, Result};
+use crate::ops::Session;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Status;
@@ -42,7 +43,7 @@ fn sources_of(word: &str, session: &Session) -> Result<Option<(Vec<String>, Cata
         .as_ref()
         .and_then(|config| config.group(word));
     let names = group.map_or_else(|| vec![word.to_owned()], <[String]>::to_vec);
-    let mut catalog = Catalog::read_with_members(&store, &names)?;
+    let mut catalog = Catalog::read_with_members(&*store, &names)?;
     let sources = catalog.members(&names);
     catalog.keep_only(&sources);
     Ok((group.is_some() || sources != [word.to_owned()]).then_some((names, catalog)))

@@ -4,7 +4,6 @@
 use super::{contents_text, differences, quoted};
 use crate::catalog::Catalog;
 use crate::cli::Restore;
-use crate::commands::Session;
 use crate::commands::backup;
 use crate::commands::examine::{self, Means};
 use crate::commands::find::Found;
@@ -15,11 +14,12 @@ use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource, names,
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
+use crate::ops::Session;
 use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::retention::PRE_RESTORE;
-use crate::store::{Access, LocalStore, Store};
+use crate::store::{self, Access, Store};
 use crate::units;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -209,7 +209,10 @@ enum Safety {
     /// There is none, or it is not to be kept.
     None,
     /// A backup in a store.
-    Store { store: LocalStore, source: String },
+    Store {
+        store: Box<dyn Store>,
+        source: String,
+    },
     /// A plain copy beside it, where there is no store.
     Beside(PathBuf),
 }
@@ -233,9 +236,9 @@ impl Safety {
             return Ok(Safety::Beside(free_name(&place.path, session)));
         };
         if arguments.dry_run {
-            return Ok(match LocalStore::open(&root, Access::Read) {
+            return Ok(match store::open(&root, Access::Read) {
                 Ok(store) => Safety::Store {
-                    source: safety_source(found, place, session, &store)?,
+                    source: safety_source(found, place, session, &*store)?,
                     store,
                 },
                 Err(_) => Safety::Beside(free_name(&place.path, session)),
@@ -245,7 +248,7 @@ impl Safety {
             // A read-only store serves for restoring; what is there is then kept beside it.
             return Ok(Safety::Beside(free_name(&place.path, session)));
         }
-        let store = LocalStore::open(
+        let store = store::open(
             &root,
             Access::Write {
                 require_mount: false,
@@ -257,7 +260,7 @@ impl Safety {
                    `--no-safety-backup`",
         )?;
         Ok(Safety::Store {
-            source: safety_source(found, place, session, &store)?,
+            source: safety_source(found, place, session, &*store)?,
             store,
         })
     }
@@ -266,7 +269,7 @@ impl Safety {
     fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
         match self {
             Safety::Store { store, source } => {
-                backup::lock_and_sweep(store, source, session.lock_wait, report).map(Some)
+                backup::lock_and_sweep(&**store, source, session.lock_wait, report).map(Some)
             }
             Safety::None | Safety::Beside(_) => Ok(None),
         }
@@ -282,7 +285,7 @@ impl Safety {
                     source,
                     KIND,
                     ("sqlite3", "sqlite3"),
-                    store,
+                    &**store,
                     session,
                     report,
                 )?;
@@ -331,7 +334,7 @@ fn safety_source(
     found: &Found,
     place: &Place,
     session: &Session,
-    store: &LocalStore,
+    store: &dyn Store,
 ) -> Result<String> {
     let there = place
         .path

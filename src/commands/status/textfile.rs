@@ -3,11 +3,11 @@
 
 use super::{Found, Status, look, open};
 use crate::catalog::Catalog;
-use crate::commands::Session;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::health::{Attempt, Expected, Worth};
 use crate::metrics::{Metric, render};
+use crate::ops::Session;
 use crate::report::Report;
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -51,10 +51,16 @@ pub fn after_backup(session: &Session, report: &Report) {
             return Ok(());
         }
         let store = open(&plan)?;
-        let catalog = Catalog::read(&store, None)?;
+        let catalog = Catalog::read(&*store, None)?;
         // The run took its time: what it made is not of the future.
         let now = crate::engine::whole_second(Utc::now());
-        let found = look(&catalog, &store, plan, &session.at(now), &Status::default())?;
+        let found = look(
+            &catalog,
+            &*store,
+            plan,
+            &session.at(now),
+            &Status::default(),
+        )?;
         write(path, &found)
     });
     if let Err(error) = written {

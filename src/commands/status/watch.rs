@@ -5,16 +5,16 @@ use crate::catalog::{Catalog, Entry};
 use crate::commands::cleanup::{self, time_of};
 use crate::commands::examine::for_a_list;
 use crate::commands::list::standing;
-use crate::commands::{Session, is_missed};
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::ops::{Session, is_missed};
 use crate::plan::{Policies, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, BriefDatabase, Level, Status};
-use crate::store::{LocalStore, number_of, split_id};
+use crate::store::{Store, number_of, split_id};
 use crate::units::{self, Span};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct Watched<'a> {
 /// The sources that were named, else those of the configuration, else, where no configuration
 /// speaks of this store, all there are.
 pub fn watched<'a>(
-    (catalog, opened): (&'a Catalog, &LocalStore),
+    (catalog, opened): (&'a Catalog, &dyn Store),
     session: &Session,
     store: &StorePlan,
     names: &[String],
@@ -119,7 +119,7 @@ fn cluster_of(name: &str, catalog: &Catalog, config: Option<&Config>) -> Option<
 /// server.
 fn of_source<'a>(
     name: &str,
-    (catalog, store): (&'a Catalog, &LocalStore),
+    (catalog, store): (&'a Catalog, &dyn Store),
     session: &Session,
     config: Option<&Config>,
 ) -> Result<Vec<Subject<'a>>> {
@@ -245,7 +245,7 @@ fn subject<'a>(
 fn held(
     name: &str,
     catalog: &Catalog,
-    store: &LocalStore,
+    store: &dyn Store,
     config: Option<&Config>,
 ) -> Option<String> {
     let newest = catalog.newest_good(name)?;

@@ -1,0 +1,65 @@
+//! What an operation tells while it works, and who hears it.
+
+use crate::error::Error;
+use crate::pipeline::Progress;
+use std::any::Any;
+
+/// Something that happens while an operation works.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step that a person at a terminal wants to see.
+    Note(String),
+    /// A step of the run's story: for the log, and for those who ask for more.
+    Step(String),
+    /// More than most people want to know.
+    Detail(String),
+    /// A result that is there already, although the operation goes on.
+    Line(String),
+    /// Something to know although the work goes on.
+    Warning(String),
+    /// A part of the work failed; the operation's result says so, too.
+    Failure(&'a Error),
+}
+
+/// Hears what an operation does while it does it: the command line shows it, a test keeps it.
+///
+/// Operations work on several threads, so an observer is asked by several at once.
+pub trait Observer: Sync {
+    /// Hears of one event.
+    fn observe(&self, event: Event<'_>);
+
+    /// Follows `progress` up to `total` bytes (0: unknown) until the result is dropped.
+    fn follow(&self, title: &str, total: u64, progress: &Progress) -> Box<dyn Any>;
+}
+
+impl dyn Observer + '_ {
+    /// Tells a step that a person at a terminal wants to see.
+    pub fn note(&self, text: impl Into<String>) {
+        self.observe(Event::Note(text.into()));
+    }
+
+    /// Tells a step of the run's story.
+    pub fn step(&self, text: impl Into<String>) {
+        self.observe(Event::Step(text.into()));
+    }
+
+    /// Tells more than most people want to know.
+    pub fn detail(&self, text: impl Into<String>) {
+        self.observe(Event::Detail(text.into()));
+    }
+
+    /// Tells a result that is there already.
+    pub fn line(&self, text: impl Into<String>) {
+        self.observe(Event::Line(text.into()));
+    }
+
+    /// Tells something to know although the work goes on.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.observe(Event::Warning(text.into()));
+    }
+
+    /// Tells that a part of the work failed.
+    pub fn fail(&self, error: &Error) {
+        self.observe(Event::Failure(error));
+    }
+}
