@@ -674,7 +674,10 @@ fn plain_descriptions(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             if let Some(Value::String(text)) = fields.get_mut("description") {
-                *text = text.replace("[`", "`").replace("`]", "`");
+                // Where the code's lines end means nothing to a reader of the schema.
+                let paragraphs = text.split("\n\n").map(|text| text.replace('\n', " "));
+                let text_of_all = paragraphs.collect::<Vec<_>>().join("\n\n");
+                *text = text_of_all.replace("[`", "`").replace("`]", "`");
             }
             fields.values_mut().for_each(plain_descriptions);
         }
