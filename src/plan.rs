@@ -20,6 +20,7 @@ use crate::config::{
 };
 use crate::engine::postgres::Search;
 use crate::engine::sqlite::Spool;
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Error, Kind, Result};
 use crate::log;
 use crate::pipeline::{self, Codec};
@@ -73,7 +74,7 @@ pub enum Planned {
 #[derive(Debug)]
 pub struct Configured {
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: EngineKind,
     /// Its hooks.
     pub hooks: Hooks,
 }
@@ -151,22 +152,13 @@ pub enum There {
 }
 
 impl SourceKind {
-    /// What the sidecar calls it.
-    pub fn word(&self) -> &'static str {
+    /// The format of its dumps.
+    pub fn format(&self) -> DumpFormat {
         match self {
-            SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
-            SourceKind::Postgres(_) | SourceKind::Cluster(_) => crate::engine::postgres::KIND,
-            SourceKind::Files(_) => crate::engine::files::KIND,
-        }
-    }
-
-    /// The format of its dumps and their first extension.
-    pub fn format(&self) -> (&'static str, &'static str) {
-        match self {
-            SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
-            SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
-            SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
-            SourceKind::Files(_) => (crate::engine::files::FORMAT, "tar"),
+            SourceKind::Sqlite { .. } => DumpFormat::Sqlite,
+            SourceKind::Postgres(plan) => DumpFormat::Postgres(plan.format),
+            SourceKind::Cluster(plan) => DumpFormat::Postgres(plan.each.format),
+            SourceKind::Files(_) => DumpFormat::Tar,
         }
     }
 }
@@ -399,7 +391,7 @@ fn configured(
     }
     if let Some(why) = &entry.unusable {
         let configured = Configured {
-            kind: entry.kind.word(),
+            kind: entry.kind.kind(),
             hooks: Hooks::of(entry.hooks.as_ref()),
         };
         return Ok(Some(Planned::Refused {

@@ -6,14 +6,14 @@ use crate::catalog::Backup;
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::files::{self, FilesSource};
+use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{self, Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
 use crate::engine::postgres::server::{Place, Tried};
 use crate::engine::postgres::source::Concern;
-use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
-use crate::engine::{Database, Depth, Destination, Source};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec, Decode, Encode, Progress};
 use crate::plan::{SourceKind, SourcePlan};
@@ -149,7 +149,7 @@ impl Engine {
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
             (Engine::Postgres(opened), SourceKind::Postgres(plan)) => {
-                place_in(plan.format.word(), opened.database())
+                place_in(DumpFormat::Postgres(plan.format), opened.database())
             }
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
@@ -181,16 +181,11 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
 /// What a dump of a server's roles and tablespaces holds, which belong to none of its databases.
 pub const GLOBALS: &str = "roles and tablespaces";
 
-/// Whether a dump of this format holds them.
-pub fn is_globals(format: &str) -> bool {
-    Format::parse(format) == Some(Format::Globals)
-}
-
 /// Where the content of a dump of this format comes from: the roles of a server are read through a
 /// database, and belong to none.
-pub fn place_in(format: &str, database: &Database) -> String {
+pub fn place_in(format: DumpFormat, database: &Database) -> String {
     match &database.host {
-        Some(host) if is_globals(format) => {
+        Some(host) if format == DumpFormat::GLOBALS => {
             format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432))
         }
         _ => place_of(database),
@@ -279,24 +274,27 @@ pub fn trial<'a>(
     depth: Depth,
     means: &Means<'_>,
 ) -> Result<Box<dyn Destination + 'a>> {
-    if stored.format == files::FORMAT {
-        return Ok(match depth {
-            Depth::Content => Box::new(files::content::ContentCheck::new(
-                contents_of(stored).ok().flatten(),
-            )),
-            Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+    let format = match stored.format {
+        DumpFormat::Postgres(format) => format,
+        DumpFormat::Sqlite => {
+            return Ok(Box::new(SqliteDestination::drill(
                 means.scratch_dir,
                 content_size,
-                list_of(stored),
-            )?),
-        });
-    }
-    let Some(format) = Format::parse(stored.format) else {
-        return Ok(Box::new(SqliteDestination::drill(
-            means.scratch_dir,
-            content_size,
-            stored.database,
-        )?));
+                stored.database,
+            )?));
+        }
+        DumpFormat::Tar => {
+            return Ok(match depth {
+                Depth::Content => Box::new(files::content::ContentCheck::new(
+                    contents_of(stored).ok().flatten(),
+                )),
+                Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                    means.scratch_dir,
+                    content_size,
+                    list_of(stored),
+                )?),
+            });
+        }
     };
     if depth == Depth::Content {
         return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));

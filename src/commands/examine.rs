@@ -3,7 +3,9 @@
 //! (`verify_after`).
 
 use super::engines;
-use crate::engine::{Check, CheckStatus, Contents, Database, Depth, Destination, Manifest};
+use crate::engine::{
+    Check, CheckStatus, Contents, Database, Depth, Destination, DumpFormat, Manifest,
+};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec, Decode, Progress};
 use crate::plan::Proving;
@@ -29,8 +31,8 @@ pub struct Stored<'a> {
     pub dump: Option<&'a Dump>,
     /// How it is compressed.
     pub codec: Codec,
-    /// What the content is, as the sidecar has it or the extension.
-    pub format: &'a str,
+    /// What the content is.
+    pub format: DumpFormat,
     /// The programs that made it.
     pub producer: Option<&'a BTreeMap<String, String>>,
     /// What must be inside.

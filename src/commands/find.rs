@@ -4,6 +4,7 @@
 use super::cleanup::time_of;
 use super::examine::Stored;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
+use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for};
 use crate::pipeline::Codec;
@@ -23,8 +24,8 @@ pub struct Found {
     pub backup: Option<Backup>,
     /// Its coding.
     pub codec: Codec,
-    /// What the content is: `sqlite3`, or another extension.
-    pub format: String,
+    /// What the content is, as the sidecar or the extension tells.
+    pub format: DumpFormat,
     /// Newer ones of the source that are not good, each with why, where a source's newest good one
     /// was asked for.
     pub passed_over: Vec<String>,
@@ -47,7 +48,7 @@ impl Found {
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
             codec: self.codec,
-            format: &self.format,
+            format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
             manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
             database: sidecar.and_then(|sidecar| sidecar.database.as_ref()),
@@ -79,7 +80,10 @@ impl Found {
             source,
             file: dump.file.clone(),
             codec,
-            format: dump.format.clone(),
+            format: dump
+                .format
+                .parse::<DumpFormat>()
+                .map_err(|unknown| Error::from(unknown).context(format!("`{}`", dump.file)))?,
             backup: Some(backup),
             passed_over: Vec::new(),
         })
@@ -214,7 +218,7 @@ fn by_path(path: &Path) -> Result<Found> {
         }
     }
     let ((store, source, dir), name) = (around(&path), file_name(&path));
-    let (codec, format) = decoding_of(&name)?;
+    let (codec, extension) = decoding_of(&name)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
         let size = match companion.metadata() {
@@ -242,7 +246,7 @@ fn by_path(path: &Path) -> Result<Found> {
         file: name,
         backup: None,
         codec,
-        format,
+        format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })
 }

@@ -4,7 +4,9 @@
 use crate::catalog::{Backup as Entry, Presence};
 use crate::commands::engines::LIST_CODEC;
 use crate::commands::examine::{self, Means, Stored, to_milliseconds};
-use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
+use crate::engine::{
+    CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source, whole_second,
+};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
@@ -64,23 +66,22 @@ pub fn lock_and_sweep(
 }
 
 pub fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format().1, source.codec)
+    dump_extension(source.kind.format(), source.codec)
 }
 
-fn dump_extension(format: &str, codec: Codec) -> String {
+fn dump_extension(format: DumpFormat, codec: Codec) -> String {
+    let content = format.extension();
     codec
         .extension()
-        .map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
+        .map_or(content.to_owned(), |coding| format!("{content}.{coding}"))
 }
 
 /// What one backup is made of, whatever its source.
 pub struct Making<'a> {
     /// The source's name.
     pub source: &'a str,
-    /// What the sidecar calls the source's kind.
-    pub kind: &'a str,
-    /// The content's format, and its extension.
-    pub format: (&'a str, &'a str),
+    /// The content's format.
+    pub format: DumpFormat,
     /// The compression.
     pub codec: Codec,
     /// Threads that compress.
@@ -98,7 +99,6 @@ impl<'a> Making<'a> {
     pub fn of(source: &'a SourcePlan) -> Self {
         Making {
             source: &source.name,
-            kind: source.kind.word(),
             format: source.kind.format(),
             codec: source.codec,
             threads: source.threads,
@@ -118,7 +118,7 @@ pub fn make(
     run: &Run,
     report: &Report,
 ) -> Result<Entry> {
-    Attempt::begin(store, run, making.source, making.kind).make(making, engine, report)
+    Attempt::begin(store, run, making.source, making.format.kind()).make(making, engine, report)
 }
 
 /// What a dump says of itself that only the run needs.
@@ -135,7 +135,7 @@ pub struct Attempt<'a> {
     store: &'a dyn Store,
     run: &'a Run,
     source: &'a str,
-    kind: &'a str,
+    kind: EngineKind,
     cluster: Option<String>,
     leaves_failure: bool,
     started: Instant,
@@ -148,7 +148,7 @@ pub struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// It begins now.
-    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
+    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: EngineKind) -> Self {
         Attempt {
             store,
             run,
@@ -197,7 +197,7 @@ impl<'a> Attempt<'a> {
         report: &Report,
     ) -> Result<Entry> {
         let id = self.free_id()?;
-        let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
+        let file = format!("{id}.{}", dump_extension(making.format, making.codec));
         report.detail(format!("{}: writing {file}", self.source));
         let mut finish = || {
             let (mut dumped, measured) = self.write_dump(&file, making, engine, report)?;
@@ -301,7 +301,7 @@ impl<'a> Attempt<'a> {
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
-            format: making.format.0.to_owned(),
+            format: making.format.to_string(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
@@ -376,7 +376,7 @@ impl<'a> Attempt<'a> {
             file: &store::dot(file),
             dump: sidecar.dump.as_ref(),
             codec: making.codec,
-            format: making.format.0,
+            format: making.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
@@ -430,7 +430,7 @@ impl<'a> Attempt<'a> {
             run: self.run.id.clone(),
             run_members: self.run.members.clone(),
             source: self.source.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: self.kind.to_string(),
             label: self.run.label.clone(),
             status,
             warnings: Vec::new(),

@@ -58,7 +58,7 @@ pub fn back_up(
     let making = Making::of(source);
     // One that was made from a mistyped path or address would be a source that fails for ever.
     let leaves_failure = !(source.derived && is_unheard_of(&source.name, store));
-    let attempt = Attempt::begin(store, run, &source.name, making.kind)
+    let attempt = Attempt::begin(store, run, &source.name, making.format.kind())
         .of_cluster(cluster)
         .leaving_failure(leaves_failure);
     let made = match before {
