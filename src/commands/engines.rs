@@ -15,7 +15,7 @@ use crate::engine::postgres::source::Concern;
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Encode, Progress};
+use crate::pipeline::{self, Codec, Decoding, Encoding, Progress};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
@@ -136,7 +136,7 @@ impl Engine {
         };
         let packed = || -> Result<f64> {
             let sample = source.sample()?;
-            let mut encode = Encode::new(codec, 1, Vec::new(), Progress::default());
+            let mut encode = Encoding::new(codec).start(Vec::new());
             encode.write_all(&sample)?;
             let (_, measured) = encode.finish()?;
             Ok(measured.stored.size as f64 / (sample.len() as f64).max(1.0))
@@ -354,7 +354,7 @@ pub fn contents_of(stored: &Stored<'_>) -> Result<Option<Lines>> {
     if pipeline::measure(object, &Progress::default())?.sha256 != contents.sha256 {
         return Ok(None);
     }
-    Ok(open()?.map(|object| Lines::new(Decode::new(LIST_CODEC, 1, object, Progress::default()))))
+    Ok(open()?.map(|object| Lines::new(Decoding::new(LIST_CODEC).open(object))))
 }
 
 /// The same, as often as it is wanted.

@@ -7,7 +7,7 @@ use crate::engine::{
     Check, CheckStatus, Contents, Database, Depth, Destination, DumpFormat, Manifest,
 };
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Progress};
+use crate::pipeline::{self, Decoding, Progress};
 use crate::plan::Proving;
 use crate::report::Report;
 use crate::sidecar::{Dump, Level, Verification};
@@ -29,8 +29,8 @@ pub struct Stored<'a> {
     pub file: &'a str,
     /// What the sidecar says of it; `None` for a dump without one.
     pub dump: Option<&'a Dump>,
-    /// How it is compressed.
-    pub codec: Codec,
+    /// How it is decoded.
+    pub decoding: Decoding,
     /// What the content is.
     pub format: DumpFormat,
     /// The programs that made it.
@@ -309,7 +309,7 @@ pub fn content_size(stored: &Stored<'_>) -> u64 {
     let of_object = || {
         // Opening it then says what is wrong with it.
         let size = stored.store.size(stored.source, stored.file).unwrap_or(0);
-        if stored.codec == Codec::None {
+        if stored.decoding.is_identity() {
             size
         } else {
             size.saturating_mul(3)
@@ -355,7 +355,8 @@ pub fn decoded(
         content_size(stored),
         &progress,
     );
-    let mut decode = Decode::new(stored.codec, means.threads, object, progress);
+    let decoding = stored.decoding.clone().with_threads(means.threads);
+    let mut decode = decoding.with_progress(&progress).open(object);
     let received = take(&mut decode).and_then(|()| decode.finish());
     drop(bar);
     let measured = match received {

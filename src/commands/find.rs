@@ -7,7 +7,7 @@ use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for};
-use crate::pipeline::Codec;
+use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub struct Found {
     pub file: String,
     /// What is known of it; `None` for a dump without a sidecar.
     pub backup: Option<Backup>,
-    /// Its coding.
-    pub codec: Codec,
+    /// How it is decoded.
+    pub decoding: Decoding,
     /// What the content is, as the sidecar or the extension tells.
     pub format: DumpFormat,
     /// Newer ones of the source that are not good, each with why, where a source's newest good one
@@ -47,7 +47,7 @@ impl Found {
             source: &self.source,
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
-            codec: self.codec,
+            decoding: self.decoding.clone(),
             format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
             manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
@@ -79,7 +79,7 @@ impl Found {
             store,
             source,
             file: dump.file.clone(),
-            codec,
+            decoding: Decoding::new(codec),
             format: dump
                 .format
                 .parse::<DumpFormat>()
@@ -245,7 +245,7 @@ fn by_path(path: &Path) -> Result<Found> {
         source,
         file: name,
         backup: None,
-        codec,
+        decoding: Decoding::new(codec),
         format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })

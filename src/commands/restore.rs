@@ -16,7 +16,6 @@ use crate::cli::Restore;
 use crate::engine::{Check, DumpFormat, EngineKind, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::pipeline::{self, Codec};
 use crate::plan;
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
@@ -310,13 +309,10 @@ fn safety_backup(
     report: &Report,
 ) -> Result<String> {
     let keys = session.keys_of(source);
-    let codec =
-        Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
     let making = Making {
         source,
         format,
-        codec,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        encoding: plan::encoding(&keys)?,
         verify_after: Some(Level::Checksum),
         scratch_dir: &plan::scratch_dir(&keys),
         proving: &session.proving_of(source),

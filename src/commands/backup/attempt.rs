@@ -10,7 +10,7 @@ use crate::engine::{
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
-use crate::pipeline::{Codec, Encode, Measured, Progress};
+use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
@@ -66,7 +66,7 @@ pub fn lock_and_sweep(
 }
 
 pub fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format(), source.codec)
+    dump_extension(source.kind.format(), source.encoding.codec())
 }
 
 fn dump_extension(format: DumpFormat, codec: Codec) -> String {
@@ -82,10 +82,8 @@ pub struct Making<'a> {
     pub source: &'a str,
     /// The content's format.
     pub format: DumpFormat,
-    /// The compression.
-    pub codec: Codec,
-    /// Threads that compress.
-    pub threads: usize,
+    /// How the content is encoded.
+    pub encoding: Encoding,
     /// How it is verified before it is listed.
     pub verify_after: Option<Level>,
     /// For trial restores.
@@ -100,8 +98,7 @@ impl<'a> Making<'a> {
         Making {
             source: &source.name,
             format: source.kind.format(),
-            codec: source.codec,
-            threads: source.threads,
+            encoding: source.encoding.clone(),
             verify_after: source.verify_after,
             scratch_dir: &source.scratch_dir,
             proving: &source.proving,
@@ -197,7 +194,10 @@ impl<'a> Attempt<'a> {
         report: &Report,
     ) -> Result<Entry> {
         let id = self.free_id()?;
-        let file = format!("{id}.{}", dump_extension(making.format, making.codec));
+        let file = format!(
+            "{id}.{}",
+            dump_extension(making.format, making.encoding.codec())
+        );
         report.detail(format!("{}: writing {file}", self.source));
         let mut finish = || {
             let (mut dumped, measured) = self.write_dump(&file, making, engine, report)?;
@@ -232,7 +232,7 @@ impl<'a> Attempt<'a> {
         making: &Making<'_>,
         engine: &mut dyn Source,
         report: &Report,
-    ) -> Result<(Dumped, Measured)> {
+    ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
         let _bar = report.bar(
             &format!("backing up {}", self.source),
@@ -240,7 +240,8 @@ impl<'a> Attempt<'a> {
             &progress,
         );
         let pending = self.store.create(self.source, &store::dot(file))?;
-        let mut encode = Encode::new(making.codec, making.threads, pending, progress);
+        let encoding = making.encoding.clone().with_progress(&progress);
+        let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.
         let dumped = engine
@@ -263,7 +264,7 @@ impl<'a> Attempt<'a> {
         };
         let file = store::contents_name(id);
         let pending = self.store.create(self.source, &store::dot(&file))?;
-        let mut encode = Encode::new(LIST_CODEC, 1, pending, Progress::default());
+        let mut encode = Encoding::new(LIST_CODEC).start(pending);
         std::io::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
@@ -281,7 +282,7 @@ impl<'a> Attempt<'a> {
         file: &str,
         making: &Making<'_>,
         dumped: Dumped,
-        measured: Measured,
+        measured: Measurements,
     ) -> Result<Sidecar> {
         interrupt::check()?;
         let mut sidecar = self.blank(
@@ -306,7 +307,7 @@ impl<'a> Attempt<'a> {
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
             content_sha256: measured.content.sha256,
-            compression: making.codec.name().to_owned(),
+            compression: making.encoding.codec().name().to_owned(),
             encryption: None,
             base: None,
         });
@@ -375,7 +376,7 @@ impl<'a> Attempt<'a> {
             source: self.source,
             file: &store::dot(file),
             dump: sidecar.dump.as_ref(),
-            codec: making.codec,
+            decoding: making.encoding.decoding(),
             format: making.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
@@ -383,7 +384,7 @@ impl<'a> Attempt<'a> {
         };
         let means = Means {
             scratch_dir: making.scratch_dir,
-            threads: making.threads,
+            threads: making.encoding.threads(),
             proving: making.proving,
             report,
         };
