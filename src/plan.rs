@@ -726,6 +726,7 @@ mod tests {
                 .unwrap_err()
                 .hint()
                 .unwrap()
+                .to_string()
                 .contains("--store DIR")
         );
     }

@@ -6,6 +6,7 @@ use chrono::{
 };
 use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// A length of calendar time: months and years as the calendar has them, the rest exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -179,6 +180,41 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     out.into()
+}
+
+/// The word as a POSIX shell takes it: quoted where it has to be.
+pub fn shell_word(word: &str) -> String {
+    // `…` stands for what the reader fills in, and means nothing to a shell.
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%…".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// The first of `name`, `name-2`, `name-3`… that is free.
+pub fn free_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut free = name.to_owned();
+    let mut number = 2;
+    while is_taken(&free) {
+        free = format!("{name}-{number}");
+        number += 1;
+    }
+    free
+}
+
+/// The first of `path`, `path-2`, `path-3`… that is free.
+pub fn free_path(path: &Path, is_taken: impl Fn(&Path) -> bool) -> PathBuf {
+    let mut free = path.to_path_buf();
+    let mut number = 2;
+    while is_taken(&free) {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{number}"));
+        free = name.into();
+        number += 1;
+    }
+    free
 }
 
 /// The sum, or the largest number there is: what others wrote may be any.

@@ -15,6 +15,7 @@ use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
 use crate::store::{self, Store};
+use crate::stream;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -265,7 +266,7 @@ impl<'a> Attempt<'a> {
         let file = store::contents_name(id);
         let pending = self.store.create(self.source, &store::dot(&file))?;
         let mut encode = Encoding::new(LIST_CODEC).start(pending);
-        std::io::copy(&mut list, &mut encode)?;
+        stream::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         tree.contents = Some(Contents {
@@ -479,7 +480,7 @@ impl<'a> Attempt<'a> {
             });
             sidecar.error = Some(Failure {
                 message: error.message(),
-                hint: error.hint().map(str::to_owned),
+                hint: error.hint().map(ToString::to_string),
             });
             store::publish(
                 self.store,

@@ -16,6 +16,7 @@ use crate::durable;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
+use crate::stream;
 use postgres::Client;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -464,15 +465,10 @@ impl Destination for Drill {
 /// Writes the content to a file of its own, which is removed again and so need not be durable.
 pub fn receive(content: &mut dyn Read, path: &Path) -> Result<()> {
     let mut file = durable::create_new(path)?;
-    let mut block = vec![0; 1 << 20];
-    loop {
-        let count = content.read(&mut block)?;
-        if count == 0 {
-            return Ok(());
-        }
-        file.write_all(&block[..count])
-            .with_context(|| format!("writing `{}`", path.display()))?;
-    }
+    stream::for_each_block(content, |block| {
+        file.write_all(block)
+            .with_context(|| format!("writing `{}`", path.display()))
+    })
 }
 
 /// The extensions of a database that a server does not have.

@@ -15,7 +15,9 @@ use super::{Format, explain, source, tables};
 use crate::engine::{Check, CheckStatus, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process, Reader, STDERR_KEPT, Writer, confined, in_order};
+use crate::process::{
+    ChildReader, ChildWriter, Pipes, Process, STDERR_KEPT, confined, summarize_stderr,
+};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -302,7 +304,7 @@ impl Clients<'_> {
         if !filling.part {
             return process.finish().map(|_| Unmade::default());
         }
-        match process.finish_and_tell()? {
+        match process.finish_with_stderr()? {
             (true, _) => Ok(Unmade::default()),
             (false, said) => unmade(&said),
         }
@@ -448,7 +450,7 @@ impl Clients<'_> {
         filling: &Filling<'_>,
         options: &[String],
         file: Option<&Path>,
-    ) -> Result<(Process, Reader)> {
+    ) -> Result<(Process, ChildReader)> {
         let program = self.search.find("pg_restore", filling.made_by)?;
         let mut arguments = vec!["--file=-".to_owned()];
         arguments.extend(options.iter().cloned());
@@ -537,7 +539,7 @@ fn saying(word: &str) -> String {
 
 /// Waits until `psql` has done everything so far; false where it has ended instead, and its exit
 /// status tells why.
-fn reaches_mark(stdin: &mut Writer, answers: &mut Answers) -> Result<bool> {
+fn reaches_mark(stdin: &mut ChildWriter, answers: &mut Answers) -> Result<bool> {
     pour(&mut saying("reached").as_bytes(), stdin)?;
     let mut line = String::new();
     answers.read_line(&mut line)?;
@@ -549,7 +551,7 @@ fn reaches_mark(stdin: &mut Writer, answers: &mut Answers) -> Result<bool> {
 /// counted here (see [`tables::count_now`]).
 fn count_through_psql(
     manifest: &Manifest,
-    stdin: &mut Writer,
+    stdin: &mut ChildWriter,
     answers: &mut Answers,
 ) -> Result<Option<Vec<Table>>> {
     let compared: Vec<&Table> = manifest
@@ -635,7 +637,7 @@ fn counting_script(table: &Table, mark: &str) -> Result<String> {
 }
 
 /// What `psql` prints.
-type Answers = BufReader<Reader>;
+type Answers = BufReader<ChildReader>;
 
 /// A transaction that failed.
 #[derive(Debug)]
@@ -732,7 +734,7 @@ fn unmade(said: &str) -> Result<Unmade> {
     if told == 0 || !said.contains("errors ignored on restore: ") || said.len() >= STDERR_KEPT {
         return Err(Error::failed(format!(
             "`pg_restore` failed: {}",
-            in_order(said)
+            summarize_stderr(said)
         )));
     }
     Ok(found)

@@ -3,27 +3,23 @@
 //! be a part of a larger one.
 
 use crate::error::{Error, Result};
+use crate::stream::for_each_block;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Writes all of it; a reader that has gone is no error here, its exit status tells why.
 pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
-    let mut block = vec![0; 1 << 20];
     let mut taken = true;
-    loop {
-        let count = stream.read(&mut block)?;
-        if count == 0 {
+    for_each_block(stream, |block| {
+        if !taken {
             return Ok(());
         }
-        if !taken {
-            continue;
-        }
-        match to.write_all(&block[..count]) {
-            Ok(()) => {}
+        match to.write_all(block) {
             // The rest is read all the same, so that the stream is measured to its end.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => taken = false,
-            Err(error) => return Err(error.into()),
+            written => written?,
         }
-    }
+        Ok(())
+    })
 }
 
 /// The script of one transaction without the COMMIT at its end: whether there is one is for others

@@ -283,7 +283,7 @@ impl Server {
         let deadline = Instant::now() + START;
         let ready = loop {
             interrupt::check()?;
-            if let Some(said) = postmaster.has_ended()? {
+            if let Some(said) = postmaster.stderr_if_ended()? {
                 break Err(Error::failed(format!(
                     "the throw-away server did not start: {}",
                     last_lines(&said, 4)

@@ -845,7 +845,7 @@ fn in_words(error: Error) -> Error {
         ),
     ];
     match known.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, hint)) => error.with_hint(hint),
+        Some((_, hint)) => error.with_hint(*hint),
         None => error,
     }
 }

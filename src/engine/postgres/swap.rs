@@ -10,6 +10,7 @@ use super::leftovers::{beside, exists, maintenance, numbered};
 use super::names::{quote_ident, quote_literal};
 use crate::engine::{KeptDatabase, Settings};
 use crate::error::{Error, Result};
+use crate::units;
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,17 +155,10 @@ impl Swap<'_> {
 
     /// The commands that undo it or make it final.
     fn told(&self, kept: String) -> KeptDatabase {
-        let word = |text: &str| {
-            if text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
-            {
-                text.to_owned()
-            } else {
-                shell(text)
-            }
-        };
-        let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
+        let (host, user) = (
+            units::shell_word(&self.reached.host()),
+            units::shell_word(self.reached.user()),
+        );
         let psql = format!(
             "psql -h {host} -p {} -U {user} -d {}",
             self.reached.port(),
@@ -172,7 +166,7 @@ impl Swap<'_> {
         );
         let undone = numbered(self.name, "undone", self.stamp, 1);
         let rename = |from: &str, to: &str| {
-            shell(&format!(
+            units::shell_word(&format!(
                 "ALTER DATABASE {} RENAME TO {}",
                 quote_ident(from),
                 quote_ident(to)
@@ -188,13 +182,13 @@ impl Swap<'_> {
         KeptDatabase {
             undo: format!(
                 "{psql} -q -o /dev/null -1 -v ON_ERROR_STOP=1 -c {} -c {} -c {}",
-                shell(&end),
+                units::shell_word(&end),
                 rename(self.name, &undone),
                 rename(&kept, self.name)
             ),
             remove: format!(
                 "{psql} -c {}",
-                shell(&format!("DROP DATABASE {}", quote_ident(&kept)))
+                units::shell_word(&format!("DROP DATABASE {}", quote_ident(&kept)))
             ),
             kept,
         }
@@ -260,9 +254,4 @@ fn own(name: &str, settings: &Settings) -> Vec<String> {
         .map_or("NULL".to_owned(), quote_literal);
     all.push(format!("COMMENT ON DATABASE {database} IS {comment}"));
     all
-}
-
-/// As a shell needs it.
-pub fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
