@@ -9,10 +9,7 @@ mod delete;
 mod doctor;
 #[cfg(test)]
 mod documents;
-mod engines;
-mod examine;
 mod export;
-mod find;
 mod guard;
 mod init;
 mod list;

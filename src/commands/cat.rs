@@ -1,11 +1,11 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
-use super::examine::{self, Means};
-use super::find;
 use crate::cli::Cat;
 use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, Means};
+use crate::ops::find;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Raw, Report};
@@ -34,7 +34,7 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
-        report,
+        observer: report,
     };
     let gone = Cell::new(false);
     let checked = examine::decoded(&found.stored(), &means, &mut |content| {

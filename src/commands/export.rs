@@ -1,7 +1,5 @@
 //! `dbbackup export`: tables out of a backup as files, without restoring it.
 
-use super::examine::{self, Means};
-use super::find::{self, Found};
 use crate::cli::{Export, ExportFormat};
 use crate::config::nearest;
 use crate::engine::postgres::Format as Dump;
@@ -12,6 +10,8 @@ use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, Means};
+use crate::ops::find::{self, Found};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
@@ -235,7 +235,7 @@ fn export(
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
-        report,
+        observer: report,
     };
     let dump = choice.dump;
     let mut files = Files::new(dir, format(arguments), |schema, name| {
@@ -269,7 +269,7 @@ fn from_postgres(
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
-        means.report.warn(format!(
+        means.observer.warn(format!(
             "the text in the files is in {encoding}, as it is in the database"
         ));
     }
@@ -297,7 +297,7 @@ fn from_sqlite(
     {
         if !sqlite::rows::read(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
-            means.report.warn(format!(
+            means.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
             ));
         }

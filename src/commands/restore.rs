@@ -8,8 +8,6 @@ mod runs;
 mod sqlite;
 
 use super::backup::{self, Making, Run};
-use super::examine;
-use super::find::{self, Found};
 use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::Restore;
@@ -17,6 +15,8 @@ use crate::engine::postgres::Format;
 use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::examine;
+use crate::ops::find::{self, Found};
 use crate::pipeline::{self, Codec};
 use crate::plan;
 use crate::report::{Outcome, Report};

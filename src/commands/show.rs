@@ -1,13 +1,14 @@
 //! `dbbackup show`: everything about one backup, for people.
 
+use super::holds;
 use super::list::standing;
-use super::{engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
+use crate::ops::{engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
 use crate::units;

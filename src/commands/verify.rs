@@ -1,12 +1,12 @@
 //! `dbbackup verify`: examines backups and remembers with each what was found.
 
-use super::examine::{self, Finding, Means};
-use super::find::{self, Found};
 use super::{outcome_of, set_error};
 use crate::catalog::{Backup, Catalog, Entry, is_named_of};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
+use crate::ops::examine::{self, Finding, Means};
+use crate::ops::find::{self, Found};
 use crate::ops::{Session, catalog_of};
 use crate::pipeline;
 use crate::plan;
@@ -32,7 +32,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
                     scratch_dir: &scratch_dir,
                     threads,
                     proving: &proving,
-                    report,
+                    observer: report,
                 };
                 let finding = examine::verify(&found.stored(), arguments.level, &means)?;
                 remember(found, &finding, report);

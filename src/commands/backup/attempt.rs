@@ -2,12 +2,12 @@
 //! failed attempt that says why.
 
 use crate::catalog::{Backup as Entry, Presence};
-use crate::commands::engines::LIST_CODEC;
-use crate::commands::examine::{self, Means, Stored, to_milliseconds};
 use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
+use crate::ops::engines::LIST_CODEC;
+use crate::ops::examine::{self, Means, Stored, to_milliseconds};
 use crate::pipeline::{Codec, Encode, Measured, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
@@ -385,7 +385,7 @@ impl<'a> Attempt<'a> {
             scratch_dir: making.scratch_dir,
             threads: making.threads,
             proving: making.proving,
-            report,
+            observer: report,
         };
         let finding = examine::verify(&stored, level, &means)?;
         let wrong = || finding.wrong().unwrap_or_default();

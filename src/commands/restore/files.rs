@@ -3,8 +3,7 @@
 
 use super::{must_be_sound, quoted};
 use crate::cli::Restore;
-use crate::commands::find::Found;
-use crate::commands::{backup, engines, examine};
+use crate::commands::backup;
 use crate::config::KindKeys;
 use crate::engine::files::destination::{FilesDestination, Options};
 use crate::engine::files::differences;
@@ -13,6 +12,8 @@ use crate::engine::{Depth, Destination, Keep, Published};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
+use crate::ops::find::Found;
+use crate::ops::{engines, examine};
 use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
@@ -57,7 +58,7 @@ pub fn restore(
         scratch_dir: &plan::scratch_dir(&keys),
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &Proving::default(),
-        report,
+        observer: report,
     };
     let checks = examine::receive(&stored, &mut destination, Depth::Content, &means)?;
     for check in &checks {

@@ -2,8 +2,6 @@
 //! are left as they are.
 
 use crate::cli::Restore;
-use crate::commands::examine::{self, Means};
-use crate::commands::find::Found;
 use crate::config::KindKeys;
 use crate::engine::Depth;
 use crate::engine::Destination;
@@ -13,6 +11,8 @@ use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::error::{Error, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, Means};
+use crate::ops::find::Found;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
@@ -33,7 +33,7 @@ pub fn restore(
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
-        report,
+        observer: report,
     };
     let mut destination = RolesDestination::open(&conn, &proving.search)?;
     let checks = examine::receive(&found.stored(), &mut destination, Depth::Content, &means)?;

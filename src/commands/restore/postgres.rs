@@ -4,9 +4,6 @@
 use super::{contents_text, differences, quoted};
 use crate::cli::Restore;
 use crate::commands::backup;
-use crate::commands::engines::made_by;
-use crate::commands::examine::{self, Means, content_size};
-use crate::commands::find::Found;
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, Target};
@@ -14,6 +11,9 @@ use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn}
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
 use crate::ops::Session;
+use crate::ops::engines::made_by;
+use crate::ops::examine::{self, Means, content_size};
+use crate::ops::find::Found;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
@@ -115,7 +115,7 @@ pub fn restore(
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
-        report,
+        observer: report,
     };
     let checks = examine::receive(&found.stored(), &mut destination, Depth::Content, &means)?;
     for check in &checks {

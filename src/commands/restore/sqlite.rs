@@ -5,8 +5,6 @@ use super::{contents_text, differences, quoted};
 use crate::catalog::Catalog;
 use crate::cli::Restore;
 use crate::commands::backup;
-use crate::commands::examine::{self, Means};
-use crate::commands::find::Found;
 use crate::config::{KindKeys, SourceEntry};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
@@ -15,6 +13,8 @@ use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Sourc
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
+use crate::ops::examine::{self, Means};
+use crate::ops::find::Found;
 use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
@@ -534,7 +534,7 @@ fn receive_and_check(
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
-        report,
+        observer: report,
     };
     let checks = examine::receive(&stored, &mut destination, Depth::Content, &means)?;
     for check in &checks {

@@ -1,11 +1,10 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without
 //! a sidecar.
 
-use super::cleanup::time_of;
 use super::examine::Stored;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::error::{Context, Error, Kind, Result};
-use crate::ops::{Session, catalog_for};
+use crate::ops::{Session, catalog_for, time_of};
 use crate::pipeline::Codec;
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};

@@ -2,12 +2,11 @@
 //! `verify`, by `restore` (which does it before it touches anything) and by `backup`
 //! (`verify_after`).
 
-use super::engines;
+use super::{Observer, engines};
 use crate::engine::{Check, CheckStatus, Contents, Database, Depth, Destination, Manifest};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{self, Codec, Decode, Progress};
 use crate::plan::Proving;
-use crate::report::Report;
 use crate::sidecar::{Dump, Level, Verification};
 use crate::store::{self, Store};
 use chrono::{DateTime, Utc};
@@ -61,7 +60,7 @@ pub struct Means<'a> {
     /// How trial restores are made.
     pub proving: &'a Proving,
     /// For the progress bar.
-    pub report: &'a Report,
+    pub observer: &'a dyn Observer,
 }
 
 /// What one verification found.
@@ -218,7 +217,7 @@ fn checksum(stored: &Stored<'_>, means: &Means<'_>) -> Result<Vec<Check>> {
         return Ok(vec![missing(stored)]);
     };
     let progress = Progress::default();
-    let _bar = means.report.bar(
+    let _bar = means.observer.follow(
         &format!("checking {}", stored.source),
         dump.size_bytes,
         &progress,
@@ -348,7 +347,7 @@ pub fn decoded(
         return Ok(vec![missing(stored)]);
     };
     let progress = Progress::default();
-    let bar = means.report.bar(
+    let bar = means.observer.follow(
         &format!("decoding {}", stored.source),
         content_size(stored),
         &progress,
