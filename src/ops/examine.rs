@@ -112,7 +112,7 @@ pub fn verify(
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
         Err(error) => {
             let hint = error
-                .remedy()
+                .hint()
                 .map_or(String::new(), |hint| format!(" ({hint})"));
             vec![Check {
                 name: "examination".into(),
