@@ -84,7 +84,7 @@ pub fn restore(
             report.warn(format!(
                 "a restore runs what the database brings, its checks and functions, as this \
                  superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (README, \"Restore a PostgreSQL database\")"
+                 does (`dbbackup help postgresql`)"
             ));
         }
         report.answer("nothing was done");
