@@ -11,14 +11,14 @@ use crate::config::Unusable;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::ops::{Session, catalog_of, is_missed, names_in};
+use crate::ops::{Session, catalog_of, is_missed, names_in, time_of};
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
 use crate::store::{self, Store};
 use crate::units;
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -436,14 +436,6 @@ fn candidate(backup: &Entry) -> Candidate {
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
     }
-}
-
-/// The time in an id; the earliest there is where it has none.
-pub fn time_of(id: &str) -> DateTime<Utc> {
-    let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
-    stamp
-        .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())
-        .map_or(DateTime::<Utc>::MIN_UTC, |at| at.and_utc())
 }
 
 struct Gone {

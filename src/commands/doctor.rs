@@ -6,11 +6,11 @@ mod place;
 mod secrets;
 
 use super::backup::{self, Making};
-use super::engines::Engine;
 use crate::catalog::Catalog;
 use crate::cli::{Backup, Doctor};
 use crate::engine::postgres::server::Tried;
 use crate::error::{Error, Kind, Result};
+use crate::ops::engines::Engine;
 use crate::ops::{Session, catalog_of};
 use crate::plan::{Planned, SourcePlan, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -158,7 +158,7 @@ fn configuration(session: &Session, checks: &mut Checks) {
                     about,
                     "file",
                     warning.clone(),
-                    "see the table of its keys in README",
+                    "`dbbackup help configuration` lists the keys",
                 );
             }
         }

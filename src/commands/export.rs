@@ -1,7 +1,5 @@
 //! `dbbackup export`: tables out of a backup as files, without restoring it.
 
-use super::examine::{self, Means};
-use super::find::{self, Found};
 use crate::cli::{Export, ExportFormat};
 use crate::config::nearest;
 use crate::engine::postgres::content::ContentCheck;
@@ -11,6 +9,8 @@ use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
@@ -50,7 +50,7 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
 }
 
 /// The format of PostgreSQL's dumps; `None` for SQLite's.
-fn format_of(found: &Found) -> Result<Option<PgFormat>> {
+fn format_of(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match found.format {
         DumpFormat::GLOBALS => Err(refused("roles, and no tables")),
@@ -223,7 +223,7 @@ fn format(arguments: &Export) -> TableFormat {
 }
 
 fn export(
-    found: &Found,
+    found: &ResolvedBackup,
     choice: &mut Choice<'_>,
     dir: &Path,
     arguments: &Export,
@@ -232,11 +232,11 @@ fn export(
 ) -> Result<Vec<ExportedTable>> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
-        report,
+        observer: report,
     };
     let dump = choice.dump;
     let mut files = TableFiles::new(dir, format(arguments), |schema, name| {
@@ -260,17 +260,17 @@ fn export(
 }
 
 fn from_postgres(
-    found: &Found,
+    found: &ResolvedBackup,
     dump: PgFormat,
     files: &mut TableFiles<'_>,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = Rows::new(files);
     let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
-        means.report.warn(format!(
+        means.observer.warn(format!(
             "the text in the files is in {encoding}, as it is in the database"
         ));
     }
@@ -278,17 +278,14 @@ fn from_postgres(
 }
 
 fn from_sqlite(
-    found: &Found,
+    found: &ResolvedBackup,
     files: &mut TableFiles<'_>,
     by_name: bool,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let stored = found.stored();
-    let mut copy = SqliteDestination::drill(
-        means.scratch_dir,
-        examine::content_size(&stored),
-        stored.database,
-    )?;
+    let mut copy =
+        SqliteDestination::drill(means.scratch_dir, stored.content_size(), stored.database)?;
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
@@ -298,7 +295,7 @@ fn from_sqlite(
     {
         if !sqlite::rows::read_rows(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
-            means.report.warn(format!(
+            means.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
             ));
         }
@@ -307,7 +304,7 @@ fn from_sqlite(
 }
 
 /// What is damaged, or can't be read to its end here, is not given out.
-fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     if let Some(damaged) = examine::damage_in(&found.name(), checks) {
         return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
     }
@@ -323,7 +320,7 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn say(found: &Found, written: &[ExportedTable], report: &mut Report) {
+fn say(found: &ResolvedBackup, written: &[ExportedTable], report: &mut Report) {
     let table = |file: &ExportedTable| match found.format {
         DumpFormat::Sqlite => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),

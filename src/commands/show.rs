@@ -1,13 +1,14 @@
 //! `dbbackup show`: everything about one backup, for people.
 
+use super::holds;
 use super::list::standing;
-use super::{engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::files::listing::{Listed, Type};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
+use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
 use crate::units;
@@ -292,7 +293,7 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
 fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
     let found = find::find(wanted, session)?;
     let stored = found.stored();
-    let Some(mut list) = engines::contents_of(&stored)? else {
+    let Some(mut list) = content::open_list(&stored)? else {
         return Err(Error::not_found(format!(
             "the list of contents of `{}` is not there",
             found.name()

@@ -78,8 +78,8 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return error.with_hint(
-            "the role needs to read everything: GRANT pg_read_all_data TO it \
-                           (README, \"A role for backups\")",
+            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
+             postgresql`)",
         );
     }
     if *code == SqlState::T_R_SERIALIZATION_FAILURE

@@ -2,14 +2,15 @@
 //! failed attempt that says why.
 
 use crate::catalog::{Backup as Entry, Presence};
-use crate::commands::engines::LIST_CODEC;
-use crate::commands::examine::{self, Means, Stored, to_milliseconds};
 use crate::engine::{
     CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source, whole_second,
 };
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
+use crate::ops::content::StoredDump;
+use crate::ops::engines::LIST_CODEC;
+use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
@@ -372,7 +373,7 @@ impl<'a> Attempt<'a> {
         making: &Making<'_>,
         report: &Report,
     ) -> Result<Verification> {
-        let stored = Stored {
+        let stored = StoredDump {
             store: self.store,
             source: self.source,
             file: &store::dot(file),
@@ -383,11 +384,11 @@ impl<'a> Attempt<'a> {
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
-        let means = Means {
+        let means = ExaminationOptions {
             scratch_dir: making.scratch_dir,
             threads: making.encoding.threads(),
             proving: making.proving,
-            report,
+            observer: report,
         };
         let finding = examine::verify(&stored, level, &means)?;
         let wrong = || finding.wrong().unwrap_or_default();

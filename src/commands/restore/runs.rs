@@ -1,10 +1,10 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
 use crate::catalog::{Catalog, Entry, Presence};
-use crate::commands::find;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Result};
 use crate::ops::Session;
+use crate::ops::find;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Status;

@@ -2,14 +2,15 @@
 //! expected of each, what restores left.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::cleanup::{self, time_of};
-use crate::commands::examine::for_a_list;
+use crate::commands::cleanup;
 use crate::commands::list::standing;
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::ops::examine::for_a_list;
+use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
 use crate::plan::{Policies, StorePlan};
 use crate::retention::PRE_RESTORE;
