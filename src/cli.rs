@@ -526,10 +526,10 @@ fn levels() -> impl TypedValueParser<Value = Level> {
     let word = |text: String| {
         Level::ALL
             .into_iter()
-            .find(|level| level.word() == text)
+            .find(|level| level.as_str() == text)
             .unwrap_or(Level::Content)
     };
-    PossibleValuesParser::new(Level::ALL.map(Level::word)).map(word)
+    PossibleValuesParser::new(Level::ALL.map(Level::as_str)).map(word)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

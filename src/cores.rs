@@ -1,10 +1,9 @@
-//! The same small thing for very many, on every core.
+//! The same small work for very many items, on every core.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Does something for each number below `count`, on every core, `at_once` numbers at a time; each
-/// thread has a value of its own that it goes on with. The results are in order, each hand of them
-/// in a list of its own.
+/// Calls `work` for each number below `count`, on every core. A thread takes `at_once` numbers at a
+/// time and keeps a context of its own. The results are in order, in one list for each such batch.
 pub fn on_every_core<T: Send, C: Default>(
     count: usize,
     at_once: usize,

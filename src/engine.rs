@@ -1,9 +1,9 @@
-//! What every kind of source and every place of restore promises to the rest of the program.
+//! The contracts of every kind of source and of every place to restore to.
 //!
 //! An engine knows its database and nothing else: no codecs, no stores, no retention, no command
 //! line. It pushes content into a [`std::io::Write`] and takes it back from a [`std::io::Read`].
-//! What it found on the way (the manifest, facts of the database) is plain data that the sidecar
-//! stores as it is.
+//! The facts that it learns on the way (the manifest, the database's settings) are plain data,
+//! which the sidecar stores as they are.
 
 mod database;
 pub mod files;
@@ -26,15 +26,15 @@ use std::path::PathBuf;
 
 /// Something that can be written out as one consistent stream.
 pub trait Source {
-    /// Writes the whole content, of one point in time, to `out` and returns what it holds.
+    /// Writes the whole content, of one point in time, to `out` and returns a description of it.
     ///
     /// `Ok` means that the content is complete, a child's exit status included, and that the
-    /// manifest was taken of that very point in time. On an error what was written is worthless. It
-    /// may be called once.
+    /// manifest describes that very point in time. After an error the written bytes are worthless.
+    /// It may be called once.
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped>;
 
-    /// The size of the database in bytes, about what [`Source::dump`] will write: for progress and
-    /// for the look at free space; 0 where unknown.
+    /// The size of the database in bytes, which is about what [`Source::dump`] will write; 0 where
+    /// it is unknown. Progress and the check for free space need it.
     fn estimate(&self) -> u64;
 }
 
@@ -46,51 +46,50 @@ pub trait Destination {
     /// Reads `content` to its end into a scratch place and makes it durable there.
     fn receive(&mut self, content: &mut dyn Read) -> Result<()>;
 
-    /// Examines what was received, as deep as `depth` says, and compares it with `expected`.
+    /// Examines the received content to `depth` and compares it with `expected`.
     ///
-    /// `Err` only where the examination itself could not be made; what is wrong with the content is
-    /// in the checks.
+    /// `Err` means that the examination itself failed; flaws of the content are in the checks.
     fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>>;
 
-    /// Puts the content in its place. The old content is handed to `keep` first, held so that
-    /// nothing is written to it between that and its replacement; an error of `keep` leaves the old
-    /// in service. Killed at any point, the place holds the old content or the new one, whole.
+    /// Puts the content in its place. The old content is handed to `keep` first, under a lock that
+    /// prevents writes to it until it is replaced. An error of `keep` leaves the old content in
+    /// service. Killed at any point, the place holds the old content or the new one, whole.
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published>;
 }
 
-/// What to do with the old content of a place before it is replaced.
+/// The way to keep the old content of a place before it is replaced.
 pub enum Keep<'a> {
-    /// Back it up: the function reads the source that it is handed to its end, durably.
+    /// Back it up: the function reads the source that it gets to its end and makes that durable.
     Backup(&'a mut dyn FnMut(&mut dyn Source) -> Result<()>),
-    /// Set it aside where it is; [`Published::companions`] says what it is called then.
+    /// Set it aside where it is; [`Published::companions`] has the new names.
     Aside,
     /// Keep nothing (`--no-safety-backup`).
     Nothing,
 }
 
-/// How deep [`Destination::check`] looks.
+/// How thoroughly [`Destination::check`] examines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Sound, and equal to the manifest.
+    /// The content must be sound and equal to the manifest.
     Content,
-    /// That and all that a restored database must satisfy.
+    /// It must also satisfy all that a restored database must.
     Drill,
 }
 
-/// What [`Destination::publish`] did.
+/// The result of [`Destination::publish`].
 #[derive(Debug, Clone, Default)]
 pub struct Published {
-    /// In a few words, for people: `replaced through SQLite`.
+    /// The way it was done, in a few words for people: `replaced through SQLite`.
     pub how: String,
-    /// The old content, set aside here.
+    /// The path of the old content, where it was set aside.
     pub set_aside: Option<PathBuf>,
-    /// Files that belong to the old content, each with its place now.
+    /// Files that belong to the old content, each with its new path.
     pub companions: Vec<(PathBuf, PathBuf)>,
-    /// The old content, a database that now has another name.
+    /// The old content, where it is a database that now has another name.
     pub database: Option<KeptDatabase>,
-    /// What should be known although the restore succeeded.
+    /// Facts that people should know although the restore succeeded.
     pub warnings: Vec<String>,
-    /// Things of the backup that must not be restored, and were not.
+    /// The number of members that must not be restored, and were not.
     pub left_out: u64,
 }
 
@@ -105,22 +104,22 @@ pub struct KeptDatabase {
     pub remove: String,
 }
 
-/// What a source says of the content that it wrote.
+/// The description of a content that a source wrote.
 #[derive(Debug, Default)]
 pub struct Dumped {
-    /// What is inside, counted in the same point in time.
+    /// The tables and rows, counted at the same point in time.
     pub manifest: Manifest,
     /// Facts of the database.
     pub database: Database,
     /// The programs and libraries that made it, with their versions.
     pub producer: BTreeMap<String, String>,
-    /// What the user should know.
+    /// Facts that the user should know.
     pub warnings: Vec<String>,
-    /// What is worth keeping with the backup, and no reason to write to anybody every night.
+    /// Facts that are worth keeping with the backup, but no reason for a warning every night.
     pub notes: Vec<String>,
-    /// The backup restores, but lacks something, named in `warnings`: what, in a few words.
+    /// In a few words what the backup lacks although it restores; the warnings name it.
     pub lacks: Option<String>,
-    /// A list of what is inside, too long for the manifest; read from where it stands.
+    /// The list of contents, which is too long for the manifest, to be read from its position.
     pub contents: Option<std::fs::File>,
 }
 
@@ -178,7 +177,7 @@ pub struct Contents {
 
 impl Manifest {
     /// A manifest of these tables; the total leaves out what is not compared.
-    pub fn of(tables: Vec<Table>) -> Self {
+    pub fn new(tables: Vec<Table>) -> Self {
         let compared = tables.iter().filter(|table| table.compare);
         let rows_total = crate::units::total(compared.filter_map(|table| table.rows));
         Manifest {
@@ -286,8 +285,8 @@ pub enum CheckStatus {
 }
 
 impl CheckStatus {
-    /// The word in JSON and in tables.
-    pub fn word(self) -> &'static str {
+    /// The name in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
         match self {
             CheckStatus::Ok => "ok",
             CheckStatus::Unprovable => "unprovable",

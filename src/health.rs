@@ -47,7 +47,7 @@ pub enum Level {
 
 impl Level {
     /// As Nagios writes it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Level::Ok => "OK",
             Level::Warning => "WARNING",

@@ -32,7 +32,7 @@ pub enum Level {
 }
 
 impl Level {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Level::Error => "error",
             Level::Warning => "warning",
@@ -208,7 +208,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn line(time: &str, pid: u32, level: Level, text: &str) -> String {
-    format!("{time} {:<7} [{pid}] {}\n", level.word(), printable(text))
+    format!("{time} {:<7} [{pid}] {}\n", level.as_str(), printable(text))
 }
 
 #[cfg(test)]

@@ -18,14 +18,14 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one in `parent`, whose file system must have `needed` free bytes. `prefix` names it;
-    /// stale ones of the same prefix go.
+    /// Makes one in `parent`, whose file system must have `needed` free bytes. Its name begins with
+    /// `prefix`; stale directories with the same prefix are removed.
     pub fn new(parent: &Path, prefix: &str, needed: u64, purpose: &str) -> Result<Scratch> {
         sweep(parent, prefix);
         Scratch::unswept(parent, prefix, needed, purpose)
     }
 
-    /// The same, and stale ones stay: they are the caller's to look into.
+    /// Makes one as [`Scratch::new`] does, but leaves stale directories to the caller.
     pub fn unswept(parent: &Path, prefix: &str, needed: u64, purpose: &str) -> Result<Scratch> {
         let context = || {
             format!(
@@ -67,22 +67,22 @@ impl Scratch {
         &self.path
     }
 
-    /// Removes it, as dropping does.
+    /// Removes the directory, as dropping does.
     pub fn remove(self) {}
 
-    /// Lets go of it and leaves it there, for the next run's sweep.
+    /// Unlocks the directory and leaves it there, for the next run's sweep.
     pub fn leave(mut self) {
-        // An empty path is nothing to remove; the lock goes with the value.
+        // An empty path means that nothing is removed; the lock ends with the value.
         self.path = PathBuf::new();
     }
 
-    /// The name of something in it.
+    /// The path of `name` in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 }
 
-/// A directory above may give whatever is made in it to others, by its default ACL.
+/// Removes the access that others get by a default ACL of the directory above.
 fn forget_inherited_rights(directory: &Path) {
     #[cfg(target_os = "linux")]
     for name in ["system.posix_acl_default", "system.posix_acl_access"] {
@@ -101,13 +101,13 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes a directory with all that is in it, also directories that nobody may write to.
+/// Removes a directory with its content, including directories that nobody may write to.
 pub fn remove_all(path: &Path) -> std::io::Result<()> {
     let denied = match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => error,
         other => return other,
     };
-    // From the top down: only then can what is below be seen.
+    // From the top down: a directory must be readable before its content is seen.
     for entry in walkdir::WalkDir::new(path)
         .into_iter()
         .flatten()
@@ -121,7 +121,7 @@ pub fn remove_all(path: &Path) -> std::io::Result<()> {
     std::fs::remove_dir_all(path).map_err(|_| denied)
 }
 
-/// The error of a place that is too small: names the bytes that are missing.
+/// The error of a file system with too little space, which names the bytes that are missing.
 pub fn too_little(place: &Path, needed: u64, free: u64, purpose: &str) -> Error {
     Error::failed(format!(
         "too little space in `{}` for {purpose}: {} needed, {} free, {} missing",
@@ -132,13 +132,13 @@ pub fn too_little(place: &Path, needed: u64, free: u64, purpose: &str) -> Error 
     ))
 }
 
-/// Removes the scratch directories of this prefix that killed runs left in `parent`; what can't be
-/// removed stays.
+/// Removes the scratch directories with this prefix that killed runs left in `parent`. Those that
+/// can't be removed stay.
 pub fn sweep(parent: &Path, prefix: &str) {
     sweep_after(parent, prefix, |_| {});
 }
 
-/// The same; `before` sees each directory that is about to be removed.
+/// Sweeps as [`sweep`] does; `before` gets each directory before it is removed.
 pub fn sweep_after(parent: &Path, prefix: &str, before: impl Fn(&Path)) {
     sweep_if(parent, prefix, |path| {
         before(path);
@@ -146,8 +146,8 @@ pub fn sweep_after(parent: &Path, prefix: &str, before: impl Fn(&Path)) {
     });
 }
 
-/// The same; a directory that `may` says no to stays.
-pub fn sweep_if(parent: &Path, prefix: &str, mut may: impl FnMut(&Path) -> bool) {
+/// Sweeps as [`sweep`] does; directories for which `may_remove` returns false stay.
+pub fn sweep_if(parent: &Path, prefix: &str, mut may_remove: impl FnMut(&Path) -> bool) {
     let Ok(entries) = std::fs::read_dir(parent) else {
         return;
     };
@@ -166,7 +166,7 @@ pub fn sweep_if(parent: &Path, prefix: &str, mut may: impl FnMut(&Path) -> bool)
         let lock = File::open(entry.path())
             .ok()
             .filter(|dir| dir.try_lock().is_ok());
-        if lock.is_some() && may(&entry.path()) {
+        if lock.is_some() && may_remove(&entry.path()) {
             let _ = remove_all(&entry.path());
         }
     }

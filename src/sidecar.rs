@@ -91,7 +91,7 @@ pub enum Status {
 
 impl Status {
     /// The word in JSON and in tables.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Status::Ok => "ok",
             Status::Partial => "partial",
@@ -153,7 +153,7 @@ impl Level {
     pub const ALL: [Level; 3] = [Level::Checksum, Level::Content, Level::Restore];
 
     /// The word in JSON, in tables and on the command line.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Level::Checksum => "checksum",
             Level::Content => "content",

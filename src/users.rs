@@ -1,30 +1,30 @@
-//! Users and groups of this machine, as the system's own functions know them: a directory service's
-//! too, not only those of /etc/passwd.
+//! Users and groups of this machine. The system's own functions are asked, which know those of a
+//! directory service too, not only /etc/passwd.
 
 use nix::unistd::{Gid, Group, Uid, User};
 use std::path::PathBuf;
 
-/// The name of a user's number; `None` where it has none.
+/// The name of the user with this number, if it has one.
 pub fn user_name(uid: u32) -> Option<String> {
     Some(User::from_uid(Uid::from_raw(uid)).ok()??.name)
 }
 
-/// The name of a group's number; `None` where it has none.
+/// The name of the group with this number, if it has one.
 pub fn group_name(gid: u32) -> Option<String> {
     Some(Group::from_gid(Gid::from_raw(gid)).ok()??.name)
 }
 
-/// A user's number; `None` where this machine does not know the name.
+/// The number of the user with this name, if this machine knows it.
 pub fn user_id(name: &str) -> Option<u32> {
     Some(User::from_name(name).ok()??.uid.as_raw())
 }
 
-/// A group's number; `None` where this machine does not know the name.
+/// The number of the group with this name, if this machine knows it.
 pub fn group_id(name: &str) -> Option<u32> {
     Some(Group::from_name(name).ok()??.gid.as_raw())
 }
 
-/// The name of the user of this process; `None` where it has none.
+/// The name of this process's user, if it has one.
 pub fn me() -> Option<String> {
     user_name(Uid::effective().as_raw())
 }
@@ -35,12 +35,12 @@ pub fn home() -> Option<PathBuf> {
     Some(User::from_uid(Uid::effective()).ok()??.dir)
 }
 
-/// A user's name, or the number where it has none: for people.
+/// A user's name for people, or the number where it has none.
 pub fn user(uid: u32) -> String {
     user_name(uid).unwrap_or_else(|| uid.to_string())
 }
 
-/// A group's name, or the number where it has none: for people.
+/// A group's name for people, or the number where it has none.
 pub fn group(gid: u32) -> String {
     group_name(gid).unwrap_or_else(|| gid.to_string())
 }

@@ -65,7 +65,7 @@ enum Standing {
 }
 
 impl Standing {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Standing::Ok => "ok",
             Standing::Warning => "warning",
@@ -361,7 +361,7 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
                 Standing::Problem => Paint::Bad,
             };
             vec![
-                report.paint(paint, one.status.word()),
+                report.paint(paint, one.status.as_str()),
                 one.about.clone(),
                 one.check.to_owned(),
                 one.detail.clone(),

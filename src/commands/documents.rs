@@ -6,7 +6,7 @@
 
 #![allow(dead_code)]
 
-use crate::engine::files::listing::Listed;
+use crate::engine::files::listing::ListLine;
 use crate::engine::{Check, CheckStatus, Table};
 use crate::sidecar::{Level, Sidecar, State, Verification};
 use chrono::{DateTime, Utc};
@@ -126,7 +126,7 @@ enum ShownContent {
     /// A table of a database.
     Table(Table),
     /// A member of a tree.
-    Listed(Box<Listed>),
+    Listed(Box<ListLine>),
 }
 
 /// `verify`.
@@ -713,7 +713,7 @@ pub fn schema() -> Value {
     for schema in [
         generator.subschema_for::<Sidecar>(),
         generator.subschema_for::<State>(),
-        generator.subschema_for::<Listed>(),
+        generator.subschema_for::<ListLine>(),
     ] {
         drop(schema);
     }

@@ -155,7 +155,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         (word, _) => report.paint(Paint::Bad, word),
     };
     let verified = backup.proof().map_or("-".to_owned(), |proof| {
-        format!("{} {}", proof.level.word(), units::age(proof.at, now))
+        format!("{} {}", proof.level.as_str(), units::age(proof.at, now))
     });
     let size = sidecar
         .dump
@@ -208,7 +208,7 @@ pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>
         ),
         _ => match backup.damage() {
             Some(damage) => ("damaged", damage.detail.clone()),
-            None => (status.word(), None),
+            None => (status.as_str(), None),
         },
     }
 }

@@ -4,7 +4,7 @@ use super::holds;
 use super::list::standing;
 use crate::catalog::Backup;
 use crate::cli::Show;
-use crate::engine::files::listing::{Listed, Type};
+use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
@@ -33,8 +33,8 @@ pub fn run(arguments: &Show, session: &Session, report: &mut Report) -> Result<O
             format!(
                 "{}, {} {}{detail}",
                 units::stamp(seen.at),
-                seen.level.word(),
-                seen.status.word()
+                seen.level.as_str(),
+                seen.status.as_str()
             ),
         );
     }
@@ -318,7 +318,7 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
 }
 
 /// As `ls -l` has it.
-fn in_a_line(line: &Listed) -> String {
+fn in_a_line(line: &ListLine) -> String {
     let mode = line.mode.as_deref().unwrap_or("-");
     let owner = line.owner.as_deref().unwrap_or("-");
     let size = line.size.map_or(String::new(), units::thousands);
@@ -329,15 +329,15 @@ fn in_a_line(line: &Listed) -> String {
         .replace('T', " ");
     let name = crate::engine::files::member::shown(&line.path_bytes());
     let name = match (line.kind, &line.target) {
-        (Type::Directory, _) => format!("{name}/"),
-        (Type::Symlink, Some(target)) => format!("{name} -> {target}"),
-        (Type::Hardlink, Some(target)) => format!("{name} = {target}"),
+        (MemberType::Directory, _) => format!("{name}/"),
+        (MemberType::Symlink, Some(target)) => format!("{name} -> {target}"),
+        (MemberType::Hardlink, Some(target)) => format!("{name} = {target}"),
         _ => name,
     };
     let note = line.note.map_or(String::new(), |note| {
         format!(
             "  [{}{}]",
-            note.word(),
+            note.as_str(),
             line.why
                 .as_ref()
                 .map_or(String::new(), |why| format!(": {why}"))

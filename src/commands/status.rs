@@ -62,7 +62,7 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
             Ok(level)
         }
     })?;
-    report.set("status", level.word());
+    report.set("status", level.as_str());
     report.exits_with(level.code());
     report.outcome_is(match level {
         Level::Ok => "ok",
@@ -245,7 +245,7 @@ fn painted(level: Level, report: &Report) -> String {
         Level::Warning => Paint::Warning,
         Level::Unknown | Level::Critical => Paint::Bad,
     };
-    report.paint(paint, level.word())
+    report.paint(paint, level.as_str())
 }
 
 /// One line where all is well, else one a source; and what restores left.
@@ -361,14 +361,14 @@ fn document(found: &Found<'_>, report: &mut Report) {
             .map(|hint| reporter.with_options(hint))
     };
     let finding = |finding: &Finding| {
-        serde_json::json!({"status": finding.level.word(),
+        serde_json::json!({"status": finding.level.as_str(),
         "text": finding.text, "hint": hint(finding)})
     };
     let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
         serde_json::json!({
             "source": subject.name,
-            "status": health.level.word(),
+            "status": health.level.as_str(),
             "text": sentence(subject, health, found.now),
             "findings": health.findings.iter().map(finding).collect::<Vec<_>>(),
             "not_expected": match subject.expected { Expected::No(why) => Some(why), _ => None },

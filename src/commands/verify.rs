@@ -336,10 +336,10 @@ fn say(
     match finding.status() {
         CheckStatus::Ok => {
             let (word, took) = (
-                report.paint(Paint::Good, CheckStatus::Ok.word()),
+                report.paint(Paint::Good, CheckStatus::Ok.as_str()),
                 units::elapsed(finding.seconds),
             );
-            report.line(format!("{word} {id}: {} ({took})", finding.level.word()));
+            report.line(format!("{word} {id}: {} ({took})", finding.level.as_str()));
         }
         CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
             let error = Error::damaged(format!("{id} {}: {wrong}", examine::CORRUPT_THEN));
@@ -368,7 +368,7 @@ fn say(
         }
         CheckStatus::Unprovable => report.warn(format!(
             "{id}: {} can't be proven here: {wrong}",
-            finding.level.word()
+            finding.level.as_str()
         )),
         CheckStatus::Incomplete => {
             let error = Error::failed(format!(

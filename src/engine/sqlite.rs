@@ -14,6 +14,7 @@ mod beside;
 mod crashed;
 pub mod destination;
 pub mod facts;
+mod holders;
 mod inside;
 pub mod names;
 mod ownership;
@@ -43,12 +44,12 @@ pub struct Db {
     conn: Connection,
     path: PathBuf,
     _claim: Claim,
-    _beside: Option<inside::Beside>,
+    _beside: Option<inside::CompanionGuard>,
 }
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum OpenMode {
     /// Reads a database that others may be writing to.
     Read,
     /// Writes into one.
@@ -59,8 +60,8 @@ pub enum Use {
 
 impl Db {
     /// Opens an existing database; never creates one.
-    pub fn open(path: &Path, purpose: Use) -> Result<Db> {
-        if purpose == Use::Write {
+    pub fn open(path: &Path, purpose: OpenMode) -> Result<Db> {
+        if purpose == OpenMode::Write {
             let claim = Claim::connection(path)?;
             inside::prepare();
             return Db::with(claim, None, path, || {
@@ -80,16 +81,18 @@ impl Db {
     }
 
     /// The same to read it, if it is the file with this device and inode: see [`inside`].
-    pub fn open_inside(path: &Path, key: registry::Key, purpose: Use) -> Result<Db> {
+    pub fn open_inside(path: &Path, key: registry::Key, purpose: OpenMode) -> Result<Db> {
         Db::open_file(path, path, key, purpose)
     }
 
-    fn open_file(path: &Path, shown: &Path, key: registry::Key, purpose: Use) -> Result<Db> {
+    fn open_file(path: &Path, shown: &Path, key: registry::Key, purpose: OpenMode) -> Result<Db> {
         let claim = Claim::connection_to(key, shown)?;
-        let beside = inside::Beside::set(path, key);
+        let beside = inside::CompanionGuard::set(path, key);
         Db::with(claim, Some(beside), shown, || match purpose {
-            Use::Read | Use::Write => inside::open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY),
-            Use::Immutable => {
+            OpenMode::Read | OpenMode::Write => {
+                inside::open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            }
+            OpenMode::Immutable => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
                 let uri = format!("file:{}?immutable=1", percent_encoded(path));
                 inside::open_uri(path, &uri, key, flags)
@@ -99,7 +102,7 @@ impl Db {
 
     fn with(
         claim: Claim,
-        beside: Option<inside::Beside>,
+        beside: Option<inside::CompanionGuard>,
         path: &Path,
         open: impl FnOnce() -> rusqlite::Result<Connection>,
     ) -> Result<Db> {
@@ -324,10 +327,10 @@ fn no_companions(path: &Path) -> Error {
 
 /// ` (open in pid 12, 34)`, as far as can be seen.
 fn holders_text(path: &Path) -> String {
-    let holders = replace::holders(path);
-    if holders.is_empty() {
+    let pids = holders::holders(path);
+    if pids.is_empty() {
         String::new()
     } else {
-        format!(" ({})", replace::pids_text(&holders))
+        format!(" ({})", holders::pids_text(&pids))
     }
 }

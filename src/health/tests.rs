@@ -308,7 +308,7 @@ fn space_is_that_of_the_next_backups() {
 #[test]
 fn levels_have_nagios_numbers() {
     let codes = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown]
-        .map(|level| (level.word(), level.code()));
+        .map(|level| (level.as_str(), level.code()));
     assert_eq!(
         codes,
         [("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3)]

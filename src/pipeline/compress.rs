@@ -123,12 +123,12 @@ fn parse_level(text: &str, level: Option<&str>, default: u8, highest: u8) -> Res
 /// Only [`Encoder::finish`] completes the stream; see [`Encoder`].
 pub fn encoder<W: Write + Send + 'static>(codec: Codec, threads: usize, sink: W) -> Encoder<W> {
     match codec {
-        Codec::None => Encoder::start(plain::Packer, 1, sink),
+        Codec::None => Encoder::start(plain::PlainPacker, 1, sink),
         Codec::Gzip { level } => {
-            Encoder::start(gzip::Packer::new(level, gzip::BLOCK), threads, sink)
+            Encoder::start(gzip::GzipPacker::new(level, gzip::BLOCK), threads, sink)
         }
         Codec::Zstd { level } => {
-            Encoder::start(zstd::Packer::new(level, zstd::BLOCK), threads, sink)
+            Encoder::start(zstd::ZstdPacker::new(level, zstd::BLOCK), threads, sink)
         }
     }
 }
@@ -139,9 +139,9 @@ pub fn encoder<W: Write + Send + 'static>(codec: Codec, threads: usize, sink: W)
 /// Any valid gzip or zstd data will do; the level doesn't matter. See [`Decoder`] for the errors.
 pub fn decoder<R: Read + Send + 'static>(codec: Codec, threads: usize, source: R) -> Decoder {
     match codec {
-        Codec::None => Decoder::start(plain::Unpacker(source), 1),
-        Codec::Gzip { .. } => Decoder::start(gzip::Unpacker::new(source), threads),
-        Codec::Zstd { .. } => Decoder::start(zstd::Unpacker::new(source), threads),
+        Codec::None => Decoder::start(plain::PlainUnpacker(source), 1),
+        Codec::Gzip { .. } => Decoder::start(gzip::GzipUnpacker::new(source), threads),
+        Codec::Zstd { .. } => Decoder::start(zstd::ZstdUnpacker::new(source), threads),
     }
 }
 

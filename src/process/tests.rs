@@ -1,3 +1,5 @@
+//! Children of every kind of ending: what they leave is read, masked, waited for and ended.
+
 use super::*;
 use std::io::Read;
 

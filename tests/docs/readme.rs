@@ -211,7 +211,7 @@ fn codes_of_status_are_the_programs() {
     );
     let rows: Vec<String> = levels
         .iter()
-        .map(|level| format!("| {} | {} |", level.code(), level.word()))
+        .map(|level| format!("| {} | {} |", level.code(), level.as_str()))
         .collect();
     let page = text_of("man/dbbackup-monitoring.7.md");
     assert!(rows.iter().all(|row| page.contains(row)), "{rows:?}");
@@ -225,7 +225,7 @@ fn codes_of_status_are_the_programs() {
         levels.iter().all(|level| help.contains(&format!(
             "  {}    {}:",
             level.code(),
-            level.word()
+            level.as_str()
         ))),
         "{help}"
     );

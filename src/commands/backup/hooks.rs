@@ -29,7 +29,7 @@ enum When {
 impl When {
     const ALL: [When; 3] = [When::Before, When::After, When::OnFailure];
 
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             When::Before => "before",
             When::After => "after",
@@ -154,7 +154,7 @@ impl<'a> Around<'a> {
         let Some(command) = when.of(self.hooks) else {
             return Ok(());
         };
-        let (word, whose) = (when.word(), self.source.unwrap_or("run"));
+        let (word, whose) = (when.as_str(), self.source.unwrap_or("run"));
         if interrupt::requested() {
             // Else whoever interrupted it wonders what it waits for.
             self.report.note(format!(
@@ -239,7 +239,7 @@ impl<'a> Around<'a> {
                 .map(|(name, value)| (name, value)),
         );
         command
-            .env("DBBACKUP_HOOK", when.word())
+            .env("DBBACKUP_HOOK", when.as_str())
             .env("DBBACKUP_STORE", self.store)
             .env("DBBACKUP_RUN", &self.run.id);
         command.env("DBBACKUP_LABEL", &self.run.label);
@@ -311,9 +311,9 @@ pub fn look_for_programs(hooks: &Hooks) -> Option<(&'static str, Error)> {
         let missing = guard::must_be_there(program.as_os_str(), &dirs).err()?;
         let hint = "a list is one program and its arguments; write a shell line as a string";
         Some((
-            when.word(),
+            when.as_str(),
             missing
-                .context(format!("the hook `{}`", when.word()))
+                .context(format!("the hook `{}`", when.as_str()))
                 .with_new_hint(hint),
         ))
     })
@@ -333,7 +333,7 @@ fn program_of(words: &[String], directory: &Path) -> PathBuf {
 pub fn described(hooks: &Hooks) -> Vec<(&'static str, String)> {
     let one = |when: When| {
         when.of(hooks)
-            .map(|command| (when.word(), masked_line(&shown(command))))
+            .map(|command| (when.as_str(), masked_line(&shown(command))))
     };
     When::ALL.into_iter().filter_map(one).collect()
 }

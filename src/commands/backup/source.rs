@@ -314,8 +314,8 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &dyn Store, report: &Re
         .verifications
         .last()
         .map_or(String::new(), |seen| match seen.status {
-            CheckStatus::Ok => format!(", {} verified", seen.level.word()),
-            other => format!(", {} {}", seen.level.word(), other.word()),
+            CheckStatus::Ok => format!(", {} verified", seen.level.as_str()),
+            other => format!(", {} {}", seen.level.as_str(), other.as_str()),
         });
     // Roles have no rows.
     let inside = if manifest.tables.is_empty() && manifest.tree.is_none() {

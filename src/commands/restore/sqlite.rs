@@ -325,7 +325,7 @@ fn writable(root: &Path) -> bool {
 }
 
 fn free_name(target: &Path, session: &Session) -> PathBuf {
-    replace::free_name(Path::new(&format!(
+    replace::free_path(Path::new(&format!(
         "{}.before-{}",
         target.display(),
         session.now.format("%Y%m%dT%H%M%SZ")

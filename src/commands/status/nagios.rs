@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 pub fn line(level: Level, text: &str, performance: &str) -> String {
     let text = text.replace('|', "/").replace('\n', " ");
     let bar = if performance.is_empty() { "" } else { " | " };
-    format!("DBBACKUP {} - {text}{bar}{performance}", level.word())
+    format!("DBBACKUP {} - {text}{bar}{performance}", level.as_str())
 }
 
 pub fn of(found: &Found<'_>) -> String {

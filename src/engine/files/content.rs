@@ -1,10 +1,10 @@
 //! Proving an archive without unpacking it: every member is read to its end and compared with the
 //! list of contents.
 
-use super::listing::{Lines, Listed};
-use super::member::{Kind, Member, parts_of};
+use super::listing::{Lines, ListLine};
+use super::member::{Member, MemberKind, parts_of};
 use super::save::hash_zeros;
-use super::tar::Reader;
+use super::tar::TarReader;
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Tree};
 use crate::error::{Error, Kind as Wrong, Result};
 use crate::units;
@@ -30,7 +30,7 @@ impl ContentCheck {
 
 impl Destination for ContentCheck {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
-        let mut reader = Reader::new(BufReader::with_capacity(256 << 10, content));
+        let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, content));
         let mut block = vec![0; 256 << 10];
         while let Some(member) = reader.next_member()? {
             let sha256 = read_content(&mut reader, &member, &mut block, &mut |_, _| Ok(()))?;
@@ -52,12 +52,12 @@ impl Destination for ContentCheck {
 /// Reads a file's content to its end, hands its parts to `sink` with their offsets, and gives back
 /// the SHA-256 of the file as an application sees it; `None` for what is no file.
 pub fn read_content<R: Read>(
-    reader: &mut Reader<R>,
+    reader: &mut TarReader<R>,
     member: &Member,
     block: &mut [u8],
     sink: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<Option<String>> {
-    let Kind::File { size, parts } = &member.kind else {
+    let MemberKind::File { size, parts } = &member.kind else {
         return Ok(None);
     };
     let mut hash = Sha256::new();
@@ -103,17 +103,17 @@ impl Comparison {
     }
 
     /// What the list says of the next member of the archive.
-    pub fn expect(&mut self) -> Result<Option<Listed>> {
+    pub fn expect(&mut self) -> Result<Option<ListLine>> {
         self.expected(|lines| lines.next_stored())
     }
 
     /// The next member of the archive, of which the list says this.
-    pub fn found(&mut self, member: &Member, expected: &Option<Listed>, sha256: Option<String>) {
-        let read = sha256.is_some() || !matches!(member.kind, Kind::File { .. });
-        let mut found = Listed::of(member, sha256);
+    pub fn found(&mut self, member: &Member, expected: &Option<ListLine>, sha256: Option<String>) {
+        let read = sha256.is_some() || !matches!(member.kind, MemberKind::File { .. });
+        let mut found = ListLine::from_member(member, sha256);
         let superseded = expected
             .as_ref()
-            .is_some_and(|line| line.note == Some(super::listing::Note::Superseded));
+            .is_some_and(|line| line.note == Some(super::listing::MemberNote::Superseded));
         if !superseded {
             count(&mut self.tree, member);
         }
@@ -135,8 +135,8 @@ impl Comparison {
 
     fn expected(
         &mut self,
-        next: impl FnOnce(&mut Lines) -> Result<Option<Listed>>,
-    ) -> Result<Option<Listed>> {
+        next: impl FnOnce(&mut Lines) -> Result<Option<ListLine>>,
+    ) -> Result<Option<ListLine>> {
         let Some(lines) = &mut self.list else {
             return Ok(None);
         };
@@ -212,14 +212,14 @@ impl Comparison {
 
 fn count(tree: &mut Tree, member: &Member) {
     match &member.kind {
-        Kind::File { size, .. } => {
+        MemberKind::File { size, .. } => {
             tree.files += 1;
             tree.bytes += size;
         }
-        Kind::Directory => tree.directories += 1,
-        Kind::Symlink(_) => tree.symlinks += 1,
-        Kind::HardLink(_) => tree.hard_links += 1,
-        Kind::Other => {}
+        MemberKind::Directory => tree.directories += 1,
+        MemberKind::Symlink(_) => tree.symlinks += 1,
+        MemberKind::HardLink(_) => tree.hard_links += 1,
+        MemberKind::Other => {}
     }
 }
 

@@ -2,12 +2,12 @@
 //! examined there, and only then put in place.
 
 use super::content::Comparison;
-use super::listing::{Lines, Listed, Type};
-use super::member::{Kind, Member, as_path};
+use super::listing::{Lines, ListLine, MemberType};
+use super::member::{Member, MemberKind, as_path};
 use super::patterns::Patterns;
 use super::readback;
 use super::swap::{self, Staged};
-use super::tar::Reader;
+use super::tar::TarReader;
 use super::unpack::{TREE, Unpacker};
 use crate::durable;
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
@@ -26,7 +26,7 @@ use crate::engine::sqlite::source::SCRATCH_PREFIX;
 pub type OpenList<'a> = Box<dyn Fn() -> Result<Option<Lines>> + 'a>;
 
 /// Where a tree goes.
-enum Place {
+enum RestorePlace {
     /// A scratch directory, for a drill.
     Drill(Scratch),
     /// A directory that is to have all of it, and where it is made until then.
@@ -54,7 +54,7 @@ pub struct Options {
 
 /// See the head of this file.
 pub struct FilesDestination<'a> {
-    place: Place,
+    place: RestorePlace,
     list: OpenList<'a>,
     options: Options,
     unpacker: Unpacker,
@@ -69,7 +69,12 @@ impl<'a> FilesDestination<'a> {
         let scratch = Scratch::new(scratch_dir, SCRATCH_PREFIX, content_size, "a trial restore")?;
         let mut unpacker = Unpacker::new(true);
         unpacker.add_root(b"", scratch.path())?;
-        FilesDestination::new(Place::Drill(scratch), unpacker, list, Options::default())
+        FilesDestination::new(
+            RestorePlace::Drill(scratch),
+            unpacker,
+            list,
+            Options::default(),
+        )
     }
 
     /// For a restore of everything to a directory, which must be empty or not there.
@@ -97,7 +102,7 @@ impl<'a> FilesDestination<'a> {
         let mut unpacker = Unpacker::new(!options.no_owner);
         unpacker.add_root(b"", scratch.path())?;
         FilesDestination::new(
-            Place::Directory {
+            RestorePlace::Directory {
                 target: target.to_path_buf(),
                 scratch,
                 inside,
@@ -131,10 +136,15 @@ impl<'a> FilesDestination<'a> {
             unpacker.add_root(top.as_os_str().as_bytes(), place.directory())?;
             staged.push((top.clone(), place));
         }
-        FilesDestination::new(Place::Origin(staged), unpacker, list, options)
+        FilesDestination::new(RestorePlace::Origin(staged), unpacker, list, options)
     }
 
-    fn new(place: Place, unpacker: Unpacker, list: OpenList<'a>, options: Options) -> Result<Self> {
+    fn new(
+        place: RestorePlace,
+        unpacker: Unpacker,
+        list: OpenList<'a>,
+        options: Options,
+    ) -> Result<Self> {
         // A list that can't be read keeps nobody from restoring: the archive's own hash was proven.
         let comparison = Comparison::new(list().ok().flatten());
         Ok(FilesDestination {
@@ -149,7 +159,7 @@ impl<'a> FilesDestination<'a> {
 
     /// A drill compares what came out byte by byte.
     fn goes_into_service(&self) -> bool {
-        !matches!(self.place, Place::Drill(_))
+        !matches!(self.place, RestorePlace::Drill(_))
     }
 
     /// Hard links that are wanted although the file that they name is not: that file's path, and
@@ -159,12 +169,13 @@ impl<'a> FilesDestination<'a> {
         let Some(mut lines) = (self.list)()? else {
             return Ok(wanted);
         };
-        let mut below = Below::of(&self.options.tops);
+        let mut below = Below::new(&self.options.tops);
         while let Some(line) = lines.next_stored()? {
             let path = line.path_bytes();
-            let chosen = below.is_chosen(patterns, &path, line.kind == Type::Directory);
-            if let (true, Type::Hardlink, Some(target)) = (chosen, line.kind, line.target_bytes())
-                && !Below::of(&self.options.tops).is_chosen(patterns, &target, false)
+            let chosen = below.is_chosen(patterns, &path, line.kind == MemberType::Directory);
+            if let (true, MemberType::Hardlink, Some(target)) =
+                (chosen, line.kind, line.target_bytes())
+                && !Below::new(&self.options.tops).is_chosen(patterns, &target, false)
             {
                 wanted.entry(target).or_insert(path);
             }
@@ -173,15 +184,20 @@ impl<'a> FilesDestination<'a> {
     }
 
     /// Only what is chosen.
-    fn receive_some<R: Read>(&mut self, reader: &mut Reader<R>, patterns: &Patterns) -> Result<()> {
+    fn receive_some<R: Read>(
+        &mut self,
+        reader: &mut TarReader<R>,
+        patterns: &Patterns,
+    ) -> Result<()> {
         let orphaned = self.orphaned_links(patterns)?;
         let tops = self.options.tops.clone();
-        let mut below = Below::of(&tops);
+        let mut below = Below::new(&tops);
         // Directories above what is chosen get their own mode and owner, too.
         let mut above: Vec<Member> = Vec::new();
         while let Some(member) = reader.next_member()? {
             above.retain(|directory| is_below(&member.path, &directory.path));
-            let chosen = below.is_chosen(patterns, &member.path, member.kind == Kind::Directory);
+            let chosen =
+                below.is_chosen(patterns, &member.path, member.kind == MemberKind::Directory);
             let stand_in = orphaned.get(&member.path);
             let expected = self.comparison.expect()?;
             self.unpacker.wal = self.goes_into_service() && is_wal(expected.as_ref());
@@ -198,17 +214,17 @@ impl<'a> FilesDestination<'a> {
                 self.selected += 1;
                 let member = match (&member.kind, stand_in) {
                     // The file of that name has come under the link's.
-                    (Kind::HardLink(target), None)
+                    (MemberKind::HardLink(target), None)
                         if orphaned
                             .get(target)
                             .is_some_and(|first| *first == member.path) =>
                     {
                         None
                     }
-                    (Kind::HardLink(target), None) => {
+                    (MemberKind::HardLink(target), None) => {
                         let target = orphaned.get(target).unwrap_or(target).clone();
                         Some(Member {
-                            kind: Kind::HardLink(target),
+                            kind: MemberKind::HardLink(target),
                             ..member.clone()
                         })
                     }
@@ -220,7 +236,7 @@ impl<'a> FilesDestination<'a> {
                     (None, _) => None,
                 }
             } else {
-                if member.kind == Kind::Directory {
+                if member.kind == MemberKind::Directory {
                     above.push(member.clone());
                 }
                 None
@@ -291,7 +307,7 @@ struct Below<'a> {
 }
 
 impl<'a> Below<'a> {
-    fn of(tops: &'a [PathBuf]) -> Self {
+    fn new(tops: &'a [PathBuf]) -> Self {
         Below { tops, chosen: None }
     }
 
@@ -323,7 +339,7 @@ impl<'a> Below<'a> {
 }
 
 /// A database that was in WAL mode is so again after a restore.
-fn is_wal(expected: Option<&Listed>) -> bool {
+fn is_wal(expected: Option<&ListLine>) -> bool {
     expected.is_some_and(|line| line.sqlite.as_deref() == Some("wal"))
 }
 
@@ -334,7 +350,7 @@ fn is_below(path: &[u8], directory: &[u8]) -> bool {
 
 impl Destination for FilesDestination<'_> {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
-        let mut reader = Reader::new(BufReader::with_capacity(256 << 10, content));
+        let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, content));
         match self.options.select.clone() {
             Some(patterns) => self.receive_some(&mut reader, &patterns)?,
             None => {
@@ -352,7 +368,7 @@ impl Destination for FilesDestination<'_> {
 
     fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>> {
         let mut checks = self.comparison.checks(expected);
-        if !matches!(self.place, Place::Drill(_)) {
+        if !matches!(self.place, RestorePlace::Drill(_)) {
             // A list that is lost is no reason to leave a proven archive in the store.
             checks.retain(|check| check.name != "contents");
         }
@@ -369,12 +385,12 @@ impl Destination for FilesDestination<'_> {
             );
             // To a place of its own the rest can go all the same.
             checks.push(match self.place {
-                Place::Directory { .. } => Check::unprovable("names", detail),
+                RestorePlace::Directory { .. } => Check::unprovable("names", detail),
                 _ => Check::damaged("names", detail),
             });
         }
         if depth == Depth::Drill
-            && let Place::Drill(scratch) = &self.place
+            && let RestorePlace::Drill(scratch) = &self.place
         {
             checks.extend(readback::examine(
                 &scratch.join(TREE),
@@ -399,8 +415,10 @@ impl Destination for FilesDestination<'_> {
             ));
         }
         match &mut self.place {
-            Place::Drill(_) => return Err(Error::failed("a drill has no place to restore to")),
-            Place::Directory {
+            RestorePlace::Drill(_) => {
+                return Err(Error::failed("a drill has no place to restore to"));
+            }
+            RestorePlace::Directory {
                 target,
                 scratch,
                 inside,
@@ -412,7 +430,7 @@ impl Destination for FilesDestination<'_> {
                     "a new tree".to_owned()
                 };
             }
-            Place::Origin(staged) => {
+            RestorePlace::Origin(staged) => {
                 let staged = std::mem::take(staged);
                 publish_origin(staged, matches!(keep, Keep::Nothing), &mut published)?;
             }

@@ -1,8 +1,8 @@
 //! What a restore would change: the trees in service beside a list of contents, by size and time;
 //! nothing is read.
 
-use super::listing::{Lines, Type};
-use super::member::{Time, as_path};
+use super::listing::{Lines, MemberType};
+use super::member::{FileTime, as_path};
 use super::swap;
 use crate::error::Result;
 use crate::interrupt;
@@ -22,7 +22,7 @@ pub fn between(tops: &[PathBuf], mut list: Lines) -> Result<Vec<String>> {
         // A database is saved as a plain file, of another size than the one in service.
         let size = line.size.filter(|_| line.sqlite.is_none());
         let file =
-            (line.kind == Type::File).then(|| (size, line.mtime.clone().unwrap_or_default()));
+            (line.kind == MemberType::File).then(|| (size, line.mtime.clone().unwrap_or_default()));
         listed.insert(line.path_bytes(), file);
     }
     let (mut lost, mut changed) = (Named::default(), Named::default());
@@ -43,7 +43,7 @@ pub fn between(tops: &[PathBuf], mut list: Lines) -> Result<Vec<String>> {
             }
             let name = entry.path().as_os_str().as_bytes();
             let name = name.strip_prefix(b"/").unwrap_or(name);
-            let mtime = Time {
+            let mtime = FileTime {
                 seconds: now.mtime(),
                 nanoseconds: u32::try_from(now.mtime_nsec()).unwrap_or(0),
             }

@@ -1,7 +1,7 @@
 //! Databases that live in files of their own, found by what is typical of them. Their files only
 //! fit together while nobody writes, so one that a program has open is told, with what to do.
 
-use super::place::Place;
+use super::place::TreePlace;
 use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -28,7 +28,7 @@ const MAGIC: &[(usize, &[u8], &str)] = &[
 ];
 
 /// What a directory that has a file of this name holds, if a program has it open: to be told.
-pub fn in_directory(place: &Place) -> Option<String> {
+pub fn in_directory(place: &TreePlace) -> Option<String> {
     let (name, directory) = (place.leaf().to_str()?, place.path().parent()?);
     let has = |beside: &str| place.beside(OsStr::new(beside)).meta().is_ok();
     if name == "postmaster.pid" && has("PG_VERSION") {

@@ -1,7 +1,7 @@
 //! The list of contents of a tree: one JSON object a line, in the archive's order. It says of every
 //! file what it must be after a restore, so that nothing needs to be unpacked to know.
 
-use super::member::{Kind, Member, shown};
+use super::member::{Member, MemberKind, shown};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Read, Write};
@@ -9,7 +9,7 @@ use std::io::{BufRead, Read, Write};
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Listed {
+pub struct ListLine {
     /// Where it lay, without the first slash; for people where it is no UTF-8.
     pub path: String,
     /// The path's bytes in hex, where it is no UTF-8.
@@ -17,7 +17,7 @@ pub struct Listed {
     pub path_hex: Option<String>,
     /// What it is.
     #[serde(rename = "type")]
-    pub kind: Type,
+    pub kind: MemberType,
     /// A file's length in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -44,7 +44,7 @@ pub struct Listed {
     pub sqlite: Option<String>,
     /// What became of it, where it is not simply there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<Note>,
+    pub note: Option<MemberNote>,
     /// Why, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -54,7 +54,7 @@ pub struct Listed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Type {
+pub enum MemberType {
     /// A regular file.
     File,
     /// A directory.
@@ -71,7 +71,7 @@ pub enum Type {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Note {
+pub enum MemberNote {
     /// It was being changed whenever it was read; saved as it was read last.
     Changed,
     /// It was being changed, and comes once more right after this.
@@ -86,15 +86,15 @@ pub enum Note {
     Skipped,
 }
 
-impl Listed {
+impl ListLine {
     /// What is said of a member of the archive.
-    pub fn of(member: &Member, sha256: Option<String>) -> Self {
+    pub fn from_member(member: &Member, sha256: Option<String>) -> Self {
         let (kind, size, target) = match &member.kind {
-            Kind::File { size, .. } => (Type::File, Some(*size), None),
-            Kind::Directory => (Type::Directory, None, None),
-            Kind::Symlink(target) => (Type::Symlink, None, Some(target)),
-            Kind::HardLink(target) => (Type::Hardlink, None, Some(target)),
-            Kind::Other => (Type::Other, None, None),
+            MemberKind::File { size, .. } => (MemberType::File, Some(*size), None),
+            MemberKind::Directory => (MemberType::Directory, None, None),
+            MemberKind::Symlink(target) => (MemberType::Symlink, None, Some(target)),
+            MemberKind::HardLink(target) => (MemberType::Hardlink, None, Some(target)),
+            MemberKind::Other => (MemberType::Other, None, None),
         };
         let name = |name: &[u8], id: u64| {
             if name.is_empty() {
@@ -103,7 +103,7 @@ impl Listed {
                 String::from_utf8_lossy(name).into_owned()
             }
         };
-        Listed {
+        ListLine {
             size,
             mtime: Some(member.mtime.text()),
             mode: Some(format!("{:04o}", member.mode)),
@@ -115,21 +115,21 @@ impl Listed {
             sha256,
             target: target.map(|target| text(target)),
             target_hex: target.and_then(|target| hex_unless_text(target)),
-            ..Listed::named(&member.path, kind)
+            ..ListLine::named(&member.path, kind)
         }
     }
 
     /// Something that is not in the archive.
-    pub fn missing(path: &[u8], kind: Type, note: Note, why: Option<String>) -> Self {
-        Listed {
+    pub fn missing(path: &[u8], kind: MemberType, note: MemberNote, why: Option<String>) -> Self {
+        ListLine {
             note: Some(note),
             why,
-            ..Listed::named(path, kind)
+            ..ListLine::named(path, kind)
         }
     }
 
-    fn named(path: &[u8], kind: Type) -> Self {
-        Listed {
+    fn named(path: &[u8], kind: MemberType) -> Self {
+        ListLine {
             path: text(path),
             path_hex: hex_unless_text(path),
             kind,
@@ -150,7 +150,7 @@ impl Listed {
     pub fn is_stored(&self) -> bool {
         !matches!(
             self.note,
-            Some(Note::Vanished | Note::Unreadable | Note::Skipped)
+            Some(MemberNote::Vanished | MemberNote::Unreadable | MemberNote::Skipped)
         )
     }
 
@@ -172,7 +172,7 @@ impl Listed {
 
     /// What differs between what is expected (this) and what was found in an archive; `None` where
     /// nothing does.
-    pub fn difference(&self, found: &Listed) -> Option<String> {
+    pub fn difference(&self, found: &ListLine) -> Option<String> {
         let name = shown(&self.path_bytes());
         if (&self.path, &self.path_hex) != (&found.path, &found.path_hex) {
             return Some(format!(
@@ -183,12 +183,12 @@ impl Listed {
         if self.kind != found.kind {
             return Some(format!(
                 "`{name}` is a {}, not a {}",
-                found.kind.word(),
-                self.kind.word()
+                found.kind.as_str(),
+                self.kind.as_str()
             ));
         }
         if self.size != found.size {
-            let size = |listed: &Listed| listed.size.unwrap_or(0);
+            let size = |listed: &ListLine| listed.size.unwrap_or(0);
             return Some(format!(
                 "`{name}` has {} bytes, {} expected",
                 size(found),
@@ -215,29 +215,29 @@ impl Listed {
     }
 }
 
-impl Note {
+impl MemberNote {
     /// The word in JSON and for people.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Note::Changed => "changed",
-            Note::Superseded => "superseded",
-            Note::Vanished => "vanished",
-            Note::Unreadable => "unreadable",
-            Note::Cut => "cut",
-            Note::Skipped => "skipped",
+            MemberNote::Changed => "changed",
+            MemberNote::Superseded => "superseded",
+            MemberNote::Vanished => "vanished",
+            MemberNote::Unreadable => "unreadable",
+            MemberNote::Cut => "cut",
+            MemberNote::Skipped => "skipped",
         }
     }
 }
 
-impl Type {
+impl MemberType {
     /// For people.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Type::File => "file",
-            Type::Directory => "directory",
-            Type::Symlink => "symbolic link",
-            Type::Hardlink => "hard link",
-            Type::Other => "special file",
+            MemberType::File => "file",
+            MemberType::Directory => "directory",
+            MemberType::Symlink => "symbolic link",
+            MemberType::Hardlink => "hard link",
+            MemberType::Other => "special file",
         }
     }
 }
@@ -258,7 +258,7 @@ impl Lines {
     }
 
     /// The next line that the archive has a member for.
-    pub fn next_stored(&mut self) -> Result<Option<Listed>> {
+    pub fn next_stored(&mut self) -> Result<Option<ListLine>> {
         loop {
             match self.next_line()? {
                 Some(listed) if !listed.is_stored() => {}
@@ -268,7 +268,7 @@ impl Lines {
     }
 
     /// The next line.
-    pub fn next_line(&mut self) -> Result<Option<Listed>> {
+    pub fn next_line(&mut self) -> Result<Option<ListLine>> {
         self.line.clear();
         if self.input.read_until(b'\n', &mut self.line)? == 0 {
             return Ok(None);
@@ -308,11 +308,11 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::member::Time;
+    use super::super::member::FileTime;
     use super::*;
     use proptest::prelude::*;
 
-    fn member(path: &[u8], kind: Kind) -> Member {
+    fn member(path: &[u8], kind: MemberKind) -> Member {
         let (user, group) = (b"root".to_vec(), Vec::new());
         Member {
             path: path.to_vec(),
@@ -322,7 +322,7 @@ mod tests {
             gid: 7,
             user,
             group,
-            mtime: Time::default(),
+            mtime: FileTime::default(),
             xattrs: Vec::new(),
         }
     }
@@ -331,7 +331,7 @@ mod tests {
         #[test]
         fn every_name_comes_back(path in proptest::collection::vec(1..=255_u8, 1..40),
             target in proptest::collection::vec(1..=255_u8, 1..40)) {
-            let listed = Listed::of(&member(&path, Kind::Symlink(target.clone())), None);
+            let listed = ListLine::from_member(&member(&path, MemberKind::Symlink(target.clone())), None);
             let mut bytes = Vec::new();
             listed.write(&mut bytes).unwrap();
             let mut lines = Lines::new(std::io::Cursor::new(bytes));
@@ -345,8 +345,8 @@ mod tests {
     #[test]
     fn differences_are_named() {
         let file = |size, sha256: &str| {
-            Listed::of(
-                &member(b"a/b", Kind::File { size, parts: None }),
+            ListLine::from_member(
+                &member(b"a/b", MemberKind::File { size, parts: None }),
                 Some(sha256.into()),
             )
         };
@@ -359,7 +359,7 @@ mod tests {
             file(1, "x").difference(&file(1, "y")).unwrap(),
             "the content of `a/b` is not what was saved"
         );
-        let dir = Listed::of(&member(b"a/b", Kind::Directory), None);
+        let dir = ListLine::from_member(&member(b"a/b", MemberKind::Directory), None);
         assert_eq!(
             file(1, "x").difference(&dir).unwrap(),
             "`a/b` is a directory, not a file"

@@ -10,7 +10,7 @@ pub struct Member {
     /// Where it lay, without the first slash; any bytes but NUL.
     pub path: Vec<u8>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MemberKind,
     /// The permission bits, setuid and sticky among them.
     pub mode: u32,
     /// The owner's number.
@@ -22,14 +22,14 @@ pub struct Member {
     /// The group's name; empty where unknown.
     pub group: Vec<u8>,
     /// When the content was last changed.
-    pub mtime: Time,
+    pub mtime: FileTime,
     /// Extended attributes as the kernel has them, POSIX ACLs among them, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What a [`Member`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// A regular file of so many bytes.
     File {
         /// Its length as an application sees it.
@@ -49,14 +49,14 @@ pub enum Kind {
 
 /// A moment, as the file system has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time {
+pub struct FileTime {
     /// Seconds since 1970; negative before.
     pub seconds: i64,
     /// 0 to 999,999,999, forward from there.
     pub nanoseconds: u32,
 }
 
-impl Time {
+impl FileTime {
     /// As JSON has it: RFC 3339 with nanoseconds; outside of the calendar's years `@seconds`.
     pub fn text(self) -> String {
         match chrono::DateTime::from_timestamp(self.seconds, self.nanoseconds) {
@@ -72,10 +72,10 @@ impl Member {
     /// Bytes of its content in the archive: holes left out.
     pub fn stored_size(&self) -> u64 {
         match &self.kind {
-            Kind::File {
+            MemberKind::File {
                 parts: Some(parts), ..
             } => parts.iter().map(|(_, length)| length).sum(),
-            Kind::File { size, parts: None } => *size,
+            MemberKind::File { size, parts: None } => *size,
             _ => 0,
         }
     }

@@ -1,6 +1,6 @@
 //! What the file system says of a file besides its content.
 
-use super::member::{Kind, Member, Time};
+use super::member::{FileTime, Member, MemberKind};
 use super::names::Ids;
 use rustix::fs::{FileType, Stat};
 use std::fs::File;
@@ -17,22 +17,22 @@ const NOT_SAVED: &[&[u8]] = &[
 
 /// What stat(2) says. The standard library's own can't be had of a name in an open directory.
 #[derive(Debug, Clone, Copy)]
-pub struct Meta {
+pub struct FileMeta {
     found: Stat,
 }
 
-impl From<Stat> for Meta {
+impl From<Stat> for FileMeta {
     fn from(found: Stat) -> Self {
-        Meta { found }
+        FileMeta { found }
     }
 }
 
 // The fields' types differ between systems.
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-impl Meta {
+impl FileMeta {
     /// Of something open.
-    pub fn of(file: impl AsFd) -> std::io::Result<Meta> {
-        Ok(Meta {
+    pub fn read(file: impl AsFd) -> std::io::Result<FileMeta> {
+        Ok(FileMeta {
             found: rustix::fs::fstat(file)?,
         })
     }
@@ -83,16 +83,16 @@ impl Meta {
     }
 
     /// When its content was last changed.
-    pub fn mtime(&self) -> Time {
-        Time {
+    pub fn mtime(&self) -> FileTime {
+        FileTime {
             seconds: self.found.st_mtime as i64,
             nanoseconds: self.found.st_mtime_nsec as u32,
         }
     }
 
     /// When anything of it was.
-    fn ctime(&self) -> Time {
-        Time {
+    fn ctime(&self) -> FileTime {
+        FileTime {
             seconds: self.found.st_ctime as i64,
             nanoseconds: self.found.st_ctime_nsec as u32,
         }
@@ -102,8 +102,8 @@ impl Meta {
 /// A member of that kind with what `found` says.
 pub fn member(
     name: &[u8],
-    kind: Kind,
-    found: &Meta,
+    kind: MemberKind,
+    found: &FileMeta,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     ids: &Ids,
 ) -> Member {
@@ -123,8 +123,8 @@ pub fn member(
 
 /// Whether two looks at a file say that nothing was written in between. The time of the last change
 /// of anything (ctime) can't be set back by a program.
-pub fn unchanged(before: &Meta, after: &Meta) -> bool {
-    let seen = |found: &Meta| (found.size(), found.mtime(), found.ctime());
+pub fn unchanged(before: &FileMeta, after: &FileMeta) -> bool {
+    let seen = |found: &FileMeta| (found.size(), found.mtime(), found.ctime());
     seen(before) == seen(after)
 }
 
@@ -197,7 +197,7 @@ pub fn xattrs_at(_path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 /// Where a file has content, as offsets and lengths; `None` where it has no holes, or its file
 /// system can't tell.
-pub fn parts(file: &File, found: &Meta) -> Option<Vec<(u64, u64)>> {
+pub fn parts(file: &File, found: &FileMeta) -> Option<Vec<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
     // 512 bytes is the unit of `st_blocks`, whatever the file system's own.
     if found.blocks().saturating_mul(512) >= found.size() {

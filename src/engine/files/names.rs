@@ -16,7 +16,7 @@ pub struct Ids {
 
 impl Ids {
     /// The number of a user or a group; `None` where this machine does not know the name.
-    pub fn of(&self, user: bool, name: &[u8]) -> Option<u32> {
+    pub fn id_of(&self, user: bool, name: &[u8]) -> Option<u32> {
         if name.is_empty() {
             return None;
         }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn root_is_everywhere() {
         let ids = Ids::default();
-        assert_eq!(ids.of(true, b"root"), Some(0));
+        assert_eq!(ids.id_of(true, b"root"), Some(0));
         assert_eq!(ids.name(true, 0), b"root");
         assert_eq!(
             ids.name(false, 0),
@@ -72,7 +72,7 @@ mod tests {
                 b"root"
             }
         );
-        assert_eq!(ids.of(true, b"nobody-has-this-name"), None);
+        assert_eq!(ids.id_of(true, b"nobody-has-this-name"), None);
         assert_eq!(ids.name(true, 3_999_999_999), b"");
     }
 }

@@ -3,7 +3,7 @@
 //! later: whoever owns a directory on the way may put a link in its place, and would have whatever
 //! this run may read.
 
-use super::meta::{self, Meta};
+use super::meta::{self, FileMeta};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr, OsString};
@@ -22,16 +22,16 @@ const STEP: OFlags = OFlags::RDONLY;
 
 /// See the head of this file.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct TreePlace {
     dir: Arc<OwnedFd>,
     leaf: OsString,
     path: PathBuf,
 }
 
-impl Place {
+impl TreePlace {
     /// What `path` names, which holds no symbolic link: each step is opened from the one before,
     /// and a link that has come there since is not followed.
-    pub fn find(path: &Path) -> io::Result<Place> {
+    pub fn find(path: &Path) -> io::Result<TreePlace> {
         let mut dir = open_dir_at(CWD, OsStr::new("/"), STEP)?;
         let mut steps = path.components().filter_map(|step| match step {
             Component::Normal(name) => Some(name),
@@ -43,7 +43,7 @@ impl Place {
             dir = open_dir_at(&dir, leaf, STEP)?;
             leaf = next;
         }
-        Ok(Place {
+        Ok(TreePlace {
             dir: Arc::new(dir),
             leaf: leaf.to_owned(),
             path: path.to_path_buf(),
@@ -51,17 +51,17 @@ impl Place {
     }
 
     /// The directory that lies here, to be read; an error where it is another one than `known`.
-    pub fn enter(&self, known: &Meta) -> io::Result<Arc<OwnedFd>> {
+    pub fn enter(&self, known: &FileMeta) -> io::Result<Arc<OwnedFd>> {
         let dir = open_dir_at(&*self.dir, &self.leaf, OFlags::RDONLY)?;
-        match Meta::of(&dir)?.key() == known.key() {
+        match FileMeta::read(&dir)?.key() == known.key() {
             true => Ok(Arc::new(dir)),
             false => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     /// Something in the directory `dir`, which lies here.
-    pub fn below(&self, dir: &Arc<OwnedFd>, leaf: OsString) -> Place {
-        Place {
+    pub fn below(&self, dir: &Arc<OwnedFd>, leaf: OsString) -> TreePlace {
+        TreePlace {
             dir: Arc::clone(dir),
             path: self.path.join(&leaf),
             leaf,
@@ -69,8 +69,8 @@ impl Place {
     }
 
     /// Another name in the same directory.
-    pub fn beside(&self, leaf: &OsStr) -> Place {
-        Place {
+    pub fn beside(&self, leaf: &OsStr) -> TreePlace {
+        TreePlace {
             dir: Arc::clone(&self.dir),
             leaf: leaf.to_owned(),
             path: self.path.with_file_name(leaf),
@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// The same name with this end.
-    pub fn with_end(&self, end: &str) -> Place {
+    pub fn with_end(&self, end: &str) -> TreePlace {
         let mut leaf = self.leaf.clone();
         leaf.push(end);
         self.beside(&leaf)
@@ -95,13 +95,13 @@ impl Place {
     }
 
     /// Itself, not what it may point to.
-    pub fn meta(&self) -> io::Result<Meta> {
+    pub fn meta(&self) -> io::Result<FileMeta> {
         let found = rustix::fs::statat(
             &*self.dir,
             &self.leaf,
             AtFlags::SYMLINK_NOFOLLOW | NO_AUTOMOUNT,
         )?;
-        Ok(Meta::from(found))
+        Ok(FileMeta::from(found))
     }
 
     /// Opens a file for reading; follows no link, and waits for nobody.

@@ -1,9 +1,9 @@
 //! What came out of a drill, read back from the disk.
 
-use super::listing::{Lines, Listed, Note, Type};
+use super::listing::{Lines, ListLine, MemberNote, MemberType};
 use super::member::as_path;
 use super::save::hash_zeros;
-use crate::engine::sqlite::{Db, Use, facts};
+use crate::engine::sqlite::{Db, OpenMode, facts};
 use crate::engine::{Check, CheckStatus};
 use crate::error::{Context, Kind, Result};
 use crate::units;
@@ -28,7 +28,7 @@ pub fn examine(tree: &Path, list: Option<Lines>) -> Result<Vec<Check>> {
     let mut readback = Readback::default();
     loop {
         match lines.next_stored() {
-            Ok(Some(line)) if line.note == Some(Note::Superseded) => {}
+            Ok(Some(line)) if line.note == Some(MemberNote::Superseded) => {}
             Ok(Some(line)) => readback.line(tree, &line)?,
             // A list that is damaged was told by the comparison with the archive.
             Ok(None) => break,
@@ -53,14 +53,14 @@ struct Readback {
 }
 
 impl Readback {
-    fn line(&mut self, tree: &Path, line: &Listed) -> Result<()> {
+    fn line(&mut self, tree: &Path, line: &ListLine) -> Result<()> {
         self.count += 1;
         let path = tree.join(as_path(&line.path_bytes()));
         if let Some(difference) = self.difference(&path, line)? {
             self.differences.push(difference);
         } else if line.sqlite.is_some() {
             self.databases += 1;
-            let checked = facts::integrity(&Db::open(&path, Use::Immutable)?)?;
+            let checked = facts::integrity(&Db::open(&path, OpenMode::Immutable)?)?;
             if checked.status != CheckStatus::Ok {
                 self.broken.push(Check {
                     detail: format!("`{}`: {}", line.path, checked.detail),
@@ -96,14 +96,14 @@ impl Readback {
     }
 
     /// What of a restored thing is not as the list says.
-    fn difference(&mut self, path: &Path, line: &Listed) -> Result<Option<String>> {
+    fn difference(&mut self, path: &Path, line: &ListLine) -> Result<Option<String>> {
         let Ok(found) = path.symlink_metadata() else {
             return Ok(Some(format!("`{}` was not restored", line.path)));
         };
         let kind = found.file_type();
         let target = line.target_bytes();
         Ok(match line.kind {
-            Type::Hardlink => {
+            MemberType::Hardlink => {
                 let same = self.inodes.get(&target.unwrap_or_default()) == Some(&found.ino());
                 (!same).then(|| {
                     format!(
@@ -113,27 +113,27 @@ impl Readback {
                     )
                 })
             }
-            Type::Symlink => {
+            MemberType::Symlink => {
                 let now = std::fs::read_link(path)
                     .map(|target| target.as_os_str().as_bytes().to_vec())
                     .ok();
                 (now != target).then(|| format!("`{}` points elsewhere", line.path))
             }
-            Type::Directory if kind.is_dir() => other_mode(&found, line),
-            Type::File if kind.is_file() => {
+            MemberType::Directory if kind.is_dir() => other_mode(&found, line),
+            MemberType::File if kind.is_file() => {
                 self.inodes.insert(line.path_bytes(), found.ino());
                 other_mode(&found, line).map_or_else(
                     || other_content(path, &found, line),
                     |difference| Ok(Some(difference)),
                 )?
             }
-            _ => Some(format!("`{}` is no {}", line.path, line.kind.word())),
+            _ => Some(format!("`{}` is no {}", line.path, line.kind.as_str())),
         })
     }
 }
 
 /// Who is not root can't give files away, and does not get the rights of another owner.
-fn other_mode(found: &Metadata, line: &Listed) -> Option<String> {
+fn other_mode(found: &Metadata, line: &ListLine) -> Option<String> {
     let special = |mode: &str| mode.len() > 1 && !mode.starts_with('0') && !mode.starts_with('1');
     let expected = line.mode.as_deref().unwrap_or_default();
     let mode = format!("{:04o}", found.mode() & 0o7777);
@@ -142,7 +142,7 @@ fn other_mode(found: &Metadata, line: &Listed) -> Option<String> {
         .then(|| format!("`{}` has the mode {mode}, not {expected}", line.path))
 }
 
-fn other_content(path: &Path, found: &Metadata, line: &Listed) -> Result<Option<String>> {
+fn other_content(path: &Path, found: &Metadata, line: &ListLine) -> Result<Option<String>> {
     if line.size != Some(found.size()) {
         return Ok(Some(format!(
             "`{}` has {} bytes, {} expected",
@@ -151,7 +151,7 @@ fn other_content(path: &Path, found: &Metadata, line: &Listed) -> Result<Option<
             line.size.unwrap_or(0)
         )));
     }
-    let mtime = super::member::Time {
+    let mtime = super::member::FileTime {
         seconds: found.mtime(),
         nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0),
     };
@@ -170,7 +170,7 @@ fn hash_file(path: &Path, size: u64) -> Result<String> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .with_context(context)?;
-    let metadata = super::meta::Meta::of(&file).with_context(context)?;
+    let metadata = super::meta::FileMeta::read(&file).with_context(context)?;
     let parts = super::meta::parts(&file, &metadata);
     let mut hash = Sha256::new();
     let mut block = vec![0; 256 << 10];

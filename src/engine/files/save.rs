@@ -1,11 +1,11 @@
 //! How one file is read although others may be writing to it: again, where it changed meanwhile;
 //! never more nor less than the archive's header says.
 
-use super::listing::{Listed, Note, to_hex};
-use super::member::{Kind, Member, parts_of};
-use super::meta::Meta;
-use super::tar::Writer;
-use super::walk::Found;
+use super::listing::{ListLine, MemberNote, to_hex};
+use super::member::{Member, MemberKind, parts_of};
+use super::meta::FileMeta;
+use super::tar::TarWriter;
+use super::walk::TreeEntry;
 use super::{embedded, meta};
 use crate::engine::sqlite::registry::Claim;
 use crate::error::Result;
@@ -28,19 +28,19 @@ const TIMES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A file that may be read beside SQLite: see [`crate::engine::sqlite::registry`].
-pub struct Opened {
+pub struct OpenFile {
     /// To read from.
     pub file: File,
     /// As it was before anything was read.
-    pub metadata: Meta,
+    pub metadata: FileMeta,
     // After the file: it ends when the file is closed.
     _claim: Claim,
 }
 
 /// What came of opening a file.
-pub enum Opening {
+pub enum OpenOutcome {
     /// It can be read.
-    Opened(Box<Opened>),
+    Opened(Box<OpenFile>),
     /// This run has it open as a database.
     Database,
     /// It is gone, or is no regular file any more.
@@ -51,19 +51,19 @@ pub enum Opening {
 
 /// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is
 /// then its first bytes: of a small one all, and one more if it has grown.
-pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
+pub fn open(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
     let Some(claim) = Claim::reading(found.metadata.key()) else {
-        return Opening::Database;
+        return OpenOutcome::Database;
     };
     let file = match found.place.open() {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Opening::Vanished,
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Opening::Vanished,
-        Err(error) => return Opening::Refused(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return OpenOutcome::Vanished,
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return OpenOutcome::Vanished,
+        Err(error) => return OpenOutcome::Refused(error),
     };
-    let metadata = match Meta::of(&file) {
+    let metadata = match FileMeta::read(&file) {
         Ok(metadata) => metadata,
-        Err(error) => return Opening::Refused(error),
+        Err(error) => return OpenOutcome::Refused(error),
     };
     if metadata.key() != found.metadata.key() {
         // Another file has taken its place. If it is a database that this run has open elsewhere,
@@ -75,18 +75,18 @@ pub fn open(found: &Found, start: &mut Vec<u8>) -> Opening {
             }
             None => std::mem::forget(file),
         }
-        return Opening::Vanished;
+        return OpenOutcome::Vanished;
     }
     if !metadata.is_file() {
-        return Opening::Vanished;
+        return OpenOutcome::Vanished;
     }
     match read_start(&file, metadata.size(), start) {
-        Ok(()) => Opening::Opened(Box::new(Opened {
+        Ok(()) => OpenOutcome::Opened(Box::new(OpenFile {
             file,
             metadata,
             _claim: claim,
         })),
-        Err(error) => Opening::Refused(error),
+        Err(error) => OpenOutcome::Refused(error),
     }
 }
 
@@ -113,9 +113,9 @@ fn read_start(file: &File, size: u64, start: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// What was saved of one file.
-pub struct Saved {
+pub struct SavedFile {
     /// One line for each time that it stands in the archive.
-    pub lines: Vec<Listed>,
+    pub lines: Vec<ListLine>,
     /// Its length.
     pub size: u64,
     /// To be told: a database that a program has open.
@@ -124,12 +124,12 @@ pub struct Saved {
 
 /// Saves an opened file.
 pub fn save<W: Write>(
-    opened: &mut Opened,
-    as_member: &dyn Fn(Kind, &Meta) -> Member,
-    found: &Found,
-    archive: &mut Writer<W>,
+    opened: &mut OpenFile,
+    as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
+    found: &TreeEntry,
+    archive: &mut TarWriter<W>,
     buffer: &mut Vec<u8>,
-) -> Result<Result<Saved, io::Error>> {
+) -> Result<Result<SavedFile, io::Error>> {
     let warning = embedded::in_file(found.place.path(), &opened.file, buffer);
     let parts = meta::parts(&opened.file, &opened.metadata);
     let saved = if opened.metadata.size() <= WHOLE && parts.is_none() {
@@ -137,17 +137,17 @@ pub fn save<W: Write>(
     } else {
         large(opened, as_member, archive, parts)?
     };
-    Ok(saved.map(|saved| Saved { warning, ..saved }))
+    Ok(saved.map(|saved| SavedFile { warning, ..saved }))
 }
 
 /// Read as a whole, until it is the same before and after; what can't be read is not in the archive
 /// at all.
 fn small<W: Write>(
-    opened: &mut Opened,
-    as_member: &dyn Fn(Kind, &Meta) -> Member,
-    archive: &mut Writer<W>,
+    opened: &mut OpenFile,
+    as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
+    archive: &mut TarWriter<W>,
     buffer: &mut Vec<u8>,
-) -> Result<Result<Saved, io::Error>> {
+) -> Result<Result<SavedFile, io::Error>> {
     let mut changed = true;
     for time in 0..TIMES {
         interrupt::check()?;
@@ -157,7 +157,7 @@ fn small<W: Write>(
         } else {
             read_again(opened, buffer)
         };
-        let after = match read.and_then(|()| Meta::of(&opened.file)) {
+        let after = match read.and_then(|()| FileMeta::read(&opened.file)) {
             Ok(after) => after,
             Err(error) => return Ok(Err(error)),
         };
@@ -170,21 +170,21 @@ fn small<W: Write>(
     }
     buffer.truncate(opened.metadata.size().min(WHOLE) as usize);
     let size = buffer.len() as u64;
-    let member = as_member(Kind::File { size, parts: None }, &opened.metadata);
+    let member = as_member(MemberKind::File { size, parts: None }, &opened.metadata);
     archive.begin(&member)?;
     archive.write_all(buffer)?;
     archive.end()?;
-    let mut line = Listed::of(&member, Some(to_hex(&Sha256::digest(&buffer[..]))));
-    line.note = changed.then_some(Note::Changed);
-    Ok(Ok(Saved {
+    let mut line = ListLine::from_member(&member, Some(to_hex(&Sha256::digest(&buffer[..]))));
+    line.note = changed.then_some(MemberNote::Changed);
+    Ok(Ok(SavedFile {
         lines: vec![line],
         size,
         warning: None,
     }))
 }
 
-fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
-    opened.metadata = Meta::of(&opened.file)?;
+fn read_again(opened: &mut OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
+    opened.metadata = FileMeta::read(&opened.file)?;
     // However fast it grows, this is held in memory.
     read_start(&opened.file, opened.metadata.size().min(WHOLE), buffer)
 }
@@ -192,21 +192,21 @@ fn read_again(opened: &mut Opened, buffer: &mut Vec<u8>) -> io::Result<()> {
 /// Written while it is read. If it changed, it is written once more: of members of one name the
 /// last one counts.
 fn large<W: Write>(
-    opened: &mut Opened,
-    as_member: &dyn Fn(Kind, &Meta) -> Member,
-    archive: &mut Writer<W>,
+    opened: &mut OpenFile,
+    as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
+    archive: &mut TarWriter<W>,
     mut parts: Option<Vec<(u64, u64)>>,
-) -> Result<Result<Saved, io::Error>> {
+) -> Result<Result<SavedFile, io::Error>> {
     let times = if opened.metadata.size() <= AGAIN {
         TIMES
     } else {
         1
     };
-    let mut lines: Vec<Listed> = Vec::new();
+    let mut lines: Vec<ListLine> = Vec::new();
     loop {
         let size = opened.metadata.size();
         let member = as_member(
-            Kind::File {
+            MemberKind::File {
                 size,
                 parts: parts.clone(),
             },
@@ -219,8 +219,8 @@ fn large<W: Write>(
         archive.begin(&member)?;
         let (sha256, whole) = copy(&opened.file, &member, archive)?;
         archive.end()?;
-        let mut line = Listed::of(&member, Some(sha256));
-        let after = Meta::of(&opened.file);
+        let mut line = ListLine::from_member(&member, Some(sha256));
+        let after = FileMeta::read(&opened.file);
         let unchanged = after
             .as_ref()
             .is_ok_and(|after| meta::unchanged(&opened.metadata, after));
@@ -228,13 +228,13 @@ fn large<W: Write>(
         line.note = match whole {
             Err(error) => {
                 line.why = Some(crate::error::Error::from(error).message());
-                Some(Note::Cut)
+                Some(MemberNote::Cut)
             }
             Ok(true) if unchanged => None,
-            Ok(_) if again => Some(Note::Superseded),
-            Ok(_) => Some(Note::Changed),
+            Ok(_) if again => Some(MemberNote::Superseded),
+            Ok(_) => Some(MemberNote::Changed),
         };
-        let superseded = line.note == Some(Note::Superseded);
+        let superseded = line.note == Some(MemberNote::Superseded);
         lines.push(line);
         match after {
             Ok(after) if superseded => {
@@ -242,7 +242,7 @@ fn large<W: Write>(
                 parts = meta::parts(&opened.file, &opened.metadata);
             }
             _ => {
-                return Ok(Ok(Saved {
+                return Ok(Ok(SavedFile {
                     lines,
                     size,
                     warning: None,
@@ -258,9 +258,9 @@ fn large<W: Write>(
 fn copy<W: Write>(
     file: &File,
     member: &Member,
-    archive: &mut Writer<W>,
+    archive: &mut TarWriter<W>,
 ) -> Result<(String, io::Result<bool>)> {
-    let Kind::File { size, parts } = &member.kind else {
+    let MemberKind::File { size, parts } = &member.kind else {
         return Ok((String::new(), Ok(true)));
     };
     let mut hash = Sha256::new();

@@ -5,7 +5,7 @@ mod archiver;
 mod issues;
 
 use super::patterns::Patterns;
-use super::walk::{self, Choice, Found, Step};
+use super::walk::{self, TreeEntry, TreeSelection, WalkStep};
 use crate::engine::{Dumped, Source};
 use crate::error::{Context, Error, Result};
 use crate::units;
@@ -42,7 +42,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct FilesSource {
     plan: Plan,
-    choice: Choice,
+    choice: TreeSelection,
     size: u64,
     /// The names of databases with several names that have a log or a journal beside them.
     logs: HashMap<(u64, u64), Vec<PathBuf>>,
@@ -60,7 +60,7 @@ impl FilesSource {
             .filter_map(|path| path.canonicalize().ok())
             .collect();
         walk::refuse_nested(&real)?;
-        let choice = Choice {
+        let choice = TreeSelection {
             tops: plan.paths.clone(),
             include: Patterns::new(&plan.include)?,
             exclude: Patterns::new(&plan.exclude)?,
@@ -99,14 +99,14 @@ impl FilesSource {
         let mut count = 0_u64;
         walk::walk(&self.choice, &mut |step| {
             let lacking = match step {
-                Step::Save(found) if found.metadata.is_file() => {
+                WalkStep::Save(found) if found.metadata.is_file() => {
                     files += 1;
                     let readable = found.place.may_be_read();
                     readable
                         .err()
                         .map(|error| format!("{} ({})", full_path(&found.name), Error::from(error)))
                 }
-                Step::Unreadable(name, error) => {
+                WalkStep::Unreadable(name, error) => {
                     Some(format!("{} ({})", full_path(&name), Error::from(error)))
                 }
                 _ => None,
@@ -129,7 +129,7 @@ impl FilesSource {
     fn measure(&mut self) -> Result<()> {
         let (mut size, mut logs) = (0, HashMap::<(u64, u64), Vec<PathBuf>>::new());
         walk::walk(&self.choice, &mut |step| {
-            if let Step::Save(found) = step {
+            if let WalkStep::Save(found) = step {
                 // A header, and what is on disk: holes take no room in the archive.
                 let content = if found.metadata.is_file() {
                     found.metadata.size().min(found.metadata.blocks() * 512)
@@ -150,7 +150,7 @@ impl FilesSource {
 
 /// The inode and the path of the database that a log or journal belongs to, where that is not empty
 /// and the database has other names.
-fn database_with_log(found: &Found) -> Option<((u64, u64), PathBuf)> {
+fn database_with_log(found: &TreeEntry) -> Option<((u64, u64), PathBuf)> {
     let name = found.place.leaf().as_bytes();
     let base = name
         .strip_suffix(b"-wal")

@@ -1,10 +1,10 @@
-//! SQLite databases among the files: how they and what belongs to them are told from other files,
-//! and kept apart from this run's own connections.
+//! SQLite databases among the files: how they and their companions are told from other files, and
+//! kept apart from this run's own connections.
 
-use super::meta::Meta;
-use super::place::Place;
-use super::save::{self, Opening};
-use super::walk::Found;
+use super::meta::FileMeta;
+use super::place::TreePlace;
+use super::save::{self, OpenOutcome};
+use super::walk::TreeEntry;
 use crate::engine::sqlite::probe::MAGIC;
 use crate::engine::sqlite::registry::{self, Claim};
 use crate::error::Result;
@@ -14,34 +14,34 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 /// The right to open a file that may be a part of a database.
-pub enum Held {
-    /// Nobody in this run has the database open, nor will have for as long as this lives; none
-    /// where there is no database.
+pub enum ReadClaim {
+    /// No thread of this run has the database open, nor opens it while the claim lives. Without a
+    /// database there is no claim.
     Free { _claim: Option<Claim> },
-    /// Another thread did not let go of it.
+    /// Another thread has it open.
     Busy,
 }
 
 /// Waits until no thread of this run has a connection to the database that a file is of: closing
 /// the file would drop that one's locks, which lie on the database itself and on its -shm.
-pub fn database_of(found: &Found, wait: Duration) -> Result<Held> {
+pub fn claim_to_read(found: &TreeEntry, wait: Duration) -> Result<ReadClaim> {
     let name = found.place.leaf().as_bytes();
     let base = ["-wal", "-shm", "-journal"]
         .iter()
         .find_map(|end| name.strip_suffix(end.as_bytes()));
     let base = base.map(|base| found.place.beside(OsStr::from_bytes(base)));
     let Some(metadata) = base.map_or(Some(found.metadata), |base| base.meta().ok()) else {
-        return Ok(Held::Free { _claim: None });
+        return Ok(ReadClaim::Free { _claim: None });
     };
     let deadline = Instant::now() + wait;
     loop {
         if let Some(claim) = Claim::reading(metadata.key()) {
-            return Ok(Held::Free {
+            return Ok(ReadClaim::Free {
                 _claim: Some(claim),
             });
         }
         if Instant::now() >= deadline {
-            return Ok(Held::Busy);
+            return Ok(ReadClaim::Busy);
         }
         interrupt::check()?;
         std::thread::sleep(Duration::from_millis(10));
@@ -56,14 +56,14 @@ pub const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd
 
 /// Whether a file that begins so is a SQLite database; an empty one is, where all of it is still in
 /// its log.
-pub fn is_database(start: &[u8], size: u64, place: &Place) -> bool {
+pub fn is_database(start: &[u8], size: u64, place: &TreePlace) -> bool {
     // The smallest page has 512 bytes.
     start.starts_with(MAGIC) && size >= 512
         || start.is_empty() && starts_with(&place.with_end("-wal"), &[WAL_MAGIC])
 }
 
 /// The same for a file that is not open yet, or that this run has open as a database.
-pub fn looks_like_a_database(place: &Place) -> bool {
+pub fn looks_like_a_database(place: &TreePlace) -> bool {
     let Ok(metadata) = place.meta() else {
         return false;
     };
@@ -76,8 +76,8 @@ pub fn looks_like_a_database(place: &Place) -> bool {
 }
 
 /// Whether there is a file that begins with one of these.
-pub fn starts_with(place: &Place, beginnings: &[&[u8]]) -> bool {
-    let metadata = place.meta().ok().filter(Meta::is_file);
+pub fn starts_with(place: &TreePlace, beginnings: &[&[u8]]) -> bool {
+    let metadata = place.meta().ok().filter(FileMeta::is_file);
     let start = metadata.and_then(|metadata| first_bytes(place, metadata));
     start.is_some_and(|start| {
         beginnings
@@ -86,17 +86,17 @@ pub fn starts_with(place: &Place, beginnings: &[&[u8]]) -> bool {
     })
 }
 
-fn first_bytes(place: &Place, metadata: Meta) -> Option<Vec<u8>> {
+fn first_bytes(place: &TreePlace, metadata: FileMeta) -> Option<Vec<u8>> {
     let mut start = Vec::new();
     match save::open(
-        &Found {
+        &TreeEntry {
             place: place.clone(),
             name: Vec::new(),
             metadata,
         },
         &mut start,
     ) {
-        Opening::Opened(_) => Some(start),
-        Opening::Database | Opening::Vanished | Opening::Refused(_) => None,
+        OpenOutcome::Opened(_) => Some(start),
+        OpenOutcome::Database | OpenOutcome::Vanished | OpenOutcome::Refused(_) => None,
     }
 }

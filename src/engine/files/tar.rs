@@ -12,8 +12,8 @@ mod read;
 mod tests;
 mod write;
 
-pub use read::Reader;
-pub use write::Writer;
+pub use read::TarReader;
+pub use write::TarWriter;
 
 /// Headers and contents begin at multiples of this many bytes.
 pub const BLOCK: u64 = 512;

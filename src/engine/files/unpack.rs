@@ -5,9 +5,9 @@
 //! and named. Devices and FIFOs are never made.
 
 use super::content::read_content;
-use super::member::{Kind, Member, Time, shown};
+use super::member::{FileTime, Member, MemberKind, shown};
 use super::names::Ids;
-use super::tar::Reader;
+use super::tar::TarReader;
 use crate::error::{Context, Error, Result};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -29,7 +29,7 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 /// A directory, and which members belong below it.
-struct Root {
+struct UnpackRoot {
     /// The components that members begin with; none for all members.
     prefix: Vec<Vec<u8>>,
     directory: OwnedFd,
@@ -37,7 +37,7 @@ struct Root {
 
 /// See the head of this file.
 pub struct Unpacker {
-    roots: Vec<Root>,
+    roots: Vec<UnpackRoot>,
     ids: Ids,
     /// Owners are set.
     owners: bool,
@@ -83,7 +83,7 @@ impl Unpacker {
         let prefix = components(prefix).unwrap_or_default();
         let directory = rustix::fs::open(directory, OPEN_DIRECTORY, Mode::empty())
             .with_context(|| format!("opening `{}`", directory.display()))?;
-        self.roots.push(Root { prefix, directory });
+        self.roots.push(UnpackRoot { prefix, directory });
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Unpacker {
     pub fn unpack<R: Read>(
         &mut self,
         member: &Member,
-        reader: &mut Reader<R>,
+        reader: &mut TarReader<R>,
     ) -> Result<Option<String>> {
         self.unpack_as(&member.path, member, reader)
     }
@@ -101,16 +101,16 @@ impl Unpacker {
         &mut self,
         path: &[u8],
         member: &Member,
-        reader: &mut Reader<R>,
+        reader: &mut TarReader<R>,
     ) -> Result<Option<String>> {
         let sha256 = match self.place(path) {
             Ok((root, place)) => match self.write(root, &place, member, reader) {
                 Ok(sha256) => return Ok(sha256),
-                Err(Failure::Refused(why)) => {
+                Err(UnpackFailure::Refused(why)) => {
                     self.refuse(member, &why);
                     None
                 }
-                Err(Failure::Failed(error)) => {
+                Err(UnpackFailure::Failed(error)) => {
                     return Err(error.context(format!("restoring `{}`", member.shown())));
                 }
             },
@@ -129,7 +129,7 @@ impl Unpacker {
     pub fn read_only<R: Read>(
         &mut self,
         member: &Member,
-        reader: &mut Reader<R>,
+        reader: &mut TarReader<R>,
     ) -> Result<Option<String>> {
         read_content(reader, member, &mut self.block, &mut |_, _| Ok(()))
     }
@@ -159,13 +159,13 @@ impl Unpacker {
         root: usize,
         place: &[Vec<u8>],
         member: &Member,
-        reader: &mut Reader<R>,
-    ) -> Result<Option<String>, Failure> {
+        reader: &mut TarReader<R>,
+    ) -> Result<Option<String>, UnpackFailure> {
         let Some((name, above)) = place.split_last() else {
-            return Err(Failure::Refused("it has no name".into()));
+            return Err(UnpackFailure::Refused("it has no name".into()));
         };
-        if member.kind == Kind::Other {
-            return Err(Failure::Refused(
+        if member.kind == MemberKind::Other {
+            return Err(UnpackFailure::Refused(
                 "a device, FIFO or socket is never made".into(),
             ));
         }
@@ -173,33 +173,33 @@ impl Unpacker {
         // top path is none.
         let is_whole = above.is_empty();
         let may_be_whole = match member.kind {
-            Kind::Directory => true,
-            Kind::File { .. } => !self.roots[root].prefix.is_empty(),
+            MemberKind::Directory => true,
+            MemberKind::File { .. } => !self.roots[root].prefix.is_empty(),
             _ => false,
         };
         if is_whole && !may_be_whole {
-            return Err(Failure::Refused(
+            return Err(UnpackFailure::Refused(
                 "it would take the place of the whole target".into(),
             ));
         }
         // What a later run would take for its own.
         if place.iter().any(|part| is_scratch_name(part)) {
-            return Err(Failure::Refused(
+            return Err(UnpackFailure::Refused(
                 "its name is one of dbbackup's own scratch directories".into(),
             ));
         }
         self.open_directory(root, above)?;
         let Some((_, _, parent)) = &self.last else {
-            return Err(Failure::Refused("its directory is not there".into()));
+            return Err(UnpackFailure::Refused("its directory is not there".into()));
         };
         let there = rustix::fs::statat(parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
         let there = there
             .map(|found| FileType::from_raw_mode(found.st_mode))
             .ok();
         match (there, &member.kind) {
-            (Some(FileType::Directory), Kind::Directory) | (None, _) => {}
+            (Some(FileType::Directory), MemberKind::Directory) | (None, _) => {}
             (Some(FileType::Directory), _) => {
-                return Err(Failure::Refused(
+                return Err(UnpackFailure::Refused(
                     "a directory of that name came before it".into(),
                 ));
             }
@@ -207,7 +207,7 @@ impl Unpacker {
             (Some(_), _) => rustix::fs::unlinkat(parent, name.as_slice(), AtFlags::empty())?,
         }
         match &member.kind {
-            Kind::Directory => {
+            MemberKind::Directory => {
                 if there != Some(FileType::Directory) {
                     rustix::fs::mkdirat(parent, name.as_slice(), Mode::RWXU)?;
                 }
@@ -215,7 +215,7 @@ impl Unpacker {
                     .push((root, place.to_vec(), member.clone()));
                 Ok(None)
             }
-            Kind::Symlink(target) => {
+            MemberKind::Symlink(target) => {
                 rustix::fs::symlinkat(target.as_slice(), parent, name.as_slice())?;
                 let link = OnLink {
                     parent: parent.as_fd(),
@@ -225,8 +225,8 @@ impl Unpacker {
                 self.count_unset(member, failed);
                 Ok(None)
             }
-            Kind::HardLink(target) => self.hard_link(root, place, target).map(|()| None),
-            Kind::File { size, parts } => {
+            MemberKind::HardLink(target) => self.hard_link(root, place, target).map(|()| None),
+            MemberKind::File { size, parts } => {
                 let flags = OFlags::WRONLY
                     | OFlags::CREATE
                     | OFlags::EXCL
@@ -253,13 +253,13 @@ impl Unpacker {
                 self.count_unset(member, failed);
                 Ok(sha256)
             }
-            Kind::Other => Ok(None),
+            MemberKind::Other => Ok(None),
         }
     }
 
     /// Makes `last` the directory at this place, making it and those above it where they are
     /// missing.
-    fn open_directory(&mut self, root: usize, place: &[Vec<u8>]) -> Result<(), Failure> {
+    fn open_directory(&mut self, root: usize, place: &[Vec<u8>]) -> Result<(), UnpackFailure> {
         if self
             .last
             .as_ref()
@@ -294,7 +294,7 @@ impl Unpacker {
             };
             directory = opened.map_err(|error| match error {
                 Errno::NOTDIR | Errno::LOOP => {
-                    Failure::Refused(format!("`{}` above it is no directory", shown(name)))
+                    UnpackFailure::Refused(format!("`{}` above it is no directory", shown(name)))
                 }
                 other => other.into(),
             })?;
@@ -305,9 +305,14 @@ impl Unpacker {
     }
 
     /// Only to files that came out of this archive: found like any other place, following no link.
-    fn hard_link(&mut self, root: usize, place: &[Vec<u8>], target: &[u8]) -> Result<(), Failure> {
+    fn hard_link(
+        &mut self,
+        root: usize,
+        place: &[Vec<u8>],
+        target: &[u8],
+    ) -> Result<(), UnpackFailure> {
         let refused =
-            |why: String| Failure::Refused(format!("a link to `{}`: {why}", shown(target)));
+            |why: String| UnpackFailure::Refused(format!("a link to `{}`: {why}", shown(target)));
         let (target_root, target_place) = self.place(target).map_err(refused)?;
         let (Some((name, above)), Some((target_name, target_above))) =
             (place.split_last(), target_place.split_last())
@@ -347,7 +352,7 @@ impl Unpacker {
         from_name: &[u8],
         to: &OwnedFd,
         to_name: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), UnpackFailure> {
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let write =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -364,14 +369,14 @@ impl Unpacker {
             std::os::unix::fs::fchown(&to, Some(found.uid()), Some(found.gid()))?;
         }
         to.set_permissions(found.permissions())?;
-        let mtime = Time {
+        let mtime = FileTime {
             seconds: found.mtime(),
             nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0),
         };
         Ok(rustix::fs::futimens(&to, &times(mtime))?)
     }
 
-    fn existing_directory(&self, root: usize, place: &[Vec<u8>]) -> Result<OwnedFd, Failure> {
+    fn existing_directory(&self, root: usize, place: &[Vec<u8>]) -> Result<OwnedFd, UnpackFailure> {
         let mut directory = self.roots[root]
             .directory
             .try_clone()
@@ -394,8 +399,8 @@ impl Unpacker {
                     self.count_unset(&member, failed);
                 }
                 // One that a later member has replaced.
-                Err(Failure::Refused(_)) => {}
-                Err(Failure::Failed(error)) => {
+                Err(UnpackFailure::Refused(_)) => {}
+                Err(UnpackFailure::Failed(error)) => {
                     return Err(
                         error.context(format!("restoring the directory `{}`", member.shown()))
                     );
@@ -469,11 +474,11 @@ impl Unpacker {
         let number = |id: u64| u32::try_from(id).unwrap_or(0);
         let uid = self
             .ids
-            .of(true, &member.user)
+            .id_of(true, &member.user)
             .unwrap_or(number(member.uid));
         let gid = self
             .ids
-            .of(false, &member.group)
+            .id_of(false, &member.group)
             .unwrap_or(number(member.gid));
         (Uid::from_raw(uid), Gid::from_raw(gid))
     }
@@ -516,7 +521,7 @@ impl OnLink<'_> {
     }
 }
 
-fn times(mtime: Time) -> Timestamps {
+fn times(mtime: FileTime) -> Timestamps {
     let at = Timespec {
         tv_sec: mtime.seconds,
         tv_nsec: mtime.nanoseconds.into(),
@@ -555,35 +560,35 @@ fn components(path: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 }
 
 /// Why a member was not written.
-enum Failure {
+enum UnpackFailure {
     /// The member is at fault: it is left out.
     Refused(String),
     /// The machine is: nothing goes on.
     Failed(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for UnpackFailure {
     fn from(error: Error) -> Self {
-        Failure::Failed(error)
+        UnpackFailure::Failed(error)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for UnpackFailure {
     fn from(error: std::io::Error) -> Self {
-        Failure::Failed(error.into())
+        UnpackFailure::Failed(error.into())
     }
 }
 
-impl From<Errno> for Failure {
+impl From<Errno> for UnpackFailure {
     fn from(error: Errno) -> Self {
         match error {
             Errno::NAMETOOLONG => {
-                Failure::Refused("its name is too long for this file system".into())
+                UnpackFailure::Refused("its name is too long for this file system".into())
             }
             Errno::ILSEQ | Errno::INVAL => {
-                Failure::Refused("this file system does not take its name".into())
+                UnpackFailure::Refused("this file system does not take its name".into())
             }
-            other => Failure::Failed(other.into()),
+            other => UnpackFailure::Failed(other.into()),
         }
     }
 }

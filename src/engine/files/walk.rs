@@ -1,9 +1,9 @@
-//! What of the file system is to be saved: every top path in order, each directory before what is
-//! in it, sorted by name.
+//! The walk over the files that are to be saved: every top path in order, each directory before its
+//! content, sorted by name.
 
-use super::meta::Meta;
+use super::meta::FileMeta;
 use super::patterns::Patterns;
-use super::place::{self, Place};
+use super::place::{self, TreePlace};
 use super::swap;
 use super::unpack::is_scratch_name;
 use crate::error::{Error, Result};
@@ -16,45 +16,46 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is chosen.
+/// Which files are to be saved.
 #[derive(Debug)]
-pub struct Choice {
-    /// Where to look, absolute, none inside another.
+pub struct TreeSelection {
+    /// Absolute paths to walk, none inside another.
     pub tops: Vec<PathBuf>,
-    /// Only what matches, and all below a directory that does; everything where there are none.
+    /// Only files that match these are saved, and all below a directory that does. Without any
+    /// pattern everything is saved.
     pub include: Patterns,
-    /// Never what matches, nor what is below it.
+    /// Files that match these are not saved, nor anything below them.
     pub exclude: Patterns,
-    /// Don't go where another file system is mounted.
+    /// Whether mounted file systems are left out.
     pub one_file_system: bool,
     /// Directories that are left out: stores, and scratch directories.
     pub leave_out: Vec<PathBuf>,
 }
 
-/// Something that was found.
-pub struct Found {
-    /// Where it is.
-    pub place: Place,
+/// A file, directory or link that the walk found.
+pub struct TreeEntry {
+    /// Its place in the file system.
+    pub place: TreePlace,
     /// Its name in the archive.
     pub name: Vec<u8>,
-    /// As it was when the walk came by.
-    pub metadata: Meta,
+    /// Its metadata when the walk came by.
+    pub metadata: FileMeta,
 }
 
-/// What is told to whoever walks.
-pub enum Step {
-    /// To be saved.
-    Save(Found),
-    /// Could not be looked at; its name in the archive.
+/// One event of a walk.
+pub enum WalkStep {
+    /// It is to be saved.
+    Save(TreeEntry),
+    /// It could not be looked at; this is its name in the archive.
     Unreadable(Vec<u8>, std::io::Error),
-    /// Was gone when it was looked at.
+    /// It was gone when it was looked at.
     Vanished(Vec<u8>),
-    /// Left out on purpose, and worth telling.
+    /// It is left out on purpose, for a reason that people should know.
     LeftOut(PathBuf, &'static str),
 }
 
-/// Walks over everything that is chosen.
-pub fn walk(choice: &Choice, visit: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
+/// Walks over the selection and calls `visit` with each event.
+pub fn walk(choice: &TreeSelection, visit: &mut dyn FnMut(WalkStep) -> Result<()>) -> Result<()> {
     let leave_out: HashSet<(u64, u64)> = choice
         .leave_out
         .iter()
@@ -65,7 +66,7 @@ pub fn walk(choice: &Choice, visit: &mut dyn FnMut(Step) -> Result<()>) -> Resul
     choice
         .tops
         .iter()
-        .try_for_each(|top| one_top(choice, top, &leave_out, visit))
+        .try_for_each(|top| walk_top(choice, top, &leave_out, visit))
 }
 
 /// The name in the archive: the path from the root on, without the first slash, wherever a symbolic
@@ -81,45 +82,45 @@ fn name_of(top: &Path, below: &Path) -> Vec<u8> {
 }
 
 /// A directory that is being walked through.
-struct Level {
-    place: Place,
+struct WalkLevel {
+    place: TreePlace,
     dir: Arc<OwnedFd>,
     device: u64,
-    /// What is in it and was not come by yet.
+    /// The names in it that are still to be visited.
     names: std::vec::IntoIter<OsString>,
 }
 
-fn one_top(
-    choice: &Choice,
+fn walk_top(
+    choice: &TreeSelection,
     top: &Path,
     leave_out: &HashSet<(u64, u64)>,
-    visit: &mut dyn FnMut(Step) -> Result<()>,
+    visit: &mut dyn FnMut(WalkStep) -> Result<()>,
 ) -> Result<()> {
     // A top path that is a symbolic link means what it points to.
     let real = match top.canonicalize() {
         Ok(real) => real,
-        Err(error) => return visit(Step::Unreadable(name_of(top, Path::new("")), error)),
+        Err(error) => return visit(WalkStep::Unreadable(name_of(top, Path::new("")), error)),
     };
-    let place = match Place::find(&real) {
+    let place = match TreePlace::find(&real) {
         Ok(place) => place,
-        Err(error) => return visit(not_seen(name_of(top, Path::new("")), error)),
+        Err(error) => return visit(unseen_step(name_of(top, Path::new("")), error)),
     };
-    let mut walk = Walk {
+    let mut walk = TreeWalk {
         choice,
         top,
         real: &real,
         leave_out,
         levels: Vec::new(),
-        chosen: Chosen::default(),
+        chosen: WaitingDirectories::default(),
         first_device: None,
     };
-    walk.come_by(place, visit)?;
+    walk.visit_place(place, visit)?;
     while let Some(level) = walk.levels.last_mut() {
         interrupt::check()?;
         match level.names.next() {
             Some(name) => {
                 let place = level.place.below(&level.dir, name);
-                walk.come_by(place, visit)?;
+                walk.visit_place(place, visit)?;
             }
             None => drop(walk.levels.pop()),
         }
@@ -128,20 +129,24 @@ fn one_top(
 }
 
 /// A walk below one top path.
-struct Walk<'a> {
-    choice: &'a Choice,
+struct TreeWalk<'a> {
+    choice: &'a TreeSelection,
     top: &'a Path,
     real: &'a Path,
     leave_out: &'a HashSet<(u64, u64)>,
     /// The directories down to the one that is being walked through.
-    levels: Vec<Level>,
-    chosen: Chosen,
+    levels: Vec<WalkLevel>,
+    chosen: WaitingDirectories,
     first_device: Option<u64>,
 }
 
-impl Walk<'_> {
-    /// One thing that was found; a directory becomes the next that is walked through.
-    fn come_by(&mut self, place: Place, visit: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
+impl TreeWalk<'_> {
+    /// Visits one place; a directory becomes the next one that is walked through.
+    fn visit_place(
+        &mut self,
+        place: TreePlace,
+        visit: &mut dyn FnMut(WalkStep) -> Result<()>,
+    ) -> Result<()> {
         let (choice, depth) = (self.choice, self.levels.len());
         let below = place
             .path()
@@ -151,7 +156,7 @@ impl Walk<'_> {
         let name = name_of(self.top, &below);
         let metadata = match place.meta() {
             Ok(metadata) => metadata,
-            Err(error) => return visit(not_seen(name, error)),
+            Err(error) => return visit(unseen_step(name, error)),
         };
         let is_directory = metadata.is_dir();
         if depth > 0
@@ -164,7 +169,7 @@ impl Walk<'_> {
         let mut inside = None;
         if is_directory {
             if let Some(why) = left_out(&place, &metadata, self.leave_out) {
-                return visit(Step::LeftOut(place.path().to_path_buf(), why));
+                return visit(WalkStep::LeftOut(place.path().to_path_buf(), why));
             }
             let dir = place.enter(&metadata);
             let elsewhere = self
@@ -172,7 +177,7 @@ impl Walk<'_> {
                 .last()
                 .is_none_or(|level| level.device != metadata.dev());
             if elsewhere && dir.as_ref().is_ok_and(|dir| is_of_the_kernel(dir)) {
-                return visit(Step::LeftOut(
+                return visit(WalkStep::LeftOut(
                     place.path().to_path_buf(),
                     "the kernel's own (/proc, /sys and the like)",
                 ));
@@ -187,7 +192,7 @@ impl Walk<'_> {
             || choice
                 .include
                 .matches(&self.top.join(&below), &below, is_directory);
-        let found = Found {
+        let found = TreeEntry {
             place: place.clone(),
             name: name.clone(),
             metadata,
@@ -195,14 +200,14 @@ impl Walk<'_> {
         for found in self.chosen.next(found, depth, wanted, is_directory) {
             // The root directory itself has no name in an archive.
             if !found.name.is_empty() {
-                visit(Step::Save(found))?;
+                visit(WalkStep::Save(found))?;
             }
         }
         match inside {
             None => Ok(()),
             Some(dir) => match dir.and_then(|dir| Ok((place::names_in(&dir)?, dir))) {
                 Ok((names, dir)) => {
-                    self.levels.push(Level {
+                    self.levels.push(WalkLevel {
                         place,
                         dir,
                         device: metadata.dev(),
@@ -210,17 +215,17 @@ impl Walk<'_> {
                     });
                     Ok(())
                 }
-                Err(error) => visit(not_seen(name, error)),
+                Err(error) => visit(unseen_step(name, error)),
             },
         }
     }
 }
 
-fn not_seen(name: Vec<u8>, error: std::io::Error) -> Step {
+fn unseen_step(name: Vec<u8>, error: std::io::Error) -> WalkStep {
     if error.kind() == std::io::ErrorKind::NotFound {
-        Step::Vanished(name)
+        WalkStep::Vanished(name)
     } else {
-        Step::Unreadable(name, error)
+        WalkStep::Unreadable(name, error)
     }
 }
 
@@ -248,8 +253,8 @@ fn is_of_the_kernel(_dir: &OwnedFd) -> bool {
 
 /// Why a directory is not for the archive, where it is not.
 fn left_out(
-    place: &Place,
-    metadata: &Meta,
+    place: &TreePlace,
+    metadata: &FileMeta,
     leave_out: &HashSet<(u64, u64)>,
 ) -> Option<&'static str> {
     if leave_out.contains(&metadata.key()) {
@@ -265,15 +270,21 @@ fn left_out(
 
 /// Directories wait until something in them is wanted, where only some things are.
 #[derive(Default)]
-struct Chosen {
-    waiting: Vec<(usize, Found)>,
+struct WaitingDirectories {
+    waiting: Vec<(usize, TreeEntry)>,
     /// Everything deeper than this is wanted.
     all_below: Option<usize>,
 }
 
-impl Chosen {
+impl WaitingDirectories {
     /// What is to be saved now that this has been found at that depth.
-    fn next(&mut self, found: Found, depth: usize, wanted: bool, is_directory: bool) -> Vec<Found> {
+    fn next(
+        &mut self,
+        found: TreeEntry,
+        depth: usize,
+        wanted: bool,
+        is_directory: bool,
+    ) -> Vec<TreeEntry> {
         self.waiting.retain(|(above, _)| *above < depth);
         if self.all_below.is_some_and(|above| depth <= above) {
             self.all_below = None;
@@ -287,7 +298,7 @@ impl Chosen {
         if is_directory && self.all_below.is_none() {
             self.all_below = Some(depth);
         }
-        let mut ready: Vec<Found> = std::mem::take(&mut self.waiting)
+        let mut ready: Vec<TreeEntry> = std::mem::take(&mut self.waiting)
             .into_iter()
             .map(|(_, found)| found)
             .collect();

@@ -193,7 +193,7 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
             });
         }
     }
-    contents.manifest = Manifest::of(listed);
+    contents.manifest = Manifest::new(listed);
     contents
 }
 

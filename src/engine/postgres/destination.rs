@@ -342,7 +342,7 @@ impl PostgresDestination {
         let rows = match &expected {
             Some(manifest) => compare(manifest, &counted),
             None => {
-                let rows = crate::units::count(Manifest::of(counted).rows_total, "row");
+                let rows = crate::units::count(Manifest::new(counted).rows_total, "row");
                 Check::ok("rows", format!("{rows}, nothing to compare them with"))
             }
         };

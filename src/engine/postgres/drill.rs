@@ -277,7 +277,7 @@ impl Drill {
                 "rows",
                 format!(
                     "{}, nothing to compare them with",
-                    crate::units::count(Manifest::of(counted).rows_total, "row")
+                    crate::units::count(Manifest::new(counted).rows_total, "row")
                 ),
             ),
         };

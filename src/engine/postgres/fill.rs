@@ -304,7 +304,7 @@ impl Clients<'_> {
         if !filling.part {
             return process.finish().map(|_| Unmade::default());
         }
-        match process.finish_with_stderr()? {
+        match process.finish_with_status()? {
             (true, _) => Ok(Unmade::default()),
             (false, said) => unmade(&said),
         }

@@ -55,7 +55,7 @@ pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
                     .any(|wanted| means(wanted, &name.schema, &name.name))
             })
     };
-    Manifest::of(manifest.tables.iter().filter(chosen).cloned().collect())
+    Manifest::new(manifest.tables.iter().filter(chosen).cloned().collect())
 }
 
 /// Some of an archive's entries.

@@ -129,7 +129,7 @@ impl PostgresSource {
         let timeout = Some(self.plan.lock_timeout);
         let counted = tables::count_now(&mut self.session.client, &self.plan.selection, timeout)?;
         Ok(Dumped {
-            manifest: Manifest::of(counted),
+            manifest: Manifest::new(counted),
             database: self.database.clone(),
             ..Dumped::default()
         })

@@ -30,7 +30,7 @@ pub fn is_needed(db: &Db) -> rusqlite::Result<bool> {
 /// What is wrong with the pages, in SQLite's own manner; nothing where all is well. It reads every
 /// page that is in use: 0.5 s for 1.2 GB in the cache.
 pub fn problems(db: &Db) -> Result<Vec<String>> {
-    let mut accounts = Accounts::of(db)?;
+    let mut accounts = PageAccounts::read(db)?;
     if accounts.count == 0 {
         return Ok(Vec::new());
     }
@@ -48,7 +48,7 @@ pub fn problems(db: &Db) -> Result<Vec<String>> {
 }
 
 /// The pages of a database, each marked when it is come by.
-struct Accounts {
+struct PageAccounts {
     count: u64,
     usable: usize,
     page_size: u64,
@@ -60,8 +60,8 @@ struct Accounts {
     told: Vec<String>,
 }
 
-impl Accounts {
-    fn of(db: &Db) -> Result<Accounts> {
+impl PageAccounts {
+    fn read(db: &Db) -> Result<PageAccounts> {
         let (count, page_size): (i64, i64) = (db.pragma("page_count")?, db.pragma("page_size")?);
         let (count, page_size) = (count.unsigned_abs(), page_size.unsigned_abs());
         let words = (count / 64 + 1) as usize;
@@ -72,7 +72,7 @@ impl Accounts {
         let page_table = db
             .of_module("sqlite_dbpage")
             .map_err(|error| db.explain(error))?;
-        Ok(Accounts {
+        Ok(PageAccounts {
             count,
             usable,
             page_size,

@@ -3,8 +3,8 @@
 //! it starts next. A backup must not write to the database, so it goes it in a copy of both.
 
 use super::registry::{Claim, Key, key_of};
-use super::strangers::Untouched;
-use super::{Db, Use, beside, companion, names, pages};
+use super::strangers::FileTornReadCheck;
+use super::{Db, OpenMode, beside, companion, names, pages};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
@@ -62,7 +62,7 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
         if !held || !nobody_writes(&file) || !names::is_journal(path) {
             return Ok(false);
         }
-        let alone = Untouched::now(path)?;
+        let untouched = FileTornReadCheck::begin(path)?;
         std::io::copy(&mut file, &mut durable::create_new(to)?).with_context(context)?;
         let mut journal = beside::open_journal(path, Some(key_of(&found))).with_context(context)?;
         std::io::copy(
@@ -71,9 +71,9 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
         )
         .with_context(context)?;
         // The journal of an application with other locks looks like one that is left over.
-        alone.or_torn()?;
+        untouched.verify()?;
     }
-    let db = Db::open(to, Use::Write)?;
+    let db = Db::open(to, OpenMode::Write)?;
     db.run("PRAGMA synchronous = OFF")?;
     db.begin("BEGIN", std::time::Duration::ZERO)
         .map_err(|error| error.renamed(to, path))?;

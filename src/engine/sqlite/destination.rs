@@ -3,7 +3,7 @@
 
 use super::ownership::Ownership;
 use super::source::SCRATCH_PREFIX;
-use super::{Db, Use, facts, pages, probe, replace};
+use super::{Db, OpenMode, facts, pages, probe, replace};
 use crate::durable::{self, SteadyFile};
 use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published, compare_rows};
 use crate::error::{Context, Error, Result};
@@ -100,7 +100,7 @@ impl SqliteDestination {
 
     /// What was received, to be read; after a check that found it sound.
     pub fn received(&self) -> Result<Db> {
-        Db::open(&self.file(), Use::Immutable)
+        Db::open(&self.file(), OpenMode::Immutable)
     }
 
     fn file(&self) -> PathBuf {
@@ -143,7 +143,8 @@ impl Destination for SqliteDestination {
         // one that counts is given stand-ins for the application's collations, which the other must
         // not have.
         let (integrity, counted) = std::thread::scope(|scope| {
-            let examining = scope.spawn(|| facts::integrity(&Db::open(&path, Use::Immutable)?));
+            let examining =
+                scope.spawn(|| facts::integrity(&Db::open(&path, OpenMode::Immutable)?));
             let counted = count(&path, depth);
             (
                 examining
@@ -187,7 +188,7 @@ impl Destination for SqliteDestination {
 
 /// The rows of every table, and for a drill those whose foreign key points nowhere.
 fn count(path: &Path, depth: Depth) -> Result<(Manifest, Option<u64>)> {
-    let db = Db::open(path, Use::Immutable)?;
+    let db = Db::open(path, OpenMode::Immutable)?;
     let manifest = facts::manifest(&db)?;
     let violations = if depth == Depth::Drill {
         facts::foreign_key_violations(&db, &mut Vec::new())?

@@ -46,7 +46,7 @@ pub fn manifest(db: &Db) -> Result<Manifest> {
             compare: true,
         });
     }
-    Ok(Manifest::of(tables))
+    Ok(Manifest::new(tables))
 }
 
 /// The tables with their kinds (`table`, `virtual` or `shadow`), in order of their names; views are

@@ -41,25 +41,25 @@ fn open_databases() -> MutexGuard<'static, Option<HashMap<Vec<u8>, Vec<Key>>>> {
 }
 
 /// While it lives, what SQLite opens beside the database `path` must lie beside the file `key`.
-pub struct Beside {
+pub struct CompanionGuard {
     path: Vec<u8>,
     key: Key,
 }
 
-impl Beside {
+impl CompanionGuard {
     /// From now on.
-    pub fn set(path: &Path, key: Key) -> Beside {
+    pub fn set(path: &Path, key: Key) -> CompanionGuard {
         let path = path.as_os_str().as_bytes().to_vec();
         open_databases()
             .get_or_insert_default()
             .entry(path.clone())
             .or_default()
             .push(key);
-        Beside { path, key }
+        CompanionGuard { path, key }
     }
 }
 
-impl Drop for Beside {
+impl Drop for CompanionGuard {
     fn drop(&mut self) {
         let mut open = open_databases();
         let Some(open) = open.as_mut() else { return };
@@ -96,21 +96,21 @@ pub fn open_uri(
     let (Ok(text), true) = (CString::new(path.as_os_str().as_bytes()), prepare()) else {
         return Err(failure(ffi::SQLITE_CANTOPEN));
     };
-    let _expected = Expected::set(text, key);
+    let _expected = ExpectedFile::set(text, key);
     Connection::open_with_flags_and_vfs(uri, flags, NAME)
 }
 
 /// While it lives, this thread opens nothing else by that path.
-struct Expected;
+struct ExpectedFile;
 
-impl Expected {
-    fn set(path: CString, key: Key) -> Expected {
+impl ExpectedFile {
+    fn set(path: CString, key: Key) -> ExpectedFile {
         EXPECTED.with_borrow_mut(|expected| *expected = Some((path, key)));
-        Expected
+        ExpectedFile
     }
 }
 
-impl Drop for Expected {
+impl Drop for ExpectedFile {
     fn drop(&mut self) {
         EXPECTED.with_borrow_mut(|expected| *expected = None);
     }

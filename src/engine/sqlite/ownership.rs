@@ -25,7 +25,7 @@ pub struct Ownership {
 
 impl Ownership {
     /// That of an existing file.
-    pub fn of(found: &Metadata) -> Self {
+    pub fn from_metadata(found: &Metadata) -> Self {
         Ownership {
             uid_gid: Some((found.uid(), found.gid())),
             mode: Some(found.mode() & 0o7777),

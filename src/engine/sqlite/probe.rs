@@ -2,7 +2,7 @@
 //! harm?
 
 use super::registry::{self, Claim};
-use super::{Use, beside, companion};
+use super::{OpenMode, beside, companion};
 use crate::engine::mounts::mounts;
 use crate::error::{Context, Error, Result};
 use std::fs::File;
@@ -72,13 +72,13 @@ pub fn must_be_there(path: &Path) -> Result<std::fs::Metadata> {
 }
 
 /// Looks at the database before it is read; says how it must be opened, or why it can't be.
-pub fn before_reading(path: &Path) -> Result<Use> {
+pub fn before_reading(path: &Path) -> Result<OpenMode> {
     let found = must_be_there(path)?;
     beside::look_at_all(path)?;
     if registry::is_open(path) {
         // This process has it open already, so it is a database, and its file must not be opened
         // beside SQLite.
-        return Ok(Use::Read);
+        return Ok(OpenMode::Read);
     }
     match header(path)? {
         Header::Foreign => Err(Error::failed(format!(
@@ -91,11 +91,11 @@ pub fn before_reading(path: &Path) -> Result<Use> {
                    database only while its application is stopped",
         )),
         Header::Database { wal: true } => before_wal(path, &found),
-        Header::Empty | Header::Database { wal: false } => Ok(Use::Read),
+        Header::Empty | Header::Database { wal: false } => Ok(OpenMode::Read),
     }
 }
 
-fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
+fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<OpenMode> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let read_only = rustix::fs::statvfs(dir)
         .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
@@ -105,7 +105,7 @@ fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
             .iter()
             .any(|end| companion(path, end).exists())
         {
-            return Ok(Use::Read);
+            return Ok(OpenMode::Read);
         }
         if !nobody_can_write(dir) {
             return Err(Error::failed(format!(
@@ -117,10 +117,10 @@ fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
                  application has the database open",
             ));
         }
-        return Ok(Use::Immutable);
+        return Ok(OpenMode::Immutable);
     }
     refuse_to_lock_out_the_owner(path, found)?;
-    Ok(Use::Read)
+    Ok(OpenMode::Read)
 }
 
 /// What SQLite will have to make beside a database in WAL mode, this user may make.

@@ -7,8 +7,8 @@
 
 use super::names::{self, Name};
 use super::registry::{Claim, Key};
-use super::strangers::{self, Alone};
-use super::{Db, Use, crashed, facts, pages, probe};
+use super::strangers::{self, TornReadCheck};
+use super::{Db, OpenMode, crashed, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scratch::Scratch;
@@ -44,24 +44,24 @@ pub struct SqliteSource {
     lock_timeout: Duration,
     page_streaming: bool,
     on_damage: OnDamage,
-    inside: Option<Inside>,
+    inside: Option<DirectoryAccess>,
 }
 
 /// A database that is opened through its directory: see [`super::inside`].
 #[derive(Debug)]
-struct Inside {
+struct DirectoryAccess {
     key: Key,
-    /// As people know it.
+    /// The path that people know.
     shown: PathBuf,
     /// Its names in other directories of the tree.
     other_names: Vec<PathBuf>,
     _dir: Arc<OwnedFd>,
 }
 
-/// What becomes of a database that turns out to be damaged while it is saved.
+/// The way to deal with a database that turns out to be damaged while it is saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnDamage {
-    /// There is no backup of it: it would push out the sound ones that were made before.
+    /// No backup is made: it would push out the sound ones that were made before.
     Refuse,
     /// It is kept as it is, with a warning.
     Warn,
@@ -89,7 +89,7 @@ impl SqliteSource {
     #[must_use]
     pub fn inside(mut self, path: PathBuf, dir: Arc<OwnedFd>, key: Key, shown: &Path) -> Self {
         self.path = path;
-        self.inside = Some(Inside {
+        self.inside = Some(DirectoryAccess {
             key,
             shown: shown.to_path_buf(),
             other_names: Vec::new(),
@@ -107,26 +107,27 @@ impl SqliteSource {
         self
     }
 
-    /// For what is about to be replaced: damaged or not, it is kept.
+    /// Keeps a damaged database too, for a backup of what is about to be replaced.
     #[must_use]
     pub fn kept_if_damaged(mut self) -> Self {
         self.on_damage = OnDamage::Warn;
         self
     }
 
-    /// As if SQLite's page table were not compiled in.
+    /// Works as if SQLite's page table were not compiled in.
     #[must_use]
     pub fn without_page_streaming(mut self) -> Self {
         self.page_streaming = false;
         self
     }
 
-    /// Whether it looks as if it could be backed up; nothing is locked or read beyond the header.
+    /// Checks whether the database can probably be backed up. Nothing is locked, and only the header
+    /// is read.
     pub fn probe(&self) -> Result<()> {
         probe::before_reading(&self.name_in_use()?.path).map(drop)
     }
 
-    /// The name by which it must be read: that with the log.
+    /// The name by which the database must be read, which is the one that has the log.
     fn name_in_use(&self) -> Result<Name> {
         probe::must_be_there(&self.path)?;
         names::in_use(
@@ -137,22 +138,22 @@ impl SqliteSource {
         )
     }
 
-    fn open(&self, path: &Path, purpose: Use) -> Result<Db> {
+    fn open(&self, path: &Path, purpose: OpenMode) -> Result<Db> {
         match &self.inside {
             Some(inside) => Db::open_inside(path, inside.key, purpose),
             None => Db::open(path, purpose),
         }
     }
 
-    /// Does what a backup begins with: opens the database and has a read transaction for a moment.
-    /// In words what a backup will do, and the bytes that it needs in the scratch directory.
+    /// Takes the first steps of a backup: opens the database and has a read transaction for a moment.
+    /// Returns in words what a backup will do, and the bytes that it needs in the scratch directory.
     ///
     /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal
     /// and -shm there.
     pub fn rehearse(&self) -> Result<(String, u64)> {
         let path = self.name_in_use()?.path;
         let purpose = probe::before_reading(&path)?;
-        let closed = purpose == Use::Read && !super::companion(&path, "-shm").exists();
+        let closed = purpose == OpenMode::Read && !super::companion(&path, "-shm").exists();
         if closed && probe::header(&path)? == (probe::Header::Database { wal: true }) {
             probe::companions_can_be_made(&path)?;
             let size = if self.page_streaming {
@@ -195,7 +196,7 @@ impl SqliteSource {
         })
     }
 
-    /// What the database holds right now, without its content.
+    /// Describes what the database holds now, without reading its content out.
     pub fn inspect(&self) -> Result<Dumped> {
         let path = self.name_in_use()?.path;
         let live = Db::open(&path, probe::before_reading(&path)?)?;
@@ -209,8 +210,8 @@ impl SqliteSource {
         })
     }
 
-    /// Pieces from all over the file, to see how well it compresses; read beside SQLite, so only
-    /// while this run does not have it open.
+    /// Reads pieces from all over the file, to see how well it compresses. It is read beside SQLite,
+    /// so this run may not have it open.
     pub fn sample(&self) -> Result<Vec<u8>> {
         use std::os::unix::fs::FileExt;
         const PIECES: u64 = 32;
@@ -247,7 +248,7 @@ impl SqliteSource {
         let path = self.name_in_use()?.path;
         let live = self.open(&path, probe::before_reading(&path)?)?;
         live.begin("BEGIN", self.lock_timeout)?;
-        let mut hashing = Hashing(Sha256::new());
+        let mut hashing = HashSink(Sha256::new());
         pages::stream(&live, &mut hashing)?;
         Ok(hashing
             .0
@@ -257,12 +258,12 @@ impl SqliteSource {
             .collect())
     }
 
-    /// Writes the content alone, without counting what is in it, to what `begin` gives; `begin` is
-    /// told the size in bytes first.
+    /// Writes the content without counting its rows to the writer that `begin` returns for the size
+    /// in bytes.
     pub fn stream<'w>(
         &self,
         begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>,
-    ) -> Result<Streamed> {
+    ) -> Result<StreamedDatabase> {
         self.try_stream(begin).map_err(|error| match &self.inside {
             Some(inside) => {
                 let dir = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_path_buf();
@@ -275,7 +276,7 @@ impl SqliteSource {
     fn try_stream<'w>(
         &self,
         begin: impl FnOnce(u64) -> Result<&'w mut dyn Write>,
-    ) -> Result<Streamed> {
+    ) -> Result<StreamedDatabase> {
         let Name { path, warning } = self.name_in_use()?;
         let purpose = probe::before_reading(&path)?;
         strangers::wait_for_them(&path, self.lock_timeout)?;
@@ -286,9 +287,9 @@ impl SqliteSource {
                 .with_context(|| format!("reading `{}`", copy.path.display()))?
                 .len();
             pages::send_file(&copy.path, begin(size)?)?;
-            let db = Db::open(&copy.path, Use::Immutable)?;
+            let db = Db::open(&copy.path, OpenMode::Immutable)?;
             let warning = Some(format!("`{}`: {}", path.display(), crashed::WARNING));
-            return Ok(Streamed {
+            return Ok(StreamedDatabase {
                 journal_mode: db.pragma("journal_mode")?,
                 path,
                 warning,
@@ -298,10 +299,10 @@ impl SqliteSource {
         let live = self.open(&path, purpose)?;
         live.begin("BEGIN", self.lock_timeout)?;
         let journal_mode: String = live.pragma("journal_mode")?;
-        let alone = Alone::with(&live, purpose, Some(&journal_mode))?;
+        let untouched = TornReadCheck::begin(&live, purpose, Some(&journal_mode))?;
         let damage = if self.must_copy_first(Some(&journal_mode)) {
             let copy = self.copy(&live)?;
-            alone.or_torn(|| self.open(&path, purpose))?;
+            untouched.verify(|| self.open(&path, purpose))?;
             drop(live);
             let size = copy
                 .path
@@ -309,14 +310,14 @@ impl SqliteSource {
                 .with_context(|| format!("reading `{}`", copy.path.display()))?
                 .len();
             pages::send_file(&copy.path, begin(size)?)?;
-            damage_in(&Db::open(&copy.path, Use::Immutable)?)?
+            damage_in(&Db::open(&copy.path, OpenMode::Immutable)?)?
         } else {
             let out = begin(pages::size(&live)?)?;
             pages::stream(&live, out)?;
-            alone.or_torn(|| self.open(&path, purpose))?;
+            untouched.verify(|| self.open(&path, purpose))?;
             damage_in(&live)?
         };
-        Ok(Streamed {
+        Ok(StreamedDatabase {
             journal_mode,
             path,
             warning,
@@ -338,9 +339,9 @@ impl SqliteSource {
     ///
     /// The moments are the same if the twin, which looked before the first one began, sees on its
     /// second look that nobody has committed since.
-    fn begin(&self, live: &Db, purpose: Use) -> Result<Option<Db>> {
+    fn begin(&self, live: &Db, purpose: OpenMode) -> Result<Option<Db>> {
         live.begin("BEGIN", self.lock_timeout)?;
-        if purpose != Use::Read || live.pragma::<String>("journal_mode")? != "wal" {
+        if purpose != OpenMode::Read || live.pragma::<String>("journal_mode")? != "wal" {
             return Ok(None);
         }
         let twin = Db::open(live.path(), purpose)?;
@@ -357,7 +358,7 @@ impl SqliteSource {
         Ok(None)
     }
 
-    fn copy(&self, live: &Db) -> Result<Copy> {
+    fn copy(&self, live: &Db) -> Result<ScratchCopy> {
         let scratch = Scratch::new(
             &self.scratch_dir,
             SCRATCH_PREFIX,
@@ -373,7 +374,7 @@ impl SqliteSource {
         copied.with_context(|| {
             format!("copying `{}` to `{}`", self.path.display(), path.display())
         })?;
-        Ok(Copy {
+        Ok(ScratchCopy {
             path,
             _scratch: scratch,
         })
@@ -381,7 +382,7 @@ impl SqliteSource {
 }
 
 /// A copy of a database in a scratch directory.
-struct Copy {
+struct ScratchCopy {
     path: PathBuf,
     _scratch: Scratch,
 }
@@ -409,7 +410,8 @@ impl SqliteSource {
         let purpose = probe::before_reading(path)?;
         strangers::wait_for_them(path, self.lock_timeout)?;
         if let Some(copy) = self.rolled_back(path)? {
-            let database = facts::database(&Db::open(&copy.path, Use::Immutable)?, &self.path)?;
+            let database =
+                facts::database(&Db::open(&copy.path, OpenMode::Immutable)?, &self.path)?;
             let mut dumped = self.send(&copy, database, out)?;
             dumped.warnings.push(crashed::WARNING.to_owned());
             return Ok(dumped);
@@ -417,33 +419,39 @@ impl SqliteSource {
         let live = Db::open(path, purpose)?;
         let twin = self.begin(&live, purpose)?;
         let database = facts::database(&live, &self.path)?;
-        let alone = Alone::with(&live, purpose, database.journal_mode.as_deref())?;
+        let untouched = TornReadCheck::begin(&live, purpose, database.journal_mode.as_deref())?;
         let on_damage = self.on_damage;
         if !self.must_copy_first(database.journal_mode.as_deref()) {
             return match twin {
-                Some(twin) => at_once(
+                Some(twin) => describe_during(
                     move || describe(&twin, database, on_damage),
                     || pages::stream(&live, out),
                 ),
                 None => {
                     pages::stream(&live, out)?;
-                    alone.or_torn(|| self.open(path, purpose))?;
+                    untouched.verify(|| self.open(path, purpose))?;
                     describe(&live, database, on_damage)
                 }
             };
         }
         drop(twin);
         let copy = self.copy(&live)?;
-        alone.or_torn(|| self.open(path, purpose))?;
+        untouched.verify(|| self.open(path, purpose))?;
         drop(live);
         self.send(&copy, database, out)
     }
 
     /// Nobody else writes to the copy, so it needs no locks, and two may read it at once.
-    fn send(&self, copy: &Copy, database: Database, out: &mut dyn Write) -> Result<Dumped> {
+    fn send(&self, copy: &ScratchCopy, database: Database, out: &mut dyn Write) -> Result<Dumped> {
         let on_damage = self.on_damage;
-        let described = at_once(
-            || describe(&Db::open(&copy.path, Use::Immutable)?, database, on_damage),
+        let described = describe_during(
+            || {
+                describe(
+                    &Db::open(&copy.path, OpenMode::Immutable)?,
+                    database,
+                    on_damage,
+                )
+            },
             || pages::send_file(&copy.path, out),
         );
         // What is wrong with the copy is wrong with the database, and that will still be there to
@@ -453,7 +461,7 @@ impl SqliteSource {
 
     /// A copy in which the transaction was rolled back that a crash has cut off; `None` where there
     /// is none.
-    fn rolled_back(&self, path: &Path) -> Result<Option<Copy>> {
+    fn rolled_back(&self, path: &Path) -> Result<Option<ScratchCopy>> {
         if !crashed::is_cut_off(path) {
             return Ok(None);
         }
@@ -465,7 +473,7 @@ impl SqliteSource {
             size,
             "a copy of the database",
         )?;
-        let copy = Copy {
+        let copy = ScratchCopy {
             path: scratch.join("copy.sqlite3"),
             _scratch: scratch,
         };
@@ -478,10 +486,10 @@ impl SqliteSource {
     }
 }
 
-/// Keeps the hash of what is written to it.
-struct Hashing(Sha256);
+/// Hashes all that is written to it.
+struct HashSink(Sha256);
 
-impl Write for Hashing {
+impl Write for HashSink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -492,34 +500,34 @@ impl Write for Hashing {
     }
 }
 
-/// What there is to say of a content that was written without its manifest.
+/// The facts of a content that was written without its manifest.
 #[derive(Debug)]
-pub struct Streamed {
-    /// The live database's.
+pub struct StreamedDatabase {
+    /// The journal mode of the live database.
     pub journal_mode: String,
-    /// The name by which it was read.
+    /// The name by which the database was read.
     pub path: PathBuf,
-    /// What the user should know of that.
+    /// A warning about that name.
     pub warning: Option<String>,
-    /// What is wrong with the database itself.
+    /// The damage in the database itself, in words.
     pub damage: Option<String>,
 }
 
-/// A connection that already holds its transaction as a source: the old content, while a restore
-/// has it locked.
-pub struct HeldSource<'a> {
+/// A database that a restore has locked, as a source: its old content is read through the connection
+/// that holds the lock.
+pub struct LockedSource<'a> {
     db: &'a Db,
     scratch_dir: &'a Path,
 }
 
-impl<'a> HeldSource<'a> {
-    /// What the transaction of `db` sees.
+impl<'a> LockedSource<'a> {
+    /// The content that the transaction of `db` sees.
     pub fn new(db: &'a Db, scratch_dir: &'a Path) -> Self {
-        HeldSource { db, scratch_dir }
+        LockedSource { db, scratch_dir }
     }
 }
 
-impl Source for HeldSource<'_> {
+impl Source for LockedSource<'_> {
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
         let database = facts::database(self.db, self.db.path())?;
         if pages::available(self.db) {
@@ -542,8 +550,8 @@ impl Source for HeldSource<'_> {
     }
 }
 
-/// Describes on another thread what is written on this one.
-fn at_once(
+/// Runs `describe` on another thread while `write` runs on this one.
+fn describe_during(
     describe: impl FnOnce() -> Result<Dumped> + Send,
     write: impl FnOnce() -> Result<()>,
 ) -> Result<Dumped> {
@@ -558,7 +566,7 @@ fn at_once(
 
 fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dumped> {
     let mut warnings = Vec::new();
-    look_for_flaws(db, on_damage, &mut warnings)?;
+    check_for_flaws(db, on_damage, &mut warnings)?;
     let manifest = facts::manifest(db)?;
     database.foreign_key_violations = facts::foreign_key_violations(db, &mut warnings)?;
     if let Some(count @ 1..) = database.foreign_key_violations {
@@ -580,8 +588,8 @@ fn describe(db: &Db, mut database: Database, on_damage: OnDamage) -> Result<Dump
     })
 }
 
-/// What is wrong with a database whose content is written already: whatever keeps it from being
-/// looked at, too.
+/// Describes the damage of a database whose content is written already. A database that can't be
+/// examined counts as damaged.
 fn damage_in(db: &Db) -> Result<Option<String>> {
     match facts::flaws(db) {
         Ok(flaws) => Ok((!flaws.damage.is_empty()).then(|| facts::first_few(&flaws.damage))),
@@ -590,9 +598,8 @@ fn damage_in(db: &Db) -> Result<Option<String>> {
     }
 }
 
-/// A copy of a damaged database is a faithful one, and proves nothing: so the database itself is
-/// looked at.
-fn look_for_flaws(db: &Db, on_damage: OnDamage, warnings: &mut Vec<String>) -> Result<()> {
+/// Examines the database itself, as a faithful copy of a damaged database proves nothing.
+fn check_for_flaws(db: &Db, on_damage: OnDamage, warnings: &mut Vec<String>) -> Result<()> {
     let flaws = facts::flaws(db)?;
     if !flaws.damage.is_empty() {
         let text = format!(

@@ -1,8 +1,8 @@
-//! Applications that heed other locks than SQLite's usual ones: those of its "unix-dotfile" VFS
-//! make a directory `<database>.lock`, others none at all ("unix-none", a network file system
-//! without locks). They write although a reader has its lock, and what was read is torn.
+//! Applications that use other locks than SQLite's usual ones. Those with its "unix-dotfile" VFS
+//! make a directory `<database>.lock`, others lock nothing at all ("unix-none", a network file
+//! system without locks). They write although a reader has its lock, and the copy is torn.
 
-use super::{Db, Use, companion, pages};
+use super::{Db, OpenMode, companion, pages};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use std::os::unix::fs::MetadataExt;
@@ -40,37 +40,37 @@ fn is_locked(path: &Path) -> bool {
         .is_ok_and(|found| found.is_dir())
 }
 
-/// That nobody writes to a database in rollback mode while its pages are read, as a reader's lock
-/// should see to.
-pub struct Alone {
+/// Makes sure that nobody writes to a database in rollback mode while its pages are read, although
+/// the reader's lock should prevent that.
+pub struct TornReadCheck {
     path: PathBuf,
-    /// None where writers may go on: in WAL mode.
-    before: Option<Seen>,
+    /// `None` in WAL mode, where writers may go on.
+    before: Option<DatabaseState>,
 }
 
-/// What every commit changes.
+/// The parts of a database that every commit changes.
 #[derive(PartialEq, Eq)]
-struct Seen {
+struct DatabaseState {
     size: u64,
     changed: (i64, i64),
-    /// With the number that counts the commits.
+    /// It holds the number that counts the commits.
     header: Vec<u8>,
 }
 
-impl Alone {
-    /// From now on; `db` has its read transaction.
-    pub fn with(db: &Db, purpose: Use, journal_mode: Option<&str>) -> Result<Alone> {
-        let is_rollback = purpose == Use::Read && journal_mode != Some("wal");
+impl TornReadCheck {
+    /// Begins to watch; `db` has its read transaction.
+    pub fn begin(db: &Db, purpose: OpenMode, journal_mode: Option<&str>) -> Result<TornReadCheck> {
+        let is_rollback = purpose == OpenMode::Read && journal_mode != Some("wal");
         let before = is_rollback.then(|| look(db, db.path())).transpose()?;
-        Ok(Alone {
+        Ok(TornReadCheck {
             path: db.path().to_path_buf(),
             before,
         })
     }
 
-    /// Up to now; `again` opens a second connection, which has no page in its cache, and the first
-    /// one still holds its lock.
-    pub fn or_torn(&self, again: impl FnOnce() -> Result<Db>) -> Result<()> {
+    /// Fails if the database was written to since the beginning. `again` opens a second connection,
+    /// which has no page in its cache, while the first one still holds its lock.
+    pub fn verify(&self, again: impl FnOnce() -> Result<Db>) -> Result<()> {
         let Some(before) = &self.before else {
             return Ok(());
         };
@@ -92,23 +92,23 @@ fn torn(path: &Path) -> Error {
     )
 }
 
-/// That neither a database nor its journal is written to, by what their directory says.
-pub struct Untouched<'a> {
+/// Makes sure that neither a database nor its journal is written to, by their sizes and times.
+pub struct FileTornReadCheck<'a> {
     path: &'a Path,
     before: [(u64, i64, i64); 2],
 }
 
-impl<'a> Untouched<'a> {
-    /// From now on.
-    pub fn now(path: &'a Path) -> Result<Self> {
-        Ok(Untouched {
+impl<'a> FileTornReadCheck<'a> {
+    /// Begins to watch.
+    pub fn begin(path: &'a Path) -> Result<Self> {
+        Ok(FileTornReadCheck {
             path,
             before: times(path)?,
         })
     }
 
-    /// Up to now.
-    pub fn or_torn(&self) -> Result<()> {
+    /// Fails if one of them was written to since the beginning.
+    pub fn verify(&self) -> Result<()> {
         let untouched = !is_locked(self.path) && times(self.path)? == self.before;
         if untouched {
             Ok(())
@@ -129,7 +129,7 @@ fn times(path: &Path) -> Result<[(u64, i64, i64); 2]> {
     Ok([seen(path), seen(&companion(path, "-journal"))])
 }
 
-fn look(db: &Db, path: &Path) -> Result<Seen> {
+fn look(db: &Db, path: &Path) -> Result<DatabaseState> {
     let found = path
         .metadata()
         .with_context(|| format!("looking at `{}`", path.display()))?;
@@ -148,7 +148,7 @@ fn look(db: &Db, path: &Path) -> Result<Seen> {
     } else {
         Vec::new()
     };
-    Ok(Seen {
+    Ok(DatabaseState {
         size: found.size(),
         changed: (found.mtime(), found.mtime_nsec()),
         header,

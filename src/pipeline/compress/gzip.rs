@@ -9,7 +9,7 @@
 //! gzip data that others made is read too, one member after the other on one thread.
 
 use super::blocks::{Block, Next, Pack, Unpack, Work};
-use super::source::{Source, damaged, fill, truncated};
+use super::source::{ReadAhead, damaged, fill, truncated};
 use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use std::io::{self, BufRead, ErrorKind, Read};
@@ -79,17 +79,17 @@ fn kind(head: &[u8]) -> Kind {
 }
 
 /// The writing half.
-pub struct Packer {
+pub struct GzipPacker {
     level: CompressionLvl,
     block_bytes: usize,
     total: u64,
 }
 
-impl Packer {
+impl GzipPacker {
     /// `level` as libdeflate has them, 1 to 12.
     pub fn new(level: u8, block_bytes: usize) -> Self {
         let level = CompressionLvl::new(i32::from(level)).unwrap_or_default();
-        Packer {
+        GzipPacker {
             level,
             block_bytes,
             total: 0,
@@ -97,7 +97,7 @@ impl Packer {
     }
 }
 
-impl Pack for Packer {
+impl Pack for GzipPacker {
     fn block_bytes(&self) -> usize {
         self.block_bytes
     }
@@ -135,18 +135,18 @@ impl Pack for Packer {
 }
 
 /// The reading half.
-pub struct Unpacker<R> {
-    place: Place<R>,
+pub struct GzipUnpacker<R> {
+    place: GzipState<R>,
 }
 
 /// Where in the source the splitter stands.
-enum Place<R> {
+enum GzipState<R> {
     /// Where a stream may begin.
-    Start(Source<R>, Before),
+    Start(ReadAhead<R>, Before),
     /// After a member of ours that was not the last; with the content's size so far.
-    Ours(Source<R>, u64),
+    Ours(ReadAhead<R>, u64),
     /// In somebody else's member.
-    Foreign(Box<GzDecoder<Source<R>>>),
+    Foreign(Box<GzDecoder<ReadAhead<R>>>),
     /// At the end, or an error was returned.
     Over,
 }
@@ -159,17 +159,17 @@ enum Before {
     Foreign,
 }
 
-impl<R: Read> Unpacker<R> {
+impl<R: Read> GzipUnpacker<R> {
     pub fn new(source: R) -> Self {
-        Unpacker {
-            place: Place::Start(Source::new(source), Before::Nothing),
+        GzipUnpacker {
+            place: GzipState::Start(ReadAhead::new(source), Before::Nothing),
         }
     }
 
     /// Reads a member of ours into `block`.
     fn member(
         &mut self,
-        mut source: Source<R>,
+        mut source: ReadAhead<R>,
         size: usize,
         total: u64,
         block: &mut Block,
@@ -192,14 +192,14 @@ impl<R: Read> Unpacker<R> {
                 block.at
             )));
         }
-        self.place = Place::Ours(source, total + length as u64);
+        self.place = GzipState::Ours(source, total + length as u64);
         Ok(Next::Packed)
     }
 
     /// Inflates the next part of somebody else's member into `block`; false at the member's end.
     fn inflate(
         &mut self,
-        mut decoder: Box<GzDecoder<Source<R>>>,
+        mut decoder: Box<GzDecoder<ReadAhead<R>>>,
         block: &mut Block,
     ) -> io::Result<bool> {
         let read = fill(&mut decoder, &mut block.output, CHUNK).map_err(|error| {
@@ -214,8 +214,8 @@ impl<R: Read> Unpacker<R> {
             }
         })?;
         self.place = match read {
-            0 => Place::Start((*decoder).into_inner(), Before::Foreign),
-            _ => Place::Foreign(decoder),
+            0 => GzipState::Start((*decoder).into_inner(), Before::Foreign),
+            _ => GzipState::Foreign(decoder),
         };
         Ok(read > 0)
     }
@@ -229,7 +229,7 @@ fn trailer(member: &[u8]) -> (u32, usize) {
     (field(member.len() - 8), field(member.len() - 4) as usize)
 }
 
-impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
+impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
     fn worker(&self) -> io::Result<Work> {
         let mut decompressor = Decompressor::new();
         Ok(Box::new(move |block| {
@@ -257,9 +257,9 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
 
     fn next(&mut self, block: &mut Block) -> io::Result<Next> {
         loop {
-            match mem::replace(&mut self.place, Place::Over) {
-                Place::Over => return Ok(Next::End),
-                Place::Start(mut source, before) => {
+            match mem::replace(&mut self.place, GzipState::Over) {
+                GzipState::Over => return Ok(Next::End),
+                GzipState::Start(mut source, before) => {
                     let at = source.at();
                     let head = source.peek(HEADER)?;
                     if head.is_empty() && before != Before::Nothing {
@@ -275,13 +275,13 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
                         };
                     }
                     self.place = match kind(head) {
-                        Kind::Block(_) | Kind::End => Place::Ours(source, 0),
+                        Kind::Block(_) | Kind::End => GzipState::Ours(source, 0),
                         // The decoder reads the header at once, and keeps an error for the first
                         // read.
-                        Kind::Foreign => Place::Foreign(Box::new(GzDecoder::new(source))),
+                        Kind::Foreign => GzipState::Foreign(Box::new(GzDecoder::new(source))),
                     };
                 }
-                Place::Ours(mut source, total) => {
+                GzipState::Ours(mut source, total) => {
                     let at = source.at();
                     let head = source.peek(END)?;
                     let (length, complete) = (head.len(), head == end_member(total));
@@ -289,7 +289,7 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
                         Kind::Block(size) => return self.member(source, size, total, block),
                         Kind::End if complete => {
                             source.consume(END);
-                            self.place = Place::Start(source, Before::Ours);
+                            self.place = GzipState::Start(source, Before::Ours);
                         }
                         Kind::End if length == END => {
                             return Err(damaged(
@@ -305,7 +305,7 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
                         }
                     }
                 }
-                Place::Foreign(decoder) => {
+                GzipState::Foreign(decoder) => {
                     if self.inflate(decoder, block)? {
                         return Ok(Next::Content);
                     }
@@ -316,7 +316,7 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
 }
 
 /// Padding after the last member, as tapes have it, is no damage.
-fn only_zeros<R: Read>(source: &mut Source<R>) -> io::Result<bool> {
+fn only_zeros<R: Read>(source: &mut ReadAhead<R>) -> io::Result<bool> {
     loop {
         let bytes = source.fill_buf()?;
         if bytes.is_empty() {

@@ -10,9 +10,9 @@ use std::mem;
 const BLOCK: usize = 1 << 20;
 
 /// The writing half.
-pub struct Packer;
+pub struct PlainPacker;
 
-impl Pack for Packer {
+impl Pack for PlainPacker {
     fn block_bytes(&self) -> usize {
         BLOCK
     }
@@ -38,9 +38,9 @@ impl Pack for Packer {
 }
 
 /// The reading half.
-pub struct Unpacker<R>(pub R);
+pub struct PlainUnpacker<R>(pub R);
 
-impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
+impl<R: Read + Send + 'static> Unpack for PlainUnpacker<R> {
     fn worker(&self) -> io::Result<Work> {
         // Never called: there is nothing to unpack.
         Ok(Box::new(|_| Ok(())))

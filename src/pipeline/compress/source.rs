@@ -7,7 +7,7 @@ use std::io::{self, BufRead, ErrorKind, Read};
 const AHEAD: usize = 64 << 10;
 
 /// A buffered reader with a look-ahead of up to 64 KiB.
-pub struct Source<R> {
+pub struct ReadAhead<R> {
     inner: R,
     /// Bytes read from `inner` and not consumed: `buffer[start..end]`.
     buffer: Vec<u8>,
@@ -17,9 +17,9 @@ pub struct Source<R> {
     failed: bool,
 }
 
-impl<R: Read> Source<R> {
+impl<R: Read> ReadAhead<R> {
     pub fn new(inner: R) -> Self {
-        Source {
+        ReadAhead {
             inner,
             buffer: vec![0; AHEAD],
             start: 0,
@@ -93,7 +93,7 @@ impl<R: Read> Source<R> {
     }
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for ReadAhead<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.fill_buf()?.read(buffer)?;
         self.consume(n);
@@ -101,7 +101,7 @@ impl<R: Read> Read for Source<R> {
     }
 }
 
-impl<R: Read> BufRead for Source<R> {
+impl<R: Read> BufRead for ReadAhead<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);

@@ -18,9 +18,9 @@ fn small_encoder<W: Write + Send + 'static>(
     sink: W,
 ) -> Encoder<W> {
     match codec {
-        Codec::None => Encoder::start(plain::Packer, threads, sink),
-        Codec::Gzip { level } => Encoder::start(gzip::Packer::new(level, block), threads, sink),
-        Codec::Zstd { level } => Encoder::start(zstd::Packer::new(level, block), threads, sink),
+        Codec::None => Encoder::start(plain::PlainPacker, threads, sink),
+        Codec::Gzip { level } => Encoder::start(gzip::GzipPacker::new(level, block), threads, sink),
+        Codec::Zstd { level } => Encoder::start(zstd::ZstdPacker::new(level, block), threads, sink),
     }
 }
 

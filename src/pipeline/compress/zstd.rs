@@ -10,7 +10,7 @@
 //! else on one thread.
 
 use super::blocks::{Block, Next, Pack, Unpack, Work};
-use super::source::{Source, damaged, fill, truncated};
+use super::source::{ReadAhead, damaged, fill, truncated};
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::mem;
 use zstd::bulk::{Compressor, Decompressor};
@@ -59,17 +59,17 @@ fn entry(packed: u32, content: u32) -> [u8; 8] {
 }
 
 /// The writing half.
-pub struct Packer {
+pub struct ZstdPacker {
     level: i32,
     block_bytes: usize,
     /// The seek table's entries: 8 bytes for each frame, 2 MiB for a terabyte.
     table: Vec<u8>,
 }
 
-impl Packer {
+impl ZstdPacker {
     /// `level` as zstd has them, 1 to 19.
     pub fn new(level: i8, block_bytes: usize) -> Self {
-        Packer {
+        ZstdPacker {
             level: i32::from(level),
             block_bytes,
             table: Vec::new(),
@@ -77,7 +77,7 @@ impl Packer {
     }
 }
 
-impl Pack for Packer {
+impl Pack for ZstdPacker {
     fn block_bytes(&self) -> usize {
         self.block_bytes
     }
@@ -124,31 +124,31 @@ impl Pack for Packer {
 }
 
 /// The reading half.
-pub struct Unpacker<R> {
-    place: Place<R>,
+pub struct ZstdUnpacker<R> {
+    place: ZstdState<R>,
 }
 
 /// Where in the source the splitter stands.
-enum Place<R> {
+enum ZstdState<R> {
     /// Before the first frame of all.
-    Start(Source<R>),
+    Start(ReadAhead<R>),
     /// Between frames; the end is allowed here.
-    Between(Source<R>),
+    Between(ReadAhead<R>),
     /// In a stream of ours, before its seek table.
-    Ours(Source<R>, Seen),
+    Ours(ReadAhead<R>, FrameProgress),
     /// In a frame that is decompressed as a stream, or after it.
-    Streaming(Box<zstd::stream::read::Decoder<'static, Source<R>>>),
+    Streaming(Box<zstd::stream::read::Decoder<'static, ReadAhead<R>>>),
     /// At the end, or an error was returned.
     Over,
 }
 
 /// The frames so far of a stream of ours, to be compared with its seek table.
-struct Seen {
+struct FrameProgress {
     frames: u32,
     entries: crc32fast::Hasher,
 }
 
-impl Seen {
+impl FrameProgress {
     fn add(&mut self, packed: usize, content: u64) {
         // Both are below 16 MiB, or `frame` would not have taken the frame.
         self.entries.update(&entry(packed as u32, content as u32));
@@ -157,7 +157,7 @@ impl Seen {
 }
 
 /// What a frame's header says.
-struct Header {
+struct FrameHeader {
     /// Its own size in bytes.
     size: usize,
     /// Bytes of content, where it is known.
@@ -165,12 +165,12 @@ struct Header {
     checksum: bool,
 }
 
-impl Header {
+impl FrameHeader {
     /// Bytes that the largest header has.
     const MAX: usize = 18;
 
     /// Reads the header at the beginning of `bytes`; `None` where they are too few.
-    fn read(bytes: &[u8]) -> Option<Header> {
+    fn read(bytes: &[u8]) -> Option<FrameHeader> {
         let flags = *bytes.get(4)?;
         let single = flags & 0x20 != 0;
         let window = usize::from(!single);
@@ -185,7 +185,7 @@ impl Header {
             2 => Some(u64::from_le_bytes(wide) + 256),
             _ => Some(u64::from_le_bytes(wide)),
         };
-        Some(Header {
+        Some(FrameHeader {
             size,
             content,
             checksum: flags & 4 != 0,
@@ -199,7 +199,11 @@ impl Header {
 }
 
 /// Reads a whole frame into `block`, going from block header to block header.
-fn frame<R: Read>(source: &mut Source<R>, header: &Header, block: &mut Block) -> io::Result<()> {
+fn frame<R: Read>(
+    source: &mut ReadAhead<R>,
+    header: &FrameHeader,
+    block: &mut Block,
+) -> io::Result<()> {
     block.at = source.at();
     block.input.clear();
     let wrong = |what: &str, at: u64| {
@@ -235,25 +239,25 @@ fn frame<R: Read>(source: &mut Source<R>, header: &Header, block: &mut Block) ->
     Ok(())
 }
 
-impl<R: Read> Unpacker<R> {
+impl<R: Read> ZstdUnpacker<R> {
     pub fn new(source: R) -> Self {
-        Unpacker {
-            place: Place::Start(Source::new(source)),
+        ZstdUnpacker {
+            place: ZstdState::Start(ReadAhead::new(source)),
         }
     }
 
     /// A frame where anybody's may stand.
-    fn any(&mut self, mut source: Source<R>, block: &mut Block) -> io::Result<Option<Next>> {
+    fn any(&mut self, mut source: ReadAhead<R>, block: &mut Block) -> io::Result<Option<Next>> {
         let at = source.at();
         let head = source.peek(OPENING.len())?;
         if head == OPENING {
             source.consume(OPENING.len());
-            let mut seen = Seen {
+            let mut seen = FrameProgress {
                 frames: 0,
                 entries: crc32fast::Hasher::new(),
             };
             seen.add(OPENING.len(), 0);
-            self.place = Place::Ours(source, seen);
+            self.place = ZstdState::Ours(source, seen);
             return Ok(None);
         }
         if head.len() < 4 {
@@ -261,7 +265,7 @@ impl<R: Read> Unpacker<R> {
         }
         if head[1..4] == TABLE[1..] && head[0] & 0xf0 == 0x50 {
             skip(&mut source)?;
-            self.place = Place::Between(source);
+            self.place = ZstdState::Between(source);
             return Ok(None);
         }
         if head[..4] != FRAME {
@@ -272,35 +276,35 @@ impl<R: Read> Unpacker<R> {
                 )),
             });
         }
-        let Some(header) = Header::read(head) else {
+        let Some(header) = FrameHeader::read(head) else {
             return Err(truncated("zstd", at + head.len() as u64));
         };
         if header.block().is_some() {
             frame(&mut source, &header, block)?;
-            self.place = Place::Between(source);
+            self.place = ZstdState::Between(source);
             return Ok(Some(Next::Packed));
         }
         let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
         decoder.window_log_max(WINDOW_LOG_MAX)?;
-        self.place = Place::Streaming(Box::new(decoder));
+        self.place = ZstdState::Streaming(Box::new(decoder));
         Ok(None)
     }
 
     /// A frame in a stream of ours.
     fn ours(
         &mut self,
-        mut source: Source<R>,
-        mut seen: Seen,
+        mut source: ReadAhead<R>,
+        mut seen: FrameProgress,
         block: &mut Block,
     ) -> io::Result<Option<Next>> {
         let at = source.at();
-        let head = source.peek(Header::MAX)?;
+        let head = source.peek(FrameHeader::MAX)?;
         if head.len() < 4 {
             return Err(truncated("zstd", at + head.len() as u64));
         }
         if head[..4] == TABLE {
             table(&mut source, seen)?;
-            self.place = Place::Between(source);
+            self.place = ZstdState::Between(source);
             return Ok(None);
         }
         if head[..4] != FRAME {
@@ -308,7 +312,7 @@ impl<R: Read> Unpacker<R> {
                 "zstd data is damaged: no frame begins at byte {at}"
             )));
         }
-        let Some(header) = Header::read(head) else {
+        let Some(header) = FrameHeader::read(head) else {
             return Err(truncated("zstd", at + head.len() as u64));
         };
         let Some(content) = header.block() else {
@@ -318,14 +322,14 @@ impl<R: Read> Unpacker<R> {
         };
         frame(&mut source, &header, block)?;
         seen.add(block.input.len(), content);
-        self.place = Place::Ours(source, seen);
+        self.place = ZstdState::Ours(source, seen);
         Ok(Some(Next::Packed))
     }
 
     /// The next part of what is decompressed as a stream, into `block`.
     fn stream(
         &mut self,
-        mut decoder: Box<zstd::stream::read::Decoder<'static, Source<R>>>,
+        mut decoder: Box<zstd::stream::read::Decoder<'static, ReadAhead<R>>>,
         block: &mut Block,
     ) -> io::Result<Next> {
         let read = fill(&mut decoder, &mut block.output, CHUNK).map_err(|error| {
@@ -343,7 +347,7 @@ impl<R: Read> Unpacker<R> {
         if read == 0 {
             return Ok(Next::End);
         }
-        self.place = Place::Streaming(decoder);
+        self.place = ZstdState::Streaming(decoder);
         Ok(Next::Content)
     }
 }
@@ -354,7 +358,7 @@ fn lower(error: &io::Error) -> String {
 }
 
 /// Skips a skippable frame.
-fn skip<R: Read>(source: &mut Source<R>) -> io::Result<()> {
+fn skip<R: Read>(source: &mut ReadAhead<R>) -> io::Result<()> {
     let size = match source.peek(8)? {
         [_, _, _, _, a, b, c, d] => 8 + u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
         _ => u64::MAX,
@@ -366,7 +370,7 @@ fn skip<R: Read>(source: &mut Source<R>) -> io::Result<()> {
 }
 
 /// Reads the seek table of a stream of ours and compares it with the frames that were seen.
-fn table<R: Read>(source: &mut Source<R>, seen: Seen) -> io::Result<()> {
+fn table<R: Read>(source: &mut ReadAhead<R>, seen: FrameProgress) -> io::Result<()> {
     let wrong = || damaged("zstd data is damaged: its blocks are not those that its end lists");
     let entries = u64::from(seen.frames) * 8;
     let at = source.at();
@@ -407,7 +411,7 @@ fn table<R: Read>(source: &mut Source<R>, seen: Seen) -> io::Result<()> {
     Ok(())
 }
 
-impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
+impl<R: Read + Send + 'static> Unpack for ZstdUnpacker<R> {
     fn worker(&self) -> io::Result<Work> {
         let mut decompressor = Decompressor::new()?;
         Ok(Box::new(move |block| {
@@ -439,17 +443,17 @@ impl<R: Read + Send + 'static> Unpack for Unpacker<R> {
 
     fn next(&mut self, block: &mut Block) -> io::Result<Next> {
         loop {
-            let next = match mem::replace(&mut self.place, Place::Over) {
-                Place::Over => return Ok(Next::End),
-                Place::Start(source) => self.any(source, block)?,
-                Place::Between(mut source) => {
+            let next = match mem::replace(&mut self.place, ZstdState::Over) {
+                ZstdState::Over => return Ok(Next::End),
+                ZstdState::Start(source) => self.any(source, block)?,
+                ZstdState::Between(mut source) => {
                     if source.peek(1)?.is_empty() {
                         return Ok(Next::End);
                     }
                     self.any(source, block)?
                 }
-                Place::Ours(source, seen) => self.ours(source, seen, block)?,
-                Place::Streaming(decoder) => Some(self.stream(decoder, block)?),
+                ZstdState::Ours(source, seen) => self.ours(source, seen, block)?,
+                ZstdState::Streaming(decoder) => Some(self.stream(decoder, block)?),
             };
             if let Some(next) = next {
                 return Ok(next);

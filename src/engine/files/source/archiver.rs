@@ -2,16 +2,17 @@
 
 use super::Plan;
 use super::issues::{Issue, Issues};
-use crate::engine::files::listing::{self, Listed, Note, Type};
-use crate::engine::files::member::{Kind, Member, shown};
-use crate::engine::files::meta::{self, Meta};
-use crate::engine::files::place::Place;
-use crate::engine::files::save::{self, Opening};
+use crate::engine::files::listing::{self, ListLine, MemberNote, MemberType};
+use crate::engine::files::member::{Member, MemberKind, shown};
+use crate::engine::files::meta::{self, FileMeta};
+use crate::engine::files::place::TreePlace;
+use crate::engine::files::save::{self, OpenOutcome};
 use crate::engine::files::sqlite::{
-    Held, JOURNAL_MAGIC, WAL_MAGIC, database_of, is_database, looks_like_a_database, starts_with,
+    JOURNAL_MAGIC, ReadClaim, WAL_MAGIC, claim_to_read, is_database, looks_like_a_database,
+    starts_with,
 };
-use crate::engine::files::tar::Writer;
-use crate::engine::files::walk::{Found, Step};
+use crate::engine::files::tar::TarWriter;
+use crate::engine::files::walk::{TreeEntry, WalkStep};
 use crate::engine::files::{embedded, names::Ids};
 use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::engine::{Database, Dumped, Manifest, Tree};
@@ -29,10 +30,10 @@ const CHANGED_NAMED: usize = 100;
 /// Writes a tree into an archive and its list of contents.
 pub struct Archiver<'a, W: Write> {
     plan: &'a Plan,
-    archive: Writer<BufWriter<W>>,
+    archive: TarWriter<BufWriter<W>>,
     list: BufWriter<File>,
     /// Files with several names: the path of each in the archive, and its metadata then.
-    links: HashMap<(u64, u64), (Vec<u8>, Meta)>,
+    links: HashMap<(u64, u64), (Vec<u8>, FileMeta)>,
     /// Databases that were found, and whether they were saved through SQLite.
     databases: HashMap<PathBuf, bool>,
     /// The names of databases with several names that have a log.
@@ -45,7 +46,7 @@ pub struct Archiver<'a, W: Write> {
 }
 
 /// A text of the SQLite engine with the paths that people know in place of those that it was given.
-fn shown_in(text: &str, place: &Place) -> String {
+fn shown_in(text: &str, place: &TreePlace) -> String {
     let dir = place.path().parent().unwrap_or(Path::new("/"));
     text.replace(
         &place.dir_for_others().display().to_string(),
@@ -69,7 +70,7 @@ impl<'a, W: Write> Archiver<'a, W> {
     ) -> Self {
         Archiver {
             plan,
-            archive: Writer::new(BufWriter::with_capacity(256 << 10, out)),
+            archive: TarWriter::new(BufWriter::with_capacity(256 << 10, out)),
             list: BufWriter::with_capacity(256 << 10, list),
             links: HashMap::new(),
             databases: HashMap::new(),
@@ -83,14 +84,14 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     /// Saves what the walk came to.
-    pub fn step(&mut self, step: Step) -> Result<()> {
+    pub fn step(&mut self, step: WalkStep) -> Result<()> {
         match step {
-            Step::Save(found) => self.save(found),
-            Step::Vanished(name) => self.list_missing(&name, Note::Vanished, None),
-            Step::Unreadable(name, error) => {
-                self.list_missing(&name, Note::Unreadable, Some(error))
+            WalkStep::Save(found) => self.save(found),
+            WalkStep::Vanished(name) => self.list_missing(&name, MemberNote::Vanished, None),
+            WalkStep::Unreadable(name, error) => {
+                self.list_missing(&name, MemberNote::Unreadable, Some(error))
             }
-            Step::LeftOut(path, why) => {
+            WalkStep::LeftOut(path, why) => {
                 self.warnings
                     .push(format!("`{}` is {why}, and left out", path.display()));
                 Ok(())
@@ -98,25 +99,25 @@ impl<'a, W: Write> Archiver<'a, W> {
         }
     }
 
-    fn save(&mut self, found: Found) -> Result<()> {
+    fn save(&mut self, found: TreeEntry) -> Result<()> {
         let kind = found.metadata.file_type();
         if kind.is_file() {
             return self.save_file(found);
         }
         if kind.is_dir() {
             self.tree.directories += 1;
-            return self.save_without_content(&found, Kind::Directory);
+            return self.save_without_content(&found, MemberKind::Directory);
         }
         if kind.is_symlink() {
             return match found.place.target() {
                 Ok(target) => {
                     self.tree.symlinks += 1;
-                    self.save_without_content(&found, Kind::Symlink(target))
+                    self.save_without_content(&found, MemberKind::Symlink(target))
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.list_missing(&found.name, Note::Vanished, None)
+                    self.list_missing(&found.name, MemberNote::Vanished, None)
                 }
-                Err(error) => self.list_missing(&found.name, Note::Unreadable, Some(error)),
+                Err(error) => self.list_missing(&found.name, MemberNote::Unreadable, Some(error)),
             };
         }
         let (issue, what) = match () {
@@ -125,16 +126,16 @@ impl<'a, W: Write> Archiver<'a, W> {
             () => (Issue::Device, "a device"),
         };
         self.issues.add(issue, full_path(&found.name));
-        Listed::missing(
+        ListLine::missing(
             &found.name,
-            Type::Other,
-            Note::Skipped,
+            MemberType::Other,
+            MemberNote::Skipped,
             Some(what.to_owned()),
         )
         .write(&mut self.list)
     }
 
-    fn member(&self, found: &Found, kind: Kind) -> Member {
+    fn member(&self, found: &TreeEntry, kind: MemberKind) -> Member {
         meta::member(
             &found.name,
             kind,
@@ -144,14 +145,14 @@ impl<'a, W: Write> Archiver<'a, W> {
         )
     }
 
-    fn save_without_content(&mut self, found: &Found, kind: Kind) -> Result<()> {
+    fn save_without_content(&mut self, found: &TreeEntry, kind: MemberKind) -> Result<()> {
         let member = self.member(found, kind);
         self.archive.begin(&member)?;
         self.archive.end()?;
-        Listed::of(&member, None).write(&mut self.list)
+        ListLine::from_member(&member, None).write(&mut self.list)
     }
 
-    fn save_file(&mut self, found: Found) -> Result<()> {
+    fn save_file(&mut self, found: TreeEntry) -> Result<()> {
         let key = found.metadata.key();
         if found.metadata.nlink() > 1
             && let Some((first, then)) = self.links.get(&key)
@@ -160,7 +161,7 @@ impl<'a, W: Write> Archiver<'a, W> {
         {
             self.tree.hard_links += 1;
             let first = first.clone();
-            return self.save_without_content(&found, Kind::HardLink(first));
+            return self.save_without_content(&found, MemberKind::HardLink(first));
         }
         if !self.plan.raw_databases && self.is_part_of_database(&found) {
             return Ok(());
@@ -171,21 +172,23 @@ impl<'a, W: Write> Archiver<'a, W> {
         let _database = match self
             .plan
             .raw_databases
-            .then(|| database_of(&found, self.plan.lock_timeout))
+            .then(|| claim_to_read(&found, self.plan.lock_timeout))
             .transpose()?
         {
-            Some(Held::Busy) => {
+            Some(ReadClaim::Busy) => {
                 let busy = io::Error::other("this run is reading it as a database");
-                return self.list_missing(&found.name, Note::Unreadable, Some(busy));
+                return self.list_missing(&found.name, MemberNote::Unreadable, Some(busy));
             }
             other => other,
         };
         let mut opened = match save::open(&found, &mut self.buffer) {
-            Opening::Opened(opened) => opened,
-            Opening::Database => return self.save_database(&found, key),
-            Opening::Vanished => return self.list_missing(&found.name, Note::Vanished, None),
-            Opening::Refused(error) => {
-                return self.list_missing(&found.name, Note::Unreadable, Some(error));
+            OpenOutcome::Opened(opened) => opened,
+            OpenOutcome::Database => return self.save_database(&found, key),
+            OpenOutcome::Vanished => {
+                return self.list_missing(&found.name, MemberNote::Vanished, None);
+            }
+            OpenOutcome::Refused(error) => {
+                return self.list_missing(&found.name, MemberNote::Unreadable, Some(error));
             }
         };
         if !self.plan.raw_databases
@@ -200,14 +203,15 @@ impl<'a, W: Write> Archiver<'a, W> {
     /// Saves a file as it is.
     fn save_plain(
         &mut self,
-        opened: &mut save::Opened,
-        found: &Found,
+        opened: &mut save::OpenFile,
+        found: &TreeEntry,
         key: (u64, u64),
     ) -> Result<()> {
         let xattrs = meta::xattrs_of(&opened.file);
         let ids = &self.ids;
-        let as_member =
-            |kind: Kind, now: &Meta| meta::member(&found.name, kind, now, xattrs.clone(), ids);
+        let as_member = |kind: MemberKind, now: &FileMeta| {
+            meta::member(&found.name, kind, now, xattrs.clone(), ids)
+        };
         let saved = match save::save(
             opened,
             &as_member,
@@ -216,18 +220,20 @@ impl<'a, W: Write> Archiver<'a, W> {
             &mut self.buffer,
         )? {
             Ok(saved) => saved,
-            Err(error) => return self.list_missing(&found.name, Note::Unreadable, Some(error)),
+            Err(error) => {
+                return self.list_missing(&found.name, MemberNote::Unreadable, Some(error));
+            }
         };
         for line in &saved.lines {
             line.write(&mut self.list)?;
             match line.note {
-                Some(Note::Changed) => {
+                Some(MemberNote::Changed) => {
                     if self.tree.changed.len() < CHANGED_NAMED {
                         self.tree.changed.push(shown(&found.name));
                     }
                     self.issues.add(Issue::Changed, full_path(&found.name));
                 }
-                Some(Note::Cut) => self.issues.add(
+                Some(MemberNote::Cut) => self.issues.add(
                     Issue::Partial,
                     format!(
                         "{} ({})",
@@ -244,7 +250,7 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     /// Counts a file that was saved, and remembers it for its further names.
-    fn count_file(&mut self, found: &Found, key: (u64, u64), size: u64) {
+    fn count_file(&mut self, found: &TreeEntry, key: (u64, u64), size: u64) {
         self.tree.files += 1;
         self.tree.bytes += size;
         if found.metadata.nlink() > 1 {
@@ -253,7 +259,7 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     /// Saves a SQLite database, as of one point in time, as a plain single file.
-    fn save_database(&mut self, found: &Found, key: (u64, u64)) -> Result<()> {
+    fn save_database(&mut self, found: &TreeEntry, key: (u64, u64)) -> Result<()> {
         let (place, shown) = (&found.place, found.place.path());
         let source = SqliteSource::new(
             shown,
@@ -272,7 +278,7 @@ impl<'a, W: Write> Archiver<'a, W> {
             out: &mut self.archive,
         };
         let streamed = source.stream(|size| {
-            let kind = Kind::File { size, parts: None };
+            let kind = MemberKind::File { size, parts: None };
             out.out.begin(begun.insert(meta::member(
                 &found.name,
                 kind,
@@ -285,7 +291,8 @@ impl<'a, W: Write> Archiver<'a, W> {
         match (streamed, begun) {
             (Ok(streamed), Some(member)) => {
                 self.archive.end()?;
-                let mut line = Listed::of(&member, Some(listing::to_hex(&hash.finalize())));
+                let mut line =
+                    ListLine::from_member(&member, Some(listing::to_hex(&hash.finalize())));
                 line.sqlite = Some(streamed.journal_mode);
                 self.tree.databases += 1;
                 let by = streamed.path.strip_prefix(found.place.dir_for_others());
@@ -317,8 +324,9 @@ impl<'a, W: Write> Archiver<'a, W> {
                 self.archive.fill()?;
                 self.archive.end()?;
                 save::hash_zeros(&mut hash, left)?;
-                let mut line = Listed::of(&member, Some(listing::to_hex(&hash.finalize())));
-                (line.note, line.why) = (Some(Note::Cut), Some(error.message()));
+                let mut line =
+                    ListLine::from_member(&member, Some(listing::to_hex(&hash.finalize())));
+                (line.note, line.why) = (Some(MemberNote::Cut), Some(error.message()));
                 self.issues.add(
                     Issue::Partial,
                     format!("{} ({error})", full_path(&found.name)),
@@ -336,7 +344,12 @@ impl<'a, W: Write> Archiver<'a, W> {
 
     /// Saves a database that SQLite refuses as the bytes that it has, unless it only can't be read
     /// at the moment.
-    fn save_broken_database(&mut self, found: &Found, key: (u64, u64), error: Error) -> Result<()> {
+    fn save_broken_database(
+        &mut self,
+        found: &TreeEntry,
+        key: (u64, u64),
+        error: Error,
+    ) -> Result<()> {
         self.databases
             .insert(found.place.path().to_path_buf(), false);
         let gone = || found.place.meta().is_err();
@@ -344,9 +357,9 @@ impl<'a, W: Write> Archiver<'a, W> {
         let crashed = starts_with(&found.place.with_end("-journal"), &[JOURNAL_MAGIC]);
         if error.kind() != crate::error::Kind::Damaged && !crashed {
             let note = if gone() {
-                Note::Vanished
+                MemberNote::Vanished
             } else {
-                Note::Unreadable
+                MemberNote::Unreadable
             };
             return self.list_missing(&found.name, note, Some(error.into()));
         }
@@ -356,13 +369,13 @@ impl<'a, W: Write> Archiver<'a, W> {
             full_path(&found.name)
         ));
         match save::open(found, &mut self.buffer) {
-            Opening::Opened(mut opened) => self.save_plain(&mut opened, found, key),
-            Opening::Vanished => self.list_missing(&found.name, Note::Vanished, None),
-            Opening::Refused(error) => {
-                self.list_missing(&found.name, Note::Unreadable, Some(error))
+            OpenOutcome::Opened(mut opened) => self.save_plain(&mut opened, found, key),
+            OpenOutcome::Vanished => self.list_missing(&found.name, MemberNote::Vanished, None),
+            OpenOutcome::Refused(error) => {
+                self.list_missing(&found.name, MemberNote::Unreadable, Some(error))
             }
-            Opening::Database => {
-                self.list_missing(&found.name, Note::Unreadable, Some(error.into()))
+            OpenOutcome::Database => {
+                self.list_missing(&found.name, MemberNote::Unreadable, Some(error.into()))
             }
         }
     }
@@ -370,7 +383,7 @@ impl<'a, W: Write> Archiver<'a, W> {
     /// Whether a file is the log, index or journal of a SQLite database that holds its content as
     /// that was saved. Beside a database that was not saved through SQLite such a file is saved too,
     /// or the database would lack it; beside one that was left out it is left out.
-    fn is_part_of_database(&self, found: &Found) -> bool {
+    fn is_part_of_database(&self, found: &TreeEntry) -> bool {
         let name = found.place.leaf().as_bytes();
         let ends: [(&str, &[&[u8]]); 3] = [
             ("-wal", &[WAL_MAGIC]),
@@ -402,18 +415,23 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     /// Lists a file that was not saved.
-    fn list_missing(&mut self, name: &[u8], note: Note, error: Option<io::Error>) -> Result<()> {
+    fn list_missing(
+        &mut self,
+        name: &[u8],
+        note: MemberNote,
+        error: Option<io::Error>,
+    ) -> Result<()> {
         let why = error.map(|error| Error::from(error).message());
         let text = why.as_ref().map_or(full_path(name), |why| {
             format!("{} ({why})", full_path(name))
         });
-        let issue = if note == Note::Vanished {
+        let issue = if note == MemberNote::Vanished {
             Issue::Vanished
         } else {
             Issue::Unreadable
         };
         self.issues.add(issue, text);
-        Listed::missing(name, Type::File, note, why).write(&mut self.list)
+        ListLine::missing(name, MemberType::File, note, why).write(&mut self.list)
     }
 
     /// Ends the archive and the list.
@@ -476,7 +494,7 @@ impl<'a, W: Write> Archiver<'a, W> {
 /// Writes into the archive and hashes that.
 struct HashingWriter<'a, W: Write> {
     hash: &'a mut Sha256,
-    out: &'a mut Writer<W>,
+    out: &'a mut TarWriter<W>,
 }
 
 impl<W: Write> Write for HashingWriter<'_, W> {

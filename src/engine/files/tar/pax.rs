@@ -1,7 +1,7 @@
 //! The records of a pax header: `LENGTH KEY=VALUE\n`, the length counting itself; a value may hold
 //! any bytes.
 
-use crate::engine::files::member::Time;
+use crate::engine::files::member::FileTime;
 use crate::error::{Error, Result};
 
 /// Adds a record.
@@ -79,7 +79,7 @@ pub fn unquoted(text: &[u8]) -> Vec<u8> {
 }
 
 /// A moment as a record has it: a decimal fraction of seconds.
-pub fn time_text(time: Time) -> String {
+pub fn time_text(time: FileTime) -> String {
     let (seconds, nanoseconds) = match time.seconds {
         // -1.5 is two seconds before 1970 and half a second on.
         seconds if seconds < 0 && time.nanoseconds > 0 => {
@@ -100,7 +100,7 @@ pub fn time_text(time: Time) -> String {
 }
 
 /// The moment of a record.
-pub fn parse_time(text: &[u8]) -> Option<Time> {
+pub fn parse_time(text: &[u8]) -> Option<FileTime> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits: String = fraction
@@ -111,11 +111,11 @@ pub fn parse_time(text: &[u8]) -> Option<Time> {
     let nanoseconds: u32 = digits.parse().ok()?;
     let seconds: i64 = whole.parse().ok()?;
     Some(match whole.starts_with('-') && nanoseconds > 0 {
-        true => Time {
+        true => FileTime {
             seconds: seconds.checked_sub(1)?,
             nanoseconds: 1_000_000_000 - nanoseconds,
         },
-        false => Time {
+        false => FileTime {
             seconds,
             nanoseconds,
         },
@@ -137,7 +137,7 @@ mod tests {
             (-1, 0, "-1"),
             (5, 1, "5.000000001"),
         ] {
-            let time = Time {
+            let time = FileTime {
                 seconds,
                 nanoseconds,
             };
@@ -158,7 +158,7 @@ mod tests {
         #[test]
         fn every_moment_comes_back(seconds in -10_000_000_000_i64..10_000_000_000,
             nanoseconds in 0..1_000_000_000_u32) {
-            let time = Time { seconds, nanoseconds };
+            let time = FileTime { seconds, nanoseconds };
             prop_assert_eq!(parse_time(time_text(time).as_bytes()), Some(time));
         }
 

@@ -1,7 +1,7 @@
 //! Reading an archive, member by member: ours, and those that GNU tar, bsdtar and others write.
 
 use super::{ACLS, XATTR, acl, padding, pax};
-use crate::engine::files::member::{Kind, Member, Time};
+use crate::engine::files::member::{FileTime, Member, MemberKind};
 use crate::error::{Error, Result};
 use std::io::{self, Read};
 use tar::{EntryType, Header};
@@ -14,9 +14,9 @@ const MOST_PARTS: u64 = 16 << 20;
 /// A pax header's records.
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads members one after another. A member's content may be read, or not; [`Reader::next_member`]
+/// Reads members one after another. A member's content may be read, or not; [`TarReader::next_member`]
 /// skips what is left of it.
-pub struct Reader<R: Read> {
+pub struct TarReader<R: Read> {
     input: R,
     position: u64,
     left: u64,
@@ -33,10 +33,10 @@ struct Before {
     link: Option<Vec<u8>>,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> TarReader<R> {
     /// The archive that `input` gives.
     pub fn new(input: R) -> Self {
-        Reader {
+        TarReader {
             input,
             position: 0,
             left: 0,
@@ -171,13 +171,13 @@ impl<R: Read> Reader<R> {
         let named_as_directory =
             is_file && name.ends_with(b"/") && record("GNU.sparse.name").is_none();
         let kind = match kind {
-            EntryType::Directory => Kind::Directory,
-            _ if named_as_directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink(link),
-            EntryType::Link => Kind::HardLink(link),
+            EntryType::Directory => MemberKind::Directory,
+            _ if named_as_directory => MemberKind::Directory,
+            EntryType::Symlink => MemberKind::Symlink(link),
+            EntryType::Link => MemberKind::HardLink(link),
             EntryType::GNUSparse => self.old_sparse(header)?,
             _ if is_file => self.file(size, &record, &number)?,
-            _ => Kind::Other,
+            _ => MemberKind::Other,
         };
         let text = |name: Option<&[u8]>| name.unwrap_or_default().to_vec();
         let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -192,7 +192,7 @@ impl<R: Read> Reader<R> {
                 .map(|(name, _)| name);
             let bytes = acl.and_then(|_| {
                 acl::to_bytes(std::str::from_utf8(value).ok()?, &|user, name| {
-                    self.names.of(user, name.as_bytes())
+                    self.names.id_of(user, name.as_bytes())
                 })
             });
             if let (Some(name), Some(bytes)) = (acl, bytes) {
@@ -214,7 +214,7 @@ impl<R: Read> Reader<R> {
             group: record("gname").unwrap_or_else(|| text(header.groupname_bytes())),
             mtime: record("mtime")
                 .and_then(|value| pax::parse_time(&value))
-                .unwrap_or_else(|| Time {
+                .unwrap_or_else(|| FileTime {
                     seconds: header
                         .mtime()
                         .ok()
@@ -237,7 +237,7 @@ impl<R: Read> Reader<R> {
         size: u64,
         record: &dyn Fn(&str) -> Option<Vec<u8>>,
         number: &dyn Fn(&str) -> Option<u64>,
-    ) -> Result<Kind> {
+    ) -> Result<MemberKind> {
         let real = number("GNU.sparse.realsize").or_else(|| number("GNU.sparse.size"));
         let parts = match (number("GNU.sparse.major"), record("GNU.sparse.map")) {
             (Some(1), _) => self.map()?,
@@ -256,14 +256,14 @@ impl<R: Read> Reader<R> {
             _ if record("GNU.sparse.numblocks").is_some() => {
                 return Err(self.damaged("a file with holes in a format that is not known"));
             }
-            _ => return Ok(Kind::File { size, parts: None }),
+            _ => return Ok(MemberKind::File { size, parts: None }),
         };
         self.sparse(parts, real)
     }
 
     /// Checked against each other: the parts lie in order within the file, and all their bytes are
     /// there.
-    fn sparse(&self, parts: Vec<(u64, u64)>, real: Option<u64>) -> Result<Kind> {
+    fn sparse(&self, parts: Vec<(u64, u64)>, real: Option<u64>) -> Result<MemberKind> {
         let mut end = 0_u64;
         let mut stored = 0_u64;
         for (offset, length) in &parts {
@@ -275,7 +275,7 @@ impl<R: Read> Reader<R> {
         if end > size || stored != self.left {
             return Err(self.damaged("a map of holes that does not fit its file"));
         }
-        Ok(Kind::File {
+        Ok(MemberKind::File {
             size,
             parts: Some(parts),
         })
@@ -323,7 +323,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// A file with holes as GNU tar writes them into archives of its own format.
-    fn old_sparse(&mut self, header: &Header) -> Result<Kind> {
+    fn old_sparse(&mut self, header: &Header) -> Result<MemberKind> {
         let broken = |reader: &Self| reader.damaged("a broken map of holes");
         let gnu = header.as_gnu().ok_or_else(|| broken(self))?;
         let mut parts = Vec::new();
@@ -352,8 +352,8 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The content of the member that [`Reader::next_member`] gave, holes left out.
-impl<R: Read> Read for Reader<R> {
+/// The content of the member that [`TarReader::next_member`] gave, holes left out.
+impl<R: Read> Read for TarReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let most = self.left.min(bytes.len() as u64) as usize;
         if most == 0 {

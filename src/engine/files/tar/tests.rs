@@ -1,8 +1,8 @@
 //! Laws of the archive: what is written is read again, GNU tar reads it, and we read what GNU tar
 //! writes; nothing that is damaged passes or panics.
 
-use super::{Reader, Writer};
-use crate::engine::files::member::{Kind, Member, Time, parts_of};
+use super::{TarReader, TarWriter};
+use crate::engine::files::member::{FileTime, Member, MemberKind, parts_of};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -18,9 +18,9 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(part, 1..4).prop_map(|parts| parts.join(&b"/"[..]))
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
+fn kind() -> impl Strategy<Value = MemberKind> {
     prop_oneof![
-        (0..3000_u64).prop_map(|size| Kind::File { size, parts: None }),
+        (0..3000_u64).prop_map(|size| MemberKind::File { size, parts: None }),
         proptest::collection::vec((1..900_u64, 1..900_u64), 0..40).prop_map(|gaps| {
             let mut at = 0;
             let mut parts: Vec<(u64, u64)> = Vec::new();
@@ -29,14 +29,14 @@ fn kind() -> impl Strategy<Value = Kind> {
                 at += gap + length;
             }
             parts.push((at + 7, 0));
-            Kind::File {
+            MemberKind::File {
                 size: at + 7,
                 parts: Some(parts),
             }
         }),
-        Just(Kind::Directory),
-        name().prop_map(Kind::Symlink),
-        name().prop_map(Kind::HardLink),
+        Just(MemberKind::Directory),
+        name().prop_map(MemberKind::Symlink),
+        name().prop_map(MemberKind::HardLink),
     ]
 }
 
@@ -71,7 +71,7 @@ fn member() -> impl Strategy<Value = Member> {
                     gid,
                     user: user.into_bytes(),
                     group: group.into_bytes(),
-                    mtime: Time {
+                    mtime: FileTime {
                         seconds,
                         nanoseconds,
                     },
@@ -93,7 +93,7 @@ fn content(member: &Member) -> Vec<u8> {
 
 fn archive(members: &[Member]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes);
+    let mut writer = TarWriter::new(&mut bytes);
     for member in members {
         writer.begin(member).unwrap();
         writer.write_all(&content(member)).unwrap();
@@ -104,7 +104,7 @@ fn archive(members: &[Member]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> crate::error::Result<Vec<(Member, Vec<u8>)>> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = TarReader::new(bytes);
     let mut members = Vec::new();
     while let Some(member) = reader.next_member()? {
         let mut content = Vec::new();
@@ -126,7 +126,7 @@ proptest! {
     fn a_content_that_is_skipped_changes_nothing(members in proptest::collection::vec(member(),
         0..6)) {
         let bytes = archive(&members);
-        let mut reader = Reader::new(bytes.as_slice());
+        let mut reader = TarReader::new(bytes.as_slice());
         for member in &members {
             let found = reader.next_member().unwrap();
             prop_assert_eq!(found.as_ref(), Some(member));
@@ -162,7 +162,7 @@ proptest! {
 fn more_or_less_than_announced_is_an_error() {
     let file = Member {
         path: b"a".to_vec(),
-        kind: Kind::File {
+        kind: MemberKind::File {
             size: 3,
             parts: None,
         },
@@ -171,11 +171,11 @@ fn more_or_less_than_announced_is_an_error() {
         gid: 0,
         user: Vec::new(),
         group: Vec::new(),
-        mtime: Time::default(),
+        mtime: FileTime::default(),
         xattrs: Vec::new(),
     };
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes);
+    let mut writer = TarWriter::new(&mut bytes);
     writer.begin(&file).unwrap();
     assert!(writer.write_all(b"four").is_err());
     writer.write_all(b"ab").unwrap();
@@ -243,7 +243,7 @@ fn gnu_tar_agrees() {
             assert_eq!(found("plain").1.len(), 100_000, "{format}");
             assert_eq!(
                 found("second").0.kind,
-                Kind::HardLink(b"plain".to_vec()),
+                MemberKind::HardLink(b"plain".to_vec()),
                 "{format}"
             );
             continue;
@@ -251,16 +251,16 @@ fn gnu_tar_agrees() {
         assert_eq!(found(&format!("./{long}")).1, b"long", "{format}");
         assert_eq!(
             found("./symlink").0.kind,
-            Kind::Symlink(vec![b'x'; 180]),
+            MemberKind::Symlink(vec![b'x'; 180]),
             "{format}"
         );
         assert_eq!(
             found("./second").0.kind,
-            Kind::HardLink(b"./plain".to_vec()),
+            MemberKind::HardLink(b"./plain".to_vec()),
             "{format}"
         );
         let (member, stored) = found("./sparse");
-        let Kind::File { size, parts } = &member.kind else {
+        let MemberKind::File { size, parts } = &member.kind else {
             panic!("{format}: {member:?}")
         };
         assert_eq!(*size, 39 * (1 << 20) + 4, "{format}");

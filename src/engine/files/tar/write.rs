@@ -1,7 +1,7 @@
 //! Writing an archive, member by member.
 
 use super::{ACLS, BLOCK, XATTR, acl, padding, pax};
-use crate::engine::files::member::{Kind, Member};
+use crate::engine::files::member::{Member, MemberKind};
 use crate::error::Result;
 use std::io::{self, Write};
 use tar::{EntryType, Header};
@@ -13,18 +13,18 @@ const SMALL_NUMBER: u64 = 0o7_777_777;
 /// What a size or time field of eleven octal digits holds.
 const LARGE_NUMBER: u64 = 0o77_777_777_777;
 
-/// Writes members one after another. After [`Writer::begin`] of a file its stored bytes MUST be
-/// written, exactly as many as announced, and then [`Writer::end`] called.
-pub struct Writer<W: Write> {
+/// Writes members one after another. After [`TarWriter::begin`] of a file its stored bytes MUST be
+/// written, exactly as many as announced, and then [`TarWriter::end`] called.
+pub struct TarWriter<W: Write> {
     out: W,
     left: u64,
     pad: u64,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> TarWriter<W> {
     /// An archive that goes to `out`.
     pub fn new(out: W) -> Self {
-        Writer {
+        TarWriter {
             out,
             left: 0,
             pad: 0,
@@ -41,10 +41,10 @@ impl<W: Write> Writer<W> {
             self.extended(&member.path, &records)?;
         }
         let (kind, link) = match &member.kind {
-            Kind::File { .. } | Kind::Other => (EntryType::Regular, None),
-            Kind::Directory => (EntryType::Directory, None),
-            Kind::Symlink(target) => (EntryType::Symlink, Some(target)),
-            Kind::HardLink(target) => (EntryType::Link, Some(target)),
+            MemberKind::File { .. } | MemberKind::Other => (EntryType::Regular, None),
+            MemberKind::Directory => (EntryType::Directory, None),
+            MemberKind::Symlink(target) => (EntryType::Symlink, Some(target)),
+            MemberKind::HardLink(target) => (EntryType::Link, Some(target)),
         };
         header.set_entry_type(kind);
         set_name(&mut header, &name_of(member));
@@ -118,7 +118,7 @@ impl<W: Write> Writer<W> {
 }
 
 /// The member's content.
-impl<W: Write> Write for Writer<W> {
+impl<W: Write> Write for TarWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
             return Err(io::Error::other(
@@ -138,7 +138,7 @@ impl<W: Write> Write for Writer<W> {
 /// A directory's name ends with a slash, as every tar has it.
 fn name_of(member: &Member) -> Vec<u8> {
     let mut name = member.path.clone();
-    if member.kind == Kind::Directory {
+    if member.kind == MemberKind::Directory {
         name.push(b'/');
     }
     name
@@ -151,7 +151,7 @@ fn records(member: &Member) -> Vec<u8> {
     if name.len() > NAME_FIELD {
         pax::push(&mut records, b"path", &name);
     }
-    if let Kind::Symlink(target) | Kind::HardLink(target) = &member.kind
+    if let MemberKind::Symlink(target) | MemberKind::HardLink(target) = &member.kind
         && target.len() > NAME_FIELD
     {
         pax::push(&mut records, b"linkpath", target);
@@ -184,7 +184,7 @@ fn records(member: &Member) -> Vec<u8> {
 /// Where a file with holes has its parts, as GNU tar's format 1.0 has it: records, and a map before
 /// the content.
 fn sparse_map(member: &Member, records: &mut Vec<u8>) -> Vec<u8> {
-    let Kind::File {
+    let MemberKind::File {
         size,
         parts: Some(parts),
     } = &member.kind
