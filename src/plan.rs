@@ -18,7 +18,7 @@ use crate::config::{
     self, BackupKeys, Config, KindKeys, LogLevel, PostgresKeys, SourceEntry, Spool as ConfigSpool,
     VerifyAfter,
 };
-use crate::engine::postgres::Search;
+use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Kind, Result};
 use crate::log;
@@ -109,7 +109,7 @@ pub struct SourcePlan {
 #[derive(Debug, Clone, Default)]
 pub struct Proving {
     /// Where PostgreSQL's programs are.
-    pub search: Search,
+    pub search: ProgramSearch,
     /// A server for them, in place of a throw-away one.
     pub drill_url: Option<String>,
     /// The code that a dump brings is trusted: a throw-away server need not be confined.
@@ -131,7 +131,7 @@ pub enum SourceKind {
         lock_timeout: Duration,
     },
     /// A PostgreSQL database, or a cluster's roles.
-    Postgres(Box<crate::engine::postgres::source::Plan>),
+    Postgres(Box<crate::engine::postgres::source::PostgresPlan>),
     /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a
     /// source of its own.
     Cluster(Box<postgres::ClusterPlan>),
@@ -164,8 +164,8 @@ impl SourceKind {
     pub fn format(&self) -> (&'static str, &'static str) {
         match self {
             SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
-            SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
-            SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
+            SourceKind::Postgres(plan) => (plan.format.as_str(), plan.format.extension()),
+            SourceKind::Cluster(plan) => (plan.each.format.as_str(), plan.each.format.extension()),
             SourceKind::Files(_) => (crate::engine::files::FORMAT, "tar"),
         }
     }

@@ -3,7 +3,7 @@
 use super::examine::{self, Means};
 use super::find;
 use crate::cli::Cat;
-use crate::engine::postgres::Format;
+use crate::engine::postgres::PgDumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::pipeline;
@@ -66,7 +66,7 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
 
 /// Scripts may be looked at on a terminal.
 fn is_text(format: &str) -> bool {
-    matches!(Format::parse(format), Some(Format::Plain | Format::Globals))
+    matches!(PgDumpFormat::from_name(format), Some(PgDumpFormat::Plain | PgDumpFormat::Globals))
 }
 
 fn pour(content: &mut dyn Read, out: &mut Raw, gone: &Cell<bool>) -> Result<()> {

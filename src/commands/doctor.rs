@@ -9,7 +9,7 @@ use super::backup::{self, Making};
 use super::engines::Engine;
 use crate::catalog::Catalog;
 use crate::cli::{Backup, Doctor};
-use crate::engine::postgres::server::Tried;
+use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Session, catalog_of};
 use crate::plan::{Planned, SourcePlan, StorePlan};
@@ -314,12 +314,12 @@ fn one_source(
     let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {
-        Ok((Tried::Done(how), room)) => {
+        Ok((Availability::Available(how), room)) => {
             checks.ok(name, "drill", format!("a trial restore is possible, {how}"));
             let most = needs.drills.entry(source.scratch_dir.clone()).or_default();
             *most = (*most).max(room);
         }
-        Ok((Tried::Impossible(why), _)) => {
+        Ok((Availability::Unavailable(why), _)) => {
             checks.warning(
                 name,
                 "drill",

@@ -6,12 +6,12 @@ use crate::catalog::Backup;
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::files::{self, FilesSource};
-use crate::engine::postgres::content::ContentCheck;
-use crate::engine::postgres::drill::{self, Drill, DrillPlan};
-use crate::engine::postgres::programs::Version;
-use crate::engine::postgres::server::{Place, Tried};
-use crate::engine::postgres::source::Concern;
-use crate::engine::postgres::{Format, PostgresSource};
+use crate::engine::postgres::content::DumpContentCheck;
+use crate::engine::postgres::drill::{self, DrillPlan, PostgresDrill};
+use crate::engine::postgres::programs::PostgresVersion;
+use crate::engine::postgres::server::{Availability, DrillSite};
+use crate::engine::postgres::source::PreflightWarning;
+use crate::engine::postgres::{PgDumpFormat, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
 use crate::error::{Error, Kind, Result};
@@ -68,7 +68,7 @@ impl Engine {
 
     /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the
     /// bytes that it needs in the scratch directory.
-    pub fn rehearse(&mut self) -> Result<(String, Vec<Concern>, u64)> {
+    pub fn rehearse(&mut self) -> Result<(String, Vec<PreflightWarning>, u64)> {
         match self {
             Engine::Sqlite(source) => source
                 .rehearse()
@@ -82,16 +82,19 @@ impl Engine {
 
     /// Whether a trial restore of its backups can be made here, and where, or why not; and the
     /// bytes that it needs in the scratch directory.
-    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Tried<String>, u64)> {
+    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Availability<String>, u64)> {
         let size = self.estimate();
         let Engine::Postgres(opened) = self else {
-            return Ok((Tried::Done("into the scratch directory".to_owned()), size));
+            return Ok((
+                Availability::Available("into the scratch directory".to_owned()),
+                size,
+            ));
         };
         let major = opened
             .database()
             .server_version
             .as_deref()
-            .and_then(Version::parse)
+            .and_then(PostgresVersion::parse)
             .map_or(0, |version| version.major);
         let proving = &source.proving;
         // The decoded dump, and the database made of it.
@@ -100,13 +103,18 @@ impl Engine {
         } else {
             size.saturating_mul(2).saturating_add(128 << 20)
         };
-        let whose = Place {
+        let whose = DrillSite {
             parent: &source.scratch_dir,
             trusted: proving.trusted,
             hidden: &[],
         };
         Ok((
-            drill::possible(&proving.search, proving.drill_url.as_deref(), major, &whose)?,
+            drill::check_availability(
+                &proving.search,
+                proving.drill_url.as_deref(),
+                major,
+                &whose,
+            )?,
             room,
         ))
     }
@@ -149,7 +157,7 @@ impl Engine {
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
             (Engine::Postgres(opened), SourceKind::Postgres(plan)) => {
-                place_in(plan.format.word(), opened.database())
+                place_in(plan.format.as_str(), opened.database())
             }
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
@@ -183,7 +191,7 @@ pub const GLOBALS: &str = "roles and tablespaces";
 
 /// Whether a dump of this format holds them.
 pub fn is_globals(format: &str) -> bool {
-    Format::parse(format) == Some(Format::Globals)
+    PgDumpFormat::from_name(format) == Some(PgDumpFormat::Globals)
 }
 
 /// Where the content of a dump of this format comes from: the roles of a server are read through a
@@ -291,7 +299,7 @@ pub fn trial<'a>(
             )?),
         });
     }
-    let Some(format) = Format::parse(stored.format) else {
+    let Some(format) = PgDumpFormat::from_name(stored.format) else {
         return Ok(Box::new(SqliteDestination::drill(
             means.scratch_dir,
             content_size,
@@ -299,9 +307,12 @@ pub fn trial<'a>(
         )?));
     };
     if depth == Depth::Content {
-        return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));
+        return Ok(Box::new(DumpContentCheck::new(
+            format,
+            &means.proving.search,
+        )));
     }
-    Ok(Box::new(Drill::new(DrillPlan {
+    Ok(Box::new(PostgresDrill::new(DrillPlan {
         format,
         recorded: stored.database.cloned().unwrap_or_default(),
         made_by: made_by(stored.producer),
@@ -372,6 +383,6 @@ pub fn made_by(producer: Option<&std::collections::BTreeMap<String, String>>) ->
             .or_else(|| producer.get("pg_dumpall"))
     });
     version
-        .and_then(|text| Version::parse(text))
+        .and_then(|text| PostgresVersion::parse(text))
         .map_or(0, |version| version.major)
 }

@@ -4,10 +4,10 @@ use super::examine::{self, Means};
 use super::find::{self, Found};
 use crate::cli::{Export, ExportFormat};
 use crate::config::nearest;
-use crate::engine::postgres::Format as Dump;
-use crate::engine::postgres::content::ContentCheck;
+use crate::engine::postgres::PgDumpFormat;
+use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
-use crate::engine::postgres::{parts, rows::Rows};
+use crate::engine::postgres::{parts, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
@@ -51,10 +51,13 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
 }
 
 /// Which kind of dump it is; `None` for SQLite's.
-fn format_of(found: &Found) -> Result<Option<Dump>> {
+fn format_of(found: &Found) -> Result<Option<PgDumpFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
-    match (Dump::parse(&found.format), found.format.as_str()) {
-        (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
+    match (
+        PgDumpFormat::from_name(&found.format),
+        found.format.as_str(),
+    ) {
+        (Some(PgDumpFormat::Globals), _) => Err(refused("roles, and no tables")),
         (None, "tar") => Err(refused("files, and no tables").hint(format!(
             "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
             found.name()
@@ -68,7 +71,7 @@ struct Choice<'a> {
     /// The backup's name, for messages.
     backup: String,
     wanted: &'a [String],
-    dump: Option<Dump>,
+    dump: Option<PgDumpFormat>,
     met: Vec<bool>,
     /// As messages call them.
     seen: Vec<String>,
@@ -81,7 +84,7 @@ impl Choice<'_> {
         let mut taken = self.wanted.is_empty();
         for (wanted, met) in self.wanted.iter().zip(&mut self.met) {
             let meant = match self.dump {
-                Some(_) => parts::means(wanted, schema, name),
+                Some(_) => parts::names_table(wanted, schema, name),
                 None => is_called(wanted, name),
             };
             *met |= meant;
@@ -260,12 +263,12 @@ fn export(
 
 fn from_postgres(
     found: &Found,
-    dump: Dump,
+    dump: PgDumpFormat,
     files: &mut Files<'_>,
     means: &Means<'_>,
 ) -> Result<()> {
-    let mut rows = Rows::new(files);
-    let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
+    let mut rows = RowDecoder::new(files);
+    let mut content = DumpContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {

@@ -2,8 +2,8 @@
 //! by their answer.
 
 use crate::commands::status::is_set_aside;
-use crate::engine::postgres::discover::{self, Answer};
-use crate::engine::postgres::{self, Spec};
+use crate::engine::postgres::discover::{self, DiscoveredServer};
+use crate::engine::postgres::{self, ConnectionSpec};
 use crate::engine::sqlite::probe::{self, Header};
 use crate::engine::sqlite::{self, Spool, SqliteSource};
 use crate::error::{Error, Result};
@@ -38,9 +38,9 @@ pub enum What {
     /// The database of `$DATABASE_URL`; the address where it holds no password.
     Url { shown: Option<String> },
     /// All databases of a server.
-    Server(Answer),
+    Server(DiscoveredServer),
     /// One database of a server, the one that the `PG…` variables name.
-    Database(Answer),
+    Database(DiscoveredServer),
 }
 
 impl Found {
@@ -164,9 +164,9 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
 fn servers(found: &mut Vec<Found>, report: &Report) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             url: Some(url.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
@@ -189,9 +189,9 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     if named {
         let one = variable("PGDATABASE").is_some() || variable("PGSERVICE").is_some();
         let dbname = (!one).then(|| "postgres".to_owned());
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             dbname,
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => add_server(found, answer, one),
             Err(error) => report.warn(format!(
@@ -200,14 +200,14 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
         }
         return;
     }
-    for (dir, port) in discover::sockets() {
-        let spec = Spec {
+    for (dir, port) in discover::list_sockets() {
+        let spec = ConnectionSpec {
             host: Some(dir.display().to_string()),
             port: Some(port.to_string()),
             dbname: Some("postgres".to_owned()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         };
-        match discover::ask(&spec) {
+        match discover::probe_server(&spec) {
             Ok(answer) => add_server(found, answer, false),
             Err(error) => report.warn(format!(
                 "a PostgreSQL server has a socket in {}, but is left out: {error}",
@@ -217,7 +217,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     }
 }
 
-fn add_server(found: &mut Vec<Found>, answer: Answer, one: bool) {
+fn add_server(found: &mut Vec<Found>, answer: DiscoveredServer, one: bool) {
     let obstacle = answer.obstacle.clone();
     if one {
         let name = plan::plain_name(&answer.database);

@@ -1,9 +1,9 @@
-//! Where a PostgreSQL database is and who asks for it: resolved once, with libpq's rules, for us
-//! and for the client programs.
+//! Where a PostgreSQL database is and who connects to it, resolved once by libpq's rules, for our
+//! own connections and for the client programs.
 //!
-//! What is set by a key of the configuration comes first, then the URL, the service file, the `PG*`
-//! environment, and libpq's defaults; for the password `~/.pgpass` comes last. Nothing here opens a
-//! connection: see [`super::connect`].
+//! The keys of the configuration come first, then the URL, the service file, the `PG*` environment
+//! and libpq's defaults; for the password `~/.pgpass` comes last. Nothing here opens a connection:
+//! see [`super::connect`].
 
 pub mod dsn;
 pub(super) mod params;
@@ -25,31 +25,31 @@ use std::time::Duration;
 
 pub use params::VARIABLES;
 
-/// The directories of Debian's and of vanilla PostgreSQL's sockets: which of them a libpq has as
-/// its default was decided when it was built.
+/// The socket directories of Debian and of vanilla PostgreSQL. A libpq has either as its default,
+/// decided when it was built.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// How long to wait for an answer where nothing is set. libpq would wait for ever, which a nightly
-/// run must not.
+/// The connection timeout where none is set. libpq would wait for ever, which a nightly run must
+/// not.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The name under which the configuration's own keys appear in messages.
+/// The origin of the configuration's own keys, in messages.
 const KEYS: &str = "the configuration";
 
-/// A connection as configured, nothing resolved.
+/// A connection as it is configured, with nothing resolved.
 #[derive(Clone, Default, PartialEq)]
-pub struct Spec {
-    /// `postgresql://…` or `key=value …`; the other fields go before what it says.
+pub struct ConnectionSpec {
+    /// `postgresql://…` or `key=value …`; the other fields have precedence over it.
     pub url: Option<String>,
-    /// A host name, a socket directory, or several with commas.
+    /// A host name, a socket directory, or several of them with commas.
     pub host: Option<String>,
-    /// A port, or as many as there are hosts.
+    /// One port, or as many as there are hosts.
     pub port: Option<String>,
     /// The role.
     pub user: Option<String>,
     /// The database.
     pub dbname: Option<String>,
-    /// A section of a connection service file.
+    /// The section of a connection service file.
     pub service: Option<String>,
     /// The password itself.
     pub password: Option<String>,
@@ -59,7 +59,7 @@ pub struct Spec {
     pub password_command: Option<String>,
 }
 
-impl fmt::Debug for Spec {
+impl fmt::Debug for ConnectionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password, and the command an access token.
         let masked = |value: &Option<String>| value.as_ref().map(|_| "***");
@@ -77,19 +77,20 @@ impl fmt::Debug for Spec {
     }
 }
 
-/// One server to try.
+/// A server to try.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Host {
-    pub at: At,
+    pub at: Endpoint,
     pub port: u16,
 }
 
-/// How a server is reached.
+/// The way to reach a server.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum At {
+pub(super) enum Endpoint {
     /// Through a Unix socket in this directory.
     Socket(String),
-    /// By TCP: a name to look up and to check certificates against, an address, or both.
+    /// By TCP: by a name, which is looked up and compared with certificates, by an address, or
+    /// both.
     Tcp {
         name: Option<String>,
         address: Option<IpAddr>,
@@ -99,19 +100,19 @@ pub(super) enum At {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.at {
-            At::Socket(directory) if self.port == 5432 => f.write_str(directory),
-            At::Socket(directory) => write!(f, "{directory}:{}", self.port),
-            At::Tcp {
+            Endpoint::Socket(directory) if self.port == 5432 => f.write_str(directory),
+            Endpoint::Socket(directory) => write!(f, "{directory}:{}", self.port),
+            Endpoint::Tcp {
                 name: Some(name), ..
             } if !name.contains(':') => write!(f, "{name}:{}", self.port),
-            At::Tcp {
+            Endpoint::Tcp {
                 name: Some(name), ..
             } => write!(f, "[{name}]:{}", self.port),
-            At::Tcp {
+            Endpoint::Tcp {
                 address: Some(IpAddr::V6(address)),
                 ..
             } => write!(f, "[{address}]:{}", self.port),
-            At::Tcp { address, .. } => {
+            Endpoint::Tcp { address, .. } => {
                 write!(
                     f,
                     "{}:{}",
@@ -124,11 +125,11 @@ impl fmt::Display for Host {
 }
 
 impl Host {
-    /// The name or address as libpq's `host` has it.
+    /// The name or address in the form of libpq's `host`.
     pub(super) fn name(&self) -> String {
         match &self.at {
-            At::Socket(directory) => directory.clone(),
-            At::Tcp { name, address } => name
+            Endpoint::Socket(directory) => directory.clone(),
+            Endpoint::Tcp { name, address } => name
                 .clone()
                 .or_else(|| address.map(|address| address.to_string()))
                 .unwrap_or_default(),
@@ -138,7 +139,7 @@ impl Host {
     /// The names by which a password file may know this server.
     fn names_in_passfile(&self) -> Vec<String> {
         match &self.at {
-            At::Socket(directory) if SOCKET_DIRECTORIES.contains(&directory.as_str()) => {
+            Endpoint::Socket(directory) if SOCKET_DIRECTORIES.contains(&directory.as_str()) => {
                 vec!["localhost".into(), directory.clone()]
             }
             _ => vec![self.name()],
@@ -146,9 +147,9 @@ impl Host {
     }
 }
 
-/// What kind of server is wanted: libpq's `target_session_attrs`.
+/// The wanted kind of server: libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum ServerKind {
     Any,
     ReadWrite,
     ReadOnly,
@@ -157,7 +158,7 @@ pub(super) enum Target {
     PreferStandby,
 }
 
-/// TCP's own timers.
+/// TCP's keepalive settings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Keepalive {
     pub on: bool,
@@ -167,7 +168,7 @@ pub(super) struct Keepalive {
     pub user_timeout: Option<u64>,
 }
 
-/// A connection, resolved: all that is needed to connect, and nothing from the environment after
+/// A resolved connection: everything that is needed to connect. The environment is not read after
 /// this.
 #[derive(Clone)]
 pub struct ConnInfo {
@@ -176,18 +177,18 @@ pub struct ConnInfo {
     pub(super) dbname: String,
     pub(super) application_name: String,
     pub(super) options: Option<String>,
-    /// The password and where it came from; without one a line of `passfile` may fit.
+    /// The password and its origin. Without one, a line of `passfile` may match.
     password: Option<(Secret, String)>,
     passfile: PassFile,
     passfile_path: PathBuf,
-    pub(super) tls: tls::Settings,
-    /// None waits for ever.
+    pub(super) tls: tls::TlsSettings,
+    /// `None` waits for ever.
     pub(super) timeout: Option<Duration>,
     pub(super) keepalive: Keepalive,
-    pub(super) target: Target,
+    pub(super) target: ServerKind,
     pub(super) shuffle: bool,
     pub(super) binding: ChannelBinding,
-    /// What should be said to the user: a password file that is not used, for instance.
+    /// Warnings for the user, as of a password file that is not used.
     pub warnings: Vec<String>,
 }
 
@@ -204,18 +205,21 @@ impl fmt::Debug for ConnInfo {
 }
 
 impl ConnInfo {
-    /// Resolves what is configured; `env` looks up environment variables. Reads service and
-    /// password files, and runs the password command.
-    pub fn resolve(spec: &Spec, env: &dyn Fn(&str) -> Option<String>) -> Result<ConnInfo> {
-        let home = home(env);
-        let params = gather(spec, env, home.as_deref())?;
+    /// Resolves a connection. `env` looks up environment variables. Reads service and password
+    /// files, and runs the password command.
+    pub fn resolve(
+        spec: &ConnectionSpec,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<ConnInfo> {
+        let home = home_directory(env);
+        let params = gather_params(spec, env, home.as_deref())?;
         params.refuse_unsupported()?;
         let user = match params.get("user") {
             Some(user) => user.to_owned(),
-            None => os_user()?,
+            None => os_user_name()?,
         };
         let mut warnings = Vec::new();
-        let own = password(spec)?;
+        let own = configured_password(spec)?;
         let given = params
             .get("password")
             .map(|text| (Secret::new(text), params.origin("password").to_owned()));
@@ -227,7 +231,7 @@ impl ConnInfo {
                 .unwrap_or(Path::new("/nowhere"))
                 .join(".pgpass"),
         };
-        // As libpq: not even looked at where there is a password.
+        // libpq, too, ignores the file where there is a password.
         let passfile = if password.is_some() {
             PassFile::default()
         } else {
@@ -237,7 +241,7 @@ impl ConnInfo {
             .get("application_name")
             .or_else(|| params.get("fallback_application_name"));
         Ok(ConnInfo {
-            hosts: hosts(&params)?,
+            hosts: parse_hosts(&params)?,
             dbname: params.get("dbname").unwrap_or(&user).to_owned(),
             user,
             application_name: application_name.unwrap_or("dbbackup").to_owned(),
@@ -245,17 +249,17 @@ impl ConnInfo {
             password,
             passfile,
             passfile_path,
-            tls: tls::Settings::resolve(&params, home.as_deref(), &mut warnings)?,
-            timeout: timeout(&params)?,
-            keepalive: keepalive(&params)?,
-            target: target(&params)?,
+            tls: tls::TlsSettings::resolve(&params, home.as_deref(), &mut warnings)?,
+            timeout: parse_timeout(&params)?,
+            keepalive: parse_keepalive(&params)?,
+            target: parse_server_kind(&params)?,
             shuffle: params
                 .choice(
                     "load_balance_hosts",
                     &[("disable", false), ("random", true)],
                 )?
                 .unwrap_or(false),
-            binding: binding(&params)?,
+            binding: parse_channel_binding(&params)?,
             warnings,
         })
     }
@@ -270,7 +274,7 @@ impl ConnInfo {
         &self.user
     }
 
-    /// The same server, another database.
+    /// The same server with another database.
     pub fn with_database(&self, name: &str) -> ConnInfo {
         ConnInfo {
             dbname: name.to_owned(),
@@ -278,7 +282,7 @@ impl ConnInfo {
         }
     }
 
-    /// The same, to appear under this name in the server's `pg_stat_activity`.
+    /// The same connection with this name in the server's `pg_stat_activity`.
     pub fn with_application_name(&self, name: &str) -> ConnInfo {
         ConnInfo {
             application_name: name.to_owned(),
@@ -286,13 +290,14 @@ impl ConnInfo {
         }
     }
 
-    /// For messages: `shop on db.internal:5432`, `shop on /var/run/postgresql`; never a secret.
+    /// The database and its server for messages, without a secret: `shop on db.internal:5432`,
+    /// `shop on /var/run/postgresql`.
     pub fn place(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
         format!("{} on {}", self.dbname, hosts.join(", "))
     }
 
-    /// The password for one of the hosts, and where it came from.
+    /// The password for one of the hosts, and its origin.
     pub(super) fn password_for(&self, host: &Host) -> Option<(Secret, String)> {
         self.password.clone().or_else(|| {
             let found = self.passfile.find(
@@ -305,26 +310,26 @@ impl ConnInfo {
         })
     }
 
-    /// The same with this password and no other, at this host and no other.
+    /// The same connection, limited to this host and this password.
     pub(super) fn pinned(&self, host: Host, password: Option<(Secret, String)>) -> ConnInfo {
         ConnInfo {
             hosts: vec![host],
             password,
             passfile: PassFile::default(),
-            target: Target::Any,
+            target: ServerKind::Any,
             ..self.clone()
         }
     }
 
-    /// The password that is not looked up in a file.
+    /// The password, unless it must be looked up in a file.
     pub(super) fn own_password(&self) -> Option<&str> {
         self.password.as_ref().map(|(secret, _)| secret.expose())
     }
 }
 
-/// All parameters in their order of precedence.
-fn gather(
-    spec: &Spec,
+/// Collects all parameters in their order of precedence.
+fn gather_params(
+    spec: &ConnectionSpec,
     env: &dyn Fn(&str) -> Option<String>,
     home: Option<&Path>,
 ) -> Result<Params> {
@@ -366,7 +371,7 @@ fn gather(
             .or_else(|| variable("PGSERVICEFILE"))
             .map(PathBuf::from);
         let from = format!("service `{name}`");
-        for (key, value) in service::load(
+        for (key, value) in service::load_service(
             &name,
             file.as_deref(),
             home,
@@ -379,8 +384,8 @@ fn gather(
     Ok(params)
 }
 
-/// The password that the configuration itself gives, in one of its three ways.
-fn password(spec: &Spec) -> Result<Option<(Secret, String)>> {
+/// The password from one of the configuration's three keys.
+fn configured_password(spec: &ConnectionSpec) -> Result<Option<(Secret, String)>> {
     let given = [
         spec.password.is_some(),
         spec.password_file.is_some(),
@@ -403,8 +408,8 @@ fn password(spec: &Spec) -> Result<Option<(Secret, String)>> {
     )
 }
 
-/// The servers to try, in order: `host`, `hostaddr` and `port` side by side.
-fn hosts(params: &Params) -> Result<Vec<Host>> {
+/// The servers to try, in order: the lists `host`, `hostaddr` and `port` side by side.
+fn parse_hosts(params: &Params) -> Result<Vec<Host>> {
     let list = |name: &str| -> Vec<String> {
         params
             .get(name)
@@ -441,44 +446,44 @@ fn hosts(params: &Params) -> Result<Vec<Host>> {
                     })?,
                 };
             Ok(Host {
-                at: location(params, at(&names, index), at(&addresses, index), port)?,
+                at: parse_endpoint(params, at(&names, index), at(&addresses, index), port)?,
                 port,
             })
         })
         .collect()
 }
 
-/// Where one of the servers is.
-fn location(
+/// The way to reach one of the servers.
+fn parse_endpoint(
     params: &Params,
     name: Option<String>,
     address: Option<String>,
     port: u16,
-) -> Result<At> {
+) -> Result<Endpoint> {
     if let Some(address) = address {
         let address = address
             .parse()
             .map_err(|_| params.fault("hostaddr", "it is not an IP address"))?;
-        return Ok(At::Tcp {
+        return Ok(Endpoint::Tcp {
             name,
             address: Some(address),
         });
     }
     match name {
-        None => Ok(At::Socket(socket_directory(port).into())),
-        Some(name) if name.starts_with('/') => Ok(At::Socket(name)),
+        None => Ok(Endpoint::Socket(socket_directory(port).into())),
+        Some(name) if name.starts_with('/') => Ok(Endpoint::Socket(name)),
         Some(name) if name.starts_with('@') => {
             Err(params.fault("host", "abstract sockets are not supported"))
         }
-        Some(name) => Ok(At::Tcp {
+        Some(name) => Ok(Endpoint::Tcp {
             name: Some(name),
             address: None,
         }),
     }
 }
 
-/// The default directory: the one where a server listens on this port, else the first that is
-/// there.
+/// The default socket directory: the one where a server listens on this port, else the first that
+/// exists.
 fn socket_directory(port: u16) -> &'static str {
     let holds = |directory: &&str| {
         Path::new(directory)
@@ -496,7 +501,7 @@ fn socket_directory(port: u16) -> &'static str {
 }
 
 /// libpq's rules: zero or less waits for ever, and one second is too short to be meant.
-fn timeout(params: &Params) -> Result<Option<Duration>> {
+fn parse_timeout(params: &Params) -> Result<Option<Duration>> {
     Ok(match params.number("connect_timeout")? {
         None => Some(PATIENCE),
         Some(seconds) => u64::try_from(seconds)
@@ -506,7 +511,7 @@ fn timeout(params: &Params) -> Result<Option<Duration>> {
     })
 }
 
-fn keepalive(params: &Params) -> Result<Keepalive> {
+fn parse_keepalive(params: &Params) -> Result<Keepalive> {
     let number = |name: &str| -> Result<Option<u64>> {
         Ok(params
             .number(name)?
@@ -522,21 +527,21 @@ fn keepalive(params: &Params) -> Result<Keepalive> {
     })
 }
 
-fn target(params: &Params) -> Result<Target> {
+fn parse_server_kind(params: &Params) -> Result<ServerKind> {
     let words = [
-        ("any", Target::Any),
-        ("read-write", Target::ReadWrite),
-        ("read-only", Target::ReadOnly),
-        ("primary", Target::Primary),
-        ("standby", Target::Standby),
-        ("prefer-standby", Target::PreferStandby),
+        ("any", ServerKind::Any),
+        ("read-write", ServerKind::ReadWrite),
+        ("read-only", ServerKind::ReadOnly),
+        ("primary", ServerKind::Primary),
+        ("standby", ServerKind::Standby),
+        ("prefer-standby", ServerKind::PreferStandby),
     ];
     Ok(params
         .choice("target_session_attrs", &words)?
-        .unwrap_or(Target::Any))
+        .unwrap_or(ServerKind::Any))
 }
 
-fn binding(params: &Params) -> Result<ChannelBinding> {
+fn parse_channel_binding(params: &Params) -> Result<ChannelBinding> {
     let words = [
         ("disable", ChannelBinding::Disable),
         ("prefer", ChannelBinding::Prefer),
@@ -547,16 +552,16 @@ fn binding(params: &Params) -> Result<ChannelBinding> {
         .unwrap_or(ChannelBinding::Prefer))
 }
 
-/// The home directory: `HOME`, else what the system's user database says.
-fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+/// The home directory: `HOME`, else the one in the system's user database.
+fn home_directory(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     env("HOME")
         .filter(|home| !home.is_empty())
         .map(PathBuf::from)
         .or_else(users::home)
 }
 
-/// The operating system's name for the user of this process.
-fn os_user() -> Result<String> {
+/// The system's name for the user of this process.
+fn os_user_name() -> Result<String> {
     users::me()
         .ok_or_else(|| Error::failed("the user of this process has no name on this machine"))
         .hint("set `user`")

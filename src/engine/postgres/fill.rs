@@ -1,17 +1,17 @@
-//! Filling a new database from a dump, and counting what is in it then: for trial restores and real
-//! ones.
+//! Fills a new database from a dump and counts its rows, for trial restores and real ones.
 
-use super::connect::{Reached, SAFE_BEGINNING};
-use super::counting::{canonical_name, parsed_name};
+use super::connect::{ReachedServer, SAFE_BEGINNING};
+use super::counting::{normalize_name, normalize_name_on_one_line};
 use super::names;
-use super::programs::{Program, Search, Version};
-use super::scan::{Scanned, scan};
+use super::programs::{PostgresVersion, Program, ProgramSearch};
+use super::scan::{ScanResult, scan};
 use super::script::{
-    Filtered, Unrestricted, WithoutCommit, WithoutPublic, WithoutTransactions, pour,
+    CommitFilter, PublicSchemaFilter, RestrictFilter, SettingsFilter, TransactionFilter,
+    copy_stream,
 };
-use super::server::Server;
+use super::server::ThrowAwayServer;
 use super::toc::Toc;
-use super::{Format, explain, source, tables};
+use super::{PgDumpFormat, explain_error, source, tables};
 use crate::engine::{Check, CheckStatus, Locale, Manifest, Table, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -22,54 +22,54 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Where the content of a dump is.
-pub enum Content<'a> {
-    /// In a file, where several jobs can read it at once.
+/// Where the content of a dump is read from.
+pub enum DumpContent<'a> {
+    /// A file, which several jobs can read at once.
     File(&'a Path),
-    /// It comes by.
+    /// A stream.
     Stream(&'a mut dyn Read),
 }
 
-/// Client programs, connected to one server.
-pub struct Clients<'a> {
-    /// Where they are.
-    pub search: &'a Search,
+/// The client programs for one server.
+pub struct ClientPrograms<'a> {
+    /// Where the programs are looked for.
+    pub search: &'a ProgramSearch,
     /// The server.
-    pub reached: &'a Reached,
-    /// A throw-away server, as whose user they then run.
-    pub server: Option<&'a Server>,
+    pub reached: &'a ReachedServer,
+    /// The throw-away server, as whose user the programs then run.
+    pub server: Option<&'a ThrowAwayServer>,
     /// The server's version.
-    pub version: Version,
+    pub version: PostgresVersion,
 }
 
-/// What is filled, and how.
+/// A database to be filled, and how.
 #[derive(Debug, Clone)]
-pub struct Filling<'a> {
+pub struct FillRequest<'a> {
     /// The database.
     pub database: &'a str,
     /// The dump's format.
-    pub format: Format,
+    pub format: PgDumpFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
     pub made_by: u32,
     /// How many jobs `pg_restore` may use.
     pub jobs: usize,
-    /// `pg_restore`'s own options: `--no-owner`…
+    /// Options of `pg_restore`: `--no-owner`…
     pub options: Vec<String>,
-    /// It is a part of a database: what needs the rest is left out.
+    /// Whether the dump is a part of a database: statements that need the rest may then fail.
     pub part: bool,
 }
 
-/// What could not be made of a part, as the statements that failed.
+/// The statements that failed while a part of a database was restored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Unmade {
-    /// Constraints, views and the like: the rest is whole without them.
+pub struct FailedStatements {
+    /// Constraints, views and the like, without which the rest is whole.
     pub left_out: Vec<String>,
-    /// What holds data, or what data needs.
+    /// Statements that create what holds data, or what data needs.
     pub lacking: Vec<String>,
 }
 
-impl Unmade {
-    /// What was left out, in one line; none where nothing was.
+impl FailedStatements {
+    /// The statements that were left out, in one line; `None` where there are none.
     pub fn text(&self) -> Option<String> {
         let first: Vec<&str> = self.left_out.iter().take(5).map(String::as_str).collect();
         let more = if self.left_out.len() > 5 {
@@ -86,24 +86,24 @@ impl Unmade {
     }
 }
 
-/// What one transaction does around a dump, in this order.
-pub struct Steps<'a> {
+/// The steps of a transaction around a dump, in this order.
+pub struct TransactionSteps<'a> {
     /// Statements that take locks.
     pub hold: &'a str,
-    /// Done once they are held.
+    /// Called once the locks are held.
     pub held: &'a mut dyn FnMut() -> Result<()>,
     /// Statements that empty the database.
     pub empty: &'a str,
-    /// Done once it is empty; that is not committed yet.
+    /// Called once the database is empty, which is not committed yet.
     pub emptied: &'a mut dyn FnMut() -> Result<()>,
-    /// After the dump: what must be inside.
+    /// The rows that must be there after the dump.
     pub expected: Option<&'a Manifest>,
 }
 
-impl Clients<'_> {
+impl ClientPrograms<'_> {
     fn start(&self, program: &Program, arguments: &[String], pipes: Pipes) -> Result<Process> {
-        // `psql` starts programs where a script tells it to; the others start themselves once more,
-        // for jobs.
+        // `psql` starts programs where a script asks for it. The others start themselves again, for
+        // jobs.
         let alone = program.name == PSQL;
         if let Some(server) = self.server {
             return server.start_client(
@@ -114,9 +114,12 @@ impl Clients<'_> {
                 alone,
             );
         }
-        let mut command = program.command(&self.reached.environment(), Reached::cleared());
+        let mut command = program.command(
+            &self.reached.environment(),
+            ReachedServer::cleared_variables(),
+        );
         command.args(arguments);
-        // Behind a prefix it is another program that is started here.
+        // With a prefix this starts another program.
         if alone && !program.is_remote() {
             confined::keep_alone(&mut command).context("keeping `psql` from starting programs")?;
         }
@@ -130,96 +133,103 @@ impl Clients<'_> {
         )
     }
 
-    /// Fills a database; everything that goes wrong is an error, but for what a part can't have.
-    pub fn fill(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<Unmade> {
+    /// Fills a database. Everything that goes wrong is an error, except for statements that a part
+    /// of a database can't satisfy.
+    pub fn fill(
+        &self,
+        filling: &FillRequest<'_>,
+        content: DumpContent<'_>,
+    ) -> Result<FailedStatements> {
         match filling.format {
-            Format::Plain | Format::Globals => {
-                self.by_psql(filling, content).map(|()| Unmade::default())
-            }
-            Format::Custom => {
+            PgDumpFormat::Plain | PgDumpFormat::Globals => self
+                .fill_with_psql(filling, content)
+                .map(|()| FailedStatements::default()),
+            PgDumpFormat::Custom => {
                 let program = self.search.find("pg_restore", filling.made_by)?;
                 if program.version.major > self.version.major {
-                    return self.by_psql(filling, content).map(|()| Unmade::default());
+                    return self
+                        .fill_with_psql(filling, content)
+                        .map(|()| FailedStatements::default());
                 }
-                self.by_pg_restore(&program, filling, content)
+                self.fill_with_pg_restore(&program, filling, content)
             }
         }
     }
 
-    /// Runs an archive in one transaction with what stands around it. The last word, COMMIT, is
-    /// said only after everything before it is known to be complete: a `psql` that is cut off at
-    /// any point has nothing to commit.
+    /// Restores an archive in one transaction with other steps. COMMIT is sent only after
+    /// everything before it is known to be complete, so a `psql` that is cut off at any point has
+    /// nothing to commit.
     pub fn in_one_transaction(
         &self,
-        filling: &Filling<'_>,
+        filling: &FillRequest<'_>,
         archive: &Path,
-        steps: Steps<'_>,
-    ) -> Result<(), Uncommitted> {
-        let token = source::token();
+        steps: TransactionSteps<'_>,
+    ) -> Result<(), TransactionError> {
+        let token = source::new_session_token();
         let committed = AtomicBool::new(false);
-        let done = self.one_transaction(filling, archive, steps, &token, &committed);
+        let done = self.run_transaction(filling, archive, steps, &token, &committed);
         done.map_err(|error| {
-            self.end_session(filling.database, &token);
-            Uncommitted {
+            self.terminate_session(filling.database, &token);
+            TransactionError {
                 error,
                 surely: !committed.load(Ordering::Relaxed),
             }
         })
     }
 
-    fn one_transaction(
+    fn run_transaction(
         &self,
-        filling: &Filling<'_>,
+        filling: &FillRequest<'_>,
         archive: &Path,
-        steps: Steps<'_>,
+        steps: TransactionSteps<'_>,
         token: &str,
         committed: &AtomicBool,
     ) -> Result<()> {
         let mut psql = self.psql(filling.database, token, true)?;
         let mut stdin = psql.writer()?;
         let mut answers = BufReader::new(psql.reader(None)?);
-        pour(
+        copy_stream(
             &mut format!("\\o /dev/null\n{UNHURRIED}BEGIN;\n{}", steps.hold).as_bytes(),
             &mut stdin,
         )?;
-        if !reaches_mark(&mut stdin, &mut answers)? {
+        if !wait_for_mark(&mut stdin, &mut answers)? {
             return psql.finish().map(drop);
         }
         (steps.held)()?;
         let known = self.known_settings(filling.database)?;
-        pour(&mut steps.empty.as_bytes(), &mut stdin)?;
-        if !reaches_mark(&mut stdin, &mut answers)? {
+        copy_stream(&mut steps.empty.as_bytes(), &mut stdin)?;
+        if !wait_for_mark(&mut stdin, &mut answers)? {
             return psql.finish().map(drop);
         }
         (steps.emptied)()?;
-        let restriction = Restriction::new();
-        pour(&mut restriction.begin().as_bytes(), &mut stdin)?;
-        if filling.format == Format::Custom {
-            // In a script of one transaction large objects have none of their own.
+        let restriction = RestrictedMode::new();
+        copy_stream(&mut restriction.begin().as_bytes(), &mut stdin)?;
+        if filling.format == PgDumpFormat::Custom {
+            // Within a script of one transaction large objects have no transactions of their own.
             let mut options = filling.options.clone();
             options.push("--single-transaction".to_owned());
-            let (renderer, script) = self.render(filling, &options, Some(archive))?;
-            let script = WithoutPublic::new(Filtered::new(script, known));
-            pour(
-                &mut Unrestricted::new(WithoutCommit::new(script)),
+            let (renderer, script) = self.start_rendering(filling, &options, Some(archive))?;
+            let script = PublicSchemaFilter::new(SettingsFilter::new(script, known));
+            copy_stream(
+                &mut RestrictFilter::new(CommitFilter::new(script)),
                 &mut stdin,
             )?;
             renderer.finish()?;
         } else {
-            look_through(&scan(&mut open(archive)?)?)?;
-            let script = WithoutPublic::new(Filtered::new(open(archive)?, known));
-            pour(
-                &mut Unrestricted::new(WithoutTransactions::new(script)),
+            refuse_forbidden(&scan(&mut open_file(archive)?)?)?;
+            let script = PublicSchemaFilter::new(SettingsFilter::new(open_file(archive)?, known));
+            copy_stream(
+                &mut RestrictFilter::new(TransactionFilter::new(script)),
                 &mut stdin,
             )?;
         }
-        pour(&mut restriction.end().as_bytes(), &mut stdin)?;
+        copy_stream(&mut restriction.end().as_bytes(), &mut stdin)?;
         if let Some(manifest) = steps.expected {
             let counts = count_through_psql(manifest, &mut stdin, &mut answers)?;
             let Some(counted) = counts else {
                 return psql.finish().map(drop);
             };
-            let check = compare(manifest, &counted);
+            let check = compare_manifest(manifest, &counted);
             if check.status != CheckStatus::Ok {
                 return Err(Error::failed(format!(
                     "the database would not hold what the backup says: {}",
@@ -228,8 +238,8 @@ impl Clients<'_> {
             }
         }
         committed.store(true, Ordering::Relaxed);
-        pour(&mut b"COMMIT;\n".as_slice(), stdin)?;
-        // Its status 3: a statement failed, and what comes after it was never read.
+        copy_stream(&mut b"COMMIT;\n".as_slice(), stdin)?;
+        // Status 3 of `psql`: a statement failed, and nothing after it was read.
         psql.finish().map(drop).inspect_err(|error| {
             committed.store(
                 !error.message().contains("exit status 3"),
@@ -242,15 +252,20 @@ impl Clients<'_> {
     pub fn script_in_one_transaction(&self, database: &str, script: &str) -> Result<()> {
         let mut psql = self.psql(database, "dbbackup", false)?;
         let stdin = psql.writer()?;
-        pour(
-            &mut format!("{}BEGIN;\n{script}\nCOMMIT;\n", Restriction::new().begin()).as_bytes(),
+        copy_stream(
+            &mut format!(
+                "{}BEGIN;\n{script}\nCOMMIT;\n",
+                RestrictedMode::new().begin()
+            )
+            .as_bytes(),
             stdin,
         )?;
         psql.finish().map(drop)
     }
 
-    /// A backend that waits for a lock does not notice that its client has gone.
-    fn end_session(&self, database: &str, token: &str) {
+    /// Ends the session on the server: one that waits for a lock does not notice that its client
+    /// has gone.
+    fn terminate_session(&self, database: &str, token: &str) {
         let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
                      WHERE application_name = $1";
         if let Ok(mut client) = self.reached.reconnect(database, "dbbackup") {
@@ -258,12 +273,12 @@ impl Clients<'_> {
         }
     }
 
-    fn by_pg_restore(
+    fn fill_with_pg_restore(
         &self,
         program: &Program,
-        filling: &Filling<'_>,
-        content: Content<'_>,
-    ) -> Result<Unmade> {
+        filling: &FillRequest<'_>,
+        content: DumpContent<'_>,
+    ) -> Result<FailedStatements> {
         let mut arguments = vec![
             "--no-password".to_owned(),
             self.address(filling.database, "dbbackup"),
@@ -273,7 +288,7 @@ impl Clients<'_> {
         }
         arguments.extend(filling.options.iter().cloned());
         let process = match content {
-            Content::File(path) => {
+            DumpContent::File(path) => {
                 arguments.push(format!("--jobs={}", filling.jobs.max(1)));
                 arguments.push(path.display().to_string());
                 self.start(
@@ -285,7 +300,7 @@ impl Clients<'_> {
                     },
                 )?
             }
-            Content::Stream(stream) => {
+            DumpContent::Stream(stream) => {
                 let mut process = self.start(
                     program,
                     &arguments,
@@ -295,22 +310,22 @@ impl Clients<'_> {
                     },
                 )?;
                 let stdin = process.writer()?;
-                pour(stream, stdin)?;
+                copy_stream(stream, stdin)?;
                 process
             }
         };
         if !filling.part {
-            return process.finish().map(|_| Unmade::default());
+            return process.finish().map(|_| FailedStatements::default());
         }
         match process.finish_and_tell()? {
-            (true, _) => Ok(Unmade::default()),
-            (false, said) => unmade(&said),
+            (true, _) => Ok(FailedStatements::default()),
+            (false, said) => parse_failed_statements(&said),
         }
     }
 
-    /// The extensions of a database whose dump does not make them, as one of chosen schemas does
-    /// not.
-    pub fn make_extensions(
+    /// Creates the extensions of a database whose dump does not create them, as a dump of chosen
+    /// schemas does not.
+    pub fn create_extensions(
         &self,
         database: &str,
         recorded: &crate::engine::Database,
@@ -345,7 +360,7 @@ impl Clients<'_> {
             };
             let made = client.batch_execute(&script);
             made.map_err(|error| {
-                explain(
+                explain_error(
                     &error,
                     format!(
                         "making the extension `{}`, which the backup needs",
@@ -357,8 +372,8 @@ impl Clients<'_> {
         Ok(())
     }
 
-    /// `psql`, reading a script from its stdin; it stops at the first error. What is of a dump must
-    /// come behind a [`Restriction`].
+    /// Starts a `psql` that reads a script from its stdin and stops at the first error. The content
+    /// of a dump must come after a [`RestrictedMode`].
     fn psql(&self, database: &str, application_name: &str, stdout: bool) -> Result<Process> {
         let program = find_psql(self.search)?;
         let mut arguments: Vec<String> = [
@@ -370,7 +385,7 @@ impl Clients<'_> {
         .into_iter()
         .map(str::to_owned)
         .collect();
-        // Before anything of the script: see `SAFE_BEGINNING`.
+        // This comes before the script: see `SAFE_BEGINNING`.
         arguments.extend([format!("--command={SAFE_BEGINNING}"), "--file=-".to_owned()]);
         arguments.push(self.address(database, application_name));
         self.start(
@@ -383,56 +398,61 @@ impl Clients<'_> {
         )
     }
 
-    fn by_psql(&self, filling: &Filling<'_>, content: Content<'_>) -> Result<()> {
-        if let Content::File(path) = content {
-            // Before anything of it is run.
-            look_through(&self.scanned(filling, path)?)?;
+    fn fill_with_psql(&self, filling: &FillRequest<'_>, content: DumpContent<'_>) -> Result<()> {
+        if let DumpContent::File(path) = content {
+            // The scan comes before anything of the dump is run.
+            refuse_forbidden(&self.scan_dump(filling, path)?)?;
         }
         let psql = self.psql(filling.database, "dbbackup", false)?;
         match (filling.format, content) {
-            (Format::Custom, content) => self.rendered(filling, content, psql),
-            (Format::Globals, Content::Stream(stream)) => feed_dump(psql, stream),
-            // A script of a newer `pg_dump` has settings, too, that the server may not know.
-            (_, Content::File(path)) => feed_dump(
+            (PgDumpFormat::Custom, content) => self.fill_with_rendered(filling, content, psql),
+            (PgDumpFormat::Globals, DumpContent::Stream(stream)) => feed_dump(psql, stream),
+            // The script of a newer `pg_dump` also has settings that the server may not know.
+            (_, DumpContent::File(path)) => feed_dump(
                 psql,
-                Filtered::new(open(path)?, self.known_settings(filling.database)?),
+                SettingsFilter::new(open_file(path)?, self.known_settings(filling.database)?),
             ),
-            (_, Content::Stream(stream)) => feed_dump(
+            (_, DumpContent::Stream(stream)) => feed_dump(
                 psql,
-                Filtered::new(stream, self.known_settings(filling.database)?),
+                SettingsFilter::new(stream, self.known_settings(filling.database)?),
             ),
         }
     }
 
-    /// What is in the script of a dump.
-    fn scanned(&self, filling: &Filling<'_>, path: &Path) -> Result<Scanned> {
-        if filling.format != Format::Custom {
-            return scan(&mut open(path)?);
+    /// Scans the script of a dump.
+    fn scan_dump(&self, filling: &FillRequest<'_>, path: &Path) -> Result<ScanResult> {
+        if filling.format != PgDumpFormat::Custom {
+            return scan(&mut open_file(path)?);
         }
-        let (renderer, mut script) = self.render(filling, &filling.options, Some(path))?;
+        let (renderer, mut script) = self.start_rendering(filling, &filling.options, Some(path))?;
         let scanned = scan(&mut script)?;
         drop(script);
         renderer.finish().map(|_| scanned)
     }
 
-    /// `pg_restore` writes a script, and what the server does not know, being older, is left out of
-    /// it.
-    fn rendered(&self, filling: &Filling<'_>, content: Content<'_>, psql: Process) -> Result<()> {
+    /// Fills the database with the script that `pg_restore` writes, without the settings that the
+    /// server, being older, does not know.
+    fn fill_with_rendered(
+        &self,
+        filling: &FillRequest<'_>,
+        content: DumpContent<'_>,
+        psql: Process,
+    ) -> Result<()> {
         let known = self.known_settings(filling.database)?;
         let (file, stream) = match content {
-            Content::File(path) => (Some(path), None),
-            Content::Stream(stream) => (None, Some(stream)),
+            DumpContent::File(path) => (Some(path), None),
+            DumpContent::Stream(stream) => (None, Some(stream)),
         };
-        let (mut renderer, script) = self.render(filling, &filling.options, file)?;
+        let (mut renderer, script) = self.start_rendering(filling, &filling.options, file)?;
         let stdin = if stream.is_some() {
             Some(renderer.writer()?)
         } else {
             None
         };
         std::thread::scope(|scope| {
-            let loading = scope.spawn(|| feed_dump(psql, Filtered::new(script, known)));
+            let loading = scope.spawn(|| feed_dump(psql, SettingsFilter::new(script, known)));
             if let (Some(stdin), Some(stream)) = (stdin, stream) {
-                pour(stream, stdin)?;
+                copy_stream(stream, stdin)?;
             }
             let loaded = loading
                 .join()
@@ -441,11 +461,11 @@ impl Clients<'_> {
         })
     }
 
-    /// `pg_restore`, writing the script of an archive; without a file the archive is read from its
-    /// stdin.
-    fn render(
+    /// Starts a `pg_restore` that writes the script of an archive. Without a file it reads the
+    /// archive from its stdin.
+    fn start_rendering(
         &self,
-        filling: &Filling<'_>,
+        filling: &FillRequest<'_>,
         options: &[String],
         file: Option<&Path>,
     ) -> Result<(Process, Reader)> {
@@ -469,40 +489,39 @@ impl Clients<'_> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
         let rows = client.query("SELECT name FROM pg_catalog.pg_settings", &[]);
         Ok(rows
-            .map_err(|error| explain(&error, "listing the server's settings"))?
+            .map_err(|error| explain_error(&error, "listing the server's settings"))?
             .iter()
             .map(|row| row.get(0))
             .collect())
     }
 
-    /// Has the server look at the tables of a database, so that its first queries are planned well.
-    /// Foreign tables, and what has one among its parts, are left out: their servers may be far
-    /// away or none. Gives back what could not be looked at; that is no reason to give up a
-    /// restore.
+    /// Analyses the tables of a database, so that its first queries are planned well. Foreign
+    /// tables, and tables with one among their partitions, are left out, as their servers may be
+    /// out of reach. Returns warnings about tables that could not be analysed, which do not make a
+    /// restore fail.
     pub fn analyse(&self, database: &str) -> Result<Vec<String>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
         let rows = client
             .query(TO_ANALYSE, &[])
-            .map_err(|error| explain(&error, "listing the tables to analyse"))?;
+            .map_err(|error| explain_error(&error, "listing the tables to analyse"))?;
         let mut failed = Vec::new();
         for row in rows {
             interrupt::check()?;
             let name: String = row.get(0);
             match client.batch_execute(&format!("ANALYZE {name}")) {
                 Err(error) if client.is_closed() => {
-                    return Err(explain(&error, format!("analysing {name}")));
+                    return Err(explain_error(&error, format!("analysing {name}")));
                 }
-                Err(error) => {
-                    failed.push(explain(&error, format!("{name} could not be analysed")).message())
-                }
+                Err(error) => failed
+                    .push(explain_error(&error, format!("{name} could not be analysed")).message()),
                 Ok(()) => {}
             }
         }
         Ok(failed)
     }
 
-    /// The roles that own something in an archive.
-    pub fn owners(&self, archive: &Path, made_by: u32) -> Result<Vec<String>> {
+    /// Lists the roles that own something in an archive.
+    pub fn list_owners(&self, archive: &Path, made_by: u32) -> Result<Vec<String>> {
         let program = self.search.find("pg_restore", made_by)?;
         let arguments = ["--list".to_owned(), archive.display().to_string()];
         let pipes = Pipes {
@@ -522,49 +541,49 @@ impl Clients<'_> {
             .collect())
     }
 
-    /// The rows of every table of a database.
-    pub fn count(&self, database: &str) -> Result<Vec<Table>> {
+    /// Counts the rows of every table of a database.
+    pub fn count_tables(&self, database: &str) -> Result<Vec<Table>> {
         let mut client = self.reached.reconnect(database, "dbbackup")?;
-        tables::count_now(&mut client, &tables::Selection::default(), None)
+        tables::count_tables(&mut client, &tables::TableSelection::default(), None)
     }
 }
 
-/// Has `psql` say a word, in a line of its own. What it prints itself goes nowhere; rows of a COPY
-/// are given out at once.
-fn saying(word: &str) -> String {
+/// The statements that make `psql` print a marker on a line of its own. Its other output goes
+/// nowhere; rows of a COPY are printed at once.
+fn marker_script(word: &str) -> String {
     format!("\\o\nCOPY (SELECT '{word}') TO STDOUT;\n\\o /dev/null\n")
 }
 
-/// Waits until `psql` has done everything so far; false where it has ended instead, and its exit
-/// status tells why.
-fn reaches_mark(stdin: &mut Writer, answers: &mut Answers) -> Result<bool> {
-    pour(&mut saying("reached").as_bytes(), stdin)?;
+/// Waits until `psql` has done everything so far. Returns false where it has ended instead; its
+/// exit status tells why.
+fn wait_for_mark(stdin: &mut Writer, answers: &mut PsqlOutput) -> Result<bool> {
+    copy_stream(&mut marker_script("reached").as_bytes(), stdin)?;
     let mut line = String::new();
     answers.read_line(&mut line)?;
     Ok(line.trim() == "reached")
 }
 
-/// Counts tables in the transaction of `psql`, where nobody else can look; none where it ended
-/// meanwhile. As everywhere nothing is planned: the rows of a narrow column are copied out and
-/// counted here (see [`tables::count_now`]).
+/// Counts tables within the transaction of `psql`, which no other session can see. `None` where
+/// `psql` ended meanwhile. As everywhere nothing is planned: the rows of a narrow column are copied
+/// out and counted here (see [`tables::count_tables`]).
 fn count_through_psql(
     manifest: &Manifest,
     stdin: &mut Writer,
-    answers: &mut Answers,
+    answers: &mut PsqlOutput,
 ) -> Result<Option<Vec<Table>>> {
     let compared: Vec<&Table> = manifest
         .tables
         .iter()
         .filter(|table| table.compare)
         .collect();
-    // No row can be taken for it.
+    // No row can be mistaken for it.
     let mark = uuid::Uuid::new_v4().simple().to_string();
     let scripts: Vec<String> = compared
         .iter()
         .map(|table| counting_script(table, &mark))
         .collect::<Result<_>>()?;
     std::thread::scope(|scope| {
-        // The answers are read as they come: a pipe holds only so much.
+        // The answers are read at the same time: a pipe holds only so much.
         let reading = scope.spawn(|| {
             let mut counted = Vec::with_capacity(compared.len());
             for table in &compared {
@@ -578,7 +597,7 @@ fn count_through_psql(
             }
             Ok(Some(counted))
         });
-        let poured = pour(&mut scripts.concat().as_bytes(), &mut *stdin);
+        let poured = copy_stream(&mut scripts.concat().as_bytes(), &mut *stdin);
         let counted = reading
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -586,9 +605,9 @@ fn count_through_psql(
     })
 }
 
-/// The lines up to the one that is the mark; none where there is no mark. A line may be a whole
-/// document, so only its beginning is kept.
-fn count_lines_before(mark: &str, answers: &mut Answers) -> Result<Option<u64>> {
+/// Counts the lines before the marker; `None` where there is no marker. Only the beginning of a
+/// line is kept, as it may be a whole document.
+fn count_lines_before(mark: &str, answers: &mut PsqlOutput) -> Result<Option<u64>> {
     let (mut lines, mut head) = (0, Vec::new());
     loop {
         let some = answers.fill_buf()?;
@@ -610,8 +629,8 @@ fn count_lines_before(mark: &str, answers: &mut Answers) -> Result<Option<u64>> 
     }
 }
 
-/// A name comes from a sidecar, which somebody may have written: nothing but a name is put into the
-/// script.
+/// The script that counts one table. The name comes from a sidecar, which somebody may have forged:
+/// nothing but a name is put into the script.
 fn counting_script(table: &Table, mark: &str) -> Result<String> {
     let Some(table) = names::QualifiedName::parse(&table.name).map(|name| name.to_string()) else {
         return Err(Error::damaged(format!(
@@ -630,31 +649,31 @@ fn counting_script(table: &Table, mark: &str) -> Result<String> {
          COPY {table} :narrow_column TO STDOUT;
          {}",
         tables::NARROWEST_FIRST,
-        saying(mark)
+        marker_script(mark)
     ))
 }
 
-/// What `psql` prints.
-type Answers = BufReader<Reader>;
+/// The output of `psql`.
+type PsqlOutput = BufReader<Reader>;
 
 /// A transaction that failed.
 #[derive(Debug)]
-pub struct Uncommitted {
-    /// Why.
+pub struct TransactionError {
+    /// The reason.
     pub error: Error,
-    /// It was not committed; else nobody knows.
+    /// Whether it was certainly rolled back; otherwise nobody knows.
     pub surely: bool,
 }
 
-/// No limit that a role or a database sets may end a session that waits, nor keep it from writing.
-/// Only for a lock it waits no longer than this: whoever comes after it waits as well.
+/// No limit that a role or a database sets may end a session that waits, or keep it from writing. A
+/// lock is waited for no longer than this, as others queue behind it.
 const UNHURRIED: &str = "SET default_transaction_read_only = off;
 SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
                          ('statement_timeout', 'lock_timeout',
     'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');
 SET lock_timeout = '30s';\n";
 
-/// A partitioned table stands for its partitions.
+/// A partitioned table is analysed in place of its partitions.
 const TO_ANALYSE: &str = r#"
 WITH RECURSIVE kin(oid) AS (
     SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'f'
@@ -666,22 +685,22 @@ AND c.oid NOT IN (SELECT oid FROM kin)
   AND (NOT c.relispartition OR pg_catalog.pg_partition_root(c.oid) IN (SELECT oid FROM kin))
 ORDER BY c.oid"#;
 
-fn open(path: &Path) -> Result<File> {
+fn open_file(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("opening `{}`", path.display()))
 }
 
-/// Hands everything to the program's stdin and waits for its end. What it says of its own failure
-/// counts more than that it took no more.
-fn feed(mut process: Process, stream: &mut dyn Read) -> Result<String> {
+/// Feeds a program's stdin and waits for its end. The program's own error counts more than that it
+/// read no further.
+fn feed_program(mut process: Process, stream: &mut dyn Read) -> Result<String> {
     let stdin = process.writer()?;
-    pour(stream, stdin)?;
+    copy_stream(stream, stdin)?;
     process.finish()
 }
 
-/// What `pg_restore` could not make of a part, by what it said; an error where that was for another
-/// reason than that something is not there.
-fn unmade(said: &str) -> Result<Unmade> {
-    let mut found = Unmade::default();
+/// Parses the messages of `pg_restore` about the statements that failed. A failure for another
+/// reason than that something is missing is an error.
+fn parse_failed_statements(said: &str) -> Result<FailedStatements> {
+    let mut found = FailedStatements::default();
     let mut told = 0;
     for block in said.split("pg_restore: error: ").skip(1) {
         let block = block.split("\npg_restore: ").next().unwrap_or_default();
@@ -689,7 +708,8 @@ fn unmade(said: &str) -> Result<Unmade> {
         let error = error.lines().next().unwrap_or_default();
         let command = command.split_whitespace().collect::<Vec<_>>().join(" ");
         told += 1;
-        // A part of which that is one writes it; a new database has it.
+        // The dump of the schema `public` alone contains this statement, and a new database has the
+        // schema.
         if error.ends_with("schema \"public\" already exists") && command == "CREATE SCHEMA public;"
         {
             continue;
@@ -701,7 +721,7 @@ fn unmade(said: &str) -> Result<Unmade> {
             return Err(Error::failed(format!("`pg_restore` failed: {error}")));
         }
         let command: String = command.trim_end_matches(';').chars().take(200).collect();
-        // What follows from another one that is told.
+        // Statements that only follow from another one that is reported.
         let follows = [" OWNER TO ", "COMMENT ON ", "GRANT ", "REVOKE ", "REFRESH "];
         if follows.iter().any(|word| {
             command.starts_with(word) || word.starts_with(' ') && command.contains(word)
@@ -727,8 +747,8 @@ fn unmade(said: &str) -> Result<Unmade> {
                 .trim_start()
         ));
     }
-    // Its own count is not that of its errors, with several jobs; but without that line it did not
-    // go on to the end.
+    // With several jobs its own count differs from that of its errors. But without that line it did
+    // not go on to the end.
     if told == 0 || !said.contains("errors ignored on restore: ") || said.len() >= STDERR_KEPT {
         return Err(Error::failed(format!(
             "`pg_restore` failed: {}",
@@ -740,35 +760,35 @@ fn unmade(said: &str) -> Result<Unmade> {
 
 const PSQL: &str = "psql";
 
-/// The mode of `psql` in which it obeys no command but the one that ends the mode, with a key that
-/// is in no dump.
-struct Restriction {
+/// The mode in which `psql` obeys no command except the one that ends the mode, with a key that is
+/// in no dump.
+struct RestrictedMode {
     key: String,
 }
 
-impl Restriction {
+impl RestrictedMode {
     fn new() -> Self {
-        Restriction {
+        RestrictedMode {
             key: uuid::Uuid::new_v4().simple().to_string(),
         }
     }
 
-    /// The line that begins it.
+    /// The line that begins the mode.
     fn begin(&self) -> String {
         format!("\\restrict {}\n", self.key)
     }
 
-    /// The line that ends it. Where the dump left a string or a COPY open, it is part of that, and
-    /// what follows fails.
+    /// The line that ends the mode. Where the dump left a string or a COPY open, the line is part
+    /// of that, and what follows fails.
     fn end(&self) -> String {
         format!("\\unrestrict {}\n", self.key)
     }
 }
 
-/// A `psql` that can be kept from obeying what stands in a dump.
-pub fn find_psql(search: &Search) -> Result<Program> {
-    let program = search.newest(PSQL)?;
-    if knows_restrict(&program.version) {
+/// Finds a `psql` that has the restricted mode.
+pub fn find_psql(search: &ProgramSearch) -> Result<Program> {
+    let program = search.find_newest(PSQL)?;
+    if supports_restrict(&program.version) {
         return Ok(program);
     }
     Err(Error::failed(format!(
@@ -778,8 +798,8 @@ pub fn find_psql(search: &Search) -> Result<Program> {
     .hint("install the newest minor release of the PostgreSQL client programs"))
 }
 
-/// Whether `psql` has that mode: the minor releases of August 2025 brought it.
-fn knows_restrict(version: &Version) -> bool {
+/// Whether this `psql` has that mode, which the minor releases of August 2025 brought.
+fn supports_restrict(version: &PostgresVersion) -> bool {
     let first = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
     match first.iter().find(|(major, _)| *major == version.major) {
         Some((_, minor)) => version.minor >= *minor,
@@ -787,11 +807,11 @@ fn knows_restrict(version: &Version) -> bool {
     }
 }
 
-/// Hands a dump's script to `psql`. Its mode is not enough by itself: the argument of `\unrestrict`
-/// may start a program before the key is compared, so `psql` is also one that can start none, and
-/// what is read from a file was looked through before.
+/// Feeds a dump's script to `psql`. The restricted mode is not enough by itself: the argument of
+/// `\unrestrict` may start a program before the key is compared. So `psql` is also kept from
+/// starting programs, and a dump in a file was scanned before.
 fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
-    let restrict = Restriction::new().begin();
+    let restrict = RestrictedMode::new().begin();
     let refused = |error: Error| match error
         .message()
         .contains("backslash commands are restricted")
@@ -801,21 +821,21 @@ fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
         )),
         false => error,
     };
-    feed(
+    feed_program(
         psql,
         &mut restrict
             .as_bytes()
-            .chain(Unrestricted::new(WithoutPublic::new(script))),
+            .chain(RestrictFilter::new(PublicSchemaFilter::new(script))),
     )
     .map(drop)
     .map_err(refused)
 }
 
-/// Nothing in it but what `pg_dump` writes, and all of it for one database.
-fn look_through(scanned: &Scanned) -> Result<()> {
-    if let Some(stray) = &scanned.stray {
+/// Fails unless the script holds only what `pg_dump` writes, for a single database.
+fn refuse_forbidden(scanned: &ScanResult) -> Result<()> {
+    if let Some(forbidden) = &scanned.forbidden {
         return Err(
-            Error::damaged(format!("the dump is not as pg_dump writes it: {stray}"))
+            Error::damaged(format!("the dump is not as pg_dump writes it: {forbidden}"))
                 .hint("somebody has changed it: look at that line, and restore another backup"),
         );
     }
@@ -828,12 +848,12 @@ fn look_through(scanned: &Scanned) -> Result<()> {
     }
 }
 
-/// What is said of a script for more than one database.
+/// The error for a script that goes on in another database.
 pub const ELSEWHERE: &str = "the script goes on in a database that it names itself";
 
-/// What `CREATE DATABASE` is told of encoding and locale: those of the database that was dumped, as
-/// far as `version` has words for them.
-pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> String {
+/// The clauses of `CREATE DATABASE` for the encoding and the locale of the database that was
+/// dumped, as far as `version` supports them.
+pub fn locale_clauses(encoding: &str, locale: &Locale, version: &PostgresVersion) -> String {
     let word = names::quote_literal;
     let mut text = format!(" ENCODING {}", word(encoding));
     let collation = format!(
@@ -860,22 +880,22 @@ pub fn locale_clauses(encoding: &str, locale: &Locale, version: &Version) -> Str
     text + &collation
 }
 
-/// Compares by what names mean: the versions of a server and of a program quote a few words
-/// differently, and some places know names on one line only.
-pub fn compare(expected: &Manifest, found: &[Table]) -> Check {
+/// Compares tables by the meaning of their names: versions of servers and programs quote a few
+/// words differently, and some places show names on one line.
+pub fn compare_manifest(expected: &Manifest, found: &[Table]) -> Check {
     let parsed = |table: &Table| Table {
-        name: parsed_name(&table.name),
+        name: normalize_name(&table.name),
         ..table.clone()
     };
     let found: Vec<Table> = found.iter().map(parsed).collect();
     let there: HashSet<&str> = found.iter().map(|table| table.name.as_str()).collect();
     let as_there = |table: &Table| {
-        let exact = parsed_name(&table.name);
-        // Two names may be one on one line, so that is the second choice.
+        let exact = normalize_name(&table.name);
+        // Two names may coincide on one line, so that form comes second.
         let name = if there.contains(exact.as_str()) {
             exact
         } else {
-            canonical_name(&table.name)
+            normalize_name_on_one_line(&table.name)
         };
         Table {
             name,
@@ -890,9 +910,9 @@ pub fn compare(expected: &Manifest, found: &[Table]) -> Check {
     compare_rows(&expected, &found)
 }
 
-/// Whether a failure is one of the machine, the connection or the user's patience, and so says
-/// nothing of the dump.
-pub fn is_of_the_machine(error: &Error) -> bool {
+/// Whether a failure was caused by the machine, the connection or an interruption, and so says
+/// nothing about the dump.
+pub fn is_machine_failure(error: &Error) -> bool {
     let text = error.message();
     let words = [
         "killed by signal",
@@ -916,9 +936,8 @@ pub fn is_of_the_machine(error: &Error) -> bool {
         || words.iter().any(|words| text.contains(words))
 }
 
-/// The failure of a program that filled a database, with what to do about it; `None` where nothing
-/// is known.
-pub fn remedy(error: &Error) -> Option<&'static str> {
+/// The remedy for the failure of a program that filled a database; `None` where none is known.
+pub fn find_remedy(error: &Error) -> Option<&'static str> {
     let text = error.message();
     let known = [
         (

@@ -1,13 +1,13 @@
-//! A restore into the old database itself, for where it can't be replaced: one single transaction
-//! empties it, loads the dump, counts, and commits only if every table has the rows that it should
-//! have. Whatever fails, the old content is there.
+//! Restores into the old database itself, for where it can't be replaced. One transaction empties
+//! it, loads the dump, counts, and commits only if every table has the expected rows. Whatever
+//! fails, the old content stays.
 //!
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on
 //! their foreign keys.
 
-use super::fill::{Clients, Filling, Steps, remedy};
-use super::source::{Plan, PostgresSource};
-use super::{Format, explain};
+use super::fill::{ClientPrograms, FillRequest, TransactionSteps, find_remedy};
+use super::source::{PostgresPlan, PostgresSource};
+use super::{PgDumpFormat, explain_error};
 use crate::engine::{Keep, Manifest, Published};
 use crate::error::{Error, Result};
 use postgres::Client;
@@ -16,30 +16,30 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// What is restored where.
-pub struct InPlace<'a> {
+/// A restore into an existing database.
+pub struct InPlaceRestore<'a> {
     /// The database.
     pub database: &'a str,
     /// The programs, connected to its server.
-    pub clients: &'a Clients<'a>,
+    pub clients: &'a ClientPrograms<'a>,
     /// The dump's format.
-    pub format: Format,
+    pub format: PgDumpFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
     pub made_by: u32,
-    /// `pg_restore`'s own options.
+    /// Options of `pg_restore`.
     pub options: Vec<String>,
-    /// What must be inside at the end.
+    /// The rows that must be there at the end.
     pub expected: Option<&'a Manifest>,
     /// The database with its old content, as a source.
-    pub old: &'a Plan,
+    pub old: &'a PostgresPlan,
 }
 
-impl InPlace<'_> {
-    /// Keeps the old content, then does it.
+impl InPlaceRestore<'_> {
+    /// Keeps the old content, then replaces it.
     pub fn publish(&self, dump: &Path, keep: Keep<'_>) -> Result<Published> {
         let mut client = self.clients.reached.reconnect(self.database, "dbbackup")?;
         let (kept, mut keep) = match keep {
-            Keep::Backup(keep) => (Some(KeptContent::note(&mut client)?), Some(keep)),
+            Keep::Backup(keep) => (Some(ContentBaseline::record(&mut client)?), Some(keep)),
             Keep::Nothing => (None, None),
             Keep::Aside => {
                 return Err(Error::failed(
@@ -47,15 +47,15 @@ impl InPlace<'_> {
                 ));
             }
         };
-        let empty = empty(&mut client, kept.as_ref())?;
+        let empty = emptying_script(&mut client, kept.as_ref())?;
         let hold = kept.as_ref().map_or("", |kept| kept.hold.as_str());
-        // Between this and the end nobody writes to what there was: what is not saved can't be
-        // lost.
+        // From here to the end nobody can write to the old content, so nothing is lost that is not
+        // saved.
         let mut held = || match &mut keep {
             Some(keep) => keep(&mut PostgresSource::open(self.old)?),
             None => Ok(()),
         };
-        // What came after it was noted is in no backup.
+        // What was created after the baseline is in no backup.
         let mut emptied = || {
             kept.as_ref()
                 .map_or(Ok(()), |kept| kept.refuse_newer(&mut client))
@@ -67,7 +67,7 @@ impl InPlace<'_> {
             .cloned()
             .chain(["--no-subscriptions".to_owned()])
             .collect();
-        let filling = Filling {
+        let filling = FillRequest {
             database: self.database,
             format: self.format,
             made_by: self.made_by,
@@ -75,7 +75,7 @@ impl InPlace<'_> {
             options,
             part: false,
         };
-        let steps = Steps {
+        let steps = TransactionSteps {
             hold,
             held: &mut held,
             empty: &empty,
@@ -85,7 +85,7 @@ impl InPlace<'_> {
         self.clients
             .in_one_transaction(&filling, dump, steps)
             .map_err(|failed| {
-                let hint = remedy(&failed.error);
+                let hint = find_remedy(&failed.error);
                 if failed.surely {
                     let hint =
                         hint.unwrap_or("nothing was changed: the transaction was rolled back");
@@ -107,7 +107,7 @@ impl InPlace<'_> {
                         .hint("look whether the old content or the new is there: both are whole")
                 }
             })?;
-        // It is done: nothing that comes after it makes it a failure.
+        // The content is committed, so nothing after this makes it a failure.
         let warnings = self
             .clients
             .analyse(self.database)
@@ -121,26 +121,26 @@ impl InPlace<'_> {
 }
 
 /// What a database holds before its safety backup begins, so that nothing is dropped that is not in
-/// that backup.
-struct KeptContent {
-    /// The statements that keep others from writing to it; they may read, as the backup does.
+/// the backup.
+struct ContentBaseline {
+    /// The statements that keep others from writing; they can still read, as the backup does.
     hold: String,
-    /// Everything that is in a schema, in the state that it is in.
+    /// Every object in a schema, with its state.
     objects: HashSet<ObjectState>,
-    /// The hashes of the large objects. Nothing keeps others from writing to them: a lock that did
-    /// would keep the backup from reading them, for PostgreSQL opens them for both.
+    /// The hashes of the large objects. Nothing keeps others from writing to those: a lock that did
+    /// would keep the backup from reading them, as PostgreSQL opens them for both.
     large_objects: BTreeMap<Oid, [u8; 32]>,
 }
 
-impl KeptContent {
-    fn note(client: &mut Client) -> Result<KeptContent> {
-        // The objects come first: a table that is made after them may be locked or not, but it is
-        // newer, and is found to be.
+impl ContentBaseline {
+    fn record(client: &mut Client) -> Result<ContentBaseline> {
+        // The objects come first. A table that is created after them may be locked or not, but it
+        // is found to be newer.
         let objects = objects_in_schemas(client)?;
         let doing = "listing the tables";
         let rows = client
             .query(TABLES_TO_HOLD, &[])
-            .map_err(|error| explain(&error, doing))?;
+            .map_err(|error| explain_error(&error, doing))?;
         let mut hold = String::new();
         for row in rows {
             let (name, may_lock): (String, bool) = (row.get(0), row.get(1));
@@ -157,16 +157,16 @@ impl KeptContent {
             hold.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
         }
         let large_objects = hash_large_objects(client)?;
-        Ok(KeptContent {
+        Ok(ContentBaseline {
             hold,
             objects,
             large_objects,
         })
     }
 
-    /// Refuses where something is there now that was not there before. It is asked after everything
-    /// was dropped and before that is committed: the schemas are locked then, and another session
-    /// still sees what was in them.
+    /// Fails if something is there now that was not there before. It is called after everything was
+    /// dropped and before that is committed: the schemas are locked then, and another session still
+    /// sees what was in them.
     fn refuse_newer(&self, client: &mut Client) -> Result<()> {
         let now = objects_in_schemas(client)?;
         let newer: Vec<&ObjectState> = now.difference(&self.objects).collect();
@@ -177,7 +177,7 @@ impl KeptContent {
                 .unzip();
             let described = client.query(DESCRIBE, &[&catalogs, &numbers]);
             let described = described
-                .map_err(|error| explain(&error, "describing what is new in the database"))?;
+                .map_err(|error| explain_error(&error, "describing what is new in the database"))?;
             let names: Vec<String> = described.iter().filter_map(|row| row.get(0)).collect();
             return Err(newer_error(&names.join(", ")));
         }
@@ -201,23 +201,23 @@ fn newer_error(what: &str) -> Error {
     .hint("stop what uses the database, then restore again; nothing was changed")
 }
 
-/// An object by its catalog and its number there, in one state: whoever changes it makes another
+/// An object in one state, by its catalog and its number there. Whoever changes it makes a new
 /// version of its row.
 type ObjectState = (Oid, Oid, String);
 
-/// All that depends on a schema is in it, with its rules, policies, triggers and comments. What an
-/// extension brings comes and goes with the extension.
+/// Lists the objects in schemas, with their rules, policies, triggers and comments. The objects of
+/// an extension come and go with the extension.
 fn objects_in_schemas(client: &mut Client) -> Result<HashSet<ObjectState>> {
     let rows = client
         .query(OBJECT_STATES, &[])
-        .map_err(|error| explain(&error, "listing what is in the schemas"))?;
+        .map_err(|error| explain_error(&error, "listing what is in the schemas"))?;
     Ok(rows
         .iter()
         .map(|row| (row.get(0), row.get(1), row.get(2)))
         .collect())
 }
 
-/// Statistics and freezing rewrite rows in place and leave their `xmin`.
+/// Statistics and freezing rewrite rows in place and keep their `xmin`.
 const OBJECT_STATES: &str = "
 WITH mine (catalog, number) AS (
     SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid \
@@ -250,7 +250,7 @@ fn list_large_objects(client: &mut Client) -> Result<Vec<Oid>> {
         &[],
     );
     Ok(rows
-        .map_err(|error| explain(&error, "listing the large objects"))?
+        .map_err(|error| explain_error(&error, "listing the large objects"))?
         .iter()
         .map(|row| row.get(0))
         .collect())
@@ -269,7 +269,9 @@ fn hash_large_objects(client: &mut Client) -> Result<BTreeMap<Oid, [u8; 32]>> {
                 &[&number, &offset, &PIECE],
             );
             let piece: Vec<u8> = row
-                .map_err(|error| explain(&error, format!("reading the large object {number}")))?
+                .map_err(|error| {
+                    explain_error(&error, format!("reading the large object {number}"))
+                })?
                 .get(0);
             if piece.is_empty() {
                 break;
@@ -311,14 +313,14 @@ macro_rules! relations {
     };
 }
 
-/// The statements that take away everything that a user made: what is in no schema first, then the
-/// schemas. Of large objects those go that are kept, where anything is.
-fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
+/// The statements that drop everything that a user made: first what is in no schema, then the
+/// schemas. If a baseline is kept, only its large objects are dropped.
+fn emptying_script(client: &mut Client, kept: Option<&ContentBaseline>) -> Result<String> {
     let mut script = String::from("SET client_min_messages = error;\n");
     for (what, query) in OBJECTS {
         let rows = client
             .query(*query, &[])
-            .map_err(|error| explain(&error, "listing what is in the database"))?;
+            .map_err(|error| explain_error(&error, "listing what is in the database"))?;
         for row in rows {
             script.push_str(&format!(
                 "DROP {what} IF EXISTS {} CASCADE;\n",
@@ -329,12 +331,12 @@ fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     let query = format!("{KINDS}{DEFAULT_PRIVILEGES}");
     for row in client
         .query(&query, &[])
-        .map_err(|error| explain(&error, "listing the default privileges"))?
+        .map_err(|error| explain_error(&error, "listing the default privileges"))?
     {
         script.push_str(&format!("{};\n", row.get::<_, String>(0)));
     }
-    // As it is in `template0`: a dump holds only what was changed in it.
-    if super::facts::version(client)?.major < 15 {
+    // As in `template0`: a dump holds only what was changed in that schema.
+    if super::facts::read_server_version(client)?.major < 15 {
         script.push_str("CREATE SCHEMA public;\nGRANT CREATE ON SCHEMA public TO PUBLIC;\n");
     } else {
         script.push_str("CREATE SCHEMA public AUTHORIZATION pg_database_owner;\n");
@@ -353,8 +355,9 @@ fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     Ok(script)
 }
 
-/// What `DROP` calls it, and the quoted names. Tables go before extensions: PostgreSQL can't drop
-/// an index of an operator class with options once the functions are gone that know them.
+/// The keyword of `DROP`, and the query for the quoted names. Tables come before extensions:
+/// PostgreSQL can't drop an index with options of an operator class once the functions are gone
+/// that know them.
 const OBJECTS: &[(&str, &str)] = &[
     (
         "EVENT TRIGGER",
@@ -415,7 +418,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Default privileges that are no schema's, back to what they are where nobody has set any.
+/// Resets the default privileges that belong to no schema.
 const DEFAULT_PRIVILEGES: &str = "
 SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE ALL ON %s FROM %s', \
                                   pg_catalog.pg_get_userbyid(d.defaclrole), k.kind,
@@ -431,7 +434,7 @@ SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %1$I GRANT ALL ON %2
 FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype) WHERE d.defaclnamespace = 0
 ORDER BY 2, 1";
 
-/// What `ALTER DEFAULT PRIVILEGES` calls them.
+/// The keywords of `ALTER DEFAULT PRIVILEGES`.
 const KINDS: &str = "
 WITH kinds(defaclobjtype, kind) AS (VALUES ('r'::\"char\", 'TABLES'), ('S', 'SEQUENCES'), ('f', \
                      'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS'))";

@@ -1,12 +1,14 @@
-//! The moment of a restore: the old database and the new one change names in one transaction.
+//! The last step of a restore: the old database and the new one change names in one transaction.
 //!
-//! A database that has sessions can't be renamed. Ending them first and then renaming fails
-//! whenever a pool reconnects in between. So the renaming is issued first, whose lock lets no new
-//! session in, and while it waits for the old sessions a second connection ends them.
+//! A database with sessions can't be renamed. Ending them first and then renaming fails whenever a
+//! pool reconnects in between. So the renaming is issued first, whose lock keeps new sessions out,
+//! and while it waits for the old sessions a second connection ends them.
 
-use super::connect::Reached;
-use super::explain;
-use super::leftovers::{beside, exists, maintenance, numbered};
+use super::connect::ReachedServer;
+use super::explain_error;
+use super::leftovers::{
+    connect_to_maintenance, database_exists, maintenance_database, numbered_name,
+};
 use super::names::{quote_ident, quote_literal};
 use crate::engine::{KeptDatabase, Settings};
 use crate::error::{Error, Result};
@@ -15,33 +17,33 @@ use postgres::{Client, Transaction};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often the old sessions are looked for.
+/// How often sessions are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often the whole is tried; each time the server itself waits up to five seconds for sessions
+/// How often the swap is tried. Each time the server itself waits up to five seconds for sessions
 /// to end.
 const TRIES: usize = 3;
 
-/// What is to change names.
-pub struct Swap<'a> {
+/// The change of two names.
+pub struct NameSwap<'a> {
     /// The server.
-    pub reached: &'a Reached,
+    pub reached: &'a ReachedServer,
     /// The database that was filled.
     pub new: &'a str,
     /// The name that it gets.
     pub name: &'a str,
-    /// There is a database of that name, which is kept.
+    /// Whether a database has that name now; it is kept.
     pub replaces: bool,
-    /// For the name under which it is kept.
+    /// The time in the name under which the old database is kept.
     pub stamp: &'a str,
-    /// The privileges and the limit that the new one gets.
+    /// The privileges and the connection limit of the new database.
     pub settings: &'a Settings,
 }
 
-impl Swap<'_> {
-    /// Does it; gives back what became of the old database.
+impl NameSwap<'_> {
+    /// Swaps the names, and returns what became of the old database.
     pub fn carry_out(&self) -> Result<Option<KeptDatabase>> {
-        let mut client = maintenance(self.reached, self.name)?;
+        let mut client = connect_to_maintenance(self.reached, self.name)?;
         let kept = if self.replaces {
             Some(self.free_name(&mut client)?)
         } else {
@@ -51,7 +53,7 @@ impl Swap<'_> {
         loop {
             tried += 1;
             match self.attempt(&mut client, kept.as_deref()) {
-                Ok(()) => return Ok(kept.map(|kept| self.told(kept))),
+                Ok(()) => return Ok(kept.map(|kept| self.undo_commands(kept))),
                 Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && tried < TRIES => {}
                 Err(error) => return Err(self.failure(&mut client, &error)),
             }
@@ -59,7 +61,7 @@ impl Swap<'_> {
     }
 
     fn failure(&self, client: &mut Client, error: &postgres::Error) -> Error {
-        let told = explain(
+        let told = explain_error(
             error,
             format!("giving the restored database the name `{}`", self.name),
         );
@@ -103,19 +105,19 @@ impl Swap<'_> {
             rename(&mut transaction, self.name, kept)?;
         }
         rename(&mut transaction, self.new, self.name)?;
-        for sql in own(self.name, self.settings) {
+        for sql in property_statements(self.name, self.settings) {
             transaction.batch_execute(&sql)?;
         }
         transaction.commit()
     }
 
-    /// Ends whoever is in either database, again and again until it is done.
+    /// Ends the sessions in both databases, again and again until `done`.
     fn end_sessions(&self, done: &AtomicBool) {
-        let Ok(mut client) = maintenance(self.reached, self.name) else {
+        let Ok(mut client) = connect_to_maintenance(self.reached, self.name) else {
             return;
         };
-        // Only once the renaming waits: before that new sessions would come in place of those that
-        // are ended.
+        // Only once the renaming waits: before that, new sessions would replace those that are
+        // ended.
         std::thread::sleep(TICK);
         while !done.load(Ordering::Relaxed) {
             // One by one: a session that this role may not end must not keep the others alive.
@@ -126,7 +128,7 @@ impl Swap<'_> {
         }
     }
 
-    /// The sessions in either database; what the server itself does there ends by itself.
+    /// The sessions in both databases, without the server's own processes, which end by themselves.
     fn sessions(&self, client: &mut Client) -> Result<Vec<i32>, postgres::Error> {
         let old = if self.replaces { self.name } else { self.new };
         let query = "SELECT pid FROM pg_catalog.pg_stat_activity
@@ -141,8 +143,8 @@ impl Swap<'_> {
 
     fn free_name(&self, client: &mut Client) -> Result<String> {
         for number in 1..1000 {
-            let name = numbered(self.name, "before", self.stamp, number);
-            if !exists(client, &name)? {
+            let name = numbered_name(self.name, "before", self.stamp, number);
+            if !database_exists(client, &name)? {
                 return Ok(name);
             }
         }
@@ -152,8 +154,8 @@ impl Swap<'_> {
         )))
     }
 
-    /// The commands that undo it or make it final.
-    fn told(&self, kept: String) -> KeptDatabase {
+    /// The commands that undo the swap or make it final.
+    fn undo_commands(&self, kept: String) -> KeptDatabase {
         let word = |text: &str| {
             if text
                 .chars()
@@ -168,9 +170,9 @@ impl Swap<'_> {
         let psql = format!(
             "psql -h {host} -p {} -U {user} -d {}",
             self.reached.port(),
-            beside(self.name)
+            maintenance_database(self.name)
         );
-        let undone = numbered(self.name, "undone", self.stamp, 1);
+        let undone = numbered_name(self.name, "undone", self.stamp, 1);
         let rename = |from: &str, to: &str| {
             shell(&format!(
                 "ALTER DATABASE {} RENAME TO {}",
@@ -178,7 +180,7 @@ impl Swap<'_> {
                 quote_ident(to)
             ))
         };
-        // Whoever is in it must leave; and it is done as a whole or not at all.
+        // The sessions in both must end first. All of it happens, or nothing.
         let end = format!(
             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE \
              datname IN ({}, {}) AND backend_type = 'client backend'",
@@ -209,9 +211,9 @@ fn rename(transaction: &mut Transaction<'_>, from: &str, to: &str) -> Result<(),
     ))
 }
 
-/// Privileges as they were, in place of none; and what would keep an unfinished database from being
-/// known as one, or from being dropped.
-fn own(name: &str, settings: &Settings) -> Vec<String> {
+/// The statements that give the new database its privileges, and take away what marks it as
+/// unfinished.
+fn property_statements(name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
     let mut all = Vec::new();
     match &settings.grants {
@@ -228,7 +230,7 @@ fn own(name: &str, settings: &Settings) -> Vec<String> {
                     quote_ident(&settings.owner)
                 ));
             }
-            // The owner's own come first: the others are granted by it.
+            // The owner's own privileges come first, as the owner grants the others.
             for grant in grants
                 .iter()
                 .filter(owner)
