@@ -315,7 +315,7 @@ pub fn trial<'a>(
     Ok(Box::new(PostgresDrill::new(DrillPlan {
         format,
         recorded: stored.database.cloned().unwrap_or_default(),
-        made_by: made_by(stored.producer),
+        pg_dump_major: pg_dump_major(stored.producer),
         search: means.proving.search.clone(),
         drill_url: means.proving.drill_url.clone(),
         trusted: means.proving.trusted,
@@ -376,7 +376,7 @@ pub fn list_of<'a>(stored: &'a Stored<'_>) -> OpenList<'a> {
 }
 
 /// The major version of the program that made a dump; 0 where unknown.
-pub fn made_by(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
+pub fn pg_dump_major(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
     let version = producer.and_then(|producer| {
         producer
             .get("pg_dump")

@@ -28,6 +28,7 @@ pub mod facts;
 pub mod fill;
 pub mod in_place;
 pub mod leftovers;
+mod locale;
 pub mod names;
 mod obstacles;
 pub mod parts;

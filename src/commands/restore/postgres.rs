@@ -4,7 +4,7 @@
 use super::{contents_text, differences, quoted};
 use crate::cli::Restore;
 use crate::commands::backup;
-use crate::commands::engines::made_by;
+use crate::commands::engines::pg_dump_major;
 use crate::commands::examine::{self, Means, content_size};
 use crate::commands::find::Found;
 use crate::config::{KindKeys, PostgresKeys};
@@ -310,7 +310,7 @@ fn target(
         conn,
         recorded: stored.database.cloned().unwrap_or_default(),
         format,
-        made_by: made_by(stored.producer),
+        pg_dump_major: pg_dump_major(stored.producer),
         search,
         jobs: arguments.jobs.unwrap_or(proving.jobs).max(1),
         no_owner: arguments.no_owner,

@@ -2,13 +2,14 @@
 //! transaction. The old database stays under another name; until the swap it is in service,
 //! untouched.
 
+mod settings;
+
 use super::connect::PostgresSession;
 use super::conninfo::{ConnInfo, ConnectionSpec};
-use super::fill::{
-    ClientPrograms, DumpContent, FillRequest, compare_manifest, find_remedy, locale_clauses,
-};
+use super::fill::{ClientPrograms, DumpContent, FillRequest, compare_manifest, find_remedy};
 use super::leftovers::{self, ScratchDatabase, connect_to_maintenance};
-use super::names::{quote_ident, quote_literal};
+use super::locale::locale_clauses;
+use super::names::quote_ident;
 use super::programs::{PostgresVersion, ProgramSearch};
 use super::source::PostgresPlan;
 use super::{PgDumpFormat, drill, explain_error, facts, in_place, obstacles, swap};
@@ -18,7 +19,7 @@ use crate::engine::{
 };
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
-use postgres::Client;
+use settings::apply_settings;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct RestoreTarget {
     /// The dump's format.
     pub format: PgDumpFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
-    pub made_by: u32,
+    pub pg_dump_major: u32,
     /// Where the programs are.
     pub search: ProgramSearch,
     /// How many jobs `pg_restore` may use.
@@ -249,7 +250,7 @@ impl PostgresDestination {
         let filling = FillRequest {
             database: &name,
             format: self.target.format,
-            made_by: self.target.made_by,
+            pg_dump_major: self.target.pg_dump_major,
             jobs: self.target.jobs,
             options,
             part: !self.target.recorded.selected_by.is_empty(),
@@ -409,7 +410,7 @@ impl Destination for PostgresDestination {
                 database: &name,
                 clients: &self.client_programs(),
                 format: self.target.format,
-                made_by: self.target.made_by,
+                pg_dump_major: self.target.pg_dump_major,
                 options,
                 expected: self.expected.as_ref(),
                 old: &self.old_database_plan(Duration::from_secs(300))?,
@@ -445,118 +446,5 @@ impl Destination for PostgresDestination {
             warnings,
             ..Published::default()
         })
-    }
-}
-
-/// Applies the database's own settings to the new database. A setting that this role may not apply
-/// becomes a warning. The comment, which marks the database if this run is killed, stays until the
-/// swap.
-fn apply_settings(client: &mut Client, name: &str, settings: &Settings) -> Vec<String> {
-    let database = quote_ident(name);
-    let mut warnings = Vec::new();
-    let mut run = |sql: String, what: &str| {
-        if let Err(error) = client.batch_execute(&sql) {
-            warnings.push(
-                explain_error(
-                    &error,
-                    format!("{what} could not be given to the new database"),
-                )
-                .message(),
-            );
-        }
-    };
-    for set in &settings.set {
-        let whom = match &set.role {
-            Some(role) => format!("ROLE {} IN DATABASE {database}", quote_ident(role)),
-            None => format!("DATABASE {database}"),
-        };
-        run(
-            format!(
-                "ALTER {whom} SET {} TO {}",
-                quote_setting(&set.name),
-                setting_value(&set.name, &set.value)
-            ),
-            &format!("`{}`", set.name),
-        );
-    }
-    for label in &settings.security_labels {
-        let text = quote_literal(&label.label);
-        run(
-            format!(
-                "SECURITY LABEL FOR {} ON DATABASE {database} IS {text}",
-                quote_ident(&label.provider)
-            ),
-            "a security label",
-        );
-    }
-    warnings
-}
-
-/// The parts of a custom parameter's name are separate identifiers.
-fn quote_setting(name: &str) -> String {
-    name.split('.')
-        .map(quote_ident)
-        .collect::<Vec<_>>()
-        .join(".")
-}
-
-/// Quotes a setting's value: a list is stored with its elements quoted where needed, any other
-/// value is one literal.
-fn setting_value(name: &str, value: &str) -> String {
-    const LISTS: [&str; 7] = [
-        "search_path",
-        "temp_tablespaces",
-        "session_preload_libraries",
-        "local_preload_libraries",
-        "shared_preload_libraries",
-        "DateStyle",
-        "unix_socket_directories",
-    ];
-    let list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) && !value.is_empty();
-    if list {
-        split_list(value)
-            .iter()
-            .map(|element| quote_literal(element))
-            .collect::<Vec<_>>()
-            .join(", ")
-    } else {
-        quote_literal(value)
-    }
-}
-
-/// Splits `"$user", public` into its elements.
-fn split_list(list: &str) -> Vec<String> {
-    let mut found = vec![String::new()];
-    let mut quoted = false;
-    let mut letters = list.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let last = found.len() - 1;
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                found[last].push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => found.push(String::new()),
-            ' ' | '\t' if !quoted => {}
-            _ => found[last].push(letter),
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_keep_their_elements() {
-        assert_eq!(
-            setting_value("search_path", r#""$user", public, "a ""b"", c""#),
-            r#"'$user', 'public', 'a "b", c'"#
-        );
-        assert_eq!(setting_value("search_path", r#""""#), "''");
-        assert_eq!(setting_value("work_mem", "64MB"), "'64MB'");
-        assert_eq!(quote_setting("my.thing"), "my.thing");
     }
 }

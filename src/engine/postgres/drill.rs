@@ -1,12 +1,12 @@
 //! A trial restore into a throw-away server on this machine, or into a scratch database of the
 //! server at `drill_url`.
 
+mod judgement;
+
 use super::connect::PostgresSession;
 use super::conninfo::{ConnInfo, ConnectionSpec};
-use super::fill::{
-    ClientPrograms, DumpContent, ELSEWHERE, FillRequest, compare_manifest, find_remedy,
-    is_machine_failure, locale_clauses,
-};
+use super::fill::{ClientPrograms, DumpContent, FillRequest, compare_manifest};
+use super::locale::locale_clauses;
 use super::names::quote_ident;
 use super::programs::{PostgresVersion, ProgramSearch};
 use super::roles::strip_grantor;
@@ -15,8 +15,9 @@ use super::server::{Availability, DrillSite, SCRATCH_PREFIX, ThrowAwayServer};
 use super::{PgDumpFormat, explain_error, facts};
 use crate::durable;
 use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
+use judgement::{RoleRights, judge_failure};
 use postgres::Client;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,7 +34,7 @@ pub struct DrillPlan {
     /// The recorded facts of the database: encoding, locale, roles, extensions.
     pub recorded: Database,
     /// The major version of the `pg_dump` that made the dump; 0 where unknown.
-    pub made_by: u32,
+    pub pg_dump_major: u32,
     /// Where the programs are.
     pub search: ProgramSearch,
     /// The server to restore to, in place of a throw-away one.
@@ -193,7 +194,7 @@ impl PostgresDrill {
             // archive can't be read, its restore reports that.
             roles.extend(
                 clients
-                    .list_owners(file, self.plan.made_by)
+                    .list_owners(file, self.plan.pg_dump_major)
                     .unwrap_or_default(),
             );
         }
@@ -269,7 +270,7 @@ impl PostgresDrill {
         let filling = FillRequest {
             database: name,
             format: self.plan.format,
-            made_by: self.plan.made_by,
+            pg_dump_major: self.plan.pg_dump_major,
             jobs: self.plan.jobs,
             options: vec!["--no-tablespaces".to_owned()],
             part: self.is_partial(),
@@ -349,7 +350,7 @@ impl PostgresDrill {
         let filling = FillRequest {
             database: "postgres",
             format: PgDumpFormat::Globals,
-            made_by: 0,
+            pg_dump_major: 0,
             jobs: 1,
             options: Vec::new(),
             part: false,
@@ -428,7 +429,7 @@ impl PostgresDrill {
         let filling = FillRequest {
             database: scratch.name(),
             format: self.plan.format,
-            made_by: self.plan.made_by,
+            pg_dump_major: self.plan.pg_dump_major,
             jobs: self.plan.jobs,
             options,
             part: self.is_partial(),
@@ -515,70 +516,6 @@ const HAS_SERVER_RIGHTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles 
                       pg_catalog.pg_has_role(r.oid, 'MEMBER')
     AND (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
                       'pg_read_server_files')))";
-
-/// The rights of the role that restores.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RoleRights {
-    /// It is the throw-away server's superuser.
-    All,
-    /// It is an ordinary role of an existing server.
-    Few,
-}
-
-/// Judges a restore that failed. A lack of this machine or this role, or a full disk, says nothing
-/// against the backup; everything else does.
-fn judge_failure(error: Error, rights: RoleRights) -> Result<Check> {
-    let text = error.message();
-    if error.kind() == Kind::Damaged {
-        return Ok(Check::damaged("restore", text));
-    }
-    if is_machine_failure(&error) {
-        return Err(error);
-    }
-    let lacking = [
-        "could not access file",
-        "could not load library",
-        "shared_preload_libraries",
-        "could not open extension control file",
-        "ICU is not supported",
-        "could not create locale",
-        "could not open collator",
-        "unsupported version",
-        "there is no `",
-        "is new enough for",
-        "invalid command \\restrict",
-        "can't be kept from obeying commands",
-        ELSEWHERE,
-        "permission denied to create extension",
-        "has no installation script",
-        "unrecognized configuration parameter",
-    ];
-    let not_allowed = [
-        "permission denied",
-        "must be superuser",
-        "must be owner",
-        "must be member",
-        "must be able to SET ROLE",
-    ];
-    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
-    let a_role_is_missing = text.contains("role \"") && text.contains("\" does not exist");
-    let a_tablespace_is_missing = text.contains("default_tablespace");
-    let says_nothing = has(&lacking)
-        || a_tablespace_is_missing
-        || a_role_is_missing
-        || rights == RoleRights::Few && has(&not_allowed);
-    let status = if says_nothing {
-        CheckStatus::Unprovable
-    } else {
-        CheckStatus::Damaged
-    };
-    let hint = find_remedy(&error).map_or(String::new(), |hint| format!(" ({hint})"));
-    Ok(Check {
-        name: "restore".into(),
-        status,
-        detail: format!("{text}{hint}"),
-    })
-}
 
 /// The script of roles without the lines about tablespaces; `pg_dumpall` writes each statement on
 /// one line.

@@ -25,7 +25,7 @@ pub struct InPlaceRestore<'a> {
     /// The dump's format.
     pub format: PgDumpFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
-    pub made_by: u32,
+    pub pg_dump_major: u32,
     /// Options of `pg_restore`.
     pub options: Vec<String>,
     /// The rows that must be there at the end.
@@ -47,16 +47,16 @@ impl InPlaceRestore<'_> {
                 ));
             }
         };
-        let empty = emptying_script(&mut client, kept.as_ref())?;
-        let hold = kept.as_ref().map_or("", |kept| kept.hold.as_str());
+        let emptying_script = emptying_script(&mut client, kept.as_ref())?;
+        let lock_script = kept.as_ref().map_or("", |kept| kept.lock_script.as_str());
         // From here to the end nobody can write to the old content, so nothing is lost that is not
         // saved.
-        let mut held = || match &mut keep {
+        let mut after_lock = || match &mut keep {
             Some(keep) => keep(&mut PostgresSource::open(self.old)?),
             None => Ok(()),
         };
         // What was created after the baseline is in no backup.
-        let mut emptied = || {
+        let mut after_emptying = || {
             kept.as_ref()
                 .map_or(Ok(()), |kept| kept.refuse_newer(&mut client))
         };
@@ -70,23 +70,23 @@ impl InPlaceRestore<'_> {
         let filling = FillRequest {
             database: self.database,
             format: self.format,
-            made_by: self.made_by,
+            pg_dump_major: self.pg_dump_major,
             jobs: 1,
             options,
             part: false,
         };
         let steps = TransactionSteps {
-            hold,
-            held: &mut held,
-            empty: &empty,
-            emptied: &mut emptied,
+            lock_script,
+            after_lock: &mut after_lock,
+            emptying_script: &emptying_script,
+            after_emptying: &mut after_emptying,
             expected: self.expected,
         };
         self.clients
-            .in_one_transaction(&filling, dump, steps)
+            .restore_in_transaction(&filling, dump, steps)
             .map_err(|failed| {
                 let hint = find_remedy(&failed.error);
-                if failed.surely {
+                if failed.rolled_back {
                     let hint =
                         hint.unwrap_or("nothing was changed: the transaction was rolled back");
                     failed
@@ -124,7 +124,7 @@ impl InPlaceRestore<'_> {
 /// the backup.
 struct ContentBaseline {
     /// The statements that keep others from writing; they can still read, as the backup does.
-    hold: String,
+    lock_script: String,
     /// Every object in a schema, with its state.
     objects: HashSet<ObjectState>,
     /// The hashes of the large objects. Nothing keeps others from writing to those: a lock that did
@@ -141,7 +141,7 @@ impl ContentBaseline {
         let rows = client
             .query(TABLES_TO_HOLD, &[])
             .map_err(|error| explain_error(&error, doing))?;
-        let mut hold = String::new();
+        let mut lock_script = String::new();
         for row in rows {
             let (name, may_lock): (String, bool) = (row.get(0), row.get(1));
             if !may_lock {
@@ -154,11 +154,11 @@ impl ContentBaseline {
                      backup: `--no-safety-backup`",
                 ));
             }
-            hold.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
+            lock_script.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
         }
         let large_objects = hash_large_objects(client)?;
         Ok(ContentBaseline {
-            hold,
+            lock_script,
             objects,
             large_objects,
         })

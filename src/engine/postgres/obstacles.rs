@@ -52,7 +52,7 @@ pub fn check_any_restore(
     }
     // A program that does not fit is found now, not after an hour.
     match target.format {
-        super::PgDumpFormat::Custom => drop(target.search.find("pg_restore", target.made_by)?),
+        super::PgDumpFormat::Custom => drop(target.search.find("pg_restore", target.pg_dump_major)?),
         super::PgDumpFormat::Plain | super::PgDumpFormat::Globals => {}
     }
     if target.in_place || target.format != super::PgDumpFormat::Custom {

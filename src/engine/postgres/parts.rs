@@ -70,7 +70,7 @@ pub struct RestoreList {
 /// Finds the entries of the target's tables, writes their list to a file beside the archive, and
 /// returns them with the option that makes `pg_restore` use it.
 pub fn write_restore_list(target: &RestoreTarget, archive: &Path) -> Result<(RestoreList, String)> {
-    let program = target.search.find("pg_restore", target.made_by)?;
+    let program = target.search.find("pg_restore", target.pg_dump_major)?;
     let mut command = program.command(&[], &[]);
     command.args(["--list", "--verbose"]).arg(archive);
     let text = Process::output(command, "pg_restore", None)?;

@@ -171,8 +171,7 @@ impl Destination for RolesDestination {
                 server: None,
                 version,
             };
-            let made =
-                clients.script_in_one_transaction(self.session.reached.dbname(), &self.script());
+            let made = clients.run_script(self.session.reached.dbname(), &self.script());
             made.map_err(|error: Error| {
                 let hint = find_remedy(&error)
                     .unwrap_or("no role was made: the transaction was rolled back");

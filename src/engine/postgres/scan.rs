@@ -10,13 +10,15 @@
 //! other one is a [`ForbiddenInput`], and so is text that `psql` might read differently from this
 //! scanner.
 
+mod copy;
 mod input;
+mod quotes;
 
-use super::names::{self, QualifiedName};
+use super::names::QualifiedName;
 use crate::error::Result;
+use copy::{TableCounts, parse_copy_head};
 use input::{ByteClass, ScriptInput, class, continues_word, length_of};
-use memchr::{memchr, memchr_iter, memchr2, memmem};
-use std::collections::HashMap;
+use memchr::memchr;
 use std::io::Read;
 use std::mem;
 
@@ -161,22 +163,6 @@ enum StatementKind {
     Set,
     #[default]
     Other,
-}
-
-#[derive(Default)]
-struct TableCounts {
-    list: Vec<(QualifiedName, u64)>,
-    places: HashMap<QualifiedName, usize>,
-}
-
-impl TableCounts {
-    fn add(&mut self, table: QualifiedName, rows: u64) {
-        let place = *self.places.entry(table).or_insert_with_key(|table| {
-            self.list.push((table.clone(), 0));
-            self.list.len() - 1
-        });
-        self.list[place].1 += rows;
-    }
 }
 
 struct Scanner<'a, 'w> {
@@ -471,145 +457,6 @@ impl Scanner<'_, '_> {
         statement.after_begin = word == b"begin";
     }
 
-    /// Skips a string or a quoted name, in which a doubled quote is one of its characters.
-    ///
-    /// A dump that was made with `standard_conforming_strings` off doubles backslashes too, so its
-    /// strings end in the same places.
-    fn skip_quoted(&mut self, quote: u8) -> Result<()> {
-        self.advance(1);
-        while self.skip_until(|window| memchr(quote, window))? {
-            let doubled = self.input.peek(1)? == Some(quote);
-            self.advance(1 + usize::from(doubled));
-            if !doubled {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Skips an `E'…'` string from its quote on.
-    fn skip_escaped(&mut self) -> Result<()> {
-        self.advance(1);
-        while self.skip_until(|window| memchr2(b'\'', b'\\', window))? {
-            let next = self.input.peek(1)?;
-            let pair = self.input.window()[0] == b'\\' || next == Some(b'\'');
-            self.advance(1 + usize::from(pair && next.is_some()));
-            if !pair {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Skips a string in dollar quotes, or a `$` that begins none.
-    fn skip_dollar_quoted(&mut self) -> Result<()> {
-        let Some(length) = self.tag_length()? else {
-            self.advance(1);
-            return Ok(());
-        };
-        let tag = self.input.window()[..length].to_vec();
-        self.advance(length);
-        let finder = memmem::Finder::new(&tag);
-        loop {
-            let window = self.input.window();
-            if let Some(at) = finder.find(window) {
-                self.advance(at + length);
-                return Ok(());
-            }
-            // The tag may begin in the window and end behind it.
-            self.advance(window.len().saturating_sub(length - 1));
-            if !self.input.more()? {
-                self.advance(self.input.window().len());
-                return Ok(());
-            }
-        }
-    }
-
-    /// The length of a `$tag$` at the beginning of the window.
-    fn tag_length(&mut self) -> Result<Option<usize>> {
-        for at in 1..LONGEST_TAG {
-            match self.input.peek(at)? {
-                Some(b'$') => return Ok(Some(at + 1)),
-                Some(byte) if class(byte) == ByteClass::Word || at > 1 && continues_word(byte) => {}
-                _ => break,
-            }
-        }
-        Ok(None)
-    }
-
-    fn read_line_comment(&mut self) -> Result<()> {
-        let mut text = Vec::new();
-        loop {
-            let window = self.input.window();
-            // The server ends a comment at either of them.
-            let end = memchr2(b'\n', b'\r', window);
-            let here = end.unwrap_or(window.len());
-            if !self.statement.open && text.len() < LONGEST_HEAD {
-                text.extend_from_slice(&window[..here]);
-            }
-            self.input.consume(here);
-            if end.is_some() || !self.input.more()? {
-                break;
-            }
-        }
-        // Within a statement the line break that follows separates words.
-        if !self.statement.open {
-            self.read_comment(&text);
-        }
-        Ok(())
-    }
-
-    /// Reads a comment between statements, which may announce a COPY or end the dump.
-    fn read_comment(&mut self, text: &[u8]) {
-        match text {
-            CLUSTER_HEADER => self.cluster = true,
-            CLUSTER_TRAILER => self.trailer_seen = true,
-            TRAILER => self.trailer_seen = !self.cluster,
-            _ if text.starts_with(VIA_ROOT) => self.via_root = true,
-            _ if text.starts_with(DATA_FOR.as_bytes()) => {
-                self.announce(Some(String::from_utf8_lossy(text).into_owned()))
-            }
-            _ if text.starts_with(b"-- Name: ") => self.announce(None),
-            _ => {}
-        }
-    }
-
-    fn announce(&mut self, comment: Option<String>) {
-        self.announced = comment;
-        self.via_root = false;
-    }
-
-    /// Skips `/* … */`, which may contain other comments.
-    fn skip_block_comment(&mut self) -> Result<()> {
-        self.input.consume(2);
-        let head = self.statement.head.take();
-        let mut depth = 1u32;
-        while depth > 0 {
-            if !self.skip_until(|window| memchr2(b'*', b'/', window))? {
-                self.unclear = true;
-                return Ok(());
-            }
-            let next = self.input.peek(1)?;
-            let length = match (self.input.window()[0], next) {
-                (b'/', Some(b'*')) => {
-                    depth += 1;
-                    2
-                }
-                (b'*', Some(b'/')) => {
-                    depth -= 1;
-                    2
-                }
-                _ => 1,
-            };
-            self.input.consume(length);
-        }
-        self.statement.head = head;
-        if let Some(head) = &mut self.statement.head {
-            head.push(b' ');
-        }
-        Ok(())
-    }
-
     fn end_statement(&mut self) -> Result<()> {
         self.input.consume(1);
         self.statements += 1;
@@ -625,98 +472,6 @@ impl Scanner<'_, '_> {
         }
         Ok(())
     }
-
-    fn read_copy(&mut self, into: Option<(QualifiedName, Vec<String>)>) -> Result<()> {
-        let Some((named, columns)) = into else {
-            self.unclear = true;
-            self.forbid(
-                self.input.line,
-                "a COPY that pg_dump does not write".to_owned(),
-            );
-            return Ok(());
-        };
-        let table = self.resolve_table(named.clone());
-        let shown = match &mut self.watch {
-            Some(watch) => watch.begin_table(&table, &named, &columns)?,
-            None => false,
-        };
-        let rows = self.count_rows(shown)?;
-        if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
-            watch.end_table()?;
-        }
-        self.tables.add(table, rows);
-        Ok(())
-    }
-
-    /// The table that the rows of a COPY belong to: the one in the comment before it, if that is
-    /// another one.
-    fn resolve_table(&mut self, named: QualifiedName) -> QualifiedName {
-        let via_root = mem::take(&mut self.via_root);
-        let Some(comment) = self.announced.take() else {
-            return named;
-        };
-        let expected = named.on_one_line();
-        let same = format!(
-            "{DATA_FOR}{}; Type: TABLE DATA; Schema: {}; Owner: ",
-            expected.name, expected.schema
-        );
-        if comment.starts_with(&same) && !via_root {
-            return named;
-        }
-        parse_announced_table(&comment).unwrap_or(named)
-    }
-
-    /// Counts the lines from the end of this one to the line `\.`.
-    fn count_rows(&mut self, shown: bool) -> Result<u64> {
-        while let Some(byte) = self.input.peek(0)?.filter(|byte| *byte != b'\n') {
-            if class(byte) != ByteClass::Blank {
-                // `psql` reads this after the rows.
-                self.forbid(
-                    self.input.line,
-                    "something behind a COPY, on its line".to_owned(),
-                );
-            }
-            self.input.consume(1);
-        }
-        // The line break before the first row is counted, the one before the end is not.
-        let finder = memmem::Finder::new(b"\n\\.");
-        let mut rows = 0;
-        loop {
-            let window = self.input.window();
-            let end = finder.find(window);
-            // The first bytes of the end may be there.
-            let here = end.unwrap_or(window.len().saturating_sub(2));
-            rows += memchr_iter(b'\n', &window[..here]).count() as u64;
-            if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
-                watch.push_data(&window[..here])?;
-            }
-            self.input.consume(here);
-            if end.is_some() {
-                match self.input.peek(3)? {
-                    Some(b'\n') => {
-                        self.input.consume(4);
-                        return Ok(rows);
-                    }
-                    Some(b'\r') => self.forbid(
-                        self.input.line + 1,
-                        "an end of rows that only psql takes for one".to_owned(),
-                    ),
-                    _ => {}
-                }
-                rows += 1;
-                if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
-                    watch.push_data(b"\n")?;
-                }
-                self.input.consume(1);
-            } else if !self.input.more()? {
-                let rest = self.input.window();
-                rows += memchr_iter(b'\n', rest).count() as u64;
-                let length = rest.len();
-                self.input.consume(length);
-                return Ok(rows.saturating_sub(1));
-            }
-        }
-    }
 }
 
 /// Whether it is the argument of `\connect` as `pg_dump` writes it: a name, or a quoted one, in
@@ -730,46 +485,6 @@ fn is_database_name(text: &str) -> bool {
         Some(inside) => !inside.replace("\"\"", "").contains('"'),
         None => !text.is_empty() && text.bytes().all(plain),
     }
-}
-
-/// Parses ` <name> [(columns)] FROM stdin` into the table and the columns; `None` for anything
-/// else.
-fn parse_copy_head(head: &str) -> Option<(QualifiedName, Vec<String>)> {
-    let (name, rest) = names::split_name(head.trim_ascii_start())?;
-    let rest = rest.trim_ascii_start();
-    let (columns, rest) = if let Some(columns) = rest.strip_prefix('(') {
-        split_columns(columns)?
-    } else {
-        (Vec::new(), rest)
-    };
-    let mut words = rest.split_ascii_whitespace();
-    let from_stdin =
-        words.next()?.eq_ignore_ascii_case("from") && words.next()?.eq_ignore_ascii_case("stdin");
-    (from_stdin && words.next().is_none()).then_some((name, columns))
-}
-
-/// Splits a list of columns into its names, and returns the rest.
-fn split_columns(mut list: &str) -> Option<(Vec<String>, &str)> {
-    let mut columns = Vec::new();
-    loop {
-        let (name, rest) = names::split_identifier(list.trim_ascii_start())?;
-        columns.push(name);
-        let rest = rest.trim_ascii_start();
-        match rest.strip_prefix(',') {
-            Some(more) => list = more,
-            None => return rest.strip_prefix(')').map(|rest| (columns, rest)),
-        }
-    }
-}
-
-/// Parses `-- Data for Name: part1; Type: TABLE DATA; Schema: public; Owner: me`. The name may
-/// contain all of that, too.
-fn parse_announced_table(comment: &str) -> Option<QualifiedName> {
-    let (name, rest) = comment
-        .strip_prefix(DATA_FOR)?
-        .rsplit_once("; Type: TABLE DATA; Schema: ")?;
-    let (schema, _owner) = rest.split_once("; Owner: ")?;
-    Some(QualifiedName::new(schema, name))
 }
 
 #[cfg(test)]

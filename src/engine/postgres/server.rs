@@ -8,6 +8,8 @@
 //! and runs nothing else. Where they can't be confined no server is started, unless the user trusts
 //! the dump.
 
+mod user;
+
 use super::connect::PostgresSession;
 use super::conninfo::{ConnInfo, ConnectionSpec};
 use super::programs::{Program, ProgramSearch};
@@ -16,16 +18,13 @@ use crate::interrupt;
 use crate::process::confined::{self, Confinement, Walls};
 use crate::process::{Pipes, Process, last_lines};
 use crate::scratch::Scratch;
-use crate::users;
 use rustix::process::Signal;
-use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use user::{ServerUser, UIDS, is_started_in, kill_processes};
 
 /// The server's superuser, a name that no dump has.
 pub const SUPERUSER: &str = "dbbackup_drill";
@@ -55,9 +54,6 @@ pub fn sweep(parent: &Path) {
 /// directory is built.
 const INSIDE: &str = "pg";
 const ROOT: &str = "root";
-
-/// Ids that systemd gives to services temporarily, and that fit into a container's map.
-const UIDS: std::ops::Range<u32> = 61_184..65_184;
 
 /// Whether something can be had on this machine.
 #[derive(Debug)]
@@ -488,168 +484,4 @@ fn create_directories(scratch: &Scratch, inside: &Path, identity: &ServerUser) -
     directory.mode(0o700).create(inside).with_context(context)?;
     directory.create(scratch.join(ROOT)).with_context(context)?;
     identity.give_ownership(inside)
-}
-
-/// The user that the server runs as.
-#[derive(Debug, Clone)]
-struct ServerUser {
-    /// Another user's id; `None` for the current user.
-    uid: Option<u32>,
-}
-
-impl ServerUser {
-    fn choose() -> Availability<ServerUser> {
-        if rustix::process::geteuid().is_root() {
-            return match reserve_uid() {
-                Some(uid) => Availability::Available(ServerUser { uid: Some(uid) }),
-                None => Availability::Unavailable(
-                    "there is no free user id for the throw-away server".to_owned(),
-                ),
-            };
-        }
-        // A dump's content runs as this user, so it must not be one that owns servers.
-        match users::me().as_deref() {
-            Some(name @ ("postgres" | "nobody")) => Availability::Unavailable(format!(
-                "a trial restore is not made as the user `{name}`, for what a dump brings would \
-                 run with its rights: run it as root or another user, or give a `drill_url`"
-            )),
-            _ => Availability::Available(ServerUser { uid: None }),
-        }
-    }
-
-    /// The user's name, for messages.
-    fn name(&self) -> String {
-        self.uid.map_or_else(
-            || "this user".to_owned(),
-            |uid| format!("user {uid}, who can see what everybody can"),
-        )
-    }
-
-    /// Releases the user id for another server.
-    fn release(&self) {
-        if let Some(uid) = self.uid {
-            RESERVED
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&uid);
-        }
-    }
-
-    /// An unprivileged user with a name, where the server's user has none.
-    fn initdb_user(&self) -> Result<ServerUser> {
-        if self.uid.is_none() {
-            return Ok(self.clone());
-        }
-        let uid = ["daemon", "bin", "nobody"]
-            .into_iter()
-            .find_map(users::user_id)
-            .filter(|uid| *uid != 0);
-        uid.map(|uid| ServerUser { uid: Some(uid) })
-            .ok_or_else(|| Error::failed("there is no unprivileged user to run `initdb` as"))
-    }
-
-    fn give_ownership(&self, path: &Path) -> Result<()> {
-        let Some(uid) = self.uid else { return Ok(()) };
-        std::os::unix::fs::lchown(path, Some(uid), Some(uid))
-            .with_context(|| format!("giving `{}` to user {uid}", path.display()))
-    }
-
-    /// Makes the command run as this user, unable to gain privileges, and without network where
-    /// that is permitted.
-    fn run_as(&self, command: &mut Command) {
-        let uid = self.uid;
-        // SAFETY: between fork and exec only these system calls are made, which are safe there.
-        unsafe {
-            command.pre_exec(move || become_user(uid));
-        }
-    }
-
-    /// Ends all processes that the server left: those of its own user, or of the current user those
-    /// that were started in its directory.
-    fn kill_processes(&self, dir: &Path) {
-        match self.uid {
-            Some(uid) => kill_processes(uid, |_| true),
-            None => kill_processes(rustix::process::geteuid().as_raw(), |pid| {
-                is_started_in(pid, dir)
-            }),
-        }
-    }
-}
-
-fn kill_processes(uid: u32, which: impl Fn(i32) -> bool) {
-    for _ in 0..20 {
-        let pids: Vec<i32> = processes_of(uid)
-            .into_iter()
-            .filter(|pid| which(*pid))
-            .collect();
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids
-            .iter()
-            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
-        {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Whether a process was started in this directory: its working directory or its home is there.
-fn is_started_in(pid: i32, dir: &Path) -> bool {
-    let place =
-        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place.starts_with(dir));
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    place || memchr::memmem::find(&environment, dir.as_os_str().as_encoded_bytes()).is_some()
-}
-
-fn become_user(uid: Option<u32>) -> io::Result<()> {
-    let done = |status: libc::c_int| {
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    };
-    // SAFETY: system calls with plain numbers; the group list is empty.
-    unsafe {
-        if let Some(uid) = uid {
-            #[cfg(target_os = "linux")]
-            let _ = libc::unshare(libc::CLONE_NEWNET);
-            done(libc::setgroups(0, std::ptr::null()))?;
-            done(libc::setgid(uid))?;
-            done(libc::setuid(uid))?;
-        }
-        #[cfg(target_os = "linux")]
-        done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-    }
-    Ok(())
-}
-
-/// The user ids of this process's servers. An id is reserved before anything runs under it.
-static RESERVED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
-
-/// Reserves a user id that nobody uses.
-fn reserve_uid() -> Option<u32> {
-    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = UIDS.end - UIDS.start;
-    let start = std::process::id().wrapping_mul(31) % count;
-    let mut candidates = (0..count).map(|at| UIDS.start + (start + at) % count);
-    let uid = candidates.find(|uid| {
-        !reserved.contains(uid) && users::user_name(*uid).is_none() && processes_of(*uid).is_empty()
-    })?;
-    reserved.insert(uid);
-    Some(uid)
-}
-
-fn processes_of(uid: u32) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pid = |entry: std::fs::DirEntry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        entry
-            .metadata()
-            .is_ok_and(|found| found.uid() == uid)
-            .then_some(pid)
-    };
-    entries.filter_map(pid).collect()
 }

@@ -6,9 +6,12 @@
 //! the first session's. `pg_dump` is such a second session, so it waits for a lock only a short
 //! while; then everything is released and tried again.
 
+mod dump_program;
+mod preflight;
+
 use super::archive::CountFailure;
-use super::connect::{PostgresSession, ReachedServer};
-use super::conninfo::{ConnInfo, dsn};
+use super::connect::PostgresSession;
+use super::conninfo::ConnInfo;
 use super::counting::{RowCounter, build_inventory};
 use super::programs::Program;
 use super::tables::{self, ListedTable, LockOutcome, TableSelection};
@@ -17,13 +20,19 @@ use super::{ConnectionSpec, PgDumpFormat, ProgramSearch, explain_error, facts};
 use crate::engine::{Database, Dumped, Manifest, Source};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process};
+use crate::process::Process;
 use crate::units;
+use dump_program::{
+    DumpOutput, copy_output, incomplete_error, is_lock_timeout, start_program, strip_program_name,
+    with_known_hint,
+};
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+pub use preflight::PreflightWarning;
 
 /// How long one attempt waits for a lock before it releases all it has.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -54,24 +63,6 @@ pub struct PostgresPlan {
     pub search: ProgramSearch,
     /// The address for programs that run elsewhere, as inside a container.
     pub prefix_url: Option<String>,
-}
-
-/// A warning of the preflight: the backup would be made in spite of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreflightWarning {
-    /// The warning.
-    pub text: String,
-    /// The remedy.
-    pub remedy: String,
-}
-
-impl PreflightWarning {
-    fn new(text: impl ToString, remedy: impl Into<String>) -> Self {
-        PreflightWarning {
-            text: text.to_string(),
-            remedy: remedy.into(),
-        }
-    }
 }
 
 /// A database as its server lists it.
@@ -134,83 +125,6 @@ impl PostgresSource {
             database: self.database.clone(),
             ..Dumped::default()
         })
-    }
-
-    /// Does what a backup begins with: it locks all tables for a moment, which needs the right to
-    /// read them. Returns a description of the backup that would be made, and its warnings.
-    pub fn rehearse(&mut self) -> Result<(String, Vec<PreflightWarning>)> {
-        let version = self.database.server_version.clone().unwrap_or_default();
-        let by = format!("{} {}", self.dump.name, self.dump.version);
-        let by_connection =
-            |text: &String| PreflightWarning::new(text, "look at the source's address");
-        let mut concerns: Vec<PreflightWarning> = self.warnings.iter().map(by_connection).collect();
-        if self.plan.format == PgDumpFormat::Globals {
-            return Ok((
-                format!("PostgreSQL {version}: roles and tablespaces, by {by}"),
-                concerns,
-            ));
-        }
-        self.execute("BEGIN READ ONLY")?;
-        self.execute("SET LOCAL lock_timeout = '2s'")?;
-        let found = tables::list_tables(&mut self.session.client, &self.plan.selection)?;
-        let hidden = tables::list_hidden_tables(&mut self.session.client, &found)?;
-        let unmatched =
-            tables::find_unmatched_patterns(&mut self.session.client, &self.plan.selection)?;
-        let missing_schemas = || unmatched.iter().filter(|pattern| pattern.leaves_out());
-        if let Some(first) = missing_schemas()
-            .next()
-            .filter(|_| missing_schemas().count() == self.plan.selection.schemas.len())
-        {
-            return Err(
-                Error::failed(format!("{first}, and there is no other")).hint(first.remedy())
-            );
-        }
-        concerns.extend(
-            unmatched
-                .iter()
-                .map(|pattern| PreflightWarning::new(pattern, pattern.remedy())),
-        );
-        match tables::lock_tables(&mut self.session.client, &found) {
-            Ok(_) => {
-                let role = "the backup would be made, but see README, \"A role for backups\"";
-                concerns.extend(
-                    self.describe_missing_objects()?
-                        .iter()
-                        .map(|lacking| PreflightWarning::new(lacking, role)),
-                );
-                let keys = self.describe_broken_keys(&found)?;
-                concerns.extend(keys.map(|keys| {
-                    PreflightWarning::new(keys, "save the tables that they point to, too")
-                }));
-            }
-            Err(error) => {
-                self.check_retriable(&error)?;
-                let text = "a table is locked right now: a backup would wait for it";
-                concerns.push(PreflightWarning::new(
-                    text,
-                    "wait, or end the session that holds it",
-                ));
-            }
-        }
-        self.execute("ROLLBACK")?;
-        if let Some(first) = hidden.first() {
-            let more = if hidden.len() > 1 {
-                format!(" and {} more", hidden.len() - 1)
-            } else {
-                String::new()
-            };
-            return Err(
-                Error::failed(format!("row-level security hides rows of {first}{more}"))
-                    .hint(super::ROW_SECURITY_HINT),
-            );
-        }
-        Ok((
-            format!(
-                "PostgreSQL {version}, {}, by {by}",
-                units::count(found.len() as u64, "table")
-            ),
-            concerns,
-        ))
     }
 
     /// Facts of the database.
@@ -408,110 +322,6 @@ impl PostgresSource {
         }
     }
 
-    /// Describes the foreign keys that a restore of the selected part will leave out.
-    fn describe_broken_keys(&mut self, tables: &[ListedTable]) -> Result<Option<String>> {
-        if self.plan.selection == TableSelection::default() {
-            return Ok(None);
-        }
-        let keys = tables::list_broken_keys(&mut self.session.client, tables)?;
-        let more = if keys.len() > 5 {
-            format!("; and {} more", keys.len() - 5)
-        } else {
-            String::new()
-        };
-        let first: Vec<&str> = keys.iter().take(5).map(String::as_str).collect();
-        Ok((!keys.is_empty()).then(|| {
-            format!(
-                "a restore of this part will leave out foreign keys to rows that are not in \
-                     it: {}{more}",
-                first.join("; ")
-            )
-        }))
-    }
-
-    /// Describes the objects that the dump must leave out because the role may not read them.
-    fn describe_missing_objects(&mut self) -> Result<Vec<String>> {
-        if !self.plan.selection.schemas.is_empty() {
-            // pg_dump takes no large objects then, readable or not.
-            return Ok(Vec::new());
-        }
-        let count = tables::count_unreadable_large_objects(&mut self.session.client)?;
-        Ok(if count > 0 {
-            let objects = units::count(count, "large object");
-            vec![format!(
-                "all large objects are left out, for the role may not read {objects}: GRANT SELECT \
-                 ON LARGE OBJECT … TO it"
-            )]
-        } else {
-            Vec::new()
-        })
-    }
-
-    /// Describes the selected schemas that do not exist; `pg_dump` is content if one of them does.
-    fn describe_missing_schemas(&mut self) -> Result<Vec<String>> {
-        let schemas = tables::TableSelection {
-            schemas: self.plan.selection.schemas.clone(),
-            ..tables::TableSelection::default()
-        };
-        let unmatched = tables::find_unmatched_patterns(&mut self.session.client, &schemas)?;
-        let missing = unmatched
-            .into_iter()
-            .filter(tables::UnmatchedPattern::leaves_out);
-        Ok(missing
-            .map(|pattern| format!("{pattern}: {}", pattern.remedy()))
-            .collect())
-    }
-
-    fn start_dump(
-        &self,
-        snapshot: &str,
-        wait: Duration,
-        token: &str,
-        encoding: &str,
-        without_large_objects: bool,
-    ) -> Result<Process> {
-        let mut arguments = vec![
-            format!("--snapshot={snapshot}"),
-            format!("--lock-wait-timeout={}", wait.as_millis()),
-            "--no-password".to_owned(),
-            format!("--encoding={encoding}"),
-        ];
-        arguments.extend(match self.plan.format {
-            PgDumpFormat::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
-            // A function named `begin`, unquoted, makes psql misjudge where statements end.
-            _ => vec![
-                "--format=plain".to_owned(),
-                "--quote-all-identifiers".to_owned(),
-            ],
-        });
-        if without_large_objects {
-            arguments.push("--no-blobs".to_owned());
-        }
-        arguments.extend(self.plan.selection.arguments());
-        start_program(
-            &self.dump,
-            &arguments,
-            &self.plan,
-            &self.session.reached,
-            (self.database_name(), self.program_options()),
-            token,
-        )
-    }
-
-    /// Options for the programs' sessions. Their first query would wait for other transactions
-    /// where the database makes all transactions deferrable. Only then are options set, as poolers
-    /// refuse them.
-    fn program_options(&self) -> Option<&'static str> {
-        let set = self
-            .database
-            .settings
-            .iter()
-            .flat_map(|settings| &settings.set);
-        set.into_iter()
-            .any(|setting| setting.name == "default_transaction_deferrable")
-            .then_some("-c default_transaction_deferrable=off")
-    }
-
     /// The encoding of the dump: the database's own, which is pg_dump's default and which a role's
     /// client_encoding would override. It is UTF-8 where tables have names beyond ASCII, so that
     /// names in the dump are those in the manifest.
@@ -692,187 +502,4 @@ pub fn new_session_token() -> String {
         "dbbackup-{}",
         &uuid::Uuid::new_v4().simple().to_string()[..12]
     )
-}
-
-/// Starts a program that connects to the server that was reached, as the same user.
-fn start_program(
-    program: &Program,
-    arguments: &[String],
-    plan: &PostgresPlan,
-    reached: &ReachedServer,
-    (name, options): (&str, Option<&str>),
-    token: &str,
-) -> Result<Process> {
-    let mut environment = reached.environment();
-    environment.extend(options.map(|options| ("PGOPTIONS".to_owned(), options.to_owned())));
-    let address = match &plan.prefix_url {
-        Some(url) if program.is_remote() => {
-            let (address, password) = prefix_address(url, name, token)?;
-            if let Some(password) = password {
-                environment.retain(|(name, _)| name != "PGPASSWORD");
-                environment.push(("PGPASSWORD".to_owned(), password));
-            }
-            address
-        }
-        _ => reached.conninfo(name, token),
-    };
-    let mut command = program.command(&environment, ReachedServer::cleared_variables());
-    command.args(arguments).arg(format!("--dbname={address}"));
-    let secret = environment
-        .iter()
-        .find(|(name, _)| name == "PGPASSWORD")
-        .map(|(_, value)| value.as_str());
-    Process::start(
-        command,
-        &program.name,
-        secret,
-        Pipes {
-            stdin: false,
-            stdout: true,
-        },
-    )
-}
-
-/// The address for a program that runs elsewhere, and the password in it. Parameters that it does
-/// not give are up to the program there.
-fn prefix_address(url: &str, name: &str, token: &str) -> Result<(String, Option<String>)> {
-    let mut pairs = dsn::parse(url).map_err(|error| error.context("`prefix_url`"))?;
-    let password = pairs
-        .iter()
-        .rev()
-        .find(|(key, _)| key == "password")
-        .map(|(_, value)| value.clone());
-    pairs.retain(|(key, _)| !["password", "dbname", "application_name"].contains(&key.as_str()));
-    pairs.extend([
-        ("dbname".to_owned(), name.to_owned()),
-        ("application_name".to_owned(), token.to_owned()),
-    ]);
-    let words: Vec<String> = pairs
-        .iter()
-        .map(|(key, value)| dsn::format_pair(key, value))
-        .collect();
-    Ok((words.join(" "), password))
-}
-
-/// Copies the program's output. An error comes with the number of bytes until then.
-fn copy_output(
-    child: &mut Process,
-    stall: Duration,
-    out: &mut dyn Write,
-    mut counter: Option<&mut RowCounter>,
-) -> Result<DumpOutput, (u64, Error)> {
-    let mut reader = child.reader(Some(stall)).map_err(|error| (0, error))?;
-    let mut block = vec![0; 1 << 20];
-    let mut copied = DumpOutput::default();
-    loop {
-        let count = reader
-            .read(&mut block)
-            .map_err(|error| (copied.bytes, error.into()))?;
-        if count == 0 {
-            return Ok(copied);
-        }
-        out.write_all(&block[..count])
-            .map_err(|error| (copied.bytes, error.into()))?;
-        if let Some(counter) = &mut counter {
-            counter.push(&block[..count]);
-        }
-        copied.add(&block[..count]);
-    }
-}
-
-/// The output of a program: its length and both of its ends.
-#[derive(Default)]
-struct DumpOutput {
-    bytes: u64,
-    first: Vec<u8>,
-    last: Vec<u8>,
-}
-
-impl DumpOutput {
-    /// How much of each end is kept: more than what follows the mark of a script's end.
-    const EDGE: usize = 256;
-
-    fn add(&mut self, bytes: &[u8]) {
-        let lacking = (Self::EDGE - self.first.len()).min(bytes.len());
-        self.first.extend_from_slice(&bytes[..lacking]);
-        self.last
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(Self::EDGE)..]);
-        self.last
-            .drain(..self.last.len().saturating_sub(Self::EDGE));
-        self.bytes += bytes.len() as u64;
-    }
-
-    /// Fails unless the output looks complete. Runtimes of containers were seen to lose output
-    /// together with the exit status.
-    fn check_complete(&self, format: PgDumpFormat, program: &str) -> Result<()> {
-        let whole = match format {
-            PgDumpFormat::Custom => self.first.starts_with(b"PGDMP"),
-            PgDumpFormat::Plain | PgDumpFormat::Globals => {
-                memchr::memmem::find(&self.last, b"dump complete").is_some()
-            }
-        };
-        if whole {
-            return Ok(());
-        }
-        let what = if self.bytes == 0 {
-            "nothing".to_owned()
-        } else {
-            format!("{}, but no whole dump", units::size(self.bytes))
-        };
-        Err(incomplete_error(program, &what))
-    }
-}
-
-fn incomplete_error(program: &str, what: &str) -> Error {
-    Error::failed(format!(
-        "`{program}` wrote {what}, and yet it ended as if all were well"
-    ))
-    .hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`")
-}
-
-/// Whether `pg_dump` gave up on a lock. It implements `--lock-wait-timeout` by a timeout of the
-/// statement, and the server's message is in whatever language it is set to. That the time is over
-/// is the same in all of them.
-fn is_lock_timeout(error: &Error, took: Duration, wait: Duration) -> bool {
-    error.kind() == Kind::Failed && error.message().contains("LOCK TABLE") && took >= wait
-}
-
-/// Adds the remedy for a known error of `pg_dump`.
-fn with_known_hint(error: Error) -> Error {
-    let text = error.message();
-    let known = [
-        (
-            "permission denied",
-            "the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for \
-             backups\")",
-        ),
-        ("row-level security", super::ROW_SECURITY_HINT),
-        (
-            "conflict with recovery",
-            "the standby had to choose between replay and the dump: set hot_standby_feedback = on \
-             there",
-        ),
-        (
-            "out of shared memory",
-            "there are more tables than the server's lock table holds: raise \
-             max_locks_per_transaction",
-        ),
-        (
-            "server version mismatch",
-            "set `bin_dir` to the directory of a newer `pg_dump`",
-        ),
-    ];
-    match known.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, hint)) => error.hint(hint),
-        None => error,
-    }
-}
-
-/// Strips the beginning of `pg_dump: warning: …`.
-fn strip_program_name(line: &str) -> String {
-    let rest = line
-        .split_once(": ")
-        .filter(|(program, _)| program.starts_with("pg_dump"))
-        .map_or(line, |(_, rest)| rest);
-    rest.strip_prefix("warning: ").unwrap_or(rest).to_owned()
 }
