@@ -120,7 +120,7 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
             .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         let error = Error::failed(format!("{doing}: {text}"));
         return if gone {
-            error.hint("the server has ended the connection: look into its log")
+            error.with_hint("the server has ended the connection: look into its log")
         } else {
             error
         };
@@ -131,10 +131,10 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
     let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
     let code = said.code();
     if said.message().contains("row-level security") {
-        return error.hint(ROW_SECURITY_HINT);
+        return error.with_hint(ROW_SECURITY_HINT);
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        return error.hint(
+        return error.with_hint(
             "the role needs to read everything: GRANT pg_read_all_data TO it \
                            (README, \"A role for backups\")",
         );
@@ -142,7 +142,7 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
     if *code == SqlState::T_R_SERIALIZATION_FAILURE
         || said.message().contains("conflict with recovery")
     {
-        return error.hint(
+        return error.with_hint(
             "the standby had to choose between replay and this query: set \
                            hot_standby_feedback = on, or a longer max_standby_streaming_delay \
                            there",
@@ -155,10 +155,10 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
     ]
     .contains(code)
     {
-        return error.hint("the server is going down or starting: try again when it is up");
+        return error.with_hint("the server is going down or starting: try again when it is up");
     }
     match said.hint() {
-        Some(hint) => error.hint(hint.replace('\n', " ")),
+        Some(hint) => error.with_hint(hint.replace('\n', " ")),
         None => error,
     }
 }

@@ -400,7 +400,7 @@ fn home_directory(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 fn os_user_name() -> Result<String> {
     users::me()
         .ok_or_else(|| Error::failed("the user of this process has no name on this machine"))
-        .hint("set `user`")
+        .with_hint("set `user`")
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ fn connect_to_drill_server(url: &str) -> Result<(PostgresSession, PostgresVersio
             "`drill_url` connects as a superuser, or as a role that can become one: what a dump \
              brings could do anything there",
         )
-        .hint("use a role that has CREATEDB and nothing else"));
+        .with_hint("use a role that has CREATEDB and nothing else"));
     }
     let version = facts::read_server_version(&mut session.client)?;
     Ok((session, version))

@@ -465,7 +465,7 @@ impl PostgresSource {
             "the tables of `{}` could not be locked for reading within {waited}{by}",
             self.database_name()
         ))
-        .hint("end that session, or wait longer: `lock_timeout = \"15m\"` in the source")
+        .with_hint("end that session, or wait longer: `lock_timeout = \"15m\"` in the source")
     }
 }
 

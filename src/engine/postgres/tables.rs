@@ -241,7 +241,7 @@ impl UnmatchedPattern {
     }
 
     /// The remedy. Names without quotes are folded to lower case, which is the usual mistake.
-    pub fn remedy(&self) -> String {
+    pub fn hint(&self) -> String {
         let pattern = &self.pattern;
         if pattern.chars().any(char::is_uppercase) && !pattern.contains('"') {
             let (folded, quoted) = (pattern.to_lowercase(), quote_capitals(pattern));
@@ -451,7 +451,7 @@ pub fn count_tables(
     }
     Err(
         Error::failed("the tables were renamed again and again while they were to be counted")
-            .hint("try again later"),
+            .with_hint("try again later"),
     )
 }
 

@@ -160,7 +160,7 @@ pub(super) fn report(info: &ConnInfo, failures: &[ConnectFailure]) -> Error {
         info.user
     ));
     match failures.last() {
-        Some(last) => error.hint(&last.hint),
+        Some(last) => error.with_hint(&last.hint),
         None => error,
     }
 }

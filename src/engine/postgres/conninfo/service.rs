@@ -59,7 +59,7 @@ pub fn load_service(
     Err(Error::usage(format!(
         "connection service `{name}` is not defined: {place}"
     ))
-    .hint(format!(
+    .with_hint(format!(
         "write `[{name}]` and its parameters into ~/.pg_service.conf"
     )))
 }
@@ -68,7 +68,7 @@ pub fn load_service(
 fn read_section(path: &Path, name: &str) -> Result<Option<ParamPairs>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("service file `{}`", path.display()));
-    let text = text.hint("see `servicefile` and PGSERVICEFILE")?;
+    let text = text.with_hint("see `servicefile` and PGSERVICEFILE")?;
     let wanted = format!("[{name}]");
     let mut found: Option<ParamPairs> = None;
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
@@ -77,7 +77,7 @@ fn read_section(path: &Path, name: &str) -> Result<Option<ParamPairs>> {
                 "service file `{}`, line {number}: {what}",
                 path.display()
             ))
-            .hint("look at that line")
+            .with_hint("look at that line")
         };
         if line.is_empty() || line.starts_with('#') {
             continue;

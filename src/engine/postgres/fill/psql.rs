@@ -79,7 +79,7 @@ pub fn find_psql(search: &ProgramSearch) -> Result<Program> {
         "psql {} can't be kept from obeying commands in a dump",
         program.version
     ))
-    .hint("install the newest minor release of the PostgreSQL client programs"))
+    .with_hint("install the newest minor release of the PostgreSQL client programs"))
 }
 
 /// Whether this `psql` has that mode, which the minor releases of August 2025 brought.
@@ -128,13 +128,13 @@ pub(super) fn refuse_forbidden(scanned: &ScanResult) -> Result<()> {
     if let Some(forbidden) = &scanned.forbidden {
         return Err(
             Error::damaged(format!("the dump is not as pg_dump writes it: {forbidden}"))
-                .hint("somebody has changed it: look at that line, and restore another backup"),
+                .with_hint("somebody has changed it: look at that line, and restore another backup"),
         );
     }
     match scanned.connects {
         Some(line) => Err(
             Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
-                .hint("feed it to `psql` by hand, once you know what it makes"),
+                .with_hint("feed it to `psql` by hand, once you know what it makes"),
         ),
         None => Ok(()),
     }

@@ -197,7 +197,7 @@ pub(super) fn incomplete_error(program: &str, what: &str) -> Error {
     Error::failed(format!(
         "`{program}` wrote {what}, and yet it ended as if all were well"
     ))
-    .hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`")
+    .with_hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`")
 }
 
 /// Whether `pg_dump` gave up on a lock. It implements `--lock-wait-timeout` by a timeout of the
@@ -233,7 +233,7 @@ pub(super) fn with_known_hint(error: Error) -> Error {
         ),
     ];
     match known.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, hint)) => error.hint(hint),
+        Some((_, hint)) => error.with_hint(hint),
         None => error,
     }
 }

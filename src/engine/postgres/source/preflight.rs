@@ -51,13 +51,13 @@ impl PostgresSource {
             .filter(|_| missing_schemas().count() == self.plan.selection.schemas.len())
         {
             return Err(
-                Error::failed(format!("{first}, and there is no other")).hint(first.remedy())
+                Error::failed(format!("{first}, and there is no other")).with_hint(first.hint())
             );
         }
         concerns.extend(
             unmatched
                 .iter()
-                .map(|pattern| PreflightWarning::new(pattern, pattern.remedy())),
+                .map(|pattern| PreflightWarning::new(pattern, pattern.hint())),
         );
         match tables::lock_tables(&mut self.session.client, &found) {
             Ok(_) => {
@@ -90,7 +90,7 @@ impl PostgresSource {
             };
             return Err(
                 Error::failed(format!("row-level security hides rows of {first}{more}"))
-                    .hint(ROW_SECURITY_HINT),
+                    .with_hint(ROW_SECURITY_HINT),
             );
         }
         Ok((
@@ -155,7 +155,7 @@ impl PostgresSource {
             .into_iter()
             .filter(tables::UnmatchedPattern::leaves_out);
         Ok(missing
-            .map(|pattern| format!("{pattern}: {}", pattern.remedy()))
+            .map(|pattern| format!("{pattern}: {}", pattern.hint()))
             .collect())
     }
 }
