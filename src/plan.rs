@@ -492,7 +492,7 @@ fn by_place(
     if wanted.kind == Some(cli::Kind::Postgres)
         || wanted.kind.is_none() && postgres::is_address(text)
     {
-        let Some(database) = postgres::database_of_address(text) else {
+        let Some(database) = postgres::database_of_address(text)? else {
             return Err(Error::usage("the address names no database")
                 .with_hint("write it at its end, as in `postgresql://host/shop`"));
         };

@@ -1,7 +1,7 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
 use crate::cli::Cat;
-use crate::engine::postgres::PgDumpFormat;
+use crate::engine::postgres::PgFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
@@ -66,7 +66,7 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
 
 /// Scripts may be looked at on a terminal.
 fn is_text(format: &str) -> bool {
-    matches!(PgDumpFormat::from_name(format), Some(PgDumpFormat::Plain | PgDumpFormat::Globals))
+    matches!(PgFormat::from_name(format), Some(PgFormat::Plain | PgFormat::Globals))
 }
 
 fn pour(content: &mut dyn Read, out: &mut Raw, gone: &Cell<bool>) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use crate::cli::{Export, ExportFormat};
 use crate::config::nearest;
-use crate::engine::postgres::Format as Dump;
+use crate::engine::postgres::PgFormat;
 use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
-use crate::engine::postgres::{parts, rows::RowDecoder};
+use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
@@ -51,10 +51,10 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
 }
 
 /// Which kind of dump it is; `None` for SQLite's.
-fn format_of(found: &ResolvedBackup) -> Result<Option<Dump>> {
+fn format_of(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
-    match (Dump::parse(&found.format), found.format.as_str()) {
-        (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
+    match (PgFormat::from_name(&found.format), found.format.as_str()) {
+        (Some(PgFormat::Globals), _) => Err(refused("roles, and no tables")),
         (None, "tar") => Err(refused("files, and no tables").with_hint(format!(
             "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
             found.name()
@@ -68,7 +68,7 @@ struct Choice<'a> {
     /// The backup's name, for messages.
     backup: String,
     wanted: &'a [String],
-    dump: Option<Dump>,
+    dump: Option<PgFormat>,
     met: Vec<bool>,
     /// As messages call them.
     seen: Vec<String>,
@@ -81,7 +81,7 @@ impl Choice<'_> {
         let mut taken = self.wanted.is_empty();
         for (wanted, met) in self.wanted.iter().zip(&mut self.met) {
             let meant = match self.dump {
-                Some(_) => parts::names_table(wanted, schema, name),
+                Some(_) => restore_list::names_table(wanted, schema, name),
                 None => is_called(wanted, name),
             };
             *met |= meant;
@@ -261,7 +261,7 @@ fn export(
 
 fn from_postgres(
     found: &ResolvedBackup,
-    dump: Dump,
+    dump: PgFormat,
     files: &mut Files<'_>,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {

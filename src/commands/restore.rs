@@ -11,7 +11,7 @@ use super::backup::{self, Making, Run};
 use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::Restore;
-use crate::engine::postgres::Format;
+use crate::engine::postgres::PgFormat;
 use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
@@ -151,14 +151,14 @@ fn put_back(
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
-    let format = Format::parse(&found.format);
+    let format = PgFormat::from_name(&found.format);
     refuse_flags_of_other_kinds(found, format, arguments)?;
     let restored = if found.format == crate::engine::files::FORMAT {
         files::restore(found, wanted, arguments, session, report)
     } else {
         match format {
             None => sqlite::restore(found, wanted, arguments, session, report),
-            Some(Format::Globals) => globals::restore(found, arguments, session, report),
+            Some(PgFormat::Globals) => globals::restore(found, arguments, session, report),
             Some(format) => postgres::restore(
                 found,
                 format,
@@ -183,7 +183,7 @@ fn put_back(
 /// Options that only some kinds of backup know.
 fn refuse_flags_of_other_kinds(
     found: &ResolvedBackup,
-    format: Option<Format>,
+    format: Option<PgFormat>,
     arguments: &Restore,
 ) -> Result<()> {
     let is_tree = found.format == crate::engine::files::FORMAT;

@@ -29,10 +29,12 @@ pub mod fill;
 pub mod in_place;
 pub mod leftovers;
 mod locale;
+mod lock_watcher;
 pub mod names;
 mod obstacles;
-pub mod parts;
+pub mod prerequisite;
 pub mod programs;
+pub mod restore_list;
 pub mod roles;
 pub mod rows;
 pub mod scan;
@@ -44,7 +46,6 @@ mod swap;
 pub mod tables;
 pub mod tls;
 pub mod toc;
-mod watch;
 
 use crate::error::Error;
 use postgres::error::SqlState;
@@ -59,7 +60,7 @@ pub const KIND: &str = "postgres";
 
 /// The formats in which `pg_dump` and `pg_dumpall` write a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PgDumpFormat {
+pub enum PgFormat {
     /// The archive that `pg_restore` reads, uncompressed inside.
     #[default]
     Custom,
@@ -69,39 +70,35 @@ pub enum PgDumpFormat {
     Globals,
 }
 
-impl PgDumpFormat {
+impl PgFormat {
     /// All formats.
-    pub const ALL: [PgDumpFormat; 3] = [
-        PgDumpFormat::Custom,
-        PgDumpFormat::Plain,
-        PgDumpFormat::Globals,
-    ];
+    pub const ALL: [PgFormat; 3] = [PgFormat::Custom, PgFormat::Plain, PgFormat::Globals];
 
     /// The sidecar's name for the format.
     pub fn as_str(self) -> &'static str {
         match self {
-            PgDumpFormat::Custom => "pg_dump-custom",
-            PgDumpFormat::Plain => "pg_dump-plain",
-            PgDumpFormat::Globals => "pg_dumpall-globals",
+            PgFormat::Custom => "pg_dump-custom",
+            PgFormat::Plain => "pg_dump-plain",
+            PgFormat::Globals => "pg_dumpall-globals",
         }
     }
 
     /// The first extension of a dump's file name.
     pub fn extension(self) -> &'static str {
         match self {
-            PgDumpFormat::Custom => "dump",
-            PgDumpFormat::Plain | PgDumpFormat::Globals => "sql",
+            PgFormat::Custom => "dump",
+            PgFormat::Plain | PgFormat::Globals => "sql",
         }
     }
 
     /// The format of this name in a sidecar, or of this file extension.
-    pub fn from_name(word: &str) -> Option<PgDumpFormat> {
-        let by_word = PgDumpFormat::ALL
+    pub fn from_name(word: &str) -> Option<PgFormat> {
+        let by_word = PgFormat::ALL
             .into_iter()
             .find(|format| format.as_str() == word);
         by_word.or(match word {
-            "dump" => Some(PgDumpFormat::Custom),
-            "sql" => Some(PgDumpFormat::Plain),
+            "dump" => Some(PgFormat::Custom),
+            "sql" => Some(PgFormat::Plain),
             _ => None,
         })
     }
@@ -113,7 +110,7 @@ pub(crate) const ROW_SECURITY_HINT: &str =
 
 /// Turns the server's error into one with a remedy. `doing` comes before the server's message.
 pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
-    let Some(said) = error.as_db_error() else {
+    let Some(db_error) = error.as_db_error() else {
         let gone = error.is_closed()
             || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
         let text = std::error::Error::source(error)
@@ -125,12 +122,12 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
             error
         };
     };
-    let detail = said
+    let detail = db_error
         .detail()
         .map_or(String::new(), |detail| format!(" ({detail})"));
-    let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
-    let code = said.code();
-    if said.message().contains("row-level security") {
+    let error = Error::failed(format!("{doing}: {}{detail}", db_error.message()));
+    let code = db_error.code();
+    if db_error.message().contains("row-level security") {
         return error.with_hint(ROW_SECURITY_HINT);
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
@@ -140,7 +137,7 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
         );
     }
     if *code == SqlState::T_R_SERIALIZATION_FAILURE
-        || said.message().contains("conflict with recovery")
+        || db_error.message().contains("conflict with recovery")
     {
         return error.with_hint(
             "the standby had to choose between replay and this query: set \
@@ -157,7 +154,7 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
     {
         return error.with_hint("the server is going down or starting: try again when it is up");
     }
-    match said.hint() {
+    match db_error.hint() {
         Some(hint) => error.with_hint(hint.replace('\n', " ")),
         None => error,
     }

@@ -10,7 +10,7 @@ use crate::engine::postgres::drill::{self, DrillPlan, PostgresDrill};
 use crate::engine::postgres::programs::PostgresVersion;
 use crate::engine::postgres::server::{Availability, DrillSite};
 use crate::engine::postgres::source::PreflightWarning;
-use crate::engine::postgres::{PgDumpFormat, PostgresSource};
+use crate::engine::postgres::{PgFormat, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
 use crate::error::{Error, Result};
@@ -190,7 +190,7 @@ pub const GLOBALS: &str = "roles and tablespaces";
 
 /// Whether a dump of this format holds them.
 pub fn is_globals(format: &str) -> bool {
-    PgDumpFormat::from_name(format) == Some(PgDumpFormat::Globals)
+    PgFormat::from_name(format) == Some(PgFormat::Globals)
 }
 
 /// Where the content of a dump of this format comes from: the roles of a server are read through a
@@ -298,7 +298,7 @@ pub fn trial<'a>(
             )?),
         });
     }
-    let Some(format) = PgDumpFormat::from_name(stored.format) else {
+    let Some(format) = PgFormat::from_name(stored.format) else {
         return Ok(Box::new(SqliteDestination::drill(
             means.scratch_dir,
             content_size,

@@ -4,9 +4,11 @@
 use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
 use crate::config::{BackupKeys, CountRows, DrillTrust, PostgresFormat, PostgresKeys};
+use crate::engine::postgres::conninfo::dsn;
 use crate::engine::postgres::source::PostgresPlan;
 use crate::engine::postgres::tables::TableSelection;
-use crate::engine::postgres::{ConnectionSpec, PgDumpFormat, ProgramSearch};
+use crate::engine::postgres::{ConnectionSpec, PgFormat, ProgramSearch};
+use crate::error::Result;
 use crate::pipeline;
 use crate::units;
 use std::time::Duration;
@@ -49,7 +51,7 @@ pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &
 /// The source of a cluster's roles and tablespaces, as `cluster-globals`.
 pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourcePlan {
     let mut each = cluster.each.clone();
-    each.format = PgDumpFormat::Globals;
+    each.format = PgFormat::Globals;
     each.cluster = Some(source.name.clone());
     let name = format!("{}-globals", source.name);
     SourcePlan {
@@ -71,12 +73,13 @@ pub fn is_meant(own: &PostgresKeys, database: &str) -> bool {
 }
 
 fn chooses(databases: &[String], exclude: &[String], name: &str) -> bool {
-    let any = |patterns: &[String]| {
-        patterns
-            .iter()
-            .any(|pattern| units::wildcard(pattern, name))
-    };
-    any(databases) && !any(exclude)
+    matches_any(databases, name) && !matches_any(exclude, name)
+}
+
+fn matches_any(patterns: &[String], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| units::wildcard(pattern, name))
 }
 
 /// The kind of source that these keys describe.
@@ -106,8 +109,8 @@ pub fn dump_plan(own: &PostgresKeys, keys: &BackupKeys) -> PostgresPlan {
         database: None,
         cluster: None,
         format: match own.format {
-            None | Some(PostgresFormat::Custom) => PgDumpFormat::Custom,
-            Some(PostgresFormat::Plain) => PgDumpFormat::Plain,
+            None | Some(PostgresFormat::Custom) => PgFormat::Custom,
+            Some(PostgresFormat::Plain) => PgFormat::Plain,
         },
         selection: TableSelection {
             schemas: own.schemas.clone(),
@@ -163,34 +166,14 @@ pub fn is_address(text: &str) -> bool {
     crate::engine::postgres::is_url(text)
 }
 
-/// The database that an address names.
-pub fn database_of_address(text: &str) -> Option<String> {
-    let found = match text.split_once("://") {
-        Some((_, rest)) => rest
-            .split('?')
-            .next()
-            .and_then(|rest| rest.split_once('/'))
-            .map(|(_, name)| percent_decoded(name)),
-        None => text
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("dbname="))
-            .map(|name| name.trim_matches('\'').to_owned()),
-    };
-    found.filter(|name| !name.is_empty())
+/// Whether a text names a server: a PostgreSQL URL, or `key=value` pairs.
+pub fn is_connection_string(text: &str) -> bool {
+    is_address(text) || text.contains('=')
 }
 
-pub(super) fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        rest = if code.is_some() { &after[2..] } else { after };
-        bytes.push(code.unwrap_or(*first));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// The database that an address names, if it names one.
+pub fn database_of_address(text: &str) -> Result<Option<String>> {
+    dsn::parameter(text, "dbname")
 }
 
 #[cfg(test)]
@@ -214,7 +197,11 @@ mod tests {
             ("psql://h/shop", Some("shop")),
         ] {
             assert!(is_address(text) || text.starts_with("host="), "{text}");
-            assert_eq!(database_of_address(text).as_deref(), name, "{text}");
+            assert_eq!(
+                database_of_address(text).unwrap().as_deref(),
+                name,
+                "{text}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::commands::status::is_set_aside;
 use crate::engine::postgres::discover::{self, DiscoveredServer};
+use crate::engine::postgres::conninfo::dsn;
 use crate::engine::postgres::{self, ConnectionSpec};
 use crate::engine::sqlite::probe::{self, Header};
 use crate::engine::sqlite::{self, Spool, SqliteSource};
@@ -171,12 +172,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = url.split_once("://").is_some_and(|(_, rest)| {
-                    rest.split('/')
-                        .next()
-                        .and_then(|place| place.rsplit_once('@'))
-                        .is_some_and(|(user, _)| user.contains(':'))
-                }) || url.contains("password=");
+                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }

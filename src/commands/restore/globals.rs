@@ -86,7 +86,7 @@ fn connection(found: &ResolvedBackup, arguments: &Restore, session: &Session) ->
         &arguments.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),
     ) {
-        (Some(to), _) if plan::postgres::is_address(to) || to.contains('=') => ConnectionSpec {
+        (Some(to), _) if plan::postgres::is_connection_string(to) => ConnectionSpec {
             url: Some(to.clone()),
             ..ConnectionSpec::default()
         },

@@ -7,7 +7,7 @@ use crate::commands::backup;
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
-use crate::engine::postgres::{Format, KIND, PostgresSource, ConnectionSpec, conninfo::dsn};
+use crate::engine::postgres::{ConnectionSpec, KIND, PgFormat, PostgresSource};
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
 use crate::ops::Session;
@@ -27,7 +27,7 @@ const COUNTING_PATIENCE: Duration = Duration::from_secs(5);
 /// One backup, put back.
 pub fn restore(
     found: &ResolvedBackup,
-    format: Format,
+    format: PgFormat,
     wanted: &str,
     arguments: &Restore,
     roles_to_come: &[String],
@@ -68,7 +68,9 @@ pub fn restore(
         session,
         &say,
     );
-    if let Some(selected) = part_of_the_whole(found).filter(|_| destination.old_database().is_some()) {
+    if let Some(selected) =
+        part_of_the_whole(found).filter(|_| destination.old_database().is_some())
+    {
         report.warn(format!(
             "the backup holds only a part of the database ({selected}): what it left out is then \
              in {} alone",
@@ -126,7 +128,7 @@ pub fn restore(
     let published = match &safety {
         None => destination.publish(Keep::Nothing)?,
         Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
-            let form = (Format::Custom.word(), Format::Custom.extension());
+            let form = (PgFormat::Custom.as_str(), PgFormat::Custom.extension());
             kept = Some(super::safety_backup(
                 old,
                 &safety.source,
@@ -187,11 +189,8 @@ fn connection(
             });
     let configured = configured.transpose()?.flatten();
     match &arguments.to {
-        Some(to) if plan::postgres::is_address(to) || to.contains('=') => {
-            if !dsn::parse(to)?
-                .iter()
-                .any(|(key, name)| key == "dbname" && !name.is_empty())
-            {
+        Some(to) if plan::postgres::is_connection_string(to) => {
+            if plan::postgres::database_of_address(to)?.is_none() {
                 return Err(Error::usage("`--to` names no database")
                     .with_hint("write it at the address's end, as in `postgresql://host/shop`"));
             }
@@ -231,7 +230,11 @@ fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<
 }
 
 /// The server that the backup came from, where this machine made it; else the environment's.
-fn server_of(recorded: Option<&Database>, found: &ResolvedBackup, session: &Session) -> ConnectionSpec {
+fn server_of(
+    recorded: Option<&Database>,
+    found: &ResolvedBackup,
+    session: &Session,
+) -> ConnectionSpec {
     let made_here = found
         .backup
         .as_ref()
@@ -287,7 +290,7 @@ fn origin(
 
 fn target(
     found: &ResolvedBackup,
-    format: Format,
+    format: PgFormat,
     conn: ConnInfo,
     arguments: &Restore,
     roles_to_come: &[String],
@@ -410,7 +413,8 @@ impl Safety {
         arguments: &Restore,
         session: &Session,
     ) -> Result<Option<Safety>> {
-        if !arguments.in_place || arguments.no_safety_backup || destination.old_database().is_none() {
+        if !arguments.in_place || arguments.no_safety_backup || destination.old_database().is_none()
+        {
             return Ok(None);
         }
         let root = session

@@ -348,19 +348,22 @@ fn parse_timeout(params: &Params) -> Result<Option<Duration>> {
 }
 
 fn parse_keepalive(params: &Params) -> Result<Keepalive> {
-    let number = |name: &str| -> Result<Option<u64>> {
-        Ok(params
-            .number(name)?
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| *number > 0))
-    };
     Ok(Keepalive {
         on: params.number("keepalives")?.unwrap_or(1) != 0,
-        idle: number("keepalives_idle")?,
-        interval: number("keepalives_interval")?,
-        count: number("keepalives_count")?.and_then(|count| u32::try_from(count).ok()),
-        user_timeout: number("tcp_user_timeout")?,
+        idle: positive_number(params, "keepalives_idle")?,
+        interval: positive_number(params, "keepalives_interval")?,
+        count: positive_number(params, "keepalives_count")?
+            .and_then(|count| u32::try_from(count).ok()),
+        user_timeout: positive_number(params, "tcp_user_timeout")?,
     })
+}
+
+/// A parameter that is a number; zero or less means that it is not set.
+fn positive_number(params: &Params, name: &str) -> Result<Option<u64>> {
+    Ok(params
+        .number(name)?
+        .and_then(|number| u64::try_from(number).ok())
+        .filter(|number| *number > 0))
 }
 
 fn parse_server_kind(params: &Params) -> Result<ServerKind> {

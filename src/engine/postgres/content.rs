@@ -1,8 +1,8 @@
 //! Reads a dump to its end without a server. `pg_restore` turns an archive into a script, whose
 //! rows are counted and compared with the manifest.
 
-use super::PgDumpFormat;
-use super::fill::compare_manifest;
+use super::PgFormat;
+use super::fill::check_rows;
 use super::programs::{Program, ProgramSearch};
 use super::scan::{RowObserver, ScanResult, scan, scan_with_observer};
 use super::script::copy_stream;
@@ -13,7 +13,7 @@ use std::io::{self, Read};
 
 /// A destination that only reads the dump and checks it; nothing is ever published.
 pub struct DumpContentCheck<'a> {
-    format: PgDumpFormat,
+    format: PgFormat,
     search: ProgramSearch,
     watch: Option<&'a mut dyn RowObserver>,
     found: Option<ReadOutcome>,
@@ -27,7 +27,7 @@ enum ReadOutcome {
 
 impl<'a> DumpContentCheck<'a> {
     /// Checks a dump of this format, with the programs that `search` finds.
-    pub fn new(format: PgDumpFormat, search: &ProgramSearch) -> Self {
+    pub fn new(format: PgFormat, search: &ProgramSearch) -> Self {
         // The dump is on this machine, so the programs must be, too.
         DumpContentCheck {
             format,
@@ -51,7 +51,7 @@ impl<'a> DumpContentCheck<'a> {
 
     fn read_dump(&mut self, content: &mut dyn Read) -> Result<ReadOutcome> {
         let watch = self.watch.take();
-        if self.format != PgDumpFormat::Custom {
+        if self.format != PgFormat::Custom {
             return Ok(ReadOutcome::ScanResult(scan_observed(content, watch)?));
         }
         match self.search.find_newest("pg_restore") {
@@ -130,7 +130,7 @@ impl Destination for DumpContentCheck<'_> {
     }
 
     fn check(&mut self, expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
-        let reader = if self.format == PgDumpFormat::Custom {
+        let reader = if self.format == PgFormat::Custom {
             "pg_restore"
         } else {
             "script"
@@ -157,7 +157,7 @@ impl Destination for DumpContentCheck<'_> {
                         crate::units::count(scanned.tables.len() as u64, "table")
                     ),
                 );
-                vec![read, self.compare_rows(scanned, expected)]
+                vec![read, check_rows(expected, counted_tables(scanned))]
             }
         })
     }
@@ -169,27 +169,16 @@ impl Destination for DumpContentCheck<'_> {
     }
 }
 
-impl DumpContentCheck<'_> {
-    fn compare_rows(&self, scanned: &ScanResult, expected: Option<&Manifest>) -> Check {
-        let table = |(name, rows): &(super::names::QualifiedName, u64)| Table {
+/// The tables of a scanned script.
+fn counted_tables(scanned: &ScanResult) -> Vec<Table> {
+    scanned
+        .tables
+        .iter()
+        .map(|(name, rows)| Table {
             name: name.to_string(),
             kind: "table".to_owned(),
             rows: Some(*rows),
             compare: true,
-        };
-        let found: Vec<Table> = scanned.tables.iter().map(table).collect();
-        match expected.filter(|manifest| !manifest.tables.is_empty()) {
-            Some(manifest) => compare_manifest(manifest, &found),
-            None => {
-                let rows = found.iter().filter_map(|table| table.rows).sum();
-                Check::ok(
-                    "rows",
-                    format!(
-                        "{}, nothing to compare them with",
-                        crate::units::count(rows, "row")
-                    ),
-                )
-            }
-        }
-    }
+        })
+        .collect()
 }

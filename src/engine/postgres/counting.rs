@@ -9,7 +9,7 @@
 use super::archive::{self, CountFailure};
 use super::names::QualifiedName;
 use super::tables::ListedTable;
-use super::{PgDumpFormat, scan};
+use super::{PgFormat, scan};
 use crate::engine::{Manifest, Table};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ pub struct RowCounter {
 
 impl RowCounter {
     /// Starts the counting thread for a dump of this format.
-    pub fn start(format: PgDumpFormat) -> Result<RowCounter> {
+    pub fn start(format: PgFormat) -> Result<RowCounter> {
         let (blocks, incoming) = sync_channel(WAITING_BLOCKS);
         let (outgoing, spent) = channel();
         let count = move || {
@@ -73,8 +73,8 @@ impl RowCounter {
     }
 }
 
-fn count_rows(format: PgDumpFormat, stream: &mut dyn Read) -> Result<RowCounts, CountFailure> {
-    if format == PgDumpFormat::Custom {
+fn count_rows(format: PgFormat, stream: &mut dyn Read) -> Result<RowCounts, CountFailure> {
+    if format == PgFormat::Custom {
         return archive::count_rows(stream);
     }
     let scanned = scan::scan(stream).map_err(CountFailure::Unreadable)?;
@@ -149,21 +149,18 @@ pub fn build_inventory(
         let rows = rows_of
             .remove(&normalize_name(&table.name))
             .or_else(|| rows_of.remove(&normalize_name_on_one_line(&table.name)));
-        let listing = |kind: &str, rows: Option<u64>, compare: bool| Table {
-            name: table.name.clone(),
-            kind: kind.to_owned(),
-            rows,
-            compare,
-        };
         match rows {
             // Only some rows of a configuration table are dumped, and others come with the
             // extension.
-            Some(rows) if table.of_extension => {
-                listed.push(listing("table of an extension", Some(rows), false))
-            }
-            Some(rows) => listed.push(listing("table", Some(rows), true)),
+            Some(rows) if table.of_extension => listed.push(list_table(
+                &table.name,
+                "table of an extension",
+                Some(rows),
+                false,
+            )),
+            Some(rows) => listed.push(list_table(&table.name, "table", Some(rows), true)),
             None if table.is_materialized_view() => {
-                listed.push(listing("materialized view", None, false))
+                listed.push(list_table(&table.name, "materialized view", None, false))
             }
             None if table.of_extension && table.has_storage => contents.warnings.push(format!(
                 "{} belongs to an extension, and pg_dump leaves its rows out: what was put into it \
@@ -171,9 +168,9 @@ pub fn build_inventory(
                 table.name
             )),
             None if table.of_extension => {}
-            None if table.data_is_left_out(on_standby) => listed.push(listing(
-                "table without its \
-                data",
+            None if table.data_is_left_out(on_standby) => listed.push(list_table(
+                &table.name,
+                "table without its data",
                 Some(0),
                 false,
             )),
@@ -181,23 +178,32 @@ pub fn build_inventory(
                 let lacking = format!("pg_dump left out the rows of {}", table.name);
                 contents.lacks.get_or_insert_with(|| lacking.clone());
                 contents.warnings.push(lacking);
-                listed.push(listing("table without its data", Some(0), false));
+                listed.push(list_table(
+                    &table.name,
+                    "table without its data",
+                    Some(0),
+                    false,
+                ));
             }
         }
     }
     // What the dump holds is listed whatever the catalog said.
     for name in order {
         if let Some(rows) = rows_of.remove(&name) {
-            listed.push(Table {
-                name,
-                kind: "table".to_owned(),
-                rows: Some(rows),
-                compare: true,
-            });
+            listed.push(list_table(&name, "table", Some(rows), true));
         }
     }
     contents.manifest = Manifest::of(listed);
     contents
+}
+
+fn list_table(name: &str, kind: &str, rows: Option<u64>, compare: bool) -> Table {
+    Table {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        rows,
+        compare,
+    }
 }
 
 /// The name, quoted by our own rules.

@@ -6,17 +6,17 @@ mod settings;
 
 use super::connect::PostgresSession;
 use super::conninfo::{ConnInfo, ConnectionSpec};
-use super::fill::{ClientPrograms, DumpContent, FillRequest, compare_manifest, find_remedy};
+use super::fill::{
+    ClientPrograms, DumpInput, FillRequest, check_rows, compare_manifest, find_remedy,
+};
 use super::leftovers::{self, ScratchDatabase, connect_to_maintenance};
-use super::locale::locale_clauses;
+use super::locale::database_clauses;
 use super::names::quote_ident;
 use super::programs::{PostgresVersion, ProgramSearch};
 use super::source::PostgresPlan;
-use super::{PgDumpFormat, drill, explain_error, facts, in_place, obstacles, swap};
+use super::{PgFormat, drill, explain_error, facts, in_place, obstacles, swap};
 use crate::durable;
-use crate::engine::{
-    Check, Database, Depth, Destination, Keep, Locale, Manifest, Published, Settings,
-};
+use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published, Settings};
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use settings::apply_settings;
@@ -32,7 +32,7 @@ pub struct RestoreTarget {
     /// The facts that the backup recorded.
     pub recorded: Database,
     /// The dump's format.
-    pub format: PgDumpFormat,
+    pub format: PgFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
     pub pg_dump_major: u32,
     /// Where the programs are.
@@ -233,11 +233,11 @@ impl PostgresDestination {
             .ok_or_else(|| Error::failed("nothing was restored"))
     }
 
-    fn fill(&mut self, content: DumpContent<'_>) -> Result<()> {
+    fn fill(&mut self, content: DumpInput<'_>) -> Result<()> {
         let name = self.new_database_name()?;
         let mut options = self.restore_options();
-        if let (DumpContent::File(path), false) = (&content, self.target.tables.is_empty()) {
-            let (part, option) = super::parts::write_restore_list(&self.target, path)?;
+        if let (DumpInput::File(path), false) = (&content, self.target.tables.is_empty()) {
+            let (part, option) = super::restore_list::write_restore_list(&self.target, path)?;
             options.push(option);
             let lost = part.lost_foreign_keys.iter();
             self.warnings.extend(lost.map(|key| {
@@ -279,20 +279,7 @@ impl PostgresDestination {
 
     fn create_clauses(&self) -> String {
         let like = self.old.as_ref().unwrap_or(&self.target.recorded);
-        let encoding = like.encoding.as_deref().unwrap_or("UTF8");
-        let mut clauses = match &like.locale {
-            Some(locale) => locale_clauses(encoding, locale, &self.version),
-            None => locale_clauses(
-                encoding,
-                &Locale {
-                    provider: "c".into(),
-                    collate: "C".into(),
-                    ctype: "C".into(),
-                    ..Locale::default()
-                },
-                &self.version,
-            ),
-        };
+        let mut clauses = database_clauses(like, &self.version);
         if !self.settings.owner.is_empty() && !self.target.no_owner {
             clauses.push_str(&format!(" OWNER {}", quote_ident(&self.settings.owner)));
         }
@@ -338,13 +325,10 @@ impl PostgresDestination {
         self.warnings.extend(analysed?);
         let expected = expected
             .filter(|manifest| !manifest.tables.is_empty())
-            .map(|manifest| super::parts::select_tables(manifest, &self.target.tables));
+            .map(|manifest| super::restore_list::select_tables(manifest, &self.target.tables));
         let rows = match &expected {
             Some(manifest) => compare_manifest(manifest, &counted),
-            None => {
-                let rows = crate::units::count(Manifest::of(counted).rows_total, "row");
-                Check::ok("rows", format!("{rows}, nothing to compare them with"))
-            }
+            None => check_rows(None, counted),
         };
         Ok(vec![rows])
     }
@@ -368,7 +352,7 @@ impl Destination for PostgresDestination {
             self.create_database()?;
         }
         if !whole && space < self.target.content_size.saturating_add(64 << 20) {
-            return self.fill(DumpContent::Stream(content));
+            return self.fill(DumpInput::Stream(content));
         }
         let prefix = crate::engine::sqlite::source::SCRATCH_PREFIX;
         let scratch = Scratch::new(
@@ -392,7 +376,7 @@ impl Destination for PostgresDestination {
                 content.check(expected, depth)
             }
             Some(path) => {
-                self.fill(DumpContent::File(&path))?;
+                self.fill(DumpInput::File(&path))?;
                 self.count_new_database(expected)
             }
             None => self.count_new_database(expected),

@@ -1,22 +1,22 @@
 //! A trial restore into a throw-away server on this machine, or into a scratch database of the
 //! server at `drill_url`.
 
+mod at_url;
 mod judgement;
 
-use super::connect::PostgresSession;
-use super::conninfo::{ConnInfo, ConnectionSpec};
-use super::fill::{ClientPrograms, DumpContent, FillRequest, compare_manifest};
-use super::locale::locale_clauses;
+use super::fill::{ClientPrograms, DumpInput, FillRequest, check_rows};
+use super::locale::database_clauses;
 use super::names::quote_ident;
 use super::programs::{PostgresVersion, ProgramSearch};
 use super::roles::strip_grantor;
 use super::scan::scan;
 use super::server::{Availability, DrillSite, SCRATCH_PREFIX, ThrowAwayServer};
-use super::{PgDumpFormat, explain_error, facts};
+use super::{PgFormat, explain_error, facts};
 use crate::durable;
-use crate::engine::{Check, CheckStatus, Database, Depth, Destination, Keep, Manifest, Published};
+use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
+use at_url::connect_to_drill_server;
 use judgement::{RoleRights, judge_failure};
 use postgres::Client;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ const DRILL: &str = "drill";
 #[derive(Debug, Clone)]
 pub struct DrillPlan {
     /// The dump's format.
-    pub format: PgDumpFormat,
+    pub format: PgFormat,
     /// The recorded facts of the database: encoding, locale, roles, extensions.
     pub recorded: Database,
     /// The major version of the `pg_dump` that made the dump; 0 where unknown.
@@ -78,31 +78,6 @@ pub fn check_availability(
             "the server at `drill_url` is PostgreSQL {version}, older than {major}"
         )),
     })
-}
-
-/// Connects to the server at `drill_url`, where the role must not be able to do everything, and
-/// reads its version.
-fn connect_to_drill_server(url: &str) -> Result<(PostgresSession, PostgresVersion)> {
-    let spec = ConnectionSpec {
-        url: Some(url.to_owned()),
-        ..ConnectionSpec::default()
-    };
-    let connected = ConnInfo::resolve(&spec, &|name| std::env::var(name).ok())
-        .and_then(|conn| conn.with_application_name("dbbackup").connect());
-    let mut session = connected.context("`drill_url`")?;
-    let mighty = session.client.query_one(HAS_SERVER_RIGHTS, &[]);
-    if mighty
-        .map_err(|error| explain_error(&error, "asking for the role's privileges"))?
-        .get(0)
-    {
-        return Err(Error::usage(
-            "`drill_url` connects as a superuser, or as a role that can become one: what a dump \
-             brings could do anything there",
-        )
-        .with_hint("use a role that has CREATEDB and nothing else"));
-    }
-    let version = facts::read_server_version(&mut session.client)?;
-    Ok((session, version))
 }
 
 /// A trial restore; nothing is ever published.
@@ -172,7 +147,7 @@ impl PostgresDrill {
             server: Some(&server),
             version,
         };
-        if self.plan.format == PgDumpFormat::Globals {
+        if self.plan.format == PgFormat::Globals {
             return self.restore_globals(&clients, &file);
         }
         if let Some(check) = self.prepare(&clients, &mut session.client, &file)? {
@@ -189,7 +164,7 @@ impl PostgresDrill {
         file: &Path,
     ) -> Result<Option<Check>> {
         let mut roles: BTreeSet<String> = self.plan.recorded.roles.iter().cloned().collect();
-        if self.plan.format == PgDumpFormat::Custom {
+        if self.plan.format == PgFormat::Custom {
             // The server's own superuser leaves no trace as an owner in the database. If the
             // archive can't be read, its restore reports that.
             roles.extend(
@@ -218,7 +193,7 @@ impl PostgresDrill {
             .recorded
             .tablespaces
             .iter()
-            .filter(|_| self.plan.format == PgDumpFormat::Plain)
+            .filter(|_| self.plan.format == PgFormat::Plain)
         {
             let _ = client.batch_execute("SET allow_in_place_tablespaces = on");
             let _ = client.batch_execute(&format!(
@@ -246,19 +221,7 @@ impl PostgresDrill {
         file: &Path,
         expected: Option<&Manifest>,
     ) -> Result<Vec<Check>> {
-        let encoding = self.plan.recorded.encoding.as_deref().unwrap_or("UTF8");
-        let locale = self
-            .plan
-            .recorded
-            .locale
-            .clone()
-            .unwrap_or_else(|| crate::engine::Locale {
-                provider: "c".into(),
-                collate: "C".into(),
-                ctype: "C".into(),
-                ..Default::default()
-            });
-        let clauses = locale_clauses(encoding, &locale, &clients.version);
+        let clauses = database_clauses(&self.plan.recorded, &clients.version);
         let create = format!(
             "CREATE DATABASE {} TEMPLATE template0{clauses}",
             quote_ident(name)
@@ -281,16 +244,7 @@ impl PostgresDrill {
             Err(check) => return Ok(vec![check]),
         };
         let counted = clients.count_tables(name)?;
-        let rows = match expected.filter(|manifest| !manifest.tables.is_empty()) {
-            Some(manifest) => compare_manifest(manifest, &counted),
-            None => Check::ok(
-                "rows",
-                format!(
-                    "{}, nothing to compare them with",
-                    crate::units::count(Manifest::of(counted).rows_total, "row")
-                ),
-            ),
-        };
+        let rows = check_rows(expected, counted);
         Ok(vec![restored, rows])
     }
 
@@ -309,20 +263,9 @@ impl PostgresDrill {
         rights: RoleRights,
     ) -> Result<Result<Check, Check>> {
         let made = clients.create_extensions(filling.database, &self.plan.recorded);
-        let unmade = match made.and_then(|()| clients.fill(filling, DumpContent::File(file))) {
+        let unmade = match made.and_then(|()| clients.fill(filling, DumpInput::File(file))) {
             Ok(unmade) => unmade,
-            Err(error) => {
-                let check = judge_failure(error, rights)?;
-                // What was left out on purpose is missing, which is no damage.
-                let for_want = self.is_partial()
-                    && check.status == CheckStatus::Damaged
-                    && check.detail.contains(" does not exist");
-                return Ok(Err(if for_want {
-                    Check::incomplete("restore", check.detail)
-                } else {
-                    check
-                }));
-            }
+            Err(error) => return judge_failure(error, rights, self.is_partial()).map(Err),
         };
         if let Some(first) = unmade.lacking.first() {
             return Ok(Err(Check::incomplete("restore", first)));
@@ -349,111 +292,19 @@ impl PostgresDrill {
         }
         let filling = FillRequest {
             database: "postgres",
-            format: PgDumpFormat::Globals,
+            format: PgFormat::Globals,
             pg_dump_major: 0,
             jobs: 1,
             options: Vec::new(),
             part: false,
         };
-        match clients.fill(&filling, DumpContent::Stream(&mut script.as_slice())) {
+        match clients.fill(&filling, DumpInput::Stream(&mut script.as_slice())) {
             Ok(_) => Ok(vec![Check::ok(
                 "restore",
                 "the roles were made in a throw-away server",
             )]),
-            Err(error) => judge_failure(error, RoleRights::All).map(|check| vec![check]),
+            Err(error) => judge_failure(error, RoleRights::All, false).map(|check| vec![check]),
         }
-    }
-
-    fn restore_at_drill_url(&self, url: &str, expected: Option<&Manifest>) -> Result<Vec<Check>> {
-        let (mut session, version) = connect_to_drill_server(url)?;
-        if version.major < self.recorded_major() {
-            return Ok(vec![Check::unprovable(
-                "restore",
-                format!(
-                    "the server of `drill_url` is PostgreSQL {version}, older than the dump's ({})",
-                    self.recorded_major()
-                ),
-            )]);
-        }
-        let missing = missing_extensions(&mut session.client, &self.plan.recorded)?;
-        if !missing.is_empty() {
-            let text = format!(
-                "these extensions are not installed on the server of `drill_url`: {}",
-                missing.join(", ")
-            );
-            return Ok(vec![Check::unprovable("restore", text)]);
-        }
-        super::leftovers::sweep(&mut session)?;
-        let scratch = super::leftovers::ScratchDatabase::new(&session, "dbbackup_drill")?;
-        let reached = session.reached.clone();
-        let clients = ClientPrograms {
-            search: &self.plan.search,
-            reached: &reached,
-            server: None,
-            version,
-        };
-        let plan = DrillPlan {
-            format: self.plan.format,
-            ..self.plan.clone()
-        };
-        let mut filling_options = vec![
-            "--no-tablespaces".to_owned(),
-            "--no-owner".to_owned(),
-            "--no-privileges".to_owned(),
-            "--no-subscriptions".to_owned(),
-        ];
-        filling_options.retain(|_| plan.format == PgDumpFormat::Custom);
-        self.restore_into(&clients, &mut session, scratch, filling_options, expected)
-    }
-
-    fn restore_into(
-        &self,
-        clients: &ClientPrograms<'_>,
-        session: &mut PostgresSession,
-        mut scratch: super::leftovers::ScratchDatabase,
-        options: Vec<String>,
-        expected: Option<&Manifest>,
-    ) -> Result<Vec<Check>> {
-        let encoding = self.plan.recorded.encoding.as_deref().unwrap_or("UTF8");
-        let clauses = self
-            .plan
-            .recorded
-            .locale
-            .as_ref()
-            .map_or(String::new(), |locale| {
-                locale_clauses(encoding, locale, &clients.version)
-            });
-        if let Err(error) = scratch.create(&mut session.client, &clauses) {
-            return Ok(vec![Check::unprovable("restore", error.message())]);
-        }
-        let filling = FillRequest {
-            database: scratch.name(),
-            format: self.plan.format,
-            pg_dump_major: self.plan.pg_dump_major,
-            jobs: self.plan.jobs,
-            options,
-            part: self.is_partial(),
-        };
-        let place = format!(
-            "restored into a scratch database of PostgreSQL {}",
-            clients.version
-        );
-        let restored = match self.fill(
-            clients,
-            &filling,
-            &self.content_path(),
-            place,
-            RoleRights::Few,
-        )? {
-            Ok(restored) => restored,
-            Err(check) => return Ok(vec![check]),
-        };
-        let counted = clients.count_tables(scratch.name())?;
-        let rows = match expected.filter(|manifest| !manifest.tables.is_empty()) {
-            Some(manifest) => compare_manifest(manifest, &counted),
-            None => Check::ok("rows", "nothing to compare them with"),
-        };
-        Ok(vec![restored, rows])
     }
 }
 
@@ -464,7 +315,7 @@ impl Destination for PostgresDrill {
 
     fn check(&mut self, expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
         match &self.plan.drill_url {
-            Some(_) if self.plan.format == PgDumpFormat::Globals => Ok(vec![Check::unprovable(
+            Some(_) if self.plan.format == PgFormat::Globals => Ok(vec![Check::unprovable(
                 "restore",
                 "roles are tried in a throw-away server only, not at `drill_url`",
             )]),
@@ -510,12 +361,6 @@ pub fn missing_extensions(client: &mut Client, recorded: &Database) -> Result<Ve
         .filter(|name| !there.contains(name));
     Ok(missing.collect())
 }
-
-/// Whether a role has all rights on its server, by itself or as a member of another role.
-const HAS_SERVER_RIGHTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE \
-                      pg_catalog.pg_has_role(r.oid, 'MEMBER')
-    AND (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', \
-                      'pg_read_server_files')))";
 
 /// The script of roles without the lines about tablespaces; `pg_dumpall` writes each statement on
 /// one line.

@@ -12,7 +12,7 @@ use super::scan::{ScanResult, scan};
 use super::script::{SettingsFilter, copy_stream};
 use super::server::ThrowAwayServer;
 use super::toc::Toc;
-use super::{PgDumpFormat, explain_error, names, tables};
+use super::{PgFormat, explain_error, names, tables};
 use crate::engine::Table;
 use crate::error::{Context, Result};
 use crate::interrupt;
@@ -23,14 +23,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-pub use comparison::compare_manifest;
+pub use comparison::{check_rows, compare_manifest};
 pub use failed_statements::FailedStatements;
-pub use failure::{ELSEWHERE, find_remedy, is_machine_failure};
+pub use failure::{find_remedy, is_machine_failure};
 pub use psql::find_psql;
 pub use transaction::{TransactionError, TransactionSteps};
 
 /// Where the content of a dump is read from.
-pub enum DumpContent<'a> {
+pub enum DumpInput<'a> {
     /// A file, which several jobs can read at once.
     File(&'a Path),
     /// A stream.
@@ -55,7 +55,7 @@ pub struct FillRequest<'a> {
     /// The database.
     pub database: &'a str,
     /// The dump's format.
-    pub format: PgDumpFormat,
+    pub format: PgFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
     pub pg_dump_major: u32,
     /// How many jobs `pg_restore` may use.
@@ -104,13 +104,13 @@ impl ClientPrograms<'_> {
     pub fn fill(
         &self,
         filling: &FillRequest<'_>,
-        content: DumpContent<'_>,
+        content: DumpInput<'_>,
     ) -> Result<FailedStatements> {
         match filling.format {
-            PgDumpFormat::Plain | PgDumpFormat::Globals => self
+            PgFormat::Plain | PgFormat::Globals => self
                 .fill_with_psql(filling, content)
                 .map(|()| FailedStatements::default()),
-            PgDumpFormat::Custom => {
+            PgFormat::Custom => {
                 let program = self.search.find("pg_restore", filling.pg_dump_major)?;
                 if program.version.major > self.version.major {
                     return self
@@ -126,7 +126,7 @@ impl ClientPrograms<'_> {
         &self,
         program: &Program,
         filling: &FillRequest<'_>,
-        content: DumpContent<'_>,
+        content: DumpInput<'_>,
     ) -> Result<FailedStatements> {
         let mut arguments = vec![
             "--no-password".to_owned(),
@@ -137,7 +137,7 @@ impl ClientPrograms<'_> {
         }
         arguments.extend(filling.options.iter().cloned());
         let process = match content {
-            DumpContent::File(path) => {
+            DumpInput::File(path) => {
                 arguments.push(format!("--jobs={}", filling.jobs.max(1)));
                 arguments.push(path.display().to_string());
                 self.start(
@@ -149,7 +149,7 @@ impl ClientPrograms<'_> {
                     },
                 )?
             }
-            DumpContent::Stream(stream) => {
+            DumpInput::Stream(stream) => {
                 let mut process = self.start(
                     program,
                     &arguments,
@@ -168,7 +168,7 @@ impl ClientPrograms<'_> {
         }
         match process.finish_and_tell()? {
             (true, _) => Ok(FailedStatements::default()),
-            (false, said) => parse_failed_statements(&said),
+            (false, stderr) => parse_failed_statements(&stderr),
         }
     }
 
@@ -221,21 +221,21 @@ impl ClientPrograms<'_> {
         Ok(())
     }
 
-    fn fill_with_psql(&self, filling: &FillRequest<'_>, content: DumpContent<'_>) -> Result<()> {
-        if let DumpContent::File(path) = content {
+    fn fill_with_psql(&self, filling: &FillRequest<'_>, content: DumpInput<'_>) -> Result<()> {
+        if let DumpInput::File(path) = content {
             // The scan comes before anything of the dump is run.
             refuse_forbidden(&self.scan_dump(filling, path)?)?;
         }
         let psql = self.start_psql(filling.database, "dbbackup", false)?;
         match (filling.format, content) {
-            (PgDumpFormat::Custom, content) => self.fill_with_rendered(filling, content, psql),
-            (PgDumpFormat::Globals, DumpContent::Stream(stream)) => feed_dump(psql, stream),
+            (PgFormat::Custom, content) => self.fill_with_rendered(filling, content, psql),
+            (PgFormat::Globals, DumpInput::Stream(stream)) => feed_dump(psql, stream),
             // The script of a newer `pg_dump` also has settings that the server may not know.
-            (_, DumpContent::File(path)) => feed_dump(
+            (_, DumpInput::File(path)) => feed_dump(
                 psql,
                 SettingsFilter::new(open_file(path)?, self.known_settings(filling.database)?),
             ),
-            (_, DumpContent::Stream(stream)) => feed_dump(
+            (_, DumpInput::Stream(stream)) => feed_dump(
                 psql,
                 SettingsFilter::new(stream, self.known_settings(filling.database)?),
             ),
@@ -244,7 +244,7 @@ impl ClientPrograms<'_> {
 
     /// Scans the script of a dump.
     fn scan_dump(&self, filling: &FillRequest<'_>, path: &Path) -> Result<ScanResult> {
-        if filling.format != PgDumpFormat::Custom {
+        if filling.format != PgFormat::Custom {
             return scan(&mut open_file(path)?);
         }
         let (renderer, mut script) = self.start_rendering(filling, &filling.options, Some(path))?;
@@ -258,13 +258,13 @@ impl ClientPrograms<'_> {
     fn fill_with_rendered(
         &self,
         filling: &FillRequest<'_>,
-        content: DumpContent<'_>,
+        content: DumpInput<'_>,
         psql: Process,
     ) -> Result<()> {
         let known = self.known_settings(filling.database)?;
         let (file, stream) = match content {
-            DumpContent::File(path) => (Some(path), None),
-            DumpContent::Stream(stream) => (None, Some(stream)),
+            DumpInput::File(path) => (Some(path), None),
+            DumpInput::Stream(stream) => (None, Some(stream)),
         };
         let (mut renderer, script) = self.start_rendering(filling, &filling.options, file)?;
         let stdin = if stream.is_some() {

@@ -7,7 +7,7 @@
 
 use super::fill::{ClientPrograms, FillRequest, TransactionSteps, find_remedy};
 use super::source::{PostgresPlan, PostgresSource};
-use super::{PgDumpFormat, explain_error};
+use super::{PgFormat, explain_error};
 use crate::engine::{Keep, Manifest, Published};
 use crate::error::{Error, Result};
 use postgres::Client;
@@ -23,7 +23,7 @@ pub struct InPlaceRestore<'a> {
     /// The programs, connected to its server.
     pub clients: &'a ClientPrograms<'a>,
     /// The dump's format.
-    pub format: PgDumpFormat,
+    pub format: PgFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
     pub pg_dump_major: u32,
     /// Options of `pg_restore`.

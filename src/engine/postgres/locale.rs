@@ -2,7 +2,25 @@
 
 use super::names;
 use super::programs::PostgresVersion;
-use crate::engine::Locale;
+use crate::engine::{Database, Locale};
+
+/// The clauses of `CREATE DATABASE` for a database like this one. Facts that were not recorded are
+/// those of a database with UTF-8 and the locale "C".
+pub fn database_clauses(like: &Database, version: &PostgresVersion) -> String {
+    let encoding = like.encoding.as_deref().unwrap_or("UTF8");
+    match &like.locale {
+        Some(locale) => locale_clauses(encoding, locale, version),
+        None => {
+            let locale = Locale {
+                provider: "c".into(),
+                collate: "C".into(),
+                ctype: "C".into(),
+                ..Locale::default()
+            };
+            locale_clauses(encoding, &locale, version)
+        }
+    }
+}
 
 /// The clauses of `CREATE DATABASE` for the encoding and the locale of the database that was
 /// dumped, as far as `version` supports them.

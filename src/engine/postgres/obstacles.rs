@@ -16,20 +16,20 @@ pub fn check_any_restore(
     settings: &Settings,
     version: &PostgresVersion,
 ) -> Result<()> {
-    if !target.tables.is_empty() && target.format != super::PgDumpFormat::Custom {
+    if !target.tables.is_empty() && target.format != super::PgFormat::Custom {
         return Err(Error::usage(
             "single tables can be taken from a dump of `format = \"custom\"` only",
         )
         .with_hint("restore the whole elsewhere"));
     }
-    if target.no_owner && target.format == super::PgDumpFormat::Plain {
+    if target.no_owner && target.format == super::PgFormat::Plain {
         return Err(Error::usage(
             "`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the \
              owners itself",
         )
         .with_hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
-    if target.no_tablespaces && target.format == super::PgDumpFormat::Plain {
+    if target.no_tablespaces && target.format == super::PgFormat::Plain {
         return Err(Error::usage(
             "`--no-tablespaces` can't be had from a dump of `format = \"plain\"`: its script names \
              the tablespaces itself",
@@ -52,10 +52,10 @@ pub fn check_any_restore(
     }
     // A program that does not fit is found now, not after an hour.
     match target.format {
-        super::PgDumpFormat::Custom => drop(target.search.find("pg_restore", target.pg_dump_major)?),
-        super::PgDumpFormat::Plain | super::PgDumpFormat::Globals => {}
+        super::PgFormat::Custom => drop(target.search.find("pg_restore", target.pg_dump_major)?),
+        super::PgFormat::Plain | super::PgFormat::Globals => {}
     }
-    if target.in_place || target.format != super::PgDumpFormat::Custom {
+    if target.in_place || target.format != super::PgFormat::Custom {
         super::fill::find_psql(&target.search)?;
     }
     if !can_create_databases(client)? {
@@ -243,14 +243,9 @@ pub fn check_swap(client: &mut Client, name: &str) -> Result<()> {
             "restore as its owner or a superuser",
         ));
     }
-    let count = |client: &mut Client, query: &str| -> Result<u64> {
-        let row = client
-            .query_one(query, &[&name])
-            .map_err(|error| explain_error(&error, "looking at the server"))?;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
-    };
-    let slots = count(
+    let slots = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = \
          'logical' AND database = $1",
     )?;
@@ -262,8 +257,9 @@ pub fn check_swap(client: &mut Client, name: &str) -> Result<()> {
             "drop them, or keep the database: `--in-place`",
         ));
     }
-    let subscriptions = count(
+    let subscriptions = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database \
          d ON d.oid = s.subdbid WHERE d.datname = $1",
     );
@@ -277,8 +273,9 @@ pub fn check_swap(client: &mut Client, name: &str) -> Result<()> {
             "drop them, or keep the database: `--in-place`",
         ));
     }
-    let prepared = count(
+    let prepared = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $1",
     )?;
     if prepared > 0 {
@@ -289,8 +286,9 @@ pub fn check_swap(client: &mut Client, name: &str) -> Result<()> {
             "COMMIT PREPARED or ROLLBACK PREPARED them: see pg_prepared_xacts",
         ));
     }
-    let foreign = count(
+    let foreign = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r \
          ON r.oid = a.usesysid
          WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid()
@@ -307,6 +305,14 @@ pub fn check_swap(client: &mut Client, name: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Asks how many of something a database has; the query's only parameter is its name.
+fn count_for_database(client: &mut Client, name: &str, query: &str) -> Result<u64> {
+    let row = client
+        .query_one(query, &[&name])
+        .map_err(|error| explain_error(&error, "looking at the server"))?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
 fn swap_error(name: &str, why: &str, hint: &str) -> Error {

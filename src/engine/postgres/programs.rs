@@ -1,6 +1,7 @@
 //! PostgreSQL's own programs: where they are, which version fits, and how they are started, in a
 //! container too.
 
+use super::prerequisite::MissingPrerequisite;
 use crate::error::{Error, Kind, Result};
 use crate::process::Process;
 use std::ffi::OsString;
@@ -271,7 +272,7 @@ impl ProgramSearch {
     }
 
     fn none_fits(&self, name: &str, major: u32, found: &[Program]) -> Error {
-        let there: Vec<String> = found
+        let versions: Vec<String> = found
             .iter()
             .map(|program| format!("{} ({})", program.version, program.path.display()))
             .collect();
@@ -280,20 +281,23 @@ impl ProgramSearch {
             None => "PATH, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin and Homebrew's directories"
                 .to_owned(),
         };
-        let text = if there.is_empty() {
-            format!("there is no `{name}` in {place}")
+        let name = name.to_owned();
+        let missing = if versions.is_empty() {
+            MissingPrerequisite::Program { name, place }
         } else {
-            format!(
-                "no `{name}` is new enough for PostgreSQL {major}: found {} in {place}",
-                there.join(", ")
-            )
+            MissingPrerequisite::NewerProgram {
+                name,
+                major,
+                found: versions,
+                place,
+            }
         };
         let package = if major > 0 {
             format!("postgresql-client-{major}")
         } else {
             "postgresql-client".to_owned()
         };
-        Error::failed(text).with_hint(format!(
+        Error::from(missing).with_hint(format!(
             "install `{package}` (Debian, Ubuntu: from apt.postgresql.org where the distribution \
              lacks it), or set `bin_dir`"
         ))

@@ -12,6 +12,7 @@ use super::scan::{ForbiddenInput, scan};
 use super::{explain_error, facts};
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Error, Result};
+use postgres::Client;
 use std::io::Read;
 
 /// The largest script that is read; a script of roles is small.
@@ -43,14 +44,11 @@ impl RolesDestination {
     pub fn open(conn: &ConnInfo, search: &ProgramSearch) -> Result<RolesDestination> {
         let session = conn.connect()?;
         let mut client = connect_to_maintenance(&session.reached, "")?;
-        let mut names = |query: &str| -> Result<Vec<String>> {
-            let rows = client
-                .query(query, &[])
-                .map_err(|error| explain_error(&error, "listing the roles"))?;
-            Ok(rows.iter().map(|row| row.get(0)).collect())
-        };
-        let roles = names("SELECT rolname::text FROM pg_catalog.pg_roles")?;
-        let tablespaces = names("SELECT spcname::text FROM pg_catalog.pg_tablespace")?;
+        let roles = list_names(&mut client, "SELECT rolname::text FROM pg_catalog.pg_roles")?;
+        let tablespaces = list_names(
+            &mut client,
+            "SELECT spcname::text FROM pg_catalog.pg_tablespace",
+        )?;
         let search = ProgramSearch {
             prefix: Vec::new(),
             ..search.clone()
@@ -117,17 +115,26 @@ impl RolesDestination {
     /// The statements about roles that will be created, memberships of which either role is, and
     /// statements that name no role: settings of the session.
     fn script(&self) -> String {
-        let made = |role: Option<&str>| role.is_some_and(|role| !self.has_role(role));
-        let wanted = |one: &&RoleStatement| {
-            one.tablespace.is_none()
-                && (one.role.is_none() || made(one.role.as_deref()) || made(one.granted.as_deref()))
-        };
         self.statements
             .iter()
-            .filter(wanted)
+            .filter(|one| self.is_wanted(one))
             .map(|one| format!("{}\n", one.text))
             .collect()
     }
+
+    fn is_wanted(&self, statement: &RoleStatement) -> bool {
+        let is_created = |role: &String| !self.has_role(role);
+        statement.tablespace.is_none()
+            && (statement.role.as_ref().is_none_or(is_created)
+                || statement.granted.as_ref().is_some_and(is_created))
+    }
+}
+
+fn list_names(client: &mut Client, query: &str) -> Result<Vec<String>> {
+    let rows = client
+        .query(query, &[])
+        .map_err(|error| explain_error(&error, "listing the roles"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 impl Destination for RolesDestination {

@@ -200,21 +200,6 @@ fn unescape(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
             text.push(b'\\');
             break;
         };
-        let number = |digits: &[u8], radix: u32| {
-            let value = digits
-                .iter()
-                .filter_map(|digit| char::from(*digit).to_digit(radix))
-                .fold(0, |sum, digit| sum * radix + digit);
-            // The server, too, takes the low eight bits of three octal digits.
-            (value & 0xff) as u8
-        };
-        let count = |bytes: &[u8], radix: u32, most: usize| {
-            bytes
-                .iter()
-                .take(most)
-                .take_while(|byte| char::from(**byte).is_digit(radix))
-                .count()
-        };
         let (byte, length) = match letter {
             b'b' => (0x08, 1),
             b'f' => (0x0c, 1),
@@ -223,12 +208,12 @@ fn unescape(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
             b't' => (b'\t', 1),
             b'v' => (0x0b, 1),
             b'0'..=b'7' => {
-                let digits = count(rest, 8, 3);
-                (number(&rest[..digits], 8), digits)
+                let digits = count_digits(rest, 8, 3);
+                (parse_digits(&rest[..digits], 8), digits)
             }
-            b'x' if count(after, 16, 2) > 0 => {
-                let digits = count(after, 16, 2);
-                (number(&after[..digits], 16), digits + 1)
+            b'x' if count_digits(after, 16, 2) > 0 => {
+                let digits = count_digits(after, 16, 2);
+                (parse_digits(&after[..digits], 16), digits + 1)
             }
             other => (other, 1),
         };
@@ -237,6 +222,24 @@ fn unescape(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
     }
     text.extend_from_slice(rest);
     Some(start..text.len())
+}
+
+/// The number of digits at the beginning, at most `most`.
+fn count_digits(bytes: &[u8], radix: u32, most: usize) -> usize {
+    bytes
+        .iter()
+        .take(most)
+        .take_while(|byte| char::from(**byte).is_digit(radix))
+        .count()
+}
+
+/// The byte of this number. The server, too, takes the low eight bits of three octal digits.
+fn parse_digits(digits: &[u8], radix: u32) -> u8 {
+    let value = digits
+        .iter()
+        .filter_map(|digit| char::from(*digit).to_digit(radix))
+        .fold(0, |sum, digit| sum * radix + digit);
+    (value & 0xff) as u8
 }
 
 #[cfg(test)]

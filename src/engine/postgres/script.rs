@@ -31,7 +31,7 @@ pub fn copy_stream(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
 /// end is held back until it is complete.
 pub struct CommitFilter<R> {
     script: R,
-    held: Vec<u8>,
+    pending: Vec<u8>,
     /// The buffer for one read. It is allocated once, as the script may come in single lines.
     block: Vec<u8>,
     ended: bool,
@@ -152,7 +152,7 @@ impl<R: Read> CommitFilter<R> {
     pub fn new(script: R) -> Self {
         CommitFilter {
             script,
-            held: Vec::new(),
+            pending: Vec::new(),
             block: vec![0; 1 << 20],
             ended: false,
         }
@@ -161,25 +161,25 @@ impl<R: Read> CommitFilter<R> {
 
 impl<R: Read> Read for CommitFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && self.held.len() <= AFTER_COMMIT {
+        while !self.ended && self.pending.len() <= AFTER_COMMIT {
             let count = self.script.read(&mut self.block)?;
-            self.held.extend_from_slice(&self.block[..count]);
+            self.pending.extend_from_slice(&self.block[..count]);
             if count == 0 {
                 self.ended = true;
-                let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n").ok_or_else(|| {
+                let at = memchr::memmem::rfind(&self.pending, b"\nCOMMIT;\n").ok_or_else(|| {
                     io::Error::from(Error::failed("the dump's script ends before its end"))
                 })?;
-                self.held.drain(at + 1..at + 8);
+                self.pending.drain(at + 1..at + 8);
             }
         }
         let ready = if self.ended {
-            self.held.len()
+            self.pending.len()
         } else {
-            self.held.len() - AFTER_COMMIT
+            self.pending.len() - AFTER_COMMIT
         };
         let count = ready.min(bytes.len());
-        bytes[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
+        bytes[..count].copy_from_slice(&self.pending[..count]);
+        self.pending.drain(..count);
         Ok(count)
     }
 }
@@ -191,7 +191,7 @@ pub struct RestrictFilter<R> {
     script: BufReader<R>,
     head: bool,
     key: Option<Vec<u8>>,
-    held: Vec<u8>,
+    pending: Vec<u8>,
     /// The buffer for one read. It is allocated once, as the script may come in single lines.
     block: Vec<u8>,
     ended: bool,
@@ -208,7 +208,7 @@ impl<R: Read> RestrictFilter<R> {
             script,
             head: true,
             key: None,
-            held: Vec::new(),
+            pending: Vec::new(),
             block: vec![0; 1 << 20],
             ended: false,
         }
@@ -224,42 +224,42 @@ impl<R: Read> RestrictFilter<R> {
                 // The line break stays, so that the numbers of lines stay, too.
                 Some(key) => {
                     self.key = Some(key.trim_ascii_end().to_vec());
-                    self.held.push(b'\n');
+                    self.pending.push(b'\n');
                 }
-                None => self.held.extend_from_slice(&line),
+                None => self.pending.extend_from_slice(&line),
             }
             return Ok(count);
         }
         let count = self.script.read(&mut self.block)?;
-        self.held.extend_from_slice(&self.block[..count]);
+        self.pending.extend_from_slice(&self.block[..count]);
         Ok(count)
     }
 
     fn take_key_away(&mut self) {
         let Some(key) = &self.key else { return };
         let line = [b"\n\\unrestrict ".as_slice(), key, b"\n"].concat();
-        if let Some(at) = memchr::memmem::rfind(&self.held, &line) {
-            self.held.drain(at + 1..at + line.len());
+        if let Some(at) = memchr::memmem::rfind(&self.pending, &line) {
+            self.pending.drain(at + 1..at + line.len());
         }
     }
 }
 
 impl<R: Read> Read for RestrictFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && self.held.len() <= AT_THE_END {
+        while !self.ended && self.pending.len() <= AT_THE_END {
             if self.read_more()? == 0 {
                 self.ended = true;
                 self.take_key_away();
             }
         }
         let ready = if self.ended {
-            self.held.len()
+            self.pending.len()
         } else {
-            self.held.len() - AT_THE_END
+            self.pending.len() - AT_THE_END
         };
         let count = ready.min(bytes.len());
-        bytes[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
+        bytes[..count].copy_from_slice(&self.pending[..count]);
+        self.pending.drain(..count);
         Ok(count)
     }
 }

@@ -130,14 +130,8 @@ impl ThrowAwayServer {
         identity: ServerUser,
         search: ProgramSearch,
     ) -> Result<ThrowAwayServer> {
-        let made = || -> Result<(Scratch, PathBuf)> {
-            sweep(place.parent);
-            let scratch = Scratch::new(place.parent, SCRATCH_PREFIX, needed, "a trial restore")?;
-            let inside = scratch.join(INSIDE);
-            create_directories(&scratch, &inside, &identity)?;
-            Ok((scratch, inside))
-        };
-        let (scratch, inside) = made().inspect_err(|_| identity.release())?;
+        let (scratch, inside) =
+            create_scratch(place.parent, needed, &identity).inspect_err(|_| identity.release())?;
         let (hidden, major) = (place.hidden.to_vec(), postgres.version.major);
         Ok(ThrowAwayServer {
             postmaster: None,
@@ -292,10 +286,10 @@ impl ThrowAwayServer {
         let deadline = Instant::now() + START;
         let ready = loop {
             interrupt::check()?;
-            if let Some(said) = postmaster.has_ended()? {
+            if let Some(stderr) = postmaster.has_ended()? {
                 break Err(Error::failed(format!(
                     "the throw-away server did not start: {}",
-                    last_lines(&said, 4)
+                    last_lines(&stderr, 4)
                 )));
             }
             match self.session("postgres") {
@@ -471,6 +465,15 @@ fn find_server_programs(search: &ProgramSearch, major: u32) -> Result<Option<(Pr
     Ok(pairs
         .into_iter()
         .min_by_key(|(initdb, _)| initdb.version.major))
+}
+
+/// The scratch directory, and the server's directory in it.
+fn create_scratch(parent: &Path, needed: u64, identity: &ServerUser) -> Result<(Scratch, PathBuf)> {
+    sweep(parent);
+    let scratch = Scratch::new(parent, SCRATCH_PREFIX, needed, "a trial restore")?;
+    let inside = scratch.join(INSIDE);
+    create_directories(&scratch, &inside, identity)?;
+    Ok((scratch, inside))
 }
 
 fn create_directories(scratch: &Scratch, inside: &Path, identity: &ServerUser) -> Result<()> {

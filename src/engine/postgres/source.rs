@@ -13,10 +13,10 @@ use super::archive::CountFailure;
 use super::connect::PostgresSession;
 use super::conninfo::ConnInfo;
 use super::counting::{RowCounter, build_inventory};
+use super::lock_watcher::LockWatcher;
 use super::programs::Program;
 use super::tables::{self, ListedTable, LockOutcome, TableSelection};
-use super::watch::LockWatcher;
-use super::{ConnectionSpec, PgDumpFormat, ProgramSearch, explain_error, facts};
+use super::{ConnectionSpec, PgFormat, ProgramSearch, explain_error, facts};
 use crate::engine::{Database, Dumped, Manifest, Source};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
@@ -50,7 +50,7 @@ pub struct PostgresPlan {
     /// The name of the cluster's source, where the database is a member of a cluster.
     pub cluster: Option<String>,
     /// The format of the dump.
-    pub format: PgDumpFormat,
+    pub format: PgFormat,
     /// The part of the database that is dumped.
     pub selection: TableSelection,
     /// Whether rows are counted.
@@ -91,7 +91,7 @@ impl PostgresSource {
         let conn = resolve(plan)?;
         let mut session = conn.connect()?;
         let version = facts::read_server_version(&mut session.client)?;
-        let name = if plan.format == PgDumpFormat::Globals {
+        let name = if plan.format == PgFormat::Globals {
             "pg_dumpall"
         } else {
             "pg_dump"
@@ -222,8 +222,8 @@ impl PostgresSource {
             None
         };
         let _ = self.session.client.batch_execute("ROLLBACK");
-        let said = match ended {
-            Ok(said) => said,
+        let stderr = match ended {
+            Ok(stderr) => stderr,
             Err((0, error)) if is_lock_timeout(&error, started.elapsed(), wait) => {
                 return Ok(None);
             }
@@ -237,7 +237,7 @@ impl PostgresSource {
             }
             Err((_, error)) => return Err(with_known_hint(error)),
         };
-        let mut dumped = self.summarize(&said);
+        let mut dumped = self.summarize(&stderr);
         match counted {
             Some(Ok(counts)) => {
                 let contents = build_inventory(&tables, counts, standby);
@@ -342,12 +342,12 @@ impl PostgresSource {
 
     /// Finishes the dump. A program that signals do not reach is ended on the server.
     fn finish_dump(&mut self, child: Process, copied: &DumpOutput, token: &str) -> Result<String> {
-        let said = child
+        let stderr = child
             .finish()
             .inspect_err(|_| self.terminate_remote(token))?;
         copied
             .check_complete(self.plan.format, &self.dump.name)
-            .map(|()| said)
+            .map(|()| stderr)
     }
 
     fn terminate_remote(&mut self, token: &str) {
@@ -365,19 +365,19 @@ impl PostgresSource {
         }
     }
 
-    fn summarize(&self, said: &str) -> Dumped {
+    fn summarize(&self, stderr: &str) -> Dumped {
         let mut warnings = self.warnings.clone();
-        let told: Vec<String> = said
+        let messages: Vec<String> = stderr
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .map(strip_program_name)
             .collect();
-        let lacks = told
+        let lacks = messages
             .iter()
             .find(|line| line.contains("not dumped"))
             .cloned();
-        warnings.extend(told);
+        warnings.extend(messages);
         let producer = BTreeMap::from([(self.dump.name.clone(), self.dump.version.to_string())]);
         Dumped {
             database: self.database.clone(),
@@ -417,10 +417,10 @@ impl PostgresSource {
         let copied =
             copy_output(&mut child, self.plan.stall_timeout, out, None).map_err(|(_, error)| error);
         let copied = copied.inspect_err(|_| self.terminate_remote(&token))?;
-        let said = self
+        let stderr = self
             .finish_dump(child, &copied, &token)
             .map_err(with_known_hint)?;
-        let mut dumped = self.summarize(&said);
+        let mut dumped = self.summarize(&stderr);
         if !passwords {
             dumped.warnings.push(
                 "the roles are saved without their passwords, for this role may \
@@ -472,13 +472,13 @@ impl PostgresSource {
 impl Source for PostgresSource {
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
         match self.plan.format {
-            PgDumpFormat::Globals => self.dump_globals(out),
-            PgDumpFormat::Custom | PgDumpFormat::Plain => self.dump_database(out),
+            PgFormat::Globals => self.dump_globals(out),
+            PgFormat::Custom | PgFormat::Plain => self.dump_database(out),
         }
     }
 
     fn estimate(&self) -> u64 {
-        if self.plan.format == PgDumpFormat::Globals {
+        if self.plan.format == PgFormat::Globals {
             0
         } else {
             self.database.size_bytes

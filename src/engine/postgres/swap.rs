@@ -10,8 +10,9 @@ use super::leftovers::{
     connect_to_maintenance, database_exists, maintenance_database, numbered_name,
 };
 use super::names::{quote_ident, quote_literal};
-use crate::engine::{KeptDatabase, Settings};
+use crate::engine::{Grant, KeptDatabase, Settings};
 use crate::error::{Error, Result};
+use crate::units;
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +62,7 @@ impl NameSwap<'_> {
     }
 
     fn failure(&self, client: &mut Client, error: &postgres::Error) -> Error {
-        let told = explain_error(
+        let explained = explain_error(
             error,
             format!("giving the restored database the name `{}`", self.name),
         );
@@ -71,7 +72,7 @@ impl NameSwap<'_> {
             "there is no such database, as before"
         };
         if error.code() != Some(&SqlState::OBJECT_IN_USE) {
-            return told.with_hint(as_before);
+            return explained.with_hint(as_before);
         }
         let pids: Vec<String> = self
             .sessions(client)
@@ -84,7 +85,7 @@ impl NameSwap<'_> {
         } else {
             format!(" (this role may not end pid {})", pids.join(", "))
         };
-        told.with_hint(format!(
+        explained.with_hint(format!(
             "{as_before}; end the sessions in it{left} and what reconnects, then restore again"
         ))
     }
@@ -156,30 +157,14 @@ impl NameSwap<'_> {
 
     /// The commands that undo the swap or make it final.
     fn undo_commands(&self, kept: String) -> KeptDatabase {
-        let word = |text: &str| {
-            if text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
-            {
-                text.to_owned()
-            } else {
-                shell(text)
-            }
-        };
-        let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
+        let host = units::shell_word(&self.reached.host());
+        let user = units::shell_word(self.reached.user());
         let psql = format!(
             "psql -h {host} -p {} -U {user} -d {}",
             self.reached.port(),
             maintenance_database(self.name)
         );
         let undone = numbered_name(self.name, "undone", self.stamp, 1);
-        let rename = |from: &str, to: &str| {
-            shell(&format!(
-                "ALTER DATABASE {} RENAME TO {}",
-                quote_ident(from),
-                quote_ident(to)
-            ))
-        };
         // The sessions in both must end first. All of it happens, or nothing.
         let end = format!(
             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE \
@@ -190,13 +175,13 @@ impl NameSwap<'_> {
         KeptDatabase {
             undo: format!(
                 "{psql} -q -o /dev/null -1 -v ON_ERROR_STOP=1 -c {} -c {} -c {}",
-                shell(&end),
-                rename(self.name, &undone),
-                rename(&kept, self.name)
+                units::shell_word(&end),
+                units::shell_word(&rename_statement(self.name, &undone)),
+                units::shell_word(&rename_statement(&kept, self.name))
             ),
             remove: format!(
                 "{psql} -c {}",
-                shell(&format!("DROP DATABASE {}", quote_ident(&kept)))
+                units::shell_word(&format!("DROP DATABASE {}", quote_ident(&kept)))
             ),
             kept,
         }
@@ -204,11 +189,15 @@ impl NameSwap<'_> {
 }
 
 fn rename(transaction: &mut Transaction<'_>, from: &str, to: &str) -> Result<(), postgres::Error> {
-    transaction.batch_execute(&format!(
+    transaction.batch_execute(&rename_statement(from, to))
+}
+
+fn rename_statement(from: &str, to: &str) -> String {
+    format!(
         "ALTER DATABASE {} RENAME TO {}",
         quote_ident(from),
         quote_ident(to)
-    ))
+    )
 }
 
 /// The statements that give the new database its privileges, and take away what marks it as
@@ -221,9 +210,6 @@ fn property_statements(name: &str, settings: &Settings) -> Vec<String> {
             "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC"
         )),
         Some(grants) => {
-            let owner = |grant: &&crate::engine::Grant| {
-                grant.to.as_deref() == Some(settings.owner.as_str())
-            };
             if !settings.owner.is_empty() {
                 all.push(format!(
                     "REVOKE ALL ON DATABASE {database} FROM {}",
@@ -231,11 +217,10 @@ fn property_statements(name: &str, settings: &Settings) -> Vec<String> {
                 ));
             }
             // The owner's own privileges come first, as the owner grants the others.
-            for grant in grants
+            let (of_owner, of_others): (Vec<&Grant>, Vec<&Grant>) = grants
                 .iter()
-                .filter(owner)
-                .chain(grants.iter().filter(|grant| !owner(grant)))
-            {
+                .partition(|grant| grant.to.as_deref() == Some(settings.owner.as_str()));
+            for grant in of_owner.into_iter().chain(of_others) {
                 let to = grant.to.as_deref().map_or("PUBLIC".to_owned(), quote_ident);
                 let option = if grant.grantable {
                     " WITH GRANT OPTION"
@@ -262,9 +247,4 @@ fn property_statements(name: &str, settings: &Settings) -> Vec<String> {
         .map_or("NULL".to_owned(), quote_literal);
     all.push(format!("COMMENT ON DATABASE {database} IS {comment}"));
     all
-}
-
-/// As a shell needs it.
-pub fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -2,16 +2,21 @@
 //! The selection must be the same as that of `pg_dump`: its patterns, and its rules for partitions,
 //! extensions and unlogged tables.
 
+mod patterns;
+
 use super::explain_error;
 use super::names::{self, NamePattern};
 use crate::engine::Table;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
+use patterns::{find_in_schemas, find_matching};
 use postgres::Client;
 use postgres::types::Oid;
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::time::Duration;
+
+pub use patterns::{UnmatchedPattern, find_unmatched_patterns};
 
 /// The part of a database that is dumped. Empty lists mean everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,18 +32,17 @@ pub struct TableSelection {
 impl TableSelection {
     /// The selection as arguments of `pg_dump`.
     pub fn arguments(&self) -> Vec<String> {
-        let option = |name: &str, patterns: &[String]| {
-            patterns
-                .iter()
-                .map(|text| format!("--{name}={text}"))
-                .collect::<Vec<_>>()
-        };
-        [
-            option("schema", &self.schemas),
-            option("exclude-table", &self.exclude_table),
-            option("exclude-table-data", &self.exclude_table_data),
-        ]
-        .concat()
+        let options = [
+            ("schema", &self.schemas),
+            ("exclude-table", &self.exclude_table),
+            ("exclude-table-data", &self.exclude_table_data),
+        ];
+        options
+            .iter()
+            .flat_map(|(name, patterns)| {
+                patterns.iter().map(move |text| format!("--{name}={text}"))
+            })
+            .collect()
     }
 }
 
@@ -137,14 +141,9 @@ pub fn list_broken_keys(
     client: &mut impl postgres::GenericClient,
     tables: &[ListedTable],
 ) -> Result<Vec<String>> {
-    let of = |chosen: &dyn Fn(&ListedTable) -> bool| {
-        tables
-            .iter()
-            .filter(|table| chosen(table))
-            .map(|table| table.oid)
-            .collect()
-    };
-    let (all, with_data): (Vec<Oid>, Vec<Oid>) = (of(&|_| true), of(&|table| !table.without_data));
+    let all: Vec<Oid> = tables.iter().map(|table| table.oid).collect();
+    let with_data = tables.iter().filter(|table| !table.without_data);
+    let with_data: Vec<Oid> = with_data.map(|table| table.oid).collect();
     let rows = client
         .query(BROKEN_KEYS, &[&all, &with_data])
         .map_err(|error| explain_error(&error, "looking for foreign keys"))?;
@@ -198,154 +197,6 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname"#
 );
-
-/// Finds the tables that match any of the patterns. The role's search path is in force here, so
-/// everything is named with its schema: an operator of a user's that comes before the system's
-/// would run with the rights of the backup's role.
-fn find_matching(client: &mut impl postgres::GenericClient, texts: &[String]) -> Result<Vec<Oid>> {
-    let mut found = Vec::new();
-    for text in texts {
-        let pattern = names::parse_table_pattern(text)?;
-        let rows = client.query(
-            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid \
-             OPERATOR(pg_catalog.=) c.relnamespace
-             WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,m,v,f,S}'::pg_catalog.\"char\"[])
-               AND c.relname OPERATOR(pg_catalog.~) $1::pg_catalog.text COLLATE pg_catalog.default
-               AND CASE WHEN $2::pg_catalog.text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
-                        ELSE n.nspname OPERATOR(pg_catalog.~) $2::pg_catalog.text COLLATE \
-             pg_catalog.default END",
-            &[&pattern.name, &pattern.schema],
-        );
-        found.extend(
-            rows.map_err(|error| explain_error(&error, "reading a pattern of tables"))?
-                .iter()
-                .map(|row| row.get::<_, Oid>(0)),
-        );
-    }
-    Ok(found)
-}
-
-/// A pattern of the configuration that matches nothing in the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnmatchedPattern {
-    /// The key: `schemas`, `exclude_table` or `exclude_table_data`.
-    pub key: &'static str,
-    /// The pattern as it is written.
-    pub pattern: String,
-}
-
-impl UnmatchedPattern {
-    /// Whether the pattern selects what is saved, so that something is missing from the backup.
-    pub fn leaves_out(&self) -> bool {
-        self.key == "schemas"
-    }
-
-    /// The remedy. Names without quotes are folded to lower case, which is the usual mistake.
-    pub fn hint(&self) -> String {
-        let pattern = &self.pattern;
-        if pattern.chars().any(char::is_uppercase) && !pattern.contains('"') {
-            let (folded, quoted) = (pattern.to_lowercase(), quote_capitals(pattern));
-            return format!(
-                "PostgreSQL takes it for `{folded}`; with capitals: {} = ['{quoted}']",
-                self.key
-            );
-        }
-        "correct it, or take it out".to_owned()
-    }
-}
-
-impl std::fmt::Display for UnmatchedPattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = if self.leaves_out() { "schema" } else { "table" };
-        write!(f, "`{}` of `{}` matches no {kind}", self.pattern, self.key)
-    }
-}
-
-/// Quotes the words of the pattern that have capitals. Within quotes `*` and `?` would stand for
-/// themselves.
-fn quote_capitals(pattern: &str) -> String {
-    let words = pattern.split_inclusive(['*', '?', '.']);
-    let quote = |part: &str| {
-        let (word, sign) = part.split_at(part.trim_end_matches(['*', '?', '.']).len());
-        if word.chars().any(char::is_uppercase) {
-            format!("\"{word}\"{sign}")
-        } else {
-            part.to_owned()
-        }
-    };
-    words.map(quote).collect()
-}
-
-/// Finds the patterns that match nothing in this database.
-pub fn find_unmatched_patterns(
-    client: &mut Client,
-    selection: &TableSelection,
-) -> Result<Vec<UnmatchedPattern>> {
-    let mut unmatched = Vec::new();
-    // As in `list_tables`, names without a schema are looked up in the role's search path.
-    client
-        .batch_execute("RESET search_path")
-        .map_err(|error| explain_error(&error, "reading patterns"))?;
-    let of_tables = [
-        ("exclude_table", &selection.exclude_table),
-        ("exclude_table_data", &selection.exclude_table_data),
-    ];
-    for (key, patterns) in of_tables {
-        for pattern in patterns {
-            if find_matching(client, std::slice::from_ref(pattern))?.is_empty() {
-                unmatched.push(UnmatchedPattern {
-                    key,
-                    pattern: pattern.clone(),
-                });
-            }
-        }
-    }
-    client
-        .batch_execute("SET search_path = ''")
-        .map_err(|error| explain_error(&error, "reading patterns"))?;
-    for pattern in &selection.schemas {
-        if !schema_exists(client, &names::parse_schema_pattern(pattern)?)? {
-            unmatched.push(UnmatchedPattern {
-                key: "schemas",
-                pattern: pattern.clone(),
-            });
-        }
-    }
-    Ok(unmatched)
-}
-
-fn schema_exists(client: &mut Client, pattern: &NamePattern) -> Result<bool> {
-    let row = client.query_one(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname \
-         OPERATOR(pg_catalog.~) $1::text COLLATE pg_catalog.default)",
-        &[&pattern.name],
-    );
-    Ok(row
-        .map_err(|error| explain_error(&error, "reading a pattern of schemas"))?
-        .get(0))
-}
-
-/// Finds the tables in the schemas that match any of the patterns.
-fn find_in_schemas(
-    client: &mut impl postgres::GenericClient,
-    patterns: &[NamePattern],
-) -> Result<Vec<Oid>> {
-    let mut found = Vec::new();
-    for pattern in patterns {
-        let rows = client.query(
-            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = \
-             c.relnamespace
-             WHERE n.nspname OPERATOR(pg_catalog.~) $1::text COLLATE pg_catalog.default",
-            &[&pattern.name],
-        );
-        found.extend(
-            rows.map_err(|error| explain_error(&error, "reading a pattern of schemas"))?
-                .iter()
-                .map(|row| row.get::<_, Oid>(0)),
-        );
-    }
-    Ok(found)
-}
 
 /// The outcome of locking tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! certificates are accepted.
 
 mod files;
+mod host_name;
 mod verify;
 
 use super::conninfo::dsn::format_pair;

@@ -195,7 +195,7 @@ fn by_server(
     let (user, dbname) = (&info.user, &info.dbname);
     let code = error.code();
     let text = error.message();
-    let said = || text.to_owned();
+    let reason = || text.to_owned();
     // Authentication is over at this point, so libpq tries no other way.
     let stop =
         |message: String, hint: String| ConnectFailure::new(host, Fallback::Stop, message, hint);
@@ -211,7 +211,7 @@ fn by_server(
             format!("check the password; {from}"),
         )
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        refused(said(), authorization_hint(info, host, text, stage))
+        refused(reason(), authorization_hint(info, host, text, stage))
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         stop(
             format!("database `{dbname}` does not exist"),
@@ -219,14 +219,14 @@ fn by_server(
         )
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         stop(
-            said(),
+            reason(),
             format!(
                 "as the database's owner: GRANT CONNECT ON DATABASE \"{dbname}\" TO \"{user}\""
             ),
         )
     } else if *code == SqlState::TOO_MANY_CONNECTIONS {
         refused(
-            said(),
+            reason(),
             "end idle sessions, use a role with free connections, or raise `max_connections` or \
              the role's or database's limit"
                 .into(),
@@ -235,13 +235,13 @@ fn by_server(
         ConnectFailure::new(
             host,
             Fallback::Host,
-            said(),
+            reason(),
             "the server starts up, shuts down or recovers: try again later",
         )
     } else if matches!(code.code().get(..2), Some("22" | "42" | "55" | "57")) {
-        stop(said(), "see the server's log".into())
+        stop(reason(), "see the server's log".into())
     } else {
-        refused(said(), "see the server's log".into())
+        refused(reason(), "see the server's log".into())
     }
 }
 
@@ -353,18 +353,12 @@ fn by_system(host: &Host, error: &io::Error, stage: TlsStage) -> ConnectFailure 
         let fault = explain_tls(error);
         return ConnectFailure::new(host, Fallback::Stop, fault.message, fault.hint);
     }
-    let go_on = |message: String, hint: &str| {
-        ConnectFailure::new(
-            host,
-            if stage == TlsStage::Before {
-                Fallback::Host
-            } else {
-                Fallback::Stop
-            },
-            message,
-            hint,
-        )
+    let next = if stage == TlsStage::Before {
+        Fallback::Host
+    } else {
+        Fallback::Stop
     };
+    let go_on = |message: String, hint: &str| ConnectFailure::new(host, next, message, hint);
     let socket = matches!(host.at, Endpoint::Socket(_));
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {

@@ -156,18 +156,20 @@ impl ReachedServer {
             .info
             .with_database(dbname)
             .with_application_name(application_name);
-        let again = || -> Result<Client, ConnectFailure> {
-            // The files are read again, since a certificate may have been renewed.
-            let way = if self.tls.is_some() {
-                Encryption::Encrypted(info.tls_client(&self.host)?)
-            } else {
-                Encryption::Plain
-            };
-            let from = self.info.password_for(&self.host).map(|(_, from)| from);
-            open_client(&info, &way)
-                .map_err(|error| ConnectFailure::from_attempt(&info, &self.host, &way, error, from))
+        self.connect_again(&info)
+            .map_err(|failure| failure::report(&info, &[failure]))
+    }
+
+    fn connect_again(&self, info: &ConnInfo) -> Result<Client, ConnectFailure> {
+        // The files are read again, since a certificate may have been renewed.
+        let way = if self.tls.is_some() {
+            Encryption::Encrypted(info.tls_client(&self.host)?)
+        } else {
+            Encryption::Plain
         };
-        again().map_err(|failure| failure::report(&info, &[failure]))
+        let from = self.info.password_for(&self.host).map(|(_, from)| from);
+        open_client(info, &way)
+            .map_err(|error| ConnectFailure::from_attempt(info, &self.host, &way, error, from))
     }
 
     /// Asks the server to cancel the query of a connection. PostgreSQL does not tell whether that

@@ -30,6 +30,16 @@ pub fn parse(text: &str) -> Result<ParamPairs> {
     }
 }
 
+/// The value of one parameter in a URL or a `key=value` string; `None` where it is not given, or is
+/// empty.
+pub fn parameter(text: &str, name: &str) -> Result<Option<String>> {
+    let pairs = parse(text)?;
+    let last = pairs.into_iter().rev().find(|(key, _)| key == name);
+    Ok(last
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_empty()))
+}
+
 /// Whether an argument is meant as a PostgreSQL URL.
 pub fn is_url(text: &str) -> bool {
     behind_scheme(text).is_some()

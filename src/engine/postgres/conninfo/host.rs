@@ -78,13 +78,9 @@ impl Host {
 
 /// The servers to try, in order: the lists `host`, `hostaddr` and `port` side by side.
 pub(super) fn parse_hosts(params: &Params) -> Result<Vec<Host>> {
-    let list = |name: &str| -> Vec<String> {
-        params
-            .get(name)
-            .map(|text| text.split(',').map(|one| one.trim().to_owned()).collect())
-            .unwrap_or_default()
-    };
-    let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
+    let names = parse_list(params, "host");
+    let addresses = parse_list(params, "hostaddr");
+    let ports = parse_list(params, "port");
     if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
         return Err(params.fault(
             "hostaddr",
@@ -102,10 +98,9 @@ pub(super) fn parse_hosts(params: &Params) -> Result<Vec<Host>> {
             &format!("there are {} ports for {count} hosts", ports.len()),
         ));
     }
-    let at = |list: &[String], index: usize| list.get(index).filter(|one| !one.is_empty()).cloned();
     (0..count)
         .map(|index| {
-            let port = at(&ports, if ports.len() == 1 { 0 } else { index });
+            let port = element(&ports, if ports.len() == 1 { 0 } else { index });
             let port =
                 match port {
                     None => 5432,
@@ -114,11 +109,30 @@ pub(super) fn parse_hosts(params: &Params) -> Result<Vec<Host>> {
                     })?,
                 };
             Ok(Host {
-                at: parse_endpoint(params, at(&names, index), at(&addresses, index), port)?,
+                at: parse_endpoint(
+                    params,
+                    element(&names, index),
+                    element(&addresses, index),
+                    port,
+                )?,
                 port,
             })
         })
         .collect()
+}
+
+/// A parameter that is a list with commas.
+fn parse_list(params: &Params, name: &str) -> Vec<String> {
+    let text = params.get(name).map(|text| text.split(','));
+    text.into_iter()
+        .flatten()
+        .map(|one| one.trim().to_owned())
+        .collect()
+}
+
+/// An element of a list, unless it is empty.
+fn element(list: &[String], index: usize) -> Option<String> {
+    list.get(index).filter(|one| !one.is_empty()).cloned()
 }
 
 /// The way to reach one of the servers.
@@ -152,7 +166,7 @@ fn parse_endpoint(
 
 /// The socket directories of Debian and of vanilla PostgreSQL. A libpq has either as its default,
 /// decided when it was built.
-const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// The default socket directory: the one where a server listens on this port, else the first that
 /// exists.
@@ -162,12 +176,12 @@ fn socket_directory(port: u16) -> &'static str {
             .join(format!(".s.PGSQL.{port}"))
             .exists()
     };
-    let mut there = SOCKET_DIRECTORIES
+    let mut existing = SOCKET_DIRECTORIES
         .into_iter()
         .filter(|directory| Path::new(directory).is_dir());
     SOCKET_DIRECTORIES
         .into_iter()
         .find(holds)
-        .or_else(|| there.next())
+        .or_else(|| existing.next())
         .unwrap_or(SOCKET_DIRECTORIES[0])
 }

@@ -1,5 +1,6 @@
 //! Precedence, host lists and passwords: what resolves to what.
 
+use super::host::SOCKET_DIRECTORIES;
 use super::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

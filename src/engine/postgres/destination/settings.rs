@@ -10,41 +10,34 @@ use postgres::Client;
 /// swap.
 pub(super) fn apply_settings(client: &mut Client, name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
-    let mut warnings = Vec::new();
-    let mut run = |sql: String, what: &str| {
-        if let Err(error) = client.batch_execute(&sql) {
-            warnings.push(
-                explain_error(
-                    &error,
-                    format!("{what} could not be given to the new database"),
-                )
-                .message(),
-            );
-        }
-    };
+    let mut statements = Vec::new();
     for set in &settings.set {
         let whom = match &set.role {
             Some(role) => format!("ROLE {} IN DATABASE {database}", quote_ident(role)),
             None => format!("DATABASE {database}"),
         };
-        run(
-            format!(
-                "ALTER {whom} SET {} TO {}",
-                quote_setting(&set.name),
-                setting_value(&set.name, &set.value)
-            ),
-            &format!("`{}`", set.name),
+        let (setting, value) = (
+            quote_setting(&set.name),
+            setting_value(&set.name, &set.value),
         );
+        statements.push((
+            format!("ALTER {whom} SET {setting} TO {value}"),
+            format!("`{}`", set.name),
+        ));
     }
     for label in &settings.security_labels {
-        let text = quote_literal(&label.label);
-        run(
-            format!(
-                "SECURITY LABEL FOR {} ON DATABASE {database} IS {text}",
-                quote_ident(&label.provider)
-            ),
-            "a security label",
-        );
+        let (provider, text) = (quote_ident(&label.provider), quote_literal(&label.label));
+        statements.push((
+            format!("SECURITY LABEL FOR {provider} ON DATABASE {database} IS {text}"),
+            "a security label".to_owned(),
+        ));
+    }
+    let mut warnings = Vec::new();
+    for (statement, what) in statements {
+        if let Err(error) = client.batch_execute(&statement) {
+            let doing = format!("{what} could not be given to the new database");
+            warnings.push(explain_error(&error, doing).message());
+        }
     }
     warnings
 }

@@ -1,6 +1,7 @@
 //! Judges a trial restore that failed: by the dump, or by what this machine lacks.
 
-use crate::engine::postgres::fill::{ELSEWHERE, find_remedy, is_machine_failure};
+use crate::engine::postgres::fill::{find_remedy, is_machine_failure};
+use crate::engine::postgres::prerequisite::MissingPrerequisite;
 use crate::engine::{Check, CheckStatus};
 use crate::error::{Error, Kind, Result};
 
@@ -15,7 +16,7 @@ pub(super) enum RoleRights {
 
 /// Judges a restore that failed. A lack of this machine or this role, or a full disk, says nothing
 /// against the backup; everything else does.
-pub(super) fn judge_failure(error: Error, rights: RoleRights) -> Result<Check> {
+pub(super) fn judge_failure(error: Error, rights: RoleRights, is_partial: bool) -> Result<Check> {
     let text = error.message();
     if error.kind() == Kind::Damaged {
         return Ok(Check::damaged("restore", text));
@@ -32,11 +33,7 @@ pub(super) fn judge_failure(error: Error, rights: RoleRights) -> Result<Check> {
         "could not create locale",
         "could not open collator",
         "unsupported version",
-        "there is no `",
-        "is new enough for",
         "invalid command \\restrict",
-        "can't be kept from obeying commands",
-        ELSEWHERE,
         "permission denied to create extension",
         "has no installation script",
         "unrecognized configuration parameter",
@@ -51,12 +48,16 @@ pub(super) fn judge_failure(error: Error, rights: RoleRights) -> Result<Check> {
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let a_role_is_missing = text.contains("role \"") && text.contains("\" does not exist");
     let a_tablespace_is_missing = text.contains("default_tablespace");
-    let says_nothing = has(&lacking)
+    let says_nothing = error.cause::<MissingPrerequisite>().is_some()
+        || has(&lacking)
         || a_tablespace_is_missing
         || a_role_is_missing
         || rights == RoleRights::Few && has(&not_allowed);
     let status = if says_nothing {
         CheckStatus::Unprovable
+    } else if is_partial && text.contains(" does not exist") {
+        // What was left out on purpose is missing, which is no damage.
+        CheckStatus::Incomplete
     } else {
         CheckStatus::Damaged
     };

@@ -33,15 +33,15 @@ impl FailedStatements {
 
 /// Parses the messages of `pg_restore` about the statements that failed. A failure for another
 /// reason than that something is missing is an error.
-pub(super) fn parse_failed_statements(said: &str) -> Result<FailedStatements> {
+pub(super) fn parse_failed_statements(stderr: &str) -> Result<FailedStatements> {
     let mut found = FailedStatements::default();
-    let mut told = 0;
-    for block in said.split("pg_restore: error: ").skip(1) {
+    let mut errors = 0;
+    for block in stderr.split("pg_restore: error: ").skip(1) {
         let block = block.split("\npg_restore: ").next().unwrap_or_default();
         let (error, command) = block.split_once("\nCommand was: ").unwrap_or((block, ""));
         let error = error.lines().next().unwrap_or_default();
         let command = command.split_whitespace().collect::<Vec<_>>().join(" ");
-        told += 1;
+        errors += 1;
         // The dump of the schema `public` alone contains this statement, and a new database has the
         // schema.
         if error.ends_with("schema \"public\" already exists") && command == "CREATE SCHEMA public;"
@@ -83,10 +83,11 @@ pub(super) fn parse_failed_statements(said: &str) -> Result<FailedStatements> {
     }
     // With several jobs its own count differs from that of its errors. But without that line it did
     // not go on to the end.
-    if told == 0 || !said.contains("errors ignored on restore: ") || said.len() >= STDERR_KEPT {
+    if errors == 0 || !stderr.contains("errors ignored on restore: ") || stderr.len() >= STDERR_KEPT
+    {
         return Err(Error::failed(format!(
             "`pg_restore` failed: {}",
-            in_order(said)
+            in_order(stderr)
         )));
     }
     Ok(found)

@@ -1,16 +1,13 @@
 //! What the failure of a program that fills a database means, and what to do about it.
 
 use crate::error::{Error, Kind};
-
-/// The error for a script that goes on in another database.
-pub const ELSEWHERE: &str = "the script goes on in a database that it names itself";
+use crate::process::ProgramFailure;
 
 /// Whether a failure was caused by the machine, the connection or an interruption, and so says
 /// nothing about the dump.
 pub fn is_machine_failure(error: &Error) -> bool {
     let text = error.message();
     let words = [
-        "killed by signal",
         "out of memory",
         "out of shared memory",
         "No space left on device",
@@ -27,8 +24,10 @@ pub fn is_machine_failure(error: &Error) -> bool {
         "could not fork",
         "Resource temporarily unavailable",
     ];
-    error.kind() == crate::error::Kind::Interrupted
-        || words.iter().any(|words| text.contains(words))
+    let killed = error
+        .cause::<ProgramFailure>()
+        .is_some_and(|failure| failure.signal().is_some());
+    killed || error.kind() == Kind::Interrupted || words.iter().any(|words| text.contains(words))
 }
 
 /// The remedy for the failure of a program that filled a database; `None` where none is known.

@@ -1,7 +1,8 @@
 //! `psql`, kept from obeying what stands in a dump.
 
-use super::{ClientPrograms, ELSEWHERE};
+use super::ClientPrograms;
 use crate::engine::postgres::connect::SAFE_BEGINNING;
+use crate::engine::postgres::prerequisite::MissingPrerequisite;
 use crate::engine::postgres::programs::{PostgresVersion, Program, ProgramSearch};
 use crate::engine::postgres::scan::ScanResult;
 use crate::engine::postgres::script::{PublicSchemaFilter, RestrictFilter, copy_stream};
@@ -75,11 +76,10 @@ pub fn find_psql(search: &ProgramSearch) -> Result<Program> {
     if supports_restrict(&program.version) {
         return Ok(program);
     }
-    Err(Error::failed(format!(
-        "psql {} can't be kept from obeying commands in a dump",
-        program.version
-    ))
-    .with_hint("install the newest minor release of the PostgreSQL client programs"))
+    Err(
+        Error::from(MissingPrerequisite::RestrictedMode(program.version))
+            .with_hint("install the newest minor release of the PostgreSQL client programs"),
+    )
 }
 
 /// Whether this `psql` has that mode, which the minor releases of August 2025 brought.
@@ -96,23 +96,24 @@ fn supports_restrict(version: &PostgresVersion) -> bool {
 /// starting programs, and a dump in a file was scanned before.
 pub(super) fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
     let restrict = RestrictedMode::new().begin();
-    let refused = |error: Error| match error
+    let script = RestrictFilter::new(PublicSchemaFilter::new(script));
+    feed_program(psql, &mut restrict.as_bytes().chain(script))
+        .map(drop)
+        .map_err(explain_refusal)
+}
+
+/// Makes the refusal of a command in the dump an error of the dump.
+fn explain_refusal(error: Error) -> Error {
+    if error
         .message()
         .contains("backslash commands are restricted")
     {
-        true => Error::damaged(format!(
+        Error::damaged(format!(
             "the dump holds a command of psql that pg_dump does not write: {error}"
-        )),
-        false => error,
-    };
-    feed_program(
-        psql,
-        &mut restrict
-            .as_bytes()
-            .chain(RestrictFilter::new(PublicSchemaFilter::new(script))),
-    )
-    .map(drop)
-    .map_err(refused)
+        ))
+    } else {
+        error
+    }
 }
 
 /// Feeds a program's stdin and waits for its end. The program's own error counts more than that it
@@ -127,15 +128,14 @@ fn feed_program(mut process: Process, stream: &mut dyn Read) -> Result<String> {
 pub(super) fn refuse_forbidden(scanned: &ScanResult) -> Result<()> {
     if let Some(forbidden) = &scanned.forbidden {
         return Err(
-            Error::damaged(format!("the dump is not as pg_dump writes it: {forbidden}"))
-                .with_hint("somebody has changed it: look at that line, and restore another backup"),
+            Error::damaged(format!("the dump is not as pg_dump writes it: {forbidden}")).with_hint(
+                "somebody has changed it: look at that line, and restore another backup",
+            ),
         );
     }
     match scanned.connects {
-        Some(line) => Err(
-            Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
-                .with_hint("feed it to `psql` by hand, once you know what it makes"),
-        ),
+        Some(line) => Err(Error::from(MissingPrerequisite::SingleDatabase(line))
+            .with_hint("feed it to `psql` by hand, once you know what it makes")),
         None => Ok(()),
     }
 }

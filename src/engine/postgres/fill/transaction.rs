@@ -8,13 +8,16 @@ use crate::engine::postgres::script::{
     CommitFilter, PublicSchemaFilter, RestrictFilter, SettingsFilter, TransactionFilter,
     copy_stream,
 };
-use crate::engine::postgres::{PgDumpFormat, names, source, tables};
+use crate::engine::postgres::{PgFormat, names, source, tables};
 use crate::engine::{CheckStatus, Manifest, Table};
 use crate::error::{Error, Result};
-use crate::process::{Reader, Writer};
+use crate::process::{ProgramFailure, Reader, Writer};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The exit status of a `psql` in which a statement failed, after which it read nothing more.
+const STATEMENT_FAILED: i32 = 3;
 
 /// The steps of a transaction around a dump, in this order.
 pub struct TransactionSteps<'a> {
@@ -88,7 +91,7 @@ impl ClientPrograms<'_> {
         (steps.after_emptying)()?;
         let restriction = RestrictedMode::new();
         copy_stream(&mut restriction.begin().as_bytes(), &mut stdin)?;
-        if filling.format == PgDumpFormat::Custom {
+        if filling.format == PgFormat::Custom {
             // Within a script of one transaction large objects have no transactions of their own.
             let mut options = filling.options.clone();
             options.push("--single-transaction".to_owned());
@@ -123,12 +126,11 @@ impl ClientPrograms<'_> {
         }
         committed.store(true, Ordering::Relaxed);
         copy_stream(&mut b"COMMIT;\n".as_slice(), stdin)?;
-        // Status 3 of `psql`: a statement failed, and nothing after it was read.
         psql.finish().map(drop).inspect_err(|error| {
-            committed.store(
-                !error.message().contains("exit status 3"),
-                Ordering::Relaxed,
-            )
+            let status = error
+                .cause::<ProgramFailure>()
+                .and_then(ProgramFailure::code);
+            committed.store(status != Some(STATEMENT_FAILED), Ordering::Relaxed);
         })
     }
 

@@ -15,7 +15,7 @@ pub(super) struct TableCounts {
 }
 
 impl TableCounts {
-    fn add(&mut self, table: QualifiedName, rows: u64) {
+    pub(super) fn add(&mut self, table: QualifiedName, rows: u64) {
         let place = *self.places.entry(table).or_insert_with_key(|table| {
             self.list.push((table.clone(), 0));
             self.list.len() - 1

@@ -2,6 +2,7 @@
 
 use super::input::BLOCK;
 use super::*;
+use crate::engine::postgres::names;
 use proptest::prelude::*;
 use std::io;
 use std::io::ErrorKind;

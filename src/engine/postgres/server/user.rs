@@ -130,26 +130,27 @@ pub(super) fn is_started_in(pid: i32, dir: &Path) -> bool {
 }
 
 fn become_user(uid: Option<u32>) -> io::Result<()> {
-    let done = |status: libc::c_int| {
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    };
     // SAFETY: system calls with plain numbers; the group list is empty.
     unsafe {
         if let Some(uid) = uid {
             #[cfg(target_os = "linux")]
             let _ = libc::unshare(libc::CLONE_NEWNET);
-            done(libc::setgroups(0, std::ptr::null()))?;
-            done(libc::setgid(uid))?;
-            done(libc::setuid(uid))?;
+            check_status(libc::setgroups(0, std::ptr::null()))?;
+            check_status(libc::setgid(uid))?;
+            check_status(libc::setuid(uid))?;
         }
         #[cfg(target_os = "linux")]
-        done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        check_status(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
     }
     Ok(())
+}
+
+fn check_status(status: libc::c_int) -> io::Result<()> {
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The user ids of this process's servers. An id is reserved before anything runs under it.
@@ -170,12 +171,8 @@ fn reserve_uid() -> Option<u32> {
 
 fn processes_of(uid: u32) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pid = |entry: std::fs::DirEntry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        entry
-            .metadata()
-            .is_ok_and(|found| found.uid() == uid)
-            .then_some(pid)
-    };
-    entries.filter_map(pid).collect()
+    entries
+        .filter(|entry| entry.metadata().is_ok_and(|found| found.uid() == uid))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }

@@ -5,7 +5,7 @@ use crate::engine::postgres::connect::ReachedServer;
 use crate::engine::postgres::conninfo::dsn;
 use crate::engine::postgres::counting::RowCounter;
 use crate::engine::postgres::programs::Program;
-use crate::engine::postgres::{PgDumpFormat, ROW_SECURITY_HINT};
+use crate::engine::postgres::{PgFormat, ROW_SECURITY_HINT};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Pipes, Process};
 use crate::units;
@@ -28,7 +28,7 @@ impl PostgresSource {
             format!("--encoding={encoding}"),
         ];
         arguments.extend(match self.plan.format {
-            PgDumpFormat::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
+            PgFormat::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
             // A function named `begin`, unquoted, makes psql misjudge where statements end.
             _ => vec![
                 "--format=plain".to_owned(),
@@ -174,10 +174,10 @@ impl DumpOutput {
 
     /// Fails unless the output looks complete. Runtimes of containers were seen to lose output
     /// together with the exit status.
-    pub(super) fn check_complete(&self, format: PgDumpFormat, program: &str) -> Result<()> {
+    pub(super) fn check_complete(&self, format: PgFormat, program: &str) -> Result<()> {
         let whole = match format {
-            PgDumpFormat::Custom => self.first.starts_with(b"PGDMP"),
-            PgDumpFormat::Plain | PgDumpFormat::Globals => {
+            PgFormat::Custom => self.first.starts_with(b"PGDMP"),
+            PgFormat::Plain | PgFormat::Globals => {
                 memchr::memmem::find(&self.last, b"dump complete").is_some()
             }
         };

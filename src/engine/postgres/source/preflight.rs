@@ -1,8 +1,8 @@
 //! The preflight of a backup: what it would do, and what it would lack.
 
 use super::PostgresSource;
-use crate::engine::postgres::tables::{self, ListedTable};
-use crate::engine::postgres::{PgDumpFormat, ROW_SECURITY_HINT};
+use crate::engine::postgres::tables::{self, ListedTable, TableSelection};
+use crate::engine::postgres::{PgFormat, ROW_SECURITY_HINT};
 use crate::error::{Error, Result};
 use crate::units;
 
@@ -33,7 +33,7 @@ impl PostgresSource {
         let by_connection =
             |text: &String| PreflightWarning::new(text, "look at the source's address");
         let mut concerns: Vec<PreflightWarning> = self.warnings.iter().map(by_connection).collect();
-        if self.plan.format == PgDumpFormat::Globals {
+        if self.plan.format == PgFormat::Globals {
             return Ok((
                 format!("PostgreSQL {version}: roles and tablespaces, by {by}"),
                 concerns,

@@ -8,6 +8,7 @@
 //! the common name counts where there is no alternative name of the host's kind.
 
 use super::TlsFault;
+use super::host_name::check_name;
 use crate::units;
 use chrono::DateTime;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -17,10 +18,9 @@ use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Uni
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256, Sha384, Sha512};
-use std::net::IpAddr;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::parse_x509_certificate;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::x509::X509Version;
@@ -142,22 +142,32 @@ impl CertificateVerifier {
         now: UnixTime,
         depth: u32,
     ) -> bool {
-        let signed = |issuer: &X509Certificate<'_>| {
-            issuer.subject().as_raw() == certificate.issuer().as_raw()
-                && is_valid(issuer, now)
-                && may_sign(issuer)
-                && allows_depth(issuer, depth)
-                && is_understood(issuer)
-                && self.signed_by(certificate, issuer)
-        };
+        let is_issued_by =
+            |issuer: &X509Certificate<'_>| self.is_issued_by(certificate, issuer, now, depth);
         self.roots
             .iter()
             .filter_map(parse)
-            .any(|root| signed(&root))
+            .any(|root| is_issued_by(&root))
             || depth < DEPTH
                 && others.iter().any(|issuer| {
-                    signed(issuer) && self.is_vouched_for(issuer, others, now, depth + 1)
+                    is_issued_by(issuer) && self.is_vouched_for(issuer, others, now, depth + 1)
                 })
+    }
+
+    /// Whether an authority signed the certificate and may do so, at this depth of the chain.
+    fn is_issued_by(
+        &self,
+        certificate: &X509Certificate<'_>,
+        issuer: &X509Certificate<'_>,
+        now: UnixTime,
+        depth: u32,
+    ) -> bool {
+        issuer.subject().as_raw() == certificate.issuer().as_raw()
+            && is_valid(issuer, now)
+            && may_sign(issuer)
+            && allows_depth(issuer, depth)
+            && is_understood(issuer)
+            && self.signed_by(certificate, issuer)
     }
 
     fn signed_by(&self, certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
@@ -388,88 +398,6 @@ fn serves(certificate: &X509Certificate<'_>) -> bool {
     purpose && is_understood(certificate)
 }
 
-/// Checks the host's name as libpq does: alternative names of both kinds, then the common name
-/// where there is none of the host's kind.
-fn check_name(certificate: &X509Certificate<'_>, host: &str) -> Result<(), TlsFault> {
-    let address: Option<IpAddr> = host.parse().ok();
-    let names = certificate
-        .subject_alternative_name()
-        .ok()
-        .flatten()
-        .map(|names| names.value.general_names.as_slice());
-    let mut shown = Vec::new();
-    let mut of_its_kind = false;
-    for name in names.unwrap_or_default() {
-        match name {
-            GeneralName::DNSName(name) => {
-                of_its_kind |= address.is_none();
-                if name_fits(name, host) {
-                    return Ok(());
-                }
-                shown.push((*name).to_owned());
-            }
-            GeneralName::IPAddress(bytes) => {
-                of_its_kind |= address.is_some();
-                if address.is_some_and(|address| address_fits(bytes, address)) {
-                    return Ok(());
-                }
-                shown.push(address_in_words(bytes));
-            }
-            _ => {}
-        }
-    }
-    if !of_its_kind && let Some(name) = common_name(certificate) {
-        if name_fits(&name, host) {
-            return Ok(());
-        }
-        shown.push(name);
-    }
-    let shown = if shown.is_empty() {
-        "no name".into()
-    } else {
-        format!("`{}`", shown.join("`, `"))
-    };
-    Err(TlsFault::new(
-        format!("the server's certificate is for {shown}, not for `{host}`"),
-        "set `host` to a name in the certificate (with `hostaddr` where that does not resolve), or \
-         use `sslmode=verify-ca`",
-    ))
-}
-
-fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
-    let name = certificate.subject().iter_common_name().next()?;
-    Some(name.as_str().map_or_else(
-        |_| String::from_utf8_lossy(name.as_slice()).into_owned(),
-        str::to_owned,
-    ))
-}
-
-/// Whether a name in a certificate, which may begin with `*.` for one label, matches the host.
-fn name_fits(name: &str, host: &str) -> bool {
-    if name.eq_ignore_ascii_case(host) {
-        return true;
-    }
-    let Some(domain) = name.strip_prefix("*.").filter(|domain| !domain.is_empty()) else {
-        return false;
-    };
-    host.split_once('.')
-        .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(domain))
-}
-
-fn address_fits(bytes: &[u8], address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => bytes == address.octets(),
-        IpAddr::V6(address) => bytes == address.octets(),
-    }
-}
-
-fn address_in_words(bytes: &[u8]) -> String {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let sixteen = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| sixteen())
-        .map_or_else(|_| "an address".into(), |address| address.to_string())
-}
-
 /// The public key of a certificate.
 pub(super) fn public_key(der: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
     parse(der)
@@ -503,34 +431,5 @@ pub(super) fn fingerprint(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
         }
         // Ed25519 has no hash of its own, and no binding is defined for it.
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_as_libpq_compares_them() {
-        for (name, host, fits) in [
-            ("db.example", "DB.example", true),
-            ("*.example", "db.example", true),
-            ("*.example", "a.db.example", false),
-            ("*.example", ".example", false),
-            ("*.example", "example", false),
-            ("d*.example", "db.example", false),
-            ("*", "db", false),
-            ("*.", "db.", false),
-            ("*.b.example", "ü.b.example", true),
-        ] {
-            assert_eq!(name_fits(name, host), fits, "{name} {host}");
-        }
-    }
-
-    #[test]
-    fn addresses() {
-        assert!(address_fits(&[127, 0, 0, 1], IpAddr::from([127, 0, 0, 1])));
-        assert!(!address_fits(&[127, 0, 0, 1], IpAddr::from([0; 16])));
-        assert_eq!(address_in_words(&[10, 0, 0, 1]), "10.0.0.1");
     }
 }

@@ -50,7 +50,7 @@ impl LockWatcher {
             .map_err(|error| super::explain_error(&error, "asking for the session's number"))?
             .get(0);
         let shared = Arc::new(WatcherShared::default());
-        let (reached, database, theirs) = (
+        let (reached, database, watched) = (
             session.reached.clone(),
             database.to_owned(),
             Arc::clone(&shared),
@@ -59,7 +59,7 @@ impl LockWatcher {
         let thread = std::thread::spawn(move || {
             let mut client: Option<Client> = None;
             let mut since: Option<Instant> = None;
-            while theirs.sleep() {
+            while watched.sleep() {
                 if interrupt::requested() {
                     // The session may be waiting for a lock, and nothing else notices the interrupt
                     // then.
@@ -69,14 +69,14 @@ impl LockWatcher {
                     client = reached.reconnect(&database, "dbbackup").ok();
                 }
                 let Some(connected) = &mut client else { return };
-                let token = theirs.state().token.clone();
+                let token = watched.state().token.clone();
                 let Some(who) = find_blockers(connected, pid, token.as_deref()) else {
                     since = None;
                     continue;
                 };
-                theirs.state().blockers = Some(who);
+                watched.state().blockers = Some(who);
                 if since.get_or_insert_with(Instant::now).elapsed() >= patience {
-                    theirs.state().ended_a_wait = true;
+                    watched.state().ended_a_wait = true;
                     let _ = connected.execute(CANCEL, &[&token]);
                 }
             }

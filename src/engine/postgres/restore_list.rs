@@ -46,16 +46,19 @@ pub fn names_table(wanted: &str, schema: &str, name: &str) -> bool {
 
 /// The part of a manifest that consists of these tables; all of it where none is named.
 pub fn select_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
-    let chosen = |table: &&Table| {
-        let name = QualifiedName::parse(&table.name);
-        wanted.is_empty()
-            || name.is_some_and(|name| {
-                wanted
-                    .iter()
-                    .any(|wanted| names_table(wanted, &name.schema, &name.name))
-            })
-    };
-    Manifest::of(manifest.tables.iter().filter(chosen).cloned().collect())
+    let chosen = manifest
+        .tables
+        .iter()
+        .filter(|table| wanted.is_empty() || is_wanted(table, wanted));
+    Manifest::of(chosen.cloned().collect())
+}
+
+fn is_wanted(table: &Table, wanted: &[String]) -> bool {
+    QualifiedName::parse(&table.name).is_some_and(|name| {
+        wanted
+            .iter()
+            .any(|wanted| names_table(wanted, &name.schema, &name.name))
+    })
 }
 
 /// The entries of an archive that a restore takes.
@@ -129,17 +132,13 @@ impl DependencyGraph {
     fn select(&self, wanted: &[String]) -> Result<RestoreList> {
         let mut tables = BTreeSet::new();
         for name in wanted {
-            let of_name = |entry: &&super::toc::TocEntry| {
-                names_table(
-                    name,
-                    entry.schema.as_deref().unwrap_or_default(),
-                    &entry.tag,
-                )
-            };
             let found: Vec<i32> = self
                 .toc
                 .entries_of_kind("TABLE")
-                .filter(of_name)
+                .filter(|entry| {
+                    let schema = entry.schema.as_deref().unwrap_or_default();
+                    names_table(name, schema, &entry.tag)
+                })
                 .map(|entry| entry.id)
                 .collect();
             if found.is_empty() {
@@ -233,19 +232,20 @@ impl DependencyGraph {
     /// needs both of its tables.
     fn belongs(&self, id: i32, kind: &str, tables: &BTreeSet<i32>, chosen: &BTreeSet<i32>) -> bool {
         let needs = self.needs(id);
-        let of_table = |id: &i32| {
-            matches!(
-                self.kind(*id),
-                "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
-            )
-        };
         // A table that only another one needs is restored without its data.
         let own = if kind == "TABLE DATA" { tables } else { chosen };
         needs.iter().any(|id| own.contains(id))
             && needs
                 .iter()
-                .filter(|id| of_table(id))
+                .filter(|id| self.is_relation(**id))
                 .all(|id| chosen.contains(id))
+    }
+
+    fn is_relation(&self, id: i32) -> bool {
+        matches!(
+            self.kind(id),
+            "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
+        )
     }
 
     fn add_needs(&self, id: i32, chosen: &mut BTreeSet<i32>) {
