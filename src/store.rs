@@ -7,11 +7,13 @@
 //! both away.
 
 mod local;
+mod location;
 #[cfg(test)]
 mod memory;
 
 pub use local::Access;
 use local::LocalStore;
+pub use location::Location;
 
 use crate::error::Result;
 use crate::lock::Lock;
@@ -28,7 +30,9 @@ use std::time::Duration;
 /// mounted) is an error of another kind, and whoever asks must keep what it asked about.
 pub trait Store: Send + Sync {
     /// What messages call it.
-    fn name(&self) -> String;
+    fn name(&self) -> String {
+        self.location().to_string()
+    }
 
     /// The sources that have a directory, sorted.
     fn sources(&self) -> Result<Vec<String>>;
@@ -72,6 +76,12 @@ pub trait Store: Send + Sync {
     /// Takes the one writer's lock of a source, making its directory where there is none.
     fn lock(&self, source: &str, wait: Duration) -> Result<Lock>;
 
+    /// Whether this user may write to what the store has of a source.
+    fn may_write(&self, source: &str) -> bool;
+
+    /// Whether somebody has a source's lock right now, where that can be told.
+    fn is_locked(&self, source: &str) -> bool;
+
     /// Whether somebody is reading this object right now; nobody is where there is none.
     fn in_use(&self, source: &str, name: &str) -> Result<bool>;
 
@@ -84,40 +94,69 @@ pub trait Store: Send + Sync {
     /// Free bytes, where the store can tell.
     fn free_space(&self) -> Result<Option<u64>>;
 
-    /// The directory that the store is in, where it is in one.
-    fn root(&self) -> &Path;
+    /// Where it is.
+    fn location(&self) -> &Location;
+
+    /// The directory that the store is in, where it is in one of this machine.
+    fn local_path(&self) -> Option<&Path> {
+        self.location().local_path()
+    }
 
     /// Writes a small object that belongs to no source, replacing an older one.
-    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()>;
+    fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Where the object is in the file system, for messages and other tools.
-    fn locate(&self, source: &str, name: &str) -> Option<PathBuf>;
+    /// Where an object is in the file system, for messages and other tools.
+    fn object_path(&self, source: &str, name: &str) -> Option<PathBuf>;
 }
 
-/// Opens the store in the directory `root`.
-pub fn open(root: &Path, access: Access) -> Result<Box<dyn Store>> {
-    Ok(Box::new(LocalStore::open(root, access)?))
+/// Opens the store at `location`.
+pub fn open(location: &Location, access: Access) -> Result<Box<dyn Store>> {
+    Ok(Box::new(match location {
+        Location::Directory(root) => LocalStore::open(root, access)?,
+    }))
 }
 
-/// The store in the directory `root`, without a look at it: a directory above another that holds a
-/// dump may be none.
-pub fn unchecked(root: &Path) -> Box<dyn Store> {
-    Box::new(LocalStore::around(root))
+/// The store at `location`, without a look at it: a directory above another that holds a dump may
+/// be none.
+pub fn unchecked(location: &Location) -> Box<dyn Store> {
+    Box::new(match location {
+        Location::Directory(root) => LocalStore::unchecked(root),
+    })
 }
 
-/// Whether a directory is a store, or holds copies of sources' directories.
-pub fn is_at(root: &Path) -> Result<bool> {
-    LocalStore::is_at(root)
+/// Whether there is a store at `location`, or copies of sources' directories.
+pub fn is_at(location: &Location) -> Result<bool> {
+    match location {
+        Location::Directory(root) => LocalStore::is_at(root),
+    }
 }
 
-/// An error where `root` must be on a mounted file system of its own and is not.
-pub fn require_mount_at(root: &Path) -> Result<()> {
-    LocalStore::around(root).require_mount()
+/// Whether what is at `location` has the mark of a store; where that can't be told it has none.
+pub fn is_marked_at(location: &Location) -> bool {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).is_marked(),
+    }
 }
 
-/// An error where `root` is somebody's directory that is no store and not empty.
-pub fn must_be_free(root: &Path) -> Result<()> {
-    LocalStore::around(root).must_be_free()
+/// Whether this user may write to the store at `location`, or may be able to make it.
+pub fn may_be_written_at(location: &Location) -> bool {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).may_be_written(),
+    }
+}
+
+/// An error where `location` must be on a mounted file system of its own and is not.
+pub fn require_mount_at(location: &Location) -> Result<()> {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).require_mount(),
+    }
+}
+
+/// An error where `location` is somebody's directory that is no store and not empty.
+pub fn must_be_free(location: &Location) -> Result<()> {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).must_be_free(),
+    }
 }
 
 /// Looks at the small objects of one source; what is not there is an error of kind `NotFound`.

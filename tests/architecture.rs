@@ -33,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "catalog",
         &["cores", "engine", "retention", "sidecar", "store"],
     ),
-    ("config", &[]),
+    ("config", &["store"]),
     ("cli", &["sidecar"]),
     (
         "plan",
@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "pipeline",
             "retention",
             "sidecar",
+            "store",
         ],
     ),
     (

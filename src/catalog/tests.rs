@@ -1,7 +1,7 @@
 //! The catalog: what it reads, in which order, and what it says of that.
 
 use super::*;
-use crate::store::{Access, Store};
+use crate::store::{Access, Location, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 
 struct Place {
@@ -13,7 +13,7 @@ impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
         let store = store::open(
-            &dir.path().join("store"),
+            &Location::from(dir.path().join("store")),
             Access::Write {
                 require_mount: false,
             },
@@ -121,7 +121,7 @@ fn what_is_not_a_backup_is_told_apart() {
     std::fs::remove_file(
         place
             .store
-            .locate("app", &format!("{missing}.sqlite3.gz"))
+            .object_path("app", &format!("{missing}.sqlite3.gz"))
             .unwrap(),
     )
     .unwrap();
@@ -138,7 +138,10 @@ fn what_is_not_a_backup_is_told_apart() {
     // A copy of another source's sidecar is not this one's.
     std::fs::create_dir_all(place.dir.path().join("store/web")).unwrap();
     std::fs::copy(
-        place.store.locate("app", &format!("{good}.json")).unwrap(),
+        place
+            .store
+            .object_path("app", &format!("{good}.json"))
+            .unwrap(),
         place.dir.path().join(format!("store/web/{good}.json")),
     )
     .unwrap();

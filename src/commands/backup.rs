@@ -79,12 +79,12 @@ fn carry_out(
     let names: Vec<String> = planned.iter().filter_map(name_of_tried).collect();
     let of_run = hooks_of_run(&planned, session);
     let run = begin(arguments, session);
-    let store = session.store_plan()?.path;
+    let store = session.store_plan()?.location;
     report.story(format!(
         "run {}: {} into {}",
         run.id,
         names.join(", "),
-        store.display()
+        store
     ));
     let around = Around::run(&of_run, &names, &store, &run, report);
     // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
@@ -300,7 +300,7 @@ impl Work<'_> {
         Around::source(
             &configured.hooks,
             name,
-            self.store.root(),
+            self.store.location(),
             self.run,
             self.report,
         )
@@ -348,7 +348,7 @@ impl Work<'_> {
         let around = Around::source(
             &source.hooks,
             &source.name,
-            self.store.root(),
+            self.store.location(),
             self.run,
             self.report,
         );
@@ -472,7 +472,7 @@ fn keep_configuration(store: &dyn Store, session: &Session, report: &Report) {
         Err(_) => return,
     };
     if let Err(error) =
-        store.replace_at_root(&format!("config-{}.toml", session.host), text.as_bytes())
+        store.replace_common(&format!("config-{}.toml", session.host), text.as_bytes())
     {
         report.detail(format!(
             "the configuration could not be copied to the store: {error}"

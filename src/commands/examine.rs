@@ -176,7 +176,7 @@ fn files_of(stored: &Stored<'_>) -> BTreeMap<String, Option<Stamp>> {
     };
     let names = stored.store.names(stored.source).unwrap_or_default();
     let stamp = |name: &str| {
-        let found = std::fs::metadata(stored.store.locate(stored.source, name)?).ok()?;
+        let found = std::fs::metadata(stored.store.object_path(stored.source, name)?).ok()?;
         Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
     };
     names

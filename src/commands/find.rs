@@ -8,7 +8,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for};
 use crate::pipeline::Codec;
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
-use crate::store::{self, Access, Store};
+use crate::store::{self, Access, Location, Store};
 use std::path::{Path, PathBuf};
 
 /// A dump that was found.
@@ -55,8 +55,8 @@ impl Found {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(root: &Path, entry: &Entry) -> Result<Found> {
-        let store = store::open(root, Access::Read)?;
+    pub fn in_store(location: &Location, entry: &Entry) -> Result<Found> {
+        let store = store::open(location, Access::Read)?;
         let backup = entry.whole(&*store)?;
         Found::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
@@ -177,7 +177,7 @@ fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
-        store::unchecked(root),
+        store::unchecked(&Location::from(root)),
         dir.file_name()
             .unwrap_or_default()
             .to_string_lossy()
@@ -344,6 +344,6 @@ fn file_name(path: &Path) -> String {
 pub fn path_of(found: &Found) -> PathBuf {
     found
         .store
-        .locate(&found.source, &found.file)
+        .object_path(&found.source, &found.file)
         .unwrap_or_else(|| found.file.clone().into())
 }

@@ -62,7 +62,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         return Ok((backup, place));
     }
     session.refuse_group(wanted)?;
-    let store = store::open(&session.store_plan()?.path, Access::Read)?;
+    let store = store::open(&session.store_plan()?.location, Access::Read)?;
     let backup = catalog_for(&*store, wanted, session.now)?
         .resolve(wanted, session.now)?
         .whole(&*store)?;
@@ -71,7 +71,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         |dump| dump.file.clone(),
     );
     let place = store
-        .locate(&backup.sidecar.source, &name)
+        .object_path(&backup.sidecar.source, &name)
         .unwrap_or_default();
     Ok((backup, place))
 }

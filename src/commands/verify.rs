@@ -305,7 +305,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
 }
 
 fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
-    let found = Found::in_store(store.root(), backup);
+    let found = Found::in_store(store.location(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable {
@@ -404,12 +404,12 @@ fn remember(found: &Found, finding: &Finding, report: &Report) {
     if finding.status() == CheckStatus::Error || found.source != backup.sidecar.source {
         return;
     }
-    let dir = found.store.root().join(&found.source);
-    if rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).is_err() {
+    if !found.store.may_write(&found.source) {
         return report.detail(format!(
-            "{}: the result was not kept: `{}` is read-only",
+            "{}: the result was not kept: `{}` of the store `{}` is read-only",
             backup.id(),
-            dir.display()
+            found.source,
+            found.store.name()
         ));
     }
     let verification = finding.to_verification(whole_second(Utc::now()));

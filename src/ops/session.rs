@@ -67,14 +67,14 @@ impl Session {
 
     /// The store, to read from.
     pub fn reading(&self) -> Result<Box<dyn Store>> {
-        store::open(&self.store_plan()?.path, Access::Read)
+        store::open(&self.store_plan()?.location, Access::Read)
     }
 
     /// The store, to write to; made where it is missing.
     pub fn writing(&self) -> Result<Box<dyn Store>> {
         let plan = self.store_plan()?;
         store::open(
-            &plan.path,
+            &plan.location,
             Access::Write {
                 require_mount: plan.require_mount,
             },

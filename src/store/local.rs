@@ -1,12 +1,12 @@
 //! A store in a local directory: `<root>/<source>/<object>`, all of it readable by its owner alone.
 
-use super::{Pending, Small, Store};
+use super::{Location, Pending, Small, Store};
 use crate::durable::{self, SteadyFile};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, Metadata};
+use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -32,6 +32,7 @@ pub enum Access {
 /// See the head of this file.
 #[derive(Debug)]
 pub struct LocalStore {
+    location: Location,
     root: PathBuf,
 }
 
@@ -49,9 +50,7 @@ impl LocalStore {
     }
 
     fn try_open(root: &Path, access: Access) -> Result<LocalStore> {
-        let store = LocalStore {
-            root: root.to_path_buf(),
-        };
+        let store = LocalStore::unchecked(root);
         if let Access::Write {
             require_mount: true,
         } = access
@@ -102,10 +101,20 @@ impl LocalStore {
         match found_at(&root.join(MARK))? {
             Some(_) => Ok(true),
             None if found_at(root)?.is_some_and(|found| found.is_dir()) => {
-                LocalStore::around(root).holds_sidecars()
+                LocalStore::unchecked(root).holds_sidecars()
             }
             None => Ok(false),
         }
+    }
+
+    /// Whether the mark of a store is there.
+    pub fn is_marked(&self) -> bool {
+        self.root.join(MARK).exists()
+    }
+
+    /// Whether this user may write to the directory, or there is none yet.
+    pub fn may_be_written(&self) -> bool {
+        !self.root.exists() || rustix::fs::access(&self.root, rustix::fs::Access::WRITE_OK).is_ok()
     }
 
     /// A directory becomes a store by being written to: one that somebody uses for something else
@@ -141,8 +150,9 @@ impl LocalStore {
     }
 
     /// A directory above another that holds a dump, whether it is a store or not.
-    pub fn around(root: &Path) -> LocalStore {
+    pub fn unchecked(root: &Path) -> LocalStore {
         LocalStore {
+            location: Location::from(root),
             root: root.to_path_buf(),
         }
     }
@@ -254,10 +264,6 @@ impl LocalStore {
 }
 
 impl Store for LocalStore {
-    fn name(&self) -> String {
-        self.root.display().to_string()
-    }
-
     fn sources(&self) -> Result<Vec<String>> {
         let context = || format!("reading the store `{}`", self.root.display());
         let mut names = Vec::new();
@@ -376,6 +382,15 @@ impl Store for LocalStore {
         .map_err(|error| explained(error, &dir))
     }
 
+    fn may_write(&self, source: &str) -> bool {
+        rustix::fs::access(self.dir(source), rustix::fs::Access::WRITE_OK).is_ok()
+    }
+
+    fn is_locked(&self, source: &str) -> bool {
+        File::open(self.path(source, ".lock"))
+            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
     fn in_use(&self, source: &str, name: &str) -> Result<bool> {
         let path = self.path(source, name);
         let file = match File::open(&path) {
@@ -384,10 +399,7 @@ impl Store for LocalStore {
             Err(error) => return Err(named(error, &path, "opening")),
         };
         // Where the file system has no locks an open file is readable to its end all the same.
-        Ok(matches!(
-            file.try_lock(),
-            Err(std::fs::TryLockError::WouldBlock)
-        ))
+        Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     fn elsewhere(&self, source: &str, name: &str) -> Result<Option<PathBuf>> {
@@ -403,18 +415,24 @@ impl Store for LocalStore {
     }
 
     fn free_space(&self) -> Result<Option<u64>> {
-        durable::free_space(&self.root).map(Some)
+        // The directory may still have to be made.
+        let there = if self.root.is_dir() {
+            self.root.as_path()
+        } else {
+            self.root.parent().unwrap_or(Path::new("/"))
+        };
+        durable::free_space(there).map(Some)
     }
 
-    fn root(&self) -> &Path {
-        &self.root
+    fn location(&self) -> &Location {
+        &self.location
     }
 
-    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         durable::replace(&self.root.join(name), bytes)
     }
 
-    fn locate(&self, source: &str, name: &str) -> Option<PathBuf> {
+    fn object_path(&self, source: &str, name: &str) -> Option<PathBuf> {
         Some(self.path(source, name))
     }
 }

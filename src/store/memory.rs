@@ -1,6 +1,6 @@
 //! A store in memory, with a countdown to the call that fails: for the tests of the store's laws.
 
-use super::{Pending, Small, Store};
+use super::{Location, Pending, Small, Store};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use std::collections::BTreeMap;
@@ -13,10 +13,20 @@ type Objects = Arc<Mutex<BTreeMap<(String, String), Vec<u8>>>>;
 
 /// Counts down the calls that change something; at zero they fail from then on, as a crashed
 /// process's would.
-#[derive(Default)]
 pub struct MemoryStore {
+    location: Location,
     objects: Objects,
     calls_left: Arc<Mutex<Option<u32>>>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore {
+            location: Location::from(Path::new("memory")),
+            objects: Objects::default(),
+            calls_left: Arc::default(),
+        }
+    }
 }
 
 impl MemoryStore {
@@ -42,10 +52,6 @@ fn key(source: &str, name: &str) -> (String, String) {
 }
 
 impl Store for MemoryStore {
-    fn name(&self) -> String {
-        "memory".into()
-    }
-
     fn sources(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
             .objects
@@ -131,6 +137,14 @@ impl Store for MemoryStore {
         Lock::take(file.path(), "a source in memory", wait)
     }
 
+    fn may_write(&self, _source: &str) -> bool {
+        true
+    }
+
+    fn is_locked(&self, _source: &str) -> bool {
+        false
+    }
+
     fn in_use(&self, _source: &str, _name: &str) -> Result<bool> {
         Ok(false)
     }
@@ -139,15 +153,19 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
-    fn root(&self) -> &Path {
-        Path::new("memory")
+    fn location(&self) -> &Location {
+        &self.location
     }
 
-    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn local_path(&self) -> Option<&Path> {
+        None
+    }
+
+    fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.replace("", name, bytes)
     }
 
-    fn locate(&self, _source: &str, _name: &str) -> Option<PathBuf> {
+    fn object_path(&self, _source: &str, _name: &str) -> Option<PathBuf> {
         None
     }
 }

@@ -413,11 +413,11 @@ impl Safety {
         if !arguments.in_place || arguments.no_safety_backup || destination.old().is_none() {
             return Ok(None);
         }
-        let root = session
+        let location = session
             .store_plan()
-            .map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
+            .map_or_else(|_| found.store.location().clone(), |plan| plan.location);
         let store = store::open(
-            &root,
+            &location,
             Access::Write {
                 require_mount: false,
             },
@@ -465,7 +465,7 @@ fn say_done(
         undo = Some(database.undo.clone());
     }
     if let Some((id, safety)) = kept {
-        let program = super::program(safety.store.root().to_str(), session);
+        let program = super::program(safety.store.location().as_os_str().to_str(), session);
         report.line(super::kept_as(&id, &program));
         let command = format!("{program} restore {id} --in-place --yes");
         report.line(format!("   to undo: {command}"));
