@@ -337,9 +337,7 @@ impl Work<'_> {
         // one's `before` has stopped.
         let lock = interrupt::check().and_then(|()| match source.hooks.is_empty() {
             true => Ok(None),
-            false => {
-                lock_and_sweep(self.store, &source.name, self.run.lock_wait, self.report).map(Some)
-            }
+            false => lock_and_sweep(self.store, &source.name, self.run.lock_wait, self.report),
         });
         let lock = match lock {
             Ok(lock) => lock,

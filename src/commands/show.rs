@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{self, Access};
+use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         .resolve(wanted, session.now)?
         .whole(&*store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(
-        || store::sidecar_name(backup.id()),
+        || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
     let place = store

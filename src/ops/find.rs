@@ -6,15 +6,17 @@ use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for, time_of};
 use crate::pipeline::Codec;
-use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
-use crate::store::{self, Access, Location, Store};
+use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
+use crate::store::{self, Access, Location, Objects, Store, names};
 use std::path::{Path, PathBuf};
 
 /// A dump that a user's word for a backup led to.
 pub struct ResolvedBackup {
     /// The store, or the directory above a dump that lies somewhere else.
     pub store: Box<dyn Store>,
-    /// The directory in it.
+    /// The source's objects in it.
+    pub objects: Box<dyn Objects>,
+    /// The source in it.
     pub source: String,
     /// The dump's name there.
     pub file: String,
@@ -41,7 +43,7 @@ impl ResolvedBackup {
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
         StoredDump {
-            store: &*self.store,
+            objects: &*self.objects,
             source: &self.source,
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
@@ -74,6 +76,7 @@ impl ResolvedBackup {
         };
         let codec = codec_of(&dump)?;
         Ok(ResolvedBackup {
+            objects: store.objects(&source),
             store,
             source,
             file: dump.file.clone(),
@@ -236,6 +239,7 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
         }
     }
     Ok(ResolvedBackup {
+        objects: store.objects(&source),
         store,
         source,
         file: name,
@@ -252,8 +256,8 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     let sidecar = if named_itself {
         name.to_owned()
     } else {
-        match store::id_of(name) {
-            Some(id) => store::sidecar_name(id),
+        match names::id_of(name) {
+            Some(id) => names::sidecar_name(id),
             None => return Ok(None),
         }
     };
@@ -292,17 +296,14 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
-    let state = match store.read(source, &store::state_name(&sidecar.id)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).ok(),
-        Err(error) if error.kind() == Kind::NotFound => Some(State::default()),
-        Err(_) => None,
-    };
+    let objects = store.objects(source);
+    let state = catalog::read_state(&*objects, &sidecar.id);
     let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| {
         Presence::of(store.size(source, &dump.file))
     });
     Ok(Some(Backup {
         sidecar,
-        state_lost: state.is_none(),
+        state_lost: state.is_err(),
         state: state.unwrap_or_default(),
         presence,
     }))

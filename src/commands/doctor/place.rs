@@ -228,7 +228,16 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
 
 /// Whether another run has the source's lock now.
 pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
-    if store::unchecked(&store.location).is_locked(source) {
+    let store = store::unchecked(&store.location);
+    if !store.properties().locks {
+        checks.warning(
+            source,
+            "lock",
+            "the store can't keep two runs of a source apart",
+            "let one host at a time back it up",
+        );
+    }
+    if store.is_locked(source) {
         checks.warning(
             source,
             "lock",

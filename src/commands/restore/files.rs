@@ -269,7 +269,7 @@ fn lock(
     if !store.sources()?.contains(&found.source) {
         return Ok(None);
     }
-    backup::lock_and_sweep(&*store, &found.source, session.lock_wait, report).map(Some)
+    backup::lock_and_sweep(&*store, &found.source, session.lock_wait, report)
 }
 
 fn destination<'a>(

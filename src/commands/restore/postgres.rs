@@ -100,12 +100,9 @@ pub fn restore(
     destination.sweep()?;
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
-        Some(safety) => Some(backup::lock_and_sweep(
-            &*safety.store,
-            &safety.source,
-            session.lock_wait,
-            report,
-        )?),
+        Some(safety) => {
+            backup::lock_and_sweep(&*safety.store, &safety.source, session.lock_wait, report)?
+        }
         None => None,
     };
     let keys = session.keys_of(&found.source);

@@ -273,7 +273,7 @@ impl Safety {
     fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
         match self {
             Safety::Store { store, source } => {
-                backup::lock_and_sweep(&**store, source, session.lock_wait, report).map(Some)
+                backup::lock_and_sweep(&**store, source, session.lock_wait, report)
             }
             Safety::None | Safety::Beside(_) => Ok(None),
         }
