@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
 use crate::report::Report;
+use crate::store::{self, Location};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>)
 }
 
 fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
-    let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
+    let is_store = |path: &Path| store::is_marked_at(&Location::from(path));
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
         .same_file_system(true)
