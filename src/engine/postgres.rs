@@ -50,59 +50,11 @@ pub mod toc;
 use crate::error::Error;
 use postgres::error::SqlState;
 
+pub use super::PgFormat;
 pub use conninfo::ConnectionSpec;
 pub use conninfo::dsn::is_url;
 pub use programs::ProgramSearch;
 pub use source::PostgresSource;
-
-/// The sidecar's name for this kind of source.
-pub const KIND: &str = "postgres";
-
-/// The formats in which `pg_dump` and `pg_dumpall` write a dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PgFormat {
-    /// The archive that `pg_restore` reads, uncompressed inside.
-    #[default]
-    Custom,
-    /// A script for `psql`.
-    Plain,
-    /// A script with roles and tablespaces, as `pg_dumpall --globals-only` writes it.
-    Globals,
-}
-
-impl PgFormat {
-    /// All formats.
-    pub const ALL: [PgFormat; 3] = [PgFormat::Custom, PgFormat::Plain, PgFormat::Globals];
-
-    /// The sidecar's name for the format.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PgFormat::Custom => "pg_dump-custom",
-            PgFormat::Plain => "pg_dump-plain",
-            PgFormat::Globals => "pg_dumpall-globals",
-        }
-    }
-
-    /// The first extension of a dump's file name.
-    pub fn extension(self) -> &'static str {
-        match self {
-            PgFormat::Custom => "dump",
-            PgFormat::Plain | PgFormat::Globals => "sql",
-        }
-    }
-
-    /// The format of this name in a sidecar, or of this file extension.
-    pub fn from_name(word: &str) -> Option<PgFormat> {
-        let by_word = PgFormat::ALL
-            .into_iter()
-            .find(|format| format.as_str() == word);
-        by_word.or(match word {
-            "dump" => Some(PgFormat::Custom),
-            "sql" => Some(PgFormat::Plain),
-            _ => None,
-        })
-    }
-}
 
 /// The remedy where row-level security would hide rows from the role.
 pub(crate) const ROW_SECURITY_HINT: &str =
@@ -132,8 +84,8 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return error.with_hint(
-            "the role needs to read everything: GRANT pg_read_all_data TO it \
-                           (README, \"A role for backups\")",
+            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
+             postgresql`)",
         );
     }
     if *code == SqlState::T_R_SERIALIZATION_FAILURE

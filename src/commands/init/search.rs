@@ -2,11 +2,12 @@
 //! by their answer.
 
 use crate::commands::status::is_set_aside;
-use crate::engine::postgres::discover::{self, DiscoveredServer};
+use crate::engine::EngineKind;
+use crate::engine::postgres::ConnectionSpec;
 use crate::engine::postgres::conninfo::dsn;
-use crate::engine::postgres::{self, ConnectionSpec};
+use crate::engine::postgres::discover::{self, DiscoveredServer};
 use crate::engine::sqlite::probe::{self, Header};
-use crate::engine::sqlite::{self, Spool, SqliteSource};
+use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
@@ -65,11 +66,11 @@ impl Found {
 
     pub fn json(&self) -> serde_json::Value {
         let kind = if matches!(self.what, What::Sqlite(_)) {
-            sqlite::KIND
+            EngineKind::Sqlite
         } else {
-            postgres::KIND
+            EngineKind::Postgres
         };
-        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(),
+        serde_json::json!({"name": self.name, "kind": kind.as_str(), "place": self.place(),
             "enabled": self.obstacle.is_none()})
     }
 }
@@ -172,7 +173,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
+                let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }

@@ -7,8 +7,8 @@ use crate::commands::backup;
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
-use crate::engine::postgres::{ConnectionSpec, KIND, PgFormat, PostgresSource};
-use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
+use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::engines::pg_dump_major;
@@ -86,7 +86,7 @@ pub fn restore(
             report.warn(format!(
                 "a restore runs what the database brings, its checks and functions, as this \
                  superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (README, \"Restore a PostgreSQL database\")"
+                 does (`dbbackup help postgresql`)"
             ));
         }
         report.answer("nothing was done");
@@ -128,12 +128,10 @@ pub fn restore(
     let published = match &safety {
         None => destination.publish(Keep::Nothing)?,
         Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
-            let form = (PgFormat::Custom.as_str(), PgFormat::Custom.extension());
             kept = Some(super::safety_backup(
                 old,
                 &safety.source,
-                KIND,
-                form,
+                DumpFormat::Postgres(PgFormat::Custom),
                 &*safety.store,
                 session,
                 report,

@@ -212,8 +212,8 @@ pub(super) fn with_known_hint(error: Error) -> Error {
     let known = [
         (
             "permission denied",
-            "the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for \
-             backups\")",
+            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
+             postgresql`)",
         ),
         ("row-level security", ROW_SECURITY_HINT),
         (

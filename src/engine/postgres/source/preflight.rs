@@ -61,7 +61,7 @@ impl PostgresSource {
         );
         match tables::lock_tables(&mut self.session.client, &found) {
             Ok(_) => {
-                let role = "the backup would be made, but see README, \"A role for backups\"";
+                let role = "the backup would be made, but see `dbbackup help postgresql`";
                 concerns.extend(
                     self.describe_missing_objects()?
                         .iter()
