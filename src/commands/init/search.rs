@@ -174,7 +174,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
+                let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }
