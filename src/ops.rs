@@ -4,8 +4,12 @@
 //! meanwhile. Nothing here knows the command line, prints, or ends the program. What two commands
 //! need lives here.
 
+pub mod content;
+pub mod engines;
+pub mod examine;
+pub mod find;
 mod observer;
 mod session;
 
 pub use observer::{Event, Observer};
-pub use session::{Session, catalog_for, catalog_of, is_missed, names_in};
+pub use session::{Session, catalog_for, catalog_of, is_missed, names_in, time_of};

@@ -1,11 +1,11 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
-use super::examine::{self, Means};
-use super::find;
 use crate::cli::Cat;
 use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Raw, Report};
@@ -23,21 +23,21 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
             "`{}` is no text, and stdout is a terminal",
             found.name()
         ))
-        .hint(format!(
+        .with_hint(format!(
             "send it somewhere: `dbbackup cat {} > FILE`",
             arguments.backup
         )));
     }
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
-        report,
+        observer: report,
     };
     let gone = Cell::new(false);
-    let checked = examine::decoded(&found.stored(), &means, &mut |content| {
+    let checked = examine::read_content(&found.stored(), &means, &mut |content| {
         pour(content, &mut out, &gone)
     });
     if gone.get() {
@@ -57,10 +57,10 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
     };
     Err(match error.kind() {
         Kind::Damaged => {
-            error.hint("what was written to stdout is not what was backed up: don't use it")
+            error.with_hint("what was written to stdout is not what was backed up: don't use it")
         }
         Kind::Interrupted => error,
-        _ => error.hint("what was written to stdout is incomplete: don't use it"),
+        _ => error.with_hint("what was written to stdout is incomplete: don't use it"),
     })
 }
 

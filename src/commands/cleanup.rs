@@ -11,14 +11,14 @@ use crate::config::Unusable;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::ops::{Session, catalog_of, is_missed, names_in};
+use crate::ops::{Session, catalog_of, is_missed, names_in, time_of};
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
 use crate::store::{self, Store};
 use crate::units;
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
 
 pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -149,7 +149,7 @@ fn what_to_clean(
             .collect());
     }
     let no_policy = |text: String| {
-        Error::usage(text).hint(
+        Error::usage(text).with_hint(
             "say what to keep, as in `--keep-last 3 --keep-daily 7`, or write a [retention] table",
         )
     };
@@ -239,7 +239,7 @@ pub fn after_backup(
         };
         error
             .context("the backup was made, but retention failed")
-            .kind_of(kind)
+            .with_kind(kind)
     })?;
     say_removed(&source.name, &done, report);
     if !done.deleted.is_empty() {
@@ -257,7 +257,7 @@ pub fn after_backup(
             on.nothing(),
             on.why
         );
-        Error::new(Kind::Partial, held).hint(format!(
+        Error::new(Kind::Partial, held).with_hint(format!(
             "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all \
              there",
             source.name
@@ -291,7 +291,8 @@ fn clean(
                 on.why
             );
             held = Some(
-                Error::failed(text).hint("look at the source; if that is right, add `--force`"),
+                Error::failed(text)
+                    .with_hint("look at the source; if that is right, add `--force`"),
             );
         }
         _ => {}
@@ -435,14 +436,6 @@ fn candidate(backup: &Entry) -> Candidate {
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
     }
-}
-
-/// The time in an id; the earliest there is where it has none.
-pub fn time_of(id: &str) -> DateTime<Utc> {
-    let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
-    stamp
-        .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())
-        .map_or(DateTime::<Utc>::MIN_UTC, |at| at.and_utc())
 }
 
 struct Gone {

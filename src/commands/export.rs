@@ -1,7 +1,5 @@
 //! `dbbackup export`: tables out of a backup as files, without restoring it.
 
-use super::examine::{self, Means};
-use super::find::{self, Found};
 use crate::cli::{Export, ExportFormat};
 use crate::config::nearest;
 use crate::engine::postgres::Format as Dump;
@@ -12,6 +10,8 @@ use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
@@ -51,11 +51,11 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
 }
 
 /// Which kind of dump it is; `None` for SQLite's.
-fn format_of(found: &Found) -> Result<Option<Dump>> {
+fn format_of(found: &ResolvedBackup) -> Result<Option<Dump>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match (Dump::parse(&found.format), found.format.as_str()) {
         (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
-        (None, "tar") => Err(refused("files, and no tables").hint(format!(
+        (None, "tar") => Err(refused("files, and no tables").with_hint(format!(
             "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
             found.name()
         ))),
@@ -144,8 +144,8 @@ impl Choice<'_> {
                 .map(|(seen, _)| seen)
         });
         Err(match near {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!(
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint(format!(
                 "`dbbackup show {} --contents` lists its tables",
                 self.backup
             )),
@@ -198,7 +198,7 @@ fn make(dir: &Path) -> Result<bool> {
     if dir.symlink_metadata().is_ok() {
         return Err(
             Error::usage(format!("`{}` is not a directory", dir.display()))
-                .hint("name a directory for the files"),
+                .with_hint("name a directory for the files"),
         );
     }
     let made = std::fs::DirBuilder::new().mode(0o700).create(dir);
@@ -209,7 +209,8 @@ fn make(dir: &Path) -> Result<bool> {
             if parent {
                 error
             } else {
-                error.hint("only the last directory of the path is made: make its parent first")
+                error
+                    .with_hint("only the last directory of the path is made: make its parent first")
             }
         })
 }
@@ -222,7 +223,7 @@ fn format(arguments: &Export) -> Format {
 }
 
 fn export(
-    found: &Found,
+    found: &ResolvedBackup,
     choice: &mut Choice<'_>,
     dir: &Path,
     arguments: &Export,
@@ -231,11 +232,11 @@ fn export(
 ) -> Result<Vec<Written>> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
-        report,
+        observer: report,
     };
     let dump = choice.dump;
     let mut files = Files::new(dir, format(arguments), |schema, name| {
@@ -249,7 +250,7 @@ fn export(
     choice.all_met()?;
     if complete.is_empty() {
         return Err(
-            Error::failed(format!("`{}` holds no rows of tables", found.name())).hint(
+            Error::failed(format!("`{}` holds no rows of tables", found.name())).with_hint(
                 "a dump that was made with `--inserts` has them as statements: restore it, and \
                    take them from there",
             ),
@@ -259,17 +260,17 @@ fn export(
 }
 
 fn from_postgres(
-    found: &Found,
+    found: &ResolvedBackup,
     dump: Dump,
     files: &mut Files<'_>,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = Rows::new(files);
     let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
-        means.report.warn(format!(
+        means.observer.warn(format!(
             "the text in the files is in {encoding}, as it is in the database"
         ));
     }
@@ -277,17 +278,14 @@ fn from_postgres(
 }
 
 fn from_sqlite(
-    found: &Found,
+    found: &ResolvedBackup,
     files: &mut Files<'_>,
     by_name: bool,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let stored = found.stored();
-    let mut copy = SqliteDestination::drill(
-        means.scratch_dir,
-        examine::content_size(&stored),
-        stored.database,
-    )?;
+    let mut copy =
+        SqliteDestination::drill(means.scratch_dir, stored.content_size(), stored.database)?;
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
@@ -297,7 +295,7 @@ fn from_sqlite(
     {
         if !sqlite::rows::read(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
-            means.report.warn(format!(
+            means.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
             ));
         }
@@ -306,9 +304,9 @@ fn from_sqlite(
 }
 
 /// What is damaged, or can't be read to its end here, is not given out.
-fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     if let Some(damaged) = examine::damage_in(&found.name(), checks) {
-        return Err(damaged.hint("no file was written; `dbbackup list` shows other backups"));
+        return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
     }
     match checks
         .iter()
@@ -322,7 +320,7 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn say(found: &Found, written: &[Written], report: &mut Report) {
+fn say(found: &ResolvedBackup, written: &[Written], report: &mut Report) {
     let table = |file: &Written| match found.format.as_str() {
         "sqlite3" => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),

@@ -1,12 +1,12 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use super::{engines, examine};
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Session, catalog_of, names_in};
+use crate::ops::{engines, examine};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;

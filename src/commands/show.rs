@@ -1,13 +1,14 @@
 //! `dbbackup show`: everything about one backup, for people.
 
+use super::holds;
 use super::list::standing;
-use super::{engines, find, holds};
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
+use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
 use crate::units;
@@ -55,7 +56,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
             Error::not_found(format!(
                 "`{wanted}` has no sidecar, so nothing is known about it"
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "`dbbackup restore {wanted} --to PATH` restores it all the same"
             ))
         })?;
@@ -286,12 +287,12 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
 fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
     let found = find::find(wanted, session)?;
     let stored = found.stored();
-    let Some(mut list) = engines::contents_of(&stored)? else {
+    let Some(mut list) = content::open_list(&stored)? else {
         return Err(Error::not_found(format!(
             "the list of contents of `{}` is not there",
             found.name()
         ))
-        .hint(format!(
+        .with_hint(format!(
             "`dbbackup verify {}` reads the archive itself",
             found.name()
         )));

@@ -1,12 +1,12 @@
 //! `dbbackup verify`: examines backups and remembers with each what was found.
 
-use super::examine::{self, Finding, Means};
-use super::find::{self, Found};
 use super::{outcome_of, set_error};
 use crate::catalog::{Backup, Catalog, Entry, is_named_of};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
+use crate::ops::examine::{self, ExaminationOptions, VerificationResult};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::ops::{Session, catalog_of};
 use crate::pipeline;
 use crate::plan;
@@ -28,11 +28,11 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
         let (id, finding) = match item {
             Item::Dump(found) => {
                 let proving = session.proving_of(&found.source);
-                let means = Means {
+                let means = ExaminationOptions {
                     scratch_dir: &scratch_dir,
                     threads,
                     proving: &proving,
-                    report,
+                    observer: report,
                 };
                 let finding = examine::verify(&found.stored(), arguments.level, &means)?;
                 remember(found, &finding, report);
@@ -58,7 +58,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
                 };
                 (
                     id.clone(),
-                    Finding {
+                    VerificationResult {
                         level: arguments.level,
                         checks: vec![check],
                         seconds: 0.0,
@@ -95,7 +95,7 @@ fn kind_of(status: CheckStatus) -> Option<Kind> {
 }
 
 enum Item {
-    Dump(Box<Found>),
+    Dump(Box<ResolvedBackup>),
     /// A sidecar that can't be read, or a backup whose dump can't be found by it.
     Unusable {
         id: String,
@@ -144,7 +144,7 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
                 "the store `{}` holds no backups to verify",
                 store.name()
             ))
-            .hint("`dbbackup list --status all` shows what there is"));
+            .with_hint("`dbbackup list --status all` shows what there is"));
         }
         return Ok(items);
     }
@@ -263,7 +263,7 @@ fn hint_without_backup(source: &str) -> String {
 }
 
 fn nothing_of(source: &str) -> Error {
-    Error::not_found(format!("{source}: {NO_BACKUP}")).hint(hint_without_backup(source))
+    Error::not_found(format!("{source}: {NO_BACKUP}")).with_hint(hint_without_backup(source))
 }
 
 fn no_backup(source: &str) -> Item {
@@ -305,7 +305,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
 }
 
 fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
-    let found = Found::in_store(store.root(), backup);
+    let found = ResolvedBackup::in_store(store.root(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable {
@@ -325,7 +325,13 @@ fn source_of(item: &Item) -> Option<&str> {
     }
 }
 
-fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, report: &Report) {
+fn say(
+    id: &str,
+    source: Option<&str>,
+    finding: &VerificationResult,
+    session: &Session,
+    report: &Report,
+) {
     let wrong = finding.wrong_in_short().unwrap_or_default();
     match finding.status() {
         CheckStatus::Ok => {
@@ -340,7 +346,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
             let others = source.map_or(String::new(), |source| {
                 format!(": `dbbackup verify {source} --all` proves them")
             });
-            report.error(&error.hint(format!(
+            report.error(&error.with_hint(format!(
                 "look at the database itself (`PRAGMA integrity_check`), which is likely to be \
                  corrupt now, too; an older backup may be good{others}"
             )));
@@ -348,7 +354,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
         CheckStatus::Damaged => {
             let error = Error::damaged(format!("{id} is damaged: {wrong}"));
             report.error(&match source {
-                Some(source) => error.hint(format!(
+                Some(source) => error.with_hint(format!(
                     "take a new one now{}; `dbbackup list {source}` shows the others, `dbbackup \
                      verify {source} --all` proves them",
                     // A name that was made from a path is none that `backup` knows.
@@ -357,7 +363,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
                         {source}`"
                     ))
                 )),
-                None => error.hint("fetch another copy of the file from where it was copied"),
+                None => error.with_hint("fetch another copy of the file from where it was copied"),
             });
         }
         CheckStatus::Unprovable => report.warn(format!(
@@ -368,13 +374,15 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
             let error = Error::failed(format!(
                 "{id}: it is sound, but does not restore alone: {wrong}"
             ));
-            report.error(&error.hint(
+            report.error(&error.with_hint(
                 "save what it needs, too: look at `schemas`, `exclude_table` and \
                              `exclude_table_data` of the source",
             ));
         }
         CheckStatus::Error if wrong == NO_BACKUP => {
-            report.error(&Error::not_found(format!("{id}: {wrong}")).hint(hint_without_backup(id)));
+            report.error(
+                &Error::not_found(format!("{id}: {wrong}")).with_hint(hint_without_backup(id)),
+            );
         }
         CheckStatus::Error => report.error(&Error::failed(format!(
             "{id}: could not be verified: {wrong}"
@@ -399,7 +407,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
 /// Writes the result to the state file, under the source's lock for that moment. A store that can't
 /// be written to is no failure, and a copy of a backup that lies somewhere else has no history to
 /// add to.
-fn remember(found: &Found, finding: &Finding, report: &Report) {
+fn remember(found: &ResolvedBackup, finding: &VerificationResult, report: &Report) {
     let Some(backup) = &found.backup else { return };
     if finding.status() == CheckStatus::Error || found.source != backup.sidecar.source {
         return;
@@ -418,7 +426,7 @@ fn remember(found: &Found, finding: &Finding, report: &Report) {
     }
 }
 
-fn add_to_state(found: &Found, backup: &Backup, verification: Verification) -> Result<()> {
+fn add_to_state(found: &ResolvedBackup, backup: &Backup, verification: Verification) -> Result<()> {
     // Damage must not be forgotten because a backup is running: its retention would count this one
     // as good.
     let wait = Duration::from_secs(if verification.status == CheckStatus::Damaged {
@@ -458,7 +466,7 @@ pub fn change_locked_state(
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|error| Error::failed(format!("the state file of `{id}` is damaged: {error}")))
             .map_err(|error| {
-                error.hint(format!(
+                error.with_hint(format!(
                     "remove `{name}`: what it held, pins and verifications, is \
                                     lost, the backup is not"
                 ))

@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, StorePlan};
 use crate::store::{self, Access, Store};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn no_configuration(cwd: &Path) -> Error {
         "no store is given, and no configuration was found: looked for {}",
         places.join(", ")
     ))
-    .hint(
+    .with_hint(
         "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, `--config FILE` \
          or $DBBACKUP_CONFIG; `dbbackup init` writes one",
     )
@@ -121,7 +121,7 @@ impl Session {
                 "`{word}` is a group of {}",
                 members.join(", ")
             ))
-            .hint("name one of them, or a backup")),
+            .with_hint("name one of them, or a backup")),
             None => Ok(()),
         }
     }
@@ -176,7 +176,7 @@ pub fn names_in(
                 members.join(", ")
             );
             return Err(Error::not_found(text)
-                .hint(format!("`dbbackup backup {word}` makes the first backups")));
+                .with_hint(format!("`dbbackup backup {word}` makes the first backups")));
         }
         for member in members {
             match heard_of(member) {
@@ -237,8 +237,8 @@ pub fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
             store.name()
         ));
         return Err(match config::nearest(unknown, known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`dbbackup list` shows what there is"),
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint("`dbbackup list` shows what there is"),
         });
     }
     catalog.keep_only(&sources);
@@ -253,4 +253,12 @@ pub fn catalog_for(store: &dyn Store, wanted: &str, now: DateTime<Utc>) -> Resul
         Err(error) if error.kind() == Kind::NotFound => Catalog::read(store, None),
         _ => Ok(catalog),
     }
+}
+
+/// The time in an id; the earliest there is where it has none.
+pub fn time_of(id: &str) -> DateTime<Utc> {
+    let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
+    stamp
+        .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())
+        .map_or(DateTime::<Utc>::MIN_UTC, |at| at.and_utc())
 }

@@ -2,12 +2,13 @@
 //! failed attempt that says why.
 
 use crate::catalog::{Backup as Entry, Presence};
-use crate::commands::engines::LIST_CODEC;
-use crate::commands::examine::{self, Means, Stored, to_milliseconds};
 use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
+use crate::ops::content::StoredDump;
+use crate::ops::engines::LIST_CODEC;
+use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::pipeline::{Codec, Encode, Measured, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
@@ -246,7 +247,7 @@ impl<'a> Attempt<'a> {
         let dumped = engine
             .dump(&mut encode)
             .map_err(|error| match error.kind() {
-                Kind::Damaged => error.kind_of(Kind::Failed),
+                Kind::Damaged => error.with_kind(Kind::Failed),
                 _ => error,
             })?;
         let (pending, measured) = encode.finish()?;
@@ -370,7 +371,7 @@ impl<'a> Attempt<'a> {
         making: &Making<'_>,
         report: &Report,
     ) -> Result<Verification> {
-        let stored = Stored {
+        let stored = StoredDump {
             store: self.store,
             source: self.source,
             file: &store::dot(file),
@@ -381,11 +382,11 @@ impl<'a> Attempt<'a> {
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
-        let means = Means {
+        let means = ExaminationOptions {
             scratch_dir: making.scratch_dir,
             threads: making.threads,
             proving: making.proving,
-            report,
+            observer: report,
         };
         let finding = examine::verify(&stored, level, &means)?;
         let wrong = || finding.wrong().unwrap_or_default();
@@ -395,7 +396,7 @@ impl<'a> Attempt<'a> {
             }
             CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
                 let text = format!("the new backup {}: {}", examine::CORRUPT_THEN, wrong());
-                Err(Error::damaged(text).hint(
+                Err(Error::damaged(text).with_hint(
                     "nothing was listed and nothing removed; look at the database itself (`PRAGMA \
                      integrity_check`), an older backup may be good",
                 ))
@@ -405,7 +406,7 @@ impl<'a> Attempt<'a> {
                 verification: {}",
                 wrong()
             ))
-            .hint(
+            .with_hint(
                 "nothing was listed and nothing removed; check the database itself (`PRAGMA \
                  integrity_check`, `pg_amcheck`), and the store's disk",
             )),
@@ -414,7 +415,7 @@ impl<'a> Attempt<'a> {
                 {}",
                 wrong()
             ))
-            .hint("mend that, or choose another `verify_after`; nothing was listed")),
+            .with_hint("mend that, or choose another `verify_after`; nothing was listed")),
         }
     }
 
@@ -478,7 +479,7 @@ impl<'a> Attempt<'a> {
             });
             sidecar.error = Some(Failure {
                 message: error.message(),
-                hint: error.remedy().map(str::to_owned),
+                hint: error.hint().map(str::to_owned),
             });
             store::publish(
                 self.store,

@@ -4,9 +4,9 @@
 //! kept.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::cleanup::time_of;
 use crate::commands::verify::change_locked_state;
 use crate::error::{Error, Kind, Result};
+use crate::ops::time_of;
 use crate::plan::Policies;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;

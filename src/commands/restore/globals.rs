@@ -2,8 +2,6 @@
 //! are left as they are.
 
 use crate::cli::Restore;
-use crate::commands::examine::{self, Means};
-use crate::commands::find::Found;
 use crate::config::KindKeys;
 use crate::engine::Depth;
 use crate::engine::Destination;
@@ -13,13 +11,15 @@ use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::error::{Error, Result};
 use crate::ops::Session;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
 
 /// The roles of one backup, made where they are missing.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     arguments: &Restore,
     session: &Session,
     report: &Report,
@@ -29,11 +29,11 @@ pub fn restore(
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let proving = session.proving_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
-        report,
+        observer: report,
     };
     let mut destination = RolesDestination::open(&conn, &proving.search)?;
     let checks = examine::receive(&found.stored(), &mut destination, Depth::Content, &means)?;
@@ -61,7 +61,7 @@ pub fn restore(
     if !destination.missing().is_empty() && !arguments.yes {
         if !report.can_ask() {
             return Err(
-                Error::usage("roles would be made, and that needs a yes").hint("add `--yes`")
+                Error::usage("roles would be made, and that needs a yes").with_hint("add `--yes`")
             );
         }
         if !report.ask("make them?")? {
@@ -81,7 +81,7 @@ pub fn restore(
     Ok(target)
 }
 
-fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
+fn connection(found: &ResolvedBackup, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
     let spec = match (
         &arguments.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),
@@ -92,7 +92,7 @@ fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<C
         },
         (Some(_), _) => {
             return Err(Error::usage("roles belong to a server, not to a database")
-                .hint("`--to` takes a `postgresql://` address here"));
+                .with_hint("`--to` takes a `postgresql://` address here"));
         }
         (None, Some(KindKeys::Postgres(own))) => plan::postgres::spec(own),
         (None, _) => {
@@ -106,7 +106,7 @@ fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<C
                     "nobody here knows where `{}` belongs",
                     found.name()
                 ))
-                .hint("say where: `--to postgresql://HOST/postgres`"));
+                .with_hint("say where: `--to postgresql://HOST/postgres`"));
             };
             Spec {
                 host: database.host.clone(),

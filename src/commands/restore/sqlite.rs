@@ -5,8 +5,6 @@ use super::{contents_text, differences, quoted};
 use crate::catalog::Catalog;
 use crate::cli::Restore;
 use crate::commands::backup;
-use crate::commands::examine::{self, Means};
-use crate::commands::find::Found;
 use crate::config::{KindKeys, SourceEntry};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
@@ -15,6 +13,8 @@ use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Sourc
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 /// One backup, put back.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &Restore,
     session: &Session,
@@ -82,7 +82,12 @@ enum There {
     Other(String),
 }
 
-fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<Place> {
+fn place(
+    found: &ResolvedBackup,
+    wanted: &str,
+    arguments: &Restore,
+    session: &Session,
+) -> Result<Place> {
     let recorded = recorded_path(found);
     let path = match &arguments.to {
         Some(to) => given_path(to, session)?,
@@ -96,7 +101,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
     let origin = recorded.as_deref().is_some_and(same) || configured.as_deref().is_some_and(same);
     if path.is_dir() {
         return Err(
-            Error::usage(format!("`{}` is a directory", path.display())).hint(format!(
+            Error::usage(format!("`{}` is a directory", path.display())).with_hint(format!(
                 "name a file in it: `--to {}`",
                 path.join("restored.db").display()
             )),
@@ -105,14 +110,14 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         // A device can't be set aside, and opening a FIFO waits for ever.
         return Err(Error::usage(format!("`{}` is not a file", path.display()))
-            .hint("name the file that the backup is to become"));
+            .with_hint("name the file that the backup is to become"));
     }
     if !directory_of(&path).is_dir() {
         return Err(Error::failed(format!(
             "the directory of `{}` is not there",
             path.display()
         ))
-        .hint("make it first, or choose another `--to`"));
+        .with_hint("make it first, or choose another `--to`"));
     }
     names::refuse_second_name(&path.canonicalize().unwrap_or_else(|_| path.clone()))?;
     let now = look_at(&path, session);
@@ -141,12 +146,12 @@ fn given_path(to: &str, session: &Session) -> Result<PathBuf> {
         Some((scheme, _)) => Err(Error::usage(format!(
             "a SQLite backup can't be restored to a `{scheme}://` address"
         ))
-        .hint("`--to` takes a path here")),
+        .with_hint("`--to` takes a path here")),
         None => Ok(plan::absolute(&session.cwd, to)),
     }
 }
 
-fn recorded_path(found: &Found) -> Option<PathBuf> {
+fn recorded_path(found: &ResolvedBackup) -> Option<PathBuf> {
     found
         .backup
         .as_ref()?
@@ -159,14 +164,14 @@ fn recorded_path(found: &Found) -> Option<PathBuf> {
 
 /// The place that the backup came from, if this configuration knows the source or this machine made
 /// the backup.
-fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
+fn origin(found: &ResolvedBackup, wanted: &str, session: &Session) -> Result<PathBuf> {
     let command = |to: &str| super::say_where(found, wanted, to, session);
     let Some(backup) = &found.backup else {
         return Err(Error::usage(format!(
             "`{}` has no sidecar, so nobody knows where it belongs",
             found.file
         ))
-        .hint(command("PATH")));
+        .with_hint(command("PATH")));
     };
     if let Some(entry) = session
         .config
@@ -181,7 +186,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
                 "`{}` is no SQLite database in the configuration",
                 backup.sidecar.source
             ))
-            .hint(command("PATH"))
+            .with_hint(command("PATH"))
         };
         return path_of_entry(entry)
             .map(|path| session.cwd.join(path))
@@ -192,7 +197,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
             "the sidecar of `{}` does not say where it belongs",
             backup.id()
         ))
-        .hint(command("PATH")));
+        .with_hint(command("PATH")));
     };
     super::must_belong_here(
         found,
@@ -219,7 +224,7 @@ enum Safety {
 
 impl Safety {
     fn plan(
-        found: &Found,
+        found: &ResolvedBackup,
         place: &Place,
         arguments: &Restore,
         session: &Session,
@@ -255,7 +260,7 @@ impl Safety {
             },
         )
         .context("the store for the safety backup of what is there")
-        .hint(
+        .with_hint(
             "give one that can be written to with `--store DIR`, or do without: \
                    `--no-safety-backup`",
         )?;
@@ -331,7 +336,7 @@ fn free_name(target: &Path, session: &Session) -> PathBuf {
 /// The source under which the old content is kept: its own where it is known by its path, else one
 /// named after the file.
 fn safety_source(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     session: &Session,
     store: &dyn Store,
@@ -388,7 +393,7 @@ fn safety_source(
 
 /// Says what would be done; gives back which tables will differ.
 fn say_plan(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     safety: &Safety,
     session: &Session,
@@ -444,7 +449,7 @@ fn say_plan(
 /// of all pages, which costs one reading of the database (a second for a gigabyte); row by row
 /// nothing is compared.
 fn contents_compared(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     lost: &[String],
     session: &Session,
@@ -506,7 +511,7 @@ fn confirm(place: &Place, arguments: &Restore, report: &Report) -> Result<()> {
 
 /// The whole content, examined, on the target's file system; nothing else was touched yet.
 fn receive_and_check(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     session: &Session,
     report: &Report,
@@ -528,13 +533,13 @@ fn receive_and_check(
         lock_timeout: plan::lock_timeout(&keys),
         scratch_dir: scratch_dir.clone(),
     };
-    let mut destination = SqliteDestination::at(target, examine::content_size(&stored))?;
+    let mut destination = SqliteDestination::at(target, stored.content_size())?;
     let proving = Proving::default();
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
-        report,
+        observer: report,
     };
     let checks = examine::receive(&stored, &mut destination, Depth::Content, &means)?;
     for check in &checks {
@@ -545,7 +550,7 @@ fn receive_and_check(
 }
 
 fn say_done(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     published: &Published,
     kept: Option<Kept>,

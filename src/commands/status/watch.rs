@@ -2,14 +2,15 @@
 //! expected of each, what restores left.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::cleanup::{self, time_of};
-use crate::commands::examine::for_a_list;
+use crate::commands::cleanup;
 use crate::commands::list::standing;
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::ops::examine::for_a_list;
+use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
 use crate::plan::{Policies, StorePlan};
 use crate::retention::PRE_RESTORE;
@@ -98,8 +99,8 @@ fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result
                     "neither the configuration nor the store knows a source `{name}`"
                 ));
                 return Err(match units::nearest(name, all.iter().map(String::as_str)) {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error.hint("`dbbackup list` shows what there is"),
+                    Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                    None => error.with_hint("`dbbackup list` shows what there is"),
                 });
             }
         }

@@ -1,18 +1,17 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without
 //! a sidecar.
 
-use super::cleanup::time_of;
-use super::examine::Stored;
+use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::error::{Context, Error, Kind, Result};
-use crate::ops::{Session, catalog_for};
+use crate::ops::{Session, catalog_for, time_of};
 use crate::pipeline::Codec;
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};
 use std::path::{Path, PathBuf};
 
-/// A dump that was found.
-pub struct Found {
+/// A dump that a user's word for a backup led to.
+pub struct ResolvedBackup {
     /// The store, or the directory above a dump that lies somewhere else.
     pub store: Box<dyn Store>,
     /// The directory in it.
@@ -30,7 +29,7 @@ pub struct Found {
     pub passed_over: Vec<String>,
 }
 
-impl Found {
+impl ResolvedBackup {
     /// What messages call it.
     pub fn name(&self) -> String {
         self.backup
@@ -39,9 +38,9 @@ impl Found {
     }
 
     /// For the examination.
-    pub fn stored(&self) -> Stored<'_> {
+    pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
-        Stored {
+        StoredDump {
             store: &*self.store,
             source: &self.source,
             file: &self.file,
@@ -55,13 +54,13 @@ impl Found {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(root: &Path, entry: &Entry) -> Result<Found> {
+    pub fn in_store(root: &Path, entry: &Entry) -> Result<ResolvedBackup> {
         let store = store::open(root, Access::Read)?;
         let backup = entry.whole(&*store)?;
-        Found::of_backup(store, entry.sidecar.source.to_string(), backup)
+        ResolvedBackup::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
 
-    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<Found> {
+    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -70,11 +69,11 @@ impl Found {
                 .map_or("it has no dump".to_owned(), |error| error.message.clone());
             return Err(
                 Error::failed(format!("`{}` is a failed attempt: {why}", backup.id()))
-                    .hint(format!("`dbbackup list {source}` shows the good ones")),
+                    .with_hint(format!("`dbbackup list {source}` shows the good ones")),
             );
         };
         let codec = codec_of(&dump)?;
-        Ok(Found {
+        Ok(ResolvedBackup {
             store,
             source,
             file: dump.file.clone(),
@@ -91,7 +90,7 @@ pub fn codec_of(dump: &Dump) -> Result<Codec> {
     if let Some(encryption) = &dump.encryption {
         return Err(
             Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
-                .hint("a newer dbbackup may know that"),
+                .with_hint("a newer dbbackup may know that"),
         );
     }
     Codec::parse(&dump.compression).map_err(|_| {
@@ -150,7 +149,7 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
 }
 
 /// Finds what `wanted` means.
-pub fn find(wanted: &str, session: &Session) -> Result<Found> {
+pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     if is_path(wanted, session) {
         return by_path(&session.cwd.join(wanted));
     }
@@ -166,9 +165,9 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
         Vec::new()
     };
     let backup = entry.whole(&*store)?;
-    Ok(Found {
+    Ok(ResolvedBackup {
         passed_over,
-        ..Found::of_backup(store, source, backup)?
+        ..ResolvedBackup::of_backup(store, source, backup)?
     })
 }
 
@@ -186,7 +185,7 @@ fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
     )
 }
 
-fn by_path(path: &Path) -> Result<Found> {
+fn by_path(path: &Path) -> Result<ResolvedBackup> {
     // By its own name in its directory, where it is a link.
     let is_link = path
         .symlink_metadata()
@@ -196,21 +195,21 @@ fn by_path(path: &Path) -> Result<Found> {
         .filter(|_| is_link)
         .and_then(|dir| Some(dir.canonicalize().ok()?.join(path.file_name()?)));
     let path = path.canonicalize().map_err(|error| {
-        let missing = Error::from(error).kind_of(Kind::NotFound);
+        let missing = Error::from(error).with_kind(Kind::NotFound);
         missing
             .context(format!("the dump `{}`", path.display()))
-            .hint("name the path of a dump or of its sidecar")
+            .with_hint("name the path of a dump or of its sidecar")
     })?;
     if path.is_dir() {
         return Err(Error::usage(format!("`{}` is a directory", path.display()))
-            .hint("name the path of a dump or of its sidecar, or a source of the store"));
+            .with_hint("name the path of a dump or of its sidecar, or a source of the store"));
     }
     // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
     // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
         let (store, source, dir) = around(path);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
-            return Found::of_backup(store, source, backup);
+            return ResolvedBackup::of_backup(store, source, backup);
         }
     }
     let ((store, source, dir), name) = (around(&path), file_name(&path));
@@ -230,13 +229,13 @@ fn by_path(path: &Path) -> Result<Found> {
                 path.display(),
                 companion.display()
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "back it up, then restore that: `dbbackup --store DIR backup {}`",
                 path.display()
             )));
         }
     }
-    Ok(Found {
+    Ok(ResolvedBackup {
         store,
         source,
         file: name,
@@ -263,7 +262,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         Err(error) if error.kind() == Kind::NotFound && !named_itself => return Ok(None),
         // What is checked by the sidecar must not go unchecked because of a disk's hiccup.
         Err(error) if !named_itself => {
-            return Err(error.hint(
+            return Err(error.with_hint(
                 "the sidecar is there; to do without it, copy the dump into another directory",
             ));
         }
@@ -278,7 +277,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
                 Kind::Failed
             };
             return Err(
-                Error::new(kind, format!("`{}`: {why}", dir.join(name).display())).hint(
+                Error::new(kind, format!("`{}`: {why}", dir.join(name).display())).with_hint(
                     "its dump restores without the sidecar: name the dump's file, with `--to`",
                 ),
             );
@@ -313,7 +312,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
 fn decoding_of(name: &str) -> Result<(Codec, String)> {
     if let Some(plain) = name.strip_suffix(".age") {
         return Err(
-            Error::failed(format!("`{name}` is encrypted")).hint(format!(
+            Error::failed(format!("`{name}` is encrypted")).with_hint(format!(
                 "decrypt it first: `age -d -i KEY -o {plain} {name}`"
             )),
         );
@@ -341,7 +340,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Where the dump lies.
-pub fn path_of(found: &Found) -> PathBuf {
+pub fn path_of(found: &ResolvedBackup) -> PathBuf {
     found
         .store
         .locate(&found.source, &found.file)
