@@ -7,8 +7,8 @@ use crate::commands::backup;
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, Target};
-use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
-use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
+use crate::engine::postgres::{Format, PostgresSource, Spec, conninfo::dsn};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::engines::made_by;
@@ -126,12 +126,10 @@ pub fn restore(
     let published = match &safety {
         None => destination.publish(Keep::Nothing)?,
         Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
-            let form = (Format::Custom.word(), Format::Custom.extension());
             kept = Some(super::safety_backup(
                 old,
                 &safety.source,
-                KIND,
-                form,
+                DumpFormat::Postgres(Format::Custom),
                 &*safety.store,
                 session,
                 report,
