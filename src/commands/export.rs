@@ -2,9 +2,9 @@
 
 use crate::cli::{Export, ExportFormat};
 use crate::config::nearest;
-use crate::engine::postgres::content::ContentCheck;
+use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
-use crate::engine::postgres::{parts, rows::Rows};
+use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
@@ -81,7 +81,7 @@ impl Choice<'_> {
         let mut taken = self.wanted.is_empty();
         for (wanted, met) in self.wanted.iter().zip(&mut self.met) {
             let meant = match self.dump {
-                Some(_) => parts::means(wanted, schema, name),
+                Some(_) => restore_list::names_table(wanted, schema, name),
                 None => is_called(wanted, name),
             };
             *met |= meant;
@@ -265,8 +265,8 @@ fn from_postgres(
     files: &mut Files<'_>,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {
-    let mut rows = Rows::new(files);
-    let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
+    let mut rows = RowDecoder::new(files);
+    let mut content = DumpContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
