@@ -113,7 +113,10 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
     let mut rooms = Vec::new();
     for file in files {
         let relative = file.strip_prefix(&root).unwrap().to_path_buf();
-        if relative.ends_with("tests.rs") || relative.ends_with("memory.rs") || relative.ends_with("faulty.rs") {
+        if relative.ends_with("tests.rs")
+            || relative.ends_with("memory.rs")
+            || relative.ends_with("faulty.rs")
+        {
             continue;
         }
         let room = relative
