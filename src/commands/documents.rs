@@ -8,6 +8,7 @@
 
 use crate::engine::files::listing::Listed;
 use crate::engine::{Check, CheckStatus, Table};
+use crate::sidecar::event::StoredEvent;
 use crate::sidecar::{Level, Sidecar, Verification};
 use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
@@ -712,7 +713,7 @@ pub fn schema() -> Value {
     // In a store: what one wrote, others read; a newer version may add to it.
     for schema in [
         generator.subschema_for::<Sidecar>(),
-        generator.subschema_for::<crate::sidecar::event::StoredEvent>(),
+        generator.subschema_for::<StoredEvent>(),
         generator.subschema_for::<Listed>(),
     ] {
         drop(schema);
