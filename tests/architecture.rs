@@ -9,6 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("error", &[]),
     ("interrupt", &[]),
+    ("stream", &["interrupt"]),
     ("lock", &["interrupt"]),
     ("durable", &[]),
     ("cores", &[]),
@@ -22,10 +23,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("statistics", &[]),
     (
         "engine",
-        &["durable", "interrupt", "process", "scratch", "users"],
+        &[
+            "durable",
+            "interrupt",
+            "process",
+            "scratch",
+            "stream",
+            "users",
+        ],
     ),
     ("tabular", &["durable", "engine", "scratch"]),
-    ("pipeline", &["interrupt"]),
+    ("pipeline", &["interrupt", "stream"]),
     ("store", &["durable", "lock"]),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),

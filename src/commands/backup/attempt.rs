@@ -19,6 +19,7 @@ use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
 use crate::store::{Draft, Store, names};
+use crate::stream;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -253,7 +254,7 @@ impl<'a> Attempt<'a> {
         let file = names::contents_name(draft.id());
         let pending = draft.create(&file)?;
         let mut encode = Encoding::new(LIST_CODEC).start(pending);
-        std::io::copy(&mut list, &mut encode)?;
+        stream::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         tree.contents = Some(Contents {
@@ -462,7 +463,7 @@ impl<'a> Attempt<'a> {
             });
             sidecar.error = Some(Failure {
                 message: error.message(),
-                hint: error.hint().map(str::to_owned),
+                hint: error.hint().map(ToString::to_string),
             });
             draft.commit(&sidecar.to_bytes())?;
             report.story(format!(
