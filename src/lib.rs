@@ -18,6 +18,7 @@ pub mod cores;
 pub mod durable;
 pub mod engine;
 pub mod error;
+pub mod failpoint;
 pub mod health;
 pub mod interrupt;
 pub mod lock;

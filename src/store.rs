@@ -14,6 +14,7 @@ pub use local::Access;
 use local::LocalStore;
 
 use crate::error::Result;
+use crate::failpoint::fail_point;
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
@@ -234,10 +235,13 @@ pub fn publish(
     let steps = || -> Result<()> {
         write_dot(store, source, &name, sidecar)?;
         store.sync(source)?;
+        fail_point("store: sidecar drafted")?;
         for file in files {
             store.rename(source, &dot(file), file)?;
         }
+        fail_point("store: dump named")?;
         store.rename(source, &dot(&name), &name)?;
+        fail_point("store: backup listed")?;
         store.sync(source)
     };
     steps().inspect_err(|_| discard_unlisted(store, source, id, files))
@@ -268,9 +272,11 @@ pub fn remove_backup(store: &dyn Store, source: &str, id: &str, files: &[String]
     let name = sidecar_name(id);
     store.rename(source, &name, &dot(&name))?;
     store.sync(source)?;
+    fail_point("store: backup unlisted")?;
     for file in files {
         ignore_missing(store.remove(source, file))?;
     }
+    fail_point("store: dump removed")?;
     ignore_missing(store.remove(source, &state_name(id)))?;
     ignore_missing(store.remove(source, &dot(&name)))?;
     store.sync(source)

@@ -26,6 +26,7 @@ pub mod source;
 mod strangers;
 
 use crate::error::{Context, Error, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use registry::Claim;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -162,6 +163,7 @@ impl Db {
             interrupt::check()?;
             match attempt() {
                 Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    fail_point("sqlite: busy")?;
                     std::thread::sleep(Duration::from_millis(5))
                 }
                 result => return result.map_err(|error| self.explain(error)),

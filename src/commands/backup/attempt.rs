@@ -4,6 +4,7 @@
 use crate::catalog::{Backup as Entry, Presence};
 use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::engines::LIST_CODEC;
@@ -240,6 +241,7 @@ impl<'a> Attempt<'a> {
             &progress,
         );
         let pending = self.store.create(self.source, &store::dot(file))?;
+        fail_point("backup: draft begun")?;
         let mut encode = Encode::new(making.codec, making.threads, pending, progress);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.

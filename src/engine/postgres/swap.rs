@@ -10,6 +10,7 @@ use super::leftovers::{beside, exists, maintenance, numbered};
 use super::names::{quote_ident, quote_literal};
 use crate::engine::{KeptDatabase, Settings};
 use crate::error::{Error, Result};
+use crate::failpoint::fail_point;
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,10 +49,14 @@ impl Swap<'_> {
             None
         };
         let mut tried = 0;
+        fail_point("restore: ready")?;
         loop {
             tried += 1;
             match self.attempt(&mut client, kept.as_deref()) {
-                Ok(()) => return Ok(kept.map(|kept| self.told(kept))),
+                Ok(()) => {
+                    fail_point("restore: in place")?;
+                    return Ok(kept.map(|kept| self.told(kept)));
+                }
                 Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && tried < TRIES => {}
                 Err(error) => return Err(self.failure(&mut client, &error)),
             }
