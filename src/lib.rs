@@ -19,6 +19,8 @@ pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod failpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod interrupt;
 pub mod lock;

@@ -7,7 +7,7 @@
 
 pub mod dsn;
 pub(super) mod params;
-mod passfile;
+pub(crate) mod passfile;
 mod secret;
 mod service;
 
