@@ -42,6 +42,7 @@ mod postgres_world;
 mod replace;
 mod roundtrip;
 mod schema;
+mod screens;
 mod second_names;
 mod secrets;
 mod seeds;
