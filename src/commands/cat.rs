@@ -1,10 +1,9 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
 use crate::cli::Cat;
-use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
+use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
 use crate::pipeline;
 use crate::plan;
@@ -18,7 +17,7 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
     for newer in &found.passed_over {
         report.warn(format!("{newer}: it is passed over"));
     }
-    if out.is_terminal() && !is_text(&found.format) {
+    if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(
             "`{}` is no text, and stdout is a terminal",
             found.name()
@@ -30,14 +29,14 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
     }
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
         observer: report,
     };
     let gone = Cell::new(false);
-    let checked = examine::decoded(&found.stored(), &means, &mut |content| {
+    let checked = examine::read_content(&found.stored(), &means, &mut |content| {
         pour(content, &mut out, &gone)
     });
     if gone.get() {
@@ -62,11 +61,6 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
         Kind::Interrupted => error,
         _ => error.with_hint("what was written to stdout is incomplete: don't use it"),
     })
-}
-
-/// Scripts may be looked at on a terminal.
-fn is_text(format: &str) -> bool {
-    matches!(Format::parse(format), Some(Format::Plain | Format::Globals))
 }
 
 fn pour(content: &mut dyn Read, out: &mut Raw, gone: &Cell<bool>) -> Result<()> {

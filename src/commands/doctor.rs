@@ -158,7 +158,7 @@ fn configuration(session: &Session, checks: &mut Checks) {
                     about,
                     "file",
                     warning.clone(),
-                    "see the table of its keys in README",
+                    "`dbbackup help configuration` lists the keys",
                 );
             }
         }

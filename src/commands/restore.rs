@@ -11,13 +11,11 @@ use super::backup::{self, Making, Run};
 use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::Restore;
-use crate::engine::postgres::Format;
-use crate::engine::{Check, Manifest, Source};
+use crate::engine::{Check, DumpFormat, EngineKind, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine;
-use crate::ops::find::{self, Found};
-use crate::pipeline::{self, Codec};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::plan;
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
@@ -144,31 +142,27 @@ fn restore_one(
 }
 
 fn put_back(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &Restore,
     roles_to_come: &[String],
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
-    let format = Format::parse(&found.format);
-    refuse_flags_of_other_kinds(found, format, arguments)?;
-    let restored = if found.format == crate::engine::files::FORMAT {
-        files::restore(found, wanted, arguments, session, report)
-    } else {
-        match format {
-            None => sqlite::restore(found, wanted, arguments, session, report),
-            Some(Format::Globals) => globals::restore(found, arguments, session, report),
-            Some(format) => postgres::restore(
-                found,
-                format,
-                wanted,
-                arguments,
-                roles_to_come,
-                session,
-                report,
-            ),
-        }
+    refuse_flags_of_other_kinds(found, arguments)?;
+    let restored = match found.format {
+        DumpFormat::Sqlite => sqlite::restore(found, wanted, arguments, session, report),
+        DumpFormat::Tar => files::restore(found, wanted, arguments, session, report),
+        DumpFormat::GLOBALS => globals::restore(found, arguments, session, report),
+        DumpFormat::Postgres(format) => postgres::restore(
+            found,
+            format,
+            wanted,
+            arguments,
+            roles_to_come,
+            session,
+            report,
+        ),
     };
     let of_a_part = !arguments.paths.is_empty() || !arguments.tables.is_empty();
     restored.map_err(|error| match &found.backup {
@@ -181,44 +175,29 @@ fn put_back(
 }
 
 /// Options that only some kinds of backup know.
-fn refuse_flags_of_other_kinds(
-    found: &Found,
-    format: Option<Format>,
-    arguments: &Restore,
-) -> Result<()> {
-    let is_tree = found.format == crate::engine::files::FORMAT;
+fn refuse_flags_of_other_kinds(found: &ResolvedBackup, arguments: &Restore) -> Result<()> {
+    const DATABASES: &[EngineKind] = &[EngineKind::Postgres];
+    const WITH_OWNERS: &[EngineKind] = &[EngineKind::Postgres, EngineKind::Files];
     let flags = [
-        (
-            "--in-place",
-            arguments.in_place,
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--no-tablespaces",
-            arguments.no_tablespaces,
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--table",
-            !arguments.tables.is_empty(),
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--no-owner",
-            arguments.no_owner,
-            format.is_some() || is_tree,
-            "PostgreSQL databases and of files",
-        ),
-        ("--path", !arguments.paths.is_empty(), is_tree, "files"),
+        ("--in-place", arguments.in_place, DATABASES),
+        ("--no-tablespaces", arguments.no_tablespaces, DATABASES),
+        ("--table", !arguments.tables.is_empty(), DATABASES),
+        ("--no-owner", arguments.no_owner, WITH_OWNERS),
+        ("--path", !arguments.paths.is_empty(), &[EngineKind::Files]),
     ];
-    match flags.iter().find(|(_, given, fits, _)| *given && !*fits) {
-        Some((flag, _, _, what)) => Err(Error::usage(format!(
-            "`{flag}` is for backups of {what}, and `{}` is none",
-            found.name()
-        ))),
+    let kind = found.format.kind();
+    match flags
+        .iter()
+        .find(|(_, given, kinds)| *given && !kinds.contains(&kind))
+    {
+        Some((flag, _, kinds)) => {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.plural()).collect();
+            Err(Error::usage(format!(
+                "`{flag}` is for backups of {}, and `{}` is none",
+                kinds.join(" and of "),
+                found.name()
+            )))
+        }
         None => Ok(()),
     }
 }
@@ -226,7 +205,7 @@ fn refuse_flags_of_other_kinds(
 /// Without `--to`: the configuration defines the source, or this machine made the backup. `to` is
 /// what the hint says in place of a target.
 fn must_belong_here(
-    found: &Found,
+    found: &ResolvedBackup,
     backup: &Backup,
     wanted: &str,
     to: &str,
@@ -253,7 +232,7 @@ fn must_belong_here(
 
 /// The whole command that names a target, to be pasted: a path as it was given, and the options
 /// that led to the store.
-fn say_where(found: &Found, wanted: &str, to: &str, session: &Session) -> String {
+fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) -> String {
     let name = if find::is_path(wanted, session) {
         wanted.to_owned()
     } else {
@@ -306,7 +285,7 @@ fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
 }
 
 /// A backup that is found damaged goes nowhere.
-fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     let Some(damaged) = examine::damage_in(&found.name(), checks) else {
         return Ok(());
     };
@@ -324,21 +303,16 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
 fn safety_backup(
     old: &mut dyn Source,
     source: &str,
-    kind: &str,
-    format: (&str, &str),
+    format: DumpFormat,
     store: &dyn Store,
     session: &Session,
     report: &Report,
 ) -> Result<String> {
     let keys = session.keys_of(source);
-    let codec =
-        Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
     let making = Making {
         source,
-        kind,
         format,
-        codec,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        encoding: plan::encoding(&keys)?,
         verify_after: Some(Level::Checksum),
         scratch_dir: &plan::scratch_dir(&keys),
         proving: &session.proving_of(source),
@@ -361,7 +335,7 @@ fn safety_backup(
 }
 
 /// The backup, its age and what is in it; a file by its path.
-fn described(found: &Found, session: &Session) -> String {
+fn described(found: &ResolvedBackup, session: &Session) -> String {
     let Some(backup) = &found.backup else {
         return find::path_of(found).display().to_string();
     };

@@ -4,11 +4,11 @@ use super::holds;
 use super::list::standing;
 use crate::catalog::Backup;
 use crate::cli::Show;
-use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
+use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
-use crate::ops::{engines, find};
+use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
 use crate::units;
@@ -164,15 +164,21 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         .sidecar
         .dump
         .as_ref()
-        .map_or("", |dump| dump.format.as_str());
-    let of_globals = engines::is_globals(format);
+        .and_then(|dump| dump.format.parse::<DumpFormat>().ok());
+    let of_globals = format == Some(DumpFormat::GLOBALS);
     if let Some(database) = &backup.sidecar.database {
         let what = match () {
             () if of_globals => "server",
             () if !database.paths.is_empty() => "files",
             () => "database",
         };
-        row(what, engines::place_in(format, database));
+        row(
+            what,
+            format.map_or_else(
+                || engines::place_of(database),
+                |format| engines::place_in(format, database),
+            ),
+        );
         // Those of the database that roles were read through say nothing about them.
         let none = Database::default();
         let version = database
@@ -287,7 +293,7 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
 fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
     let found = find::find(wanted, session)?;
     let stored = found.stored();
-    let Some(mut list) = engines::contents_of(&stored)? else {
+    let Some(mut list) = content::open_list(&stored)? else {
         return Err(Error::not_found(format!(
             "the list of contents of `{}` is not there",
             found.name()

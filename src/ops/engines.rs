@@ -1,21 +1,20 @@
 //! The one place that knows every kind of source: from a plan to its engine, from a stored dump to
 //! the place where it is tried.
 
-use super::examine::{Means, Stored};
+use super::content::{self, StoredDump};
+use super::examine::ExaminationOptions;
 use crate::catalog::Backup;
-use crate::engine::files::destination::OpenList;
-use crate::engine::files::listing::Lines;
 use crate::engine::files::{self, FilesSource};
+use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{self, Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
 use crate::engine::postgres::server::{Place, Tried};
 use crate::engine::postgres::source::Concern;
-use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
-use crate::engine::{Database, Depth, Destination, Source};
-use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Encode, Progress};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
+use crate::error::{Error, Result};
+use crate::pipeline::{Codec, Encoding};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
@@ -136,7 +135,7 @@ impl Engine {
         };
         let packed = || -> Result<f64> {
             let sample = source.sample()?;
-            let mut encode = Encode::new(codec, 1, Vec::new(), Progress::default());
+            let mut encode = Encoding::new(codec).start(Vec::new());
             encode.write_all(&sample)?;
             let (_, measured) = encode.finish()?;
             Ok(measured.stored.size as f64 / (sample.len() as f64).max(1.0))
@@ -149,7 +148,7 @@ impl Engine {
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
             (Engine::Postgres(opened), SourceKind::Postgres(plan)) => {
-                place_in(plan.format.word(), opened.database())
+                place_in(DumpFormat::Postgres(plan.format), opened.database())
             }
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
@@ -181,16 +180,11 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
 /// What a dump of a server's roles and tablespaces holds, which belong to none of its databases.
 pub const GLOBALS: &str = "roles and tablespaces";
 
-/// Whether a dump of this format holds them.
-pub fn is_globals(format: &str) -> bool {
-    Format::parse(format) == Some(Format::Globals)
-}
-
 /// Where the content of a dump of this format comes from: the roles of a server are read through a
 /// database, and belong to none.
-pub fn place_in(format: &str, database: &Database) -> String {
+pub fn place_in(format: DumpFormat, database: &Database) -> String {
     match &database.host {
-        Some(host) if is_globals(format) => {
+        Some(host) if format == DumpFormat::GLOBALS => {
             format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432))
         }
         _ => place_of(database),
@@ -274,29 +268,32 @@ pub fn belongs_elsewhere(
 
 /// A place where a stored dump is tried, by its format.
 pub fn trial<'a>(
-    stored: &'a Stored<'_>,
+    stored: &'a StoredDump<'_>,
     content_size: u64,
     depth: Depth,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<Box<dyn Destination + 'a>> {
-    if stored.format == files::FORMAT {
-        return Ok(match depth {
-            Depth::Content => Box::new(files::content::ContentCheck::new(
-                contents_of(stored).ok().flatten(),
-            )),
-            Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+    let format = match stored.format {
+        DumpFormat::Postgres(format) => format,
+        DumpFormat::Sqlite => {
+            return Ok(Box::new(SqliteDestination::drill(
                 means.scratch_dir,
                 content_size,
-                list_of(stored),
-            )?),
-        });
-    }
-    let Some(format) = Format::parse(stored.format) else {
-        return Ok(Box::new(SqliteDestination::drill(
-            means.scratch_dir,
-            content_size,
-            stored.database,
-        )?));
+                stored.database,
+            )?));
+        }
+        DumpFormat::Tar => {
+            return Ok(match depth {
+                Depth::Content => Box::new(files::content::ContentCheck::new(
+                    content::open_list(stored).ok().flatten(),
+                )),
+                Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                    means.scratch_dir,
+                    content_size,
+                    content::list_opener(stored),
+                )?),
+            });
+        }
     };
     if depth == Depth::Content {
         return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));
@@ -317,7 +314,7 @@ pub fn trial<'a>(
 
 /// What the code that a dump brings must not even see, wherever it lies: the store, and the user's
 /// home.
-fn hidden_from_drills(stored: &Stored<'_>) -> Vec<PathBuf> {
+fn hidden_from_drills(stored: &StoredDump<'_>) -> Vec<PathBuf> {
     let file = stored.store.locate(stored.source, stored.file);
     let source = file
         .as_deref()
@@ -337,31 +334,6 @@ fn hidden_from_drills(stored: &Stored<'_>) -> Vec<PathBuf> {
         .chain(store)
         .chain(homes.into_iter().flatten())
         .collect()
-}
-
-/// The list of contents of a stored tree, where it has one that is there.
-pub fn contents_of(stored: &Stored<'_>) -> Result<Option<Lines>> {
-    let Some((name, contents)) = stored.contents() else {
-        return Ok(None);
-    };
-    let open = || match stored.store.open(stored.source, &name) {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    let Some(object) = open()? else {
-        return Ok(None);
-    };
-    // A list that is not what was written says nothing.
-    if pipeline::measure(object, &Progress::default())?.sha256 != contents.sha256 {
-        return Ok(None);
-    }
-    Ok(open()?.map(|object| Lines::new(Decode::new(LIST_CODEC, 1, object, Progress::default()))))
-}
-
-/// The same, as often as it is wanted.
-pub fn list_of<'a>(stored: &'a Stored<'_>) -> OpenList<'a> {
-    Box::new(move || contents_of(stored))
 }
 
 /// The major version of the program that made a dump; 0 where unknown.

@@ -1,17 +1,18 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without
 //! a sidecar.
 
-use super::examine::Stored;
+use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
+use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for, time_of};
-use crate::pipeline::Codec;
+use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};
 use std::path::{Path, PathBuf};
 
-/// A dump that was found.
-pub struct Found {
+/// A dump that a user's word for a backup led to.
+pub struct ResolvedBackup {
     /// The store, or the directory above a dump that lies somewhere else.
     pub store: Box<dyn Store>,
     /// The directory in it.
@@ -20,16 +21,16 @@ pub struct Found {
     pub file: String,
     /// What is known of it; `None` for a dump without a sidecar.
     pub backup: Option<Backup>,
-    /// Its coding.
-    pub codec: Codec,
-    /// What the content is: `sqlite3`, or another extension.
-    pub format: String,
+    /// How it is decoded.
+    pub decoding: Decoding,
+    /// What the content is, as the sidecar or the extension tells.
+    pub format: DumpFormat,
     /// Newer ones of the source that are not good, each with why, where a source's newest good one
     /// was asked for.
     pub passed_over: Vec<String>,
 }
 
-impl Found {
+impl ResolvedBackup {
     /// What messages call it.
     pub fn name(&self) -> String {
         self.backup
@@ -38,15 +39,15 @@ impl Found {
     }
 
     /// For the examination.
-    pub fn stored(&self) -> Stored<'_> {
+    pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
-        Stored {
+        StoredDump {
             store: &*self.store,
             source: &self.source,
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
-            codec: self.codec,
-            format: &self.format,
+            decoding: self.decoding.clone(),
+            format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
             manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
             database: sidecar.and_then(|sidecar| sidecar.database.as_ref()),
@@ -54,13 +55,13 @@ impl Found {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(root: &Path, entry: &Entry) -> Result<Found> {
+    pub fn in_store(root: &Path, entry: &Entry) -> Result<ResolvedBackup> {
         let store = store::open(root, Access::Read)?;
         let backup = entry.whole(&*store)?;
-        Found::of_backup(store, entry.sidecar.source.to_string(), backup)
+        ResolvedBackup::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
 
-    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<Found> {
+    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -73,12 +74,15 @@ impl Found {
             );
         };
         let codec = codec_of(&dump)?;
-        Ok(Found {
+        Ok(ResolvedBackup {
             store,
             source,
             file: dump.file.clone(),
-            codec,
-            format: dump.format.clone(),
+            decoding: Decoding::new(codec),
+            format: dump
+                .format
+                .parse::<DumpFormat>()
+                .map_err(|unknown| Error::from(unknown).context(format!("`{}`", dump.file)))?,
             backup: Some(backup),
             passed_over: Vec::new(),
         })
@@ -149,7 +153,7 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
 }
 
 /// Finds what `wanted` means.
-pub fn find(wanted: &str, session: &Session) -> Result<Found> {
+pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     if is_path(wanted, session) {
         return by_path(&session.cwd.join(wanted));
     }
@@ -165,9 +169,9 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
         Vec::new()
     };
     let backup = entry.whole(&*store)?;
-    Ok(Found {
+    Ok(ResolvedBackup {
         passed_over,
-        ..Found::of_backup(store, source, backup)?
+        ..ResolvedBackup::of_backup(store, source, backup)?
     })
 }
 
@@ -185,7 +189,7 @@ fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
     )
 }
 
-fn by_path(path: &Path) -> Result<Found> {
+fn by_path(path: &Path) -> Result<ResolvedBackup> {
     // By its own name in its directory, where it is a link.
     let is_link = path
         .symlink_metadata()
@@ -209,11 +213,11 @@ fn by_path(path: &Path) -> Result<Found> {
     for path in linked.iter().chain([&path]) {
         let (store, source, dir) = around(path);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
-            return Found::of_backup(store, source, backup);
+            return ResolvedBackup::of_backup(store, source, backup);
         }
     }
     let ((store, source, dir), name) = (around(&path), file_name(&path));
-    let (codec, format) = decoding_of(&name)?;
+    let (codec, extension) = decoding_of(&name)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
         let size = match companion.metadata() {
@@ -235,13 +239,13 @@ fn by_path(path: &Path) -> Result<Found> {
             )));
         }
     }
-    Ok(Found {
+    Ok(ResolvedBackup {
         store,
         source,
         file: name,
         backup: None,
-        codec,
-        format,
+        decoding: Decoding::new(codec),
+        format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })
 }
@@ -340,7 +344,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Where the dump lies.
-pub fn path_of(found: &Found) -> PathBuf {
+pub fn path_of(found: &ResolvedBackup) -> PathBuf {
     found
         .store
         .locate(&found.source, &found.file)

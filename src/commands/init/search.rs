@@ -2,10 +2,11 @@
 //! by their answer.
 
 use crate::commands::status::is_set_aside;
+use crate::engine::EngineKind;
+use crate::engine::postgres::Spec;
 use crate::engine::postgres::discover::{self, Answer};
-use crate::engine::postgres::{self, Spec};
 use crate::engine::sqlite::probe::{self, Header};
-use crate::engine::sqlite::{self, Spool, SqliteSource};
+use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
@@ -64,11 +65,11 @@ impl Found {
 
     pub fn json(&self) -> serde_json::Value {
         let kind = if matches!(self.what, What::Sqlite(_)) {
-            sqlite::KIND
+            EngineKind::Sqlite
         } else {
-            postgres::KIND
+            EngineKind::Postgres
         };
-        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(),
+        serde_json::json!({"name": self.name, "kind": kind.as_str(), "place": self.place(),
             "enabled": self.obstacle.is_none()})
     }
 }
