@@ -203,8 +203,13 @@ fn parse_keys(text: &str) -> Result<Pairs> {
             )));
         }
         let (value, after) = parse_value(after.trim_start()).ok_or_else(|| {
+            let whose = if password(&pairs).is_some() {
+                format!("after {}", place(&pairs))
+            } else {
+                format!("of `{key}`")
+            };
             Error::usage(format!(
-                "the quotes of `{key}` in the connection string are not closed"
+                "the quotes {whose} in the connection string are not closed"
             ))
         })?;
         pairs.push((key.to_owned(), value));
@@ -213,11 +218,17 @@ fn parse_keys(text: &str) -> Result<Pairs> {
     Ok(pairs)
 }
 
-/// Where in a connection string something is, said without repeating any of its values.
+/// Where in a connection string something is, said without repeating any of its values: what comes
+/// after a password that has spaces may look like a key.
 fn place(pairs: &Pairs) -> String {
-    pairs
-        .last()
+    password(pairs)
+        .or(pairs.last())
         .map_or_else(|| "the beginning".into(), |(key, _)| format!("`{key}`"))
+}
+
+/// The first password.
+fn password(pairs: &Pairs) -> Option<&(String, String)> {
+    pairs.iter().find(|(key, _)| key.ends_with("password"))
 }
 
 /// One value, bare or quoted, and what follows it; nothing where the quotes are not closed.
@@ -310,6 +321,9 @@ mod tests {
             "password=two s3cret",
             "password='s3cret",
             "password=x =s3cret",
+            "password=two s3cret=words more",
+            "password=two s3cret='words",
+            "password=two s3cret=words =x",
         ] {
             let error = parse(url).unwrap_err();
             assert!(!format!("{error:?}").contains("s3"), "{url}: {error:?}");
