@@ -11,12 +11,13 @@ use crate::config::Unusable;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
+use crate::ops::events::remove_superseded;
 use crate::ops::{Session, catalog_of, is_missed, names_in, time_of};
 use crate::plan::{self, Policies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
-use crate::store::{self, Store};
+use crate::store::{Store, names};
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
@@ -354,7 +355,7 @@ fn decide(
         .map(|entry| Candidate {
             id: entry.id.clone(),
             at: time_of(&entry.id),
-            label: store::split_id(&entry.id)
+            label: names::split_id(&entry.id)
                 .map_or(String::new(), |(_, label, _)| label.to_owned()),
             size_bytes: 0,
             standing: Standing::Unknown,
@@ -423,7 +424,10 @@ fn candidate(backup: &Entry) -> Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
         at: {
-            let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
+            let (at, number) = (
+                backup.sidecar.started_at,
+                names::number_in_second(backup.id()),
+            );
             // A sidecar may say any date, the calendar's last one, too.
             at.checked_add_signed(TimeDelta::microseconds(number.into()))
                 .unwrap_or(at)
@@ -465,7 +469,12 @@ fn carry_out(
         .collect();
     for (id, verdict) in decision.verdicts.into_iter().rev() {
         match verdict {
-            Verdict::Keep(reasons) => done.kept.push((id, reasons)),
+            Verdict::Keep(reasons) => {
+                if let Some(backup) = by_id.get(id.as_str()).filter(|_| !dry_run) {
+                    remove_superseded(store, source, &backup.state)?;
+                }
+                done.kept.push((id, reasons));
+            }
             Verdict::Remove(reason) => {
                 interrupt::check()?;
                 let backup = by_id.get(id.as_str());
@@ -477,7 +486,7 @@ fn carry_out(
                     continue;
                 }
                 if !dry_run {
-                    store::remove_backup(store, source, &id, &files)?;
+                    store.retire(source, &id, &files)?;
                 }
                 done.deleted.push(Gone { id, reason, size });
             }
@@ -490,7 +499,7 @@ fn carry_out(
 
 /// Why files can't be removed now, where they can't: what is not sure is kept.
 fn must_stay(store: &dyn Store, source: &str, files: &[String], dry_run: bool) -> Option<String> {
-    files.iter().find_map(|file| match store.elsewhere(source, file) {
+    files.iter().find_map(|file| match store.link_target(source, file) {
         // Removing the link alone would leave what takes the room, and nothing would know it any
         // more.
         Ok(Some(place)) => Some(format!(
@@ -500,7 +509,7 @@ fn must_stay(store: &dyn Store, source: &str, files: &[String], dry_run: bool) -
         )),
         Err(error) => Some(error.message()),
         Ok(None) if dry_run => None,
-        Ok(None) => match store.in_use(source, file) {
+        Ok(None) => match store.is_in_use(source, file) {
             Ok(true) => Some("in use right now".to_owned()),
             Ok(false) => None,
             Err(error) => Some(error.message()),

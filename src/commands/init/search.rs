@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
 use crate::report::Report;
+use crate::store::{self, Location};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>)
 }
 
 fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
-    let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
+    let is_store = |path: &Path| store::is_marked_at(&Location::from(path));
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
         .same_file_system(true)
@@ -173,7 +174,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
+                let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }
