@@ -5,6 +5,7 @@ use crate::catalog::Backup as Entry;
 use crate::cli::{Backup, Guard, Restore, Verify};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::programs::quote_for_shell;
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
@@ -182,7 +183,7 @@ fn program_from_anywhere(session: &Session) -> String {
         .as_ref()
         .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
-    let option = |name: &str, value: &str| format!(" {name} {}", restore::quoted(value));
+    let option = |name: &str, value: &str| format!(" {name} {}", quote_for_shell(value));
     match path.as_deref().and_then(Path::to_str) {
         Some(path) => {
             let store = session

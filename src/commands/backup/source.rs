@@ -4,11 +4,11 @@ use super::attempt::{self, Attempt, Making, Run, lock_and_sweep};
 use super::hooks::{Around, Told};
 use super::tally::joined;
 use crate::catalog::{Backup as Entry, Catalog};
-use crate::commands::holds;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::ops::catalog_of;
+use crate::ops::content::describe_contents;
 use crate::ops::engines::{self, Engine};
 use crate::ops::prune;
 use crate::pipeline::Codec;
@@ -322,7 +322,7 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &dyn Store, report: &Re
     let inside = if manifest.tables.is_empty() && manifest.tree.is_none() {
         String::new()
     } else {
-        format!(", {}", holds(&manifest))
+        format!(", {}", describe_contents(&manifest))
     };
     report.line(format!(
         "{} {}: {} from {} in {}{inside}{checked}",

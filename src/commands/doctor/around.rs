@@ -44,7 +44,7 @@ fn writable(path: &Path) -> Result<()> {
             Error::failed(format!("the directory `{}` is not there", dir.display())).with_hint(
                 format!(
                     "make it: `mkdir -p {}`",
-                    crate::commands::restore::quoted(&dir.to_string_lossy())
+                    crate::ops::programs::quote_for_shell(&dir.to_string_lossy())
                 ),
             ),
         );

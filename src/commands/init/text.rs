@@ -197,5 +197,5 @@ fn writable<'a>(store: &'a Path, found: &'a [Found]) -> Vec<&'a Path> {
 
 /// As a shell needs it.
 fn word(path: &Path) -> String {
-    crate::commands::restore::quoted(&path.to_string_lossy())
+    crate::ops::programs::quote_for_shell(&path.to_string_lossy())
 }
