@@ -13,7 +13,6 @@ pub mod export;
 pub mod find;
 mod observer;
 pub mod pin;
-pub mod programs;
 pub mod prune;
 pub mod restore;
 mod session;

@@ -3,12 +3,13 @@
 use super::{backup, restore, verify};
 use crate::catalog::Backup as Entry;
 use crate::cli::{Backup, Guard, Restore, Verify};
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::ops::programs::quote_for_shell;
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
+use crate::units;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -106,7 +107,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
             .sidecar
             .dump
             .as_ref()
-            .is_some_and(|dump| dump.format == "pg_dumpall-globals")
+            .is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
     };
     saved.sort_by_key(|entry| !is_globals(entry));
     Ok(saved)
@@ -114,7 +115,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
 
 /// To put it back would replace the whole.
 fn is_part_of_database(entry: &Entry) -> bool {
-    let is_postgres = entry.sidecar.kind == crate::engine::postgres::KIND;
+    let is_postgres = entry.sidecar.kind == EngineKind::Postgres.as_str();
     is_postgres
         && entry
             .sidecar
@@ -183,7 +184,7 @@ fn program_from_anywhere(session: &Session) -> String {
         .as_ref()
         .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
-    let option = |name: &str, value: &str| format!(" {name} {}", quote_for_shell(value));
+    let option = |name: &str, value: &str| format!(" {name} {}", units::shell_word(value));
     match path.as_deref().and_then(Path::to_str) {
         Some(path) => {
             let store = session

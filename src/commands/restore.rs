@@ -10,7 +10,6 @@ use crate::ops::restore::{
     PlannedRestore, Question, RestoreRequest, RestoredBackup, SafetyBackup, resolve_runs,
     restore_backups,
 };
-use crate::pipeline::{self, Codec};
 use crate::plan;
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
@@ -88,14 +87,10 @@ fn create_safety_backup(
 ) -> Result<String> {
     let source = backup.source;
     let keys = session.keys_of(source);
-    let codec =
-        Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
     let making = Making {
         source,
-        kind: backup.kind,
         format: backup.format,
-        codec,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        encoding: plan::encoding(&keys)?,
         verify_after: Some(Level::Checksum),
         scratch_dir: &plan::scratch_dir(&keys),
         proving: &session.proving_of(source),

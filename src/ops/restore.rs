@@ -19,12 +19,12 @@ pub use safety::{CreateSafetyBackup, SafetyBackup};
 use self::context::RestoreContext;
 use self::driver::{RestoreSteps, drive};
 use super::find::{self, ResolvedBackup};
-use super::programs::quote_for_shell;
 use super::{Observer, Session};
-use crate::engine::postgres::Format;
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::sidecar::Braked;
+use crate::units;
 use serde::Serialize;
 
 /// Which backups are restored, where to, and how.
@@ -188,7 +188,7 @@ fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<O
     restore_found(context, confirm).map_err(|error| match error.hint() {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
-            let name = quote_for_shell(&found.name());
+            let name = units::shell_word(&found.name());
             let hint = hint.replace(" BACKUP ", &format!(" {name} "));
             error.with_new_hint(hint)
         }
@@ -198,7 +198,7 @@ fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<O
 
 fn restore_found(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<Outcome> {
     let (found, request) = (context.found, context.request);
-    refuse_options_of_other_kinds(found, Format::parse(&found.format), request)?;
+    refuse_options_of_other_kinds(found, request)?;
     let outcome = steps_of(context).and_then(|mut steps| drive(&mut *steps, context, confirm));
     let of_a_part = !request.paths.is_empty() || !request.tables.is_empty();
     outcome.map_err(|error| match &found.backup {
@@ -212,55 +212,38 @@ fn restore_found(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<Ou
 
 /// Finds the place of a restore, and the steps that lead there, by the format of the dump.
 fn steps_of(context: RestoreContext<'_>) -> Result<Box<dyn RestoreSteps + '_>> {
-    if context.found.format == crate::engine::files::FORMAT {
-        return Ok(Box::new(files::FilesRestore::new(context)?));
-    }
-    Ok(match Format::parse(&context.found.format) {
-        None => Box::new(sqlite::SqliteRestore::new(context)?),
-        Some(Format::Globals) => Box::new(globals::RolesRestore::new(context)?),
-        Some(format) => Box::new(postgres::PostgresRestore::new(context, format)?),
+    Ok(match context.found.format {
+        DumpFormat::Sqlite => Box::new(sqlite::SqliteRestore::new(context)?),
+        DumpFormat::Tar => Box::new(files::FilesRestore::new(context)?),
+        DumpFormat::GLOBALS => Box::new(globals::RolesRestore::new(context)?),
+        DumpFormat::Postgres(format) => Box::new(postgres::PostgresRestore::new(context, format)?),
     })
 }
 
 /// Refuses options that only other kinds of backup know.
-fn refuse_options_of_other_kinds(
-    found: &ResolvedBackup,
-    format: Option<Format>,
-    request: &RestoreRequest,
-) -> Result<()> {
-    let is_tree = found.format == crate::engine::files::FORMAT;
-    let flags = [
-        (
-            "--in-place",
-            request.in_place,
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--no-tablespaces",
-            request.no_tablespaces,
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--table",
-            !request.tables.is_empty(),
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--no-owner",
-            request.no_owner,
-            format.is_some() || is_tree,
-            "PostgreSQL databases and of files",
-        ),
-        ("--path", !request.paths.is_empty(), is_tree, "files"),
+fn refuse_options_of_other_kinds(found: &ResolvedBackup, request: &RestoreRequest) -> Result<()> {
+    const DATABASES: &[EngineKind] = &[EngineKind::Postgres];
+    const WITH_OWNERS: &[EngineKind] = &[EngineKind::Postgres, EngineKind::Files];
+    let options = [
+        ("--in-place", request.in_place, DATABASES),
+        ("--no-tablespaces", request.no_tablespaces, DATABASES),
+        ("--table", !request.tables.is_empty(), DATABASES),
+        ("--no-owner", request.no_owner, WITH_OWNERS),
+        ("--path", !request.paths.is_empty(), &[EngineKind::Files]),
     ];
-    match flags.iter().find(|(_, given, fits, _)| *given && !*fits) {
-        Some((flag, _, _, what)) => Err(Error::usage(format!(
-            "`{flag}` is for backups of {what}, and `{}` is none",
-            found.name()
-        ))),
+    let kind = found.format.kind();
+    match options
+        .iter()
+        .find(|(_, given, kinds)| *given && !kinds.contains(&kind))
+    {
+        Some((option, _, kinds)) => {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.plural()).collect();
+            Err(Error::usage(format!(
+                "`{option}` is for backups of {}, and `{}` is none",
+                kinds.join(" and of "),
+                found.name()
+            )))
+        }
         None => Ok(()),
     }
 }

@@ -44,7 +44,7 @@ fn writable(path: &Path) -> Result<()> {
             Error::failed(format!("the directory `{}` is not there", dir.display())).with_hint(
                 format!(
                     "make it: `mkdir -p {}`",
-                    crate::ops::programs::quote_for_shell(&dir.to_string_lossy())
+                    crate::units::shell_word(&dir.to_string_lossy())
                 ),
             ),
         );

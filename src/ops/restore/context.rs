@@ -7,7 +7,6 @@ use crate::config::BackupKeys;
 use crate::error::{Error, Result};
 use crate::ops::content::describe_contents;
 use crate::ops::find::{self, ResolvedBackup};
-use crate::ops::programs::quote_for_shell;
 use crate::ops::{Observer, Session};
 use crate::units;
 use std::path::Path;
@@ -117,7 +116,7 @@ impl RestoreContext<'_> {
         format!(
             "say where: `{} restore {} --to {to}`",
             self.program(self.session.store_flag.as_deref()),
-            quote_for_shell(&name)
+            units::shell_word(&name)
         )
     }
 
@@ -125,7 +124,7 @@ impl RestoreContext<'_> {
     /// command that is to be pasted.
     pub fn program(&self, store: Option<&str>) -> String {
         let option = |name: &str, value: Option<&str>| {
-            let option = value.map(|value| format!(" {name} {}", quote_for_shell(value)));
+            let option = value.map(|value| format!(" {name} {}", units::shell_word(value)));
             option.unwrap_or_default()
         };
         let config = self.session.config_flag.as_deref().and_then(Path::to_str);

@@ -16,7 +16,6 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::ops::content;
 use crate::ops::find::ResolvedBackup;
-use crate::ops::programs::quote_for_shell;
 use crate::ops::sweep::lock_and_sweep;
 use crate::plan;
 use crate::sidecar::Status;
@@ -253,10 +252,10 @@ impl RestoreSteps for FilesRestore<'_> {
 /// The command that exchanges a tree for the one that was kept.
 fn move_back(top: &Path, kept: &Path) -> String {
     let aside = format!("{}.undone", top.display());
-    let [top, kept] = [top, kept].map(|path| quote_for_shell(&path.display().to_string()));
+    let [top, kept] = [top, kept].map(|path| units::shell_word(&path.display().to_string()));
     format!(
         "mv -T {top} {} && mv -T {kept} {top}",
-        quote_for_shell(&aside)
+        units::shell_word(&aside)
     )
 }
 

@@ -6,7 +6,7 @@ use super::context::RestoreContext;
 use super::driver::{Question, RestorePlan, RestoreSteps};
 use super::safety::{KeptContent, Safety};
 use crate::config::KindKeys;
-use crate::engine::postgres::Spec;
+use crate::engine::postgres::ConnectionSpec;
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::engine::{Destination, Published};
@@ -40,7 +40,7 @@ impl RestoreSteps for RolesRestore<'_> {
     }
 
     fn plan(&mut self) -> Result<RestorePlan> {
-        let missing = self.destination.missing();
+        let missing = self.destination.missing_roles();
         let mut plan = RestorePlan {
             target: self.place.clone(),
             question: (!missing.is_empty()).then_some(Question::CreateRoles),
@@ -52,7 +52,7 @@ impl RestoreSteps for RolesRestore<'_> {
             self.context.found.name(),
             self.place
         ));
-        for line in self.destination.plan() {
+        for line in self.destination.describe_plan() {
             plan.add_line(format!("  {line}"));
         }
         Ok(plan)
@@ -88,9 +88,9 @@ fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
         &context.request.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),
     ) {
-        (Some(to), _) if plan::postgres::is_address(to) || to.contains('=') => Spec {
+        (Some(to), _) if plan::postgres::is_connection_string(to) => ConnectionSpec {
             url: Some(to.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         },
         (Some(_), _) => {
             return Err(Error::usage("roles belong to a server, not to a database")
@@ -110,11 +110,11 @@ fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
                 ))
                 .with_hint("say where: `--to postgresql://HOST/postgres`"));
             };
-            Spec {
+            ConnectionSpec {
                 host: database.host.clone(),
                 port: database.port.map(|port| port.to_string()),
                 dbname: database.name.clone(),
-                ..Spec::default()
+                ..ConnectionSpec::default()
             }
         }
     };

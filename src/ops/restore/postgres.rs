@@ -8,16 +8,15 @@ use super::driver::{Question, RestorePlan, RestoreSteps};
 use super::safety::{KeptContent, Safety, safety_backup_text};
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
-use crate::engine::postgres::destination::{PostgresDestination, Target};
-use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
-use crate::engine::{Database, Destination, Dumped, Published};
+use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
+use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
+use crate::engine::{Database, Destination, DumpFormat, Dumped, Published};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
 use crate::ops::content::describe_contents;
-use crate::ops::engines::made_by;
+use crate::ops::engines::pg_dump_major;
 use crate::ops::find::ResolvedBackup;
-use crate::ops::programs::quote_for_shell;
 use crate::plan;
 use crate::store::{self, Access};
 use crate::units;
@@ -35,7 +34,7 @@ pub struct PostgresRestore<'a> {
 
 impl<'a> PostgresRestore<'a> {
     /// Connects to the server.
-    pub fn new(context: RestoreContext<'a>, format: Format) -> Result<Self> {
+    pub fn new(context: RestoreContext<'a>, format: PgFormat) -> Result<Self> {
         let request = context.request;
         if !request.tables.is_empty() && request.to.is_none() {
             return Err(Error::usage(
@@ -54,13 +53,13 @@ impl<'a> PostgresRestore<'a> {
     /// Counts what the old database holds: so that it is known, or at least on record, what is
     /// replaced.
     fn old_content(&self) -> Result<Option<Dumped>> {
-        if self.destination.old().is_none() {
+        if self.destination.old_database().is_none() {
             return Ok(None);
         }
         let keys = self.context.session.backup_keys();
         // A session that hangs with a lock is a reason to restore, and none to wait.
         let patience = plan::lock_timeout(&keys).min(COUNTING_PATIENCE);
-        let plan = self.destination.old_as_source(patience)?;
+        let plan = self.destination.old_database_plan(patience)?;
         match PostgresSource::open(&plan).and_then(|mut source| source.inspect()) {
             Ok(dumped) => Ok(Some(dumped)),
             Err(error) => {
@@ -125,12 +124,12 @@ impl<'a> PostgresRestore<'a> {
 
 impl RestoreSteps for PostgresRestore<'_> {
     fn find_obstacles(&mut self) -> Result<()> {
-        self.destination.look_for_obstacles()
+        self.destination.check_obstacles()
     }
 
     fn plan(&mut self) -> Result<RestorePlan> {
         let now = self.old_content()?;
-        let old = self.destination.old();
+        let old = self.destination.old_database();
         let mut plan = RestorePlan {
             target: self.place.clone(),
             question: old.map(|_| Question::Replace(self.place.clone())),
@@ -156,12 +155,12 @@ impl RestoreSteps for PostgresRestore<'_> {
     }
 
     fn rehearse(&mut self) -> Result<Option<String>> {
-        let owner = self.destination.runs_code_of()?;
+        let owner = self.destination.foreign_code_owner()?;
         Ok(owner.map(|owner| {
             format!(
                 "a restore runs what the database brings, its checks and functions, as this \
                  superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (README, \"Restore a PostgreSQL database\")"
+                 does (`dbbackup help postgresql`)"
             )
         }))
     }
@@ -175,7 +174,7 @@ impl RestoreSteps for PostgresRestore<'_> {
             ..
         } = self.context;
         self.destination.sweep()?;
-        let old = self.destination.old();
+        let old = self.destination.old_database();
         let Some(old) = old.filter(|_| request.in_place && !request.no_safety_backup) else {
             return Ok(Safety::None);
         };
@@ -196,8 +195,7 @@ impl RestoreSteps for PostgresRestore<'_> {
         Ok(Safety::Store {
             store,
             source,
-            kind: KIND,
-            format: (Format::Custom.word(), Format::Custom.extension()),
+            format: DumpFormat::Postgres(PgFormat::Custom),
         })
     }
 
@@ -257,7 +255,7 @@ fn selection_of(found: &ResolvedBackup) -> Option<String> {
 fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
     let (found, session) = (context.found, context.session);
     let environment = |name: &str| std::env::var(name).ok();
-    let resolve = |spec: &Spec, database: Option<&str>| -> Result<ConnInfo> {
+    let resolve = |spec: &ConnectionSpec, database: Option<&str>| -> Result<ConnInfo> {
         let conn = ConnInfo::resolve(spec, &environment)?.with_application_name("dbbackup");
         Ok(database.map_or(conn.clone(), |name| conn.with_database(name)))
     };
@@ -275,18 +273,15 @@ fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
             });
     let configured = configured.transpose()?.flatten();
     match &context.request.to {
-        Some(to) if plan::postgres::is_address(to) || to.contains('=') => {
-            if !dsn::parse(to)?
-                .iter()
-                .any(|(key, name)| key == "dbname" && !name.is_empty())
-            {
+        Some(to) if plan::postgres::is_connection_string(to) => {
+            if plan::postgres::database_of_address(to)?.is_none() {
                 return Err(Error::usage("`--to` names no database")
                     .with_hint("write it at the address's end, as in `postgresql://host/shop`"));
             }
             resolve(
-                &Spec {
+                &ConnectionSpec {
                     url: Some(to.clone()),
-                    ..Spec::default()
+                    ..ConnectionSpec::default()
                 },
                 None,
             )
@@ -319,50 +314,54 @@ fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<
 }
 
 /// The server that the backup came from, where this machine made it; else the environment's.
-fn server_of(recorded: Option<&Database>, found: &ResolvedBackup, session: &Session) -> Spec {
+fn server_of(
+    recorded: Option<&Database>,
+    found: &ResolvedBackup,
+    session: &Session,
+) -> ConnectionSpec {
     let made_here = found
         .backup
         .as_ref()
         .is_some_and(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
     match recorded.filter(|_| made_here) {
-        Some(database) => Spec {
+        Some(database) => ConnectionSpec {
             host: database.host.clone(),
             port: database.port.map(|port| port.to_string()),
             user: database.user.clone(),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         },
-        None => Spec::default(),
+        None => ConnectionSpec::default(),
     }
 }
 
 /// Finds the database that the backup came from, if this machine made it.
-fn origin(context: RestoreContext<'_>, recorded: Option<&Database>) -> Result<Spec> {
+fn origin(context: RestoreContext<'_>, recorded: Option<&Database>) -> Result<ConnectionSpec> {
     let backup = context.backup("DATABASE")?;
     let Some(name) = recorded.and_then(|database| database.name.clone()) else {
         return Err(context.unknown_place(backup, "DATABASE"));
     };
-    context.refuse_other_host(backup, &quote_for_shell(&name))?;
-    Ok(Spec {
+    context.refuse_other_host(backup, &units::shell_word(&name))?;
+    Ok(ConnectionSpec {
         dbname: Some(name),
         ..server_of(recorded, context.found, context.session)
     })
 }
 
-fn target(context: RestoreContext<'_>, format: Format, conn: ConnInfo) -> Target {
+fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> RestoreTarget {
     let (found, request, session) = (context.found, context.request, context.session);
     let stored = found.stored();
     let keys = context.keys();
     let proving = session.proving_of(&found.source);
     // What is restored here is read and sent from here.
-    let search = crate::engine::postgres::Search {
+    let search = crate::engine::postgres::ProgramSearch {
         prefix: Vec::new(),
         ..proving.search
     };
-    Target {
+    RestoreTarget {
         conn,
         recorded: stored.database.cloned().unwrap_or_default(),
         format,
-        made_by: made_by(stored.producer),
+        pg_dump_major: pg_dump_major(stored.producer),
         search,
         jobs: request.jobs.unwrap_or(proving.jobs).max(1),
         no_owner: request.no_owner,

@@ -2,8 +2,8 @@
 
 use super::context::RestoreContext;
 use crate::durable::{self, SteadyFile};
-use crate::engine::Source;
 use crate::engine::sqlite::destination::directory_of;
+use crate::engine::{DumpFormat, Source};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::ops::sweep::lock_and_sweep;
@@ -23,10 +23,8 @@ pub enum Safety {
         store: Box<dyn Store>,
         /// The source that the backup is of.
         source: String,
-        /// The kind of the source.
-        kind: &'static str,
-        /// The content's format, and its extension.
-        format: (&'static str, &'static str),
+        /// The content's format.
+        format: DumpFormat,
     },
     /// A plain copy beside it, where there is no store.
     Beside(PathBuf),
@@ -38,10 +36,8 @@ pub struct SafetyBackup<'a> {
     pub store: &'a dyn Store,
     /// The source that it is of; its lock is held.
     pub source: &'a str,
-    /// The kind of the source.
-    pub kind: &'a str,
-    /// The content's format, and its extension.
-    pub format: (&'a str, &'a str),
+    /// The content's format.
+    pub format: DumpFormat,
 }
 
 /// Makes a safety backup of a source; gives its id.
@@ -83,13 +79,11 @@ impl Safety {
             Safety::Store {
                 store,
                 source,
-                kind,
                 format,
             } => {
                 let backup = SafetyBackup {
                     store: &**store,
                     source,
-                    kind,
                     format: *format,
                 };
                 Ok(KeptContent::Backup {

@@ -18,7 +18,6 @@ use crate::lock::Lock;
 use crate::ops::Session;
 use crate::ops::content::describe_contents;
 use crate::ops::find::ResolvedBackup;
-use crate::ops::programs::quote_for_shell;
 use crate::plan;
 use crate::retention::PRE_RESTORE;
 use crate::units;
@@ -194,7 +193,7 @@ impl RestoreSteps for SqliteRestore<'_> {
     ) -> Result<RestoredBackup> {
         let (context, observer) = (self.context, self.context.observer);
         let target = self.place.path.display().to_string();
-        let to = quote_for_shell(&target);
+        let to = units::shell_word(&target);
         let undo = match (&kept, &published.set_aside) {
             (Some(KeptContent::Backup { id, store }), _) => {
                 let program = context.program(store.to_str());
@@ -203,7 +202,7 @@ impl RestoreSteps for SqliteRestore<'_> {
             }
             (Some(KeptContent::File(path)), _) => {
                 observer.line(format!("   what was there is kept as {}", path.display()));
-                let path = quote_for_shell(&path.display().to_string());
+                let path = units::shell_word(&path.display().to_string());
                 Some(format!("dbbackup restore {path} --to {to} --yes"))
             }
             (None, Some(aside)) => {
@@ -333,7 +332,7 @@ fn origin(context: RestoreContext<'_>) -> Result<PathBuf> {
     let Some(path) = recorded_path(found) else {
         return Err(context.unknown_place(backup, "PATH"));
     };
-    context.refuse_foreign(backup, &quote_for_shell(&path.to_string_lossy()))?;
+    context.refuse_foreign(backup, &units::shell_word(&path.to_string_lossy()))?;
     Ok(path)
 }
 
@@ -354,10 +353,10 @@ fn path_of_entry(entry: &SourceEntry) -> Option<&Path> {
 /// The commands that bring back what was set aside, with the files that belong to it; those of the
 /// new database must not stay beside it.
 fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
-    let word = |path: &Path| quote_for_shell(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     let new_ones: Vec<String> = ["-wal", "-shm", "-journal"]
         .iter()
-        .map(|end| quote_for_shell(&format!("{}{end}", target.display())))
+        .map(|end| units::shell_word(&format!("{}{end}", target.display())))
         .collect();
     let back = std::iter::once((target, aside)).chain(
         companions

@@ -2,7 +2,8 @@
 
 use super::{DatabasePlace, OldContent, path_of_entry};
 use crate::catalog::Catalog;
-use crate::engine::sqlite::{KIND, replace};
+use crate::engine::DumpFormat;
+use crate::engine::sqlite::replace;
 use crate::error::{Context, Result};
 use crate::ops::restore::context::RestoreContext;
 use crate::ops::restore::safety::Safety;
@@ -55,8 +56,7 @@ fn in_store(
     Ok(Safety::Store {
         source: safety_source(context, place, &*store)?,
         store,
-        kind: KIND,
-        format: ("sqlite3", "sqlite3"),
+        format: DumpFormat::Sqlite,
     })
 }
 
