@@ -33,6 +33,7 @@ pub mod scratch;
 pub mod sidecar;
 pub mod statistics;
 pub mod store;
+pub mod stream;
 pub mod tabular;
 pub mod units;
 pub mod users;

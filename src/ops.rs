@@ -8,6 +8,7 @@ pub mod condition;
 pub mod content;
 pub mod delete;
 pub mod engines;
+pub mod events;
 pub mod examine;
 pub mod export;
 pub mod find;
@@ -16,7 +17,6 @@ pub mod pin;
 pub mod prune;
 pub mod restore;
 mod session;
-pub mod state;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,8 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
     }
     let shown = shown(&arguments.command);
     report.note(format!("running `{shown}`"));
-    let status = process::in_foreground(command).with_context(|| format!("running `{shown}`"))?;
+    let status =
+        process::run_in_foreground(command).with_context(|| format!("running `{shown}`"))?;
     let code = code_of(status);
     report.set("status", code);
     if status.success() {
@@ -164,7 +165,7 @@ fn environment(
         ("DBBACKUP_LABEL", arguments.label.clone().into()),
         (
             "DBBACKUP_STORE",
-            session.store_plan()?.path.into_os_string(),
+            session.store_plan()?.location.as_os_str().to_owned(),
         ),
     ];
     // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.

@@ -39,7 +39,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     let summary = restore_backups(&request, session, report, &confirm, &|backup, old| {
         create_safety_backup(backup, old, session, report)
     })?;
-    let of_json = |(id, error): &(String, Error)| serde_json::json!({"id": id, "error": error.message(), "hint": error.hint()});
+    let of_json = |(id, error): &(String, Error)| serde_json::json!({"id": id, "error": error.message(), "hint": error.hint().map(ToString::to_string)});
     let failed: Vec<Value> = summary.failed.iter().map(of_json).collect();
     report.set("failed", failed);
     report.set("dry_run", arguments.dry_run);

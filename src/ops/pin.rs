@@ -1,9 +1,10 @@
 //! Pinning: whether pruning may ever remove a backup.
 
-use super::state::change_state;
+use super::events::add_event;
 use super::{Observer, Session};
 use crate::catalog::Catalog;
 use crate::error::Result;
+use crate::sidecar::Change;
 use std::time::Duration;
 
 /// Which backups are pinned or unpinned.
@@ -32,7 +33,14 @@ pub fn pin_backups(
     let wait = session.lock_wait.max(Duration::from_secs(10));
     let pinned = request.pinned;
     for (source, id) in &wanted {
-        change_state(&*store, source, id, wait, |state| state.pinned = pinned)?;
+        let change = match pinned {
+            true => Change::Pinned,
+            false => Change::Unpinned,
+        };
+        // An event needs no lock. But a cleanup that has looked already must not remove what is
+        // said to be pinned.
+        let _lock = store.lock(source, wait)?;
+        add_event(&*store, source, id, change)?;
         let done = if pinned { "pinned" } else { "unpinned" };
         observer.line(format!("{done} {id}"));
     }

@@ -185,7 +185,7 @@ fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<O
             found.name()
         ));
     }
-    restore_found(context, confirm).map_err(|error| match error.hint() {
+    restore_found(context, confirm).map_err(|error| match error.hint().map(ToString::to_string) {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
             let name = units::shell_word(&found.name());

@@ -6,11 +6,12 @@ use crate::catalog::{Catalog, Entry, Presence};
 use crate::engine::CheckStatus;
 use crate::error::Result;
 use crate::interrupt;
+use crate::ops::events::remove_superseded;
 use crate::ops::{Observer, time_of};
 use crate::plan::Policies;
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
-use crate::sidecar::{Braked, Level, Status, Totals};
-use crate::store::{self, Store};
+use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
+use crate::store::{Store, names};
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
@@ -52,6 +53,8 @@ pub struct PrunePlan {
     pub warnings: Vec<String>,
     /// The brake, where it holds or is released by force.
     pub(super) brake: Option<BrakeHold>,
+    /// The states of backups that stay and have events that newer ones make pointless.
+    pub(super) outdated: Vec<BackupState>,
     /// Whether the brake is released.
     pub(super) force: bool,
 }
@@ -91,6 +94,9 @@ pub fn plan_source(
     for (rank, (id, verdict)) in decision.verdicts.into_iter().enumerate() {
         let reason = match verdict {
             Verdict::Keep(reasons) => {
+                let state = by_id.get(id.as_str()).map(|backup| &backup.state);
+                let outdated = state.filter(|state| !state.superseded.is_empty());
+                plan.outdated.extend(outdated.cloned());
                 plan.kept.push(KeptBackup { id, reasons, rank });
                 continue;
             }
@@ -125,6 +131,9 @@ pub(super) fn carry_out(
         (Some(hold), false) => brake::remember(store, source, hold, observer),
         (None, _) => {}
     }
+    for state in &plan.outdated {
+        remove_superseded(store, source, state)?;
+    }
     let mut removed = Vec::new();
     for removal in std::mem::take(&mut plan.removals).into_iter().rev() {
         interrupt::check()?;
@@ -132,7 +141,7 @@ pub(super) fn carry_out(
             plan.kept.push(removal.kept_for(&why));
             continue;
         }
-        store::remove_backup(store, source, &removal.id, &removal.files)?;
+        store.retire(source, &removal.id, &removal.files)?;
         removed.push(removal);
     }
     removed.reverse();
@@ -164,7 +173,7 @@ impl Removal {
 /// Says why objects must stay that only a link in the store leads to: removing the link alone would
 /// leave what takes the room, and nothing would know it any more. What is not sure is kept.
 fn lies_elsewhere(store: &dyn Store, source: &str, files: &[String]) -> Option<String> {
-    files.iter().find_map(|file| match store.elsewhere(source, file) {
+    files.iter().find_map(|file| match store.link_target(source, file) {
         Ok(None) => None,
         Ok(Some(place)) => Some(format!(
             "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes \
@@ -179,7 +188,7 @@ fn lies_elsewhere(store: &dyn Store, source: &str, files: &[String]) -> Option<S
 fn is_read(store: &dyn Store, source: &str, files: &[String]) -> Option<String> {
     files
         .iter()
-        .find_map(|file| match store.in_use(source, file) {
+        .find_map(|file| match store.is_in_use(source, file) {
             Ok(false) => None,
             Ok(true) => Some("in use right now".to_owned()),
             Err(error) => Some(error.message()),
@@ -202,7 +211,7 @@ pub(super) fn decide(
         .map(|entry| Candidate {
             id: entry.id.clone(),
             at: time_of(&entry.id),
-            label: store::split_id(&entry.id)
+            label: names::split_id(&entry.id)
                 .map_or(String::new(), |(_, label, _)| label.to_owned()),
             size_bytes: 0,
             standing: Standing::Unknown,
@@ -272,7 +281,10 @@ fn candidate(backup: &Entry) -> Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
         at: {
-            let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
+            let (at, number) = (
+                backup.sidecar.started_at,
+                names::number_in_second(backup.id()),
+            );
             // A sidecar may say any date, the calendar's last one, too.
             at.checked_add_signed(TimeDelta::microseconds(number.into()))
                 .unwrap_or(at)

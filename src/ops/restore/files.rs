@@ -187,11 +187,12 @@ impl RestoreSteps for FilesRestore<'_> {
         let (TreePlace::Origin(_), Ok(plan)) = (&self.place, session.store_plan()) else {
             return Ok(None);
         };
-        if rustix::fs::access(&plan.path, rustix::fs::Access::WRITE_OK).is_err() {
+        let is_there = store::is_at(&plan.location).unwrap_or(true);
+        if !is_there || !store::may_be_written_at(&plan.location) {
             return Ok(None);
         }
         let store = store::open(
-            &plan.path,
+            &plan.location,
             Access::Write {
                 require_mount: false,
             },
@@ -199,7 +200,7 @@ impl RestoreSteps for FilesRestore<'_> {
         if !store.sources()?.contains(&found.source) {
             return Ok(None);
         }
-        lock_and_sweep(&*store, &found.source, session.lock_wait, observer).map(Some)
+        lock_and_sweep(&*store, &found.source, session.lock_wait, observer)
     }
 
     fn destination(&mut self) -> Result<&mut dyn Destination> {

@@ -178,11 +178,11 @@ impl RestoreSteps for PostgresRestore<'_> {
         let Some(old) = old.filter(|_| request.in_place && !request.no_safety_backup) else {
             return Ok(Safety::None);
         };
-        let root = session
+        let location = session
             .store_plan()
-            .map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
+            .map_or_else(|_| found.store.location().clone(), |plan| plan.location);
         let store = store::open(
-            &root,
+            &location,
             Access::Write {
                 require_mount: false,
             },
@@ -223,7 +223,7 @@ impl RestoreSteps for PostgresRestore<'_> {
             undo = Some(database.undo.clone());
         }
         if let Some(KeptContent::Backup { id, store }) = kept {
-            let program = self.context.program(store.to_str());
+            let program = self.context.program(store.as_os_str().to_str());
             observer.line(safety_backup_text(&id, &program));
             let command = format!("{program} restore {id} --in-place --yes");
             observer.line(format!("   to undo: {command}"));

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::ops::sweep::lock_and_sweep;
 use crate::retention::PRE_RESTORE;
-use crate::store::Store;
+use crate::store::{Location, Store};
 use std::path::{Path, PathBuf};
 
 /// What happens to the content that is there.
@@ -50,7 +50,7 @@ pub enum KeptContent {
         /// Its id.
         id: String,
         /// Where the store is.
-        store: PathBuf,
+        store: Location,
     },
     /// A copy.
     File(PathBuf),
@@ -63,7 +63,7 @@ impl Safety {
         match self {
             Safety::Store { store, source, .. } => {
                 let wait = context.session.lock_wait;
-                lock_and_sweep(&**store, source, wait, context.observer).map(Some)
+                lock_and_sweep(&**store, source, wait, context.observer)
             }
             Safety::None | Safety::Aside | Safety::Beside(_) => Ok(None),
         }
@@ -88,7 +88,7 @@ impl Safety {
                 };
                 Ok(KeptContent::Backup {
                     id: (context.create_safety_backup)(&backup, old)?,
-                    store: store.root().to_path_buf(),
+                    store: store.location().clone(),
                 })
             }
         }

@@ -196,7 +196,7 @@ impl RestoreSteps for SqliteRestore<'_> {
         let to = units::shell_word(&target);
         let undo = match (&kept, &published.set_aside) {
             (Some(KeptContent::Backup { id, store }), _) => {
-                let program = context.program(store.to_str());
+                let program = context.program(store.as_os_str().to_str());
                 observer.line(safety_backup_text(id, &program));
                 Some(format!("{program} restore {id} --to {to} --yes"))
             }

@@ -235,7 +235,13 @@ fn damage_goes_nowhere() {
         .err()
         .unwrap();
     assert_eq!(error.kind(), Kind::Damaged);
-    assert!(error.hint().unwrap().starts_with("nothing was touched"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .starts_with("nothing was touched")
+    );
     // What is not what was written is not even looked at.
     assert_eq!(
         journal.taken(),

@@ -28,17 +28,16 @@ pub fn refuse_what_lies_inside(
             .store
             .iter()
             .chain(config.stores.values())
-            .map(|store| store.path.clone())
+            .map(|store| store.location.clone())
     });
-    let in_use = session.store_plan().ok().map(|plan| plan.path);
+    let in_use = session.store_plan().ok().map(|plan| plan.location);
     for store in configured
         .chain(in_use)
-        .chain([found.store.root().to_path_buf()])
+        .chain([found.store.location().clone()])
     {
-        if let Some(top) = inside(&store) {
+        if let Some(top) = store.local_path().and_then(inside) {
             return Err(Error::usage(format!(
-                "the store `{}` lies in `{}`, which would be exchanged as a whole",
-                store.display(),
+                "the store `{store}` lies in `{}`, which would be exchanged as a whole",
                 top.display()
             ))
             .with_hint(hint));

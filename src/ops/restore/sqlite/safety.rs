@@ -9,6 +9,7 @@ use crate::ops::restore::context::RestoreContext;
 use crate::ops::restore::safety::Safety;
 use crate::plan;
 use crate::store::{self, Access, Store};
+use crate::units;
 use std::path::{Path, PathBuf};
 
 /// Plans where the old content is kept: in the store that is in use, else in that of the backup,
@@ -17,29 +18,28 @@ pub fn plan_safety(context: RestoreContext<'_>, place: &DatabasePlace) -> Result
     if context.request.no_safety_backup || matches!(place.now, OldContent::Nothing) {
         return Ok(Safety::None);
     }
-    let root = match context.session.store_plan() {
-        Ok(plan) => Some(plan.path),
-        Err(_) => Some(context.found.store.root().to_path_buf())
-            .filter(|root| root.join("dbbackup-store.json").exists()),
+    let location = match context.session.store_plan() {
+        Ok(plan) => Some(plan.location),
+        Err(_) => Some(context.found.store.location().clone()).filter(store::is_marked_at),
     };
     let beside = || Safety::Beside(free_name(&place.path, context));
-    let Some(root) = root else {
+    let Some(location) = location else {
         return Ok(beside());
     };
     if context.request.dry_run {
-        return match store::open(&root, Access::Read) {
+        return match store::open(&location, Access::Read) {
             Ok(store) => in_store(store, context, place),
             Err(_) => Ok(beside()),
         };
     }
-    if !is_writable(&root) {
+    if !store::may_be_written_at(&location) {
         // A read-only store serves for restoring; what is there is then kept beside it.
         return Ok(beside());
     }
     let access = Access::Write {
         require_mount: false,
     };
-    let store = store::open(&root, access)
+    let store = store::open(&location, access)
         .context("the store for the safety backup of what is there")
         .with_hint(
             "give one that can be written to with `--store DIR`, or do without: \
@@ -58,10 +58,6 @@ fn in_store(
         store,
         format: DumpFormat::Sqlite,
     })
-}
-
-fn is_writable(root: &Path) -> bool {
-    !root.exists() || rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 fn free_name(target: &Path, context: RestoreContext<'_>) -> PathBuf {
@@ -120,12 +116,6 @@ fn safety_source(
         });
         path.is_some_and(|path| path != there)
     };
-    let plain = plan::name_from_path(&place.path);
-    let mut name = plain.clone();
-    let mut number = 2;
-    while belongs_elsewhere(&name) {
-        name = format!("{plain}-{number}");
-        number += 1;
-    }
-    Ok(name)
+    let name = plan::name_from_path(&place.path);
+    Ok(units::free_name(&name, belongs_elsewhere))
 }
