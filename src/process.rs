@@ -12,7 +12,7 @@ mod foreground;
 mod pipes;
 
 pub use drain::STDERR_KEPT;
-pub use failure::{last_lines, summarize_stderr};
+pub use failure::{ProgramFailure, last_lines, summarize_stderr};
 pub use foreground::run_in_foreground;
 pub use pipes::{ChildReader, ChildWriter, Pipes};
 

@@ -42,7 +42,7 @@ impl Scratch {
         }
         let free = durable::free_space(parent)?;
         if free < needed {
-            return Err(too_little(parent, needed, free, purpose));
+            return Err(too_little(&parent.display(), needed, free, purpose));
         }
         // Another run's sweep may come between the making and the locking; then there is another
         // try.
@@ -121,11 +121,11 @@ pub fn remove_all(path: &Path) -> std::io::Result<()> {
     std::fs::remove_dir_all(path).map_err(|_| denied)
 }
 
-/// The error of a file system with too little space, which names the bytes that are missing.
-pub fn too_little(place: &Path, needed: u64, free: u64, purpose: &str) -> Error {
+/// The error of a place with too little space, which names the bytes that are missing.
+pub fn too_little(place: &impl std::fmt::Display, needed: u64, free: u64, purpose: &str) -> Error {
     Error::failed(format!(
         "too little space in `{}` for {purpose}: {} needed, {} free, {} missing",
-        place.display(),
+        place,
         units::size(needed),
         units::size(free),
         units::size(needed.saturating_sub(free))

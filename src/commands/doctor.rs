@@ -8,17 +8,17 @@ mod secrets;
 use super::backup::{self, Making};
 use crate::catalog::Catalog;
 use crate::cli::{Backup, Doctor};
-use crate::engine::postgres::server::Tried;
+use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Kind, Result};
 use crate::ops::engines::Engine;
 use crate::ops::{Session, catalog_of};
 use crate::plan::{Planned, SourcePlan, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
-use crate::{durable, units};
+use crate::units;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result<Outcome> {
     let mut checks = Checks::default();
@@ -207,12 +207,7 @@ struct Needs {
 
 impl Needs {
     fn judge(&self, store: &StorePlan, checks: &mut Checks) {
-        let there = if store.path.is_dir() {
-            store.path.as_path()
-        } else {
-            store.path.parent().unwrap_or(Path::new("/"))
-        };
-        if let Ok(free) = durable::free_space(there) {
+        if let Ok(Some(free)) = store::unchecked(&store.location).free_space() {
             let text = format!(
                 "{} free, about {} needed for the next backups",
                 units::size(free),
@@ -238,7 +233,7 @@ impl Needs {
                 dir,
                 *needed,
                 self.drills.get(dir).copied().unwrap_or(0),
-                &store.path,
+                store,
                 checks,
             );
         }
@@ -294,7 +289,7 @@ fn one_source(
 ) -> Result<()> {
     let name = source.name.as_str();
     let mut engine = Engine::open(source)?;
-    let there = crate::store::unchecked(&store.path);
+    let there = store::unchecked(&store.location);
     backup::refuse_another_ones_name(source, &engine, (&*there, catalog), &session.host, report)?;
     place::lock(store, name, checks);
     let (how, concerns, scratch) = engine.rehearse()?;
@@ -314,12 +309,12 @@ fn one_source(
     let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {
-        Ok((Tried::Done(how), room)) => {
+        Ok((Availability::Available(how), room)) => {
             checks.ok(name, "drill", format!("a trial restore is possible, {how}"));
             let most = needs.drills.entry(source.scratch_dir.clone()).or_default();
             *most = (*most).max(room);
         }
-        Ok((Tried::Impossible(why), _)) => {
+        Ok((Availability::Unavailable(why), _)) => {
             checks.warning(
                 name,
                 "drill",
@@ -411,5 +406,5 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
 
 /// The store as it is, where it can be read.
 fn read(plan: &StorePlan) -> Result<Catalog> {
-    catalog_of(&*store::open(&plan.path, Access::Read)?, &[])
+    catalog_of(&*store::open(&plan.location, Access::Read)?, &[])
 }

@@ -8,7 +8,8 @@
 
 use crate::engine::files::listing::ListLine;
 use crate::engine::{Check, CheckStatus, Table};
-use crate::sidecar::{Level, Sidecar, State, Verification};
+use crate::sidecar::event::StoredEvent;
+use crate::sidecar::{Level, Sidecar, Verification};
 use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::Value;
@@ -587,7 +588,7 @@ struct Completions {
 
 /// `help`.
 #[derive(JsonSchema)]
-struct Help {
+struct HelpDocument {
     /// The text, as it is printed without `--json`.
     text: Option<String>,
 }
@@ -706,13 +707,14 @@ pub fn schema() -> Value {
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
         "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => Status, "guard" => Guard,
         "export" => Export, "doctor" => Doctor,
-        "init" => Init, "completions" => Completions, "help" => Help, "version" => Version, "cat" => Nothing,
+        "init" => Init, "completions" => Completions, "help" => HelpDocument,
+        "version" => Version, "cat" => Nothing,
     }
     commands.push(("", document::<Nothing>(&mut generator)));
     // In a store: what one wrote, others read; a newer version may add to it.
     for schema in [
         generator.subschema_for::<Sidecar>(),
-        generator.subschema_for::<State>(),
+        generator.subschema_for::<StoredEvent>(),
         generator.subschema_for::<ListLine>(),
     ] {
         drop(schema);

@@ -165,7 +165,7 @@ fn environment(
         ("DBBACKUP_LABEL", arguments.label.clone().into()),
         (
             "DBBACKUP_STORE",
-            session.store_plan()?.path.into_os_string(),
+            session.store_plan()?.location.as_os_str().to_owned(),
         ),
     ];
     // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.

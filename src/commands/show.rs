@@ -1,16 +1,15 @@
 //! `dbbackup show`: everything about one backup, for people.
 
-use super::holds;
-use super::list::standing;
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
+use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{self, Access};
+use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
 
@@ -63,16 +62,16 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         return Ok((backup, place));
     }
     session.refuse_group(wanted)?;
-    let store = store::open(&session.store_plan()?.path, Access::Read)?;
+    let store = store::open(&session.store_plan()?.location, Access::Read)?;
     let backup = catalog_for(&*store, wanted, session.now)?
         .resolve(wanted, session.now)?
         .whole(&*store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(
-        || store::sidecar_name(backup.id()),
+        || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
     let place = store
-        .locate(&backup.sidecar.source, &name)
+        .object_path(&backup.sidecar.source, &name)
         .unwrap_or_default();
     Ok((backup, place))
 }
@@ -85,14 +84,14 @@ fn about_the_attempt(
 ) {
     let sidecar = &backup.sidecar;
     row("id", sidecar.id.clone());
-    let (word, why) = standing(backup);
+    let (condition, why) = condition_of(backup);
     let painted = report.paint(
         if backup.good() {
             Paint::Good
         } else {
             Paint::Bad
         },
-        word,
+        condition.as_str(),
     );
     row(
         "status",
@@ -251,7 +250,7 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
             if of_globals {
                 engines::GLOBALS.to_owned()
             } else {
-                holds(manifest)
+                content::describe_contents(manifest)
             },
         );
         for path in manifest.tree.iter().flat_map(|tree| &tree.changed) {
@@ -303,16 +302,13 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
             found.name()
         )));
     };
-    let mut all = Vec::new();
-    while let Some(line) = list.next_line()? {
-        if report.is_json() {
-            all.push(serde_json::to_value(&line).unwrap_or_default());
-        } else {
-            report.answer(in_a_line(&line));
-        }
-    }
     if report.is_json() {
-        report.set("contents", all);
+        let lines = std::iter::from_fn(|| list.next_line().transpose());
+        let values = lines.map(|line| Ok(serde_json::to_value(line?).unwrap_or_default()));
+        return report.set_list("contents", values);
+    }
+    while let Some(line) = list.next_line()? {
+        report.answer(in_a_line(&line));
     }
     Ok(())
 }

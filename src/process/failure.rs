@@ -1,6 +1,7 @@
 //! Why a child failed, in words for people.
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -15,19 +16,52 @@ pub(super) fn start_attempt(command: &Command, name: &str) -> String {
     }
 }
 
+/// A program that ended with a failure, by its exit status or a signal.
+#[derive(Debug)]
+pub struct ProgramFailure {
+    name: String,
+    status: ExitStatus,
+    /// What it wrote to stderr, in the order in which it is shown.
+    stderr: String,
+}
+
+impl ProgramFailure {
+    /// The exit status, unless a signal ended the program.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// The signal that ended the program.
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+}
+
+impl fmt::Display for ProgramFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match (self.code(), self.signal()) {
+            (Some(code), _) => write!(f, "{name} failed (exit status {code})")?,
+            (None, Some(signal)) => write!(f, "{name} failed (killed by signal {signal})")?,
+            (None, None) => write!(f, "{name} failed (unknown status)")?,
+        }
+        if self.stderr.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.stderr)
+    }
+}
+
+impl std::error::Error for ProgramFailure {}
+
 /// The error of a child that failed, with the part of its output that says why.
 pub(super) fn exit_failure(name: &str, status: ExitStatus, output: &str) -> Error {
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => "unknown status".to_owned(),
+    let failure = ProgramFailure {
+        name: name.to_owned(),
+        status,
+        stderr: summarize_stderr(output),
     };
-    let why = summarize_stderr(output);
-    if why.is_empty() {
-        Error::failed(format!("{name} failed ({how})"))
-    } else {
-        Error::failed(format!("{name} failed ({how}): {why}"))
-    }
+    Error::from_cause(Kind::Failed, failure)
 }
 
 /// The lines of a program's output that say why it failed: first the one that the server calls an

@@ -1,17 +1,19 @@
 //! Connecting, against psql: for a table of servers, `sslmode`s, certificates and accounts the
 //! program must reach what psql reaches with the same words and environment, encrypted or not as
 //! psql is, and fail where psql fails. What was reached is then handed to psql in the program's own
-//! words (`Reached::conninfo`), which must lead to the same connection without a warning.
+//! words (`ReachedServer::conninfo`), which must lead to the same connection without a warning.
 
-use dbbackup::engine::postgres::connect::{Reached, Session};
-use dbbackup::engine::postgres::conninfo::{ConnInfo, Spec};
+use crate::moments::PATIENCE;
+use dbbackup::engine::postgres::connect::{PostgresSession, ReachedServer};
+use dbbackup::engine::postgres::conninfo::{ConnInfo, ConnectionSpec};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -452,9 +454,9 @@ impl Case {
     }
 
     fn resolve(&self) -> dbbackup::error::Result<ConnInfo> {
-        let spec = Spec {
+        let spec = ConnectionSpec {
             url: Some(self.url.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         };
         let home = self.home.display().to_string();
         ConnInfo::resolve(&spec, &|name| match name {
@@ -467,7 +469,7 @@ impl Case {
         })
     }
 
-    fn connect(&self) -> dbbackup::error::Result<Session> {
+    fn connect(&self) -> dbbackup::error::Result<PostgresSession> {
         self.resolve()?.connect()
     }
 
@@ -501,7 +503,7 @@ fn said(output: &Output) -> Result<String, String> {
 
 /// What the program reaches; checks on the way that psql reaches the same by the program's words.
 fn ours(case: &Case) -> Result<String, String> {
-    let Session {
+    let PostgresSession {
         mut client,
         reached,
     } = case.connect().map_err(|error| {
@@ -1113,7 +1115,7 @@ fn a_server_that_does_not_answer_is_given_up() {
         "postgresql://tester@127.0.0.1:{port},127.0.0.1:{plain}/postgres?connect_timeout=2"
     ));
     assert_eq!(case.connect().unwrap().reached.port(), plain);
-    assert!(start.elapsed() < Duration::from_secs(7));
+    assert!(start.elapsed() < PATIENCE);
 }
 
 #[test]
@@ -1249,7 +1251,7 @@ fn errors_say_what_to_do() {
 fn a_query_is_cancelled_with_and_without_encryption() {
     let world = &*WORLD;
     for mode in ["disable", "require"] {
-        let Session {
+        let PostgresSession {
             mut client,
             reached,
         } = Case::new(format!(
@@ -1262,23 +1264,29 @@ fn a_query_is_cancelled_with_and_without_encryption() {
         let token = client.cancel_token();
         let other = reached.clone();
         let start = Instant::now();
+        let ended = Arc::new(AtomicBool::new(false));
+        let ended_too = Arc::clone(&ended);
         let canceller = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(300));
-            other.cancel(&token);
+            // One that comes before the query has nothing to cancel.
+            while !ended_too.load(Ordering::Relaxed) {
+                other.cancel(&token);
+                thread::sleep(Duration::from_millis(50));
+            }
         });
-        let error = client.batch_execute("SELECT pg_sleep(20)").unwrap_err();
+        let error = client.batch_execute("SELECT pg_sleep(600)").unwrap_err();
+        ended.store(true, Ordering::Relaxed);
         assert_eq!(
             error.code(),
             Some(&postgres::error::SqlState::QUERY_CANCELED)
         );
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < PATIENCE);
         canceller.join().unwrap();
     }
 }
 
 #[test]
 fn children_see_no_variable_that_contradicts() {
-    let cleared = Reached::cleared();
+    let cleared = ReachedServer::cleared_variables();
     for name in [
         "PGHOST",
         "PGSERVICE",

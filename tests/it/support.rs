@@ -10,7 +10,8 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+
+pub use crate::moments::until;
 
 /// A directory that a test has for itself.
 pub struct World {
@@ -210,12 +211,31 @@ impl World {
         path
     }
 
+    /// The events of a backup, oldest first.
+    pub fn events(&self, id: &str) -> Vec<PathBuf> {
+        let (source, _) = id.rsplit_once('_').unwrap().0.rsplit_once('_').unwrap();
+        let mut found = self.stored(source, ".event.json");
+        found.retain(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.strip_prefix(id)
+                .is_some_and(|rest| rest.starts_with('.'))
+        });
+        found
+    }
+
+    /// An event of a backup that is no event.
+    pub fn damaged_event(&self, id: &str) -> PathBuf {
+        let (source, _) = id.rsplit_once('_').unwrap().0.rsplit_once('_').unwrap();
+        let name = format!("{id}.20261120T020000.000Z-00000001.event.json");
+        self.file(&format!("store/{source}/{name}"), "{\"event\": \"pin")
+    }
+
     /// Every sidecar of a source, failed attempts too, oldest first.
     pub fn attempts(&self, source: &str) -> Vec<Value> {
         let paths = self
             .stored(source, ".json")
             .into_iter()
-            .filter(|path| !path.to_str().unwrap().ends_with(".state.json"));
+            .filter(|path| !path.to_str().unwrap().ends_with(".event.json"));
         paths
             .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
             .collect()
@@ -372,16 +392,6 @@ impl Running {
     }
 }
 
-/// Looks again and again until it is so; fails when it takes too long.
-#[track_caller]
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !so() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// A run of the binary that has ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -405,6 +415,24 @@ impl Ran {
     #[track_caller]
     pub fn exits(self, code: i32) -> Ran {
         assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// Its exit code.
+    #[track_caller]
+    pub fn code(&self) -> i32 {
+        self.code.unwrap_or_else(|| panic!("{self}"))
+    }
+
+    /// Whether no signal ended it.
+    pub fn has_ended_by_itself(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// It was ended by a signal.
+    #[track_caller]
+    pub fn was_killed(self) -> Ran {
+        assert_eq!(self.code, None, "{self}");
         self
     }
 

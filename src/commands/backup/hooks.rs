@@ -10,6 +10,7 @@ use crate::interrupt;
 use crate::plan::hooks::{Hooks, shown};
 use crate::process::captured::{self, Captured, Limits};
 use crate::report::Report;
+use crate::store::Location;
 use crate::units;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ pub struct Around<'a> {
     source: Option<&'a str>,
     /// The names of the run's sources.
     sources: String,
-    store: &'a Path,
+    store: &'a Location,
     config: Option<&'a Path>,
     run: &'a Run,
     report: &'a Report,
@@ -95,7 +96,7 @@ impl<'a> Around<'a> {
     pub fn run(
         hooks: &'a Hooks,
         sources: &[String],
-        store: &'a Path,
+        store: &'a Location,
         run: &'a Run,
         report: &'a Report,
     ) -> Self {
@@ -114,7 +115,7 @@ impl<'a> Around<'a> {
     pub fn source(
         hooks: &'a Hooks,
         source: &'a str,
-        store: &'a Path,
+        store: &'a Location,
         run: &'a Run,
         report: &'a Report,
     ) -> Self {
@@ -240,7 +241,7 @@ impl<'a> Around<'a> {
         );
         command
             .env("DBBACKUP_HOOK", when.as_str())
-            .env("DBBACKUP_STORE", self.store)
+            .env("DBBACKUP_STORE", self.store.as_os_str())
             .env("DBBACKUP_RUN", &self.run.id);
         command.env("DBBACKUP_LABEL", &self.run.label);
         if let Some(config) = self.config {

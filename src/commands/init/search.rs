@@ -3,14 +3,16 @@
 
 use crate::commands::status::is_set_aside;
 use crate::engine::EngineKind;
-use crate::engine::postgres::Spec;
-use crate::engine::postgres::discover::{self, Answer};
+use crate::engine::postgres::ConnectionSpec;
+use crate::engine::postgres::conninfo::dsn;
+use crate::engine::postgres::discover::{self, DiscoveredServer};
 use crate::engine::sqlite::probe::{self, Header};
 use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
 use crate::report::Report;
+use crate::store::{self, Location};
 use crate::units;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,9 +42,9 @@ pub enum What {
     /// The database of `$DATABASE_URL`; the address where it holds no password.
     Url { shown: Option<String> },
     /// All databases of a server.
-    Server(Answer),
+    Server(DiscoveredServer),
     /// One database of a server, the one that the `PG…` variables name.
-    Database(Answer),
+    Database(DiscoveredServer),
 }
 
 impl Found {
@@ -101,7 +103,7 @@ fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>)
 }
 
 fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
-    let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
+    let is_store = |path: &Path| store::is_marked_at(&Location::from(path));
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
         .same_file_system(true)
@@ -160,19 +162,14 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
 fn servers(found: &mut Vec<Found>, report: &Report) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             url: Some(url.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = url.split_once("://").is_some_and(|(_, rest)| {
-                    rest.split('/')
-                        .next()
-                        .and_then(|place| place.rsplit_once('@'))
-                        .is_some_and(|(user, _)| user.contains(':'))
-                }) || url.contains("password=");
+                let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }
@@ -185,9 +182,9 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     if named {
         let one = variable("PGDATABASE").is_some() || variable("PGSERVICE").is_some();
         let dbname = (!one).then(|| "postgres".to_owned());
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             dbname,
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => add_server(found, answer, one),
             Err(error) => report.warn(format!(
@@ -196,14 +193,14 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
         }
         return;
     }
-    for (dir, port) in discover::sockets() {
-        let spec = Spec {
+    for (dir, port) in discover::list_sockets() {
+        let spec = ConnectionSpec {
             host: Some(dir.display().to_string()),
             port: Some(port.to_string()),
             dbname: Some("postgres".to_owned()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         };
-        match discover::ask(&spec) {
+        match discover::probe_server(&spec) {
             Ok(answer) => add_server(found, answer, false),
             Err(error) => report.warn(format!(
                 "a PostgreSQL server has a socket in {}, but is left out: {error}",
@@ -213,7 +210,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     }
 }
 
-fn add_server(found: &mut Vec<Found>, answer: Answer, one: bool) {
+fn add_server(found: &mut Vec<Found>, answer: DiscoveredServer, one: bool) {
     let obstacle = answer.obstacle.clone();
     if one {
         let name = plan::plain_name(&answer.database);

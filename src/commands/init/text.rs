@@ -1,7 +1,7 @@
 //! The texts that `init` writes: the configuration, and the lines for cron and systemd.
 
 use super::search::{Found, What};
-use crate::engine::postgres::discover::Answer;
+use crate::engine::postgres::discover::DiscoveredServer;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -105,7 +105,7 @@ fn source(one: &Found, text: &mut String) {
     }
 }
 
-fn place(answer: &Answer, line: &mut dyn FnMut(String)) {
+fn place(answer: &DiscoveredServer, line: &mut dyn FnMut(String)) {
     line(format!("host = {}", string(&answer.host)));
     line(format!("port = {}", answer.port));
     line(format!("user = {}", string(&answer.user)));

@@ -22,6 +22,7 @@ use super::{Db, OpenMode, companion, facts, names, strangers};
 use crate::durable;
 use crate::engine::{Keep, Published};
 use crate::error::{Error, Result};
+use crate::failpoint::fail_point;
 use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use std::path::{Path, PathBuf};
@@ -200,8 +201,10 @@ fn replace_in_wal_mode(
             let mut live = live.kept_if_damaged();
             keep(&mut live)?;
         }
+        fail_point("restore: ready")?;
         pages::run_backup(&backup, target.lock_timeout)
             .map_err(|error| step_error(error, &path))?;
+        fail_point("restore: in place")?;
     }
     let mut published = Published {
         how: "replaced through SQLite, in one transaction".into(),
@@ -233,8 +236,10 @@ fn replace_in_rollback_mode(
     let source = Db::open(new, OpenMode::Read)?;
     {
         let backup = Backup::new(&source, &mut old.conn)?;
+        fail_point("restore: ready")?;
         pages::run_backup(&backup, target.lock_timeout)
             .map_err(|error| step_error(error, &path))?;
+        fail_point("restore: in place")?;
     }
     Ok(Published {
         how: "replaced through SQLite, in one transaction".into(),

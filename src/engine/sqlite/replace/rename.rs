@@ -9,6 +9,7 @@ use crate::engine::sqlite::ownership::Ownership;
 use crate::engine::sqlite::{Db, OpenMode, companion};
 use crate::engine::{Keep, Published};
 use crate::error::{Context, Error, Result};
+use crate::failpoint::fail_point;
 use crate::units;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -141,6 +142,7 @@ pub(super) fn place_new(new: &Path, target: &Target) -> Result<Published> {
         .with_hint("restore again: it will be looked at, and kept"));
     }
     let companions = set_companions_aside(target, &aside)?;
+    fail_point("restore: ready")?;
     durable::rename_new(new, &target.path).map_err(|error| {
         let appeared = error.kind() == std::io::ErrorKind::AlreadyExists;
         let error = Error::from(error).context(format!(
@@ -153,6 +155,7 @@ pub(super) fn place_new(new: &Path, target: &Target) -> Result<Published> {
             error
         }
     })?;
+    fail_point("restore: in place")?;
     durable::sync_dir(directory_of(&target.path))?;
     let text = |(_, aside): &(PathBuf, PathBuf)| {
         format!(
@@ -183,8 +186,10 @@ fn prepare(new: &Path, ownership: &Ownership, journal_mode: Option<&str>) -> Res
 }
 
 fn put_in_place(new: &Path, target: &Target) -> Result<()> {
+    fail_point("restore: ready")?;
     std::fs::rename(new, &target.path)
         .with_context(|| format!("renaming the restored copy to `{}`", target.path.display()))?;
+    fail_point("restore: in place")?;
     durable::sync_dir(directory_of(&target.path))
 }
 
