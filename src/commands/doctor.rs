@@ -117,7 +117,7 @@ impl Checks {
     }
 
     fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
-        let remedy = error.hint().map(str::to_owned);
+        let remedy = error.hint().map(ToString::to_string);
         self.0.push(Looked {
             about: about.into(),
             check,
@@ -323,10 +323,10 @@ fn one_source(
             );
         }
         Err(error) => {
-            let remedy = error
-                .hint()
-                .unwrap_or("`dbbackup verify --level content` is possible")
-                .to_owned();
+            let remedy = error.hint().map_or_else(
+                || "`dbbackup verify --level content` is possible".to_owned(),
+                ToString::to_string,
+            );
             checks.warning(
                 name,
                 "drill",

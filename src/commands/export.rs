@@ -14,7 +14,7 @@ use crate::ops::find::{self, ResolvedBackup};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
-use crate::tabular::{self, Files, Format, Names, Written};
+use crate::tabular::{self, ExportedTable, FileNames, TableFiles, TableFormat};
 use crate::units;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -169,7 +169,7 @@ fn refuse_to_replace(
     if arguments.overwrite {
         return Ok(());
     }
-    let mut names = Names::new(format(arguments).extension());
+    let mut names = FileNames::new(format(arguments).extension());
     let mut looking = Choice {
         backup: choice.backup.clone(),
         wanted: choice.wanted,
@@ -185,7 +185,7 @@ fn refuse_to_replace(
         .map(|table| choice.parts_of(&table.name))
         .filter(|(schema, name)| looking.takes(schema, name));
     let paths: Vec<PathBuf> = named
-        .map(|(schema, name)| dir.join(names.of(&schema, &name)))
+        .map(|(schema, name)| dir.join(names.next(&schema, &name)))
         .collect();
     tabular::refuse_to_replace(paths.iter().map(PathBuf::as_path))
 }
@@ -215,10 +215,10 @@ fn make(dir: &Path) -> Result<bool> {
         })
 }
 
-fn format(arguments: &Export) -> Format {
+fn format(arguments: &Export) -> TableFormat {
     match arguments.format {
-        ExportFormat::Csv => Format::Csv,
-        ExportFormat::Json => Format::Json,
+        ExportFormat::Csv => TableFormat::Csv,
+        ExportFormat::Json => TableFormat::Json,
     }
 }
 
@@ -229,7 +229,7 @@ fn export(
     arguments: &Export,
     session: &Session,
     report: &Report,
-) -> Result<Vec<Written>> {
+) -> Result<Vec<ExportedTable>> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let means = ExaminationOptions {
@@ -239,7 +239,7 @@ fn export(
         observer: report,
     };
     let dump = choice.dump;
-    let mut files = Files::new(dir, format(arguments), |schema, name| {
+    let mut files = TableFiles::new(dir, format(arguments), |schema, name| {
         choice.takes(schema, name)
     })?;
     match dump {
@@ -262,7 +262,7 @@ fn export(
 fn from_postgres(
     found: &ResolvedBackup,
     dump: PgFormat,
-    files: &mut Files<'_>,
+    files: &mut TableFiles<'_>,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = RowDecoder::new(files);
@@ -279,7 +279,7 @@ fn from_postgres(
 
 fn from_sqlite(
     found: &ResolvedBackup,
-    files: &mut Files<'_>,
+    files: &mut TableFiles<'_>,
     by_name: bool,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {
@@ -289,11 +289,11 @@ fn from_sqlite(
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
-    for table in sqlite::rows::tables(&db)?
+    for table in sqlite::rows::list_tables(&db)?
         .iter()
         .filter(|table| by_name || !table.internal)
     {
-        if !sqlite::rows::read(&db, table, files)? {
+        if !sqlite::rows::read_rows(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
             means.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
@@ -320,8 +320,8 @@ fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn say(found: &ResolvedBackup, written: &[Written], report: &mut Report) {
-    let table = |file: &Written| match found.format {
+fn say(found: &ResolvedBackup, written: &[ExportedTable], report: &mut Report) {
+    let table = |file: &ExportedTable| match found.format {
         DumpFormat::Sqlite => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),
     };

@@ -9,6 +9,7 @@ use crate::ops::Session;
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
+use crate::units;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -35,7 +36,8 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
     }
     let shown = shown(&arguments.command);
     report.note(format!("running `{shown}`"));
-    let status = process::in_foreground(command).with_context(|| format!("running `{shown}`"))?;
+    let status =
+        process::run_in_foreground(command).with_context(|| format!("running `{shown}`"))?;
     let code = code_of(status);
     report.set("status", code);
     if status.success() {
@@ -183,7 +185,7 @@ fn program_from_anywhere(session: &Session) -> String {
         .as_ref()
         .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
-    let option = |name: &str, value: &str| format!(" {name} {}", restore::quoted(value));
+    let option = |name: &str, value: &str| format!(" {name} {}", units::shell_word(value));
     match path.as_deref().and_then(Path::to_str) {
         Some(path) => {
             let store = session

@@ -6,6 +6,7 @@ use crate::engine::{
     CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source, whole_second,
 };
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::content::StoredDump;
@@ -19,6 +20,7 @@ use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
 use crate::store::{Draft, Store, names};
+use crate::stream;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -229,6 +231,7 @@ impl<'a> Attempt<'a> {
             &progress,
         );
         let pending = draft.create(file)?;
+        fail_point("backup: draft begun")?;
         let encoding = making.encoding.clone().with_progress(&progress);
         let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
@@ -253,7 +256,7 @@ impl<'a> Attempt<'a> {
         let file = names::contents_name(draft.id());
         let pending = draft.create(&file)?;
         let mut encode = Encoding::new(LIST_CODEC).start(pending);
-        std::io::copy(&mut list, &mut encode)?;
+        stream::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         tree.contents = Some(Contents {
@@ -462,7 +465,7 @@ impl<'a> Attempt<'a> {
             });
             sidecar.error = Some(Failure {
                 message: error.message(),
-                hint: error.hint().map(str::to_owned),
+                hint: error.hint().map(ToString::to_string),
             });
             draft.commit(&sidecar.to_bytes())?;
             report.story(format!(

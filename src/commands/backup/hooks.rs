@@ -170,9 +170,13 @@ impl<'a> Around<'a> {
         let limits = Limits {
             timeout: self.hooks.timeout,
             interruptible: when == When::Before,
-            remedy: "look what it waits for; `timeout` in its [hooks] table sets the limit",
+            hint: "look what it waits for; `timeout` in its [hooks] table sets the limit",
         };
-        let Captured { said, took, ended } = captured::run(
+        let Captured {
+            output: said,
+            duration: took,
+            result: ended,
+        } = captured::run(
             self.command(command, when, told),
             &format!("the hook `{word}`"),
             limits,

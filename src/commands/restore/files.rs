@@ -1,7 +1,7 @@
 //! Restoring a tree of files: to a directory of its own, or to where it came from, each top path
 //! exchanged as a whole and the old one kept.
 
-use super::{must_be_sound, quoted};
+use super::must_be_sound;
 use crate::cli::Restore;
 use crate::commands::backup;
 use crate::config::KindKeys;
@@ -400,7 +400,7 @@ fn say_done(
         published.how
     ));
     let mut undo = Vec::new();
-    let word = |path: &Path| quoted(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     for (top, kept) in &published.companions {
         report.line(format!("   what was there is kept as {}", kept.display()));
         // Inside a mount point there is no single name to give back.

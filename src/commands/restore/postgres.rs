@@ -1,7 +1,7 @@
 //! Restoring a PostgreSQL database: everything that would fail is found first; a new database is
 //! filled and counted; then it takes the old one's name.
 
-use super::{contents_text, differences, quoted};
+use super::{contents_text, differences};
 use crate::cli::Restore;
 use crate::commands::backup;
 use crate::config::{KindKeys, PostgresKeys};
@@ -275,7 +275,7 @@ fn origin(
             backup.id(),
             backup.sidecar.source
         );
-        return Err(Error::usage(text).with_hint(command(&quoted(&name))));
+        return Err(Error::usage(text).with_hint(command(&units::shell_word(&name))));
     }
     Ok(ConnectionSpec {
         dbname: Some(name),

@@ -1,7 +1,7 @@
 //! Restoring a SQLite database: the copy is complete and checked before the file is touched; what
 //! was there is kept; how to undo it is said.
 
-use super::{contents_text, differences, quoted};
+use super::{contents_text, differences};
 use crate::catalog::Catalog;
 use crate::cli::Restore;
 use crate::commands::backup;
@@ -203,7 +203,7 @@ fn origin(found: &ResolvedBackup, wanted: &str, session: &Session) -> Result<Pat
         found,
         backup,
         wanted,
-        &quoted(&path.to_string_lossy()),
+        &units::shell_word(&path.to_string_lossy()),
         session,
     )?;
     Ok(path)
@@ -375,14 +375,8 @@ fn safety_source(
         });
         path.is_some_and(|path| path != there)
     };
-    let plain = plan::name_from_path(&place.path);
-    let mut name = plain.clone();
-    let mut number = 2;
-    while belongs_elsewhere(&name) {
-        name = format!("{plain}-{number}");
-        number += 1;
-    }
-    Ok(name)
+    let name = plan::name_from_path(&place.path);
+    Ok(units::free_name(&name, belongs_elsewhere))
 }
 
 /// Says what would be done; gives back which tables will differ.
@@ -566,12 +560,12 @@ fn say_done(
         (Some(Kept::Backup { id, store }), _) => Some(format!(
             "{} restore {id} --to {} --yes",
             program(store),
-            quoted(&target)
+            units::shell_word(&target)
         )),
         (Some(Kept::File(path)), _) => Some(format!(
             "dbbackup restore {} --to {} --yes",
-            quoted(&path.display().to_string()),
-            quoted(&target)
+            units::shell_word(&path.display().to_string()),
+            units::shell_word(&target)
         )),
         (None, Some(aside)) => Some(move_back(aside, &place.path, &published.companions)),
         (None, None) => None,
@@ -592,10 +586,10 @@ fn say_done(
 /// The commands that bring back what was set aside, with the files that belong to it; those of the
 /// new database must not stay beside it.
 fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
-    let word = |path: &Path| quoted(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     let new_ones: Vec<String> = ["-wal", "-shm", "-journal"]
         .iter()
-        .map(|end| quoted(&format!("{}{end}", target.display())))
+        .map(|end| units::shell_word(&format!("{}{end}", target.display())))
         .collect();
     let back = std::iter::once((target, aside)).chain(
         companions
