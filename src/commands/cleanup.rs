@@ -5,7 +5,7 @@ mod brake;
 
 use super::list::STATE_LOST;
 use super::{backup, outcome_of, set_error};
-use crate::catalog::{Catalog, Entry, Presence};
+use crate::catalog::{Catalog, ListedBackup as Entry, Presence};
 use crate::cli::Cleanup;
 use crate::config::Unusable;
 use crate::engine::CheckStatus;

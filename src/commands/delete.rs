@@ -1,7 +1,7 @@
 //! `dbbackup delete`: by id only, and not the last good one by accident.
 
 use super::list::STATE_LOST;
-use crate::catalog::{Catalog, Entry, Presence, Unreadable};
+use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
 use crate::cli::Delete;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
@@ -43,7 +43,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
         let now = Catalog::read(&*store, Some(std::slice::from_ref(&source)))?;
         let there = now
             .of(&source)
-            .map(Entry::id)
+            .map(ListedBackup::id)
             .chain(now.unreadable.iter().map(|lost| lost.id.as_str()));
         let of_source: Vec<String> = there
             .filter(|id| arguments.ids.iter().any(|asked| asked == id))
@@ -127,7 +127,7 @@ fn doomed(
 }
 
 /// Not what is pinned, nor the last good one, without force.
-fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Result<()> {
+fn may_go(backup: &ListedBackup, ids: &[String], force: bool, catalog: &Catalog) -> Result<()> {
     let (id, source) = (backup.id(), &backup.sidecar.source);
     if force {
         return Ok(());

@@ -1,7 +1,7 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
+use crate::catalog::{Attempt, Backup, Catalog, ListedBackup as Entry, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
@@ -214,8 +214,7 @@ pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>
 }
 
 /// How a backup is described of which an event can't be read.
-pub const STATE_LOST: &str =
-    "an event of it (`….event.json`) is damaged; it may have been pinned, and stays as if it were";
+pub const STATE_LOST: &str = "an event of it (`….event.json`) can't be read; it may have been pinned, and stays as if it were";
 
 fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
     for source in catalog.sources() {

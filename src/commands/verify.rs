@@ -1,7 +1,7 @@
 //! `dbbackup verify`: examines backups and remembers with each what was found.
 
 use super::{outcome_of, set_error};
-use crate::catalog::{Backup, Catalog, Entry, is_named_of};
+use crate::catalog::{Backup, Catalog, ListedBackup, is_named_of};
 use crate::cli::Verify;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
@@ -239,7 +239,7 @@ fn newest_ones(catalog: &Catalog, store: &dyn Store) -> Result<Vec<Item>> {
             .iter()
             .filter(|entry| entry.source == source);
         items.extend(unreadable.map(unusable));
-        let usable = |backup: &&Entry| {
+        let usable = |backup: &&ListedBackup| {
             backup.sidecar.status != Status::Failed
                 && backup.sidecar.label != crate::retention::PRE_RESTORE
         };
@@ -304,7 +304,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
         .collect())
 }
 
-fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
+fn dump(backup: &ListedBackup, store: &dyn Store) -> Result<Item> {
     let found = ResolvedBackup::in_store(store.location(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),

@@ -3,7 +3,7 @@
 //! `cleanup --force` says that all is right: else one more run would remove what the first one
 //! kept.
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, ListedBackup as Entry};
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::ops::events::add_event;

@@ -1,6 +1,6 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
-use crate::catalog::{Catalog, Entry, Presence};
+use crate::catalog::{Catalog, ListedBackup as Entry, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Error, Result};
 use crate::ops::Session;
