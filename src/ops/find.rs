@@ -5,7 +5,7 @@ use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
-use crate::ops::{Session, catalog_for, time_of};
+use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
 use crate::store::{self, Access, Location, Objects, Store, names};
@@ -40,7 +40,14 @@ impl ResolvedBackup {
             .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
-    /// For the examination.
+    /// Warns of the newer backups that are passed over.
+    pub fn warn_of_newer(&self, observer: &dyn Observer) {
+        for newer in &self.passed_over {
+            observer.warn(format!("{newer}: it is passed over"));
+        }
+    }
+
+    /// The dump, with what is known of it.
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
         StoredDump {

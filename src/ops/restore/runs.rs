@@ -1,11 +1,10 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
-use crate::catalog::{Catalog, ListedBackup as Entry, Presence};
+use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Error, Result};
-use crate::ops::Session;
 use crate::ops::find;
-use crate::report::Report;
+use crate::ops::{Observer, Session};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Status;
 use crate::units;
@@ -16,13 +15,18 @@ use std::collections::HashMap;
 /// itself has many between two of the whole.
 const SHOWN: usize = 3;
 
-/// The words with groups and clusters resolved: roles come before the databases that need them.
-pub fn resolve(wanted: &[String], session: &Session, report: &Report) -> Result<Vec<String>> {
+/// Resolves the names of groups and clusters to the backups of their newest complete runs; roles
+/// come before the databases that need them. Other names stay.
+pub fn resolve_runs(
+    wanted: &[String],
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<Vec<String>> {
     let mut resolved = Vec::new();
     for word in wanted {
         match sources_of(word, session)? {
             Some((names, catalog)) => {
-                resolved.extend(newest_complete(word, &names, &catalog, session, report)?)
+                resolved.extend(newest_complete(word, &names, &catalog, session, observer)?)
             }
             None => resolved.push(word.clone()),
         }
@@ -57,11 +61,12 @@ fn newest_complete(
     names: &[String],
     catalog: &Catalog,
     session: &Session,
-    report: &Report,
+    observer: &dyn Observer,
 ) -> Result<Vec<String>> {
-    let of_a_run =
-        |backup: &&Entry| backup.sidecar.label != PRE_RESTORE && !backup.sidecar.run.is_empty();
-    let mut runs: Vec<(&str, Vec<&Entry>)> = Vec::new();
+    let of_a_run = |backup: &&ListedBackup| {
+        backup.sidecar.label != PRE_RESTORE && !backup.sidecar.run.is_empty()
+    };
+    let mut runs: Vec<(&str, Vec<&ListedBackup>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for backup in catalog.backups.iter().filter(of_a_run) {
         let run = &*backup.sidecar.run;
@@ -78,9 +83,9 @@ fn newest_complete(
             .flat_map(|name| wrong_with(name, backups, session))
             .collect();
         if wrong.is_empty() {
-            warn_of(&passed_over, report);
+            warn_of(&passed_over, observer);
             for gone in names.iter().flat_map(|name| catalog.vanished_members(name)) {
-                report.warn(format!(
+                observer.warn(format!(
                     "`{gone}` is not among them, for it was not on the server any more: `dbbackup \
                      restore {gone}` by itself"
                 ));
@@ -103,23 +108,23 @@ fn newest_complete(
     Err(Error::not_found(text).with_hint(hint))
 }
 
-fn warn_of(passed_over: &[(&str, String)], report: &Report) {
+fn warn_of(passed_over: &[(&str, String)], observer: &dyn Observer) {
     for (run, wrong) in passed_over.iter().take(SHOWN) {
-        report.warn(format!(
+        observer.warn(format!(
             "run {run} is newer, but not complete, and is passed over: {wrong}"
         ));
     }
     if passed_over.len() > SHOWN {
         let more = units::count((passed_over.len() - SHOWN) as u64, "more run");
-        report.warn(format!("{more} that are newer are not complete"));
+        observer.warn(format!("{more} that are newer are not complete"));
     }
 }
 
 /// Why a run is no picture of the source `name`; nothing where it is. Of a cluster those databases
 /// count that its server had then, which each of their backups says: what has been dropped since,
 /// or made since, is none of that run's business.
-fn wrong_with(name: &str, run: &[&Entry], session: &Session) -> Vec<String> {
-    let of_it: Vec<&&Entry> = run
+fn wrong_with(name: &str, run: &[&ListedBackup], session: &Session) -> Vec<String> {
+    let of_it: Vec<&&ListedBackup> = run
         .iter()
         .filter(|backup| belongs_to(backup, name))
         .collect();
@@ -156,7 +161,7 @@ fn wrong_with(name: &str, run: &[&Entry], session: &Session) -> Vec<String> {
 }
 
 /// The source's own, or of a database that says that it is of this cluster.
-fn belongs_to(backup: &Entry, name: &str) -> bool {
+fn belongs_to(backup: &ListedBackup, name: &str) -> bool {
     let cluster = || {
         backup
             .sidecar
@@ -178,7 +183,7 @@ fn is_asked_for(name: &str, at: DateTime<Utc>, session: &Session) -> bool {
         && common.end.is_none_or(|end| at < end)
 }
 
-fn not_good(backup: &Entry) -> Option<String> {
+fn not_good(backup: &ListedBackup) -> Option<String> {
     let source = &backup.sidecar.source;
     match backup.sidecar.status {
         Status::Failed => Some(format!("`{source}` failed")),
@@ -194,15 +199,16 @@ fn not_good(backup: &Entry) -> Option<String> {
     }
 }
 
-fn in_order(backups: &[&Entry]) -> Vec<String> {
-    let is_globals = |backup: &&&Entry| {
+fn in_order(backups: &[&ListedBackup]) -> Vec<String> {
+    let is_globals = |backup: &&&ListedBackup| {
         backup
             .sidecar
             .dump
             .as_ref()
             .is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
     };
-    let (globals, databases): (Vec<&&Entry>, Vec<&&Entry>) = backups.iter().partition(is_globals);
+    let (globals, databases): (Vec<&&ListedBackup>, Vec<&&ListedBackup>) =
+        backups.iter().partition(is_globals);
     globals
         .into_iter()
         .chain(databases.into_iter().rev())

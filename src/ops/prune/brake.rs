@@ -3,13 +3,12 @@
 //! `cleanup --force` says that all is right: else one more run would remove what the first one
 //! kept.
 
-use crate::catalog::{Catalog, ListedBackup as Entry};
+use crate::catalog::{Catalog, ListedBackup};
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::ops::events::add_event;
-use crate::ops::time_of;
+use crate::ops::{Observer, time_of};
 use crate::plan::Policies;
-use crate::report::Report;
 use crate::retention::PRE_RESTORE;
 use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
 use crate::retention::{Decision, Policy, Verdict};
@@ -23,8 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Each run keeps in mind what it finds, so these are runs without retention.
 const TABLE_BY_TABLE: usize = 100;
 
-/// Why nothing must be removed of some labels.
-pub struct On {
+/// A brake that holds: nothing must be removed of some labels.
+#[derive(Debug)]
+pub struct BrakeHold {
     /// The newest good backup of the source.
     newest: String,
     /// The one that it is compared with.
@@ -37,9 +37,9 @@ pub struct On {
     all: bool,
 }
 
-impl On {
-    /// What is not removed: `nothing`, or nothing of which labels.
-    pub fn nothing(&self) -> String {
+impl BrakeHold {
+    /// Names what is removed: `nothing`, or nothing of which labels.
+    pub fn what_is_removed(&self) -> String {
         let quoted: Vec<String> = self
             .labels
             .iter()
@@ -52,12 +52,12 @@ impl On {
         }
     }
 
-    /// The decision with all kept of the labels whose brake holds.
-    pub fn hold(&self, catalog: &Catalog, source: &str, decision: &mut Decision) {
+    /// Turns every removal of the labels whose brake holds into a backup that is kept.
+    pub fn apply(&self, catalog: &Catalog, source: &str, decision: &mut Decision) {
         let of_labels = catalog
             .of(source)
             .filter(|backup| self.labels.contains(backup.sidecar.label.as_str()));
-        let held: BTreeSet<&str> = of_labels.map(Entry::id).collect();
+        let held: BTreeSet<&str> = of_labels.map(ListedBackup::id).collect();
         for (id, verdict) in &mut decision.verdicts {
             if matches!(verdict, Verdict::Remove(_)) && held.contains(id.as_str()) {
                 *verdict = Verdict::Keep(vec!["retention is held back".to_owned()]);
@@ -66,27 +66,27 @@ impl On {
     }
 }
 
-/// Whether the newest good backup of the source holds far less than one before a fall, or was made
-/// by a clock that jumped; by the brake of each label, which decides for its own removals, whatever
+/// Finds out whether the newest good backup of the source holds far less than one before a fall, or
+/// was made by a clock that jumped. The brake of each label decides for its own removals, whatever
 /// label the newest backup has.
 ///
 /// Every fall in the history counts, back to what was last accepted: whoever did not look when it
 /// came (another label's policy, a run without cleanup, one that was killed), or removed the backup
 /// that a look was about, must not let the next run take the small one for the measure. A source
 /// that shrinks slowly has no fall.
-pub fn look(
+pub fn find_hold(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
     policies: &Policies,
     decision: &Decision,
     now: DateTime<Utc>,
-) -> Result<Option<On>> {
+) -> Result<Option<BrakeHold>> {
     // What a wrong clock dated ahead is no measure of anything.
-    let counts = |backup: &&Entry| {
+    let counts = |backup: &&ListedBackup| {
         backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now
     };
-    let all: Vec<&Entry> = catalog.of(source).filter(counts).collect();
+    let all: Vec<&ListedBackup> = catalog.of(source).filter(counts).collect();
     let accepted = all
         .iter()
         .position(|backup| backup.state.brake == Some(Braked::Accepted));
@@ -116,7 +116,7 @@ pub fn look(
         contents: HashMap::new(),
         falls: Vec::new(),
     };
-    let mut on: Option<On> = None;
+    let mut hold: Option<BrakeHold> = None;
     for (label, policy) in &with_policy {
         let Some((against, why)) = (match history.fall(&policy.brake)? {
             Some(found) => Some(found),
@@ -124,18 +124,18 @@ pub fn look(
         }) else {
             continue;
         };
-        let on = on.get_or_insert_with(|| On {
+        let hold = hold.get_or_insert_with(|| BrakeHold {
             newest: newest.id().to_owned(),
             against,
             why,
             labels: BTreeSet::new(),
             all: false,
         });
-        on.labels.insert((*label).to_owned());
+        hold.labels.insert((*label).to_owned());
     }
-    Ok(on.map(|on| On {
-        all: on.labels.len() == with_policy.len(),
-        ..on
+    Ok(hold.map(|hold| BrakeHold {
+        all: hold.labels.len() == with_policy.len(),
+        ..hold
     }))
 }
 
@@ -145,13 +145,13 @@ fn aged_by_a_jump(
     label: &str,
     policy: &Policy,
     jumps: &[Jump],
-    known: &[&Entry],
+    known: &[&ListedBackup],
     catalog: &Catalog,
     source: &str,
     decision: &Decision,
 ) -> Option<(String, String)> {
     policy.brake.percent?;
-    let of_label: BTreeMap<&str, &Entry> = catalog
+    let of_label: BTreeMap<&str, &ListedBackup> = catalog
         .of(source)
         .filter(|backup| backup.sidecar.label == *label)
         .map(|backup| (backup.id(), backup))
@@ -183,7 +183,7 @@ fn aged_by_a_jump(
 struct History<'a> {
     store: &'a dyn Store,
     source: &'a str,
-    known: &'a [&'a Entry],
+    known: &'a [&'a ListedBackup],
     /// What was read of them.
     contents: HashMap<&'a str, Contents>,
     /// What was found by the brakes that were asked already: most labels share one.
@@ -207,7 +207,7 @@ impl<'a> History<'a> {
         };
         let known = self.known;
         let newest = known[0];
-        let mut measures: Vec<&Entry> = vec![known[1]];
+        let mut measures: Vec<&ListedBackup> = vec![known[1]];
         for (at, pair) in known.windows(2).enumerate() {
             let (after, before) = (pair[0], pair[1]);
             if fell(before, after, percent)
@@ -240,8 +240,8 @@ impl<'a> History<'a> {
 
     fn compare(
         &mut self,
-        before: &'a Entry,
-        after: &'a Entry,
+        before: &'a ListedBackup,
+        after: &'a ListedBackup,
         brake: &Brake,
     ) -> Result<Option<String>> {
         for id in [before.id(), after.id()] {
@@ -260,9 +260,9 @@ impl<'a> History<'a> {
 
 /// Whether there was far less, or a table less, in a backup than in the one before it: as far as
 /// the totals tell.
-fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
+fn fell(before: &ListedBackup, after: &ListedBackup, percent: u8) -> bool {
     let less = |old: u64, new: u64| u128::from(new) * 100 < u128::from(old) * u128::from(percent);
-    let bytes = |backup: &Entry| {
+    let bytes = |backup: &ListedBackup| {
         backup
             .sidecar
             .dump
@@ -307,20 +307,20 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
 }
 
 /// Keeps in mind what the newest backup was compared with; the source's lock is held.
-pub fn remember(store: &dyn Store, source: &str, on: &On, report: &Report) {
-    let against = Braked::Against(on.against.clone());
-    set(store, source, &on.newest, against, report);
+pub fn remember(store: &dyn Store, source: &str, hold: &BrakeHold, observer: &dyn Observer) {
+    let against = Braked::Against(hold.against.clone());
+    record(store, source, &hold.newest, against, observer);
 }
 
 /// All is right with the newest good backup: it is what later ones are compared with. The source's
 /// lock is held.
-pub fn accept(store: &dyn Store, source: &str, on: &On, report: &Report) {
-    set(store, source, &on.newest, Braked::Accepted, report);
+pub fn accept(store: &dyn Store, source: &str, hold: &BrakeHold, observer: &dyn Observer) {
+    record(store, source, &hold.newest, Braked::Accepted, observer);
 }
 
-fn set(store: &dyn Store, source: &str, id: &str, braked: Braked, report: &Report) {
+fn record(store: &dyn Store, source: &str, id: &str, braked: Braked, observer: &dyn Observer) {
     let done = add_event(store, source, id, Change::Brake(braked));
-    // On a full disk: the next look is then at two backups only.
+    // BrakeHold a full disk: the next look is then at two backups only.
     if let Err(error) = done.or_else(|error| {
         if error.kind() == Kind::NotFound {
             Ok(())
@@ -328,7 +328,7 @@ fn set(store: &dyn Store, source: &str, id: &str, braked: Braked, report: &Repor
             Err(error)
         }
     }) {
-        report.warn(format!(
+        observer.warn(format!(
             "{id}: that it shrank was not kept in mind: {error}"
         ));
     }
