@@ -17,7 +17,7 @@ pub use bar::Bar;
 pub use columns::columns;
 pub use raw::Raw;
 
-use self::document::Document;
+use self::document::JsonDocument;
 use crate::cli::{Color, Global};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
@@ -46,7 +46,7 @@ pub struct Report {
     verbose: u8,
     progress: bool,
     color: bool,
-    document: Document,
+    document: JsonDocument,
     /// Stdout is a terminal.
     terminal: bool,
     /// The first failure of stdout: what could not be said.
@@ -98,7 +98,7 @@ impl Report {
             verbose: global.verbose,
             progress: !global.no_progress && !global.quiet && io::stderr().is_terminal(),
             color: color && !global.json,
-            document: Document::default(),
+            document: JsonDocument::default(),
             word: None,
             terminal,
             unwritten: Mutex::new(None),

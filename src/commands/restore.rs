@@ -7,7 +7,7 @@ use crate::engine::Source;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::restore::{
-    PlannedRestore, Question, RestoreRequest, RestoredBackup, SafetyBackup, resolve_runs,
+    Question, RestorePreview, RestoreRequest, RestoredBackup, SafetyBackup, resolve_runs,
     restore_backups,
 };
 use crate::plan;
@@ -45,7 +45,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     report.set("dry_run", arguments.dry_run);
     report.set("restored", values::<RestoredBackup>(&summary.restored));
     if arguments.dry_run {
-        report.set("plan", values::<PlannedRestore>(&summary.planned));
+        report.set("plan", values::<RestorePreview>(&summary.planned));
     }
     let failed: Vec<Error> = summary.failed.into_iter().map(|(_, error)| error).collect();
     set_error(&failed, report);

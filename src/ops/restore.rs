@@ -58,7 +58,7 @@ pub struct RestoreSummary {
     /// The backups that were restored.
     pub restored: Vec<RestoredBackup>,
     /// The plans of a dry run.
-    pub planned: Vec<PlannedRestore>,
+    pub planned: Vec<RestorePreview>,
     /// The backups that were not restored, where there were several.
     pub failed: Vec<(String, Error)>,
 }
@@ -82,7 +82,7 @@ pub struct RestoredBackup {
 
 /// A backup that would be restored.
 #[derive(Debug, Serialize)]
-pub struct PlannedRestore {
+pub struct RestorePreview {
     /// The backup, or the dump's file.
     pub id: String,
     /// Where it would be.
@@ -128,8 +128,8 @@ pub fn restore_backups(
             restore_backup(context, confirm)
         });
         match restored {
-            Ok(Outcome::Restored(restored)) => summary.restored.push(restored),
-            Ok(Outcome::Planned(planned)) => {
+            Ok(RestoreOutcome::Restored(restored)) => summary.restored.push(restored),
+            Ok(RestoreOutcome::Planned(planned)) => {
                 roles_to_come.extend(planned.roles.iter().flatten().cloned());
                 summary.planned.push(planned);
             }
@@ -165,12 +165,12 @@ pub fn restore_backups(
 }
 
 /// How the restore of one backup ended.
-enum Outcome {
-    Planned(PlannedRestore),
+enum RestoreOutcome {
+    Planned(RestorePreview),
     Restored(RestoredBackup),
 }
 
-fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<Outcome> {
+fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<RestoreOutcome> {
     let RestoreContext {
         found, observer, ..
     } = context;
@@ -196,7 +196,7 @@ fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<O
     })
 }
 
-fn restore_found(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<Outcome> {
+fn restore_found(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<RestoreOutcome> {
     let (found, request) = (context.found, context.request);
     refuse_options_of_other_kinds(found, request)?;
     let outcome = steps_of(context).and_then(|mut steps| drive(&mut *steps, context, confirm));

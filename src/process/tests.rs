@@ -1,4 +1,4 @@
-//! Children of every kind of ending: what they leave is read, masked, waited for and ended.
+//! Child processes: what is kept of their words, and how they end.
 
 use super::*;
 use std::io::Read;

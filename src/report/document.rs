@@ -13,7 +13,7 @@ const IN_MEMORY: usize = 4 << 20;
 
 /// The fields of a JSON document.
 #[derive(Default)]
-pub struct Document {
+pub struct JsonDocument {
     fields: Vec<(String, Field)>,
 }
 
@@ -23,7 +23,7 @@ enum Field {
     List(tempfile::SpooledTempFile),
 }
 
-impl Document {
+impl JsonDocument {
     /// Sets a field; one of that name keeps its place.
     pub fn set(&mut self, name: &str, value: Value) {
         self.set_field(name, Field::Value(value));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_document_is_what_the_serializer_would_write() {
-        let mut document = Document::default();
+        let mut document = JsonDocument::default();
         document.set("plan", json!({"a": [1, {"b": "x\ny"}], "empty": []}));
         document.set_list("none", std::iter::empty()).unwrap();
         document.set("mark", json!("first"));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_list_that_fails_is_not_set() {
-        let mut document = Document::default();
+        let mut document = JsonDocument::default();
         let error = crate::error::Error::failed("gone");
         let values = [Ok(json!(1)), Err(error)];
         assert!(document.set_list("many", values.into_iter()).is_err());

@@ -3,7 +3,7 @@
 
 use super::context::RestoreContext;
 use super::safety::{KeptContent, Safety};
-use super::{Confirm, Outcome, PlannedRestore, RestoredBackup};
+use super::{Confirm, RestoreOutcome, RestorePreview, RestoredBackup};
 use crate::engine::{Check, Depth, Destination, Keep, Published, Source};
 use crate::error::Result;
 use crate::lock::Lock;
@@ -100,7 +100,7 @@ pub(super) fn drive(
     steps: &mut dyn RestoreSteps,
     context: RestoreContext<'_>,
     confirm: Confirm<'_>,
-) -> Result<Outcome> {
+) -> Result<RestoreOutcome> {
     let RestoreContext {
         found, observer, ..
     } = context;
@@ -116,7 +116,7 @@ pub(super) fn drive(
             observer.warn(warning);
         }
         observer.answer("nothing was done");
-        return Ok(Outcome::Planned(PlannedRestore {
+        return Ok(RestoreOutcome::Planned(RestorePreview {
             id: found.name(),
             target: plan.target,
             replaces: plan.replaces,
@@ -142,7 +142,9 @@ pub(super) fn drive(
         target: &plan.target,
         how: &published.how,
     });
-    steps.conclude(&published, kept).map(Outcome::Restored)
+    steps
+        .conclude(&published, kept)
+        .map(RestoreOutcome::Restored)
 }
 
 /// Shows a plan: of a dry run it is the result.

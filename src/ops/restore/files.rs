@@ -296,7 +296,8 @@ fn place(context: RestoreContext<'_>) -> Result<TreePlace> {
     Ok(TreePlace::Origin(tops))
 }
 
-/// The paths that the backup was made of; none where no sidecar tells.
+/// The paths that the backup was made of; none where no sidecar tells, or where one is relative and
+/// so means another place in each directory. dbbackup records absolute paths alone.
 fn tops_of(found: &ResolvedBackup) -> Vec<PathBuf> {
     let database = found
         .backup
@@ -304,5 +305,6 @@ fn tops_of(found: &ResolvedBackup) -> Vec<PathBuf> {
         .and_then(|backup| backup.sidecar.database.as_ref());
     database
         .map(|database| database.paths.clone())
+        .filter(|paths| paths.iter().all(|path| path.is_absolute()))
         .unwrap_or_default()
 }

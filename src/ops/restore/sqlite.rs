@@ -299,6 +299,8 @@ fn given_path(to: &str, session: &Session) -> Result<PathBuf> {
     }
 }
 
+/// The path that the sidecar records. dbbackup records absolute paths alone: a relative one, which
+/// would mean another file in each directory, names no place.
 fn recorded_path(found: &ResolvedBackup) -> Option<PathBuf> {
     found
         .backup
@@ -308,6 +310,7 @@ fn recorded_path(found: &ResolvedBackup) -> Option<PathBuf> {
         .as_ref()?
         .path
         .clone()
+        .filter(|path| path.is_absolute())
 }
 
 /// Finds the place that the backup came from, if this configuration knows the source or this machine

@@ -121,7 +121,7 @@ fn drive_recorded(
     steps: &mut RecordedSteps,
     request: &RestoreRequest,
     answer: Result<()>,
-) -> Result<Outcome> {
+) -> Result<RestoreOutcome> {
     let found = find::find("app", &fixture.session).unwrap();
     let context = RestoreContext {
         found: &found,
@@ -154,7 +154,7 @@ fn nothing_is_published_before_all_the_rest() {
     let mut steps = RecordedSteps::new(&journal);
     let request = RestoreRequest::default();
     let outcome = drive_recorded(&fixture, &mut steps, &request, Ok(())).unwrap();
-    assert!(matches!(outcome, Outcome::Restored(_)));
+    assert!(matches!(outcome, RestoreOutcome::Restored(_)));
     assert_eq!(
         journal.taken(),
         [
@@ -206,7 +206,7 @@ fn a_dry_run_ends_with_the_plan() {
         ..RestoreRequest::default()
     };
     let outcome = drive_recorded(&fixture, &mut steps, &request, Ok(())).unwrap();
-    let Outcome::Planned(planned) = outcome else {
+    let RestoreOutcome::Planned(planned) = outcome else {
         panic!("it was restored")
     };
     assert_eq!(planned.target, "there");
