@@ -66,7 +66,7 @@ impl Presence {
 
 /// An error in one line, with what to do about it.
 fn with_remedy(error: &Error) -> String {
-    error.remedy().map_or_else(
+    error.hint().map_or_else(
         || error.message(),
         |remedy| format!("{} ({remedy})", error.message()),
     )

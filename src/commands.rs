@@ -42,7 +42,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         return version::run(cli.global.verbose, report);
     }
     let Some(command) = &cli.command else {
-        return Err(Error::usage("no command is given").hint("`dbbackup --help` shows them"));
+        return Err(Error::usage("no command is given").with_hint("`dbbackup --help` shows them"));
     };
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
@@ -157,9 +157,9 @@ fn start_session(global: &Global, command: &Command, report: &Report) -> Result<
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.
 fn leave_aside(error: Error) -> Error {
     const ASIDE: &str = "`--config /dev/null` leaves the configuration aside";
-    match error.remedy().map(str::to_owned) {
-        Some(hint) => error.hinted(format!("{hint} ({ASIDE})")),
-        None => error.hint(ASIDE),
+    match error.hint().map(str::to_owned) {
+        Some(hint) => error.with_new_hint(format!("{hint} ({ASIDE})")),
+        None => error.with_hint(ASIDE),
     }
 }
 
@@ -184,7 +184,7 @@ fn set_error(errors: &[Error], report: &mut Report) {
     if !messages.is_empty() {
         report.set("error", messages.join("; "));
     }
-    if let Some(hint) = errors.iter().find_map(Error::remedy) {
+    if let Some(hint) = errors.iter().find_map(Error::hint) {
         report.set("hint", report.with_options(hint));
     }
 }

@@ -502,7 +502,7 @@ impl From<Unusable> for Error {
     fn from(why: Unusable) -> Self {
         let error = Error::usage(why.message);
         match why.hint {
-            Some(hint) => error.hint(hint),
+            Some(hint) => error.with_hint(hint),
             None => error,
         }
     }

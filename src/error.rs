@@ -87,13 +87,13 @@ impl Error {
     }
 
     /// The same error with a remedy; the innermost remedy stays, as it knows most.
-    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+    pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
         self.hint.get_or_insert_with(|| hint.to_string());
         self
     }
 
     /// The same error with this remedy in place of any that it had.
-    pub fn hinted(mut self, hint: impl fmt::Display) -> Self {
+    pub fn with_new_hint(mut self, hint: impl fmt::Display) -> Self {
         self.hint = Some(hint.to_string());
         self
     }
@@ -116,7 +116,7 @@ impl Error {
     }
 
     /// The same error as another kind.
-    pub fn kind_of(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
@@ -147,7 +147,7 @@ impl Error {
     }
 
     /// What to do about it, where something is known.
-    pub fn remedy(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }
@@ -217,7 +217,7 @@ impl From<io::Error> for Error {
             hint: None,
         };
         if full {
-            error.hint(
+            error.with_hint(
                 "free some space there; where it is the store that is full, `dbbackup \
                         cleanup` removes old backups",
             )
@@ -262,7 +262,7 @@ pub trait Context<T> {
     /// As [`Context::context`], the text made only when it is needed.
     fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
     /// Adds the remedy.
-    fn hint(self, hint: impl fmt::Display) -> Result<T>;
+    fn with_hint(self, hint: impl fmt::Display) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for Result<T, E> {
@@ -274,8 +274,8 @@ impl<T, E: Into<Error>> Context<T> for Result<T, E> {
         self.map_err(|error| error.into().context(what()))
     }
 
-    fn hint(self, hint: impl fmt::Display) -> Result<T> {
-        self.map_err(|error| error.into().hint(hint))
+    fn with_hint(self, hint: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().with_hint(hint))
     }
 }
 
@@ -288,12 +288,12 @@ mod tests {
         let error: Error = io::Error::from_raw_os_error(2).into();
         let error = error
             .context("opening `/srv/app.db`")
-            .hint("check the path");
+            .with_hint("check the path");
         assert_eq!(
             error.message(),
             "opening `/srv/app.db`: no such file or directory"
         );
-        assert_eq!(error.remedy(), Some("check the path"));
+        assert_eq!(error.hint(), Some("check the path"));
     }
 
     #[test]
@@ -323,16 +323,16 @@ mod tests {
     #[test]
     fn error_survives_the_way_through_io() {
         let there: io::Error = Error::damaged("two bytes differ")
-            .hint("restore another")
+            .with_hint("restore another")
             .into();
         let back: Error = there.into();
         assert_eq!(back.kind(), Kind::Damaged);
-        assert_eq!(back.remedy(), Some("restore another"));
+        assert_eq!(back.hint(), Some("restore another"));
     }
 
     #[test]
     fn innermost_hint_stays() {
-        let error = Error::failed("x").hint("inner").hint("outer");
-        assert_eq!(error.remedy(), Some("inner"));
+        let error = Error::failed("x").with_hint("inner").with_hint("outer");
+        assert_eq!(error.hint(), Some("inner"));
     }
 }

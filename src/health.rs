@@ -87,7 +87,7 @@ impl Finding {
         }
     }
 
-    fn hint(self, hint: impl Into<String>) -> Self {
+    fn with_hint(self, hint: impl Into<String>) -> Self {
         Finding {
             hint: Some(hint.into()),
             ..self
@@ -274,7 +274,7 @@ fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> V
             "it is not on the server any more, and nobody has said that this is right".to_owned();
         return vec![
             Finding::new(Level::Warning, text)
-                .hint("if it is, leave it out: `exclude_databases` of its cluster"),
+                .with_hint("if it is, leave it out: `exclude_databases` of its cluster"),
         ];
     }
     if subject.expected != Expected::InMembers {
@@ -317,7 +317,7 @@ fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
         first.id,
         units::stamp(first.ended)
     );
-    Some(Finding::new(Level::Warning, text).hint(format!(
+    Some(Finding::new(Level::Warning, text).with_hint(format!(
         "mend the clock; if it was wrong then, the backup is as good as others: `dbbackup \
              restore {}`",
         first.id
@@ -354,7 +354,7 @@ fn absence(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
             first.id
         ),
     };
-    Some(Finding::new(Level::Warning, text).hint(format!(
+    Some(Finding::new(Level::Warning, text).with_hint(format!(
         "mount the disk that they are on; if they are gone: `dbbackup delete {}`, or `dbbackup \
          verify {}`, and cleanup removes what is damaged",
         first.id, first.id
@@ -374,7 +374,7 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
                 {why}"
                 ),
             )
-            .hint(format!(
+            .with_hint(format!(
                 "take a new one: {}; `dbbackup list {}` shows the good ones",
                 subject.again(),
                 subject.name
@@ -388,7 +388,7 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
                 {why}"
                 ),
             )
-            .hint(
+            .with_hint(
                 "look at the store's disk (`dmesg`), or mount what it is on; nothing is \
                        removed meanwhile",
             ),
@@ -405,7 +405,7 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
                 Level::Warning,
                 format!("its newest backup, made {age}, is incomplete"),
             )
-            .hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
+            .with_hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
         ),
         Worth::Good | Worth::Failed { .. } => None,
     }
@@ -435,7 +435,9 @@ fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> 
         }
         return match subject.expected {
             Expected::From(start) if start > edge => None,
-            _ => Some(Finding::new(Level::Critical, "there is no good backup".into()).hint(hint)),
+            _ => Some(
+                Finding::new(Level::Critical, "there is no good backup".into()).with_hint(hint),
+            ),
         };
     };
     let age = units::age(newest.ended, now);
@@ -445,7 +447,7 @@ fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> 
             subject.expect_every
         )
     };
-    (newest.ended < edge).then(|| Finding::new(Level::Critical, late()).hint(hint))
+    (newest.ended < edge).then(|| Finding::new(Level::Critical, late()).with_hint(hint))
 }
 
 fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
@@ -462,7 +464,7 @@ fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Opti
         }
         Some(_) => return None,
     };
-    Some(Finding::new(Level::Warning, text).hint(format!(
+    Some(Finding::new(Level::Warning, text).with_hint(format!(
         "`dbbackup verify {} --level restore`",
         subject.name
     )))
@@ -480,7 +482,7 @@ fn held(subject: &Subject<'_>) -> Option<Finding> {
             Level::Warning,
             format!("retention is held back and removes nothing: {why}"),
         )
-        .hint(hint),
+        .with_hint(hint),
     )
 }
 
@@ -502,7 +504,7 @@ fn shrinking(health: &Health<'_>) -> Option<Finding> {
     let text = format!("its newest backup holds {holds}, the one before held {held}");
     Some(
         Finding::new(Level::Warning, text)
-            .hint("look at the source; until that is cleared up, cleanup removes nothing"),
+            .with_hint("look at the source; until that is cleared up, cleanup removes nothing"),
     )
 }
 
@@ -526,7 +528,7 @@ fn last_attempt(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) 
     };
     let finding = Finding::new(Level::Warning, text);
     Some(match hint {
-        Some(hint) => finding.hint(*hint),
+        Some(hint) => finding.with_hint(*hint),
         None => finding,
     })
 }
@@ -542,6 +544,6 @@ pub fn space(free: Option<u64>, needed: u64) -> Option<Finding> {
             units::size(needed)
         );
         Finding::new(Level::Warning, text)
-            .hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
+            .with_hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
     })
 }

@@ -120,7 +120,7 @@ fn held(file: &mut File, what: &str) -> Error {
         Err(_) => String::new(),
     };
     Error::new(Kind::Locked, format!("{what} is locked{by}"))
-        .hint("wait for that run to end, or let this one wait: `--lock-wait 10m`")
+        .with_hint("wait for that run to end, or let this one wait: `--lock-wait 10m`")
 }
 
 #[cfg(all(test, target_os = "linux"))]

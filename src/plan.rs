@@ -206,7 +206,7 @@ pub fn store(
     if flag == Some("") {
         // An unset variable in a script; the current directory is not to become a store.
         return Err(Error::usage("`--store` is empty")
-            .hint("name a directory, or a store of the configuration"));
+            .with_hint("name a directory, or a store of the configuration"));
     }
     if let Some(text) = flag {
         let named = config.and_then(|config| config.stores.get(text));
@@ -224,7 +224,7 @@ pub fn store(
     }
     match variable.filter(|text| !text.is_empty()) {
         Some(text) => Ok(directory(text)),
-        None => Err(Error::usage("no store is given").hint(
+        None => Err(Error::usage("no store is given").with_hint(
             "name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the \
                    configuration",
         )),
@@ -244,7 +244,7 @@ fn no_such_store(text: &str, config: &Config) -> Error {
         ),
     };
     Error::usage(format!("no store is called `{text}`"))
-        .hint(format!("{known} a directory is written `./{text}`"))
+        .with_hint(format!("{known} a directory is written `./{text}`"))
 }
 
 /// What is logged, and where; `None` where the configuration has no `[log]`.
@@ -306,7 +306,7 @@ pub fn backup(
                 return Err(Error::usage(format!(
                     "`{name}` is a source of the configuration and keeps its name"
                 ))
-                .hint("leave `--as` out"));
+                .with_hint("leave `--as` out"));
             }
             Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
             None if is_member(&name, config, cwd, look) => member(&name, config, store, now)?,
@@ -325,7 +325,7 @@ pub fn backup(
     if let Some(name) = first_repeated(&planned) {
         return Err(
             Error::usage(format!("two of the sources would be called `{name}`"))
-                .hint("back them up one by one, with `--as NAME`"),
+                .with_hint("back them up one by one, with `--as NAME`"),
         );
     }
     Ok(planned)
@@ -344,7 +344,7 @@ fn wanted_names(wanted: &Wanted<'_>, config: Option<&Config>) -> Result<Vec<(Str
             return Err(Error::usage(
                 "`--all` means the sources of a configuration, and there are none",
             )
-            .hint("write a dbbackup.toml with a [sources.NAME] table, or name a database"));
+            .with_hint("write a dbbackup.toml with a [sources.NAME] table, or name a database"));
         }
         ([], Some(config)) if !config.sources.is_empty() => {
             config.sources.iter().for_each(|(name, _)| add(name, false))
@@ -356,7 +356,7 @@ fn wanted_names(wanted: &Wanted<'_>, config: Option<&Config>) -> Result<Vec<(Str
                     "there is nothing to back up: no argument and no source in \
                                          a configuration",
                 )
-                .hint(
+                .with_hint(
                     "name a database: `dbbackup --store ./backups backup ./app.db`, or write \
                            a dbbackup.toml",
                 ));
@@ -484,7 +484,7 @@ fn by_place(
 ) -> Result<SourcePlan> {
     if text.is_empty() {
         return Err(Error::usage("the path of a database is empty")
-            .hint("name a source of the configuration, or a path"));
+            .with_hint("name a source of the configuration, or a path"));
     }
     let keys = config
         .map(|config| config.backup.clone())
@@ -494,7 +494,7 @@ fn by_place(
     {
         let Some(database) = postgres::database_of_address(text) else {
             return Err(Error::usage("the address names no database")
-                .hint("write it at its end, as in `postgresql://host/shop`"));
+                .with_hint("write it at its end, as in `postgresql://host/shop`"));
         };
         let (name, derived) = chosen_name(wanted.name, || plain_name(&database))?;
         let own = PostgresKeys {
@@ -557,8 +557,8 @@ fn nothing_there(text: &str, config: Option<&Config>) -> Error {
         "no source or group is called `{text}`, and there is no such file"
     ));
     match config::nearest(text, known.iter().map(String::as_str)) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error.with_hint(
             "name a source of the configuration, or the path of a database or directory; a missing \
              database is never created",
         ),
@@ -570,7 +570,7 @@ fn chosen_name(name: Option<&str>, made: impl FnOnce() -> String) -> Result<(Str
     match name {
         Some(name) if !config::is_source_name(name) => {
             Err(Error::usage(format!("`{name}` can't be a source's name"))
-                .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
+                .with_hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
         }
         Some(name) => Ok((name.to_owned(), false)),
         None => Ok((made(), true)),
@@ -733,7 +733,7 @@ mod tests {
         assert!(
             store(None, None)
                 .unwrap_err()
-                .remedy()
+                .hint()
                 .unwrap()
                 .contains("--store DIR")
         );

@@ -385,7 +385,7 @@ impl Read for Reader {
                     "nothing came from `{}` for {waited}",
                     self.name
                 ))
-                .hint(
+                .with_hint(
                     "look at what the server is doing (`pg_stat_activity`); a longer \
                            `stall_timeout` waits longer",
                 )

@@ -222,7 +222,7 @@ impl Report {
             return Err(Error::usage(
                 "the result is written to stdout as it is, so `--json` has no place there",
             )
-            .hint("leave `--json` out"));
+            .with_hint("leave `--json` out"));
         }
         let raw = Raw::new(&io::stdout())?;
         self.progress &= raw.is_file();
@@ -290,7 +290,7 @@ impl Report {
     pub fn error(&self, error: &Error) {
         let (message, hint) = (
             error.message(),
-            error.remedy().map(|hint| self.with_options(hint)),
+            error.hint().map(|hint| self.with_options(hint)),
         );
         let logged = hint
             .as_ref()
@@ -350,7 +350,7 @@ impl Report {
 
     /// Puts an error's remedy into the document.
     pub fn set_hint(&mut self, error: &Error) {
-        if let Some(hint) = error.remedy() {
+        if let Some(hint) = error.hint() {
             self.set("hint", self.with_options(hint));
         }
     }

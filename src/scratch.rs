@@ -38,7 +38,7 @@ impl Scratch {
                 "the scratch directory `{}` for {purpose} is not there",
                 parent.display()
             ))
-            .hint("make it, or set `scratch_dir` in [backup]"));
+            .with_hint("make it, or set `scratch_dir` in [backup]"));
         }
         let free = durable::free_space(parent)?;
         if free < needed {

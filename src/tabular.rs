@@ -163,7 +163,7 @@ pub fn refuse_to_replace<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()
     };
     Err(
         Error::usage(format!("`{}` is there already{more}", first.display()))
-            .hint("choose another `--to`, or add `--overwrite`; nothing was written"),
+            .with_hint("choose another `--to`, or add `--overwrite`; nothing was written"),
     )
 }
 

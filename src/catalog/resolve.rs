@@ -13,9 +13,8 @@ impl Catalog {
     pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&Entry> {
         if wanted.is_empty() {
             // Every id begins so: an unset variable in a script must not choose one.
-            return Err(
-                Error::usage("the name of a backup is empty").hint("`dbbackup list` shows the ids")
-            );
+            return Err(Error::usage("the name of a backup is empty")
+                .with_hint("`dbbackup list` shows the ids"));
         }
         if let Some(backup) = self.backups.iter().find(|backup| backup.id() == wanted) {
             return Ok(backup);
@@ -30,7 +29,9 @@ impl Catalog {
                 kind,
                 format!("`{}` can't be used: {}", entry.id, entry.reason),
             )
-            .hint("its dump restores without the sidecar: name the dump's file, with `--to`"));
+            .with_hint(
+                "its dump restores without the sidecar: name the dump's file, with `--to`",
+            ));
         }
         if let Some((source, which)) = wanted.split_once('@') {
             return self.resolve_at(source, which, now);
@@ -55,7 +56,7 @@ impl Catalog {
                 oldest.id(),
                 newest.id()
             ))
-            .hint("write more of the id; `dbbackup list` shows them")),
+            .with_hint("write more of the id; `dbbackup list` shows them")),
         }
     }
 
@@ -90,7 +91,7 @@ impl Catalog {
                     "no good backup of `{source}` was made at or before {}",
                     units::stamp(when)
                 ))
-                .hint(format!("`dbbackup list {source}` shows what there is"))
+                .with_hint(format!("`dbbackup list {source}` shows what there is"))
             })
     }
 
@@ -104,7 +105,7 @@ impl Catalog {
         Error::usage(format!(
             "`{wanted}` is a server, and its databases have the backups"
         ))
-        .hint(format!("name one of {}", quoted_list(&members)))
+        .with_hint(format!("name one of {}", quoted_list(&members)))
     }
 
     fn no_good(&self, source: &str) -> Error {
@@ -117,9 +118,9 @@ impl Catalog {
             return Error::failed(format!(
                 "`{source}` has no good backup that can be looked at; `{id}`: {why}"
             ))
-            .hint("look at the store's disk, or mount what the dump is on");
+            .with_hint("look at the store's disk, or mount what the dump is on");
         }
-        Error::not_found(format!("`{source}` has no good backup")).hint(format!(
+        Error::not_found(format!("`{source}` has no good backup")).with_hint(format!(
             "`dbbackup list --status all {source}` shows the attempts; README, \
                            \"Recovery by hand\", how to save what is left of a damaged one"
         ))
@@ -129,7 +130,7 @@ impl Catalog {
         let error = Error::not_found(format!("no backup or source is called `{wanted}`"));
         let sources = self.sources();
         if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
-            return error.hint(format!(
+            return error.with_hint(format!(
                 "the store holds {} without their sidecars; each restores by its path: `dbbackup \
                  restore …/{}/{} --to PATH`",
                 units::count(self.strays.len() as u64, "dump"),
@@ -138,14 +139,14 @@ impl Catalog {
             ));
         }
         if sources.is_empty() {
-            return error.hint("the store holds no backups yet: `dbbackup backup` makes one");
+            return error.with_hint("the store holds no backups yet: `dbbackup backup` makes one");
         }
         if let Some(near) = units::nearest(wanted, sources.iter().map(String::as_str)) {
-            return error.hint(format!(
+            return error.with_hint(format!(
                 "did you mean `{near}`? `dbbackup list` shows what there is"
             ));
         }
-        error.hint(format!(
+        error.with_hint(format!(
             "the store holds {}; `dbbackup list` shows the ids",
             quoted_list(&sources)
         ))

@@ -240,7 +240,7 @@ fn words_need_only_what_they_can_mean() {
     }
     let near = place.read().resolve("aplpe", Utc::now()).unwrap_err();
     assert!(
-        near.remedy().unwrap().starts_with("did you mean `apple`?"),
+        near.hint().unwrap().starts_with("did you mean `apple`?"),
         "{near:?}"
     );
 }

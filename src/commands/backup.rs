@@ -97,7 +97,7 @@ fn carry_out(
     };
     let result = match (around.after(&told(&result)), result) {
         (Err(error), Ok(mut tally)) => {
-            tally.failed_after(error.kind_of(Kind::Partial));
+            tally.failed_after(error.with_kind(Kind::Partial));
             Ok(tally)
         }
         (after, result) => both(result, after),
@@ -146,7 +146,7 @@ pub fn make_plan(arguments: &Backup, session: &Session, report: &Report) -> Resu
     if !crate::config::is_label(&arguments.label) {
         return Err(
             Error::usage(format!("`{}` can't be a label", arguments.label))
-                .hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"),
+                .with_hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"),
         );
     }
     let url = std::env::var("DATABASE_URL").ok();

@@ -23,7 +23,7 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
             "`{}` is no text, and stdout is a terminal",
             found.name()
         ))
-        .hint(format!(
+        .with_hint(format!(
             "send it somewhere: `dbbackup cat {} > FILE`",
             arguments.backup
         )));
@@ -57,10 +57,10 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
     };
     Err(match error.kind() {
         Kind::Damaged => {
-            error.hint("what was written to stdout is not what was backed up: don't use it")
+            error.with_hint("what was written to stdout is not what was backed up: don't use it")
         }
         Kind::Interrupted => error,
-        _ => error.hint("what was written to stdout is incomplete: don't use it"),
+        _ => error.with_hint("what was written to stdout is incomplete: don't use it"),
     })
 }
 

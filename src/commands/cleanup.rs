@@ -149,7 +149,7 @@ fn what_to_clean(
             .collect());
     }
     let no_policy = |text: String| {
-        Error::usage(text).hint(
+        Error::usage(text).with_hint(
             "say what to keep, as in `--keep-last 3 --keep-daily 7`, or write a [retention] table",
         )
     };
@@ -239,7 +239,7 @@ pub fn after_backup(
         };
         error
             .context("the backup was made, but retention failed")
-            .kind_of(kind)
+            .with_kind(kind)
     })?;
     say_removed(&source.name, &done, report);
     if !done.deleted.is_empty() {
@@ -257,7 +257,7 @@ pub fn after_backup(
             on.nothing(),
             on.why
         );
-        Error::new(Kind::Partial, held).hint(format!(
+        Error::new(Kind::Partial, held).with_hint(format!(
             "if that is right: `dbbackup cleanup --force {}`; if not, the older backups are all \
              there",
             source.name
@@ -291,7 +291,8 @@ fn clean(
                 on.why
             );
             held = Some(
-                Error::failed(text).hint("look at the source; if that is right, add `--force`"),
+                Error::failed(text)
+                    .with_hint("look at the source; if that is right, add `--force`"),
             );
         }
         _ => {}

@@ -25,7 +25,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
     );
     if !arguments.yes {
         if !report.can_ask() {
-            return Err(Error::usage("deleting needs a yes").hint("add `--yes`"));
+            return Err(Error::usage("deleting needs a yes").with_hint("add `--yes`"));
         }
         if !report.ask(&question)? {
             return Err(Error::usage("nothing was deleted"));
@@ -60,7 +60,7 @@ pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result
             {
                 return Err(
                     Error::new(Kind::Locked, format!("`{id}` is being read right now"))
-                        .hint("try again later"),
+                        .with_hint("try again later"),
                 );
             }
             elsewhere.extend(
@@ -116,8 +116,11 @@ fn doomed(
         } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
             found.push(unreadable(lost, force, store)?);
         } else {
-            return Err(Error::not_found(format!("no backup has the id `{id}`"))
-                .hint("`delete` takes whole ids only; `dbbackup list --status all` shows them"));
+            return Err(
+                Error::not_found(format!("no backup has the id `{id}`")).with_hint(
+                    "`delete` takes whole ids only; `dbbackup list --status all` shows them",
+                ),
+            );
         }
     }
     Ok(found)
@@ -131,12 +134,12 @@ fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Res
     }
     if backup.state.pinned {
         return Err(
-            Error::usage(format!("`{id}` is pinned")).hint("unpin it first, or add `--force`")
+            Error::usage(format!("`{id}` is pinned")).with_hint("unpin it first, or add `--force`")
         );
     }
     if backup.state_lost {
         return Err(Error::usage(format!("`{id}`: {STATE_LOST}"))
-            .hint("add `--force` to delete it all the same"));
+            .with_hint("add `--force` to delete it all the same"));
     }
     let another_good = catalog
         .of(source)
@@ -145,7 +148,7 @@ fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Res
     if backup.may_be_good() && !another_good {
         return Err(
             Error::usage(format!("`{id}` is the last good backup of `{source}`"))
-                .hint("add `--force` to delete it all the same"),
+                .with_hint("add `--force` to delete it all the same"),
         );
     }
     Ok(())
@@ -156,10 +159,10 @@ fn may_go(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Res
 fn unreadable(lost: &Unreadable, force: bool, store: &dyn Store) -> Result<Doomed> {
     let told = format!("`{}` can't be read: {}", lost.id, lost.reason);
     if lost.newer {
-        return Err(Error::failed(told).hint("only the version that knows it may delete it"));
+        return Err(Error::failed(told).with_hint("only the version that knows it may delete it"));
     }
     if !force {
-        return Err(Error::usage(told).hint(
+        return Err(Error::usage(told).with_hint(
             "its dump may be well, and restores by its path; add `--force` \
                                      to delete it all the same",
         ));

@@ -117,7 +117,7 @@ impl Checks {
     }
 
     fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
-        let remedy = error.remedy().map(str::to_owned);
+        let remedy = error.hint().map(str::to_owned);
         self.0.push(Looked {
             about: about.into(),
             check,
@@ -171,7 +171,7 @@ fn clock(catalog: &Catalog, session: &Session, checks: &mut Checks) {
     // Before this program was written.
     if session.now.timestamp() < 1_780_000_000 {
         let error = Error::failed(format!("the clock says {now}, which can't be"))
-            .hint("set it: `timedatectl set-ntp true`");
+            .with_hint("set it: `timedatectl set-ntp true`");
         return checks.problem("clock", "time", &error);
     }
     let future: Vec<&str> = (catalog.backups.iter())
@@ -220,7 +220,7 @@ impl Needs {
             );
             if free < self.store {
                 let error = Error::failed(text)
-                    .hint("`dbbackup cleanup --dry-run` says what the retention policy frees");
+                    .with_hint("`dbbackup cleanup --dry-run` says what the retention policy frees");
                 checks.problem("store", "space", &error);
             } else if free < self.store.saturating_mul(3) {
                 checks.warning(
@@ -329,7 +329,7 @@ fn one_source(
         }
         Err(error) => {
             let remedy = error
-                .remedy()
+                .hint()
                 .unwrap_or("`dbbackup verify --level content` is possible")
                 .to_owned();
             checks.warning(

@@ -55,7 +55,7 @@ fn format_of(found: &Found) -> Result<Option<Dump>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match (Dump::parse(&found.format), found.format.as_str()) {
         (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
-        (None, "tar") => Err(refused("files, and no tables").hint(format!(
+        (None, "tar") => Err(refused("files, and no tables").with_hint(format!(
             "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
             found.name()
         ))),
@@ -144,8 +144,8 @@ impl Choice<'_> {
                 .map(|(seen, _)| seen)
         });
         Err(match near {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!(
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint(format!(
                 "`dbbackup show {} --contents` lists its tables",
                 self.backup
             )),
@@ -198,7 +198,7 @@ fn make(dir: &Path) -> Result<bool> {
     if dir.symlink_metadata().is_ok() {
         return Err(
             Error::usage(format!("`{}` is not a directory", dir.display()))
-                .hint("name a directory for the files"),
+                .with_hint("name a directory for the files"),
         );
     }
     let made = std::fs::DirBuilder::new().mode(0o700).create(dir);
@@ -209,7 +209,8 @@ fn make(dir: &Path) -> Result<bool> {
             if parent {
                 error
             } else {
-                error.hint("only the last directory of the path is made: make its parent first")
+                error
+                    .with_hint("only the last directory of the path is made: make its parent first")
             }
         })
 }
@@ -249,7 +250,7 @@ fn export(
     choice.all_met()?;
     if complete.is_empty() {
         return Err(
-            Error::failed(format!("`{}` holds no rows of tables", found.name())).hint(
+            Error::failed(format!("`{}` holds no rows of tables", found.name())).with_hint(
                 "a dump that was made with `--inserts` has them as statements: restore it, and \
                    take them from there",
             ),
@@ -308,7 +309,7 @@ fn from_sqlite(
 /// What is damaged, or can't be read to its end here, is not given out.
 fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
     if let Some(damaged) = examine::damage_in(&found.name(), checks) {
-        return Err(damaged.hint("no file was written; `dbbackup list` shows other backups"));
+        return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
     }
     match checks
         .iter()

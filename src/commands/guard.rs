@@ -20,7 +20,7 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
     report.stand_aside();
     let Some((program, words)) = arguments.command.split_first() else {
         return Err(Error::usage("no program is given")
-            .hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
+            .with_hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
     };
     must_be_there(program, &std::env::var_os("PATH").unwrap_or_default())?;
     let saved = save(arguments, session, report)?;
@@ -68,7 +68,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
         let error = not_run(Error::failed(format!(
             "there is no backup of `{name}`: it is disabled, or outside of its `start` and `end`"
         )));
-        return Err(error.hint("leave it out, or name only what the program changes"));
+        return Err(error.with_hint("leave it out, or name only what the program changes"));
     }
     if saved.is_empty() {
         return Err(not_run(Error::failed("nothing was backed up")));
@@ -86,7 +86,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
     .map_err(not_run)?;
     if proven.is_some() {
         let error = not_run(Error::failed("a backup could not be verified"));
-        return Err(error.hint("`--level checksum` asks for less"));
+        return Err(error.with_hint("`--level checksum` asks for less"));
     }
     if arguments.restore_on_failure
         && let Some(part) = saved.iter().find(|entry| is_part_of_database(entry))
@@ -95,7 +95,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
             "`{}` is a part of its database, and what it leaves out would be lost",
             part.id()
         )));
-        return Err(error.hint(
+        return Err(error.with_hint(
             "save the whole database, or leave `--restore-on-failure` out and go back by hand",
         ));
     }
@@ -218,7 +218,7 @@ fn undo(
     );
     if !arguments.restore_on_failure {
         report.exits_with(code);
-        return Err(failed.hint(format!("to go back to before it: `{command}`")));
+        return Err(failed.with_hint(format!("to go back to before it: `{command}`")));
     }
     report.error(&failed);
     report.note("putting back what was there before it");
@@ -230,7 +230,7 @@ fn undo(
     let not_undone = |error: Error| {
         error
             .context(format!("{failed}, and not everything could be put back"))
-            .hint(format!("mend that, then: `{command}`"))
+            .with_hint(format!("mend that, then: `{command}`"))
     };
     match restore::run(&all, session, report) {
         Ok(None) => {
@@ -269,16 +269,17 @@ pub fn must_be_there(program: &OsStr, dirs: &OsStr) -> Result<()> {
         return match (path.exists(), runs(path)) {
             (_, true) => Ok(()),
             (true, false) => Err(Error::usage(format!("`{shown}` is no program"))
-                .hint(format!("`chmod +x {shown}`, or name its interpreter"))),
+                .with_hint(format!("`chmod +x {shown}`, or name its interpreter"))),
             (false, false) => {
-                Err(Error::usage(format!("there is no program `{shown}`")).hint("check the path"))
+                Err(Error::usage(format!("there is no program `{shown}`"))
+                    .with_hint("check the path"))
             }
         };
     }
     match std::env::split_paths(dirs).any(|dir| runs(&dir.join(path))) {
         true => Ok(()),
         false => Err(
-            Error::usage(format!("there is no program `{shown}` in PATH")).hint(
+            Error::usage(format!("there is no program `{shown}` in PATH")).with_hint(
                 "a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && \
                    ./upgrade'`",
             ),

@@ -25,7 +25,7 @@ pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Out
     );
     if global.config.as_deref() == Some(Path::new("-")) {
         return Err(Error::usage("`--config -` names no file")
-            .hint("name the file that is to be written: `--config dbbackup.toml`"));
+            .with_hint("name the file that is to be written: `--config dbbackup.toml`"));
     }
     must_be_free(&path)?;
     let dirs: Vec<PathBuf> = if arguments.dirs.is_empty() {
@@ -47,7 +47,7 @@ pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Out
             "no SQLite database is in {}, and no PostgreSQL server answers",
             places.join(", ")
         ))
-        .hint(
+        .with_hint(
             "name the directories of your databases, or set $DATABASE_URL or PGHOST; or start \
                from examples/dbbackup.toml",
         ));
@@ -65,7 +65,7 @@ pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Out
 fn must_be_free(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(
-            Error::usage(format!("`{}` is there already", path.display())).hint(
+            Error::usage(format!("`{}` is there already", path.display())).with_hint(
                 "it is never overwritten: give another one with `--config FILE`, or move it away",
             ),
         );
@@ -74,7 +74,7 @@ fn must_be_free(path: &Path) -> Result<()> {
     if !dir.is_dir() {
         return Err(
             Error::usage(format!("the directory `{}` is not there", dir.display()))
-                .hint(format!("make it first: `mkdir -m 0755 {}`", dir.display())),
+                .with_hint(format!("make it first: `mkdir -m 0755 {}`", dir.display())),
         );
     }
     Ok(())

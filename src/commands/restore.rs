@@ -29,12 +29,12 @@ use std::path::Path;
 
 pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Result<Outcome> {
     if arguments.to.is_some() && arguments.backups.len() > 1 {
-        return Err(Error::usage("`--to` takes one backup").hint("restore them one by one"));
+        return Err(Error::usage("`--to` takes one backup").with_hint("restore them one by one"));
     }
     let wanted = runs::resolve(&arguments.backups, session, report)?;
     if arguments.to.is_some() && wanted.len() > 1 {
         let hint = format!("name one of them: {}", wanted.join(", "));
-        return Err(Error::usage("`--to` takes one backup, and this is several").hint(hint));
+        return Err(Error::usage("`--to` takes one backup, and this is several").with_hint(hint));
     }
     if wanted.len() > arguments.backups.len()
         && !arguments.yes
@@ -46,7 +46,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
             "{} backups would be restored, and that needs a yes",
             wanted.len()
         ))
-        .hint(hint));
+        .with_hint(hint));
     }
     let mut done = Vec::new();
     let mut failed: Vec<(&String, Error)> = Vec::new();
@@ -91,7 +91,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     }
     let of_json = |(id, error): &(&String, Error)| {
         serde_json::json!({"id": id,
-        "error": error.message(), "hint": error.remedy()})
+        "error": error.message(), "hint": error.hint()})
     };
     report.set("failed", failed.iter().map(of_json).collect::<Vec<_>>());
     let failed: Vec<Error> = failed.into_iter().map(|(_, error)| error).collect();
@@ -132,12 +132,12 @@ fn restore_one(
         ));
     }
     put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error
-        .remedy()
+        .hint()
     {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
             let hint = hint.replace(" BACKUP ", &format!(" {} ", quoted(&found.name())));
-            error.hinted(hint)
+            error.with_new_hint(hint)
         }
         _ => error,
     })
@@ -172,7 +172,7 @@ fn put_back(
     };
     let of_a_part = !arguments.paths.is_empty() || !arguments.tables.is_empty();
     restored.map_err(|error| match &found.backup {
-        Some(backup) if of_a_part && error.kind() == Kind::NotFound => error.hint(format!(
+        Some(backup) if of_a_part && error.kind() == Kind::NotFound => error.with_hint(format!(
             "`dbbackup show {} --contents` lists what is in it",
             backup.id()
         )),
@@ -248,7 +248,7 @@ fn must_belong_here(
         backup.id(),
         backup.sidecar.source
     );
-    Err(Error::usage(text).hint(say_where(found, wanted, to, session)))
+    Err(Error::usage(text).with_hint(say_where(found, wanted, to, session)))
 }
 
 /// The whole command that names a target, to be pasted: a path as it was given, and the options
@@ -295,7 +295,7 @@ fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
     if !report.can_ask() {
         return Err(
             Error::usage(format!("`{what}` would be replaced, and that needs a yes"))
-                .hint("add `--yes`, or restore beside it with `--to`"),
+                .with_hint("add `--yes`, or restore beside it with `--to`"),
         );
     }
     if report.ask("replace it?")? {
@@ -317,7 +317,7 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
         ),
         None => "nothing was touched".to_owned(),
     };
-    Err(damaged.hint(hint))
+    Err(damaged.with_hint(hint))
 }
 
 /// Saves what is about to be replaced, under the source's lock; gives back its id.
@@ -356,7 +356,7 @@ fn safety_backup(
     };
     let entry = backup::make(&making, old, store, &run, report)
         .context("the safety backup failed, so nothing was replaced")
-        .hint("mend that, or do without it: `--no-safety-backup`")?;
+        .with_hint("mend that, or do without it: `--no-safety-backup`")?;
     Ok(entry.sidecar.id)
 }
 

@@ -56,7 +56,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
             Error::not_found(format!(
                 "`{wanted}` has no sidecar, so nothing is known about it"
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "`dbbackup restore {wanted} --to PATH` restores it all the same"
             ))
         })?;
@@ -292,7 +292,7 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
             "the list of contents of `{}` is not there",
             found.name()
         ))
-        .hint(format!(
+        .with_hint(format!(
             "`dbbackup verify {}` reads the archive itself",
             found.name()
         )));

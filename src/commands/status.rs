@@ -53,7 +53,7 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
             } else {
                 report.answer(format!("{} {}", painted(level, report), error.message()));
                 error
-                    .remedy()
+                    .hint()
                     .iter()
                     .for_each(|hint| report.note(format!("hint: {hint}")));
             }
@@ -82,7 +82,7 @@ fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> 
             "the name of a file of metrics must end in `.prom`, unlike `{}`",
             path.display()
         ))
-        .hint("node_exporter's textfile collector reads no other"));
+        .with_hint("node_exporter's textfile collector reads no other"));
     }
     let plan = session.store_plan()?;
     // What is configured is known to be missing from, wherever the store is.
@@ -112,7 +112,7 @@ fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> 
 fn open(plan: &StorePlan) -> Result<Box<dyn Store>> {
     let store = store::open(&plan.path, Access::Read)?;
     if plan.require_mount {
-        store::require_mount_at(&plan.path).map_err(|error| error.kind_of(Kind::NotFound))?;
+        store::require_mount_at(&plan.path).map_err(|error| error.with_kind(Kind::NotFound))?;
     }
     Ok(store)
 }
@@ -134,7 +134,7 @@ fn look<'a>(
     )
     .map_err(|error| {
         // A source that nobody knows is a mistake of the asker; that a store is missing is none.
-        error.kind_of(Kind::Usage)
+        error.with_kind(Kind::Usage)
     })?;
     let judged = watched.subjects.into_iter().map(|subject| {
         let health = health::judge(&subject, now);

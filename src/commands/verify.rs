@@ -144,7 +144,7 @@ fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
                 "the store `{}` holds no backups to verify",
                 store.name()
             ))
-            .hint("`dbbackup list --status all` shows what there is"));
+            .with_hint("`dbbackup list --status all` shows what there is"));
         }
         return Ok(items);
     }
@@ -263,7 +263,7 @@ fn hint_without_backup(source: &str) -> String {
 }
 
 fn nothing_of(source: &str) -> Error {
-    Error::not_found(format!("{source}: {NO_BACKUP}")).hint(hint_without_backup(source))
+    Error::not_found(format!("{source}: {NO_BACKUP}")).with_hint(hint_without_backup(source))
 }
 
 fn no_backup(source: &str) -> Item {
@@ -340,7 +340,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
             let others = source.map_or(String::new(), |source| {
                 format!(": `dbbackup verify {source} --all` proves them")
             });
-            report.error(&error.hint(format!(
+            report.error(&error.with_hint(format!(
                 "look at the database itself (`PRAGMA integrity_check`), which is likely to be \
                  corrupt now, too; an older backup may be good{others}"
             )));
@@ -348,7 +348,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
         CheckStatus::Damaged => {
             let error = Error::damaged(format!("{id} is damaged: {wrong}"));
             report.error(&match source {
-                Some(source) => error.hint(format!(
+                Some(source) => error.with_hint(format!(
                     "take a new one now{}; `dbbackup list {source}` shows the others, `dbbackup \
                      verify {source} --all` proves them",
                     // A name that was made from a path is none that `backup` knows.
@@ -357,7 +357,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
                         {source}`"
                     ))
                 )),
-                None => error.hint("fetch another copy of the file from where it was copied"),
+                None => error.with_hint("fetch another copy of the file from where it was copied"),
             });
         }
         CheckStatus::Unprovable => report.warn(format!(
@@ -368,13 +368,15 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
             let error = Error::failed(format!(
                 "{id}: it is sound, but does not restore alone: {wrong}"
             ));
-            report.error(&error.hint(
+            report.error(&error.with_hint(
                 "save what it needs, too: look at `schemas`, `exclude_table` and \
                              `exclude_table_data` of the source",
             ));
         }
         CheckStatus::Error if wrong == NO_BACKUP => {
-            report.error(&Error::not_found(format!("{id}: {wrong}")).hint(hint_without_backup(id)));
+            report.error(
+                &Error::not_found(format!("{id}: {wrong}")).with_hint(hint_without_backup(id)),
+            );
         }
         CheckStatus::Error => report.error(&Error::failed(format!(
             "{id}: could not be verified: {wrong}"
@@ -458,7 +460,7 @@ pub fn change_locked_state(
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|error| Error::failed(format!("the state file of `{id}` is damaged: {error}")))
             .map_err(|error| {
-                error.hint(format!(
+                error.with_hint(format!(
                     "remove `{name}`: what it held, pins and verifications, is \
                                     lost, the backup is not"
                 ))

@@ -62,7 +62,7 @@ pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
         } else {
             section.error_here(format!("{} has no `kind`", section.header))
         };
-        return Err(error.hint(format!("write kind = {listed}")));
+        return Err(error.with_hint(format!("write kind = {listed}")));
     };
     let DeValue::String(name) = entry.value.get_ref() else {
         return Err(section.error("kind", format!("expected {listed}")));
@@ -74,7 +74,7 @@ pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
         );
         section
             .error("kind", message)
-            .hint(suggestion(name, &names, "valid kinds"))
+            .with_hint(suggestion(name, &names, "valid kinds"))
     })
 }
 
@@ -117,7 +117,7 @@ fn postgres(section: &mut Section<'_>) -> Result<KindKeys> {
     {
         return Err(section
             .error(key, "it needs `databases`")
-            .hint("add databases = [\"*\"]"));
+            .with_hint("add databases = [\"*\"]"));
     }
     if keys.prefix_url.is_some() && keys.command_prefix.is_empty() {
         return Err(section.error("prefix_url", "it needs `command_prefix`"));
@@ -130,7 +130,7 @@ fn files(section: &mut Section<'_>) -> Result<KindKeys> {
     if keys.paths.is_empty() && !section.has("paths") {
         return Err(section
             .error_here(format!("{} has no `paths`", section.header))
-            .hint("write paths = [\"/srv/app/uploads\"]"));
+            .with_hint("write paths = [\"/srv/app/uploads\"]"));
     }
     for path in &mut keys.paths {
         if path.is_empty() {

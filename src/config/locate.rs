@@ -57,7 +57,7 @@ fn named(path: &Path, by: &str) -> Result<PathBuf> {
                 "the configuration `{}` (from {by}) does not exist",
                 path.display()
             );
-            Err(Error::usage(message).hint("check the path"))
+            Err(Error::usage(message).with_hint("check the path"))
         }
         _ => Ok(path.to_owned()),
     }
@@ -66,7 +66,7 @@ fn named(path: &Path, by: &str) -> Result<PathBuf> {
 /// Reads a configuration file, if its permissions are such that it can be trusted.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config> {
     let reading = || format!("reading the configuration `{}`", path.display());
-    let as_usage = |error: std::io::Error| Error::from(error).kind_of(crate::error::Kind::Usage);
+    let as_usage = |error: std::io::Error| Error::from(error).with_kind(crate::error::Kind::Usage);
     let mut file = File::open(path).map_err(as_usage).with_context(reading)?;
     let found = file.metadata().map_err(as_usage).with_context(reading)?;
     let access = Access {
@@ -100,7 +100,7 @@ impl Access {
                 path.display(),
                 self.owner
             );
-            return Err(Error::usage(message).hint(format!(
+            return Err(Error::usage(message).with_hint(format!(
                 "if it is yours: chown {} {}",
                 self.caller,
                 shell(path)
@@ -112,7 +112,7 @@ impl Access {
                 path.display(),
                 self.mode & 0o7777
             );
-            return Err(Error::usage(message).hint(format!("chmod go-w {}", shell(path))));
+            return Err(Error::usage(message).with_hint(format!("chmod go-w {}", shell(path))));
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Access {
             "`{}` holds a password and can be read by others (mode {mode:04o})",
             path.display()
         );
-        Err(Error::usage(message).hint(format!("chmod o-r {}", shell(path))))
+        Err(Error::usage(message).with_hint(format!("chmod o-r {}", shell(path))))
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
                 error.message(),
                 format!("`{shown}` can be written by others (mode {mode:04o})")
             );
-            assert_eq!(error.remedy().unwrap(), format!("chmod go-w {shown}"));
+            assert_eq!(error.hint().unwrap(), format!("chmod go-w {shown}"));
             assert_eq!(error.kind().exit_code(), 2);
         }
         let (directory, path) = file("", 0o644);
@@ -199,7 +199,7 @@ mod tests {
             error.message(),
             "`/etc/my conf.toml` holds a password and can be read by others (mode 0644)"
         );
-        assert_eq!(error.remedy(), Some("chmod o-r '/etc/my conf.toml'"));
+        assert_eq!(error.hint(), Some("chmod o-r '/etc/my conf.toml'"));
         assert!(
             Access {
                 mode: 0o640,
@@ -232,7 +232,7 @@ mod tests {
             error.message(),
             "`c.toml` belongs to user 1001, neither to root nor to you"
         );
-        assert_eq!(error.remedy(), Some("if it is yours: chown 1000 c.toml"));
+        assert_eq!(error.hint(), Some("if it is yours: chown 1000 c.toml"));
         assert!(
             Access { owner: 0, ..access }
                 .check_writers(Path::new("c.toml"))

@@ -166,7 +166,7 @@ fn check_name(entry: &Entry<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
     Err(scope
         .doc
         .error(entry.offset, message)
-        .hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
+        .with_hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
 }
 
 #[derive(Default, Deserialize)]
@@ -268,7 +268,7 @@ fn label(
         return Err(scope
             .doc
             .error(offset, message)
-            .hint("use letters, digits, `.` and `-`, a letter or digit first"));
+            .with_hint("use letters, digits, `.` and `-`, a letter or digit first"));
     }
     if name == "pre-restore" {
         let message = format!(
@@ -424,7 +424,7 @@ fn groups(
             return Err(scope
                 .doc
                 .error(entry.offset, message)
-                .hint("rename one of them: commands take either by name"));
+                .with_hint("rename one of them: commands take either by name"));
         }
         groups.push((
             entry.name.clone(),
@@ -461,11 +461,11 @@ fn members(
         };
         if groups.iter().any(|group| group == name) {
             return Err(error(format!("`{name}` is a group"))
-                .hint("list its sources: a group holds sources only"));
+                .with_hint("list its sources: a group holds sources only"));
         }
         if !known.contains(&name) {
             let unknown = error(format!("there is no source `{}`", name.escape_debug()));
-            return Err(unknown.hint(suggestion(name, known, "sources")));
+            return Err(unknown.with_hint(suggestion(name, known, "sources")));
         }
         if members.iter().any(|member| member == name) {
             return Err(error(format!("`{name}` is listed twice")));

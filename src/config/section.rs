@@ -158,7 +158,7 @@ impl<'a> Section<'a> {
                         &key,
                         format!("`{}` is not of the form `${{NAME}}`", text.escape_debug()),
                     );
-                    return Err(error.hint(
+                    return Err(error.with_hint(
                         "a name is letters, digits and `_`; a literal `${` is written `$${`",
                     ));
                 }
@@ -242,7 +242,7 @@ impl<'a> Section<'a> {
             *offset,
             format!("unknown key `{}`{place}", key.escape_debug()),
         );
-        Err(error.hint(elsewhere(key).unwrap_or_else(|| suggestion(key, &all, "valid keys"))))
+        Err(error.with_hint(elsewhere(key).unwrap_or_else(|| suggestion(key, &all, "valid keys"))))
     }
 
     /// Reads those keys that `T` has.
@@ -285,7 +285,7 @@ impl<'a> Section<'a> {
             _ => {
                 let error = self.scope.doc.error(self.offset_of(key), message);
                 Err(if let Some(hint) = hint {
-                    error.hint(hint)
+                    error.with_hint(hint)
                 } else {
                     error
                 })

@@ -109,7 +109,7 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
             .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         let error = Error::failed(format!("{doing}: {text}"));
         return if gone {
-            error.hint("the server has ended the connection: look into its log")
+            error.with_hint("the server has ended the connection: look into its log")
         } else {
             error
         };
@@ -120,10 +120,10 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
     let code = said.code();
     if said.message().contains("row-level security") {
-        return error.hint(ALL_ROWS);
+        return error.with_hint(ALL_ROWS);
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        return error.hint(
+        return error.with_hint(
             "the role needs to read everything: GRANT pg_read_all_data TO it \
                            (README, \"A role for backups\")",
         );
@@ -131,7 +131,7 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     if *code == SqlState::T_R_SERIALIZATION_FAILURE
         || said.message().contains("conflict with recovery")
     {
-        return error.hint(
+        return error.with_hint(
             "the standby had to choose between replay and this query: set \
                            hot_standby_feedback = on, or a longer max_standby_streaming_delay \
                            there",
@@ -144,10 +144,10 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     ]
     .contains(code)
     {
-        return error.hint("the server is going down or starting: try again when it is up");
+        return error.with_hint("the server is going down or starting: try again when it is up");
     }
     match said.hint() {
-        Some(hint) => error.hint(hint.replace('\n', " ")),
+        Some(hint) => error.with_hint(hint.replace('\n', " ")),
         None => error,
     }
 }

@@ -261,7 +261,7 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
             "the database `{file}` has a transaction that was cut off by a crash and must be \
                  rolled back first"
         ))
-        .hint(format!(
+        .with_hint(format!(
             "open it once with its application, or `sqlite3 '{file}' .schema`, as \
                            the file's owner"
         )),
@@ -269,7 +269,7 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
             "the database `{file}` is locked{}",
             holders_text(path)
         ))
-        .hint(
+        .with_hint(
             "end the transaction that holds it, or wait longer: `lock_timeout = \"5m\"` \
                        in its source",
         ),
@@ -283,21 +283,21 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
             "`{file}` is not a SQLite database, or \
             it is encrypted"
         ))
-        .hint(
+        .with_hint(
             "check the path; an encrypted database can be saved as a plain file only while \
                    its application is stopped",
         ),
         (_, ffi::SQLITE_CORRUPT) => {
             Error::damaged(format!("the database `{file}` is malformed: {error}"))
-                .hint(damaged_hint(path))
+                .with_hint(damaged_hint(path))
         }
         (_, ffi::SQLITE_CANTOPEN) => Error::failed(format!(
             "the database `{file}` can't be opened: \
             {error}"
         ))
-        .hint("check that this user may read the file, its -wal and -shm, and its directory"),
+        .with_hint("check that this user may read the file, its -wal and -shm, and its directory"),
         (_, ffi::SQLITE_FULL) => Error::failed(format!("the disk that holds `{file}` is full"))
-            .hint("free some space there"),
+            .with_hint("free some space there"),
         _ => Error::from(error).context(format!("the database `{file}`")),
     }
 }
@@ -318,7 +318,7 @@ fn no_companions(path: &Path) -> Error {
         path.display()
     );
     Error::failed(text)
-        .hint("run dbbackup as the database's owner, or while the application has it open")
+        .with_hint("run dbbackup as the database's owner, or while the application has it open")
 }
 
 /// ` (open in pid 12, 34)`, as far as can be seen.

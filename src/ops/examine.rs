@@ -143,7 +143,7 @@ pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Fi
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
         Err(error) => {
             let hint = error
-                .remedy()
+                .hint()
                 .map_or(String::new(), |hint| format!(" ({hint})"));
             vec![Check {
                 name: "examination".into(),

@@ -69,7 +69,7 @@ impl Found {
                 .map_or("it has no dump".to_owned(), |error| error.message.clone());
             return Err(
                 Error::failed(format!("`{}` is a failed attempt: {why}", backup.id()))
-                    .hint(format!("`dbbackup list {source}` shows the good ones")),
+                    .with_hint(format!("`dbbackup list {source}` shows the good ones")),
             );
         };
         let codec = codec_of(&dump)?;
@@ -90,7 +90,7 @@ pub fn codec_of(dump: &Dump) -> Result<Codec> {
     if let Some(encryption) = &dump.encryption {
         return Err(
             Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
-                .hint("a newer dbbackup may know that"),
+                .with_hint("a newer dbbackup may know that"),
         );
     }
     Codec::parse(&dump.compression).map_err(|_| {
@@ -195,14 +195,14 @@ fn by_path(path: &Path) -> Result<Found> {
         .filter(|_| is_link)
         .and_then(|dir| Some(dir.canonicalize().ok()?.join(path.file_name()?)));
     let path = path.canonicalize().map_err(|error| {
-        let missing = Error::from(error).kind_of(Kind::NotFound);
+        let missing = Error::from(error).with_kind(Kind::NotFound);
         missing
             .context(format!("the dump `{}`", path.display()))
-            .hint("name the path of a dump or of its sidecar")
+            .with_hint("name the path of a dump or of its sidecar")
     })?;
     if path.is_dir() {
         return Err(Error::usage(format!("`{}` is a directory", path.display()))
-            .hint("name the path of a dump or of its sidecar, or a source of the store"));
+            .with_hint("name the path of a dump or of its sidecar, or a source of the store"));
     }
     // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
     // dump in a store, where it leads.
@@ -229,7 +229,7 @@ fn by_path(path: &Path) -> Result<Found> {
                 path.display(),
                 companion.display()
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "back it up, then restore that: `dbbackup --store DIR backup {}`",
                 path.display()
             )));
@@ -262,7 +262,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         Err(error) if error.kind() == Kind::NotFound && !named_itself => return Ok(None),
         // What is checked by the sidecar must not go unchecked because of a disk's hiccup.
         Err(error) if !named_itself => {
-            return Err(error.hint(
+            return Err(error.with_hint(
                 "the sidecar is there; to do without it, copy the dump into another directory",
             ));
         }
@@ -277,7 +277,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
                 Kind::Failed
             };
             return Err(
-                Error::new(kind, format!("`{}`: {why}", dir.join(name).display())).hint(
+                Error::new(kind, format!("`{}`: {why}", dir.join(name).display())).with_hint(
                     "its dump restores without the sidecar: name the dump's file, with `--to`",
                 ),
             );
@@ -312,7 +312,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
 fn decoding_of(name: &str) -> Result<(Codec, String)> {
     if let Some(plain) = name.strip_suffix(".age") {
         return Err(
-            Error::failed(format!("`{name}` is encrypted")).hint(format!(
+            Error::failed(format!("`{name}` is encrypted")).with_hint(format!(
                 "decrypt it first: `age -d -i KEY -o {plain} {name}`"
             )),
         );

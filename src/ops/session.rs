@@ -22,7 +22,7 @@ fn no_configuration(cwd: &Path) -> Error {
         "no store is given, and no configuration was found: looked for {}",
         places.join(", ")
     ))
-    .hint(
+    .with_hint(
         "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, `--config FILE` \
          or $DBBACKUP_CONFIG; `dbbackup init` writes one",
     )
@@ -121,7 +121,7 @@ impl Session {
                 "`{word}` is a group of {}",
                 members.join(", ")
             ))
-            .hint("name one of them, or a backup")),
+            .with_hint("name one of them, or a backup")),
             None => Ok(()),
         }
     }
@@ -176,7 +176,7 @@ pub fn names_in(
                 members.join(", ")
             );
             return Err(Error::not_found(text)
-                .hint(format!("`dbbackup backup {word}` makes the first backups")));
+                .with_hint(format!("`dbbackup backup {word}` makes the first backups")));
         }
         for member in members {
             match heard_of(member) {
@@ -237,8 +237,8 @@ pub fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
             store.name()
         ));
         return Err(match config::nearest(unknown, known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`dbbackup list` shows what there is"),
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint("`dbbackup list` shows what there is"),
         });
     }
     catalog.keep_only(&sources);

@@ -99,7 +99,7 @@ pub fn policy_of_flags(flags: &cli::PolicyFlags) -> Result<Option<Policy>> {
     if policy.is_empty() && policy.min_keep.is_some() {
         return Err(
             Error::usage("--min-keep alone says nothing about what to remove")
-                .hint("add a --keep-… or --max-… rule"),
+                .with_hint("add a --keep-… or --max-… rule"),
         );
     }
     Ok((!policy.is_empty()).then_some(policy))

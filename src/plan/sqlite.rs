@@ -24,7 +24,7 @@ pub fn look_for(text: &str, cwd: &Path, look: &dyn Fn(&Path) -> There) -> Result
             first.display(),
             second.display()
         ))
-        .hint("name the path itself")),
+        .with_hint("name the path itself")),
         (Some((path, there)), _) => Ok((path.clone(), there)),
         // The first is what most frameworks mean.
         (None, _) => Ok((paths[0].clone(), There::Nothing)),
@@ -85,7 +85,7 @@ fn plain(text: &str) -> Result<Vec<PathBuf>> {
             "this version of dbbackup can't back up \
             `{scheme}://` addresses"
         ))
-        .hint(
+        .with_hint(
             "it knows paths, `sqlite:` and `file:` URLs, and `postgresql://` addresses, as \
              `postgresql://user@host/database`",
         )),
@@ -98,7 +98,7 @@ fn in_place(path: String) -> Result<Vec<PathBuf>> {
         return Err(Error::usage(
             "the URL names a database in memory, of which nothing can be saved",
         )
-        .hint("name the file of the database, as in `sqlite:////srv/app.db`"));
+        .with_hint("name the file of the database, as in `sqlite:////srv/app.db`"));
     }
     Ok(vec![PathBuf::from(path)])
 }

@@ -84,7 +84,7 @@ fn begin(mut command: Command, name: &str) -> Result<(Child, Drain)> {
         // A list whose first word is a whole line.
         let hint = "a list is one program and its arguments; write a shell line as a string";
         if program.contains(' ') {
-            error.hint(hint)
+            error.with_hint(hint)
         } else {
             error
         }
@@ -124,7 +124,7 @@ pub fn answer(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8
     if !status.success() {
         let complaint = complaint.map_or(String::new(), |complaint| complaint.kept(LINGER));
         return Err(failure(name, status, &complaint)
-            .hint("run the command by hand, as the user that dbbackup runs as"));
+            .with_hint("run the command by hand, as the user that dbbackup runs as"));
     }
     Ok(said.map_or(Vec::new(), |said| said.bytes(LINGER)))
 }
@@ -190,7 +190,7 @@ fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Res
             let limit = crate::units::elapsed(limits.timeout.as_secs_f64());
             return Err(
                 Error::failed(format!("{name} took longer than {limit} and was ended"))
-                    .hint(limits.remedy),
+                    .with_hint(limits.remedy),
             );
         }
         std::thread::sleep(pause);

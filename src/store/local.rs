@@ -69,9 +69,9 @@ impl LocalStore {
             // The disk may only be away: a link to where it was mounted is no missing store.
             (Err(error), Access::Read) if is_absent(&error, root) => {
                 return Err(Error::from(error)
-                    .kind_of(crate::error::Kind::NotFound)
+                    .with_kind(crate::error::Kind::NotFound)
                     .context(format!("opening the store `{}`", root.display()))
-                    .hint(
+                    .with_hint(
                         "the store is made by the first `dbbackup backup`; check `--store`, or \
                            [store] in the configuration",
                     ));
@@ -133,7 +133,7 @@ impl LocalStore {
             "the directory `{shown}` is no store, and it is not empty: `{}` is in it",
             other.escape_debug()
         );
-        Err(Error::usage(text).hint(format!(
+        Err(Error::usage(text).with_hint(format!(
             "name an empty directory, or a new one as `{shown}/backups`; to have it be one all the \
              same: `echo '{{\"format\": 1}}' > {}`",
             self.root.join(MARK).display()
@@ -154,13 +154,13 @@ impl LocalStore {
             let error =
                 Error::from(error).context(format!("making the store `{}`", self.root.display()));
             if missing {
-                error.hint(format!(
+                error.with_hint(format!(
                     "`{}` is not there: is the disk mounted? dbbackup makes a store's last \
                      directory, never its parents",
                     parent.display()
                 ))
             } else {
-                error.hint("choose a directory that this user may write to: `--store DIR`")
+                error.with_hint("choose a directory that this user may write to: `--store DIR`")
             }
         })?;
         self.root.parent().map_or(Ok(()), |parent| {
@@ -190,7 +190,7 @@ impl LocalStore {
             "nothing is mounted at the store `{}`, and `require_mount = true`",
             self.root.display()
         ))
-        .hint(format!(
+        .with_hint(format!(
             "mount its file system first: `mount {}`",
             there.display()
         )))
@@ -204,16 +204,17 @@ impl LocalStore {
                     .map_err(|error| {
                         Error::failed(format!("`{}` is damaged: {error}", path.display()))
                     })
-                    .hint("write `{\"format\": 1}` into that file, if the directory is a store")?;
+                    .with_hint(
+                        "write `{\"format\": 1}` into that file, if the directory is a store",
+                    )?;
                 if mark.format > FORMAT {
                     let text = format!(
                         "the store `{}` has format {}, this version knows {FORMAT}",
                         self.root.display(),
                         mark.format
                     );
-                    return Err(
-                        Error::failed(text).hint("use the dbbackup that wrote it, or a newer one")
-                    );
+                    return Err(Error::failed(text)
+                        .with_hint("use the dbbackup that wrote it, or a newer one"));
                 }
                 Ok(())
             }
@@ -225,7 +226,7 @@ impl LocalStore {
                         "`{}` is not a store: there is no `{MARK}` in it",
                         self.root.display()
                     );
-                    Err(Error::not_found(text).hint(format!(
+                    Err(Error::not_found(text).with_hint(format!(
                         "give the directory above the sources' own; if it is a copy of a store: \
                          `echo '{{\"format\": 1}}' > {}`",
                         path.display()
@@ -433,7 +434,7 @@ fn make_dir(path: &Path) -> io::Result<()> {
 fn explained(error: Error, path: &Path) -> Error {
     match error.io_kind() {
         Some(io::ErrorKind::ReadOnlyFilesystem) => {
-            error.hint("the store is read-only: mount it so that it can be written to")
+            error.with_hint("the store is read-only: mount it so that it can be written to")
         }
         Some(io::ErrorKind::PermissionDenied) => {
             let me = rustix::process::geteuid().as_raw();
@@ -442,11 +443,11 @@ fn explained(error: Error, path: &Path) -> Error {
                 .ancestors()
                 .find_map(|path| Some((path, path.symlink_metadata().ok()?)));
             match found.map(|(path, found)| (path, found.uid())) {
-                Some((path, 0)) if me != 0 => error.hint(format!(
+                Some((path, 0)) if me != 0 => error.with_hint(format!(
                     "`{}` belongs to root: run it as root",
                     path.display()
                 )),
-                Some((path, owner)) if me != owner => error.hint(format!(
+                Some((path, owner)) if me != owner => error.with_hint(format!(
                     "`{}` belongs to the user with the id {owner}: run it as that user",
                     path.display()
                 )),
@@ -488,8 +489,8 @@ fn named(error: io::Error, path: &Path, doing: &str) -> Error {
     );
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
     match std::fs::read_link(path) {
-        _ if is_absent => error.kind_of(crate::error::Kind::NotFound),
-        Ok(target) if is_missing => error.hint(format!(
+        _ if is_absent => error.with_kind(crate::error::Kind::NotFound),
+        Ok(target) if is_missing => error.with_hint(format!(
             "it is a link to `{}`: is that disk mounted?",
             target.display()
         )),

@@ -228,7 +228,7 @@ fn newer_and_missing_stores_are_refused() {
     )
     .unwrap_err();
     assert!(
-        deep.remedy()
+        deep.hint()
             .unwrap()
             .contains("is not there: is the disk mounted?"),
         "{deep:?}"

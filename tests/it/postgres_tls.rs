@@ -507,7 +507,7 @@ fn ours(case: &Case) -> Result<String, String> {
     } = case.connect().map_err(|error| {
         assert!(!format!("{error:?}").contains(PASSWORD), "{error:?}");
         let own_words = error.kind() == dbbackup::error::Kind::Usage;
-        assert!(own_words || error.remedy().is_some(), "no hint: {error:?}");
+        assert!(own_words || error.hint().is_some(), "no hint: {error:?}");
         format!("{error:?}")
     })?;
     let who: String = client.query_one(WHO, &[]).unwrap().get(0);
@@ -1235,7 +1235,7 @@ fn errors_say_what_to_do() {
         println!("{error:?}");
         assert!(error.message().contains(message), "{url}: {error:?}");
         assert!(
-            error.remedy().unwrap_or("").contains(hint),
+            error.hint().unwrap_or("").contains(hint),
             "{url}: {error:?}"
         );
     }

@@ -246,7 +246,7 @@ impl<'a> Attempt<'a> {
         let dumped = engine
             .dump(&mut encode)
             .map_err(|error| match error.kind() {
-                Kind::Damaged => error.kind_of(Kind::Failed),
+                Kind::Damaged => error.with_kind(Kind::Failed),
                 _ => error,
             })?;
         let (pending, measured) = encode.finish()?;
@@ -395,7 +395,7 @@ impl<'a> Attempt<'a> {
             }
             CheckStatus::Damaged if finding.was_corrupt_when_saved() => {
                 let text = format!("the new backup {}: {}", examine::CORRUPT_THEN, wrong());
-                Err(Error::damaged(text).hint(
+                Err(Error::damaged(text).with_hint(
                     "nothing was listed and nothing removed; look at the database itself (`PRAGMA \
                      integrity_check`), an older backup may be good",
                 ))
@@ -405,7 +405,7 @@ impl<'a> Attempt<'a> {
                 verification: {}",
                 wrong()
             ))
-            .hint(
+            .with_hint(
                 "nothing was listed and nothing removed; check the database itself (`PRAGMA \
                  integrity_check`, `pg_amcheck`), and the store's disk",
             )),
@@ -414,7 +414,7 @@ impl<'a> Attempt<'a> {
                 {}",
                 wrong()
             ))
-            .hint("mend that, or choose another `verify_after`; nothing was listed")),
+            .with_hint("mend that, or choose another `verify_after`; nothing was listed")),
         }
     }
 
@@ -478,7 +478,7 @@ impl<'a> Attempt<'a> {
             });
             sidecar.error = Some(Failure {
                 message: error.message(),
-                hint: error.remedy().map(str::to_owned),
+                hint: error.hint().map(str::to_owned),
             });
             store::publish(
                 self.store,

@@ -130,7 +130,8 @@ impl<'a> Around<'a> {
         self.hook(When::Before, &Told::default())
             .map_err(|error| match error.kind() {
                 Kind::Interrupted => error,
-                _ => error.hint("nothing was backed up; with `-v` all is shown that the hook says"),
+                _ => error
+                    .with_hint("nothing was backed up; with `-v` all is shown that the hook says"),
             })
     }
 
@@ -309,7 +310,7 @@ pub fn look_for_programs(hooks: &Hooks) -> Option<(&'static str, Error)> {
             when.word(),
             missing
                 .context(format!("the hook `{}`", when.word()))
-                .hinted(hint),
+                .with_new_hint(hint),
         ))
     })
 }

@@ -52,7 +52,8 @@ pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
             );
             Err((
                 member.name,
-                Error::failed(text).hint("exclude one of them, and give it a source of its own"),
+                Error::failed(text)
+                    .with_hint("exclude one of them, and give it a source of its own"),
             ))
         } else {
             Ok(member)
@@ -72,7 +73,7 @@ pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
             "the server of `{}` has no database that becomes `{only}`",
             source.name
         ))
-        .hint(format!(
+        .with_hint(format!(
             "`dbbackup backup {} --dry-run` lists what it has",
             source.name
         )));
@@ -87,7 +88,7 @@ fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
     let leave_out = format!("or leave it out: `exclude_databases = [\"{name}\"]`");
     if database.is_invalid {
         let text = format!("a DROP DATABASE that was interrupted left `{name}` invalid");
-        return Some(Error::failed(text).hint(format!(
+        return Some(Error::failed(text).with_hint(format!(
             "drop it (DROP DATABASE {}), {leave_out}",
             quote_ident(name)
         )));
@@ -98,7 +99,7 @@ fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
             quote_ident(name)
         );
         return Some(
-            Error::failed(format!("the database `{name}` allows no connections")).hint(hint),
+            Error::failed(format!("the database `{name}` allows no connections")).with_hint(hint),
         );
     }
     None
@@ -155,7 +156,7 @@ fn vanished_error(database: &str, last: DateTime<Utc>) -> Error {
         "the database `{database}` is not on the server any more; its newest backup is of {}",
         units::stamp(last)
     );
-    Error::new(Kind::Partial, text).hint(format!(
+    Error::new(Kind::Partial, text).with_hint(format!(
         "if that is right, say so: `exclude_databases = [\"{database}\"]`; until then none of its \
          backups is removed"
     ))
@@ -182,7 +183,7 @@ fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String
             let text = format!("no database of the server matches `{pattern}`");
             return Err((
                 source.name.clone(),
-                Error::failed(text).hint("correct it, or take it out of `databases`"),
+                Error::failed(text).with_hint("correct it, or take it out of `databases`"),
             ));
         }
         let text = format!("the server has no database `{pattern}`");
@@ -192,7 +193,7 @@ fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String
         });
         Err((
             format!("{}.{}", source.name, plan::plain_name(pattern)),
-            Error::failed(text).hint(hint),
+            Error::failed(text).with_hint(hint),
         ))
     };
     let mut members: Vec<Member> = missing.map(error).collect();
@@ -201,7 +202,10 @@ fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String
         .any(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));
     if members.is_empty() && !any_left && !cluster.globals {
         let error = Error::failed("`exclude_databases` leaves out every database of the server");
-        members.push(Err((source.name.clone(), error.hint("leave fewer out"))));
+        members.push(Err((
+            source.name.clone(),
+            error.with_hint("leave fewer out"),
+        )));
     }
     members
 }

@@ -114,8 +114,8 @@ pub fn back_up(
 /// A hook that failed after the backup was made: it stays.
 pub fn after_all(error: Error) -> Error {
     let told = Error::new(Kind::Partial, format!("the backup was made, but {error}"));
-    match error.remedy() {
-        Some(hint) => told.hint(hint),
+    match error.hint() {
+        Some(hint) => told.with_hint(hint),
         None => told,
     }
 }
@@ -142,7 +142,7 @@ fn incomplete(entry: &Entry, attempt: &Attempt<'_>) -> Option<Error> {
         .and_then(|said| said.lacks.clone())
         .unwrap_or_default();
     let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"));
-    Some(error.hint(format!(
+    Some(error.with_hint(format!(
         "`dbbackup show {}` says what it lacks; it restores, but it never counts as a good one",
         entry.id()
     )))
@@ -192,7 +192,7 @@ fn prepare(
             "the scratch directory `{}` lies in the store",
             source.scratch_dir.display()
         ))
-        .hint("set `scratch_dir` in [backup] to a place outside of it"));
+        .with_hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
     engines::sweep(source)?;
     let engine = Engine::open(source)?;
@@ -226,7 +226,7 @@ pub fn refuse_another_ones_name(
         source.name
     );
     if source.derived {
-        return Err(Error::usage(text).hint(
+        return Err(Error::usage(text).with_hint(
             "give this database its own name with `--as NAME`, or the same \
                                      one to take the name over",
         ));
@@ -282,13 +282,13 @@ fn check_space(
         .filter(|bytes| *bytes > 0)
         .collect();
     let verb = match stored.len() {
-        0 => return Err(error.hint(
+        0 => return Err(error.with_hint(
             "make room there, or choose another store; `dbbackup stats` says what takes the most",
         )),
         1 => "takes",
         _ => "take",
     };
-    Err(error.hint(format!(
+    Err(error.with_hint(format!(
         "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy \
          would free",
         units::count(stored.len() as u64, "backup"),

@@ -62,7 +62,7 @@ impl Tally {
                 self.told.push(named(&done.name, error));
                 self.errors.push(
                     serde_json::json!({"source": done.name, "error": error.message(),
-                    "hint": error.remedy()}),
+                    "hint": error.hint()}),
                 );
             }
             None if !done.skipped => self.ok.push(done.name.clone()),
@@ -167,8 +167,8 @@ impl Tally {
 /// The error with the source's name before it.
 pub fn named(name: &str, error: &Error) -> Error {
     let told = Error::new(error.kind(), format!("{name}: {error}"));
-    match error.remedy() {
-        Some(hint) => told.hint(hint),
+    match error.hint() {
+        Some(hint) => told.with_hint(hint),
         None => told,
     }
 }
@@ -182,8 +182,8 @@ pub fn joined(errors: impl IntoIterator<Item = Error>) -> Option<Error> {
             first.kind()
         };
         let both = Error::new(kind, format!("{first}; {next}"));
-        match first.remedy().or(next.remedy()) {
-            Some(hint) => both.hint(hint),
+        match first.hint().or(next.hint()) {
+            Some(hint) => both.with_hint(hint),
             None => both,
         }
     })

@@ -29,7 +29,7 @@ fn file(about: &str, without: &str, path: &Path, checks: &mut Checks) {
         Ok(()) => checks.ok(about, "file", path.display().to_string()),
         Err(error) => {
             let remedy = error
-                .remedy()
+                .hint()
                 .unwrap_or("this user must be able to write there")
                 .to_owned();
             checks.warning(about, "file", format!("{without}: {error}"), remedy);
@@ -41,10 +41,12 @@ fn writable(path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
         return Err(
-            Error::failed(format!("the directory `{}` is not there", dir.display())).hint(format!(
-                "make it: `mkdir -p {}`",
-                crate::commands::restore::quoted(&dir.to_string_lossy())
-            )),
+            Error::failed(format!("the directory `{}` is not there", dir.display())).with_hint(
+                format!(
+                    "make it: `mkdir -p {}`",
+                    crate::commands::restore::quoted(&dir.to_string_lossy())
+                ),
+            ),
         );
     }
     let there = if path.exists() { path } else { dir };
@@ -60,7 +62,7 @@ pub fn hooks(about: &str, hooks: &Hooks, checks: &mut Checks) {
     match backup::look_for_programs(hooks) {
         // A backup would be made, and nobody be told if one is not.
         Some(("on_failure", error)) => {
-            let remedy = error.remedy().unwrap_or_default().to_owned();
+            let remedy = error.hint().unwrap_or_default().to_owned();
             checks.warning(about, "hooks", error.message(), remedy);
         }
         Some((_, error)) => checks.problem(about, "hooks", &error),

@@ -39,7 +39,7 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
                 "`{}` is not there, in which the store {shown} would be made",
                 parent.display()
             ))
-            .hint("is the disk mounted? A store's last directory is made, its parents never");
+            .with_hint("is the disk mounted? A store's last directory is made, its parents never");
             checks.problem("store", "place", &error);
             return Catalog::default();
         }
@@ -149,7 +149,7 @@ fn file_system(dir: &Path, checks: &mut Checks) {
             checks.problem(
                 "store",
                 "file system",
-                &error.hint(
+                &error.with_hint(
                     "this user must be able to write there, on a file system that has flock(2)",
                 ),
             );
@@ -243,14 +243,14 @@ pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut C
     let about = "scratch";
     if dir.starts_with(store) {
         let error = Error::usage(format!("`{}` lies in the store", dir.display()))
-            .hint("set `scratch_dir` in [backup] to a place outside of it");
+            .with_hint("set `scratch_dir` in [backup] to a place outside of it");
         return checks.problem(about, "place", &error);
     }
     match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
         Err(error) if needed > 0 => checks.problem(about, "place", &error),
         Err(error) => {
             let remedy = error
-                .remedy()
+                .hint()
                 .unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to")
                 .to_owned();
             checks.warning(

@@ -42,7 +42,7 @@ fn file(source: &str, key: &'static str, path: &Path, checks: &mut Checks) {
         Err(error) => {
             let error = Error::from(error)
                 .context(format!("`{shown}`"))
-                .hint("it must be there, and readable for this user");
+                .with_hint("it must be there, and readable for this user");
             checks.problem(source, key, &error);
         }
         Ok(found) if found.mode() & 0o077 != 0 => {

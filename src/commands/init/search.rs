@@ -80,7 +80,7 @@ pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
         if !dir.is_dir() {
             return Err(
                 Error::usage(format!("`{}` is not a directory", dir.display()))
-                    .hint("name directories to look for databases in"),
+                    .with_hint("name directories to look for databases in"),
             );
         }
         files(dir, &mut found, report)?;

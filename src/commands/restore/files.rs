@@ -105,7 +105,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
             return Err(Error::usage(format!(
                 "files can't be restored to a `{scheme}://` address"
             ))
-            .hint("`--to` takes a directory here"));
+            .with_hint("`--to` takes a directory here"));
         }
         let path = plan::absolute(&session.cwd, to);
         let above = path.parent().unwrap_or(Path::new("/"));
@@ -114,7 +114,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
                 "the directory of `{}` is not there",
                 path.display()
             ))
-            .hint("make it first, or choose another `--to`"));
+            .with_hint("make it first, or choose another `--to`"));
         }
         return Ok(Place::Directory(path));
     }
@@ -123,7 +123,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
             "`{}` has no sidecar, so nobody knows where it belongs",
             found.file
         ))
-        .hint(super::say_where(found, wanted, "DIR", session)));
+        .with_hint(super::say_where(found, wanted, "DIR", session)));
     };
     let tops = tops_of(found);
     if tops.is_empty() {
@@ -131,13 +131,13 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
             "the sidecar of `{}` does not say where it belongs",
             backup.id()
         ))
-        .hint(super::say_where(found, wanted, "DIR", session)));
+        .with_hint(super::say_where(found, wanted, "DIR", session)));
     }
     super::must_belong_here(found, backup, wanted, "DIR", session)?;
     if tops.contains(&PathBuf::from("/")) {
         return Err(
             Error::usage("the root directory can't be exchanged while the system runs")
-                .hint(super::say_where(found, wanted, "DIR", session)),
+                .with_hint(super::say_where(found, wanted, "DIR", session)),
         );
     }
     refuse_what_lies_inside(found, &tops, session)?;
@@ -184,7 +184,7 @@ fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -
                 store.display(),
                 top.display()
             ))
-            .hint(hint));
+            .with_hint(hint));
         }
     }
     let sources = session
@@ -216,7 +216,7 @@ fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -
                 path.display(),
                 top.display()
             );
-            return Err(Error::usage(text).hint(hint));
+            return Err(Error::usage(text).with_hint(hint));
         }
     }
     Ok(())
@@ -414,7 +414,7 @@ fn say_done(
                 found.name()
             ),
         )
-        .hint(
+        .with_hint(
             "they would have been written outside of the target, or are no files; look at them \
                with `tar -tv`",
         ));

@@ -61,7 +61,7 @@ pub fn restore(
     if !destination.missing().is_empty() && !arguments.yes {
         if !report.can_ask() {
             return Err(
-                Error::usage("roles would be made, and that needs a yes").hint("add `--yes`")
+                Error::usage("roles would be made, and that needs a yes").with_hint("add `--yes`")
             );
         }
         if !report.ask("make them?")? {
@@ -92,7 +92,7 @@ fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<C
         },
         (Some(_), _) => {
             return Err(Error::usage("roles belong to a server, not to a database")
-                .hint("`--to` takes a `postgresql://` address here"));
+                .with_hint("`--to` takes a `postgresql://` address here"));
         }
         (None, Some(KindKeys::Postgres(own))) => plan::postgres::spec(own),
         (None, _) => {
@@ -106,7 +106,7 @@ fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<C
                     "nobody here knows where `{}` belongs",
                     found.name()
                 ))
-                .hint("say where: `--to postgresql://HOST/postgres`"));
+                .with_hint("say where: `--to postgresql://HOST/postgres`"));
             };
             Spec {
                 host: database.host.clone(),

@@ -37,7 +37,7 @@ pub fn restore(
     if !arguments.tables.is_empty() && arguments.to.is_none() {
         return Err(
             Error::usage("single tables are restored beside the database, not into it")
-                .hint("name another database: `--to NAME`"),
+                .with_hint("name another database: `--to NAME`"),
         );
     }
     let conn = connection(found, wanted, arguments, session)?;
@@ -193,7 +193,7 @@ fn connection(
                 .any(|(key, name)| key == "dbname" && !name.is_empty())
             {
                 return Err(Error::usage("`--to` names no database")
-                    .hint("write it at the address's end, as in `postgresql://host/shop`"));
+                    .with_hint("write it at the address's end, as in `postgresql://host/shop`"));
             }
             resolve(
                 &Spec {
@@ -206,7 +206,7 @@ fn connection(
         Some(to) if to.contains('/') => Err(Error::usage(format!(
             "a PostgreSQL backup can't be restored to the path `{to}`"
         ))
-        .hint("`--to` takes a database's name or a `postgresql://` address here")),
+        .with_hint("`--to` takes a database's name or a `postgresql://` address here")),
         Some(name) => match configured {
             Some(own) => resolve(&plan::postgres::spec(own), Some(name)),
             None => resolve(&server_of(recorded, found, session), Some(name)),
@@ -260,14 +260,14 @@ fn origin(
             "`{}` has no sidecar, so nobody knows where it belongs",
             found.file
         ))
-        .hint(command("DATABASE")));
+        .with_hint(command("DATABASE")));
     };
     let Some(name) = recorded.and_then(|database| database.name.clone()) else {
         return Err(Error::usage(format!(
             "the sidecar of `{}` does not say where it belongs",
             backup.id()
         ))
-        .hint(command("DATABASE")));
+        .with_hint(command("DATABASE")));
     };
     let host = backup.sidecar.producer.get("host");
     if host != Some(&session.host) {
@@ -277,7 +277,7 @@ fn origin(
             backup.id(),
             backup.sidecar.source
         );
-        return Err(Error::usage(text).hint(command(&quoted(&name))));
+        return Err(Error::usage(text).with_hint(command(&quoted(&name))));
     }
     Ok(Spec {
         dbname: Some(name),

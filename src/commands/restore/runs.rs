@@ -95,11 +95,11 @@ fn newest_complete(
     let text = match passed_over.first() {
         None => {
             return Err(Error::not_found(format!("`{word}` has no backups"))
-                .hint("`dbbackup list` shows what there is"));
+                .with_hint("`dbbackup list` shows what there is"));
         }
         Some((run, wrong)) => format!("no run of `{word}` is complete; the newest, {run}: {wrong}"),
     };
-    Err(Error::not_found(text).hint(hint))
+    Err(Error::not_found(text).with_hint(hint))
 }
 
 fn warn_of(passed_over: &[(&str, String)], report: &Report) {

@@ -96,7 +96,7 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
     let origin = recorded.as_deref().is_some_and(same) || configured.as_deref().is_some_and(same);
     if path.is_dir() {
         return Err(
-            Error::usage(format!("`{}` is a directory", path.display())).hint(format!(
+            Error::usage(format!("`{}` is a directory", path.display())).with_hint(format!(
                 "name a file in it: `--to {}`",
                 path.join("restored.db").display()
             )),
@@ -105,14 +105,14 @@ fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) ->
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         // A device can't be set aside, and opening a FIFO waits for ever.
         return Err(Error::usage(format!("`{}` is not a file", path.display()))
-            .hint("name the file that the backup is to become"));
+            .with_hint("name the file that the backup is to become"));
     }
     if !directory_of(&path).is_dir() {
         return Err(Error::failed(format!(
             "the directory of `{}` is not there",
             path.display()
         ))
-        .hint("make it first, or choose another `--to`"));
+        .with_hint("make it first, or choose another `--to`"));
     }
     names::refuse_second_name(&path.canonicalize().unwrap_or_else(|_| path.clone()))?;
     let now = look_at(&path, session);
@@ -141,7 +141,7 @@ fn given_path(to: &str, session: &Session) -> Result<PathBuf> {
         Some((scheme, _)) => Err(Error::usage(format!(
             "a SQLite backup can't be restored to a `{scheme}://` address"
         ))
-        .hint("`--to` takes a path here")),
+        .with_hint("`--to` takes a path here")),
         None => Ok(plan::absolute(&session.cwd, to)),
     }
 }
@@ -166,7 +166,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
             "`{}` has no sidecar, so nobody knows where it belongs",
             found.file
         ))
-        .hint(command("PATH")));
+        .with_hint(command("PATH")));
     };
     if let Some(entry) = session
         .config
@@ -181,7 +181,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
                 "`{}` is no SQLite database in the configuration",
                 backup.sidecar.source
             ))
-            .hint(command("PATH"))
+            .with_hint(command("PATH"))
         };
         return path_of_entry(entry)
             .map(|path| session.cwd.join(path))
@@ -192,7 +192,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
             "the sidecar of `{}` does not say where it belongs",
             backup.id()
         ))
-        .hint(command("PATH")));
+        .with_hint(command("PATH")));
     };
     super::must_belong_here(
         found,
@@ -255,7 +255,7 @@ impl Safety {
             },
         )
         .context("the store for the safety backup of what is there")
-        .hint(
+        .with_hint(
             "give one that can be written to with `--store DIR`, or do without: \
                    `--no-safety-backup`",
         )?;

@@ -22,10 +22,10 @@ pub fn write(path: &Path, found: &Found<'_>) -> Result<()> {
             "the directory of `{}` is not there",
             path.display()
         ))
-        .hint("make it, or name another file"));
+        .with_hint("make it, or name another file"));
     }
     durable::replace_with_mode(path, render(&metrics(found)).as_bytes(), MODE)
-        .hint("the directory must be there, and writable by this user")
+        .with_hint("the directory must be there, and writable by this user")
 }
 
 /// After a run, where `[metrics]` names a file. The backup is made: a failure is told, and loses

@@ -99,8 +99,8 @@ fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result
                     "neither the configuration nor the store knows a source `{name}`"
                 ));
                 return Err(match units::nearest(name, all.iter().map(String::as_str)) {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error.hint("`dbbackup list` shows what there is"),
+                    Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                    None => error.with_hint("`dbbackup list` shows what there is"),
                 });
             }
         }

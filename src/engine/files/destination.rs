@@ -260,7 +260,7 @@ fn refuse_full(target: &Path, prefix: &str) -> Result<()> {
             Err(_) => Ok(()),
             Ok(_) => Err(
                 Error::usage(format!("`{}` is not a directory", target.display()))
-                    .hint("name one that is empty or not there yet"),
+                    .with_hint("name one that is empty or not there yet"),
             ),
         };
     };
@@ -277,7 +277,7 @@ fn refuse_full(target: &Path, prefix: &str) -> Result<()> {
             target.display(),
             entry.file_name().to_string_lossy()
         ))
-        .hint(
+        .with_hint(
             "name one that is empty or not there yet; a restore without `--to` replaces the \
                original, and keeps it",
         )),

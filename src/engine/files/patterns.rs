@@ -42,7 +42,7 @@ impl Patterns {
         );
         for pattern in patterns {
             let wrong = |why: &dyn std::fmt::Display| {
-                Error::usage(format!("`{pattern}` is no pattern: {why}")).hint(
+                Error::usage(format!("`{pattern}` is no pattern: {why}")).with_hint(
                     "`*` stands for any part of a name, `**` for any part of a path; `[*]` \
                            is a plain `*`",
                 )

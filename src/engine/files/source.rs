@@ -88,7 +88,7 @@ impl FilesSource {
             .filter(|_| plan.paths.iter().all(|path| missing(&path)))
         {
             return Err(Error::failed(format!("`{}` is not there", path.display()))
-                .hint("check the path; nothing is made where something is missing"));
+                .with_hint("check the path; nothing is made where something is missing"));
         }
         let mut source = FilesSource {
             plan: plan.clone(),
@@ -134,7 +134,7 @@ impl FilesSource {
                 told(UNREADABLE, count),
                 closed.join(", ")
             ))
-            .hint("run dbbackup as a user that may read it, or leave it out with `exclude`"));
+            .with_hint("run dbbackup as a user that may read it, or leave it out with `exclude`"));
         }
         Ok(format!("{} as one tar", units::count(files, "file")))
     }
@@ -608,7 +608,7 @@ impl<W: Write> Saving<'_, W> {
         let lost: Vec<String> = lost.into_iter().flatten().collect();
         let lacks = (!lost.is_empty()).then(|| lost.join(", "));
         if lacks.is_some() && self.tree.files + self.tree.directories + self.tree.symlinks == 0 {
-            return Err(Error::failed(self.warnings.join("; ")).hint(
+            return Err(Error::failed(self.warnings.join("; ")).with_hint(
                 "look at `paths`; if it is there, run dbbackup as a user that may read it, \
                        root for one",
             ));
@@ -617,7 +617,7 @@ impl<W: Write> Saving<'_, W> {
             let patterns = self.plan.include.join("`, `");
             return Err(
                 Error::failed(format!("nothing there matches `include` (`{patterns}`)"))
-                    .hint("correct the patterns"),
+                    .with_hint("correct the patterns"),
             );
         }
         self.archive.finish()?;

@@ -93,7 +93,7 @@ impl Staged {
         };
         let scratch =
             Scratch::unswept(&place, &prefix, needed, "the restored files").map_err(|error| {
-                error.hint("restore with `--to` another place, and copy the files from there")
+                error.with_hint("restore with `--to` another place, and copy the files from there")
             })?;
         let kept = free_name(&if inside {
             top.join(format!("{KEPT_INSIDE}{stamp}"))
@@ -293,7 +293,7 @@ pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
                     "reading the journal of a restore in `{}`",
                     scratch.display()
                 ))
-                .hint(hint()));
+                .with_hint(hint()));
         }
     };
     let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| {
@@ -301,7 +301,7 @@ pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
             "the journal of a restore in `{}` is damaged: {error}",
             scratch.display()
         ))
-        .hint(hint())
+        .with_hint(hint())
     })?;
     if !journal.is_about(top, scratch)? {
         return Err(Error::failed(format!(
@@ -309,7 +309,7 @@ pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
             scratch.display(),
             top.display()
         ))
-        .hint(hint()));
+        .with_hint(hint()));
     }
     let direction = if journal.has_begun(scratch)? {
         Direction::Forward
@@ -323,7 +323,7 @@ pub fn recover(scratch: &Path, top: &Path) -> Result<()> {
                 scratch.display()
             )
         })
-        .map_err(|error| error.hint(hint()))
+        .map_err(|error| error.with_hint(hint()))
 }
 
 impl Journal {
@@ -446,7 +446,7 @@ fn exchange(one: &Path, other: &Path, aside: &Path) -> Result<()> {
             "`{}` is a mount point",
             other.display()
         )))
-        .hint("restore with `--to` beside it, and copy the content over"),
+        .with_hint("restore with `--to` beside it, and copy the content over"),
         Err(error) => Err(error).with_context(context),
     }
 }
@@ -580,7 +580,7 @@ fn refuse_mounts(top: &Path) -> Result<()> {
             "`{}` is a mount point, and can't be exchanged with what holds it",
             point.display()
         ))
-        .hint("unmount it first, or restore with `--to` beside it and copy the files over")),
+        .with_hint("unmount it first, or restore with `--to` beside it and copy the files over")),
     }
 }
 

@@ -306,7 +306,7 @@ pub fn refuse_nested(tops: &[PathBuf]) -> Result<()> {
                     one.display(),
                     other.display()
                 );
-                return Err(Error::usage(text).hint("leave it out of `paths`"));
+                return Err(Error::usage(text).with_hint("leave it out of `paths`"));
             }
         }
     }

@@ -559,7 +559,7 @@ fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 fn os_user() -> Result<String> {
     users::me()
         .ok_or_else(|| Error::failed("the user of this process has no name on this machine"))
-        .hint("set `user`")
+        .with_hint("set `user`")
 }
 
 #[cfg(test)]

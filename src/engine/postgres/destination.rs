@@ -80,7 +80,7 @@ impl PostgresDestination {
                 "the server of {} is a standby",
                 target.conn.place()
             ))
-            .hint("restore to its primary"));
+            .with_hint("restore to its primary"));
         }
         let old = match leftovers::exists(&mut session.client, &name)? {
             true => Some(Database {
@@ -95,7 +95,7 @@ impl PostgresDestination {
                 crate::error::Kind::Locked,
                 format!("another restore of `{name}` is going on"),
             )
-            .hint("wait for its end"));
+            .with_hint("wait for its end"));
         }
         let settings = match (&old, target.no_owner) {
             (Some(old), _) => old.settings.clone(),
@@ -168,7 +168,7 @@ impl PostgresDestination {
                 "there is no database `{}` to restore into",
                 self.target.conn.dbname()
             ))
-            .hint("leave `--in-place` out: it is made then")),
+            .with_hint("leave `--in-place` out: it is made then")),
             None => Ok(()),
         }
     }
@@ -218,7 +218,7 @@ impl PostgresDestination {
         let created = new.create(&mut self.session.client, &clauses);
         self.new = Some(new);
         created.map_err(|error| {
-            error.hint(
+            error.with_hint(
                 "the role needs CREATEDB, and must be a member of the old owner; \
                         `--no-owner` does without that",
             )
@@ -259,7 +259,7 @@ impl PostgresDestination {
             .make_extensions(&name, &self.target.recorded)
             .and_then(|()| clients.fill(&filling, content));
         let unmade = filled.map_err(|error| match remedy(&error) {
-            Some(hint) => error.hint(hint),
+            Some(hint) => error.with_hint(hint),
             None => error,
         })?;
         if let Some(first) = unmade.lacking.first() {
@@ -267,7 +267,7 @@ impl PostgresDestination {
                 "the backup is a part that does not restore alone: \
                 {first}"
             ))
-            .hint(
+            .with_hint(
                 "make what it needs in a database, and `--table` or `pg_restore` the rest \
                        into it by hand; save both together from now on",
             ));

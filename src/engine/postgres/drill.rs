@@ -95,7 +95,7 @@ fn reach(url: &str) -> Result<(Session, Version)> {
             "`drill_url` connects as a superuser, or as a role that can become one: what a dump \
              brings could do anything there",
         )
-        .hint("use a role that has CREATEDB and nothing else"));
+        .with_hint("use a role that has CREATEDB and nothing else"));
     }
     let version = facts::version(&mut session.client)?;
     Ok((session, version))

@@ -18,7 +18,7 @@ pub fn version(client: &mut Client) -> Result<Version> {
         return Err(Error::failed(format!(
             "the server is PostgreSQL {version}; dbbackup knows 13 and later"
         ))
-        .hint(
+        .with_hint(
             "`pg_dump` by hand, or upgrade the server: versions before 13 get no fixes any more",
         ));
     }

@@ -775,7 +775,7 @@ pub fn find_psql(search: &Search) -> Result<Program> {
         "psql {} can't be kept from obeying commands in a dump",
         program.version
     ))
-    .hint("install the newest minor release of the PostgreSQL client programs"))
+    .with_hint("install the newest minor release of the PostgreSQL client programs"))
 }
 
 /// Whether `psql` has that mode: the minor releases of August 2025 brought it.
@@ -815,14 +815,15 @@ fn feed_dump(psql: Process, script: impl Read) -> Result<()> {
 fn look_through(scanned: &Scanned) -> Result<()> {
     if let Some(stray) = &scanned.stray {
         return Err(
-            Error::damaged(format!("the dump is not as pg_dump writes it: {stray}"))
-                .hint("somebody has changed it: look at that line, and restore another backup"),
+            Error::damaged(format!("the dump is not as pg_dump writes it: {stray}")).with_hint(
+                "somebody has changed it: look at that line, and restore another backup",
+            ),
         );
     }
     match scanned.connects {
         Some(line) => Err(
             Error::failed(format!("{ELSEWHERE} (`\\connect`, line {line})"))
-                .hint("feed it to `psql` by hand, once you know what it makes"),
+                .with_hint("feed it to `psql` by hand, once you know what it makes"),
         ),
         None => Ok(()),
     }

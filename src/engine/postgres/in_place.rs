@@ -95,16 +95,15 @@ impl InPlace<'_> {
                             "restoring into `{}`; its old content is there as before",
                             self.database
                         ))
-                        .hint(hint)
+                        .with_hint(hint)
                 } else {
                     let text = format!(
                         "restoring into `{}`; the connection was lost while it was committed",
                         self.database
                     );
-                    failed
-                        .error
-                        .context(text)
-                        .hint("look whether the old content or the new is there: both are whole")
+                    failed.error.context(text).with_hint(
+                        "look whether the old content or the new is there: both are whole",
+                    )
                 }
             })?;
         // It is done: nothing that comes after it makes it a failure.
@@ -149,7 +148,7 @@ impl KeptContent {
                     "{name} can't be kept from being written to while it is saved: this role has \
                      no right to lock it"
                 ))
-                .hint(
+                .with_hint(
                     "restore as the owner of all tables or as a superuser, or without the safety \
                      backup: `--no-safety-backup`",
                 ));
@@ -198,7 +197,7 @@ fn newer_error(what: &str) -> Error {
     Error::failed(format!(
         "while the safety backup was made somebody else changed what is in the database: {what}"
     ))
-    .hint("stop what uses the database, then restore again; nothing was changed")
+    .with_hint("stop what uses the database, then restore again; nothing was changed")
 }
 
 /// An object by its catalog and its number there, in one state: whoever changes it makes another

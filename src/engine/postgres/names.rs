@@ -170,7 +170,7 @@ pub fn schema_pattern(text: &str) -> Result<Pattern> {
 }
 
 fn too_many(text: &str, form: &str) -> Error {
-    Error::usage(format!("`{text}` has too many dots for a pattern")).hint(format!(
+    Error::usage(format!("`{text}` has too many dots for a pattern")).with_hint(format!(
         "write at most {form}, and a part that has a dot itself in double quotes"
     ))
 }
@@ -404,7 +404,7 @@ mod tests {
         let refused = pattern("a.b.c.d").unwrap_err();
         assert!(
             refused
-                .remedy()
+                .hint()
                 .is_some_and(|hint| hint.contains("database.schema.table"))
         );
     }

@@ -20,21 +20,21 @@ pub fn to_any_restore(
         return Err(Error::usage(
             "single tables can be taken from a dump of `format = \"custom\"` only",
         )
-        .hint("restore the whole elsewhere"));
+        .with_hint("restore the whole elsewhere"));
     }
     if target.no_owner && target.format == super::Format::Plain {
         return Err(Error::usage(
             "`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the \
              owners itself",
         )
-        .hint("make the roles that are missing, if any, and leave `--no-owner` out"));
+        .with_hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
     if target.no_tablespaces && target.format == super::Format::Plain {
         return Err(Error::usage(
             "`--no-tablespaces` can't be had from a dump of `format = \"plain\"`: its script names \
              the tablespaces itself",
         )
-        .hint("make the tablespaces, and leave `--no-tablespaces` out"));
+        .with_hint("make the tablespaces, and leave `--no-tablespaces` out"));
     }
     let recorded = target
         .recorded
@@ -45,7 +45,7 @@ pub fn to_any_restore(
         return Err(Error::failed(format!(
             "the backup is of PostgreSQL {then}, and this server is older: {version}"
         ))
-        .hint(format!(
+        .with_hint(format!(
             "restore to a server of version {} or newer",
             then.major
         )));
@@ -69,7 +69,7 @@ pub fn to_any_restore(
         return Err(Error::failed(format!(
             "the role `{role}` may not create databases on {hosts}"
         ))
-        .hint(format!(
+        .with_hint(format!(
             "restore as a role that may: `--to {}`; or let it: ALTER ROLE {} CREATEDB; or use \
              `--in-place` as the database's owner",
             address_for("ROLE", conn),
@@ -84,7 +84,7 @@ pub fn to_any_restore(
             "the server lacks extensions that the backup needs: {}",
             missing.join(", ")
         ))
-        .hint("install their packages on the server, then restore again"));
+        .with_hint("install their packages on the server, then restore again"));
     }
     missing_tablespaces(client, target)
 }
@@ -168,7 +168,7 @@ fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> R
         "the server lacks roles that the backup needs: {}",
         missing.join(", ")
     ))
-    .hint(format!(
+    .with_hint(format!(
         "make them (`{}`, or restore the cluster's globals), or add `--no-owner`: then all belongs \
          to you",
         create.join(" ")
@@ -191,7 +191,7 @@ fn missing_tablespaces(client: &mut Client, target: &Target) -> Result<()> {
         "the server lacks tablespaces that the backup needs: {}",
         missing.join(", ")
     ))
-    .hint(format!(
+    .with_hint(format!(
         "make them (`{}`; the directory must be there, empty, and the server's), or add \
              `--no-tablespaces`: then all goes where the database is",
         missing
@@ -313,7 +313,7 @@ fn refusal(name: &str, why: &str, hint: &str) -> Error {
     Error::failed(format!(
         "the database `{name}` can't be replaced by a new one: {why}"
     ))
-    .hint(hint)
+    .with_hint(hint)
 }
 
 /// What stands in the way of emptying and filling the old database.
@@ -328,7 +328,7 @@ pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
         return Err(Error::failed(format!(
             "the database `{name}` can't be emptied: this role does not own it"
         ))
-        .hint("restore as its owner or a superuser"));
+        .with_hint("restore as its owner or a superuser"));
     }
     // Before version 15 the schema `public` belongs to the server's superuser in every database.
     let all =
@@ -339,7 +339,7 @@ pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
             "the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is \
              not this role's"
         ))
-        .hint("restore as a superuser"));
+        .with_hint("restore as a superuser"));
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ impl Search {
                 .as_ref()
                 .map_or_else(|| PathBuf::from(name), |dir| dir.join(name));
             return Ok(vec![self.ask(name, path).map_err(|error| {
-                error.hint(
+                error.with_hint(
                     "`command_prefix` must start a program in there without asking anything: try \
                      it by hand with `--version`",
                 )
@@ -291,7 +291,7 @@ impl Search {
         } else {
             "postgresql-client".to_owned()
         };
-        Error::failed(text).hint(format!(
+        Error::failed(text).with_hint(format!(
             "install `{package}` (Debian, Ubuntu: from apt.postgresql.org where the distribution \
              lacks it), or set `bin_dir`"
         ))
@@ -369,7 +369,7 @@ mod tests {
             error.message().contains("for PostgreSQL 18: found 15.3 ("),
             "{error}"
         );
-        assert!(error.remedy().unwrap().contains("postgresql-client-18"));
+        assert!(error.hint().unwrap().contains("postgresql-client-18"));
         let error = search.find("pg_restore", 18).unwrap_err();
         assert!(
             error.message().starts_with("there is no `pg_restore` in `"),

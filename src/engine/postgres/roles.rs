@@ -176,7 +176,7 @@ impl Destination for RolesDestination {
             made.map_err(|error: Error| {
                 let hint =
                     remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
-                error.context("making the roles").hint(hint)
+                error.context("making the roles").with_hint(hint)
             })?;
         }
         let how = format!("{} made", crate::units::count(missing, "role"));

@@ -141,7 +141,7 @@ impl Watch for Rows<'_> {
         if !self.seen.insert(table.clone()) {
             return Err(
                 Error::failed(format!("the dump has rows of {table} in two places"))
-                    .hint("restore it, and take the table from there"),
+                    .with_hint("restore it, and take the table from there"),
             );
         }
         if let Encoding::Other(name) = &self.encoding
@@ -150,7 +150,7 @@ impl Watch for Rows<'_> {
             return Err(Error::failed(format!(
                 "the dump's text is in {name}, and this format is UTF-8"
             ))
-            .hint("`--format csv` leaves the text as it is"));
+            .with_hint("`--format csv` leaves the text as it is"));
         }
         self.columns = columns
             .iter()

@@ -159,13 +159,13 @@ impl PostgresSource {
             .filter(|_| missing_schemas().count() == self.plan.selection.schemas.len())
         {
             return Err(
-                Error::failed(format!("{first}, and there is no other")).hint(first.remedy())
+                Error::failed(format!("{first}, and there is no other")).with_hint(first.hint())
             );
         }
         concerns.extend(
             unmatched
                 .iter()
-                .map(|pattern| Concern::new(pattern, pattern.remedy())),
+                .map(|pattern| Concern::new(pattern, pattern.hint())),
         );
         match tables::lock(&mut self.session.client, &found) {
             Ok(_) => {
@@ -195,7 +195,7 @@ impl PostgresSource {
             };
             return Err(
                 Error::failed(format!("row-level security hides rows of {first}{more}"))
-                    .hint(super::ALL_ROWS),
+                    .with_hint(super::ALL_ROWS),
             );
         }
         Ok((
@@ -449,7 +449,7 @@ impl PostgresSource {
             .into_iter()
             .filter(tables::UnmatchedPattern::leaves_out);
         Ok(missing
-            .map(|pattern| format!("{pattern}: {}", pattern.remedy()))
+            .map(|pattern| format!("{pattern}: {}", pattern.hint()))
             .collect())
     }
 
@@ -637,7 +637,7 @@ impl PostgresSource {
             "the tables of `{}` could not be locked for reading within {waited}{by}",
             self.name()
         ))
-        .hint("end that session, or wait longer: `lock_timeout = \"15m\"` in the source")
+        .with_hint("end that session, or wait longer: `lock_timeout = \"15m\"` in the source")
     }
 }
 
@@ -809,7 +809,7 @@ fn not_whole(program: &str, what: &str) -> Error {
     Error::failed(format!(
         "`{program}` wrote {what}, and yet it ended as if all were well"
     ))
-    .hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`")
+    .with_hint("is that PostgreSQL's own program? look at `bin_dir` and `command_prefix`")
 }
 
 /// Whether `pg_dump` gave up on a lock. It implements `--lock-wait-timeout` as a timeout of the
@@ -845,7 +845,7 @@ fn in_words(error: Error) -> Error {
         ),
     ];
     match known.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, hint)) => error.hint(hint),
+        Some((_, hint)) => error.with_hint(hint),
         None => error,
     }
 }

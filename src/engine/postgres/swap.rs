@@ -69,7 +69,7 @@ impl Swap<'_> {
             "there is no such database, as before"
         };
         if error.code() != Some(&SqlState::OBJECT_IN_USE) {
-            return told.hint(as_before);
+            return told.with_hint(as_before);
         }
         let pids: Vec<String> = self
             .sessions(client)
@@ -82,7 +82,7 @@ impl Swap<'_> {
         } else {
             format!(" (this role may not end pid {})", pids.join(", "))
         };
-        told.hint(format!(
+        told.with_hint(format!(
             "{as_before}; end the sessions in it{left} and what reconnects, then restore again"
         ))
     }

@@ -242,7 +242,7 @@ impl UnmatchedPattern {
     }
 
     /// What to do about it. Names that are not quoted are folded, which is what is mostly wrong.
-    pub fn remedy(&self) -> String {
+    pub fn hint(&self) -> String {
         let pattern = &self.pattern;
         if pattern.chars().any(char::is_uppercase) && !pattern.contains('"') {
             let (folded, quoted) = (pattern.to_lowercase(), quote_capitals(pattern));
@@ -448,7 +448,7 @@ pub fn count_now(
     }
     Err(
         Error::failed("the tables were renamed again and again while they were to be counted")
-            .hint("try again later"),
+            .with_hint("try again later"),
     )
 }
 

@@ -132,7 +132,7 @@ pub fn look_at_all(path: &Path) -> Result<()> {
                 },
                 path.display()
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "look at it, and remove it or give it to the database's owner: `ls -l '{}'`",
                 beside.display()
             )));

@@ -84,7 +84,7 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
             "the journal of `{}` could not be rolled back",
             path.display()
         ))
-        .hint(format!(
+        .with_hint(format!(
             "open it once with its application, or `sqlite3 '{}' .schema`, as the file's owner",
             path.display()
         )));

@@ -85,7 +85,7 @@ pub fn in_use(path: &Path, known: &[PathBuf]) -> Result<Name> {
             if hidden == 1 { "it" } else { "one of them" }
         );
         if wal {
-            return Err(Error::failed(text).hint(how_to_find(path, &found)));
+            return Err(Error::failed(text).with_hint(how_to_find(path, &found)));
         }
         warning = Some(format!(
             "{text}: what a crash cut off would not be rolled back"
@@ -138,7 +138,7 @@ pub fn refuse_second_name(path: &Path) -> Result<()> {
             ),
             None => how_to_find(path, &found),
         };
-        return Err(Error::failed(text).hint(hint));
+        return Err(Error::failed(text).with_hint(hint));
     }
     // In rollback mode there is no log to tell by, and a journal only for moments.
     let by_another = openers(&found)
@@ -237,7 +237,7 @@ fn with_log(path: &Path, others: &[PathBuf]) -> Result<Option<PathBuf>> {
             one.display(),
             other.display()
         ))
-        .hint(
+        .with_hint(
             "stop the applications, and let them use one name; look at the database with `PRAGMA \
                integrity_check`",
         )),
@@ -423,7 +423,7 @@ fn mounted_alone(path: &Path) -> Error {
          journal are not",
         path.display()
     ))
-    .hint(
+    .with_hint(
         "mount the directory that it lies in instead, or run dbbackup where the application's \
            own path is",
     )
@@ -444,7 +444,7 @@ fn in_use_elsewhere(path: &Path, elsewhere: &Elsewhere) -> Error {
         "`{}` is in use by another name: {by}",
         path.display()
     ))
-    .hint(
+    .with_hint(
         "name the database as its application does, in its directory; or run dbbackup as \
                root, which sees more",
     )

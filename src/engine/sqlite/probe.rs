@@ -62,7 +62,7 @@ pub fn header(path: &Path) -> Result<Header> {
 pub fn must_be_there(path: &Path) -> Result<std::fs::Metadata> {
     let found = path.metadata().map_err(|error| {
         let error = Error::from(error).context(format!("the database `{}`", path.display()));
-        error.hint("check the path; a missing database is never created")
+        error.with_hint("check the path; a missing database is never created")
     })?;
     if !found.is_file() {
         return Err(Error::failed(format!("`{}` is not a file", path.display())));
@@ -85,7 +85,7 @@ pub fn before_reading(path: &Path) -> Result<Use> {
             encrypted",
             path.display()
         ))
-        .hint(
+        .with_hint(
             "check the path; `--kind files` saves it as the file that it is, an encrypted \
                    database only while its application is stopped",
         )),
@@ -111,7 +111,7 @@ fn before_wal(path: &Path, found: &std::fs::Metadata) -> Result<Use> {
                 "`{}` is mounted read-only here, but others can write to its file system",
                 path.display()
             ))
-            .hint(
+            .with_hint(
                 "let this run write to the directory (for SQLite's -shm), or back up while the \
                  application has the database open",
             ));
@@ -165,7 +165,7 @@ pub fn refuse_to_lock_out_the_owner(path: &Path, found: &std::fs::Metadata) -> R
     } else {
         format!("{owner} or as root")
     };
-    Err(Error::failed(text).hint(format!(
+    Err(Error::failed(text).with_hint(format!(
         "run dbbackup as {who}: `sudo -u {owner} dbbackup …`"
     )))
 }

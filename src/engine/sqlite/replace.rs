@@ -310,7 +310,7 @@ fn with_page_size(new: &Path, page_size: i64) -> Result<PathBuf> {
             {page_size}: {}",
             sound.detail
         ))
-        .hint(
+        .with_hint(
             "restore beside it with `--to`, or stop the application and move the old \
                    database away first",
         ));
@@ -333,7 +333,7 @@ fn replace_other_encoding(
             "the backup has another text encoding, so no application may have the database open: \
              {error}"
         );
-        Error::new(error.kind(), text).hint("stop the application, then restore again")
+        Error::new(error.kind(), text).with_hint("stop the application, then restore again")
     };
     // Leaving WAL mode needs everybody else gone, and checkpoints the log into the one file.
     old.patiently(target.lock_timeout.min(Duration::from_secs(10)), || {
@@ -433,7 +433,7 @@ fn place_where_none_is(new: &Path, target: &Target) -> Result<Published> {
             "`{}` has appeared meanwhile; it was left as it is",
             target.path.display()
         ))
-        .hint("restore again: it will be looked at, and kept"));
+        .with_hint("restore again: it will be looked at, and kept"));
     }
     let companions = set_companions_aside(target, &aside)?;
     durable::rename_new(new, &target.path).map_err(|error| {
@@ -443,7 +443,7 @@ fn place_where_none_is(new: &Path, target: &Target) -> Result<Published> {
             target.path.display()
         ));
         if appeared {
-            error.hint("a file of that name has appeared meanwhile; it was left as it is")
+            error.with_hint("a file of that name has appeared meanwhile; it was left as it is")
         } else {
             error
         }
@@ -551,7 +551,7 @@ fn refuse_while_open(path: &Path) -> Result<()> {
         "`{}` can only be replaced while no application has it open: {by}",
         path.display()
     ))
-    .hint("stop the application, then restore again"))
+    .with_hint("stop the application, then restore again"))
 }
 
 /// `open in pid 12, 34`.

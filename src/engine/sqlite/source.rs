@@ -602,7 +602,7 @@ fn look_for_flaws(db: &Db, on_damage: OnDamage, warnings: &mut Vec<String>) -> R
         );
         match on_damage {
             OnDamage::Refuse => {
-                return Err(Error::damaged(text).hint(super::damaged_hint(db.path())));
+                return Err(Error::damaged(text).with_hint(super::damaged_hint(db.path())));
             }
             OnDamage::Warn => warnings.push(format!("{text}; it is kept as it is")),
         }

@@ -20,7 +20,7 @@ pub fn wait_for_them(path: &Path, wait: Duration) -> Result<()> {
                 path.display(),
                 lock.display()
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "end the application's transaction, or wait longer: `lock_timeout = \"5m\"` in \
                      its source; if a crash has left it there: `rmdir '{}'`",
                 lock.display()
@@ -86,7 +86,7 @@ fn torn(path: &Path) -> Error {
         "`{}` was written to while it was read, past the lock of the reader",
         path.display()
     );
-    Error::failed(text).hint(
+    Error::failed(text).with_hint(
         "its application heeds other locks (the VFS \"unix-dotfile\" or \"unix-none\", a network \
          file system): stop it meanwhile, in a `before` hook",
     )

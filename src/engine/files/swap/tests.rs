@@ -310,7 +310,7 @@ fn a_damaged_journal_removes_nothing() {
     std::fs::write(stage.at("scratch").join(JOURNAL), "{").unwrap();
     let error = recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
     assert!(
-        error.message().contains("is damaged") && error.remedy().unwrap().contains("scratch"),
+        error.message().contains("is damaged") && error.hint().unwrap().contains("scratch"),
         "{error:?}"
     );
 }

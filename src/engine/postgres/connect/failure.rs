@@ -158,7 +158,7 @@ pub(super) fn report(info: &ConnInfo, failures: &[Failure]) -> Error {
         info.user
     ));
     match failures.last() {
-        Some(last) => error.hint(&last.hint),
+        Some(last) => error.with_hint(&last.hint),
         None => error,
     }
 }

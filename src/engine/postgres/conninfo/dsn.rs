@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<Pairs> {
         )),
         None if text.contains('=') || text.is_empty() => parse_keys(text),
         None => Err(
-            Error::usage("`url` is neither `postgresql://…` nor `key=value` pairs").hint(
+            Error::usage("`url` is neither `postgresql://…` nor `key=value` pairs").with_hint(
                 "to give only the database's name, use `dbname`, or write `postgresql:///name`",
             ),
         ),
@@ -76,7 +76,7 @@ fn parse_url(rest: &str) -> Result<Pairs> {
     let (path, query) = rest[end..].split_once('?').unwrap_or((&rest[end..], ""));
     let dbname = path.strip_prefix('/').unwrap_or(path);
     if dbname.contains('@') {
-        return Err(Error::usage("the database name in the URL has an `@`").hint(ENCODE));
+        return Err(Error::usage("the database name in the URL has an `@`").with_hint(ENCODE));
     }
     put("dbname", decode(dbname)?);
     parse_query(query, &mut pairs)?;
@@ -108,7 +108,7 @@ fn parse_hosts(text: &str) -> Result<(String, String)> {
             }
         };
         if host.contains('@') || !port.chars().all(|c| c.is_ascii_digit() || c == '%') {
-            return Err(Error::usage("the URL's host or port makes no sense").hint(ENCODE));
+            return Err(Error::usage("the URL's host or port makes no sense").with_hint(ENCODE));
         }
         hosts.push(host);
         ports.push(port);
@@ -139,7 +139,7 @@ fn parse_query(query: &str, pairs: &mut Pairs) -> Result<()> {
         if value.contains('=') {
             return Err(
                 Error::usage("a parameter after the `?` of the URL has two `=`")
-                    .hint("write %3D for a `=` in a value"),
+                    .with_hint("write %3D for a `=` in a value"),
             );
         }
         let (key, value) = (decode(key)?, decode(value)?);
@@ -159,7 +159,7 @@ fn decode(text: &str) -> Result<String> {
         Error::usage(
             "the URL has a `%` that is not followed by two hexadecimal digits (nor may it be %00)",
         )
-        .hint(ENCODE)
+        .with_hint(ENCODE)
     };
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -192,7 +192,9 @@ fn parse_keys(text: &str) -> Result<Pairs> {
                 "a word after {} of the connection string has no `=`",
                 place(&pairs)
             ))
-            .hint("put a value that has spaces between single quotes: `password='two words'`"));
+            .with_hint(
+                "put a value that has spaces between single quotes: `password='two words'`",
+            ));
         };
         if key.is_empty() {
             return Err(Error::usage(format!(

@@ -291,7 +291,7 @@ impl Params {
                     "`{name}` (from {}) is not supported: {what}",
                     self.origin(name)
                 ))
-                .hint(format!(
+                .with_hint(format!(
                     "take `{name}` out, or unset the variable that sets it"
                 )));
             }
@@ -354,7 +354,7 @@ fn known(name: &str, from: &str) -> Result<&'static str> {
             "`{own}` in {from} is a parameter of the application's library, and none of the \
              connection"
         ))
-        .hint(format!("give dbbackup the address without it{instead}")));
+        .with_hint(format!("give dbbackup the address without it{instead}")));
     }
     let near = TABLE
         .iter()
@@ -364,13 +364,13 @@ fn known(name: &str, from: &str) -> Result<&'static str> {
     // What has no likeness to a parameter may be the second half of a password with a space in it.
     match near {
         Some((_, near)) => Err(
-            Error::usage(format!("unknown parameter `{name}` in {from}")).hint(format!(
+            Error::usage(format!("unknown parameter `{name}` in {from}")).with_hint(format!(
                 "did \
                 you mean `{near}`?"
             )),
         ),
         None => Err(
-            Error::usage(format!("{from} has a parameter that libpq does not know")).hint(
+            Error::usage(format!("{from} has a parameter that libpq does not know")).with_hint(
                 "see \
                    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS",
             ),
@@ -395,13 +395,13 @@ mod tests {
             .set("sslmod", "require", "the URL")
             .unwrap_err();
         assert_eq!(error.message(), "unknown parameter `sslmod` in the URL");
-        assert_eq!(error.remedy(), Some("did you mean `sslmode`?"));
+        assert_eq!(error.hint(), Some("did you mean `sslmode`?"));
         let error = Params::default()
             .set("schema", "public", "the URL")
             .unwrap_err();
         assert!(
             error.message().starts_with("`schema` in the URL")
-                && error.remedy().unwrap().contains("without it"),
+                && error.hint().unwrap().contains("without it"),
             "{error:?}"
         );
         let error = Params::default()

@@ -38,15 +38,15 @@ impl Secret {
     pub fn from_file(path: &Path) -> Result<Secret> {
         let what = || format!("`password_file` `{}`", path.display());
         let readable = "it must be there, and readable for the user that dbbackup runs as";
-        let facts = fs::metadata(path).with_context(what).hint(readable)?;
+        let facts = fs::metadata(path).with_context(what).with_hint(readable)?;
         if facts.permissions().mode() & 0o007 != 0 {
             return Err(Error::usage(format!(
                 "{} can be read by everybody on this machine",
                 what()
             ))
-            .hint(format!("run `chmod 0600 {}`", path.display())));
+            .with_hint(format!("run `chmod 0600 {}`", path.display())));
         }
-        let bytes = fs::read(path).with_context(what).hint(readable)?;
+        let bytes = fs::read(path).with_context(what).with_hint(readable)?;
         Secret::from_bytes(bytes, &what())
     }
 
@@ -139,7 +139,7 @@ mod tests {
         assert!(
             Secret::from_file(&path)
                 .unwrap_err()
-                .remedy()
+                .hint()
                 .unwrap()
                 .contains("chmod 0600")
         );

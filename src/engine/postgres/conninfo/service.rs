@@ -55,7 +55,7 @@ pub fn load(
     Err(Error::usage(format!(
         "connection service `{name}` is not defined: {place}"
     ))
-    .hint(format!(
+    .with_hint(format!(
         "write `[{name}]` and its parameters into ~/.pg_service.conf"
     )))
 }
@@ -64,7 +64,7 @@ pub fn load(
 fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("service file `{}`", path.display()));
-    let text = text.hint("see `servicefile` and PGSERVICEFILE")?;
+    let text = text.with_hint("see `servicefile` and PGSERVICEFILE")?;
     let wanted = format!("[{name}]");
     let mut found: Option<Pairs> = None;
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
@@ -73,7 +73,7 @@ fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
                 "service file `{}`, line {number}: {what}",
                 path.display()
             ))
-            .hint("look at that line")
+            .with_hint("look at that line")
         };
         if line.is_empty() || line.starts_with('#') {
             continue;
