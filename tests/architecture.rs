@@ -241,3 +241,15 @@ fn every_file_says_what_lives_there() {
         }
     }
 }
+
+/// Whatever a dump needs to be read, as an earlier dump or a key, is resolved in one place.
+#[test]
+fn stored_dumps_are_decoded_in_one_place() {
+    let is_reader =
+        |text: &str| text.contains("Decode::new(") || text.contains("pipeline::measure(");
+    let readers: Vec<PathBuf> = (rooms().into_iter())
+        .filter(|(_, _, text)| is_reader(text))
+        .map(|(_, file, _)| file)
+        .collect();
+    assert_eq!(readers, [PathBuf::from("ops/content.rs")]);
+}

@@ -4,7 +4,7 @@ use crate::cli::Cat;
 use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
+use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
 use crate::pipeline;
 use crate::plan;
@@ -30,14 +30,14 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
     }
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
         observer: report,
     };
     let gone = Cell::new(false);
-    let checked = examine::decoded(&found.stored(), &means, &mut |content| {
+    let checked = examine::read_content(&found.stored(), &means, &mut |content| {
         pour(content, &mut out, &gone)
     });
     if gone.get() {

@@ -10,8 +10,8 @@ use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
-use crate::ops::find::{self, Found};
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
@@ -51,7 +51,7 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
 }
 
 /// Which kind of dump it is; `None` for SQLite's.
-fn format_of(found: &Found) -> Result<Option<Dump>> {
+fn format_of(found: &ResolvedBackup) -> Result<Option<Dump>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match (Dump::parse(&found.format), found.format.as_str()) {
         (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
@@ -223,7 +223,7 @@ fn format(arguments: &Export) -> Format {
 }
 
 fn export(
-    found: &Found,
+    found: &ResolvedBackup,
     choice: &mut Choice<'_>,
     dir: &Path,
     arguments: &Export,
@@ -232,7 +232,7 @@ fn export(
 ) -> Result<Vec<Written>> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &session.proving_of(&found.source),
@@ -260,10 +260,10 @@ fn export(
 }
 
 fn from_postgres(
-    found: &Found,
+    found: &ResolvedBackup,
     dump: Dump,
     files: &mut Files<'_>,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = Rows::new(files);
     let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
@@ -278,17 +278,14 @@ fn from_postgres(
 }
 
 fn from_sqlite(
-    found: &Found,
+    found: &ResolvedBackup,
     files: &mut Files<'_>,
     by_name: bool,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let stored = found.stored();
-    let mut copy = SqliteDestination::drill(
-        means.scratch_dir,
-        examine::content_size(&stored),
-        stored.database,
-    )?;
+    let mut copy =
+        SqliteDestination::drill(means.scratch_dir, stored.content_size(), stored.database)?;
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
@@ -307,7 +304,7 @@ fn from_sqlite(
 }
 
 /// What is damaged, or can't be read to its end here, is not given out.
-fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     if let Some(damaged) = examine::damage_in(&found.name(), checks) {
         return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
     }
@@ -323,7 +320,7 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn say(found: &Found, written: &[Written], report: &mut Report) {
+fn say(found: &ResolvedBackup, written: &[Written], report: &mut Report) {
     let table = |file: &Written| match found.format.as_str() {
         "sqlite3" => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),

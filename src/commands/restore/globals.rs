@@ -11,15 +11,15 @@ use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::error::{Error, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
-use crate::ops::find::Found;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
 
 /// The roles of one backup, made where they are missing.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     arguments: &Restore,
     session: &Session,
     report: &Report,
@@ -29,7 +29,7 @@ pub fn restore(
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let proving = session.proving_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
@@ -81,7 +81,7 @@ pub fn restore(
     Ok(target)
 }
 
-fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
+fn connection(found: &ResolvedBackup, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
     let spec = match (
         &arguments.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),

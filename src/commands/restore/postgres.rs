@@ -12,8 +12,8 @@ use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Sourc
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::engines::made_by;
-use crate::ops::examine::{self, Means, content_size};
-use crate::ops::find::Found;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
@@ -26,7 +26,7 @@ const COUNTING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One backup, put back.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     format: Format,
     wanted: &str,
     arguments: &Restore,
@@ -111,7 +111,7 @@ pub fn restore(
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let proving = session.proving_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &scratch_dir,
         threads: pipeline::threads(keys.threads.unwrap_or(0)),
         proving: &proving,
@@ -150,7 +150,7 @@ pub fn restore(
 }
 
 /// By what something was left out of the backup.
-fn part_of_the_whole(found: &Found) -> Option<String> {
+fn part_of_the_whole(found: &ResolvedBackup) -> Option<String> {
     let selected = &found
         .backup
         .as_ref()?
@@ -163,7 +163,7 @@ fn part_of_the_whole(found: &Found) -> Option<String> {
 
 /// The database to restore to, resolved; nothing is connected yet.
 fn connection(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &Restore,
     session: &Session,
@@ -231,7 +231,7 @@ fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<
 }
 
 /// The server that the backup came from, where this machine made it; else the environment's.
-fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> Spec {
+fn server_of(recorded: Option<&Database>, found: &ResolvedBackup, session: &Session) -> Spec {
     let made_here = found
         .backup
         .as_ref()
@@ -249,7 +249,7 @@ fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> S
 
 /// The database that the backup came from, if this machine made it.
 fn origin(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     recorded: Option<&Database>,
     session: &Session,
@@ -286,7 +286,7 @@ fn origin(
 }
 
 fn target(
-    found: &Found,
+    found: &ResolvedBackup,
     format: Format,
     conn: ConnInfo,
     arguments: &Restore,
@@ -315,7 +315,7 @@ fn target(
         tables: arguments.tables.clone(),
         stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),
         scratch_dir: plan::scratch_dir(&keys),
-        content_size: content_size(&stored),
+        content_size: stored.content_size(),
     }
 }
 
@@ -343,7 +343,7 @@ fn old_content(
 
 /// Says what would be done; gives back which tables will differ.
 fn say_plan(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &str,
     old: Option<&Database>,
     now: Option<&Dumped>,
@@ -405,7 +405,7 @@ struct Safety {
 
 impl Safety {
     fn plan(
-        found: &Found,
+        found: &ResolvedBackup,
         destination: &PostgresDestination,
         arguments: &Restore,
         session: &Session,
@@ -439,7 +439,7 @@ impl Safety {
 }
 
 fn say_done(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &str,
     published: &Published,
     kept: Option<(String, Safety)>,
