@@ -10,6 +10,7 @@ mod bar;
 mod columns;
 mod paint;
 mod raw;
+mod verification;
 
 pub use bar::Bar;
 pub use columns::columns;
@@ -508,6 +509,8 @@ impl Observer for Report {
             Event::Line(text) => self.line(text),
             Event::Warning(text) => self.warn(text),
             Event::Failure(error) => self.error(error),
+            Event::Answer(text) => self.answer(text),
+            Event::BackupVerified(verification) => self.show_verification(verification),
         }
     }
 

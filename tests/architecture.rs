@@ -73,7 +73,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "report",
-        &["cli", "cores", "interrupt", "log", "ops", "pipeline"],
+        &[
+            "cli",
+            "cores",
+            "engine",
+            "interrupt",
+            "log",
+            "ops",
+            "pipeline",
+        ],
     ),
 ];
 

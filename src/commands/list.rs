@@ -1,10 +1,11 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
+use crate::catalog::{Catalog, Entry, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
+use crate::ops::condition::{Condition, STATE_LOST, condition_of};
 use crate::ops::{Session, catalog_of, names_in};
 use crate::ops::{engines, examine};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -148,11 +149,13 @@ fn has_status(backup: &Entry, status: ListStatus) -> bool {
 
 fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
-    let status = match standing(backup) {
-        ("ok", _) => report.paint(Paint::Good, "ok"),
-        (word @ ("partial" | "unknown"), _) => report.paint(Paint::Warning, word),
-        (word, _) => report.paint(Paint::Bad, word),
+    let (condition, why) = condition_of(backup);
+    let paint = match condition {
+        Condition::Ok => Paint::Good,
+        Condition::Partial | Condition::Unknown => Paint::Warning,
+        Condition::Failed | Condition::Missing | Condition::Damaged => Paint::Bad,
     };
+    let status = report.paint(paint, condition.as_str());
     let verified = backup.proof().map_or("-".to_owned(), |proof| {
         format!("{} {}", proof.level.word(), units::age(proof.at, now))
     });
@@ -176,7 +179,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(standing(backup).1.map(|why| examine::for_a_list(&why)));
+    notes.extend(why.map(|why| examine::for_a_list(&why)));
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),
@@ -187,34 +190,6 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         notes.join(", "),
     ]
 }
-
-/// One word, and why where it is not a good one.
-pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>) {
-    let status = backup.sidecar.status();
-    match (backup.sidecar.dump_size(), &backup.presence) {
-        _ if status == Status::Failed => (
-            "failed",
-            backup.sidecar.failure().map(|error| error.message.clone()),
-        ),
-        (_, Presence::Unknown(why)) => (
-            "unknown",
-            Some(format!("the dump can't be looked at: {why}")),
-        ),
-        (_, Presence::Missing) => ("missing", Some("the dump is not there".into())),
-        (Some(written), Presence::Bytes(size)) if *size != written => (
-            "damaged",
-            Some(format!("the dump has {size} bytes, not {written}")),
-        ),
-        _ => match backup.damage() {
-            Some(damage) => ("damaged", damage.detail.clone()),
-            None => (status.word(), None),
-        },
-    }
-}
-
-/// What a backup with a damaged state file is told to have.
-pub const STATE_LOST: &str =
-    "its state file is damaged; it may have been pinned, and stays as if it were";
 
 fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
     for source in catalog.sources() {
@@ -227,7 +202,10 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report)
             .of(&source)
             .take_while(|backup| Some(backup.id()) != newest_good)
             .collect::<Vec<_>>();
-        let is_damaged = |backup: &&&Entry| matches!(standing(backup).0, "damaged" | "missing");
+        let is_damaged = |backup: &&&Entry| {
+            let condition = condition_of(backup).0;
+            matches!(condition, Condition::Damaged | Condition::Missing)
+        };
         let failed = newer
             .iter()
             .filter(|backup| backup.sidecar.status == Status::Failed)

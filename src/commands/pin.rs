@@ -1,12 +1,10 @@
 //! `dbbackup pin` and `unpin`: whether cleanup may ever remove a backup.
 
-use super::verify::change_state;
-use crate::catalog::Catalog;
 use crate::cli::Pin;
 use crate::error::Result;
 use crate::ops::Session;
+use crate::ops::pin::{PinRequest, pin_backups};
 use crate::report::{Outcome, Report};
-use std::time::Duration;
 
 pub fn run(
     arguments: &Pin,
@@ -14,30 +12,12 @@ pub fn run(
     session: &Session,
     report: &mut Report,
 ) -> Result<Outcome> {
-    let store = session.changing()?;
-    let catalog = Catalog::read(&*store, None)?;
-    let wanted: Vec<(String, String)> = arguments
-        .backups
-        .iter()
-        .map(|wanted| {
-            session.refuse_group(wanted)?;
-            catalog
-                .resolve(wanted, session.now)
-                .map(|backup| (backup.sidecar.source.to_string(), backup.id().to_owned()))
-        })
-        .collect::<Result<_>>()?;
-    let wait = session.lock_wait.max(Duration::from_secs(10));
-    for (source, id) in &wanted {
-        change_state(&*store, source, id, wait, |state| state.pinned = pinned)?;
-        report.line(format!(
-            "{} {id}",
-            if pinned { "pinned" } else { "unpinned" }
-        ));
-    }
-    report.set(
-        "ids",
-        wanted.into_iter().map(|(_, id)| id).collect::<Vec<_>>(),
-    );
+    let request = PinRequest {
+        backups: arguments.backups.clone(),
+        pinned,
+    };
+    let ids = pin_backups(&request, session, report)?;
+    report.set("ids", ids);
     report.set("pinned", pinned);
     Ok(None)
 }

@@ -118,9 +118,7 @@ fn restore_one(
     report: &Report,
 ) -> Result<serde_json::Value> {
     let found = find::find(wanted, session)?;
-    for newer in &found.passed_over {
-        report.warn(format!("{newer}: it is passed over"));
-    }
+    found.warn_of_newer(report);
     if let Some(Braked::Against(earlier)) = found
         .backup
         .as_ref()

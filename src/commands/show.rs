@@ -1,12 +1,12 @@
 //! `dbbackup show`: everything about one backup, for people.
 
 use super::holds;
-use super::list::standing;
 use crate::catalog::Backup;
 use crate::cli::Show;
 use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
+use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -85,14 +85,14 @@ fn about_the_attempt(
 ) {
     let sidecar = &backup.sidecar;
     row("id", sidecar.id.clone());
-    let (word, why) = standing(backup);
+    let (condition, why) = condition_of(backup);
     let painted = report.paint(
         if backup.good() {
             Paint::Good
         } else {
             Paint::Bad
         },
-        word,
+        condition.as_str(),
     );
     row(
         "status",

@@ -4,7 +4,7 @@
 use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::error::{Context, Error, Kind, Result};
-use crate::ops::{Session, catalog_for, time_of};
+use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::Codec;
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};
@@ -37,7 +37,14 @@ impl ResolvedBackup {
             .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
-    /// For the examination.
+    /// Warns of the newer backups that are passed over.
+    pub fn warn_of_newer(&self, observer: &dyn Observer) {
+        for newer in &self.passed_over {
+            observer.warn(format!("{newer}: it is passed over"));
+        }
+    }
+
+    /// The dump, with what is known of it.
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
         StoredDump {

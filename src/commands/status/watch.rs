@@ -2,14 +2,14 @@
 //! expected of each, what restores left.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::cleanup;
-use crate::commands::list::standing;
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::ops::condition::{Condition, condition_of};
 use crate::ops::examine::for_a_list;
+use crate::ops::prune;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
 use crate::plan::{Policies, StorePlan};
@@ -264,7 +264,7 @@ fn held(
     let policies = entry.map_or_else(Policies::default, |(config, entry)| {
         Policies::configured(config, entry)
     });
-    match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
+    match prune::why_held(store, catalog, name, &policies, chrono::Utc::now()) {
         Ok(why) => why,
         Err(_) => Some(format!("{} holds far less than {earlier}", newest.id())),
     }
@@ -272,18 +272,19 @@ fn held(
 
 fn attempt(backup: &Entry) -> Attempt<'_> {
     let sidecar = &backup.sidecar;
-    let worth = match (standing(backup), &sidecar.error) {
-        (("failed", _), error) => Worth::Failed {
+    let worth = match (condition_of(backup), &sidecar.error) {
+        ((Condition::Failed, _), error) => Worth::Failed {
             error: error
                 .as_ref()
                 .map_or("no reason is known", |error| &error.message),
             hint: error.as_ref().and_then(|error| error.hint.as_deref()),
         },
-        (("partial", _), _) => Worth::Partial,
-        (("ok", _), _) => Worth::Good,
-        (("unknown", why), _) => Worth::Unreachable(why.unwrap_or_default()),
-        ((word, why), _) => {
-            Worth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why)))
+        ((Condition::Partial, _), _) => Worth::Partial,
+        ((Condition::Ok, _), _) => Worth::Good,
+        ((Condition::Unknown, why), _) => Worth::Unreachable(why.unwrap_or_default()),
+        ((condition @ (Condition::Missing | Condition::Damaged), why), _) => {
+            let shown = why.map(|why| for_a_list(&why));
+            Worth::Damaged(shown.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
     let restored = backup

@@ -4,11 +4,10 @@
 //! kept.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::verify::change_locked_state;
 use crate::error::{Error, Kind, Result};
-use crate::ops::time_of;
+use crate::ops::state::change_locked_state;
+use crate::ops::{Observer, time_of};
 use crate::plan::Policies;
-use crate::report::Report;
 use crate::retention::PRE_RESTORE;
 use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
 use crate::retention::{Decision, Policy, Verdict};
@@ -22,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Each run keeps in mind what it finds, so these are runs without retention.
 const TABLE_BY_TABLE: usize = 100;
 
-/// Why nothing must be removed of some labels.
-pub struct On {
+/// A brake that holds: nothing must be removed of some labels.
+#[derive(Debug)]
+pub struct BrakeHold {
     /// The newest good backup of the source.
     newest: String,
     /// The one that it is compared with.
@@ -36,9 +36,9 @@ pub struct On {
     all: bool,
 }
 
-impl On {
-    /// What is not removed: `nothing`, or nothing of which labels.
-    pub fn nothing(&self) -> String {
+impl BrakeHold {
+    /// Names what is removed: `nothing`, or nothing of which labels.
+    pub fn what_is_removed(&self) -> String {
         let quoted: Vec<String> = self
             .labels
             .iter()
@@ -51,8 +51,8 @@ impl On {
         }
     }
 
-    /// The decision with all kept of the labels whose brake holds.
-    pub fn hold(&self, catalog: &Catalog, source: &str, decision: &mut Decision) {
+    /// Turns every removal of the labels whose brake holds into a backup that is kept.
+    pub fn apply(&self, catalog: &Catalog, source: &str, decision: &mut Decision) {
         let of_labels = catalog
             .of(source)
             .filter(|backup| self.labels.contains(backup.sidecar.label.as_str()));
@@ -65,22 +65,22 @@ impl On {
     }
 }
 
-/// Whether the newest good backup of the source holds far less than one before a fall, or was made
-/// by a clock that jumped; by the brake of each label, which decides for its own removals, whatever
+/// Finds out whether the newest good backup of the source holds far less than one before a fall, or
+/// was made by a clock that jumped. The brake of each label decides for its own removals, whatever
 /// label the newest backup has.
 ///
 /// Every fall in the history counts, back to what was last accepted: whoever did not look when it
 /// came (another label's policy, a run without cleanup, one that was killed), or removed the backup
 /// that a look was about, must not let the next run take the small one for the measure. A source
 /// that shrinks slowly has no fall.
-pub fn look(
+pub fn find_hold(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
     policies: &Policies,
     decision: &Decision,
     now: DateTime<Utc>,
-) -> Result<Option<On>> {
+) -> Result<Option<BrakeHold>> {
     // What a wrong clock dated ahead is no measure of anything.
     let counts = |backup: &&Entry| {
         backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now
@@ -115,7 +115,7 @@ pub fn look(
         contents: HashMap::new(),
         falls: Vec::new(),
     };
-    let mut on: Option<On> = None;
+    let mut hold: Option<BrakeHold> = None;
     for (label, policy) in &with_policy {
         let Some((against, why)) = (match history.fall(&policy.brake)? {
             Some(found) => Some(found),
@@ -123,18 +123,18 @@ pub fn look(
         }) else {
             continue;
         };
-        let on = on.get_or_insert_with(|| On {
+        let hold = hold.get_or_insert_with(|| BrakeHold {
             newest: newest.id().to_owned(),
             against,
             why,
             labels: BTreeSet::new(),
             all: false,
         });
-        on.labels.insert((*label).to_owned());
+        hold.labels.insert((*label).to_owned());
     }
-    Ok(on.map(|on| On {
-        all: on.labels.len() == with_policy.len(),
-        ..on
+    Ok(hold.map(|hold| BrakeHold {
+        all: hold.labels.len() == with_policy.len(),
+        ..hold
     }))
 }
 
@@ -306,20 +306,20 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
 }
 
 /// Keeps in mind what the newest backup was compared with; the source's lock is held.
-pub fn remember(store: &dyn Store, source: &str, on: &On, report: &Report) {
-    let against = Braked::Against(on.against.clone());
-    set(store, source, &on.newest, against, report);
+pub fn remember(store: &dyn Store, source: &str, hold: &BrakeHold, observer: &dyn Observer) {
+    let against = Braked::Against(hold.against.clone());
+    record(store, source, &hold.newest, against, observer);
 }
 
 /// All is right with the newest good backup: it is what later ones are compared with. The source's
 /// lock is held.
-pub fn accept(store: &dyn Store, source: &str, on: &On, report: &Report) {
-    set(store, source, &on.newest, Braked::Accepted, report);
+pub fn accept(store: &dyn Store, source: &str, hold: &BrakeHold, observer: &dyn Observer) {
+    record(store, source, &hold.newest, Braked::Accepted, observer);
 }
 
-fn set(store: &dyn Store, source: &str, id: &str, braked: Braked, report: &Report) {
+fn record(store: &dyn Store, source: &str, id: &str, braked: Braked, observer: &dyn Observer) {
     let done = change_locked_state(store, source, id, |state| state.brake = Some(braked));
-    // On a full disk: the next look is then at two backups only.
+    // BrakeHold a full disk: the next look is then at two backups only.
     if let Err(error) = done.or_else(|error| {
         if error.kind() == Kind::NotFound {
             Ok(())
@@ -327,7 +327,7 @@ fn set(store: &dyn Store, source: &str, id: &str, braked: Braked, report: &Repor
             Err(error)
         }
     }) {
-        report.warn(format!(
+        observer.warn(format!(
             "{id}: that it shrank was not kept in mind: {error}"
         ));
     }
