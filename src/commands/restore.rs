@@ -7,7 +7,6 @@ mod postgres;
 mod runs;
 mod sqlite;
 
-use super::backup::{self, Making, Run};
 use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::Restore;
@@ -15,8 +14,11 @@ use crate::engine::postgres::Format;
 use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::backup::{self, AttemptPlan, RunContext};
 use crate::ops::examine;
 use crate::ops::find::{self, ResolvedBackup};
+use crate::ops::programs::quote_for_shell;
+use crate::ops::run::Run;
 use crate::pipeline::{self, Codec};
 use crate::plan;
 use crate::report::{Outcome, Report};
@@ -134,7 +136,7 @@ fn restore_one(
     {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
-            let hint = hint.replace(" BACKUP ", &format!(" {} ", quoted(&found.name())));
+            let hint = hint.replace(" BACKUP ", &format!(" {} ", quote_for_shell(&found.name())));
             error.with_new_hint(hint)
         }
         _ => error,
@@ -260,7 +262,7 @@ fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) 
     format!(
         "say where: `{} restore {} --to {to}`",
         program(session.store_flag.as_deref(), session),
-        quoted(&name)
+        quote_for_shell(&name)
     )
 }
 
@@ -268,7 +270,9 @@ fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) 
 /// command that is to be pasted.
 fn program(store: Option<&str>, session: &Session) -> String {
     let option = |name: &str, value: Option<&str>| {
-        value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)))
+        value.map_or(String::new(), |value| {
+            format!(" {name} {}", quote_for_shell(value))
+        })
     };
     let config = option(
         "--config",
@@ -331,7 +335,7 @@ fn safety_backup(
     let keys = session.keys_of(source);
     let codec =
         Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
-    let making = Making {
+    let plan = AttemptPlan {
         source,
         kind,
         format,
@@ -352,7 +356,12 @@ fn safety_backup(
         lock_wait: session.lock_wait,
         config: None,
     };
-    let entry = backup::make(&making, old, store, &run, report)
+    let context = RunContext {
+        store,
+        run: &run,
+        observer: report,
+    };
+    let entry = backup::create_backup(&plan, old, context)
         .context("the safety backup failed, so nothing was replaced")
         .with_hint("mend that, or do without it: `--no-safety-backup`")?;
     Ok(entry.sidecar.id)
@@ -432,14 +441,4 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
         shown.push(format!("and {more} more tables differ"));
     }
     shown
-}
-
-/// As a shell needs it.
-pub fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

@@ -5,7 +5,6 @@
 //! decoding comes to need, as an earlier dump or a key, is resolved here alone.
 
 use super::Observer;
-use super::engines::LIST_CODEC;
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::{Check, Contents, Database, Manifest};
@@ -16,6 +15,9 @@ use crate::store::{self, Store};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+
+/// How lists of contents are packed.
+pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
 
 /// A dump in a store, with what is known of it.
 pub struct StoredDump<'a> {

@@ -1,9 +1,8 @@
 //! Restoring a tree of files: to a directory of its own, or to where it came from, each top path
 //! exchanged as a whole and the old one kept.
 
-use super::{must_be_sound, quoted};
+use super::must_be_sound;
 use crate::cli::Restore;
-use crate::commands::backup;
 use crate::config::KindKeys;
 use crate::engine::files::destination::{FilesDestination, Options};
 use crate::engine::files::differences;
@@ -11,6 +10,8 @@ use crate::engine::files::patterns::Patterns;
 use crate::engine::{Depth, Destination, Keep, Published};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
+use crate::ops::programs::quote_for_shell;
+use crate::ops::sweep;
 use crate::ops::Session;
 use crate::ops::find::ResolvedBackup;
 use crate::ops::{content, examine};
@@ -269,7 +270,7 @@ fn lock(
     if !store.sources()?.contains(&found.source) {
         return Ok(None);
     }
-    backup::lock_and_sweep(&*store, &found.source, session.lock_wait, report).map(Some)
+    sweep::lock_and_sweep(&*store, &found.source, session.lock_wait, report).map(Some)
 }
 
 fn destination<'a>(
@@ -400,7 +401,7 @@ fn say_done(
         published.how
     ));
     let mut undo = Vec::new();
-    let word = |path: &Path| quoted(&path.display().to_string());
+    let word = |path: &Path| quote_for_shell(&path.display().to_string());
     for (top, kept) in &published.companions {
         report.line(format!("   what was there is kept as {}", kept.display()));
         // Inside a mount point there is no single name to give back.

@@ -1,15 +1,16 @@
 //! Restoring a PostgreSQL database: everything that would fail is found first; a new database is
 //! filled and counted; then it takes the old one's name.
 
-use super::{contents_text, differences, quoted};
+use super::{contents_text, differences};
 use crate::cli::Restore;
-use crate::commands::backup;
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, Target};
 use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
+use crate::ops::programs::quote_for_shell;
+use crate::ops::sweep;
 use crate::ops::Session;
 use crate::ops::engines::made_by;
 use crate::ops::examine::{self, ExaminationOptions};
@@ -100,7 +101,7 @@ pub fn restore(
     destination.sweep()?;
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
-        Some(safety) => Some(backup::lock_and_sweep(
+        Some(safety) => Some(sweep::lock_and_sweep(
             &*safety.store,
             &safety.source,
             session.lock_wait,
@@ -277,7 +278,7 @@ fn origin(
             backup.id(),
             backup.sidecar.source
         );
-        return Err(Error::usage(text).with_hint(command(&quoted(&name))));
+        return Err(Error::usage(text).with_hint(command(&quote_for_shell(&name))));
     }
     Ok(Spec {
         dbname: Some(name),

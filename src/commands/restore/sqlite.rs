@@ -1,10 +1,9 @@
 //! Restoring a SQLite database: the copy is complete and checked before the file is touched; what
 //! was there is kept; how to undo it is said.
 
-use super::{contents_text, differences, quoted};
+use super::{contents_text, differences};
 use crate::catalog::Catalog;
 use crate::cli::Restore;
-use crate::commands::backup;
 use crate::config::{KindKeys, SourceEntry};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
@@ -12,6 +11,8 @@ use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource, names,
 use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
+use crate::ops::programs::quote_for_shell;
+use crate::ops::sweep;
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find::ResolvedBackup;
@@ -203,7 +204,7 @@ fn origin(found: &ResolvedBackup, wanted: &str, session: &Session) -> Result<Pat
         found,
         backup,
         wanted,
-        &quoted(&path.to_string_lossy()),
+        &quote_for_shell(&path.to_string_lossy()),
         session,
     )?;
     Ok(path)
@@ -274,7 +275,7 @@ impl Safety {
     fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
         match self {
             Safety::Store { store, source } => {
-                backup::lock_and_sweep(&**store, source, session.lock_wait, report).map(Some)
+                sweep::lock_and_sweep(&**store, source, session.lock_wait, report).map(Some)
             }
             Safety::None | Safety::Beside(_) => Ok(None),
         }
@@ -572,12 +573,12 @@ fn say_done(
         (Some(Kept::Backup { id, store }), _) => Some(format!(
             "{} restore {id} --to {} --yes",
             program(store),
-            quoted(&target)
+            quote_for_shell(&target)
         )),
         (Some(Kept::File(path)), _) => Some(format!(
             "dbbackup restore {} --to {} --yes",
-            quoted(&path.display().to_string()),
-            quoted(&target)
+            quote_for_shell(&path.display().to_string()),
+            quote_for_shell(&target)
         )),
         (None, Some(aside)) => Some(move_back(aside, &place.path, &published.companions)),
         (None, None) => None,
@@ -598,10 +599,10 @@ fn say_done(
 /// The commands that bring back what was set aside, with the files that belong to it; those of the
 /// new database must not stay beside it.
 fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
-    let word = |path: &Path| quoted(&path.display().to_string());
+    let word = |path: &Path| quote_for_shell(&path.display().to_string());
     let new_ones: Vec<String> = ["-wal", "-shm", "-journal"]
         .iter()
-        .map(|end| quoted(&format!("{}{end}", target.display())))
+        .map(|end| quote_for_shell(&format!("{}{end}", target.display())))
         .collect();
     let back = std::iter::once((target, aside)).chain(
         companions

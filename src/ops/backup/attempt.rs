@@ -1,81 +1,53 @@
 //! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a
 //! failed attempt that says why.
 
-use crate::catalog::{Backup as Entry, Presence};
-use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
+use crate::catalog::{Backup, Presence};
+use crate::engine::{CheckStatus, Contents, Database, Dumped, Source};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
-use crate::ops::content::StoredDump;
-use crate::ops::engines::LIST_CODEC;
+use crate::ops::Observer;
+use crate::ops::content::{LIST_CODEC, StoredDump};
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
+use crate::ops::run::{Run, now};
+use crate::ops::sweep::lock_and_sweep;
 use crate::pipeline::{Codec, Encode, Measured, Progress};
 use crate::plan::{Proving, SourcePlan};
-use crate::report::Report;
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
 use crate::store::{self, Store};
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
-/// What the backups of one run have in common.
-#[derive(Clone)]
-pub struct Run {
-    /// The run's id.
-    pub id: String,
-    /// Its sources, where it saves all databases of a server.
-    pub members: Vec<String>,
-    /// This machine.
-    pub host: String,
-    /// Why the backups are made.
-    pub label: String,
-    /// Free text.
-    pub description: Option<String>,
-    /// The user's keys and values.
-    pub tags: BTreeMap<String, String>,
-    /// Whether they are pinned from the start.
-    pub pinned: bool,
-    /// How long another run's lock is waited for.
-    pub lock_wait: Duration,
-    /// The configuration's file, for hooks.
-    pub config: Option<PathBuf>,
+/// Where the backups of a run go, what they have in common, and who hears of them.
+#[derive(Clone, Copy)]
+pub struct RunContext<'a> {
+    /// The store.
+    pub store: &'a dyn Store,
+    /// The run.
+    pub run: &'a Run,
+    /// Hears of every step.
+    pub observer: &'a dyn Observer,
 }
 
-/// Takes the source's lock and removes what a killed run left.
-pub fn lock_and_sweep(
-    store: &dyn Store,
-    source: &str,
-    wait: Duration,
-    report: &Report,
-) -> Result<Lock> {
-    let lock = store.lock(source, wait)?;
-    let swept = store::sweep(store, source, |bytes| {
-        Sidecar::parse(bytes)
-            .map(|sidecar| sidecar.files())
-            .unwrap_or_default()
-    })?;
-    for name in swept {
-        report.detail(format!(
-            "{source}: removed `{name}`, left by a run that was killed"
-        ));
+impl RunContext<'_> {
+    /// Takes the lock of a source and removes what a killed run left.
+    pub fn lock_and_sweep(&self, source: &str) -> Result<Lock> {
+        lock_and_sweep(self.store, source, self.run.lock_wait, self.observer)
     }
-    Ok(lock)
 }
 
-pub fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format().1, source.codec)
-}
-
-fn dump_extension(format: &str, codec: Codec) -> String {
+/// The extension of a dump: that of its format, and that of its compression.
+pub fn dump_extension(format: &str, codec: Codec) -> String {
     codec
         .extension()
         .map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
 }
 
-/// What one backup is made of, whatever its source.
-pub struct Making<'a> {
+/// Everything that one attempt at a backup needs to know, whatever its source.
+pub struct AttemptPlan<'a> {
     /// The source's name.
     pub source: &'a str,
     /// What the sidecar calls the source's kind.
@@ -94,10 +66,9 @@ pub struct Making<'a> {
     pub proving: &'a Proving,
 }
 
-impl<'a> Making<'a> {
-    /// As the plan has it.
-    pub fn of(source: &'a SourcePlan) -> Self {
-        Making {
+impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
+    fn from(source: &'a SourcePlan) -> Self {
+        AttemptPlan {
             source: &source.name,
             kind: source.kind.word(),
             format: source.kind.format(),
@@ -110,117 +81,113 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification,
+/// Creates one backup of what `engine` reads, under the source's lock: the dump, its verification,
 /// the sidecar. A failure leaves a failed attempt that says why.
-pub fn make(
-    making: &Making<'_>,
+pub fn create_backup(
+    plan: &AttemptPlan<'_>,
     engine: &mut dyn Source,
-    store: &dyn Store,
-    run: &Run,
-    report: &Report,
-) -> Result<Entry> {
-    Attempt::begin(store, run, making.source, making.kind).make(making, engine, report)
+    context: RunContext<'_>,
+) -> Result<Backup> {
+    BackupAttempt::begin(context, plan.source, plan.kind).create(plan, engine)
 }
 
-/// What a dump says of itself that only the run needs.
+/// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
 #[derive(Default)]
-pub struct Said {
-    /// Those of the sidecar's warnings that nobody need be warned of now.
+pub struct DumpNotes {
+    /// Those of the sidecar's warnings that need not be shown as warnings now.
     pub notes: Vec<String>,
-    /// What an incomplete one lacks, in a few words.
+    /// What an incomplete dump lacks, in a few words.
     pub lacks: Option<String>,
 }
 
 /// One attempt at one backup.
-pub struct Attempt<'a> {
-    store: &'a dyn Store,
-    run: &'a Run,
+pub struct BackupAttempt<'a> {
+    context: RunContext<'a>,
     source: &'a str,
     kind: &'a str,
     cluster: Option<String>,
-    leaves_failure: bool,
+    keeps_failure: bool,
     started: Instant,
     at: DateTime<Utc>,
-    /// What the failed attempt that was left is called.
+    /// The id of the failed attempt that was recorded.
     failed: OnceCell<String>,
-    /// What the dump said of itself.
-    said: OnceCell<Said>,
+    notes: OnceCell<DumpNotes>,
 }
 
-impl<'a> Attempt<'a> {
-    /// It begins now.
-    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
-        Attempt {
-            store,
-            run,
+impl<'a> BackupAttempt<'a> {
+    /// Begins an attempt now: its id and its duration count from here.
+    pub fn begin(context: RunContext<'a>, source: &'a str, kind: &'a str) -> Self {
+        BackupAttempt {
+            context,
             source,
             kind,
             cluster: None,
-            leaves_failure: true,
+            keeps_failure: true,
             started: Instant::now(),
             at: now(),
             failed: OnceCell::new(),
-            said: OnceCell::new(),
+            notes: OnceCell::new(),
         }
     }
 
-    /// A failure, too, must tell whose it is: the store alone tells the history.
-    pub fn of_cluster(self, cluster: Option<&str>) -> Self {
-        Attempt {
+    /// The same attempt for a database of `cluster`. A failed attempt, too, names its cluster, as
+    /// the store alone tells the history.
+    pub fn with_cluster(self, cluster: Option<&str>) -> Self {
+        BackupAttempt {
             cluster: cluster.map(str::to_owned),
             ..self
         }
     }
 
-    /// Whether a failure is kept in the store's history.
-    pub fn leaving_failure(self, leaves_failure: bool) -> Self {
-        Attempt {
-            leaves_failure,
+    /// The same attempt; `keeps_failure` says whether a failure goes into the store's history.
+    pub fn with_failure_kept(self, keeps_failure: bool) -> Self {
+        BackupAttempt {
+            keeps_failure,
             ..self
         }
     }
 
-    /// The backup; or a failed attempt that says why there is none.
-    pub fn make(
-        &self,
-        making: &Making<'_>,
-        engine: &mut dyn Source,
-        report: &Report,
-    ) -> Result<Entry> {
-        self.try_make(making, engine, report)
-            .inspect_err(|error| self.remember_failure(error, report))
+    /// Creates the backup, or records a failed attempt that says why there is none.
+    pub fn create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
+        self.try_create(plan, engine)
+            .inspect_err(|error| self.record_failure(error))
     }
 
-    fn try_make(
-        &self,
-        making: &Making<'_>,
-        engine: &mut dyn Source,
-        report: &Report,
-    ) -> Result<Entry> {
+    fn try_create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
         let id = self.free_id()?;
-        let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
-        report.detail(format!("{}: writing {file}", self.source));
-        let mut finish = || {
-            let (mut dumped, measured) = self.write_dump(&file, making, engine, report)?;
-            self.write_contents(&id, &mut dumped)?;
-            let sidecar = self.describe(&id, &file, making, dumped, measured)?;
-            self.verify_and_publish(sidecar, &file, making, report)
-        };
-        finish().inspect_err(|_| {
-            store::discard_unlisted(
-                self.store,
-                self.source,
-                &id,
-                &[file.clone(), store::contents_name(&id)],
-            )
-        })
+        let file = format!("{id}.{}", dump_extension(plan.format.1, plan.codec));
+        self.context
+            .observer
+            .detail(format!("{}: writing {file}", self.source));
+        self.write_backup(&id, &file, plan, engine)
+            .inspect_err(|_| {
+                store::discard_unlisted(
+                    self.context.store,
+                    self.source,
+                    &id,
+                    &[file.clone(), store::contents_name(&id)],
+                )
+            })
+    }
+
+    fn write_backup(
+        &self,
+        id: &str,
+        file: &str,
+        plan: &AttemptPlan<'_>,
+        engine: &mut dyn Source,
+    ) -> Result<Backup> {
+        let (mut dumped, measured) = self.write_dump(file, plan, engine)?;
+        self.write_contents(id, &mut dumped)?;
+        let sidecar = self.complete_sidecar(id, file, plan, dumped, measured)?;
+        self.verify_and_publish(sidecar, file, plan)
     }
 
     fn free_id(&self) -> Result<String> {
-        let taken = self.store.names(self.source)?;
+        let taken = self.context.store.names(self.source)?;
         Ok(store::make_id(
             self.source,
-            &self.run.label,
+            &self.context.run.label,
             self.at,
             taken.iter().filter_map(|name| store::id_of(name)),
         ))
@@ -230,18 +197,17 @@ impl<'a> Attempt<'a> {
     fn write_dump(
         &self,
         file: &str,
-        making: &Making<'_>,
+        plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
-        report: &Report,
     ) -> Result<(Dumped, Measured)> {
         let progress = Progress::default();
-        let _bar = report.bar(
+        let _bar = self.context.observer.follow(
             &format!("backing up {}", self.source),
             engine.estimate(),
             &progress,
         );
-        let pending = self.store.create(self.source, &store::dot(file))?;
-        let mut encode = Encode::new(making.codec, making.threads, pending, progress);
+        let pending = self.context.store.create(self.source, &store::dot(file))?;
+        let mut encode = Encode::new(plan.codec, plan.threads, pending, progress);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.
         let dumped = engine
@@ -263,7 +229,7 @@ impl<'a> Attempt<'a> {
             return Ok(());
         };
         let file = store::contents_name(id);
-        let pending = self.store.create(self.source, &store::dot(&file))?;
+        let pending = self.context.store.create(self.source, &store::dot(&file))?;
         let mut encode = Encode::new(LIST_CODEC, 1, pending, Progress::default());
         std::io::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
@@ -276,38 +242,35 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn describe(
+    fn complete_sidecar(
         &self,
         id: &str,
         file: &str,
-        making: &Making<'_>,
+        plan: &AttemptPlan<'_>,
         dumped: Dumped,
         measured: Measured,
     ) -> Result<Sidecar> {
         interrupt::check()?;
-        let mut sidecar = self.blank(
-            id,
-            if dumped.lacks.is_some() {
-                Status::Partial
-            } else {
-                Status::Ok
-            },
-        );
+        let status = match dumped.lacks {
+            Some(_) => Status::Partial,
+            None => Status::Ok,
+        };
+        let mut sidecar = self.new_sidecar(id, status);
         sidecar.warnings = dumped.warnings;
         sidecar.warnings.extend(dumped.notes.iter().cloned());
-        let _ = self.said.set(Said {
+        let _ = self.notes.set(DumpNotes {
             notes: dumped.notes,
             lacks: dumped.lacks,
         });
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
-            format: making.format.0.to_owned(),
+            format: plan.format.0.to_owned(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
             content_sha256: measured.content.sha256,
-            compression: making.codec.name().to_owned(),
+            compression: plan.codec.name().to_owned(),
             encryption: None,
             base: None,
         });
@@ -320,31 +283,30 @@ impl<'a> Attempt<'a> {
         &self,
         mut sidecar: Sidecar,
         file: &str,
-        making: &Making<'_>,
-        report: &Report,
-    ) -> Result<Entry> {
-        if let Some(level) = making.verify_after {
+        plan: &AttemptPlan<'_>,
+    ) -> Result<Backup> {
+        if let Some(level) = plan.verify_after {
             sidecar
                 .verifications
-                .push(self.verify(&sidecar, file, level, making, report)?);
+                .push(self.verify(&sidecar, file, level, plan)?);
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
         let state = State {
-            pinned: self.run.pinned,
+            pinned: self.context.run.pinned,
             ..State::default()
         };
         if state.pinned {
             // Before the sidecar: a crash in between must not leave a listed backup without its
             // pin.
-            self.store.replace(
+            self.context.store.replace(
                 self.source,
                 &store::state_name(&sidecar.id),
                 &state.to_bytes(),
             )?;
         }
         store::publish(
-            self.store,
+            self.context.store,
             self.source,
             &sidecar.id,
             &sidecar.files(),
@@ -354,7 +316,7 @@ impl<'a> Attempt<'a> {
             .dump
             .as_ref()
             .map_or(Presence::Missing, |dump| Presence::Bytes(dump.size_bytes));
-        Ok(Entry {
+        Ok(Backup {
             sidecar,
             state,
             state_lost: false,
@@ -368,27 +330,26 @@ impl<'a> Attempt<'a> {
         sidecar: &Sidecar,
         file: &str,
         level: Level,
-        making: &Making<'_>,
-        report: &Report,
+        plan: &AttemptPlan<'_>,
     ) -> Result<Verification> {
         let stored = StoredDump {
-            store: self.store,
+            store: self.context.store,
             source: self.source,
             file: &store::dot(file),
             dump: sidecar.dump.as_ref(),
-            codec: making.codec,
-            format: making.format.0,
+            codec: plan.codec,
+            format: plan.format.0,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
-        let means = ExaminationOptions {
-            scratch_dir: making.scratch_dir,
-            threads: making.threads,
-            proving: making.proving,
-            observer: report,
+        let options = ExaminationOptions {
+            scratch_dir: plan.scratch_dir,
+            threads: plan.threads,
+            proving: plan.proving,
+            observer: self.context.observer,
         };
-        let finding = examine::verify(&stored, level, &means)?;
+        let finding = examine::verify(&stored, level, &options)?;
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
             CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => {
@@ -419,24 +380,25 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn blank(&self, id: &str, status: Status) -> Sidecar {
+    /// The sidecar of this attempt, without a dump.
+    fn new_sidecar(&self, id: &str, status: Status) -> Sidecar {
         let producer = BTreeMap::from([
             ("dbbackup".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("host".to_owned(), self.run.host.clone()),
+            ("host".to_owned(), self.context.run.host.clone()),
         ]);
         Sidecar {
             schema: SCHEMA,
             requires: Vec::new(),
             id: id.to_owned(),
-            run: self.run.id.clone(),
-            run_members: self.run.members.clone(),
+            run: self.context.run.id.clone(),
+            run_members: self.context.run.members.clone(),
             source: self.source.to_owned(),
             kind: self.kind.to_owned(),
-            label: self.run.label.clone(),
+            label: self.context.run.label.clone(),
             status,
             warnings: Vec::new(),
-            description: self.run.description.clone(),
-            tags: self.run.tags.clone(),
+            description: self.context.run.description.clone(),
+            tags: self.context.run.tags.clone(),
             started_at: self.at,
             finished_at: now(),
             duration_seconds: to_milliseconds(self.started.elapsed().as_secs_f64()),
@@ -449,62 +411,70 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// What the dump said of itself; `None` where there is none.
-    pub fn said(&self) -> Option<&Said> {
-        self.said.get()
+    /// The source's name.
+    pub fn source(&self) -> &str {
+        self.source
     }
 
-    /// The id of the failed attempt that it left.
+    /// What the sidecar calls the source's kind.
+    pub fn kind(&self) -> &str {
+        self.kind
+    }
+
+    /// What the engine noted about the dump; `None` where there is no dump.
+    pub fn notes(&self) -> Option<&DumpNotes> {
+        self.notes.get()
+    }
+
+    /// The id of the failed attempt that was recorded.
     pub fn failed_id(&self) -> Option<String> {
         self.failed.get().cloned()
     }
 
-    /// Leaves the failed attempt in the store's history; where even that can't be written the exit
-    /// code tells.
-    pub fn remember_failure(&self, error: &Error, report: &Report) {
+    /// Records a failed attempt in the store's history. Where even that can't be written, the
+    /// run's outcome alone tells of the failure.
+    pub fn record_failure(&self, error: &Error) {
         // What could be interrupted was there, and so was what filled the disk.
         let was_there = error.kind() == Kind::Interrupted
             || error.io_kind() == Some(std::io::ErrorKind::StorageFull);
-        if !self.leaves_failure && !was_there {
-            return report.detail(format!(
+        let observer = self.context.observer;
+        if !self.keeps_failure && !was_there {
+            return observer.detail(format!(
                 "{}: the store has no backup of it, so the failure is not kept there",
                 self.source
             ));
         }
-        let remember = || -> Result<()> {
-            let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
-            sidecar.database = self.cluster.clone().map(|cluster| Database {
-                cluster: Some(cluster),
-                ..Database::default()
-            });
-            sidecar.error = Some(Failure {
-                message: error.message(),
-                hint: error.hint().map(str::to_owned),
-            });
-            store::publish(
-                self.store,
-                self.source,
-                &sidecar.id,
-                &[],
-                &sidecar.to_bytes(),
-            )?;
-            report.story(format!(
-                "{}: failed attempt {} kept",
-                self.source, sidecar.id
-            ));
-            let _ = self.failed.set(sidecar.id);
-            Ok(())
-        };
-        if let Err(second) = remember() {
-            report.detail(format!(
+        match self.publish_failure(error) {
+            Ok(id) => {
+                observer.step(format!("{}: failed attempt {id} kept", self.source));
+                // A second failure of one attempt changes nothing about the first one's id.
+                let _ = self.failed.set(id);
+            }
+            Err(second) => observer.detail(format!(
                 "{}: the failure could not be written to the store: {second}",
                 self.source
-            ));
+            )),
         }
     }
-}
 
-/// This moment, in whole seconds.
-pub fn now() -> DateTime<Utc> {
-    whole_second(Utc::now())
+    /// Writes the sidecar of a failed attempt; returns its id.
+    fn publish_failure(&self, error: &Error) -> Result<String> {
+        let mut sidecar = self.new_sidecar(&self.free_id()?, Status::Failed);
+        sidecar.database = self.cluster.clone().map(|cluster| Database {
+            cluster: Some(cluster),
+            ..Database::default()
+        });
+        sidecar.error = Some(Failure {
+            message: error.message(),
+            hint: error.hint().map(str::to_owned),
+        });
+        store::publish(
+            self.context.store,
+            self.source,
+            &sidecar.id,
+            &[],
+            &sidecar.to_bytes(),
+        )?;
+        Ok(sidecar.id)
+    }
 }

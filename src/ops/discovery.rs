@@ -1,7 +1,8 @@
-//! What there is to back up on this machine: SQLite files by their first bytes, PostgreSQL servers
-//! by their answer.
+//! DiscoveredKind there is to back up on this machine: SQLite files by their first bytes,
+//! PostgreSQL servers by their answer.
 
-use crate::commands::status::is_set_aside;
+use super::Observer;
+use super::status::is_set_aside;
 use crate::engine::postgres::discover::{self, Answer};
 use crate::engine::postgres::{self, Spec};
 use crate::engine::sqlite::probe::{self, Header};
@@ -9,7 +10,6 @@ use crate::engine::sqlite::{self, Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
-use crate::report::Report;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,17 +22,18 @@ const PASSED_OVER: [&str; 6] = ["node_modules", "__pycache__", "proc", "sys", "d
 
 /// Something to back up.
 #[derive(Debug)]
-pub struct Found {
+pub struct DiscoveredSource {
     /// A name for it, none twice.
     pub name: String,
-    /// What it is.
-    pub what: What,
+    /// DiscoveredKind it is.
+    pub kind: DiscoveredKind,
     /// Why a backup would fail now: then it is not enabled.
     pub obstacle: Option<String>,
 }
 
+/// What was discovered.
 #[derive(Debug)]
-pub enum What {
+pub enum DiscoveredKind {
     /// A database file.
     Sqlite(PathBuf),
     /// The database of `$DATABASE_URL`; the address where it holds no password.
@@ -43,17 +44,19 @@ pub enum What {
     Database(Answer),
 }
 
-impl Found {
+impl DiscoveredSource {
     /// For messages.
     pub fn place(&self) -> String {
-        match &self.what {
-            What::Sqlite(path) => path.display().to_string(),
-            What::Url { shown } => shown.clone().unwrap_or_else(|| "$DATABASE_URL".to_owned()),
-            What::Server(answer) => format!(
+        match &self.kind {
+            DiscoveredKind::Sqlite(path) => path.display().to_string(),
+            DiscoveredKind::Url { shown } => {
+                shown.clone().unwrap_or_else(|| "$DATABASE_URL".to_owned())
+            }
+            DiscoveredKind::Server(answer) => format!(
                 "all databases of PostgreSQL {} on {}:{}",
                 answer.version, answer.host, answer.port
             ),
-            What::Database(answer) => {
+            DiscoveredKind::Database(answer) => {
                 format!(
                     "{} of PostgreSQL {} on {}:{}",
                     answer.database, answer.version, answer.host, answer.port
@@ -62,19 +65,20 @@ impl Found {
         }
     }
 
-    pub fn json(&self) -> serde_json::Value {
-        let kind = if matches!(self.what, What::Sqlite(_)) {
-            sqlite::KIND
-        } else {
-            postgres::KIND
-        };
-        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(),
-            "enabled": self.obstacle.is_none()})
+    /// The name of its kind in the configuration.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            DiscoveredKind::Sqlite(_) => sqlite::KIND,
+            _ => postgres::KIND,
+        }
     }
 }
 
-/// Looks everywhere.
-pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
+/// Looks for databases in these directories, and for PostgreSQL servers.
+pub fn discover_sources(
+    dirs: &[PathBuf],
+    observer: &dyn Observer,
+) -> Result<Vec<DiscoveredSource>> {
     let mut found = Vec::new();
     for dir in dirs {
         if !dir.is_dir() {
@@ -83,13 +87,18 @@ pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
                     .with_hint("name directories to look for databases in"),
             );
         }
-        files(dir, &mut found, report)?;
+        discover_files(dir, &mut found, observer)?;
     }
-    servers(&mut found, report);
+    discover_servers(&mut found, observer);
     Ok(found)
 }
 
-fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>) {
+fn add(
+    found: &mut Vec<DiscoveredSource>,
+    name: &str,
+    kind: DiscoveredKind,
+    obstacle: Option<String>,
+) {
     let taken = |name: &str| found.iter().any(|one| one.name == name);
     let mut free = name.to_owned();
     let mut number = 2;
@@ -97,14 +106,18 @@ fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>)
         free = format!("{name}-{number}");
         number += 1;
     }
-    found.push(Found {
+    found.push(DiscoveredSource {
         name: free,
-        what,
+        kind,
         obstacle,
     });
 }
 
-fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
+fn discover_files(
+    dir: &Path,
+    found: &mut Vec<DiscoveredSource>,
+    observer: &dyn Observer,
+) -> Result<()> {
     let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
@@ -112,8 +125,8 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         .sort_by_file_name();
     let entries = walk.into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
-        // The directory that was named is looked into whatever it is called. What a restore has set
-        // aside is no source.
+        // The directory that was named is looked into whatever it is called. DiscoveredKind a
+        // restore has set aside is no source.
         entry.depth() == 0
             || !is_set_aside(&name)
                 && !(entry.file_type().is_dir()
@@ -126,7 +139,7 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         let path = entry.path();
         let known = found
             .iter()
-            .any(|one| matches!(&one.what, What::Sqlite(known) if known == path));
+            .any(|one| matches!(&one.kind, DiscoveredKind::Sqlite(known) if known == path));
         let large_enough = entry.metadata().is_ok_and(|found| found.len() >= 512);
         if known
             || !entry.file_type().is_file()
@@ -136,14 +149,14 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
             continue;
         }
         if found.len() >= MOST {
-            report.warn(format!(
+            observer.warn(format!(
                 "there are more than {MOST} databases in `{}`: the others are left out",
                 dir.display()
             ));
             return Ok(());
         }
         if path.to_str().is_none() {
-            report.warn(format!(
+            observer.warn(format!(
                 "`{}` is left out, for its name is not UTF-8",
                 path.display()
             ));
@@ -154,14 +167,14 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         add(
             found,
             &plan::name_from_path(path),
-            What::Sqlite(path.to_path_buf()),
+            DiscoveredKind::Sqlite(path.to_path_buf()),
             obstacle,
         );
     }
     Ok(())
 }
 
-fn servers(found: &mut Vec<Found>, report: &Report) {
+fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
         match discover::ask(&Spec {
@@ -171,16 +184,10 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = url.split_once("://").is_some_and(|(_, rest)| {
-                    rest.split('/')
-                        .next()
-                        .and_then(|place| place.rsplit_once('@'))
-                        .is_some_and(|(user, _)| user.contains(':'))
-                }) || url.contains("password=");
-                let shown = (!secret).then_some(url);
-                add(found, &name, What::Url { shown }, answer.obstacle);
+                let shown = (!holds_password(&url)).then_some(url);
+                add(found, &name, DiscoveredKind::Url { shown }, answer.obstacle);
             }
-            Err(error) => report.warn(format!("$DATABASE_URL is left out: {error}")),
+            Err(error) => observer.warn(format!("$DATABASE_URL is left out: {error}")),
         }
     }
     let named = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT"]
@@ -194,7 +201,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             ..Spec::default()
         }) {
             Ok(answer) => add_server(found, answer, one),
-            Err(error) => report.warn(format!(
+            Err(error) => observer.warn(format!(
                 "the server that the PG… variables name is left out: {error}"
             )),
         }
@@ -209,7 +216,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
         };
         match discover::ask(&spec) {
             Ok(answer) => add_server(found, answer, false),
-            Err(error) => report.warn(format!(
+            Err(error) => observer.warn(format!(
                 "a PostgreSQL server has a socket in {}, but is left out: {error}",
                 dir.display()
             )),
@@ -217,11 +224,19 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     }
 }
 
-fn add_server(found: &mut Vec<Found>, answer: Answer, one: bool) {
+fn holds_password(url: &str) -> bool {
+    let user = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once('@'))
+        .map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':')) || url.contains("password=")
+}
+
+fn add_server(found: &mut Vec<DiscoveredSource>, answer: Answer, one: bool) {
     let obstacle = answer.obstacle.clone();
     if one {
         let name = plan::plain_name(&answer.database);
-        return add(found, &name, What::Database(answer), obstacle);
+        return add(found, &name, DiscoveredKind::Database(answer), obstacle);
     }
-    add(found, "cluster", What::Server(answer), obstacle);
+    add(found, "cluster", DiscoveredKind::Server(answer), obstacle);
 }

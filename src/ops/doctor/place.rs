@@ -1,7 +1,7 @@
 //! The places that a backup writes to: is the store one, and does its file system do what
 //! publishing and locking rely on? It is really tried, in a directory that is removed again.
 
-use super::{Checks, read};
+use super::{Diagnosis, read_catalog};
 use crate::catalog::Catalog;
 use crate::durable;
 use crate::error::{Context, Error, Kind, Result};
@@ -18,14 +18,14 @@ use std::time::SystemTime;
 
 const PREFIX: &str = ".dbbackup-doctor-";
 
-/// Looks at the store, and gives back what is in it.
-pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalog {
+/// Checks the store; returns its catalog.
+pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) -> Catalog {
     let root = plan.path.as_path();
     let shown = root.display();
     if plan.require_mount
         && let Err(error) = store::require_mount_at(root)
     {
-        checks.problem("store", "place", &error);
+        diagnosis.problem("store", "place", &error);
         return Catalog::default();
     }
     // A link to a disk that is away is no store that is still to be made.
@@ -40,21 +40,21 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
                 parent.display()
             ))
             .with_hint("is the disk mounted? A store's last directory is made, its parents never");
-            checks.problem("store", "place", &error);
+            diagnosis.problem("store", "place", &error);
             return Catalog::default();
         }
-        checks.ok(
+        diagnosis.ok(
             "store",
             "place",
             format!("{shown} is not there yet: the first backup makes it"),
         );
-        file_system(parent, checks);
+        check_file_system(parent, diagnosis);
         return Catalog::default();
     }
-    let catalog = match read(plan) {
+    let catalog = match read_catalog(plan) {
         Ok(catalog) => {
             let inside = units::count(catalog.backups.len() as u64, "attempt");
-            checks.ok(
+            diagnosis.ok(
                 "store",
                 "place",
                 format!(
@@ -67,10 +67,10 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
             if let Err(error) = store::must_be_free(root) {
-                checks.problem("store", "place", &error);
+                diagnosis.problem("store", "place", &error);
                 return Catalog::default();
             }
-            checks.ok(
+            diagnosis.ok(
                 "store",
                 "place",
                 format!("{shown} is no store yet: the first backup makes it one"),
@@ -78,27 +78,27 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
             Catalog::default()
         }
         Err(error) => {
-            checks.problem("store", "place", &error);
+            diagnosis.problem("store", "place", &error);
             return Catalog::default();
         }
     };
-    contents(&catalog, session, checks);
+    check_contents(&catalog, session, diagnosis);
     let mode = root.metadata().map_or(0, |found| found.mode() & 0o7777);
     if mode & 0o022 != 0 {
-        checks.warning(
+        diagnosis.warning(
             "store",
             "mode",
             format!("others may write to it (mode {mode:04o})"),
             format!("chmod go-w {shown}"),
         );
     } else {
-        checks.ok("store", "mode", format!("{mode:04o}"));
+        diagnosis.ok("store", "mode", format!("{mode:04o}"));
     }
-    file_system(root, checks);
+    check_file_system(root, diagnosis);
     catalog
 }
 
-fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
+fn check_contents(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) {
     if let Some(first) = catalog.unreadable.first() {
         let text = format!(
             "{} can't be read, as of {}: {}",
@@ -106,7 +106,7 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
             first.id,
             first.reason
         );
-        checks.warning(
+        diagnosis.warning(
             "store",
             "contents",
             text,
@@ -120,7 +120,7 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
             first.source,
             first.name
         );
-        checks.warning(
+        diagnosis.warning(
             "store",
             "contents",
             text,
@@ -128,7 +128,7 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
         );
     }
     if session.config.is_some() && catalog.unreadable.is_empty() && catalog.strays.is_empty() {
-        checks.ok(
+        diagnosis.ok(
             "store",
             "contents",
             "every sidecar can be read, and every dump has one",
@@ -136,17 +136,17 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
     }
 }
 
-/// What publishing and locking rely on, tried.
-fn file_system(dir: &Path, checks: &mut Checks) {
+/// Tries what publishing and locking rely on.
+fn check_file_system(dir: &Path, diagnosis: &mut Diagnosis) {
     match try_file_system(dir) {
-        Ok(None) => checks.ok(
+        Ok(None) => diagnosis.ok(
             "store",
             "file system",
             "writing, syncing, renaming and locking work",
         ),
-        Ok(Some((detail, remedy))) => checks.warning("store", "file system", detail, remedy),
+        Ok(Some((detail, remedy))) => diagnosis.warning("store", "file system", detail, remedy),
         Err(error) => {
-            checks.problem(
+            diagnosis.problem(
                 "store",
                 "file system",
                 &error.with_hint(
@@ -224,12 +224,12 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     Ok(None)
 }
 
-/// Whether another run has the source's lock now.
-pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
+/// Checks whether another run has the source's lock now.
+pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {
     let path = store.path.join(source).join(".lock");
     let Ok(file) = File::open(&path) else { return };
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-        checks.warning(
+        diagnosis.warning(
             source,
             "lock",
             "another run has it right now",
@@ -238,22 +238,22 @@ pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
     }
 }
 
-/// The directory for copies and trial restores.
-pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut Checks) {
+/// Checks the directory for copies and trial restores.
+pub fn check_scratch(dir: &Path, needed: u64, drill: u64, store: &Path, diagnosis: &mut Diagnosis) {
     let about = "scratch";
     if dir.starts_with(store) {
         let error = Error::usage(format!("`{}` lies in the store", dir.display()))
             .with_hint("set `scratch_dir` in [backup] to a place outside of it");
-        return checks.problem(about, "place", &error);
+        return diagnosis.problem(about, "place", &error);
     }
     match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
-        Err(error) if needed > 0 => checks.problem(about, "place", &error),
+        Err(error) if needed > 0 => diagnosis.problem(about, "place", &error),
         Err(error) => {
             let remedy = error
                 .hint()
                 .unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to")
                 .to_owned();
-            checks.warning(
+            diagnosis.warning(
                 about,
                 "place",
                 format!("no trial restore is possible: {error}"),
@@ -270,14 +270,14 @@ pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut C
             );
             if free < drill {
                 let text = format!("{text}, {} for a trial restore", units::size(drill));
-                return checks.warning(
+                return diagnosis.warning(
                     about,
                     "place",
                     text,
                     "set `scratch_dir` in [backup] to a larger place",
                 );
             }
-            checks.ok(about, "place", text);
+            diagnosis.ok(about, "place", text);
         }
     }
 }
