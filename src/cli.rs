@@ -30,6 +30,7 @@ mod cat;
 mod doctor;
 mod export;
 mod guard;
+mod help;
 mod init;
 mod stats;
 mod status;
@@ -38,6 +39,7 @@ pub use cat::Cat;
 pub use doctor::Doctor;
 pub use export::{Export, ExportFormat};
 pub use guard::Guard;
+pub use help::{Help, Topic};
 pub use init::Init;
 pub use stats::Stats;
 pub use status::Status;
@@ -48,6 +50,7 @@ pub use status::Status;
     name = "dbbackup",
     version,
     disable_version_flag = true,
+    disable_help_subcommand = true,
     styles = Styles::plain(),
     subcommand_required = false,
     arg_required_else_help = false,
@@ -55,14 +58,7 @@ pub use status::Status;
         A backup is one file in a format that other tools read, with a JSON file beside it that \
         says everything about it. \
         There is no daemon: cron or a systemd timer runs `dbbackup backup`.",
-    after_help = help!(
-        "dbbackup --store ./backups backup ./app.db      back up a database, without any \
-         configuration",
-        "dbbackup backup                                 back up every source of the configuration",
-        "dbbackup list                                   what there is",
-        "dbbackup verify --level restore app             prove that the newest backup restores",
-        "dbbackup restore app                            put the newest backup back",
-    )
+    after_help = help_of_program()
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -86,7 +82,7 @@ pub struct Global {
     /// Print one JSON document on stdout
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print nothing where all went well
+    /// Print nothing if all went well
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Say more (repeatable)
@@ -98,7 +94,7 @@ pub struct Global {
     /// Use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
-    /// How long to wait for another run's lock, as in 10m [default: not at all]
+    /// How long to wait for another run's lock, as in 10m [default: do not wait]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub lock_wait: Option<Duration>,
     /// Print the version; with -v what is built in
@@ -128,7 +124,7 @@ pub enum Command {
     Cleanup(Cleanup),
     /// Keep backups from being removed by cleanup
     Pin(Pin),
-    /// Let cleanup remove backups again that were pinned
+    /// Let cleanup remove pinned backups again
     Unpin(Pin),
     Delete(Delete),
     Status(Status),
@@ -139,6 +135,7 @@ pub enum Command {
     Doctor(Doctor),
     Init(Init),
     Completions(Completions),
+    Help(Help),
 }
 
 /// Back up what is named, or every enabled source
@@ -149,7 +146,8 @@ pub enum Command {
         directory, or a postgresql:// address, which \
         need no configuration; the source is then named after the file, the directory or the \
         database. One source's failure never stops the others. After each \
-        success the retention policy is applied.",
+        success the retention policy is applied. The keys of the configuration: `dbbackup help \
+        configuration`.",
     after_help = help!(
         "dbbackup backup",
         "dbbackup backup app --label pre-upgrade --description 'before v2.0' --pin",
@@ -162,7 +160,7 @@ pub struct Backup {
     /// Configured sources or groups, paths of databases or directories, or postgresql:// addresses
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
-    /// Every enabled source of the configuration: what no argument means, too, said outright
+    /// Every enabled source of the configuration, as without an argument
     #[arg(long, conflicts_with_all = ["what", "name", "kind"])]
     pub all: bool,
     /// How many sources at once [default: `jobs` in [backup], or 1]
@@ -180,10 +178,10 @@ pub struct Backup {
     /// Never let cleanup remove it
     #[arg(long)]
     pub pin: bool,
-    /// Name the source so (with one path or address)
+    /// The name of the source (with one path or address)
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<String>,
-    /// What kind of source an argument is that the configuration does not know [default: found out]
+    /// The kind of a source that the configuration does not know [default: recognized]
     #[arg(long, value_enum, value_name = "KIND")]
     pub kind: Option<Kind>,
     /// Say what would be done, and do nothing
@@ -225,7 +223,7 @@ pub struct List {
     /// Only those made since then: 7d, 2026-11-20
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
@@ -260,7 +258,7 @@ pub struct Show {
 #[command(
     long_about = "Prove that backups are what was written, and that they restore.\n\n\
         With no name: the newest good backup of each source. The result is kept with the backup, \
-        unless the store is read-only.",
+        unless the store is read-only. More: `dbbackup help monitoring`.",
     after_help = help!(
         "dbbackup verify",
         "dbbackup verify app --level restore",
@@ -271,7 +269,7 @@ pub struct Verify {
     /// Backups, sources or groups: an id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or a path
     #[arg(value_name = "BACKUP|SOURCE|GROUP")]
     pub what: Vec<String>,
-    /// Every backup of the sources named, or of all
+    /// Every backup of the named sources, or of all sources
     #[arg(long)]
     pub all: bool,
     /// checksum: the stored bytes are those written; content: it decodes, is sound inside, and
@@ -292,7 +290,9 @@ pub struct Verify {
         then takes the old one's name; the old one is \
         kept as `…_before_<time>`. Each path of a tree of files is exchanged for the new one, and \
         the old one is kept as `….before-<time>`. \
-        The name of a group or of a cluster restores its newest complete run, roles first.",
+        The name of a group or of a cluster restores its newest complete run, roles first.\n\n\
+        More: `dbbackup help sqlite`, `postgresql`, `files`; without dbbackup: `dbbackup help \
+        recovery`.",
     after_help = help!(
         "dbbackup restore app                         the newest good backup, asking first",
         "dbbackup restore app@2h --yes                as it was two hours ago",
@@ -320,16 +320,16 @@ pub struct Restore {
     /// Do not back up what is replaced
     #[arg(long)]
     pub no_safety_backup: bool,
-    /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a
-    /// new one that takes its name
+    /// PostgreSQL: empty and fill the database itself, in one transaction, instead of filling a new
+    /// one that takes its name
     #[arg(long)]
     pub in_place: bool,
-    /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the
-    /// backup need not be there
+    /// PostgreSQL, files: give everything to the role or user that restores; the owners in the
+    /// backup need not exist
     #[arg(long)]
     pub no_owner: bool,
-    /// PostgreSQL: everything goes into the database's own tablespace; those of the backup need not
-    /// be there
+    /// PostgreSQL: put everything into the database's own tablespace; those in the backup need not
+    /// exist
     #[arg(long)]
     pub no_tablespaces: bool,
     /// PostgreSQL: only this table, with its indexes and constraints, to another database
@@ -350,10 +350,10 @@ pub struct Restore {
 #[command(
     long_about = "Remove what the retention policy does not keep, and say why each backup is kept \
                   or removed.\n\n\
-        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, \
-        the newest good one and the newest proven one of each \
-        source, anything whose sidecar or dump can't be read, and dumps that are missing but were \
-        never found damaged always stay.",
+        Any --keep-… or --max-… flag replaces the configuration's whole policy. These always stay: \
+        pinned backups, the newest good one and the newest proven one of each source, anything \
+        whose sidecar or dump can't be read, and backups whose dump is missing but was never found \
+        damaged. More: `dbbackup help retention`.",
     after_help = help!(
         "dbbackup cleanup --dry-run",
         "dbbackup cleanup app --keep-last 3 --keep-daily 7 --keep-weekly 4",
@@ -367,7 +367,7 @@ pub struct Cleanup {
     /// Say what would be removed, and remove nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Even where the newest backup is far smaller than the one before
+    /// Even if the newest backup is far smaller than the one before
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -401,10 +401,10 @@ pub struct PolicyFlags {
     /// Remove what is older; a bare number is days
     #[arg(long, value_name = "DURATION", value_parser = days)]
     pub max_age: Option<units::Span>,
-    /// Remove the oldest beyond so many
+    /// Remove the oldest beyond this number
     #[arg(long, value_name = "N")]
     pub max_count: Option<u32>,
-    /// Remove the oldest beyond so many bytes, as in '20 GiB'
+    /// Remove the oldest beyond this size, as in '20 GiB'
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub max_size: Option<u64>,
     /// Keep the newest N good ones whatever the rules say [default: 1]
@@ -494,8 +494,24 @@ impl Cli {
             Some(Command::Init(_)) => "init",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
+            Some(Command::Help(_)) => "help",
         }
     }
+}
+
+/// What stands below the options in the program's own help: examples, topics, exit codes.
+fn help_of_program() -> String {
+    let help = help!(
+        "dbbackup --store ./backups backup ./app.db      back up a database, without any \
+         configuration",
+        "dbbackup backup                                 back up every source of the configuration",
+        "dbbackup list                                   what there is",
+        "dbbackup verify --level restore app             prove that the newest backup restores",
+        "dbbackup restore app                            put the newest backup back",
+        "dbbackup help recovery                          a topic of the manual",
+    );
+    let topics = format!("Topics, for `dbbackup help TOPIC`:\n{}\n", Topic::list());
+    help.replacen("Exit codes:", &format!("{topics}Exit codes:"), 1)
 }
 
 /// Whether `guard` was meant by arguments that are refused.

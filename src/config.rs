@@ -31,6 +31,7 @@ pub use log::{LogLevel, LogTable};
 pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 
+use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::units::Span;
 use chrono::{DateTime, Utc};
@@ -318,12 +319,12 @@ pub enum KindKeys {
 }
 
 impl KindKeys {
-    /// The word that `kind` has.
-    pub fn word(&self) -> &'static str {
+    /// The kind that has these keys.
+    pub fn kind(&self) -> EngineKind {
         match self {
-            KindKeys::Sqlite { .. } => "sqlite",
-            KindKeys::Postgres(_) => "postgres",
-            KindKeys::Files(_) => "files",
+            KindKeys::Sqlite { .. } => EngineKind::Sqlite,
+            KindKeys::Postgres(_) => EngineKind::Postgres,
+            KindKeys::Files(_) => EngineKind::Files,
         }
     }
 }

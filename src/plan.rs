@@ -21,9 +21,10 @@ use crate::config::{
 };
 use crate::engine::postgres::Search;
 use crate::engine::sqlite::Spool;
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Error, Kind, Result};
 use crate::log;
-use crate::pipeline::{self, Codec};
+use crate::pipeline::{self, Codec, Encoding};
 use crate::sidecar::Level;
 use crate::units;
 use chrono::{DateTime, Utc};
@@ -74,7 +75,7 @@ pub enum Planned {
 #[derive(Debug)]
 pub struct Configured {
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: EngineKind,
     /// Its hooks.
     pub hooks: Hooks,
 }
@@ -88,10 +89,8 @@ pub struct SourcePlan {
     pub derived: bool,
     /// What it is.
     pub kind: SourceKind,
-    /// How its dump is compressed.
-    pub codec: Codec,
-    /// Threads that compress.
-    pub threads: usize,
+    /// How its dump is encoded.
+    pub encoding: Encoding,
     /// How the new backup is verified at once.
     pub verify_after: Option<Level>,
     /// Whether retention is applied after a success.
@@ -152,22 +151,13 @@ pub enum There {
 }
 
 impl SourceKind {
-    /// What the sidecar calls it.
-    pub fn word(&self) -> &'static str {
+    /// The format of its dumps.
+    pub fn format(&self) -> DumpFormat {
         match self {
-            SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
-            SourceKind::Postgres(_) | SourceKind::Cluster(_) => crate::engine::postgres::KIND,
-            SourceKind::Files(_) => crate::engine::files::KIND,
-        }
-    }
-
-    /// The format of its dumps and their first extension.
-    pub fn format(&self) -> (&'static str, &'static str) {
-        match self {
-            SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
-            SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
-            SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
-            SourceKind::Files(_) => (crate::engine::files::FORMAT, "tar"),
+            SourceKind::Sqlite { .. } => DumpFormat::Sqlite,
+            SourceKind::Postgres(plan) => DumpFormat::Postgres(plan.format),
+            SourceKind::Cluster(plan) => DumpFormat::Postgres(plan.each.format),
+            SourceKind::Files(_) => DumpFormat::Tar,
         }
     }
 }
@@ -400,7 +390,7 @@ fn configured(
     }
     if let Some(why) = &entry.unusable {
         let configured = Configured {
-            kind: entry.kind.word(),
+            kind: entry.kind.kind(),
             hooks: Hooks::of(entry.hooks.as_ref()),
         };
         return Ok(Some(Planned::Refused {
@@ -415,7 +405,7 @@ fn configured(
     } else {
         Policies::default()
     };
-    let codec = codec(&keys).map_err(|error| match keys.compression_line {
+    let encoding = encoding(&keys).map_err(|error| match keys.compression_line {
         Some(line) => error.context(config.at(line)),
         None => error,
     })?;
@@ -430,7 +420,7 @@ fn configured(
             Proving::default(),
         ),
     };
-    let source = source_plan(name, false, kind, &keys, codec, policies);
+    let source = source_plan(name, false, kind, &keys, encoding, policies);
     let hooks = Hooks::of(entry.hooks.as_ref());
     Ok(Some(Planned::Source(Box::new(SourcePlan {
         proving,
@@ -507,7 +497,7 @@ fn by_place(
             derived,
             postgres::kind(&own, &keys),
             &keys,
-            codec(&keys)?,
+            encoding(&keys)?,
             Policies::default(),
         );
         return Ok(SourcePlan {
@@ -529,7 +519,7 @@ fn by_place(
             derived,
             kind,
             &keys,
-            codec(&keys)?,
+            encoding(&keys)?,
             Policies::default(),
         ));
     }
@@ -539,7 +529,7 @@ fn by_place(
         derived,
         sqlite_kind(&path, &keys),
         &keys,
-        codec(&keys)?,
+        encoding(&keys)?,
         Policies::default(),
     ))
 }
@@ -596,15 +586,14 @@ fn source_plan(
     derived: bool,
     kind: SourceKind,
     keys: &BackupKeys,
-    codec: Codec,
+    encoding: Encoding,
     policies: Policies,
 ) -> SourcePlan {
     SourcePlan {
         name: name.to_owned(),
         derived,
         kind,
-        codec,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        encoding,
         verify_after: match keys.verify_after {
             Some(VerifyAfter::None) => None,
             None | Some(VerifyAfter::Checksum) => Some(Level::Checksum),
@@ -632,9 +621,11 @@ pub fn lock_timeout(keys: &BackupKeys) -> Duration {
         .map_or(LOCK_TIMEOUT, |span| span.duration())
 }
 
-fn codec(keys: &BackupKeys) -> Result<Codec> {
-    Codec::parse(keys.compression.as_deref().unwrap_or("gzip"))
-        .map_err(|why| Error::usage(format!("compression: {why}")))
+/// How dumps are encoded by these keys.
+pub fn encoding(keys: &BackupKeys) -> Result<Encoding> {
+    let codec = Codec::parse(keys.compression.as_deref().unwrap_or("gzip"))
+        .map_err(|why| Error::usage(format!("compression: {why}")))?;
+    Ok(Encoding::new(codec).with_threads(pipeline::threads(keys.threads.unwrap_or(0))))
 }
 
 /// A source's name from a file's: `app.db` → `app`.

@@ -33,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "catalog",
         &["cores", "engine", "retention", "sidecar", "store"],
     ),
-    ("config", &[]),
+    ("config", &["engine"]),
     ("cli", &["sidecar"]),
     (
         "plan",

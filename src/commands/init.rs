@@ -152,6 +152,6 @@ fn show(path: &Path, store: &Path, found: &[DiscoveredSource], report: &mut Repo
 }
 
 fn source_json(source: &DiscoveredSource) -> serde_json::Value {
-    serde_json::json!({"name": source.name, "kind": source.kind_name(), "place": source.place(),
+    serde_json::json!({"name": source.name, "kind": source.engine().as_str(), "place": source.place(),
         "enabled": source.obstacle.is_none()})
 }

@@ -4,10 +4,11 @@
 use crate::catalog::{Catalog, Entry, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
+use crate::engine::DumpFormat;
 use crate::error::{Error, Kind, Result};
 use crate::ops::condition::{Condition, STATE_LOST, condition_of};
 use crate::ops::{Session, catalog_of, names_in};
-use crate::ops::{engines, examine};
+use crate::ops::examine;
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
@@ -168,7 +169,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         sidecar
             .dump
             .as_ref()
-            .is_none_or(|dump| !engines::is_globals(&dump.format))
+            .is_none_or(|dump| dump.format != DumpFormat::GLOBALS.as_str())
     });
     let rows = manifest.map_or("-".to_owned(), |manifest| match manifest.tree {
         Some(tree) => units::count(tree.files, "file"),

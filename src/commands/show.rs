@@ -3,8 +3,8 @@
 use super::holds;
 use crate::catalog::Backup;
 use crate::cli::Show;
-use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
+use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
 use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
@@ -164,15 +164,21 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         .sidecar
         .dump
         .as_ref()
-        .map_or("", |dump| dump.format.as_str());
-    let of_globals = engines::is_globals(format);
+        .and_then(|dump| dump.format.parse::<DumpFormat>().ok());
+    let of_globals = format == Some(DumpFormat::GLOBALS);
     if let Some(database) = &backup.sidecar.database {
         let what = match () {
             () if of_globals => "server",
             () if !database.paths.is_empty() => "files",
             () => "database",
         };
-        row(what, engines::place_in(format, database));
+        row(
+            what,
+            format.map_or_else(
+                || engines::place_of(database),
+                |format| engines::place_in(format, database),
+            ),
+        );
         // Those of the database that roles were read through say nothing about them.
         let none = Database::default();
         let version = database

@@ -1,10 +1,10 @@
-//! The kinds of source: which keys each has, and how they are read. A new kind is one more row
-//! here.
+//! Which keys each kind of source has, and how they are read. A new kind is one more row here.
 
 use super::section::Section;
 use super::strict::{fields, suggestion};
 use super::value;
 use super::{FilesKeys, KindKeys, PostgresKeys};
+use crate::engine::EngineKind;
 use crate::error::Result;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -12,8 +12,7 @@ use toml::de::DeValue;
 
 /// One kind of source.
 pub(super) struct Kind {
-    /// As `kind = "…"` has it.
-    name: &'static str,
+    kind: EngineKind,
     /// The keys that only this kind has.
     pub keys: fn() -> &'static [&'static str],
     /// Reads them.
@@ -22,17 +21,17 @@ pub(super) struct Kind {
 
 const KINDS: &[Kind] = &[
     Kind {
-        name: "sqlite",
+        kind: EngineKind::Sqlite,
         keys: fields::<SqliteKeys>,
         read: sqlite,
     },
     Kind {
-        name: "postgres",
+        kind: EngineKind::Postgres,
         keys: fields::<PostgresKeys>,
         read: postgres,
     },
     Kind {
-        name: "files",
+        kind: EngineKind::Files,
         keys: fields::<FilesKeys>,
         read: files,
     },
@@ -49,7 +48,7 @@ pub(super) fn keys_of_all() -> Vec<&'static str> {
 
 /// The kind that a source's table names.
 pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
-    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> = KINDS.iter().map(|row| row.kind.as_str()).collect();
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let listed = match quoted.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
@@ -67,15 +66,18 @@ pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
     let DeValue::String(name) = entry.value.get_ref() else {
         return Err(section.error("kind", format!("expected {listed}")));
     };
-    KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let message = format!(
-            "this version knows only {listed}, not `{}`",
-            name.escape_debug()
-        );
-        section
-            .error("kind", message)
-            .with_hint(suggestion(name, &names, "valid kinds"))
-    })
+    KINDS
+        .iter()
+        .find(|row| row.kind.as_str() == name)
+        .ok_or_else(|| {
+            let message = format!(
+                "this version knows only {listed}, not `{}`",
+                name.escape_debug()
+            );
+            section
+                .error("kind", message)
+                .with_hint(suggestion(name, &names, "valid kinds"))
+        })
 }
 
 #[derive(Default, Deserialize)]

@@ -44,57 +44,11 @@ mod watch;
 use crate::error::Error;
 use postgres::error::SqlState;
 
+pub use super::PgFormat as Format;
 pub use conninfo::Spec;
 pub use conninfo::dsn::is_url;
 pub use programs::Search;
 pub use source::PostgresSource;
-
-/// What the sidecar calls this kind of source.
-pub const KIND: &str = "postgres";
-
-/// How `pg_dump` writes a dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// Its own archive, which `pg_restore` reads; uncompressed inside.
-    #[default]
-    Custom,
-    /// A script for `psql`.
-    Plain,
-    /// What `pg_dumpall --globals-only` writes: a script with roles and tablespaces.
-    Globals,
-}
-
-impl Format {
-    /// Every one.
-    pub const ALL: [Format; 3] = [Format::Custom, Format::Plain, Format::Globals];
-
-    /// What the sidecar calls it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Format::Custom => "pg_dump-custom",
-            Format::Plain => "pg_dump-plain",
-            Format::Globals => "pg_dumpall-globals",
-        }
-    }
-
-    /// The first extension of its dumps.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Format::Custom => "dump",
-            Format::Plain | Format::Globals => "sql",
-        }
-    }
-
-    /// By the word of a sidecar, or by an extension.
-    pub fn parse(word: &str) -> Option<Format> {
-        let by_word = Format::ALL.into_iter().find(|format| format.word() == word);
-        by_word.or(match word {
-            "dump" => Some(Format::Custom),
-            "sql" => Some(Format::Plain),
-            _ => None,
-        })
-    }
-}
 
 /// What a role needs where a table's policies would hide rows from it.
 pub(crate) const ALL_ROWS: &str =
@@ -124,8 +78,8 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return error.with_hint(
-            "the role needs to read everything: GRANT pg_read_all_data TO it \
-                           (README, \"A role for backups\")",
+            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
+             postgresql`)",
         );
     }
     if *code == SqlState::T_R_SERIALIZATION_FAILURE

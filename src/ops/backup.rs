@@ -21,6 +21,7 @@ use super::hooks::{HookOutcome, HookRunner};
 use super::run::{Run, RunSummary, Shortfall, SourceSummary, join_errors, now};
 use super::{Event, Observer, Session, status};
 use crate::catalog::{Backup, Catalog};
+use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
@@ -375,14 +376,14 @@ impl Scheduler<'_> {
     fn record_failure(
         &self,
         name: &str,
-        kind: &str,
+        kind: EngineKind,
         cluster: Option<&str>,
         error: &Error,
     ) -> SourceSummary {
         match self.context.lock_and_sweep(name) {
             Ok(lock) => self.record_locked_failure(name, kind, cluster, error, &lock),
             Err(_) => SourceSummary {
-                kind: Some(kind.to_owned()),
+                kind: Some(kind.to_string()),
                 ..SourceSummary::failed(name, error)
             },
         }
@@ -391,7 +392,7 @@ impl Scheduler<'_> {
     fn record_locked_failure(
         &self,
         name: &str,
-        kind: &str,
+        kind: EngineKind,
         cluster: Option<&str>,
         error: &Error,
         _lock: &Lock,
@@ -400,7 +401,7 @@ impl Scheduler<'_> {
         let attempt = BackupAttempt::begin(self.context, name, kind).with_cluster(cluster);
         attempt.record_failure(error);
         SourceSummary {
-            kind: Some(kind.to_owned()),
+            kind: Some(kind.to_string()),
             failed_id: attempt.failed_id(),
             last_good_at: newest_good_at(catalog.as_ref(), name),
             ..SourceSummary::failed(name, error)
@@ -472,7 +473,7 @@ impl Scheduler<'_> {
         error: &Error,
         lock: Option<&Lock>,
     ) -> SourceResult {
-        let (name, kind) = (source.name.as_str(), source.kind.word());
+        let (name, kind) = (source.name.as_str(), source.kind.format().kind());
         let summary = match lock {
             // A name that was mistyped is no failure of the source.
             _ if error.kind() == Kind::NotFound => SourceSummary::failed(name, error),
@@ -529,7 +530,7 @@ impl Scheduler<'_> {
                 back_up_source(&source, cluster, context)
             }
             Err((name, error)) => {
-                let kind = crate::engine::postgres::KIND;
+                let kind = EngineKind::Postgres;
                 self.record_failure(&name, kind, cluster, &error).into()
             }
         };

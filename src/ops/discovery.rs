@@ -3,10 +3,11 @@
 
 use super::Observer;
 use super::status::is_set_aside;
+use crate::engine::EngineKind;
+use crate::engine::postgres::Spec;
 use crate::engine::postgres::discover::{self, Answer};
-use crate::engine::postgres::{self, Spec};
 use crate::engine::sqlite::probe::{self, Header};
-use crate::engine::sqlite::{self, Spool, SqliteSource};
+use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
@@ -65,11 +66,11 @@ impl DiscoveredSource {
         }
     }
 
-    /// The name of its kind in the configuration.
-    pub fn kind_name(&self) -> &'static str {
+    /// Its kind.
+    pub fn engine(&self) -> EngineKind {
         match self.kind {
-            DiscoveredKind::Sqlite(_) => sqlite::KIND,
-            _ => postgres::KIND,
+            DiscoveredKind::Sqlite(_) => EngineKind::Sqlite,
+            _ => EngineKind::Postgres,
         }
     }
 }

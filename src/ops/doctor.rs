@@ -181,7 +181,7 @@ fn check_configuration(session: &Session, diagnosis: &mut Diagnosis) {
                     about,
                     "file",
                     warning.clone(),
-                    "see the table of its keys in README",
+                    "`dbbackup help configuration` lists the keys",
                 );
             }
         }

@@ -5,16 +5,16 @@ use super::Observer;
 use super::content::{self, StoredDump};
 use crate::catalog::Backup;
 use crate::engine::files::{self, FilesSource};
+use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{self, Drill, DrillPlan};
 use crate::engine::postgres::programs::Version;
 use crate::engine::postgres::server::{Place, Tried};
 use crate::engine::postgres::source::Concern;
-use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
-use crate::engine::{Database, Depth, Destination, Source};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Result};
-use crate::pipeline::{Codec, Encode, Progress};
+use crate::pipeline::{Codec, Encoding};
 use crate::plan::{Proving, SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
@@ -144,7 +144,7 @@ impl Engine {
         };
         let packed = || -> Result<f64> {
             let sample = source.sample()?;
-            let mut encode = Encode::new(codec, 1, Vec::new(), Progress::default());
+            let mut encode = Encoding::new(codec).start(Vec::new());
             encode.write_all(&sample)?;
             let (_, measured) = encode.finish()?;
             Ok(measured.stored.size as f64 / (sample.len() as f64).max(1.0))
@@ -157,7 +157,7 @@ impl Engine {
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
             (Engine::Postgres(opened), SourceKind::Postgres(plan)) => {
-                place_in(plan.format.word(), opened.database())
+                place_in(DumpFormat::Postgres(plan.format), opened.database())
             }
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
@@ -189,16 +189,11 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
 /// What a dump of a server's roles and tablespaces holds, which belong to none of its databases.
 pub const GLOBALS: &str = "roles and tablespaces";
 
-/// Whether a dump of this format holds them.
-pub fn is_globals(format: &str) -> bool {
-    Format::parse(format) == Some(Format::Globals)
-}
-
 /// Where the content of a dump of this format comes from: the roles of a server are read through a
 /// database, and belong to none.
-pub fn place_in(format: &str, database: &Database) -> String {
+pub fn place_in(format: DumpFormat, database: &Database) -> String {
     match &database.host {
-        Some(host) if is_globals(format) => {
+        Some(host) if format == DumpFormat::GLOBALS => {
             format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432))
         }
         _ => place_of(database),
@@ -287,24 +282,27 @@ pub fn trial<'a>(
     depth: Depth,
     means: &ExaminationOptions<'_>,
 ) -> Result<Box<dyn Destination + 'a>> {
-    if stored.format == files::FORMAT {
-        return Ok(match depth {
-            Depth::Content => Box::new(files::content::ContentCheck::new(
-                content::open_list(stored).ok().flatten(),
-            )),
-            Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+    let format = match stored.format {
+        DumpFormat::Postgres(format) => format,
+        DumpFormat::Sqlite => {
+            return Ok(Box::new(SqliteDestination::drill(
                 means.scratch_dir,
                 content_size,
-                content::list_opener(stored),
-            )?),
-        });
-    }
-    let Some(format) = Format::parse(stored.format) else {
-        return Ok(Box::new(SqliteDestination::drill(
-            means.scratch_dir,
-            content_size,
-            stored.database,
-        )?));
+                stored.database,
+            )?));
+        }
+        DumpFormat::Tar => {
+            return Ok(match depth {
+                Depth::Content => Box::new(files::content::ContentCheck::new(
+                    content::open_list(stored).ok().flatten(),
+                )),
+                Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                    means.scratch_dir,
+                    content_size,
+                    content::list_opener(stored),
+                )?),
+            });
+        }
     };
     if depth == Depth::Content {
         return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));

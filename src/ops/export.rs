@@ -4,12 +4,11 @@ use super::examine::{self, ExaminationOptions};
 use super::find::{self, ResolvedBackup};
 use super::{Observer, Session};
 use crate::config::nearest;
-use crate::engine::postgres::Format as Dump;
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::names::QualifiedName;
 use crate::engine::postgres::{parts, rows::Rows};
 use crate::engine::sqlite::{self, SqliteDestination};
-use crate::engine::{Check, CheckStatus, Depth, Manifest};
+use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
 use crate::pipeline;
 use crate::plan;
@@ -86,15 +85,16 @@ pub fn export_tables(
 }
 
 /// Finds the kind of dump; `None` for SQLite's.
-fn dump_format(found: &ResolvedBackup) -> Result<Option<Dump>> {
+fn dump_format(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
-    match (Dump::parse(&found.format), found.format.as_str()) {
-        (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
-        (None, "tar") => Err(refused("files, and no tables").with_hint(format!(
+    match found.format {
+        DumpFormat::GLOBALS => Err(refused("roles, and no tables")),
+        DumpFormat::Tar => Err(refused("files, and no tables").with_hint(format!(
             "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
             found.name()
         ))),
-        (dump, _) => Ok(dump),
+        DumpFormat::Postgres(format) => Ok(Some(format)),
+        DumpFormat::Sqlite => Ok(None),
     }
 }
 
@@ -103,7 +103,7 @@ struct TableChoice<'a> {
     /// The backup's name, for messages.
     backup: String,
     wanted: &'a [String],
-    dump: Option<Dump>,
+    dump: Option<PgFormat>,
     met: Vec<bool>,
     /// As messages call them.
     seen: Vec<String>,
@@ -287,7 +287,7 @@ fn write_tables(
 
 fn from_postgres(
     found: &ResolvedBackup,
-    dump: Dump,
+    dump: PgFormat,
     files: &mut Files<'_>,
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use super::Session;
 use crate::catalog::Backup;
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Error, Result};
 use crate::plan;
 use std::ffi::OsString;
@@ -41,14 +42,14 @@ pub fn check_wholes(saved: &[Backup]) -> Result<()> {
 pub fn sort_for_restore(saved: &mut [Backup]) {
     let is_globals = |backup: &Backup| {
         let dump = backup.sidecar.dump.as_ref();
-        dump.is_some_and(|dump| super::engines::is_globals(&dump.format))
+        dump.is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
     };
     saved.sort_by_key(|backup| !is_globals(backup));
 }
 
 /// Whether a backup holds only a part of its database: putting it back would replace the whole.
 fn is_part_of_database(backup: &Backup) -> bool {
-    let is_postgres = backup.sidecar.kind == crate::engine::postgres::KIND;
+    let is_postgres = backup.sidecar.kind == EngineKind::Postgres.as_str();
     is_postgres
         && backup
             .sidecar

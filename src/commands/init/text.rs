@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 const HEAD: &str = "\
-# A configuration for dbbackup, made by `dbbackup init`. README explains every key; \
-examples/dbbackup.toml shows them all.
+# A configuration for dbbackup, made by `dbbackup init`. `dbbackup help configuration` explains every \
+key.
 # It must belong to root or to the user that runs dbbackup, and nobody else may write to it.
 
 ";

@@ -6,8 +6,8 @@ use crate::cli::Restore;
 use crate::config::{KindKeys, PostgresKeys};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, Target};
-use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
-use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
+use crate::engine::postgres::{Format, PostgresSource, Spec, conninfo::dsn};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
 use crate::ops::programs::quote_for_shell;
 use crate::ops::sweep;
@@ -85,7 +85,7 @@ pub fn restore(
             report.warn(format!(
                 "a restore runs what the database brings, its checks and functions, as this \
                  superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (README, \"Restore a PostgreSQL database\")"
+                 does (`dbbackup help postgresql`)"
             ));
         }
         report.answer("nothing was done");
@@ -127,12 +127,10 @@ pub fn restore(
     let published = match &safety {
         None => destination.publish(Keep::Nothing)?,
         Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
-            let form = (Format::Custom.word(), Format::Custom.extension());
             kept = Some(super::safety_backup(
                 old,
                 &safety.source,
-                KIND,
-                form,
+                DumpFormat::Postgres(Format::Custom),
                 &*safety.store,
                 session,
                 report,

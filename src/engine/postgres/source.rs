@@ -169,7 +169,7 @@ impl PostgresSource {
         );
         match tables::lock(&mut self.session.client, &found) {
             Ok(_) => {
-                let role = "the backup would be made, but see README, \"A role for backups\"";
+                let role = "the backup would be made, but see `dbbackup help postgresql`";
                 concerns.extend(
                     self.what_is_lacking()?
                         .iter()
@@ -825,8 +825,8 @@ fn in_words(error: Error) -> Error {
     let known = [
         (
             "permission denied",
-            "the role needs to read everything: GRANT pg_read_all_data TO it (README, \"A role for \
-             backups\")",
+            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
+             postgresql`)",
         ),
         ("row-level security", super::ALL_ROWS),
         (

@@ -2,7 +2,7 @@
 //! failed attempt that says why.
 
 use crate::catalog::{Backup, Presence};
-use crate::engine::{CheckStatus, Contents, Database, Dumped, Source};
+use crate::engine::{CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
@@ -11,7 +11,7 @@ use crate::ops::content::{LIST_CODEC, StoredDump};
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::sweep::lock_and_sweep;
-use crate::pipeline::{Codec, Encode, Measured, Progress};
+use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
 use crate::store::{self, Store};
@@ -40,24 +40,21 @@ impl RunContext<'_> {
 }
 
 /// The extension of a dump: that of its format, and that of its compression.
-pub fn dump_extension(format: &str, codec: Codec) -> String {
+pub fn dump_extension(format: DumpFormat, codec: Codec) -> String {
+    let content = format.extension();
     codec
         .extension()
-        .map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
+        .map_or(content.to_owned(), |coding| format!("{content}.{coding}"))
 }
 
 /// Everything that one attempt at a backup needs to know, whatever its source.
 pub struct AttemptPlan<'a> {
     /// The source's name.
     pub source: &'a str,
-    /// What the sidecar calls the source's kind.
-    pub kind: &'a str,
-    /// The content's format, and its extension.
-    pub format: (&'a str, &'a str),
-    /// The compression.
-    pub codec: Codec,
-    /// Threads that compress.
-    pub threads: usize,
+    /// The content's format.
+    pub format: DumpFormat,
+    /// How the content is encoded.
+    pub encoding: Encoding,
     /// How it is verified before it is listed.
     pub verify_after: Option<Level>,
     /// For trial restores.
@@ -70,10 +67,8 @@ impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
     fn from(source: &'a SourcePlan) -> Self {
         AttemptPlan {
             source: &source.name,
-            kind: source.kind.word(),
             format: source.kind.format(),
-            codec: source.codec,
-            threads: source.threads,
+            encoding: source.encoding.clone(),
             verify_after: source.verify_after,
             scratch_dir: &source.scratch_dir,
             proving: &source.proving,
@@ -88,7 +83,7 @@ pub fn create_backup(
     engine: &mut dyn Source,
     context: RunContext<'_>,
 ) -> Result<Backup> {
-    BackupAttempt::begin(context, plan.source, plan.kind).create(plan, engine)
+    BackupAttempt::begin(context, plan.source, plan.format.kind()).create(plan, engine)
 }
 
 /// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
@@ -104,7 +99,7 @@ pub struct DumpNotes {
 pub struct BackupAttempt<'a> {
     context: RunContext<'a>,
     source: &'a str,
-    kind: &'a str,
+    kind: EngineKind,
     cluster: Option<String>,
     keeps_failure: bool,
     started: Instant,
@@ -116,7 +111,7 @@ pub struct BackupAttempt<'a> {
 
 impl<'a> BackupAttempt<'a> {
     /// Begins an attempt now: its id and its duration count from here.
-    pub fn begin(context: RunContext<'a>, source: &'a str, kind: &'a str) -> Self {
+    pub fn begin(context: RunContext<'a>, source: &'a str, kind: EngineKind) -> Self {
         BackupAttempt {
             context,
             source,
@@ -155,7 +150,10 @@ impl<'a> BackupAttempt<'a> {
 
     fn try_create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
         let id = self.free_id()?;
-        let file = format!("{id}.{}", dump_extension(plan.format.1, plan.codec));
+        let file = format!(
+            "{id}.{}",
+            dump_extension(plan.format, plan.encoding.codec())
+        );
         self.context
             .observer
             .detail(format!("{}: writing {file}", self.source));
@@ -199,7 +197,7 @@ impl<'a> BackupAttempt<'a> {
         file: &str,
         plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
-    ) -> Result<(Dumped, Measured)> {
+    ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
         let _bar = self.context.observer.follow(
             &format!("backing up {}", self.source),
@@ -207,7 +205,8 @@ impl<'a> BackupAttempt<'a> {
             &progress,
         );
         let pending = self.context.store.create(self.source, &store::dot(file))?;
-        let mut encode = Encode::new(plan.codec, plan.threads, pending, progress);
+        let encoding = plan.encoding.clone().with_progress(&progress);
+        let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.
         let dumped = engine
@@ -230,7 +229,7 @@ impl<'a> BackupAttempt<'a> {
         };
         let file = store::contents_name(id);
         let pending = self.context.store.create(self.source, &store::dot(&file))?;
-        let mut encode = Encode::new(LIST_CODEC, 1, pending, Progress::default());
+        let mut encode = Encoding::new(LIST_CODEC).start(pending);
         std::io::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
@@ -248,7 +247,7 @@ impl<'a> BackupAttempt<'a> {
         file: &str,
         plan: &AttemptPlan<'_>,
         dumped: Dumped,
-        measured: Measured,
+        measured: Measurements,
     ) -> Result<Sidecar> {
         interrupt::check()?;
         let status = match dumped.lacks {
@@ -265,12 +264,12 @@ impl<'a> BackupAttempt<'a> {
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
-            format: plan.format.0.to_owned(),
+            format: plan.format.to_string(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
             content_sha256: measured.content.sha256,
-            compression: plan.codec.name().to_owned(),
+            compression: plan.encoding.codec().name().to_owned(),
             encryption: None,
             base: None,
         });
@@ -337,15 +336,15 @@ impl<'a> BackupAttempt<'a> {
             source: self.source,
             file: &store::dot(file),
             dump: sidecar.dump.as_ref(),
-            codec: plan.codec,
-            format: plan.format.0,
+            decoding: plan.encoding.decoding(),
+            format: plan.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
         let options = ExaminationOptions {
             scratch_dir: plan.scratch_dir,
-            threads: plan.threads,
+            threads: plan.encoding.threads(),
             proving: plan.proving,
             observer: self.context.observer,
         };
@@ -393,7 +392,7 @@ impl<'a> BackupAttempt<'a> {
             run: self.context.run.id.clone(),
             run_members: self.context.run.members.clone(),
             source: self.source.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: self.kind.to_string(),
             label: self.context.run.label.clone(),
             status,
             warnings: Vec::new(),
@@ -417,7 +416,7 @@ impl<'a> BackupAttempt<'a> {
     }
 
     /// What the sidecar calls the source's kind.
-    pub fn kind(&self) -> &str {
+    pub fn kind(&self) -> EngineKind {
         self.kind
     }
 

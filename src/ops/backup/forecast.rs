@@ -131,7 +131,7 @@ fn dump_name(source: &SourcePlan, request: &BackupRequest) -> String {
         "{}_{}_<time>.{}",
         source.name,
         request.label,
-        dump_extension(source.kind.format().1, source.codec)
+        dump_extension(source.kind.format(), source.encoding.codec())
     )
 }
 
@@ -142,7 +142,7 @@ fn probe(source: SourcePlan, target: PathBuf) -> Result<ForecastStep, (String, E
         Ok(engine) => Ok(ForecastStep::Backup {
             place: engine.place(&source),
             size_bytes: engine.estimate(),
-            kind: source.kind.word().to_owned(),
+            kind: source.kind.format().kind().to_string(),
             source: source.name,
             target,
         }),

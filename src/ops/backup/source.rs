@@ -46,7 +46,7 @@ pub fn back_up_source(
     // One that was made from a mistyped path or address would be a source that fails for ever.
     let is_unheard_of = (catalog.as_ref()).is_ok_and(|catalog| !has_backups(catalog, &source.name));
     let keeps_failure = !(source.derived && is_unheard_of);
-    let attempt = BackupAttempt::begin(context, &source.name, plan.kind)
+    let attempt = BackupAttempt::begin(context, &source.name, plan.format.kind())
         .with_cluster(cluster)
         .with_failure_kept(keeps_failure);
     let created = match before {
@@ -131,7 +131,7 @@ fn summarize(
     store: &dyn Store,
 ) -> SourceSummary {
     let mut summary = SourceSummary::new(attempt.source());
-    summary.kind = Some(attempt.kind().to_owned());
+    summary.kind = Some(attempt.kind().to_string());
     summary.failed_id = attempt.failed_id();
     let Some(sidecar) = backup.map(|backup| &backup.sidecar) else {
         return summary;
@@ -267,11 +267,11 @@ pub fn space_needed(plan: &AttemptPlan<'_>, engine: &Engine, catalog: &Catalog) 
         ))
     });
     match then {
-        Some((dump, size)) if size > 0 && dump.compression == plan.codec.name() => {
+        Some((dump, size)) if size > 0 && dump.compression == plan.encoding.codec().name() => {
             (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
         }
-        _ if plan.codec == Codec::None => estimate,
-        _ => engine.packed_estimate(plan.codec),
+        _ if plan.encoding.codec() == Codec::None => estimate,
+        _ => engine.packed_estimate(plan.encoding.codec()),
     }
 }
 
