@@ -19,7 +19,7 @@ use crate::config::{
     self, BackupKeys, Config, KindKeys, LogLevel, PostgresKeys, SourceEntry, Spool as ConfigSpool,
     VerifyAfter,
 };
-use crate::engine::postgres::Search;
+use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite::Spool;
 use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Error, Kind, Result};
@@ -109,7 +109,7 @@ pub struct SourcePlan {
 #[derive(Debug, Clone, Default)]
 pub struct Proving {
     /// Where PostgreSQL's programs are.
-    pub search: Search,
+    pub search: ProgramSearch,
     /// A server for them, in place of a throw-away one.
     pub drill_url: Option<String>,
     /// The code that a dump brings is trusted: a throw-away server need not be confined.
@@ -131,7 +131,7 @@ pub enum SourceKind {
         lock_timeout: Duration,
     },
     /// A PostgreSQL database, or a cluster's roles.
-    Postgres(Box<crate::engine::postgres::source::Plan>),
+    Postgres(Box<crate::engine::postgres::source::PostgresPlan>),
     /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a
     /// source of its own.
     Cluster(Box<postgres::ClusterPlan>),
@@ -483,7 +483,7 @@ fn by_place(
     if wanted.kind == Some(cli::Kind::Postgres)
         || wanted.kind.is_none() && postgres::is_address(text)
     {
-        let Some(database) = postgres::database_of_address(text) else {
+        let Some(database) = postgres::database_of_address(text)? else {
             return Err(Error::usage("the address names no database")
                 .with_hint("write it at its end, as in `postgresql://host/shop`"));
         };

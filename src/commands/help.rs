@@ -42,5 +42,5 @@ fn unknown(word: &str, commands: &[String]) -> Error {
         Some(near) => format!("did you mean `{near}`? `dbbackup help` lists all"),
         None => "`dbbackup help` lists the commands and topics".to_owned(),
     };
-    Error::usage(format!("no command or topic is called `{word}`")).hint(hint)
+    Error::usage(format!("no command or topic is called `{word}`")).with_hint(hint)
 }

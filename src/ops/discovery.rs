@@ -4,8 +4,9 @@
 use super::Observer;
 use super::status::is_set_aside;
 use crate::engine::EngineKind;
-use crate::engine::postgres::Spec;
-use crate::engine::postgres::discover::{self, Answer};
+use crate::engine::postgres::ConnectionSpec;
+use crate::engine::postgres::conninfo::dsn;
+use crate::engine::postgres::discover::{self, DiscoveredServer};
 use crate::engine::sqlite::probe::{self, Header};
 use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
@@ -40,9 +41,9 @@ pub enum DiscoveredKind {
     /// The database of `$DATABASE_URL`; the address where it holds no password.
     Url { shown: Option<String> },
     /// All databases of a server.
-    Server(Answer),
+    Server(DiscoveredServer),
     /// One database of a server, the one that the `PG…` variables name.
-    Database(Answer),
+    Database(DiscoveredServer),
 }
 
 impl DiscoveredSource {
@@ -178,14 +179,15 @@ fn discover_files(
 fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             url: Some(url.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let shown = (!holds_password(&url)).then_some(url);
+                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
+                let shown = (!secret).then_some(url);
                 add(found, &name, DiscoveredKind::Url { shown }, answer.obstacle);
             }
             Err(error) => observer.warn(format!("$DATABASE_URL is left out: {error}")),
@@ -197,9 +199,9 @@ fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) 
     if named {
         let one = variable("PGDATABASE").is_some() || variable("PGSERVICE").is_some();
         let dbname = (!one).then(|| "postgres".to_owned());
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             dbname,
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => add_server(found, answer, one),
             Err(error) => observer.warn(format!(
@@ -208,14 +210,14 @@ fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) 
         }
         return;
     }
-    for (dir, port) in discover::sockets() {
-        let spec = Spec {
+    for (dir, port) in discover::list_sockets() {
+        let spec = ConnectionSpec {
             host: Some(dir.display().to_string()),
             port: Some(port.to_string()),
             dbname: Some("postgres".to_owned()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         };
-        match discover::ask(&spec) {
+        match discover::probe_server(&spec) {
             Ok(answer) => add_server(found, answer, false),
             Err(error) => observer.warn(format!(
                 "a PostgreSQL server has a socket in {}, but is left out: {error}",
@@ -225,15 +227,7 @@ fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) 
     }
 }
 
-fn holds_password(url: &str) -> bool {
-    let user = url
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once('@'))
-        .map(|(user, _)| user);
-    user.is_some_and(|user| user.contains(':')) || url.contains("password=")
-}
-
-fn add_server(found: &mut Vec<DiscoveredSource>, answer: Answer, one: bool) {
+fn add_server(found: &mut Vec<DiscoveredSource>, answer: DiscoveredServer, one: bool) {
     let obstacle = answer.obstacle.clone();
     if one {
         let name = plan::plain_name(&answer.database);

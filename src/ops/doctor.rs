@@ -9,7 +9,7 @@ use super::backup::{self, AttemptPlan, BackupRequest};
 use super::engines::Engine;
 use super::{Observer, Session, catalog_of};
 use crate::catalog::Catalog;
-use crate::engine::postgres::server::Tried;
+use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Result};
 use crate::plan::{Planned, SourcePlan, StorePlan};
 use crate::store::{self, Access};
@@ -337,12 +337,12 @@ impl SourceExaminer<'_> {
     fn check_drill(&mut self, source: &SourcePlan, engine: &Engine) {
         let name = source.name.as_str();
         let (why, remedy) = match engine.can_drill(source) {
-            Ok((Tried::Done(how), room)) => {
+            Ok((Availability::Available(how), room)) => {
                 add_need(&mut self.needs.drills, source, room);
                 let text = format!("a trial restore is possible, {how}");
                 return self.diagnosis.ok(name, "drill", text);
             }
-            Ok((Tried::Impossible(why), _)) => (
+            Ok((Availability::Unavailable(why), _)) => (
                 format!("no trial restore is possible here: {why}"),
                 "`dbbackup verify --level content` is".to_owned(),
             ),

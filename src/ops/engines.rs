@@ -6,11 +6,11 @@ use super::content::{self, StoredDump};
 use crate::catalog::Backup;
 use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::PostgresSource;
-use crate::engine::postgres::content::ContentCheck;
-use crate::engine::postgres::drill::{self, Drill, DrillPlan};
-use crate::engine::postgres::programs::Version;
-use crate::engine::postgres::server::{Place, Tried};
-use crate::engine::postgres::source::Concern;
+use crate::engine::postgres::content::DumpContentCheck;
+use crate::engine::postgres::drill::{self, DrillPlan, PostgresDrill};
+use crate::engine::postgres::programs::PostgresVersion;
+use crate::engine::postgres::server::{Availability, DrillSite};
+use crate::engine::postgres::source::PreflightWarning;
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Result};
@@ -76,7 +76,7 @@ impl Engine {
 
     /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the
     /// bytes that it needs in the scratch directory.
-    pub fn rehearse(&mut self) -> Result<(String, Vec<Concern>, u64)> {
+    pub fn rehearse(&mut self) -> Result<(String, Vec<PreflightWarning>, u64)> {
         match self {
             Engine::Sqlite(source) => source
                 .rehearse()
@@ -90,16 +90,19 @@ impl Engine {
 
     /// Whether a trial restore of its backups can be made here, and where, or why not; and the
     /// bytes that it needs in the scratch directory.
-    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Tried<String>, u64)> {
+    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Availability<String>, u64)> {
         let size = self.estimate();
         let Engine::Postgres(opened) = self else {
-            return Ok((Tried::Done("into the scratch directory".to_owned()), size));
+            return Ok((
+                Availability::Available("into the scratch directory".to_owned()),
+                size,
+            ));
         };
         let major = opened
             .database()
             .server_version
             .as_deref()
-            .and_then(Version::parse)
+            .and_then(PostgresVersion::parse)
             .map_or(0, |version| version.major);
         let proving = &source.proving;
         // The decoded dump, and the database made of it.
@@ -108,13 +111,18 @@ impl Engine {
         } else {
             size.saturating_mul(2).saturating_add(128 << 20)
         };
-        let whose = Place {
+        let whose = DrillSite {
             parent: &source.scratch_dir,
             trusted: proving.trusted,
             hidden: &[],
         };
         Ok((
-            drill::possible(&proving.search, proving.drill_url.as_deref(), major, &whose)?,
+            drill::check_availability(
+                &proving.search,
+                proving.drill_url.as_deref(),
+                major,
+                &whose,
+            )?,
             room,
         ))
     }
@@ -305,12 +313,15 @@ pub fn trial<'a>(
         }
     };
     if depth == Depth::Content {
-        return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));
+        return Ok(Box::new(DumpContentCheck::new(
+            format,
+            &means.proving.search,
+        )));
     }
-    Ok(Box::new(Drill::new(DrillPlan {
+    Ok(Box::new(PostgresDrill::new(DrillPlan {
         format,
         recorded: stored.database.cloned().unwrap_or_default(),
-        made_by: made_by(stored.producer),
+        pg_dump_major: pg_dump_major(stored.producer),
         search: means.proving.search.clone(),
         drill_url: means.proving.drill_url.clone(),
         trusted: means.proving.trusted,
@@ -346,13 +357,13 @@ fn hidden_from_drills(stored: &StoredDump<'_>) -> Vec<PathBuf> {
 }
 
 /// The major version of the program that made a dump; 0 where unknown.
-pub fn made_by(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
+pub fn pg_dump_major(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
     let version = producer.and_then(|producer| {
         producer
             .get("pg_dump")
             .or_else(|| producer.get("pg_dumpall"))
     });
     version
-        .and_then(|text| Version::parse(text))
+        .and_then(|text| PostgresVersion::parse(text))
         .map_or(0, |version| version.major)
 }

@@ -4,9 +4,9 @@ use super::examine::{self, ExaminationOptions};
 use super::find::{self, ResolvedBackup};
 use super::{Observer, Session};
 use crate::config::nearest;
-use crate::engine::postgres::content::ContentCheck;
+use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
-use crate::engine::postgres::{parts, rows::Rows};
+use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
@@ -116,7 +116,7 @@ impl TableChoice<'_> {
         let mut taken = self.wanted.is_empty();
         for (wanted, met) in self.wanted.iter().zip(&mut self.met) {
             let meant = match self.dump {
-                Some(_) => parts::means(wanted, schema, name),
+                Some(_) => restore_list::names_table(wanted, schema, name),
                 None => is_called(wanted, name),
             };
             *met |= meant;
@@ -291,8 +291,8 @@ fn from_postgres(
     files: &mut Files<'_>,
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {
-    let mut rows = Rows::new(files);
-    let mut content = ContentCheck::new(dump, &options.proving.search).watched_by(&mut rows);
+    let mut rows = RowDecoder::new(files);
+    let mut content = DumpContentCheck::new(dump, &options.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, options)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {

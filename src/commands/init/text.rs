@@ -1,6 +1,6 @@
 //! The texts that `init` writes: the configuration, and the lines for cron and systemd.
 
-use crate::engine::postgres::discover::Answer;
+use crate::engine::postgres::discover::DiscoveredServer;
 use crate::ops::discovery::{DiscoveredKind, DiscoveredSource};
 use crate::ops::programs::quote_for_shell;
 use std::fmt::Write;
@@ -106,7 +106,7 @@ fn source(one: &DiscoveredSource, text: &mut String) {
     }
 }
 
-fn place(answer: &Answer, line: &mut dyn FnMut(String)) {
+fn place(answer: &DiscoveredServer, line: &mut dyn FnMut(String)) {
     line(format!("host = {}", string(&answer.host)));
     line(format!("port = {}", answer.port));
     line(format!("user = {}", string(&answer.user)));

@@ -4,8 +4,10 @@
 use super::*;
 use crate::config;
 use crate::engine::{Dumped, Source};
-use crate::ops::run::RunOutcome;
+use crate::ops::Event;
+use crate::ops::run::{RunOutcome, Shortfall};
 use crate::pipeline::Progress;
+use crate::plan::SourcePlan;
 use std::any::Any;
 use std::io::Write;
 use std::path::PathBuf;
