@@ -33,6 +33,7 @@ pub use parse::{is_label, is_source_name, parse};
 
 use crate::engine::EngineKind;
 use crate::error::Error;
+use crate::store::Location;
 use crate::units::Span;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -74,8 +75,8 @@ pub struct Config {
 /// A table that names a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The store's directory.
-    pub path: PathBuf,
+    /// Where the store is.
+    pub location: Location,
     /// Refuse the directory unless it is on a mounted file system of its own.
     pub require_mount: bool,
 }

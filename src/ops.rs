@@ -11,6 +11,7 @@ pub mod delete;
 pub mod discovery;
 pub mod doctor;
 pub mod engines;
+pub mod events;
 pub mod examine;
 pub mod export;
 pub mod find;
@@ -22,7 +23,6 @@ pub mod programs;
 pub mod prune;
 pub mod run;
 mod session;
-pub mod state;
 pub mod status;
 pub mod sweep;
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::log;
 use crate::pipeline::{self, Codec, Encoding};
 use crate::sidecar::Level;
+use crate::store::Location;
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ const LOG_FILES: u32 = 5;
 /// Where the backups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorePlan {
-    /// The directory.
-    pub path: PathBuf,
+    /// The store's location.
+    pub location: Location,
     /// Refuse a directory that is not mounted.
     pub require_mount: bool,
     /// The configuration itself names this store, so its retention may be applied to it.
@@ -170,29 +171,30 @@ pub fn store(
     config: Option<&Config>,
     variable: Option<&str>,
     cwd: &Path,
-    is_store: &dyn Fn(&Path) -> Result<bool>,
+    is_store: &dyn Fn(&Location) -> Result<bool>,
 ) -> Result<StorePlan> {
     let of_config = |found: &crate::config::StoreConfig| StorePlan {
-        path: absolute(cwd, &found.path),
+        location: found.location.resolved(cwd),
         require_mount: found.require_mount,
         configured: true,
     };
-    let directory = |text: &str| {
-        let path = absolute(cwd, text);
+    let parse = |text: &str| Location::parse(text, cwd).map_err(Error::usage);
+    let written = |text: &str| -> Result<StorePlan> {
+        let location = parse(text)?;
         let stores = config
             .into_iter()
             .flat_map(|config| config.store.iter().chain(config.stores.values()));
         let known = stores
             .into_iter()
-            .find(|store| absolute(cwd, &store.path) == path);
-        known.map_or(
+            .find(|store| store.location.resolved(cwd) == location);
+        Ok(known.map_or(
             StorePlan {
-                path,
+                location,
                 require_mount: false,
                 configured: false,
             },
             of_config,
-        )
+        ))
     };
     if flag == Some("") {
         // An unset variable in a script; the current directory is not to become a store.
@@ -204,17 +206,17 @@ pub fn store(
         let is_word = !text.contains('/') && !matches!(text, "." | "..");
         if let Some(config) =
             config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
-            && !is_store(&absolute(cwd, text))?
+            && !is_store(&parse(text)?)?
         {
             return Err(no_such_store(text, config));
         }
-        return Ok(named.map_or_else(|| directory(text), of_config));
+        return named.map_or_else(|| written(text), |found| Ok(of_config(found)));
     }
     if let Some(found) = config.and_then(|config| config.store.as_ref()) {
         return Ok(of_config(found));
     }
     match variable.filter(|text| !text.is_empty()) {
-        Some(text) => Ok(directory(text)),
+        Some(text) => written(text),
         None => Err(Error::usage("no store is given").with_hint(
             "name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the \
                    configuration",
@@ -691,7 +693,7 @@ mod tests {
     #[test]
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan {
-            path: "/s".into(),
+            location: Path::new("/s").into(),
             require_mount: false,
             configured: false,
         };
@@ -717,11 +719,17 @@ mod tests {
             store(flag, None, variable, cwd, &|_| Ok(false))
         };
         assert_eq!(
-            store(Some("./b"), Some("/env")).unwrap().path,
-            Path::new("/work/b")
+            store(Some("./b"), Some("/env")).unwrap().location,
+            Path::new("/work/b").into()
         );
-        assert_eq!(store(Some("b"), None).unwrap().path, Path::new("/work/b"));
-        assert_eq!(store(None, Some("/env")).unwrap().path, Path::new("/env"));
+        assert_eq!(
+            store(Some("b"), None).unwrap().location,
+            Path::new("/work/b").into()
+        );
+        assert_eq!(
+            store(None, Some("/env")).unwrap().location,
+            Path::new("/env").into()
+        );
         assert!(
             store(None, None)
                 .unwrap_err()

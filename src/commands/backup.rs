@@ -62,7 +62,7 @@ fn show_forecast(forecast: &BackupForecast, report: &mut Report) -> Outcome {
                 report.answer(format!(
                     "would back up {place} ({}) to {}",
                     units::size(*size_bytes),
-                    target.display()
+                    target
                 ));
                 backups.push(serde_json::json!({"source": source, "kind": kind,
                         "from": place, "size_bytes": size_bytes}));

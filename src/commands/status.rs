@@ -90,10 +90,7 @@ fn judge_and_show(arguments: &Status, session: &Session, report: &mut Report) ->
 /// The whole in a few words.
 fn summary(status: &StoreStatus<'_>) -> String {
     if status.sources.is_empty() {
-        return format!(
-            "the store `{}` holds no backups",
-            status.store.path.display()
-        );
+        return format!("the store `{}` holds no backups", status.store.location);
     }
     let due = status.due().count() as u64;
     if due == 0 {
@@ -305,7 +302,8 @@ fn set_document(status: &StoreStatus<'_>, report: &mut Report) {
     report.set(
         "store",
         serde_json::json!({
-            "path": status.store.path, "free_bytes": status.free, "needed_bytes": status.needed,
+            "path": status.store.location.to_string(), "free_bytes": status.free,
+            "needed_bytes": status.needed,
             "findings": of_store,
         }),
     );

@@ -11,6 +11,7 @@ use super::{
     Unusable, value,
 };
 use crate::error::{Context, Error, Result};
+use crate::store::Location;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -182,17 +183,13 @@ fn store(entry: Entry<'_>, header: String, scope: &Scope<'_>) -> Result<StoreCon
     let mut section = Section::open(entry, header, scope)?;
     section.only(&[fields::<StoreKeys>()], &|_| None)?;
     let keys: StoreKeys = section.read()?;
-    // A directory `s3:` beside the configuration is never what was meant.
-    if keys
-        .path
-        .as_ref()
-        .is_some_and(|path| path.to_string_lossy().contains("://"))
-    {
-        return Err(section.error("path", "this version knows only directories as stores"));
+    if let Some(path) = &keys.path {
+        Location::parse(&path.to_string_lossy(), Path::new("/"))
+            .map_err(|why| section.error("path", why))?;
     }
     let path = section.required_path("path", keys.path)?;
     Ok(StoreConfig {
-        path,
+        location: Location::from(path),
         require_mount: keys.require_mount.unwrap_or(false),
     })
 }

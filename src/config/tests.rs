@@ -102,14 +102,14 @@ all = ["shop"]
     assert_eq!(
         config.store,
         Some(StoreConfig {
-            path: "/var/backups/dbbackup".into(),
+            location: Path::new("/var/backups/dbbackup").into(),
             require_mount: false
         })
     );
     assert_eq!(
         config.stores["usb"],
         StoreConfig {
-            path: "/home/ada/usb".into(),
+            location: Path::new("/home/ada/usb").into(),
             require_mount: true
         }
     );
@@ -513,12 +513,18 @@ fn the_environment_serves_every_type() {
         .unwrap()
         .store
         .unwrap();
-    assert_eq!(host.path, Path::new("/b").join(hostname()));
+    assert_eq!(
+        host.location,
+        Location::from(Path::new("/b").join(hostname()))
+    );
     let literal = read("[store]\npath = \"/b/$${HOSTNAME}\"")
         .unwrap()
         .store
         .unwrap();
-    assert_eq!(literal.path, Path::new("/b/${HOSTNAME}"));
+    assert_eq!(
+        literal.location,
+        Location::from(Path::new("/b/${HOSTNAME}"))
+    );
     let grouped = read(&format!("{}[groups]\nall = [\"${{DB}}\"]", app(""))).unwrap_err();
     assert!(
         grouped
@@ -793,7 +799,10 @@ fn homeless_paths() {
         .unwrap()
         .store
         .unwrap();
-    assert_eq!(beside.path, std::env::current_dir().unwrap().join("b"));
+    assert_eq!(
+        beside.location,
+        Location::from(std::env::current_dir().unwrap().join("b"))
+    );
 }
 
 #[test]

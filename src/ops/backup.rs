@@ -93,12 +93,12 @@ pub fn create_backups(
     let run = new_run(request, session);
     let names: Vec<String> = planned.iter().filter_map(tried_name).collect();
     let hooks = hooks_of_run(&planned, session);
-    let store = session.store_plan()?.path;
+    let store = session.store_plan()?.location;
     observer.step(format!(
         "run {}: {} into {}",
         run.id,
         names.join(", "),
-        store.display()
+        store
     ));
     let hooks = HookRunner::for_run(&hooks, &names, &store, &run, observer);
     // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
@@ -310,7 +310,7 @@ fn copy_configuration(store: &dyn Store, session: &Session, observer: &dyn Obser
         Err(_) => return,
     };
     if let Err(error) =
-        store.replace_at_root(&format!("config-{}.toml", session.host), text.as_bytes())
+        store.replace_common(&format!("config-{}.toml", session.host), text.as_bytes())
     {
         observer.detail(format!(
             "the configuration could not be copied to the store: {error}"

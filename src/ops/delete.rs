@@ -5,7 +5,7 @@ use super::{Observer, Session};
 use crate::catalog::{Catalog, Entry, Presence, Unreadable};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::store::{self, Store};
+use crate::store::{Store, names};
 use crate::units;
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ impl DeletePlan {
             self.look_again(&backup.source)?;
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
-            store::remove_backup(&*self.store, source, id, &backup.files)?;
+            self.store.retire(source, id, &backup.files)?;
             observer.line(format!("deleted {id}"));
             for place in elsewhere {
                 observer.note(format!(
@@ -104,7 +104,7 @@ impl DeletePlan {
     fn refuse_what_is_read(&self, backup: &DoomedBackup) -> Result<Vec<String>> {
         let mut elsewhere = Vec::new();
         for file in &backup.files {
-            let is_read = match self.store.in_use(&backup.source, file) {
+            let is_read = match self.store.is_in_use(&backup.source, file) {
                 Err(_) if self.request.force => false,
                 is_read => is_read?,
             };
@@ -112,7 +112,7 @@ impl DeletePlan {
                 let text = format!("`{}` is being read right now", backup.id);
                 return Err(Error::new(Kind::Locked, text).with_hint("try again later"));
             }
-            let place = match self.store.elsewhere(&backup.source, file) {
+            let place = match self.store.link_target(&backup.source, file) {
                 Err(_) if self.request.force => None,
                 place => place?,
             };
@@ -197,8 +197,8 @@ fn doom_unreadable(lost: &Unreadable, force: bool, store: &dyn Store) -> Result<
                                      to delete it all the same",
         ));
     }
-    let mut files = store.names(&lost.source)?;
-    files.retain(|name| store::is_dump_of(name, &lost.id));
+    let mut files = store.list(&lost.source)?.objects;
+    files.retain(|name| names::is_object_of(name, &lost.id));
     let size = units::total(
         files
             .iter()

@@ -12,6 +12,7 @@ use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
+use crate::store::{self, Location};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ fn discover_files(
     found: &mut Vec<DiscoveredSource>,
     observer: &dyn Observer,
 ) -> Result<()> {
-    let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
+    let is_store = |path: &Path| store::is_marked_at(&Location::from(path));
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
         .same_file_system(true)
@@ -186,7 +187,7 @@ fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) 
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
+                let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
                 add(found, &name, DiscoveredKind::Url { shown }, answer.obstacle);
             }

@@ -13,10 +13,10 @@ use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Result};
 use crate::plan::{Planned, SourcePlan, StorePlan};
 use crate::store::{self, Access};
-use crate::{durable, units};
+use crate::units;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Examines everything that a backup of these sources would need; none: every enabled source.
 pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> Diagnosis {
@@ -230,12 +230,7 @@ struct SpaceNeeds {
 
 impl SpaceNeeds {
     fn judge(&self, store: &StorePlan, diagnosis: &mut Diagnosis) {
-        let existing = if store.path.is_dir() {
-            store.path.as_path()
-        } else {
-            store.path.parent().unwrap_or(Path::new("/"))
-        };
-        if let Ok(free) = durable::free_space(existing) {
+        if let Ok(Some(free)) = store::unchecked(&store.location).free_space() {
             let text = format!(
                 "{} free, about {} needed for the next backups",
                 units::size(free),
@@ -261,7 +256,7 @@ impl SpaceNeeds {
                 dir,
                 *needed,
                 self.drills.get(dir).copied().unwrap_or(0),
-                &store.path,
+                store,
                 diagnosis,
             );
         }
@@ -306,7 +301,7 @@ impl SourceExaminer<'_> {
     fn check_source(&mut self, source: &SourcePlan) -> Result<()> {
         let name = source.name.as_str();
         let mut engine = Engine::open(source)?;
-        let store = store::unchecked(&self.store.path);
+        let store = store::unchecked(&self.store.location);
         backup::check_name_conflict(
             source,
             &engine,
@@ -366,5 +361,5 @@ fn add_need(needs: &mut BTreeMap<PathBuf, u64>, source: &SourcePlan, bytes: u64)
 
 /// Reads the catalog of a store as it is.
 fn read_catalog(plan: &StorePlan) -> Result<Catalog> {
-    catalog_of(&*store::open(&plan.path, Access::Read)?, &[])
+    catalog_of(&*store::open(&plan.location, Access::Read)?, &[])
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::plan::hooks::{Hooks, shown};
 use crate::process::captured::{self, Captured, Limits};
+use crate::store::Location;
 use crate::units;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -127,7 +128,7 @@ pub struct HookRunner<'a> {
     source: Option<&'a str>,
     /// The names of the run's sources.
     sources: String,
-    store: &'a Path,
+    store: &'a Location,
     config: Option<&'a Path>,
     run: &'a Run,
     observer: &'a dyn Observer,
@@ -138,7 +139,7 @@ impl<'a> HookRunner<'a> {
     pub fn for_run(
         hooks: &'a Hooks,
         sources: &[String],
-        store: &'a Path,
+        store: &'a Location,
         run: &'a Run,
         observer: &'a dyn Observer,
     ) -> Self {
@@ -157,7 +158,7 @@ impl<'a> HookRunner<'a> {
     pub fn for_source(
         hooks: &'a Hooks,
         source: &'a str,
-        store: &'a Path,
+        store: &'a Location,
         run: &'a Run,
         observer: &'a dyn Observer,
     ) -> Self {
@@ -279,7 +280,7 @@ impl<'a> HookRunner<'a> {
         );
         command
             .env("DBBACKUP_HOOK", moment.as_str())
-            .env("DBBACKUP_STORE", self.store)
+            .env("DBBACKUP_STORE", self.store.as_os_str())
             .env("DBBACKUP_RUN", &self.run.id);
         command.env("DBBACKUP_LABEL", &self.run.label);
         if let Some(config) = self.config {

@@ -1,9 +1,10 @@
 //! Pinning: whether pruning may ever remove a backup.
 
-use super::state::change_state;
+use super::events::add_event;
 use super::{Observer, Session};
 use crate::catalog::Catalog;
 use crate::error::Result;
+use crate::sidecar::Change;
 use std::time::Duration;
 
 /// Which backups are pinned or unpinned.
@@ -30,10 +31,15 @@ pub fn pin_backups(
         wanted.push((backup.sidecar.source.to_string(), backup.id().to_owned()));
     }
     let wait = session.lock_wait.max(Duration::from_secs(10));
-    let pinned = request.pinned;
+    let (change, done) = match request.pinned {
+        true => (Change::Pinned, "pinned"),
+        false => (Change::Unpinned, "unpinned"),
+    };
     for (source, id) in &wanted {
-        change_state(&*store, source, id, wait, |state| state.pinned = pinned)?;
-        let done = if pinned { "pinned" } else { "unpinned" };
+        // An event needs no lock. But a pruning that has looked already must not remove what is
+        // said to be pinned.
+        let _lock = store.lock(source, wait)?;
+        add_event(&*store, source, id, change.clone())?;
         observer.line(format!("{done} {id}"));
     }
     Ok(wanted.into_iter().map(|(_, id)| id).collect())

@@ -6,6 +6,7 @@ mod brake;
 mod tests;
 
 use super::condition::STATE_LOST;
+use super::events::remove_superseded;
 use super::run::RemovedBackup;
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in, time_of};
@@ -17,7 +18,7 @@ use crate::interrupt;
 use crate::plan::{Policies, SourcePlan};
 use crate::retention::{self, Candidate, Decision, Policy, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
-use crate::store::{self, Store};
+use crate::store::{Store, names};
 use crate::units;
 use brake::BrakeHold;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -82,6 +83,8 @@ pub struct PrunePlan {
     pub kept: Vec<KeptBackup>,
     /// The backups that go, newest first.
     pub removals: Vec<Removal>,
+    /// Events of backups that stay, which newer ones make pointless.
+    superseded: Vec<String>,
     /// What retention warns of.
     pub warnings: Vec<String>,
     /// The brake, where it holds or is released by force.
@@ -441,6 +444,9 @@ pub fn plan_source(
     for (rank, (id, verdict)) in decision.verdicts.into_iter().enumerate() {
         let reason = match verdict {
             Verdict::Keep(reasons) => {
+                let state = by_id.get(id.as_str()).map(|backup| &backup.state);
+                let superseded = state.map_or(&[][..], |state| &state.superseded);
+                plan.superseded.extend_from_slice(superseded);
                 plan.kept.push(KeptBackup { id, reasons, rank });
                 continue;
             }
@@ -475,6 +481,7 @@ fn carry_out(
         (Some(hold), false) => brake::remember(store, source, hold, observer),
         (None, _) => {}
     }
+    remove_superseded(store, source, &plan.superseded)?;
     let mut removed = Vec::new();
     for removal in std::mem::take(&mut plan.removals).into_iter().rev() {
         interrupt::check()?;
@@ -482,7 +489,7 @@ fn carry_out(
             plan.kept.push(removal.kept_for(&why));
             continue;
         }
-        store::remove_backup(store, source, &removal.id, &removal.files)?;
+        store.retire(source, &removal.id, &removal.files)?;
         removed.push(removal);
     }
     removed.reverse();
@@ -514,7 +521,7 @@ impl Removal {
 /// Says why objects must stay that only a link in the store leads to: removing the link alone would
 /// leave what takes the room, and nothing would know it any more. What is not sure is kept.
 fn lies_elsewhere(store: &dyn Store, source: &str, files: &[String]) -> Option<String> {
-    files.iter().find_map(|file| match store.elsewhere(source, file) {
+    files.iter().find_map(|file| match store.link_target(source, file) {
         Ok(None) => None,
         Ok(Some(place)) => Some(format!(
             "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes \
@@ -529,7 +536,7 @@ fn lies_elsewhere(store: &dyn Store, source: &str, files: &[String]) -> Option<S
 fn is_read(store: &dyn Store, source: &str, files: &[String]) -> Option<String> {
     files
         .iter()
-        .find_map(|file| match store.in_use(source, file) {
+        .find_map(|file| match store.is_in_use(source, file) {
             Ok(false) => None,
             Ok(true) => Some("in use right now".to_owned()),
             Err(error) => Some(error.message()),
@@ -552,7 +559,7 @@ fn decide(
         .map(|entry| Candidate {
             id: entry.id.clone(),
             at: time_of(&entry.id),
-            label: store::split_id(&entry.id)
+            label: names::split_id(&entry.id)
                 .map_or(String::new(), |(_, label, _)| label.to_owned()),
             size_bytes: 0,
             standing: Standing::Unknown,
@@ -622,7 +629,10 @@ fn candidate(backup: &Entry) -> Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
         at: {
-            let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
+            let (at, number) = (
+                backup.sidecar.started_at,
+                names::number_in_second(backup.id()),
+            );
             // A sidecar may say any date, the calendar's last one, too.
             at.checked_add_signed(TimeDelta::microseconds(number.into()))
                 .unwrap_or(at)

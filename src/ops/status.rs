@@ -54,9 +54,10 @@ impl StoreReading {
     /// Opens the store and reads its catalog. A store that is not there is what a status is asked
     /// about, and no mistake of whoever asks.
     pub fn open(plan: StorePlan) -> Result<StoreReading> {
-        let store = store::open(&plan.path, Access::Read)?;
+        let store = store::open(&plan.location, Access::Read)?;
         if plan.require_mount {
-            store::require_mount_at(&plan.path).map_err(|error| error.with_kind(Kind::NotFound))?;
+            store::require_mount_at(&plan.location)
+                .map_err(|error| error.with_kind(Kind::NotFound))?;
         }
         let catalog = Catalog::read(&*store, None)?;
         Ok(StoreReading {

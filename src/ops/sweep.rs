@@ -4,18 +4,18 @@ use super::Observer;
 use crate::error::Result;
 use crate::lock::Lock;
 use crate::sidecar::Sidecar;
-use crate::store::{self, Store};
+use crate::store::Store;
 use std::time::Duration;
 
-/// Takes a source's lock and removes what a killed run left.
+/// Takes a source's lock, where the store has any, and removes what a killed run left.
 pub fn lock_and_sweep(
     store: &dyn Store,
     source: &str,
     wait: Duration,
     observer: &dyn Observer,
-) -> Result<Lock> {
+) -> Result<Option<Lock>> {
     let lock = store.lock(source, wait)?;
-    let swept = store::sweep(store, source, |bytes| {
+    let swept = store.sweep(source, &|bytes| {
         Sidecar::parse(bytes)
             .map(|sidecar| sidecar.files())
             .unwrap_or_default()

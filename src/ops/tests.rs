@@ -4,7 +4,7 @@
 use super::{Event, Observer, Session};
 use crate::catalog::Catalog;
 use crate::pipeline::{self, Progress};
-use crate::store::{self, Store};
+use crate::store::{Store, names};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use std::any::Any;
@@ -72,7 +72,7 @@ impl Fixture {
         let content = format!("{rows} rows").into_bytes();
         let measured = pipeline::measure(content.as_slice(), &Progress::default()).unwrap();
         let at = now() - TimeDelta::hours(hours);
-        let id = store::make_id(source, "manual", at, std::iter::empty());
+        let id = names::new_id(source, "manual", at, std::iter::empty());
         let file = format!("{id}.sqlite3");
         let dump = json!({"file": file, "format": "sqlite3", "size_bytes": measured.size,
             "sha256": measured.sha256, "content_size_bytes": measured.size,
@@ -92,7 +92,7 @@ impl Fixture {
     /// Adds a failed attempt.
     pub fn failed_attempt(&self, source: &str, hours: i64) -> String {
         let at = now() - TimeDelta::hours(hours);
-        let id = store::make_id(source, "manual", at, std::iter::empty());
+        let id = names::new_id(source, "manual", at, std::iter::empty());
         let error = json!({"message": "the server is away"});
         self.sidecar(
             source,
@@ -110,7 +110,7 @@ impl Fixture {
             sidecar[key] = value.clone();
         }
         let bytes = sidecar.to_string().into_bytes();
-        self.write(source, &store::sidecar_name(id), &bytes);
+        self.write(source, &names::sidecar_name(id), &bytes);
     }
 
     fn write(&self, source: &str, name: &str, bytes: &[u8]) {

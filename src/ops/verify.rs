@@ -1,18 +1,17 @@
 //! Verifying: finds the backups that are meant, examines each, and keeps the result with it.
 
+use super::events::add_event;
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
-use super::state::change_state;
 use super::{Event, Observer, Session, catalog_of};
-use crate::catalog::{Backup, Catalog, Entry, Unreadable, is_named_of};
+use crate::catalog::{Catalog, Entry, Unreadable, is_named_of};
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline;
 use crate::plan;
-use crate::sidecar::{Level, Status, Verification};
-use crate::store::{self, Store};
+use crate::sidecar::{Change, Level, Status};
+use crate::store::{Store, names};
 use chrono::Utc;
-use std::time::Duration;
 
 #[cfg(test)]
 mod tests;
@@ -106,7 +105,7 @@ fn verify_task(
             (found.name(), source, result, None)
         }
         VerifyTask::Unusable { id, why, status } => {
-            let source = store::split_id(&id).map(|(source, _, _)| source.to_owned());
+            let source = names::split_id(&id).map(|(source, _, _)| source.to_owned());
             let result = unmade(level, "sidecar", status, why);
             (id, source, result, None)
         }
@@ -345,7 +344,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTas
 }
 
 fn dump(backup: &Entry, store: &dyn Store) -> Result<VerifyTask> {
-    let found = ResolvedBackup::in_store(store.root(), backup);
+    let found = ResolvedBackup::in_store(store.location(), backup);
     Ok(match found {
         Ok(found) => VerifyTask::Dump(Box::new(found)),
         Err(error) => VerifyTask::Unusable {
@@ -356,37 +355,23 @@ fn dump(backup: &Entry, store: &dyn Store) -> Result<VerifyTask> {
     })
 }
 
-/// Keeps the result with the backup, under the source's lock for that moment. A store that can't
-/// be written to is no failure, and a copy of a backup that lies somewhere else has no history to
-/// add to.
+/// Keeps the result with the backup, as an event. A store that can't be written to is no failure,
+/// and a copy of a backup that lies somewhere else has no history to add to.
 fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn Observer) {
     let Some(backup) = &found.backup else { return };
     if result.status() == CheckStatus::Error || found.source != backup.sidecar.source {
         return;
     }
-    let dir = found.store.root().join(&found.source);
-    if rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).is_err() {
+    if !found.store.may_write(&found.source) {
         return observer.detail(format!(
-            "{}: the result was not kept: `{}` is read-only",
+            "{}: the result was not kept: `{}` of the store `{}` is read-only",
             backup.id(),
-            dir.display()
+            found.source,
+            found.store.name()
         ));
     }
-    let verification = result.to_verification(whole_second(Utc::now()));
-    if let Err(error) = add_to_state(found, backup, verification) {
+    let change = Change::Verified(result.to_verification(whole_second(Utc::now())));
+    if let Err(error) = add_event(&*found.store, &found.source, backup.id(), change) {
         observer.warn(format!("{}: the result was not kept: {error}", backup.id()));
     }
-}
-
-fn add_to_state(found: &ResolvedBackup, backup: &Backup, verification: Verification) -> Result<()> {
-    // Damage must not be forgotten because a backup is running: its retention would count this one
-    // as good.
-    let wait = Duration::from_secs(if verification.status == CheckStatus::Damaged {
-        600
-    } else {
-        10
-    });
-    change_state(&*found.store, &found.source, backup.id(), wait, |state| {
-        state.remember(verification)
-    })
 }

@@ -103,12 +103,9 @@ pub fn restore(
     destination.sweep()?;
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
-        Some(safety) => Some(sweep::lock_and_sweep(
-            &*safety.store,
-            &safety.source,
-            session.lock_wait,
-            report,
-        )?),
+        Some(safety) => {
+            sweep::lock_and_sweep(&*safety.store, &safety.source, session.lock_wait, report)?
+        }
         None => None,
     };
     let keys = session.keys_of(&found.source);
@@ -416,11 +413,11 @@ impl Safety {
         {
             return Ok(None);
         }
-        let root = session
+        let location = session
             .store_plan()
-            .map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
+            .map_or_else(|_| found.store.location().clone(), |plan| plan.location);
         let store = store::open(
-            &root,
+            &location,
             Access::Write {
                 require_mount: false,
             },
@@ -468,7 +465,7 @@ fn say_done(
         undo = Some(database.undo.clone());
     }
     if let Some((id, safety)) = kept {
-        let program = super::program(safety.store.root().to_str(), session);
+        let program = super::program(safety.store.location().as_os_str().to_str(), session);
         report.line(super::kept_as(&id, &program));
         let command = format!("{program} restore {id} --in-place --yes");
         report.line(format!("   to undo: {command}"));

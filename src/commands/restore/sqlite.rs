@@ -20,7 +20,7 @@ use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::retention::PRE_RESTORE;
-use crate::store::{self, Access, Store};
+use crate::store::{self, Access, Location, Store};
 use crate::units;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -233,16 +233,15 @@ impl Safety {
         if arguments.no_safety_backup || matches!(place.now, There::Nothing) {
             return Ok(Safety::None);
         }
-        let root = match session.store_plan() {
-            Ok(plan) => Some(plan.path),
-            Err(_) => Some(found.store.root().to_path_buf())
-                .filter(|root| root.join("dbbackup-store.json").exists()),
+        let location = match session.store_plan() {
+            Ok(plan) => Some(plan.location),
+            Err(_) => Some(found.store.location().clone()).filter(store::is_marked_at),
         };
-        let Some(root) = root else {
+        let Some(location) = location else {
             return Ok(Safety::Beside(free_name(&place.path, session)));
         };
         if arguments.dry_run {
-            return Ok(match store::open(&root, Access::Read) {
+            return Ok(match store::open(&location, Access::Read) {
                 Ok(store) => Safety::Store {
                     source: safety_source(found, place, session, &*store)?,
                     store,
@@ -250,12 +249,12 @@ impl Safety {
                 Err(_) => Safety::Beside(free_name(&place.path, session)),
             });
         }
-        if !writable(&root) {
+        if !store::may_be_written_at(&location) {
             // A read-only store serves for restoring; what is there is then kept beside it.
             return Ok(Safety::Beside(free_name(&place.path, session)));
         }
         let store = store::open(
-            &root,
+            &location,
             Access::Write {
                 require_mount: false,
             },
@@ -275,7 +274,7 @@ impl Safety {
     fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
         match self {
             Safety::Store { store, source } => {
-                sweep::lock_and_sweep(&**store, source, session.lock_wait, report).map(Some)
+                sweep::lock_and_sweep(&**store, source, session.lock_wait, report)
             }
             Safety::None | Safety::Beside(_) => Ok(None),
         }
@@ -296,7 +295,7 @@ impl Safety {
                 )?;
                 Ok(Kept::Backup {
                     id,
-                    store: store.root().to_path_buf(),
+                    store: store.location().clone(),
                 })
             }
         }
@@ -305,7 +304,7 @@ impl Safety {
 
 /// What was kept of the old content.
 enum Kept {
-    Backup { id: String, store: PathBuf },
+    Backup { id: String, store: Location },
     File(PathBuf),
 }
 
@@ -319,10 +318,6 @@ fn keep_beside(old: &mut dyn Source, path: &Path) -> Result<()> {
     copy().inspect_err(|_| {
         let _ = std::fs::remove_file(path);
     })
-}
-
-fn writable(root: &Path) -> bool {
-    !root.exists() || rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 fn free_name(target: &Path, session: &Session) -> PathBuf {
@@ -567,7 +562,7 @@ fn say_done(
         found.name(),
         published.how
     ));
-    let program = |store: &Path| super::program(store.to_str(), session);
+    let program = |store: &Location| super::program(store.as_os_str().to_str(), session);
     let undo = match (&kept, &published.set_aside) {
         (Some(Kept::Backup { id, store }), _) => Some(format!(
             "{} restore {id} --to {} --yes",

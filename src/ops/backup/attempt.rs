@@ -8,16 +8,20 @@ use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::Observer;
 use crate::ops::content::{LIST_CODEC, StoredDump};
+use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::sweep::lock_and_sweep;
 use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
-use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
-use crate::store::{self, Store};
+use crate::sidecar::{
+    BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
+};
+use crate::store::{Draft, Store, names};
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -33,8 +37,8 @@ pub struct RunContext<'a> {
 }
 
 impl RunContext<'_> {
-    /// Takes the lock of a source and removes what a killed run left.
-    pub fn lock_and_sweep(&self, source: &str) -> Result<Lock> {
+    /// Takes the lock of a source, where the store has any, and removes what a killed run left.
+    pub fn lock_and_sweep(&self, source: &str) -> Result<Option<Lock>> {
         lock_and_sweep(self.store, source, self.run.lock_wait, self.observer)
     }
 }
@@ -149,7 +153,8 @@ impl<'a> BackupAttempt<'a> {
     }
 
     fn try_create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
-        let id = self.free_id()?;
+        let mut draft = self.begin_draft()?;
+        let id = draft.id().to_owned();
         let file = format!(
             "{id}.{}",
             dump_extension(plan.format, plan.encoding.codec())
@@ -157,43 +162,21 @@ impl<'a> BackupAttempt<'a> {
         self.context
             .observer
             .detail(format!("{}: writing {file}", self.source));
-        self.write_backup(&id, &file, plan, engine)
-            .inspect_err(|_| {
-                store::discard_unlisted(
-                    self.context.store,
-                    self.source,
-                    &id,
-                    &[file.clone(), store::contents_name(&id)],
-                )
-            })
+        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, plan, engine)?;
+        self.write_contents(&mut *draft, &mut dumped)?;
+        let sidecar = self.complete_sidecar(&id, &file, plan, dumped, measured)?;
+        self.verify_and_publish(draft, sidecar, &file, plan)
     }
 
-    fn write_backup(
-        &self,
-        id: &str,
-        file: &str,
-        plan: &AttemptPlan<'_>,
-        engine: &mut dyn Source,
-    ) -> Result<Backup> {
-        let (mut dumped, measured) = self.write_dump(file, plan, engine)?;
-        self.write_contents(id, &mut dumped)?;
-        let sidecar = self.complete_sidecar(id, file, plan, dumped, measured)?;
-        self.verify_and_publish(sidecar, file, plan)
+    fn begin_draft(&self) -> Result<Box<dyn Draft>> {
+        let label = &self.context.run.label;
+        self.context.store.begin_draft(self.source, label, self.at)
     }
 
-    fn free_id(&self) -> Result<String> {
-        let taken = self.context.store.names(self.source)?;
-        Ok(store::make_id(
-            self.source,
-            &self.context.run.label,
-            self.at,
-            taken.iter().filter_map(|name| store::id_of(name)),
-        ))
-    }
-
-    /// The content, through the pipeline, durable under its dot-name.
+    /// The content, through the pipeline, durable in the draft.
     fn write_dump(
         &self,
+        draft: &mut dyn Draft,
         file: &str,
         plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
@@ -204,7 +187,7 @@ impl<'a> BackupAttempt<'a> {
             engine.estimate(),
             &progress,
         );
-        let pending = self.context.store.create(self.source, &store::dot(file))?;
+        let pending = draft.create(file)?;
         let encoding = plan.encoding.clone().with_progress(&progress);
         let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
@@ -220,15 +203,14 @@ impl<'a> BackupAttempt<'a> {
         Ok((dumped, measured))
     }
 
-    /// The list of what is inside, where the source made one: beside the dump, durable under its
-    /// dot-name.
-    fn write_contents(&self, id: &str, dumped: &mut Dumped) -> Result<()> {
+    /// The list of what is inside, where the source made one: beside the dump, durable in the draft.
+    fn write_contents(&self, draft: &mut dyn Draft, dumped: &mut Dumped) -> Result<()> {
         let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut())
         else {
             return Ok(());
         };
-        let file = store::contents_name(id);
-        let pending = self.context.store.create(self.source, &store::dot(&file))?;
+        let file = names::contents_name(draft.id());
+        let pending = draft.create(&file)?;
         let mut encode = Encoding::new(LIST_CODEC).start(pending);
         std::io::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
@@ -280,6 +262,7 @@ impl<'a> BackupAttempt<'a> {
 
     fn verify_and_publish(
         &self,
+        mut draft: Box<dyn Draft>,
         mut sidecar: Sidecar,
         file: &str,
         plan: &AttemptPlan<'_>,
@@ -287,30 +270,20 @@ impl<'a> BackupAttempt<'a> {
         if let Some(level) = plan.verify_after {
             sidecar
                 .verifications
-                .push(self.verify(&sidecar, file, level, plan)?);
+                .push(self.verify(&*draft, &sidecar, file, level, plan)?);
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
-        let state = State {
-            pinned: self.context.run.pinned,
-            ..State::default()
-        };
-        if state.pinned {
-            // Before the sidecar: a crash in between must not leave a listed backup without its
-            // pin.
-            self.context.store.replace(
-                self.source,
-                &store::state_name(&sidecar.id),
-                &state.to_bytes(),
-            )?;
+        let mut state = BackupState::default();
+        if self.context.run.pinned {
+            // In the draft: a crash must not leave a listed backup without its pin.
+            let (name, event) = new_event(&sidecar.id, Change::Pinned, None);
+            let mut pending = draft.create(&name)?;
+            pending.write_all(&event.to_bytes())?;
+            pending.finish()?;
+            state = BackupState::from_events(vec![(name, event)]);
         }
-        store::publish(
-            self.context.store,
-            self.source,
-            &sidecar.id,
-            &sidecar.files(),
-            &sidecar.to_bytes(),
-        )?;
+        draft.commit(&sidecar.to_bytes())?;
         let presence = sidecar
             .dump
             .as_ref()
@@ -326,15 +299,16 @@ impl<'a> BackupAttempt<'a> {
     /// A dump that fails its first verification is never listed.
     fn verify(
         &self,
+        draft: &dyn Draft,
         sidecar: &Sidecar,
         file: &str,
         level: Level,
         plan: &AttemptPlan<'_>,
     ) -> Result<Verification> {
         let stored = StoredDump {
-            store: self.context.store,
+            objects: draft.objects(),
             source: self.source,
-            file: &store::dot(file),
+            file,
             dump: sidecar.dump.as_ref(),
             decoding: plan.encoding.decoding(),
             format: plan.format,
@@ -458,7 +432,8 @@ impl<'a> BackupAttempt<'a> {
 
     /// Writes the sidecar of a failed attempt; returns its id.
     fn publish_failure(&self, error: &Error) -> Result<String> {
-        let mut sidecar = self.new_sidecar(&self.free_id()?, Status::Failed);
+        let draft = self.begin_draft()?;
+        let mut sidecar = self.new_sidecar(draft.id(), Status::Failed);
         sidecar.database = self.cluster.clone().map(|cluster| Database {
             cluster: Some(cluster),
             ..Database::default()
@@ -467,13 +442,7 @@ impl<'a> BackupAttempt<'a> {
             message: error.message(),
             hint: error.hint().map(str::to_owned),
         });
-        store::publish(
-            self.context.store,
-            self.source,
-            &sidecar.id,
-            &[],
-            &sidecar.to_bytes(),
-        )?;
+        draft.commit(&sidecar.to_bytes())?;
         Ok(sidecar.id)
     }
 }

@@ -10,7 +10,6 @@ use crate::ops::run::{error_of_source, outcome_of};
 use crate::ops::{Observer, Session};
 use crate::plan::hooks::Hooks;
 use crate::plan::{Planned, SourcePlan};
-use std::path::PathBuf;
 
 /// One thing that a backup would do.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub enum ForecastStep {
         /// Its size in bytes.
         size_bytes: u64,
         /// Where the dump would be; `<time>` stands in its name.
-        target: PathBuf,
+        target: String,
     },
     /// A source would be skipped.
     Skip {
@@ -97,7 +96,7 @@ pub fn forecast_backup(
     observer: &dyn Observer,
 ) -> Result<BackupForecast> {
     let planned = plan_backup(request, session, observer)?;
-    let store = session.store_plan()?.path;
+    let store = session.store_plan()?.location;
     let mut forecast = BackupForecast::default();
     forecast.add_hooks(None, &hooks_of_run(&planned, session));
     for one in planned {
@@ -115,7 +114,7 @@ pub fn forecast_backup(
         };
         for member in members {
             let step = member.and_then(|source| {
-                let target = store.join(&source.name).join(dump_name(&source, request));
+                let target = store.object(&source.name, &dump_name(&source, request));
                 probe(source, target)
             });
             forecast.steps.push(step.unwrap_or_else(|(name, error)| {
@@ -136,7 +135,7 @@ fn dump_name(source: &SourcePlan, request: &BackupRequest) -> String {
 }
 
 /// Opens a source to learn where it is, and how large.
-fn probe(source: SourcePlan, target: PathBuf) -> Result<ForecastStep, (String, Error)> {
+fn probe(source: SourcePlan, target: String) -> Result<ForecastStep, (String, Error)> {
     let probed = Engine::open(&source).and_then(|engine| engine.probe().map(|()| engine));
     match probed {
         Ok(engine) => Ok(ForecastStep::Backup {

@@ -83,7 +83,7 @@ impl<'a> Scheduler<'a> {
         let hooks = HookRunner::for_source(
             &configured.hooks,
             name,
-            self.context.store.root(),
+            self.context.store.location(),
             self.context.run,
             self.context.observer,
         );
@@ -100,7 +100,7 @@ impl<'a> Scheduler<'a> {
         error: &Error,
     ) -> SourceSummary {
         match self.context.lock_and_sweep(name) {
-            Ok(lock) => self.record_locked_failure(name, kind, cluster, error, &lock),
+            Ok(_lock) => self.record_locked_failure(name, kind, cluster, error),
             Err(_) => SourceSummary {
                 kind: Some(kind.to_string()),
                 ..SourceSummary::failed(name, error)
@@ -108,13 +108,13 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// Records it for who holds the lock already.
     fn record_locked_failure(
         &self,
         name: &str,
         kind: EngineKind,
         cluster: Option<&str>,
         error: &Error,
-        _lock: &Lock,
     ) -> SourceSummary {
         let catalog = Catalog::read(self.context.store, Some(&[name.to_owned()])).ok();
         let attempt = BackupAttempt::begin(self.context, name, kind).with_cluster(cluster);
@@ -137,7 +137,7 @@ impl<'a> Scheduler<'a> {
         let hooks = HookRunner::for_source(
             &source.hooks,
             name,
-            self.context.store.root(),
+            self.context.store.location(),
             self.context.run,
             self.context.observer,
         );
@@ -159,7 +159,7 @@ impl<'a> Scheduler<'a> {
     fn lock_for_hooks(&self, source: &SourcePlan) -> Result<Option<Lock>> {
         match source.hooks.is_empty() {
             true => Ok(None),
-            false => self.context.lock_and_sweep(&source.name).map(Some),
+            false => self.context.lock_and_sweep(&source.name),
         }
     }
 
@@ -196,7 +196,7 @@ impl<'a> Scheduler<'a> {
         let summary = match lock {
             // A name that was mistyped is no failure of the source.
             _ if error.kind() == Kind::NotFound => SourceSummary::failed(name, error),
-            Some(lock) => self.record_locked_failure(name, kind, None, error, lock),
+            Some(_) => self.record_locked_failure(name, kind, None, error),
             None => self.record_failure(name, kind, None, error),
         };
         self.failed(summary, error)

@@ -35,7 +35,7 @@ pub fn back_up_source(
     let hooks = HookRunner::for_source(
         &source.hooks,
         &source.name,
-        context.store.root(),
+        context.store.location(),
         context.run,
         context.observer,
     );
@@ -140,7 +140,7 @@ fn summarize(
     summary.duration_seconds = Some(sidecar.duration_seconds);
     summary.warnings = sidecar.warnings.clone();
     if let Some(dump) = &sidecar.dump {
-        summary.dump_path = store.locate(&sidecar.source, &dump.file);
+        summary.dump_path = store.object_path(&sidecar.source, &dump.file);
         summary.size_bytes = Some(dump.size_bytes);
         summary.content_size_bytes = Some(dump.content_size_bytes);
     }
@@ -201,7 +201,10 @@ fn prepare(
     context: RunContext<'_>,
 ) -> Result<Engine> {
     let store = context.store;
-    if source.scratch_dir.starts_with(store.root()) {
+    if store
+        .local_path()
+        .is_some_and(|root| source.scratch_dir.starts_with(root))
+    {
         return Err(Error::usage(format!(
             "the scratch directory `{}` lies in the store",
             source.scratch_dir.display()
@@ -290,7 +293,7 @@ fn check_space(
         return Ok(());
     }
     let error = scratch::too_little(
-        store.root(),
+        store.location(),
         needed,
         free,
         &format!("the backup of `{}`", plan.source),
@@ -331,7 +334,8 @@ fn report_backup(backup: &Backup, attempt: &BackupAttempt<'_>, context: RunConte
     }
     observer.observe(Event::BackupCreated(backup));
     let dump = sidecar.dump.as_ref();
-    let Some(path) = dump.and_then(|dump| context.store.locate(&sidecar.source, &dump.file)) else {
+    let Some(path) = dump.and_then(|dump| context.store.object_path(&sidecar.source, &dump.file))
+    else {
         return;
     };
     observer.detail(format!("{}: {}", sidecar.source, path.display()));
@@ -349,6 +353,6 @@ fn report_backup(backup: &Backup, attempt: &BackupAttempt<'_>, context: RunConte
 fn owner_shut_out(dump: &Path, store: &dyn Store) -> Option<String> {
     let owner = |path: &Path| Some(path.symlink_metadata().ok()?.uid());
     // A file system may have owners of its own.
-    let (made, store) = (owner(dump)?, owner(store.root())?);
+    let (made, store) = (owner(dump)?, owner(store.local_path()?)?);
     (made == 0 && store != 0).then(|| users::user(store))
 }

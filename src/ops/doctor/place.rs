@@ -20,10 +20,12 @@ const PREFIX: &str = ".dbbackup-doctor-";
 
 /// Checks the store; returns its catalog.
 pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) -> Catalog {
-    let root = plan.path.as_path();
-    let shown = root.display();
+    let shown = &plan.location;
+    let Some(root) = plan.location.local_path() else {
+        return Catalog::default();
+    };
     if plan.require_mount
-        && let Err(error) = store::require_mount_at(root)
+        && let Err(error) = store::require_mount_at(&plan.location)
     {
         diagnosis.problem("store", "place", &error);
         return Catalog::default();
@@ -66,7 +68,7 @@ pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosi
         }
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
-            if let Err(error) = store::must_be_free(root) {
+            if let Err(error) = store::must_be_free(&plan.location) {
                 diagnosis.problem("store", "place", &error);
                 return Catalog::default();
             }
@@ -226,9 +228,16 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
 
 /// Checks whether another run has the source's lock now.
 pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {
-    let path = store.path.join(source).join(".lock");
-    let Ok(file) = File::open(&path) else { return };
-    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+    let store = store::unchecked(&store.location);
+    if !store.properties().locks {
+        diagnosis.warning(
+            source,
+            "lock",
+            "the store can't keep two runs of a source apart",
+            "let one host at a time back it up",
+        );
+    }
+    if store.is_locked(source) {
         diagnosis.warning(
             source,
             "lock",
@@ -239,9 +248,16 @@ pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {
 }
 
 /// Checks the directory for copies and trial restores.
-pub fn check_scratch(dir: &Path, needed: u64, drill: u64, store: &Path, diagnosis: &mut Diagnosis) {
+pub fn check_scratch(
+    dir: &Path,
+    needed: u64,
+    drill: u64,
+    store: &StorePlan,
+    diagnosis: &mut Diagnosis,
+) {
     let about = "scratch";
-    if dir.starts_with(store) {
+    let root = store.location.local_path();
+    if root.is_some_and(|root| dir.starts_with(root)) {
         let error = Error::usage(format!("`{}` lies in the store", dir.display()))
             .with_hint("set `scratch_dir` in [backup] to a place outside of it");
         return diagnosis.problem(about, "place", &error);

@@ -6,14 +6,14 @@
 use crate::catalog::{Catalog, Entry};
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
-use crate::ops::state::change_locked_state;
+use crate::ops::events::add_event;
 use crate::ops::{Observer, time_of};
 use crate::plan::Policies;
 use crate::retention::PRE_RESTORE;
 use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
 use crate::retention::{Decision, Policy, Verdict};
-use crate::sidecar::{Braked, Sidecar, Totals};
-use crate::store::{self, Store};
+use crate::sidecar::{Braked, Change, Sidecar, Totals};
+use crate::store::{Store, names};
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -282,7 +282,7 @@ fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
 
 /// What a backup holds, from its whole sidecar.
 fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
-    let bytes = store.read(source, &store::sidecar_name(id))?;
+    let bytes = store.read(source, &names::sidecar_name(id))?;
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
@@ -319,8 +319,8 @@ pub fn accept(store: &dyn Store, source: &str, hold: &BrakeHold, observer: &dyn 
 }
 
 fn record(store: &dyn Store, source: &str, id: &str, braked: Braked, observer: &dyn Observer) {
-    let done = change_locked_state(store, source, id, |state| state.brake = Some(braked));
-    // BrakeHold a full disk: the next look is then at two backups only.
+    let done = add_event(store, source, id, Change::Brake(braked));
+    // On a full disk: the next look is then at two backups only.
     if let Err(error) = done.or_else(|error| {
         if error.kind() == Kind::NotFound {
             Ok(())
