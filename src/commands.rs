@@ -164,7 +164,7 @@ fn start_session(global: &Global, command: &Command, report: &Report) -> Result<
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.
 fn leave_aside(error: Error) -> Error {
     const ASIDE: &str = "`--config /dev/null` leaves the configuration aside";
-    match error.hint().map(str::to_owned) {
+    match error.hint().map(ToString::to_string) {
         Some(hint) => error.with_new_hint(format!("{hint} ({ASIDE})")),
         None => error.with_hint(ASIDE),
     }
@@ -179,6 +179,6 @@ fn set_error<'a>(errors: impl IntoIterator<Item = &'a Error>, report: &mut Repor
         report.set("error", messages.join("; "));
     }
     if let Some(hint) = errors.iter().find_map(|error| error.hint()) {
-        report.set("hint", report.with_options(hint));
+        report.set("hint", report.rendered(hint));
     }
 }

@@ -18,6 +18,9 @@ pub mod cores;
 pub mod durable;
 pub mod engine;
 pub mod error;
+pub mod failpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod interrupt;
 pub mod lock;
@@ -33,6 +36,7 @@ pub mod scratch;
 pub mod sidecar;
 pub mod statistics;
 pub mod store;
+pub mod stream;
 pub mod tabular;
 pub mod units;
 pub mod users;

@@ -338,7 +338,7 @@ mod tests {
         held.lock().unwrap();
         let began = std::time::Instant::now();
         (0..50).for_each(|number| log.write(Level::Info, &format!("event {number}")).unwrap());
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(30));
         assert_eq!(
             std::fs::read_to_string(dir.path().join("log"))
                 .unwrap()

@@ -735,6 +735,7 @@ mod tests {
                 .unwrap_err()
                 .hint()
                 .unwrap()
+                .to_string()
                 .contains("--store DIR")
         );
     }

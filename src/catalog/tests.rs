@@ -245,7 +245,10 @@ fn words_need_only_what_they_can_mean() {
     }
     let near = place.read().resolve("aplpe", Utc::now()).unwrap_err();
     assert!(
-        near.hint().unwrap().starts_with("did you mean `apple`?"),
+        near.hint()
+            .unwrap()
+            .to_string()
+            .starts_with("did you mean `apple`?"),
         "{near:?}"
     );
 }

@@ -3,10 +3,10 @@
 use crate::cli::{Export, ExportFormat};
 use crate::error::Result;
 use crate::ops::Session;
-use crate::ops::export::{ExportRequest, ExportedTable, export_tables};
+use crate::ops::export::{ExportRequest, TableExport, export_tables};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
-use crate::tabular::Format;
+use crate::tabular::TableFormat;
 use crate::units;
 
 pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -15,8 +15,8 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
         tables: arguments.tables.clone(),
         to: plan::absolute(&session.cwd, &arguments.to),
         format: match arguments.format {
-            ExportFormat::Csv => Format::Csv,
-            ExportFormat::Json => Format::Json,
+            ExportFormat::Csv => TableFormat::Csv,
+            ExportFormat::Json => TableFormat::Json,
         },
         overwrite: arguments.overwrite,
     };
@@ -28,7 +28,7 @@ pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result
     Ok(None)
 }
 
-fn show(table: &ExportedTable, report: &Report) {
+fn show(table: &TableExport, report: &Report) {
     let (name, written) = (&table.name, &table.written);
     let replaced = if written.replaced {
         ", replacing what was there"
@@ -52,7 +52,7 @@ fn show(table: &ExportedTable, report: &Report) {
     ));
 }
 
-fn json(table: &ExportedTable) -> serde_json::Value {
+fn json(table: &TableExport) -> serde_json::Value {
     serde_json::json!({"table": table.name, "file": table.written.path,
         "rows": table.written.rows, "size_bytes": table.written.size})
 }

@@ -8,11 +8,12 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupRequest};
 use crate::ops::guard;
-use crate::ops::programs::{check_program, quote_for_shell};
+use crate::ops::programs::check_program;
 use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
+use crate::units;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -39,7 +40,8 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
     }
     let shown = shown(&arguments.command);
     report.note(format!("running `{shown}`"));
-    let status = process::in_foreground(command).with_context(|| format!("running `{shown}`"))?;
+    let status =
+        process::run_in_foreground(command).with_context(|| format!("running `{shown}`"))?;
     let code = guard::exit_code(status);
     report.set("status", code);
     if status.success() {
@@ -98,7 +100,7 @@ fn program_from_anywhere(session: &Session) -> String {
         .as_ref()
         .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
-    let option = |name: &str, value: &str| format!(" {name} {}", quote_for_shell(value));
+    let option = |name: &str, value: &str| format!(" {name} {}", units::shell_word(value));
     match path.as_deref().and_then(Path::to_str) {
         Some(path) => {
             let store = session

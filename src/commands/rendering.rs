@@ -84,7 +84,7 @@ fn outcome_word(source: &SourceSummary) -> &'static str {
 
 fn failure_json(source: &SourceSummary, report: &Report) -> Option<serde_json::Value> {
     let error = source.error.as_ref()?;
-    let hint = error.hint.as_deref().map(|hint| report.with_options(hint));
+    let hint = error.hint.as_ref().map(|hint| report.rendered(hint));
     Some(serde_json::json!({"source": source.source, "error": error.message, "hint": hint}))
 }
 

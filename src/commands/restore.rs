@@ -16,7 +16,6 @@ use crate::ops::Session;
 use crate::ops::backup::{self, AttemptPlan, RunContext};
 use crate::ops::examine;
 use crate::ops::find::{self, ResolvedBackup};
-use crate::ops::programs::quote_for_shell;
 use crate::ops::run::Run;
 use crate::plan;
 use crate::report::{Outcome, Report};
@@ -91,7 +90,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
     }
     let of_json = |(id, error): &(&String, Error)| {
         serde_json::json!({"id": id,
-        "error": error.message(), "hint": error.hint()})
+        "error": error.message(), "hint": error.hint().map(ToString::to_string)})
     };
     report.set("failed", failed.iter().map(of_json).collect::<Vec<_>>());
     let failed: Vec<Error> = failed.into_iter().map(|(_, error)| error).collect();
@@ -131,10 +130,14 @@ fn restore_one(
     }
     put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error
         .hint()
+        .map(ToString::to_string)
     {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
-            let hint = hint.replace(" BACKUP ", &format!(" {} ", quote_for_shell(&found.name())));
+            let hint = hint.replace(
+                " BACKUP ",
+                &format!(" {} ", units::shell_word(&found.name())),
+            );
             error.with_new_hint(hint)
         }
         _ => error,
@@ -241,7 +244,7 @@ fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) 
     format!(
         "say where: `{} restore {} --to {to}`",
         program(session.store_flag.as_deref(), session),
-        quote_for_shell(&name)
+        units::shell_word(&name)
     )
 }
 
@@ -250,7 +253,7 @@ fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) 
 fn program(store: Option<&str>, session: &Session) -> String {
     let option = |name: &str, value: Option<&str>| {
         value.map_or(String::new(), |value| {
-            format!(" {name} {}", quote_for_shell(value))
+            format!(" {name} {}", units::shell_word(value))
         })
     };
     let config = option(

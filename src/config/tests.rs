@@ -28,7 +28,7 @@ fn complaint(text: &str) -> (String, String) {
     assert_eq!(error.kind(), Kind::Usage, "{error:?}");
     (
         error.message().replace("/etc/", ""),
-        error.hint().unwrap_or_default().to_owned(),
+        error.hint().map(ToString::to_string).unwrap_or_default(),
     )
 }
 

@@ -9,7 +9,7 @@ use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::{Check, Contents, Database, DumpFormat, Manifest};
 use crate::error::{Kind, Result};
-use crate::pipeline::{Codec, self, DecodeReader, Decoding, Measurement, Progress};
+use crate::pipeline::{self, Codec, DecodeReader, Decoding, Measurement, Progress};
 use crate::sidecar::Dump;
 use crate::store::Objects;
 use std::any::Any;

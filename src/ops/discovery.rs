@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
 use crate::store::{self, Location};
+use crate::units;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,15 +103,9 @@ fn add(
     kind: DiscoveredKind,
     obstacle: Option<String>,
 ) {
-    let taken = |name: &str| found.iter().any(|one| one.name == name);
-    let mut free = name.to_owned();
-    let mut number = 2;
-    while taken(&free) {
-        free = format!("{name}-{number}");
-        number += 1;
-    }
+    let name = units::free_name(name, |name| found.iter().any(|one| one.name == name));
     found.push(DiscoveredSource {
-        name: free,
+        name,
         kind,
         obstacle,
     });

@@ -149,7 +149,7 @@ impl Diagnosis {
     }
 
     fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
-        let remedy = error.hint().map(str::to_owned);
+        let remedy = error.hint().map(ToString::to_string);
         self.checks.push(DoctorCheck {
             about: about.into(),
             check,
@@ -343,10 +343,10 @@ impl SourceExaminer<'_> {
             ),
             Err(error) => (
                 format!("no trial restore is possible: {error}"),
-                error
-                    .hint()
-                    .unwrap_or("`dbbackup verify --level content` is possible")
-                    .to_owned(),
+                error.hint().map_or_else(
+                    || "`dbbackup verify --level content` is possible".to_owned(),
+                    ToString::to_string,
+                ),
             ),
         };
         self.diagnosis.warning(name, "drill", why, remedy);

@@ -12,7 +12,7 @@ use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
 use crate::pipeline;
 use crate::plan;
-use crate::tabular::{self, Files, Format, Names, Written};
+use crate::tabular::{self, FileNames, TableFiles, TableFormat};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub struct ExportRequest {
     /// The directory of the files, absolute; made where it is missing.
     pub to: PathBuf,
     /// What the files are.
-    pub format: Format,
+    pub format: TableFormat,
     /// Replace files that are there.
     pub overwrite: bool,
 }
@@ -36,15 +36,15 @@ pub struct ExportSummary {
     /// The backup, or the dump's file.
     pub id: String,
     /// The tables that were written.
-    pub tables: Vec<ExportedTable>,
+    pub tables: Vec<TableExport>,
 }
 
 /// A table that was written to a file.
-pub struct ExportedTable {
+pub struct TableExport {
     /// Its name, as the database would print it.
     pub name: String,
     /// Its file.
-    pub written: Written,
+    pub written: tabular::ExportedTable,
 }
 
 /// Exports tables; the files appear when all of the dump was found sound.
@@ -74,7 +74,7 @@ pub fn export_tables(
                 let _ = std::fs::remove_dir(&request.to);
             }
         })?;
-    let named = |written: Written| ExportedTable {
+    let named = |written: tabular::ExportedTable| TableExport {
         name: choice.display(&written.schema, &written.table),
         written,
     };
@@ -203,7 +203,7 @@ fn refuse_to_replace(
     if request.overwrite {
         return Ok(());
     }
-    let mut names = Names::new(request.format.extension());
+    let mut names = FileNames::new(request.format.extension());
     let mut looking = TableChoice {
         backup: choice.backup.clone(),
         wanted: choice.wanted,
@@ -219,7 +219,7 @@ fn refuse_to_replace(
         .map(|table| choice.parts_of(&table.name))
         .filter(|(schema, name)| looking.takes(schema, name));
     let paths: Vec<PathBuf> = named
-        .map(|(schema, name)| request.to.join(names.of(&schema, &name)))
+        .map(|(schema, name)| request.to.join(names.next(&schema, &name)))
         .collect();
     tabular::refuse_to_replace(paths.iter().map(PathBuf::as_path))
 }
@@ -255,7 +255,7 @@ fn write_tables(
     request: &ExportRequest,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<Vec<Written>> {
+) -> Result<Vec<tabular::ExportedTable>> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let options = ExaminationOptions {
@@ -265,7 +265,7 @@ fn write_tables(
         observer,
     };
     let dump = choice.dump;
-    let mut files = Files::new(&request.to, request.format, |schema, name| {
+    let mut files = TableFiles::new(&request.to, request.format, |schema, name| {
         choice.takes(schema, name)
     })?;
     match dump {
@@ -288,7 +288,7 @@ fn write_tables(
 fn from_postgres(
     found: &ResolvedBackup,
     dump: PgFormat,
-    files: &mut Files<'_>,
+    files: &mut TableFiles<'_>,
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = RowDecoder::new(files);
@@ -305,7 +305,7 @@ fn from_postgres(
 
 fn from_sqlite(
     found: &ResolvedBackup,
-    files: &mut Files<'_>,
+    files: &mut TableFiles<'_>,
     by_name: bool,
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {
@@ -315,11 +315,11 @@ fn from_sqlite(
     let checks = examine::receive(&stored, &mut copy, Depth::Content, options)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
-    for table in sqlite::rows::tables(&db)?
+    for table in sqlite::rows::list_tables(&db)?
         .iter()
         .filter(|table| by_name || !table.internal)
     {
-        if !sqlite::rows::read(&db, table, files)? {
+        if !sqlite::rows::read_rows(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
             options.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"

@@ -213,9 +213,13 @@ impl<'a> HookRunner<'a> {
         let limits = Limits {
             timeout: self.hooks.timeout,
             interruptible: moment == HookMoment::Before,
-            remedy: "look what it waits for; `timeout` in its [hooks] table sets the limit",
+            hint: "look what it waits for; `timeout` in its [hooks] table sets the limit",
         };
-        let Captured { said, took, ended } = captured::run(
+        let Captured {
+            output: said,
+            duration: took,
+            result: ended,
+        } = captured::run(
             self.command(command, moment, outcome),
             &format!("the hook `{word}`"),
             limits,

@@ -1,4 +1,4 @@
-//! Programs of the user's: whether one is there, and how its command line is written.
+//! Programs of the user's: whether one is there.
 
 use crate::error::{Error, Result};
 use std::ffi::OsStr;
@@ -31,15 +31,5 @@ pub fn check_program(program: &OsStr, dirs: &OsStr) -> Result<()> {
                    ./upgrade'`",
             ),
         ),
-    }
-}
-
-/// Quotes a word as a shell needs it.
-pub fn quote_for_shell(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }

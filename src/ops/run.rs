@@ -2,7 +2,7 @@
 //! log and the rendering are given the summary, and none of them reads another one's sentences.
 
 use crate::engine::whole_second;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Hint, Kind};
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -86,7 +86,8 @@ pub struct ErrorSummary {
     #[serde(serialize_with = "serialize_kind")]
     pub kind: Kind,
     /// What to do about it.
-    pub hint: Option<String>,
+    #[serde(serialize_with = "serialize_hint")]
+    pub hint: Option<Hint>,
 }
 
 impl From<&Error> for ErrorSummary {
@@ -94,7 +95,7 @@ impl From<&Error> for ErrorSummary {
         ErrorSummary {
             message: error.message(),
             kind: error.kind(),
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint().cloned(),
         }
     }
 }
@@ -103,10 +104,17 @@ impl From<&ErrorSummary> for Error {
     fn from(summary: &ErrorSummary) -> Self {
         let error = Error::new(summary.kind, &summary.message);
         match &summary.hint {
-            Some(hint) => error.with_hint(hint),
+            Some(hint) => error.with_hint(hint.clone()),
             None => error,
         }
     }
+}
+
+fn serialize_hint<S: Serializer>(
+    hint: &Option<Hint>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    hint.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 fn serialize_kind<S: Serializer>(
@@ -309,7 +317,7 @@ pub fn kind_of_sources(sources: &[SourceSummary]) -> Option<Kind> {
 pub fn error_of_source(source: &str, error: &Error) -> Error {
     let named = Error::new(error.kind(), format!("{source}: {error}"));
     match error.hint() {
-        Some(hint) => named.with_hint(hint),
+        Some(hint) => named.with_hint(hint.clone()),
         None => named,
     }
 }
@@ -325,7 +333,7 @@ pub fn join_errors(errors: impl IntoIterator<Item = Error>) -> Option<Error> {
         };
         let both = Error::new(kind, format!("{first}; {next}"));
         match first.hint().or(next.hint()) {
-            Some(hint) => both.with_hint(hint),
+            Some(hint) => both.with_hint(hint.clone()),
             None => both,
         }
     })

@@ -2,6 +2,7 @@
 //! in what surroundings.
 
 use crate::config::{HookCommand, HooksTable};
+use crate::units;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,19 +66,9 @@ pub fn shown(command: &HookCommand) -> String {
         HookCommand::Shell(line) => line.split_whitespace().collect::<Vec<_>>().join(" "),
         HookCommand::Arguments(words) => words
             .iter()
-            .map(|word| quoted(word))
+            .map(|word| units::shell_word(word))
             .collect::<Vec<_>>()
             .join(" "),
-    }
-}
-
-fn quoted(word: &str) -> String {
-    let plain = !word.is_empty()
-        && !word.contains(|c: char| c.is_whitespace() || "'\"\\$`&|;<>(){}*?#".contains(c));
-    if plain {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -416,6 +416,7 @@ fn newer_and_missing_stores_are_refused() {
     assert!(
         deep.hint()
             .unwrap()
+            .to_string()
             .contains("is not there: is the disk mounted?"),
         "{deep:?}"
     );

@@ -2,7 +2,7 @@
 
 use crate::engine::postgres::discover::DiscoveredServer;
 use crate::ops::discovery::{DiscoveredKind, DiscoveredSource};
-use crate::ops::programs::quote_for_shell;
+use crate::units;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -200,5 +200,5 @@ fn writable<'a>(store: &'a Path, found: &'a [DiscoveredSource]) -> Vec<&'a Path>
 
 /// A path as a shell needs it.
 fn shell_word(path: &Path) -> String {
-    quote_for_shell(&path.to_string_lossy())
+    units::shell_word(&path.to_string_lossy())
 }

@@ -10,10 +10,9 @@ use crate::engine::files::patterns::Patterns;
 use crate::engine::{Depth, Destination, Keep, Published};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
-use crate::ops::programs::quote_for_shell;
-use crate::ops::sweep;
 use crate::ops::Session;
 use crate::ops::find::ResolvedBackup;
+use crate::ops::sweep;
 use crate::ops::{content, examine};
 use crate::pipeline;
 use crate::plan::{self, Proving};
@@ -401,7 +400,7 @@ fn say_done(
         published.how
     ));
     let mut undo = Vec::new();
-    let word = |path: &Path| quote_for_shell(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     for (top, kept) in &published.companions {
         report.line(format!("   what was there is kept as {}", kept.display()));
         // Inside a mount point there is no single name to give back.

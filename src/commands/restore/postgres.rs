@@ -9,12 +9,11 @@ use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
 use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
 use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
-use crate::ops::programs::quote_for_shell;
-use crate::ops::sweep;
 use crate::ops::Session;
 use crate::ops::engines::pg_dump_major;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find::ResolvedBackup;
+use crate::ops::sweep;
 use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
@@ -276,7 +275,7 @@ fn origin(
             backup.id(),
             backup.sidecar.source
         );
-        return Err(Error::usage(text).with_hint(command(&quote_for_shell(&name))));
+        return Err(Error::usage(text).with_hint(command(&units::shell_word(&name))));
     }
     Ok(ConnectionSpec {
         dbname: Some(name),

@@ -11,11 +11,10 @@ use crate::engine::sqlite::{Spool, SqliteDestination, SqliteSource, names, repla
 use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
-use crate::ops::programs::quote_for_shell;
-use crate::ops::sweep;
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find::ResolvedBackup;
+use crate::ops::sweep;
 use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
@@ -204,7 +203,7 @@ fn origin(found: &ResolvedBackup, wanted: &str, session: &Session) -> Result<Pat
         found,
         backup,
         wanted,
-        &quote_for_shell(&path.to_string_lossy()),
+        &units::shell_word(&path.to_string_lossy()),
         session,
     )?;
     Ok(path)
@@ -376,14 +375,8 @@ fn safety_source(
         });
         path.is_some_and(|path| path != there)
     };
-    let plain = plan::name_from_path(&place.path);
-    let mut name = plain.clone();
-    let mut number = 2;
-    while belongs_elsewhere(&name) {
-        name = format!("{plain}-{number}");
-        number += 1;
-    }
-    Ok(name)
+    let name = plan::name_from_path(&place.path);
+    Ok(units::free_name(&name, belongs_elsewhere))
 }
 
 /// Says what would be done; gives back which tables will differ.
@@ -567,12 +560,12 @@ fn say_done(
         (Some(Kept::Backup { id, store }), _) => Some(format!(
             "{} restore {id} --to {} --yes",
             program(store),
-            quote_for_shell(&target)
+            units::shell_word(&target)
         )),
         (Some(Kept::File(path)), _) => Some(format!(
             "dbbackup restore {} --to {} --yes",
-            quote_for_shell(&path.display().to_string()),
-            quote_for_shell(&target)
+            units::shell_word(&path.display().to_string()),
+            units::shell_word(&target)
         )),
         (None, Some(aside)) => Some(move_back(aside, &place.path, &published.companions)),
         (None, None) => None,
@@ -593,10 +586,10 @@ fn say_done(
 /// The commands that bring back what was set aside, with the files that belong to it; those of the
 /// new database must not stay beside it.
 fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
-    let word = |path: &Path| quote_for_shell(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     let new_ones: Vec<String> = ["-wal", "-shm", "-journal"]
         .iter()
-        .map(|end| quote_for_shell(&format!("{}{end}", target.display())))
+        .map(|end| units::shell_word(&format!("{}{end}", target.display())))
         .collect();
     let back = std::iter::once((target, aside)).chain(
         companions

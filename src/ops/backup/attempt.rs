@@ -4,6 +4,7 @@
 use crate::catalog::{Backup, Presence};
 use crate::engine::{CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::Observer;
@@ -18,6 +19,7 @@ use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
 use crate::store::{Draft, Store, names};
+use crate::stream;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -188,6 +190,7 @@ impl<'a> BackupAttempt<'a> {
             &progress,
         );
         let pending = draft.create(file)?;
+        fail_point("backup: draft begun")?;
         let encoding = plan.encoding.clone().with_progress(&progress);
         let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
@@ -212,7 +215,7 @@ impl<'a> BackupAttempt<'a> {
         let file = names::contents_name(draft.id());
         let pending = draft.create(&file)?;
         let mut encode = Encoding::new(LIST_CODEC).start(pending);
-        std::io::copy(&mut list, &mut encode)?;
+        stream::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         tree.contents = Some(Contents {
@@ -440,7 +443,7 @@ impl<'a> BackupAttempt<'a> {
         });
         sidecar.error = Some(Failure {
             message: error.message(),
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint().map(ToString::to_string),
         });
         draft.commit(&sidecar.to_bytes())?;
         Ok(sidecar.id)

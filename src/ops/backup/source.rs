@@ -119,7 +119,7 @@ fn apply_retention(
 pub fn error_after_backup(error: Error) -> Error {
     let partial = Error::new(Kind::Partial, format!("the backup was made, but {error}"));
     match error.hint() {
-        Some(hint) => partial.with_hint(hint),
+        Some(hint) => partial.with_hint(hint.clone()),
         None => partial,
     }
 }

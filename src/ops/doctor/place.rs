@@ -265,10 +265,13 @@ pub fn check_scratch(
     match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
         Err(error) if needed > 0 => diagnosis.problem(about, "place", &error),
         Err(error) => {
-            let remedy = error
-                .hint()
-                .unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to")
-                .to_owned();
+            let remedy = error.hint().map_or_else(
+                || {
+                    "set `scratch_dir` in [backup] to a place that this user can write to"
+                        .to_owned()
+                },
+                ToString::to_string,
+            );
             diagnosis.warning(
                 about,
                 "place",

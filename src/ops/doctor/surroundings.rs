@@ -5,8 +5,8 @@ use super::Diagnosis;
 use crate::error::{Context, Error, Result};
 use crate::ops::Session;
 use crate::ops::hooks::{HookMoment, missing_program};
-use crate::ops::programs::quote_for_shell;
 use crate::plan::hooks::Hooks;
+use crate::units;
 use std::path::Path;
 
 /// Checks the log, the metrics and the hooks of the whole run.
@@ -29,10 +29,10 @@ fn check_file(about: &str, without: &str, path: &Path, diagnosis: &mut Diagnosis
     match check_writable(path) {
         Ok(()) => diagnosis.ok(about, "file", path.display().to_string()),
         Err(error) => {
-            let remedy = error
-                .hint()
-                .unwrap_or("this user must be able to write there")
-                .to_owned();
+            let remedy = error.hint().map_or_else(
+                || "this user must be able to write there".to_owned(),
+                ToString::to_string,
+            );
             diagnosis.warning(about, "file", format!("{without}: {error}"), remedy);
         }
     }
@@ -45,7 +45,7 @@ fn check_writable(path: &Path) -> Result<()> {
             Error::failed(format!("the directory `{}` is not there", dir.display())).with_hint(
                 format!(
                     "make it: `mkdir -p {}`",
-                    quote_for_shell(&dir.to_string_lossy())
+                    units::shell_word(&dir.to_string_lossy())
                 ),
             ),
         );
@@ -63,7 +63,7 @@ pub fn check_hooks(about: &str, hooks: &Hooks, diagnosis: &mut Diagnosis) {
     match missing_program(hooks) {
         // A backup would be made, and nobody be told if one is not.
         Some((HookMoment::OnFailure, error)) => {
-            let remedy = error.hint().unwrap_or_default().to_owned();
+            let remedy = error.hint().map(ToString::to_string).unwrap_or_default();
             diagnosis.warning(about, "hooks", error.message(), remedy);
         }
         Some((_, error)) => diagnosis.problem(about, "hooks", &error),

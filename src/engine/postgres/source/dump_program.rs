@@ -232,7 +232,7 @@ pub(super) fn with_known_hint(error: Error) -> Error {
         ),
     ];
     match known.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, hint)) => error.with_hint(hint),
+        Some((_, hint)) => error.with_hint(*hint),
         None => error,
     }
 }
