@@ -33,7 +33,7 @@ use crate::log::Log;
 use crate::ops::Session;
 use crate::ops::run::outcome_of;
 use crate::plan::{self};
-use crate::report::{Outcome, Report, contents_text as holds};
+use crate::report::{Outcome, Report};
 use chrono::Utc;
 use std::path::Path;
 use std::time::Duration;

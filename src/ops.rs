@@ -21,6 +21,7 @@ mod observer;
 pub mod pin;
 pub mod programs;
 pub mod prune;
+pub mod restore;
 pub mod run;
 mod session;
 pub mod status;

@@ -77,6 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "scratch",
             "sidecar",
             "store",
+            "stream",
             "tabular",
             "users",
         ],
@@ -363,9 +364,6 @@ fn no_two_sub_rooms_use_each_other() {
     }
 }
 
-/// Verbs that use another verb.
-const VERBS_TO_TAKE_APART: &[(&str, &str)] = &[("guard", "restore")];
-
 /// What commands share; no verb.
 const SHARED_BY_COMMANDS: &[&str] = &["rendering"];
 
@@ -386,7 +384,6 @@ fn no_verb_uses_a_verb() {
             if let [first, used, ..] = &path[..]
                 && first == "commands"
                 && used != verb
-                && !VERBS_TO_TAKE_APART.contains(&(verb.as_str(), used.as_str()))
                 && verbs.contains(used)
             {
                 wrong.push(format!("{} uses `{used}`", file.display()));
@@ -430,7 +427,7 @@ fn paths_are_read_as_the_compiler_reads_them() {
 }
 
 /// How many names of types may be defined more than once. A name says by itself what it means.
-const REPEATED_TYPE_NAMES: usize = 80;
+const REPEATED_TYPE_NAMES: usize = 53;
 
 #[test]
 fn names_of_types_are_defined_once() {
@@ -475,14 +472,19 @@ fn defined_type(line: &str) -> Option<String> {
 
 /// Lines over 100 columns that rustfmt can't break, in raw strings and macros: how many of a file.
 const LONG_LINES: &[(&str, usize)] = &[
-    ("benches/catalog.rs", 1),
+    ("benches/catalog.rs", 2),
     ("benches/postgres.rs", 1),
     ("benches/sqlite.rs", 1),
+    ("src/cli/init.rs", 1),
+    ("src/cli/status.rs", 1),
+    ("src/commands/init.rs", 1),
+    ("src/commands/init/text.rs", 1),
     ("src/config/strict.rs", 1),
     ("src/engine/files/tar/acl.rs", 1),
     ("src/engine/files/tar/pax.rs", 1),
-    ("src/engine/postgres/archive.rs", 1),
+    ("src/engine/postgres/archive/tests.rs", 1),
     ("src/engine/postgres/conninfo/passfile.rs", 1),
+    ("src/engine/postgres/conninfo/tests.rs", 1),
     ("src/engine/postgres/names.rs", 1),
     ("src/engine/postgres/rows.rs", 1),
     ("src/retention/tests.rs", 1),
@@ -492,9 +494,11 @@ const LONG_LINES: &[(&str, usize)] = &[
     ("tests/it/foreign.rs", 1),
     ("tests/it/hooks.rs", 2),
     ("tests/it/postgres_export.rs", 2),
+    ("tests/it/postgres_failures.rs", 1),
     ("tests/it/postgres_hostile.rs", 2),
     ("tests/it/postgres_restore.rs", 1),
     ("tests/it/postgres_tls.rs", 9),
+    ("tests/it/screens.rs", 1),
 ];
 
 #[test]
@@ -602,10 +606,15 @@ fn every_file_says_what_lives_there() {
 /// Whatever a dump needs to be read, as an earlier dump or a key, is resolved in one place.
 #[test]
 fn stored_dumps_are_decoded_in_one_place() {
-    let is_reader =
-        |text: &str| text.contains("Decode::new(") || text.contains("pipeline::measure(");
+    let words = [
+        "DecodeReader",
+        "pipeline::measure(",
+        "decoding.open(",
+        "(LIST_CODEC).open(",
+    ];
+    let is_reader = |text: &str| words.iter().any(|word| text.contains(word));
     let readers: Vec<PathBuf> = (rooms().into_iter())
-        .filter(|(_, _, text)| is_reader(text))
+        .filter(|(room, _, text)| room != "pipeline" && is_reader(text))
         .map(|(_, file, _)| file)
         .collect();
     assert_eq!(readers, [PathBuf::from("ops/content.rs")]);

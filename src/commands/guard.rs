@@ -1,14 +1,16 @@
 //! `dbbackup guard`: a backup that is proven, then a program, and the way back if it fails.
 
-use super::rendering::{show_run, show_verifications};
-use super::restore;
+use super::rendering::{show_restored, show_run, show_verifications};
 use crate::catalog::Backup;
-use crate::cli::{Guard, Restore};
+use crate::cli::Guard;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupRequest};
 use crate::ops::guard;
 use crate::ops::programs::check_program;
+use crate::ops::restore::{
+    RestoreRequest, RestoreSummary, create_safety_backup, resolve_runs, restore_backups,
+};
 use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
@@ -140,17 +142,14 @@ fn undo(
     }
     report.error(&failed);
     report.note("putting back what was there before it");
-    let all = Restore {
-        backups: ids,
-        yes: true,
-        ..Restore::default()
-    };
     let not_undone = |error: Error| {
         error
             .context(format!("{failed}, and not everything could be put back"))
             .with_hint(format!("mend that, then: `{command}`"))
     };
-    match restore::run(&all, session, report) {
+    let restored = put_back(&ids, session, report);
+    let outcome = restored.map(|summary| show_restored(&summary, ids.len(), report));
+    match outcome {
         Ok(None) => {
             report.exits_with(code);
             report.line(format!(
@@ -164,6 +163,17 @@ fn undo(
         Ok(Some(_)) => Err(not_undone(Error::failed("which ones is said above"))),
         Err(error) => Err(not_undone(error)),
     }
+}
+
+/// Restores these backups without asking: that was said when the program was started.
+fn put_back(ids: &[String], session: &Session, report: &Report) -> Result<RestoreSummary> {
+    let request = RestoreRequest {
+        backups: resolve_runs(ids, session, report)?,
+        ..RestoreRequest::default()
+    };
+    restore_backups(&request, session, report, &|_| Ok(()), &|backup, old| {
+        create_safety_backup(backup, old, session, report)
+    })
 }
 
 /// The command line for messages, shortened.

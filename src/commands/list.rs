@@ -37,7 +37,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         .take(arguments.limit.unwrap_or(usize::MAX))
         .collect();
     if report.is_json() {
-        report.set_each("backups", whole_ones(&shown, &*store))?;
+        report.set_list("backups", whole_ones(&shown, &*store))?;
         let unreadable = |entry: &Unreadable| {
             serde_json::json!({"id": entry.id,
             "source": entry.source, "reason": entry.reason})

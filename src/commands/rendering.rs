@@ -1,12 +1,15 @@
-//! What several commands show alike: the end of a run of backups, or of verifications.
+//! What several commands show alike: the end of a run of backups, of verifications or of restores.
 
 use super::{outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::error::{Error, Kind};
 use crate::ops::backup::BackupRun;
+use crate::ops::restore::{RestoreSummary, RestoredBackup};
 use crate::ops::run::{RunOutcome, RunSummary, Shortfall, SourceSummary};
 use crate::ops::verify::BackupVerification;
 use crate::report::{Outcome, Report};
+use serde::Serialize;
+use serde_json::Value;
 
 /// Shows what a run came to, in one line and in the document; returns how the command ends.
 pub fn show_run(run: &BackupRun, report: &mut Report) -> Outcome {
@@ -106,4 +109,31 @@ fn verification_json(verification: &BackupVerification) -> serde_json::Value {
     let result = &verification.result;
     serde_json::json!({"id": verification.id, "level": result.level, "status": result.status(),
         "checks": result.checks})
+}
+
+/// Puts what was restored, and what was not, into the document; the report has shown it one by one.
+/// Returns how the command ends that was to restore so many backups.
+pub fn show_restored(summary: &RestoreSummary, wanted: usize, report: &mut Report) -> Outcome {
+    let failed: Vec<Value> = summary
+        .failed
+        .iter()
+        .map(|(id, error)| {
+            let hint = error.hint().map(ToString::to_string);
+            serde_json::json!({"id": id, "error": error.message(), "hint": hint})
+        })
+        .collect();
+    report.set("failed", failed);
+    report.set("restored", values::<RestoredBackup>(&summary.restored));
+    let errors = summary.failed.iter().map(|(_, error)| error);
+    set_error(errors.clone(), report);
+    let kinds: Vec<Kind> = errors.map(Error::kind).collect();
+    outcome_of(wanted, &kinds)
+}
+
+/// The results of an operation as they stand in the document.
+pub fn values<T: Serialize>(results: &[T]) -> Vec<Value> {
+    results
+        .iter()
+        .map(|result| serde_json::to_value(result).unwrap_or_default())
+        .collect()
 }

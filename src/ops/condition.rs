@@ -59,6 +59,6 @@ pub fn condition_of<S: Attempt>(backup: &Backup<S>) -> (Condition, Option<String
     }
 }
 
-/// The text for a backup whose later events can't be read.
+/// The text for a backup of which an event can't be read.
 pub const STATE_LOST: &str =
     "an event of it (`….event.json`) is damaged; it may have been pinned, and stays as if it were";

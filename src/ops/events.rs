@@ -3,7 +3,7 @@
 use crate::catalog;
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::sidecar::{BackupEvent, Change};
+use crate::sidecar::{BackupEvent, BackupState, Change};
 use crate::store::{Objects, Store, names};
 use crate::users;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -63,9 +63,9 @@ fn must_be_listed(objects: &dyn Objects, id: &str) -> Result<()> {
     }
 }
 
-/// Removes events that newer ones make pointless.
-pub fn remove_superseded(store: &dyn Store, source: &str, names: &[String]) -> Result<()> {
-    for name in names {
+/// Removes the events of a backup that newer ones make pointless.
+pub fn remove_superseded(store: &dyn Store, source: &str, state: &BackupState) -> Result<()> {
+    for name in &state.superseded {
         match store.remove(source, name) {
             Err(error) if error.kind() != Kind::NotFound => return Err(error),
             _ => {}

@@ -12,7 +12,7 @@ use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
 use crate::pipeline;
 use crate::plan;
-use crate::tabular::{self, FileNames, TableFiles, TableFormat};
+use crate::tabular::{self, ExportedTable, FileNames, TableFiles, TableFormat};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,7 @@ pub struct TableExport {
     /// Its name, as the database would print it.
     pub name: String,
     /// Its file.
-    pub written: tabular::ExportedTable,
+    pub written: ExportedTable,
 }
 
 /// Exports tables; the files appear when all of the dump was found sound.
@@ -74,7 +74,7 @@ pub fn export_tables(
                 let _ = std::fs::remove_dir(&request.to);
             }
         })?;
-    let named = |written: tabular::ExportedTable| TableExport {
+    let named = |written: ExportedTable| TableExport {
         name: choice.display(&written.schema, &written.table),
         written,
     };
@@ -84,7 +84,7 @@ pub fn export_tables(
     })
 }
 
-/// Finds the kind of dump; `None` for SQLite's.
+/// Finds the format of a dump of PostgreSQL's; `None` for SQLite's.
 fn dump_format(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match found.format {
@@ -255,7 +255,7 @@ fn write_tables(
     request: &ExportRequest,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<Vec<tabular::ExportedTable>> {
+) -> Result<Vec<ExportedTable>> {
     let keys = session.keys_of(&found.source);
     let scratch_dir = plan::scratch_dir(&keys);
     let options = ExaminationOptions {

@@ -23,6 +23,15 @@ pub enum Event<'a> {
     Failure(&'a Error),
     /// A part of the result that was explicitly asked for, as a dry run's plan.
     Answer(String),
+    /// A backup was restored.
+    BackupRestored {
+        /// The backup's id, or the dump's file.
+        id: &'a str,
+        /// Where it is now.
+        target: &'a str,
+        /// How it was put there, in a few words.
+        how: &'a str,
+    },
     /// A backup was verified.
     BackupVerified(&'a BackupVerification),
     /// A backup is in the store.

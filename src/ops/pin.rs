@@ -31,15 +31,17 @@ pub fn pin_backups(
         wanted.push((backup.sidecar.source.to_string(), backup.id().to_owned()));
     }
     let wait = session.lock_wait.max(Duration::from_secs(10));
-    let (change, done) = match request.pinned {
-        true => (Change::Pinned, "pinned"),
-        false => (Change::Unpinned, "unpinned"),
-    };
+    let pinned = request.pinned;
     for (source, id) in &wanted {
-        // An event needs no lock. But a pruning that has looked already must not remove what is
+        let change = match pinned {
+            true => Change::Pinned,
+            false => Change::Unpinned,
+        };
+        // An event needs no lock. But a cleanup that has looked already must not remove what is
         // said to be pinned.
         let _lock = store.lock(source, wait)?;
-        add_event(&*store, source, id, change.clone())?;
+        add_event(&*store, source, id, change)?;
+        let done = if pinned { "pinned" } else { "unpinned" };
         observer.line(format!("{done} {id}"));
     }
     Ok(wanted.into_iter().map(|(_, id)| id).collect())

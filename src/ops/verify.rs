@@ -362,16 +362,17 @@ fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn 
     if result.status() == CheckStatus::Error || found.source != backup.sidecar.source {
         return;
     }
+    let id = backup.id();
     if !found.store.may_write(&found.source) {
         return observer.detail(format!(
-            "{}: the result was not kept: `{}` of the store `{}` is read-only",
-            backup.id(),
+            "{id}: the result was not kept: `{}` of the store `{}` is read-only",
             found.source,
             found.store.name()
         ));
     }
-    let change = Change::Verified(result.to_verification(whole_second(Utc::now())));
-    if let Err(error) = add_event(&*found.store, &found.source, backup.id(), change) {
-        observer.warn(format!("{}: the result was not kept: {error}", backup.id()));
+    let verification = result.to_verification(whole_second(Utc::now()));
+    let change = Change::Verified(verification);
+    if let Err(error) = add_event(&*found.store, &found.source, id, change) {
+        observer.warn(format!("{id}: the result was not kept: {error}"));
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Paint, Report};
 use crate::catalog::Backup;
-use crate::engine::{CheckStatus, Manifest};
+use crate::engine::CheckStatus;
+use crate::ops::content::describe_contents;
 use crate::ops::run::error_of_source;
 use crate::ops::{Event, Observer};
 use crate::pipeline::Progress;
@@ -20,6 +21,10 @@ impl Observer for Report {
             Event::Warning(text) => self.warn(text),
             Event::Failure(error) => self.error(error),
             Event::Answer(text) => self.answer(text),
+            Event::BackupRestored { id, target, how } => {
+                let ok = self.paint(Paint::Good, "ok");
+                self.line(format!("{ok} {id} restored to {target}: {how}"));
+            }
             Event::BackupVerified(verification) => self.show_verification(verification),
             Event::BackupCreated(backup) => self.line(created_line(backup, self)),
             Event::SourceSkipped { source, reason } => {
@@ -53,7 +58,7 @@ fn created_line(backup: &Backup, report: &Report) -> String {
     let inside = manifest
         .filter(|manifest| !manifest.tables.is_empty() || manifest.tree.is_some())
         .map_or(String::new(), |manifest| {
-            format!(", {}", contents_text(manifest))
+            format!(", {}", describe_contents(manifest))
         });
     let verified = sidecar
         .verifications
@@ -68,16 +73,4 @@ fn created_line(backup: &Backup, report: &Report) -> String {
         sizes.unwrap_or_default(),
         units::elapsed(sidecar.duration_seconds),
     )
-}
-
-/// The contents of a backup in a few words.
-pub fn contents_text(manifest: &Manifest) -> String {
-    match &manifest.tree {
-        Some(tree) => crate::engine::files::content::summary(tree),
-        None => format!(
-            "{} in {}",
-            units::count(manifest.rows_total, "row"),
-            units::count(manifest.tables.len() as u64, "table")
-        ),
-    }
 }

@@ -537,3 +537,26 @@ fn nothing_that_strangers_wrote_steers_a_terminal() {
         .collect();
     exported.iter().for_each(|name| assert_tame(name, "export"));
 }
+
+/// A relative path in a sidecar would mean another file in each directory that somebody is in.
+#[test]
+fn a_relative_path_in_a_sidecar_is_no_place_to_restore_to() {
+    let world = World::new();
+    world.shop("app.db");
+    world.file("tree/a.txt", "text");
+    let app = world.with_store("backup app.db --json").run().made()["id"].clone();
+    let tree = world.with_store("backup tree --json").run().made()["id"].clone();
+    let (app, tree) = (app.as_str().unwrap(), tree.as_str().unwrap());
+    world.edit_sidecar(app, |sidecar| {
+        sidecar["database"]["path"] = "victim.db".into()
+    });
+    world.edit_sidecar(tree, |sidecar| {
+        sidecar["database"]["paths"] = json!(["victim"])
+    });
+    for id in [app, tree] {
+        let ran = world.with_store(&format!("restore {id} --yes")).run();
+        assert_ne!(ran.code(), 0);
+        ran.says("--to");
+    }
+    assert!(!world.path("victim.db").exists() && !world.path("victim").exists());
+}

@@ -13,6 +13,7 @@ mod files_restore;
 mod files_roundtrip;
 mod files_swaps;
 mod foreign;
+mod golden_store;
 mod guard;
 mod hooks;
 mod init;

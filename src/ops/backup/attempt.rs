@@ -206,7 +206,8 @@ impl<'a> BackupAttempt<'a> {
         Ok((dumped, measured))
     }
 
-    /// The list of what is inside, where the source made one: beside the dump, durable in the draft.
+    /// The list of what is inside, where the source made one: beside the dump, durable in the
+    /// draft.
     fn write_contents(&self, draft: &mut dyn Draft, dumped: &mut Dumped) -> Result<()> {
         let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut())
         else {

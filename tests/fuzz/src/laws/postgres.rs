@@ -20,7 +20,12 @@ impl RowObserver for Counted {
 
     fn on_set(&mut self, _: &str) {}
 
-    fn begin_table(&mut self, table: &QualifiedName, _: &QualifiedName, _: &[String]) -> Result<bool> {
+    fn begin_table(
+        &mut self,
+        table: &QualifiedName,
+        _: &QualifiedName,
+        _: &[String],
+    ) -> Result<bool> {
         assert!(!std::mem::replace(&mut self.is_open, true));
         self.tables.push(table.clone());
         Ok(true)

@@ -3,9 +3,8 @@
 use crate::catalog::{Catalog, Entry, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Error, Result};
-use crate::ops::Session;
 use crate::ops::find;
-use crate::report::Report;
+use crate::ops::{Observer, Session};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Status;
 use crate::units;
@@ -16,13 +15,18 @@ use std::collections::HashMap;
 /// itself has many between two of the whole.
 const SHOWN: usize = 3;
 
-/// The words with groups and clusters resolved: roles come before the databases that need them.
-pub fn resolve(wanted: &[String], session: &Session, report: &Report) -> Result<Vec<String>> {
+/// Resolves the names of groups and clusters to the backups of their newest complete runs; roles
+/// come before the databases that need them. Other names stay.
+pub fn resolve_runs(
+    wanted: &[String],
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<Vec<String>> {
     let mut resolved = Vec::new();
     for word in wanted {
         match sources_of(word, session)? {
             Some((names, catalog)) => {
-                resolved.extend(newest_complete(word, &names, &catalog, session, report)?)
+                resolved.extend(newest_complete(word, &names, &catalog, session, observer)?)
             }
             None => resolved.push(word.clone()),
         }
@@ -57,7 +61,7 @@ fn newest_complete(
     names: &[String],
     catalog: &Catalog,
     session: &Session,
-    report: &Report,
+    observer: &dyn Observer,
 ) -> Result<Vec<String>> {
     let of_a_run =
         |backup: &&Entry| backup.sidecar.label != PRE_RESTORE && !backup.sidecar.run.is_empty();
@@ -78,9 +82,9 @@ fn newest_complete(
             .flat_map(|name| wrong_with(name, backups, session))
             .collect();
         if wrong.is_empty() {
-            warn_of(&passed_over, report);
+            warn_of(&passed_over, observer);
             for gone in names.iter().flat_map(|name| catalog.vanished_members(name)) {
-                report.warn(format!(
+                observer.warn(format!(
                     "`{gone}` is not among them, for it was not on the server any more: `dbbackup \
                      restore {gone}` by itself"
                 ));
@@ -103,15 +107,15 @@ fn newest_complete(
     Err(Error::not_found(text).with_hint(hint))
 }
 
-fn warn_of(passed_over: &[(&str, String)], report: &Report) {
+fn warn_of(passed_over: &[(&str, String)], observer: &dyn Observer) {
     for (run, wrong) in passed_over.iter().take(SHOWN) {
-        report.warn(format!(
+        observer.warn(format!(
             "run {run} is newer, but not complete, and is passed over: {wrong}"
         ));
     }
     if passed_over.len() > SHOWN {
         let more = units::count((passed_over.len() - SHOWN) as u64, "more run");
-        report.warn(format!("{more} that are newer are not complete"));
+        observer.warn(format!("{more} that are newer are not complete"));
     }
 }
 
