@@ -50,7 +50,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(refused) => {
-            let code = report::usage(&refused, &arguments);
+            let is_help = refused.exit_code() == 0;
+            let code = report::usage(&refused.to_string(), is_help, &arguments);
             // Whoever reads this exit code must not take it for that of the program that was to be
             // run.
             return if code != 0 && cli::is_guard(&arguments) {

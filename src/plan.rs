@@ -14,6 +14,7 @@ pub use policies::{Policies, policy_of_flags};
 
 use self::hooks::Hooks;
 use crate::cli;
+pub use crate::cli::Kind as WantedKind;
 use crate::config::{
     self, BackupKeys, Config, KindKeys, LogLevel, PostgresKeys, SourceEntry, Spool as ConfigSpool,
     VerifyAfter,

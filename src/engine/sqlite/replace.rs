@@ -249,8 +249,8 @@ fn replace_in_rollback_mode(
 
 /// Makes the connection keep its exclusive lock until it is closed, between transactions too.
 ///
-/// The lock comes first and the mode second: in that mode an attempt that failed half-way would keep
-/// its shared lock, and it and a writer would wait for each other.
+/// The lock comes first and the mode second: in that mode an attempt that failed half-way would
+/// keep its shared lock, and it and a writer would wait for each other.
 pub(super) fn hold_exclusively(db: &Db, wait: Duration) -> Result<()> {
     db.begin("BEGIN EXCLUSIVE", wait)?;
     db.run("PRAGMA locking_mode = EXCLUSIVE")

@@ -121,8 +121,8 @@ impl SqliteSource {
         self
     }
 
-    /// Checks whether the database can probably be backed up. Nothing is locked, and only the header
-    /// is read.
+    /// Checks whether the database can probably be backed up. Nothing is locked, and only the
+    /// header is read.
     pub fn probe(&self) -> Result<()> {
         probe::before_reading(&self.name_in_use()?.path).map(drop)
     }
@@ -145,8 +145,9 @@ impl SqliteSource {
         }
     }
 
-    /// Takes the first steps of a backup: opens the database and has a read transaction for a moment.
-    /// Returns in words what a backup will do, and the bytes that it needs in the scratch directory.
+    /// Takes the first steps of a backup: opens the database and has a read transaction for a
+    /// moment. Returns in words what a backup will do, and the bytes that it needs in the scratch
+    /// directory.
     ///
     /// A database in WAL mode that nobody has open is not opened: reading it would leave its -wal
     /// and -shm there.
@@ -210,8 +211,8 @@ impl SqliteSource {
         })
     }
 
-    /// Reads pieces from all over the file, to see how well it compresses. It is read beside SQLite,
-    /// so this run may not have it open.
+    /// Reads pieces from all over the file, to see how well it compresses. It is read beside
+    /// SQLite, so this run may not have it open.
     pub fn sample(&self) -> Result<Vec<u8>> {
         use std::os::unix::fs::FileExt;
         const PIECES: u64 = 32;
@@ -513,8 +514,8 @@ pub struct StreamedDatabase {
     pub damage: Option<String>,
 }
 
-/// A database that a restore has locked, as a source: its old content is read through the connection
-/// that holds the lock.
+/// A database that a restore has locked, as a source: its old content is read through the
+/// connection that holds the lock.
 pub struct LockedSource<'a> {
     db: &'a Db,
     scratch_dir: &'a Path,

@@ -1,5 +1,5 @@
-//! The plan for one source: retention's verdicts, held back by the brake, and what stands in the way
-//! of a removal. And its execution.
+//! The plan for one source: retention's verdicts, held back by the brake, and what stands in the
+//! way of a removal. And its execution.
 
 use super::brake::{self, BrakeHold};
 use crate::catalog::{Catalog, ListedBackup, Presence};

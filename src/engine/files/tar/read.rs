@@ -14,8 +14,8 @@ const MOST_PARTS: u64 = 16 << 20;
 /// A pax header's records.
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads members one after another. A member's content may be read, or not; [`TarReader::next_member`]
-/// skips what is left of it.
+/// Reads members one after another. A member's content may be read, or not;
+/// [`TarReader::next_member`] skips what is left of it.
 pub struct TarReader<R: Read> {
     input: R,
     position: u64,
