@@ -1,7 +1,7 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Catalog, Entry, Presence, Unreadable};
+use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
 use crate::cli::{List, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
@@ -25,12 +25,12 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         &*store,
         &names_in(&*store, &arguments.sources, session, report)?,
     )?;
-    let chosen: Vec<&Entry> = catalog
+    let chosen: Vec<&ListedBackup> = catalog
         .backups
         .iter()
         .filter(|backup| matches(backup, arguments, since))
         .collect();
-    let shown: Vec<&Entry> = chosen
+    let shown: Vec<&ListedBackup> = chosen
         .iter()
         .copied()
         .filter(|backup| has_status(backup, arguments.status))
@@ -64,7 +64,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
         let table: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows).collect();
         report.answers(columns(&table, &[1, 2, 3]));
     }
-    let hidden: Vec<&Entry> = chosen
+    let hidden: Vec<&ListedBackup> = chosen
         .iter()
         .copied()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -78,7 +78,7 @@ pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<O
 
 /// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
 fn whole_ones<'a>(
-    shown: &'a [&Entry],
+    shown: &'a [&ListedBackup],
     store: &'a dyn Store,
 ) -> impl Iterator<Item = Result<serde_json::Value>> {
     shown.iter().filter_map(|backup| match backup.whole(store) {
@@ -89,7 +89,7 @@ fn whole_ones<'a>(
 }
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&Entry], arguments: &List) -> String {
+fn nothing_shown(chosen: &[&ListedBackup], arguments: &List) -> String {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -123,7 +123,7 @@ fn are(number: u64) -> String {
 }
 
 /// Whether everything but its status is as asked.
-fn matches(backup: &Entry, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
+fn matches(backup: &ListedBackup, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
         .label
@@ -136,7 +136,7 @@ fn matches(backup: &Entry, arguments: &List, since: Option<DateTime<Utc>>) -> bo
         && since.is_none_or(|since| sidecar.started_at >= since)
 }
 
-fn has_status(backup: &Entry, status: ListStatus) -> bool {
+fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
     let written = backup.sidecar.status;
     // What can't be looked at now may well be there.
     let is_there = backup.is_whole() || matches!(backup.presence, Presence::Unknown(_));
@@ -148,7 +148,7 @@ fn has_status(backup: &Entry, status: ListStatus) -> bool {
     }
 }
 
-fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
+fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
     let (condition, why) = condition_of(backup);
     let paint = match condition {
@@ -192,18 +192,18 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     ]
 }
 
-fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
+fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &Report) {
     for source in catalog.sources() {
         // Its databases speak for themselves.
         if catalog.has_members(&source) {
             continue;
         }
-        let newest_good = catalog.newest_good(&source).map(Entry::id);
+        let newest_good = catalog.newest_good(&source).map(ListedBackup::id);
         let newer = catalog
             .of(&source)
             .take_while(|backup| Some(backup.id()) != newest_good)
             .collect::<Vec<_>>();
-        let is_damaged = |backup: &&&Entry| {
+        let is_damaged = |backup: &&&ListedBackup| {
             let condition = condition_of(backup).0;
             matches!(condition, Condition::Damaged | Condition::Missing)
         };
@@ -231,7 +231,8 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report)
             ));
         }
         // Older ones are no news, but who counts must know that there are more.
-        let is_newer = |backup: &&&Entry| newer.iter().any(|newer| newer.id() == backup.id());
+        let is_newer =
+            |backup: &&&ListedBackup| newer.iter().any(|newer| newer.id() == backup.id());
         let older = hidden
             .iter()
             .filter(|backup| backup.sidecar.source == *source)

@@ -2,7 +2,7 @@
 
 use super::condition::STATE_LOST;
 use super::{Observer, Session};
-use crate::catalog::{Catalog, Entry, Presence, Unreadable};
+use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::store::{Store, names};
@@ -90,7 +90,7 @@ impl DeletePlan {
         let now = Catalog::read(&*self.store, Some(&[source.to_owned()]))?;
         let there = now
             .of(source)
-            .map(Entry::id)
+            .map(ListedBackup::id)
             .chain(now.unreadable.iter().map(|lost| lost.id.as_str()));
         let of_source: Vec<String> = there
             .filter(|id| self.request.ids.iter().any(|asked| asked == id))
@@ -157,7 +157,12 @@ fn find_doomed(
 }
 
 /// Refuses what is pinned and the last good one, without force.
-fn refuse_to_delete(backup: &Entry, ids: &[String], force: bool, catalog: &Catalog) -> Result<()> {
+fn refuse_to_delete(
+    backup: &ListedBackup,
+    ids: &[String],
+    force: bool,
+    catalog: &Catalog,
+) -> Result<()> {
     let (id, source) = (backup.id(), &backup.sidecar.source);
     if force {
         return Ok(());

@@ -4,7 +4,7 @@ use super::events::add_event;
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
 use super::{Event, Observer, Session, catalog_of};
-use crate::catalog::{Catalog, Entry, Unreadable, is_named_of};
+use crate::catalog::{Catalog, ListedBackup, Unreadable, is_named_of};
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline;
@@ -288,7 +288,7 @@ fn newest_ones(catalog: &Catalog, store: &dyn Store) -> Result<Vec<VerifyTask>> 
             .iter()
             .filter(|entry| entry.source == source);
         items.extend(unreadable.map(unusable));
-        let usable = |backup: &&Entry| {
+        let usable = |backup: &&ListedBackup| {
             backup.sidecar.status != Status::Failed
                 && backup.sidecar.label != crate::retention::PRE_RESTORE
         };
@@ -343,7 +343,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTas
         .collect())
 }
 
-fn dump(backup: &Entry, store: &dyn Store) -> Result<VerifyTask> {
+fn dump(backup: &ListedBackup, store: &dyn Store) -> Result<VerifyTask> {
     let found = ResolvedBackup::in_store(store.location(), backup);
     Ok(match found {
         Ok(found) => VerifyTask::Dump(Box::new(found)),

@@ -3,7 +3,7 @@
 //! `cleanup --force` says that all is right: else one more run would remove what the first one
 //! kept.
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, ListedBackup};
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::ops::events::add_event;
@@ -57,7 +57,7 @@ impl BrakeHold {
         let of_labels = catalog
             .of(source)
             .filter(|backup| self.labels.contains(backup.sidecar.label.as_str()));
-        let held: BTreeSet<&str> = of_labels.map(Entry::id).collect();
+        let held: BTreeSet<&str> = of_labels.map(ListedBackup::id).collect();
         for (id, verdict) in &mut decision.verdicts {
             if matches!(verdict, Verdict::Remove(_)) && held.contains(id.as_str()) {
                 *verdict = Verdict::Keep(vec!["retention is held back".to_owned()]);
@@ -83,10 +83,10 @@ pub fn find_hold(
     now: DateTime<Utc>,
 ) -> Result<Option<BrakeHold>> {
     // What a wrong clock dated ahead is no measure of anything.
-    let counts = |backup: &&Entry| {
+    let counts = |backup: &&ListedBackup| {
         backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now
     };
-    let all: Vec<&Entry> = catalog.of(source).filter(counts).collect();
+    let all: Vec<&ListedBackup> = catalog.of(source).filter(counts).collect();
     let accepted = all
         .iter()
         .position(|backup| backup.state.brake == Some(Braked::Accepted));
@@ -145,13 +145,13 @@ fn aged_by_a_jump(
     label: &str,
     policy: &Policy,
     jumps: &[Jump],
-    known: &[&Entry],
+    known: &[&ListedBackup],
     catalog: &Catalog,
     source: &str,
     decision: &Decision,
 ) -> Option<(String, String)> {
     policy.brake.percent?;
-    let of_label: BTreeMap<&str, &Entry> = catalog
+    let of_label: BTreeMap<&str, &ListedBackup> = catalog
         .of(source)
         .filter(|backup| backup.sidecar.label == *label)
         .map(|backup| (backup.id(), backup))
@@ -183,7 +183,7 @@ fn aged_by_a_jump(
 struct History<'a> {
     store: &'a dyn Store,
     source: &'a str,
-    known: &'a [&'a Entry],
+    known: &'a [&'a ListedBackup],
     /// What was read of them.
     contents: HashMap<&'a str, Contents>,
     /// What was found by the brakes that were asked already: most labels share one.
@@ -207,7 +207,7 @@ impl<'a> History<'a> {
         };
         let known = self.known;
         let newest = known[0];
-        let mut measures: Vec<&Entry> = vec![known[1]];
+        let mut measures: Vec<&ListedBackup> = vec![known[1]];
         for (at, pair) in known.windows(2).enumerate() {
             let (after, before) = (pair[0], pair[1]);
             if fell(before, after, percent)
@@ -240,8 +240,8 @@ impl<'a> History<'a> {
 
     fn compare(
         &mut self,
-        before: &'a Entry,
-        after: &'a Entry,
+        before: &'a ListedBackup,
+        after: &'a ListedBackup,
         brake: &Brake,
     ) -> Result<Option<String>> {
         for id in [before.id(), after.id()] {
@@ -260,9 +260,9 @@ impl<'a> History<'a> {
 
 /// Whether there was far less, or a table less, in a backup than in the one before it: as far as
 /// the totals tell.
-fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
+fn fell(before: &ListedBackup, after: &ListedBackup, percent: u8) -> bool {
     let less = |old: u64, new: u64| u128::from(new) * 100 < u128::from(old) * u128::from(percent);
-    let bytes = |backup: &Entry| {
+    let bytes = |backup: &ListedBackup| {
         backup
             .sidecar
             .dump

@@ -2,7 +2,7 @@
 //! way of a removal. And its execution.
 
 use super::brake::{self, BrakeHold};
-use crate::catalog::{Catalog, Entry, Presence};
+use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::CheckStatus;
 use crate::error::Result;
 use crate::interrupt;
@@ -87,7 +87,7 @@ pub fn plan_source(
         Some(hold) => hold.apply(catalog, source, &mut decision),
         None => plan.warnings = std::mem::take(&mut decision.warnings),
     }
-    let by_id: HashMap<&str, &Entry> = catalog
+    let by_id: HashMap<&str, &ListedBackup> = catalog
         .of(source)
         .map(|backup| (backup.id(), backup))
         .collect();
@@ -222,10 +222,10 @@ pub(super) fn decide(
     let accepted = catalog
         .of(source)
         .position(|backup| backup.state.brake == Some(Braked::Accepted));
-    let is_doubted = |at: usize, backup: &Entry| {
+    let is_doubted = |at: usize, backup: &ListedBackup| {
         !force && accepted.is_none_or(|accepted| at < accepted) && fell(backup, catalog)
     };
-    let standing = |(at, backup): (usize, &Entry)| {
+    let standing = |(at, backup): (usize, &ListedBackup)| {
         let candidate = candidate(backup);
         match candidate.standing {
             Standing::Good if is_doubted(at, backup) => Candidate {
@@ -249,7 +249,7 @@ pub(super) fn decide(
 /// Tells of a backup that held the brake and holds far less, in all, than the one that it was
 /// compared with. (A clock that jumped holds the brake, too, and says nothing against what was
 /// saved.)
-fn fell(backup: &Entry, catalog: &Catalog) -> bool {
+fn fell(backup: &ListedBackup, catalog: &Catalog) -> bool {
     let Some(Braked::Against(earlier)) = &backup.state.brake else {
         return false;
     };
@@ -266,7 +266,7 @@ fn fell(backup: &Entry, catalog: &Catalog) -> bool {
     now.rows_total < then.rows_total / 2 || files(now) < files(then) / 2
 }
 
-fn candidate(backup: &Entry) -> Candidate {
+fn candidate(backup: &ListedBackup) -> Candidate {
     let standing = match (backup.sidecar.status, &backup.presence) {
         _ if backup.state_lost => Standing::Unknown,
         (Status::Failed, _) => Standing::Failed,

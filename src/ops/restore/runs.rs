@@ -1,6 +1,6 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
-use crate::catalog::{Catalog, Entry, Presence};
+use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Error, Result};
 use crate::ops::find;
@@ -63,9 +63,10 @@ fn newest_complete(
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<Vec<String>> {
-    let of_a_run =
-        |backup: &&Entry| backup.sidecar.label != PRE_RESTORE && !backup.sidecar.run.is_empty();
-    let mut runs: Vec<(&str, Vec<&Entry>)> = Vec::new();
+    let of_a_run = |backup: &&ListedBackup| {
+        backup.sidecar.label != PRE_RESTORE && !backup.sidecar.run.is_empty()
+    };
+    let mut runs: Vec<(&str, Vec<&ListedBackup>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for backup in catalog.backups.iter().filter(of_a_run) {
         let run = &*backup.sidecar.run;
@@ -122,8 +123,8 @@ fn warn_of(passed_over: &[(&str, String)], observer: &dyn Observer) {
 /// Why a run is no picture of the source `name`; nothing where it is. Of a cluster those databases
 /// count that its server had then, which each of their backups says: what has been dropped since,
 /// or made since, is none of that run's business.
-fn wrong_with(name: &str, run: &[&Entry], session: &Session) -> Vec<String> {
-    let of_it: Vec<&&Entry> = run
+fn wrong_with(name: &str, run: &[&ListedBackup], session: &Session) -> Vec<String> {
+    let of_it: Vec<&&ListedBackup> = run
         .iter()
         .filter(|backup| belongs_to(backup, name))
         .collect();
@@ -160,7 +161,7 @@ fn wrong_with(name: &str, run: &[&Entry], session: &Session) -> Vec<String> {
 }
 
 /// The source's own, or of a database that says that it is of this cluster.
-fn belongs_to(backup: &Entry, name: &str) -> bool {
+fn belongs_to(backup: &ListedBackup, name: &str) -> bool {
     let cluster = || {
         backup
             .sidecar
@@ -182,7 +183,7 @@ fn is_asked_for(name: &str, at: DateTime<Utc>, session: &Session) -> bool {
         && common.end.is_none_or(|end| at < end)
 }
 
-fn not_good(backup: &Entry) -> Option<String> {
+fn not_good(backup: &ListedBackup) -> Option<String> {
     let source = &backup.sidecar.source;
     match backup.sidecar.status {
         Status::Failed => Some(format!("`{source}` failed")),
@@ -198,15 +199,16 @@ fn not_good(backup: &Entry) -> Option<String> {
     }
 }
 
-fn in_order(backups: &[&Entry]) -> Vec<String> {
-    let is_globals = |backup: &&&Entry| {
+fn in_order(backups: &[&ListedBackup]) -> Vec<String> {
+    let is_globals = |backup: &&&ListedBackup| {
         backup
             .sidecar
             .dump
             .as_ref()
             .is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
     };
-    let (globals, databases): (Vec<&&Entry>, Vec<&&Entry>) = backups.iter().partition(is_globals);
+    let (globals, databases): (Vec<&&ListedBackup>, Vec<&&ListedBackup>) =
+        backups.iter().partition(is_globals);
     globals
         .into_iter()
         .chain(databases.into_iter().rev())

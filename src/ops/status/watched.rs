@@ -1,7 +1,7 @@
 //! From a store's catalog and the configuration to what `health` judges: which sources, what is
 //! expected of each, what restores left.
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, ListedBackup};
 use crate::config::{Config, KindKeys, SourceEntry};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
@@ -272,7 +272,7 @@ fn held(
     }
 }
 
-fn attempt(backup: &Entry) -> Attempt<'_> {
+fn attempt(backup: &ListedBackup) -> Attempt<'_> {
     let sidecar = &backup.sidecar;
     let worth = match (condition_of(backup), &sidecar.error) {
         ((Condition::Failed, _), error) => Worth::Failed {

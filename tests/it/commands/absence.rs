@@ -305,7 +305,7 @@ fn dumps_that_were_moved_and_linked_back_are_as_good_as_before() {
         .prints(&old[0])
         .prints("unknown");
     ran.says(&format!("{}: reading", old[1]))
-        .says(&format!("{}: its state file is damaged", old[2]));
+        .says(&format!("{}: an event of it", old[2]));
     world
         .dbbackup("status")
         .run()

@@ -203,8 +203,8 @@ fn only_the_owner_can_read_it() {
         seen += 1;
     }
     assert_eq!(
-        seen, 8,
-        "store, mark, config, source, lock, dump, sidecar, state"
+        seen, 9,
+        "store, mark, config, source, lock, dump, sidecar, two events"
     );
 }
 
