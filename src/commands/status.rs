@@ -7,7 +7,7 @@ use crate::cli::Status;
 use crate::error::{Error, Kind, Result};
 use crate::health::{self, Expected, Finding, Health, Level, Subject};
 use crate::ops::Session;
-use crate::ops::status::{self, StatusRequest, StoreReading, StoreStatus};
+use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::units;
@@ -88,7 +88,7 @@ fn judge_and_show(arguments: &Status, session: &Session, report: &mut Report) ->
 }
 
 /// The whole in a few words.
-fn summary(status: &StoreStatus<'_>) -> String {
+fn summary(status: &StoreHealth<'_>) -> String {
     if status.sources.is_empty() {
         return format!("the store `{}` holds no backups", status.store.location);
     }
@@ -142,7 +142,7 @@ fn painted(level: Level, report: &Report) -> String {
 }
 
 /// One line where all is well, else one a source; and what restores left.
-fn show(status: &StoreStatus<'_>, report: &Report) {
+fn show(status: &StoreHealth<'_>, report: &Report) {
     let painted = |level: Level| painted(level, report);
     if status.level() == Level::Ok && report.verbosity() == 0 {
         report.line(format!("{} {}", painted(Level::Ok), summary(status)));
@@ -179,7 +179,7 @@ fn show(status: &StoreStatus<'_>, report: &Report) {
     }
 }
 
-fn show_hints(status: &StoreStatus<'_>, report: &Report) {
+fn show_hints(status: &StoreHealth<'_>, report: &Report) {
     let of_sources = status.sources.iter().flat_map(|(subject, health)| {
         health
             .findings
@@ -245,7 +245,7 @@ fn change(health: &Health<'_>) -> String {
     }
 }
 
-fn set_document(status: &StoreStatus<'_>, report: &mut Report) {
+fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
     let reporter: &Report = report;
     let hint = |finding: &Finding| {
         finding
