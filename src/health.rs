@@ -23,14 +23,6 @@ use std::collections::BTreeMap;
 #[cfg(test)]
 mod tests;
 
-/// How old the newest good backup may be where nothing is said: a day, and two hours for a run that
-/// took longer.
-pub const EXPECT_EVERY: Span = Span {
-    months: 0,
-    days: 0,
-    seconds: 26 * 3600,
-};
-
 /// How bad it is, with the words and exit codes of Nagios plug-ins; the worst comes last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

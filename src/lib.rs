@@ -30,6 +30,7 @@ pub mod process;
 pub mod report;
 pub mod retention;
 pub mod scratch;
+pub mod setting;
 pub mod sidecar;
 pub mod statistics;
 pub mod store;
@@ -45,11 +46,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(refused) if !refused.use_stderr() => {
+            report::print_help(&refused.to_string());
+            return 0;
+        }
         Err(refused) => {
-            let code = report::usage(&refused, &arguments);
+            let for_status = cli::calls(&arguments, "status");
+            let code = report::refuse_arguments(&refused.to_string(), &arguments, for_status);
             // Whoever reads this exit code must not take it for that of the program that was to be
             // run.
-            return if code != 0 && cli::is_guard(&arguments) {
+            return if cli::is_guard(&arguments) {
                 commands::NOT_RUN
             } else {
                 code

@@ -20,19 +20,19 @@ use self::source::{Made, after_all, back_up};
 use self::tally::{Done, Tally, both, named};
 use super::status;
 use crate::catalog::Backup as Entry;
-use crate::cli::Backup;
+use crate::cli::BackupArguments;
+use crate::config::Hooks;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::ops::Session;
-use crate::plan::hooks::Hooks;
 use crate::plan::postgres::ClusterPlan;
-use crate::plan::{self, Configured, Planned, SourceKind, SourcePlan, There};
+use crate::plan::{self, Configured, PathKind, Planned, SourceKind, SourcePlan, SourceSelection};
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
 use crate::store::Store;
 use std::path::Path;
 
-pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &BackupArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let planned = make_plan(arguments, session, report)?;
     if arguments.dry_run {
         return dry_run::say_plan(
@@ -48,14 +48,14 @@ pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result
 
 /// The same for who needs the backups that were made; nothing is removed after them.
 pub fn make_all(
-    arguments: &Backup,
+    arguments: &BackupArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<(Vec<Entry>, Outcome)> {
     let mut planned = make_plan(arguments, session, report)?;
     for one in &mut planned {
         if let Planned::Source(source) = one {
-            source.cleanup_after = false;
+            source.settings.cleanup_after = false;
         }
     }
     carry_out(planned, arguments, session, report)
@@ -63,16 +63,17 @@ pub fn make_all(
 
 /// Where there is nothing to do, nothing need be stopped for it.
 fn hooks_of_run(planned: &[Planned], session: &Session) -> Hooks {
-    let of_run = session
-        .config
-        .as_ref()
-        .and_then(|config| config.hooks.as_ref());
-    Hooks::of(of_run.filter(|_| planned.iter().any(|one| name_of_tried(one).is_some())))
+    match &session.config {
+        Some(config) if planned.iter().any(|one| name_of_tried(one).is_some()) => {
+            config.hooks.clone()
+        }
+        _ => Hooks::default(),
+    }
 }
 
 fn carry_out(
     planned: Vec<Planned>,
-    arguments: &Backup,
+    arguments: &BackupArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<(Vec<Entry>, Outcome)> {
@@ -110,7 +111,7 @@ fn carry_out(
     Ok(result?.conclude(report))
 }
 
-fn begin(arguments: &Backup, session: &Session) -> Run {
+fn begin(arguments: &BackupArguments, session: &Session) -> Run {
     Run {
         id: format!(
             "{}-{}",
@@ -133,16 +134,19 @@ fn begin(arguments: &Backup, session: &Session) -> Run {
 }
 
 /// How many sources at once.
-fn jobs(arguments: &Backup, session: &Session) -> usize {
-    arguments
-        .jobs
-        .or_else(|| session.config.as_ref()?.jobs)
-        .unwrap_or(1)
+fn jobs(arguments: &BackupArguments, session: &Session) -> usize {
+    let configured = || session.config.as_ref().map(|config| config.run.clone());
+    let jobs = arguments.jobs;
+    jobs.unwrap_or_else(|| configured().unwrap_or_default().jobs)
         .max(1)
 }
 
 /// What these arguments mean.
-pub fn make_plan(arguments: &Backup, session: &Session, report: &Report) -> Result<Vec<Planned>> {
+pub fn make_plan(
+    arguments: &BackupArguments,
+    session: &Session,
+    report: &Report,
+) -> Result<Vec<Planned>> {
     if !crate::config::is_label(&arguments.label) {
         return Err(
             Error::usage(format!("`{}` can't be a label", arguments.label))
@@ -150,7 +154,7 @@ pub fn make_plan(arguments: &Backup, session: &Session, report: &Report) -> Resu
         );
     }
     let url = std::env::var("DATABASE_URL").ok();
-    let wanted = plan::Wanted {
+    let wanted = SourceSelection {
         what: &by_their_names(arguments, session, report),
         all: arguments.all,
         name: arguments.name.as_deref(),
@@ -169,7 +173,7 @@ pub fn make_plan(arguments: &Backup, session: &Session, report: &Report) -> Resu
 
 /// The arguments, each path of a source of the configuration as that source's name. With `--as` the
 /// path is meant and nothing else.
-fn by_their_names(arguments: &Backup, session: &Session, report: &Report) -> Vec<String> {
+fn by_their_names(arguments: &BackupArguments, session: &Session, report: &Report) -> Vec<String> {
     let name = |word: &String| match &session.config {
         Some(config) if arguments.name.is_none() => {
             match plan::source_at(word, arguments.kind, config, &session.cwd) {
@@ -188,11 +192,11 @@ fn by_their_names(arguments: &Backup, session: &Session, report: &Report) -> Vec
     arguments.what.iter().map(name).collect()
 }
 
-fn look_at(path: &Path) -> There {
+fn look_at(path: &Path) -> PathKind {
     match path.metadata() {
-        Ok(found) if found.is_dir() => There::Directory,
-        Ok(_) => There::File,
-        Err(_) => There::Nothing,
+        Ok(found) if found.is_dir() => PathKind::Directory,
+        Ok(_) => PathKind::File,
+        Err(_) => PathKind::Missing,
     }
 }
 

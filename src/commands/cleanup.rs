@@ -6,13 +6,13 @@ mod brake;
 use super::list::STATE_LOST;
 use super::{backup, outcome_of, set_error};
 use crate::catalog::{Catalog, Entry, Presence};
-use crate::cli::Cleanup;
-use crate::config::Unusable;
+use crate::cli::CleanupArguments;
+use crate::config::SourceFault;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::ops::{Session, catalog_of, is_missed, names_in, time_of};
-use crate::plan::{self, Policies, SourcePlan};
+use crate::plan::{RetentionPolicies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
@@ -21,7 +21,11 @@ use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
 
-pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &CleanupArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Outcome> {
     let store = if arguments.dry_run {
         session.reading()?
     } else {
@@ -118,12 +122,12 @@ fn keep_all(source: &str, catalog: &Catalog) -> Done {
 }
 
 /// A source with its policies, or why the configuration can't say them now.
-type Work = (String, std::result::Result<Policies, Unusable>);
+type Work = (String, std::result::Result<RetentionPolicies, SourceFault>);
 
 /// The sources, each with its policies: the flags' for whatever is named, or all there is; else the
 /// configuration's, for its own sources alone.
 fn what_to_clean(
-    arguments: &Cleanup,
+    arguments: &CleanupArguments,
     names: &[String],
     session: &Session,
     catalog: &Catalog,
@@ -141,11 +145,11 @@ fn what_to_clean(
         .sources
         .iter()
         .any(|word| session.group(word).is_some());
-    if let Some(policy) = plan::policy_of_flags(&arguments.policy)? {
+    if let Some(policy) = arguments.policy.policy()? {
         let names = if asked.is_empty() { present } else { asked };
         return Ok(names
             .into_iter()
-            .map(|name| (name, Ok(Policies::all(policy.clone()))))
+            .map(|name| (name, Ok(RetentionPolicies::for_every_label(policy.clone()))))
             .collect());
     }
     let no_policy = |text: String| {
@@ -174,12 +178,12 @@ fn what_to_clean(
                 "`{name}` is no source of the configuration, so its policy does not hold for it"
             )));
         };
-        if let Some(why) = &entry.unusable {
+        if let Some(why) = &entry.fault {
             // It fails alone.
             work.push((name.clone(), Err(why.clone())));
             continue;
         }
-        let policies = Policies::configured(config, entry);
+        let policies = RetentionPolicies::of_source(config, entry);
         if policies.is_empty() && !asked.is_empty() && !by_group {
             return Err(no_policy(format!(
                 "`{name}` has no retention policy: everything is kept"
@@ -195,7 +199,7 @@ pub fn held(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     now: DateTime<Utc>,
 ) -> Result<Option<String>> {
     let decision = decide(catalog, source, policies, now, false);
@@ -270,8 +274,8 @@ fn clean(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
-    arguments: &Cleanup,
+    policies: &RetentionPolicies,
+    arguments: &CleanupArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<(Done, Option<Error>)> {
@@ -343,7 +347,7 @@ fn say_removed(source: &str, done: &Done, report: &Report) {
 fn decide(
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     now: DateTime<Utc>,
     force: bool,
 ) -> Decision {
@@ -360,6 +364,7 @@ fn decide(
             standing: Standing::Unknown,
             pinned: false,
             proven: false,
+            needs: None,
         });
     // What was said to be right is right for what came before it, too.
     let accepted = catalog
@@ -435,6 +440,8 @@ fn candidate(backup: &Entry) -> Candidate {
         proven: backup
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
+        // No backup is built on another one yet.
+        needs: None,
     }
 }
 
@@ -450,7 +457,8 @@ struct Done {
     deleted: Vec<Gone>,
 }
 
-/// Removes, the oldest first, so that an interruption leaves the newest.
+/// Removes, the oldest first, so that an interruption leaves the newest; but what is built on a
+/// backup goes before it, and where that stays the backup does.
 fn carry_out(
     store: &dyn Store,
     catalog: &Catalog,
@@ -458,33 +466,50 @@ fn carry_out(
     decision: Decision,
     dry_run: bool,
 ) -> Result<Done> {
-    let mut done = Done::default();
     let by_id: HashMap<&str, &Entry> = catalog
         .of(source)
         .map(|backup| (backup.id(), backup))
         .collect();
-    for (id, verdict) in decision.verdicts.into_iter().rev() {
-        match verdict {
-            Verdict::Keep(reasons) => done.kept.push((id, reasons)),
-            Verdict::Remove(reason) => {
-                interrupt::check()?;
-                let backup = by_id.get(id.as_str());
-                let size = backup.map_or(0, |backup| backup.presence.bytes());
-                let files = backup.map_or(Vec::new(), |backup| backup.sidecar.files());
-                if let Some(why) = must_stay(store, source, &files, dry_run) {
-                    done.kept
-                        .push((id, vec![format!("{why}; otherwise removed: {reason}")]));
-                    continue;
-                }
-                if !dry_run {
-                    store::remove_backup(store, source, &id, &files)?;
-                }
-                done.deleted.push(Gone { id, reason, size });
+    let mut sizes: HashMap<&str, u64> = HashMap::new();
+    let mut needed: HashMap<&str, &str> = HashMap::new();
+    let mut why_kept: HashMap<&str, String> = HashMap::new();
+    for id in decision.removals() {
+        interrupt::check()?;
+        let backup = by_id.get(id);
+        let files = backup.map_or(Vec::new(), |backup| backup.sidecar.files());
+        let why = match needed.get(id) {
+            Some(by) => Some(format!("needed by {by}")),
+            None => must_stay(store, source, &files, dry_run),
+        };
+        if let Some(why) = why {
+            why_kept.insert(id, why);
+            if let Some(base) = decision.needs.get(id) {
+                needed.insert(base, id);
             }
+            continue;
+        }
+        if !dry_run {
+            store::remove_backup(store, source, id, &files)?;
+        }
+        sizes.insert(id, backup.map_or(0, |backup| backup.presence.bytes()));
+    }
+    let mut done = Done::default();
+    for (id, verdict) in &decision.verdicts {
+        let size = sizes.get(id.as_str()).copied().unwrap_or(0);
+        let id = id.clone();
+        match (verdict, why_kept.get(id.as_str())) {
+            (Verdict::Keep(reasons), _) => done.kept.push((id, reasons.clone())),
+            (Verdict::Remove(reason), Some(why)) => {
+                let reasons = vec![format!("{why}; otherwise removed: {reason}")];
+                done.kept.push((id, reasons));
+            }
+            (Verdict::Remove(reason), None) => done.deleted.push(Gone {
+                id,
+                reason: reason.clone(),
+                size,
+            }),
         }
     }
-    done.kept.reverse();
-    done.deleted.reverse();
     Ok(done)
 }
 

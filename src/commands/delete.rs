@@ -2,14 +2,14 @@
 
 use super::list::STATE_LOST;
 use crate::catalog::{Catalog, Entry, Presence, Unreadable};
-use crate::cli::Delete;
+use crate::cli::DeleteArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::report::{Outcome, Report};
 use crate::store::{self, Store};
 use crate::units;
 
-pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &DeleteArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     arguments
         .ids
         .iter()

@@ -7,7 +7,7 @@ mod secrets;
 
 use super::backup::{self, Making};
 use crate::catalog::Catalog;
-use crate::cli::{Backup, Doctor};
+use crate::cli::{BackupArguments, DoctorArguments};
 use crate::engine::postgres::server::Tried;
 use crate::error::{Error, Kind, Result};
 use crate::ops::engines::Engine;
@@ -20,7 +20,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &DoctorArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let mut checks = Checks::default();
     configuration(session, &mut checks);
     secrets::look(session, &mut checks);
@@ -128,12 +128,12 @@ impl Checks {
     }
 }
 
-fn wanted(what: &[String]) -> Backup {
-    Backup {
+fn wanted(what: &[String]) -> BackupArguments {
+    BackupArguments {
         what: what.to_vec(),
         label: "manual".to_owned(),
         dry_run: true,
-        ..Backup::default()
+        ..BackupArguments::default()
     }
 }
 
@@ -311,12 +311,18 @@ fn one_source(
         needs
             .store
             .saturating_add(backup::space_needed(&Making::of(source), &engine, catalog));
-    let most = needs.scratch.entry(source.scratch_dir.clone()).or_default();
+    let most = needs
+        .scratch
+        .entry(source.settings.scratch_dir.clone())
+        .or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {
         Ok((Tried::Done(how), room)) => {
             checks.ok(name, "drill", format!("a trial restore is possible, {how}"));
-            let most = needs.drills.entry(source.scratch_dir.clone()).or_default();
+            let most = needs
+                .drills
+                .entry(source.settings.scratch_dir.clone())
+                .or_default();
             *most = (*most).max(room);
         }
         Ok((Tried::Impossible(why), _)) => {

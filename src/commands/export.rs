@@ -1,6 +1,6 @@
 //! `dbbackup export`: tables out of a backup as files, without restoring it.
 
-use crate::cli::{Export, ExportFormat};
+use crate::cli::ExportArguments;
 use crate::config::nearest;
 use crate::engine::postgres::Format as Dump;
 use crate::engine::postgres::content::ContentCheck;
@@ -12,15 +12,14 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, Means};
 use crate::ops::find::{self, Found};
-use crate::pipeline;
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
-use crate::tabular::{self, Files, Format, Names, Written};
+use crate::tabular::{self, Files, Names, Written};
 use crate::units;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &ExportArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let found = find::find(&arguments.backup, session)?;
     for newer in &found.passed_over {
         report.warn(format!("{newer}: it is passed over"));
@@ -164,12 +163,12 @@ fn refuse_to_replace(
     choice: &Choice<'_>,
     manifest: &Manifest,
     dir: &Path,
-    arguments: &Export,
+    arguments: &ExportArguments,
 ) -> Result<()> {
     if arguments.overwrite {
         return Ok(());
     }
-    let mut names = Names::new(format(arguments).extension());
+    let mut names = Names::new(arguments.format.extension());
     let mut looking = Choice {
         backup: choice.backup.clone(),
         wanted: choice.wanted,
@@ -215,31 +214,23 @@ fn make(dir: &Path) -> Result<bool> {
         })
 }
 
-fn format(arguments: &Export) -> Format {
-    match arguments.format {
-        ExportFormat::Csv => Format::Csv,
-        ExportFormat::Json => Format::Json,
-    }
-}
-
 fn export(
     found: &Found,
     choice: &mut Choice<'_>,
     dir: &Path,
-    arguments: &Export,
+    arguments: &ExportArguments,
     session: &Session,
     report: &Report,
 ) -> Result<Vec<Written>> {
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
+    let settings = session.settings_of(&found.source);
     let means = Means {
-        scratch_dir: &scratch_dir,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &session.proving_of(&found.source),
         observer: report,
     };
     let dump = choice.dump;
-    let mut files = Files::new(dir, format(arguments), |schema, name| {
+    let mut files = Files::new(dir, arguments.format, |schema, name| {
         choice.takes(schema, name)
     })?;
     match dump {

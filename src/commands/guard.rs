@@ -2,7 +2,7 @@
 
 use super::{backup, restore, verify};
 use crate::catalog::Backup as Entry;
-use crate::cli::{Backup, Guard, Restore, Verify};
+use crate::cli::{BackupArguments, GuardArguments, RestoreArguments, VerifyArguments};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::plan;
@@ -16,7 +16,7 @@ use std::process::{Command, ExitStatus, Stdio};
 /// The exit code where the program was never run, or could not be undone.
 pub const NOT_RUN: u8 = 125;
 
-pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     report.stand_aside();
     let Some((program, words)) = arguments.command.split_first() else {
         return Err(Error::usage("no program is given")
@@ -49,16 +49,16 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
 }
 
 /// Backups of everything, each verified. Anything less, and the program is not run.
-fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec<Entry>> {
+fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Vec<Entry>> {
     let not_run =
         |error: Error| error.context("the program was not run, as there is no proven backup");
-    let wanted = Backup {
+    let wanted = BackupArguments {
         what: arguments.what.clone(),
         label: arguments.label.clone(),
         description: arguments.description.clone(),
         tags: arguments.tags.clone(),
         pin: arguments.pin,
-        ..Backup::default()
+        ..BackupArguments::default()
     };
     let (mut saved, outcome) = backup::make_all(&wanted, session, report).map_err(not_run)?;
     if outcome.is_some() {
@@ -75,7 +75,7 @@ fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec
     }
     let what = saved.iter().map(|entry| entry.id().to_owned()).collect();
     let proven = verify::run(
-        &Verify {
+        &VerifyArguments {
             what,
             all: false,
             level: arguments.level,
@@ -123,7 +123,7 @@ fn is_part_of_database(entry: &Entry) -> bool {
 }
 
 /// A source that was asked for, by its own name or its group's, and passed over.
-fn left_out(arguments: &Guard, saved: &[Entry], session: &Session) -> Option<String> {
+fn left_out(arguments: &GuardArguments, saved: &[Entry], session: &Session) -> Option<String> {
     let config = session.config.as_ref()?;
     let asked = arguments.what.iter().flat_map(|word| {
         config
@@ -149,7 +149,7 @@ fn left_out(arguments: &Guard, saved: &[Entry], session: &Session) -> Option<Str
 
 fn environment(
     saved: &[Entry],
-    arguments: &Guard,
+    arguments: &GuardArguments,
     session: &Session,
 ) -> Result<Vec<(&'static str, OsString)>> {
     let joined = |of: &dyn Fn(&Entry) -> String| saved.iter().map(of).collect::<Vec<_>>().join(" ");
@@ -200,7 +200,7 @@ fn undo(
     saved: &[Entry],
     failed: Error,
     code: u8,
-    arguments: &Guard,
+    arguments: &GuardArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<Outcome> {
@@ -222,10 +222,10 @@ fn undo(
     }
     report.error(&failed);
     report.note("putting back what was there before it");
-    let all = Restore {
+    let all = RestoreArguments {
         backups: ids,
         yes: true,
-        ..Restore::default()
+        ..RestoreArguments::default()
     };
     let not_undone = |error: Error| {
         error

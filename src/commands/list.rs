@@ -2,7 +2,7 @@
 //! newest good one.
 
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
-use crate::cli::{List, ListStatus};
+use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Session, catalog_of, names_in};
@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::units;
 use chrono::{DateTime, Utc};
 
-pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let since = match &arguments.since {
         Some(text) => Some(units::parse_when(text, session.now).map_err(Error::usage)?),
         None => None,
@@ -87,7 +87,7 @@ fn whole_ones<'a>(
 }
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&Entry], arguments: &List) -> String {
+fn nothing_shown(chosen: &[&Entry], arguments: &ListArguments) -> String {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -121,7 +121,7 @@ fn are(number: u64) -> String {
 }
 
 /// Whether everything but its status is as asked.
-fn matches(backup: &Entry, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
+fn matches(backup: &Entry, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
         .label

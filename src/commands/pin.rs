@@ -2,14 +2,14 @@
 
 use super::verify::change_state;
 use crate::catalog::Catalog;
-use crate::cli::Pin;
+use crate::cli::PinArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::report::{Outcome, Report};
 use std::time::Duration;
 
 pub fn run(
-    arguments: &Pin,
+    arguments: &PinArguments,
     pinned: bool,
     session: &Session,
     report: &mut Report,

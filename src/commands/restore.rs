@@ -10,15 +10,13 @@ mod sqlite;
 use super::backup::{self, Making, Run};
 use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
-use crate::cli::Restore;
+use crate::cli::RestoreArguments;
 use crate::engine::postgres::Format;
 use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine;
 use crate::ops::find::{self, Found};
-use crate::pipeline::{self, Codec};
-use crate::plan;
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, Level};
@@ -27,7 +25,11 @@ use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &RestoreArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Outcome> {
     if arguments.to.is_some() && arguments.backups.len() > 1 {
         return Err(Error::usage("`--to` takes one backup").with_hint("restore them one by one"));
     }
@@ -112,7 +114,7 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
 
 fn restore_one(
     wanted: &str,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     roles_to_come: &[String],
     session: &Session,
     report: &Report,
@@ -146,7 +148,7 @@ fn restore_one(
 fn put_back(
     found: &Found,
     wanted: &str,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     roles_to_come: &[String],
     session: &Session,
     report: &Report,
@@ -184,7 +186,7 @@ fn put_back(
 fn refuse_flags_of_other_kinds(
     found: &Found,
     format: Option<Format>,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
 ) -> Result<()> {
     let is_tree = found.format == crate::engine::files::FORMAT;
     let flags = [
@@ -233,7 +235,7 @@ fn must_belong_here(
     session: &Session,
 ) -> Result<()> {
     if let Some(entry) = session.entry_of(&backup.sidecar.source) {
-        return match &entry.unusable {
+        return match &entry.fault {
             Some(why) => Err(why.clone().into()),
             None => Ok(()),
         };
@@ -288,7 +290,7 @@ fn kept_as(id: &str, program: &str) -> String {
 }
 
 /// Asks before something is replaced.
-fn confirm(what: &str, arguments: &Restore, report: &Report) -> Result<()> {
+fn confirm(what: &str, arguments: &RestoreArguments, report: &Report) -> Result<()> {
     if arguments.yes {
         return Ok(());
     }
@@ -330,17 +332,15 @@ fn safety_backup(
     session: &Session,
     report: &Report,
 ) -> Result<String> {
-    let keys = session.keys_of(source);
-    let codec =
-        Codec::parse(keys.compression.as_deref().unwrap_or("gzip")).map_err(Error::usage)?;
+    let settings = session.settings_of(source);
     let making = Making {
         source,
         kind,
         format,
-        codec,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        codec: settings.compression,
+        threads: settings.thread_count(),
         verify_after: Some(Level::Checksum),
-        scratch_dir: &plan::scratch_dir(&keys),
+        scratch_dir: &settings.scratch_dir,
         proving: &session.proving_of(source),
     };
     let run = Run {

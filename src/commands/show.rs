@@ -3,7 +3,7 @@
 use super::holds;
 use super::list::standing;
 use crate::catalog::Backup;
-use crate::cli::Show;
+use crate::cli::ShowArguments;
 use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::store::{self, Access};
 use crate::units;
 use std::path::PathBuf;
 
-pub fn run(arguments: &Show, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &ShowArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let (backup, place) = locate(&arguments.backup, session)?;
     report.set("backup", backup.json());
     let mut rows: Vec<Vec<String>> = Vec::new();

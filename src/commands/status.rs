@@ -9,7 +9,7 @@ pub use textfile::after_backup;
 pub use watch::is_set_aside;
 
 use crate::catalog::Catalog;
-use crate::cli::Status;
+use crate::cli::StatusArguments;
 use crate::error::{Error, Kind, Result};
 use crate::health::{self, Expected, Finding, Health, Level, Subject};
 use crate::ops::Session;
@@ -36,7 +36,11 @@ struct Found<'a> {
 }
 
 /// It never fails as other commands do: what could not be found out is `UNKNOWN`.
-pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &StatusArguments,
+    session: Result<Session>,
+    report: &mut Report,
+) -> Result<Outcome> {
     let looked = session.and_then(|session| look_and_tell(arguments, &session, report));
     let level = looked.or_else(|error| match error.kind() {
         Kind::Interrupted => Err(error),
@@ -72,7 +76,11 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
     Ok(None)
 }
 
-fn look_and_tell(arguments: &Status, session: &Session, report: &mut Report) -> Result<Level> {
+fn look_and_tell(
+    arguments: &StatusArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Level> {
     if let Some(path) = arguments
         .prometheus
         .as_ref()
@@ -122,7 +130,7 @@ fn look<'a>(
     store: &dyn Store,
     plan: StorePlan,
     session: &Session,
-    arguments: &Status,
+    arguments: &StatusArguments,
 ) -> Result<Found<'a>> {
     let now = session.now;
     let watched = watch::watched(

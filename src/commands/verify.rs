@@ -2,14 +2,12 @@
 
 use super::{outcome_of, set_error};
 use crate::catalog::{Backup, Catalog, Entry, is_named_of};
-use crate::cli::Verify;
+use crate::cli::VerifyArguments;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::ops::examine::{self, Finding, Means};
 use crate::ops::find::{self, Found};
 use crate::ops::{Session, catalog_of};
-use crate::pipeline;
-use crate::plan;
 use crate::report::{Outcome, Paint, Report};
 use crate::sidecar::{State, Status, Verification};
 use crate::store::{self, Store};
@@ -17,11 +15,10 @@ use crate::units;
 use chrono::Utc;
 use std::time::Duration;
 
-pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &VerifyArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let work = what_to_verify(arguments, session)?;
-    let keys = session.backup_keys();
-    let scratch_dir = plan::scratch_dir(&keys);
-    let threads = pipeline::threads(keys.threads.unwrap_or(0));
+    let settings = session.backup_settings();
+    let threads = settings.thread_count();
     let mut results = Vec::new();
     let mut failed: Vec<Error> = Vec::new();
     for item in &work {
@@ -29,7 +26,7 @@ pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result
             Item::Dump(found) => {
                 let proving = session.proving_of(&found.source);
                 let means = Means {
-                    scratch_dir: &scratch_dir,
+                    scratch_dir: &settings.scratch_dir,
                     threads,
                     proving: &proving,
                     observer: report,
@@ -109,7 +106,7 @@ enum Item {
     },
 }
 
-fn what_to_verify(arguments: &Verify, session: &Session) -> Result<Vec<Item>> {
+fn what_to_verify(arguments: &VerifyArguments, session: &Session) -> Result<Vec<Item>> {
     let of_word = |word: &String| {
         session
             .group(word)
@@ -288,7 +285,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
     let enabled = config
         .sources
         .iter()
-        .filter(|(_, entry)| entry.common.enabled != Some(false));
+        .filter(|(_, entry)| entry.common.enabled);
     let due =
         enabled.filter(|(_, entry)| entry.common.start.is_none_or(|start| start <= session.now));
     let backed_up = |name: &str| {

@@ -42,7 +42,7 @@ fn app(attempts: Vec<Attempt<'static>>) -> Subject<'static> {
         name,
         configured: true,
         expected: Expected::Yes,
-        expect_every: EXPECT_EVERY,
+        expect_every: Span::parse("26h").unwrap(),
         prove_every: None,
         attempts,
         held: None,

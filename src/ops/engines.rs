@@ -43,7 +43,7 @@ impl Engine {
             } => Ok(Engine::Sqlite(SqliteSource::new(
                 path,
                 *spool,
-                &source.scratch_dir,
+                &source.settings.scratch_dir,
                 *lock_timeout,
             ))),
             SourceKind::Postgres(plan) => {
@@ -101,7 +101,7 @@ impl Engine {
             size.saturating_mul(2).saturating_add(128 << 20)
         };
         let whose = Place {
-            parent: &source.scratch_dir,
+            parent: &source.settings.scratch_dir,
             trusted: proving.trusted,
             hidden: &[],
         };
@@ -171,10 +171,10 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
         }
     }
     scratch::sweep(
-        &source.scratch_dir,
+        &source.settings.scratch_dir,
         crate::engine::sqlite::source::SCRATCH_PREFIX,
     );
-    crate::engine::postgres::server::sweep(&source.scratch_dir);
+    crate::engine::postgres::server::sweep(&source.settings.scratch_dir);
     Ok(())
 }
 

@@ -1,19 +1,13 @@
 //! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from
 //! a cluster to its databases.
 
-use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
-use crate::config::{BackupKeys, CountRows, DrillTrust, PostgresFormat, PostgresKeys};
+use crate::config::{BackupSettings, CountRows, DrillTrust, Hooks, PostgresSettings};
 use crate::engine::postgres::source::Plan;
 use crate::engine::postgres::tables::Selection;
 use crate::engine::postgres::{Format, Search, Spec};
 use crate::pipeline;
 use crate::units;
-use std::time::Duration;
-
-/// A table of a server is often locked for minutes, by a migration or a VACUUM FULL.
-const SERVER_LOCK_TIMEOUT: Duration = Duration::from_secs(300);
-const STALL_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Which databases of a server are backed up.
 #[derive(Debug, Clone)]
@@ -66,7 +60,7 @@ pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
 }
 
 /// The same of a configured source.
-pub fn is_meant(own: &PostgresKeys, database: &str) -> bool {
+pub fn is_meant(own: &PostgresSettings, database: &str) -> bool {
     chooses(&own.databases, &own.exclude_databases, database)
 }
 
@@ -80,8 +74,8 @@ fn chooses(databases: &[String], exclude: &[String], name: &str) -> bool {
 }
 
 /// What kind of source these keys describe.
-pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
-    let mut each = dump_plan(own, keys);
+pub fn kind(own: &PostgresSettings, settings: &BackupSettings) -> SourceKind {
+    let mut each = dump_plan(own, settings);
     if !own.is_cluster() {
         return SourceKind::Postgres(Box::new(each));
     }
@@ -94,41 +88,34 @@ pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
         each,
         databases: own.databases.clone(),
         exclude: own.exclude_databases.clone(),
-        globals: own.globals.unwrap_or(false),
+        globals: own.globals,
         jobs: own.jobs.map(|jobs| jobs.max(1)),
         only: None,
     }))
 }
 
 /// How a database with these keys is dumped.
-pub fn dump_plan(own: &PostgresKeys, keys: &BackupKeys) -> Plan {
+pub fn dump_plan(own: &PostgresSettings, settings: &BackupSettings) -> Plan {
     Plan {
         spec: spec(own),
         database: None,
         cluster: None,
-        format: match own.format {
-            None | Some(PostgresFormat::Custom) => Format::Custom,
-            Some(PostgresFormat::Plain) => Format::Plain,
-        },
+        format: own.format,
         selection: Selection {
             schemas: own.schemas.clone(),
             exclude_table: own.exclude_table.clone(),
             exclude_table_data: own.exclude_table_data.clone(),
         },
-        count: own.manifest != Some(CountRows::Off),
-        lock_timeout: keys
-            .lock_timeout
-            .map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
-        stall_timeout: own
-            .stall_timeout
-            .map_or(STALL_TIMEOUT, |span| span.duration()),
+        count: own.manifest == CountRows::Exact,
+        lock_timeout: settings.lock_timeout.server,
+        stall_timeout: own.stall_timeout,
         search: search(own),
         prefix_url: own.prefix_url.clone(),
     }
 }
 
 /// Where the database of these keys is.
-pub fn spec(own: &PostgresKeys) -> Spec {
+pub fn spec(own: &PostgresSettings) -> Spec {
     Spec {
         url: own.url.clone(),
         host: own.host.clone(),
@@ -142,7 +129,7 @@ pub fn spec(own: &PostgresKeys) -> Spec {
     }
 }
 
-fn search(own: &PostgresKeys) -> Search {
+fn search(own: &PostgresSettings) -> Search {
     Search {
         bin_dir: own.bin_dir.clone(),
         prefix: own.command_prefix.clone(),
@@ -150,11 +137,11 @@ fn search(own: &PostgresKeys) -> Search {
 }
 
 /// How trial restores of a source with these keys are made.
-pub fn proving(own: Option<&PostgresKeys>, keys: &BackupKeys) -> Proving {
+pub fn proving(own: Option<&PostgresSettings>, settings: &BackupSettings) -> Proving {
     Proving {
         search: own.map(search).unwrap_or_default(),
         drill_url: own.and_then(|own| own.drill_url.clone()),
-        trusted: keys.drill == Some(DrillTrust::Trusted),
+        trusted: settings.drill == DrillTrust::Trusted,
         jobs: pipeline::threads(own.and_then(|own| own.jobs).unwrap_or(0)),
     }
 }

@@ -64,7 +64,7 @@ pub fn lock_and_sweep(
 }
 
 pub fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format().1, source.codec)
+    dump_extension(source.kind.format().1, source.settings.compression)
 }
 
 fn dump_extension(format: &str, codec: Codec) -> String {
@@ -100,10 +100,10 @@ impl<'a> Making<'a> {
             source: &source.name,
             kind: source.kind.word(),
             format: source.kind.format(),
-            codec: source.codec,
-            threads: source.threads,
-            verify_after: source.verify_after,
-            scratch_dir: &source.scratch_dir,
+            codec: source.settings.compression,
+            threads: source.settings.thread_count(),
+            verify_after: source.settings.verify_after,
+            scratch_dir: &source.settings.scratch_dir,
             proving: &source.proving,
         }
     }

@@ -3,12 +3,12 @@
 use super::hooks::described;
 use super::members::members_of;
 use super::tally::named;
-use crate::cli::Backup;
+use crate::cli::BackupArguments;
 use crate::commands::{outcome_of, set_error};
+use crate::config::Hooks;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::engines::Engine;
-use crate::plan::hooks::Hooks;
 use crate::plan::{Planned, SourcePlan};
 use crate::report::{Outcome, Report};
 use crate::units;
@@ -16,7 +16,7 @@ use crate::units;
 pub fn say_plan(
     planned: &[Planned],
     of_run: &Hooks,
-    arguments: &Backup,
+    arguments: &BackupArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<Outcome> {

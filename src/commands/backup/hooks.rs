@@ -4,10 +4,9 @@
 
 use super::attempt::Run;
 use crate::commands::guard;
-use crate::config::{HookCommand, masked_line};
+use crate::config::{HookCommand, Hooks, masked_line};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::plan::hooks::{Hooks, shown};
 use crate::process::captured::{self, Captured, Limits};
 use crate::report::Report;
 use crate::units;
@@ -164,7 +163,7 @@ impl<'a> Around<'a> {
         }
         self.report.story(format!(
             "{whose}: hook `{word}`: {}",
-            masked_line(&shown(command))
+            masked_line(&command.to_string())
         ));
         let limits = Limits {
             timeout: self.hooks.timeout,
@@ -199,7 +198,7 @@ impl<'a> Around<'a> {
     fn masked(&self, line: &str) -> String {
         // Whatever a name does not betray may be one, too: who writes so much into an env_file does
         // not want it in a log.
-        let is_secret = |(name, value): &&(String, String)| {
+        let is_secret = |(name, value): &(&String, &String)| {
             value.len() >= 6
                 || !value.is_empty()
                     && masked_line(&format!("{name}={value}")) != format!("{name}={value}")
@@ -293,11 +292,7 @@ fn shortened(message: &str) -> String {
 /// Looks whether the programs of hooks that are lists of words are there; the first one's moment
 /// that is not, with the error. Lines for a shell can't be judged, and nothing is run.
 pub fn look_for_programs(hooks: &Hooks) -> Option<(&'static str, Error)> {
-    let own = hooks
-        .variables
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map(|(_, value)| value.into());
+    let own = hooks.variables.get("PATH").map(OsString::from);
     let dirs: OsString = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
     When::ALL.into_iter().find_map(|when| {
         let HookCommand::Arguments(words) = when.of(hooks)? else {
@@ -329,7 +324,7 @@ fn program_of(words: &[String], directory: &Path) -> PathBuf {
 pub fn described(hooks: &Hooks) -> Vec<(&'static str, String)> {
     let one = |when: When| {
         when.of(hooks)
-            .map(|command| (when.word(), masked_line(&shown(command))))
+            .map(|command| (when.word(), masked_line(&command.to_string())))
     };
     When::ALL.into_iter().filter_map(one).collect()
 }

@@ -91,7 +91,7 @@ pub fn back_up(
     if entry
         .as_ref()
         .is_some_and(|entry| entry.sidecar.status == Status::Ok)
-        && source.cleanup_after
+        && source.settings.cleanup_after
     {
         let (word, error) = match cleanup::after_backup(store, source, attempt::now(), report) {
             Ok(held) => ("made, retention held back", held),
@@ -187,10 +187,10 @@ fn prepare(
     run: &Run,
     report: &Report,
 ) -> Result<Engine> {
-    if source.scratch_dir.starts_with(store.root()) {
+    if source.settings.scratch_dir.starts_with(store.root()) {
         return Err(Error::usage(format!(
             "the scratch directory `{}` lies in the store",
-            source.scratch_dir.display()
+            source.settings.scratch_dir.display()
         ))
         .with_hint("set `scratch_dir` in [backup] to a place outside of it"));
     }

@@ -7,11 +7,11 @@ use crate::catalog::{Catalog, Entry};
 use crate::commands::verify::change_locked_state;
 use crate::error::{Error, Kind, Result};
 use crate::ops::time_of;
-use crate::plan::Policies;
+use crate::plan::RetentionPolicies;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;
-use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
-use crate::retention::{Decision, Policy, Verdict};
+use crate::retention::{Brake, ContentSummary, Jump, find_jumps, find_shrinkage};
+use crate::retention::{Decision, RetentionPolicy, Verdict};
 use crate::sidecar::{Braked, Sidecar, Totals};
 use crate::store::{self, Store};
 use crate::units;
@@ -62,6 +62,7 @@ impl On {
                 *verdict = Verdict::Keep(vec!["retention is held back".to_owned()]);
             }
         }
+        decision.keep_what_is_needed();
     }
 }
 
@@ -77,7 +78,7 @@ pub fn look(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     decision: &Decision,
     now: DateTime<Utc>,
 ) -> Result<Option<On>> {
@@ -102,12 +103,12 @@ pub fn look(
             .for_label(label)
             .filter(|policy| !policy.is_empty())
     };
-    let with_policy: Vec<(&str, &Policy)> = labels
+    let with_policy: Vec<(&str, &RetentionPolicy)> = labels
         .iter()
         .filter_map(|label| Some((*label, policy_of(label)?)))
         .collect();
     let moments: Vec<DateTime<Utc>> = all.iter().map(|backup| backup.sidecar.started_at).collect();
-    let jumps = jumps(&moments, known.len());
+    let jumps = find_jumps(&moments, known.len());
     let mut history = History {
         store,
         source,
@@ -117,7 +118,7 @@ pub fn look(
     };
     let mut on: Option<On> = None;
     for (label, policy) in &with_policy {
-        let Some((against, why)) = (match history.fall(&policy.brake)? {
+        let Some((against, why)) = (match history.fall(&policy.brake())? {
             Some(found) => Some(found),
             None => aged_by_a_jump(label, policy, &jumps, known, catalog, source, decision),
         }) else {
@@ -142,14 +143,14 @@ pub fn look(
 /// go that only the jump has made old.
 fn aged_by_a_jump(
     label: &str,
-    policy: &Policy,
+    policy: &RetentionPolicy,
     jumps: &[Jump],
     known: &[&Entry],
     catalog: &Catalog,
     source: &str,
     decision: &Decision,
 ) -> Option<(String, String)> {
-    policy.brake.percent?;
+    policy.brake().percent?;
     let of_label: BTreeMap<&str, &Entry> = catalog
         .of(source)
         .filter(|backup| backup.sidecar.label == *label)
@@ -184,7 +185,7 @@ struct History<'a> {
     source: &'a str,
     known: &'a [&'a Entry],
     /// What was read of them.
-    contents: HashMap<&'a str, Contents>,
+    contents: HashMap<&'a str, ContentSummary>,
     /// What was found by the brakes that were asked already: most labels share one.
     falls: Vec<(Brake, Option<(String, String)>)>,
 }
@@ -249,7 +250,7 @@ impl<'a> History<'a> {
                     .insert(id, contents(self.store, self.source, id)?);
             }
         }
-        Ok(shrank(
+        Ok(find_shrinkage(
             &self.contents[before.id()],
             &self.contents[after.id()],
             brake,
@@ -280,7 +281,7 @@ fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
 }
 
 /// What a backup holds, from its whole sidecar.
-fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
+fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary> {
     let bytes = store.read(source, &store::sidecar_name(id))?;
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
@@ -295,7 +296,7 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
         .filter(counted)
         .filter_map(|table| Some((table.name, table.rows?)))
         .collect();
-    Ok(Contents {
+    Ok(ContentSummary {
         id: id.to_owned(),
         bytes: sidecar.dump.map_or(0, |dump| dump.content_size_bytes),
         counts: manifest.tree.map_or(Vec::new(), |tree| {

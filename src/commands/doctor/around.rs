@@ -3,9 +3,9 @@
 
 use super::Checks;
 use crate::commands::backup;
+use crate::config::Hooks;
 use crate::error::{Context, Error, Result};
 use crate::ops::Session;
-use crate::plan::hooks::Hooks;
 use std::path::Path;
 
 /// The log, the metrics and the hooks of the whole run.
@@ -19,7 +19,7 @@ pub fn run(session: &Session, checks: &mut Checks) {
     if let Some(path) = &config.metrics.textfile {
         file("metrics", "no metrics would be written", path, checks);
     }
-    hooks("run", &Hooks::of(config.hooks.as_ref()), checks);
+    hooks("run", &config.hooks, checks);
 }
 
 /// A file that is made where it is missing, in a directory that must be there. Without it a backup

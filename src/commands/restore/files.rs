@@ -2,9 +2,9 @@
 //! exchanged as a whole and the old one kept.
 
 use super::{must_be_sound, quoted};
-use crate::cli::Restore;
+use crate::cli::RestoreArguments;
 use crate::commands::backup;
-use crate::config::KindKeys;
+use crate::config::KindSettings;
 use crate::engine::files::destination::{FilesDestination, Options};
 use crate::engine::files::differences;
 use crate::engine::files::patterns::Patterns;
@@ -14,7 +14,6 @@ use crate::lock::Lock;
 use crate::ops::Session;
 use crate::ops::find::Found;
 use crate::ops::{engines, examine};
-use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::sidecar::Status;
@@ -26,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub fn restore(
     found: &Found,
     wanted: &str,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
@@ -53,10 +52,10 @@ pub fn restore(
     let _lock = lock(found, &place, session, report)?;
     let stored = found.stored();
     let mut destination = destination(found, &place, arguments, session, &stored)?;
-    let keys = session.keys_of(&found.source);
+    let settings = session.settings_of(&found.source);
     let means = examine::Means {
-        scratch_dir: &plan::scratch_dir(&keys),
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &Proving::default(),
         observer: report,
     };
@@ -99,7 +98,12 @@ impl Place {
     }
 }
 
-fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<Place> {
+fn place(
+    found: &Found,
+    wanted: &str,
+    arguments: &RestoreArguments,
+    session: &Session,
+) -> Result<Place> {
     if let Some(to) = &arguments.to {
         if let Some((scheme, _)) = to.split_once("://") {
             return Err(Error::usage(format!(
@@ -195,13 +199,13 @@ fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -
     let mut others: Vec<(&str, PathBuf)> = Vec::new();
     for (name, entry) in sources {
         match &entry.kind {
-            KindKeys::Sqlite { path } => others.push((name, path.clone())),
-            KindKeys::Files(own) => others.extend(
+            KindSettings::Sqlite(own) => others.push((name, own.path.clone())),
+            KindSettings::Files(own) => others.extend(
                 own.paths
                     .iter()
                     .map(|path| (name.as_str(), PathBuf::from(path))),
             ),
-            KindKeys::Postgres(_) => {}
+            KindSettings::Postgres(_) => {}
         }
     }
     let others: Vec<(&str, PathBuf, PathBuf)> = others
@@ -261,7 +265,7 @@ fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Res
 fn destination<'a>(
     found: &Found,
     place: &Place,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
     stored: &'a examine::Stored<'_>,
 ) -> Result<FilesDestination<'a>> {
@@ -288,7 +292,7 @@ fn destination<'a>(
 }
 
 /// Bytes that will be written; unknown where only some files are wanted.
-fn size(stored: &examine::Stored<'_>, arguments: &Restore) -> u64 {
+fn size(stored: &examine::Stored<'_>, arguments: &RestoreArguments) -> u64 {
     if arguments.paths.is_empty() {
         examine::content_size(stored)
     } else {
@@ -300,7 +304,7 @@ fn size(stored: &examine::Stored<'_>, arguments: &Restore) -> u64 {
 fn say_plan(
     found: &Found,
     place: &Place,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
     report: &Report,
     say: &dyn Fn(String),

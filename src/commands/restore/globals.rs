@@ -1,8 +1,8 @@
 //! Restoring a cluster's roles: those that the server lacks are shown and made; those that it has
 //! are left as they are.
 
-use crate::cli::Restore;
-use crate::config::KindKeys;
+use crate::cli::RestoreArguments;
+use crate::config::KindSettings;
 use crate::engine::Depth;
 use crate::engine::Destination;
 use crate::engine::Keep;
@@ -13,25 +13,23 @@ use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, Means};
 use crate::ops::find::Found;
-use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
 
 /// The roles of one backup, made where they are missing.
 pub fn restore(
     found: &Found,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
     let conn = connection(found, arguments, session)?;
     let place = conn.place();
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
+    let settings = session.settings_of(&found.source);
     let proving = session.proving_of(&found.source);
     let means = Means {
-        scratch_dir: &scratch_dir,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &proving,
         observer: report,
     };
@@ -81,7 +79,7 @@ pub fn restore(
     Ok(target)
 }
 
-fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<ConnInfo> {
+fn connection(found: &Found, arguments: &RestoreArguments, session: &Session) -> Result<ConnInfo> {
     let spec = match (
         &arguments.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),
@@ -94,7 +92,7 @@ fn connection(found: &Found, arguments: &Restore, session: &Session) -> Result<C
             return Err(Error::usage("roles belong to a server, not to a database")
                 .with_hint("`--to` takes a `postgresql://` address here"));
         }
-        (None, Some(KindKeys::Postgres(own))) => plan::postgres::spec(own),
+        (None, Some(KindSettings::Postgres(own))) => plan::postgres::spec(own),
         (None, _) => {
             let recorded = found
                 .backup

@@ -2,9 +2,9 @@
 //! filled and counted; then it takes the old one's name.
 
 use super::{contents_text, differences, quoted};
-use crate::cli::Restore;
+use crate::cli::RestoreArguments;
 use crate::commands::backup;
-use crate::config::{KindKeys, PostgresKeys};
+use crate::config::{KindSettings, PostgresSettings};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, Target};
 use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
@@ -14,7 +14,6 @@ use crate::ops::Session;
 use crate::ops::engines::made_by;
 use crate::ops::examine::{self, Means, content_size};
 use crate::ops::find::Found;
-use crate::pipeline;
 use crate::plan;
 use crate::report::{Paint, Report};
 use crate::store::{self, Access, Store};
@@ -29,7 +28,7 @@ pub fn restore(
     found: &Found,
     format: Format,
     wanted: &str,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     roles_to_come: &[String],
     session: &Session,
     report: &Report,
@@ -108,12 +107,11 @@ pub fn restore(
         )?),
         None => None,
     };
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
+    let settings = session.settings_of(&found.source);
     let proving = session.proving_of(&found.source);
     let means = Means {
-        scratch_dir: &scratch_dir,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &proving,
         observer: report,
     };
@@ -165,7 +163,7 @@ fn part_of_the_whole(found: &Found) -> Option<String> {
 fn connection(
     found: &Found,
     wanted: &str,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
 ) -> Result<ConnInfo> {
     let environment = |name: &str| std::env::var(name).ok();
@@ -180,9 +178,9 @@ fn connection(
     let configured =
         session
             .entry_of(&found.source)
-            .map(|entry| match (&entry.kind, &entry.unusable) {
+            .map(|entry| match (&entry.kind, &entry.fault) {
                 (_, Some(why)) => Err(Error::from(why.clone())),
-                (KindKeys::Postgres(own), None) => Ok(Some(own)),
+                (KindSettings::Postgres(own), None) => Ok(Some(own)),
                 _ => Ok(None),
             });
     let configured = configured.transpose()?.flatten();
@@ -222,7 +220,7 @@ fn connection(
 
 /// One database of a cluster goes back under its own name; else the configuration's address says
 /// which it is.
-fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<&'a str> {
+fn name_there<'a>(own: &PostgresSettings, recorded: Option<&'a Database>) -> Option<&'a str> {
     if own.is_cluster() {
         recorded.and_then(|database| database.name.as_deref())
     } else {
@@ -289,12 +287,12 @@ fn target(
     found: &Found,
     format: Format,
     conn: ConnInfo,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     roles_to_come: &[String],
     session: &Session,
 ) -> Target {
     let stored = found.stored();
-    let keys = session.keys_of(&found.source);
+    let settings = session.settings_of(&found.source);
     let proving = session.proving_of(&found.source);
     // What is restored here is read and sent from here.
     let search = crate::engine::postgres::Search {
@@ -314,7 +312,7 @@ fn target(
         in_place: arguments.in_place,
         tables: arguments.tables.clone(),
         stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),
-        scratch_dir: plan::scratch_dir(&keys),
+        scratch_dir: settings.scratch_dir,
         content_size: content_size(&stored),
     }
 }
@@ -329,9 +327,9 @@ fn old_content(
     if destination.old().is_none() {
         return Ok(None);
     }
-    let keys = session.backup_keys();
+    let settings = session.backup_settings();
     // A session that hangs with a lock is a reason to restore, and none to wait.
-    let plan = destination.old_as_source(plan::lock_timeout(&keys).min(COUNTING_PATIENCE))?;
+    let plan = destination.old_as_source(settings.lock_timeout.file.min(COUNTING_PATIENCE))?;
     match PostgresSource::open(&plan).and_then(|mut source| source.inspect()) {
         Ok(dumped) => Ok(Some(dumped)),
         Err(error) => {
@@ -347,7 +345,7 @@ fn say_plan(
     place: &str,
     old: Option<&Database>,
     now: Option<&Dumped>,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
     say: &dyn Fn(String),
 ) -> Vec<String> {
@@ -407,7 +405,7 @@ impl Safety {
     fn plan(
         found: &Found,
         destination: &PostgresDestination,
-        arguments: &Restore,
+        arguments: &RestoreArguments,
         session: &Session,
     ) -> Result<Option<Safety>> {
         if !arguments.in_place || arguments.no_safety_backup || destination.old().is_none() {

@@ -3,9 +3,9 @@
 
 use super::{contents_text, differences, quoted};
 use crate::catalog::Catalog;
-use crate::cli::Restore;
+use crate::cli::RestoreArguments;
 use crate::commands::backup;
-use crate::config::{KindKeys, SourceEntry};
+use crate::config::{ConfiguredSource, KindSettings};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
 use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource, names, replace};
@@ -15,7 +15,6 @@ use crate::lock::Lock;
 use crate::ops::Session;
 use crate::ops::examine::{self, Means};
 use crate::ops::find::Found;
-use crate::pipeline;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::retention::PRE_RESTORE;
@@ -28,7 +27,7 @@ use std::path::{Path, PathBuf};
 pub fn restore(
     found: &Found,
     wanted: &str,
-    arguments: &Restore,
+    arguments: &RestoreArguments,
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
@@ -82,7 +81,12 @@ enum There {
     Other(String),
 }
 
-fn place(found: &Found, wanted: &str, arguments: &Restore, session: &Session) -> Result<Place> {
+fn place(
+    found: &Found,
+    wanted: &str,
+    arguments: &RestoreArguments,
+    session: &Session,
+) -> Result<Place> {
     let recorded = recorded_path(found);
     let path = match &arguments.to {
         Some(to) => given_path(to, session)?,
@@ -123,11 +127,11 @@ fn look_at(path: &Path, session: &Session) -> There {
     if path.symlink_metadata().is_err() {
         return There::Nothing;
     }
-    let keys = session.backup_keys();
+    let settings = session.backup_settings();
     let source = SqliteSource::new(
         path,
         Spool::Auto,
-        &plan::scratch_dir(&keys),
+        &settings.scratch_dir,
         std::time::Duration::from_secs(5),
     );
     match source.inspect() {
@@ -173,7 +177,7 @@ fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
         .as_ref()
         .and_then(|config| config.source(&backup.sidecar.source))
     {
-        if let Some(why) = &entry.unusable {
+        if let Some(why) = &entry.fault {
             return Err(why.clone().into());
         }
         let wrong_kind = || {
@@ -221,7 +225,7 @@ impl Safety {
     fn plan(
         found: &Found,
         place: &Place,
-        arguments: &Restore,
+        arguments: &RestoreArguments,
         session: &Session,
     ) -> Result<Safety> {
         if arguments.no_safety_backup || matches!(place.now, There::Nothing) {
@@ -453,11 +457,11 @@ fn contents_compared(
     if !lost.is_empty() {
         return "where the counts are equal contents were not compared";
     }
-    let keys = session.backup_keys();
+    let settings = session.backup_settings();
     let source = SqliteSource::new(
         &place.path,
         Spool::Auto,
-        &plan::scratch_dir(&keys),
+        &settings.scratch_dir,
         std::time::Duration::from_secs(5),
     );
     let same = stored.dump.is_some_and(|dump| {
@@ -490,14 +494,14 @@ fn last_change(path: &Path) -> Option<chrono::DateTime<chrono::Utc>> {
     chrono::DateTime::from_timestamp(seconds, 0)
 }
 
-fn path_of_entry(entry: &SourceEntry) -> Option<&Path> {
+fn path_of_entry(entry: &ConfiguredSource) -> Option<&Path> {
     match &entry.kind {
-        KindKeys::Sqlite { path } => Some(path),
-        KindKeys::Postgres(_) | KindKeys::Files(_) => None,
+        KindSettings::Sqlite(own) => Some(&own.path),
+        KindSettings::Postgres(_) | KindSettings::Files(_) => None,
     }
 }
 
-fn confirm(place: &Place, arguments: &Restore, report: &Report) -> Result<()> {
+fn confirm(place: &Place, arguments: &RestoreArguments, report: &Report) -> Result<()> {
     if matches!(place.now, There::Nothing) {
         return Ok(());
     }
@@ -511,8 +515,7 @@ fn receive_and_check(
     session: &Session,
     report: &Report,
 ) -> Result<SqliteDestination> {
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
+    let settings = session.settings_of(&found.source);
     let stored = found.stored();
     // Owner, mode and journal mode belong to the place that it came from.
     let recorded = if place.origin {
@@ -525,14 +528,14 @@ fn receive_and_check(
         expected_absent: matches!(place.now, There::Nothing),
         recorded,
         stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),
-        lock_timeout: plan::lock_timeout(&keys),
-        scratch_dir: scratch_dir.clone(),
+        lock_timeout: settings.lock_timeout.file,
+        scratch_dir: settings.scratch_dir.clone(),
     };
     let mut destination = SqliteDestination::at(target, examine::content_size(&stored))?;
     let proving = Proving::default();
     let means = Means {
-        scratch_dir: &scratch_dir,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &proving,
         observer: report,
     };

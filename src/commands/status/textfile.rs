@@ -1,7 +1,7 @@
 //! What `status` found as metrics, in a file for the textfile collector of Prometheus'
 //! node_exporter.
 
-use super::{Found, Status, look, open};
+use super::{Found, StatusArguments, look, open};
 use crate::catalog::Catalog;
 use crate::durable;
 use crate::error::{Context, Error, Result};
@@ -59,7 +59,7 @@ pub fn after_backup(session: &Session, report: &Report) {
             &*store,
             plan,
             &session.at(now),
-            &Status::default(),
+            &StatusArguments::default(),
         )?;
         write(path, &found)
     });

@@ -4,20 +4,20 @@
 use crate::catalog::{Catalog, Entry};
 use crate::commands::cleanup;
 use crate::commands::list::standing;
-use crate::config::{Config, KindKeys, SourceEntry};
+use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
-use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::health::{Attempt, Expected, Subject, Worth};
 use crate::ops::examine::for_a_list;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
-use crate::plan::{Policies, StorePlan};
+use crate::plan::{RetentionPolicies, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, BriefDatabase, Level, Status};
 use crate::store::{Store, number_of, split_id};
 use crate::units::{self, Span};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is looked at.
 pub struct Watched<'a> {
@@ -196,9 +196,9 @@ fn of_source<'a>(
     Ok(subjects)
 }
 
-fn expected(entry: &SourceEntry, session: &Session) -> Expected {
+fn expected(entry: &ConfiguredSource, session: &Session) -> Expected {
     let common = &entry.common;
-    if common.enabled == Some(false) {
+    if !common.enabled {
         return Expected::No("disabled");
     }
     if common.end.is_some_and(|end| end <= session.now) {
@@ -215,7 +215,7 @@ fn subject<'a>(
     name: &str,
     expected: Expected,
     catalog: &'a Catalog,
-    entry: Option<&SourceEntry>,
+    entry: Option<&ConfiguredSource>,
     configured: bool,
 ) -> Subject<'a> {
     let mut attempts: Vec<Attempt<'a>> = catalog.of(name).map(attempt).collect();
@@ -231,9 +231,10 @@ fn subject<'a>(
         name: name.to_owned(),
         configured: entry.is_some(),
         expected,
-        expect_every: entry
-            .and_then(|entry| entry.common.expect_every)
-            .unwrap_or(EXPECT_EVERY),
+        expect_every: entry.map_or_else(
+            || SourceSettings::default().expect_every,
+            |entry| entry.common.expect_every,
+        ),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
         attempts,
         held: None,
@@ -261,8 +262,8 @@ fn held(
     });
     let earlier = earlier.last()?;
     let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
-    let policies = entry.map_or_else(Policies::default, |(config, entry)| {
-        Policies::configured(config, entry)
+    let policies = entry.map_or_else(RetentionPolicies::default, |(config, entry)| {
+        RetentionPolicies::of_source(config, entry)
     });
     match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
         Ok(why) => why,
@@ -341,7 +342,7 @@ fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
 fn leftovers(
     name: &str,
     catalog: &Catalog,
-    entry: Option<&SourceEntry>,
+    entry: Option<&ConfiguredSource>,
     configured: bool,
 ) -> Vec<String> {
     let pinned = catalog
@@ -358,8 +359,8 @@ fn leftovers(
         })
         .collect();
     let paths = match entry.map(|entry| &entry.kind) {
-        Some(KindKeys::Sqlite { path }) => vec![path.clone()],
-        Some(KindKeys::Files(own)) => own.paths.iter().map(PathBuf::from).collect(),
+        Some(KindSettings::Sqlite(own)) => vec![own.path.clone()],
+        Some(KindSettings::Files(own)) => own.paths.clone(),
         None if !configured => catalog
             .of(name)
             .find_map(|backup| backup.sidecar.database.as_ref())

@@ -1,16 +1,15 @@
 //! A path that a source of the configuration has: whoever names it means that source, with its
 //! settings, its hooks and its history.
 
-use super::{absolute, postgres, sqlite};
-use crate::cli;
-use crate::config::{Config, KindKeys};
+use super::{RequestedKind, absolute, postgres, sqlite};
+use crate::config::{Config, KindSettings};
 use std::path::{Path, PathBuf};
 
 /// The source of the configuration whose only path is exactly this. `--kind` may ask for something
 /// else to be made of the path, and then it is not that source.
 pub fn source_at<'a>(
     text: &str,
-    kind: Option<cli::Kind>,
+    kind: Option<RequestedKind>,
     config: &'a Config,
     cwd: &Path,
 ) -> Option<&'a str> {
@@ -27,17 +26,16 @@ pub fn source_at<'a>(
         .map(|path| absolute(cwd, path))
         .collect();
     let is_there = |own: &Path| paths.contains(&absolute(cwd, own));
-    let fits = |wanted: cli::Kind| kind.is_none_or(|kind| kind == wanted);
+    let fits = |wanted: RequestedKind| kind.is_none_or(|kind| kind == wanted);
     let mut found = config
         .sources
         .iter()
         .filter(|(_, entry)| match &entry.kind {
-            KindKeys::Sqlite { path } => fits(cli::Kind::Sqlite) && is_there(path),
-            KindKeys::Files(own) => {
-                fits(cli::Kind::Files)
-                    && matches!(&own.paths[..], [only] if is_there(&PathBuf::from(only)))
+            KindSettings::Sqlite(own) => fits(RequestedKind::Sqlite) && is_there(&own.path),
+            KindSettings::Files(own) => {
+                fits(RequestedKind::Files) && matches!(&own.paths[..], [only] if is_there(only))
             }
-            KindKeys::Postgres(_) => false,
+            KindSettings::Postgres(_) => false,
         });
     // Two sources of one path: nobody knows which is meant.
     match (found.next(), found.next()) {
