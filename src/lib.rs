@@ -46,7 +46,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(refused) if !refused.use_stderr() => {
+        Err(refused) if refused.exit_code() == 0 => {
             report::print_help(&refused.to_string());
             return 0;
         }

@@ -4,6 +4,7 @@
 //! meanwhile. Nothing here knows the command line, prints, or ends the program. What two commands
 //! need lives here.
 
+pub mod content;
 pub mod engines;
 pub mod examine;
 pub mod find;

@@ -4,7 +4,7 @@ use crate::cli::CatArguments;
 use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
+use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
 use crate::report::{Outcome, Raw, Report};
 use std::cell::Cell;
@@ -27,14 +27,14 @@ pub fn run(arguments: &CatArguments, session: &Session, report: &mut Report) -> 
         )));
     }
     let settings = session.settings_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
         proving: &session.proving_of(&found.source),
         observer: report,
     };
     let gone = Cell::new(false);
-    let checked = examine::decoded(&found.stored(), &means, &mut |content| {
+    let checked = examine::read_content(&found.stored(), &means, &mut |content| {
         pour(content, &mut out, &gone)
     });
     if gone.get() {

@@ -10,8 +10,8 @@ use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, Manifest};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
-use crate::ops::find::{self, Found};
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
 use crate::tabular::{self, Files, Names, Written};
@@ -50,7 +50,7 @@ pub fn run(arguments: &ExportArguments, session: &Session, report: &mut Report) 
 }
 
 /// Which kind of dump it is; `None` for SQLite's.
-fn format_of(found: &Found) -> Result<Option<Dump>> {
+fn format_of(found: &ResolvedBackup) -> Result<Option<Dump>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match (Dump::parse(&found.format), found.format.as_str()) {
         (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
@@ -215,7 +215,7 @@ fn make(dir: &Path) -> Result<bool> {
 }
 
 fn export(
-    found: &Found,
+    found: &ResolvedBackup,
     choice: &mut Choice<'_>,
     dir: &Path,
     arguments: &ExportArguments,
@@ -223,7 +223,7 @@ fn export(
     report: &Report,
 ) -> Result<Vec<Written>> {
     let settings = session.settings_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
         proving: &session.proving_of(&found.source),
@@ -251,10 +251,10 @@ fn export(
 }
 
 fn from_postgres(
-    found: &Found,
+    found: &ResolvedBackup,
     dump: Dump,
     files: &mut Files<'_>,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = Rows::new(files);
     let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
@@ -269,17 +269,14 @@ fn from_postgres(
 }
 
 fn from_sqlite(
-    found: &Found,
+    found: &ResolvedBackup,
     files: &mut Files<'_>,
     by_name: bool,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let stored = found.stored();
-    let mut copy = SqliteDestination::drill(
-        means.scratch_dir,
-        examine::content_size(&stored),
-        stored.database,
-    )?;
+    let mut copy =
+        SqliteDestination::drill(means.scratch_dir, stored.content_size(), stored.database)?;
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
@@ -298,7 +295,7 @@ fn from_sqlite(
 }
 
 /// What is damaged, or can't be read to its end here, is not given out.
-fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     if let Some(damaged) = examine::damage_in(&found.name(), checks) {
         return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
     }
@@ -314,7 +311,7 @@ fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn say(found: &Found, written: &[Written], report: &mut Report) {
+fn say(found: &ResolvedBackup, written: &[Written], report: &mut Report) {
     let table = |file: &Written| match found.format.as_str() {
         "sqlite3" => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),

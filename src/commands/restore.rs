@@ -16,7 +16,7 @@ use crate::engine::{Check, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine;
-use crate::ops::find::{self, Found};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::report::{Outcome, Report};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, Level};
@@ -146,7 +146,7 @@ fn restore_one(
 }
 
 fn put_back(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &RestoreArguments,
     roles_to_come: &[String],
@@ -184,7 +184,7 @@ fn put_back(
 
 /// Options that only some kinds of backup know.
 fn refuse_flags_of_other_kinds(
-    found: &Found,
+    found: &ResolvedBackup,
     format: Option<Format>,
     arguments: &RestoreArguments,
 ) -> Result<()> {
@@ -228,7 +228,7 @@ fn refuse_flags_of_other_kinds(
 /// Without `--to`: the configuration defines the source, or this machine made the backup. `to` is
 /// what the hint says in place of a target.
 fn must_belong_here(
-    found: &Found,
+    found: &ResolvedBackup,
     backup: &Backup,
     wanted: &str,
     to: &str,
@@ -255,7 +255,7 @@ fn must_belong_here(
 
 /// The whole command that names a target, to be pasted: a path as it was given, and the options
 /// that led to the store.
-fn say_where(found: &Found, wanted: &str, to: &str, session: &Session) -> String {
+fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) -> String {
     let name = if find::is_path(wanted, session) {
         wanted.to_owned()
     } else {
@@ -308,7 +308,7 @@ fn confirm(what: &str, arguments: &RestoreArguments, report: &Report) -> Result<
 }
 
 /// A backup that is found damaged goes nowhere.
-fn must_be_sound(found: &Found, checks: &[Check]) -> Result<()> {
+fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     let Some(damaged) = examine::damage_in(&found.name(), checks) else {
         return Ok(());
     };
@@ -361,7 +361,7 @@ fn safety_backup(
 }
 
 /// The backup, its age and what is in it; a file by its path.
-fn described(found: &Found, session: &Session) -> String {
+fn described(found: &ResolvedBackup, session: &Session) -> String {
     let Some(backup) = &found.backup else {
         return find::path_of(found).display().to_string();
     };

@@ -8,7 +8,7 @@ use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
-use crate::ops::{engines, find};
+use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
 use crate::units;
@@ -287,7 +287,7 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
 fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
     let found = find::find(wanted, session)?;
     let stored = found.stored();
-    let Some(mut list) = engines::contents_of(&stored)? else {
+    let Some(mut list) = content::open_list(&stored)? else {
         return Err(Error::not_found(format!(
             "the list of contents of `{}` is not there",
             found.name()

@@ -5,8 +5,8 @@ use crate::catalog::{Backup, Catalog, Entry, is_named_of};
 use crate::cli::VerifyArguments;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
-use crate::ops::examine::{self, Finding, Means};
-use crate::ops::find::{self, Found};
+use crate::ops::examine::{self, ExaminationOptions, VerificationResult};
+use crate::ops::find::{self, ResolvedBackup};
 use crate::ops::{Session, catalog_of};
 use crate::report::{Outcome, Paint, Report};
 use crate::sidecar::{State, Status, Verification};
@@ -25,7 +25,7 @@ pub fn run(arguments: &VerifyArguments, session: &Session, report: &mut Report) 
         let (id, finding) = match item {
             Item::Dump(found) => {
                 let proving = session.proving_of(&found.source);
-                let means = Means {
+                let means = ExaminationOptions {
                     scratch_dir: &settings.scratch_dir,
                     threads,
                     proving: &proving,
@@ -55,7 +55,7 @@ pub fn run(arguments: &VerifyArguments, session: &Session, report: &mut Report) 
                 };
                 (
                     id.clone(),
-                    Finding {
+                    VerificationResult {
                         level: arguments.level,
                         checks: vec![check],
                         seconds: 0.0,
@@ -92,7 +92,7 @@ fn kind_of(status: CheckStatus) -> Option<Kind> {
 }
 
 enum Item {
-    Dump(Box<Found>),
+    Dump(Box<ResolvedBackup>),
     /// A sidecar that can't be read, or a backup whose dump can't be found by it.
     Unusable {
         id: String,
@@ -302,7 +302,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
 }
 
 fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
-    let found = Found::in_store(store.root(), backup);
+    let found = ResolvedBackup::in_store(store.root(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable {
@@ -322,7 +322,13 @@ fn source_of(item: &Item) -> Option<&str> {
     }
 }
 
-fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, report: &Report) {
+fn say(
+    id: &str,
+    source: Option<&str>,
+    finding: &VerificationResult,
+    session: &Session,
+    report: &Report,
+) {
     let wrong = finding.wrong_in_short().unwrap_or_default();
     match finding.status() {
         CheckStatus::Ok => {
@@ -398,7 +404,7 @@ fn say(id: &str, source: Option<&str>, finding: &Finding, session: &Session, rep
 /// Writes the result to the state file, under the source's lock for that moment. A store that can't
 /// be written to is no failure, and a copy of a backup that lies somewhere else has no history to
 /// add to.
-fn remember(found: &Found, finding: &Finding, report: &Report) {
+fn remember(found: &ResolvedBackup, finding: &VerificationResult, report: &Report) {
     let Some(backup) = &found.backup else { return };
     if finding.status() == CheckStatus::Error || found.source != backup.sidecar.source {
         return;
@@ -417,7 +423,7 @@ fn remember(found: &Found, finding: &Finding, report: &Report) {
     }
 }
 
-fn add_to_state(found: &Found, backup: &Backup, verification: Verification) -> Result<()> {
+fn add_to_state(found: &ResolvedBackup, backup: &Backup, verification: Verification) -> Result<()> {
     // Damage must not be forgotten because a backup is running: its retention would count this one
     // as good.
     let wait = Duration::from_secs(if verification.status == CheckStatus::Damaged {

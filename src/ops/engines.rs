@@ -1,10 +1,9 @@
 //! The one place that knows every kind of source: from a plan to its engine, from a stored dump to
 //! the place where it is tried.
 
-use super::examine::{Means, Stored};
+use super::content::{self, StoredDump};
+use super::examine::ExaminationOptions;
 use crate::catalog::Backup;
-use crate::engine::files::destination::OpenList;
-use crate::engine::files::listing::Lines;
 use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::content::ContentCheck;
 use crate::engine::postgres::drill::{self, Drill, DrillPlan};
@@ -14,8 +13,8 @@ use crate::engine::postgres::source::Concern;
 use crate::engine::postgres::{Format, PostgresSource};
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, Source};
-use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Encode, Progress};
+use crate::error::{Error, Result};
+use crate::pipeline::{Codec, Encode, Progress};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
@@ -274,20 +273,20 @@ pub fn belongs_elsewhere(
 
 /// A place where a stored dump is tried, by its format.
 pub fn trial<'a>(
-    stored: &'a Stored<'_>,
+    stored: &'a StoredDump<'_>,
     content_size: u64,
     depth: Depth,
-    means: &Means<'_>,
+    means: &ExaminationOptions<'_>,
 ) -> Result<Box<dyn Destination + 'a>> {
     if stored.format == files::FORMAT {
         return Ok(match depth {
             Depth::Content => Box::new(files::content::ContentCheck::new(
-                contents_of(stored).ok().flatten(),
+                content::open_list(stored).ok().flatten(),
             )),
             Depth::Drill => Box::new(files::destination::FilesDestination::drill(
                 means.scratch_dir,
                 content_size,
-                list_of(stored),
+                content::list_opener(stored),
             )?),
         });
     }
@@ -317,7 +316,7 @@ pub fn trial<'a>(
 
 /// What the code that a dump brings must not even see, wherever it lies: the store, and the user's
 /// home.
-fn hidden_from_drills(stored: &Stored<'_>) -> Vec<PathBuf> {
+fn hidden_from_drills(stored: &StoredDump<'_>) -> Vec<PathBuf> {
     let file = stored.store.locate(stored.source, stored.file);
     let source = file
         .as_deref()
@@ -337,31 +336,6 @@ fn hidden_from_drills(stored: &Stored<'_>) -> Vec<PathBuf> {
         .chain(store)
         .chain(homes.into_iter().flatten())
         .collect()
-}
-
-/// The list of contents of a stored tree, where it has one that is there.
-pub fn contents_of(stored: &Stored<'_>) -> Result<Option<Lines>> {
-    let Some((name, contents)) = stored.contents() else {
-        return Ok(None);
-    };
-    let open = || match stored.store.open(stored.source, &name) {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    let Some(object) = open()? else {
-        return Ok(None);
-    };
-    // A list that is not what was written says nothing.
-    if pipeline::measure(object, &Progress::default())?.sha256 != contents.sha256 {
-        return Ok(None);
-    }
-    Ok(open()?.map(|object| Lines::new(Decode::new(LIST_CODEC, 1, object, Progress::default()))))
-}
-
-/// The same, as often as it is wanted.
-pub fn list_of<'a>(stored: &'a Stored<'_>) -> OpenList<'a> {
-    Box::new(move || contents_of(stored))
 }
 
 /// The major version of the program that made a dump; 0 where unknown.

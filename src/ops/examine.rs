@@ -2,13 +2,13 @@
 //! `verify`, by `restore` (which does it before it touches anything) and by `backup`
 //! (`verify_after`).
 
+use super::content::{self, DIFFERS, StoredDump};
 use super::{Observer, engines};
-use crate::engine::{Check, CheckStatus, Contents, Database, Depth, Destination, Manifest};
+use crate::engine::{Check, CheckStatus, Depth, Destination};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Progress};
 use crate::plan::Proving;
-use crate::sidecar::{Dump, Level, Verification};
-use crate::store::{self, Store};
+use crate::sidecar::{Level, Verification};
+use crate::store;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,64 +16,29 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-/// A dump in a store, with what is known of it.
-pub struct Stored<'a> {
-    /// Where it is.
-    pub store: &'a dyn Store,
-    /// The directory.
-    pub source: &'a str,
-    /// The object's name; a dot-name while it is being made.
-    pub file: &'a str,
-    /// What the sidecar says of it; `None` for a dump without one.
-    pub dump: Option<&'a Dump>,
-    /// How it is compressed.
-    pub codec: Codec,
-    /// What the content is, as the sidecar has it or the extension.
-    pub format: &'a str,
-    /// The programs that made it.
-    pub producer: Option<&'a BTreeMap<String, String>>,
-    /// What must be inside.
-    pub manifest: Option<&'a Manifest>,
-    /// Facts of the database.
-    pub database: Option<&'a Database>,
-}
-
-impl Stored<'_> {
-    /// The list of what is inside, with its object's name: a dot-name while it is being made.
-    pub fn contents(&self) -> Option<(String, &Contents)> {
-        let contents = self.manifest?.tree.as_ref()?.contents.as_ref()?;
-        let name = if self.file.starts_with('.') {
-            store::dot(&contents.file)
-        } else {
-            contents.file.clone()
-        };
-        Some((name, contents))
-    }
-}
-
 /// Where and how an examination works.
-pub struct Means<'a> {
-    /// For trial restores.
+pub struct ExaminationOptions<'a> {
+    /// Where trial restores are made.
     pub scratch_dir: &'a Path,
-    /// Threads that decode.
+    /// The number of threads that decode.
     pub threads: usize,
     /// How trial restores are made.
     pub proving: &'a Proving,
-    /// For the progress bar.
+    /// Hears of the progress.
     pub observer: &'a dyn Observer,
 }
 
-/// What one verification found.
-pub struct Finding {
-    /// How thorough it was.
+/// The result of one verification.
+pub struct VerificationResult {
+    /// How far the verification went.
     pub level: Level,
-    /// One by one.
+    /// The checks in the order in which they were made.
     pub checks: Vec<Check>,
-    /// How long it took.
+    /// How long the verification took.
     pub seconds: f64,
 }
 
-impl Finding {
+impl VerificationResult {
     /// The worst of the checks.
     pub fn status(&self) -> CheckStatus {
         self.checks
@@ -130,13 +95,17 @@ pub fn to_milliseconds(seconds: f64) -> f64 {
 
 /// Verifies at a level. `Err` only for an interruption; whatever else keeps the examination from
 /// being made is a check of status `error`.
-pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Finding> {
+pub fn verify(
+    stored: &StoredDump<'_>,
+    level: Level,
+    options: &ExaminationOptions<'_>,
+) -> Result<VerificationResult> {
     let started = Instant::now();
     let before = files_of(stored);
     let checks = match level {
-        Level::Checksum => checksum(stored, means),
-        Level::Content => drill(stored, Depth::Content, means),
-        Level::Restore => drill(stored, Depth::Drill, means),
+        Level::Checksum => checksum(stored, options),
+        Level::Content => drill(stored, Depth::Content, options),
+        Level::Restore => drill(stored, Depth::Drill, options),
     };
     let mut checks = match checks {
         Ok(checks) => checks,
@@ -153,7 +122,7 @@ pub fn verify(stored: &Stored<'_>, level: Level, means: &Means<'_>) -> Result<Fi
         }
     };
     checks.extend(lost_meanwhile(stored, &before));
-    Ok(Finding {
+    Ok(VerificationResult {
         level,
         checks,
         seconds: started.elapsed().as_secs_f64(),
@@ -165,7 +134,7 @@ type Stamp = (u64, u64, i64, i64);
 
 /// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What
 /// comes later is no part of it.
-fn files_of(stored: &Stored<'_>) -> BTreeMap<String, Option<Stamp>> {
+fn files_of(stored: &StoredDump<'_>) -> BTreeMap<String, Option<Stamp>> {
     let dump = stored.file.trim_start_matches('.');
     let time = dump.rfind('_').unwrap_or(0);
     let id = &dump[..dump[time..].find('.').map_or(dump.len(), |at| time + at)];
@@ -187,7 +156,10 @@ fn files_of(stored: &Stored<'_>) -> BTreeMap<String, Option<Stamp>> {
 
 /// A backup must be there after it was verified as it was before: an administrator's `rm`, another
 /// program, or what a dump brings may have come between.
-fn lost_meanwhile(stored: &Stored<'_>, before: &BTreeMap<String, Option<Stamp>>) -> Option<Check> {
+fn lost_meanwhile(
+    stored: &StoredDump<'_>,
+    before: &BTreeMap<String, Option<Stamp>>,
+) -> Option<Check> {
     let after = files_of(stored);
     let told = |name: &String, stamp: &Option<Stamp>| match after.get(name) {
         None => Some(format!(
@@ -206,35 +178,30 @@ fn lost_meanwhile(stored: &Stored<'_>, before: &BTreeMap<String, Option<Stamp>>)
 }
 
 /// The stored bytes are those that were written.
-fn checksum(stored: &Stored<'_>, means: &Means<'_>) -> Result<Vec<Check>> {
+fn checksum(stored: &StoredDump<'_>, options: &ExaminationOptions<'_>) -> Result<Vec<Check>> {
     let Some(dump) = stored.dump else {
         return Ok(vec![Check::unprovable(
             "sha256",
             "there is no sidecar to compare with",
         )]);
     };
-    let Some(object) = open(stored)? else {
-        return Ok(vec![missing(stored)]);
+    let found = match content::measure_dump(stored, options.observer) {
+        Ok(found) => found,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(vec![missing(stored)]),
+        Err(error) => return Err(error),
     };
-    let progress = Progress::default();
-    let _bar = means.observer.follow(
-        &format!("checking {}", stored.source),
-        dump.size_bytes,
-        &progress,
-    );
-    let found = pipeline::measure(object, &progress)?;
-    let mut checks = vec![stored_check(dump, found.size, &found.sha256)];
+    let mut checks = vec![content::check_stored(dump, &found)];
     checks.extend(list_check(stored)?);
     Ok(checks)
 }
 
 /// The list of what is inside is that which was written, too.
-fn list_check(stored: &Stored<'_>) -> Result<Option<Check>> {
+fn list_check(stored: &StoredDump<'_>) -> Result<Option<Check>> {
     let Some((name, contents)) = stored.contents() else {
         return Ok(None);
     };
-    let object = match stored.store.open(stored.source, &name) {
-        Ok(object) => object,
+    let found = match content::measure_list(stored, &name) {
+        Ok(found) => found,
         Err(error) if error.kind() == Kind::NotFound => {
             return Ok(Some(Check::damaged(
                 "contents",
@@ -243,7 +210,6 @@ fn list_check(stored: &Stored<'_>) -> Result<Option<Check>> {
         }
         Err(error) => return Err(error),
     };
-    let found = pipeline::measure(object, &Progress::default())?;
     let same = (found.size, &found.sha256) == (contents.size_bytes, &contents.sha256);
     Ok(Some(match same {
         true => Check::ok("contents", "the list of contents as written"),
@@ -254,77 +220,30 @@ fn list_check(stored: &Stored<'_>) -> Result<Option<Check>> {
     }))
 }
 
-fn stored_check(dump: &Dump, size: u64, sha256: &str) -> Check {
-    if size != dump.size_bytes {
-        let what = if size < dump.size_bytes {
-            "cut off"
-        } else {
-            "too long"
-        };
-        return Check::damaged(
-            "sha256",
-            format!(
-                "`{}` is {what}: {size} bytes, {} were written",
-                dump.file, dump.size_bytes
-            ),
-        );
-    }
-    if sha256 != dump.sha256 {
-        return Check::damaged(
-            "sha256",
-            format!(
-                "the dump is not what was written ({DIFFERS}: it is {sha256}, and was {})",
-                dump.sha256
-            ),
-        );
-    }
-    Check::ok("sha256", format!("{} as written", crate::units::size(size)))
-}
-
-fn missing(stored: &Stored<'_>) -> Check {
+fn missing(stored: &StoredDump<'_>) -> Check {
     Check::damaged("sha256", format!("the dump `{}` is missing", stored.file))
 }
 
-fn open(stored: &Stored<'_>) -> Result<Option<Box<dyn Read + Send>>> {
-    match stored.store.open(stored.source, stored.file) {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Into a place where nothing is the user's.
-fn drill(stored: &Stored<'_>, depth: Depth, means: &Means<'_>) -> Result<Vec<Check>> {
-    let mut destination = engines::trial(stored, content_size(stored), depth, means)?;
-    let mut checks = receive(stored, destination.as_mut(), depth, means)?;
+fn drill(
+    stored: &StoredDump<'_>,
+    depth: Depth,
+    options: &ExaminationOptions<'_>,
+) -> Result<Vec<Check>> {
+    let mut destination = engines::trial(stored, stored.content_size(), depth, options)?;
+    let mut checks = receive(stored, destination.as_mut(), depth, options)?;
     checks.extend(list_check(stored)?.filter(|check| check.status != CheckStatus::Ok));
     Ok(checks)
 }
 
-/// Bytes that the content will take; for a dump without a sidecar, a guess from its size.
-pub fn content_size(stored: &Stored<'_>) -> u64 {
-    let of_object = || {
-        // Opening it then says what is wrong with it.
-        let size = stored.store.size(stored.source, stored.file).unwrap_or(0);
-        if stored.codec == Codec::None {
-            size
-        } else {
-            size.saturating_mul(3)
-        }
-    };
-    stored
-        .dump
-        .map_or_else(of_object, |dump| dump.content_size_bytes)
-}
-
 /// Decodes the dump into `destination` and examines it there, every byte measured on the way.
 pub fn receive(
-    stored: &Stored<'_>,
+    stored: &StoredDump<'_>,
     destination: &mut dyn Destination,
     depth: Depth,
-    means: &Means<'_>,
+    options: &ExaminationOptions<'_>,
 ) -> Result<Vec<Check>> {
-    let mut checks = decoded(stored, means, &mut |content| destination.receive(content))?;
+    let mut checks = read_content(stored, options, &mut |content| destination.receive(content))?;
     // What is not what was written is looked at no further: to a database server its content would
     // be a program.
     if checks
@@ -338,42 +257,20 @@ pub fn receive(
 
 /// Hands the decoded content to `take`, which reads it to its end, and checks that both ends are
 /// what was written.
-pub fn decoded(
-    stored: &Stored<'_>,
-    means: &Means<'_>,
+pub fn read_content(
+    stored: &StoredDump<'_>,
+    options: &ExaminationOptions<'_>,
     take: &mut dyn FnMut(&mut dyn Read) -> Result<()>,
 ) -> Result<Vec<Check>> {
-    let Some(object) = open(stored)? else {
-        return Ok(vec![missing(stored)]);
-    };
-    let progress = Progress::default();
-    let bar = means.observer.follow(
-        &format!("decoding {}", stored.source),
-        content_size(stored),
-        &progress,
-    );
-    let mut decode = Decode::new(stored.codec, means.threads, object, progress);
-    let received = take(&mut decode).and_then(|()| decode.finish());
-    drop(bar);
-    let measured = match received {
-        Ok(measured) => measured,
-        Err(error) if error.kind() == Kind::Damaged => return undecodable(stored, &error, means),
+    let mut content = match content::open_content(stored, options.threads, options.observer) {
+        Ok(content) => content,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(vec![missing(stored)]),
         Err(error) => return Err(error),
     };
-    let mut checks = Vec::new();
-    if let Some(dump) = stored.dump {
-        checks.push(stored_check(
-            dump,
-            measured.stored.size,
-            &measured.stored.sha256,
-        ));
-        checks.push(content_check(
-            dump,
-            measured.content.size,
-            &measured.content.sha256,
-        ));
+    match take(&mut content).and_then(|()| content.finish()) {
+        Err(error) if error.kind() == Kind::Damaged => undecodable(stored, &error, options),
+        checked => checked,
     }
-    Ok(checks)
 }
 
 /// The error of a backup that was found damaged, where it was.
@@ -412,9 +309,6 @@ fn is_faithful_copy(checks: &[Check]) -> bool {
             .iter()
             .any(|check| check.name == "integrity" && check.status == CheckStatus::Damaged)
 }
-
-/// What stands before two hashes in a check's detail.
-const DIFFERS: &str = "SHA-256 differs";
 
 /// Checks whose detail is a sentence without their names.
 const SENTENCES: [&str; 7] = [
@@ -484,25 +378,14 @@ fn in_short(checks: &[&Check]) -> String {
     told.map(line).collect::<Vec<_>>().join("; ")
 }
 
-fn content_check(dump: &Dump, size: u64, sha256: &str) -> Check {
-    if size != dump.content_size_bytes || sha256 != dump.content_sha256 {
-        let detail = format!(
-            "it does not decode to what was read ({DIFFERS}: it is {sha256} of {size} bytes, and \
-             was {} of {} bytes)",
-            dump.content_sha256, dump.content_size_bytes
-        );
-        return Check::damaged("content", detail);
-    }
-    Check::ok(
-        "content",
-        format!("decodes to the {} that were read", crate::units::size(size)),
-    )
-}
-
 /// It does not decode: the checksum tells whether the file changed since it was written.
-fn undecodable(stored: &Stored<'_>, error: &Error, means: &Means<'_>) -> Result<Vec<Check>> {
+fn undecodable(
+    stored: &StoredDump<'_>,
+    error: &Error,
+    options: &ExaminationOptions<'_>,
+) -> Result<Vec<Check>> {
     let mut checks = match stored.dump {
-        Some(_) => checksum(stored, means)?,
+        Some(_) => checksum(stored, options)?,
         None => Vec::new(),
     };
     checks.push(Check::damaged("decode", error.message()));

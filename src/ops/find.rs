@@ -1,7 +1,7 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without
 //! a sidecar.
 
-use super::examine::Stored;
+use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for, time_of};
@@ -10,8 +10,8 @@ use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};
 use std::path::{Path, PathBuf};
 
-/// A dump that was found.
-pub struct Found {
+/// A dump that a user's word for a backup led to.
+pub struct ResolvedBackup {
     /// The store, or the directory above a dump that lies somewhere else.
     pub store: Box<dyn Store>,
     /// The directory in it.
@@ -29,7 +29,7 @@ pub struct Found {
     pub passed_over: Vec<String>,
 }
 
-impl Found {
+impl ResolvedBackup {
     /// What messages call it.
     pub fn name(&self) -> String {
         self.backup
@@ -38,9 +38,9 @@ impl Found {
     }
 
     /// For the examination.
-    pub fn stored(&self) -> Stored<'_> {
+    pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
-        Stored {
+        StoredDump {
             store: &*self.store,
             source: &self.source,
             file: &self.file,
@@ -54,13 +54,13 @@ impl Found {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(root: &Path, entry: &Entry) -> Result<Found> {
+    pub fn in_store(root: &Path, entry: &Entry) -> Result<ResolvedBackup> {
         let store = store::open(root, Access::Read)?;
         let backup = entry.whole(&*store)?;
-        Found::of_backup(store, entry.sidecar.source.to_string(), backup)
+        ResolvedBackup::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
 
-    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<Found> {
+    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -73,7 +73,7 @@ impl Found {
             );
         };
         let codec = codec_of(&dump)?;
-        Ok(Found {
+        Ok(ResolvedBackup {
             store,
             source,
             file: dump.file.clone(),
@@ -149,7 +149,7 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
 }
 
 /// Finds what `wanted` means.
-pub fn find(wanted: &str, session: &Session) -> Result<Found> {
+pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     if is_path(wanted, session) {
         return by_path(&session.cwd.join(wanted));
     }
@@ -165,9 +165,9 @@ pub fn find(wanted: &str, session: &Session) -> Result<Found> {
         Vec::new()
     };
     let backup = entry.whole(&*store)?;
-    Ok(Found {
+    Ok(ResolvedBackup {
         passed_over,
-        ..Found::of_backup(store, source, backup)?
+        ..ResolvedBackup::of_backup(store, source, backup)?
     })
 }
 
@@ -185,7 +185,7 @@ fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
     )
 }
 
-fn by_path(path: &Path) -> Result<Found> {
+fn by_path(path: &Path) -> Result<ResolvedBackup> {
     // By its own name in its directory, where it is a link.
     let is_link = path
         .symlink_metadata()
@@ -209,7 +209,7 @@ fn by_path(path: &Path) -> Result<Found> {
     for path in linked.iter().chain([&path]) {
         let (store, source, dir) = around(path);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
-            return Found::of_backup(store, source, backup);
+            return ResolvedBackup::of_backup(store, source, backup);
         }
     }
     let ((store, source, dir), name) = (around(&path), file_name(&path));
@@ -235,7 +235,7 @@ fn by_path(path: &Path) -> Result<Found> {
             )));
         }
     }
-    Ok(Found {
+    Ok(ResolvedBackup {
         store,
         source,
         file: name,
@@ -340,7 +340,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Where the dump lies.
-pub fn path_of(found: &Found) -> PathBuf {
+pub fn path_of(found: &ResolvedBackup) -> PathBuf {
     found
         .store
         .locate(&found.source, &found.file)

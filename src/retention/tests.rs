@@ -7,6 +7,7 @@ use crate::units::Span;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::collections::BTreeSet;
 
 /// `2026-11-20`, `2026-11-20 02` or `2026-11-20 02:30:15`, in UTC.
 fn time(text: &str) -> DateTime<Utc> {
@@ -621,6 +622,67 @@ fn extreme_values_are_no_trouble() {
     }
 }
 
+#[test]
+fn what_a_kept_backup_needs_stays() {
+    let needing = |at: &str, base: &str| Candidate {
+        needs: Some(base.into()),
+        ..good(at)
+    };
+    let history = [
+        good("2026-11-10"),
+        needing("2026-11-11", "2026-11-10"),
+        good("2026-11-12"),
+        needing("2026-11-18", "2026-11-11"),
+        needing("2026-11-19", "2026-11-18"),
+        needing("2026-11-09", "2026-11-12"),
+    ];
+    let last = policy(|p| p.keep_last = Some(1));
+    let decision = decide_all(&history, &last, time(NOW));
+    assert_eq!(
+        kept(&decision),
+        ["2026-11-19", "2026-11-18", "2026-11-11", "2026-11-10"]
+    );
+    assert_eq!(reasons(&decision, "2026-11-10"), ["needed by 2026-11-11"]);
+    // The base is newer than what is built on it, as after a jump of the clock.
+    assert_eq!(decision.removals(), ["2026-11-09", "2026-11-12"]);
+    let newest_is_whole = [needing("2026-11-18", "2026-11-19"), good("2026-11-19")];
+    let decision = decide_all(&newest_is_whole, &last, time(NOW));
+    assert_eq!(decision.removals(), ["2026-11-18"]);
+    // A circle, or a base that is gone, is nobody's way, and no reason to hang.
+    let circle = [
+        needing("2026-11-17", "2026-11-18"),
+        needing("2026-11-18", "2026-11-17"),
+        needing("2026-11-19", "gone"),
+    ];
+    let decision = decide_all(&circle, &last, time(NOW));
+    assert_eq!((kept(&decision).len(), decision.removals().len()), (1, 2));
+}
+
+#[test]
+fn whoever_keeps_more_keeps_what_that_needs() {
+    let base = labelled("2026-11-10", "b");
+    let child = Candidate {
+        needs: Some(base.id.clone()),
+        ..good("2026-11-12")
+    };
+    let history = [
+        base,
+        child,
+        good("2026-11-19"),
+        labelled("2026-11-19 01", "b"),
+    ];
+    let last = policy(|p| p.keep_last = Some(1));
+    let mut decision = decide_all(&history, &last, time(NOW));
+    assert_eq!(decision.removals(), ["2026-11-12", "2026-11-10"]);
+    for (id, verdict) in &mut decision.verdicts {
+        if id == "2026-11-12" {
+            *verdict = Verdict::Keep(vec!["retention is held back".into()]);
+        }
+    }
+    decision.keep_what_is_needed();
+    assert_eq!(decision.removals(), [] as [&str; 0]);
+}
+
 // The laws, over histories that crowd around the edges: few moments, labels and standings, so that
 // they meet.
 
@@ -654,11 +716,13 @@ fn history() -> impl Strategy<Value = Vec<Candidate>> {
         standing,
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.2),
+        // Any of them may be the base, whatever its age, standing and label; or one that is gone.
+        prop::option::weighted(0.3, 0..45_usize),
     );
     prop::collection::vec(one, 0..40).prop_map(|entries| {
         let numbered = entries.into_iter().enumerate();
         let made = numbered.map(
-            |(number, (at, label, size_bytes, standing, pinned, proven))| Candidate {
+            |(number, (at, label, size_bytes, standing, pinned, proven, base))| Candidate {
                 id: format!("{number:02}"),
                 at,
                 label: label.into(),
@@ -666,10 +730,20 @@ fn history() -> impl Strategy<Value = Vec<Candidate>> {
                 standing,
                 pinned,
                 proven,
-                needs: None,
+                needs: base.map(|base| format!("{base:02}")),
             },
         );
         made.collect()
+    })
+}
+
+/// Histories of which no backup needs another one.
+fn whole_backups() -> impl Strategy<Value = Vec<Candidate>> {
+    history().prop_map(|mut history| {
+        for candidate in &mut history {
+            candidate.needs = None;
+        }
+        history
     })
 }
 
@@ -764,6 +838,40 @@ proptest! {
         }
     }
 
+    /// No kept backup lacks its way, whatever is built on what, and at no moment of the removal
+    /// does one that is still there.
+    #[test]
+    fn no_backup_loses_what_it_needs(history in history(), policies in [any_policy(),
+        any_policy()]) {
+        let decision = decide_mixed(&history, &policies, time(NOW));
+        let mut left: BTreeSet<&str> = history.iter().map(|one| one.id.as_str()).collect();
+        let there = left.clone();
+        let needs = |id: &str| decision.needs.get(id).filter(|base| there.contains(base.as_str()));
+        let is_circular = |id: &str| {
+            let mut seen = BTreeSet::from([id.to_owned()]);
+            let mut at = id.to_owned();
+            while let Some(base) = needs(&at) {
+                if !seen.insert(base.clone()) {
+                    return true;
+                }
+                at = base.clone();
+            }
+            false
+        };
+        for id in decision.removals() {
+            prop_assert!(left.remove(id));
+            for other in &left {
+                let is_whole = needs(other).is_none_or(|base| left.contains(base.as_str()));
+                prop_assert!(is_whole || is_circular(other), "{other} without its base");
+            }
+        }
+        let kept = kept(&decision);
+        prop_assert_eq!(left, kept.iter().copied().collect::<BTreeSet<_>>());
+        for id in &kept {
+            prop_assert!(needs(id).is_none_or(|base| kept.contains(&base.as_str())));
+        }
+    }
+
     /// Promise 4, whatever the policy says.
     #[test]
     fn what_always_stays(history in history(), policies in [any_policy(), any_policy()]) {
@@ -805,7 +913,7 @@ proptest! {
 
     #[test]
     fn a_more_generous_policy_keeps_a_superset(
-        history in history(),
+        history in whole_backups(),
         policy in rules_only(),
         more in rules_only(),
         min_keep in 0..3_u32,
@@ -874,7 +982,7 @@ proptest! {
 
     /// Nor does what lies in the future or is not understood.
     #[test]
-    fn failed_attempts_influence_nothing(history in history(), policies in [any_policy(),
+    fn failed_attempts_influence_nothing(history in whole_backups(), policies in [any_policy(),
         any_policy()]) {
         let idle = |candidate: &Candidate| matches!(candidate.standing, Failed | Unknown)
             || candidate.at > time(NOW);
@@ -889,7 +997,7 @@ proptest! {
 
     /// A cap is met exactly where nothing that always stays is in its way.
     #[test]
-    fn caps_hold_where_nothing_is_held(history in history(), most in 1..6_u32) {
+    fn caps_hold_where_nothing_is_held(history in whole_backups(), most in 1..6_u32) {
         let policy = RetentionPolicy { max_count: Some(most), ..RetentionPolicy::default() };
         let plain = |candidate: &Candidate| {
             !candidate.pinned && !candidate.proven && candidate.standing == Good && candidate.at <=

@@ -6,8 +6,9 @@ use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_secon
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
+use crate::ops::content::StoredDump;
 use crate::ops::engines::LIST_CODEC;
-use crate::ops::examine::{self, Means, Stored, to_milliseconds};
+use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::pipeline::{Codec, Encode, Measured, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
@@ -370,7 +371,7 @@ impl<'a> Attempt<'a> {
         making: &Making<'_>,
         report: &Report,
     ) -> Result<Verification> {
-        let stored = Stored {
+        let stored = StoredDump {
             store: self.store,
             source: self.source,
             file: &store::dot(file),
@@ -381,7 +382,7 @@ impl<'a> Attempt<'a> {
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
-        let means = Means {
+        let means = ExaminationOptions {
             scratch_dir: making.scratch_dir,
             threads: making.threads,
             proving: making.proving,

@@ -12,8 +12,8 @@ use crate::engine::{Depth, Destination, Keep, Published};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
-use crate::ops::find::Found;
-use crate::ops::{engines, examine};
+use crate::ops::find::ResolvedBackup;
+use crate::ops::{content, examine};
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::sidecar::Status;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// One backup, put back.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &RestoreArguments,
     session: &Session,
@@ -53,7 +53,7 @@ pub fn restore(
     let stored = found.stored();
     let mut destination = destination(found, &place, arguments, session, &stored)?;
     let settings = session.settings_of(&found.source);
-    let means = examine::Means {
+    let means = examine::ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
         proving: &Proving::default(),
@@ -99,7 +99,7 @@ impl Place {
 }
 
 fn place(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &RestoreArguments,
     session: &Session,
@@ -149,7 +149,7 @@ fn place(
 }
 
 /// The paths that the backup was made of; none where no sidecar tells.
-fn tops_of(found: &Found) -> Vec<PathBuf> {
+fn tops_of(found: &ResolvedBackup) -> Vec<PathBuf> {
     let database = found
         .backup
         .as_ref()
@@ -161,7 +161,11 @@ fn tops_of(found: &Found) -> Vec<PathBuf> {
 
 /// A tree is exchanged as a whole, with whatever lies in it. A store that lies there would go, and
 /// so would what another source is to save and this backup has left out.
-fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -> Result<()> {
+fn refuse_what_lies_inside(
+    found: &ResolvedBackup,
+    tops: &[PathBuf],
+    session: &Session,
+) -> Result<()> {
     let inside = |path: &Path| {
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let top = tops
@@ -227,9 +231,9 @@ fn refuse_what_lies_inside(found: &Found, tops: &[PathBuf], session: &Session) -
 }
 
 /// Whether the backup holds this path.
-fn lists(found: &Found, path: &Path) -> Result<bool> {
+fn lists(found: &ResolvedBackup, path: &Path) -> Result<bool> {
     use std::os::unix::ffi::OsStrExt;
-    let Some(mut list) = engines::contents_of(&found.stored()).ok().flatten() else {
+    let Some(mut list) = content::open_list(&found.stored()).ok().flatten() else {
         return Ok(false);
     };
     let name = path.as_os_str().as_bytes();
@@ -243,7 +247,12 @@ fn lists(found: &Found, path: &Path) -> Result<bool> {
 }
 
 /// No backup of these files at the same time, where there is a store to lock.
-fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Result<Option<Lock>> {
+fn lock(
+    found: &ResolvedBackup,
+    place: &Place,
+    session: &Session,
+    report: &Report,
+) -> Result<Option<Lock>> {
     let (Place::Origin(_), Ok(plan)) = (place, session.store_plan()) else {
         return Ok(None);
     };
@@ -263,11 +272,11 @@ fn lock(found: &Found, place: &Place, session: &Session, report: &Report) -> Res
 }
 
 fn destination<'a>(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     arguments: &RestoreArguments,
     session: &Session,
-    stored: &'a examine::Stored<'_>,
+    stored: &'a content::StoredDump<'_>,
 ) -> Result<FilesDestination<'a>> {
     let select = if arguments.paths.is_empty() {
         None
@@ -279,7 +288,7 @@ fn destination<'a>(
         tops: tops_of(found),
         no_owner: arguments.no_owner,
     };
-    let list = engines::list_of(stored);
+    let list = content::list_opener(stored);
     match place {
         Place::Directory(path) => {
             FilesDestination::at(path, size(stored, arguments), list, options)
@@ -292,9 +301,9 @@ fn destination<'a>(
 }
 
 /// Bytes that will be written; unknown where only some files are wanted.
-fn size(stored: &examine::Stored<'_>, arguments: &RestoreArguments) -> u64 {
+fn size(stored: &content::StoredDump<'_>, arguments: &RestoreArguments) -> u64 {
     if arguments.paths.is_empty() {
-        examine::content_size(stored)
+        stored.content_size()
     } else {
         0
     }
@@ -302,7 +311,7 @@ fn size(stored: &examine::Stored<'_>, arguments: &RestoreArguments) -> u64 {
 
 /// Says what would be done; gives back what of what is there now would go.
 fn say_plan(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     arguments: &RestoreArguments,
     session: &Session,
@@ -366,15 +375,15 @@ fn say_plan(
 }
 
 /// What is there now and not in the backup, or not the same.
-fn differences(found: &Found, tops: &[PathBuf]) -> Result<Vec<String>> {
-    match engines::contents_of(&found.stored()).ok().flatten() {
+fn differences(found: &ResolvedBackup, tops: &[PathBuf]) -> Result<Vec<String>> {
+    match content::open_list(&found.stored()).ok().flatten() {
         Some(list) => differences::between(tops, list),
         None => Ok(Vec::new()),
     }
 }
 
 fn say_done(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     published: &Published,
     report: &Report,

@@ -11,14 +11,14 @@ use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::error::{Error, Result};
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
-use crate::ops::find::Found;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::plan;
 use crate::report::{Paint, Report};
 
 /// The roles of one backup, made where they are missing.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     arguments: &RestoreArguments,
     session: &Session,
     report: &Report,
@@ -27,7 +27,7 @@ pub fn restore(
     let place = conn.place();
     let settings = session.settings_of(&found.source);
     let proving = session.proving_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
         proving: &proving,
@@ -79,7 +79,11 @@ pub fn restore(
     Ok(target)
 }
 
-fn connection(found: &Found, arguments: &RestoreArguments, session: &Session) -> Result<ConnInfo> {
+fn connection(
+    found: &ResolvedBackup,
+    arguments: &RestoreArguments,
+    session: &Session,
+) -> Result<ConnInfo> {
     let spec = match (
         &arguments.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),

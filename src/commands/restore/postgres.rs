@@ -12,8 +12,8 @@ use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Sourc
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::engines::made_by;
-use crate::ops::examine::{self, Means, content_size};
-use crate::ops::find::Found;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::plan;
 use crate::report::{Paint, Report};
 use crate::store::{self, Access, Store};
@@ -25,7 +25,7 @@ const COUNTING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One backup, put back.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     format: Format,
     wanted: &str,
     arguments: &RestoreArguments,
@@ -109,7 +109,7 @@ pub fn restore(
     };
     let settings = session.settings_of(&found.source);
     let proving = session.proving_of(&found.source);
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
         proving: &proving,
@@ -148,7 +148,7 @@ pub fn restore(
 }
 
 /// By what something was left out of the backup.
-fn part_of_the_whole(found: &Found) -> Option<String> {
+fn part_of_the_whole(found: &ResolvedBackup) -> Option<String> {
     let selected = &found
         .backup
         .as_ref()?
@@ -161,7 +161,7 @@ fn part_of_the_whole(found: &Found) -> Option<String> {
 
 /// The database to restore to, resolved; nothing is connected yet.
 fn connection(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &RestoreArguments,
     session: &Session,
@@ -229,7 +229,7 @@ fn name_there<'a>(own: &PostgresSettings, recorded: Option<&'a Database>) -> Opt
 }
 
 /// The server that the backup came from, where this machine made it; else the environment's.
-fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> Spec {
+fn server_of(recorded: Option<&Database>, found: &ResolvedBackup, session: &Session) -> Spec {
     let made_here = found
         .backup
         .as_ref()
@@ -247,7 +247,7 @@ fn server_of(recorded: Option<&Database>, found: &Found, session: &Session) -> S
 
 /// The database that the backup came from, if this machine made it.
 fn origin(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     recorded: Option<&Database>,
     session: &Session,
@@ -284,7 +284,7 @@ fn origin(
 }
 
 fn target(
-    found: &Found,
+    found: &ResolvedBackup,
     format: Format,
     conn: ConnInfo,
     arguments: &RestoreArguments,
@@ -313,7 +313,7 @@ fn target(
         tables: arguments.tables.clone(),
         stamp: session.now.format("%Y%m%dT%H%M%SZ").to_string(),
         scratch_dir: settings.scratch_dir,
-        content_size: content_size(&stored),
+        content_size: stored.content_size(),
     }
 }
 
@@ -341,7 +341,7 @@ fn old_content(
 
 /// Says what would be done; gives back which tables will differ.
 fn say_plan(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &str,
     old: Option<&Database>,
     now: Option<&Dumped>,
@@ -403,7 +403,7 @@ struct Safety {
 
 impl Safety {
     fn plan(
-        found: &Found,
+        found: &ResolvedBackup,
         destination: &PostgresDestination,
         arguments: &RestoreArguments,
         session: &Session,
@@ -437,7 +437,7 @@ impl Safety {
 }
 
 fn say_done(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &str,
     published: &Published,
     kept: Option<(String, Safety)>,

@@ -13,8 +13,8 @@ use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Sourc
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
-use crate::ops::examine::{self, Means};
-use crate::ops::find::Found;
+use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::find::ResolvedBackup;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::retention::PRE_RESTORE;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 /// One backup, put back.
 pub fn restore(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &RestoreArguments,
     session: &Session,
@@ -82,7 +82,7 @@ enum There {
 }
 
 fn place(
-    found: &Found,
+    found: &ResolvedBackup,
     wanted: &str,
     arguments: &RestoreArguments,
     session: &Session,
@@ -150,7 +150,7 @@ fn given_path(to: &str, session: &Session) -> Result<PathBuf> {
     }
 }
 
-fn recorded_path(found: &Found) -> Option<PathBuf> {
+fn recorded_path(found: &ResolvedBackup) -> Option<PathBuf> {
     found
         .backup
         .as_ref()?
@@ -163,7 +163,7 @@ fn recorded_path(found: &Found) -> Option<PathBuf> {
 
 /// The place that the backup came from, if this configuration knows the source or this machine made
 /// the backup.
-fn origin(found: &Found, wanted: &str, session: &Session) -> Result<PathBuf> {
+fn origin(found: &ResolvedBackup, wanted: &str, session: &Session) -> Result<PathBuf> {
     let command = |to: &str| super::say_where(found, wanted, to, session);
     let Some(backup) = &found.backup else {
         return Err(Error::usage(format!(
@@ -223,7 +223,7 @@ enum Safety {
 
 impl Safety {
     fn plan(
-        found: &Found,
+        found: &ResolvedBackup,
         place: &Place,
         arguments: &RestoreArguments,
         session: &Session,
@@ -335,7 +335,7 @@ fn free_name(target: &Path, session: &Session) -> PathBuf {
 /// The source under which the old content is kept: its own where it is known by its path, else one
 /// named after the file.
 fn safety_source(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     session: &Session,
     store: &dyn Store,
@@ -392,7 +392,7 @@ fn safety_source(
 
 /// Says what would be done; gives back which tables will differ.
 fn say_plan(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     safety: &Safety,
     session: &Session,
@@ -448,7 +448,7 @@ fn say_plan(
 /// of all pages, which costs one reading of the database (a second for a gigabyte); row by row
 /// nothing is compared.
 fn contents_compared(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     lost: &[String],
     session: &Session,
@@ -510,7 +510,7 @@ fn confirm(place: &Place, arguments: &RestoreArguments, report: &Report) -> Resu
 
 /// The whole content, examined, on the target's file system; nothing else was touched yet.
 fn receive_and_check(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     session: &Session,
     report: &Report,
@@ -531,9 +531,9 @@ fn receive_and_check(
         lock_timeout: settings.lock_timeout.file,
         scratch_dir: settings.scratch_dir.clone(),
     };
-    let mut destination = SqliteDestination::at(target, examine::content_size(&stored))?;
+    let mut destination = SqliteDestination::at(target, stored.content_size())?;
     let proving = Proving::default();
-    let means = Means {
+    let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
         proving: &proving,
@@ -548,7 +548,7 @@ fn receive_and_check(
 }
 
 fn say_done(
-    found: &Found,
+    found: &ResolvedBackup,
     place: &Place,
     published: &Published,
     kept: Option<Kept>,

@@ -1,0 +1,204 @@
+//! The one way to a stored backup's bytes: to its decoded content, its list of contents, and the
+//! bytes as they are stored.
+//!
+//! Nothing else above the store opens a dump (`tests/architecture.rs` sees to that). So whatever
+//! decoding comes to need, as an earlier dump or a key, is resolved here alone.
+
+use super::Observer;
+use super::engines::LIST_CODEC;
+use crate::engine::files::destination::OpenList;
+use crate::engine::files::listing::Lines;
+use crate::engine::{Check, Contents, Database, Manifest};
+use crate::error::{Kind, Result};
+use crate::pipeline::{self, Codec, Decode, Measure, Progress};
+use crate::sidecar::Dump;
+use crate::store::{self, Store};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+/// A dump in a store, with what is known of it.
+pub struct StoredDump<'a> {
+    /// The store that holds it.
+    pub store: &'a dyn Store,
+    /// The source that it is a dump of.
+    pub source: &'a str,
+    /// The object's name; a dot-name while the backup is being made.
+    pub file: &'a str,
+    /// What the sidecar says of it; `None` for a dump without one.
+    pub dump: Option<&'a Dump>,
+    /// How it is compressed.
+    pub codec: Codec,
+    /// The format of its content, from the sidecar or the extension.
+    pub format: &'a str,
+    /// The programs that made it, with their versions.
+    pub producer: Option<&'a BTreeMap<String, String>>,
+    /// The manifest that the content must agree with.
+    pub manifest: Option<&'a Manifest>,
+    /// Facts of the database.
+    pub database: Option<&'a Database>,
+}
+
+impl StoredDump<'_> {
+    /// The list of contents, with its object's name: a dot-name while the backup is being made.
+    pub fn contents(&self) -> Option<(String, &Contents)> {
+        let contents = self.manifest?.tree.as_ref()?.contents.as_ref()?;
+        let name = if self.file.starts_with('.') {
+            store::dot(&contents.file)
+        } else {
+            contents.file.clone()
+        };
+        Some((name, contents))
+    }
+
+    /// The bytes that the content will take; for a dump without a sidecar, a guess from its size.
+    pub fn content_size(&self) -> u64 {
+        if let Some(dump) = self.dump {
+            return dump.content_size_bytes;
+        }
+        // Where the size can't be had, opening the dump says why.
+        let size = self.store.size(self.source, self.file).unwrap_or(0);
+        match self.codec {
+            Codec::None => size,
+            _ => size.saturating_mul(3),
+        }
+    }
+}
+
+/// The decoded content of a stored dump, measured at both ends while it is read.
+pub struct DumpContent<'a> {
+    dump: Option<&'a Dump>,
+    decode: Decode,
+    /// Shows the progress until it is dropped.
+    _shown: Box<dyn Any>,
+}
+
+/// Opens a dump's content. Its first byte is decoded when it is asked for; a dump that is missing
+/// is an error of the kind `NotFound` now.
+pub fn open_content<'a>(
+    stored: &StoredDump<'a>,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<DumpContent<'a>> {
+    let object = stored.store.open(stored.source, stored.file)?;
+    let progress = Progress::default();
+    let title = format!("decoding {}", stored.source);
+    let shown = observer.follow(&title, stored.content_size(), &progress);
+    Ok(DumpContent {
+        dump: stored.dump,
+        decode: Decode::new(stored.codec, threads, object, progress),
+        _shown: shown,
+    })
+}
+
+impl Read for DumpContent<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.decode.read(bytes)
+    }
+}
+
+impl DumpContent<'_> {
+    /// Ends the reading, and says whether the stored bytes and the content are those that were
+    /// written. A dump without a sidecar has nothing to compare with. Content that was not read to
+    /// its end, or does not decode to it, is an error.
+    pub fn finish(self) -> Result<Vec<Check>> {
+        let measured = self.decode.finish()?;
+        Ok(self.dump.map_or_else(Vec::new, |dump| {
+            vec![
+                check_stored(dump, &measured.stored),
+                check_content(dump, &measured.content),
+            ]
+        }))
+    }
+}
+
+/// Hashes a dump's bytes as they are stored, without decoding them.
+pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<Measure> {
+    let object = stored.store.open(stored.source, stored.file)?;
+    let progress = Progress::default();
+    let title = format!("checking {}", stored.source);
+    let size = stored.dump.map_or(0, |dump| dump.size_bytes);
+    let _shown = observer.follow(&title, size, &progress);
+    pipeline::measure(object, &progress)
+}
+
+/// Hashes a list of contents as it is stored.
+pub fn measure_list(stored: &StoredDump<'_>, name: &str) -> Result<Measure> {
+    let object = stored.store.open(stored.source, name)?;
+    pipeline::measure(object, &Progress::default())
+}
+
+/// Opens the list of contents of a stored tree; `None` where there is none, or where it is not what
+/// was written and so proves nothing.
+pub fn open_list(stored: &StoredDump<'_>) -> Result<Option<Lines>> {
+    let Some((name, contents)) = stored.contents() else {
+        return Ok(None);
+    };
+    match measure_list(stored, &name) {
+        Ok(found) if found.sha256 == contents.sha256 => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let object = stored.store.open(stored.source, &name)?;
+    Ok(Some(Lines::new(Decode::new(
+        LIST_CODEC,
+        1,
+        object,
+        Progress::default(),
+    ))))
+}
+
+/// Opens the list of contents as often as it is wanted.
+pub fn list_opener<'a>(stored: &'a StoredDump<'_>) -> OpenList<'a> {
+    Box::new(move || open_list(stored))
+}
+
+/// The words before two hashes in a check's detail.
+pub(super) const DIFFERS: &str = "SHA-256 differs";
+
+/// Compares a dump's stored bytes with those that were written.
+pub fn check_stored(dump: &Dump, found: &Measure) -> Check {
+    let size = found.size;
+    if size != dump.size_bytes {
+        let what = if size < dump.size_bytes {
+            "cut off"
+        } else {
+            "too long"
+        };
+        return Check::damaged(
+            "sha256",
+            format!(
+                "`{}` is {what}: {size} bytes, {} were written",
+                dump.file, dump.size_bytes
+            ),
+        );
+    }
+    if found.sha256 != dump.sha256 {
+        return Check::damaged(
+            "sha256",
+            format!(
+                "the dump is not what was written ({DIFFERS}: it is {}, and was {})",
+                found.sha256, dump.sha256
+            ),
+        );
+    }
+    Check::ok("sha256", format!("{} as written", crate::units::size(size)))
+}
+
+/// Compares decoded content with that which was read from the source.
+fn check_content(dump: &Dump, found: &Measure) -> Check {
+    let (size, sha256) = (found.size, &found.sha256);
+    if size != dump.content_size_bytes || *sha256 != dump.content_sha256 {
+        let detail = format!(
+            "it does not decode to what was read ({DIFFERS}: it is {sha256} of {size} bytes, and \
+             was {} of {} bytes)",
+            dump.content_sha256, dump.content_size_bytes
+        );
+        return Check::damaged("content", detail);
+    }
+    Check::ok(
+        "content",
+        format!("decodes to the {} that were read", crate::units::size(size)),
+    )
+}
