@@ -6,7 +6,7 @@
 //! may do it, too. A log that can't be written is the caller's to tell, and never fails a run.
 
 use crate::error::{Context, Error, Result};
-use crate::setting::{Choice, settings};
+use crate::setting::{WordChoice, settings};
 use crate::units::printable;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -53,7 +53,7 @@ impl LogLevel {
     }
 }
 
-impl Choice for LogLevel {
+impl WordChoice for LogLevel {
     const ALL: &'static [(&'static str, Self)] = &[
         ("error", LogLevel::Error),
         ("warning", LogLevel::Warning),

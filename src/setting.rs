@@ -9,7 +9,7 @@
 mod values;
 mod written;
 
-pub use values::Choice;
+pub use values::WordChoice;
 pub use written::WrittenValue;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub type PathResolver<'a> = dyn Fn(&Path) -> Result<PathBuf, String> + 'a;
 
 /// A type that a setting can have.
-pub trait Setting: Sized {
+pub trait SettingType: Sized {
     /// Reads a value that was written.
     ///
     /// # Errors
@@ -29,23 +29,23 @@ pub trait Setting: Sized {
     /// absence of a limit is.
     fn as_written(&self) -> Option<String>;
 
-    /// The type in words, for the manual.
+    /// The type in words, in Markdown, for the manual.
     fn type_name() -> String;
 }
 
 /// A setting of any type, as a place that can be written to.
-pub trait Slot {
-    /// Replaces the setting by the value that was written; see [`Setting::read`].
+pub trait SettingSlot {
+    /// Replaces the setting by the value that was written; see [`SettingType::read`].
     fn set(&mut self, value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<(), String>;
 
-    /// The present value; see [`Setting::as_written`].
+    /// The present value; see [`SettingType::as_written`].
     fn current(&self) -> Option<String>;
 
-    /// The type in words.
+    /// The type in words; see [`SettingType::type_name`].
     fn type_in_words(&self) -> String;
 }
 
-impl<T: Setting> Slot for T {
+impl<T: SettingType> SettingSlot for T {
     fn set(&mut self, value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<(), String> {
         *self = T::read(value, resolve)?;
         Ok(())
@@ -67,11 +67,11 @@ pub struct SettingKey<S> {
     /// What it means: the field's doc comment, in Markdown.
     pub meaning: &'static str,
     /// Where its value lies.
-    pub slot: fn(&mut S) -> &mut dyn Slot,
+    pub slot: fn(&mut S) -> &mut dyn SettingSlot,
 }
 
 /// A struct whose fields are settings.
-pub trait Settings: Default + 'static {
+pub trait SettingGroup: Default + 'static {
     /// Every setting, in the order in which people read of them.
     const KEYS: &'static [SettingKey<Self>];
 
@@ -116,7 +116,7 @@ macro_rules! settings {
             }
         }
 
-        impl $crate::setting::Settings for $name {
+        impl $crate::setting::SettingGroup for $name {
             const KEYS: &'static [$crate::setting::SettingKey<Self>] = &[$(
                 $crate::setting::SettingKey {
                     name: stringify!($key),

@@ -17,6 +17,8 @@ mod generated;
 mod readme;
 #[path = "docs/recovery.rs"]
 mod recovery;
+#[path = "docs/settings.rs"]
+mod settings;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -11,7 +11,7 @@ pub use watch::is_set_aside;
 use crate::catalog::Catalog;
 use crate::cli::StatusArguments;
 use crate::error::{Error, Kind, Result};
-use crate::health::{self, Expected, Finding, Health, Level, Subject};
+use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
 use crate::ops::Session;
 use crate::plan::{self, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 /// All that was found.
 struct Found<'a> {
     /// The sources, the worst first.
-    sources: Vec<(Subject<'a>, Health<'a>)>,
+    sources: Vec<(Subject<'a>, SourceHealth<'a>)>,
     /// Those that nobody said what is expected of.
     unconfigured: Vec<String>,
     store: StorePlan,
@@ -31,7 +31,7 @@ struct Found<'a> {
     /// Bytes that the next backups will need.
     needed: u64,
     /// What is wrong with the store.
-    space: Option<Finding>,
+    space: Option<HealthFinding>,
     now: DateTime<Utc>,
 }
 
@@ -46,9 +46,9 @@ pub fn run(
         Kind::Interrupted => Err(error),
         kind => {
             let level = if kind == Kind::NotFound {
-                Level::Critical
+                HealthLevel::Critical
             } else {
-                Level::Unknown
+                HealthLevel::Unknown
             };
             if report.is_json() {
                 report.error(&error);
@@ -66,12 +66,12 @@ pub fn run(
             Ok(level)
         }
     })?;
-    report.set("status", level.word());
+    report.set("status", level.as_str());
     report.exits_with(level.code());
     report.outcome_is(match level {
-        Level::Ok => "ok",
-        Level::Warning => "partial",
-        Level::Critical | Level::Unknown => "failed",
+        HealthLevel::Ok => "ok",
+        HealthLevel::Warning => "partial",
+        HealthLevel::Critical | HealthLevel::Unknown => "failed",
     });
     Ok(None)
 }
@@ -80,7 +80,7 @@ fn look_and_tell(
     arguments: &StatusArguments,
     session: &Session,
     report: &mut Report,
-) -> Result<Level> {
+) -> Result<HealthLevel> {
     if let Some(path) = arguments
         .prometheus
         .as_ref()
@@ -111,7 +111,7 @@ fn look_and_tell(
     {
         report.error(&error);
         report.set("error", error.message());
-        level = level.max(Level::Unknown);
+        level = level.max(HealthLevel::Unknown);
     }
     Ok(level)
 }
@@ -148,7 +148,7 @@ fn look<'a>(
         let health = health::judge(&subject, now);
         (subject, health)
     });
-    let mut sources: Vec<(Subject<'a>, Health<'a>)> = judged.collect();
+    let mut sources: Vec<(Subject<'a>, SourceHealth<'a>)> = judged.collect();
     sources.sort_by(|a, b| {
         b.1.level
             .cmp(&a.1.level)
@@ -156,7 +156,7 @@ fn look<'a>(
     });
     let due = sources
         .iter()
-        .filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)));
+        .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)));
     let needed = units::total(
         due.filter_map(|(_, health)| health.newest.as_ref())
             .map(|newest| newest.stored),
@@ -175,11 +175,11 @@ fn look<'a>(
 }
 
 impl Found<'_> {
-    fn level(&self) -> Level {
+    fn level(&self) -> HealthLevel {
         let none = if self.sources.is_empty() {
-            Level::Critical
+            HealthLevel::Critical
         } else {
-            Level::Ok
+            HealthLevel::Ok
         };
         let worst = self
             .sources
@@ -190,14 +190,17 @@ impl Found<'_> {
         worst.max(
             self.space
                 .as_ref()
-                .map_or(Level::Ok, |finding| finding.level),
+                .map_or(HealthLevel::Ok, |finding| finding.level),
         )
     }
 
     /// Those of which backups are expected.
-    fn due(&self) -> impl Iterator<Item = &(Subject<'_>, Health<'_>)> {
+    fn due(&self) -> impl Iterator<Item = &(Subject<'_>, SourceHealth<'_>)> {
         self.sources.iter().filter(|(subject, _)| {
-            !matches!(subject.expected, Expected::No(_) | Expected::InMembers)
+            !matches!(
+                subject.expected,
+                Expectation::No(_) | Expectation::InMembers
+            )
         })
     }
 
@@ -247,24 +250,28 @@ impl Found<'_> {
     }
 }
 
-fn painted(level: Level, report: &Report) -> String {
+fn painted(level: HealthLevel, report: &Report) -> String {
     let paint = match level {
-        Level::Ok => Paint::Good,
-        Level::Warning => Paint::Warning,
-        Level::Unknown | Level::Critical => Paint::Bad,
+        HealthLevel::Ok => Paint::Good,
+        HealthLevel::Warning => Paint::Warning,
+        HealthLevel::Unknown | HealthLevel::Critical => Paint::Bad,
     };
-    report.paint(paint, level.word())
+    report.paint(paint, level.as_str())
 }
 
 /// One line where all is well, else one a source; and what restores left.
 fn tell(found: &Found<'_>, report: &Report) {
-    let painted = |level: Level| painted(level, report);
-    if found.level() == Level::Ok && report.verbosity() == 0 {
-        report.line(format!("{} {}", painted(Level::Ok), found.summary()));
+    let painted = |level: HealthLevel| painted(level, report);
+    if found.level() == HealthLevel::Ok && report.verbosity() == 0 {
+        report.line(format!("{} {}", painted(HealthLevel::Ok), found.summary()));
     } else if found.sources.is_empty() {
-        report.answer(format!("{} {}", painted(Level::Critical), found.summary()));
+        report.answer(format!(
+            "{} {}",
+            painted(HealthLevel::Critical),
+            found.summary()
+        ));
     } else {
-        let of_source = |(subject, health): &(Subject<'_>, Health<'_>)| {
+        let of_source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
             vec![
                 painted(health.level),
                 subject.name.clone(),
@@ -311,7 +318,7 @@ fn say_hints(found: &Found<'_>, report: &Report) {
 }
 
 /// What is wrong with a source; else how it is.
-fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> String {
+fn sentence(subject: &Subject<'_>, health: &SourceHealth<'_>, now: DateTime<Utc>) -> String {
     if !health.findings.is_empty() {
         return health
             .findings
@@ -322,7 +329,7 @@ fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> S
     }
     let mut parts = Vec::new();
     match (&subject.expected, &health.newest) {
-        (Expected::No(why), _) => parts.push((*why).to_owned()),
+        (Expectation::No(why), _) => parts.push((*why).to_owned()),
         (_, None) => parts.push("no backup yet".to_owned()),
         _ => {}
     }
@@ -346,7 +353,7 @@ fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> S
 }
 
 /// ` (+3 %)`: against the good backup before.
-fn change(health: &Health<'_>) -> String {
+fn change(health: &SourceHealth<'_>) -> String {
     match (&health.newest, &health.before) {
         (Some(new), Some(old)) if old.stored > 0 => {
             let percent = (new.stored as f64 / old.stored as f64 - 1.0) * 100.0;
@@ -362,24 +369,24 @@ fn change(health: &Health<'_>) -> String {
 
 fn document(found: &Found<'_>, report: &mut Report) {
     let reporter: &Report = report;
-    let hint = |finding: &Finding| {
+    let hint = |finding: &HealthFinding| {
         finding
             .hint
             .as_ref()
             .map(|hint| reporter.with_options(hint))
     };
-    let finding = |finding: &Finding| {
-        serde_json::json!({"status": finding.level.word(),
+    let finding = |finding: &HealthFinding| {
+        serde_json::json!({"status": finding.level.as_str(),
         "text": finding.text, "hint": hint(finding)})
     };
-    let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
+    let source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
         serde_json::json!({
             "source": subject.name,
-            "status": health.level.word(),
+            "status": health.level.as_str(),
             "text": sentence(subject, health, found.now),
             "findings": health.findings.iter().map(finding).collect::<Vec<_>>(),
-            "not_expected": match subject.expected { Expected::No(why) => Some(why), _ => None },
+            "not_expected": match subject.expected { Expectation::No(why) => Some(why), _ => None },
             "expect_every_seconds": subject.expect_every.duration().as_secs(),
             "prove_every_seconds": subject.prove_every.map(|every| every.duration().as_secs()),
             "newest_good": health.newest.as_ref().map(|newest| serde_json::json!({
@@ -392,7 +399,7 @@ fn document(found: &Found<'_>, report: &mut Report) {
             "last_attempt": health.last.as_ref().map(|last| serde_json::json!({"id": last.id,
             "at": last.ended})),
             "last_failure": health.failure.as_ref().map(|failure| match &failure.worth {
-                health::Worth::Failed { error, hint } => serde_json::json!({"id": failure.id,
+                health::AttemptWorth::Failed { error, hint } => serde_json::json!({"id": failure.id,
                     "at": failure.ended, "error": error, "hint": hint}),
                 _ => serde_json::Value::Null,
             }),

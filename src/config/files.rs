@@ -1,6 +1,6 @@
 //! The settings of `kind = "files"`, and of `kind = "sqlite"`, which has one.
 
-use crate::setting::{Choice, settings};
+use crate::setting::{WordChoice, settings};
 use std::path::PathBuf;
 
 settings! {
@@ -40,7 +40,7 @@ pub enum SqliteFiles {
     Raw,
 }
 
-impl Choice for SqliteFiles {
+impl WordChoice for SqliteFiles {
     const ALL: &'static [(&'static str, Self)] = &[
         ("snapshot", SqliteFiles::Snapshot),
         ("raw", SqliteFiles::Raw),

@@ -2,9 +2,9 @@
 //! they are written: `${NAME}` in a shell line is the shell's business, so that no secret of the
 //! environment ever gets into a process's arguments.
 
-use super::section::{Item, Scope, Section};
+use super::section::{Scope, Section, TableItem};
 use crate::error::Result;
-use crate::setting::{PathResolver, Setting, Settings, WrittenValue, settings};
+use crate::setting::{PathResolver, SettingGroup, SettingType, WrittenValue, settings};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ fn quoted(word: &str) -> String {
 }
 
 /// A shell line, or a list of a program and its arguments.
-impl Setting for HookCommand {
+impl SettingType for HookCommand {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         match value {
             WrittenValue::Text(line) if line.trim().is_empty() => {
@@ -110,7 +110,7 @@ impl Setting for HookCommand {
     }
 
     fn type_name() -> String {
-        "shell line, or list of a program and its arguments".to_owned()
+        "command".to_owned()
     }
 }
 
@@ -134,7 +134,7 @@ fn refuse_nul(text: &str) -> Result<(), String> {
 }
 
 /// Reads a table of hooks; `header` is its header with the brackets.
-pub(super) fn read_hooks(item: Item<'_>, header: String, scope: &Scope<'_>) -> Result<Hooks> {
+pub(super) fn read_hooks(item: TableItem<'_>, header: String, scope: &Scope<'_>) -> Result<Hooks> {
     let mut section = Section::open_as_written(item, header, scope)?;
     section.only(&[Hooks::key_names()], &|_| None)?;
     let mut hooks = Hooks::default();

@@ -5,7 +5,7 @@ use super::section::Section;
 use super::strict::suggestion;
 use super::{FilesSettings, KindSettings, PostgresSettings, SqliteSettings};
 use crate::error::Result;
-use crate::setting::Settings;
+use crate::setting::SettingGroup;
 use toml::de::DeValue;
 
 /// Reads one kind of source.

@@ -3,7 +3,7 @@
 use super::expand::{env_file, expand};
 use super::hooks::{Hooks, read_hooks};
 use super::kinds::{keys_of_all, read_kind};
-use super::section::{Item, Scope, Section};
+use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
     BackupSettings, Config, ConfiguredSource, MetricsSettings, RunSettings, SourceFault,
@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Context, Error, Result};
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
-use crate::setting::Settings;
+use crate::setting::SettingGroup;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -147,7 +147,7 @@ fn part(name: &str) -> String {
 }
 
 /// Refuses a name that could not be a directory's or an id's part.
-fn check_name(item: &Item<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
+fn check_name(item: &TableItem<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
     if is_source_name(&item.name) {
         return Ok(());
     }
@@ -161,7 +161,7 @@ fn check_name(item: &Item<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
         .with_hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
 }
 
-fn read_store(item: Item<'_>, header: String, scope: &Scope<'_>) -> Result<StoreSettings> {
+fn read_store(item: TableItem<'_>, header: String, scope: &Scope<'_>) -> Result<StoreSettings> {
     let mut section = Section::open(item, header, scope)?;
     section.only(&[StoreSettings::key_names()], &|_| None)?;
     // A directory `s3:` beside the configuration is never what was meant.
@@ -177,7 +177,7 @@ fn read_store(item: Item<'_>, header: String, scope: &Scope<'_>) -> Result<Store
     Ok(settings)
 }
 
-fn read_log(item: Item<'_>, scope: &Scope<'_>) -> Result<LogSettings> {
+fn read_log(item: TableItem<'_>, scope: &Scope<'_>) -> Result<LogSettings> {
     let mut section = Section::open(item, "[log]".to_owned(), scope)?;
     section.only(&[LogSettings::key_names()], &|_| None)?;
     let mut settings = LogSettings::default();
@@ -186,7 +186,7 @@ fn read_log(item: Item<'_>, scope: &Scope<'_>) -> Result<LogSettings> {
     Ok(settings)
 }
 
-fn read_metrics(item: Item<'_>, scope: &Scope<'_>) -> Result<MetricsSettings> {
+fn read_metrics(item: TableItem<'_>, scope: &Scope<'_>) -> Result<MetricsSettings> {
     let mut section = Section::open(item, "[metrics]".to_owned(), scope)?;
     section.only(&[MetricsSettings::key_names()], &|_| None)?;
     let mut settings = MetricsSettings::default();
@@ -201,7 +201,7 @@ fn read_metrics(item: Item<'_>, scope: &Scope<'_>) -> Result<MetricsSettings> {
     Ok(settings)
 }
 
-fn read_stores(item: Item<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreSettings>> {
+fn read_stores(item: TableItem<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreSettings>> {
     let mut section = Section::open(item, "[stores]".to_owned(), scope)?;
     let mut stores = BTreeMap::new();
     for item in section.take_all() {
@@ -215,7 +215,7 @@ fn read_stores(item: Item<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, Sto
 
 /// A retention table and those of its labels; `at` is its header without the brackets.
 fn read_retention(
-    item: Item<'_>,
+    item: TableItem<'_>,
     at: &str,
     scope: &Scope<'_>,
     warnings: &mut Vec<String>,
@@ -242,7 +242,7 @@ fn read_retention(
 }
 
 fn read_label(
-    item: Item<'_>,
+    item: TableItem<'_>,
     at: &str,
     scope: &Scope<'_>,
     warnings: &mut Vec<String>,
@@ -282,7 +282,7 @@ fn read_policy(section: &mut Section<'_>) -> Result<RetentionPolicy> {
 }
 
 fn read_sources(
-    item: Item<'_>,
+    item: TableItem<'_>,
     scope: &Scope<'_>,
     defaults: &BackupSettings,
     warnings: &mut Vec<String>,
@@ -299,7 +299,7 @@ fn read_sources(
 
 /// Reads a source; `defaults` are the settings of `[backup]`, over which its own are put.
 fn read_source(
-    item: Item<'_>,
+    item: TableItem<'_>,
     outer: &Scope<'_>,
     defaults: &BackupSettings,
     warnings: &mut Vec<String>,
@@ -363,7 +363,7 @@ fn keys_of_source(of_kind: Vec<&'static str>) -> [Vec<&'static str>; 4] {
 /// The scope of a source's tables, with the variables of its env_file; and why that file could not
 /// be read.
 fn scope_of_source<'a>(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     at: &str,
     outer: &Scope<'a>,
 ) -> (Scope<'a>, Option<SourceFault>) {
@@ -410,7 +410,7 @@ fn scope_of_source<'a>(
 }
 
 fn read_groups(
-    item: Item<'_>,
+    item: TableItem<'_>,
     sources: &[(String, ConfiguredSource)],
     scope: &Scope<'_>,
 ) -> Result<Vec<(String, Vec<String>)>> {
@@ -434,7 +434,7 @@ fn read_groups(
 
 /// The sources that a group lists.
 fn members(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     section: &Section<'_>,
     known: &[&str],
     groups: &[String],

@@ -1,7 +1,7 @@
 //! The settings of `kind = "postgres"`.
 
 use crate::engine::postgres::Format;
-use crate::setting::{Choice, settings};
+use crate::setting::{WordChoice, settings};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl PostgresSettings {
 }
 
 /// The formats that a source may choose; globals have one of their own.
-impl Choice for Format {
+impl WordChoice for Format {
     const ALL: &'static [(&'static str, Self)] =
         &[("custom", Format::Custom), ("plain", Format::Plain)];
 }
@@ -103,7 +103,7 @@ pub enum CountRows {
     Off,
 }
 
-impl Choice for CountRows {
+impl WordChoice for CountRows {
     const ALL: &'static [(&'static str, Self)] =
         &[("exact", CountRows::Exact), ("off", CountRows::Off)];
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
-use crate::setting::Settings;
+use crate::setting::SettingGroup;
 
 /// A table of the file.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct TableReference {
 pub struct KeyReference {
     /// Its name.
     pub name: &'static str,
-    /// Its type in words.
+    /// Its type in words, in Markdown.
     pub type_name: String,
     /// The value that it has where it is not written, as it would be written; `None` where there is
     /// none, or where the meaning says it.
@@ -43,7 +43,7 @@ pub fn tables() -> Vec<TableReference> {
     backup.extend(keys_of::<RunSettings>(&[]));
     let kinds: Vec<String> = KINDS
         .iter()
-        .map(|kind| format!("\"{}\"", kind.name))
+        .map(|kind| format!("`\"{}\"`", kind.name))
         .collect();
     let mut source = vec![KeyReference {
         name: "kind",
@@ -89,7 +89,7 @@ pub fn tables() -> Vec<TableReference> {
 }
 
 /// The keys of these settings, of which the file must have those that are `required`.
-fn keys_of<S: Settings>(required: &[&str]) -> Vec<KeyReference> {
+fn keys_of<S: SettingGroup>(required: &[&str]) -> Vec<KeyReference> {
     let mut defaults = S::default();
     let keys = S::KEYS.iter().map(|key| {
         let slot = (key.slot)(&mut defaults);

@@ -8,7 +8,7 @@ use super::SourceFault;
 use super::expand::{ExpansionFault, expand_value, hostname};
 use super::strict::{Document, suggestion};
 use crate::error::{Error, Result};
-use crate::setting::{Settings, WrittenValue};
+use crate::setting::{SettingGroup, WrittenValue};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -64,7 +64,7 @@ impl Scope<'_> {
 }
 
 /// A key with its value and where the key stands.
-pub(super) struct Item<'a> {
+pub(super) struct TableItem<'a> {
     pub name: String,
     pub offset: usize,
     pub value: Spanned<DeValue<'a>>,
@@ -87,7 +87,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The table that `item` holds, expanded.
-    pub fn open(item: Item<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+    pub fn open(item: TableItem<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
         let mut section = Section::open_as_written(item, header, scope)?;
         section.expand()?;
         Ok(section)
@@ -95,7 +95,7 @@ impl<'a> Section<'a> {
 
     /// The same, with every `${NAME}` left as it is.
     pub fn open_as_written(
-        item: Item<'a>,
+        item: TableItem<'a>,
         header: String,
         scope: &'a Scope<'a>,
     ) -> Result<Section<'a>> {
@@ -199,9 +199,9 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value out, for those that are tables or lists of their own.
-    pub fn take(&mut self, key: &str) -> Option<Item<'a>> {
+    pub fn take(&mut self, key: &str) -> Option<TableItem<'a>> {
         let (name, value) = self.table.remove_entry(key)?;
-        Some(Item {
+        Some(TableItem {
             name: name.get_ref().to_string(),
             offset: name.span().start,
             value,
@@ -209,7 +209,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes every value out, in the order of the file.
-    pub fn take_all(&mut self) -> Vec<Item<'a>> {
+    pub fn take_all(&mut self) -> Vec<TableItem<'a>> {
         self.names()
             .iter()
             .filter_map(|key| self.take(key))
@@ -246,7 +246,7 @@ impl<'a> Section<'a> {
     }
 
     /// Puts what is written of the keys of `settings` over the values that they have.
-    pub fn apply<S: Settings>(&mut self, settings: &mut S) -> Result<()> {
+    pub fn apply<S: SettingGroup>(&mut self, settings: &mut S) -> Result<()> {
         for name in self.names() {
             let Some(key) = S::key(&name) else {
                 continue;

@@ -2,7 +2,7 @@
 
 use crate::engine::sqlite::Spool;
 use crate::pipeline::{self, Codec};
-use crate::setting::{Choice, PathResolver, Setting, WrittenValue, settings};
+use crate::setting::{PathResolver, SettingType, WordChoice, WrittenValue, settings};
 use crate::sidecar::Level;
 use crate::units::Span;
 use chrono::{DateTime, Utc};
@@ -101,7 +101,7 @@ settings! {
     }
 }
 
-impl Setting for Codec {
+impl SettingType for Codec {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         Codec::parse(&String::read(value, resolve)?)
     }
@@ -123,7 +123,7 @@ impl Setting for Codec {
 }
 
 /// `verify_after`: `None` is no verification.
-impl Choice for Option<Level> {
+impl WordChoice for Option<Level> {
     const ALL: &'static [(&'static str, Self)] = &[
         ("none", None),
         ("checksum", Some(Level::Checksum)),
@@ -132,7 +132,7 @@ impl Choice for Option<Level> {
     ];
 }
 
-impl Choice for Spool {
+impl WordChoice for Spool {
     const ALL: &'static [(&'static str, Self)] = &[
         ("auto", Spool::Auto),
         ("always", Spool::Always),
@@ -160,7 +160,7 @@ impl Default for LockTimeout {
 }
 
 /// What is written holds for both.
-impl Setting for LockTimeout {
+impl SettingType for LockTimeout {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         Duration::read(value, resolve).map(|duration| LockTimeout {
             file: duration,
@@ -190,7 +190,7 @@ pub enum DrillTrust {
     Trusted,
 }
 
-impl Choice for DrillTrust {
+impl WordChoice for DrillTrust {
     const ALL: &'static [(&'static str, Self)] = &[
         ("confined", DrillTrust::Confined),
         ("trusted", DrillTrust::Trusted),

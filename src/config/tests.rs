@@ -5,7 +5,7 @@ use crate::engine::sqlite::Spool;
 use crate::error::Kind;
 use crate::pipeline::Codec;
 use crate::retention::Age;
-use crate::setting::Settings;
+use crate::setting::SettingGroup;
 use crate::sidecar::Level;
 use crate::units::Span;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use super::brake::Brake;
 use super::rules::rules_of;
-use crate::setting::{PathResolver, Setting, WrittenValue, settings};
+use crate::setting::{PathResolver, SettingType, WrittenValue, settings};
 use crate::units::Span;
 use chrono::{DateTime, Utc};
 use std::fmt;
@@ -98,7 +98,7 @@ impl fmt::Display for Age {
     }
 }
 
-impl Setting for Age {
+impl SettingType for Age {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         let is_number = match value {
             WrittenValue::Whole(_) => true,
@@ -138,7 +138,7 @@ impl BrakePart {
     }
 }
 
-impl Setting for BrakePart {
+impl SettingType for BrakePart {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         let part = match value {
             WrittenValue::Flag(false) => Some(BrakePart(None)),
@@ -156,6 +156,6 @@ impl Setting for BrakePart {
     }
 
     fn type_name() -> String {
-        "percentage, or \"off\"".to_owned()
+        "percentage, or `\"off\"`".to_owned()
     }
 }

@@ -3,7 +3,7 @@
 //! Text is accepted wherever it can be read as the wanted type, since `${NAME}` can only stand in
 //! text.
 
-use super::{PathResolver, Setting, WrittenValue};
+use super::{PathResolver, SettingType, WrittenValue};
 use crate::units::{Span, nearest, parse_size, size};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::Duration;
 const MOST_THREADS: u64 = 256;
 
 /// A boolean, or a word for one.
-impl Setting for bool {
+impl SettingType for bool {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         let flag = match value {
             WrittenValue::Flag(flag) => Some(*flag),
@@ -37,7 +37,7 @@ impl Setting for bool {
 }
 
 /// A number of threads or jobs.
-impl Setting for usize {
+impl SettingType for usize {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         value.whole(MOST_THREADS).map(|number| number as usize)
     }
@@ -52,7 +52,7 @@ impl Setting for usize {
 }
 
 /// A number of anything else.
-impl Setting for u32 {
+impl SettingType for u32 {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         let number = value.whole(u32::MAX.into())?;
         Ok(u32::try_from(number).unwrap_or(u32::MAX))
@@ -68,7 +68,7 @@ impl Setting for u32 {
 }
 
 /// A port.
-impl Setting for u16 {
+impl SettingType for u16 {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         let number = value.whole(u16::MAX.into())?;
         Ok(u16::try_from(number).unwrap_or(u16::MAX))
@@ -84,7 +84,7 @@ impl Setting for u16 {
 }
 
 /// A size in bytes, with or without a unit.
-impl Setting for u64 {
+impl SettingType for u64 {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         match value {
             WrittenValue::Text(text) => parse_size(text),
@@ -109,7 +109,7 @@ impl Setting for u64 {
 }
 
 /// A length of calendar time; a bare number has no unit and is none.
-impl Setting for Span {
+impl SettingType for Span {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         match value {
             WrittenValue::Text(text) => Span::parse(text),
@@ -127,7 +127,7 @@ impl Setting for Span {
 }
 
 /// A time to wait.
-impl Setting for Duration {
+impl SettingType for Duration {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         Span::read(value, resolve).map(|span| span.duration())
     }
@@ -146,7 +146,7 @@ impl Setting for Duration {
 }
 
 /// Text. What was found instead is never shown: it may be a password without its quotes.
-impl Setting for String {
+impl SettingType for String {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         match value {
             WrittenValue::Text(text) => Ok((*text).to_owned()),
@@ -164,7 +164,7 @@ impl Setting for String {
 }
 
 /// A path, absolute once it is read.
-impl Setting for PathBuf {
+impl SettingType for PathBuf {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         match value {
             WrittenValue::Text("") => Err(value.instead_of("a path")),
@@ -189,7 +189,7 @@ impl Setting for PathBuf {
 }
 
 /// A moment; one without an offset is UTC.
-impl Setting for DateTime<Utc> {
+impl SettingType for DateTime<Utc> {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         let moment = match value {
             WrittenValue::Text(text) => parse_moment(text),
@@ -224,7 +224,7 @@ fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// A setting that need not be set.
-impl<T: Setting> Setting for Option<T> {
+impl<T: SettingType> SettingType for Option<T> {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         T::read(value, resolve).map(Some)
     }
@@ -239,7 +239,7 @@ impl<T: Setting> Setting for Option<T> {
 }
 
 /// A list; a single value is a list, too.
-impl<T: Setting> Setting for Vec<T> {
+impl<T: SettingType> SettingType for Vec<T> {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
         match value {
             WrittenValue::List(items) => items.iter().map(|item| T::read(item, resolve)).collect(),
@@ -262,7 +262,7 @@ impl<T: Setting> Setting for Vec<T> {
 }
 
 /// A closed set of words.
-pub trait Choice: Copy + PartialEq + 'static {
+pub trait WordChoice: Copy + PartialEq + 'static {
     /// Every word and what it stands for, in the order in which they are listed to people.
     const ALL: &'static [(&'static str, Self)];
 }
@@ -291,7 +291,7 @@ fn read_word<T: Copy>(value: &WrittenValue<'_>, choices: &[(&str, T)]) -> Result
     })
 }
 
-impl<T: Choice> Setting for T {
+impl<T: WordChoice> SettingType for T {
     fn read(value: &WrittenValue<'_>, _: &PathResolver<'_>) -> Result<Self, String> {
         read_word(value, T::ALL)
     }
@@ -302,6 +302,10 @@ impl<T: Choice> Setting for T {
     }
 
     fn type_name() -> String {
-        quoted_words(T::ALL)
+        let words: Vec<String> = T::ALL
+            .iter()
+            .map(|(word, _)| format!("`\"{word}\"`"))
+            .collect();
+        words.join(", ")
     }
 }

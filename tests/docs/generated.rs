@@ -16,8 +16,12 @@ type Files = BTreeMap<String, Vec<u8>>;
 fn compare(directory: &str, rendered: &Files) {
     let directory = root().join(directory);
     if std::env::var_os("DBBACKUP_BLESS").is_some() {
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir(&directory).unwrap();
+        let _ = std::fs::create_dir(&directory);
+        for entry in std::fs::read_dir(&directory).unwrap().flatten() {
+            if !is_source(&entry.file_name().to_string_lossy()) {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
         for (name, content) in rendered {
             std::fs::write(directory.join(name), content).unwrap();
         }
@@ -30,7 +34,7 @@ fn compare(directory: &str, rendered: &Files) {
     let mut stale: Vec<String> = there
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    stale.retain(|name| !rendered.contains_key(name));
+    stale.retain(|name| !rendered.contains_key(name) && !is_source(name));
     let differs = |(name, content): &(&String, &Vec<u8>)| {
         std::fs::read(directory.join(name)).ok().as_ref() != Some(*content)
     };
@@ -47,6 +51,11 @@ fn compare(directory: &str, rendered: &Files) {
         directory.display(),
         stale.join(", ")
     );
+}
+
+/// Whether people write the file.
+fn is_source(name: &str) -> bool {
+    name.ends_with(".md")
 }
 
 fn pages() -> Files {

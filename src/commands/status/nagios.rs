@@ -1,20 +1,20 @@
 //! The one line of a Nagios plug-in: `DBBACKUP OK - text | performance data`.
 
 use super::Found;
-use crate::health::{Expected, Level};
+use crate::health::{Expectation, HealthLevel};
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
 /// The line. A bar or a line break in the text would end it.
-pub fn line(level: Level, text: &str, performance: &str) -> String {
+pub fn line(level: HealthLevel, text: &str, performance: &str) -> String {
     let text = text.replace('|', "/").replace('\n', " ");
     let bar = if performance.is_empty() { "" } else { " | " };
-    format!("DBBACKUP {} - {text}{bar}{performance}", level.word())
+    format!("DBBACKUP {} - {text}{bar}{performance}", level.as_str())
 }
 
 pub fn of(found: &Found<'_>) -> String {
     let level = found.level();
-    if level == Level::Ok || found.sources.is_empty() {
+    if level == HealthLevel::Ok || found.sources.is_empty() {
         return line(level, &found.summary(), &performance(found));
     }
     let of_sources = found.sources.iter().flat_map(|(subject, health)| {
@@ -27,7 +27,7 @@ pub fn of(found: &Found<'_>) -> String {
         .space
         .iter()
         .map(|space| (space.level, format!("store: {}", space.text)));
-    let mut texts: Vec<(Level, String)> = of_sources.chain(of_store).collect();
+    let mut texts: Vec<(HealthLevel, String)> = of_sources.chain(of_store).collect();
     // The worst first, and the sort keeps what else was the order.
     texts.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
@@ -40,7 +40,7 @@ fn performance(found: &Found<'_>) -> String {
     for (subject, health) in found
         .sources
         .iter()
-        .filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)))
+        .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)))
     {
         let name = &subject.name;
         let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds().max(0);

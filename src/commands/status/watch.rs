@@ -8,7 +8,7 @@ use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
-use crate::health::{Attempt, Expected, Subject, Worth};
+use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
 use crate::ops::examine::for_a_list;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
@@ -132,15 +132,16 @@ fn of_source<'a>(
         .into_iter()
         .filter(|member| member != name)
         .collect();
-    let expected = entry.map_or(Expected::Yes, |entry| expected(entry, session));
-    let subject =
-        |name: &str, expected: Expected| subject(name, expected, catalog, entry, config.is_some());
+    let expected = entry.map_or(Expectation::Yes, |entry| expected(entry, session));
+    let subject = |name: &str, expected: Expectation| {
+        subject(name, expected, catalog, entry, config.is_some())
+    };
     let vanished = catalog
         .cluster_of(members.first().map_or(name, String::as_str))
         .map(|of| catalog.vanished_members(of));
-    let expected_of = |member: &str| -> Result<Expected> {
+    let expected_of = |member: &str| -> Result<Expectation> {
         if !vanished.iter().flatten().any(|gone| gone == member)
-            || matches!(expected, Expected::No(_))
+            || matches!(expected, Expectation::No(_))
         {
             return Ok(expected.clone());
         }
@@ -148,9 +149,9 @@ fn of_source<'a>(
             is_missed(member, catalog, store, config)
         })?;
         Ok(if missed {
-            Expected::Vanished
+            Expectation::Vanished
         } else {
-            Expected::No("not on the server any more")
+            Expectation::No("not on the server any more")
         })
     };
     if members.is_empty() {
@@ -170,10 +171,10 @@ fn of_source<'a>(
     let mut subjects: Vec<Subject<'a>> = Vec::new();
     let mut whole = subject(
         name,
-        if matches!(expected, Expected::No(_)) {
+        if matches!(expected, Expectation::No(_)) {
             expected.clone()
         } else {
-            Expected::InMembers
+            Expectation::InMembers
         },
     );
     // A run that could not even ask the server is past once one could.
@@ -196,29 +197,29 @@ fn of_source<'a>(
     Ok(subjects)
 }
 
-fn expected(entry: &ConfiguredSource, session: &Session) -> Expected {
+fn expected(entry: &ConfiguredSource, session: &Session) -> Expectation {
     let common = &entry.common;
     if !common.enabled {
-        return Expected::No("disabled");
+        return Expectation::No("disabled");
     }
     if common.end.is_some_and(|end| end <= session.now) {
-        return Expected::No("its `end` has come");
+        return Expectation::No("its `end` has come");
     }
     match common.start {
-        Some(start) if start > session.now => Expected::No("its `start` is to come"),
-        Some(start) => Expected::From(start),
-        None => Expected::Yes,
+        Some(start) if start > session.now => Expectation::No("its `start` is to come"),
+        Some(start) => Expectation::From(start),
+        None => Expectation::Yes,
     }
 }
 
 fn subject<'a>(
     name: &str,
-    expected: Expected,
+    expected: Expectation,
     catalog: &'a Catalog,
     entry: Option<&ConfiguredSource>,
     configured: bool,
 ) -> Subject<'a> {
-    let mut attempts: Vec<Attempt<'a>> = catalog.of(name).map(attempt).collect();
+    let mut attempts: Vec<JudgedAttempt<'a>> = catalog.of(name).map(attempt).collect();
     attempts.extend(
         catalog
             .unreadable
@@ -271,26 +272,26 @@ fn held(
     }
 }
 
-fn attempt(backup: &Entry) -> Attempt<'_> {
+fn attempt(backup: &Entry) -> JudgedAttempt<'_> {
     let sidecar = &backup.sidecar;
     let worth = match (standing(backup), &sidecar.error) {
-        (("failed", _), error) => Worth::Failed {
+        (("failed", _), error) => AttemptWorth::Failed {
             error: error
                 .as_ref()
                 .map_or("no reason is known", |error| &error.message),
             hint: error.as_ref().and_then(|error| error.hint.as_deref()),
         },
-        (("partial", _), _) => Worth::Partial,
-        (("ok", _), _) => Worth::Good,
-        (("unknown", why), _) => Worth::Unreachable(why.unwrap_or_default()),
+        (("partial", _), _) => AttemptWorth::Partial,
+        (("ok", _), _) => AttemptWorth::Good,
+        (("unknown", why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
         ((word, why), _) => {
-            Worth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why)))
+            AttemptWorth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why)))
         }
     };
     let restored = backup
         .verifications()
         .filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
-    Attempt {
+    JudgedAttempt {
         id: backup.id(),
         label: &sidecar.label,
         ended: sidecar.finished_at,
@@ -315,17 +316,17 @@ fn attempt(backup: &Entry) -> Attempt<'_> {
     }
 }
 
-fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
+fn unreadable(lost: &crate::catalog::Unreadable) -> JudgedAttempt<'_> {
     let (_, label, _) = split_id(&lost.id).unwrap_or(("", "", ""));
-    Attempt {
+    JudgedAttempt {
         id: &lost.id,
         label,
         ended: time_of(&lost.id),
         seconds: 0.0,
         worth: if lost.newer {
-            Worth::Newer(&lost.reason)
+            AttemptWorth::Newer(&lost.reason)
         } else {
-            Worth::Damaged(lost.reason.clone())
+            AttemptWorth::Damaged(lost.reason.clone())
         },
         stored: 0,
         content: 0,
