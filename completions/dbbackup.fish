@@ -29,9 +29,9 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -l store -d 'Store: a di
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_needs_command" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_needs_command" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -s V -l version -d 'Print the version; with -v what is built in'
@@ -43,7 +43,7 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "verify" -d 'Prove
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "pin" -d 'Keep backups from being removed by cleanup'
-complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "unpin" -d 'Let cleanup remove pinned backups again'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "delete" -d 'Delete backups by their ids'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "status" -d 'Tell whether every source is fresh and proven'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
@@ -53,13 +53,13 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "export" -d 'Write
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "init" -d 'Write a first configuration from what is found on this machine'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
-complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Show the help of a command, or a topic'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s j -l jobs -d 'How many sources at once [default: `jobs` in [backup], or 1]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l label -d 'Why this backup is made: manual, daily, pre-upgrade, any word' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l description -d 'Free text to keep with it' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l tag -d 'A key and value to keep with it (repeatable)' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l as -d 'Name the source so (with one path or address)' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l kind -d 'What kind of source an argument is that the configuration does not know [default: found out]' -r -f -a "sqlite\t'A SQLite database file'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l as -d 'The name of the source (with one path or address)' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l kind -d 'The kind of a source that the configuration does not know [default: recognized]' -r -f -a "sqlite\t'A SQLite database file'
 postgres\t'A PostgreSQL database'
 files\t'A directory, or a file as it is'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
@@ -67,12 +67,12 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l store -d 'S
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l all -d 'Every enabled source of the configuration: what no argument means, too, said outright'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l all -d 'Every enabled source of the configuration, as without an argument'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l pin -d 'Never let cleanup remove it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s n -l dry-run -d 'Say what would be done, and do nothing'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s V -l version -d 'Print the version; with -v what is built in'
@@ -83,15 +83,15 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l status -d 'Wh
 failed\t'Failed attempts and damaged backups'
 all\t'Every attempt'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l since -d 'Only those made since then: 7d, 2026-11-20' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l limit -d 'At most so many' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l limit -d 'At most this many' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s V -l version -d 'Print the version; with -v what is built in'
@@ -101,10 +101,10 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l store -d 'Sto
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l contents -d 'List its tables with their rows, or its files'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s V -l version -d 'Print the version; with -v what is built in'
@@ -117,10 +117,10 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l store -d 'S
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l all -d 'Every backup of the sources named, or of all'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l all -d 'Every backup of the named sources, or of all sources'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s V -l version -d 'Print the version; with -v what is built in'
@@ -134,15 +134,15 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l store -d '
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s y -l yes -d 'Do not ask'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s n -l dry-run -d 'Say what would be done and lost, and do nothing'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-safety-backup -d 'Do not back up what is replaced'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l in-place -d 'PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a new one that takes its name'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL, files: everything is to belong to the role or user that restores; owners of the backup need not be there'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-tablespaces -d 'PostgreSQL: everything goes into the database\'s own tablespace; those of the backup need not be there'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l in-place -d 'PostgreSQL: empty and fill the database itself, in one transaction, instead of filling a new one that takes its name'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL, files: give everything to the role or user that restores; the owners in the backup need not exist'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-tablespaces -d 'PostgreSQL: put everything into the database\'s own tablespace; those in the backup need not exist'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s V -l version -d 'Print the version; with -v what is built in'
@@ -155,19 +155,19 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-month
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-yearly -d '… years' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l keep-within -d 'Keep all made within this time before the newest, as in 48h' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-age -d 'Remove what is older; a bare number is days' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-count -d 'Remove the oldest beyond so many' -r
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-size -d 'Remove the oldest beyond so many bytes, as in \'20 GiB\'' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-count -d 'Remove the oldest beyond this number' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-size -d 'Remove the oldest beyond this size, as in \'20 GiB\'' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l min-keep -d 'Keep the newest N good ones whatever the rules say [default: 1]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s n -l dry-run -d 'Say what would be removed, and remove nothing'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l force -d 'Even where the newest backup is far smaller than the one before'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l force -d 'Even if the newest backup is far smaller than the one before'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s V -l version -d 'Print the version; with -v what is built in'
@@ -177,9 +177,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l store -d 'Stor
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s V -l version -d 'Print the version; with -v what is built in'
@@ -189,9 +189,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l store -d 'St
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s V -l version -d 'Print the version; with -v what is built in'
@@ -201,11 +201,11 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l store -d 'S
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s y -l yes -d 'Do not ask'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l force -d 'A pinned backup, or a source\'s last good one, too'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s V -l version -d 'Print the version; with -v what is built in'
@@ -217,10 +217,10 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l store -d 'S
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l nagios -d 'Print the one line of a Nagios plug-in, with performance data'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s V -l version -d 'Print the version; with -v what is built in'
@@ -230,9 +230,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l store -d 'St
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s V -l version -d 'Print the version; with -v what is built in'
@@ -248,11 +248,11 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l store -d 'St
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l restore-on-failure -d 'If the program fails, put everything back, without asking'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l pin -d 'Never let cleanup remove them'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s V -l version -d 'Print the version; with -v what is built in'
@@ -262,9 +262,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l store -d 'Stor
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s V -l version -d 'Print the version; with -v what is built in'
@@ -278,10 +278,10 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l store -d 'S
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l overwrite -d 'Replace files that are there'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s V -l version -d 'Print the version; with -v what is built in'
@@ -291,9 +291,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l store -d 'S
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s V -l version -d 'Print the version; with -v what is built in'
@@ -303,9 +303,9 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l store -d 'Sto
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s V -l version -d 'Print the version; with -v what is built in'
@@ -315,28 +315,22 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l store 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: not at all]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l json -d 'Print one JSON document on stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s q -l quiet -d 'Print nothing where all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s v -l verbose -d 'Say more (repeatable)'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "backup" -d 'Back up what is named, or every enabled source'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "list" -d 'List backups, newest first'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "show" -d 'Show everything about one backup'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "pin" -d 'Keep backups from being removed by cleanup'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "unpin" -d 'Let cleanup remove backups again that were pinned'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "delete" -d 'Delete backups by their ids'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "status" -d 'Tell whether every source is fresh and proven'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "guard" -d 'Back up and verify, run a program, and know the way back if it fails'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "cat" -d 'Write the decoded dump of a backup to stdout'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "export" -d 'Write tables of a backup as CSV or JSON files, without restoring it'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "init" -d 'Write a first configuration from what is found on this machine'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "completions" -d 'Print the completions for a shell'
-complete -c dbbackup -n "__fish_dbbackup_using_subcommand help; and not __fish_seen_subcommand_from backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -s h -l help -d 'Print help (see more with \'--help\')'

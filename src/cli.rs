@@ -1,7 +1,7 @@
 //! The command line as it is typed: clap's types, and the texts of its help. What the words mean is
 //! decided elsewhere.
 
-use crate::plan::RequestedKind;
+use crate::engine::EngineKind;
 use crate::sidecar::Level;
 use crate::units;
 use clap::builder::{PossibleValuesParser, Styles, TypedValueParser};
@@ -31,6 +31,7 @@ mod cat;
 mod doctor;
 mod export;
 mod guard;
+mod help;
 mod init;
 mod policy;
 mod stats;
@@ -41,6 +42,7 @@ pub use cat::CatArguments;
 pub use doctor::DoctorArguments;
 pub use export::ExportArguments;
 pub use guard::GuardArguments;
+pub use help::{HelpArguments, Topic};
 pub use init::InitArguments;
 pub use policy::PolicyArguments;
 pub use stats::StatsArguments;
@@ -52,6 +54,7 @@ pub use status::StatusArguments;
     name = "dbbackup",
     version,
     disable_version_flag = true,
+    disable_help_subcommand = true,
     styles = Styles::plain(),
     subcommand_required = false,
     arg_required_else_help = false,
@@ -59,14 +62,7 @@ pub use status::StatusArguments;
         A backup is one file in a format that other tools read, with a JSON file beside it that \
         says everything about it. \
         There is no daemon: cron or a systemd timer runs `dbbackup backup`.",
-    after_help = help!(
-        "dbbackup --store ./backups backup ./app.db      back up a database, without any \
-         configuration",
-        "dbbackup backup                                 back up every source of the configuration",
-        "dbbackup list                                   what there is",
-        "dbbackup verify --level restore app             prove that the newest backup restores",
-        "dbbackup restore app                            put the newest backup back",
-    )
+    after_help = help_of_program()
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -90,7 +86,7 @@ pub struct GlobalArguments {
     /// Print one JSON document on stdout
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print nothing where all went well
+    /// Print nothing if all went well
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Say more (repeatable)
@@ -102,7 +98,7 @@ pub struct GlobalArguments {
     /// Use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
-    /// How long to wait for another run's lock, as in 10m [default: not at all]
+    /// How long to wait for another run's lock, as in 10m [default: do not wait]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
     pub lock_wait: Option<Duration>,
     /// Print the version; with -v what is built in
@@ -133,7 +129,7 @@ pub enum Command {
     Cleanup(CleanupArguments),
     /// Keep backups from being removed by cleanup
     Pin(PinArguments),
-    /// Let cleanup remove backups again that were pinned
+    /// Let cleanup remove pinned backups again
     Unpin(PinArguments),
     Delete(DeleteArguments),
     Status(StatusArguments),
@@ -144,6 +140,7 @@ pub enum Command {
     Doctor(DoctorArguments),
     Init(InitArguments),
     Completions(CompletionsArguments),
+    Help(HelpArguments),
 }
 
 /// Back up what is named, or every enabled source
@@ -154,7 +151,8 @@ pub enum Command {
         directory, or a postgresql:// address, which \
         need no configuration; the source is then named after the file, the directory or the \
         database. One source's failure never stops the others. After each \
-        success the retention policy is applied.",
+        success the retention policy is applied. The keys of the configuration: `dbbackup help \
+        configuration`.",
     after_help = help!(
         "dbbackup backup",
         "dbbackup backup app --label pre-upgrade --description 'before v2.0' --pin",
@@ -167,7 +165,7 @@ pub struct BackupArguments {
     /// Configured sources or groups, paths of databases or directories, or postgresql:// addresses
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
-    /// Every enabled source of the configuration: what no argument means, too, said outright
+    /// Every enabled source of the configuration, as without an argument
     #[arg(long, conflicts_with_all = ["what", "name", "kind"])]
     pub all: bool,
     /// How many sources at once [default: `jobs` in [backup], or 1]
@@ -185,12 +183,12 @@ pub struct BackupArguments {
     /// Never let cleanup remove it
     #[arg(long)]
     pub pin: bool,
-    /// Name the source so (with one path or address)
+    /// The name of the source (with one path or address)
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<String>,
-    /// What kind of source an argument is that the configuration does not know [default: found out]
+    /// The kind of a source that the configuration does not know [default: recognized]
     #[arg(long, value_enum, value_name = "KIND")]
-    pub kind: Option<RequestedKind>,
+    pub kind: Option<EngineKind>,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -219,7 +217,7 @@ pub struct ListArguments {
     /// Only those made since then: 7d, 2026-11-20
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
@@ -254,7 +252,7 @@ pub struct ShowArguments {
 #[command(
     long_about = "Prove that backups are what was written, and that they restore.\n\n\
         With no name: the newest good backup of each source. The result is kept with the backup, \
-        unless the store is read-only.",
+        unless the store is read-only. More: `dbbackup help monitoring`.",
     after_help = help!(
         "dbbackup verify",
         "dbbackup verify app --level restore",
@@ -265,7 +263,7 @@ pub struct VerifyArguments {
     /// Backups, sources or groups: an id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or a path
     #[arg(value_name = "BACKUP|SOURCE|GROUP")]
     pub what: Vec<String>,
-    /// Every backup of the sources named, or of all
+    /// Every backup of the named sources, or of all sources
     #[arg(long)]
     pub all: bool,
     /// checksum: the stored bytes are those written; content: it decodes, is sound inside, and
@@ -286,7 +284,9 @@ pub struct VerifyArguments {
         then takes the old one's name; the old one is \
         kept as `…_before_<time>`. Each path of a tree of files is exchanged for the new one, and \
         the old one is kept as `….before-<time>`. \
-        The name of a group or of a cluster restores its newest complete run, roles first.",
+        The name of a group or of a cluster restores its newest complete run, roles first.\n\n\
+        More: `dbbackup help sqlite`, `postgresql`, `files`; without dbbackup: `dbbackup help \
+        recovery`.",
     after_help = help!(
         "dbbackup restore app                         the newest good backup, asking first",
         "dbbackup restore app@2h --yes                as it was two hours ago",
@@ -314,16 +314,16 @@ pub struct RestoreArguments {
     /// Do not back up what is replaced
     #[arg(long)]
     pub no_safety_backup: bool,
-    /// PostgreSQL: empty and fill the database itself, in one transaction, in place of filling a
-    /// new one that takes its name
+    /// PostgreSQL: empty and fill the database itself, in one transaction, instead of filling a new
+    /// one that takes its name
     #[arg(long)]
     pub in_place: bool,
-    /// PostgreSQL, files: everything is to belong to the role or user that restores; owners of the
-    /// backup need not be there
+    /// PostgreSQL, files: give everything to the role or user that restores; the owners in the
+    /// backup need not exist
     #[arg(long)]
     pub no_owner: bool,
-    /// PostgreSQL: everything goes into the database's own tablespace; those of the backup need not
-    /// be there
+    /// PostgreSQL: put everything into the database's own tablespace; those in the backup need not
+    /// exist
     #[arg(long)]
     pub no_tablespaces: bool,
     /// PostgreSQL: only this table, with its indexes and constraints, to another database
@@ -344,10 +344,10 @@ pub struct RestoreArguments {
 #[command(
     long_about = "Remove what the retention policy does not keep, and say why each backup is kept \
                   or removed.\n\n\
-        Any --keep-… or --max-… flag replaces the configuration's whole policy. Pinned backups, \
-        the newest good one and the newest proven one of each \
-        source, anything whose sidecar or dump can't be read, and dumps that are missing but were \
-        never found damaged always stay.",
+        Any --keep-… or --max-… flag replaces the configuration's whole policy. These always stay: \
+        pinned backups, the newest good one and the newest proven one of each source, anything \
+        whose sidecar or dump can't be read, and backups whose dump is missing but was never found \
+        damaged. More: `dbbackup help retention`.",
     after_help = help!(
         "dbbackup cleanup --dry-run",
         "dbbackup cleanup app --keep-last 3 --keep-daily 7 --keep-weekly 4",
@@ -361,7 +361,7 @@ pub struct CleanupArguments {
     /// Say what would be removed, and remove nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Even where the newest backup is far smaller than the one before
+    /// Even if the newest backup is far smaller than the one before
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -450,8 +450,24 @@ impl Cli {
             Some(Command::Init(_)) => "init",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
+            Some(Command::Help(_)) => "help",
         }
     }
+}
+
+/// What stands below the options in the program's own help: examples, topics, exit codes.
+fn help_of_program() -> String {
+    let help = help!(
+        "dbbackup --store ./backups backup ./app.db      back up a database, without any \
+         configuration",
+        "dbbackup backup                                 back up every source of the configuration",
+        "dbbackup list                                   what there is",
+        "dbbackup verify --level restore app             prove that the newest backup restores",
+        "dbbackup restore app                            put the newest backup back",
+        "dbbackup help recovery                          a topic of the manual",
+    );
+    let topics = format!("Topics, for `dbbackup help TOPIC`:\n{}\n", Topic::list());
+    help.replacen("Exit codes:", &format!("{topics}Exit codes:"), 1)
 }
 
 /// Whether `guard` was meant by arguments that are refused.

@@ -11,6 +11,7 @@ mod doctor;
 mod documents;
 mod export;
 mod guard;
+mod help;
 mod init;
 mod list;
 mod pin;
@@ -47,6 +48,9 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
     }
+    if let Command::Help(arguments) = command {
+        return help::run(arguments, report);
+    }
     if let Command::Init(arguments) = command {
         // There is no configuration yet, or another one that is none of its business.
         return init::run(arguments, &cli.global, report);
@@ -75,7 +79,9 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
         Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
-        Command::Status(_) | Command::Completions(_) | Command::Init(_) => Ok(None),
+        Command::Status(_) | Command::Completions(_) | Command::Help(_) | Command::Init(_) => {
+            Ok(None)
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub use settings::{
     StoreSettings,
 };
 
+use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
@@ -109,12 +110,12 @@ pub enum KindSettings {
 }
 
 impl KindSettings {
-    /// The word that `kind` has.
-    pub fn as_str(&self) -> &'static str {
+    /// The kind that has these settings.
+    pub fn kind(&self) -> EngineKind {
         match self {
-            KindSettings::Sqlite(_) => "sqlite",
-            KindSettings::Postgres(_) => "postgres",
-            KindSettings::Files(_) => "files",
+            KindSettings::Sqlite(_) => EngineKind::Sqlite,
+            KindSettings::Postgres(_) => EngineKind::Postgres,
+            KindSettings::Files(_) => EngineKind::Files,
         }
     }
 }

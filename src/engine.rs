@@ -7,11 +7,13 @@
 
 mod database;
 pub mod files;
+mod kinds;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
 
 pub use database::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
+pub use kinds::{DumpFormat, EngineKind, PgFormat, UnknownFormat};
 pub use rows::{Cell, Shape, TakeRows};
 
 use crate::error::Result;

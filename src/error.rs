@@ -81,6 +81,15 @@ impl Error {
         Error::new(Kind::NotFound, message)
     }
 
+    /// An error whose message is that of a typed cause, which [`Error::cause`] gives back.
+    pub fn from_cause(kind: Kind, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Error {
+            kind,
+            chain: anyhow::Error::new(cause),
+            hint: None,
+        }
+    }
+
     /// The error of a run that a signal ended.
     pub fn interrupted() -> Self {
         Error::new(Kind::Interrupted, "interrupted")
@@ -136,6 +145,11 @@ impl Error {
             }
         }
         parts.join(": ").replace('\n', " ")
+    }
+
+    /// The cause of this type in the chain, if there is one.
+    pub fn cause<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.chain.chain().find_map(|cause| cause.downcast_ref())
     }
 
     /// What the system says went wrong, where it was the system.

@@ -7,7 +7,7 @@ pub mod compress;
 mod meter;
 
 pub use compress::Codec;
-pub use meter::{Gauge, Measure, Meter};
+pub use meter::{Gauge, Measurement, Meter};
 
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -20,47 +20,143 @@ pub type Progress = Arc<AtomicU64>;
 
 /// Both ends of a pipeline, measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measured {
+pub struct Measurements {
     /// Before compression and encryption.
-    pub content: Measure,
+    pub content: Measurement,
     /// As stored.
-    pub stored: Measure,
+    pub stored: Measurement,
 }
 
-/// The pushing side. Dropped without [`Encode::finish`] the stream is incomplete.
-pub struct Encode<W: Write + Send + 'static> {
+/// How content becomes stored bytes: everything that a stage of the pipeline needs to know.
+#[derive(Debug, Clone)]
+pub struct Encoding {
+    codec: Codec,
+    threads: usize,
+    progress: Progress,
+}
+
+impl Encoding {
+    /// Compression by `codec` on one thread.
+    pub fn new(codec: Codec) -> Self {
+        Encoding {
+            codec,
+            threads: 1,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The same on `threads` threads, at least one.
+    pub fn with_threads(self, threads: usize) -> Self {
+        Encoding { threads, ..self }
+    }
+
+    /// The same with the bytes of content added to `progress` as they go through.
+    pub fn with_progress(self, progress: &Progress) -> Self {
+        Encoding {
+            progress: Arc::clone(progress),
+            ..self
+        }
+    }
+
+    /// The compression.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The number of threads that compress.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The way back from what this encoding writes.
+    pub fn decoding(&self) -> Decoding {
+        Decoding::new(self.codec).with_threads(self.threads)
+    }
+
+    /// Begins a stream that is written to `sink`.
+    pub fn start<W: Write + Send + 'static>(&self, sink: W) -> EncodeWriter<W> {
+        let (sink, stored) = Meter::new(sink);
+        let (encoder, content) = Meter::new(compress::encoder(self.codec, self.threads, sink));
+        EncodeWriter {
+            encoder,
+            content,
+            stored,
+            progress: Arc::clone(&self.progress),
+        }
+    }
+}
+
+/// How stored bytes become content again: the mirror image of an [`Encoding`].
+#[derive(Debug, Clone)]
+pub struct Decoding {
+    codec: Codec,
+    threads: usize,
+    progress: Progress,
+}
+
+impl Decoding {
+    /// Decompression of what `codec` wrote, at whatever level, on one thread.
+    pub fn new(codec: Codec) -> Self {
+        Decoding {
+            codec,
+            threads: 1,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The same on `threads` threads, at least one, where the format allows it.
+    pub fn with_threads(self, threads: usize) -> Self {
+        Decoding { threads, ..self }
+    }
+
+    /// The same with the bytes of content added to `progress` as they go through.
+    pub fn with_progress(self, progress: &Progress) -> Self {
+        Decoding {
+            progress: Arc::clone(progress),
+            ..self
+        }
+    }
+
+    /// Whether the stored bytes are the content itself.
+    pub fn is_identity(&self) -> bool {
+        self.codec == Codec::None
+    }
+
+    /// Reads the content of the stored bytes that `source` gives.
+    pub fn open<R: Read + Send + 'static>(&self, source: R) -> DecodeReader {
+        let (source, stored) = Meter::new(source);
+        let (decoder, content) = Meter::new(compress::decoder(self.codec, self.threads, source));
+        DecodeReader {
+            decoder,
+            content,
+            stored,
+            progress: Arc::clone(&self.progress),
+        }
+    }
+}
+
+/// The pushing side. Dropped without [`EncodeWriter::finish`] the stream is incomplete.
+pub struct EncodeWriter<W: Write + Send + 'static> {
     encoder: Meter<compress::Encoder<Meter<W>>>,
     content: Gauge,
     stored: Gauge,
     progress: Progress,
 }
 
-impl<W: Write + Send + 'static> Encode<W> {
-    /// Writes encoded bytes to `sink`, compressing on `threads` threads.
-    pub fn new(codec: Codec, threads: usize, sink: W, progress: Progress) -> Self {
-        let (sink, stored) = Meter::new(sink);
-        let (encoder, content) = Meter::new(compress::encoder(codec, threads, sink));
-        Encode {
-            encoder,
-            content,
-            stored,
-            progress,
-        }
-    }
-
+impl<W: Write + Send + 'static> EncodeWriter<W> {
     /// Ends the stream; gives the sink back, which holds every byte but need not be durable yet,
     /// and what was measured.
-    pub fn finish(self) -> Result<(W, Measured)> {
+    pub fn finish(self) -> Result<(W, Measurements)> {
         let sink = self.encoder.into_inner().finish()?;
-        let measured = Measured {
-            content: self.content.take(),
-            stored: self.stored.take(),
+        let measurements = Measurements {
+            content: self.content.reset(),
+            stored: self.stored.reset(),
         };
-        Ok((sink.into_inner(), measured))
+        Ok((sink.into_inner(), measurements))
     }
 }
 
-impl<W: Write + Send + 'static> Write for Encode<W> {
+impl<W: Write + Send + 'static> Write for EncodeWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         interrupt::check()?;
         let count = self.encoder.write(bytes)?;
@@ -74,34 +170,17 @@ impl<W: Write + Send + 'static> Write for Encode<W> {
 }
 
 /// The pulling side.
-pub struct Decode {
+pub struct DecodeReader {
     decoder: Meter<compress::Decoder>,
     content: Gauge,
     stored: Gauge,
     progress: Progress,
 }
 
-impl Decode {
-    /// Reads stored bytes from `source`, decoding on `threads` threads where the format allows it.
-    pub fn new<R: Read + Send + 'static>(
-        codec: Codec,
-        threads: usize,
-        source: R,
-        progress: Progress,
-    ) -> Self {
-        let (source, stored) = Meter::new(source);
-        let (decoder, content) = Meter::new(compress::decoder(codec, threads, source));
-        Decode {
-            decoder,
-            content,
-            stored,
-            progress,
-        }
-    }
-
+impl DecodeReader {
     /// What was measured; call it after the content was read to its end. What follows the content
     /// in the stored bytes, if anything, is read and measured too.
-    pub fn finish(mut self) -> Result<Measured> {
+    pub fn finish(mut self) -> Result<Measurements> {
         let rest = io::copy(&mut self.decoder, &mut io::sink()).map_err(damage)?;
         if rest > 0 {
             return Err(Error::damaged(format!(
@@ -109,14 +188,14 @@ impl Decode {
             )));
         }
         drop(self.decoder);
-        Ok(Measured {
-            content: self.content.take(),
-            stored: self.stored.take(),
+        Ok(Measurements {
+            content: self.content.reset(),
+            stored: self.stored.reset(),
         })
     }
 }
 
-impl Read for Decode {
+impl Read for DecodeReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         interrupt::check()?;
         let count = self.decoder.read(bytes).map_err(damage)?;
@@ -134,16 +213,16 @@ fn damage(error: io::Error) -> io::Error {
 }
 
 /// Hashes and counts what `source` gives.
-pub fn measure(mut source: impl Read, progress: &Progress) -> Result<Measure> {
-    let mut meter = Meter::new(io::sink());
+pub fn measure(mut source: impl Read, progress: &Progress) -> Result<Measurement> {
+    let (mut meter, gauge) = Meter::new(io::sink());
     let mut block = vec![0; 256 << 10];
     loop {
         interrupt::check()?;
         let count = source.read(&mut block)?;
         if count == 0 {
-            return Ok(meter.1.take());
+            return Ok(gauge.reset());
         }
-        meter.0.write_all(&block[..count])?;
+        meter.write_all(&block[..count])?;
         progress.fetch_add(count as u64, Ordering::Relaxed);
     }
 }

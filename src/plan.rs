@@ -16,8 +16,9 @@ pub use sources::{SourceSelection, backup};
 pub use stores::{StorePlan, store};
 
 use crate::config::{BackupSettings, Hooks};
-use crate::engine::postgres::Search;
+use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite::Spool;
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub enum Planned {
 #[derive(Debug)]
 pub struct Configured {
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: EngineKind,
     /// Its hooks.
     pub hooks: Hooks,
 }
@@ -78,7 +79,7 @@ pub struct SourcePlan {
 #[derive(Debug, Clone, Default)]
 pub struct Proving {
     /// Where PostgreSQL's programs are.
-    pub search: Search,
+    pub search: ProgramSearch,
     /// A server for them, in place of a throw-away one.
     pub drill_url: Option<String>,
     /// The code that a dump brings is trusted: a throw-away server need not be confined.
@@ -100,23 +101,12 @@ pub enum SourceKind {
         lock_timeout: Duration,
     },
     /// A PostgreSQL database, or a cluster's roles.
-    Postgres(Box<crate::engine::postgres::source::Plan>),
+    Postgres(Box<crate::engine::postgres::source::PostgresPlan>),
     /// Several databases of a PostgreSQL server: the server is asked which, and each becomes a
     /// source of its own.
     Cluster(Box<postgres::ClusterPlan>),
     /// Directories and files.
     Files(Box<crate::engine::files::Plan>),
-}
-
-/// The kinds of sources that may be asked for; a cluster is a matter of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestedKind {
-    /// A SQLite database file.
-    Sqlite,
-    /// A PostgreSQL database.
-    Postgres,
-    /// A directory, or a file as it is.
-    Files,
 }
 
 /// What is at a path.
@@ -131,22 +121,13 @@ pub enum PathKind {
 }
 
 impl SourceKind {
-    /// What the sidecar calls it.
-    pub fn word(&self) -> &'static str {
+    /// The format of its dumps.
+    pub fn format(&self) -> DumpFormat {
         match self {
-            SourceKind::Sqlite { .. } => crate::engine::sqlite::KIND,
-            SourceKind::Postgres(_) | SourceKind::Cluster(_) => crate::engine::postgres::KIND,
-            SourceKind::Files(_) => crate::engine::files::KIND,
-        }
-    }
-
-    /// The format of its dumps and their first extension.
-    pub fn format(&self) -> (&'static str, &'static str) {
-        match self {
-            SourceKind::Sqlite { .. } => ("sqlite3", "sqlite3"),
-            SourceKind::Postgres(plan) => (plan.format.word(), plan.format.extension()),
-            SourceKind::Cluster(plan) => (plan.each.format.word(), plan.each.format.extension()),
-            SourceKind::Files(_) => (crate::engine::files::FORMAT, "tar"),
+            SourceKind::Sqlite { .. } => DumpFormat::Sqlite,
+            SourceKind::Postgres(plan) => DumpFormat::Postgres(plan.format),
+            SourceKind::Cluster(plan) => DumpFormat::Postgres(plan.each.format),
+            SourceKind::Files(_) => DumpFormat::Tar,
         }
     }
 }

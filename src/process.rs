@@ -7,7 +7,7 @@
 pub mod captured;
 pub mod confined;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::interrupt;
 use confined::{Confinement, Walls};
 use rustix::process::Signal;
@@ -462,20 +462,51 @@ fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// What a failed child leaves to be told.
-fn failure(name: &str, status: ExitStatus, said: &str) -> Error {
-    use std::os::unix::process::ExitStatusExt;
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => "unknown status".to_owned(),
-    };
-    let said = in_order(said);
-    if said.is_empty() {
-        Error::failed(format!("{name} failed ({how})"))
-    } else {
-        Error::failed(format!("{name} failed ({how}): {said}"))
+/// A program that ended with a failure, by its exit status or a signal.
+#[derive(Debug)]
+pub struct ProgramFailure {
+    name: String,
+    status: ExitStatus,
+    /// What it wrote to stderr, in the order in which it is shown.
+    stderr: String,
+}
+
+impl ProgramFailure {
+    /// The exit status, unless a signal ended the program.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
     }
+
+    /// The signal that ended the program.
+    pub fn signal(&self) -> Option<i32> {
+        std::os::unix::process::ExitStatusExt::signal(&self.status)
+    }
+}
+
+impl std::fmt::Display for ProgramFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = &self.name;
+        match (self.code(), self.signal()) {
+            (Some(code), _) => write!(f, "{name} failed (exit status {code})")?,
+            (None, Some(signal)) => write!(f, "{name} failed (killed by signal {signal})")?,
+            (None, None) => write!(f, "{name} failed (unknown status)")?,
+        }
+        if self.stderr.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.stderr)
+    }
+}
+
+impl std::error::Error for ProgramFailure {}
+
+fn failure(name: &str, status: ExitStatus, said: &str) -> Error {
+    let failure = ProgramFailure {
+        name: name.to_owned(),
+        status,
+        stderr: in_order(said),
+    };
+    Error::from_cause(Kind::Failed, failure)
 }
 
 /// What is to be told of all that was said: what the server calls an error first, then the end.

@@ -311,11 +311,14 @@ impl Report {
             return text.to_owned();
         }
         let told = text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options));
-        // What makes a configuration is told none: `--config /dev/null init` would write there.
-        told.replace(
-            &format!("`dbbackup{} init`", self.options),
-            "`dbbackup init`",
-        )
+        // What makes a configuration is told none: `--config /dev/null init` would write there. A
+        // page of the manual has no use for them.
+        ["init`", "help "].iter().fold(told, |told, word| {
+            told.replace(
+                &format!("`dbbackup{} {word}", self.options),
+                &format!("`dbbackup {word}"),
+            )
+        })
     }
 
     fn stderr(&self, level: LogLevel, text: &str) {
@@ -340,6 +343,16 @@ impl Report {
     /// Whether results go to a person's eyes.
     pub fn is_terminal(&self) -> bool {
         self.terminal && !self.json
+    }
+
+    /// How many columns a text for people may have: those of the terminal within reason, or 80.
+    pub fn width(&self) -> usize {
+        let columns = self
+            .terminal
+            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
+            .flatten()
+            .map_or(80, |size| usize::from(size.ws_col));
+        columns.clamp(40, 100)
     }
 
     /// The outcome's word in the document, for a command whose answer may be bad news though

@@ -181,6 +181,17 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// The word as a POSIX shell takes it: quoted where it has to be.
+pub fn shell_word(word: &str) -> String {
+    // `…` stands for what the reader fills in, and means nothing to a shell.
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%…".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// The sum, or the largest number there is: what others wrote may be any.
 pub fn total(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)

@@ -46,7 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sidecar",
         ],
     ),
-    ("cli", &["plan", "retention", "sidecar", "tabular"]),
+    ("cli", &["engine", "retention", "sidecar", "tabular"]),
     (
         "plan",
         &["config", "engine", "pipeline", "retention", "sidecar"],

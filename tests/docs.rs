@@ -13,6 +13,8 @@ mod examples;
 mod fields;
 #[path = "docs/generated.rs"]
 mod generated;
+#[path = "docs/manual.rs"]
+mod manual;
 #[path = "docs/readme.rs"]
 mod readme;
 #[path = "docs/recovery.rs"]
@@ -29,6 +31,20 @@ fn root() -> &'static Path {
 
 fn text_of(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// What people read, by path: README and the pages of the manual that are written by hand.
+fn documents() -> Vec<(String, String)> {
+    let pages = manual::sources()
+        .into_iter()
+        .map(|name| format!("man/{name}"));
+    std::iter::once("README.md".to_owned())
+        .chain(pages)
+        .map(|name| {
+            let text = text_of(&name);
+            (name, text)
+        })
+        .collect()
 }
 
 /// Whether the tool is there; said, or demanded, where it is not.

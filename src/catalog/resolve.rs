@@ -121,8 +121,8 @@ impl Catalog {
             .with_hint("look at the store's disk, or mount what the dump is on");
         }
         Error::not_found(format!("`{source}` has no good backup")).with_hint(format!(
-            "`dbbackup list --status all {source}` shows the attempts; README, \
-                           \"Recovery by hand\", how to save what is left of a damaged one"
+            "`dbbackup list --status all {source}` shows the attempts; `dbbackup help recovery` \
+             says how to save what is left of a damaged one"
         ))
     }
 

@@ -6,12 +6,11 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Say whether a backup would succeed, and if not, why and what to do.\n\n\
-        It looks at the configuration, the clock, the files that hold secrets, the store (whether \
-        its file system syncs, renames and locks is \
-        really tried), the scratch directory and the space in both; it connects to every source, \
-        takes for a moment what a backup would take, \
-        and says whether a trial restore is possible here. Nothing that it makes stays. Warnings \
-        alone leave the exit code 0.",
+        It looks at the configuration, the clock, the files that hold secrets, the store, the \
+        scratch directory and the space in both. It really tries whether the store's file system \
+        syncs, renames and locks. It connects to every source and takes for a moment the locks \
+        that a backup would take. It says whether a trial restore is possible here. It leaves \
+        nothing behind. Warnings alone leave the exit code 0.",
     after_help = help!(
         "dbbackup doctor",
         "dbbackup doctor shop",

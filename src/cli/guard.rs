@@ -17,7 +17,7 @@ use std::ffi::OsString;
         for itself, what dbbackup says goes to \
         stderr, and signals are passed on to it. Its environment tells DBBACKUP_ID, \
         DBBACKUP_SOURCE, DBBACKUP_LABEL, DBBACKUP_STORE and DBBACKUP_CONFIG. With \
-        --json its stdout goes to stderr.",
+        --json its stdout goes to stderr. More: `dbbackup help scripts`.",
     after_help = "Examples:
   dbbackup guard -- ./upgrade.sh
   dbbackup guard shop --restore-on-failure -- bin/rails db:migrate

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Write a first configuration from what is found on this machine: SQLite databases \
-                  in the directories given, told by their \
-        first bytes (hidden directories are looked into only where they are named), and a \
-        PostgreSQL server that answers ($DATABASE_URL, the PG… variables, local sockets).\n\n\
-        It goes to ./dbbackup.toml, or to --config FILE, which must not be there yet; with --store \
-        its store is that directory. Then the lines for cron and systemd are printed.",
+                  in the directories given, and a PostgreSQL server that answers ($DATABASE_URL, the \
+        PG… variables, local sockets). A SQLite database is known by its first bytes. Hidden \
+        directories are searched only if they are named.\n\n\
+        The file is ./dbbackup.toml, or --config FILE. It must not exist yet. Its store is the \
+        directory of --store. Then the lines for cron and systemd are printed. Every key: \
+        `dbbackup help configuration`.",
     after_help = help!(
         "dbbackup init",
         "dbbackup init /srv /var/lib/app --config /etc/dbbackup/config.toml --store \

@@ -32,10 +32,10 @@ pub struct PolicyArguments {
     /// Remove what is older; a bare number is days
     #[arg(long, value_name = "DURATION", value_parser = Age::parse)]
     pub max_age: Option<Age>,
-    /// Remove the oldest beyond so many
+    /// Remove the oldest beyond this number
     #[arg(long, value_name = "N")]
     pub max_count: Option<u32>,
-    /// Remove the oldest beyond so many bytes, as in '20 GiB'
+    /// Remove the oldest beyond this size, as in '20 GiB'
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
     /// Keep the newest N good ones whatever the rules say [default: 1]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
                   one line for each source, the worst first.\n\n\
         With no name: the enabled sources of the configuration; without one, every source of the \
         store. It reads the store and connects to \
-        no database. Its exit codes are those of Nagios plug-ins, and are this command's alone.",
+        no database. Its exit codes are those of Nagios plug-ins, and are this command's alone. More: `dbbackup help monitoring`.",
     after_help = "Examples:
   dbbackup status
   dbbackup --store /mnt/usb/backups status app --expect-every 8d

@@ -1,24 +1,20 @@
 //! How the values of the types below are typed: clap must know their words and what they mean.
 
-use crate::plan::RequestedKind;
+use crate::engine::EngineKind;
 use crate::tabular::Format;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-impl ValueEnum for RequestedKind {
+impl ValueEnum for EngineKind {
     fn value_variants<'a>() -> &'a [Self] {
-        &[
-            RequestedKind::Sqlite,
-            RequestedKind::Postgres,
-            RequestedKind::Files,
-        ]
+        &[EngineKind::Sqlite, EngineKind::Postgres, EngineKind::Files]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (word, help) = match self {
-            RequestedKind::Sqlite => ("sqlite", "A SQLite database file"),
-            RequestedKind::Postgres => ("postgres", "A PostgreSQL database"),
-            RequestedKind::Files => ("files", "A directory, or a file as it is"),
+            EngineKind::Sqlite => ("sqlite", "A SQLite database file"),
+            EngineKind::Postgres => ("postgres", "A PostgreSQL database"),
+            EngineKind::Files => ("files", "A directory, or a file as it is"),
         };
         Some(PossibleValue::new(word).help(help))
     }

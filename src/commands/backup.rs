@@ -22,6 +22,7 @@ use super::status;
 use crate::catalog::Backup as Entry;
 use crate::cli::BackupArguments;
 use crate::config::Hooks;
+use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::ops::Session;
@@ -315,7 +316,7 @@ impl Work<'_> {
     fn remember(
         &self,
         name: &str,
-        kind: &str,
+        kind: EngineKind,
         cluster: Option<&str>,
         error: &Error,
     ) -> Option<String> {
@@ -326,7 +327,7 @@ impl Work<'_> {
     fn remember_locked(
         &self,
         name: &str,
-        kind: &str,
+        kind: EngineKind,
         cluster: Option<&str>,
         error: &Error,
     ) -> Option<String> {
@@ -373,10 +374,15 @@ impl Work<'_> {
                 // A name that was mistyped is no failure of the source.
                 if error.kind() != Kind::NotFound {
                     match lock {
-                        Some(_) => {
-                            self.remember_locked(&source.name, source.kind.word(), None, &error)
+                        Some(_) => self.remember_locked(
+                            &source.name,
+                            source.kind.format().kind(),
+                            None,
+                            &error,
+                        ),
+                        None => {
+                            self.remember(&source.name, source.kind.format().kind(), None, &error)
                         }
-                        None => self.remember(&source.name, source.kind.word(), None, &error),
                     };
                 }
                 vec![self.refused(source.name.as_str(), error)]
@@ -436,7 +442,7 @@ impl Work<'_> {
                 back_up(&source, cluster, self.store, run, self.report),
             ),
             Err((name, error)) => {
-                self.remember(&name, crate::engine::postgres::KIND, cluster, &error);
+                self.remember(&name, EngineKind::Postgres, cluster, &error);
                 (
                     name,
                     Made {

@@ -1,7 +1,6 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
 use crate::cli::CatArguments;
-use crate::engine::postgres::Format;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
@@ -16,7 +15,7 @@ pub fn run(arguments: &CatArguments, session: &Session, report: &mut Report) -> 
     for newer in &found.passed_over {
         report.warn(format!("{newer}: it is passed over"));
     }
-    if out.is_terminal() && !is_text(&found.format) {
+    if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(
             "`{}` is no text, and stdout is a terminal",
             found.name()
@@ -59,11 +58,6 @@ pub fn run(arguments: &CatArguments, session: &Session, report: &mut Report) -> 
         Kind::Interrupted => error,
         _ => error.with_hint("what was written to stdout is incomplete: don't use it"),
     })
-}
-
-/// Scripts may be looked at on a terminal.
-fn is_text(format: &str) -> bool {
-    matches!(Format::parse(format), Some(Format::Plain | Format::Globals))
 }
 
 fn pour(content: &mut dyn Read, out: &mut Raw, gone: &Cell<bool>) -> Result<()> {

@@ -8,7 +8,7 @@ mod secrets;
 use super::backup::{self, Making};
 use crate::catalog::Catalog;
 use crate::cli::{BackupArguments, DoctorArguments};
-use crate::engine::postgres::server::Tried;
+use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Kind, Result};
 use crate::ops::engines::Engine;
 use crate::ops::{Session, catalog_of};
@@ -158,7 +158,7 @@ fn configuration(session: &Session, checks: &mut Checks) {
                     about,
                     "file",
                     warning.clone(),
-                    "see the table of its keys in README",
+                    "`dbbackup help configuration` lists the keys",
                 );
             }
         }
@@ -317,7 +317,7 @@ fn one_source(
         .or_default();
     *most = (*most).max(scratch);
     match engine.can_drill(source) {
-        Ok((Tried::Done(how), room)) => {
+        Ok((Availability::Available(how), room)) => {
             checks.ok(name, "drill", format!("a trial restore is possible, {how}"));
             let most = needs
                 .drills
@@ -325,7 +325,7 @@ fn one_source(
                 .or_default();
             *most = (*most).max(room);
         }
-        Ok((Tried::Impossible(why), _)) => {
+        Ok((Availability::Unavailable(why), _)) => {
             checks.warning(
                 name,
                 "drill",

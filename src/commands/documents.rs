@@ -585,6 +585,13 @@ struct Completions {
     script: Option<String>,
 }
 
+/// `help`.
+#[derive(JsonSchema)]
+struct Help {
+    /// The text, as it is printed without `--json`.
+    text: Option<String>,
+}
+
 /// `--version`.
 #[derive(JsonSchema)]
 struct Version {
@@ -699,7 +706,7 @@ pub fn schema() -> Value {
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
         "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => Status, "guard" => Guard,
         "export" => Export, "doctor" => Doctor,
-        "init" => Init, "completions" => Completions, "version" => Version, "cat" => Nothing,
+        "init" => Init, "completions" => Completions, "help" => Help, "version" => Version, "cat" => Nothing,
     }
     commands.push(("", document::<Nothing>(&mut generator)));
     // In a store: what one wrote, others read; a newer version may add to it.

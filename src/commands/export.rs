@@ -2,12 +2,11 @@
 
 use crate::cli::ExportArguments;
 use crate::config::nearest;
-use crate::engine::postgres::Format as Dump;
-use crate::engine::postgres::content::ContentCheck;
+use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
-use crate::engine::postgres::{parts, rows::Rows};
+use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
-use crate::engine::{Check, CheckStatus, Depth, Manifest};
+use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
@@ -49,16 +48,17 @@ pub fn run(arguments: &ExportArguments, session: &Session, report: &mut Report) 
     Ok(None)
 }
 
-/// Which kind of dump it is; `None` for SQLite's.
-fn format_of(found: &ResolvedBackup) -> Result<Option<Dump>> {
+/// The format of PostgreSQL's dumps; `None` for SQLite's.
+fn format_of(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
-    match (Dump::parse(&found.format), found.format.as_str()) {
-        (Some(Dump::Globals), _) => Err(refused("roles, and no tables")),
-        (None, "tar") => Err(refused("files, and no tables").with_hint(format!(
+    match found.format {
+        DumpFormat::GLOBALS => Err(refused("roles, and no tables")),
+        DumpFormat::Tar => Err(refused("files, and no tables").with_hint(format!(
             "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
             found.name()
         ))),
-        (dump, _) => Ok(dump),
+        DumpFormat::Postgres(format) => Ok(Some(format)),
+        DumpFormat::Sqlite => Ok(None),
     }
 }
 
@@ -67,7 +67,7 @@ struct Choice<'a> {
     /// The backup's name, for messages.
     backup: String,
     wanted: &'a [String],
-    dump: Option<Dump>,
+    dump: Option<PgFormat>,
     met: Vec<bool>,
     /// As messages call them.
     seen: Vec<String>,
@@ -80,7 +80,7 @@ impl Choice<'_> {
         let mut taken = self.wanted.is_empty();
         for (wanted, met) in self.wanted.iter().zip(&mut self.met) {
             let meant = match self.dump {
-                Some(_) => parts::means(wanted, schema, name),
+                Some(_) => restore_list::names_table(wanted, schema, name),
                 None => is_called(wanted, name),
             };
             *met |= meant;
@@ -252,12 +252,12 @@ fn export(
 
 fn from_postgres(
     found: &ResolvedBackup,
-    dump: Dump,
+    dump: PgFormat,
     files: &mut Files<'_>,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {
-    let mut rows = Rows::new(files);
-    let mut content = ContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
+    let mut rows = RowDecoder::new(files);
+    let mut content = DumpContentCheck::new(dump, &means.proving.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
@@ -312,8 +312,8 @@ fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
 }
 
 fn say(found: &ResolvedBackup, written: &[Written], report: &mut Report) {
-    let table = |file: &Written| match found.format.as_str() {
-        "sqlite3" => sqlite::facts::quoted(&file.table),
+    let table = |file: &Written| match found.format {
+        DumpFormat::Sqlite => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),
     };
     for file in written {

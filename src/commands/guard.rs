@@ -3,6 +3,7 @@
 use super::{backup, restore, verify};
 use crate::catalog::Backup as Entry;
 use crate::cli::{BackupArguments, GuardArguments, RestoreArguments, VerifyArguments};
+use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::plan;
@@ -105,7 +106,7 @@ fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> R
             .sidecar
             .dump
             .as_ref()
-            .is_some_and(|dump| dump.format == "pg_dumpall-globals")
+            .is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
     };
     saved.sort_by_key(|entry| !is_globals(entry));
     Ok(saved)
@@ -113,7 +114,7 @@ fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> R
 
 /// To put it back would replace the whole.
 fn is_part_of_database(entry: &Entry) -> bool {
-    let is_postgres = entry.sidecar.kind == crate::engine::postgres::KIND;
+    let is_postgres = entry.sidecar.kind == EngineKind::Postgres.as_str();
     is_postgres
         && entry
             .sidecar

@@ -4,9 +4,10 @@
 use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
+use crate::engine::DumpFormat;
 use crate::error::{Error, Kind, Result};
+use crate::ops::examine;
 use crate::ops::{Session, catalog_of, names_in};
-use crate::ops::{engines, examine};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
@@ -165,7 +166,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         sidecar
             .dump
             .as_ref()
-            .is_none_or(|dump| !engines::is_globals(&dump.format))
+            .is_none_or(|dump| dump.format != DumpFormat::GLOBALS.as_str())
     });
     let rows = manifest.map_or("-".to_owned(), |manifest| match manifest.tree {
         Some(tree) => units::count(tree.files, "file"),

@@ -11,8 +11,7 @@ use super::backup::{self, Making, Run};
 use super::{holds, outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::cli::RestoreArguments;
-use crate::engine::postgres::Format;
-use crate::engine::{Check, Manifest, Source};
+use crate::engine::{Check, DumpFormat, EngineKind, Manifest, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine;
@@ -153,24 +152,20 @@ fn put_back(
     session: &Session,
     report: &Report,
 ) -> Result<serde_json::Value> {
-    let format = Format::parse(&found.format);
-    refuse_flags_of_other_kinds(found, format, arguments)?;
-    let restored = if found.format == crate::engine::files::FORMAT {
-        files::restore(found, wanted, arguments, session, report)
-    } else {
-        match format {
-            None => sqlite::restore(found, wanted, arguments, session, report),
-            Some(Format::Globals) => globals::restore(found, arguments, session, report),
-            Some(format) => postgres::restore(
-                found,
-                format,
-                wanted,
-                arguments,
-                roles_to_come,
-                session,
-                report,
-            ),
-        }
+    refuse_flags_of_other_kinds(found, arguments)?;
+    let restored = match found.format {
+        DumpFormat::Sqlite => sqlite::restore(found, wanted, arguments, session, report),
+        DumpFormat::Tar => files::restore(found, wanted, arguments, session, report),
+        DumpFormat::GLOBALS => globals::restore(found, arguments, session, report),
+        DumpFormat::Postgres(format) => postgres::restore(
+            found,
+            format,
+            wanted,
+            arguments,
+            roles_to_come,
+            session,
+            report,
+        ),
     };
     let of_a_part = !arguments.paths.is_empty() || !arguments.tables.is_empty();
     restored.map_err(|error| match &found.backup {
@@ -183,44 +178,29 @@ fn put_back(
 }
 
 /// Options that only some kinds of backup know.
-fn refuse_flags_of_other_kinds(
-    found: &ResolvedBackup,
-    format: Option<Format>,
-    arguments: &RestoreArguments,
-) -> Result<()> {
-    let is_tree = found.format == crate::engine::files::FORMAT;
+fn refuse_flags_of_other_kinds(found: &ResolvedBackup, arguments: &RestoreArguments) -> Result<()> {
+    const DATABASES: &[EngineKind] = &[EngineKind::Postgres];
+    const WITH_OWNERS: &[EngineKind] = &[EngineKind::Postgres, EngineKind::Files];
     let flags = [
-        (
-            "--in-place",
-            arguments.in_place,
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--no-tablespaces",
-            arguments.no_tablespaces,
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--table",
-            !arguments.tables.is_empty(),
-            format.is_some(),
-            "PostgreSQL databases",
-        ),
-        (
-            "--no-owner",
-            arguments.no_owner,
-            format.is_some() || is_tree,
-            "PostgreSQL databases and of files",
-        ),
-        ("--path", !arguments.paths.is_empty(), is_tree, "files"),
+        ("--in-place", arguments.in_place, DATABASES),
+        ("--no-tablespaces", arguments.no_tablespaces, DATABASES),
+        ("--table", !arguments.tables.is_empty(), DATABASES),
+        ("--no-owner", arguments.no_owner, WITH_OWNERS),
+        ("--path", !arguments.paths.is_empty(), &[EngineKind::Files]),
     ];
-    match flags.iter().find(|(_, given, fits, _)| *given && !*fits) {
-        Some((flag, _, _, what)) => Err(Error::usage(format!(
-            "`{flag}` is for backups of {what}, and `{}` is none",
-            found.name()
-        ))),
+    let kind = found.format.kind();
+    match flags
+        .iter()
+        .find(|(_, given, kinds)| *given && !kinds.contains(&kind))
+    {
+        Some((flag, _, kinds)) => {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.plural()).collect();
+            Err(Error::usage(format!(
+                "`{flag}` is for backups of {}, and `{}` is none",
+                kinds.join(" and of "),
+                found.name()
+            )))
+        }
         None => Ok(()),
     }
 }
@@ -326,8 +306,7 @@ fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
 fn safety_backup(
     old: &mut dyn Source,
     source: &str,
-    kind: &str,
-    format: (&str, &str),
+    format: DumpFormat,
     store: &dyn Store,
     session: &Session,
     report: &Report,
@@ -335,10 +314,8 @@ fn safety_backup(
     let settings = session.settings_of(source);
     let making = Making {
         source,
-        kind,
         format,
-        codec: settings.compression,
-        threads: settings.thread_count(),
+        encoding: settings.encoding(),
         verify_after: Some(Level::Checksum),
         scratch_dir: &settings.scratch_dir,
         proving: &session.proving_of(source),

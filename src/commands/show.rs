@@ -4,8 +4,8 @@ use super::holds;
 use super::list::standing;
 use crate::catalog::Backup;
 use crate::cli::ShowArguments;
-use crate::engine::Database;
 use crate::engine::files::listing::{Listed, Type};
+use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
@@ -164,15 +164,21 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
         .sidecar
         .dump
         .as_ref()
-        .map_or("", |dump| dump.format.as_str());
-    let of_globals = engines::is_globals(format);
+        .and_then(|dump| dump.format.parse::<DumpFormat>().ok());
+    let of_globals = format == Some(DumpFormat::GLOBALS);
     if let Some(database) = &backup.sidecar.database {
         let what = match () {
             () if of_globals => "server",
             () if !database.paths.is_empty() => "files",
             () => "database",
         };
-        row(what, engines::place_in(format, database));
+        row(
+            what,
+            format.map_or_else(
+                || engines::place_of(database),
+                |format| engines::place_in(format, database),
+            ),
+        );
         // Those of the database that roles were read through say nothing about them.
         let none = Database::default();
         let version = database

@@ -1,6 +1,6 @@
 //! `dbbackup -V`: the version; with `-v` what is built in, and what was found.
 
-use crate::engine::postgres::Search;
+use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite;
 use crate::error::Result;
 use crate::report::{Outcome, Report};
@@ -21,7 +21,9 @@ pub fn run(verbose: u8, report: &mut Report) -> Result<Outcome> {
                 "no (build in a clone of the repository to have it)"
             }
         ));
-        let found = Search::default().all("pg_dump").unwrap_or_default();
+        let found = ProgramSearch::default()
+            .find_all("pg_dump")
+            .unwrap_or_default();
         let programs: Vec<String> = found
             .iter()
             .map(|one| format!("{} ({})", one.version, one.path().display()))

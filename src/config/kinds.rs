@@ -4,14 +4,15 @@
 use super::section::Section;
 use super::strict::suggestion;
 use super::{FilesSettings, KindSettings, PostgresSettings, SqliteSettings};
+use crate::engine::EngineKind;
 use crate::error::Result;
 use crate::setting::SettingGroup;
 use toml::de::DeValue;
 
 /// Reads one kind of source.
 pub(super) struct KindReader {
-    /// As `kind = "…"` has it.
-    pub name: &'static str,
+    /// The kind.
+    pub kind: EngineKind,
     /// Lists the keys that only this kind has.
     pub keys: fn() -> Vec<&'static str>,
     /// Reads them.
@@ -21,17 +22,17 @@ pub(super) struct KindReader {
 /// Every kind.
 pub(super) const KINDS: &[KindReader] = &[
     KindReader {
-        name: "sqlite",
+        kind: EngineKind::Sqlite,
         keys: SqliteSettings::key_names,
         read: read_sqlite,
     },
     KindReader {
-        name: "postgres",
+        kind: EngineKind::Postgres,
         keys: PostgresSettings::key_names,
         read: read_postgres,
     },
     KindReader {
-        name: "files",
+        kind: EngineKind::Files,
         keys: FilesSettings::key_names,
         read: read_files,
     },
@@ -44,7 +45,7 @@ pub(super) fn keys_of_all() -> Vec<&'static str> {
 
 /// The kind that a source's table names.
 pub(super) fn read_kind(section: &mut Section<'_>) -> Result<&'static KindReader> {
-    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> = KINDS.iter().map(|row| row.kind.as_str()).collect();
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let listed = match quoted.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
@@ -62,15 +63,18 @@ pub(super) fn read_kind(section: &mut Section<'_>) -> Result<&'static KindReader
     let DeValue::String(name) = item.value.get_ref() else {
         return Err(section.error("kind", format!("expected {listed}")));
     };
-    KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let message = format!(
-            "this version knows only {listed}, not `{}`",
-            name.escape_debug()
-        );
-        section
-            .error("kind", message)
-            .with_hint(suggestion(name, &names, "valid kinds"))
-    })
+    KINDS
+        .iter()
+        .find(|row| row.kind.as_str() == name)
+        .ok_or_else(|| {
+            let message = format!(
+                "this version knows only {listed}, not `{}`",
+                name.escape_debug()
+            );
+            section
+                .error("kind", message)
+                .with_hint(suggestion(name, &names, "valid kinds"))
+        })
 }
 
 fn read_sqlite(section: &mut Section<'_>) -> Result<KindSettings> {

@@ -1,6 +1,6 @@
 //! The settings of `kind = "postgres"`.
 
-use crate::engine::postgres::Format;
+use crate::engine::postgres::PgFormat;
 use crate::setting::{WordChoice, settings};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ settings! {
         pub password_command: Option<String> = None,
         /// How the database is dumped: `"custom"` is an archive for `pg_restore`, `"plain"` a
         /// script for `psql`.
-        pub format: Format = Format::Custom,
+        pub format: PgFormat = PgFormat::Custom,
         /// Databases of the server, each of which becomes a source `NAME.DATABASE`; `*` and `?`
         /// are allowed, as in `["*"]` or `["app_*", "shop"]`.
         pub databases: Vec<String> = Vec::new(),
@@ -89,9 +89,9 @@ impl PostgresSettings {
 }
 
 /// The formats that a source may choose; globals have one of their own.
-impl WordChoice for Format {
+impl WordChoice for PgFormat {
     const ALL: &'static [(&'static str, Self)] =
-        &[("custom", Format::Custom), ("plain", Format::Plain)];
+        &[("custom", PgFormat::Custom), ("plain", PgFormat::Plain)];
 }
 
 /// `manifest`: whether rows are counted.

@@ -43,7 +43,7 @@ pub fn tables() -> Vec<TableReference> {
     backup.extend(keys_of::<RunSettings>(&[]));
     let kinds: Vec<String> = KINDS
         .iter()
-        .map(|kind| format!("`\"{}\"`", kind.name))
+        .map(|row| format!("`\"{}\"`", row.kind))
         .collect();
     let mut source = vec![KeyReference {
         name: "kind",

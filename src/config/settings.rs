@@ -1,7 +1,7 @@
 //! The settings that are not one kind's: of stores, of runs, and those that every source may have.
 
 use crate::engine::sqlite::Spool;
-use crate::pipeline::{self, Codec};
+use crate::pipeline::{self, Codec, Encoding};
 use crate::setting::{PathResolver, SettingType, WordChoice, WrittenValue, settings};
 use crate::sidecar::Level;
 use crate::units::Span;
@@ -57,6 +57,11 @@ impl BackupSettings {
     /// The number of threads that compress or decompress, at least one.
     pub fn thread_count(&self) -> usize {
         pipeline::threads(self.threads)
+    }
+
+    /// How dumps are encoded.
+    pub fn encoding(&self) -> Encoding {
+        Encoding::new(self.compression).with_threads(self.thread_count())
     }
 }
 

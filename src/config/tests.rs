@@ -148,7 +148,7 @@ all = ["shop"]
             path: "/etc/../srv/shop.db".into()
         })
     );
-    assert_eq!(shop.common.enabled, false);
+    assert!(!shop.common.enabled);
     assert_eq!(
         shop.common.start.unwrap().to_rfc3339(),
         "2026-12-01T00:00:00+00:00"

@@ -28,9 +28,3 @@ mod unpack;
 mod walk;
 
 pub use source::{FilesSource, Plan};
-
-/// What the sidecar calls this kind of source.
-pub const KIND: &str = "files";
-
-/// The format of its dumps.
-pub const FORMAT: &str = "tar";

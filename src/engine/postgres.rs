@@ -1,15 +1,19 @@
-//! PostgreSQL: `pg_dump` makes the dump, because it is the trusted way and other people's tools
-//! read it; everything around it is done here.
+//! PostgreSQL. `pg_dump` makes the dump, because it is the trusted way and other tools read its
+//! output; everything around it is done here.
 //!
-//! What happens where: [`conninfo`] resolves where a database is and [`connect`] connects to it, by
-//! the rules of [`tls`]; [`programs`] finds the server's own tools. [`source`] holds one snapshot
-//! for the dump, of what [`tables`] lists and locks; [`counting`] counts its rows as it goes by
-//! ([`archive`], [`scan`]); [`facts`] says what the dump leaves out; [`globals`] saves roles and
-//! tablespaces. [`content`] reads an archive without a server, with [`scan`] counting its rows, and
-//! [`rows`] taking them out (`shapes`, [`array`]: what they mean); [`drill`] restores one into a
-//! throw-away [`server`], and [`destination`] into a new database, which then takes the old one's
-//! name, or into the old one by [`in_place`]; both fill it as [`fill`] does, by scripts as `script`
-//! makes them. [`names`] and [`toc`] read and write identifiers and tables of contents.
+//! A backup: [`conninfo`] resolves an address, [`connect`] connects under the rules of [`tls`], and
+//! [`programs`] finds the server's own programs. [`source`] holds one snapshot for the dump, of the
+//! tables that [`tables`] lists and locks. [`counting`] counts the dump's rows while it is written
+//! ([`archive`], [`scan`]), and [`facts`] reads what the dump leaves out.
+//!
+//! A verification: [`content`] reads a dump without a server; [`scan`] counts its rows and [`rows`]
+//! decodes them (`shapes` and [`array`] give their meaning). [`drill`] restores a dump into a
+//! throw-away [`server`].
+//!
+//! A restore: [`destination`] fills a new database that then takes the old one's name, and
+//! [`in_place`] fills the old one. Both use [`fill`] and the filters of `script`. [`roles`]
+//! restores roles and tablespaces. [`names`] and [`toc`] read and write identifiers and tables of
+//! contents.
 
 pub mod archive;
 pub mod array;
@@ -24,10 +28,13 @@ pub mod facts;
 pub mod fill;
 pub mod in_place;
 pub mod leftovers;
+mod locale;
+mod lock_watcher;
 pub mod names;
 mod obstacles;
-pub mod parts;
+pub mod prerequisite;
 pub mod programs;
+pub mod restore_list;
 pub mod roles;
 pub mod rows;
 pub mod scan;
@@ -39,70 +46,23 @@ mod swap;
 pub mod tables;
 pub mod tls;
 pub mod toc;
-mod watch;
 
 use crate::error::Error;
 use postgres::error::SqlState;
 
-pub use conninfo::Spec;
+pub use super::PgFormat;
+pub use conninfo::ConnectionSpec;
 pub use conninfo::dsn::is_url;
-pub use programs::Search;
+pub use programs::ProgramSearch;
 pub use source::PostgresSource;
 
-/// What the sidecar calls this kind of source.
-pub const KIND: &str = "postgres";
-
-/// How `pg_dump` writes a dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// Its own archive, which `pg_restore` reads; uncompressed inside.
-    #[default]
-    Custom,
-    /// A script for `psql`.
-    Plain,
-    /// What `pg_dumpall --globals-only` writes: a script with roles and tablespaces.
-    Globals,
-}
-
-impl Format {
-    /// Every one.
-    pub const ALL: [Format; 3] = [Format::Custom, Format::Plain, Format::Globals];
-
-    /// What the sidecar calls it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Format::Custom => "pg_dump-custom",
-            Format::Plain => "pg_dump-plain",
-            Format::Globals => "pg_dumpall-globals",
-        }
-    }
-
-    /// The first extension of its dumps.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Format::Custom => "dump",
-            Format::Plain | Format::Globals => "sql",
-        }
-    }
-
-    /// By the word of a sidecar, or by an extension.
-    pub fn parse(word: &str) -> Option<Format> {
-        let by_word = Format::ALL.into_iter().find(|format| format.word() == word);
-        by_word.or(match word {
-            "dump" => Some(Format::Custom),
-            "sql" => Some(Format::Plain),
-            _ => None,
-        })
-    }
-}
-
-/// What a role needs where a table's policies would hide rows from it.
-pub(crate) const ALL_ROWS: &str =
+/// The remedy where row-level security would hide rows from the role.
+pub(crate) const ROW_SECURITY_HINT: &str =
     "the role must see every row: make it BYPASSRLS, or the owner of the tables";
 
-/// The server's error in words that say what to do; `doing` comes before it.
-pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
-    let Some(said) = error.as_db_error() else {
+/// Turns the server's error into one with a remedy. `doing` comes before the server's message.
+pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
+    let Some(db_error) = error.as_db_error() else {
         let gone = error.is_closed()
             || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
         let text = std::error::Error::source(error)
@@ -114,22 +74,22 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
             error
         };
     };
-    let detail = said
+    let detail = db_error
         .detail()
         .map_or(String::new(), |detail| format!(" ({detail})"));
-    let error = Error::failed(format!("{doing}: {}{detail}", said.message()));
-    let code = said.code();
-    if said.message().contains("row-level security") {
-        return error.with_hint(ALL_ROWS);
+    let error = Error::failed(format!("{doing}: {}{detail}", db_error.message()));
+    let code = db_error.code();
+    if db_error.message().contains("row-level security") {
+        return error.with_hint(ROW_SECURITY_HINT);
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return error.with_hint(
-            "the role needs to read everything: GRANT pg_read_all_data TO it \
-                           (README, \"A role for backups\")",
+            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
+             postgresql`)",
         );
     }
     if *code == SqlState::T_R_SERIALIZATION_FAILURE
-        || said.message().contains("conflict with recovery")
+        || db_error.message().contains("conflict with recovery")
     {
         return error.with_hint(
             "the standby had to choose between replay and this query: set \
@@ -146,7 +106,7 @@ pub(crate) fn explain(error: &postgres::Error, doing: impl std::fmt::Display) ->
     {
         return error.with_hint("the server is going down or starting: try again when it is up");
     }
-    match said.hint() {
+    match db_error.hint() {
         Some(hint) => error.with_hint(hint.replace('\n', " ")),
         None => error,
     }

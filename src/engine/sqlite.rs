@@ -36,9 +36,6 @@ use std::time::{Duration, Instant};
 pub use destination::SqliteDestination;
 pub use source::{Spool, SqliteSource};
 
-/// What the sidecar calls this kind of source.
-pub const KIND: &str = "sqlite";
-
 /// A connection to a database, known to the [`registry`] for as long as it is open.
 pub struct Db {
     // Before the claim: the connection must be closed when the claim ends.

@@ -8,9 +8,9 @@ use super::Observer;
 use super::engines::LIST_CODEC;
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
-use crate::engine::{Check, Contents, Database, Manifest};
+use crate::engine::{Check, Contents, Database, DumpFormat, Manifest};
 use crate::error::{Kind, Result};
-use crate::pipeline::{self, Codec, Decode, Measure, Progress};
+use crate::pipeline::{self, DecodeReader, Decoding, Measurement, Progress};
 use crate::sidecar::Dump;
 use crate::store::{self, Store};
 use std::any::Any;
@@ -27,10 +27,10 @@ pub struct StoredDump<'a> {
     pub file: &'a str,
     /// What the sidecar says of it; `None` for a dump without one.
     pub dump: Option<&'a Dump>,
-    /// How it is compressed.
-    pub codec: Codec,
+    /// How it is decoded.
+    pub decoding: Decoding,
     /// The format of its content, from the sidecar or the extension.
-    pub format: &'a str,
+    pub format: DumpFormat,
     /// The programs that made it, with their versions.
     pub producer: Option<&'a BTreeMap<String, String>>,
     /// The manifest that the content must agree with.
@@ -58,9 +58,10 @@ impl StoredDump<'_> {
         }
         // Where the size can't be had, opening the dump says why.
         let size = self.store.size(self.source, self.file).unwrap_or(0);
-        match self.codec {
-            Codec::None => size,
-            _ => size.saturating_mul(3),
+        if self.decoding.is_identity() {
+            size
+        } else {
+            size.saturating_mul(3)
         }
     }
 }
@@ -68,7 +69,7 @@ impl StoredDump<'_> {
 /// The decoded content of a stored dump, measured at both ends while it is read.
 pub struct DumpContent<'a> {
     dump: Option<&'a Dump>,
-    decode: Decode,
+    decode: DecodeReader,
     /// Shows the progress until it is dropped.
     _shown: Box<dyn Any>,
 }
@@ -86,7 +87,9 @@ pub fn open_content<'a>(
     let shown = observer.follow(&title, stored.content_size(), &progress);
     Ok(DumpContent {
         dump: stored.dump,
-        decode: Decode::new(stored.codec, threads, object, progress),
+        decode: (stored.decoding.clone().with_threads(threads))
+            .with_progress(&progress)
+            .open(object),
         _shown: shown,
     })
 }
@@ -113,7 +116,7 @@ impl DumpContent<'_> {
 }
 
 /// Hashes a dump's bytes as they are stored, without decoding them.
-pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<Measure> {
+pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<Measurement> {
     let object = stored.store.open(stored.source, stored.file)?;
     let progress = Progress::default();
     let title = format!("checking {}", stored.source);
@@ -123,7 +126,7 @@ pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<
 }
 
 /// Hashes a list of contents as it is stored.
-pub fn measure_list(stored: &StoredDump<'_>, name: &str) -> Result<Measure> {
+pub fn measure_list(stored: &StoredDump<'_>, name: &str) -> Result<Measurement> {
     let object = stored.store.open(stored.source, name)?;
     pipeline::measure(object, &Progress::default())
 }
@@ -141,12 +144,7 @@ pub fn open_list(stored: &StoredDump<'_>) -> Result<Option<Lines>> {
         Err(error) => return Err(error),
     }
     let object = stored.store.open(stored.source, &name)?;
-    Ok(Some(Lines::new(Decode::new(
-        LIST_CODEC,
-        1,
-        object,
-        Progress::default(),
-    ))))
+    Ok(Some(Lines::new(Decoding::new(LIST_CODEC).open(object))))
 }
 
 /// Opens the list of contents as often as it is wanted.
@@ -158,7 +156,7 @@ pub fn list_opener<'a>(stored: &'a StoredDump<'_>) -> OpenList<'a> {
 pub(super) const DIFFERS: &str = "SHA-256 differs";
 
 /// Compares a dump's stored bytes with those that were written.
-pub fn check_stored(dump: &Dump, found: &Measure) -> Check {
+pub fn check_stored(dump: &Dump, found: &Measurement) -> Check {
     let size = found.size;
     if size != dump.size_bytes {
         let what = if size < dump.size_bytes {
@@ -187,7 +185,7 @@ pub fn check_stored(dump: &Dump, found: &Measure) -> Check {
 }
 
 /// Compares decoded content with that which was read from the source.
-fn check_content(dump: &Dump, found: &Measure) -> Check {
+fn check_content(dump: &Dump, found: &Measurement) -> Check {
     let (size, sha256) = (found.size, &found.sha256);
     if size != dump.content_size_bytes || *sha256 != dump.content_sha256 {
         let detail = format!(

@@ -5,16 +5,16 @@ use super::content::{self, StoredDump};
 use super::examine::ExaminationOptions;
 use crate::catalog::Backup;
 use crate::engine::files::{self, FilesSource};
-use crate::engine::postgres::content::ContentCheck;
-use crate::engine::postgres::drill::{self, Drill, DrillPlan};
-use crate::engine::postgres::programs::Version;
-use crate::engine::postgres::server::{Place, Tried};
-use crate::engine::postgres::source::Concern;
-use crate::engine::postgres::{Format, PostgresSource};
+use crate::engine::postgres::PostgresSource;
+use crate::engine::postgres::content::DumpContentCheck;
+use crate::engine::postgres::drill::{self, DrillPlan, PostgresDrill};
+use crate::engine::postgres::programs::PostgresVersion;
+use crate::engine::postgres::server::{Availability, DrillSite};
+use crate::engine::postgres::source::PreflightWarning;
 use crate::engine::sqlite::{SqliteDestination, SqliteSource};
-use crate::engine::{Database, Depth, Destination, Source};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Result};
-use crate::pipeline::{Codec, Encode, Progress};
+use crate::pipeline::{Codec, Encoding};
 use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
@@ -67,7 +67,7 @@ impl Engine {
 
     /// Does what a backup begins with, and lets go: what it would do, what it would lack, and the
     /// bytes that it needs in the scratch directory.
-    pub fn rehearse(&mut self) -> Result<(String, Vec<Concern>, u64)> {
+    pub fn rehearse(&mut self) -> Result<(String, Vec<PreflightWarning>, u64)> {
         match self {
             Engine::Sqlite(source) => source
                 .rehearse()
@@ -81,16 +81,19 @@ impl Engine {
 
     /// Whether a trial restore of its backups can be made here, and where, or why not; and the
     /// bytes that it needs in the scratch directory.
-    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Tried<String>, u64)> {
+    pub fn can_drill(&self, source: &SourcePlan) -> Result<(Availability<String>, u64)> {
         let size = self.estimate();
         let Engine::Postgres(opened) = self else {
-            return Ok((Tried::Done("into the scratch directory".to_owned()), size));
+            return Ok((
+                Availability::Available("into the scratch directory".to_owned()),
+                size,
+            ));
         };
         let major = opened
             .database()
             .server_version
             .as_deref()
-            .and_then(Version::parse)
+            .and_then(PostgresVersion::parse)
             .map_or(0, |version| version.major);
         let proving = &source.proving;
         // The decoded dump, and the database made of it.
@@ -99,13 +102,18 @@ impl Engine {
         } else {
             size.saturating_mul(2).saturating_add(128 << 20)
         };
-        let whose = Place {
+        let whose = DrillSite {
             parent: &source.settings.scratch_dir,
             trusted: proving.trusted,
             hidden: &[],
         };
         Ok((
-            drill::possible(&proving.search, proving.drill_url.as_deref(), major, &whose)?,
+            drill::check_availability(
+                &proving.search,
+                proving.drill_url.as_deref(),
+                major,
+                &whose,
+            )?,
             room,
         ))
     }
@@ -135,7 +143,7 @@ impl Engine {
         };
         let packed = || -> Result<f64> {
             let sample = source.sample()?;
-            let mut encode = Encode::new(codec, 1, Vec::new(), Progress::default());
+            let mut encode = Encoding::new(codec).start(Vec::new());
             encode.write_all(&sample)?;
             let (_, measured) = encode.finish()?;
             Ok(measured.stored.size as f64 / (sample.len() as f64).max(1.0))
@@ -148,7 +156,7 @@ impl Engine {
     pub fn place(&self, source: &SourcePlan) -> String {
         match (self, &source.kind) {
             (Engine::Postgres(opened), SourceKind::Postgres(plan)) => {
-                place_in(plan.format.word(), opened.database())
+                place_in(DumpFormat::Postgres(plan.format), opened.database())
             }
             (Engine::Postgres(opened), _) => place_of(opened.database()),
             (Engine::Files(opened), _) => paths_text(opened.paths()),
@@ -180,16 +188,11 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
 /// What a dump of a server's roles and tablespaces holds, which belong to none of its databases.
 pub const GLOBALS: &str = "roles and tablespaces";
 
-/// Whether a dump of this format holds them.
-pub fn is_globals(format: &str) -> bool {
-    Format::parse(format) == Some(Format::Globals)
-}
-
 /// Where the content of a dump of this format comes from: the roles of a server are read through a
 /// database, and belong to none.
-pub fn place_in(format: &str, database: &Database) -> String {
+pub fn place_in(format: DumpFormat, database: &Database) -> String {
     match &database.host {
-        Some(host) if is_globals(format) => {
+        Some(host) if format == DumpFormat::GLOBALS => {
             format!("{GLOBALS} of {host}:{}", database.port.unwrap_or(5432))
         }
         _ => place_of(database),
@@ -278,32 +281,38 @@ pub fn trial<'a>(
     depth: Depth,
     means: &ExaminationOptions<'_>,
 ) -> Result<Box<dyn Destination + 'a>> {
-    if stored.format == files::FORMAT {
-        return Ok(match depth {
-            Depth::Content => Box::new(files::content::ContentCheck::new(
-                content::open_list(stored).ok().flatten(),
-            )),
-            Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+    let format = match stored.format {
+        DumpFormat::Postgres(format) => format,
+        DumpFormat::Sqlite => {
+            return Ok(Box::new(SqliteDestination::drill(
                 means.scratch_dir,
                 content_size,
-                content::list_opener(stored),
-            )?),
-        });
-    }
-    let Some(format) = Format::parse(stored.format) else {
-        return Ok(Box::new(SqliteDestination::drill(
-            means.scratch_dir,
-            content_size,
-            stored.database,
-        )?));
+                stored.database,
+            )?));
+        }
+        DumpFormat::Tar => {
+            return Ok(match depth {
+                Depth::Content => Box::new(files::content::ContentCheck::new(
+                    content::open_list(stored).ok().flatten(),
+                )),
+                Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                    means.scratch_dir,
+                    content_size,
+                    content::list_opener(stored),
+                )?),
+            });
+        }
     };
     if depth == Depth::Content {
-        return Ok(Box::new(ContentCheck::new(format, &means.proving.search)));
+        return Ok(Box::new(DumpContentCheck::new(
+            format,
+            &means.proving.search,
+        )));
     }
-    Ok(Box::new(Drill::new(DrillPlan {
+    Ok(Box::new(PostgresDrill::new(DrillPlan {
         format,
         recorded: stored.database.cloned().unwrap_or_default(),
-        made_by: made_by(stored.producer),
+        pg_dump_major: pg_dump_major(stored.producer),
         search: means.proving.search.clone(),
         drill_url: means.proving.drill_url.clone(),
         trusted: means.proving.trusted,
@@ -339,13 +348,13 @@ fn hidden_from_drills(stored: &StoredDump<'_>) -> Vec<PathBuf> {
 }
 
 /// The major version of the program that made a dump; 0 where unknown.
-pub fn made_by(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
+pub fn pg_dump_major(producer: Option<&std::collections::BTreeMap<String, String>>) -> u32 {
     let version = producer.and_then(|producer| {
         producer
             .get("pg_dump")
             .or_else(|| producer.get("pg_dumpall"))
     });
     version
-        .and_then(|text| Version::parse(text))
+        .and_then(|text| PostgresVersion::parse(text))
         .map_or(0, |version| version.major)
 }

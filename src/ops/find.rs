@@ -3,9 +3,10 @@
 
 use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, Entry, Presence};
+use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for, time_of};
-use crate::pipeline::Codec;
+use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
 use crate::store::{self, Access, Store};
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ pub struct ResolvedBackup {
     pub file: String,
     /// What is known of it; `None` for a dump without a sidecar.
     pub backup: Option<Backup>,
-    /// Its coding.
-    pub codec: Codec,
-    /// What the content is: `sqlite3`, or another extension.
-    pub format: String,
+    /// How it is decoded.
+    pub decoding: Decoding,
+    /// What the content is, as the sidecar or the extension tells.
+    pub format: DumpFormat,
     /// Newer ones of the source that are not good, each with why, where a source's newest good one
     /// was asked for.
     pub passed_over: Vec<String>,
@@ -45,8 +46,8 @@ impl ResolvedBackup {
             source: &self.source,
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
-            codec: self.codec,
-            format: &self.format,
+            decoding: self.decoding.clone(),
+            format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
             manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
             database: sidecar.and_then(|sidecar| sidecar.database.as_ref()),
@@ -77,8 +78,11 @@ impl ResolvedBackup {
             store,
             source,
             file: dump.file.clone(),
-            codec,
-            format: dump.format.clone(),
+            decoding: Decoding::new(codec),
+            format: dump
+                .format
+                .parse::<DumpFormat>()
+                .map_err(|unknown| Error::from(unknown).context(format!("`{}`", dump.file)))?,
             backup: Some(backup),
             passed_over: Vec::new(),
         })
@@ -213,7 +217,7 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
         }
     }
     let ((store, source, dir), name) = (around(&path), file_name(&path));
-    let (codec, format) = decoding_of(&name)?;
+    let (codec, extension) = decoding_of(&name)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
         let size = match companion.metadata() {
@@ -240,8 +244,8 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
         source,
         file: name,
         backup: None,
-        codec,
-        format,
+        decoding: Decoding::new(codec),
+        format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })
 }

@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How much went by, and its hash.
+/// The size and the hash of what went by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measure {
+pub struct Measurement {
     /// Bytes.
     pub size: u64,
     /// SHA-256 in hex.
@@ -18,15 +18,15 @@ pub struct Measure {
 /// nobody else wants.
 pub struct Meter<T> {
     inner: T,
-    seen: Arc<Mutex<Seen>>,
+    tally: Arc<Mutex<MeterTally>>,
 }
 
-/// Tells what a [`Meter`] has seen.
+/// Reads what a [`Meter`] has counted.
 #[derive(Clone)]
-pub struct Gauge(Arc<Mutex<Seen>>);
+pub struct Gauge(Arc<Mutex<MeterTally>>);
 
 #[derive(Default)]
-struct Seen {
+struct MeterTally {
     size: u64,
     hash: Sha256,
 }
@@ -34,40 +34,40 @@ struct Seen {
 impl<T> Meter<T> {
     /// Measures what goes through `inner`.
     pub fn new(inner: T) -> (Self, Gauge) {
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let tally = Arc::new(Mutex::new(MeterTally::default()));
         (
             Meter {
                 inner,
-                seen: Arc::clone(&seen),
+                tally: Arc::clone(&tally),
             },
-            Gauge(seen),
+            Gauge(tally),
         )
     }
 
-    /// What is inside.
+    /// Gives back what is measured.
     pub fn into_inner(self) -> T {
         self.inner
     }
 
-    fn saw(&self, bytes: &[u8]) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.size += bytes.len() as u64;
-        seen.hash.update(bytes);
+    fn count(&self, bytes: &[u8]) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.size += bytes.len() as u64;
+        tally.hash.update(bytes);
     }
 }
 
 impl Gauge {
-    /// What went by; the meter starts anew.
-    pub fn take(&self) -> Measure {
-        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let sha256 = seen
+    /// Returns what went by since the last call; the meter starts anew.
+    pub fn reset(&self) -> Measurement {
+        let tally = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let sha256 = tally
             .hash
             .finalize()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        Measure {
-            size: seen.size,
+        Measurement {
+            size: tally.size,
             sha256,
         }
     }
@@ -76,7 +76,7 @@ impl Gauge {
 impl<T: Write> Write for Meter<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
-        self.saw(&bytes[..count]);
+        self.count(&bytes[..count]);
         Ok(count)
     }
 
@@ -88,7 +88,7 @@ impl<T: Write> Write for Meter<T> {
 impl<T: Read> Read for Meter<T> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(bytes)?;
-        self.saw(&bytes[..count]);
+        self.count(&bytes[..count]);
         Ok(count)
     }
 }
@@ -102,7 +102,7 @@ mod tests {
         let (mut meter, gauge) = Meter::new(Vec::new());
         meter.write_all(b"ab").unwrap();
         meter.write_all(b"c").unwrap();
-        let measure = gauge.take();
+        let measure = gauge.reset();
         assert_eq!(measure.size, 3);
         assert_eq!(
             measure.sha256,

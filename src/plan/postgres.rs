@@ -1,32 +1,34 @@
-//! The part of the plans that is PostgreSQL's: from keys and addresses to what is dumped, and from
-//! a cluster to its databases.
+//! Plans for PostgreSQL: from keys and addresses to the source of one database, and from a cluster
+//! to its databases.
 
 use super::{Proving, SourceKind, SourcePlan, plain_name};
 use crate::config::{BackupSettings, CountRows, DrillTrust, Hooks, PostgresSettings};
-use crate::engine::postgres::source::Plan;
-use crate::engine::postgres::tables::Selection;
-use crate::engine::postgres::{Format, Search, Spec};
+use crate::engine::postgres::conninfo::dsn;
+use crate::engine::postgres::source::PostgresPlan;
+use crate::engine::postgres::tables::TableSelection;
+use crate::engine::postgres::{ConnectionSpec, PgFormat, ProgramSearch};
+use crate::error::Result;
 use crate::pipeline;
 use crate::units;
 
-/// Which databases of a server are backed up.
+/// The databases of a server that are backed up.
 #[derive(Debug, Clone)]
 pub struct ClusterPlan {
-    /// What holds for each of them.
-    pub each: Plan,
-    /// Names, `*` and `?` allowed.
+    /// The settings of each of them.
+    pub each: PostgresPlan,
+    /// Names of databases, with `*` and `?`.
     pub databases: Vec<String>,
-    /// Those left out of them.
+    /// Names that are excluded, with `*` and `?`.
     pub exclude: Vec<String>,
-    /// Roles and tablespaces, too.
+    /// Whether roles and tablespaces are backed up, too.
     pub globals: bool,
-    /// How many at once, where it says so itself.
+    /// How many databases are dumped at once, if the source sets it.
     pub jobs: Option<usize>,
-    /// Only the one that becomes a source of this name.
+    /// The only member to back up, by its name as a source.
     pub only: Option<String>,
 }
 
-/// The source of one database of a cluster: `cluster.shop`.
+/// The source of one database of a cluster, as `cluster.shop`.
 pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &str) -> SourcePlan {
     let mut each = cluster.each.clone();
     each.database = Some(database.to_owned());
@@ -40,10 +42,10 @@ pub fn member_of_cluster(source: &SourcePlan, cluster: &ClusterPlan, database: &
     }
 }
 
-/// The source of a cluster's roles and tablespaces: `cluster-globals`.
+/// The source of a cluster's roles and tablespaces, as `cluster-globals`.
 pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourcePlan {
     let mut each = cluster.each.clone();
-    each.format = Format::Globals;
+    each.format = PgFormat::Globals;
     each.cluster = Some(source.name.clone());
     let name = format!("{}-globals", source.name);
     SourcePlan {
@@ -54,33 +56,33 @@ pub fn globals_of_cluster(source: &SourcePlan, cluster: &ClusterPlan) -> SourceP
     }
 }
 
-/// Whether a cluster's patterns choose this database.
+/// Whether a cluster's patterns select this database.
 pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
     chooses(&cluster.databases, &cluster.exclude, database)
 }
 
-/// The same of a configured source.
+/// Whether the patterns of a configured source select this database.
 pub fn is_meant(own: &PostgresSettings, database: &str) -> bool {
     chooses(&own.databases, &own.exclude_databases, database)
 }
 
 fn chooses(databases: &[String], exclude: &[String], name: &str) -> bool {
-    let any = |patterns: &[String]| {
-        patterns
-            .iter()
-            .any(|pattern| units::wildcard(pattern, name))
-    };
-    any(databases) && !any(exclude)
+    matches_any(databases, name) && !matches_any(exclude, name)
 }
 
-/// What kind of source these keys describe.
+fn matches_any(patterns: &[String], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| units::wildcard(pattern, name))
+}
+
+/// The kind of source that these keys describe.
 pub fn kind(own: &PostgresSettings, settings: &BackupSettings) -> SourceKind {
     let mut each = dump_plan(own, settings);
     if !own.is_cluster() {
         return SourceKind::Postgres(Box::new(each));
     }
-    // Any database will do to ask for the others; the one that is called like the role is mostly
-    // not there.
+    // Any database can list the others; one with the role's name mostly does not exist.
     if own.url.is_none() && own.service.is_none() && own.dbname.is_none() {
         each.spec.dbname = Some("postgres".to_owned());
     }
@@ -94,14 +96,14 @@ pub fn kind(own: &PostgresSettings, settings: &BackupSettings) -> SourceKind {
     }))
 }
 
-/// How a database with these keys is dumped.
-pub fn dump_plan(own: &PostgresSettings, settings: &BackupSettings) -> Plan {
-    Plan {
+/// The settings of a database with these keys.
+pub fn dump_plan(own: &PostgresSettings, settings: &BackupSettings) -> PostgresPlan {
+    PostgresPlan {
         spec: spec(own),
         database: None,
         cluster: None,
         format: own.format,
-        selection: Selection {
+        selection: TableSelection {
             schemas: own.schemas.clone(),
             exclude_table: own.exclude_table.clone(),
             exclude_table_data: own.exclude_table_data.clone(),
@@ -114,9 +116,9 @@ pub fn dump_plan(own: &PostgresSettings, settings: &BackupSettings) -> Plan {
     }
 }
 
-/// Where the database of these keys is.
-pub fn spec(own: &PostgresSettings) -> Spec {
-    Spec {
+/// The address of the database with these keys.
+pub fn spec(own: &PostgresSettings) -> ConnectionSpec {
+    ConnectionSpec {
         url: own.url.clone(),
         host: own.host.clone(),
         port: own.port.map(|port| port.to_string()),
@@ -129,14 +131,14 @@ pub fn spec(own: &PostgresSettings) -> Spec {
     }
 }
 
-fn search(own: &PostgresSettings) -> Search {
-    Search {
+fn search(own: &PostgresSettings) -> ProgramSearch {
+    ProgramSearch {
         bin_dir: own.bin_dir.clone(),
         prefix: own.command_prefix.clone(),
     }
 }
 
-/// How trial restores of a source with these keys are made.
+/// The settings of trial restores for a source with these keys.
 pub fn proving(own: Option<&PostgresSettings>, settings: &BackupSettings) -> Proving {
     Proving {
         search: own.map(search).unwrap_or_default(),
@@ -146,39 +148,19 @@ pub fn proving(own: Option<&PostgresSettings>, settings: &BackupSettings) -> Pro
     }
 }
 
-/// Whether it is a PostgreSQL address, by its scheme.
+/// Whether a text is a PostgreSQL URL.
 pub fn is_address(text: &str) -> bool {
     crate::engine::postgres::is_url(text)
 }
 
-/// The database that an address names.
-pub fn database_of_address(text: &str) -> Option<String> {
-    let found = match text.split_once("://") {
-        Some((_, rest)) => rest
-            .split('?')
-            .next()
-            .and_then(|rest| rest.split_once('/'))
-            .map(|(_, name)| percent_decoded(name)),
-        None => text
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("dbname="))
-            .map(|name| name.trim_matches('\'').to_owned()),
-    };
-    found.filter(|name| !name.is_empty())
+/// Whether a text names a server: a PostgreSQL URL, or `key=value` pairs.
+pub fn is_connection_string(text: &str) -> bool {
+    is_address(text) || text.contains('=')
 }
 
-pub(super) fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        rest = if code.is_some() { &after[2..] } else { after };
-        bytes.push(code.unwrap_or(*first));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// The database that an address names, if it names one.
+pub fn database_of_address(text: &str) -> Result<Option<String>> {
+    dsn::parameter(text, "dbname")
 }
 
 #[cfg(test)]
@@ -202,7 +184,11 @@ mod tests {
             ("psql://h/shop", Some("shop")),
         ] {
             assert!(is_address(text) || text.starts_with("host="), "{text}");
-            assert_eq!(database_of_address(text).as_deref(), name, "{text}");
+            assert_eq!(
+                database_of_address(text).unwrap().as_deref(),
+                name,
+                "{text}"
+            );
         }
     }
 }

@@ -1,15 +1,17 @@
 //! A path that a source of the configuration has: whoever names it means that source, with its
 //! settings, its hooks and its history.
 
-use super::{RequestedKind, absolute, postgres, sqlite};
+use super::{absolute, postgres, sqlite};
+
 use crate::config::{Config, KindSettings};
+use crate::engine::EngineKind;
 use std::path::{Path, PathBuf};
 
 /// The source of the configuration whose only path is exactly this. `--kind` may ask for something
 /// else to be made of the path, and then it is not that source.
 pub fn source_at<'a>(
     text: &str,
-    kind: Option<RequestedKind>,
+    kind: Option<EngineKind>,
     config: &'a Config,
     cwd: &Path,
 ) -> Option<&'a str> {
@@ -26,14 +28,14 @@ pub fn source_at<'a>(
         .map(|path| absolute(cwd, path))
         .collect();
     let is_there = |own: &Path| paths.contains(&absolute(cwd, own));
-    let fits = |wanted: RequestedKind| kind.is_none_or(|kind| kind == wanted);
+    let fits = |wanted: EngineKind| kind.is_none_or(|kind| kind == wanted);
     let mut found = config
         .sources
         .iter()
         .filter(|(_, entry)| match &entry.kind {
-            KindSettings::Sqlite(own) => fits(RequestedKind::Sqlite) && is_there(&own.path),
+            KindSettings::Sqlite(own) => fits(EngineKind::Sqlite) && is_there(&own.path),
             KindSettings::Files(own) => {
-                fits(RequestedKind::Files) && matches!(&own.paths[..], [only] if is_there(only))
+                fits(EngineKind::Files) && matches!(&own.paths[..], [only] if is_there(only))
             }
             KindSettings::Postgres(_) => false,
         });

@@ -3,12 +3,13 @@
 
 use super::sqlite;
 use super::{
-    Configured, PathKind, Planned, Proving, RequestedKind, RetentionPolicies, SourceKind,
-    SourcePlan, StorePlan, absolute, files, name_from_path, plain_name, postgres,
+    Configured, PathKind, Planned, Proving, RetentionPolicies, SourceKind, SourcePlan, StorePlan,
+    absolute, files, name_from_path, plain_name, postgres,
 };
 use crate::config::{
     self, BackupSettings, Config, ConfiguredSource, Hooks, KindSettings, PostgresSettings,
 };
+use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::units;
 use chrono::{DateTime, Utc};
@@ -23,7 +24,7 @@ pub struct SourceSelection<'a> {
     /// `--as`.
     pub name: Option<&'a str>,
     /// `--kind`.
-    pub kind: Option<RequestedKind>,
+    pub kind: Option<EngineKind>,
     /// `$DATABASE_URL`, used where there is neither a configuration nor an argument.
     pub database_url: Option<&'a str>,
 }
@@ -148,7 +149,7 @@ fn configured(
     }
     if let Some(fault) = &source.fault {
         let configured = Configured {
-            kind: source.kind.as_str(),
+            kind: source.kind.kind(),
             hooks: source.hooks.clone(),
         };
         return Ok(Some(Planned::Refused {
@@ -236,10 +237,10 @@ fn by_place(
     let settings = config
         .map(|config| config.backup.clone())
         .unwrap_or_default();
-    if wanted.kind == Some(RequestedKind::Postgres)
+    if wanted.kind == Some(EngineKind::Postgres)
         || wanted.kind.is_none() && postgres::is_address(text)
     {
-        let Some(database) = postgres::database_of_address(text) else {
+        let Some(database) = postgres::database_of_address(text)? else {
             return Err(Error::usage("the address names no database")
                 .with_hint("write it at its end, as in `postgresql://host/shop`"));
         };
@@ -259,7 +260,7 @@ fn by_place(
     if there == PathKind::Missing {
         return Err(nothing_there(text, config));
     }
-    let as_files = wanted.kind == Some(RequestedKind::Files)
+    let as_files = wanted.kind == Some(EngineKind::Files)
         || wanted.kind.is_none() && there == PathKind::Directory;
     if as_files {
         let (name, derived) = chosen_name(wanted.name, || files::name_of(&path, there))?;

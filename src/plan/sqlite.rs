@@ -109,7 +109,17 @@ fn in_place(path: String) -> Result<Vec<PathBuf>> {
 
 /// `%20` as what it stands for.
 fn decoded(text: &str) -> String {
-    super::postgres::percent_decoded(text)
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        rest = if code.is_some() { &after[2..] } else { after };
+        bytes.push(code.unwrap_or(*first));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ settings! {
         /// minds.
         pub brake: BrakePart = BrakePart(Some(50)),
         /// Tables that may come and go, as in `["sessions", "public.tmp_*"]`, with their names as
-        /// `dbbackup show --contents` prints them.
+        /// `show --contents` prints them.
         pub brake_ignore: Vec<String> = Vec::new(),
     }
 }

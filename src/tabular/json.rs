@@ -6,7 +6,7 @@
 //! arrays.
 
 use super::Table;
-use crate::engine::postgres::array::{self, Element};
+use crate::engine::postgres::array::{self, ArrayElement};
 use crate::engine::{Cell, Shape};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -57,16 +57,16 @@ fn value(out: &mut impl Write, text: &str, shape: &Shape) -> io::Result<()> {
     }
 }
 
-fn array(out: &mut impl Write, elements: &[Element], of: &Shape) -> io::Result<()> {
+fn array(out: &mut impl Write, elements: &[ArrayElement], of: &Shape) -> io::Result<()> {
     out.write_all(b"[")?;
     for (at, element) in elements.iter().enumerate() {
         if at > 0 {
             out.write_all(b",")?;
         }
         match element {
-            Element::Null => out.write_all(b"null")?,
-            Element::Value(text) => value(out, text, of)?,
-            Element::Array(inner) => array(out, inner, of)?,
+            ArrayElement::Null => out.write_all(b"null")?,
+            ArrayElement::Value(text) => value(out, text, of)?,
+            ArrayElement::Array(inner) => array(out, inner, of)?,
         }
     }
     out.write_all(b"]")

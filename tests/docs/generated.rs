@@ -1,40 +1,34 @@
-//! Manual pages and completions: rendered from clap's types and compared with the files in man/ and
-//! completions/.
+//! Manual pages and completions: rendered from clap's types and the Markdown in man/, and compared
+//! with the files in man/ and completions/.
 
-use super::{fields, have, root, silently};
+use super::{fields, have, manual, root, silently};
 use clap::CommandFactory;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
-use dbbackup::cli::Cli;
+use clap_mangen::roff::{Roff, bold, roman};
+use dbbackup::cli::{Cli, Topic};
 use std::collections::BTreeMap;
 use std::process::Command;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// With `DBBACKUP_BLESS` set writes the files, else demands that they are there, equal, and no
-/// others beside them.
+/// others beside them. Markdown is written by hand and is left alone.
 fn compare(directory: &str, rendered: &Files) {
     let directory = root().join(directory);
+    let there = std::fs::read_dir(&directory).unwrap().flatten();
+    let mut stale: Vec<String> = there
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !rendered.contains_key(name) && !name.ends_with(".md"))
+        .collect();
     if std::env::var_os("DBBACKUP_BLESS").is_some() {
-        let _ = std::fs::create_dir(&directory);
-        for entry in std::fs::read_dir(&directory).unwrap().flatten() {
-            if !is_source(&entry.file_name().to_string_lossy()) {
-                std::fs::remove_file(entry.path()).unwrap();
-            }
+        for name in stale {
+            std::fs::remove_file(directory.join(name)).unwrap();
         }
         for (name, content) in rendered {
             std::fs::write(directory.join(name), content).unwrap();
         }
         return;
     }
-    let there = std::fs::read_dir(&directory)
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut stale: Vec<String> = there
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    stale.retain(|name| !rendered.contains_key(name) && !is_source(name));
     let differs = |(name, content): &(&String, &Vec<u8>)| {
         std::fs::read(directory.join(name)).ok().as_ref() != Some(*content)
     };
@@ -53,19 +47,20 @@ fn compare(directory: &str, rendered: &Files) {
     );
 }
 
-/// Whether people write the file.
-fn is_source(name: &str) -> bool {
-    name.ends_with(".md")
-}
-
 fn pages() -> Files {
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = Cli::command();
     command.build();
     let subcommands = command.get_subcommands().cloned();
     let all: Vec<clap::Command> = std::iter::once(command.clone())
         .chain(subcommands)
         .collect();
-    all.into_iter().map(page).chain([fields::page()]).collect()
+    let by_hand = manual::sources();
+    let by_hand = by_hand.iter().map(|source| manual::page(source));
+    all.into_iter()
+        .map(page)
+        .chain([fields::page()])
+        .chain(by_hand)
+        .collect()
 }
 
 /// One page. The parts are put together here because clap_mangen would run the lines of the
@@ -90,6 +85,10 @@ fn page(command: clap::Command) -> (String, Vec<u8>) {
     let (examples, codes) = help
         .split_once("Exit codes:\n")
         .expect("every help text ends with the exit codes");
+    // The program's own help lists the topics, which are pages here.
+    let examples = examples
+        .split_once("Topics")
+        .map_or(examples, |(examples, _)| examples);
     for (title, lines) in [
         ("EXAMPLES", examples.trim_start_matches("Examples:\n")),
         ("EXIT STATUS", codes),
@@ -105,7 +104,24 @@ fn page(command: clap::Command) -> (String, Vec<u8>) {
             });
         roff.control("fi", []).to_writer(&mut text).unwrap();
     }
+    see_also(parent).to_writer(&mut text).unwrap();
     (man.get_filename(), text)
+}
+
+/// The other pages: all topics from the program's own page, and that one from each command's.
+fn see_also(of_program: bool) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    if !of_program {
+        roff.text([bold("dbbackup"), roman("(1)")]);
+        return roff;
+    }
+    for topic in Topic::ALL {
+        let section = if topic.page.contains('.') { 5 } else { 7 };
+        roff.text([bold(topic.page), roman(format!("({section}),"))]);
+    }
+    roff.text([bold("dbbackup-json"), roman("(5)")]);
+    roff
 }
 
 fn completions() -> Files {

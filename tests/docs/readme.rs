@@ -1,62 +1,109 @@
-//! README: its configurations are accepted, its commands exist, its tables are complete.
+//! README and the manual: their configurations are accepted, their commands exist, their tables are
+//! complete.
 
 use super::examples::{configuration, keys_of};
-use super::{blocks, calls, must_be_accepted, text_of};
+use super::{Block, blocks, calls, documents, must_be_accepted, text_of};
 use dbbackup::error::Kind;
 use std::collections::BTreeSet;
 
 #[test]
 fn configurations_are_accepted() {
     let mut seen = 0;
-    for block in blocks(&text_of("README.md"))
-        .iter()
-        .filter(|block| block.info == "toml")
-    {
-        configuration(&block.text, &format!("README, {}", block.heading));
-        seen += 1;
+    for (name, text) in documents() {
+        for block in blocks(&text).iter().filter(|block| block.info == "toml") {
+            configuration(&block.text, &format!("{name}, {}", block.heading));
+            seen += 1;
+        }
     }
-    assert!(seen >= 3, "only {seen} configurations were found");
+    assert!(seen >= 10, "only {seen} configurations were found");
+}
+
+/// The shell scripts of a text, each with its heading.
+fn scripts(text: &str) -> Vec<(String, String)> {
+    let script = |block: Block| match block.info.split(' ').next() {
+        Some("sh") => Some((block.heading, block.text)),
+        Some("console") => {
+            let lines = block.text.lines();
+            let commands = lines.filter_map(|line| line.strip_prefix("$ "));
+            let script = commands.collect::<Vec<_>>().join("\n");
+            Some((block.heading, script))
+        }
+        _ => None,
+    };
+    blocks(text).into_iter().filter_map(script).collect()
 }
 
 #[test]
 fn commands_exist() {
     let mut seen = 0;
-    for block in blocks(&text_of("README.md")) {
-        let script = match block.info.split(' ').next() {
-            Some("sh") => block.text.clone(),
-            Some("console") => block
-                .text
-                .lines()
-                .filter_map(|line| line.strip_prefix("$ "))
-                .collect::<Vec<_>>()
-                .join("\n"),
-            _ => continue,
-        };
-        for call in calls(&script) {
-            must_be_accepted(&call, &format!("README, {}", block.heading));
-            seen += 1;
+    for (name, text) in documents() {
+        for (heading, script) in scripts(&text) {
+            for call in calls(&script) {
+                must_be_accepted(&call, &format!("{name}, {heading}"));
+                must_be_known(&call, &format!("{name}, {heading}"));
+                seen += 1;
+            }
         }
     }
-    assert!(seen >= 20, "only {seen} commands were found");
+    assert!(seen >= 100, "only {seen} commands were found");
 }
 
-/// The first cells, without their backquotes, of the table under a heading.
-fn first_column(heading: &str) -> BTreeSet<String> {
-    let readme = text_of("README.md");
-    let mut lines = readme
+/// Commands that stand within a sentence, in backquotes.
+#[test]
+fn commands_in_sentences_exist() {
+    let mut seen = 0;
+    for (name, text) in documents() {
+        // Blocks in fences have been looked at; what is left are backquotes in pairs.
+        let prose: String = text.split("```").step_by(2).collect();
+        for code in prose.split('`').skip(1).step_by(2) {
+            for call in calls(code).iter().filter(|call| call.len() > 1) {
+                if call.iter().any(|word| word == "…" || word.contains('[')) {
+                    continue;
+                }
+                must_be_accepted(call, &name);
+                must_be_known(call, &name);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 15, "only {seen} commands were found");
+}
+
+/// `dbbackup help WORD` must name something that there is.
+fn must_be_known(call: &[String], place: &str) {
+    use clap::CommandFactory;
+    use dbbackup::cli::{Cli, Topic};
+    if let [_, help, word] = call
+        && help == "help"
+        && word != "TOPIC"
+        && word != "COMMAND"
+    {
+        let known = Topic::find(word).is_some() || Cli::command().find_subcommand(word).is_some();
+        assert!(known, "{place}: dbbackup help {word}");
+    }
+}
+
+/// The first cells, without their backquotes, of the first table under a heading of a page.
+fn first_column(page: &str, heading: &str) -> BTreeSet<String> {
+    let text = text_of(&format!("man/{page}"));
+    let mut lines = text
         .lines()
         .skip_while(|line| line.trim_start_matches('#').trim() != heading)
         .skip(1);
     let rows = lines
         .by_ref()
         .take_while(|line| !line.starts_with('#'))
-        .filter(|line| line.starts_with('|'))
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
         .skip(2);
     let cells: BTreeSet<String> = rows
         .filter_map(|row| row.split('|').nth(1))
         .map(|cell| cell.trim().trim_matches('`').to_owned())
         .collect();
-    assert!(!cells.is_empty(), "README has no table under `{heading}`");
+    assert!(
+        !cells.is_empty(),
+        "man/{page} has no table under `{heading}`"
+    );
     cells
 }
 
@@ -79,6 +126,7 @@ fn reference_of_keys_is_complete() {
         .into_iter()
         .filter(|key| key != "label")
         .collect();
+    let first_column = |heading: &str| first_column("dbbackup.toml.5.md", heading);
     assert_eq!(
         first_column("`[store]` and `[stores.NAME]`"),
         keys_of("[store]")
@@ -129,7 +177,7 @@ fn exit_codes_are_the_programs() {
         .map(|kind| kind.exit_code().to_string())
         .chain(["0".to_owned()])
         .collect();
-    assert_eq!(first_column("Exit codes"), codes);
+    assert_eq!(first_column("dbbackup-scripts.7.md", "Exit codes"), codes);
     use clap::CommandFactory;
     let help = dbbackup::cli::Cli::command()
         .get_after_help()
@@ -152,10 +200,15 @@ fn exit_codes_are_the_programs() {
 
 #[test]
 fn codes_of_status_are_the_programs() {
-    use dbbackup::health::Level;
-    let levels = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown];
+    use dbbackup::health::HealthLevel;
+    let levels = [
+        HealthLevel::Ok,
+        HealthLevel::Warning,
+        HealthLevel::Critical,
+        HealthLevel::Unknown,
+    ];
     assert_eq!(
-        first_column("Watch it"),
+        first_column("dbbackup-monitoring.7.md", "Status"),
         levels
             .into_iter()
             .map(|level| level.code().to_string())
@@ -163,10 +216,10 @@ fn codes_of_status_are_the_programs() {
     );
     let rows: Vec<String> = levels
         .iter()
-        .map(|level| format!("| {} | {} |", level.code(), level.word()))
+        .map(|level| format!("| {} | {} |", level.code(), level.as_str()))
         .collect();
-    let readme = text_of("README.md");
-    assert!(rows.iter().all(|row| readme.contains(row)), "{rows:?}");
+    let page = text_of("man/dbbackup-monitoring.7.md");
+    assert!(rows.iter().all(|row| page.contains(row)), "{rows:?}");
     use clap::CommandFactory;
     let command = dbbackup::cli::Cli::command();
     let help = command
@@ -177,7 +230,7 @@ fn codes_of_status_are_the_programs() {
         levels.iter().all(|level| help.contains(&format!(
             "  {}    {}:",
             level.code(),
-            level.word()
+            level.as_str()
         ))),
         "{help}"
     );
@@ -186,11 +239,8 @@ fn codes_of_status_are_the_programs() {
 #[test]
 fn every_command_is_shown() {
     use clap::{CommandFactory, Parser};
-    let scripts = blocks(&text_of("README.md"))
-        .into_iter()
-        .filter(|block| block.info == "sh")
-        .map(|block| block.text);
-    let calls: Vec<Vec<String>> = scripts.flat_map(|script| calls(&script)).collect();
+    let scripts = scripts(&text_of("README.md")).into_iter();
+    let calls: Vec<Vec<String>> = scripts.flat_map(|(_, script)| calls(&script)).collect();
     let shown: BTreeSet<&str> = calls
         .iter()
         .filter_map(|call| {

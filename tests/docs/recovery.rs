@@ -1,5 +1,5 @@
-//! README's pages "Recovery by hand", done as it stands there, with other people's tools and
-//! without dbbackup.
+//! Recovery by hand, as README and the manual's page dbbackup-recovery have it, done as it stands
+//! there, with other people's tools and without dbbackup.
 //!
 //! A block of assignments alone is where the reader puts in what is true for him: the test puts in
 //! its own. A block for one ending only says so after its fence (`sh gz`).
@@ -10,12 +10,12 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::process::Command;
 
-fn steps(heading: &str, ending: &str) -> String {
-    let readme = text_of("README.md");
+/// The steps under some headings of a text, as one script.
+fn steps(text: &str, headings: &[&str], ending: &str) -> String {
     let mut script = String::from("set -euo pipefail\n");
-    for block in blocks(&readme)
+    for block in blocks(text)
         .into_iter()
-        .filter(|block| block.heading == heading)
+        .filter(|block| headings.contains(&block.heading.as_str()))
     {
         let assignment = |line: &str| {
             line.split_once('=')
@@ -32,6 +32,17 @@ fn steps(heading: &str, ending: &str) -> String {
     script
 }
 
+/// The steps of the manual's page for one kind of source, from finding the backup on.
+fn of_page(kind: &str, ending: &str) -> String {
+    let page = text_of("man/dbbackup-recovery.7.md");
+    steps(&page, &["Find the backup", kind], ending)
+}
+
+/// The short way that README shows.
+fn of_readme(kind: &str) -> String {
+    steps(&text_of("README.md"), &["Recovery by hand"], kind)
+}
+
 fn rows(path: &Path) -> Vec<(i64, String)> {
     let database = Connection::open(path).unwrap();
     let mut query = database
@@ -44,7 +55,7 @@ fn rows(path: &Path) -> Vec<(i64, String)> {
         .collect()
 }
 
-fn recovers(compression: &str, ending: &str, tool: &str) {
+fn recovers(compression: &str, tool: &str, script: &str) {
     if ![tool, "sqlite3", "sha256sum"].iter().all(|tool| have(tool)) {
         return;
     }
@@ -92,10 +103,11 @@ fn recovers(compression: &str, ending: &str, tool: &str) {
                 .file_name()
                 .to_str()
                 .and_then(|name| name.strip_suffix(".json"))
+                .filter(|name| !name.ends_with(".event"))
                 .map(str::to_owned)
         });
     let output = Command::new("bash")
-        .args(["-c", &steps("Recovery by hand", ending)])
+        .args(["-c", script])
         .env("STORE", &store)
         .env("SOURCE", "app")
         .env("TARGET", &target)
@@ -130,21 +142,26 @@ fn recovers(compression: &str, ending: &str, tool: &str) {
 
 #[test]
 fn gunzip_and_sqlite3_recover() {
-    recovers("gzip", "gz", "gunzip");
+    recovers("gzip", "gunzip", &of_page("SQLite", "gz"));
 }
 
 #[test]
 fn zstd_and_sqlite3_recover() {
-    recovers("zstd", "zst", "zstd");
+    recovers("zstd", "zstd", &of_page("SQLite", "zst"));
 }
 
 #[test]
 fn uncompressed_dump_is_copied() {
-    recovers("none", "sqlite3", "cp");
+    recovers("none", "cp", &of_page("SQLite", "sqlite3"));
+}
+
+#[test]
+fn readme_recovers_a_sqlite_database() {
+    recovers("gzip", "gunzip", &of_readme("sqlite3"));
 }
 
 /// As it is written, with a database of a throw-away server.
-fn postgres_recovers(format: &str, ending: &str) {
+fn postgres_recovers(format: &str, script: &str, new: Option<&str>) {
     let Some(cluster) = Cluster::shared() else {
         return;
     };
@@ -179,9 +196,9 @@ fn postgres_recovers(format: &str, ending: &str) {
         String::from_utf8_lossy(&made.stderr)
     );
     let document: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
-    let new = format!("{}_new", database.name);
+    let new = new.map_or_else(|| format!("{}_new", database.name), str::to_owned);
     let output = Command::new("bash")
-        .args(["-c", &steps("Recovery by hand: PostgreSQL", ending)])
+        .args(["-c", script])
         .env("STORE", &store)
         .env("SOURCE", "shop")
         .env("ID", document["backups"][0]["id"].as_str().unwrap())
@@ -217,12 +234,19 @@ fn postgres_recovers(format: &str, ending: &str) {
 
 #[test]
 fn gunzip_and_pg_restore_recover() {
-    postgres_recovers("custom", "dump");
+    postgres_recovers("custom", &of_page("PostgreSQL", "dump"), None);
 }
 
 #[test]
 fn gunzip_and_psql_recover() {
-    postgres_recovers("plain", "sql");
+    postgres_recovers("plain", &of_page("PostgreSQL", "sql"), None);
+}
+
+/// One after the other: README gives the new database a name.
+#[test]
+fn readme_recovers_a_postgresql_database() {
+    postgres_recovers("custom", &of_readme("dump"), Some("recovered"));
+    postgres_recovers("plain", &of_readme("sql"), Some("recovered"));
 }
 
 #[test]
@@ -233,7 +257,12 @@ fn tar_recovers_files() {
     {
         return;
     }
-    for compression in ["gzip", "zstd", "none"] {
+    let ways = [of_page("Files", ""), of_readme("tar")];
+    let compressions = ["gzip", "zstd", "none"];
+    for (compression, script) in compressions
+        .iter()
+        .flat_map(|compression| ways.iter().map(move |script| (compression, script)))
+    {
         let there = tempfile::tempdir().unwrap();
         let tree = there.path().canonicalize().unwrap().join("uploads");
         std::fs::create_dir_all(tree.join("deep")).unwrap();
@@ -259,7 +288,7 @@ fn tar_recovers_files() {
         let document: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
         let new = there.path().join("recovered");
         let output = Command::new("bash")
-            .args(["-c", &steps("Recovery by hand: files", "")])
+            .args(["-c", script])
             .env("STORE", &store)
             .env("SOURCE", "uploads")
             .env("ID", document["backups"][0]["id"].as_str().unwrap())

@@ -7,6 +7,7 @@ mod cat;
 mod cleanup;
 mod config;
 mod find;
+mod help;
 mod list;
 mod locks;
 mod output;

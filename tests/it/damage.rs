@@ -2,7 +2,7 @@
 //! files of a backup can be wrong.
 
 use crate::support::World;
-use dbbackup::pipeline::{Codec, Decode, Encode, Progress, measure};
+use dbbackup::pipeline::{Codec, Decoding, Encoding, Progress, measure};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -84,8 +84,7 @@ fn a_flipped_byte_is_found_wherever_it_is() {
         let sidecar = world.sidecar(&id);
         let content = |stored: Vec<u8>| {
             let codec = Codec::parse(codec).unwrap();
-            let mut decode =
-                Decode::new(codec, 1, std::io::Cursor::new(stored), Progress::default());
+            let mut decode = Decoding::new(codec).open(std::io::Cursor::new(stored));
             let mut content = Vec::new();
             decode
                 .read_to_end(&mut content)
@@ -152,12 +151,14 @@ fn a_codec_never_gives_other_content_without_an_error() {
         .collect();
     for codec in ["gzip", "zstd"] {
         let codec = Codec::parse(codec).unwrap();
-        let mut encode = Encode::new(codec, 2, Vec::new(), Progress::default());
+        let mut encode = Encoding::new(codec).with_threads(2).start(Vec::new());
         encode.write_all(&content).unwrap();
         let (stored, _) = encode.finish().unwrap();
         let decoded = |stored: Vec<u8>| {
             let mut found = Vec::new();
-            Decode::new(codec, 2, std::io::Cursor::new(stored), Progress::default())
+            Decoding::new(codec)
+                .with_threads(2)
+                .open(std::io::Cursor::new(stored))
                 .read_to_end(&mut found)
                 .map(|_| found)
                 .ok()

@@ -97,10 +97,10 @@ fn backed_up(database: &Database<'_>, keys: &str) -> Value {
         );
         let toc = Toc::parse(&list).unwrap();
         let found = tables(&sidecar);
-        for entry in toc.of_kind("TABLE DATA") {
+        for entry in toc.entries_of_kind("TABLE DATA") {
             let of = found
                 .iter()
-                .find(|(name, _)| entry.is_of(&QualifiedName::parse(name).unwrap()));
+                .find(|(name, _)| entry.belongs_to(&QualifiedName::parse(name).unwrap()));
             let (name, (kind, ..)) =
                 of.unwrap_or_else(|| panic!("{keys}: the manifest lacks {entry:?}"));
             assert!(
@@ -108,9 +108,9 @@ fn backed_up(database: &Database<'_>, keys: &str) -> Value {
                 "{keys}: {name} is a {kind}, and yet its data is there"
             );
         }
-        let with_data = toc
-            .of_kind("TABLE DATA")
-            .filter(|entry| !entry.is_of(&QualifiedName::new("public", "config_of_extension")));
+        let with_data = toc.entries_of_kind("TABLE DATA").filter(|entry| {
+            !entry.belongs_to(&QualifiedName::new("public", "config_of_extension"))
+        });
         assert_eq!(
             with_data.count(),
             compared(&sidecar).len(),

@@ -218,7 +218,7 @@ fn no_script_that_passes_starts_a_program() {
             .concat()
             .replace("MARK", script.mark.to_str().unwrap());
         let found = dbbackup::engine::postgres::scan::scan(&mut text.as_bytes()).unwrap();
-        if found.stray.is_some() {
+        if found.forbidden.is_some() {
             return Ok(());
         }
         passed.set(passed.get() + 1);

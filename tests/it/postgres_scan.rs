@@ -3,7 +3,7 @@
 
 use crate::cluster::{Cluster, Database};
 use dbbackup::engine::postgres::names::QualifiedName;
-use dbbackup::engine::postgres::scan::{Scanned, scan};
+use dbbackup::engine::postgres::scan::{ScanResult, scan};
 use dbbackup::engine::postgres::toc::Toc;
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ fn output(cluster: &Cluster, program: &str, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-fn scanned(script: &[u8]) -> Scanned {
+fn scanned(script: &[u8]) -> ScanResult {
     scan(&mut &*script).unwrap()
 }
 
@@ -193,10 +193,14 @@ fn an_archive_and_its_list_agree() {
         Toc::parse(&String::from_utf8(output(cluster, "pg_restore", &["--list", file])).unwrap())
             .unwrap();
     assert_eq!(toc.header.database.as_deref(), Some(database.name.as_str()));
-    assert_eq!(toc.of_kind("TABLE DATA").count(), found.tables.len());
+    assert_eq!(
+        toc.entries_of_kind("TABLE DATA").count(),
+        found.tables.len()
+    );
     for (table, _) in &found.tables {
         assert!(
-            toc.of_kind("TABLE DATA").any(|entry| entry.is_of(table)),
+            toc.entries_of_kind("TABLE DATA")
+                .any(|entry| entry.belongs_to(table)),
             "{table}"
         );
     }

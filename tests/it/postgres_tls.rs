@@ -1,10 +1,10 @@
 //! Connecting, against psql: for a table of servers, `sslmode`s, certificates and accounts the
 //! program must reach what psql reaches with the same words and environment, encrypted or not as
 //! psql is, and fail where psql fails. What was reached is then handed to psql in the program's own
-//! words (`Reached::conninfo`), which must lead to the same connection without a warning.
+//! words (`ReachedServer::conninfo`), which must lead to the same connection without a warning.
 
-use dbbackup::engine::postgres::connect::{Reached, Session};
-use dbbackup::engine::postgres::conninfo::{ConnInfo, Spec};
+use dbbackup::engine::postgres::connect::{PostgresSession, ReachedServer};
+use dbbackup::engine::postgres::conninfo::{ConnInfo, ConnectionSpec};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -452,9 +452,9 @@ impl Case {
     }
 
     fn resolve(&self) -> dbbackup::error::Result<ConnInfo> {
-        let spec = Spec {
+        let spec = ConnectionSpec {
             url: Some(self.url.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         };
         let home = self.home.display().to_string();
         ConnInfo::resolve(&spec, &|name| match name {
@@ -467,7 +467,7 @@ impl Case {
         })
     }
 
-    fn connect(&self) -> dbbackup::error::Result<Session> {
+    fn connect(&self) -> dbbackup::error::Result<PostgresSession> {
         self.resolve()?.connect()
     }
 
@@ -501,7 +501,7 @@ fn said(output: &Output) -> Result<String, String> {
 
 /// What the program reaches; checks on the way that psql reaches the same by the program's words.
 fn ours(case: &Case) -> Result<String, String> {
-    let Session {
+    let PostgresSession {
         mut client,
         reached,
     } = case.connect().map_err(|error| {
@@ -1245,7 +1245,7 @@ fn errors_say_what_to_do() {
 fn a_query_is_cancelled_with_and_without_encryption() {
     let world = &*WORLD;
     for mode in ["disable", "require"] {
-        let Session {
+        let PostgresSession {
             mut client,
             reached,
         } = Case::new(format!(
@@ -1274,7 +1274,7 @@ fn a_query_is_cancelled_with_and_without_encryption() {
 
 #[test]
 fn children_see_no_variable_that_contradicts() {
-    let cleared = Reached::cleared();
+    let cleared = ReachedServer::cleared_variables();
     for name in [
         "PGHOST",
         "PGSERVICE",

@@ -179,12 +179,12 @@ fn damage_is_found_whatever_is_in_the_schema() {
     assert!(missed.is_empty(), "not found:\n{}", missed.join("\n"));
 }
 
-/// As README has it for who has no dbbackup at hand: what is printed.
+/// As the manual has it for who has no dbbackup at hand: what is printed.
 fn by_hand(path: &Path) -> String {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let start = readme.find("**6. Is the database whole?**").unwrap();
-    let block = readme[start..]
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/man/dbbackup-recovery.7.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let start = page.find("**5. Is the database whole?**").unwrap();
+    let block = page[start..]
         .split("```")
         .nth(1)
         .unwrap()

@@ -2,14 +2,16 @@
 //! failed attempt that says why.
 
 use crate::catalog::{Backup as Entry, Presence};
-use crate::engine::{CheckStatus, Contents, Database, Dumped, Source, whole_second};
+use crate::engine::{
+    CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source, whole_second,
+};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::content::StoredDump;
 use crate::ops::engines::LIST_CODEC;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
-use crate::pipeline::{Codec, Encode, Measured, Progress};
+use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
 use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
@@ -65,27 +67,24 @@ pub fn lock_and_sweep(
 }
 
 pub fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format().1, source.settings.compression)
+    dump_extension(source.kind.format(), source.settings.compression)
 }
 
-fn dump_extension(format: &str, codec: Codec) -> String {
+fn dump_extension(format: DumpFormat, codec: Codec) -> String {
+    let content = format.extension();
     codec
         .extension()
-        .map_or(format.to_owned(), |coding| format!("{format}.{coding}"))
+        .map_or(content.to_owned(), |coding| format!("{content}.{coding}"))
 }
 
 /// What one backup is made of, whatever its source.
 pub struct Making<'a> {
     /// The source's name.
     pub source: &'a str,
-    /// What the sidecar calls the source's kind.
-    pub kind: &'a str,
-    /// The content's format, and its extension.
-    pub format: (&'a str, &'a str),
-    /// The compression.
-    pub codec: Codec,
-    /// Threads that compress.
-    pub threads: usize,
+    /// The content's format.
+    pub format: DumpFormat,
+    /// How the content is encoded.
+    pub encoding: Encoding,
     /// How it is verified before it is listed.
     pub verify_after: Option<Level>,
     /// For trial restores.
@@ -99,10 +98,8 @@ impl<'a> Making<'a> {
     pub fn of(source: &'a SourcePlan) -> Self {
         Making {
             source: &source.name,
-            kind: source.kind.word(),
             format: source.kind.format(),
-            codec: source.settings.compression,
-            threads: source.settings.thread_count(),
+            encoding: source.settings.encoding(),
             verify_after: source.settings.verify_after,
             scratch_dir: &source.settings.scratch_dir,
             proving: &source.proving,
@@ -119,7 +116,7 @@ pub fn make(
     run: &Run,
     report: &Report,
 ) -> Result<Entry> {
-    Attempt::begin(store, run, making.source, making.kind).make(making, engine, report)
+    Attempt::begin(store, run, making.source, making.format.kind()).make(making, engine, report)
 }
 
 /// What a dump says of itself that only the run needs.
@@ -136,7 +133,7 @@ pub struct Attempt<'a> {
     store: &'a dyn Store,
     run: &'a Run,
     source: &'a str,
-    kind: &'a str,
+    kind: EngineKind,
     cluster: Option<String>,
     leaves_failure: bool,
     started: Instant,
@@ -149,7 +146,7 @@ pub struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// It begins now.
-    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: &'a str) -> Self {
+    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: EngineKind) -> Self {
         Attempt {
             store,
             run,
@@ -198,7 +195,10 @@ impl<'a> Attempt<'a> {
         report: &Report,
     ) -> Result<Entry> {
         let id = self.free_id()?;
-        let file = format!("{id}.{}", dump_extension(making.format.1, making.codec));
+        let file = format!(
+            "{id}.{}",
+            dump_extension(making.format, making.encoding.codec())
+        );
         report.detail(format!("{}: writing {file}", self.source));
         let mut finish = || {
             let (mut dumped, measured) = self.write_dump(&file, making, engine, report)?;
@@ -233,7 +233,7 @@ impl<'a> Attempt<'a> {
         making: &Making<'_>,
         engine: &mut dyn Source,
         report: &Report,
-    ) -> Result<(Dumped, Measured)> {
+    ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
         let _bar = report.bar(
             &format!("backing up {}", self.source),
@@ -241,7 +241,8 @@ impl<'a> Attempt<'a> {
             &progress,
         );
         let pending = self.store.create(self.source, &store::dot(file))?;
-        let mut encode = Encode::new(making.codec, making.threads, pending, progress);
+        let encoding = making.encoding.clone().with_progress(&progress);
+        let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.
         let dumped = engine
@@ -264,7 +265,7 @@ impl<'a> Attempt<'a> {
         };
         let file = store::contents_name(id);
         let pending = self.store.create(self.source, &store::dot(&file))?;
-        let mut encode = Encode::new(LIST_CODEC, 1, pending, Progress::default());
+        let mut encode = Encoding::new(LIST_CODEC).start(pending);
         std::io::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
@@ -282,7 +283,7 @@ impl<'a> Attempt<'a> {
         file: &str,
         making: &Making<'_>,
         dumped: Dumped,
-        measured: Measured,
+        measured: Measurements,
     ) -> Result<Sidecar> {
         interrupt::check()?;
         let mut sidecar = self.blank(
@@ -302,12 +303,12 @@ impl<'a> Attempt<'a> {
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
-            format: making.format.0.to_owned(),
+            format: making.format.to_string(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
             content_sha256: measured.content.sha256,
-            compression: making.codec.name().to_owned(),
+            compression: making.encoding.codec().name().to_owned(),
             encryption: None,
             base: None,
         });
@@ -376,15 +377,15 @@ impl<'a> Attempt<'a> {
             source: self.source,
             file: &store::dot(file),
             dump: sidecar.dump.as_ref(),
-            codec: making.codec,
-            format: making.format.0,
+            decoding: making.encoding.decoding(),
+            format: making.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
         let means = ExaminationOptions {
             scratch_dir: making.scratch_dir,
-            threads: making.threads,
+            threads: making.encoding.threads(),
             proving: making.proving,
             observer: report,
         };
@@ -431,7 +432,7 @@ impl<'a> Attempt<'a> {
             run: self.run.id.clone(),
             run_members: self.run.members.clone(),
             source: self.source.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: self.kind.to_string(),
             label: self.run.label.clone(),
             status,
             warnings: Vec::new(),

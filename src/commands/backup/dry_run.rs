@@ -62,7 +62,7 @@ pub fn say_plan(
                         to.display()
                     ));
                     said.push(
-                        serde_json::json!({"source": source.name, "kind": source.kind.word(),
+                        serde_json::json!({"source": source.name, "kind": source.kind.format().kind().as_str(),
                             "from": place, "size_bytes": size}),
                     );
                 }

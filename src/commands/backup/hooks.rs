@@ -227,12 +227,9 @@ impl<'a> Around<'a> {
                 command
             }
         };
-        command.current_dir(&self.hooks.directory).envs(
-            self.hooks
-                .variables
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
+        command
+            .current_dir(&self.hooks.directory)
+            .envs(&self.hooks.variables);
         command
             .env("DBBACKUP_HOOK", when.word())
             .env("DBBACKUP_STORE", self.store)

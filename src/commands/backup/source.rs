@@ -58,7 +58,7 @@ pub fn back_up(
     let making = Making::of(source);
     // One that was made from a mistyped path or address would be a source that fails for ever.
     let leaves_failure = !(source.derived && is_unheard_of(&source.name, store));
-    let attempt = Attempt::begin(store, run, &source.name, making.kind)
+    let attempt = Attempt::begin(store, run, &source.name, making.format.kind())
         .of_cluster(cluster)
         .leaving_failure(leaves_failure);
     let made = match before {
@@ -247,11 +247,11 @@ pub fn space_needed(making: &Making<'_>, engine: &Engine, catalog: &Catalog) -> 
         ))
     });
     match then {
-        Some((dump, size)) if size > 0 && dump.compression == making.codec.name() => {
+        Some((dump, size)) if size > 0 && dump.compression == making.encoding.codec().name() => {
             (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
         }
-        _ if making.codec == Codec::None => estimate,
-        _ => engine.packed_estimate(making.codec),
+        _ if making.encoding.codec() == Codec::None => estimate,
+        _ => engine.packed_estimate(making.encoding.codec()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::catalog::{Catalog, Entry};
 use crate::commands::verify::change_locked_state;
+use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::ops::time_of;
 use crate::plan::RetentionPolicies;
@@ -286,7 +287,7 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary>
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
-    let uncounted = manifest.tables.is_empty() && sidecar.kind != crate::engine::sqlite::KIND;
+    let uncounted = manifest.tables.is_empty() && sidecar.kind != EngineKind::Sqlite.as_str();
     // Older manifests have the rows of virtual tables, which are not counted any more: none is
     // lost.
     let counted = |table: &crate::engine::Table| table.compare && table.kind != "virtual table";

@@ -2,10 +2,12 @@
 //! by their answer.
 
 use crate::commands::status::is_set_aside;
-use crate::engine::postgres::discover::{self, Answer};
-use crate::engine::postgres::{self, Spec};
+use crate::engine::EngineKind;
+use crate::engine::postgres::ConnectionSpec;
+use crate::engine::postgres::conninfo::dsn;
+use crate::engine::postgres::discover::{self, DiscoveredServer};
 use crate::engine::sqlite::probe::{self, Header};
-use crate::engine::sqlite::{self, Spool, SqliteSource};
+use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
@@ -38,9 +40,9 @@ pub enum What {
     /// The database of `$DATABASE_URL`; the address where it holds no password.
     Url { shown: Option<String> },
     /// All databases of a server.
-    Server(Answer),
+    Server(DiscoveredServer),
     /// One database of a server, the one that the `PG…` variables name.
-    Database(Answer),
+    Database(DiscoveredServer),
 }
 
 impl Found {
@@ -64,11 +66,11 @@ impl Found {
 
     pub fn json(&self) -> serde_json::Value {
         let kind = if matches!(self.what, What::Sqlite(_)) {
-            sqlite::KIND
+            EngineKind::Sqlite
         } else {
-            postgres::KIND
+            EngineKind::Postgres
         };
-        serde_json::json!({"name": self.name, "kind": kind, "place": self.place(),
+        serde_json::json!({"name": self.name, "kind": kind.as_str(), "place": self.place(),
             "enabled": self.obstacle.is_none()})
     }
 }
@@ -164,19 +166,14 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
 fn servers(found: &mut Vec<Found>, report: &Report) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             url: Some(url.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = url.split_once("://").is_some_and(|(_, rest)| {
-                    rest.split('/')
-                        .next()
-                        .and_then(|place| place.rsplit_once('@'))
-                        .is_some_and(|(user, _)| user.contains(':'))
-                }) || url.contains("password=");
+                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }
@@ -189,9 +186,9 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     if named {
         let one = variable("PGDATABASE").is_some() || variable("PGSERVICE").is_some();
         let dbname = (!one).then(|| "postgres".to_owned());
-        match discover::ask(&Spec {
+        match discover::probe_server(&ConnectionSpec {
             dbname,
-            ..Spec::default()
+            ..ConnectionSpec::default()
         }) {
             Ok(answer) => add_server(found, answer, one),
             Err(error) => report.warn(format!(
@@ -200,14 +197,14 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
         }
         return;
     }
-    for (dir, port) in discover::sockets() {
-        let spec = Spec {
+    for (dir, port) in discover::list_sockets() {
+        let spec = ConnectionSpec {
             host: Some(dir.display().to_string()),
             port: Some(port.to_string()),
             dbname: Some("postgres".to_owned()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         };
-        match discover::ask(&spec) {
+        match discover::probe_server(&spec) {
             Ok(answer) => add_server(found, answer, false),
             Err(error) => report.warn(format!(
                 "a PostgreSQL server has a socket in {}, but is left out: {error}",
@@ -217,7 +214,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     }
 }
 
-fn add_server(found: &mut Vec<Found>, answer: Answer, one: bool) {
+fn add_server(found: &mut Vec<Found>, answer: DiscoveredServer, one: bool) {
     let obstacle = answer.obstacle.clone();
     if one {
         let name = plan::plain_name(&answer.database);

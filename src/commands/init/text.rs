@@ -1,13 +1,13 @@
 //! The texts that `init` writes: the configuration, and the lines for cron and systemd.
 
 use super::search::{Found, What};
-use crate::engine::postgres::discover::Answer;
+use crate::engine::postgres::discover::DiscoveredServer;
 use std::fmt::Write;
 use std::path::Path;
 
 const HEAD: &str = "\
-# A configuration for dbbackup, made by `dbbackup init`. README explains every key; \
-examples/dbbackup.toml shows them all.
+# A configuration for dbbackup, made by `dbbackup init`. `dbbackup help configuration` explains every \
+key.
 # It must belong to root or to the user that runs dbbackup, and nobody else may write to it.
 
 ";
@@ -105,7 +105,7 @@ fn source(one: &Found, text: &mut String) {
     }
 }
 
-fn place(answer: &Answer, line: &mut dyn FnMut(String)) {
+fn place(answer: &DiscoveredServer, line: &mut dyn FnMut(String)) {
     line(format!("host = {}", string(&answer.host)));
     line(format!("port = {}", answer.port));
     line(format!("user = {}", string(&answer.user)));

@@ -6,7 +6,7 @@ use crate::config::KindSettings;
 use crate::engine::Depth;
 use crate::engine::Destination;
 use crate::engine::Keep;
-use crate::engine::postgres::Spec;
+use crate::engine::postgres::ConnectionSpec;
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
 use crate::error::{Error, Result};
@@ -47,16 +47,16 @@ pub fn restore(
         "restoring the roles of {} to the server of {place}",
         found.name()
     ));
-    for line in destination.plan() {
+    for line in destination.describe_plan() {
         say(format!("  {line}"));
     }
     let target = serde_json::json!({"id": found.name(), "target": place, "undo": null});
     if arguments.dry_run {
         report.answer("nothing was done");
         return Ok(serde_json::json!({"id": found.name(), "target": place,
-                "roles": destination.missing()}));
+                "roles": destination.missing_roles()}));
     }
-    if !destination.missing().is_empty() && !arguments.yes {
+    if !destination.missing_roles().is_empty() && !arguments.yes {
         if !report.can_ask() {
             return Err(
                 Error::usage("roles would be made, and that needs a yes").with_hint("add `--yes`")
@@ -88,9 +88,9 @@ fn connection(
         &arguments.to,
         session.entry_of(&found.source).map(|entry| &entry.kind),
     ) {
-        (Some(to), _) if plan::postgres::is_address(to) || to.contains('=') => Spec {
+        (Some(to), _) if plan::postgres::is_connection_string(to) => ConnectionSpec {
             url: Some(to.clone()),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         },
         (Some(_), _) => {
             return Err(Error::usage("roles belong to a server, not to a database")
@@ -110,11 +110,11 @@ fn connection(
                 ))
                 .with_hint("say where: `--to postgresql://HOST/postgres`"));
             };
-            Spec {
+            ConnectionSpec {
                 host: database.host.clone(),
                 port: database.port.map(|port| port.to_string()),
                 dbname: database.name.clone(),
-                ..Spec::default()
+                ..ConnectionSpec::default()
             }
         }
     };

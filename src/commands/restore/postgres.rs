@@ -6,12 +6,12 @@ use crate::cli::RestoreArguments;
 use crate::commands::backup;
 use crate::config::{KindSettings, PostgresSettings};
 use crate::engine::postgres::conninfo::ConnInfo;
-use crate::engine::postgres::destination::{PostgresDestination, Target};
-use crate::engine::postgres::{Format, KIND, PostgresSource, Spec, conninfo::dsn};
-use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
+use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
+use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Error, Result};
 use crate::ops::Session;
-use crate::ops::engines::made_by;
+use crate::ops::engines::pg_dump_major;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find::ResolvedBackup;
 use crate::plan;
@@ -26,7 +26,7 @@ const COUNTING_PATIENCE: Duration = Duration::from_secs(5);
 /// One backup, put back.
 pub fn restore(
     found: &ResolvedBackup,
-    format: Format,
+    format: PgFormat,
     wanted: &str,
     arguments: &RestoreArguments,
     roles_to_come: &[String],
@@ -49,7 +49,7 @@ pub fn restore(
         roles_to_come,
         session,
     ))?;
-    destination.look_for_obstacles()?;
+    destination.check_obstacles()?;
     let say = |text: String| {
         if arguments.dry_run {
             report.answer(text)
@@ -61,13 +61,15 @@ pub fn restore(
     let lost = say_plan(
         found,
         &place,
-        destination.old(),
+        destination.old_database(),
         now.as_ref(),
         arguments,
         session,
         &say,
     );
-    if let Some(selected) = part_of_the_whole(found).filter(|_| destination.old().is_some()) {
+    if let Some(selected) =
+        part_of_the_whole(found).filter(|_| destination.old_database().is_some())
+    {
         report.warn(format!(
             "the backup holds only a part of the database ({selected}): what it left out is then \
              in {} alone",
@@ -79,21 +81,21 @@ pub fn restore(
         ));
     }
     if arguments.dry_run {
-        if let Some(owner) = destination.runs_code_of()? {
+        if let Some(owner) = destination.foreign_code_owner()? {
             report.warn(format!(
                 "a restore runs what the database brings, its checks and functions, as this \
                  superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (README, \"Restore a PostgreSQL database\")"
+                 does (`dbbackup help postgresql`)"
             ));
         }
         report.answer("nothing was done");
-        let replaces = destination.old().is_some();
+        let replaces = destination.old_database().is_some();
         return Ok(
             serde_json::json!({"id": found.name(), "target": place, "replaces": replaces,
                 "differences": lost}),
         );
     }
-    if destination.old().is_some() {
+    if destination.old_database().is_some() {
         super::confirm(&place, arguments, report)?;
     }
     destination.sweep()?;
@@ -124,12 +126,10 @@ pub fn restore(
     let published = match &safety {
         None => destination.publish(Keep::Nothing)?,
         Some(safety) => destination.publish(Keep::Backup(&mut |old: &mut dyn Source| {
-            let form = (Format::Custom.word(), Format::Custom.extension());
             kept = Some(super::safety_backup(
                 old,
                 &safety.source,
-                KIND,
-                form,
+                DumpFormat::Postgres(PgFormat::Custom),
                 &*safety.store,
                 session,
                 report,
@@ -167,7 +167,7 @@ fn connection(
     session: &Session,
 ) -> Result<ConnInfo> {
     let environment = |name: &str| std::env::var(name).ok();
-    let resolve = |spec: &Spec, database: Option<&str>| -> Result<ConnInfo> {
+    let resolve = |spec: &ConnectionSpec, database: Option<&str>| -> Result<ConnInfo> {
         let conn = ConnInfo::resolve(spec, &environment)?.with_application_name("dbbackup");
         Ok(database.map_or(conn.clone(), |name| conn.with_database(name)))
     };
@@ -185,18 +185,15 @@ fn connection(
             });
     let configured = configured.transpose()?.flatten();
     match &arguments.to {
-        Some(to) if plan::postgres::is_address(to) || to.contains('=') => {
-            if !dsn::parse(to)?
-                .iter()
-                .any(|(key, name)| key == "dbname" && !name.is_empty())
-            {
+        Some(to) if plan::postgres::is_connection_string(to) => {
+            if plan::postgres::database_of_address(to)?.is_none() {
                 return Err(Error::usage("`--to` names no database")
                     .with_hint("write it at the address's end, as in `postgresql://host/shop`"));
             }
             resolve(
-                &Spec {
+                &ConnectionSpec {
                     url: Some(to.clone()),
-                    ..Spec::default()
+                    ..ConnectionSpec::default()
                 },
                 None,
             )
@@ -229,19 +226,23 @@ fn name_there<'a>(own: &PostgresSettings, recorded: Option<&'a Database>) -> Opt
 }
 
 /// The server that the backup came from, where this machine made it; else the environment's.
-fn server_of(recorded: Option<&Database>, found: &ResolvedBackup, session: &Session) -> Spec {
+fn server_of(
+    recorded: Option<&Database>,
+    found: &ResolvedBackup,
+    session: &Session,
+) -> ConnectionSpec {
     let made_here = found
         .backup
         .as_ref()
         .is_some_and(|backup| backup.sidecar.producer.get("host") == Some(&session.host));
     match recorded.filter(|_| made_here) {
-        Some(database) => Spec {
+        Some(database) => ConnectionSpec {
             host: database.host.clone(),
             port: database.port.map(|port| port.to_string()),
             user: database.user.clone(),
-            ..Spec::default()
+            ..ConnectionSpec::default()
         },
-        None => Spec::default(),
+        None => ConnectionSpec::default(),
     }
 }
 
@@ -251,7 +252,7 @@ fn origin(
     wanted: &str,
     recorded: Option<&Database>,
     session: &Session,
-) -> Result<Spec> {
+) -> Result<ConnectionSpec> {
     let command = |to: &str| super::say_where(found, wanted, to, session);
     let Some(backup) = &found.backup else {
         return Err(Error::usage(format!(
@@ -277,7 +278,7 @@ fn origin(
         );
         return Err(Error::usage(text).with_hint(command(&quoted(&name))));
     }
-    Ok(Spec {
+    Ok(ConnectionSpec {
         dbname: Some(name),
         ..server_of(recorded, found, session)
     })
@@ -285,25 +286,25 @@ fn origin(
 
 fn target(
     found: &ResolvedBackup,
-    format: Format,
+    format: PgFormat,
     conn: ConnInfo,
     arguments: &RestoreArguments,
     roles_to_come: &[String],
     session: &Session,
-) -> Target {
+) -> RestoreTarget {
     let stored = found.stored();
     let settings = session.settings_of(&found.source);
     let proving = session.proving_of(&found.source);
     // What is restored here is read and sent from here.
-    let search = crate::engine::postgres::Search {
+    let search = crate::engine::postgres::ProgramSearch {
         prefix: Vec::new(),
         ..proving.search
     };
-    Target {
+    RestoreTarget {
         conn,
         recorded: stored.database.cloned().unwrap_or_default(),
         format,
-        made_by: made_by(stored.producer),
+        pg_dump_major: pg_dump_major(stored.producer),
         search,
         jobs: arguments.jobs.unwrap_or(proving.jobs).max(1),
         no_owner: arguments.no_owner,
@@ -324,12 +325,12 @@ fn old_content(
     session: &Session,
     report: &Report,
 ) -> Result<Option<Dumped>> {
-    if destination.old().is_none() {
+    if destination.old_database().is_none() {
         return Ok(None);
     }
     let settings = session.backup_settings();
     // A session that hangs with a lock is a reason to restore, and none to wait.
-    let plan = destination.old_as_source(settings.lock_timeout.file.min(COUNTING_PATIENCE))?;
+    let plan = destination.old_database_plan(settings.lock_timeout.file.min(COUNTING_PATIENCE))?;
     match PostgresSource::open(&plan).and_then(|mut source| source.inspect()) {
         Ok(dumped) => Ok(Some(dumped)),
         Err(error) => {
@@ -408,7 +409,8 @@ impl Safety {
         arguments: &RestoreArguments,
         session: &Session,
     ) -> Result<Option<Safety>> {
-        if !arguments.in_place || arguments.no_safety_backup || destination.old().is_none() {
+        if !arguments.in_place || arguments.no_safety_backup || destination.old_database().is_none()
+        {
             return Ok(None);
         }
         let root = session
@@ -426,7 +428,7 @@ impl Safety {
             .as_ref()
             .map(|backup| backup.sidecar.source.clone());
         let name = destination
-            .old()
+            .old_database()
             .and_then(|old| old.name.clone())
             .unwrap_or_default();
         Ok(Some(Safety {

@@ -1,6 +1,7 @@
 //! From the name of a group or a cluster to the backups of its newest complete run.
 
 use crate::catalog::{Catalog, Entry, Presence};
+use crate::engine::DumpFormat;
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::find;
@@ -199,7 +200,7 @@ fn in_order(backups: &[&Entry]) -> Vec<String> {
             .sidecar
             .dump
             .as_ref()
-            .is_some_and(|dump| dump.format == "pg_dumpall-globals")
+            .is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
     };
     let (globals, databases): (Vec<&&Entry>, Vec<&&Entry>) = backups.iter().partition(is_globals);
     globals

@@ -8,8 +8,8 @@ use crate::commands::backup;
 use crate::config::{ConfiguredSource, KindSettings};
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::{Target, directory_of};
-use crate::engine::sqlite::{KIND, Spool, SqliteDestination, SqliteSource, names, replace};
-use crate::engine::{Database, Depth, Destination, Dumped, Keep, Published, Source};
+use crate::engine::sqlite::{Spool, SqliteDestination, SqliteSource, names, replace};
+use crate::engine::{Database, Depth, Destination, DumpFormat, Dumped, Keep, Published, Source};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
@@ -287,8 +287,7 @@ impl Safety {
                 let id = super::safety_backup(
                     old,
                     source,
-                    KIND,
-                    ("sqlite3", "sqlite3"),
+                    DumpFormat::Sqlite,
                     &**store,
                     session,
                     report,

@@ -1,19 +1,19 @@
-//! Arrays as the server writes them: `{1,NULL,"a \"b\""}`, with others in them, and with bounds
-//! before them where they don't begin at 1.
+//! Arrays as the server writes them: `{1,NULL,"a \"b\""}`, nested ones, and ones whose bounds are
+//! given because they do not begin at 1.
 
-/// What stands in an array.
+/// An element of an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Element {
-    /// NULL.
+pub enum ArrayElement {
+    /// A NULL.
     Null,
-    /// A value, unquoted.
+    /// A value without its quotes.
     Value(String),
-    /// An array in the array.
-    Array(Vec<Element>),
+    /// A nested array.
+    Array(Vec<ArrayElement>),
 }
 
-/// The elements of an array; `None` if it is not written as one.
-pub fn parse(text: &str) -> Option<Vec<Element>> {
+/// Parses an array; `None` if the text is not written as one.
+pub fn parse(text: &str) -> Option<Vec<ArrayElement>> {
     // `[0:1][-1:0]={…}`
     let body = if text.starts_with('[') {
         text.split_once("]={")
@@ -21,14 +21,14 @@ pub fn parse(text: &str) -> Option<Vec<Element>> {
     } else {
         text
     };
-    let (elements, rest) = elements(body, 0)?;
+    let (elements, rest) = parse_elements(body, 0)?;
     rest.is_empty().then_some(elements)
 }
 
-/// The server has no more dimensions.
+/// The greatest number of dimensions that the server allows.
 const DEEPEST: usize = 6;
 
-fn elements(text: &str, depth: usize) -> Option<(Vec<Element>, &str)> {
+fn parse_elements(text: &str, depth: usize) -> Option<(Vec<ArrayElement>, &str)> {
     let mut rest = text.strip_prefix('{').filter(|_| depth < DEEPEST)?;
     let mut found = Vec::new();
     if let Some(rest) = rest.strip_prefix('}') {
@@ -37,9 +37,10 @@ fn elements(text: &str, depth: usize) -> Option<(Vec<Element>, &str)> {
     loop {
         let element;
         (element, rest) = match rest.as_bytes().first()? {
-            b'{' => elements(rest, depth + 1).map(|(inner, rest)| (Element::Array(inner), rest))?,
-            b'"' => quoted(&rest[1..])?,
-            _ => plain(rest)?,
+            b'{' => parse_elements(rest, depth + 1)
+                .map(|(inner, rest)| (ArrayElement::Array(inner), rest))?,
+            b'"' => parse_quoted(&rest[1..])?,
+            _ => parse_plain(rest)?,
         };
         found.push(element);
         match rest.as_bytes().first()? {
@@ -50,16 +51,16 @@ fn elements(text: &str, depth: usize) -> Option<(Vec<Element>, &str)> {
     }
 }
 
-fn plain(text: &str) -> Option<(Element, &str)> {
+fn parse_plain(text: &str) -> Option<(ArrayElement, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();
     while let Some((at, letter)) = letters.next() {
         match letter {
             ',' | '}' => {
                 let element = if value.eq_ignore_ascii_case("null") {
-                    Element::Null
+                    ArrayElement::Null
                 } else {
-                    Element::Value(value)
+                    ArrayElement::Value(value)
                 };
                 return Some((element, &text[at..]));
             }
@@ -71,12 +72,12 @@ fn plain(text: &str) -> Option<(Element, &str)> {
     None
 }
 
-fn quoted(text: &str) -> Option<(Element, &str)> {
+fn parse_quoted(text: &str) -> Option<(ArrayElement, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();
     while let Some((at, letter)) = letters.next() {
         match letter {
-            '"' => return Some((Element::Value(value), &text[at + 1..])),
+            '"' => return Some((ArrayElement::Value(value), &text[at + 1..])),
             '\\' => value.push(letters.next()?.1),
             _ => value.push(letter),
         }
@@ -89,8 +90,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn value(text: &str) -> Element {
-        Element::Value(text.to_owned())
+    fn value(text: &str) -> ArrayElement {
+        ArrayElement::Value(text.to_owned())
     }
 
     #[test]
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(parse("{}"), Some(vec![]));
         assert_eq!(
             parse("{1,NULL,\"NULL\"}"),
-            Some(vec![value("1"), Element::Null, value("NULL")])
+            Some(vec![value("1"), ArrayElement::Null, value("NULL")])
         );
         assert_eq!(
             parse(r#"{"a \"b\" \\",é,""}"#),
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(parse("[0:1]={7,8}"), Some(vec![value("7"), value("8")]));
         assert_eq!(
             parse("[1:1][-2:-1]={{7,8}}"),
-            Some(vec![Element::Array(vec![value("7"), value("8")])])
+            Some(vec![ArrayElement::Array(vec![value("7"), value("8")])])
         );
         for wrong in [
             "",

@@ -1,37 +1,37 @@
-//! Reads a dump to its end without a server: `pg_restore` turns an archive into a script, whose
+//! Reads a dump to its end without a server. `pg_restore` turns an archive into a script, whose
 //! rows are counted and compared with the manifest.
 
-use super::Format;
-use super::fill::compare;
-use super::programs::{Program, Search};
-use super::scan::{Scanned, Watch, scan, scan_with};
-use super::script::pour;
+use super::PgFormat;
+use super::fill::check_rows;
+use super::programs::{Program, ProgramSearch};
+use super::scan::{RowObserver, ScanResult, scan, scan_with_observer};
+use super::script::copy_stream;
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Table};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Pipes, Process};
 use std::io::{self, Read};
 
-/// See the head of this file. Nothing is ever published.
-pub struct ContentCheck<'a> {
-    format: Format,
-    search: Search,
-    watch: Option<&'a mut dyn Watch>,
-    found: Option<Found>,
+/// A destination that only reads the dump and checks it; nothing is ever published.
+pub struct DumpContentCheck<'a> {
+    format: PgFormat,
+    search: ProgramSearch,
+    watch: Option<&'a mut dyn RowObserver>,
+    found: Option<ReadOutcome>,
 }
 
-enum Found {
-    Scanned(Scanned),
+enum ReadOutcome {
+    ScanResult(ScanResult),
     Broken(String),
     Impossible(String),
 }
 
-impl<'a> ContentCheck<'a> {
-    /// For a dump of this format; the programs are looked for in `search`.
-    pub fn new(format: Format, search: &Search) -> Self {
-        // The dump is here, so it is read here.
-        ContentCheck {
+impl<'a> DumpContentCheck<'a> {
+    /// Checks a dump of this format, with the programs that `search` finds.
+    pub fn new(format: PgFormat, search: &ProgramSearch) -> Self {
+        // The dump is on this machine, so the programs must be, too.
+        DumpContentCheck {
             format,
-            search: Search {
+            search: ProgramSearch {
                 prefix: Vec::new(),
                 ..search.clone()
             },
@@ -40,25 +40,25 @@ impl<'a> ContentCheck<'a> {
         }
     }
 
-    /// The same, and what is scanned is shown to `watch`.
+    /// Passes the scanned tables and rows to `watch`, too.
     #[must_use]
-    pub fn watched_by(self, watch: &'a mut dyn Watch) -> Self {
-        ContentCheck {
+    pub fn watched_by(self, watch: &'a mut dyn RowObserver) -> Self {
+        DumpContentCheck {
             watch: Some(watch),
             ..self
         }
     }
 
-    fn look(&mut self, content: &mut dyn Read) -> Result<Found> {
+    fn read_dump(&mut self, content: &mut dyn Read) -> Result<ReadOutcome> {
         let watch = self.watch.take();
-        if self.format != Format::Custom {
-            return Ok(Found::Scanned(scanned(content, watch)?));
+        if self.format != PgFormat::Custom {
+            return Ok(ReadOutcome::ScanResult(scan_observed(content, watch)?));
         }
-        match self.search.newest("pg_restore") {
-            Ok(program) => render(&program, content, watch),
+        match self.search.find_newest("pg_restore") {
+            Ok(program) => scan_archive(&program, content, watch),
             Err(error) => {
                 io::copy(content, &mut io::sink())?;
-                Ok(Found::Impossible(format!(
+                Ok(ReadOutcome::Impossible(format!(
                     "the archive can't be read here: {error}"
                 )))
             }
@@ -66,19 +66,19 @@ impl<'a> ContentCheck<'a> {
     }
 }
 
-fn scanned(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> {
+fn scan_observed(script: &mut dyn Read, watch: Option<&mut dyn RowObserver>) -> Result<ScanResult> {
     match watch {
-        Some(watch) => scan_with(script, watch),
+        Some(watch) => scan_with_observer(script, watch),
         None => scan(script),
     }
 }
 
-/// The archive goes in, the script comes out, and both ends are waited for.
-fn render(
+/// Feeds the archive to `pg_restore`, scans the script that it writes, and waits for both.
+fn scan_archive(
     program: &Program,
     content: &mut dyn Read,
-    watch: Option<&mut dyn Watch>,
-) -> Result<Found> {
+    watch: Option<&mut dyn RowObserver>,
+) -> Result<ReadOutcome> {
     let mut command = program.command(&[], &[]);
     command.arg("--file=-");
     let mut process = Process::start(
@@ -93,12 +93,12 @@ fn render(
     let (stdin, mut script) = (process.writer()?, process.reader(None)?);
     let (poured, scanned) = std::thread::scope(|scope| {
         let scanning = scope.spawn(|| {
-            let scanned = scanned(&mut script, watch);
-            // A scanner that gave up must not leave the other end waiting.
+            let scanned = scan_observed(&mut script, watch);
+            // A scanner that gave up must not leave `pg_restore` waiting.
             let _ = io::copy(&mut script, &mut io::sink());
             scanned
         });
-        let poured = pour(content, stdin);
+        let poured = copy_stream(content, stdin);
         (
             poured,
             scanning
@@ -108,47 +108,48 @@ fn render(
     });
     poured?;
     match (process.finish(), scanned) {
-        (Ok(_), Ok(scanned)) => Ok(Found::Scanned(scanned)),
+        (Ok(_), Ok(scanned)) => Ok(ReadOutcome::ScanResult(scanned)),
         (Err(error), _) | (Ok(_), Err(error)) if error.kind() == Kind::Interrupted => Err(error),
         (Err(error), _) if error.message().contains("unsupported version") => {
-            Ok(Found::Impossible(format!(
+            Ok(ReadOutcome::Impossible(format!(
                 "{error}: the archive was made by a newer pg_dump than this pg_restore {}",
                 program.version
             )))
         }
-        // Killed, or starved: that says nothing of the archive.
-        (Err(error), _) if super::fill::is_of_the_machine(&error) => Err(error),
-        (Err(error), _) => Ok(Found::Broken(error.message())),
+        // A killed or starved program says nothing about the archive.
+        (Err(error), _) if super::fill::is_machine_failure(&error) => Err(error),
+        (Err(error), _) => Ok(ReadOutcome::Broken(error.message())),
         (Ok(_), Err(error)) => Err(error),
     }
 }
 
-impl Destination for ContentCheck<'_> {
+impl Destination for DumpContentCheck<'_> {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
-        self.found = Some(self.look(content)?);
+        self.found = Some(self.read_dump(content)?);
         Ok(())
     }
 
     fn check(&mut self, expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
-        let reader = if self.format == Format::Custom {
+        let reader = if self.format == PgFormat::Custom {
             "pg_restore"
         } else {
             "script"
         };
         Ok(match &self.found {
             None => return Err(Error::failed("nothing was received")),
-            Some(Found::Impossible(why)) => vec![Check::unprovable(reader, why)],
-            Some(Found::Broken(why)) => vec![Check::damaged(reader, why)],
-            Some(Found::Scanned(Scanned {
-                stray: Some(stray), ..
-            })) => vec![Check::damaged(reader, stray.to_string())],
-            Some(Found::Scanned(scanned)) if !scanned.complete => {
+            Some(ReadOutcome::Impossible(why)) => vec![Check::unprovable(reader, why)],
+            Some(ReadOutcome::Broken(why)) => vec![Check::damaged(reader, why)],
+            Some(ReadOutcome::ScanResult(ScanResult {
+                forbidden: Some(forbidden),
+                ..
+            })) => vec![Check::damaged(reader, forbidden.to_string())],
+            Some(ReadOutcome::ScanResult(scanned)) if !scanned.complete => {
                 vec![Check::damaged(
                     reader,
                     "the script has no end: its last line is not that of a complete dump",
                 )]
             }
-            Some(Found::Scanned(scanned)) => {
+            Some(ReadOutcome::ScanResult(scanned)) => {
                 let read = Check::ok(
                     reader,
                     format!(
@@ -156,7 +157,7 @@ impl Destination for ContentCheck<'_> {
                         crate::units::count(scanned.tables.len() as u64, "table")
                     ),
                 );
-                vec![read, self.rows(scanned, expected)]
+                vec![read, check_rows(expected, counted_tables(scanned))]
             }
         })
     }
@@ -168,27 +169,16 @@ impl Destination for ContentCheck<'_> {
     }
 }
 
-impl ContentCheck<'_> {
-    fn rows(&self, scanned: &Scanned, expected: Option<&Manifest>) -> Check {
-        let table = |(name, rows): &(super::names::QualifiedName, u64)| Table {
+/// The tables of a scanned script.
+fn counted_tables(scanned: &ScanResult) -> Vec<Table> {
+    scanned
+        .tables
+        .iter()
+        .map(|(name, rows)| Table {
             name: name.to_string(),
             kind: "table".to_owned(),
             rows: Some(*rows),
             compare: true,
-        };
-        let found: Vec<Table> = scanned.tables.iter().map(table).collect();
-        match expected.filter(|manifest| !manifest.tables.is_empty()) {
-            Some(manifest) => compare(manifest, &found),
-            None => {
-                let rows = found.iter().filter_map(|table| table.rows).sum();
-                Check::ok(
-                    "rows",
-                    format!(
-                        "{}, nothing to compare them with",
-                        crate::units::count(rows, "row")
-                    ),
-                )
-            }
-        }
-    }
+        })
+        .collect()
 }

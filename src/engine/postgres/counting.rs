@@ -1,15 +1,15 @@
-//! Counts the rows of a dump while it goes by, on a thread of its own, and turns the counts into a
-//! manifest.
+//! Counts the rows of a dump while it is written, on a thread of its own, and turns the counts into
+//! a manifest.
 //!
-//! The rows are counted in what `pg_dump` wrote, and no query counts them on the server: `SELECT
+//! The rows are counted in the output of `pg_dump`, never by a query on the server. `SELECT
 //! count(*)` is planned, and planning evaluates functions of the database's owner that stand in
-//! indexes and statistics, with the rights of the role that counts. It also costs the server
-//! nothing, and is what the dump holds by its very nature.
+//! indexes and statistics, with the rights of the role that counts. Counting the output also costs
+//! the server nothing, and describes exactly what the dump holds.
 
-use super::archive::{self, Uncountable};
+use super::archive::{self, CountFailure};
 use super::names::QualifiedName;
-use super::tables::Candidate;
-use super::{Format, scan};
+use super::tables::ListedTable;
+use super::{PgFormat, scan};
 use crate::engine::{Manifest, Table};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -17,22 +17,22 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-/// How many blocks may wait to be counted; more would only be memory.
+/// How many blocks may wait to be counted; more would only cost memory.
 const WAITING_BLOCKS: usize = 8;
 
 /// The rows of each table in a dump.
 pub type RowCounts = Vec<(QualifiedName, u64)>;
 
-/// Counts the rows of a dump that goes by in blocks.
+/// Counts the rows of a dump that is pushed in blocks.
 pub struct RowCounter {
     blocks: SyncSender<Vec<u8>>,
     spent: Receiver<Vec<u8>>,
-    thread: JoinHandle<Result<RowCounts, Uncountable>>,
+    thread: JoinHandle<Result<RowCounts, CountFailure>>,
 }
 
 impl RowCounter {
-    /// Starts the thread. A format that is neither an archive nor a script of tables has none.
-    pub fn start(format: Format) -> Result<RowCounter> {
+    /// Starts the counting thread for a dump of this format.
+    pub fn start(format: PgFormat) -> Result<RowCounter> {
         let (blocks, incoming) = sync_channel(WAITING_BLOCKS);
         let (outgoing, spent) = channel();
         let count = move || {
@@ -55,17 +55,17 @@ impl RowCounter {
         })
     }
 
-    /// Takes the next bytes of the dump.
-    pub fn take(&mut self, bytes: &[u8]) {
+    /// Counts the next bytes of the dump.
+    pub fn push(&mut self, bytes: &[u8]) {
         let mut block = self.spent.try_recv().unwrap_or_default();
         block.clear();
         block.extend_from_slice(bytes);
-        // A counter that gave up says why at the end; the dump goes on without it.
+        // A counter that gave up reports why at the end; the dump goes on without it.
         let _ = self.blocks.send(block);
     }
 
-    /// The dump is over.
-    pub fn finish(self) -> Result<RowCounts, Uncountable> {
+    /// Ends the dump and returns the counts.
+    pub fn finish(self) -> Result<RowCounts, CountFailure> {
         drop(self.blocks);
         self.thread
             .join()
@@ -73,20 +73,20 @@ impl RowCounter {
     }
 }
 
-fn count_rows(format: Format, stream: &mut dyn Read) -> Result<RowCounts, Uncountable> {
-    if format == Format::Custom {
+fn count_rows(format: PgFormat, stream: &mut dyn Read) -> Result<RowCounts, CountFailure> {
+    if format == PgFormat::Custom {
         return archive::count_rows(stream);
     }
-    let scanned = scan::scan(stream).map_err(Uncountable::Unreadable)?;
+    let scanned = scan::scan(stream).map_err(CountFailure::Unreadable)?;
     match scanned.complete {
         true => Ok(scanned.tables),
-        false => Err(Uncountable::NotUnderstood(
+        false => Err(CountFailure::NotUnderstood(
             "the script that pg_dump wrote is not understood".to_owned(),
         )),
     }
 }
 
-/// The blocks as one stream.
+/// Reads the pushed blocks as one stream.
 struct BlockReader {
     incoming: Receiver<Vec<u8>>,
     outgoing: Sender<Vec<u8>>,
@@ -97,7 +97,7 @@ struct BlockReader {
 impl Read for BlockReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         while self.given == self.block.len() {
-            // Nobody takes it back any more when the dump is over.
+            // Nobody receives the block any more once the dump is over.
             let _ = self.outgoing.send(std::mem::take(&mut self.block));
             self.given = 0;
             match self.incoming.recv() {
@@ -112,24 +112,27 @@ impl Read for BlockReader {
     }
 }
 
-/// What a dump holds, and what it lacks.
+/// The content of a dump, and what is missing from it.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub struct DumpInventory {
     /// The tables with their rows, and the materialized views without.
     pub manifest: Manifest,
-    /// What should be known of it.
+    /// Warnings about the content.
     pub warnings: Vec<String>,
-    /// A table of which the dump should have the rows and has not, in a few words.
+    /// The first table whose rows are missing from the dump though they should be there.
     pub lacks: Option<String>,
 }
 
-/// Brings together what the database has and what the dump holds of it.
+/// Combines the database's tables with the counts of the dump.
 ///
-/// What is not compared after a restore is not counted: a materialized view is listed without rows.
-/// A table that belongs to an extension and is not in the dump is not listed at all: it comes with
-/// the extension, and with the rows that the extension gives it. If it has others, that is a
-/// warning.
-pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bool) -> Contents {
+/// A materialized view is listed without rows, as nothing that a restore does not compare is
+/// counted. A table of an extension that is not in the dump is not listed: the extension creates
+/// it, with its own rows. A warning says if it has others.
+pub fn build_inventory(
+    tables: &[ListedTable],
+    counts: RowCounts,
+    on_standby: bool,
+) -> DumpInventory {
     let mut rows_of: HashMap<String, u64> = HashMap::new();
     let mut order = Vec::new();
     for (name, rows) in counts {
@@ -139,28 +142,25 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
         }
         *rows_of.entry(name).or_default() += rows;
     }
-    let mut contents = Contents::default();
+    let mut contents = DumpInventory::default();
     let mut listed = Vec::new();
     for table in tables.iter().filter(|table| !table.is_partitioned()) {
-        // A comment of a script has a name on one line, where it may be another one's.
+        // In a comment of a script a name is on one line, where it may coincide with another one.
         let rows = rows_of
-            .remove(&parsed_name(&table.name))
-            .or_else(|| rows_of.remove(&canonical_name(&table.name)));
-        let listing = |kind: &str, rows: Option<u64>, compare: bool| Table {
-            name: table.name.clone(),
-            kind: kind.to_owned(),
-            rows,
-            compare,
-        };
+            .remove(&normalize_name(&table.name))
+            .or_else(|| rows_of.remove(&normalize_name_on_one_line(&table.name)));
         match rows {
-            // Of a configuration table only some rows are dumped, and others come with the
+            // Only some rows of a configuration table are dumped, and others come with the
             // extension.
-            Some(rows) if table.of_extension => {
-                listed.push(listing("table of an extension", Some(rows), false))
-            }
-            Some(rows) => listed.push(listing("table", Some(rows), true)),
+            Some(rows) if table.of_extension => listed.push(list_table(
+                &table.name,
+                "table of an extension",
+                Some(rows),
+                false,
+            )),
+            Some(rows) => listed.push(list_table(&table.name, "table", Some(rows), true)),
             None if table.is_materialized_view() => {
-                listed.push(listing("materialized view", None, false))
+                listed.push(list_table(&table.name, "materialized view", None, false))
             }
             None if table.of_extension && table.has_storage => contents.warnings.push(format!(
                 "{} belongs to an extension, and pg_dump leaves its rows out: what was put into it \
@@ -168,9 +168,9 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
                 table.name
             )),
             None if table.of_extension => {}
-            None if table.data_is_left_out(on_standby) => listed.push(listing(
-                "table without its \
-                data",
+            None if table.data_is_left_out(on_standby) => listed.push(list_table(
+                &table.name,
+                "table without its data",
                 Some(0),
                 false,
             )),
@@ -178,32 +178,41 @@ pub fn describe_contents(tables: &[Candidate], counts: RowCounts, on_standby: bo
                 let lacking = format!("pg_dump left out the rows of {}", table.name);
                 contents.lacks.get_or_insert_with(|| lacking.clone());
                 contents.warnings.push(lacking);
-                listed.push(listing("table without its data", Some(0), false));
+                listed.push(list_table(
+                    &table.name,
+                    "table without its data",
+                    Some(0),
+                    false,
+                ));
             }
         }
     }
-    // What the dump holds is in it, whatever the catalog said.
+    // What the dump holds is listed whatever the catalog said.
     for name in order {
         if let Some(rows) = rows_of.remove(&name) {
-            listed.push(Table {
-                name,
-                kind: "table".to_owned(),
-                rows: Some(rows),
-                compare: true,
-            });
+            listed.push(list_table(&name, "table", Some(rows), true));
         }
     }
     contents.manifest = Manifest::of(listed);
     contents
 }
 
-/// A name quoted by our own rules.
-pub fn parsed_name(name: &str) -> String {
+fn list_table(name: &str, kind: &str, rows: Option<u64>, compare: bool) -> Table {
+    Table {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        rows,
+        compare,
+    }
+}
+
+/// The name, quoted by our own rules.
+pub fn normalize_name(name: &str) -> String {
     QualifiedName::parse(name).map_or_else(|| name.to_owned(), |parsed| parsed.to_string())
 }
 
-/// A name in the one way in which both sides write it: on one line, quoted by our own rules.
-pub fn canonical_name(name: &str) -> String {
+/// The name in the one form that both sides write: on one line, quoted by our own rules.
+pub fn normalize_name_on_one_line(name: &str) -> String {
     QualifiedName::parse(name).map_or_else(
         || name.to_owned(),
         |parsed| parsed.on_one_line().to_string(),

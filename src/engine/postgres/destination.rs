@@ -1,96 +1,99 @@
-//! A restore of a real database: into a new one, counted there, and only then both names are
-//! swapped in one transaction. The old database stays, under another name; until the swap it is in
-//! service, untouched.
+//! Restores a database into a new one, counts its rows, and only then swaps both names in one
+//! transaction. The old database stays under another name; until the swap it is in service,
+//! untouched.
 
-use super::connect::Session;
-use super::conninfo::{ConnInfo, Spec};
-use super::fill::{Clients, Content, Filling, compare, locale_clauses, remedy};
-use super::leftovers::{self, ScratchDatabase, maintenance};
-use super::names::{quote_ident, quote_literal};
-use super::programs::{Search, Version};
-use super::source::Plan;
-use super::{Format, drill, explain, facts, in_place, obstacles, swap};
-use crate::durable;
-use crate::engine::{
-    Check, Database, Depth, Destination, Keep, Locale, Manifest, Published, Settings,
+mod settings;
+
+use super::connect::PostgresSession;
+use super::conninfo::{ConnInfo, ConnectionSpec};
+use super::fill::{
+    ClientPrograms, DumpInput, FillRequest, check_rows, compare_manifest, find_remedy,
 };
+use super::leftovers::{self, ScratchDatabase, connect_to_maintenance};
+use super::locale::database_clauses;
+use super::names::quote_ident;
+use super::programs::{PostgresVersion, ProgramSearch};
+use super::source::PostgresPlan;
+use super::{PgFormat, drill, explain_error, facts, in_place, obstacles, swap};
+use crate::durable;
+use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published, Settings};
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
-use postgres::Client;
+use settings::apply_settings;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a restore puts a database, and how.
+/// The target of a restore, and its options.
 #[derive(Debug, Clone)]
-pub struct Target {
-    /// The server, and the database by its name there.
+pub struct RestoreTarget {
+    /// The server and the database's name there.
     pub conn: ConnInfo,
-    /// What the backup knew of the database.
+    /// The facts that the backup recorded.
     pub recorded: Database,
     /// The dump's format.
-    pub format: Format,
+    pub format: PgFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
-    pub made_by: u32,
+    pub pg_dump_major: u32,
     /// Where the programs are.
-    pub search: Search,
+    pub search: ProgramSearch,
     /// How many jobs `pg_restore` may use.
     pub jobs: usize,
-    /// Everything is to belong to the role that restores, without privileges for others.
+    /// Whether everything belongs to the role that restores, without privileges for others.
     pub no_owner: bool,
-    /// Everything goes into the database's own tablespace.
+    /// Whether everything goes into the database's own tablespace.
     pub no_tablespaces: bool,
-    /// Roles that a step before this one makes.
+    /// Roles that an earlier step of the restore creates.
     pub roles_to_come: Vec<String>,
-    /// Into the old database itself, in one transaction.
+    /// Whether the old database itself is filled, in one transaction.
     pub in_place: bool,
-    /// Only these tables.
+    /// The tables to restore; empty means all.
     pub tables: Vec<String>,
-    /// Names what is set aside, as `20261120T020000Z`.
+    /// The time in the name of what is set aside, as `20261120T020000Z`.
     pub stamp: String,
-    /// For the decoded dump.
+    /// The directory for the decoded dump.
     pub scratch_dir: PathBuf,
     /// Bytes of the dump's content.
     pub content_size: u64,
 }
 
-/// See the head of this file.
+/// A database as the destination of a restore.
 pub struct PostgresDestination {
-    target: Target,
-    session: Session,
-    version: Version,
+    target: RestoreTarget,
+    session: PostgresSession,
+    version: PostgresVersion,
     /// The database that has the name now.
     old: Option<Database>,
     scratch: Option<Scratch>,
     new: Option<ScratchDatabase>,
-    /// Where the database's own settings come from.
+    /// The settings that the restored database gets.
     settings: Settings,
     expected: Option<Manifest>,
     warnings: Vec<String>,
 }
 
 impl PostgresDestination {
-    /// Connects, and finds whatever would keep the restore from succeeding before any work is done.
-    pub fn open(target: Target) -> Result<PostgresDestination> {
+    /// Connects, and finds obstacles to the restore before any work is done.
+    pub fn open(target: RestoreTarget) -> Result<PostgresDestination> {
         let name = target.conn.dbname().to_owned();
-        let mut session = server(&target.conn)?;
-        let version = facts::version(&mut session.client)?;
-        if facts::on_standby(&mut session.client)? {
+        let mut session = connect_to_server(&target.conn)?;
+        let version = facts::read_server_version(&mut session.client)?;
+        if facts::is_standby(&mut session.client)? {
             return Err(Error::failed(format!(
                 "the server of {} is a standby",
                 target.conn.place()
             ))
             .with_hint("restore to its primary"));
         }
-        let old = match leftovers::exists(&mut session.client, &name)? {
+        let old = match leftovers::database_exists(&mut session.client, &name)? {
             true => Some(Database {
                 host: Some(session.reached.host()),
                 port: Some(session.reached.port()),
-                ..facts::seen_from_beside(&mut session.client, &version, &name)?
+                ..facts::read_database_from_outside(&mut session.client, &version, &name)?
             }),
             false => None,
         };
-        if !leftovers::try_lock(&mut session.client, &name)? {
+        if !leftovers::try_lock_name(&mut session.client, &name)? {
             return Err(Error::new(
                 crate::error::Kind::Locked,
                 format!("another restore of `{name}` is going on"),
@@ -103,7 +106,7 @@ impl PostgresDestination {
             (None, true) => None,
         };
         let settings = settings.unwrap_or_default();
-        obstacles::to_any_restore(&mut session.client, &target, &settings, &version)?;
+        obstacles::check_any_restore(&mut session.client, &target, &settings, &version)?;
         Ok(PostgresDestination {
             target,
             session,
@@ -126,14 +129,14 @@ impl PostgresDestination {
         leftovers::sweep(&mut self.session).map(drop)
     }
 
-    /// The database that is there now.
-    pub fn old(&self) -> Option<&Database> {
+    /// The database that has the name now.
+    pub fn old_database(&self) -> Option<&Database> {
         self.old.as_ref()
     }
 
-    /// Who has written what the restore will run, where this role may do anything and that one may
-    /// not.
-    pub fn runs_code_of(&mut self) -> Result<Option<String>> {
+    /// The owner of the code that the restore will run, where this role is a superuser and the
+    /// owner is not.
+    pub fn foreign_code_owner(&mut self) -> Result<Option<String>> {
         let owner = [
             Some(&self.settings.owner),
             self.target
@@ -153,17 +156,17 @@ impl PostgresDestination {
             .session
             .client
             .query_one(query, &[owner])
-            .map_err(|error| explain(&error, "looking at the roles"))?;
+            .map_err(|error| explain_error(&error, "looking at the roles"))?;
         Ok((row.get::<_, i64>(0) > 0).then(|| owner.clone()))
     }
 
-    /// Finds what would keep the old database from being replaced as it was asked for.
-    pub fn look_for_obstacles(&mut self) -> Result<()> {
+    /// Finds what forbids replacing the old database in the way that was asked for.
+    pub fn check_obstacles(&mut self) -> Result<()> {
         match &self.old {
             Some(_) if self.target.in_place => {
-                obstacles::to_in_place(&mut self.session.client, self.target.conn.dbname())
+                obstacles::check_in_place(&mut self.session.client, self.target.conn.dbname())
             }
-            Some(_) => obstacles::to_swap(&mut self.session.client, self.target.conn.dbname()),
+            Some(_) => obstacles::check_swap(&mut self.session.client, self.target.conn.dbname()),
             None if self.target.in_place => Err(Error::usage(format!(
                 "there is no database `{}` to restore into",
                 self.target.conn.dbname()
@@ -173,31 +176,30 @@ impl PostgresDestination {
         }
     }
 
-    /// The database that is there now, to be read; a locked table is waited for as long as
-    /// `lock_timeout`.
-    pub fn old_as_source(&self, lock_timeout: Duration) -> Result<Plan> {
+    /// The old database as a source. A locked table is waited for as long as `lock_timeout`.
+    pub fn old_database_plan(&self, lock_timeout: Duration) -> Result<PostgresPlan> {
         let reached = &self.session.reached;
-        Ok(Plan {
-            spec: Spec {
+        Ok(PostgresPlan {
+            spec: ConnectionSpec {
                 url: Some(reached.conninfo(self.target.conn.dbname(), "dbbackup")),
                 password: reached.password().map(str::to_owned),
-                ..Spec::default()
+                ..ConnectionSpec::default()
             },
             count: true,
-            // What it replaces is a database of the same cluster.
+            // The restore replaces a database of the same cluster.
             cluster: self.target.recorded.cluster.clone(),
             lock_timeout,
             stall_timeout: Duration::from_secs(1800),
             search: self.target.search.clone(),
-            ..Plan::default()
+            ..PostgresPlan::default()
         })
     }
 
-    fn file(&self) -> Option<PathBuf> {
+    fn content_path(&self) -> Option<PathBuf> {
         self.scratch.as_ref().map(|scratch| scratch.join("content"))
     }
 
-    fn options(&self) -> Vec<String> {
+    fn restore_options(&self) -> Vec<String> {
         let chosen = [
             ("--no-owner", self.target.no_owner),
             ("--no-privileges", self.target.no_owner),
@@ -210,11 +212,10 @@ impl PostgresDestination {
             .collect()
     }
 
-    /// Makes the new database, empty: what keeps it from being made is known before the whole dump
-    /// is read.
-    fn make(&mut self) -> Result<()> {
+    /// Creates the new, empty database. What forbids that is found before the whole dump is read.
+    fn create_database(&mut self) -> Result<()> {
         let mut new = ScratchDatabase::new(&self.session, self.target.conn.dbname())?;
-        let clauses = self.clauses();
+        let clauses = self.create_clauses();
         let created = new.create(&mut self.session.client, &clauses);
         self.new = Some(new);
         created.map_err(|error| {
@@ -225,18 +226,18 @@ impl PostgresDestination {
         })
     }
 
-    fn new_name(&self) -> Result<String> {
+    fn new_database_name(&self) -> Result<String> {
         self.new
             .as_ref()
             .map(|new| new.name().to_owned())
             .ok_or_else(|| Error::failed("nothing was restored"))
     }
 
-    fn fill(&mut self, content: Content<'_>) -> Result<()> {
-        let name = self.new_name()?;
-        let mut options = self.options();
-        if let (Content::File(path), false) = (&content, self.target.tables.is_empty()) {
-            let (part, option) = super::parts::part_for(&self.target, path)?;
+    fn fill(&mut self, content: DumpInput<'_>) -> Result<()> {
+        let name = self.new_database_name()?;
+        let mut options = self.restore_options();
+        if let (DumpInput::File(path), false) = (&content, self.target.tables.is_empty()) {
+            let (part, option) = super::restore_list::write_restore_list(&self.target, path)?;
             options.push(option);
             let lost = part.lost_foreign_keys.iter();
             self.warnings.extend(lost.map(|key| {
@@ -246,19 +247,19 @@ impl PostgresDestination {
                 )
             }));
         }
-        let filling = Filling {
+        let filling = FillRequest {
             database: &name,
             format: self.target.format,
-            made_by: self.target.made_by,
+            pg_dump_major: self.target.pg_dump_major,
             jobs: self.target.jobs,
             options,
             part: !self.target.recorded.selected_by.is_empty(),
         };
-        let clients = self.clients();
+        let clients = self.client_programs();
         let filled = clients
-            .make_extensions(&name, &self.target.recorded)
+            .create_extensions(&name, &self.target.recorded)
             .and_then(|()| clients.fill(&filling, content));
-        let unmade = filled.map_err(|error| match remedy(&error) {
+        let unmade = filled.map_err(|error| match find_remedy(&error) {
             Some(hint) => error.with_hint(hint),
             None => error,
         })?;
@@ -276,22 +277,9 @@ impl PostgresDestination {
         Ok(())
     }
 
-    fn clauses(&self) -> String {
+    fn create_clauses(&self) -> String {
         let like = self.old.as_ref().unwrap_or(&self.target.recorded);
-        let encoding = like.encoding.as_deref().unwrap_or("UTF8");
-        let mut clauses = match &like.locale {
-            Some(locale) => locale_clauses(encoding, locale, &self.version),
-            None => locale_clauses(
-                encoding,
-                &Locale {
-                    provider: "c".into(),
-                    collate: "C".into(),
-                    ctype: "C".into(),
-                    ..Locale::default()
-                },
-                &self.version,
-            ),
-        };
+        let mut clauses = database_clauses(like, &self.version);
         if !self.settings.owner.is_empty() && !self.target.no_owner {
             clauses.push_str(&format!(" OWNER {}", quote_ident(&self.settings.owner)));
         }
@@ -304,8 +292,8 @@ impl PostgresDestination {
         clauses
     }
 
-    fn clients(&self) -> Clients<'_> {
-        Clients {
+    fn client_programs(&self) -> ClientPrograms<'_> {
+        ClientPrograms {
             search: &self.target.search,
             reached: &self.session.reached,
             server: None,
@@ -313,13 +301,12 @@ impl PostgresDestination {
         }
     }
 
-    /// Counts the new database and has the server look at its tables, so that its first queries are
-    /// planned well.
-    fn examine(&mut self, expected: Option<&Manifest>) -> Result<Vec<Check>> {
-        let name = self.new_name()?;
-        // Both read all of it; a server has more cores than one.
+    /// Counts the new database and analyses its tables, so that its first queries are planned well.
+    fn count_new_database(&mut self, expected: Option<&Manifest>) -> Result<Vec<Check>> {
+        let name = self.new_database_name()?;
+        // Both read everything; a server has more than one core.
         let (reached, version) = (self.session.reached.clone(), self.version.clone());
-        let clients = Clients {
+        let clients = ClientPrograms {
             search: &self.target.search,
             reached: &reached,
             server: None,
@@ -328,7 +315,7 @@ impl PostgresDestination {
         let (counted, analysed) = std::thread::scope(|scope| {
             let analysing = scope.spawn(|| clients.analyse(&name));
             (
-                clients.count(&name),
+                clients.count_tables(&name),
                 analysing
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
@@ -338,37 +325,34 @@ impl PostgresDestination {
         self.warnings.extend(analysed?);
         let expected = expected
             .filter(|manifest| !manifest.tables.is_empty())
-            .map(|manifest| super::parts::of_tables(manifest, &self.target.tables));
+            .map(|manifest| super::restore_list::select_tables(manifest, &self.target.tables));
         let rows = match &expected {
-            Some(manifest) => compare(manifest, &counted),
-            None => {
-                let rows = crate::units::count(Manifest::of(counted).rows_total, "row");
-                Check::ok("rows", format!("{rows}, nothing to compare them with"))
-            }
+            Some(manifest) => compare_manifest(manifest, &counted),
+            None => check_rows(None, counted),
         };
         Ok(vec![rows])
     }
 }
 
-/// A session with the server, in its maintenance database.
-fn server(conn: &ConnInfo) -> Result<Session> {
+/// Opens a session with the server, in its maintenance database.
+fn connect_to_server(conn: &ConnInfo) -> Result<PostgresSession> {
     let connected = conn
-        .with_database(leftovers::beside(conn.dbname()))
+        .with_database(leftovers::maintenance_database(conn.dbname()))
         .connect();
     connected.or_else(|error| conn.with_database("template1").connect().map_err(|_| error))
 }
 
 impl Destination for PostgresDestination {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
-        // With the whole archive in a file several jobs can read it; without the space it goes
-        // straight into the new database, with one.
+        // Several jobs can read an archive that is in a file. Without the space it is streamed into
+        // the new database, with one job.
         let space = durable::free_space(&self.target.scratch_dir).unwrap_or(0);
         let whole = self.target.in_place || !self.target.tables.is_empty();
         if !self.target.in_place {
-            self.make()?;
+            self.create_database()?;
         }
         if !whole && space < self.target.content_size.saturating_add(64 << 20) {
-            return self.fill(Content::Stream(content));
+            return self.fill(DumpInput::Stream(content));
         }
         let prefix = crate::engine::sqlite::source::SCRATCH_PREFIX;
         let scratch = Scratch::new(
@@ -379,51 +363,51 @@ impl Destination for PostgresDestination {
         )?;
         let path = scratch.join("content");
         self.scratch = Some(scratch);
-        drill::receive(content, &path)
+        drill::write_content(content, &path)
     }
 
     fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>> {
         self.expected = expected.cloned();
-        match self.file() {
+        match self.content_path() {
             Some(path) if self.target.in_place => {
                 let mut content =
-                    super::content::ContentCheck::new(self.target.format, &self.target.search);
+                    super::content::DumpContentCheck::new(self.target.format, &self.target.search);
                 content.receive(&mut std::fs::File::open(path)?)?;
                 content.check(expected, depth)
             }
             Some(path) => {
-                self.fill(Content::File(&path))?;
-                self.examine(expected)
+                self.fill(DumpInput::File(&path))?;
+                self.count_new_database(expected)
             }
-            None => self.examine(expected),
+            None => self.count_new_database(expected),
         }
     }
 
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {
         let name = self.target.conn.dbname().to_owned();
         if self.target.in_place {
-            let Some(path) = self.file() else {
+            let Some(path) = self.content_path() else {
                 return Err(Error::failed("nothing was received"));
             };
-            let options = self.options();
-            let inside = in_place::InPlace {
+            let options = self.restore_options();
+            let inside = in_place::InPlaceRestore {
                 database: &name,
-                clients: &self.clients(),
+                clients: &self.client_programs(),
                 format: self.target.format,
-                made_by: self.target.made_by,
+                pg_dump_major: self.target.pg_dump_major,
                 options,
                 expected: self.expected.as_ref(),
-                old: &self.old_as_source(Duration::from_secs(300))?,
+                old: &self.old_database_plan(Duration::from_secs(300))?,
             };
             return inside.publish(&path, keep);
         }
         let Some(new) = self.new.as_mut() else {
             return Err(Error::failed("nothing was restored"));
         };
-        let mut client = maintenance(&self.session.reached, &name)?;
+        let mut client = connect_to_maintenance(&self.session.reached, &name)?;
         let mut warnings = std::mem::take(&mut self.warnings);
-        warnings.extend(apply(&mut client, new.name(), &self.settings));
-        let swapped = swap::Swap {
+        warnings.extend(apply_settings(&mut client, new.name(), &self.settings));
+        let swapped = swap::NameSwap {
             reached: &self.session.reached,
             new: new.name(),
             name: &name,
@@ -446,117 +430,5 @@ impl Destination for PostgresDestination {
             warnings,
             ..Published::default()
         })
-    }
-}
-
-/// Gives the new database what belongs to the database itself; its comment, by which a run that is
-/// killed now is known, stays until the swap. What this role may not set is told, not fatal.
-fn apply(client: &mut Client, name: &str, settings: &Settings) -> Vec<String> {
-    let database = quote_ident(name);
-    let mut warnings = Vec::new();
-    let mut run = |sql: String, what: &str| {
-        if let Err(error) = client.batch_execute(&sql) {
-            warnings.push(
-                explain(
-                    &error,
-                    format!("{what} could not be given to the new database"),
-                )
-                .message(),
-            );
-        }
-    };
-    for set in &settings.set {
-        let whom = match &set.role {
-            Some(role) => format!("ROLE {} IN DATABASE {database}", quote_ident(role)),
-            None => format!("DATABASE {database}"),
-        };
-        run(
-            format!(
-                "ALTER {whom} SET {} TO {}",
-                quote_setting(&set.name),
-                setting_value(&set.name, &set.value)
-            ),
-            &format!("`{}`", set.name),
-        );
-    }
-    for label in &settings.security_labels {
-        let text = quote_literal(&label.label);
-        run(
-            format!(
-                "SECURITY LABEL FOR {} ON DATABASE {database} IS {text}",
-                quote_ident(&label.provider)
-            ),
-            "a security label",
-        );
-    }
-    warnings
-}
-
-/// Parts of a custom parameter's name are identifiers of their own.
-fn quote_setting(name: &str) -> String {
-    name.split('.')
-        .map(quote_ident)
-        .collect::<Vec<_>>()
-        .join(".")
-}
-
-/// A list is stored as it is written, its elements quoted where they must be; any other value is
-/// one literal.
-fn setting_value(name: &str, value: &str) -> String {
-    const LISTS: [&str; 7] = [
-        "search_path",
-        "temp_tablespaces",
-        "session_preload_libraries",
-        "local_preload_libraries",
-        "shared_preload_libraries",
-        "DateStyle",
-        "unix_socket_directories",
-    ];
-    let list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) && !value.is_empty();
-    if list {
-        elements(value)
-            .iter()
-            .map(|element| quote_literal(element))
-            .collect::<Vec<_>>()
-            .join(", ")
-    } else {
-        quote_literal(value)
-    }
-}
-
-/// The elements of `"$user", public`.
-fn elements(list: &str) -> Vec<String> {
-    let mut found = vec![String::new()];
-    let mut quoted = false;
-    let mut letters = list.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let last = found.len() - 1;
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                found[last].push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => found.push(String::new()),
-            ' ' | '\t' if !quoted => {}
-            _ => found[last].push(letter),
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_keep_their_elements() {
-        assert_eq!(
-            setting_value("search_path", r#""$user", public, "a ""b"", c""#),
-            r#"'$user', 'public', 'a "b", c'"#
-        );
-        assert_eq!(setting_value("search_path", r#""""#), "''");
-        assert_eq!(setting_value("work_mem", "64MB"), "'64MB'");
-        assert_eq!(quote_setting("my.thing"), "my.thing");
     }
 }

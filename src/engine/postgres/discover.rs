@@ -1,18 +1,18 @@
 //! Servers that answer on this machine, for a first configuration.
 
-use super::conninfo::{ConnInfo, Spec};
-use super::programs::{Search, Version};
-use super::{explain, facts};
+use super::conninfo::{ConnInfo, ConnectionSpec};
+use super::programs::{PostgresVersion, ProgramSearch};
+use super::{explain_error, facts};
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 
-/// Where servers' sockets are: Debian's place, and that of PostgreSQL itself.
+/// The socket directories of Debian and of PostgreSQL itself.
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// What a server that answered says of itself.
+/// A server that answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// A name, an address, or the directory of its socket.
+pub struct DiscoveredServer {
+    /// Its name, its address, or the directory of its socket.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -22,30 +22,30 @@ pub struct Answer {
     pub database: String,
     /// Its version.
     pub version: String,
-    /// The role is a superuser.
+    /// Whether the role is a superuser.
     pub superuser: bool,
-    /// Why a backup of it would fail, where that is known.
+    /// Why a backup would fail, where that is known.
     pub obstacle: Option<String>,
 }
 
-/// Connects by these words, by the `PG…` variables for what they don't say, and asks.
-pub fn ask(spec: &Spec) -> Result<Answer> {
+/// Connects as `spec` says, with the `PG…` variables for the rest, and reads the facts.
+pub fn probe_server(spec: &ConnectionSpec) -> Result<DiscoveredServer> {
     let conn = ConnInfo::resolve(spec, &|name| std::env::var(name).ok())?
         .with_application_name("dbbackup");
     let mut session = conn.connect()?;
-    let version: Version = facts::version(&mut session.client)?;
+    let version: PostgresVersion = facts::read_server_version(&mut session.client)?;
     let query = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
     let row = session
         .client
         .query_one(query, &[])
-        .map_err(|error| explain(&error, "asking for the role's privileges"))?;
-    Ok(Answer {
+        .map_err(|error| explain_error(&error, "asking for the role's privileges"))?;
+    Ok(DiscoveredServer {
         host: session.reached.host(),
         port: session.reached.port(),
         user: session.reached.user().to_owned(),
         database: session.reached.dbname().to_owned(),
         superuser: row.get(0),
-        obstacle: Search::default()
+        obstacle: ProgramSearch::default()
             .find("pg_dump", version.major)
             .err()
             .map(|error| error.message()),
@@ -53,8 +53,8 @@ pub fn ask(spec: &Spec) -> Result<Answer> {
     })
 }
 
-/// Sockets that servers of this machine listen on, by their directory and port.
-pub fn sockets() -> Vec<(PathBuf, u16)> {
+/// Lists the sockets of servers on this machine, by directory and port.
+pub fn list_sockets() -> Vec<(PathBuf, u16)> {
     let mut found = Vec::new();
     for dir in SOCKET_DIRS {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();

@@ -1,19 +1,19 @@
-//! What a dump does not hold, or what a restore must know before it begins: versions, locale,
+//! Facts that a dump does not hold, or that a restore needs before it begins: versions, locale,
 //! owner, privileges, settings, extensions, roles.
 
-use super::explain;
-use super::programs::Version;
+use super::explain_error;
+use super::programs::PostgresVersion;
 use crate::engine::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
 use crate::error::{Error, Result};
 use postgres::{Client, GenericClient, Row};
 
-/// The server's version; one that is not supported is an error.
-pub fn version(client: &mut Client) -> Result<Version> {
+/// Reads the server's version; an unsupported one is an error.
+pub fn read_server_version(client: &mut Client) -> Result<PostgresVersion> {
     let row = client
         .query_one("SHOW server_version_num", &[])
-        .map_err(|error| explain(&error, "asking for the server's version"))?;
+        .map_err(|error| explain_error(&error, "asking for the server's version"))?;
     let number: u32 = row.get::<_, String>(0).parse().unwrap_or(0);
-    let version = Version::of_number(number);
+    let version = PostgresVersion::from_number(number);
     if version.major < 13 {
         return Err(Error::failed(format!(
             "the server is PostgreSQL {version}; dbbackup knows 13 and later"
@@ -26,14 +26,14 @@ pub fn version(client: &mut Client) -> Result<Version> {
 }
 
 /// Whether the server is a standby.
-pub fn on_standby(client: &mut Client) -> Result<bool> {
+pub fn is_standby(client: &mut Client) -> Result<bool> {
     let row = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]);
     row.map(|row| row.get(0))
-        .map_err(|error| explain(&error, "asking whether the server is a standby"))
+        .map_err(|error| explain_error(&error, "asking whether the server is a standby"))
 }
 
-/// The number that a cluster and its copies share; `None` where the role may not ask.
-pub fn system_identifier(client: &mut Client) -> Option<String> {
+/// The identifier that a cluster shares with its copies; `None` where the role may not read it.
+pub fn read_system_identifier(client: &mut Client) -> Option<String> {
     let row = client
         .query_one(
             "SELECT system_identifier::text FROM pg_catalog.pg_control_system()",
@@ -43,27 +43,29 @@ pub fn system_identifier(client: &mut Client) -> Option<String> {
     row.get(0)
 }
 
-/// Facts of the database that `client` is in.
-pub fn database(client: &mut Client, version: &Version) -> Result<Database> {
+/// Reads the facts of the database of this session.
+pub fn read_database(client: &mut Client, version: &PostgresVersion) -> Result<Database> {
     let doing = "reading the database's own settings";
     let row = client.query_one(
         &format!(
             "{} WHERE d.datname = pg_catalog.current_database()",
-            select(version)
+            select_database(version)
         ),
         &[],
     );
-    let row = row.map_err(|error| explain(&error, doing))?;
-    let mut facts = of_row(&row, version);
-    facts.settings = Some(settings(client, &row).map_err(|error| explain(&error, doing))?);
+    let row = row.map_err(|error| explain_error(&error, doing))?;
+    let mut facts = database_from_row(&row, version);
+    facts.settings =
+        Some(read_settings(client, &row).map_err(|error| explain_error(&error, doing))?);
     facts.extensions =
-        extensions(client).map_err(|error| explain(&error, "listing the extensions"))?;
-    facts.roles = names(client, ROLES).map_err(|error| explain(&error, "listing the roles"))?;
-    facts.tablespaces =
-        names(client, TABLESPACES).map_err(|error| explain(&error, "listing the tablespaces"))?;
+        read_extensions(client).map_err(|error| explain_error(&error, "listing the extensions"))?;
+    facts.roles =
+        read_names(client, ROLES).map_err(|error| explain_error(&error, "listing the roles"))?;
+    facts.tablespaces = read_names(client, TABLESPACES)
+        .map_err(|error| explain_error(&error, "listing the tablespaces"))?;
     let locations = client.query(LOCATIONS, &[&facts.tablespaces]);
     let locations =
-        locations.map_err(|error| explain(&error, "asking where the tablespaces are"))?;
+        locations.map_err(|error| explain_error(&error, "asking where the tablespaces are"))?;
     facts.tablespace_locations = locations
         .iter()
         .map(|row| (row.get(0), row.get(1)))
@@ -71,27 +73,32 @@ pub fn database(client: &mut Client, version: &Version) -> Result<Database> {
     Ok(facts)
 }
 
-/// One in the cluster's own directory has no other.
+/// A tablespace in the cluster's own directory has no other location.
 const LOCATIONS: &str = "
 SELECT spcname::text, pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace
 WHERE spcname = ANY ($1::text[]) AND pg_catalog.pg_tablespace_location(oid) ~ '^/'";
 
-/// Facts of any database of the server, as far as they can be seen without a session in it: it may
-/// let nobody in.
-pub fn seen_from_beside(client: &mut Client, version: &Version, name: &str) -> Result<Database> {
+/// Reads the facts of any database of the server as far as they are visible from outside: it may
+/// allow no connections.
+pub fn read_database_from_outside(
+    client: &mut Client,
+    version: &PostgresVersion,
+    name: &str,
+) -> Result<Database> {
     let doing = format!("reading the settings of the database `{name}`");
     let row = client.query_one(
-        &format!("{} WHERE d.datname = $1", select(version)),
+        &format!("{} WHERE d.datname = $1", select_database(version)),
         &[&name],
     );
-    let row = row.map_err(|error| explain(&error, &doing))?;
-    let mut facts = of_row(&row, version);
-    facts.settings = Some(settings(client, &row).map_err(|error| explain(&error, &doing))?);
+    let row = row.map_err(|error| explain_error(&error, &doing))?;
+    let mut facts = database_from_row(&row, version);
+    facts.settings =
+        Some(read_settings(client, &row).map_err(|error| explain_error(&error, &doing))?);
     Ok(facts)
 }
 
-/// The columns of `pg_database`, as far as the version has them.
-fn select(version: &Version) -> String {
+/// The columns of `pg_database` in this version.
+fn select_database(version: &PostgresVersion) -> String {
     let (provider, locale, rules) = match version.major {
         ..15 => ("'c'::text", "NULL::text", "NULL::text"),
         15 => ("d.datlocprovider::text", "d.daticulocale", "NULL::text"),
@@ -112,7 +119,7 @@ fn select(version: &Version) -> String {
     )
 }
 
-fn of_row(row: &Row, version: &Version) -> Database {
+fn database_from_row(row: &Row, version: &PostgresVersion) -> Database {
     Database {
         name: row.get("name"),
         size_bytes: row.get::<_, i64>("size").unsigned_abs(),
@@ -129,12 +136,12 @@ fn of_row(row: &Row, version: &Version) -> Database {
     }
 }
 
-fn settings(client: &mut impl GenericClient, row: &Row) -> Result<Settings, postgres::Error> {
+fn read_settings(client: &mut impl GenericClient, row: &Row) -> Result<Settings, postgres::Error> {
     let oid: u32 = row.get("oid");
     let grants = if row.get("plain") {
         None
     } else {
-        Some(grants(client, oid)?)
+        Some(read_grants(client, oid)?)
     };
     let set = client.query(
         "SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.setrole)::text \
@@ -176,7 +183,7 @@ fn settings(client: &mut impl GenericClient, row: &Row) -> Result<Settings, post
     })
 }
 
-fn grants(client: &mut impl GenericClient, oid: u32) -> Result<Vec<Grant>, postgres::Error> {
+fn read_grants(client: &mut impl GenericClient, oid: u32) -> Result<Vec<Grant>, postgres::Error> {
     let rows = client.query(
         "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN NULL ELSE \
          pg_catalog.pg_get_userbyid(a.grantee)::text END AS role,
@@ -195,7 +202,7 @@ fn grants(client: &mut impl GenericClient, oid: u32) -> Result<Vec<Grant>, postg
         .collect())
 }
 
-fn extensions(client: &mut impl GenericClient) -> Result<Vec<Extension>, postgres::Error> {
+fn read_extensions(client: &mut impl GenericClient) -> Result<Vec<Extension>, postgres::Error> {
     let query = "SELECT e.extname::text, e.extversion, n.nspname::text
                  FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = \
                  e.extnamespace ORDER BY 1";
@@ -210,7 +217,10 @@ fn extensions(client: &mut impl GenericClient) -> Result<Vec<Extension>, postgre
         .collect())
 }
 
-fn names(client: &mut impl GenericClient, query: &str) -> Result<Vec<String>, postgres::Error> {
+fn read_names(
+    client: &mut impl GenericClient,
+    query: &str,
+) -> Result<Vec<String>, postgres::Error> {
     Ok(client
         .query(query, &[])?
         .iter()
@@ -218,8 +228,8 @@ fn names(client: &mut impl GenericClient, query: &str) -> Result<Vec<String>, po
         .collect())
 }
 
-/// Whatever depends on a role is in `pg_shdepend`: owners, grantees, policies, user mappings. Those
-/// of the system itself are in every cluster.
+/// `pg_shdepend` lists everything that depends on a role: owners, grantees, policies, user
+/// mappings. The system's own roles are in every cluster.
 const ROLES: &str = "
 SELECT DISTINCT r.rolname::text FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid \
                      = s.refobjid

@@ -1,13 +1,13 @@
-//! A restore into the old database itself, for where it can't be replaced: one single transaction
-//! empties it, loads the dump, counts, and commits only if every table has the rows that it should
-//! have. Whatever fails, the old content is there.
+//! Restores into the old database itself, for where it can't be replaced. One transaction empties
+//! it, loads the dump, counts, and commits only if every table has the expected rows. Whatever
+//! fails, the old content stays.
 //!
 //! `pg_restore --clean` is not enough: it leaves tables that are newer than the dump, or fails on
 //! their foreign keys.
 
-use super::fill::{Clients, Filling, Steps, remedy};
-use super::source::{Plan, PostgresSource};
-use super::{Format, explain};
+use super::fill::{ClientPrograms, FillRequest, TransactionSteps, find_remedy};
+use super::source::{PostgresPlan, PostgresSource};
+use super::{PgFormat, explain_error};
 use crate::engine::{Keep, Manifest, Published};
 use crate::error::{Error, Result};
 use postgres::Client;
@@ -16,30 +16,30 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// What is restored where.
-pub struct InPlace<'a> {
+/// A restore into an existing database.
+pub struct InPlaceRestore<'a> {
     /// The database.
     pub database: &'a str,
     /// The programs, connected to its server.
-    pub clients: &'a Clients<'a>,
+    pub clients: &'a ClientPrograms<'a>,
     /// The dump's format.
-    pub format: Format,
+    pub format: PgFormat,
     /// The major version of the `pg_dump` that made it; 0 where unknown.
-    pub made_by: u32,
-    /// `pg_restore`'s own options.
+    pub pg_dump_major: u32,
+    /// Options of `pg_restore`.
     pub options: Vec<String>,
-    /// What must be inside at the end.
+    /// The rows that must be there at the end.
     pub expected: Option<&'a Manifest>,
     /// The database with its old content, as a source.
-    pub old: &'a Plan,
+    pub old: &'a PostgresPlan,
 }
 
-impl InPlace<'_> {
-    /// Keeps the old content, then does it.
+impl InPlaceRestore<'_> {
+    /// Keeps the old content, then replaces it.
     pub fn publish(&self, dump: &Path, keep: Keep<'_>) -> Result<Published> {
         let mut client = self.clients.reached.reconnect(self.database, "dbbackup")?;
         let (kept, mut keep) = match keep {
-            Keep::Backup(keep) => (Some(KeptContent::note(&mut client)?), Some(keep)),
+            Keep::Backup(keep) => (Some(ContentBaseline::record(&mut client)?), Some(keep)),
             Keep::Nothing => (None, None),
             Keep::Aside => {
                 return Err(Error::failed(
@@ -47,16 +47,16 @@ impl InPlace<'_> {
                 ));
             }
         };
-        let empty = empty(&mut client, kept.as_ref())?;
-        let hold = kept.as_ref().map_or("", |kept| kept.hold.as_str());
-        // Between this and the end nobody writes to what there was: what is not saved can't be
-        // lost.
-        let mut held = || match &mut keep {
+        let emptying_script = emptying_script(&mut client, kept.as_ref())?;
+        let lock_script = kept.as_ref().map_or("", |kept| kept.lock_script.as_str());
+        // From here to the end nobody can write to the old content, so nothing is lost that is not
+        // saved.
+        let mut after_lock = || match &mut keep {
             Some(keep) => keep(&mut PostgresSource::open(self.old)?),
             None => Ok(()),
         };
-        // What came after it was noted is in no backup.
-        let mut emptied = || {
+        // What was created after the baseline is in no backup.
+        let mut after_emptying = || {
             kept.as_ref()
                 .map_or(Ok(()), |kept| kept.refuse_newer(&mut client))
         };
@@ -67,26 +67,26 @@ impl InPlace<'_> {
             .cloned()
             .chain(["--no-subscriptions".to_owned()])
             .collect();
-        let filling = Filling {
+        let filling = FillRequest {
             database: self.database,
             format: self.format,
-            made_by: self.made_by,
+            pg_dump_major: self.pg_dump_major,
             jobs: 1,
             options,
             part: false,
         };
-        let steps = Steps {
-            hold,
-            held: &mut held,
-            empty: &empty,
-            emptied: &mut emptied,
+        let steps = TransactionSteps {
+            lock_script,
+            after_lock: &mut after_lock,
+            emptying_script: &emptying_script,
+            after_emptying: &mut after_emptying,
             expected: self.expected,
         };
         self.clients
-            .in_one_transaction(&filling, dump, steps)
+            .restore_in_transaction(&filling, dump, steps)
             .map_err(|failed| {
-                let hint = remedy(&failed.error);
-                if failed.surely {
+                let hint = find_remedy(&failed.error);
+                if failed.rolled_back {
                     let hint =
                         hint.unwrap_or("nothing was changed: the transaction was rolled back");
                     failed
@@ -106,7 +106,7 @@ impl InPlace<'_> {
                     )
                 }
             })?;
-        // It is done: nothing that comes after it makes it a failure.
+        // The content is committed, so nothing after this makes it a failure.
         let warnings = self
             .clients
             .analyse(self.database)
@@ -120,27 +120,27 @@ impl InPlace<'_> {
 }
 
 /// What a database holds before its safety backup begins, so that nothing is dropped that is not in
-/// that backup.
-struct KeptContent {
-    /// The statements that keep others from writing to it; they may read, as the backup does.
-    hold: String,
-    /// Everything that is in a schema, in the state that it is in.
+/// the backup.
+struct ContentBaseline {
+    /// The statements that keep others from writing; they can still read, as the backup does.
+    lock_script: String,
+    /// Every object in a schema, with its state.
     objects: HashSet<ObjectState>,
-    /// The hashes of the large objects. Nothing keeps others from writing to them: a lock that did
-    /// would keep the backup from reading them, for PostgreSQL opens them for both.
+    /// The hashes of the large objects. Nothing keeps others from writing to those: a lock that did
+    /// would keep the backup from reading them, as PostgreSQL opens them for both.
     large_objects: BTreeMap<Oid, [u8; 32]>,
 }
 
-impl KeptContent {
-    fn note(client: &mut Client) -> Result<KeptContent> {
-        // The objects come first: a table that is made after them may be locked or not, but it is
-        // newer, and is found to be.
+impl ContentBaseline {
+    fn record(client: &mut Client) -> Result<ContentBaseline> {
+        // The objects come first. A table that is created after them may be locked or not, but it
+        // is found to be newer.
         let objects = objects_in_schemas(client)?;
         let doing = "listing the tables";
         let rows = client
             .query(TABLES_TO_HOLD, &[])
-            .map_err(|error| explain(&error, doing))?;
-        let mut hold = String::new();
+            .map_err(|error| explain_error(&error, doing))?;
+        let mut lock_script = String::new();
         for row in rows {
             let (name, may_lock): (String, bool) = (row.get(0), row.get(1));
             if !may_lock {
@@ -153,19 +153,19 @@ impl KeptContent {
                      backup: `--no-safety-backup`",
                 ));
             }
-            hold.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
+            lock_script.push_str(&format!("LOCK TABLE ONLY {name} IN EXCLUSIVE MODE;\n"));
         }
         let large_objects = hash_large_objects(client)?;
-        Ok(KeptContent {
-            hold,
+        Ok(ContentBaseline {
+            lock_script,
             objects,
             large_objects,
         })
     }
 
-    /// Refuses where something is there now that was not there before. It is asked after everything
-    /// was dropped and before that is committed: the schemas are locked then, and another session
-    /// still sees what was in them.
+    /// Fails if something is there now that was not there before. It is called after everything was
+    /// dropped and before that is committed: the schemas are locked then, and another session still
+    /// sees what was in them.
     fn refuse_newer(&self, client: &mut Client) -> Result<()> {
         let now = objects_in_schemas(client)?;
         let newer: Vec<&ObjectState> = now.difference(&self.objects).collect();
@@ -176,7 +176,7 @@ impl KeptContent {
                 .unzip();
             let described = client.query(DESCRIBE, &[&catalogs, &numbers]);
             let described = described
-                .map_err(|error| explain(&error, "describing what is new in the database"))?;
+                .map_err(|error| explain_error(&error, "describing what is new in the database"))?;
             let names: Vec<String> = described.iter().filter_map(|row| row.get(0)).collect();
             return Err(newer_error(&names.join(", ")));
         }
@@ -200,23 +200,23 @@ fn newer_error(what: &str) -> Error {
     .with_hint("stop what uses the database, then restore again; nothing was changed")
 }
 
-/// An object by its catalog and its number there, in one state: whoever changes it makes another
+/// An object in one state, by its catalog and its number there. Whoever changes it makes a new
 /// version of its row.
 type ObjectState = (Oid, Oid, String);
 
-/// All that depends on a schema is in it, with its rules, policies, triggers and comments. What an
-/// extension brings comes and goes with the extension.
+/// Lists the objects in schemas, with their rules, policies, triggers and comments. The objects of
+/// an extension come and go with the extension.
 fn objects_in_schemas(client: &mut Client) -> Result<HashSet<ObjectState>> {
     let rows = client
         .query(OBJECT_STATES, &[])
-        .map_err(|error| explain(&error, "listing what is in the schemas"))?;
+        .map_err(|error| explain_error(&error, "listing what is in the schemas"))?;
     Ok(rows
         .iter()
         .map(|row| (row.get(0), row.get(1), row.get(2)))
         .collect())
 }
 
-/// Statistics and freezing rewrite rows in place and leave their `xmin`.
+/// Statistics and freezing rewrite rows in place and keep their `xmin`.
 const OBJECT_STATES: &str = "
 WITH mine (catalog, number) AS (
     SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid \
@@ -249,7 +249,7 @@ fn list_large_objects(client: &mut Client) -> Result<Vec<Oid>> {
         &[],
     );
     Ok(rows
-        .map_err(|error| explain(&error, "listing the large objects"))?
+        .map_err(|error| explain_error(&error, "listing the large objects"))?
         .iter()
         .map(|row| row.get(0))
         .collect())
@@ -268,7 +268,9 @@ fn hash_large_objects(client: &mut Client) -> Result<BTreeMap<Oid, [u8; 32]>> {
                 &[&number, &offset, &PIECE],
             );
             let piece: Vec<u8> = row
-                .map_err(|error| explain(&error, format!("reading the large object {number}")))?
+                .map_err(|error| {
+                    explain_error(&error, format!("reading the large object {number}"))
+                })?
                 .get(0);
             if piece.is_empty() {
                 break;
@@ -310,14 +312,14 @@ macro_rules! relations {
     };
 }
 
-/// The statements that take away everything that a user made: what is in no schema first, then the
-/// schemas. Of large objects those go that are kept, where anything is.
-fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
+/// The statements that drop everything that a user made: first what is in no schema, then the
+/// schemas. If a baseline is kept, only its large objects are dropped.
+fn emptying_script(client: &mut Client, kept: Option<&ContentBaseline>) -> Result<String> {
     let mut script = String::from("SET client_min_messages = error;\n");
     for (what, query) in OBJECTS {
         let rows = client
             .query(*query, &[])
-            .map_err(|error| explain(&error, "listing what is in the database"))?;
+            .map_err(|error| explain_error(&error, "listing what is in the database"))?;
         for row in rows {
             script.push_str(&format!(
                 "DROP {what} IF EXISTS {} CASCADE;\n",
@@ -328,12 +330,12 @@ fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     let query = format!("{KINDS}{DEFAULT_PRIVILEGES}");
     for row in client
         .query(&query, &[])
-        .map_err(|error| explain(&error, "listing the default privileges"))?
+        .map_err(|error| explain_error(&error, "listing the default privileges"))?
     {
         script.push_str(&format!("{};\n", row.get::<_, String>(0)));
     }
-    // As it is in `template0`: a dump holds only what was changed in it.
-    if super::facts::version(client)?.major < 15 {
+    // As in `template0`: a dump holds only what was changed in that schema.
+    if super::facts::read_server_version(client)?.major < 15 {
         script.push_str("CREATE SCHEMA public;\nGRANT CREATE ON SCHEMA public TO PUBLIC;\n");
     } else {
         script.push_str("CREATE SCHEMA public AUTHORIZATION pg_database_owner;\n");
@@ -352,8 +354,9 @@ fn empty(client: &mut Client, kept: Option<&KeptContent>) -> Result<String> {
     Ok(script)
 }
 
-/// What `DROP` calls it, and the quoted names. Tables go before extensions: PostgreSQL can't drop
-/// an index of an operator class with options once the functions are gone that know them.
+/// The keyword of `DROP`, and the query for the quoted names. Tables come before extensions:
+/// PostgreSQL can't drop an index with options of an operator class once the functions are gone
+/// that know them.
 const OBJECTS: &[(&str, &str)] = &[
     (
         "EVENT TRIGGER",
@@ -414,7 +417,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Default privileges that are no schema's, back to what they are where nobody has set any.
+/// Resets the default privileges that belong to no schema.
 const DEFAULT_PRIVILEGES: &str = "
 SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE ALL ON %s FROM %s', \
                                   pg_catalog.pg_get_userbyid(d.defaclrole), k.kind,
@@ -430,7 +433,7 @@ SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %1$I GRANT ALL ON %2
 FROM pg_catalog.pg_default_acl d JOIN kinds k USING (defaclobjtype) WHERE d.defaclnamespace = 0
 ORDER BY 2, 1";
 
-/// What `ALTER DEFAULT PRIVILEGES` calls them.
+/// The keywords of `ALTER DEFAULT PRIVILEGES`.
 const KINDS: &str = "
 WITH kinds(defaclobjtype, kind) AS (VALUES ('r'::\"char\", 'TABLES'), ('S', 'SEQUENCES'), ('f', \
                      'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS'))";

@@ -1,50 +1,51 @@
-//! Databases that are being filled and are nobody's yet: made, given up, and swept where a killed
-//! run left one.
+//! Databases that a restore is filling: created, dropped again, and swept where a killed run left
+//! one.
 //!
-//! Each has a name of its own form and a comment. Whoever fills one holds an advisory lock in the
-//! server's maintenance database; one whose lock is free belongs to nobody.
+//! Each has a name of a certain form and a comment. The run that fills one holds an advisory lock
+//! in the server's maintenance database; a database whose lock is free belongs to no run.
 
-use super::connect::{Reached, Session};
-use super::explain;
+use super::connect::{PostgresSession, ReachedServer};
+use super::explain_error;
 use super::names::{quote_ident, quote_literal, truncate_to};
 use crate::error::{Error, Result};
 use chrono::Utc;
 use postgres::Client;
 
-/// A name's greatest length in bytes.
+/// The greatest length of a name in bytes.
 const NAME_LENGTH: usize = 63;
 
 /// The first half of the advisory locks' keys.
 const LOCK_CLASS: i32 = 0x6462_6270;
 
-/// Marks them from the very moment that they are made: no user sets this one, and it limits nobody.
+/// The connection limit that marks such a database from its creation on. No user sets this one, and
+/// it limits nobody.
 const MARKED_LIMIT: i32 = 1_953_719;
 
-/// Marks them for people.
+/// The comment that marks it for people.
 const COMMENT: &str = "being filled by dbbackup; the next run removes it if that one is gone";
 
 /// A database that is dropped again unless it is kept.
 pub struct ScratchDatabase {
     name: String,
-    reached: Reached,
-    /// Holds the lock.
+    reached: ReachedServer,
+    /// The session that holds the lock.
     holder: Client,
-    made: bool,
+    created: bool,
 }
 
 impl ScratchDatabase {
-    /// A free name `<base>_restore_<time>`, locked; nothing is made yet.
-    pub fn new(session: &Session, base: &str) -> Result<ScratchDatabase> {
-        let mut holder = maintenance(&session.reached, base)?;
+    /// Finds and locks a free name `<base>_restore_<time>`; no database is created yet.
+    pub fn new(session: &PostgresSession, base: &str) -> Result<ScratchDatabase> {
+        let mut holder = connect_to_maintenance(&session.reached, base)?;
         let stamp = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
         for number in 1..100 {
-            let name = numbered(base, "restore", &stamp, number);
-            if !exists(&mut holder, &name)? && try_lock(&mut holder, &name)? {
+            let name = numbered_name(base, "restore", &stamp, number);
+            if !database_exists(&mut holder, &name)? && try_lock_name(&mut holder, &name)? {
                 return Ok(ScratchDatabase {
                     name,
                     reached: session.reached.clone(),
                     holder,
-                    made: false,
+                    created: false,
                 });
             }
         }
@@ -58,59 +59,58 @@ impl ScratchDatabase {
         &self.name
     }
 
-    /// Makes it, from `template0`, with these clauses of `CREATE DATABASE`; nobody but its owner
-    /// may connect.
+    /// Creates the database from `template0`, with these clauses of `CREATE DATABASE`. Only its
+    /// owner may connect.
     pub fn create(&mut self, client: &mut Client, clauses: &str) -> Result<()> {
-        // Whatever comes now, it goes with this value.
-        self.made = true;
+        // Whatever happens now, the database goes with this value.
+        self.created = true;
         let name = quote_ident(&self.name);
         let doing = || format!("making the database `{}`", self.name);
         client
             .batch_execute(&format!(
                 "CREATE DATABASE {name} TEMPLATE template0{clauses} CONNECTION LIMIT {MARKED_LIMIT}"
             ))
-            .map_err(|error| explain(&error, doing()))?;
+            .map_err(|error| explain_error(&error, doing()))?;
         let mark = format!("COMMENT ON DATABASE {name} IS {}", quote_literal(COMMENT));
         client
             .batch_execute(&mark)
-            .map_err(|error| explain(&error, doing()))?;
+            .map_err(|error| explain_error(&error, doing()))?;
         client
             .batch_execute(&format!(
                 "REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC"
             ))
-            .map_err(|error| explain(&error, doing()))
+            .map_err(|error| explain_error(&error, doing()))
     }
 
-    /// It is now somebody's, under whatever name.
+    /// Keeps the database, under whatever name it has.
     pub fn keep(&mut self) {
-        self.made = false;
+        self.created = false;
     }
 }
 
 impl Drop for ScratchDatabase {
     fn drop(&mut self) {
-        // A connection that the restore has lost is made anew: an unfinished database must not
-        // stay.
-        if !self.made {
+        // If the connection was lost, another one is opened: an unfinished database must not stay.
+        if !self.created {
             return;
         }
-        forget_subscriptions(&self.reached, &self.name);
+        drop_subscriptions(&self.reached, &self.name);
         let sql = format!(
             "DROP DATABASE IF EXISTS {} WITH (FORCE)",
             quote_ident(&self.name)
         );
-        if self.made
+        if self.created
             && self.holder.batch_execute(&sql).is_err()
-            && let Ok(mut client) = maintenance(&self.reached, &self.name)
+            && let Ok(mut client) = connect_to_maintenance(&self.reached, &self.name)
         {
             let _ = client.batch_execute(&sql);
         }
     }
 }
 
-/// `<base>_<word>_<stamp>`, with a number from the second on; the base is cut where the whole would
-/// be too long.
-pub fn numbered(base: &str, word: &str, stamp: &str, number: u32) -> String {
+/// The name `<base>_<word>_<stamp>`, with a number from the second one on. The base is cut where
+/// the whole would be too long.
+pub fn numbered_name(base: &str, word: &str, stamp: &str, number: u32) -> String {
     let end = if number > 1 {
         format!("_{word}_{stamp}-{number}")
     } else {
@@ -119,8 +119,7 @@ pub fn numbered(base: &str, word: &str, stamp: &str, number: u32) -> String {
     format!("{}{end}", truncate_to(base, NAME_LENGTH - end.len()))
 }
 
-/// Whether a database's name is of that form: one that a restore set aside, or one that is being
-/// filled.
+/// Whether a database's name has that form, of one that a restore set aside or is filling.
 pub fn is_leftover(name: &str) -> bool {
     ["_before_", "_restore_", "_undone_"]
         .iter()
@@ -144,9 +143,9 @@ fn is_stamp(text: &str) -> bool {
             .all(u8::is_ascii_digit)
 }
 
-/// The database from which another one is made, renamed and dropped: sessions in that one would be
-/// in the way.
-pub fn beside(name: &str) -> &'static str {
+/// The database to connect to in order to create, rename or drop another one, in which no sessions
+/// may be.
+pub fn maintenance_database(name: &str) -> &'static str {
     if name == "postgres" || name.starts_with("postgres_restore_") {
         "template1"
     } else {
@@ -154,11 +153,11 @@ pub fn beside(name: &str) -> &'static str {
     }
 }
 
-/// A connection to the database from which `name` is worked on. It is always the same one for one
-/// name, as long as it is there: advisory locks are the database's in which they are taken.
-pub fn maintenance(reached: &Reached, name: &str) -> Result<Client> {
+/// Connects to the maintenance database for `name`. It is always the same one for one name, as
+/// advisory locks belong to the database in which they are taken.
+pub fn connect_to_maintenance(reached: &ReachedServer, name: &str) -> Result<Client> {
     reached
-        .reconnect(beside(name), "dbbackup")
+        .reconnect(maintenance_database(name), "dbbackup")
         .or_else(|error| {
             reached
                 .reconnect("template1", "dbbackup")
@@ -167,36 +166,36 @@ pub fn maintenance(reached: &Reached, name: &str) -> Result<Client> {
 }
 
 /// Whether there is a database of that name.
-pub fn exists(client: &mut Client, name: &str) -> Result<bool> {
+pub fn database_exists(client: &mut Client, name: &str) -> Result<bool> {
     let row = client.query_one(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)",
         &[&name],
     );
     row.map(|row| row.get(0))
-        .map_err(|error| explain(&error, "listing the databases"))
+        .map_err(|error| explain_error(&error, "listing the databases"))
 }
 
 /// Takes the lock of a name for as long as the session lasts.
-pub fn try_lock(client: &mut Client, name: &str) -> Result<bool> {
+pub fn try_lock_name(client: &mut Client, name: &str) -> Result<bool> {
     let row = client.query_one(
         "SELECT pg_catalog.pg_try_advisory_lock($1, pg_catalog.hashtext($2))",
         &[&LOCK_CLASS, &name],
     );
     row.map(|row| row.get(0))
-        .map_err(|error| explain(&error, "taking a lock"))
+        .map_err(|error| explain_error(&error, "taking a lock"))
 }
 
-/// Removes what killed runs left on the server; what this role may not remove stays. Gives back the
-/// names.
-pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
-    let mut client = maintenance(&session.reached, "")?;
-    // Nothing is asked of the databases themselves: whoever made one could answer with a trap.
+/// Removes what killed runs left on the server, and returns the names. What this role may not
+/// remove stays.
+pub fn sweep(session: &mut PostgresSession) -> Result<Vec<String>> {
+    let mut client = connect_to_maintenance(&session.reached, "")?;
+    // Nothing is asked of the databases themselves, as their makers could set traps in them.
     let query = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database'), \
                  datconnlimit FROM pg_catalog.pg_database
                  WHERE datname LIKE '%\\_restore\\_%' AND pg_catalog.pg_has_role(datdba, 'USAGE')";
     let rows = client
         .query(query, &[])
-        .map_err(|error| explain(&error, "listing the databases"))?;
+        .map_err(|error| explain_error(&error, "listing the databases"))?;
     let mut swept = Vec::new();
     for row in rows {
         let (name, comment, limit): (String, Option<String>, i32) =
@@ -206,16 +205,16 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
             continue;
         }
         let mut other;
-        let client = if beside(&name) == beside("") {
+        let client = if maintenance_database(&name) == maintenance_database("") {
             &mut client
         } else {
-            other = maintenance(&session.reached, &name)?;
+            other = connect_to_maintenance(&session.reached, &name)?;
             &mut other
         };
-        if !try_lock(client, &name)? {
+        if !try_lock_name(client, &name)? {
             continue;
         }
-        forget_subscriptions(&session.reached, &name);
+        drop_subscriptions(&session.reached, &name);
         if client
             .batch_execute(&format!(
                 "DROP DATABASE IF EXISTS {} WITH (FORCE)",
@@ -229,15 +228,15 @@ pub fn sweep(session: &mut Session) -> Result<Vec<String>> {
     Ok(swept)
 }
 
-/// A restored subscription, which nobody has switched on, would keep its database from being
-/// dropped.
-fn forget_subscriptions(reached: &Reached, name: &str) {
-    let Ok(mut client) = maintenance(reached, name) else {
+/// Drops the subscriptions of a restored database. A subscription that nobody has enabled would
+/// keep it from being dropped.
+fn drop_subscriptions(reached: &ReachedServer, name: &str) {
+    let Ok(mut client) = connect_to_maintenance(reached, name) else {
         return;
     };
     let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN \
                  pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1";
-    // Only a superuser may look, and only a superuser can have made one.
+    // Only a superuser may look, and only a superuser can have created one.
     if !client
         .query_one(query, &[&name])
         .is_ok_and(|row| row.get::<_, i64>(0) > 0)
@@ -273,12 +272,12 @@ mod tests {
         let long = "ä".repeat(31);
         for base in ["shop", "a_before_b", &long] {
             for (word, number) in [("before", 1), ("restore", 12)] {
-                let name = numbered(base, word, stamp, number);
+                let name = numbered_name(base, word, stamp, number);
                 assert!(name.len() <= NAME_LENGTH && is_leftover(&name), "{name}");
             }
         }
         assert!(!is_numbered(
-            &numbered("x_restore_y", "before", stamp, 1),
+            &numbered_name("x_restore_y", "before", stamp, 1),
             "_restore_"
         ));
         assert!(

@@ -1,23 +1,23 @@
-//! Identifiers: qualified names read and printed as the server does it, literals, and the patterns
-//! of `pg_dump --table`.
+//! Identifiers: qualified names, parsed and printed as the server does it, literals, and the
+//! patterns of `pg_dump --table`.
 //!
-//! Two names are compared as [`QualifiedName`]s, never as text: what must be quoted differs between
+//! Names are compared as [`QualifiedName`]s, never as text: which names are quoted differs between
 //! versions of the server.
 
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// The name of a table: its parts as they are in the catalog, without quotes.
+/// The name of a table. Its parts are as in the catalog, without quotes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QualifiedName {
-    /// Empty where none was written.
+    /// The schema; empty where none was written.
     pub schema: String,
     /// The table's own name.
     pub name: String,
 }
 
 impl QualifiedName {
-    /// From parts as the catalog has them.
+    /// A name of parts as the catalog has them.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         QualifiedName {
             schema: schema.into(),
@@ -25,16 +25,16 @@ impl QualifiedName {
         }
     }
 
-    /// Reads `public.orders`, `"my schema"."a""b"` or a lone `orders`; nothing may follow.
+    /// Parses `public.orders`, `"my schema"."a""b"` or a lone `orders`; nothing may follow.
     pub fn parse(text: &str) -> Option<QualifiedName> {
-        match take_name(text)? {
+        match split_name(text)? {
             (name, "") => Some(name),
             _ => None,
         }
     }
 
-    /// As comments of a dump and lists of `pg_restore` have it: line breaks have become blanks, so
-    /// that two names may have become one.
+    /// The name as comments of a dump and lists of `pg_restore` show it. Line breaks have become
+    /// blanks, so two names may coincide.
     pub fn on_one_line(&self) -> QualifiedName {
         QualifiedName {
             schema: on_one_line(&self.schema),
@@ -52,26 +52,26 @@ impl fmt::Display for QualifiedName {
     }
 }
 
-/// What `pg_dump` does to names in comments and lists.
+/// Replaces line breaks by blanks, as `pg_dump` does in comments and lists.
 pub(super) fn on_one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// A name at the beginning of `text`, and what follows it.
-pub(super) fn take_name(text: &str) -> Option<(QualifiedName, &str)> {
-    let (first, rest) = take_identifier(text)?;
+/// Splits a name off the beginning of `text`.
+pub(super) fn split_name(text: &str) -> Option<(QualifiedName, &str)> {
+    let (first, rest) = split_identifier(text)?;
     match rest.strip_prefix('.') {
         None => Some((QualifiedName::new("", first), rest)),
         Some(rest) => {
-            take_identifier(rest).map(|(second, rest)| (QualifiedName::new(first, second), rest))
+            split_identifier(rest).map(|(second, rest)| (QualifiedName::new(first, second), rest))
         }
     }
 }
 
-/// An identifier at the beginning of `text`, folded or unquoted, and what follows it.
-pub(super) fn take_identifier(text: &str) -> Option<(String, &str)> {
+/// Splits an identifier off the beginning of `text`; it is folded or freed of its quotes.
+pub(super) fn split_identifier(text: &str) -> Option<(String, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
-        return take_quoted(quoted);
+        return split_quoted(quoted);
     }
     let belongs = |letter: char| {
         letter.is_ascii_alphanumeric() || letter == '_' || letter == '$' || !letter.is_ascii()
@@ -83,8 +83,8 @@ pub(super) fn take_identifier(text: &str) -> Option<(String, &str)> {
     (begins_well && !word.is_empty()).then(|| (word.to_ascii_lowercase(), rest))
 }
 
-/// The rest of a quoted identifier after its first quote.
-fn take_quoted(text: &str) -> Option<(String, &str)> {
+/// Splits off the rest of a quoted identifier, after its first quote.
+fn split_quoted(text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = text;
     loop {
@@ -100,9 +100,9 @@ fn take_quoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// An identifier in quotes where it needs them, as the server's `quote_ident` decides it.
+/// Quotes an identifier where it needs it, by the rules of the server's `quote_ident`.
 pub fn quote_ident(name: &str) -> String {
-    // A `$` could go without, but the server quotes it.
+    // A `$` needs no quotes, but the server quotes it.
     let plain =
         |letter: char| letter.is_ascii_lowercase() || letter == '_' || letter.is_ascii_digit();
     let begins_well = name.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '_');
@@ -112,7 +112,7 @@ pub fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A string constant that is read the same whatever `standard_conforming_strings` says.
+/// Quotes a string so that it is read the same whatever `standard_conforming_strings` is.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') {
@@ -122,7 +122,7 @@ pub fn quote_literal(text: &str) -> String {
     }
 }
 
-/// The beginning of `text` that has at most `max_bytes` bytes, cut between characters.
+/// The longest beginning of `text` of at most `max_bytes` bytes, cut between characters.
 pub fn truncate_to(text: &str, max_bytes: usize) -> &str {
     let cut = (0..=max_bytes.min(text.len()))
         .rev()
@@ -130,42 +130,42 @@ pub fn truncate_to(text: &str, max_bytes: usize) -> &str {
     &text[..cut.unwrap_or(0)]
 }
 
-/// What a pattern of `pg_dump --table` or `--schema` means: regular expressions for the server's
-/// `~` operator, anchored at both ends.
+/// A pattern of `pg_dump --table` or `--schema` as regular expressions for the server's `~`
+/// operator, anchored at both ends.
 ///
-/// They are to be applied with `COLLATE pg_catalog.default`. Where there is no schema, `pg_dump`
-/// takes the tables that are visible by the role's own search path (`pg_table_is_visible`).
+/// They must be applied with `COLLATE pg_catalog.default`. A pattern without a schema matches the
+/// tables that the role's own search path makes visible (`pg_table_is_visible`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
-    /// The database's name as it stands, no expression: `pg_dump` fails unless it is the one that
+pub struct NamePattern {
+    /// The database's name, which is no expression: `pg_dump` fails unless it is the database that
     /// it is connected to.
     pub database: Option<String>,
-    /// For `nspname`; of a pattern of schemas it is always `None`.
+    /// The expression for `nspname`; always `None` in a pattern of schemas.
     pub schema: Option<String>,
-    /// For `relname`; of a pattern of schemas it is for `nspname`.
+    /// The expression for `relname`, or for `nspname` in a pattern of schemas.
     pub name: String,
 }
 
-/// Reads `[[database.]schema.]table` as `pg_dump --table` and its kin do.
-pub fn pattern(text: &str) -> Result<Pattern> {
-    let [database, schema, name] = split(text, "database.schema.table")?;
-    Ok(Pattern {
+/// Parses `[[database.]schema.]table` as `pg_dump --table` does.
+pub fn parse_table_pattern(text: &str) -> Result<NamePattern> {
+    let [database, schema, name] = split_pattern(text, "database.schema.table")?;
+    Ok(NamePattern {
         database: database.map(|part| part.literal),
-        schema: schema.map(Part::regex),
-        name: name.map_or_else(String::new, Part::regex),
+        schema: schema.map(PatternPart::regex),
+        name: name.map_or_else(String::new, PatternPart::regex),
     })
 }
 
-/// Reads `[database.]schema` as `pg_dump --schema` and its kin do.
-pub fn schema_pattern(text: &str) -> Result<Pattern> {
-    let [extra, database, schema] = split(text, "database.schema")?;
+/// Parses `[database.]schema` as `pg_dump --schema` does.
+pub fn parse_schema_pattern(text: &str) -> Result<NamePattern> {
+    let [extra, database, schema] = split_pattern(text, "database.schema")?;
     if extra.is_some() {
         return Err(too_many(text, "database.schema"));
     }
-    Ok(Pattern {
+    Ok(NamePattern {
         database: database.map(|part| part.literal),
         schema: None,
-        name: schema.map_or_else(String::new, Part::regex),
+        name: schema.map_or_else(String::new, PatternPart::regex),
     })
 }
 
@@ -175,14 +175,14 @@ fn too_many(text: &str, form: &str) -> Error {
     ))
 }
 
-/// One dotted part of a pattern: as an expression, and as it stands.
+/// One dotted part of a pattern, as an expression and literally.
 #[derive(Default)]
-struct Part {
+struct PatternPart {
     expression: String,
     literal: String,
 }
 
-impl Part {
+impl PatternPart {
     fn push(&mut self, expression: &str, literal: char) {
         self.expression.push_str(expression);
         self.literal.push(literal);
@@ -199,33 +199,33 @@ impl Part {
         self.literal.push(letter);
     }
 
-    /// The groups keep an `a|b` within the anchors.
+    /// The group keeps an `a|b` within the anchors.
     fn regex(self) -> String {
         format!("^({})$", self.expression)
     }
 }
 
-/// The parts of a pattern, the last of them at the end.
-fn split(text: &str, form: &str) -> Result<[Option<Part>; 3]> {
-    let mut parts = vec![Part::default()];
+/// Splits a pattern into its parts; the last of them is at the end.
+fn split_pattern(text: &str, form: &str) -> Result<[Option<PatternPart>; 3]> {
+    let mut parts = vec![PatternPart::default()];
     let mut quoted = false;
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
         if letter == '.' && !quoted {
-            parts.push(Part::default());
+            parts.push(PatternPart::default());
             continue;
         }
         let Some(part) = parts.last_mut() else { break };
         match letter {
             '"' if quoted && letters.next_if_eq(&'"').is_some() => part.plain('"'),
             '"' => quoted = !quoted,
-            // Belongs to names; as an anchor it would have no use here.
+            // It belongs to names; as an anchor it would be of no use here.
             '$' => part.escaped('$'),
             _ if quoted && "|*+?()[]{}.^\\".contains(letter) => part.escaped(letter),
             _ if quoted => part.plain(letter),
             '*' => part.push(".*", '*'),
             '?' => part.push(".", '?'),
-            // Rather the name of an array type than an empty set of characters.
+            // This is rather the name of an array type than an empty set of characters.
             '[' if letters.peek() == Some(&']') => part.escaped('['),
             _ => part.plain(letter.to_ascii_lowercase()),
         }
@@ -239,8 +239,8 @@ fn split(text: &str, form: &str) -> Result<[Option<Part>; 3]> {
     Ok([from_the_end.next(), middle, last])
 }
 
-/// The words that the server's `quote_ident` quotes, of every version from 13 to 18: all of its
-/// keywords but the unreserved ones. Sorted.
+/// The words that the server's `quote_ident` quotes in any of the versions 13 to 18: all keywords
+/// but the unreserved ones. Sorted.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
     "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization",
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn patterns_are_those_of_psql() {
         let table = |text: &str| {
-            let pattern = pattern(text).unwrap();
+            let pattern = parse_table_pattern(text).unwrap();
             (pattern.database, pattern.schema, pattern.name)
         };
         let one = |text: &str| match table(text) {
@@ -401,7 +401,7 @@ mod tests {
                 "^(t)$".to_owned()
             )
         );
-        let refused = pattern("a.b.c.d").unwrap_err();
+        let refused = parse_table_pattern("a.b.c.d").unwrap_err();
         assert!(
             refused
                 .hint()
@@ -412,7 +412,8 @@ mod tests {
     #[test]
     fn patterns_of_schemas_have_no_tables() {
         let read = |text: &str| {
-            schema_pattern(text).map(|pattern| (pattern.database, pattern.schema, pattern.name))
+            parse_schema_pattern(text)
+                .map(|pattern| (pattern.database, pattern.schema, pattern.name))
         };
         assert_eq!(
             read("app_*").unwrap(),
@@ -436,14 +437,14 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[aB$.\"\\[\\]*?é\\\\ ]{0,12}", at in 0usize..30) {
             let _ = QualifiedName::parse(&text);
-            let _ = (pattern(&text), schema_pattern(&text));
+            let _ = (parse_table_pattern(&text), parse_schema_pattern(&text));
             prop_assert!(truncate_to(&text, at).len() <= at);
         }
 
         /// An identifier written in quotes is a pattern that means just that.
         #[test]
         fn a_quoted_pattern_is_literal(text in "[aB$.\\[*?|é\\\\]{1,8}") {
-            let found = pattern(&format!("\"{text}\"")).unwrap();
+            let found = parse_table_pattern(&format!("\"{text}\"")).unwrap();
             let mut plain = String::new();
             let mut letters =
                 found.name.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$")).unwrap().chars();

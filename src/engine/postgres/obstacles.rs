@@ -1,35 +1,35 @@
-//! What would keep a restore from succeeding, found before any work is done, each with its remedy.
+//! Obstacles to a restore, found before any work is done, each with its remedy.
 
 use super::conninfo::ConnInfo;
-use super::destination::Target;
-use super::programs::Version;
-use super::{drill, explain};
+use super::destination::RestoreTarget;
+use super::programs::PostgresVersion;
+use super::{drill, explain_error};
 use crate::engine::Settings;
 use crate::error::{Error, Result};
 use crate::units;
 use postgres::Client;
 
-/// What stands in the way wherever the database is restored to.
-pub fn to_any_restore(
+/// Checks for obstacles to any restore of the database.
+pub fn check_any_restore(
     client: &mut Client,
-    target: &Target,
+    target: &RestoreTarget,
     settings: &Settings,
-    version: &Version,
+    version: &PostgresVersion,
 ) -> Result<()> {
-    if !target.tables.is_empty() && target.format != super::Format::Custom {
+    if !target.tables.is_empty() && target.format != super::PgFormat::Custom {
         return Err(Error::usage(
             "single tables can be taken from a dump of `format = \"custom\"` only",
         )
         .with_hint("restore the whole elsewhere"));
     }
-    if target.no_owner && target.format == super::Format::Plain {
+    if target.no_owner && target.format == super::PgFormat::Plain {
         return Err(Error::usage(
             "`--no-owner` can't be had from a dump of `format = \"plain\"`: its script sets the \
              owners itself",
         )
         .with_hint("make the roles that are missing, if any, and leave `--no-owner` out"));
     }
-    if target.no_tablespaces && target.format == super::Format::Plain {
+    if target.no_tablespaces && target.format == super::PgFormat::Plain {
         return Err(Error::usage(
             "`--no-tablespaces` can't be had from a dump of `format = \"plain\"`: its script names \
              the tablespaces itself",
@@ -40,7 +40,7 @@ pub fn to_any_restore(
         .recorded
         .server_version
         .as_deref()
-        .and_then(Version::parse);
+        .and_then(PostgresVersion::parse);
     if let Some(then) = recorded.filter(|then| then.major > version.major) {
         return Err(Error::failed(format!(
             "the backup is of PostgreSQL {then}, and this server is older: {version}"
@@ -50,15 +50,15 @@ pub fn to_any_restore(
             then.major
         )));
     }
-    // Programs that don't fit are found now, not after an hour.
+    // A program that does not fit is found now, not after an hour.
     match target.format {
-        super::Format::Custom => drop(target.search.find("pg_restore", target.made_by)?),
-        super::Format::Plain | super::Format::Globals => {}
+        super::PgFormat::Custom => drop(target.search.find("pg_restore", target.pg_dump_major)?),
+        super::PgFormat::Plain | super::PgFormat::Globals => {}
     }
-    if target.in_place || target.format != super::Format::Custom {
+    if target.in_place || target.format != super::PgFormat::Custom {
         super::fill::find_psql(&target.search)?;
     }
-    if !may_create(client)? {
+    if !can_create_databases(client)? {
         let (conn, role) = (&target.conn, &target.conn.user);
         let hosts = conn
             .hosts
@@ -77,7 +77,7 @@ pub fn to_any_restore(
         )))
         .or_else(|error| if target.in_place { Ok(()) } else { Err(error) });
     }
-    missing_roles(client, target, settings)?;
+    check_roles(client, target, settings)?;
     let missing = drill::missing_extensions(client, &target.recorded)?;
     if !missing.is_empty() {
         return Err(Error::failed(format!(
@@ -86,7 +86,7 @@ pub fn to_any_restore(
         ))
         .with_hint("install their packages on the server, then restore again"));
     }
-    missing_tablespaces(client, target)
+    check_tablespaces(client, target)
 }
 
 /// The database's address for another role, to be pasted.
@@ -109,15 +109,15 @@ fn address_for(role: &str, conn: &ConnInfo) -> String {
     }
 }
 
-fn may_create(client: &mut Client) -> Result<bool> {
-    ask(
+fn can_create_databases(client: &mut Client) -> Result<bool> {
+    query_flag(
         client,
         "SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user",
         &[],
     )
 }
 
-fn ask(
+fn query_flag(
     client: &mut Client,
     query: &str,
     parameters: &[&(dyn postgres::types::ToSql + Sync)],
@@ -125,14 +125,14 @@ fn ask(
     client
         .query_one(query, parameters)
         .map(|row| row.get(0))
-        .map_err(|error| explain(&error, "looking at the server"))
+        .map_err(|error| explain_error(&error, "looking at the server"))
 }
 
-fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> Result<()> {
+fn check_roles(client: &mut Client, target: &RestoreTarget, settings: &Settings) -> Result<()> {
     if target.no_owner {
         return Ok(());
     }
-    // What is in the dump speaks of some, the database's own settings of others.
+    // The dump names some roles, the database's own settings others.
     let owner = Some(&settings.owner).filter(|owner| !owner.is_empty());
     let granted = settings
         .grants
@@ -151,7 +151,7 @@ fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> R
         .collect();
     roles.sort();
     roles.dedup();
-    let mut missing = absent(
+    let mut missing = find_absent(
         client,
         "SELECT rolname::text FROM pg_catalog.pg_roles",
         &roles,
@@ -175,11 +175,11 @@ fn missing_roles(client: &mut Client, target: &Target, settings: &Settings) -> R
     )))
 }
 
-fn missing_tablespaces(client: &mut Client, target: &Target) -> Result<()> {
+fn check_tablespaces(client: &mut Client, target: &RestoreTarget) -> Result<()> {
     if target.no_tablespaces {
         return Ok(());
     }
-    let missing = absent(
+    let missing = find_absent(
         client,
         "SELECT spcname::text FROM pg_catalog.pg_tablespace",
         &target.recorded.tablespaces,
@@ -202,8 +202,8 @@ fn missing_tablespaces(client: &mut Client, target: &Target) -> Result<()> {
     )))
 }
 
-/// Where it was, as far as the backup knows.
-fn create_tablespace(name: &str, target: &Target) -> String {
+/// The statement that creates a tablespace in its recorded place, if that is known.
+fn create_tablespace(name: &str, target: &RestoreTarget) -> String {
     let location = target
         .recorded
         .tablespace_locations
@@ -216,10 +216,10 @@ fn create_tablespace(name: &str, target: &Target) -> String {
     )
 }
 
-fn absent(client: &mut Client, query: &str, wanted: &[String]) -> Result<Vec<String>> {
+fn find_absent(client: &mut Client, query: &str, wanted: &[String]) -> Result<Vec<String>> {
     let rows = client
         .query(query, &[])
-        .map_err(|error| explain(&error, "looking at the server"))?;
+        .map_err(|error| explain_error(&error, "looking at the server"))?;
     let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     Ok(wanted
         .iter()
@@ -228,69 +228,67 @@ fn absent(client: &mut Client, query: &str, wanted: &[String]) -> Result<Vec<Str
         .collect())
 }
 
-/// What stands in the way of renaming the old database: it would break, or it can't be done.
-pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
-    let owner = ask(
+/// Checks for obstacles to renaming the old database.
+pub fn check_swap(client: &mut Client, name: &str) -> Result<()> {
+    let owner = query_flag(
         client,
         "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname \
          = $1",
         &[&name],
     )?;
     if !owner {
-        return Err(refusal(
+        return Err(swap_error(
             name,
             "this role does not own it",
             "restore as its owner or a superuser",
         ));
     }
-    let count = |client: &mut Client, query: &str| -> Result<u64> {
-        let row = client
-            .query_one(query, &[&name])
-            .map_err(|error| explain(&error, "looking at the server"))?;
-        Ok(row.get::<_, i64>(0).unsigned_abs())
-    };
-    let slots = count(
+    let slots = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = \
          'logical' AND database = $1",
     )?;
     if slots > 0 {
         let slots = units::count(slots, "logical replication slot");
-        return Err(refusal(
+        return Err(swap_error(
             name,
             &format!("{slots} would go on reading the old one"),
             "drop them, or keep the database: `--in-place`",
         ));
     }
-    let subscriptions = count(
+    let subscriptions = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database \
          d ON d.oid = s.subdbid WHERE d.datname = $1",
     );
-    // Without the privilege to look there, the server's own refusal has to do.
+    // Without the privilege to look there, the server's own refusal must do.
     let subscriptions = subscriptions.unwrap_or(0);
     if subscriptions > 0 {
         let subscriptions = units::count(subscriptions, "subscription");
-        return Err(refusal(
+        return Err(swap_error(
             name,
             &format!("{subscriptions} would go on writing to the old one"),
             "drop them, or keep the database: `--in-place`",
         ));
     }
-    let prepared = count(
+    let prepared = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = $1",
     )?;
     if prepared > 0 {
         let prepared = units::count(prepared, "prepared transaction");
-        return Err(refusal(
+        return Err(swap_error(
             name,
             &format!("it has {prepared}"),
             "COMMIT PREPARED or ROLLBACK PREPARED them: see pg_prepared_xacts",
         ));
     }
-    let foreign = count(
+    let foreign = count_for_database(
         client,
+        name,
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r \
          ON r.oid = a.usesysid
          WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid()
@@ -300,7 +298,7 @@ pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
     )?;
     if foreign > 0 {
         let foreign = units::count(foreign, "session");
-        return Err(refusal(
+        return Err(swap_error(
             name,
             &format!("this role may not end {foreign} in it"),
             "end them, or GRANT pg_signal_backend to this role",
@@ -309,16 +307,24 @@ pub fn to_swap(client: &mut Client, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn refusal(name: &str, why: &str, hint: &str) -> Error {
+/// Asks how many of something a database has; the query's only parameter is its name.
+fn count_for_database(client: &mut Client, name: &str, query: &str) -> Result<u64> {
+    let row = client
+        .query_one(query, &[&name])
+        .map_err(|error| explain_error(&error, "looking at the server"))?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
+fn swap_error(name: &str, why: &str, hint: &str) -> Error {
     Error::failed(format!(
         "the database `{name}` can't be replaced by a new one: {why}"
     ))
     .with_hint(hint)
 }
 
-/// What stands in the way of emptying and filling the old database.
-pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
-    let owner = ask(
+/// Checks for obstacles to emptying and filling the old database.
+pub fn check_in_place(client: &mut Client, name: &str) -> Result<()> {
+    let owner = query_flag(
         client,
         "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname \
          = $1",
@@ -334,7 +340,7 @@ pub fn to_in_place(client: &mut Client, name: &str) -> Result<()> {
     let all =
         "SELECT rolsuper OR pg_catalog.current_setting('server_version_num')::integer >= 150000
                FROM pg_catalog.pg_roles WHERE rolname = current_user";
-    if !ask(client, all, &[])? {
+    if !query_flag(client, all, &[])? {
         return Err(Error::failed(format!(
             "the database `{name}` can't be emptied: before PostgreSQL 15 its schema `public` is \
              not this role's"

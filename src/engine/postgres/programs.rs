@@ -1,6 +1,7 @@
-//! PostgreSQL's own programs: where they are, which version fits, and how they are run, in a
+//! PostgreSQL's own programs: where they are, which version fits, and how they are started, in a
 //! container too.
 
+use super::prerequisite::MissingPrerequisite;
 use crate::error::{Error, Kind, Result};
 use crate::process::Process;
 use std::ffi::OsString;
@@ -8,18 +9,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A version of a server or a program.
+/// The version of a server or a program.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// 13 to 18 and what follows.
+pub struct PostgresVersion {
+    /// 13 to 18, and later ones.
     pub major: u32,
-    /// Behind the dot; 0 for a version that is not out yet.
+    /// The number after the dot; 0 for a version that has not been released.
     pub minor: u32,
 }
 
-impl Version {
-    /// Of `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `15.18` or `18beta1`.
-    pub fn parse(text: &str) -> Option<Version> {
+impl PostgresVersion {
+    /// Parses `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `15.18` or `18beta1`.
+    pub fn parse(text: &str) -> Option<PostgresVersion> {
         let numbers = text
             .split_whitespace()
             .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
@@ -33,51 +34,51 @@ impl Version {
             .strip_prefix('.')
             .map(digits)
             .unwrap_or_default();
-        Some(Version {
+        Some(PostgresVersion {
             major: major.parse().ok()?,
             minor: minor.parse().unwrap_or(0),
         })
     }
 
-    /// Of `server_version_num`: 150018.
-    pub fn of_number(number: u32) -> Version {
-        Version {
+    /// Converts `server_version_num`, as 150018.
+    pub fn from_number(number: u32) -> PostgresVersion {
+        PostgresVersion {
             major: number / 10_000,
             minor: number % 10_000,
         }
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for PostgresVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
     }
 }
 
-/// Where programs are looked for, and how they are started.
+/// Where the programs are looked for, and how they are started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Search {
-    /// Only here.
+pub struct ProgramSearch {
+    /// The only directory to look in.
     pub bin_dir: Option<PathBuf>,
-    /// Put before every program, as in `docker exec -i db`: then they are looked for by their
-    /// names, inside.
+    /// Words that precede every program, as `docker exec -i db`. The programs are then looked up by
+    /// their names inside.
     pub prefix: Vec<String>,
 }
 
 /// A program that was found.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// `pg_dump`.
+    /// The program's name, as `pg_dump`.
     pub name: String,
     path: PathBuf,
     prefix: Vec<String>,
-    /// What it says that it is.
-    pub version: Version,
+    /// The version that `--version` prints.
+    pub version: PostgresVersion,
 }
 
 impl Program {
-    /// Ready for its arguments; `environment` is what it needs beside what is inherited, `cleared`
-    /// what it must not inherit.
+    /// A command that starts the program. `environment` is set for it; the variables in `cleared`
+    /// are not inherited.
     pub fn command(&self, environment: &[(String, String)], cleared: &[&str]) -> Command {
         let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
         if let Some(at) = self
@@ -86,8 +87,8 @@ impl Program {
             .position(|word| word == "exec")
             .filter(|_| passes_variables(&self.prefix))
         {
-            // Without a value: the container's runtime takes it from its own environment, so it is
-            // in nobody's argument list.
+            // The variables are passed without their values: the container's runtime takes those
+            // from its own environment, so that no argument list shows them.
             let names = environment
                 .iter()
                 .map(|(name, _)| name.as_str())
@@ -101,8 +102,8 @@ impl Program {
         for name in cleared {
             command.env_remove(name);
         }
-        // Messages are read here; and a pager or a startup file of the user's must not come in
-        // between.
+        // The messages are read here, so they must be in English; a pager or a startup file of the
+        // user's must not interfere.
         command
             .env("LC_ALL", "C")
             .env("PSQLRC", "/dev/null")
@@ -111,13 +112,13 @@ impl Program {
         command
     }
 
-    /// Whether it runs somewhere that signals don't reach.
+    /// Whether the program runs where signals do not reach it.
     pub fn is_remote(&self) -> bool {
         !self.prefix.is_empty()
     }
 
-    /// The same by its real path, which links to it do not tell.
-    pub fn resolved(self) -> Program {
+    /// The same program by its real path, without links.
+    pub fn with_real_path(self) -> Program {
         let path = self
             .path
             .canonicalize()
@@ -125,14 +126,14 @@ impl Program {
         Program { path, ..self }
     }
 
-    /// What it needs to run, besides the system's own places: the directories of its installation
-    /// and of its libraries.
-    pub fn surroundings(&self) -> Result<Vec<PathBuf>> {
+    /// The directories of the program's installation and libraries, which it needs beside the
+    /// system's own.
+    pub fn required_directories(&self) -> Result<Vec<PathBuf>> {
         let bin = self.path.parent().unwrap_or(Path::new("/"));
         let beside = ["lib", "lib64", "share"].map(|name| bin.parent().unwrap_or(bin).join(name));
         let mut found: Vec<PathBuf> = std::iter::once(bin.to_path_buf()).chain(beside).collect();
-        // The loader says what it would load, and loads nothing; a program that has none runs for
-        // its version.
+        // With this variable the loader lists the libraries and starts nothing. A program without a
+        // loader prints its version.
         let mut command = self.command(&[], &[]);
         command.arg("--version").env("LD_TRACE_LOADED_OBJECTS", "1");
         for line in Process::output(command, &self.name, None)?.lines() {
@@ -156,7 +157,7 @@ impl Program {
         Ok(found)
     }
 
-    /// Where it is, for messages.
+    /// The program's path, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -172,14 +173,14 @@ fn passes_variables(prefix: &[String]) -> bool {
     ["docker", "podman", "nerdctl"].contains(&name.as_str())
 }
 
-impl Search {
-    /// The program of the smallest major version that is at least `major`, of those the newest
-    /// minor one; the newest of all where `major` is 0, unknown.
+impl ProgramSearch {
+    /// Finds the program of the smallest major version that is at least `major`, in its newest
+    /// minor version. Where `major` is 0, unknown, the newest program is returned.
     pub fn find(&self, name: &str, major: u32) -> Result<Program> {
         if major == 0 {
-            return self.newest(name);
+            return self.find_newest(name);
         }
-        let found = self.all(name)?;
+        let found = self.find_all(name)?;
         let fits = found
             .iter()
             .filter(|program| program.version.major >= major);
@@ -189,9 +190,9 @@ impl Search {
             .ok_or_else(|| self.none_fits(name, major, &found))
     }
 
-    /// The newest one there is.
-    pub fn newest(&self, name: &str) -> Result<Program> {
-        let found = self.all(name)?;
+    /// Finds the newest program.
+    pub fn find_newest(&self, name: &str) -> Result<Program> {
+        let found = self.find_all(name)?;
         found
             .iter()
             .max_by_key(|program| program.version.clone())
@@ -199,14 +200,14 @@ impl Search {
             .ok_or_else(|| self.none_fits(name, 0, &found))
     }
 
-    /// Every one there is.
-    pub fn all(&self, name: &str) -> Result<Vec<Program>> {
+    /// Finds all programs of this name.
+    pub fn find_all(&self, name: &str) -> Result<Vec<Program>> {
         if !self.prefix.is_empty() {
             let path = self
                 .bin_dir
                 .as_ref()
                 .map_or_else(|| PathBuf::from(name), |dir| dir.join(name));
-            return Ok(vec![self.ask(name, path).map_err(|error| {
+            return Ok(vec![self.inspect_program(name, path).map_err(|error| {
                 error.with_hint(
                     "`command_prefix` must start a program in there without asking anything: try \
                      it by hand with `--version`",
@@ -216,10 +217,12 @@ impl Search {
         let mut found: Vec<Program> = Vec::new();
         for dir in self.directories() {
             let path = dir.join(name);
-            if !is_itself(&path, name) || found.iter().any(|known| same_file(&known.path, &path)) {
+            if !is_real_program(&path, name)
+                || found.iter().any(|known| same_file(&known.path, &path))
+            {
                 continue;
             }
-            match self.ask(name, path) {
+            match self.inspect_program(name, path) {
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
                 asked => found.extend(asked.ok()),
             }
@@ -227,17 +230,17 @@ impl Search {
         Ok(found)
     }
 
-    fn ask(&self, name: &str, path: PathBuf) -> Result<Program> {
+    fn inspect_program(&self, name: &str, path: PathBuf) -> Result<Program> {
         let mut program = Program {
             name: name.to_owned(),
             path,
             prefix: self.prefix.clone(),
-            version: Version { major: 0, minor: 0 },
+            version: PostgresVersion { major: 0, minor: 0 },
         };
         let mut command = program.command(&[], &[]);
         command.arg("--version");
         let text = Process::output(command, name, None)?;
-        program.version = Version::parse(&text).ok_or_else(|| {
+        program.version = PostgresVersion::parse(&text).ok_or_else(|| {
             Error::failed(format!(
                 "`{} --version` says `{}`",
                 program.path.display(),
@@ -269,7 +272,7 @@ impl Search {
     }
 
     fn none_fits(&self, name: &str, major: u32, found: &[Program]) -> Error {
-        let there: Vec<String> = found
+        let versions: Vec<String> = found
             .iter()
             .map(|program| format!("{} ({})", program.version, program.path.display()))
             .collect();
@@ -278,28 +281,31 @@ impl Search {
             None => "PATH, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin and Homebrew's directories"
                 .to_owned(),
         };
-        let text = if there.is_empty() {
-            format!("there is no `{name}` in {place}")
+        let name = name.to_owned();
+        let missing = if versions.is_empty() {
+            MissingPrerequisite::Program { name, place }
         } else {
-            format!(
-                "no `{name}` is new enough for PostgreSQL {major}: found {} in {place}",
-                there.join(", ")
-            )
+            MissingPrerequisite::NewerProgram {
+                name,
+                major,
+                found: versions,
+                place,
+            }
         };
         let package = if major > 0 {
             format!("postgresql-client-{major}")
         } else {
             "postgresql-client".to_owned()
         };
-        Error::failed(text).with_hint(format!(
+        Error::from(missing).with_hint(format!(
             "install `{package}` (Debian, Ubuntu: from apt.postgresql.org where the distribution \
              lacks it), or set `bin_dir`"
         ))
     }
 }
 
-/// Parent directory, how the entries' names begin, and where the programs are in them: Debian, Red
-/// Hat, Homebrew, the macOS installer.
+/// The parent directory, the beginning of the names in it, and the subdirectory with the programs:
+/// Debian, Red Hat, Homebrew, the macOS installer.
 const PLACES: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -309,9 +315,9 @@ const PLACES: [(&str, &str, &str); 6] = [
     ("/Library/PostgreSQL", "", "bin"),
 ];
 
-/// Debian's `/usr/bin/pg_dump` is a wrapper that chooses a version by its own rules; the real ones
-/// are found beside.
-fn is_itself(path: &Path, name: &str) -> bool {
+/// Debian's `/usr/bin/pg_dump` is a wrapper that chooses a version by its own rules. The real
+/// programs are found elsewhere.
+fn is_real_program(path: &Path, name: &str) -> bool {
     path.canonicalize()
         .is_ok_and(|real| real.is_file() && real.file_name().is_some_and(|found| found == name))
 }
@@ -326,7 +332,7 @@ mod tests {
 
     #[test]
     fn versions() {
-        let version = |text| Version::parse(text).map(|version| version.to_string());
+        let version = |text| PostgresVersion::parse(text).map(|version| version.to_string());
         assert_eq!(
             version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)").unwrap(),
             "15.18"
@@ -334,7 +340,7 @@ mod tests {
         assert_eq!(version("pg_dump (PostgreSQL) 18beta1").unwrap(), "18.0");
         assert_eq!(version("pg_dump (PostgreSQL) 19devel").unwrap(), "19.0");
         assert_eq!(version("nonsense"), None);
-        assert_eq!(Version::of_number(150_018).to_string(), "15.18");
+        assert_eq!(PostgresVersion::from_number(150_018).to_string(), "15.18");
     }
 
     fn fake(dir: &Path, version: &str) -> PathBuf {
@@ -354,12 +360,12 @@ mod tests {
     fn too_old_a_program_is_named_with_the_package() {
         let dir = tempfile::tempdir().unwrap();
         fake(dir.path(), "15.3");
-        let search = Search {
+        let search = ProgramSearch {
             bin_dir: Some(dir.path().to_owned()),
-            ..Search::default()
+            ..ProgramSearch::default()
         };
         // Another test's fork may hold the new script open for a moment ("text file busy").
-        while search.all("pg_dump").unwrap().is_empty() {}
+        while search.find_all("pg_dump").unwrap().is_empty() {}
         assert_eq!(
             search.find("pg_dump", 13).unwrap().version.to_string(),
             "15.3"
@@ -380,7 +386,7 @@ mod tests {
     #[test]
     fn a_containers_runtime_passes_variables_by_name() {
         let prefix = ["docker", "exec", "-i", "db"].map(str::to_owned).to_vec();
-        let version = Version {
+        let version = PostgresVersion {
             major: 15,
             minor: 0,
         };

@@ -1,57 +1,55 @@
-//! Roles and tablespaces of a cluster, as `pg_dumpall --globals-only` writes them: what the server
-//! lacks is made; what it has is left as it is, for a role's password of last month is not what
-//! anybody wants back.
+//! Restores the roles of a cluster from the script of `pg_dumpall --globals-only`. Roles that the
+//! server lacks are created. Existing ones stay as they are, since nobody wants a role's old
+//! password back.
 
-use super::connect::Session;
+use super::connect::PostgresSession;
 use super::conninfo::ConnInfo;
-use super::fill::{Clients, remedy};
-use super::leftovers::maintenance;
+use super::fill::{ClientPrograms, find_remedy};
+use super::leftovers::connect_to_maintenance;
 use super::names::QualifiedName;
-use super::programs::Search;
-use super::scan::{Stray, scan};
-use super::{explain, facts};
+use super::programs::ProgramSearch;
+use super::scan::{ForbiddenInput, scan};
+use super::{explain_error, facts};
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Error, Result};
+use postgres::Client;
 use std::io::Read;
 
-/// A script of roles is small; one of more than this is none.
+/// The largest script that is read; a script of roles is small.
 const LARGEST: u64 = 64 << 20;
 
-/// See the head of this file.
+/// A server as the destination of roles.
 pub struct RolesDestination {
-    session: Session,
-    search: Search,
-    statements: Vec<Statement>,
+    session: PostgresSession,
+    search: ProgramSearch,
+    statements: Vec<RoleStatement>,
     complete: bool,
-    stray: Option<Stray>,
+    forbidden: Option<ForbiddenInput>,
     roles: Vec<String>,
     tablespaces: Vec<String>,
 }
 
-/// One statement of the script, with the role or tablespace that it is about.
-struct Statement {
+/// A statement of the script, with the role or tablespace that it concerns.
+struct RoleStatement {
     text: String,
     makes_role: bool,
     role: Option<String>,
-    /// The role that it makes another one a member of.
+    /// The role that another one becomes a member of.
     granted: Option<String>,
     tablespace: Option<String>,
 }
 
 impl RolesDestination {
-    /// Connects; `conn` is any database of the server.
-    pub fn open(conn: &ConnInfo, search: &Search) -> Result<RolesDestination> {
+    /// Connects to a server; `conn` may name any of its databases.
+    pub fn open(conn: &ConnInfo, search: &ProgramSearch) -> Result<RolesDestination> {
         let session = conn.connect()?;
-        let mut client = maintenance(&session.reached, "")?;
-        let mut names = |query: &str| -> Result<Vec<String>> {
-            let rows = client
-                .query(query, &[])
-                .map_err(|error| explain(&error, "listing the roles"))?;
-            Ok(rows.iter().map(|row| row.get(0)).collect())
-        };
-        let roles = names("SELECT rolname::text FROM pg_catalog.pg_roles")?;
-        let tablespaces = names("SELECT spcname::text FROM pg_catalog.pg_tablespace")?;
-        let search = Search {
+        let mut client = connect_to_maintenance(&session.reached, "")?;
+        let roles = list_names(&mut client, "SELECT rolname::text FROM pg_catalog.pg_roles")?;
+        let tablespaces = list_names(
+            &mut client,
+            "SELECT spcname::text FROM pg_catalog.pg_tablespace",
+        )?;
+        let search = ProgramSearch {
             prefix: Vec::new(),
             ..search.clone()
         };
@@ -60,14 +58,14 @@ impl RolesDestination {
             search,
             statements: Vec::new(),
             complete: false,
-            stray: None,
+            forbidden: None,
             roles,
             tablespaces,
         })
     }
 
-    /// The roles that will be made.
-    pub fn missing(&self) -> Vec<&str> {
+    /// The roles that will be created.
+    pub fn missing_roles(&self) -> Vec<&str> {
         let made = self
             .statements
             .iter()
@@ -77,9 +75,9 @@ impl RolesDestination {
             .collect()
     }
 
-    /// What will be done, in words; a password is in none of them.
-    pub fn plan(&self) -> Vec<String> {
-        let missing = self.missing();
+    /// Describes what will be done, without any password.
+    pub fn describe_plan(&self) -> Vec<String> {
+        let missing = self.missing_roles();
         let there = self
             .statements
             .iter()
@@ -114,20 +112,29 @@ impl RolesDestination {
         self.roles.iter().any(|known| known == role)
     }
 
-    /// The statements about roles that are to be made, memberships where one of the two is, and
-    /// those that name no role: settings of the session.
+    /// The statements about roles that will be created, memberships of which either role is, and
+    /// statements that name no role: settings of the session.
     fn script(&self) -> String {
-        let made = |role: Option<&str>| role.is_some_and(|role| !self.has_role(role));
-        let wanted = |one: &&Statement| {
-            one.tablespace.is_none()
-                && (one.role.is_none() || made(one.role.as_deref()) || made(one.granted.as_deref()))
-        };
         self.statements
             .iter()
-            .filter(wanted)
+            .filter(|one| self.is_wanted(one))
             .map(|one| format!("{}\n", one.text))
             .collect()
     }
+
+    fn is_wanted(&self, statement: &RoleStatement) -> bool {
+        let is_created = |role: &String| !self.has_role(role);
+        statement.tablespace.is_none()
+            && (statement.role.as_ref().is_none_or(is_created)
+                || statement.granted.as_ref().is_some_and(is_created))
+    }
+}
+
+fn list_names(client: &mut Client, query: &str) -> Result<Vec<String>> {
+    let rows = client
+        .query(query, &[])
+        .map_err(|error| explain_error(&error, "listing the roles"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 impl Destination for RolesDestination {
@@ -136,14 +143,14 @@ impl Destination for RolesDestination {
         content.take(LARGEST).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         self.complete = text.contains("-- PostgreSQL database cluster dump complete");
-        self.stray = scan(&mut bytes.as_slice())?.stray;
-        self.statements = statements(&text).into_iter().map(statement).collect();
+        self.forbidden = scan(&mut bytes.as_slice())?.forbidden;
+        self.statements = split_statements(&text).into_iter().map(statement).collect();
         Ok(())
     }
 
     fn check(&mut self, _expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
-        Ok(vec![if let Some(stray) = &self.stray {
-            Check::damaged("script", stray.to_string())
+        Ok(vec![if let Some(forbidden) = &self.forbidden {
+            Check::damaged("script", forbidden.to_string())
         } else if self.complete {
             Check::ok(
                 "script",
@@ -161,21 +168,20 @@ impl Destination for RolesDestination {
     }
 
     fn publish(&mut self, _keep: Keep<'_>) -> Result<Published> {
-        let missing = self.missing().len() as u64;
+        let missing = self.missing_roles().len() as u64;
         if missing > 0 {
-            let mut client = maintenance(&self.session.reached, "")?;
-            let version = facts::version(&mut client)?;
-            let clients = Clients {
+            let mut client = connect_to_maintenance(&self.session.reached, "")?;
+            let version = facts::read_server_version(&mut client)?;
+            let clients = ClientPrograms {
                 search: &self.search,
                 reached: &self.session.reached,
                 server: None,
                 version,
             };
-            let made =
-                clients.script_in_one_transaction(self.session.reached.dbname(), &self.script());
+            let made = clients.run_script(self.session.reached.dbname(), &self.script());
             made.map_err(|error: Error| {
-                let hint =
-                    remedy(&error).unwrap_or("no role was made: the transaction was rolled back");
+                let hint = find_remedy(&error)
+                    .unwrap_or("no role was made: the transaction was rolled back");
                 error.context("making the roles").with_hint(hint)
             })?;
         }
@@ -187,9 +193,9 @@ impl Destination for RolesDestination {
     }
 }
 
-/// The statements of the script. A literal may have line breaks in it, so a statement ends at a `;`
-/// outside of quotes.
-fn statements(text: &str) -> Vec<String> {
+/// Splits the script into statements. A literal may contain line breaks, so a statement ends at a
+/// `;` outside of quotes.
+fn split_statements(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut now = String::new();
     let mut quote: Option<char> = None;
@@ -211,10 +217,10 @@ fn statements(text: &str) -> Vec<String> {
     found
 }
 
-/// What it is about: the role that it makes, changes or describes, or that is made a member.
-fn statement(text: String) -> Statement {
+/// Parses a statement for the role that it creates, changes or describes, or that becomes a member.
+fn statement(text: String) -> RoleStatement {
     let name =
-        |rest: &str| super::names::take_name(rest).map(|(QualifiedName { name, .. }, _)| name);
+        |rest: &str| super::names::split_name(rest).map(|(QualifiedName { name, .. }, _)| name);
     let after = |head: &str| text.strip_prefix(head).and_then(name);
     let tablespace = [
         "CREATE TABLESPACE ",
@@ -229,7 +235,7 @@ fn statement(text: String) -> Statement {
     let on_tablespace = granted
         .and_then(|rest| rest.split_once(" ON TABLESPACE "))
         .and_then(|(_, rest)| name(rest));
-    // `GRANT a TO b …`: b becomes a member.
+    // In `GRANT a TO b …` b becomes a member.
     let member = granted
         .and_then(|rest| rest.split_once(" TO "))
         .and_then(|(_, rest)| name(rest));
@@ -243,12 +249,12 @@ fn statement(text: String) -> Statement {
     let membership = granted.filter(|_| on_tablespace.is_none() && member.is_some());
     let granted = membership.and_then(name);
     let makes_role = text.starts_with("CREATE ROLE ");
-    Statement {
+    RoleStatement {
         makes_role,
         tablespace: tablespace.or(on_tablespace),
         role: role.or(labelled).or(member),
         text: if granted.is_some() {
-            without_grantor(&text)
+            strip_grantor(&text)
         } else {
             text
         },
@@ -256,9 +262,9 @@ fn statement(text: String) -> Statement {
     }
 }
 
-/// `GRANT a TO b GRANTED BY c;` without its grantor, who may be nobody here, or have no right to
-/// it.
-pub fn without_grantor(statement: &str) -> String {
+/// Strips the grantor of `GRANT a TO b GRANTED BY c;`, who may not exist here, or may lack the
+/// right to grant it.
+pub fn strip_grantor(statement: &str) -> String {
     match statement.rsplit_once(" GRANTED BY ") {
         Some((before, _)) => format!("{before};"),
         None => statement.to_owned(),
@@ -273,7 +279,7 @@ mod tests {
     fn statements_are_told_apart() {
         let text = "--\n-- x;\n--\n\nSET a = 'b';\nCREATE ROLE \"a;b\";\nCOMMENT ON ROLE x IS \
                     'two\nlines; it''s';\nGRANT a TO b GRANTED BY c;\n";
-        let found: Vec<Statement> = statements(text).into_iter().map(statement).collect();
+        let found: Vec<RoleStatement> = split_statements(text).into_iter().map(statement).collect();
         let roles: Vec<Option<&str>> = found.iter().map(|one| one.role.as_deref()).collect();
         assert_eq!(roles, [None, Some("a;b"), Some("x"), Some("b")]);
         assert_eq!(

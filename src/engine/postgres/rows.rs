@@ -1,51 +1,51 @@
-//! The rows of a dump's tables, out of the COPY data of its script: escapes undone, and each value
-//! told what it means.
+//! Decodes the rows of a dump's tables from the COPY data of its script: escapes are undone, and
+//! each value gets its meaning.
 
 use super::names::QualifiedName;
-use super::scan::Watch;
-use super::shapes::Shapes;
+use super::scan::RowObserver;
+use super::shapes::ColumnShapes;
 use crate::engine::{Cell, Shape, TakeRows};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Hands the rows of a script that is being scanned to a [`TakeRows`].
-pub struct Rows<'a> {
+pub struct RowDecoder<'a> {
     take: &'a mut dyn TakeRows,
-    shapes: Shapes,
+    shapes: ColumnShapes,
     columns: Vec<Shape>,
     seen: HashSet<QualifiedName>,
-    encoding: Encoding,
+    encoding: TextEncoding,
     line: Vec<u8>,
-    /// A row has begun.
+    /// Whether a row has begun.
     open: bool,
-    /// The undone text of the row's cells, one behind the other.
+    /// The decoded text of the row's cells, one after the other.
     text: Vec<u8>,
     cells: Vec<Option<Range<usize>>>,
     table: QualifiedName,
 }
 
-/// What the script's bytes mean.
+/// The encoding of the script.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Encoding {
-    /// UTF-8, or bytes of which the server knows no more.
+enum TextEncoding {
+    /// UTF-8, or bytes of which the server knows no more; they are passed on unchanged.
     #[default]
-    AsItIs,
+    Verbatim,
     /// Each byte is the character of that number.
     Latin1,
-    /// One that is not known here.
+    /// An encoding that is not supported here.
     Other(String),
 }
 
-impl<'a> Rows<'a> {
-    /// For these hands.
+impl<'a> RowDecoder<'a> {
+    /// Hands the rows to `take`.
     pub fn new(take: &'a mut dyn TakeRows) -> Self {
-        Rows {
+        RowDecoder {
             take,
-            shapes: Shapes::default(),
+            shapes: ColumnShapes::default(),
             columns: Vec::new(),
             seen: HashSet::new(),
-            encoding: Encoding::default(),
+            encoding: TextEncoding::default(),
             line: Vec::new(),
             open: false,
             text: Vec::new(),
@@ -57,18 +57,18 @@ impl<'a> Rows<'a> {
     /// The encoding of the text that was handed on, where it is not UTF-8.
     pub fn foreign_encoding(&self) -> Option<&str> {
         match &self.encoding {
-            Encoding::Other(name) if !self.seen.is_empty() => Some(name),
+            TextEncoding::Other(name) if !self.seen.is_empty() => Some(name),
             _ => None,
         }
     }
 
-    fn row(&mut self) -> Result<()> {
+    fn finish_row(&mut self) -> Result<()> {
         self.text.clear();
         self.cells.clear();
         // A table without columns has empty lines.
         if !self.columns.is_empty() {
             for field in self.line.split(|byte| *byte == b'\t') {
-                self.cells.push(undo(field, &mut self.text));
+                self.cells.push(unescape(field, &mut self.text));
             }
         }
         if self.cells.len() != self.columns.len() {
@@ -80,7 +80,7 @@ impl<'a> Rows<'a> {
             );
             return Err(Error::damaged(text));
         }
-        let latin1 = self.encoding == Encoding::Latin1;
+        let latin1 = self.encoding == TextEncoding::Latin1;
         let recoded: Vec<String> = if latin1 {
             self.texts()
                 .map(|text| text.iter().map(|byte| char::from(*byte)).collect())
@@ -109,12 +109,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl Watch for Rows<'_> {
-    fn created(&mut self, statement: &str) {
-        self.shapes.created(statement);
+impl RowObserver for RowDecoder<'_> {
+    fn on_create(&mut self, statement: &str) {
+        self.shapes.read_create(statement);
     }
 
-    fn set(&mut self, statement: &str) {
+    fn on_set(&mut self, statement: &str) {
         let Some((name, value)) = statement.split_once('=') else {
             return;
         };
@@ -123,13 +123,13 @@ impl Watch for Rows<'_> {
         }
         let value = value.trim().trim_matches('\'').to_ascii_uppercase();
         self.encoding = match value.as_str() {
-            "UTF8" | "UNICODE" | "SQL_ASCII" => Encoding::AsItIs,
-            "LATIN1" => Encoding::Latin1,
-            _ => Encoding::Other(value),
+            "UTF8" | "UNICODE" | "SQL_ASCII" => TextEncoding::Verbatim,
+            "LATIN1" => TextEncoding::Latin1,
+            _ => TextEncoding::Other(value),
         };
     }
 
-    fn begin(
+    fn begin_table(
         &mut self,
         table: &QualifiedName,
         copied: &QualifiedName,
@@ -144,7 +144,7 @@ impl Watch for Rows<'_> {
                     .with_hint("restore it, and take the table from there"),
             );
         }
-        if let Encoding::Other(name) = &self.encoding
+        if let TextEncoding::Other(name) = &self.encoding
             && self.take.needs_utf8()
         {
             return Err(Error::failed(format!(
@@ -154,18 +154,18 @@ impl Watch for Rows<'_> {
         }
         self.columns = columns
             .iter()
-            .map(|column| self.shapes.of(copied, column))
+            .map(|column| self.shapes.shape_of(copied, column))
             .collect();
         self.table = table.clone();
         self.open = false;
         Ok(true)
     }
 
-    fn data(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn push_data(&mut self, mut bytes: &[u8]) -> Result<()> {
         while let Some(at) = memchr::memchr(b'\n', bytes) {
             self.line.extend_from_slice(&bytes[..at]);
             if self.open {
-                self.row()?;
+                self.finish_row()?;
             }
             self.line.clear();
             self.open = true;
@@ -175,9 +175,9 @@ impl Watch for Rows<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end_table(&mut self) -> Result<()> {
         if self.open {
-            self.row()?;
+            self.finish_row()?;
         }
         self.line.clear();
         self.open = false;
@@ -185,9 +185,9 @@ impl Watch for Rows<'_> {
     }
 }
 
-/// Puts a field without its escapes behind `text`; `None` for NULL. See "Text Format" of COPY in
+/// Appends a field without its escapes to `text`; `None` for NULL. See "Text Format" of COPY in
 /// PostgreSQL's manual.
-fn undo(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
+fn unescape(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
     if field == b"\\N" {
         return None;
     }
@@ -200,21 +200,6 @@ fn undo(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
             text.push(b'\\');
             break;
         };
-        let number = |digits: &[u8], radix: u32| {
-            let value = digits
-                .iter()
-                .filter_map(|digit| char::from(*digit).to_digit(radix))
-                .fold(0, |sum, digit| sum * radix + digit);
-            // Of three octal digits the server, too, takes the low eight bits.
-            (value & 0xff) as u8
-        };
-        let count = |bytes: &[u8], radix: u32, most: usize| {
-            bytes
-                .iter()
-                .take(most)
-                .take_while(|byte| char::from(**byte).is_digit(radix))
-                .count()
-        };
         let (byte, length) = match letter {
             b'b' => (0x08, 1),
             b'f' => (0x0c, 1),
@@ -223,12 +208,12 @@ fn undo(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
             b't' => (b'\t', 1),
             b'v' => (0x0b, 1),
             b'0'..=b'7' => {
-                let digits = count(rest, 8, 3);
-                (number(&rest[..digits], 8), digits)
+                let digits = count_digits(rest, 8, 3);
+                (parse_digits(&rest[..digits], 8), digits)
             }
-            b'x' if count(after, 16, 2) > 0 => {
-                let digits = count(after, 16, 2);
-                (number(&after[..digits], 16), digits + 1)
+            b'x' if count_digits(after, 16, 2) > 0 => {
+                let digits = count_digits(after, 16, 2);
+                (parse_digits(&after[..digits], 16), digits + 1)
             }
             other => (other, 1),
         };
@@ -239,14 +224,32 @@ fn undo(field: &[u8], text: &mut Vec<u8>) -> Option<Range<usize>> {
     Some(start..text.len())
 }
 
+/// The number of digits at the beginning, at most `most`.
+fn count_digits(bytes: &[u8], radix: u32, most: usize) -> usize {
+    bytes
+        .iter()
+        .take(most)
+        .take_while(|byte| char::from(**byte).is_digit(radix))
+        .count()
+}
+
+/// The byte of this number. The server, too, takes the low eight bits of three octal digits.
+fn parse_digits(digits: &[u8], radix: u32) -> u8 {
+    let value = digits
+        .iter()
+        .filter_map(|digit| char::from(*digit).to_digit(radix))
+        .fold(0, |sum, digit| sum * radix + digit);
+    (value & 0xff) as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::postgres::scan::scan_with;
+    use crate::engine::postgres::scan::scan_with_observer;
 
     fn undone(field: &[u8]) -> Option<Vec<u8>> {
         let mut text = b"before".to_vec();
-        undo(field, &mut text).map(|range| text[range].to_vec())
+        unescape(field, &mut text).map(|range| text[range].to_vec())
     }
 
     #[test]
@@ -265,12 +268,12 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Noted {
+    struct RecordedRows {
         text: String,
         utf8: bool,
     }
 
-    impl TakeRows for Noted {
+    impl TakeRows for RecordedRows {
         fn table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool> {
             self.text += &format!("{schema}.{name}({})", columns.join(","));
             Ok(name != "unwanted")
@@ -297,11 +300,11 @@ mod tests {
     }
 
     fn read(script: &[u8]) -> Result<String> {
-        let mut noted = Noted {
+        let mut noted = RecordedRows {
             utf8: true,
-            ..Noted::default()
+            ..RecordedRows::default()
         };
-        scan_with(&mut { script }, &mut Rows::new(&mut noted))?;
+        scan_with_observer(&mut { script }, &mut RowDecoder::new(&mut noted))?;
         Ok(noted.text)
     }
 

@@ -1,33 +1,35 @@
-//! Counts the rows in the script of a dump: what `pg_restore -f -` prints of an archive, or a plain
-//! dump as it is.
+//! Scans the script of a dump, as `pg_restore -f -` prints it of an archive or as a plain dump has
+//! it, and counts its rows.
 //!
 //! The script is cut into statements as psql would cut it, because names, strings and function
-//! bodies may hold lines that look like `COPY … FROM stdin;`, like the end of its data, or like the
-//! trailer. Nothing is kept but the head of a COPY, so that the memory needed does not grow with
-//! the data.
+//! bodies may contain lines that look like `COPY … FROM stdin;`, like the end of its data, or like
+//! the trailer. Only the head of a COPY is kept, so the memory does not grow with the data.
 //!
-//! It is also the gate before `psql`, to which some lines are commands that start programs and
-//! write files: `pg_dump` writes three of them (`\restrict`, `\unrestrict` and `\connect`), and any
-//! other in a dump is a [`Stray`]. So is whatever `psql` may read otherwise than this scanner does.
+//! The scanner is also the gate before `psql`, to which some lines are commands that start programs
+//! and write files. `pg_dump` writes three of them (`\restrict`, `\unrestrict` and `\connect`); any
+//! other one is a [`ForbiddenInput`], and so is text that `psql` might read differently from this
+//! scanner.
 
+mod copy;
 mod input;
+mod quotes;
 
-use super::names::{self, QualifiedName};
+use super::names::QualifiedName;
 use crate::error::Result;
-use input::{Class, Input, class, continues_word, length_of};
-use memchr::{memchr, memchr_iter, memchr2, memmem};
-use std::collections::HashMap;
+use copy::{TableCounts, parse_copy_head};
+use input::{ByteClass, ScriptInput, class, continues_word, length_of};
+use memchr::memchr;
 use std::io::Read;
 use std::mem;
 
-/// Heads of COPY and comments are kept up to this length; 1600 columns with the longest names have
-/// less than half of it.
+/// The longest head of a COPY, and the longest comment, that are kept. 1600 columns with the
+/// longest names take less than half of it.
 const LONGEST_HEAD: usize = 1 << 20;
-/// `pg_dump` makes a tag longer until it is not in the text that it quotes; this long it never
-/// gets.
+/// The longest tag of a dollar quote. `pg_dump` lengthens a tag until it is not in the quoted text,
+/// but never to this length.
 const LONGEST_TAG: usize = 64 << 10;
 
-/// A database's name has at most 63 bytes; what is longer is no command of `pg_dump`.
+/// The longest command. A database's name has at most 63 bytes, so `pg_dump` writes no longer one.
 const LONGEST_COMMAND: usize = 1024;
 
 const TRAILER: &[u8] = b"-- PostgreSQL database dump complete";
@@ -36,80 +38,83 @@ const CLUSTER_TRAILER: &[u8] = b"-- PostgreSQL database cluster dump complete";
 const DATA_FOR: &str = "-- Data for Name: ";
 const VIA_ROOT: &[u8] = b"-- load via partition root ";
 
-/// What is in a script.
+/// The result of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scanned {
-    /// The rows of each table that has a COPY, in order of first appearance; those of several are
-    /// added up.
+pub struct ScanResult {
+    /// The rows of each table that has a COPY, in order of first appearance. Those of several COPYs
+    /// are added up.
     ///
-    /// A partition that is loaded by way of its root has its own name, taken from a comment: line
-    /// breaks in it have become blanks ([`QualifiedName::on_one_line`]).
+    /// A partition that is loaded by way of its root has its own name, taken from a comment, in
+    /// which line breaks have become blanks ([`QualifiedName::on_one_line`]).
     pub tables: Vec<(QualifiedName, u64)>,
-    /// The trailer is there, no statement follows it, and every COPY was understood.
+    /// Whether the trailer is there with no statement after it, and every COPY was understood.
     pub complete: bool,
-    /// How long the script is.
+    /// The length of the script.
     pub bytes: u64,
-    /// How many statements ended, each COPY among them.
+    /// The number of statements, including each COPY.
     pub statements: u64,
-    /// The first thing that `pg_dump` does not write and `psql` might obey.
-    pub stray: Option<Stray>,
-    /// The line of the first `\connect`: what follows is meant for another database.
+    /// The first text that `pg_dump` does not write and `psql` might obey.
+    pub forbidden: Option<ForbiddenInput>,
+    /// The line of the first `\connect`, after which the script is meant for another database.
     pub connects: Option<u64>,
 }
 
-/// Something in a script that `psql` must not be given.
+/// Text in a script that `psql` must not be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stray {
+pub struct ForbiddenInput {
     /// Its line, from 1.
     pub line: u64,
-    /// What it is.
+    /// A description of the text.
     pub what: String,
 }
 
-impl std::fmt::Display for Stray {
+impl std::fmt::Display for ForbiddenInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "line {}: {}", self.line, self.what)
     }
 }
 
-/// Sees a script's tables and their rows as they are scanned.
-pub trait Watch: Send {
-    /// A statement without its `CREATE`.
-    fn created(&mut self, statement: &str);
-    /// A statement without its `SET`.
-    fn set(&mut self, statement: &str);
-    /// A COPY: whose rows they are, the table that it names, and the columns. Whether the rows are
-    /// to be shown.
-    fn begin(
+/// Observes the tables and rows of a script while it is scanned.
+pub trait RowObserver: Send {
+    /// Called with a CREATE statement, without the `CREATE`.
+    fn on_create(&mut self, statement: &str);
+    /// Called with a SET statement, without the `SET`.
+    fn on_set(&mut self, statement: &str);
+    /// Called for a COPY, with the table that its rows belong to, the table that it names, and the
+    /// columns. Returns whether the rows are wanted.
+    fn begin_table(
         &mut self,
         table: &QualifiedName,
         copied: &QualifiedName,
         columns: &[String],
     ) -> Result<bool>;
-    /// Rows, in pieces of any length; each has a line break *before* it.
-    fn data(&mut self, bytes: &[u8]) -> Result<()>;
-    /// That was the last row.
-    fn end(&mut self) -> Result<()>;
+    /// Called with rows, in pieces of any length. Each row has a line break *before* it.
+    fn push_data(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Called after the last row.
+    fn end_table(&mut self) -> Result<()>;
 }
 
-/// Reads a script to its end. One that is cut or not a dump is no error, but not
-/// [`Scanned::complete`].
-pub fn scan(script: &mut dyn Read) -> Result<Scanned> {
+/// Scans a script to its end. A script that is cut off, or is no dump, is not an error but not
+/// [`ScanResult::complete`].
+pub fn scan(script: &mut dyn Read) -> Result<ScanResult> {
     run(script, None)
 }
 
-/// The same, with somebody watching.
-pub fn scan_with(script: &mut dyn Read, watch: &mut dyn Watch) -> Result<Scanned> {
+/// Scans a script, and shows its tables and rows to the observer.
+pub fn scan_with_observer(
+    script: &mut dyn Read,
+    watch: &mut dyn RowObserver,
+) -> Result<ScanResult> {
     run(script, Some(watch))
 }
 
-fn run(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> {
+fn run(script: &mut dyn Read, watch: Option<&mut dyn RowObserver>) -> Result<ScanResult> {
     let mut scanner = Scanner {
         watch,
-        input: Input::new(script),
-        tables: Tables::default(),
+        input: ScriptInput::new(script),
+        tables: TableCounts::default(),
         statements: 0,
-        statement: Statement::default(),
+        statement: OpenStatement::default(),
         announced: None,
         via_root: false,
         cluster: false,
@@ -117,14 +122,14 @@ fn run(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> 
         unclear: false,
         key: None,
         connects: None,
-        stray: None,
+        forbidden: None,
     };
     scanner.run()?;
     if let Some(line) = scanner.input.nul {
-        scanner.strays(line, "a NUL byte".to_owned());
+        scanner.forbid(line, "a NUL byte".to_owned());
     }
-    Ok(Scanned {
-        stray: scanner.stray,
+    Ok(ScanResult {
+        forbidden: scanner.forbidden,
         connects: scanner.connects,
         complete: scanner.trailer_seen && !scanner.unclear,
         tables: scanner.tables.list,
@@ -133,25 +138,26 @@ fn run(script: &mut dyn Read, watch: Option<&mut dyn Watch>) -> Result<Scanned> 
     })
 }
 
-/// What is known of the statement being read.
+/// The state of the statement that is being read.
 #[derive(Default)]
-struct Statement {
-    /// Anything but blanks and comments was there.
+struct OpenStatement {
+    /// Whether anything but blanks and comments was read.
     open: bool,
-    kind: Opening,
-    /// After the first word, as long as it is not too long; of a COPY, and of what a [`Watch`]
-    /// wants to see.
+    kind: StatementKind,
+    /// The statement after its first word, unless it is too long. It is kept of a COPY, and of what
+    /// a [`RowObserver`] wants to see.
     head: Option<Vec<u8>>,
     parentheses: u32,
-    /// The last word was BEGIN.
+    /// Whether the last word was BEGIN.
     after_begin: bool,
-    /// How many END are missing in the body of a function that is written in SQL; CASE has one too.
+    /// The number of missing ENDs in the body of a function that is written in SQL; CASE has one,
+    /// too.
     missing_ends: u32,
 }
 
-/// The statements that are more than something between semicolons.
+/// The kinds of statements that the scanner distinguishes.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Opening {
+enum StatementKind {
     Copy,
     Create,
     Set,
@@ -159,85 +165,70 @@ enum Opening {
     Other,
 }
 
-#[derive(Default)]
-struct Tables {
-    list: Vec<(QualifiedName, u64)>,
-    places: HashMap<QualifiedName, usize>,
-}
-
-impl Tables {
-    fn add(&mut self, table: QualifiedName, rows: u64) {
-        let place = *self.places.entry(table).or_insert_with_key(|table| {
-            self.list.push((table.clone(), 0));
-            self.list.len() - 1
-        });
-        self.list[place].1 += rows;
-    }
-}
-
 struct Scanner<'a, 'w> {
-    watch: Option<&'w mut dyn Watch>,
-    input: Input<'a>,
-    tables: Tables,
+    watch: Option<&'w mut dyn RowObserver>,
+    input: ScriptInput<'a>,
+    tables: TableCounts,
     statements: u64,
-    statement: Statement,
-    /// The comment that came with the next COPY.
+    statement: OpenStatement,
+    /// The comment that precedes the next COPY.
     announced: Option<String>,
-    /// It was followed by a comment that says that COPY names the root of the partitions.
+    /// Whether another comment after it says that COPY names the root of the partitions.
     via_root: bool,
-    /// The script is that of a cluster, in which the dumps of databases have trailers of their own.
+    /// Whether it is the script of a cluster, in which the dumps of databases have trailers of
+    /// their own.
     cluster: bool,
     trailer_seen: bool,
-    /// A COPY was not understood, or a comment does not end: whatever the trailer says, the counts
-    /// are not to be trusted.
+    /// Whether a COPY was not understood, or a comment does not end. The counts can't be trusted
+    /// then, whatever the trailer says.
     unclear: bool,
-    /// That of the last `\restrict`, until its `\unrestrict`.
+    /// The key of the last `\restrict`, until its `\unrestrict`.
     key: Option<String>,
     connects: Option<u64>,
-    stray: Option<Stray>,
+    forbidden: Option<ForbiddenInput>,
 }
 
 impl Scanner<'_, '_> {
     fn run(&mut self) -> Result<()> {
         if self.input.peek(2)?.is_some() && self.input.window().starts_with(b"\xef\xbb\xbf") {
-            // `psql` takes it away, and reads another word than the server would.
-            self.strays(1, "a byte order mark".to_owned());
+            // `psql` strips it, and reads another word than the server would.
+            self.forbid(1, "a byte order mark".to_owned());
         }
         while let Some(byte) = self.input.peek(0)? {
             match class(byte) {
-                Class::Blank => self.take(length_of(self.input.window(), |byte| {
-                    class(byte) == Class::Blank
+                ByteClass::Blank => self.advance(length_of(self.input.window(), |byte| {
+                    class(byte) == ByteClass::Blank
                 })),
-                Class::Word => self.word()?,
-                Class::Sign => self.sign(byte)?,
-                Class::Other => self.numbers_and_operators()?,
+                ByteClass::Word => self.read_word()?,
+                ByteClass::Sign => self.read_sign(byte)?,
+                ByteClass::Other => self.read_numbers_and_operators()?,
             }
         }
         Ok(())
     }
 
-    /// Consumes what is neither a word nor a sign, and looks at the word that follows a number
+    /// Consumes what is neither a word nor a sign, and examines a word that follows a number
     /// without a blank.
     ///
-    /// `psql` before 15 reads `1E'…'` as a number and an escape string, later ones as a broken
-    /// number and a plain string, which ends elsewhere. `pg_dump` writes a word after a number only
-    /// as its exponent.
-    fn numbers_and_operators(&mut self) -> Result<()> {
-        self.token();
+    /// `psql` before 15 reads `1E'…'` as a number and an escape string. Later versions read a
+    /// broken number and a plain string, which ends elsewhere. `pg_dump` writes a word after a
+    /// number only as its exponent.
+    fn read_numbers_and_operators(&mut self) -> Result<()> {
+        self.begin_token();
         let mut in_number = false;
         loop {
             let window = self.input.window();
             let here = length_of(window, |byte| {
-                matches!(class(byte), Class::Other | Class::Blank)
+                matches!(class(byte), ByteClass::Other | ByteClass::Blank)
             });
             for byte in &window[..here] {
                 in_number = byte.is_ascii_digit() || in_number && *byte == b'.';
             }
-            self.take(here);
+            self.advance(here);
             if self
                 .input
                 .peek(0)?
-                .is_none_or(|byte| matches!(class(byte), Class::Sign | Class::Word))
+                .is_none_or(|byte| matches!(class(byte), ByteClass::Sign | ByteClass::Word))
             {
                 break;
             }
@@ -246,10 +237,10 @@ impl Scanner<'_, '_> {
             && self
                 .input
                 .peek(0)?
-                .is_some_and(|byte| class(byte) == Class::Word)
+                .is_some_and(|byte| class(byte) == ByteClass::Word)
             && !self.exponent_follows()?
         {
-            self.strays(
+            self.forbid(
                 self.input.line,
                 "a number that runs into a word, which versions of psql read differently"
                     .to_owned(),
@@ -258,14 +249,14 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// Whether the next word is the exponent of a number and nothing else.
+    /// Whether the next word is an exponent and nothing else.
     fn exponent_follows(&mut self) -> Result<bool> {
         if !matches!(self.input.peek(0)?, Some(b'e' | b'E')) {
             return Ok(false);
         }
         let first = 1 + usize::from(matches!(self.input.peek(1)?, Some(b'+' | b'-')));
         let mut at = first;
-        // No type of PostgreSQL prints a longer one.
+        // No type of PostgreSQL prints a longer exponent.
         while at < first + 6
             && self
                 .input
@@ -281,11 +272,11 @@ impl Scanner<'_, '_> {
                 .is_none_or(|byte| !continues_word(byte)))
     }
 
-    fn sign(&mut self, byte: u8) -> Result<()> {
+    fn read_sign(&mut self, byte: u8) -> Result<()> {
         match byte {
-            b'-' if self.input.peek(1)? == Some(b'-') => return self.line_comment(),
-            b'/' if self.input.peek(1)? == Some(b'*') => return self.block_comment(),
-            b'\\' if !self.statement.open => return self.command(),
+            b'-' if self.input.peek(1)? == Some(b'-') => return self.read_line_comment(),
+            b'/' if self.input.peek(1)? == Some(b'*') => return self.skip_block_comment(),
+            b'\\' if !self.statement.open => return self.read_command(),
             b';' if !self.statement.open => {
                 self.input.consume(1);
                 return Ok(());
@@ -293,31 +284,35 @@ impl Scanner<'_, '_> {
             b';' if self.statement.parentheses == 0 && self.statement.missing_ends == 0 => {
                 return self.end_statement();
             }
-            _ => self.token(),
+            _ => self.begin_token(),
         }
         match byte {
-            b'\'' | b'"' => return self.quoted(byte),
-            b'$' => return self.dollar(),
+            b'\'' | b'"' => return self.skip_quoted(byte),
+            b'$' => return self.skip_dollar_quoted(),
             b'(' => self.statement.parentheses += 1,
             b')' => self.statement.parentheses = self.statement.parentheses.saturating_sub(1),
-            b'\\' => self.strays(
+            b'\\' => self.forbid(
                 self.input.line,
                 "a backslash outside of quotes, which psql takes for a command".to_owned(),
             ),
             _ => {}
         }
-        self.take(1);
+        self.advance(1);
         Ok(())
     }
 
-    fn strays(&mut self, line: u64, what: String) {
-        if self.stray.as_ref().is_none_or(|stray| line < stray.line) {
-            self.stray = Some(Stray { line, what });
+    fn forbid(&mut self, line: u64, what: String) {
+        if self
+            .forbidden
+            .as_ref()
+            .is_none_or(|forbidden| line < forbidden.line)
+        {
+            self.forbidden = Some(ForbiddenInput { line, what });
         }
     }
 
-    /// A command of `psql` between statements, to the end of its line.
-    fn command(&mut self) -> Result<()> {
+    /// Reads a command of `psql` between statements, to the end of its line.
+    fn read_command(&mut self) -> Result<()> {
         let (mut text, line) = (Vec::new(), self.input.line);
         loop {
             let window = self.input.window();
@@ -331,13 +326,13 @@ impl Scanner<'_, '_> {
                 break;
             }
         }
-        if !self.is_of_pg_dump(&text, line) {
+        if !self.accept_command(&text, line) {
             let shown: String = String::from_utf8_lossy(&text)
                 .chars()
                 .take(60)
                 .flat_map(char::escape_debug)
                 .collect();
-            self.strays(
+            self.forbid(
                 line,
                 format!("`{shown}` is a command of psql that pg_dump does not write"),
             );
@@ -345,8 +340,9 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// Whether `pg_dump` or `pg_dumpall` writes this command, in this place.
-    fn is_of_pg_dump(&mut self, text: &[u8], line: u64) -> bool {
+    /// Accepts a command that `pg_dump` or `pg_dumpall` writes in this place; returns false for any
+    /// other.
+    fn accept_command(&mut self, text: &[u8], line: u64) -> bool {
         let Some((word, rest)) = std::str::from_utf8(text)
             .ok()
             .and_then(|text| text.split_once(' '))
@@ -358,7 +354,7 @@ impl Scanner<'_, '_> {
             "\\restrict" if is_key && self.key.is_none() => self.key = Some(rest.to_owned()),
             "\\unrestrict" if is_key && self.key.as_deref() == Some(rest) => self.key = None,
             "\\connect"
-                if is_database(rest.strip_prefix("-reuse-previous=on ").unwrap_or(rest)) =>
+                if is_database_name(rest.strip_prefix("-reuse-previous=on ").unwrap_or(rest)) =>
             {
                 self.connects.get_or_insert(line);
             }
@@ -367,28 +363,29 @@ impl Scanner<'_, '_> {
         true
     }
 
-    /// Notes that a token other than a word is part of the statement.
-    fn token(&mut self) {
+    /// Begins a token other than a word, which is part of the statement.
+    fn begin_token(&mut self) {
         if !self.statement.open {
-            self.open(Opening::Other);
+            self.open_statement(StatementKind::Other);
         }
         self.statement.after_begin = false;
     }
 
-    fn open(&mut self, kind: Opening) {
-        let watched = self.watch.is_some() && matches!(kind, Opening::Create | Opening::Set);
-        let head = (kind == Opening::Copy || watched).then(Vec::new);
-        self.statement = Statement {
+    fn open_statement(&mut self, kind: StatementKind) {
+        let watched =
+            self.watch.is_some() && matches!(kind, StatementKind::Create | StatementKind::Set);
+        let head = (kind == StatementKind::Copy || watched).then(Vec::new);
+        self.statement = OpenStatement {
             open: true,
             kind,
             head,
-            ..Statement::default()
+            ..OpenStatement::default()
         };
         self.trailer_seen = false;
     }
 
     /// Consumes a part of the statement.
-    fn take(&mut self, length: usize) {
+    fn advance(&mut self, length: usize) {
         if let Some(head) = &mut self.statement.head {
             if head.len() + length <= LONGEST_HEAD {
                 head.extend_from_slice(&self.input.window()[..length]);
@@ -399,18 +396,18 @@ impl Scanner<'_, '_> {
         self.input.consume(length);
     }
 
-    /// Consumes parts of the statement up to the place that `find` finds; false if there is none.
+    /// Consumes the statement up to the place that `find` returns. Returns false if there is none.
     fn skip_until(&mut self, find: impl Fn(&[u8]) -> Option<usize>) -> Result<bool> {
         loop {
             let found = find(self.input.window());
-            self.take(found.unwrap_or(self.input.window().len()));
+            self.advance(found.unwrap_or(self.input.window().len()));
             if found.is_some() || !self.input.more()? {
                 return Ok(found.is_some());
             }
         }
     }
 
-    fn word(&mut self) -> Result<()> {
+    fn read_word(&mut self) -> Result<()> {
         // Every word that matters is shorter.
         let mut letters = [0; 8];
         let mut length = 0;
@@ -422,34 +419,34 @@ impl Scanner<'_, '_> {
                 *letter = byte.to_ascii_lowercase();
             }
             length += here;
-            self.take(here);
+            self.advance(here);
             if whole || !self.input.more()? {
                 break;
             }
         }
         let word = letters.get(..length).unwrap_or_default();
-        self.heed_word(word);
+        self.track_word(word);
         if word == b"e" && self.input.peek(0)? == Some(b'\'') {
-            return self.escaped();
+            return self.skip_escaped();
         }
         Ok(())
     }
 
-    fn heed_word(&mut self, word: &[u8]) {
+    fn track_word(&mut self, word: &[u8]) {
         if !self.statement.open {
-            return self.open(match word {
-                b"copy" => Opening::Copy,
-                b"create" => Opening::Create,
-                b"set" => Opening::Set,
-                _ => Opening::Other,
+            return self.open_statement(match word {
+                b"copy" => StatementKind::Copy,
+                b"create" => StatementKind::Create,
+                b"set" => StatementKind::Set,
+                _ => StatementKind::Other,
             });
         }
-        if self.statement.kind != Opening::Create {
+        if self.statement.kind != StatementKind::Create {
             return;
         }
         let statement = &mut self.statement;
         match word {
-            // A function may be called `begin`, and needs no quotes for that.
+            // A function may be named `begin` without quotes.
             b"atomic" if statement.after_begin && statement.missing_ends == 0 => {
                 statement.missing_ends = 1
             }
@@ -460,255 +457,26 @@ impl Scanner<'_, '_> {
         statement.after_begin = word == b"begin";
     }
 
-    /// A string or a quoted name, in which a doubled quote is one of its characters.
-    ///
-    /// A dump made with `standard_conforming_strings` off doubles backslashes too, so its strings
-    /// end in the same places.
-    fn quoted(&mut self, quote: u8) -> Result<()> {
-        self.take(1);
-        while self.skip_until(|window| memchr(quote, window))? {
-            let doubled = self.input.peek(1)? == Some(quote);
-            self.take(1 + usize::from(doubled));
-            if !doubled {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// An `E'…'` string from its quote on.
-    fn escaped(&mut self) -> Result<()> {
-        self.take(1);
-        while self.skip_until(|window| memchr2(b'\'', b'\\', window))? {
-            let next = self.input.peek(1)?;
-            let pair = self.input.window()[0] == b'\\' || next == Some(b'\'');
-            self.take(1 + usize::from(pair && next.is_some()));
-            if !pair {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// A string in dollar quotes, or a `$` that begins none.
-    fn dollar(&mut self) -> Result<()> {
-        let Some(length) = self.tag()? else {
-            self.take(1);
-            return Ok(());
-        };
-        let tag = self.input.window()[..length].to_vec();
-        self.take(length);
-        let finder = memmem::Finder::new(&tag);
-        loop {
-            let window = self.input.window();
-            if let Some(at) = finder.find(window) {
-                self.take(at + length);
-                return Ok(());
-            }
-            // The tag may have begun.
-            self.take(window.len().saturating_sub(length - 1));
-            if !self.input.more()? {
-                self.take(self.input.window().len());
-                return Ok(());
-            }
-        }
-    }
-
-    /// The length of `$tag$` at the beginning of the window.
-    fn tag(&mut self) -> Result<Option<usize>> {
-        for at in 1..LONGEST_TAG {
-            match self.input.peek(at)? {
-                Some(b'$') => return Ok(Some(at + 1)),
-                Some(byte) if class(byte) == Class::Word || at > 1 && continues_word(byte) => {}
-                _ => break,
-            }
-        }
-        Ok(None)
-    }
-
-    fn line_comment(&mut self) -> Result<()> {
-        let mut text = Vec::new();
-        loop {
-            let window = self.input.window();
-            // The server ends a comment at either.
-            let end = memchr2(b'\n', b'\r', window);
-            let here = end.unwrap_or(window.len());
-            if !self.statement.open && text.len() < LONGEST_HEAD {
-                text.extend_from_slice(&window[..here]);
-            }
-            self.input.consume(here);
-            if end.is_some() || !self.input.more()? {
-                break;
-            }
-        }
-        // Within a statement the line break that follows keeps words apart.
-        if !self.statement.open {
-            self.heed_comment(&text);
-        }
-        Ok(())
-    }
-
-    /// Comments between statements say what a COPY is for, and where the dump ends.
-    fn heed_comment(&mut self, text: &[u8]) {
-        match text {
-            CLUSTER_HEADER => self.cluster = true,
-            CLUSTER_TRAILER => self.trailer_seen = true,
-            TRAILER => self.trailer_seen = !self.cluster,
-            _ if text.starts_with(VIA_ROOT) => self.via_root = true,
-            _ if text.starts_with(DATA_FOR.as_bytes()) => {
-                self.announce(Some(String::from_utf8_lossy(text).into_owned()))
-            }
-            _ if text.starts_with(b"-- Name: ") => self.announce(None),
-            _ => {}
-        }
-    }
-
-    fn announce(&mut self, comment: Option<String>) {
-        self.announced = comment;
-        self.via_root = false;
-    }
-
-    /// `/* … */`, which may have others in it.
-    fn block_comment(&mut self) -> Result<()> {
-        self.input.consume(2);
-        let head = self.statement.head.take();
-        let mut depth = 1u32;
-        while depth > 0 {
-            if !self.skip_until(|window| memchr2(b'*', b'/', window))? {
-                self.unclear = true;
-                return Ok(());
-            }
-            let next = self.input.peek(1)?;
-            let length = match (self.input.window()[0], next) {
-                (b'/', Some(b'*')) => {
-                    depth += 1;
-                    2
-                }
-                (b'*', Some(b'/')) => {
-                    depth -= 1;
-                    2
-                }
-                _ => 1,
-            };
-            self.input.consume(length);
-        }
-        self.statement.head = head;
-        if let Some(head) = &mut self.statement.head {
-            head.push(b' ');
-        }
-        Ok(())
-    }
-
     fn end_statement(&mut self) -> Result<()> {
         self.input.consume(1);
         self.statements += 1;
         let statement = mem::take(&mut self.statement);
         let head = statement.head.as_deref().map(String::from_utf8_lossy);
         match (statement.kind, head, &mut self.watch) {
-            (Opening::Copy, head, _) => self.copy(head.and_then(|head| copied_into(&head)))?,
-            (Opening::Create, Some(head), Some(watch)) => watch.created(&head),
-            (Opening::Set, Some(head), Some(watch)) => watch.set(&head),
+            (StatementKind::Copy, head, _) => {
+                self.read_copy(head.and_then(|head| parse_copy_head(&head)))?
+            }
+            (StatementKind::Create, Some(head), Some(watch)) => watch.on_create(&head),
+            (StatementKind::Set, Some(head), Some(watch)) => watch.on_set(&head),
             _ => {}
         }
         Ok(())
     }
-
-    fn copy(&mut self, into: Option<(QualifiedName, Vec<String>)>) -> Result<()> {
-        let Some((named, columns)) = into else {
-            self.unclear = true;
-            self.strays(
-                self.input.line,
-                "a COPY that pg_dump does not write".to_owned(),
-            );
-            return Ok(());
-        };
-        let table = self.table_of(named.clone());
-        let shown = match &mut self.watch {
-            Some(watch) => watch.begin(&table, &named, &columns)?,
-            None => false,
-        };
-        let rows = self.rows(shown)?;
-        if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
-            watch.end()?;
-        }
-        self.tables.add(table, rows);
-        Ok(())
-    }
-
-    /// Whose rows follow a COPY: those of the table that the comment before it names, where that is
-    /// another one.
-    fn table_of(&mut self, named: QualifiedName) -> QualifiedName {
-        let via_root = mem::take(&mut self.via_root);
-        let Some(comment) = self.announced.take() else {
-            return named;
-        };
-        let expected = named.on_one_line();
-        let same = format!(
-            "{DATA_FOR}{}; Type: TABLE DATA; Schema: {}; Owner: ",
-            expected.name, expected.schema
-        );
-        if comment.starts_with(&same) && !via_root {
-            return named;
-        }
-        announced_table(&comment).unwrap_or(named)
-    }
-
-    /// Counts the lines from the end of this one to the one that is `\.`.
-    fn rows(&mut self, shown: bool) -> Result<u64> {
-        while let Some(byte) = self.input.peek(0)?.filter(|byte| *byte != b'\n') {
-            if class(byte) != Class::Blank {
-                // To `psql` it is what follows the rows.
-                self.strays(
-                    self.input.line,
-                    "something behind a COPY, on its line".to_owned(),
-                );
-            }
-            self.input.consume(1);
-        }
-        // The line break before the first row is counted, that before the end is not.
-        let finder = memmem::Finder::new(b"\n\\.");
-        let mut rows = 0;
-        loop {
-            let window = self.input.window();
-            let end = finder.find(window);
-            // Its first bytes may be there.
-            let here = end.unwrap_or(window.len().saturating_sub(2));
-            rows += memchr_iter(b'\n', &window[..here]).count() as u64;
-            if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
-                watch.data(&window[..here])?;
-            }
-            self.input.consume(here);
-            if end.is_some() {
-                match self.input.peek(3)? {
-                    Some(b'\n') => {
-                        self.input.consume(4);
-                        return Ok(rows);
-                    }
-                    Some(b'\r') => self.strays(
-                        self.input.line + 1,
-                        "an end of rows that only psql takes for one".to_owned(),
-                    ),
-                    _ => {}
-                }
-                rows += 1;
-                if let Some(watch) = self.watch.as_mut().filter(|_| shown) {
-                    watch.data(b"\n")?;
-                }
-                self.input.consume(1);
-            } else if !self.input.more()? {
-                let rest = self.input.window();
-                rows += memchr_iter(b'\n', rest).count() as u64;
-                let length = rest.len();
-                self.input.consume(length);
-                return Ok(rows.saturating_sub(1));
-            }
-        }
-    }
 }
 
-/// What `\connect` is told by `pg_dump`: a name, or a quoted one, in which `psql` looks for
-/// nothing.
-fn is_database(text: &str) -> bool {
+/// Whether it is the argument of `\connect` as `pg_dump` writes it: a name, or a quoted one, in
+/// which `psql` expands nothing.
+fn is_database_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     match text
         .strip_prefix('"')
@@ -717,45 +485,6 @@ fn is_database(text: &str) -> bool {
         Some(inside) => !inside.replace("\"\"", "").contains('"'),
         None => !text.is_empty() && text.bytes().all(plain),
     }
-}
-
-/// The table and the columns of ` <name> [(columns)] FROM stdin`; none if it is anything else.
-fn copied_into(head: &str) -> Option<(QualifiedName, Vec<String>)> {
-    let (name, rest) = names::take_name(head.trim_ascii_start())?;
-    let rest = rest.trim_ascii_start();
-    let (columns, rest) = if let Some(columns) = rest.strip_prefix('(') {
-        take_columns(columns)?
-    } else {
-        (Vec::new(), rest)
-    };
-    let mut words = rest.split_ascii_whitespace();
-    let from_stdin =
-        words.next()?.eq_ignore_ascii_case("from") && words.next()?.eq_ignore_ascii_case("stdin");
-    (from_stdin && words.next().is_none()).then_some((name, columns))
-}
-
-/// The names of a list of columns, and what follows it.
-fn take_columns(mut list: &str) -> Option<(Vec<String>, &str)> {
-    let mut columns = Vec::new();
-    loop {
-        let (name, rest) = names::take_identifier(list.trim_ascii_start())?;
-        columns.push(name);
-        let rest = rest.trim_ascii_start();
-        match rest.strip_prefix(',') {
-            Some(more) => list = more,
-            None => return rest.strip_prefix(')').map(|rest| (columns, rest)),
-        }
-    }
-}
-
-/// The table of `-- Data for Name: part1; Type: TABLE DATA; Schema: public; Owner: me`; the name
-/// may have all of that in it too.
-fn announced_table(comment: &str) -> Option<QualifiedName> {
-    let (name, rest) = comment
-        .strip_prefix(DATA_FOR)?
-        .rsplit_once("; Type: TABLE DATA; Schema: ")?;
-    let (schema, _owner) = rest.split_once("; Owner: ")?;
-    Some(QualifiedName::new(schema, name))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! A dump's script on its way to `psql`: without settings that an older server does not know,
-//! without the key of its own restricted mode, and without transactions of its own where it is to
-//! be a part of a larger one.
+//! Filters for a dump's script on its way to `psql`. They remove settings that an older server does
+//! not know, the key of the script's own restricted mode, and transactions where the script becomes
+//! part of a larger one.
 
 use crate::error::{Error, Result};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-/// Writes all of it; a reader that has gone is no error here, its exit status tells why.
-pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
+/// Copies the whole stream to a program. A program that has ended is no error here, as its exit
+/// status tells why.
+pub fn copy_stream(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
     let mut block = vec![0; 1 << 20];
     let mut taken = true;
     loop {
@@ -26,30 +27,30 @@ pub fn pour(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
     }
 }
 
-/// The script of one transaction without the COMMIT at its end: whether there is one is for others
-/// to say. The end is held back until it is seen whole.
-pub struct WithoutCommit<R> {
+/// The script of one transaction without the COMMIT at its end, which the caller sends itself. The
+/// end is held back until it is complete.
+pub struct CommitFilter<R> {
     script: R,
-    held: Vec<u8>,
-    /// What is read at once; made only once, for what it is read from may give a line at a time.
+    pending: Vec<u8>,
+    /// The buffer for one read. It is allocated once, as the script may come in single lines.
     block: Vec<u8>,
     ended: bool,
 }
 
-/// A plain dump without the transactions that `pg_dump` puts its large objects into. Where those
-/// stand, between two comments, every line is a statement; if rows of a table should ever look the
-/// same, one is lost, and the count of its table says so.
-pub struct WithoutTransactions<R> {
+/// A plain dump without the transactions around its large objects. Between the two comments where
+/// those stand, every line is a statement.
+/// If rows of a table should ever look the same, one is lost, and the count of its table shows it.
+pub struct TransactionFilter<R> {
     script: BufReader<R>,
     among_large_objects: bool,
     line: Vec<u8>,
     given: usize,
 }
 
-impl<R: Read> WithoutTransactions<R> {
-    /// Of this script.
+impl<R: Read> TransactionFilter<R> {
+    /// Filters this script.
     pub fn new(script: R) -> Self {
-        WithoutTransactions {
+        TransactionFilter {
             script: BufReader::with_capacity(1 << 20, script),
             among_large_objects: false,
             line: Vec::new(),
@@ -75,7 +76,7 @@ impl<R: Read> WithoutTransactions<R> {
     }
 }
 
-impl<R: Read> Read for WithoutTransactions<R> {
+impl<R: Read> Read for TransactionFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.given == self.line.len() {
             self.next_line()?;
@@ -87,22 +88,22 @@ impl<R: Read> Read for WithoutTransactions<R> {
     }
 }
 
-/// A dump without the statement that makes the schema `public`, which one of chosen schemas has and
-/// every new database, too. It stands behind its comment.
-pub struct WithoutPublic<R> {
+/// A dump without the statement that creates the schema `public`, which a dump of chosen schemas
+/// contains although every new database has that schema. It follows its own comment.
+pub struct PublicSchemaFilter<R> {
     script: BufReader<R>,
     announced: bool,
     done: bool,
     line: Vec<u8>,
 }
 
-/// With its name as `pg_dump` writes it by itself, and with all names quoted.
+/// The statement as `pg_dump` writes it, and with all names quoted.
 const PUBLIC: [&[u8]; 2] = [b"CREATE SCHEMA public;\n", b"CREATE SCHEMA \"public\";\n"];
 
-impl<R: Read> WithoutPublic<R> {
-    /// Of this script.
+impl<R: Read> PublicSchemaFilter<R> {
+    /// Filters this script.
     pub fn new(script: R) -> Self {
-        WithoutPublic {
+        PublicSchemaFilter {
             script: BufReader::with_capacity(1 << 20, script),
             announced: false,
             done: false,
@@ -117,18 +118,18 @@ impl<R: Read> WithoutPublic<R> {
             self.announced = self
                 .line
                 .starts_with(b"-- Name: public; Type: SCHEMA; Schema: -; ");
-            // Schemas come before whatever is in them.
+            // Schemas come before everything in them.
             self.done |= self.line.starts_with(b"-- Data for Name: ");
         } else if self.announced && PUBLIC.contains(&self.line.as_slice()) {
             self.done = true;
-            // Its line break stays, so that lines have the numbers that they have.
+            // The line break stays, so that the numbers of lines stay, too.
             self.line = b"\n".to_vec();
         }
         Ok(())
     }
 }
 
-impl<R: Read> Read for WithoutPublic<R> {
+impl<R: Read> Read for PublicSchemaFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.line.is_empty() {
             if self.done {
@@ -143,71 +144,71 @@ impl<R: Read> Read for WithoutPublic<R> {
     }
 }
 
-/// What may stand behind the COMMIT: comments and a meta command.
+/// The most that may follow the COMMIT: comments and a meta command.
 const AFTER_COMMIT: usize = 4096;
 
-impl<R: Read> WithoutCommit<R> {
-    /// Of this script.
+impl<R: Read> CommitFilter<R> {
+    /// Filters this script.
     pub fn new(script: R) -> Self {
-        WithoutCommit {
+        CommitFilter {
             script,
-            held: Vec::new(),
+            pending: Vec::new(),
             block: vec![0; 1 << 20],
             ended: false,
         }
     }
 }
 
-impl<R: Read> Read for WithoutCommit<R> {
+impl<R: Read> Read for CommitFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && self.held.len() <= AFTER_COMMIT {
+        while !self.ended && self.pending.len() <= AFTER_COMMIT {
             let count = self.script.read(&mut self.block)?;
-            self.held.extend_from_slice(&self.block[..count]);
+            self.pending.extend_from_slice(&self.block[..count]);
             if count == 0 {
                 self.ended = true;
-                let at = memchr::memmem::rfind(&self.held, b"\nCOMMIT;\n").ok_or_else(|| {
+                let at = memchr::memmem::rfind(&self.pending, b"\nCOMMIT;\n").ok_or_else(|| {
                     io::Error::from(Error::failed("the dump's script ends before its end"))
                 })?;
-                self.held.drain(at + 1..at + 8);
+                self.pending.drain(at + 1..at + 8);
             }
         }
         let ready = if self.ended {
-            self.held.len()
+            self.pending.len()
         } else {
-            self.held.len() - AFTER_COMMIT
+            self.pending.len() - AFTER_COMMIT
         };
         let count = ready.min(bytes.len());
-        bytes[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
+        bytes[..count].copy_from_slice(&self.pending[..count]);
+        self.pending.drain(..count);
         Ok(count)
     }
 }
 
-/// A script without the `\\restrict` at its head and the `\\unrestrict` of the same key at its end:
-/// `psql` is put into that mode by a key of ours, which no script knows, and leaves it no more. The
-/// end is held back until it is seen whole.
-pub struct Unrestricted<R> {
+/// A script without the `\restrict` at its head and the `\unrestrict` of the same key at its end.
+/// `psql` gets our own key, which no script knows, and stays in that mode. The end is held back
+/// until it is complete.
+pub struct RestrictFilter<R> {
     script: BufReader<R>,
     head: bool,
     key: Option<Vec<u8>>,
-    held: Vec<u8>,
-    /// What is read at once; made only once, for what it is read from may give a line at a time.
+    pending: Vec<u8>,
+    /// The buffer for one read. It is allocated once, as the script may come in single lines.
     block: Vec<u8>,
     ended: bool,
 }
 
-/// What may stand at the end, behind the last statement: the key, and the trailer.
+/// The most that may follow the last statement: the key and the trailer.
 const AT_THE_END: usize = 1024;
 
-impl<R: Read> Unrestricted<R> {
-    /// Of this script.
+impl<R: Read> RestrictFilter<R> {
+    /// Filters this script.
     pub fn new(script: R) -> Self {
         let script = BufReader::with_capacity(1 << 20, script);
-        Unrestricted {
+        RestrictFilter {
             script,
             head: true,
             key: None,
-            held: Vec::new(),
+            pending: Vec::new(),
             block: vec![0; 1 << 20],
             ended: false,
         }
@@ -220,61 +221,62 @@ impl<R: Read> Unrestricted<R> {
             let blank = line.iter().all(u8::is_ascii_whitespace);
             self.head = blank || line.starts_with(b"--");
             match line.strip_prefix(b"\\restrict ") {
-                // Its line break stays, so that lines have the numbers that they have.
+                // The line break stays, so that the numbers of lines stay, too.
                 Some(key) => {
                     self.key = Some(key.trim_ascii_end().to_vec());
-                    self.held.push(b'\n');
+                    self.pending.push(b'\n');
                 }
-                None => self.held.extend_from_slice(&line),
+                None => self.pending.extend_from_slice(&line),
             }
             return Ok(count);
         }
         let count = self.script.read(&mut self.block)?;
-        self.held.extend_from_slice(&self.block[..count]);
+        self.pending.extend_from_slice(&self.block[..count]);
         Ok(count)
     }
 
     fn take_key_away(&mut self) {
         let Some(key) = &self.key else { return };
         let line = [b"\n\\unrestrict ".as_slice(), key, b"\n"].concat();
-        if let Some(at) = memchr::memmem::rfind(&self.held, &line) {
-            self.held.drain(at + 1..at + line.len());
+        if let Some(at) = memchr::memmem::rfind(&self.pending, &line) {
+            self.pending.drain(at + 1..at + line.len());
         }
     }
 }
 
-impl<R: Read> Read for Unrestricted<R> {
+impl<R: Read> Read for RestrictFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && self.held.len() <= AT_THE_END {
+        while !self.ended && self.pending.len() <= AT_THE_END {
             if self.read_more()? == 0 {
                 self.ended = true;
                 self.take_key_away();
             }
         }
         let ready = if self.ended {
-            self.held.len()
+            self.pending.len()
         } else {
-            self.held.len() - AT_THE_END
+            self.pending.len() - AT_THE_END
         };
         let count = ready.min(bytes.len());
-        bytes[..count].copy_from_slice(&self.held[..count]);
-        self.held.drain(..count);
+        bytes[..count].copy_from_slice(&self.pending[..count]);
+        self.pending.drain(..count);
         Ok(count)
     }
 }
 
-/// A script without the settings that a server does not know. They stand at its head, one a line.
-pub struct Filtered<R> {
+/// A script without the settings that a server does not know. They stand at its head, one on a
+/// line.
+pub struct SettingsFilter<R> {
     script: BufReader<R>,
     known: Vec<String>,
     head: bool,
     line: Vec<u8>,
 }
 
-impl<R: Read> Filtered<R> {
-    /// Of this script, for a server that knows these settings.
+impl<R: Read> SettingsFilter<R> {
+    /// Filters this script for a server that knows these settings.
     pub fn new(script: R, known: Vec<String>) -> Self {
-        Filtered {
+        SettingsFilter {
             script: BufReader::with_capacity(1 << 20, script),
             known,
             head: true,
@@ -306,7 +308,7 @@ impl<R: Read> Filtered<R> {
     }
 }
 
-impl<R: Read> Read for Filtered<R> {
+impl<R: Read> Read for SettingsFilter<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.line.is_empty() {
             if !self.head {
@@ -327,7 +329,7 @@ mod tests {
 
     fn unrestricted(script: &str) -> String {
         let mut text = String::new();
-        Unrestricted::new(script.as_bytes())
+        RestrictFilter::new(script.as_bytes())
             .read_to_string(&mut text)
             .unwrap();
         text

@@ -1,39 +1,40 @@
-//! What the values of a dump's columns mean, told by its own CREATE statements: a COPY gives text
-//! and names, no types.
+//! The meaning of a dump's columns, taken from its own CREATE statements: a COPY gives text and
+//! names, but no types.
 
 use super::names::{self, QualifiedName};
 use crate::engine::Shape;
 use std::collections::HashMap;
 
-/// The columns of every table and composite type of a script, and what its domains are made of.
+/// The columns of every table and composite type of a script, and the base types of its domains.
 #[derive(Debug, Default)]
-pub struct Shapes {
-    /// A table has a type of its own name, so both are in one map, as they are in one namespace.
-    tables: HashMap<QualifiedName, Columns>,
-    domains: HashMap<QualifiedName, Type>,
+pub struct ColumnShapes {
+    /// A table has a type of its own name, so both share one map, as they share one namespace.
+    tables: HashMap<QualifiedName, TableColumns>,
+    domains: HashMap<QualifiedName, WrittenType>,
 }
 
 #[derive(Debug, Default)]
-struct Columns {
-    own: Vec<(String, Type)>,
-    /// Tables that it inherits from, the table that it is a partition of, or the type that it is
-    /// of.
+struct TableColumns {
+    own: Vec<(String, WrittenType)>,
+    /// The tables that it inherits from, the table that it is a partition of, or the type that it
+    /// is of.
     from: Vec<QualifiedName>,
 }
 
 /// A type as it is written.
 #[derive(Debug, Clone)]
-struct Type {
+struct WrittenType {
     name: QualifiedName,
     array: bool,
 }
 
-/// As deep as inheritance and domains are followed.
+/// How deep inheritance and domains are followed.
 const DEEPEST: usize = 64;
 
-impl Shapes {
-    /// Heeds a statement, given without its `CREATE`; what makes no columns is passed over.
-    pub fn created(&mut self, statement: &str) {
+impl ColumnShapes {
+    /// Reads a statement, which is given without its `CREATE`. A statement that defines no columns
+    /// is ignored.
+    pub fn read_create(&mut self, statement: &str) {
         let mut rest = statement.trim_ascii_start();
         while let Some(after) = [
             "unlogged",
@@ -44,66 +45,66 @@ impl Shapes {
             "temp",
         ]
         .iter()
-        .find_map(|word| after(rest, word))
+        .find_map(|word| skip_word(rest, word))
         {
             rest = after;
         }
-        if let Some(table) = after(rest, "table") {
+        if let Some(table) = skip_word(rest, "table") {
             let table = ["if", "not", "exists"]
                 .iter()
-                .fold(table, |rest, word| after(rest, word).unwrap_or(rest));
-            self.table(table);
-        } else if let Some(kind) = after(rest, "type") {
-            self.table(kind);
-        } else if let Some(domain) = after(rest, "domain") {
-            let Some((name, rest)) = names::take_name(domain) else {
+                .fold(table, |rest, word| skip_word(rest, word).unwrap_or(rest));
+            self.read_table(table);
+        } else if let Some(kind) = skip_word(rest, "type") {
+            self.read_table(kind);
+        } else if let Some(domain) = skip_word(rest, "domain") {
+            let Some((name, rest)) = names::split_name(domain) else {
                 return;
             };
             let rest = rest.trim_ascii_start();
-            if let Some(base) = read_type(after(rest, "as").unwrap_or(rest)) {
+            if let Some(base) = parse_type(skip_word(rest, "as").unwrap_or(rest)) {
                 self.domains.insert(name, base);
             }
         }
     }
 
-    /// `name (column type …, …) INHERITS (…)`, `name OF type`, `name PARTITION OF table`, `name AS
-    /// (column type, …)`.
-    fn table(&mut self, text: &str) {
-        let Some((name, rest)) = names::take_name(text) else {
+    /// Reads `name (column type …, …) INHERITS (…)`, `name OF type`, `name PARTITION OF table` or
+    /// `name AS (column type, …)`.
+    fn read_table(&mut self, text: &str) {
+        let Some((name, rest)) = names::split_name(text) else {
             return;
         };
-        let mut columns = Columns::default();
+        let mut columns = TableColumns::default();
         let mut rest = rest.trim_ascii_start();
-        rest = after(rest, "as").unwrap_or(rest);
-        if let Some(of) = after(after(rest, "partition").unwrap_or(rest), "of") {
-            // A list behind it has options of the columns, and no types.
+        rest = skip_word(rest, "as").unwrap_or(rest);
+        if let Some(of) = skip_word(skip_word(rest, "partition").unwrap_or(rest), "of") {
+            // A list after it holds options of columns, and no types.
             columns
                 .from
-                .extend(names::take_name(of).map(|(kind, _)| kind));
+                .extend(names::split_name(of).map(|(kind, _)| kind));
         } else if let Some(list) = rest.strip_prefix('(') {
-            let (items, after_list) = items(list);
+            let (items, after_list) = split_list(list);
             columns.own.extend(items.into_iter().filter_map(column));
-            if let Some(parents) = after(after_list.trim_ascii_start(), "inherits")
+            if let Some(parents) = skip_word(after_list.trim_ascii_start(), "inherits")
                 .and_then(|rest| rest.strip_prefix('('))
             {
-                let parents = items_of(parents);
+                let parents = list_items(parents);
                 columns.from.extend(
                     parents
                         .into_iter()
-                        .filter_map(|parent| names::take_name(parent).map(|(name, _)| name)),
+                        .filter_map(|parent| names::split_name(parent).map(|(name, _)| name)),
                 );
             }
         }
         self.tables.insert(name, columns);
     }
 
-    /// What the values of a table's column mean; text where nothing says it.
-    pub fn of(&self, table: &QualifiedName, column: &str) -> Shape {
-        self.type_of(table, column, 0)
-            .map_or(Shape::Text, |found| self.shape(found, 0))
+    /// The shape of a column's values; text where its type is unknown.
+    pub fn shape_of(&self, table: &QualifiedName, column: &str) -> Shape {
+        self.find_type(table, column, 0)
+            .map_or(Shape::Text, |found| self.to_shape(found, 0))
     }
 
-    fn type_of(&self, table: &QualifiedName, column: &str, depth: usize) -> Option<&Type> {
+    fn find_type(&self, table: &QualifiedName, column: &str, depth: usize) -> Option<&WrittenType> {
         let columns = self.tables.get(table).filter(|_| depth < DEEPEST)?;
         let own = columns
             .own
@@ -114,13 +115,13 @@ impl Shapes {
             columns
                 .from
                 .iter()
-                .find_map(|parent| self.type_of(parent, column, depth + 1))
+                .find_map(|parent| self.find_type(parent, column, depth + 1))
         })
     }
 
-    fn shape(&self, found: &Type, depth: usize) -> Shape {
+    fn to_shape(&self, found: &WrittenType, depth: usize) -> Shape {
         let element = match self.domains.get(&found.name).filter(|_| depth < DEEPEST) {
-            Some(base) => self.shape(base, depth + 1),
+            Some(base) => self.to_shape(base, depth + 1),
             None if found.name.schema.is_empty() || found.name.schema == "pg_catalog" => {
                 match found.name.name.as_str() {
                     "smallint" | "integer" | "bigint" | "numeric" | "real" | "double" | "int"
@@ -133,7 +134,7 @@ impl Shapes {
             }
             None => Shape::Text,
         };
-        // The elements of an array of boxes are kept apart by semicolons.
+        // The elements of an array of boxes are separated by semicolons.
         if found.array && found.name.name != "box" {
             Shape::Array(Box::new(element))
         } else {
@@ -142,20 +143,21 @@ impl Shapes {
     }
 }
 
-/// What follows a word, in any case, and the blanks behind it.
-fn after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+/// The rest after a word in any case, and the blanks after it.
+fn skip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(word.len())?;
     let ends = !rest
         .starts_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == '$');
     (head.eq_ignore_ascii_case(word) && ends).then(|| rest.trim_ascii_start())
 }
 
-fn items_of(list: &str) -> Vec<&str> {
-    items(list).0
+fn list_items(list: &str) -> Vec<&str> {
+    split_list(list).0
 }
 
-/// The items of a list behind its opening parenthesis, and what follows its closing one.
-fn items(list: &str) -> (Vec<&str>, &str) {
+/// Splits a list, given after its opening parenthesis, into its items; returns the rest after the
+/// closing one, too.
+fn split_list(list: &str) -> (Vec<&str>, &str) {
     let mut found = Vec::new();
     let (mut depth, mut start) = (0usize, 0);
     let mut quote: Option<char> = None;
@@ -180,8 +182,8 @@ fn items(list: &str) -> (Vec<&str>, &str) {
     (found, "")
 }
 
-/// A column and its type; none for a constraint of the table.
-fn column(item: &str) -> Option<(String, Type)> {
+/// Parses a column and its type; `None` for a constraint of the table.
+fn column(item: &str) -> Option<(String, WrittenType)> {
     let constraints = [
         "constraint",
         "check",
@@ -190,30 +192,34 @@ fn column(item: &str) -> Option<(String, Type)> {
         "foreign",
         "like",
     ];
-    // This word may also be a column's name, without quotes.
-    let excludes = after(item, "exclude").is_some_and(|rest| {
+    // This word may also be the name of a column, without quotes.
+    let excludes = skip_word(item, "exclude").is_some_and(|rest| {
         rest.trim_ascii_start().starts_with('(')
-            || after(rest.trim_ascii_start(), "using").is_some()
+            || skip_word(rest.trim_ascii_start(), "using").is_some()
     });
-    if excludes || constraints.iter().any(|word| after(item, word).is_some()) {
+    if excludes
+        || constraints
+            .iter()
+            .any(|word| skip_word(item, word).is_some())
+    {
         return None;
     }
-    let (name, rest) = names::take_identifier(item)?;
-    Some((name, read_type(rest.trim_ascii_start())?))
+    let (name, rest) = names::split_identifier(item)?;
+    Some((name, parse_type(rest.trim_ascii_start())?))
 }
 
-/// The type at the beginning of a text: its first word says what it is, brackets behind it that it
-/// is an array.
-fn read_type(text: &str) -> Option<Type> {
-    let (name, mut rest) = names::take_name(text)?;
+/// Parses the type at the beginning of a text: its first word names it, and brackets make it an
+/// array.
+fn parse_type(text: &str) -> Option<WrittenType> {
+    let (name, mut rest) = names::split_name(text)?;
     loop {
         rest = rest.trim_ascii_start();
         if rest.starts_with('[') {
-            return Some(Type { name, array: true });
+            return Some(WrittenType { name, array: true });
         }
-        // `(10,2)`, and the words that belong to a name of several.
+        // `(10,2)`, and the further words of a type's name.
         rest = match rest.strip_prefix('(') {
-            Some(list) => items(list).1,
+            Some(list) => split_list(list).1,
             None => {
                 let words = [
                     "precision",
@@ -226,12 +232,12 @@ fn read_type(text: &str) -> Option<Type> {
                 ];
                 let Some((word, more)) = words
                     .iter()
-                    .find_map(|word| after(rest, word).map(|more| (*word, more)))
+                    .find_map(|word| skip_word(rest, word).map(|more| (*word, more)))
                 else {
-                    return Some(Type { name, array: false });
+                    return Some(WrittenType { name, array: false });
                 };
                 if word == "array" {
-                    return Some(Type { name, array: true });
+                    return Some(WrittenType { name, array: true });
                 }
                 more
             }
@@ -243,11 +249,11 @@ fn read_type(text: &str) -> Option<Type> {
 mod tests {
     use super::*;
 
-    fn shapes(statements: &[&str]) -> Shapes {
-        let mut shapes = Shapes::default();
+    fn shapes(statements: &[&str]) -> ColumnShapes {
+        let mut shapes = ColumnShapes::default();
         statements
             .iter()
-            .for_each(|statement| shapes.created(statement));
+            .for_each(|statement| shapes.read_create(statement));
         shapes
     }
 
@@ -284,7 +290,7 @@ mod tests {
             ("c", Shape::Text),
         ];
         for (column, shape) in expected {
-            assert_eq!(shapes.of(&table, column), shape, "{column}");
+            assert_eq!(shapes.shape_of(&table, column), shape, "{column}");
         }
     }
 
@@ -303,8 +309,9 @@ mod tests {
             " TABLE public.part PARTITION OF public.parent FOR VALUES IN (1)",
             " TABLE public.a (\n    x integer\n)\nINHERITS (public.a)",
         ]);
-        let of =
-            |table: &str, column: &str| shapes.of(&QualifiedName::new("public", table), column);
+        let of = |table: &str, column: &str| {
+            shapes.shape_of(&QualifiedName::new("public", table), column)
+        };
         assert_eq!(of("parent", "a"), Shape::Number);
         assert_eq!(of("parent", "m"), array(Shape::Number));
         assert_eq!(

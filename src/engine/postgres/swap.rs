@@ -1,47 +1,50 @@
-//! The moment of a restore: the old database and the new one change names in one transaction.
+//! The last step of a restore: the old database and the new one change names in one transaction.
 //!
-//! A database that has sessions can't be renamed. Ending them first and then renaming fails
-//! whenever a pool reconnects in between. So the renaming is issued first, whose lock lets no new
-//! session in, and while it waits for the old sessions a second connection ends them.
+//! A database with sessions can't be renamed. Ending them first and then renaming fails whenever a
+//! pool reconnects in between. So the renaming is issued first, whose lock keeps new sessions out,
+//! and while it waits for the old sessions a second connection ends them.
 
-use super::connect::Reached;
-use super::explain;
-use super::leftovers::{beside, exists, maintenance, numbered};
+use super::connect::ReachedServer;
+use super::explain_error;
+use super::leftovers::{
+    connect_to_maintenance, database_exists, maintenance_database, numbered_name,
+};
 use super::names::{quote_ident, quote_literal};
-use crate::engine::{KeptDatabase, Settings};
+use crate::engine::{Grant, KeptDatabase, Settings};
 use crate::error::{Error, Result};
+use crate::units;
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often the old sessions are looked for.
+/// How often sessions are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often the whole is tried; each time the server itself waits up to five seconds for sessions
+/// How often the swap is tried. Each time the server itself waits up to five seconds for sessions
 /// to end.
 const TRIES: usize = 3;
 
-/// What is to change names.
-pub struct Swap<'a> {
+/// The change of two names.
+pub struct NameSwap<'a> {
     /// The server.
-    pub reached: &'a Reached,
+    pub reached: &'a ReachedServer,
     /// The database that was filled.
     pub new: &'a str,
     /// The name that it gets.
     pub name: &'a str,
-    /// There is a database of that name, which is kept.
+    /// Whether a database has that name now; it is kept.
     pub replaces: bool,
-    /// For the name under which it is kept.
+    /// The time in the name under which the old database is kept.
     pub stamp: &'a str,
-    /// The privileges and the limit that the new one gets.
+    /// The privileges and the connection limit of the new database.
     pub settings: &'a Settings,
 }
 
-impl Swap<'_> {
-    /// Does it; gives back what became of the old database.
+impl NameSwap<'_> {
+    /// Swaps the names, and returns what became of the old database.
     pub fn carry_out(&self) -> Result<Option<KeptDatabase>> {
-        let mut client = maintenance(self.reached, self.name)?;
+        let mut client = connect_to_maintenance(self.reached, self.name)?;
         let kept = if self.replaces {
             Some(self.free_name(&mut client)?)
         } else {
@@ -51,7 +54,7 @@ impl Swap<'_> {
         loop {
             tried += 1;
             match self.attempt(&mut client, kept.as_deref()) {
-                Ok(()) => return Ok(kept.map(|kept| self.told(kept))),
+                Ok(()) => return Ok(kept.map(|kept| self.undo_commands(kept))),
                 Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && tried < TRIES => {}
                 Err(error) => return Err(self.failure(&mut client, &error)),
             }
@@ -59,7 +62,7 @@ impl Swap<'_> {
     }
 
     fn failure(&self, client: &mut Client, error: &postgres::Error) -> Error {
-        let told = explain(
+        let explained = explain_error(
             error,
             format!("giving the restored database the name `{}`", self.name),
         );
@@ -69,7 +72,7 @@ impl Swap<'_> {
             "there is no such database, as before"
         };
         if error.code() != Some(&SqlState::OBJECT_IN_USE) {
-            return told.with_hint(as_before);
+            return explained.with_hint(as_before);
         }
         let pids: Vec<String> = self
             .sessions(client)
@@ -82,7 +85,7 @@ impl Swap<'_> {
         } else {
             format!(" (this role may not end pid {})", pids.join(", "))
         };
-        told.with_hint(format!(
+        explained.with_hint(format!(
             "{as_before}; end the sessions in it{left} and what reconnects, then restore again"
         ))
     }
@@ -103,19 +106,19 @@ impl Swap<'_> {
             rename(&mut transaction, self.name, kept)?;
         }
         rename(&mut transaction, self.new, self.name)?;
-        for sql in own(self.name, self.settings) {
+        for sql in property_statements(self.name, self.settings) {
             transaction.batch_execute(&sql)?;
         }
         transaction.commit()
     }
 
-    /// Ends whoever is in either database, again and again until it is done.
+    /// Ends the sessions in both databases, again and again until `done`.
     fn end_sessions(&self, done: &AtomicBool) {
-        let Ok(mut client) = maintenance(self.reached, self.name) else {
+        let Ok(mut client) = connect_to_maintenance(self.reached, self.name) else {
             return;
         };
-        // Only once the renaming waits: before that new sessions would come in place of those that
-        // are ended.
+        // Only once the renaming waits: before that, new sessions would replace those that are
+        // ended.
         std::thread::sleep(TICK);
         while !done.load(Ordering::Relaxed) {
             // One by one: a session that this role may not end must not keep the others alive.
@@ -126,7 +129,7 @@ impl Swap<'_> {
         }
     }
 
-    /// The sessions in either database; what the server itself does there ends by itself.
+    /// The sessions in both databases, without the server's own processes, which end by themselves.
     fn sessions(&self, client: &mut Client) -> Result<Vec<i32>, postgres::Error> {
         let old = if self.replaces { self.name } else { self.new };
         let query = "SELECT pid FROM pg_catalog.pg_stat_activity
@@ -141,8 +144,8 @@ impl Swap<'_> {
 
     fn free_name(&self, client: &mut Client) -> Result<String> {
         for number in 1..1000 {
-            let name = numbered(self.name, "before", self.stamp, number);
-            if !exists(client, &name)? {
+            let name = numbered_name(self.name, "before", self.stamp, number);
+            if !database_exists(client, &name)? {
                 return Ok(name);
             }
         }
@@ -152,33 +155,17 @@ impl Swap<'_> {
         )))
     }
 
-    /// The commands that undo it or make it final.
-    fn told(&self, kept: String) -> KeptDatabase {
-        let word = |text: &str| {
-            if text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
-            {
-                text.to_owned()
-            } else {
-                shell(text)
-            }
-        };
-        let (host, user) = (word(&self.reached.host()), word(self.reached.user()));
+    /// The commands that undo the swap or make it final.
+    fn undo_commands(&self, kept: String) -> KeptDatabase {
+        let host = units::shell_word(&self.reached.host());
+        let user = units::shell_word(self.reached.user());
         let psql = format!(
             "psql -h {host} -p {} -U {user} -d {}",
             self.reached.port(),
-            beside(self.name)
+            maintenance_database(self.name)
         );
-        let undone = numbered(self.name, "undone", self.stamp, 1);
-        let rename = |from: &str, to: &str| {
-            shell(&format!(
-                "ALTER DATABASE {} RENAME TO {}",
-                quote_ident(from),
-                quote_ident(to)
-            ))
-        };
-        // Whoever is in it must leave; and it is done as a whole or not at all.
+        let undone = numbered_name(self.name, "undone", self.stamp, 1);
+        // The sessions in both must end first. All of it happens, or nothing.
         let end = format!(
             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE \
              datname IN ({}, {}) AND backend_type = 'client backend'",
@@ -188,13 +175,13 @@ impl Swap<'_> {
         KeptDatabase {
             undo: format!(
                 "{psql} -q -o /dev/null -1 -v ON_ERROR_STOP=1 -c {} -c {} -c {}",
-                shell(&end),
-                rename(self.name, &undone),
-                rename(&kept, self.name)
+                units::shell_word(&end),
+                units::shell_word(&rename_statement(self.name, &undone)),
+                units::shell_word(&rename_statement(&kept, self.name))
             ),
             remove: format!(
                 "{psql} -c {}",
-                shell(&format!("DROP DATABASE {}", quote_ident(&kept)))
+                units::shell_word(&format!("DROP DATABASE {}", quote_ident(&kept)))
             ),
             kept,
         }
@@ -202,16 +189,20 @@ impl Swap<'_> {
 }
 
 fn rename(transaction: &mut Transaction<'_>, from: &str, to: &str) -> Result<(), postgres::Error> {
-    transaction.batch_execute(&format!(
+    transaction.batch_execute(&rename_statement(from, to))
+}
+
+fn rename_statement(from: &str, to: &str) -> String {
+    format!(
         "ALTER DATABASE {} RENAME TO {}",
         quote_ident(from),
         quote_ident(to)
-    ))
+    )
 }
 
-/// Privileges as they were, in place of none; and what would keep an unfinished database from being
-/// known as one, or from being dropped.
-fn own(name: &str, settings: &Settings) -> Vec<String> {
+/// The statements that give the new database its privileges, and take away what marks it as
+/// unfinished.
+fn property_statements(name: &str, settings: &Settings) -> Vec<String> {
     let database = quote_ident(name);
     let mut all = Vec::new();
     match &settings.grants {
@@ -219,21 +210,17 @@ fn own(name: &str, settings: &Settings) -> Vec<String> {
             "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO PUBLIC"
         )),
         Some(grants) => {
-            let owner = |grant: &&crate::engine::Grant| {
-                grant.to.as_deref() == Some(settings.owner.as_str())
-            };
             if !settings.owner.is_empty() {
                 all.push(format!(
                     "REVOKE ALL ON DATABASE {database} FROM {}",
                     quote_ident(&settings.owner)
                 ));
             }
-            // The owner's own come first: the others are granted by it.
-            for grant in grants
+            // The owner's own privileges come first, as the owner grants the others.
+            let (of_owner, of_others): (Vec<&Grant>, Vec<&Grant>) = grants
                 .iter()
-                .filter(owner)
-                .chain(grants.iter().filter(|grant| !owner(grant)))
-            {
+                .partition(|grant| grant.to.as_deref() == Some(settings.owner.as_str()));
+            for grant in of_owner.into_iter().chain(of_others) {
                 let to = grant.to.as_deref().map_or("PUBLIC".to_owned(), quote_ident);
                 let option = if grant.grantable {
                     " WITH GRANT OPTION"
@@ -260,9 +247,4 @@ fn own(name: &str, settings: &Settings) -> Vec<String> {
         .map_or("NULL".to_owned(), quote_literal);
     all.push(format!("COMMENT ON DATABASE {database} IS {comment}"));
     all
-}
-
-/// As a shell needs it.
-pub fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,29 +1,29 @@
-//! TLS to a PostgreSQL server, by rustls with libpq's rules.
+//! TLS to a PostgreSQL server, by rustls under libpq's rules.
 //!
-//! What `sslmode` and its companions ask for is kept as [`Settings`]; files are read for each
-//! attempt ([`Ready`]), since a certificate may be renewed while a long run goes on. Which
-//! certificates are accepted is decided in `verify`.
+//! [`TlsSettings`] holds the parameters, as `sslmode`. The files are read for each attempt
+//! ([`TlsClient`]), since a certificate may be renewed during a long run. `verify` decides which
+//! certificates are accepted.
 
+mod files;
+mod host_name;
 mod verify;
 
-use super::conninfo::dsn::pair;
+use super::conninfo::dsn::format_pair;
 use super::conninfo::params::Params;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use files::{ClientCertificate, load_system, read_certificates, read_key};
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use std::convert::Infallible;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,33 +31,33 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is wrong with a certificate or a file of the TLS settings, and what to do about it.
+/// A fault of a certificate or of a file in the TLS settings, with its remedy.
 #[derive(Debug, Clone)]
-pub(super) struct Fault {
+pub(super) struct TlsFault {
     pub message: String,
     pub hint: String,
 }
 
-impl Fault {
-    fn new(message: impl Into<String>, hint: impl Into<String>) -> Fault {
-        Fault {
+impl TlsFault {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> TlsFault {
+        TlsFault {
             message: message.into(),
             hint: hint.into(),
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for TlsFault {}
 
 /// `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub(super) enum Mode {
+pub(super) enum TlsMode {
     Disable,
     Allow,
     Prefer,
@@ -68,28 +68,28 @@ pub(super) enum Mode {
 
 /// `sslrootcert`.
 #[derive(Debug, Clone)]
-enum Root {
-    /// A file, which need not exist unless the mode verifies.
+enum TrustRoot {
+    /// A file, which must exist only if the mode verifies.
     File(PathBuf),
     /// The operating system's authorities.
     System,
 }
 
-/// What is asked of TLS; paths are absolute, so that client programs find the same files.
+/// The settings of TLS. Paths are absolute, so that client programs find the same files.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
-    pub mode: Mode,
-    root: Root,
-    /// libpq's default list of revoked certificates, which can't be honoured: an error where it is
-    /// there.
+pub(super) struct TlsSettings {
+    pub mode: TlsMode,
+    root: TrustRoot,
+    /// libpq's default list of revoked certificates. Lists are not supported, so its presence is an
+    /// error.
     revoked: PathBuf,
     certificate: Option<PathBuf>,
     key: PathBuf,
     send_name: bool,
     versions: &'static [&'static SupportedProtocolVersion],
-    /// The lower and upper bound as they were given.
+    /// The lower and the upper bound as they were given.
     bounds: [Option<String>; 2],
-    /// TLS from the first byte, as servers of release 17 can.
+    /// Whether TLS begins with the first byte, which servers of release 17 support.
     pub direct: bool,
 }
 
@@ -97,34 +97,26 @@ static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
 static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
 
-/// Where a system keeps its authorities in one file: Debian, Red Hat, SUSE, Alpine and macOS.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-impl Settings {
-    /// Reads the parameters; `home` is where libpq's default files are.
+impl TlsSettings {
+    /// Reads the parameters. `home` is the directory of libpq's default files.
     pub(super) fn resolve(
         params: &Params,
         home: Option<&Path>,
         warnings: &mut Vec<String>,
-    ) -> Result<Settings> {
+    ) -> Result<TlsSettings> {
         let own = home.unwrap_or(Path::new("/nowhere")).join(".postgresql");
         let path = |name: &str, default: &str| {
             params.get(name).map_or_else(|| own.join(default), absolute)
         };
         let root = match params.get("sslrootcert") {
-            Some("system") => Root::System,
-            _ => Root::File(path("sslrootcert", "root.crt")),
+            Some("system") => TrustRoot::System,
+            _ => TrustRoot::File(path("sslrootcert", "root.crt")),
         };
         let mode = mode(params, &root)?;
         let direct = params
             .choice("sslnegotiation", &[("postgres", false), ("direct", true)])?
             .unwrap_or(false);
-        if direct && mode < Mode::Require {
+        if direct && mode < TlsMode::Require {
             return Err(params.fault("sslnegotiation", "it needs at least `sslmode=require`"));
         }
         let certificate = path("sslcert", "postgresql.crt");
@@ -138,7 +130,7 @@ impl Settings {
         if params.get("sslkey").is_some_and(|key| key.contains(':')) {
             return Err(params.fault("sslkey", "keys in hardware are not supported"));
         }
-        Ok(Settings {
+        Ok(TlsSettings {
             mode,
             root,
             revoked: own.join("root.crl"),
@@ -152,17 +144,18 @@ impl Settings {
         })
     }
 
-    /// Reads the files and makes ready for one server. `name` is what its certificate must be for.
-    pub(super) fn ready(
+    /// Reads the files and prepares TLS for one server. `name` is the name that its certificate
+    /// must have.
+    pub(super) fn client(
         &self,
         name: Option<&str>,
         address: Option<IpAddr>,
-    ) -> Result<Ready, Fault> {
+    ) -> Result<TlsClient, TlsFault> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (roots, label) = self.load_roots()?;
         let wanted_name = match self.mode {
-            Mode::VerifyFull => Some(name.ok_or_else(|| {
-                Fault::new(
+            TlsMode::VerifyFull => Some(name.ok_or_else(|| {
+                TlsFault::new(
                     "there is no host name to check the certificate for",
                     "set `host` beside `hostaddr`",
                 )
@@ -170,18 +163,18 @@ impl Settings {
             _ => None,
         };
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = verify::Verifier::new(roots, &label, wanted_name, algorithms)?;
+        let verifier = verify::CertificateVerifier::new(roots, &label, wanted_name, algorithms)?;
         let client = self.load_client(&provider)?;
         let (client, files) = client.map(|client| (client.resolver, client.files)).unzip();
         let name = name
             .and_then(server_name)
             .or_else(|| address.map(|address| ServerName::IpAddress(address.into())));
-        // No name is sent for an address, and none is checked by rustls: that is the verifier's.
+        // No name is sent for an address. The verifier checks names, not rustls.
         let nameless = || ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into());
         let config = self.config(provider, Arc::new(verifier), client);
-        Ok(Ready {
+        Ok(TlsClient {
             config: Arc::new(config.map_err(|error| {
-                Fault::new(
+                TlsFault::new(
                     format!("TLS can't be set up: {error}"),
                     "look at the ssl… parameters",
                 )
@@ -214,18 +207,18 @@ impl Settings {
         Ok(config)
     }
 
-    /// The authorities, where the mode demands some or a file is there: libpq then checks in every
-    /// mode. Beside them the path that tells a client program of the same ones.
-    fn load_roots(&self) -> Result<(Vec<CertificateDer<'static>>, Option<String>), Fault> {
+    /// Loads the authorities, if the mode requires them or the file exists: libpq then checks in
+    /// every mode. Returns the path of the same authorities for client programs, too.
+    fn load_roots(&self) -> Result<(Vec<CertificateDer<'static>>, Option<String>), TlsFault> {
         let file = match &self.root {
-            Root::System => return load_system(),
-            Root::File(file) => file,
+            TrustRoot::System => return load_system(),
+            TrustRoot::File(file) => file,
         };
         if !file.exists() {
-            if self.mode < Mode::VerifyCa {
+            if self.mode < TlsMode::VerifyCa {
                 return Ok((Vec::new(), None));
             }
-            return Err(Fault::new(
+            return Err(TlsFault::new(
                 format!(
                     "there is no root certificate file `{}` to verify the server with",
                     file.display()
@@ -235,7 +228,7 @@ impl Settings {
             ));
         }
         if self.revoked.exists() {
-            return Err(Fault::new(
+            return Err(TlsFault::new(
                 format!(
                     "the revocation list `{}` can't be honoured",
                     self.revoked.display()
@@ -249,8 +242,11 @@ impl Settings {
         ))
     }
 
-    /// The client's certificate and key, where there is a certificate.
-    fn load_client(&self, provider: &CryptoProvider) -> Result<Option<ClientCertificate>, Fault> {
+    /// Loads the client's certificate and key, if there is a certificate.
+    fn load_client(
+        &self,
+        provider: &CryptoProvider,
+    ) -> Result<Option<ClientCertificate>, TlsFault> {
         let Some(file) = self.certificate.as_deref().filter(|file| file.exists()) else {
             return Ok(None);
         };
@@ -261,7 +257,7 @@ impl Settings {
             .key_provider
             .load_private_key(key)
             .map_err(|error| {
-                Fault::new(
+                TlsFault::new(
                     format!("the client's key `{in_words}` can't be used: {error}"),
                     "RSA, ECDSA and Ed25519 keys can be",
                 )
@@ -270,7 +266,7 @@ impl Settings {
             (key.public_key(), chain.first().and_then(verify::public_key))
             && *of_key != *of_certificate
         {
-            return Err(Fault::new(
+            return Err(TlsFault::new(
                 format!(
                     "the client's key `{in_words}` does not belong to its certificate `{}`",
                     file.display()
@@ -286,35 +282,29 @@ impl Settings {
     }
 }
 
-/// The client's certificate with its key, and the two files that they came from.
-struct ClientCertificate {
-    resolver: Arc<SingleCertAndKey>,
-    files: [String; 2],
-}
-
-/// `sslmode`, or its default, which depends on the authorities.
-fn mode(params: &Params, root: &Root) -> Result<Mode> {
+/// The value of `sslmode`, or its default, which depends on the authorities.
+fn mode(params: &Params, root: &TrustRoot) -> Result<TlsMode> {
     let words = [
-        ("disable", Mode::Disable),
-        ("allow", Mode::Allow),
-        ("prefer", Mode::Prefer),
-        ("require", Mode::Require),
-        ("verify-ca", Mode::VerifyCa),
-        ("verify-full", Mode::VerifyFull),
+        ("disable", TlsMode::Disable),
+        ("allow", TlsMode::Allow),
+        ("prefer", TlsMode::Prefer),
+        ("require", TlsMode::Require),
+        ("verify-ca", TlsMode::VerifyCa),
+        ("verify-full", TlsMode::VerifyFull),
     ];
     let mode = params.choice("sslmode", &words)?;
     match (root, mode) {
-        (Root::System, None) => Ok(Mode::VerifyFull),
-        (Root::System, Some(mode)) if mode != Mode::VerifyFull => Err(params.fault(
+        (TrustRoot::System, None) => Ok(TlsMode::VerifyFull),
+        (TrustRoot::System, Some(mode)) if mode != TlsMode::VerifyFull => Err(params.fault(
             "sslmode",
             "with `sslrootcert=system` only `verify-full` is safe, so nothing else is possible",
         )),
-        (_, mode) => Ok(mode.unwrap_or(Mode::Prefer)),
+        (_, mode) => Ok(mode.unwrap_or(TlsMode::Prefer)),
     }
 }
 
-/// The versions of TLS between the two bounds. Older ones than 1.2 are not spoken, but are fine as
-/// a lower bound.
+/// The versions of TLS between the two bounds. Versions before 1.2 are not supported, but accepted
+/// as a lower bound.
 fn versions(params: &Params) -> Result<&'static [&'static SupportedProtocolVersion]> {
     let words = [
         ("TLSv1", 10),
@@ -347,108 +337,18 @@ fn absolute(path: &str) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
 }
 
-/// A name that can be sent in the handshake; an address counts as such.
+/// A name or address that can be sent in the handshake.
 fn server_name(name: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(name.to_owned()).ok()
 }
 
-/// The operating system's authorities. Client programs before release 16 don't know `system`, so
-/// they get the file.
-fn load_system() -> Result<(Vec<CertificateDer<'static>>, Option<String>), Fault> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        return Err(Fault::new(
-            "this system has no trusted certificates",
-            "install the package `ca-certificates`",
-        ));
-    }
-    let bundle = BUNDLES
-        .iter()
-        .find(|path| Path::new(path).exists())
-        .map_or("system", |path| path);
-    let bundle = std::env::var("SSL_CERT_FILE")
-        .ok()
-        .filter(|file| Path::new(file).exists())
-        .unwrap_or_else(|| bundle.into());
-    Ok((found.certs, Some(bundle)))
-}
-
-fn read_certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let unreadable = |what: String| {
-        Fault::new(
-            format!("certificate file `{}`: {what}", file.display()),
-            format!("look at `{parameter}`"),
-        )
-    };
-    match all {
-        Err(rustls::pki_types::pem::Error::Io(error)) => {
-            Err(unreadable(Error::from(error).message()))
-        }
-        Err(error) => Err(unreadable(error.to_string())),
-        Ok(all) if all.is_empty() => {
-            Err(unreadable("it holds no certificate in PEM format".into()))
-        }
-        Ok(all) => Ok(all),
-    }
-}
-
-/// The client's key, under libpq's rules for who may read it.
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
-    let shown = file.display();
-    let facts = fs::metadata(file).map_err(|error| {
-        Fault::new(
-            format!(
-                "there is a client certificate, but no key `{shown}`: {}",
-                Error::from(error)
-            ),
-            "set `sslkey`",
-        )
-    })?;
-    if !facts.is_file() {
-        return Err(Fault::new(
-            format!("the client's key `{shown}` is not a regular file"),
-            "set `sslkey`",
-        ));
-    }
-    // Root's files may be read by a group, as on Debian.
-    let forbidden = if facts.uid() == 0 { 0o037 } else { 0o077 };
-    if facts.permissions().mode() & forbidden != 0 {
-        return Err(Fault::new(
-            format!("the client's key `{shown}` has group or world access"),
-            format!("run `chmod 0600 {shown}`"),
-        ));
-    }
-    let bytes = fs::read(file).map_err(|error| {
-        Fault::new(
-            format!("the client's key `{shown}`: {}", Error::from(error)),
-            "set `sslkey`",
-        )
-    })?;
-    if bytes.windows(9).any(|part| part == b"ENCRYPTED") {
-        return Err(Fault::new(
-            format!("the client's key `{shown}` is encrypted, which is not supported"),
-            "decrypt it: `openssl pkey -in KEY -out NEW`, and set `sslkey`",
-        ));
-    }
-    // PEM, or DER as libpq tries second.
-    PrivateKeyDer::from_pem_slice(&bytes)
-        .or_else(|_| PrivateKeyDer::try_from(bytes.as_slice()).map(|key| key.clone_key()))
-        .map_err(|_| {
-            Fault::new(
-                format!("the client's key `{shown}` is not a private key"),
-                "set `sslkey` to a key in PEM format",
-            )
-        })
-}
-
-/// Everything for TLS with one server; `postgres` connects with it.
+/// TLS for connections to one server, in the form that the `postgres` crate takes.
 #[derive(Clone)]
-pub(super) struct Ready {
+pub(super) struct TlsClient {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    /// A [`Stage`] as 0, 1 and 2; 3 is encrypted too, by a certificate that nothing can be bound
-    /// to.
+    /// A [`TlsStage`] as 0, 1 and 2. 3 is encrypted, too, by a certificate that nothing can be
+    /// bound to.
     stage: Arc<AtomicU8>,
     root: Option<String>,
     client: Option<[String; 2]>,
@@ -456,22 +356,22 @@ pub(super) struct Ready {
 
 /// How far an attempt with TLS came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum TlsStage {
     /// The server was not reached, or has no TLS.
     Before,
-    /// The server has TLS; the handshake failed or is going on.
+    /// The server has TLS; the handshake failed or is not finished.
     Handshake,
     /// The connection is encrypted.
     Encrypted,
 }
 
-impl Ready {
-    /// How far the last attempt came.
-    pub(super) fn stage(&self) -> Stage {
+impl TlsClient {
+    /// The stage of the last attempt.
+    pub(super) fn stage(&self) -> TlsStage {
         match self.stage.load(Ordering::SeqCst) {
-            0 => Stage::Before,
-            1 => Stage::Handshake,
-            _ => Stage::Encrypted,
+            0 => TlsStage::Before,
+            1 => TlsStage::Handshake,
+            _ => TlsStage::Encrypted,
         }
     }
 
@@ -481,23 +381,25 @@ impl Ready {
     }
 
     /// The parameters that make libpq do the same.
-    pub(super) fn pairs(&self, settings: &Settings) -> Vec<String> {
+    pub(super) fn pairs(&self, settings: &TlsSettings) -> Vec<String> {
         let mode = match settings.mode {
-            Mode::VerifyCa => "verify-ca",
-            Mode::VerifyFull => "verify-full",
-            // What was allowed or preferred has become a fact.
+            TlsMode::VerifyCa => "verify-ca",
+            TlsMode::VerifyFull => "verify-full",
+            // What was allowed or preferred has been decided.
             _ => "require",
         };
-        let mut pairs = vec![pair("sslmode", mode)];
-        let mut put =
-            |name: &str, value: Option<&String>| pairs.extend(value.map(|value| pair(name, value)));
+        let mut pairs = vec![format_pair("sslmode", mode)];
+        let mut put = |name: &str, value: Option<&String>| {
+            pairs.extend(value.map(|value| format_pair(name, value)))
+        };
         put("sslrootcert", self.root.as_ref());
         match &self.client {
             Some([certificate, key]) => {
                 put("sslcert", Some(certificate));
                 put("sslkey", Some(key));
             }
-            // `sslcertmode=disable` for programs that don't know it: a file that can't exist.
+            // The equivalent of `sslcertmode=disable` for programs that don't know it: a file that
+            // can't exist.
             None if settings.certificate.is_none() => {
                 put("sslcert", Some(&"/dev/null/none".to_owned()))
             }
@@ -506,30 +408,30 @@ impl Ready {
         put("ssl_min_protocol_version", settings.bounds[0].as_ref());
         put("ssl_max_protocol_version", settings.bounds[1].as_ref());
         if !settings.send_name {
-            pairs.push(pair("sslsni", "0"));
+            pairs.push(format_pair("sslsni", "0"));
         }
         if settings.direct {
-            pairs.push(pair("sslnegotiation", "direct"));
+            pairs.push(format_pair("sslnegotiation", "direct"));
         }
         pairs
     }
 }
 
-impl MakeTlsConnect<Socket> for Ready {
-    type Stream = Encrypted;
-    type TlsConnect = Ready;
+impl MakeTlsConnect<Socket> for TlsClient {
+    type Stream = EncryptedStream;
+    type TlsConnect = TlsClient;
     type Error = Infallible;
 
-    fn make_tls_connect(&mut self, _: &str) -> Result<Ready, Infallible> {
+    fn make_tls_connect(&mut self, _: &str) -> Result<TlsClient, Infallible> {
         self.stage.store(0, Ordering::SeqCst);
         Ok(self.clone())
     }
 }
 
-impl TlsConnect<Socket> for Ready {
-    type Stream = Encrypted;
+impl TlsConnect<Socket> for TlsClient {
+    type Stream = EncryptedStream;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<EncryptedStream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
@@ -537,7 +439,7 @@ impl TlsConnect<Socket> for Ready {
             let stream = tokio_rustls::TlsConnector::from(self.config)
                 .connect(self.name, socket)
                 .await?;
-            let stream = Encrypted(stream);
+            let stream = EncryptedStream(stream);
             self.stage.store(
                 if stream.fingerprint().is_some() { 2 } else { 3 },
                 Ordering::SeqCst,
@@ -547,10 +449,10 @@ impl TlsConnect<Socket> for Ready {
     }
 }
 
-/// An encrypted connection, as `postgres` wants it.
-pub(super) struct Encrypted(tokio_rustls::client::TlsStream<Socket>);
+/// An encrypted connection in the form that the `postgres` crate takes.
+pub(super) struct EncryptedStream(tokio_rustls::client::TlsStream<Socket>);
 
-impl Encrypted {
+impl EncryptedStream {
     fn fingerprint(&self) -> Option<Vec<u8>> {
         self.0
             .get_ref()
@@ -561,14 +463,14 @@ impl Encrypted {
     }
 }
 
-impl TlsStream for Encrypted {
+impl TlsStream for EncryptedStream {
     fn channel_binding(&self) -> ChannelBinding {
         self.fingerprint()
             .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
-impl AsyncRead for Encrypted {
+impl AsyncRead for EncryptedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -578,7 +480,7 @@ impl AsyncRead for Encrypted {
     }
 }
 
-impl AsyncWrite for Encrypted {
+impl AsyncWrite for EncryptedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
-//! Reads what `pg_restore --list` prints: what an archive holds, and what made it.
+//! Parses the output of `pg_restore --list`: the entries of an archive, and what made it.
 //!
-//! The list is made for people: its fields are separated by blanks, and names may have blanks too.
-//! So an entry's kind is found among those that are known, and its names are the likeliest reading;
-//! where the names are known from elsewhere, [`Entry::is_of`] is sure.
+//! The list is made for people: its fields are separated by blanks, and names may contain blanks.
+//! So an entry's kind is found among the known ones, and its names are the likeliest reading. Where
+//! the names are known from elsewhere, [`TocEntry::belongs_to`] is exact.
 
 use super::names::{QualifiedName, on_one_line};
 use crate::error::{Error, Result};
@@ -11,22 +11,22 @@ use std::collections::BTreeSet;
 /// An archive's table of contents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Toc {
-    /// What stands in the comments at its head.
-    pub header: Header,
-    /// In the order in which they would be restored.
-    pub entries: Vec<Entry>,
+    /// The comments at its head.
+    pub header: TocHeader,
+    /// The entries in the order of a restore.
+    pub entries: Vec<TocEntry>,
 }
 
-/// What an archive says of itself; what it does not say is `None`.
+/// An archive's own description; a field that is missing there is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Header {
-    /// When it was made, in local time and in the words of `pg_restore`.
+pub struct TocHeader {
+    /// The time of creation, in local time and in the words of `pg_restore`.
     pub created: Option<String>,
-    /// The database's name, line breaks as blanks.
+    /// The database's name, with line breaks as blanks.
     pub database: Option<String>,
     /// `15.18 (Debian 15.18-0+deb12u1)`.
     pub server_version: Option<String>,
-    /// The same of `pg_dump`.
+    /// The version of `pg_dump`, in the same form.
     pub pg_dump_version: Option<String>,
     /// `none`, `gzip`; before version 16 a level, -1 for the default.
     pub compression: Option<String>,
@@ -34,28 +34,28 @@ pub struct Header {
     pub format: Option<String>,
 }
 
-/// A line of the list.
+/// An entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its number in the archive.
+pub struct TocEntry {
+    /// The number in the archive.
     pub id: i32,
     /// The whole line, which `pg_restore --use-list` takes.
     pub line: String,
     /// `TABLE DATA`, `FK CONSTRAINT` and so on.
     pub kind: String,
-    /// `None` for what is in no schema.
+    /// `None` for objects that are in no schema.
     pub schema: Option<String>,
-    /// The object's name, mostly; a constraint's tag is its table and its name, that of a function
-    /// has the types of its arguments.
+    /// Mostly the object's name. The tag of a constraint is its table and its name; that of a
+    /// function contains the types of its arguments.
     pub tag: String,
     /// Empty where there is none.
     pub owner: String,
 }
 
-impl Entry {
-    /// Whether it can be this table's. Surer than comparing the parts, which are guessed where
-    /// names have blanks.
-    pub fn is_of(&self, table: &QualifiedName) -> bool {
+impl TocEntry {
+    /// Whether the entry can belong to this table. This is more reliable than comparing the parts,
+    /// which are guessed where names contain blanks.
+    pub fn belongs_to(&self, table: &QualifiedName) -> bool {
         let names = format!(
             "{} {} ",
             on_one_line(&table.schema),
@@ -66,37 +66,40 @@ impl Entry {
 
     /// Schema, tag and owner as they stand in the line.
     fn names(&self) -> Option<&str> {
-        let (_, _, text) = numbers(&self.line)?;
+        let (_, _, text) = split_numbers(&self.line)?;
         text.strip_prefix(self.kind.as_str())?.strip_prefix(' ')
     }
 }
 
 impl Toc {
-    /// Reads the whole output.
+    /// Parses the whole output.
     pub fn parse(text: &str) -> Result<Toc> {
         let mut toc = Toc::default();
         for line in text.split('\n') {
             let line = line.strip_suffix('\r').unwrap_or(line);
             match line.strip_prefix(';') {
-                Some(comment) => toc.header.read(comment),
+                Some(comment) => toc.header.read_comment(comment),
                 None if line.is_empty() => {}
                 None => toc
                     .entries
-                    .push(entry(line).ok_or_else(|| not_understood(line))?),
+                    .push(parse_entry(line).ok_or_else(|| not_understood(line))?),
             }
         }
-        toc.guess_better();
+        toc.refine_schemas();
         Ok(toc)
     }
 
     /// The entries of one kind.
-    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Entry> {
+    pub fn entries_of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a TocEntry> {
         self.entries.iter().filter(move |entry| entry.kind == kind)
     }
 
-    /// Schemas that have blanks in their names are entries too, so their names are known by now.
-    fn guess_better(&mut self) {
-        let schemas = self.of_kind("SCHEMA").map(|entry| entry.tag.clone());
+    /// Parses the entries again with the names of schemas that contain blanks, which are known by
+    /// now.
+    fn refine_schemas(&mut self) {
+        let schemas = self
+            .entries_of_kind("SCHEMA")
+            .map(|entry| entry.tag.clone());
         let schemas: BTreeSet<String> = schemas.filter(|name| name.contains(' ')).collect();
         for entry in self
             .entries
@@ -106,10 +109,10 @@ impl Toc {
             let Some(names) = entry.names() else { continue };
             let fitting = schemas
                 .iter()
-                .filter_map(|schema| Some((schema, after_schema(names, schema)?)));
-            // The longest, as one may begin as another does.
+                .filter_map(|schema| Some((schema, strip_schema(names, schema)?)));
+            // The longest one, as one name may begin with another.
             if let Some((schema, rest)) = fitting.max_by_key(|(schema, _)| schema.len()) {
-                let parts = tag_and_owner(rest);
+                let parts = split_tag_and_owner(rest);
                 entry.schema = Some(schema.clone());
                 (entry.tag, entry.owner) = parts;
             }
@@ -117,16 +120,16 @@ impl Toc {
     }
 }
 
-/// Tag and owner, if these names can begin with that schema.
-fn after_schema<'a>(names: &'a str, schema: &str) -> Option<&'a str> {
+/// Strips a schema from the names; the rest is tag and owner.
+fn strip_schema<'a>(names: &'a str, schema: &str) -> Option<&'a str> {
     names
         .strip_prefix(schema)?
         .strip_prefix(' ')
         .filter(|rest| rest.contains(' '))
 }
 
-impl Header {
-    fn read(&mut self, comment: &str) {
+impl TocHeader {
+    fn read_comment(&mut self, comment: &str) {
         let comment = comment.trim_start();
         let fields = [
             ("Archive created at ", &mut self.created),
@@ -150,14 +153,14 @@ fn not_understood(line: &str) -> Error {
     ))
 }
 
-/// `3390; 0 16417 TABLE DATA public orders me`.
-fn entry(line: &str) -> Option<Entry> {
-    let (id, catalog, text) = numbers(line)?;
-    let kind = kind_of(text, catalog)?;
+/// Parses `3390; 0 16417 TABLE DATA public orders me`.
+fn parse_entry(line: &str) -> Option<TocEntry> {
+    let (id, catalog, text) = split_numbers(line)?;
+    let kind = parse_kind(text, catalog)?;
     let (schema, rest) = text[kind.len() + 1..].split_once(' ')?;
-    let (tag, owner) = tag_and_owner(rest);
+    let (tag, owner) = split_tag_and_owner(rest);
     let schema = (schema != "-").then(|| schema.to_owned());
-    Some(Entry {
+    Some(TocEntry {
         id,
         line: line.to_owned(),
         kind: kind.to_owned(),
@@ -167,8 +170,8 @@ fn entry(line: &str) -> Option<Entry> {
     })
 }
 
-/// An entry's number, the catalog of its object, and what follows.
-fn numbers(line: &str) -> Option<(i32, u32, &str)> {
+/// Splits off an entry's number and the catalog of its object.
+fn split_numbers(line: &str) -> Option<(i32, u32, &str)> {
     let (id, rest) = line.split_once("; ")?;
     let (catalog, rest) = rest.split_once(' ')?;
     let (object, rest) = rest.split_once(' ')?;
@@ -176,22 +179,21 @@ fn numbers(line: &str) -> Option<(i32, u32, &str)> {
     Some((id.parse().ok()?, catalog.parse().ok()?, rest))
 }
 
-/// The last word is taken for the owner; without one the line ends with a blank.
-fn tag_and_owner(rest: &str) -> (String, String) {
+/// Splits off the owner, which is taken for the last word; without one the line ends with a blank.
+fn split_tag_and_owner(rest: &str) -> (String, String) {
     let (tag, owner) = rest.rsplit_once(' ').unwrap_or((rest, ""));
     (tag.to_owned(), owner.to_owned())
 }
 
-/// The longest known kind that leaves room for schema, tag and owner; of one that is not known, its
-/// words in capitals.
-fn kind_of(text: &str, catalog: u32) -> Option<&str> {
+/// The longest known kind that leaves room for schema, tag and owner. The kind of an unknown one is
+/// its words in capitals.
+fn parse_kind(text: &str, catalog: u32) -> Option<&str> {
     let room = |kind: &str| {
         text.strip_prefix(kind)
             .and_then(|rest| rest.strip_prefix(' '))
             .is_some_and(|rest| rest.matches(' ').count() >= 2)
     };
-    // `TABLE DATA x` is also a table of a schema that is called "DATA"; only that one has a
-    // catalog.
+    // `TABLE DATA x` may also be a table in a schema named "DATA"; only that one has a catalog.
     let possible = |kind: &&&str| room(kind) && (catalog == 0 || !WITHOUT_CATALOG.contains(kind));
     let known = KINDS
         .iter()
@@ -211,7 +213,7 @@ fn kind_of(text: &str, catalog: u32) -> Option<&str> {
     Some(&text[..length])
 }
 
-/// Kinds that belong to another entry, begin as its kind does, and have no catalog of their own.
+/// Kinds that belong to another entry, begin with its kind, and have no catalog of their own.
 const WITHOUT_CATALOG: &[&str] = &[
     "DATABASE PROPERTIES",
     "INDEX ATTACH",
@@ -223,7 +225,7 @@ const WITHOUT_CATALOG: &[&str] = &[
     "TABLE DATA",
 ];
 
-/// Every other kind of `pg_dump` 13 to 18.
+/// All other kinds of `pg_dump` 13 to 18.
 #[rustfmt::skip]
 const KINDS: &[&str] = &[
     "ACCESS METHOD", "ACL", "ACL LANGUAGE", "AGGREGATE", "BLOB", "BLOB COMMENTS", "BLOB METADATA",
@@ -304,7 +306,7 @@ mod tests {
             (header.compression.as_deref(), header.format.as_deref()),
             (Some("-1"), Some("CUSTOM"))
         );
-        let read = |entry: &Entry| {
+        let read = |entry: &TocEntry| {
             format!(
                 "{}|{}|{}|{}",
                 entry.kind,
@@ -351,8 +353,8 @@ mod tests {
         let toc = Toc::parse(LIST).unwrap();
         let of = |schema: &str, name: &str| {
             let table = QualifiedName::new(schema, name);
-            toc.of_kind("TABLE DATA")
-                .filter(|entry| entry.is_of(&table))
+            toc.entries_of_kind("TABLE DATA")
+                .filter(|entry| entry.belongs_to(&table))
                 .map(|entry| entry.id)
                 .collect::<Vec<_>>()
         };
@@ -370,9 +372,9 @@ mod tests {
             .map(|entry| entry.kind.as_str())
             .collect();
         assert_eq!(kinds, ["TABLE", "TABLE DATA", "TABLE DATA"]);
-        assert!(hostile.entries[0].is_of(&QualifiedName::new("DATA", "my x")));
+        assert!(hostile.entries[0].belongs_to(&QualifiedName::new("DATA", "my x")));
         let blank_owner = Toc::parse("3; 0 2 TABLE DATA public orders own er\n").unwrap();
-        assert!(blank_owner.entries[0].is_of(&QualifiedName::new("public", "orders")));
+        assert!(blank_owner.entries[0].belongs_to(&QualifiedName::new("public", "orders")));
     }
 
     #[test]
@@ -403,7 +405,7 @@ mod tests {
             let line = format!("{id}; {catalog} 7 {kind} {} {tag} {owner}",
                 schema.as_deref().unwrap_or("-"));
             let toc = Toc::parse(&format!("; Format: CUSTOM\n{line}\n")).unwrap();
-            prop_assert_eq!(toc.entries, [Entry { id, line, kind: kind.to_owned(), schema, tag,
+            prop_assert_eq!(toc.entries, [TocEntry { id, line, kind: kind.to_owned(), schema, tag,
                 owner }]);
         }
 

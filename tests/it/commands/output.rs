@@ -30,6 +30,7 @@ fn json_is_one_document_for_every_command() {
         ("unpin app", "unpin"),
         (&format!("delete {old} --yes"), "delete"),
         ("completions bash", "completions"),
+        ("help retention", "help"),
         ("-V", "version"),
     ];
     for (line, command) in commands {
@@ -282,6 +283,7 @@ fn help_lists_the_exit_codes() {
         "unpin",
         "delete",
         "completions",
+        "help",
     ] {
         let help = world.dbbackup(&format!("{command} --help")).run().exits(0);
         for line in [
@@ -312,6 +314,7 @@ fn help_lists_the_exit_codes() {
         "unpin",
         "delete",
         "completions",
+        "help",
     ] {
         assert!(top.stdout.contains(&format!("  {command} ")), "{top}");
     }
@@ -360,6 +363,7 @@ fn a_reader_that_has_gone_is_no_failure() {
         "list --json",
         "show app --contents",
         "completions bash",
+        "help postgresql",
         "--help",
         "verify",
         "backup app.db",

@@ -1,127 +1,129 @@
-//! Why a connection could not be opened, in words, with what to do; and whether another host or way
-//! is worth a try.
+//! Why a connection could not be opened, with a remedy, and whether another host or another way of
+//! encryption should be tried.
 
-use super::{Refusal, Way};
-use crate::engine::postgres::conninfo::{At, ConnInfo, Host};
-use crate::engine::postgres::tls::{Fault, Stage};
+use super::{ConnectError, Encryption};
+use crate::engine::postgres::conninfo::{ConnInfo, Endpoint, Host};
+use crate::engine::postgres::tls::{TlsFault, TlsStage};
 use crate::error::Error;
 use postgres::error::{DbError, SqlState};
 use std::error::Error as _;
 use std::io;
 
-/// One attempt that failed.
-pub(super) struct Failure {
+/// An attempt that failed.
+pub(super) struct ConnectFailure {
     host: String,
     message: String,
     hint: String,
-    pub next: Next,
-    pub stage: Stage,
+    pub next: Fallback,
+    pub stage: TlsStage,
 }
 
-/// What libpq does after such a failure.
+/// libpq's next step after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Tries the next address or host.
+pub(super) enum Fallback {
+    /// Try the next address or host.
     Host,
-    /// Tries the other way of encryption, if `sslmode` knows one; then stops.
+    /// Try the other way of encryption, if `sslmode` allows one; then stop.
     Refused,
-    /// Stops: another host would hide the fault.
+    /// Stop: a connection to another host would hide the fault.
     Stop,
 }
 
-impl Failure {
+impl ConnectFailure {
     fn new(
         host: &Host,
-        next: Next,
+        next: Fallback,
         message: impl Into<String>,
         hint: impl Into<String>,
-    ) -> Failure {
-        Failure {
+    ) -> ConnectFailure {
+        ConnectFailure {
             host: host.to_string(),
             message: message.into(),
             hint: hint.into(),
             next,
-            stage: Stage::Before,
+            stage: TlsStage::Before,
         }
     }
 
-    /// The name does not resolve.
-    pub(super) fn lookup(host: &Host, error: &io::Error) -> Failure {
+    /// The host's name does not resolve.
+    pub(super) fn lookup(host: &Host, error: &io::Error) -> ConnectFailure {
         let reason = error.to_string();
         let reason = reason
             .strip_prefix("failed to lookup address information: ")
             .unwrap_or(&reason)
             .to_lowercase();
         let message = format!("the host name `{}` does not resolve: {reason}", host.name());
-        Failure::new(
+        ConnectFailure::new(
             host,
-            Next::Host,
+            Fallback::Host,
             message,
             "check `host`, or set `hostaddr` to the server's address",
         )
     }
 
-    /// The TLS settings can't be used; libpq finds that out during the handshake.
-    pub(super) fn tls(host: &Host, fault: &Fault) -> Failure {
-        Failure {
-            stage: Stage::Handshake,
-            ..Failure::new(host, Next::Stop, &fault.message, &fault.hint)
+    /// The TLS settings can't be used; libpq finds that during the handshake.
+    pub(super) fn tls(host: &Host, fault: &TlsFault) -> ConnectFailure {
+        ConnectFailure {
+            stage: TlsStage::Handshake,
+            ..ConnectFailure::new(host, Fallback::Stop, &fault.message, &fault.hint)
         }
     }
 
-    /// A server of the wrong kind.
-    pub(super) fn unsuitable(host: &Host, what: &str) -> Failure {
-        Failure::new(
+    /// The server is of the wrong kind.
+    pub(super) fn unsuitable(host: &Host, what: &str) -> ConnectFailure {
+        ConnectFailure::new(
             host,
-            Next::Host,
+            Fallback::Host,
             what,
             "see `target_session_attrs`: does the list of hosts name such a server?",
         )
     }
 
-    /// What came of an attempt.
-    pub(super) fn of(
+    /// Turns the error of an attempt into a failure.
+    pub(super) fn from_attempt(
         info: &ConnInfo,
         host: &Host,
-        way: &Way,
-        refusal: Refusal,
+        way: &Encryption,
+        refusal: ConnectError,
         password_from: Option<String>,
-    ) -> Failure {
+    ) -> ConnectFailure {
         let stage = match way {
-            Way::Plain => Stage::Before,
-            Way::Either(ready) | Way::Encrypted(ready) => ready.stage(),
+            Encryption::Plain => TlsStage::Before,
+            Encryption::Either(ready) | Encryption::Encrypted(ready) => ready.stage(),
         };
         let failure = match refusal {
-            Refusal::NoAnswer => {
+            ConnectError::NoAnswer => {
                 let seconds = info.timeout.map_or(0, |timeout| timeout.as_secs());
                 let hint =
                     "is there a firewall between? A slow server needs a greater `connect_timeout`";
-                // Nothing more is tried on this address, as in libpq.
-                let failure = Failure::new(
+                // libpq tries nothing more on this address either.
+                let failure = ConnectFailure::new(
                     host,
-                    Next::Host,
+                    Fallback::Host,
                     format!("no answer within {seconds} s"),
                     hint,
                 );
-                return Failure {
-                    stage: Stage::Before,
+                return ConnectFailure {
+                    stage: TlsStage::Before,
                     ..failure
                 };
             }
-            Refusal::Broken(what) => Failure::new(host, Next::Stop, what, "try again"),
-            Refusal::Postgres(error) => match error.as_db_error() {
+            ConnectError::Broken(what) => {
+                ConnectFailure::new(host, Fallback::Stop, what, "try again")
+            }
+            ConnectError::Postgres(error) => match error.as_db_error() {
                 Some(error) => by_server(info, host, error, stage, password_from.as_deref()),
                 None => by_client(info, host, &error, stage),
             },
         };
-        Failure { stage, ..failure }
+        ConnectFailure { stage, ..failure }
     }
 
-    /// Both ways were tried: the first one's cause counts, the second one's is told where it
-    /// differs.
-    pub(super) fn beside(mut self, second: Failure) -> Failure {
+    /// Combines the failures of both ways. The first one's message comes first; the second one's is
+    /// added where it differs.
+    pub(super) fn with_second(mut self, second: ConnectFailure) -> ConnectFailure {
         if second.message != self.message {
-            let way = if self.stage == Stage::Before {
+            let way = if self.stage == TlsStage::Before {
                 "with"
             } else {
                 "without"
@@ -132,17 +134,17 @@ impl Failure {
         self
     }
 
-    /// No further way is left.
-    pub(super) fn settle(mut self) -> Failure {
-        if self.next == Next::Refused {
-            self.next = Next::Stop;
+    /// Settles the failure once no other way is left.
+    pub(super) fn settle(mut self) -> ConnectFailure {
+        if self.next == Fallback::Refused {
+            self.next = Fallback::Stop;
         }
         self
     }
 }
 
 /// The error for the user: all hosts that were tried, with the last one's remedy.
-pub(super) fn report(info: &ConnInfo, failures: &[Failure]) -> Error {
+pub(super) fn report(info: &ConnInfo, failures: &[ConnectFailure]) -> Error {
     let telling = telling(failures);
     let what = match telling.as_slice() {
         [one] => one.message.clone(),
@@ -163,10 +165,10 @@ pub(super) fn report(info: &ConnInfo, failures: &[Failure]) -> Error {
     }
 }
 
-/// What is worth telling: of a host's several addresses not those that only did not answer, if one
-/// did, and nothing twice.
-fn telling(failures: &[Failure]) -> Vec<&Failure> {
-    let mut telling: Vec<&Failure> = Vec::new();
+/// The failures that are worth reporting: nothing twice, and of a host with several addresses none
+/// that only did not answer, if another one did.
+fn telling(failures: &[ConnectFailure]) -> Vec<&ConnectFailure> {
+    let mut telling: Vec<&ConnectFailure> = Vec::new();
     for (index, one) in failures.iter().enumerate() {
         let later = failures
             .iter()
@@ -174,7 +176,7 @@ fn telling(failures: &[Failure]) -> Vec<&Failure> {
             .filter(|later| later.host == one.host);
         if later
             .into_iter()
-            .all(|later| later.next == Next::Host && later.message != one.message)
+            .all(|later| later.next == Fallback::Host && later.message != one.message)
         {
             telling.push(one);
         }
@@ -182,21 +184,23 @@ fn telling(failures: &[Failure]) -> Vec<&Failure> {
     telling
 }
 
-/// The server said no.
+/// A failure that the server reported.
 fn by_server(
     info: &ConnInfo,
     host: &Host,
     error: &DbError,
-    stage: Stage,
+    stage: TlsStage,
     password_from: Option<&str>,
-) -> Failure {
+) -> ConnectFailure {
     let (user, dbname) = (&info.user, &info.dbname);
     let code = error.code();
     let text = error.message();
-    let said = || text.to_owned();
-    // From here on authentication is over, so that libpq tries no other way.
-    let stop = |message: String, hint: String| Failure::new(host, Next::Stop, message, hint);
-    let refused = |message: String, hint: String| Failure::new(host, Next::Refused, message, hint);
+    let reason = || text.to_owned();
+    // Authentication is over at this point, so libpq tries no other way.
+    let stop =
+        |message: String, hint: String| ConnectFailure::new(host, Fallback::Stop, message, hint);
+    let refused =
+        |message: String, hint: String| ConnectFailure::new(host, Fallback::Refused, message, hint);
     if *code == SqlState::INVALID_PASSWORD {
         let from = password_from.map_or_else(
             || "none is set".into(),
@@ -207,7 +211,7 @@ fn by_server(
             format!("check the password; {from}"),
         )
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        refused(said(), authorization_hint(info, host, text, stage))
+        refused(reason(), authorization_hint(info, host, text, stage))
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         stop(
             format!("database `{dbname}` does not exist"),
@@ -215,47 +219,47 @@ fn by_server(
         )
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         stop(
-            said(),
+            reason(),
             format!(
                 "as the database's owner: GRANT CONNECT ON DATABASE \"{dbname}\" TO \"{user}\""
             ),
         )
     } else if *code == SqlState::TOO_MANY_CONNECTIONS {
         refused(
-            said(),
+            reason(),
             "end idle sessions, use a role with free connections, or raise `max_connections` or \
              the role's or database's limit"
                 .into(),
         )
     } else if *code == SqlState::CANNOT_CONNECT_NOW {
-        Failure::new(
+        ConnectFailure::new(
             host,
-            Next::Host,
-            said(),
+            Fallback::Host,
+            reason(),
             "the server starts up, shuts down or recovers: try again later",
         )
     } else if matches!(code.code().get(..2), Some("22" | "42" | "55" | "57")) {
-        stop(said(), "see the server's log".into())
+        stop(reason(), "see the server's log".into())
     } else {
-        refused(said(), "see the server's log".into())
+        refused(reason(), "see the server's log".into())
     }
 }
 
-/// What to do where the server's rules do not let this role in.
-fn authorization_hint(info: &ConnInfo, host: &Host, text: &str, stage: Stage) -> String {
+/// The remedy where the server's rules do not let this role in.
+fn authorization_hint(info: &ConnInfo, host: &Host, text: &str, stage: TlsStage) -> String {
     let (user, dbname) = (&info.user, &info.dbname);
     if text.contains("pg_hba.conf") {
         let kind = match (&host.at, stage) {
-            (At::Socket(_), _) => {
+            (Endpoint::Socket(_), _) => {
                 return format!(
                     "add a line to the server's pg_hba.conf: `local {dbname} {user} \
                      scram-sha-256`, and reload it"
                 );
             }
-            (_, Stage::Encrypted) => "hostssl",
+            (_, TlsStage::Encrypted) => "hostssl",
             _ => "host",
         };
-        let encrypt = if stage == Stage::Encrypted {
+        let encrypt = if stage == TlsStage::Encrypted {
             ""
         } else {
             ", or try `sslmode=require`"
@@ -280,14 +284,19 @@ fn authorization_hint(info: &ConnInfo, host: &Host, text: &str, stage: Stage) ->
     }
 }
 
-/// There was no answer, or none that can be gone on with.
-fn by_client(info: &ConnInfo, host: &Host, error: &postgres::Error, stage: Stage) -> Failure {
+/// A failure without an answer that the server gave.
+fn by_client(
+    info: &ConnInfo,
+    host: &Host,
+    error: &postgres::Error,
+    stage: TlsStage,
+) -> ConnectFailure {
     let cause = error.source();
     if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
         return by_system(host, error, stage);
     }
     let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
-    let stop = |message: &str, hint: &str| Failure::new(host, Next::Stop, message, hint);
+    let stop = |message: &str, hint: &str| ConnectFailure::new(host, Fallback::Stop, message, hint);
     match text.as_str() {
         "password missing" => stop(
             "the server asks for a password, and there is none",
@@ -326,37 +335,31 @@ fn by_client(info: &ConnInfo, host: &Host, error: &postgres::Error, stage: Stage
     }
 }
 
-fn closed(host: &Host) -> Failure {
-    Failure::new(
+fn closed(host: &Host) -> ConnectFailure {
+    ConnectFailure::new(
         host,
-        Next::Stop,
+        Fallback::Stop,
         "the server closed the connection",
         "is it a PostgreSQL server? See its log",
     )
 }
 
-/// The operating system or TLS failed.
-fn by_system(host: &Host, error: &io::Error, stage: Stage) -> Failure {
+/// A failure of the operating system or of TLS.
+fn by_system(host: &Host, error: &io::Error, stage: TlsStage) -> ConnectFailure {
     if let Some(error) = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     {
         let fault = explain_tls(error);
-        return Failure::new(host, Next::Stop, fault.message, fault.hint);
+        return ConnectFailure::new(host, Fallback::Stop, fault.message, fault.hint);
     }
-    let go_on = |message: String, hint: &str| {
-        Failure::new(
-            host,
-            if stage == Stage::Before {
-                Next::Host
-            } else {
-                Next::Stop
-            },
-            message,
-            hint,
-        )
+    let next = if stage == TlsStage::Before {
+        Fallback::Host
+    } else {
+        Fallback::Stop
     };
-    let socket = matches!(host.at, At::Socket(_));
+    let go_on = |message: String, hint: &str| ConnectFailure::new(host, next, message, hint);
+    let socket = matches!(host.at, Endpoint::Socket(_));
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
             let hint = format!(
@@ -390,10 +393,10 @@ fn by_system(host: &Host, error: &io::Error, stage: Stage) -> Failure {
     }
 }
 
-/// What rustls says, in words.
-fn explain_tls(error: &rustls::Error) -> Fault {
+/// The reason that rustls gives, in plain words.
+fn explain_tls(error: &rustls::Error) -> TlsFault {
     if let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = error
-        && let Some(fault) = other.0.downcast_ref::<Fault>()
+        && let Some(fault) = other.0.downcast_ref::<TlsFault>()
     {
         return fault.clone();
     }
@@ -413,7 +416,7 @@ fn explain_tls(error: &rustls::Error) -> Fault {
             "see the server's log",
         ),
     };
-    Fault {
+    TlsFault {
         message,
         hint: hint.into(),
     }

@@ -1,20 +1,20 @@
-//! The two ways to write a connection down: `postgresql://` URLs and `key=value` strings, read as
-//! libpq reads them.
+//! The two forms of an address: `postgresql://` URLs and `key=value` strings, read by libpq's
+//! rules.
 //!
-//! Nothing is resolved here. Errors say what is wrong and where, but never repeat the text: a
+//! Nothing is resolved here. Errors name the fault and its place but never repeat the text: a
 //! password that was not percent-encoded ends up in the host, the port or the database name.
 
 use crate::error::{Error, Result};
 
-/// What such a text says, in order; of two of the same name the later one counts.
-pub type Pairs = Vec<(String, String)>;
+/// The parameters of an address, in order. Of two with the same name the later one counts.
+pub type ParamPairs = Vec<(String, String)>;
 
-/// How to get a special character into a URL.
+/// The hint for special characters in a URL.
 const ENCODE: &str = "in a URL, percent-encode special characters of user and password: `@` is \
                       %40, `/` %2F, `:` %3A, `?` %3F, `#` %23, `%` %25";
 
-/// Reads a URL or a `key=value` string.
-pub fn parse(text: &str) -> Result<Pairs> {
+/// Parses a URL or a `key=value` string.
+pub fn parse(text: &str) -> Result<ParamPairs> {
     let text = text.trim();
     match behind_scheme(text) {
         Some(rest) => parse_url(rest),
@@ -30,13 +30,24 @@ pub fn parse(text: &str) -> Result<Pairs> {
     }
 }
 
-/// Whether an argument is meant as the address of a PostgreSQL database.
+/// The value of one parameter in a URL or a `key=value` string; `None` where it is not given, or is
+/// empty.
+pub fn parameter(text: &str, name: &str) -> Result<Option<String>> {
+    let pairs = parse(text)?;
+    let last = pairs.into_iter().rev().find(|(key, _)| key == name);
+    Ok(last
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_empty()))
+}
+
+/// Whether an argument is meant as a PostgreSQL URL.
 pub fn is_url(text: &str) -> bool {
     behind_scheme(text).is_some()
 }
 
-/// What follows the scheme of a URL, as libpq has it or as applications do, whose libraries say
-/// there which driver they use: `postgresql+asyncpg://`, `jdbc:postgresql://`, `psql://`.
+/// The rest of a URL after its scheme. Beside libpq's schemes this accepts those of applications,
+/// whose libraries name their driver there: `postgresql+asyncpg://`, `jdbc:postgresql://`,
+/// `psql://`.
 fn behind_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text
         .strip_prefix("jdbc:")
@@ -51,9 +62,10 @@ fn behind_scheme(text: &str) -> Option<&str> {
     .then_some(rest)
 }
 
-/// What follows `postgresql://`: `[user[:password]@][host[:port],…][/dbname][?key=value&…]`.
-fn parse_url(rest: &str) -> Result<Pairs> {
-    let mut pairs = Pairs::new();
+/// Parses the part after `postgresql://`:
+/// `[user[:password]@][host[:port],…][/dbname][?key=value&…]`.
+fn parse_url(rest: &str) -> Result<ParamPairs> {
+    let mut pairs = ParamPairs::new();
     let mut put = |name: &str, value: String| {
         if !value.is_empty() {
             pairs.push((name.to_owned(), value));
@@ -83,7 +95,7 @@ fn parse_url(rest: &str) -> Result<Pairs> {
     Ok(pairs)
 }
 
-/// `h1:1,[::1]:2,h3` as the lists `h1,::1,h3` and `1,2,`.
+/// Splits `h1:1,[::1]:2,h3` into the lists `h1,::1,h3` and `1,2,`.
 fn parse_hosts(text: &str) -> Result<(String, String)> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for one in text.split(',') {
@@ -128,8 +140,8 @@ fn parse_hosts(text: &str) -> Result<(String, String)> {
     ))
 }
 
-/// `key=value&key=value`.
-fn parse_query(query: &str, pairs: &mut Pairs) -> Result<()> {
+/// Parses `key=value&key=value`.
+fn parse_query(query: &str, pairs: &mut ParamPairs) -> Result<()> {
     for one in query.split('&').filter(|one| !one.is_empty()) {
         let Some((key, value)) = one.split_once('=') else {
             return Err(Error::usage(
@@ -143,7 +155,7 @@ fn parse_query(query: &str, pairs: &mut Pairs) -> Result<()> {
             );
         }
         let (key, value) = (decode(key)?, decode(value)?);
-        // What JDBC's URLs say; libpq reads it too.
+        // The form of JDBC's URLs, which libpq reads, too.
         if key == "ssl" && value == "true" {
             pairs.push(("sslmode".into(), "require".into()));
         } else {
@@ -153,7 +165,7 @@ fn parse_query(query: &str, pairs: &mut Pairs) -> Result<()> {
     Ok(())
 }
 
-/// `%40` as `@`.
+/// Decodes `%40` to `@`.
 fn decode(text: &str) -> Result<String> {
     let bad = || {
         Error::usage(
@@ -178,9 +190,9 @@ fn decode(text: &str) -> Result<String> {
         .map_err(|_| Error::usage("the URL is not UTF-8 after its percent-encoding is undone"))
 }
 
-/// `host=x password='it\'s'`.
-fn parse_keys(text: &str) -> Result<Pairs> {
-    let mut pairs = Pairs::new();
+/// Parses `host=x password='it\'s'`.
+fn parse_keys(text: &str) -> Result<ParamPairs> {
+    let mut pairs = ParamPairs::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let end = rest
@@ -190,7 +202,7 @@ fn parse_keys(text: &str) -> Result<Pairs> {
         let Some(after) = after.trim_start().strip_prefix('=') else {
             return Err(Error::usage(format!(
                 "a word after {} of the connection string has no `=`",
-                place(&pairs)
+                position(&pairs)
             ))
             .with_hint(
                 "put a value that has spaces between single quotes: `password='two words'`",
@@ -199,7 +211,7 @@ fn parse_keys(text: &str) -> Result<Pairs> {
         if key.is_empty() {
             return Err(Error::usage(format!(
                 "a `=` after {} of the connection string has no key",
-                place(&pairs)
+                position(&pairs)
             )));
         }
         let (value, after) = parse_value(after.trim_start()).ok_or_else(|| {
@@ -213,14 +225,14 @@ fn parse_keys(text: &str) -> Result<Pairs> {
     Ok(pairs)
 }
 
-/// Where in a connection string something is, said without repeating any of its values.
-fn place(pairs: &Pairs) -> String {
+/// A place in a connection string, described without any of its values.
+fn position(pairs: &ParamPairs) -> String {
     pairs
         .last()
         .map_or_else(|| "the beginning".into(), |(key, _)| format!("`{key}`"))
 }
 
-/// One value, bare or quoted, and what follows it; nothing where the quotes are not closed.
+/// Parses a value, bare or quoted, and returns the rest. `None` where its quotes are not closed.
 fn parse_value(text: &str) -> Option<(String, &str)> {
     let quoted = text.strip_prefix('\'');
     let text = quoted.unwrap_or(text);
@@ -237,8 +249,8 @@ fn parse_value(text: &str) -> Option<(String, &str)> {
     quoted.is_none().then_some((value, ""))
 }
 
-/// `key='value'` as libpq reads it back, whatever the value holds.
-pub fn pair(key: &str, value: &str) -> String {
+/// Formats `key='value'` so that libpq reads the value back unchanged.
+pub fn format_pair(key: &str, value: &str) -> String {
     format!(
         "{key}='{}'",
         value.replace('\\', r"\\").replace('\'', r"\'")
@@ -340,7 +352,7 @@ mod tests {
             "tab\tnew\nline",
         ] {
             assert_eq!(
-                parse(&pair("dbname", value)).unwrap(),
+                parse(&format_pair("dbname", value)).unwrap(),
                 [("dbname".to_owned(), value.to_owned())]
             );
         }

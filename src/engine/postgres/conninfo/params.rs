@@ -1,27 +1,27 @@
-//! libpq's parameters: their names, their environment variables, and which of them dbbackup can
-//! honour.
+//! libpq's parameters: their names, their environment variables, and which of them dbbackup
+//! supports.
 //!
-//! A parameter that can't be honoured is an error rather than silently without effect: most of
-//! those would make a connection safer, or lead it elsewhere.
+//! A parameter that is not supported is an error instead of being ignored: most of them would make
+//! a connection safer, or lead it elsewhere.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// What becomes of a parameter.
-enum Use {
-    /// It does what it does in libpq.
+/// Whether a parameter is supported.
+enum ParamSupport {
+    /// The parameter has the same effect as in libpq.
     Honoured,
-    /// It has no bearing here: encodings are UTF-8, and Kerberos is not spoken.
+    /// The parameter has no bearing here: encodings are UTF-8, and Kerberos is not spoken.
     Ignored,
-    /// Only these values are possible, as they ask for nothing; the text says what is not
-    /// supported.
+    /// Only these values are accepted, as they ask for nothing. The text names the feature that is
+    /// not supported.
     Only(&'static [&'static str], &'static str),
 }
 
-use Use::{Honoured, Ignored, Only};
+use ParamSupport::{Honoured, Ignored, Only};
 
-/// Name, environment variable, use. The names of releases 13 to 18.
-const TABLE: &[(&str, &str, Use)] = &[
+/// The name, the environment variable and the support of each parameter of releases 13 to 18.
+const TABLE: &[(&str, &str, ParamSupport)] = &[
     ("host", "PGHOST", Honoured),
     ("hostaddr", "PGHOSTADDR", Honoured),
     ("port", "PGPORT", Honoured),
@@ -133,9 +133,9 @@ const TABLE: &[(&str, &str, Use)] = &[
     ("oauth_scope", "", Only(&[], "OAuth")),
 ];
 
-/// Every variable that libpq, its programs or Debian's wrapper around them read: a child that is
-/// told where to connect must not see them. `PGSSLCRL` and its like are refused before, so nothing
-/// is lost.
+/// Every variable that libpq, its programs or Debian's wrapper around them read. A program that is
+/// told where to connect must not inherit them. `PGSSLCRL` and its like are refused before, so
+/// nothing is lost.
 pub const VARIABLES: &[&str] = &[
     "PGAPPNAME",
     "PGCHANNELBINDING",
@@ -190,30 +190,30 @@ pub const VARIABLES: &[&str] = &[
     "PSQL_HISTORY",
 ];
 
-/// Parameters with where each came from. One that is set but empty is kept, as it hides those of
+/// Parameters with their origins. A parameter that is set but empty is kept, as it hides those of
 /// lower precedence.
 #[derive(Default, Clone)]
 pub struct Params(BTreeMap<&'static str, (String, String)>);
 
 impl Params {
-    /// Sets a parameter, in place of an earlier one; an unknown one is an error, with the likely
-    /// name.
+    /// Sets a parameter, in place of an earlier one. An unknown name is an error that suggests the
+    /// likely one.
     pub fn set(&mut self, name: &str, value: impl Into<String>, from: &str) -> Result<()> {
         self.0
-            .insert(known(name, from)?, (value.into(), from.to_owned()));
+            .insert(known_name(name, from)?, (value.into(), from.to_owned()));
         Ok(())
     }
 
-    /// Sets a parameter that is not set yet.
+    /// Sets a parameter unless it is set already.
     pub fn set_default(&mut self, name: &str, value: impl Into<String>, from: &str) -> Result<()> {
         self.0
-            .entry(known(name, from)?)
+            .entry(known_name(name, from)?)
             .or_insert_with(|| (value.into(), from.to_owned()));
         Ok(())
     }
 
-    /// Takes from the environment what is not set yet. Of libpq's variables an empty one counts as
-    /// none.
+    /// Sets the parameters that are not set yet from the environment. An empty variable counts as
+    /// unset, as in libpq.
     pub fn set_from_environment(&mut self, env: &dyn Fn(&str) -> Option<String>) {
         for (name, variable, _) in TABLE.iter().filter(|(_, variable, _)| !variable.is_empty()) {
             if let Some(value) = env(variable).filter(|value| !value.is_empty()) {
@@ -229,7 +229,7 @@ impl Params {
         }
     }
 
-    /// Forgets a parameter.
+    /// Removes a parameter.
     pub fn unset(&mut self, name: &str) {
         self.0.remove(name);
     }
@@ -242,12 +242,12 @@ impl Params {
             .filter(|value| !value.is_empty())
     }
 
-    /// Where a parameter came from, for messages: `the URL`, `PGPASSWORD`.
+    /// The origin of a parameter, for messages: `the URL`, `PGPASSWORD`.
     pub fn origin(&self, name: &str) -> &str {
         self.0.get(name).map_or("", |(_, from)| from)
     }
 
-    /// An error about a parameter, with its value and where it came from.
+    /// An error about a parameter, with its value and its origin.
     pub fn fault(&self, name: &str, what: &str) -> Error {
         Error::usage(format!(
             "`{name}` is `{}` (from {}): {what}",
@@ -256,7 +256,7 @@ impl Params {
         ))
     }
 
-    /// One of several words.
+    /// The meaning of a parameter that must be one of several words.
     pub fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -270,7 +270,7 @@ impl Params {
         }
     }
 
-    /// A whole number.
+    /// The value of a parameter that must be a whole number.
     pub fn number(&self, name: &str) -> Result<Option<i64>> {
         let parse = |value: &str| {
             value
@@ -281,7 +281,7 @@ impl Params {
         self.get(name).map(parse).transpose()
     }
 
-    /// Refuses what can't be honoured.
+    /// Fails if a parameter is set that is not supported.
     pub fn refuse_unsupported(&self) -> Result<()> {
         for (name, _, usage) in TABLE {
             if let (Only(values, what), Some(value)) = (usage, self.get(name))
@@ -300,8 +300,8 @@ impl Params {
     }
 }
 
-/// What libraries of applications read from an address themselves (Prisma, JDBC, asyncpg,
-/// node-postgres, Npgsql), and what says the same to libpq.
+/// Parameters that the libraries of applications read from an address themselves (Prisma, JDBC,
+/// asyncpg, node-postgres, Npgsql), with libpq's equivalents.
 const OF_LIBRARIES: &[(&str, &str)] = &[
     (
         "schema",
@@ -344,8 +344,8 @@ const OF_LIBRARIES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The table's own spelling of a name.
-fn known(name: &str, from: &str) -> Result<&'static str> {
+/// The name as it stands in the table of parameters.
+fn known_name(name: &str, from: &str) -> Result<&'static str> {
     if let Some((known, _, _)) = TABLE.iter().find(|(known, _, _)| *known == name) {
         return Ok(known);
     }
@@ -361,7 +361,7 @@ fn known(name: &str, from: &str) -> Result<&'static str> {
         .map(|(known, _, _)| (strsim::jaro_winkler(name, known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    // What has no likeness to a parameter may be the second half of a password with a space in it.
+    // A word without any likeness to a parameter may be the second half of a password with a space.
     match near {
         Some((_, near)) => Err(
             Error::usage(format!("unknown parameter `{name}` in {from}")).with_hint(format!(

@@ -1,12 +1,12 @@
-//! `~/.pgpass`: a line for each server, `hostname:port:database:username:password`, matched as
-//! libpq matches it.
+//! `~/.pgpass`: a line for each server, `hostname:port:database:username:password`, matched by
+//! libpq's rules.
 
 use super::secret::Secret;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The lines of a password file that may be used.
+/// The usable lines of a password file.
 #[derive(Clone, Default)]
 pub struct PassFile {
     lines: Vec<String>,
@@ -19,8 +19,8 @@ impl std::fmt::Debug for PassFile {
 }
 
 impl PassFile {
-    /// Reads the file. One that is not there, or can't be read, counts as empty; one that others
-    /// can read is not used, and `warnings` says so.
+    /// Reads the file. A missing or unreadable file counts as empty. A file that others can read is
+    /// not used, and `warnings` says so.
     pub fn read(path: &Path, warnings: &mut Vec<String>) -> PassFile {
         let Ok(facts) = fs::metadata(path) else {
             return PassFile::default();
@@ -53,13 +53,13 @@ impl PassFile {
         }
     }
 
-    /// The password of the first line that fits; `hosts` are the names by which the server may
-    /// stand there.
+    /// The password of the first matching line. `hosts` are the names by which the server may be
+    /// listed.
     pub fn find(&self, hosts: &[String], port: u16, dbname: &str, user: &str) -> Option<Secret> {
         let port = port.to_string();
         let fits = |line: &str| {
-            let rest = hosts.iter().find_map(|host| field(line, host))?;
-            let rest = field(field(field(rest, &port)?, dbname)?, user)?;
+            let rest = hosts.iter().find_map(|host| match_field(line, host))?;
+            let rest = match_field(match_field(match_field(rest, &port)?, dbname)?, user)?;
             Some(unescape(rest))
         };
         self.lines
@@ -70,8 +70,8 @@ impl PassFile {
     }
 }
 
-/// What follows the first field of `line` where that field is `*` or, its escapes undone, `wanted`.
-fn field<'a>(line: &'a str, wanted: &str) -> Option<&'a str> {
+/// The rest of `line` if its first field is `*` or, without its escapes, `wanted`.
+fn match_field<'a>(line: &'a str, wanted: &str) -> Option<&'a str> {
     if let Some(rest) = line.strip_prefix("*:") {
         return Some(rest);
     }
@@ -89,7 +89,7 @@ fn field<'a>(line: &'a str, wanted: &str) -> Option<&'a str> {
     None
 }
 
-/// The password at the line's end: up to an unescaped colon, its escapes undone.
+/// The password at the end of a line, up to an unescaped colon, without its escapes.
 fn unescape(text: &str) -> String {
     let mut out = String::new();
     let mut chars = text.chars();

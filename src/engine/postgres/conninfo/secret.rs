@@ -1,5 +1,5 @@
-//! A password, which no message and no `Debug` shows, and the two places outside of a configuration
-//! where one is kept: a file and a command.
+//! A password, which no message and no `Debug` output shows, and its two sources outside of the
+//! configuration: a file and a command.
 
 use crate::error::{Context, Error, Result};
 use crate::process::captured::{self, Limits};
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a password command may take: it may have to ask a server, but must not hang a nightly
+/// How long a password command may take. It may have to ask a server, but must not hang a nightly
 /// run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -24,7 +24,7 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// A password as it stands.
+    /// Wraps a password.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
@@ -34,7 +34,7 @@ impl Secret {
         &self.0
     }
 
-    /// The whole of a file, without the line end that editors and `echo` put there.
+    /// Reads the whole of a file, without the line end that editors and `echo` add.
     pub fn from_file(path: &Path) -> Result<Secret> {
         let what = || format!("`password_file` `{}`", path.display());
         let readable = "it must be there, and readable for the user that dbbackup runs as";
@@ -50,8 +50,8 @@ impl Secret {
         Secret::from_bytes(bytes, &what())
     }
 
-    /// The first line that a shell command prints. What it leaves in the background is not waited
-    /// for.
+    /// Reads the first line that a shell command prints. Processes that it leaves in the background
+    /// are not waited for.
     pub fn from_command(line: &str) -> Result<Secret> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);

@@ -1,13 +1,13 @@
-//! Connection service files: `~/.pg_service.conf` and the system's, where `service=name` finds its
-//! parameters.
+//! Connection service files: `~/.pg_service.conf` and the system's, which define the parameters of
+//! `service=name`.
 
-use super::dsn::Pairs;
+use super::dsn::ParamPairs;
 use crate::error::{Context, Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where distributions' libpq looks: Debian's, Red Hat's packages of the PostgreSQL project, those
-/// built from source, Homebrew's.
+/// Where the libpq of distributions looks: Debian's, that of the PostgreSQL project's packages for
+/// Red Hat, one built from source, Homebrew's.
 const SYSTEM: &[&str] = &[
     "/etc/postgresql-common",
     "/etc/sysconfig/pgsql",
@@ -16,15 +16,19 @@ const SYSTEM: &[&str] = &[
     "/usr/local/etc",
 ];
 
-/// The parameters of service `name`: from `file` where the user named one, else from the home
-/// directory's; else the system's.
-pub fn load(
+/// Loads the parameters of the service `name`: from `file` where the user named one, else from the
+/// file in the home directory, else from the system's.
+pub fn load_service(
     name: &str,
     file: Option<&Path>,
     home: Option<&Path>,
     sysconfdir: Option<&str>,
-) -> Result<Pairs> {
-    if let Some(pairs) = file.map(|file| read(file, name)).transpose()?.flatten() {
+) -> Result<ParamPairs> {
+    if let Some(pairs) = file
+        .map(|file| read_section(file, name))
+        .transpose()?
+        .flatten()
+    {
         return Ok(pairs);
     }
     let own = home
@@ -38,7 +42,7 @@ pub fn load(
     );
     let looked: Vec<PathBuf> = candidates.filter(|path| path.exists()).collect();
     for path in &looked {
-        if let Some(pairs) = read(path, name)? {
+        if let Some(pairs) = read_section(path, name)? {
             return Ok(pairs);
         }
     }
@@ -60,13 +64,13 @@ pub fn load(
     )))
 }
 
-/// The section `[name]` of one file, where it has one.
-fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
+/// Reads the section `[name]` of one file, if it has one.
+fn read_section(path: &Path, name: &str) -> Result<Option<ParamPairs>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("service file `{}`", path.display()));
     let text = text.with_hint("see `servicefile` and PGSERVICEFILE")?;
     let wanted = format!("[{name}]");
-    let mut found: Option<Pairs> = None;
+    let mut found: Option<ParamPairs> = None;
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         let fault = |what: &str| {
             Error::usage(format!(
@@ -83,7 +87,7 @@ fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
                 break;
             }
             if line.starts_with(&wanted) {
-                found = Some(Pairs::new());
+                found = Some(ParamPairs::new());
             }
             continue;
         }
@@ -97,7 +101,7 @@ fn read(path: &Path, name: &str) -> Result<Option<Pairs>> {
         if key == "service" || key == "servicefile" {
             return Err(fault("a service can't name another"));
         }
-        // As libpq, which reads every parameter only the first time.
+        // libpq, too, reads every parameter only the first time.
         if !pairs.iter().any(|(known, _)| known == key) {
             pairs.push((key.to_owned(), value.to_owned()));
         }
@@ -120,20 +124,20 @@ mod tests {
         )
         .unwrap();
         let nowhere = Some("/nowhere");
-        let pairs = load("shop", None, Some(dir.path()), nowhere).unwrap();
+        let pairs = load_service("shop", None, Some(dir.path()), nowhere).unwrap();
         assert_eq!(
             pairs,
             [("host", "db"), ("port", "5433"), ("password", "a=b$")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
         );
-        let error = load("none", None, Some(dir.path()), nowhere).unwrap_err();
+        let error = load_service("none", None, Some(dir.path()), nowhere).unwrap_err();
         assert!(
             error.message().contains("`none` is not defined")
                 && error.message().contains(".pg_service.conf"),
             "{error}"
         );
         assert!(
-            load(
+            load_service(
                 "shop",
                 Some(Path::new("/nowhere/x")),
                 Some(dir.path()),
@@ -146,13 +150,13 @@ mod tests {
         fs::create_dir(&system).unwrap();
         fs::write(system.join("pg_service.conf"), "[far]\nhost=f\n").unwrap();
         assert_eq!(
-            load("far", None, Some(dir.path()), system.to_str())
+            load_service("far", None, Some(dir.path()), system.to_str())
                 .unwrap()
                 .len(),
             1
         );
         assert_eq!(
-            load("far", Some(&own), None, system.to_str())
+            load_service("far", Some(&own), None, system.to_str())
                 .unwrap()
                 .len(),
             1
@@ -169,7 +173,7 @@ mod tests {
             ("ldap://x", "LDAP"),
         ] {
             fs::write(&file, format!("[a]\n{line}\n")).unwrap();
-            let error = load("a", Some(&file), None, Some("/nowhere")).unwrap_err();
+            let error = load_service("a", Some(&file), None, Some("/nowhere")).unwrap_err();
             assert!(
                 error.message().contains(says) && error.message().contains("line 2"),
                 "{error}"

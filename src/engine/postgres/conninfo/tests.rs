@@ -1,10 +1,11 @@
 //! Precedence, host lists and passwords: what resolves to what.
 
+use super::host::SOCKET_DIRECTORIES;
 use super::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-fn resolve_in(home: &Path, spec: &Spec, env: &[(&str, &str)]) -> Result<ConnInfo> {
+fn resolve_in(home: &Path, spec: &ConnectionSpec, env: &[(&str, &str)]) -> Result<ConnInfo> {
     ConnInfo::resolve(spec, &|name| match name {
         "HOME" => Some(home.display().to_string()),
         "PGSYSCONFDIR" => Some("/nowhere".into()),
@@ -20,10 +21,10 @@ fn resolve(url: &str, env: &[(&str, &str)]) -> Result<ConnInfo> {
     resolve_in(home.path(), &url_spec(url), env)
 }
 
-fn url_spec(url: &str) -> Spec {
-    Spec {
+fn url_spec(url: &str) -> ConnectionSpec {
+    ConnectionSpec {
         url: Some(url.into()),
-        ..Spec::default()
+        ..ConnectionSpec::default()
     }
 }
 
@@ -81,14 +82,14 @@ fn precedence() {
         ("PGDATABASE", "env"),
         ("PGSSLMODE", "disable"),
     ];
-    let info = resolve_in(home.path(), &Spec::default(), &env).unwrap();
+    let info = resolve_in(home.path(), &ConnectionSpec::default(), &env).unwrap();
     assert_eq!(
         (info.place().as_str(), info.user()),
         ("env on env:3", "env")
     );
 
     let with_service = [env.as_slice(), &[("PGSERVICE", "s")]].concat();
-    let info = resolve_in(home.path(), &Spec::default(), &with_service).unwrap();
+    let info = resolve_in(home.path(), &ConnectionSpec::default(), &with_service).unwrap();
     assert_eq!(
         (info.place().as_str(), info.user()),
         ("service on service:2", "service")
@@ -100,7 +101,7 @@ fn precedence() {
         ("service on url:2", "service")
     );
 
-    let spec = Spec {
+    let spec = ConnectionSpec {
         host: Some("key".into()),
         dbname: Some("key".into()),
         ..url_spec("postgresql://url:9/url?hostaddr=1.1.1.1")
@@ -119,10 +120,10 @@ fn precedence() {
 #[test]
 fn defaults_are_the_operating_systems() {
     let info = resolve("", &[]).unwrap();
-    assert_eq!(info.user(), os_user().unwrap());
+    assert_eq!(info.user(), os_user_name().unwrap());
     assert_eq!(info.dbname(), info.user());
     assert!(
-        matches!(&info.hosts[0].at, At::Socket(dir) if SOCKET_DIRECTORIES.contains(&dir.as_str()))
+        matches!(&info.hosts[0].at, Endpoint::Socket(dir) if SOCKET_DIRECTORIES.contains(&dir.as_str()))
     );
     assert_eq!(info.timeout, Some(PATIENCE));
 }
@@ -134,8 +135,9 @@ fn passwords() {
         &home.path().join(".pgpass"),
         "localhost:5432:*:u:socket\ndb:5432:shop:u:file\n10.0.0.1:5432:*:u:address\n",
     );
-    let password =
-        |spec: &Spec, env: &[(&str, &str)]| found(&resolve_in(home.path(), spec, env).unwrap());
+    let password = |spec: &ConnectionSpec, env: &[(&str, &str)]| {
+        found(&resolve_in(home.path(), spec, env).unwrap())
+    };
     let url = url_spec("postgresql://u@db/shop");
     assert_eq!(password(&url, &[]).as_deref(), Some("file"));
     assert_eq!(
@@ -152,7 +154,7 @@ fn passwords() {
     );
     assert_eq!(
         password(
-            &Spec {
+            &ConnectionSpec {
                 password: Some("key".into()),
                 ..url_spec("postgresql://u:url@db/shop")
             },
@@ -163,7 +165,7 @@ fn passwords() {
     );
     assert_eq!(
         password(
-            &Spec {
+            &ConnectionSpec {
                 password_command: Some("echo c$((1+1))".into()),
                 ..url.clone()
             },
@@ -198,7 +200,7 @@ fn passwords() {
         ),
         None
     );
-    let both = Spec {
+    let both = ConnectionSpec {
         password: Some("a".into()),
         password_command: Some("b".into()),
         ..url
@@ -259,7 +261,7 @@ fn timeouts() {
 
 #[test]
 fn debug_and_place_show_no_password() {
-    let spec = Spec {
+    let spec = ConnectionSpec {
         password_command: Some("echo s3cret".into()),
         ..url_spec("postgresql://u:s3cret@db/x")
     };

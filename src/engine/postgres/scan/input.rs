@@ -1,32 +1,33 @@
-//! A script as it is read: the part that is in memory, and what a byte of it can begin.
+//! The input of the scanner: the part of the script that is in memory, and the classes of its
+//! bytes.
 
 use super::LONGEST_TAG;
 use crate::error::Result;
 use memchr::{memchr, memchr_iter};
 use std::io::{ErrorKind, Read};
 
-/// How much is read at once.
+/// How many bytes are read at once.
 pub(super) const BLOCK: usize = 256 << 10;
 
 /// The part of the script that is in memory.
-pub(super) struct Input<'a> {
+pub(super) struct ScriptInput<'a> {
     script: &'a mut dyn Read,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
     ended: bool,
-    /// The number of the line that the window begins in.
+    /// The number of the line in which the window begins.
     pub(super) line: u64,
     /// The line of the first NUL byte that was read.
     pub(super) nul: Option<u64>,
-    /// How long the script is as far as it was read.
+    /// How many bytes were read.
     pub(super) total: u64,
 }
 
-impl<'a> Input<'a> {
-    /// Of this script; nothing is read yet.
+impl<'a> ScriptInput<'a> {
+    /// Wraps a script; nothing is read yet.
     pub(super) fn new(script: &'a mut dyn Read) -> Self {
-        Input {
+        ScriptInput {
             script,
             buffer: vec![0; BLOCK + LONGEST_TAG],
             start: 0,
@@ -38,19 +39,19 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// What is read and not yet consumed.
+    /// The bytes that were read and not yet consumed.
     pub(super) fn window(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Goes on behind so many bytes of the window.
+    /// Consumes the first `length` bytes of the window.
     pub(super) fn consume(&mut self, length: usize) {
         self.line += lines_in(&self.buffer[self.start..self.start + length]);
         self.start += length;
     }
 
-    /// Reads more behind the window, which must be shorter than the longest tag; false at the end
-    /// of the script.
+    /// Reads more behind the window, which must be shorter than the longest tag. Returns false at
+    /// the end of the script.
     pub(super) fn more(&mut self) -> Result<bool> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -76,8 +77,8 @@ impl<'a> Input<'a> {
         Ok(false)
     }
 
-    /// The byte at a place of the window, which is made long enough; none behind the end of the
-    /// script.
+    /// The byte at a position in the window, which is extended as needed. `None` behind the end of
+    /// the script.
     pub(super) fn peek(&mut self, at: usize) -> Result<Option<u8>> {
         while self.end - self.start <= at {
             if !self.more()? {
@@ -92,43 +93,43 @@ fn lines_in(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// What a byte can begin outside of quotes and comments.
+/// What a byte can begin, outside of quotes and comments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum ByteClass {
     Blank,
     /// A keyword or a name without quotes.
     Word,
-    /// Something that has to be looked at.
+    /// A sign that the scanner must look at.
     Sign,
     /// Digits, commas, operators.
     Other,
 }
 
-static CLASSES: [Class; 256] = classes();
+static CLASSES: [ByteClass; 256] = classes();
 
-const fn classes() -> [Class; 256] {
-    let mut classes = [Class::Other; 256];
+const fn classes() -> [ByteClass; 256] {
+    let mut classes = [ByteClass::Other; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Word,
-            b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | b'(' | b')' | b';' => Class::Sign,
-            _ => Class::Other,
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => ByteClass::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => ByteClass::Word,
+            b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | b'(' | b')' | b';' => ByteClass::Sign,
+            _ => ByteClass::Other,
         };
         byte += 1;
     }
     classes
 }
 
-/// Of one byte.
-pub(super) fn class(byte: u8) -> Class {
+/// The class of a byte.
+pub(super) fn class(byte: u8) -> ByteClass {
     CLASSES[usize::from(byte)]
 }
 
-/// Whether a word, or the tag of a dollar quote, goes on with this byte.
+/// Whether a word or the tag of a dollar quote continues with this byte.
 pub(super) fn continues_word(byte: u8) -> bool {
-    class(byte) == Class::Word || byte.is_ascii_digit()
+    class(byte) == ByteClass::Word || byte.is_ascii_digit()
 }
 
 /// How many bytes at the beginning have the property.

@@ -2,13 +2,14 @@
 
 use super::input::BLOCK;
 use super::*;
+use crate::engine::postgres::names;
 use proptest::prelude::*;
 use std::io;
 use std::io::ErrorKind;
 
 const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 
-fn scanned(script: impl AsRef<[u8]>) -> Scanned {
+fn scanned(script: impl AsRef<[u8]>) -> ScanResult {
     scan(&mut script.as_ref()).unwrap()
 }
 
@@ -502,9 +503,9 @@ fn copy() -> impl Strategy<Value = Piece> {
 }
 
 /// A dump up to and with its trailer, and what is in it.
-fn dump() -> impl Strategy<Value = (String, Scanned)> {
+fn dump() -> impl Strategy<Value = (String, ScanResult)> {
     prop::collection::vec(prop_oneof![statement(), copy()], 0..8).prop_map(|pieces| {
-        let mut tables = Tables::default();
+        let mut tables = TableCounts::default();
         for (table, rows) in pieces.iter().filter_map(|piece| piece.rows.clone()) {
             tables.add(table, rows);
         }
@@ -522,12 +523,12 @@ fn dump() -> impl Strategy<Value = (String, Scanned)> {
         let connects = scanned(&script).connects;
         (
             script,
-            Scanned {
+            ScanResult {
                 tables: tables.list,
                 complete: true,
                 bytes,
                 statements,
-                stray: None,
+                forbidden: None,
                 connects,
             },
         )
@@ -569,8 +570,10 @@ proptest! {
     }
 }
 
-fn stray(script: impl AsRef<[u8]>) -> Option<(u64, String)> {
-    scanned(script).stray.map(|stray| (stray.line, stray.what))
+fn forbidden(script: impl AsRef<[u8]>) -> Option<(u64, String)> {
+    scanned(script)
+        .forbidden
+        .map(|forbidden| (forbidden.line, forbidden.what))
 }
 
 #[test]
@@ -589,7 +592,7 @@ fn what_pg_dump_writes_passes() {
         // `--inserts` writes numbers as they are.
         "INSERT INTO a VALUES (1e+20, -1.5e-07, .5, 2., '1E', 3);\nSELECT 1 AS a1, b2.c FROM d;\n",
     ] {
-        assert_eq!(stray(script), None, "{script}");
+        assert_eq!(forbidden(script), None, "{script}");
     }
     assert_eq!(scanned("--\n\\connect a\n").connects, Some(2));
 }
@@ -630,7 +633,7 @@ fn what_psql_might_obey_is_told_with_its_line() {
         ("SELECT 1U&'a'", 1),
     ] {
         assert_eq!(
-            stray(script).map(|(line, _)| line),
+            forbidden(script).map(|(line, _)| line),
             Some(line),
             "{script:?}"
         );

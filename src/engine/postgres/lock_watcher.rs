@@ -1,9 +1,9 @@
-//! Who keeps a backup waiting: a second connection looks, now and then, at whom the first one's
-//! session and its programs wait for. A wait that the user interrupts is ended, and so is one of a
-//! program that takes too long: `pg_dump` gives up on tables by itself, and waits for ever for a
-//! view whose definition it wants to read.
+//! Watches who keeps a backup waiting. A second connection checks now and then which sessions the
+//! backup's session and its programs wait for. It ends a wait that the user interrupts, and one of
+//! a program that takes too long: `pg_dump` gives up on locks of tables by itself, but waits for
+//! ever for a view whose definition it reads.
 
-use super::connect::Session;
+use super::connect::PostgresSession;
 use crate::error::Result;
 use crate::interrupt;
 use postgres::Client;
@@ -11,42 +11,46 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often it looks.
+/// The interval of the checks.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Looks until it is dropped. It connects only when it has looked the first time, so a run that
-/// never waits has one session less.
-pub struct Watch {
-    shared: Arc<Shared>,
+/// Watches until it is dropped. It connects only after the first interval, so a run that never
+/// waits has one session less.
+pub struct LockWatcher {
+    shared: Arc<WatcherShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct WatcherShared {
+    state: Mutex<WatcherState>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct WatcherState {
     stop: bool,
-    /// The name of the sessions of our programs.
+    /// The name of our programs' sessions.
     token: Option<String>,
     blockers: Option<String>,
     ended_a_wait: bool,
 }
 
-impl Watch {
-    /// Watches over the session; no program waits for longer than `patience`.
-    pub fn start(session: &mut Session, database: &str, patience: Duration) -> Result<Watch> {
+impl LockWatcher {
+    /// Watches the session. No program waits for longer than `patience`.
+    pub fn start(
+        session: &mut PostgresSession,
+        database: &str,
+        patience: Duration,
+    ) -> Result<LockWatcher> {
         let row = session
             .client
             .query_one("SELECT pg_catalog.pg_backend_pid()", &[]);
         let pid: i32 = row
-            .map_err(|error| super::explain(&error, "asking for the session's number"))?
+            .map_err(|error| super::explain_error(&error, "asking for the session's number"))?
             .get(0);
-        let shared = Arc::new(Shared::default());
-        let (reached, database, theirs) = (
+        let shared = Arc::new(WatcherShared::default());
+        let (reached, database, watched) = (
             session.reached.clone(),
             database.to_owned(),
             Arc::clone(&shared),
@@ -55,55 +59,56 @@ impl Watch {
         let thread = std::thread::spawn(move || {
             let mut client: Option<Client> = None;
             let mut since: Option<Instant> = None;
-            while theirs.sleep() {
+            while watched.sleep() {
                 if interrupt::requested() {
-                    // The session may be waiting for a lock, and nobody else looks up then.
+                    // The session may be waiting for a lock, and nothing else notices the interrupt
+                    // then.
                     reached.cancel(&cancel);
                 }
                 if client.is_none() {
                     client = reached.reconnect(&database, "dbbackup").ok();
                 }
                 let Some(connected) = &mut client else { return };
-                let token = theirs.state().token.clone();
-                let Some(who) = look(connected, pid, token.as_deref()) else {
+                let token = watched.state().token.clone();
+                let Some(who) = find_blockers(connected, pid, token.as_deref()) else {
                     since = None;
                     continue;
                 };
-                theirs.state().blockers = Some(who);
+                watched.state().blockers = Some(who);
                 if since.get_or_insert_with(Instant::now).elapsed() >= patience {
-                    theirs.state().ended_a_wait = true;
+                    watched.state().ended_a_wait = true;
                     let _ = connected.execute(CANCEL, &[&token]);
                 }
             }
         });
-        Ok(Watch {
+        Ok(LockWatcher {
             shared,
             thread: Some(thread),
         })
     }
 
-    /// Watches over the sessions of this name, too.
-    pub fn also(&self, token: &str) {
+    /// Watches the sessions of this name, too.
+    pub fn watch_programs(&self, token: &str) {
         self.shared.state().token = Some(token.to_owned());
     }
 
-    /// Who was waited for last.
+    /// The sessions that were waited for last.
     pub fn blockers(&self) -> Option<String> {
         self.shared.state().blockers.clone()
     }
 
-    /// Whether a program was kept waiting for too long, and ended.
-    pub fn ended_a_wait(&self) -> bool {
+    /// Whether a program waited for too long and was ended.
+    pub fn has_ended_wait(&self) -> bool {
         self.shared.state().ended_a_wait
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl WatcherShared {
+    fn state(&self) -> MutexGuard<'_, WatcherState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to go on.
+    /// Sleeps for an interval; returns false when the watch is over.
     fn sleep(&self) -> bool {
         let state = self.state();
         let (state, _) = self
@@ -114,7 +119,7 @@ impl Shared {
     }
 }
 
-impl Drop for Watch {
+impl Drop for LockWatcher {
     fn drop(&mut self) {
         self.shared.state().stop = true;
         self.shared.wake.notify_all();
@@ -124,8 +129,8 @@ impl Drop for Watch {
     }
 }
 
-/// `blocked by pid 4242 (alice, …): ALTER TABLE …`, for each.
-fn look(client: &mut Client, pid: i32, token: Option<&str>) -> Option<String> {
+/// Describes each blocker: `blocked by pid 4242 (alice, …): ALTER TABLE …`.
+fn find_blockers(client: &mut Client, pid: i32, token: Option<&str>) -> Option<String> {
     let sessions = client.query(SESSIONS, &[&pid, &token]).ok()?;
     let prepared = client.query(PREPARED, &[&pid, &token]).ok()?;
     let found: Vec<String> = sessions
@@ -139,7 +144,7 @@ fn look(client: &mut Client, pid: i32, token: Option<&str>) -> Option<String> {
 const CANCEL: &str = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
                       WHERE application_name = $1";
 
-/// Of another role's session a role without `pg_monitor` sees who it is, and nothing else.
+/// A role without `pg_monitor` sees of another role's session only who it is.
 const SESSIONS: &str = "
 SELECT DISTINCT pg_catalog.format('pid %s (%s', a.pid, coalesce(a.usename::text, a.backend_type, \
                         'a process of the server'))
@@ -152,7 +157,7 @@ FROM pg_catalog.pg_stat_activity w, pg_catalog.unnest(pg_catalog.pg_blocking_pid
 JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
 WHERE (w.pid = $1 OR w.application_name = $2) AND a.pid <> $1 ORDER BY 1";
 
-/// They have no process; what they hold is found by the table.
+/// Prepared transactions have no process; what they hold is found by the table.
 const PREPARED: &str = "
 SELECT DISTINCT pg_catalog.format('the prepared transaction `%s` (%s, since %s UTC)', p.gid, \
                         p.owner,

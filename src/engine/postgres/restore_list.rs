@@ -1,7 +1,7 @@
-//! Some tables of a dump, with what belongs to them: their data, sequences, indexes, constraints,
-//! triggers, and the types and functions that those need.
+//! Restoring single tables: the entries of an archive that belong to some tables, with their data,
+//! sequences, indexes, constraints and triggers, and the types and functions that those need.
 
-use super::destination::Target;
+use super::destination::RestoreTarget;
 use super::names::QualifiedName;
 use super::toc::Toc;
 use crate::engine::{Manifest, Table};
@@ -10,8 +10,8 @@ use crate::process::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Entries that belong to the table that they depend on.
-const PARTS: &[&str] = &[
+/// The kinds of entries that go with the table that they depend on.
+const DEPENDENT_KINDS: &[&str] = &[
     "TABLE DATA",
     "SEQUENCE",
     "SEQUENCE OWNED BY",
@@ -34,60 +34,63 @@ const PARTS: &[&str] = &[
     "SECURITY LABEL",
 ];
 
-/// What every restore needs: how strings are to be read.
-const ALWAYS: &[&str] = &["ENCODING", "STDSTRINGS", "SEARCHPATH"];
+/// The kinds of entries that every restore needs: they say how strings are read.
+const PREAMBLE_KINDS: &[&str] = &["ENCODING", "STDSTRINGS", "SEARCHPATH"];
 
-/// Whether the user means this table: a name without a schema is one in any.
-pub fn means(wanted: &str, schema: &str, name: &str) -> bool {
+/// Whether `wanted` names this table. A name without a schema matches one in any schema.
+pub fn names_table(wanted: &str, schema: &str, name: &str) -> bool {
     QualifiedName::parse(wanted).is_some_and(|wanted| {
         wanted.name == name && (wanted.schema.is_empty() || wanted.schema == schema)
     })
 }
 
-/// The part of a manifest that these tables are; all of it where none is named.
-pub fn of_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
-    let chosen = |table: &&Table| {
-        let name = QualifiedName::parse(&table.name);
-        wanted.is_empty()
-            || name.is_some_and(|name| {
-                wanted
-                    .iter()
-                    .any(|wanted| means(wanted, &name.schema, &name.name))
-            })
-    };
-    Manifest::of(manifest.tables.iter().filter(chosen).cloned().collect())
+/// The part of a manifest that consists of these tables; all of it where none is named.
+pub fn select_tables(manifest: &Manifest, wanted: &[String]) -> Manifest {
+    let chosen = manifest
+        .tables
+        .iter()
+        .filter(|table| wanted.is_empty() || is_wanted(table, wanted));
+    Manifest::of(chosen.cloned().collect())
 }
 
-/// Some of an archive's entries.
-pub struct Part {
-    /// For `pg_restore --use-list`.
+fn is_wanted(table: &Table, wanted: &[String]) -> bool {
+    QualifiedName::parse(&table.name).is_some_and(|name| {
+        wanted
+            .iter()
+            .any(|wanted| names_table(wanted, &name.schema, &name.name))
+    })
+}
+
+/// The entries of an archive that a restore takes.
+pub struct RestoreList {
+    /// The lines of the list for `pg_restore --use-list`.
     lines: String,
-    /// Foreign keys of the tables that are taken, which point to tables that are not: as
+    /// Foreign keys of restored tables that point to tables which are not restored, as
     /// `public.orders orders_customer_fkey`.
     pub lost_foreign_keys: Vec<String>,
 }
 
-/// The target's tables in the archive, and the option that has `pg_restore` take only those; it
-/// names a file that is written beside the archive.
-pub fn part_for(target: &Target, archive: &Path) -> Result<(Part, String)> {
-    let program = target.search.find("pg_restore", target.made_by)?;
+/// Finds the entries of the target's tables, writes their list to a file beside the archive, and
+/// returns them with the option that makes `pg_restore` use it.
+pub fn write_restore_list(target: &RestoreTarget, archive: &Path) -> Result<(RestoreList, String)> {
+    let program = target.search.find("pg_restore", target.pg_dump_major)?;
     let mut command = program.command(&[], &[]);
     command.args(["--list", "--verbose"]).arg(archive);
     let text = Process::output(command, "pg_restore", None)?;
-    let part = Archive::read(&text)?.part_of(&target.tables)?;
+    let part = DependencyGraph::read(&text)?.select(&target.tables)?;
     let list = archive.with_extension("list");
     std::fs::write(&list, &part.lines).with_context(|| format!("writing `{}`", list.display()))?;
     Ok((part, format!("--use-list={}", list.display())))
 }
 
-/// An archive's entries with what each depends on.
-struct Archive {
+/// The entries of an archive, with the entries that each depends on.
+struct DependencyGraph {
     toc: Toc,
     needs: BTreeMap<i32, Vec<i32>>,
 }
 
-impl Archive {
-    fn read(text: &str) -> Result<Archive> {
+impl DependencyGraph {
+    fn read(text: &str) -> Result<DependencyGraph> {
         let toc = Toc::parse(text)?;
         let mut needs = BTreeMap::new();
         let mut last = 0;
@@ -110,7 +113,7 @@ impl Archive {
                 }
             }
         }
-        Ok(Archive { toc, needs })
+        Ok(DependencyGraph { toc, needs })
     }
 
     fn needs(&self, id: i32) -> &[i32] {
@@ -125,21 +128,17 @@ impl Archive {
             .map_or("", |entry| entry.kind.as_str())
     }
 
-    /// The entries of these tables.
-    fn part_of(&self, wanted: &[String]) -> Result<Part> {
+    /// Selects the entries of these tables.
+    fn select(&self, wanted: &[String]) -> Result<RestoreList> {
         let mut tables = BTreeSet::new();
         for name in wanted {
-            let of_name = |entry: &&super::toc::Entry| {
-                means(
-                    name,
-                    entry.schema.as_deref().unwrap_or_default(),
-                    &entry.tag,
-                )
-            };
             let found: Vec<i32> = self
                 .toc
-                .of_kind("TABLE")
-                .filter(of_name)
+                .entries_of_kind("TABLE")
+                .filter(|entry| {
+                    let schema = entry.schema.as_deref().unwrap_or_default();
+                    names_table(name, schema, &entry.tag)
+                })
                 .map(|entry| entry.id)
                 .collect();
             if found.is_empty() {
@@ -160,7 +159,7 @@ impl Archive {
                 .toc
                 .entries
                 .iter()
-                .filter(|entry| PARTS.contains(&entry.kind.as_str()))
+                .filter(|entry| DEPENDENT_KINDS.contains(&entry.kind.as_str()))
             {
                 if !chosen.contains(&entry.id)
                     && self.belongs(entry.id, &entry.kind, &tables, &chosen)
@@ -173,13 +172,12 @@ impl Archive {
                 break;
             }
         }
-        let lines =
-            self.toc.entries.iter().filter(|entry| {
-                chosen.contains(&entry.id) || ALWAYS.contains(&entry.kind.as_str())
-            });
-        // Every new database has it.
+        let lines = self.toc.entries.iter().filter(|entry| {
+            chosen.contains(&entry.id) || PREAMBLE_KINDS.contains(&entry.kind.as_str())
+        });
+        // Every new database has the schema `public`.
         let lines = lines.filter(|entry| entry.kind != "SCHEMA" || entry.tag != "public");
-        Ok(Part {
+        Ok(RestoreList {
             lines: lines.map(|entry| format!("{}\n", entry.line)).collect(),
             lost_foreign_keys: self.lost_foreign_keys(&tables, &chosen),
         })
@@ -192,8 +190,9 @@ impl Archive {
                 QualifiedName::new(entry.schema.clone().unwrap_or_default(), entry.tag.clone())
             })
             .collect();
-        let lost = (self.toc.of_kind("FK CONSTRAINT"))
-            .filter(|key| !chosen.contains(&key.id) && names.iter().any(|name| key.is_of(name)));
+        let lost = (self.toc.entries_of_kind("FK CONSTRAINT")).filter(|key| {
+            !chosen.contains(&key.id) && names.iter().any(|name| key.belongs_to(name))
+        });
         lost.map(|key| format!("{}.{}", key.schema.as_deref().unwrap_or_default(), key.tag))
             .collect()
     }
@@ -201,14 +200,14 @@ impl Archive {
     fn add_partitions(&self, tables: &mut BTreeSet<i32>) {
         loop {
             let before = tables.len();
-            for attach in self.toc.of_kind("TABLE ATTACH") {
+            for attach in self.toc.entries_of_kind("TABLE ATTACH") {
                 let ends: Vec<i32> = self
                     .needs(attach.id)
                     .iter()
                     .copied()
                     .filter(|id| self.kind(*id) == "TABLE")
                     .collect();
-                // It stands with the partition; the other end is the table that it is a part of.
+                // The entry has the partition's name; the other end is the partitioned table.
                 if ends
                     .iter()
                     .any(|id| tables.contains(id) && !self.is_named(*id, attach))
@@ -222,30 +221,31 @@ impl Archive {
         }
     }
 
-    fn is_named(&self, id: i32, attach: &super::toc::Entry) -> bool {
+    fn is_named(&self, id: i32, attach: &super::toc::TocEntry) -> bool {
         self.toc
             .entries
             .iter()
             .any(|entry| entry.id == id && entry.tag == attach.tag && entry.schema == attach.schema)
     }
 
-    /// A part depends on something that was chosen, and no table that it speaks of is left out: a
-    /// foreign key needs both.
+    /// Whether an entry depends on a chosen one and on no table that is left out: a foreign key
+    /// needs both of its tables.
     fn belongs(&self, id: i32, kind: &str, tables: &BTreeSet<i32>, chosen: &BTreeSet<i32>) -> bool {
         let needs = self.needs(id);
-        let of_table = |id: &i32| {
-            matches!(
-                self.kind(*id),
-                "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
-            )
-        };
-        // A table that only another one needs comes without its data.
+        // A table that only another one needs is restored without its data.
         let own = if kind == "TABLE DATA" { tables } else { chosen };
         needs.iter().any(|id| own.contains(id))
             && needs
                 .iter()
-                .filter(|id| of_table(id))
+                .filter(|id| self.is_relation(**id))
                 .all(|id| chosen.contains(id))
+    }
+
+    fn is_relation(&self, id: i32) -> bool {
+        matches!(
+            self.kind(id),
+            "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
+        )
     }
 
     fn add_needs(&self, id: i32, chosen: &mut BTreeSet<i32>) {
@@ -292,7 +292,10 @@ mod tests {
 
     fn ids(wanted: &[&str]) -> Vec<i32> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let lines = Archive::read(LIST).unwrap().part_of(&wanted).unwrap();
+        let lines = DependencyGraph::read(LIST)
+            .unwrap()
+            .select(&wanted)
+            .unwrap();
         lines
             .lines
             .lines()
@@ -306,15 +309,15 @@ mod tests {
         assert_eq!(ids(&["public.b"]), [3367, 216, 3364]);
         assert!(ids(&["a", "b"]).contains(&3217));
         assert!(
-            Archive::read(LIST)
+            DependencyGraph::read(LIST)
                 .unwrap()
-                .part_of(&["c".to_owned()])
+                .select(&["c".to_owned()])
                 .is_err()
         );
         let lost = |name: &str| {
-            Archive::read(LIST)
+            DependencyGraph::read(LIST)
                 .unwrap()
-                .part_of(&[name.to_owned()])
+                .select(&[name.to_owned()])
                 .unwrap()
                 .lost_foreign_keys
         };
