@@ -37,7 +37,7 @@ fn benchmark() {
         number("DBBACKUP_BENCH_TABLES", 4),
     );
     common::describe_machine();
-    let store = workplace().join(format!("catalog-{backups}-{tables}"));
+    let store = workplace().join(format!("catalog-events-{backups}-{tables}"));
     if !store.join("done").is_file() {
         common::remove(&store);
         make(&store, backups, tables);
@@ -129,7 +129,7 @@ fn read(store: &Path) {
         for entry in std::fs::read_dir(source).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if name.ends_with(".json") && !name.ends_with(".state.json") {
+            if name.ends_with(".json") && !name.ends_with(".event.json") {
                 bytes += std::fs::read(&path).unwrap().len();
             }
         }
@@ -264,12 +264,23 @@ fn backup(
     .unwrap();
     std::fs::write(dir.join(format!("{id}.json")), text).unwrap();
     if number % 40 == 3 && !failed {
-        let state = format!(
-            r#"{{"pinned": {}, "verifications": [{{"at": "{started}", "level": "restore", "status": "ok", "duration_seconds": 4.5}}]}}"#,
-            number % 400 == 3
+        let event = |name: &str, fields: &str| {
+            let text = format!(
+                r#"{{"schema": 1, "event": "{name}", "at": "{started}", "producer": {{"dbbackup": "0.1.0", "host": "web1", "user": "root"}}{fields}}}"#
+            );
+            let stamp = at.format("%Y%m%dT%H%M%S.000Z");
+            let path: PathBuf = dir.join(format!("{id}.{stamp}-{name}.event.json"));
+            std::fs::write(path, text).unwrap();
+        };
+        event(
+            "verified",
+            &format!(
+                r#", "verification": {{"at": "{started}", "level": "restore", "status": "ok", "duration_seconds": 4.5}}"#
+            ),
         );
-        let path: PathBuf = dir.join(format!("{id}.state.json"));
-        std::fs::write(path, state).unwrap();
+        if number % 400 == 3 {
+            event("pinned", "");
+        }
     }
 }
 

@@ -7,13 +7,13 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use read::holds;
+pub use read::{holds, read_state};
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::{Brief, Failure, Level, Sidecar, State, Status, Verification};
-use crate::store;
+use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
+use crate::store::names;
 use chrono::{TimeDelta, Utc};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -25,9 +25,8 @@ pub struct Backup<S = Sidecar> {
     /// What was written with it.
     pub sidecar: S,
     /// What came later.
-    pub state: State,
-    /// The state file is there but can't be read; then pins may have been lost, and nothing is
-    /// removed.
+    pub state: BackupState,
+    /// An event is there but can't be read; then a pin may have been lost, and nothing is removed.
     pub state_lost: bool,
     /// The dump as it lies in the store; [`Presence::Missing`] for an attempt that never had one.
     pub presence: Presence,
@@ -249,7 +248,7 @@ impl Entry {
     /// By age, those of one second too.
     fn by_age(&self, other: &Entry) -> Ordering {
         let (a, b) = (&self.sidecar, &other.sidecar);
-        let number = |id: &str| store::number_of(id);
+        let number = |id: &str| names::number_in_second(id);
         (a.started_at, a.finished_at)
             .cmp(&(b.started_at, b.finished_at))
             .then_with(|| number(&a.id).cmp(&number(&b.id)))

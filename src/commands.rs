@@ -163,7 +163,7 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.
 fn leave_aside(error: Error) -> Error {
     const ASIDE: &str = "`--config /dev/null` leaves the configuration aside";
-    match error.hint().map(str::to_owned) {
+    match error.hint().map(ToString::to_string) {
         Some(hint) => error.with_new_hint(format!("{hint} ({ASIDE})")),
         None => error.with_hint(ASIDE),
     }
@@ -191,7 +191,7 @@ fn set_error(errors: &[Error], report: &mut Report) {
         report.set("error", messages.join("; "));
     }
     if let Some(hint) = errors.iter().find_map(Error::hint) {
-        report.set("hint", report.with_options(hint));
+        report.set("hint", report.rendered(hint));
     }
 }
 

@@ -8,13 +8,14 @@
 mod database;
 pub mod files;
 mod kinds;
+mod mounts;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
 
 pub use database::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
 pub use kinds::{DumpFormat, EngineKind, PgFormat, UnknownFormat};
-pub use rows::{Cell, Shape, TakeRows};
+pub use rows::{Cell, RowSink, Shape};
 
 use crate::error::Result;
 use chrono::{DateTime, Utc};

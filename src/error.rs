@@ -1,7 +1,11 @@
 //! The one error of the program: what kind it is, the chain of causes, and what to do about it.
 //!
 //! The kind decides the exit code and nothing else; [`Kind::exit_code`] is the only table of them.
-//! The chain is `anyhow`'s. The hint is the remedy, printed on a line of its own.
+//! The chain is `anyhow`'s. The hint is the remedy, shown on a line of its own.
+
+mod hint;
+
+pub use hint::Hint;
 
 use std::fmt;
 use std::io;
@@ -41,11 +45,11 @@ impl Kind {
     }
 }
 
-/// An error with its kind, its chain of causes and, where there is one, the remedy.
+/// An error with its kind, its chain of causes and, where there is one, a hint.
 pub struct Error {
     kind: Kind,
     chain: anyhow::Error,
-    hint: Option<String>,
+    hint: Option<Hint>,
 }
 
 /// What nearly every function of the crate returns.
@@ -95,15 +99,15 @@ impl Error {
         Error::new(Kind::Interrupted, "interrupted")
     }
 
-    /// The same error with a remedy; the innermost remedy stays, as it knows most.
-    pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint.get_or_insert_with(|| hint.to_string());
+    /// The same error with a hint; the innermost hint stays, as it knows most.
+    pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// The same error with this remedy in place of any that it had.
-    pub fn with_new_hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(hint.to_string());
+    /// The same error with this hint in place of any that it had.
+    pub fn with_new_hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -113,14 +117,13 @@ impl Error {
         self
     }
 
-    /// The same error told of the file `to`, of which `from` is a copy.
+    /// The same error about the file `to`, of which `from` is a copy.
     pub fn renamed(self, from: &Path, to: &Path) -> Self {
         let (from, to) = (from.display().to_string(), to.display().to_string());
-        let swap = |text: &str| text.replace(&from, &to);
         Error {
             kind: self.kind,
-            chain: anyhow::Error::msg(swap(&self.message())),
-            hint: self.hint.as_deref().map(swap),
+            chain: anyhow::Error::msg(self.message().replace(&from, &to)),
+            hint: self.hint.map(|hint| hint.renamed(&from, &to)),
         }
     }
 
@@ -130,7 +133,7 @@ impl Error {
         self
     }
 
-    /// What kind it is.
+    /// The kind, which decides the exit code.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -160,9 +163,9 @@ impl Error {
             .map(io::Error::kind)
     }
 
-    /// What to do about it, where something is known.
-    pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+    /// The hint, where there is one.
+    pub fn hint(&self) -> Option<&Hint> {
+        self.hint.as_ref()
     }
 }
 
@@ -232,8 +235,10 @@ impl From<io::Error> for Error {
         };
         if full {
             error.with_hint(
-                "free some space there; where it is the store that is full, `dbbackup \
-                        cleanup` removes old backups",
+                Hint::new()
+                    .text("free some space there; where it is the store that is full, ")
+                    .command(["cleanup"])
+                    .text(" removes old backups"),
             )
         } else {
             error
@@ -275,8 +280,8 @@ pub trait Context<T> {
     fn context(self, what: impl fmt::Display) -> Result<T>;
     /// As [`Context::context`], the text made only when it is needed.
     fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
-    /// Adds the remedy.
-    fn with_hint(self, hint: impl fmt::Display) -> Result<T>;
+    /// Adds a hint, where there is none yet.
+    fn with_hint(self, hint: impl Into<Hint>) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for Result<T, E> {
@@ -288,7 +293,7 @@ impl<T, E: Into<Error>> Context<T> for Result<T, E> {
         self.map_err(|error| error.into().context(what()))
     }
 
-    fn with_hint(self, hint: impl fmt::Display) -> Result<T> {
+    fn with_hint(self, hint: impl Into<Hint>) -> Result<T> {
         self.map_err(|error| error.into().with_hint(hint))
     }
 }
@@ -307,7 +312,7 @@ mod tests {
             error.message(),
             "opening `/srv/app.db`: no such file or directory"
         );
-        assert_eq!(error.hint(), Some("check the path"));
+        assert_eq!(error.hint(), Some(&Hint::from("check the path")));
     }
 
     #[test]
@@ -341,12 +346,12 @@ mod tests {
             .into();
         let back: Error = there.into();
         assert_eq!(back.kind(), Kind::Damaged);
-        assert_eq!(back.hint(), Some("restore another"));
+        assert_eq!(back.hint(), Some(&Hint::from("restore another")));
     }
 
     #[test]
     fn innermost_hint_stays() {
         let error = Error::failed("x").with_hint("inner").with_hint("outer");
-        assert_eq!(error.hint(), Some("inner"));
+        assert_eq!(error.hint(), Some(&Hint::from("inner")));
     }
 }

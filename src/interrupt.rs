@@ -1,7 +1,7 @@
-//! SIGINT, SIGTERM, SIGHUP and SIGQUIT end a run cleanly: whoever loops over data asks here, and
-//! what it holds is dropped on the way out. A second signal ends the process at once, if it comes a
-//! second or more later: a terminal that is closed sends two at the same time, and so does
-//! timeout(1). What it leaves is swept by the next run.
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT end a run cleanly: loops over data call [`check`], and values
+//! clean up when they are dropped on the way out. A second signal ends the process at once, if it
+//! comes a second or more later: a terminal that is closed sends two at the same time, and so does
+//! timeout(1). The next run sweeps what such a process leaves.
 
 use crate::error::{Error, Result};
 use signal_hook::SigId;
@@ -14,22 +14,22 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// When the first signal came, in milliseconds of the monotonic clock; 0 before.
 static FIRST: AtomicI64 = AtomicI64::new(0);
 
-/// What is done when a signal comes.
-static CAUGHT: Mutex<Vec<SigId>> = Mutex::new(Vec::new());
+/// The actions that are registered for the signals.
+static ACTIONS: Mutex<Vec<SigId>> = Mutex::new(Vec::new());
 
-/// Catches the signals from now on; by `main`.
+/// Catches the signals from now on; called once, by the program's entry.
 pub fn install() -> Result<()> {
-    let mut caught = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
-    for signal in heeded() {
+    let mut actions = ACTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    for signal in handled_signals() {
         // SAFETY: the action makes only system calls that may be made in a signal handler, and
         // touches nothing but atomics.
-        caught.push(unsafe { signal_hook::low_level::register(signal, came) }?);
+        actions.push(unsafe { signal_hook::low_level::register(signal, on_signal) }?);
     }
     Ok(())
 }
 
-/// What is done in the handler.
-fn came() {
+/// Runs in the signal handler.
+fn on_signal() {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -45,20 +45,20 @@ fn came() {
     }
 }
 
-/// The signals that count. `nohup`, and background jobs of a plain shell: who started us does not
-/// want them to.
-pub fn heeded() -> Vec<i32> {
+/// The signals that end a run. Ignored ones do not: with `nohup`, and for the background jobs of a
+/// plain shell, the caller does not want them to.
+pub fn handled_signals() -> Vec<i32> {
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
         .into_iter()
         .filter(|signal| !is_ignored(*signal))
         .collect()
 }
 
-/// The signals mean nothing to this program for as long as `work` runs: they are for another
-/// program, which `work` passes them on to.
-pub fn let_pass<T>(work: impl FnOnce() -> T) -> Result<T> {
+/// Runs `work`, during which signals do not end this run: they are for another program, and `work`
+/// passes them on to it.
+pub fn suspend_during<T>(work: impl FnOnce() -> T) -> Result<T> {
     check()?;
-    for id in CAUGHT
+    for id in ACTIONS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .drain(..)

@@ -34,6 +34,7 @@ pub mod setting;
 pub mod sidecar;
 pub mod statistics;
 pub mod store;
+pub mod stream;
 pub mod tabular;
 pub mod units;
 pub mod users;

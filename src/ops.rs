@@ -6,6 +6,7 @@
 
 pub mod content;
 pub mod engines;
+pub mod events;
 pub mod examine;
 pub mod find;
 mod observer;

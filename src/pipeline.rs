@@ -10,7 +10,7 @@ pub use compress::Codec;
 pub use meter::{Gauge, Measurement, Meter};
 
 use crate::error::{Error, Result};
-use crate::interrupt;
+use crate::{interrupt, stream};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -215,16 +215,12 @@ fn damage(error: io::Error) -> io::Error {
 /// Hashes and counts what `source` gives.
 pub fn measure(mut source: impl Read, progress: &Progress) -> Result<Measurement> {
     let (mut meter, gauge) = Meter::new(io::sink());
-    let mut block = vec![0; 256 << 10];
-    loop {
-        interrupt::check()?;
-        let count = source.read(&mut block)?;
-        if count == 0 {
-            return Ok(gauge.reset());
-        }
-        meter.write_all(&block[..count])?;
-        progress.fetch_add(count as u64, Ordering::Relaxed);
-    }
+    stream::for_each_block(&mut source, |block| {
+        meter.write_all(block)?;
+        progress.fetch_add(block.len() as u64, Ordering::Relaxed);
+        Ok(())
+    })?;
+    Ok(gauge.reset())
 }
 
 /// How many threads a setting of 0, "every core", means here.

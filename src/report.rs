@@ -16,11 +16,12 @@ pub use columns::columns;
 pub use raw::Raw;
 
 use crate::cli::{Color, GlobalArguments};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::log::{Log, LogLevel};
 use crate::ops::{Event, Observer};
 use crate::pipeline::Progress;
+use crate::units;
 use crate::units::{drives_terminals, printable};
 use serde_json::{Map, Value};
 use std::any::Any;
@@ -290,7 +291,7 @@ impl Report {
     pub fn error(&self, error: &Error) {
         let (message, hint) = (
             error.message(),
-            error.hint().map(|hint| self.with_options(hint)),
+            error.hint().map(|hint| self.rendered(hint)),
         );
         let logged = hint
             .as_ref()
@@ -303,6 +304,12 @@ impl Report {
         if let Some(hint) = hint {
             self.stderr(LogLevel::Error, &format!("hint: {hint}"));
         }
+    }
+
+    /// The hint with the options that led to the store in each of its commands.
+    pub fn rendered(&self, hint: &Hint) -> String {
+        // Hints that were made of text alone still have their commands in it.
+        self.with_options(&hint.render(&self.options))
     }
 
     /// The text with the options that led to the store in each command that it shows without.
@@ -364,7 +371,7 @@ impl Report {
     /// Puts an error's remedy into the document.
     pub fn set_hint(&mut self, error: &Error) {
         if let Some(hint) = error.hint() {
-            self.set("hint", self.with_options(hint));
+            self.set("hint", self.rendered(hint));
         }
     }
 
@@ -586,25 +593,14 @@ fn tame(json: String) -> String {
 
 /// The options that lead to a store, as a shell takes them.
 fn given(global: &GlobalArguments) -> String {
-    let plain = |text: &str| {
-        text.chars()
-            .all(|c| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c))
-    };
-    let word = |text: String| {
-        if plain(&text) {
-            text
-        } else {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-    };
     let config = global
         .config
         .as_ref()
-        .map(|path| format!(" --config {}", word(path.display().to_string())));
+        .map(|path| format!(" --config {}", units::shell_word(&path.to_string_lossy())));
     let store = global
         .store
         .as_ref()
-        .map(|store| format!(" --store {}", word(store.clone())));
+        .map(|store| format!(" --store {}", units::shell_word(store)));
     config.into_iter().chain(store).collect()
 }
 

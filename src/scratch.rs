@@ -42,7 +42,7 @@ impl Scratch {
         }
         let free = durable::free_space(parent)?;
         if free < needed {
-            return Err(too_little(parent, needed, free, purpose));
+            return Err(too_little(&parent.display(), needed, free, purpose));
         }
         // Another run's sweep may come between the making and the locking; then there is another
         // try.
@@ -122,10 +122,10 @@ pub fn remove_all(path: &Path) -> std::io::Result<()> {
 }
 
 /// The error of a place that is too small: names the bytes that are missing.
-pub fn too_little(place: &Path, needed: u64, free: u64, purpose: &str) -> Error {
+pub fn too_little(place: &impl std::fmt::Display, needed: u64, free: u64, purpose: &str) -> Error {
     Error::failed(format!(
         "too little space in `{}` for {purpose}: {} needed, {} free, {} missing",
-        place.display(),
+        place,
         units::size(needed),
         units::size(free),
         units::size(needed.saturating_sub(free))

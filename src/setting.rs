@@ -86,8 +86,9 @@ pub trait SettingGroup: Default + 'static {
     }
 }
 
-/// Defines a struct of settings: each field with its doc comment, type and default. Fields behind
-/// `beside` are no settings, and come from elsewhere.
+/// Defines a struct of settings: each field with its doc comment, type and default. A field that
+/// has another name in the file is `field as "key"`. Fields behind `beside` are no settings, and
+/// come from elsewhere.
 ///
 /// A macro, because otherwise every setting would be named four times: in the struct, in its
 /// default, in the list of keys and in the manual.
@@ -95,7 +96,8 @@ macro_rules! settings {
     (
         $(#[$attribute:meta])*
         pub struct $name:ident {
-            $($(#[doc = $doc:literal])+ pub $key:ident: $kind:ty = $default:expr,)+
+            $($(#[doc = $doc:literal])+
+            pub $key:ident $(as $name_in_file:literal)?: $kind:ty = $default:expr,)+
         }
         $(beside {
             $($(#[doc = $other_doc:literal])+ pub $other:ident: $other_kind:ty,)+
@@ -119,7 +121,7 @@ macro_rules! settings {
         impl $crate::setting::SettingGroup for $name {
             const KEYS: &'static [$crate::setting::SettingKey<Self>] = &[$(
                 $crate::setting::SettingKey {
-                    name: stringify!($key),
+                    name: $crate::setting::key_name!($key $($name_in_file)?),
                     meaning: concat!($($doc, "\n"),+),
                     slot: |settings| &mut settings.$key,
                 },
@@ -128,3 +130,14 @@ macro_rules! settings {
     };
 }
 pub(crate) use settings;
+
+/// The name that a setting has in the file: its own, or the one that is given.
+macro_rules! key_name {
+    ($key:ident) => {
+        stringify!($key)
+    };
+    ($key:ident $name:literal) => {
+        $name
+    };
+}
+pub(crate) use key_name;

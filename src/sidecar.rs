@@ -1,11 +1,13 @@
 //! The JSON files beside a dump: the sidecar, which says everything about a backup and is never
-//! changed, and the state, which holds what came later. The stored format, versioned; serde and
+//! changed, and the events, which say what came later. The stored format, versioned; serde and
 //! nothing else.
 
 mod brief;
+pub(crate) mod event;
 mod tables;
 
 pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals, Word, Words};
+pub use event::{BackupEvent, BackupState, Braked, Change};
 
 use crate::engine::{CheckStatus, Contents, Database, Manifest};
 use chrono::{DateTime, Utc};
@@ -68,7 +70,7 @@ pub struct Sidecar {
     /// Programs with their versions, and `host`.
     #[serde(default)]
     pub producer: BTreeMap<String, String>,
-    /// What `verify_after` found; later ones are in the [`State`].
+    /// What `verify_after` found; later ones are events.
     #[serde(default)]
     pub verifications: Vec<Verification>,
     /// Why it failed.
@@ -179,49 +181,6 @@ pub struct Verification {
     pub detail: Option<String>,
 }
 
-/// What came after a backup; losing it loses no backup.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct State {
-    /// Never removed by cleanup.
-    pub pinned: bool,
-    /// Oldest first, the last [`State::REMEMBERED`] of them.
-    pub verifications: Vec<Verification>,
-    /// What the retention brake found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub brake: Option<Braked>,
-}
-
-/// What is remembered of a backup that holds far less than an earlier one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Braked {
-    /// Less than the backup of this id: nothing is removed.
-    Against(String),
-    /// The user said that it is right so.
-    Accepted,
-}
-
-impl State {
-    /// How many verifications a state file holds at most.
-    pub const REMEMBERED: usize = 50;
-
-    /// Adds a verification; the oldest ones go where there are too many, but never the last one
-    /// that found damage.
-    pub fn remember(&mut self, verification: Verification) {
-        self.verifications.push(verification);
-        while self.verifications.len() > State::REMEMBERED {
-            let damage = self
-                .verifications
-                .iter()
-                .rposition(|seen| seen.status == CheckStatus::Damaged);
-            self.verifications.remove(usize::from(damage == Some(0)));
-        }
-    }
-}
-
 /// Why a sidecar can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
@@ -291,13 +250,6 @@ impl Sidecar {
     }
 
     /// The bytes to store: indented, for people who look with a pager.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        to_json(self)
-    }
-}
-
-impl State {
-    /// The bytes to store.
     pub fn to_bytes(&self) -> Vec<u8> {
         to_json(self)
     }

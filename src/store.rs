@@ -1,332 +1,293 @@
-//! A store holds backups: names and bytes in one directory per source. This room knows how a backup
-//! comes to be and how it goes; what a backup says of itself is the sidecar's business.
+//! A store holds backups: for each source a set of objects, which are names and bytes. This room
+//! knows how a backup comes to be and how it goes; the meaning of a sidecar is not its business.
 //!
-//! A backup is listed if and only if `<id>.json` is there. So a backup is published by giving the
-//! dump its name before the sidecar its own, and removed by taking the sidecar's name away first.
-//! Whatever a crash leaves has a dot-name, or is a dump that a dot-sidecar knows: [`sweep`] takes
-//! both away.
+//! A backup is listed if and only if its sidecar, `<id>.json`, is there. It is written as a draft:
+//! its objects can be read back before anybody else sees them, and the sidecar is the last thing
+//! that a commit publishes. Retiring a backup takes the sidecar away first. Whatever a crash leaves
+//! of either, [`Store::sweep`] knows and removes.
 
+#[cfg(test)]
+mod faulty;
 mod local;
+mod location;
 #[cfg(test)]
 mod memory;
+pub mod names;
 
-pub use local::Access;
-use local::LocalStore;
+pub use location::Location;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
+use local::LocalStore;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A place that holds backups. Names are plain file names; those that begin with a dot are work in
-/// progress.
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It must be there, and may be read-only.
+    Read,
+    /// Made where it is missing, its parents never.
+    Write {
+        /// Refuse a directory that is not on a mounted file system of its own.
+        require_mount: bool,
+    },
+}
+
+/// What a medium cannot do, as data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Properties {
+    /// A source's lock keeps other runs out. Without it [`Store::lock`] gives none.
+    pub locks: bool,
+}
+
+/// What a store holds of one source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The names of its objects, in no order.
+    pub objects: Vec<String>,
+    /// The ids of backups that are being written or retired, or were when their run was killed.
+    pub unfinished: Vec<String>,
+}
+
+/// A place that holds backups.
 ///
 /// An error is not an absence: only what surely is not there is an error of kind `NotFound`.
 /// Whatever else keeps an object from being looked at (a failing disk, a link to a disk that is not
 /// mounted) is an error of another kind, and whoever asks must keep what it asked about.
 pub trait Store: Send + Sync {
-    /// What messages call it.
-    fn name(&self) -> String;
+    /// Where it is.
+    fn location(&self) -> &Location;
 
-    /// The sources that have a directory, sorted.
+    /// As messages name it.
+    fn name(&self) -> String {
+        self.location().to_string()
+    }
+
+    /// The directory that the store is in, where it is in one of this machine.
+    fn local_path(&self) -> Option<&Path> {
+        self.location().local_path()
+    }
+
+    /// What the medium cannot do.
+    fn properties(&self) -> Properties;
+
+    /// The sources of which it holds something, sorted.
     fn sources(&self) -> Result<Vec<String>>;
 
-    /// The names of everything in a source's directory that may be an object, dot-names too, in no
-    /// order; none where there is no directory.
-    fn names(&self, source: &str) -> Result<Vec<String>>;
+    /// Everything of a source; nothing where the store does not know it.
+    fn list(&self, source: &str) -> Result<Listing>;
 
-    /// A source's directory, for reading many small objects of it.
-    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>>;
+    /// The objects of a source, to read from. Reading many of them by one value is cheap.
+    fn objects(&self, source: &str) -> Box<dyn Objects>;
 
-    /// Bytes of an object.
-    fn size(&self, source: &str, name: &str) -> Result<u64> {
-        self.small(source)?.size(name)
-    }
+    /// Writes a small object of a source, durable on return. It is never replaced: where the name
+    /// is taken, that is an error.
+    fn write_once(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Reads a small object whole.
-    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.small(source)?.read(name, &mut bytes).map(|()| bytes)
-    }
-
-    /// Opens an object; it stays readable to its end although it be removed meanwhile.
-    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>>;
-
-    /// Begins a new object under a dot-name; the name must be free.
-    fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>>;
-
-    /// Renames; an object that has the new name already is never overwritten, that is an error.
-    fn rename(&self, source: &str, from: &str, to: &str) -> Result<()>;
-
-    /// Writes a small object, replacing an older one atomically; durable on return.
-    fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()>;
-
-    /// Removes an object; none of that name is an error of kind `NotFound`.
+    /// Removes an object that is no part of a backup; none of that name is an error of kind
+    /// `NotFound`.
     fn remove(&self, source: &str, name: &str) -> Result<()>;
 
-    /// Makes creations, renames and removals of a source durable.
-    fn sync(&self, source: &str) -> Result<()>;
+    /// Begins a backup of a source, under an id that none has.
+    fn begin_draft(&self, source: &str, label: &str, at: DateTime<Utc>) -> Result<Box<dyn Draft>>;
 
-    /// Takes the one writer's lock of a source, making its directory where there is none.
-    fn lock(&self, source: &str, wait: Duration) -> Result<Lock>;
+    /// Removes a backup: from its first step on it is not listed any more, and a crash leaves
+    /// nothing that a sweep does not remove. `objects` are those that the sidecar names; the
+    /// backup's events go with them. Needs no free space.
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()>;
+
+    /// Removes what killed runs left of a source, and says what. Call it only under the source's
+    /// lock, where there is one: then no draft belongs to a run that is alive. `named_by` says
+    /// which objects a sidecar's bytes name; of what has no sidecar only such go, and events.
+    fn sweep(&self, source: &str, named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>>;
+
+    /// Takes the one writer's lock of a source; `None` where the store can't lock.
+    fn lock(&self, source: &str, wait: Duration) -> Result<Option<Lock>>;
+
+    /// Whether somebody has a source's lock right now, where that can be told.
+    fn is_locked(&self, source: &str) -> bool;
+
+    /// Whether this user may write to what the store has of a source.
+    fn may_write(&self, source: &str) -> bool;
 
     /// Whether somebody is reading this object right now; nobody is where there is none.
-    fn in_use(&self, source: &str, name: &str) -> Result<bool>;
+    fn is_in_use(&self, source: &str, name: &str) -> Result<bool>;
 
     /// Where the object's bytes are, if its name in the store only leads to another place: a dump
     /// that was moved to a larger disk and linked back.
-    fn elsewhere(&self, _source: &str, _name: &str) -> Result<Option<PathBuf>> {
+    fn link_target(&self, _source: &str, _name: &str) -> Result<Option<PathBuf>> {
         Ok(None)
     }
 
     /// Free bytes, where the store can tell.
     fn free_space(&self) -> Result<Option<u64>>;
 
-    /// The directory that the store is in, where it is in one.
-    fn root(&self) -> &Path;
+    /// Writes a small object that belongs to no source, in place of an older one.
+    fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Writes a small object that belongs to no source, replacing an older one.
-    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()>;
+    /// Bytes of an object.
+    fn size(&self, source: &str, name: &str) -> Result<u64> {
+        self.objects(source).size(name)
+    }
 
-    /// Where the object is in the file system, for messages and other tools.
-    fn locate(&self, source: &str, name: &str) -> Option<PathBuf>;
+    /// Reads a small object whole.
+    fn read(&self, source: &str, name: &str) -> Result<Vec<u8>> {
+        self.objects(source).read(name)
+    }
+
+    /// Where an object is in the file system, for messages and other tools.
+    fn object_path(&self, source: &str, name: &str) -> Option<PathBuf> {
+        self.objects(source).path(name)
+    }
 }
 
-/// Opens the store in the directory `root`.
-pub fn open(root: &Path, access: Access) -> Result<Box<dyn Store>> {
-    Ok(Box::new(LocalStore::open(root, access)?))
-}
+/// The objects of a source, or of a draft; what is not there is an error of kind `NotFound`.
+pub trait Objects: Send + Sync {
+    /// Their names, in no order.
+    fn names(&self) -> Result<Vec<String>>;
 
-/// The store in the directory `root`, without a look at it: a directory above another that holds a
-/// dump may be none.
-pub fn unchecked(root: &Path) -> Box<dyn Store> {
-    Box::new(LocalStore::around(root))
-}
-
-/// Whether a directory is a store, or holds copies of sources' directories.
-pub fn is_at(root: &Path) -> Result<bool> {
-    LocalStore::is_at(root)
-}
-
-/// An error where `root` must be on a mounted file system of its own and is not.
-pub fn require_mount_at(root: &Path) -> Result<()> {
-    LocalStore::around(root).require_mount()
-}
-
-/// An error where `root` is somebody's directory that is no store and not empty.
-pub fn must_be_free(root: &Path) -> Result<()> {
-    LocalStore::around(root).must_be_free()
-}
-
-/// Looks at the small objects of one source; what is not there is an error of kind `NotFound`.
-pub trait Small: Send + Sync {
     /// Bytes of an object.
     fn size(&self, name: &str) -> Result<u64>;
 
-    /// Reads an object whole, in place of what is in `bytes`.
-    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()>;
+    /// Reads a small object whole, in place of what is in `bytes`.
+    fn read_into(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()>;
+
+    /// Reads a small object whole.
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(name, &mut bytes).map(|()| bytes)
+    }
+
+    /// Opens an object; it stays readable to its end although it be removed meanwhile.
+    fn open(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        self.open_range(name, 0..u64::MAX)
+    }
+
+    /// Opens a part of an object: the bytes of this range, as far as there are so many.
+    fn open_range(&self, name: &str, range: Range<u64>) -> Result<Box<dyn Read + Send>>;
+
+    /// Where an object is in the file system, for messages and other tools.
+    fn path(&self, name: &str) -> Option<PathBuf>;
 }
 
-/// An object that is being written. Dropped without [`Pending::finish`] it vanishes.
-pub trait Pending: Write + Send {
-    /// Waits until every byte is durable under the dot-name. Not calling it loses the object.
+/// A backup that is being written. Dropped without [`Draft::commit`] it is gone.
+pub trait Draft: Send {
+    /// The id that the backup will have.
+    fn id(&self) -> &str;
+
+    /// Begins an object of the backup, whose name begins with the id; the name must be free.
+    fn create(&mut self, name: &str) -> Result<Box<dyn PendingObject>>;
+
+    /// The finished objects, to be read back before they are published.
+    fn objects(&self) -> &dyn Objects;
+
+    /// Makes it a backup, durably: all objects get their names, then the sidecar its own. Where it
+    /// fails nothing is listed and nothing stays, as far as the store still obeys.
+    fn commit(self: Box<Self>, sidecar: &[u8]) -> Result<()>;
+}
+
+/// An object that is being written. Dropped without [`PendingObject::finish`] it is gone.
+pub trait PendingObject: Write + Send {
+    /// Waits until every byte is durable.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// The sidecar's name.
-pub fn sidecar_name(id: &str) -> String {
-    format!("{id}.json")
+/// Opens the store at `location`.
+pub fn open(location: &Location, access: Access) -> Result<Box<dyn Store>> {
+    Ok(Box::new(match location {
+        Location::Directory(root) => LocalStore::open(root, access)?,
+    }))
 }
 
-/// The state file's name.
-pub fn state_name(id: &str) -> String {
-    format!("{id}.state.json")
+/// The store at `location`, without a look at it: a directory above another that holds a dump may
+/// be none.
+pub fn unchecked(location: &Location) -> Box<dyn Store> {
+    Box::new(match location {
+        Location::Directory(root) => LocalStore::unchecked(root),
+    })
 }
 
-/// The end of the name of a list of what is in a tree.
-pub const CONTENTS: &str = ".contents.json.zst";
-
-/// The name of the list of what is in a tree.
-pub fn contents_name(id: &str) -> String {
-    format!("{id}{CONTENTS}")
-}
-
-/// The name of an object while it is work in progress.
-pub fn dot(name: &str) -> String {
-    format!(".{name}")
-}
-
-/// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`; where there are such ids already, with the number after
-/// their highest: `-2`, `-3`…
-pub fn make_id<'a>(
-    source: &str,
-    label: &str,
-    at: DateTime<Utc>,
-    taken: impl Iterator<Item = &'a str>,
-) -> String {
-    let plain = format!("{source}_{label}_{}", at.format("%Y%m%dT%H%M%SZ"));
-    let of_this_second = taken.filter(|id| {
-        id.strip_prefix(&plain)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    });
-    match of_this_second.map(number_of).max() {
-        None => plain,
-        Some(highest) => format!("{plain}-{}", highest.saturating_add(1)),
+/// Whether there is a store at `location`, or copies of sources' directories.
+pub fn is_at(location: &Location) -> Result<bool> {
+    match location {
+        Location::Directory(root) => LocalStore::is_at(root),
     }
 }
 
-/// Which of its second an id is: 1, or the number after its time.
-pub fn number_of(id: &str) -> u32 {
-    id.rsplit_once("Z-")
-        .and_then(|(_, number)| number.parse().ok())
-        .unwrap_or(1)
-}
-
-/// Splits an id, from its end, into source, label and time; `None` where it is no id.
-pub fn split_id(id: &str) -> Option<(&str, &str, &str)> {
-    let (head, time) = id.rsplit_once('_')?;
-    let (source, label) = head.rsplit_once('_')?;
-    let stamp = time.split('-').next()?;
-    let shaped = stamp.len() == 16 && stamp.as_bytes()[8] == b'T' && stamp.ends_with('Z');
-    (shaped && !source.is_empty() && !label.is_empty()).then_some((source, label, time))
-}
-
-/// The id that an object's name begins with, a leading dot aside; `None` where it does not look
-/// like one of ours.
-pub fn id_of(name: &str) -> Option<&str> {
-    let name = name.strip_prefix('.').unwrap_or(name);
-    // A source's name may hold dots, so the id ends at the first dot after the time.
-    let time = name.rfind("Z").and_then(|_| name.rfind('_'))?;
-    let end = name[time..].find('.').map_or(name.len(), |dot| time + dot);
-    let id = &name[..end];
-    split_id(id).map(|_| id)
-}
-
-/// Whether a dump of the backup `id` can have this name: in the same directory, the id and its
-/// extensions.
-pub fn is_dump_of(file: &str, id: &str) -> bool {
-    id_of(file) == Some(id)
-        && file.starts_with(id)
-        && !file.contains('/')
-        && !file.ends_with(".json")
-}
-
-/// Writes an object durably under its dot-name.
-pub fn write_dot(store: &dyn Store, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
-    let mut pending = store.create(source, &dot(name))?;
-    pending.write_all(bytes)?;
-    pending.finish()
-}
-
-/// Makes a backup of finished `files`, the dump and what belongs to it: the sidecar is written and
-/// synced beside them, then all get their names, the sidecar's last. Where it fails nothing is
-/// listed and nothing stays, as far as the store still obeys.
-pub fn publish(
-    store: &dyn Store,
-    source: &str,
-    id: &str,
-    files: &[String],
-    sidecar: &[u8],
-) -> Result<()> {
-    let name = sidecar_name(id);
-    let steps = || -> Result<()> {
-        write_dot(store, source, &name, sidecar)?;
-        store.sync(source)?;
-        for file in files {
-            store.rename(source, &dot(file), file)?;
-        }
-        store.rename(source, &dot(&name), &name)?;
-        store.sync(source)
-    };
-    steps().inspect_err(|_| discard_unlisted(store, source, id, files))
-}
-
-/// Takes away what an unfinished backup left, unless it is listed: then it is whole. A store that
-/// can't tell is left for the next sweep, and so are errors.
-pub fn discard_unlisted(store: &dyn Store, source: &str, id: &str, files: &[String]) {
-    let name = sidecar_name(id);
-    if !store
-        .names(source)
-        .is_ok_and(|names| !names.contains(&name))
-    {
-        return;
+/// Whether what is at `location` has the mark of a store; where that can't be told it has none.
+pub fn is_marked_at(location: &Location) -> bool {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).is_marked(),
     }
-    for file in files {
-        let _ = store.remove(source, file);
-        let _ = store.remove(source, &dot(file));
-    }
-    let _ = store.remove(source, &state_name(id));
-    let _ = store.remove(source, &dot(&name));
 }
 
-/// Removes a backup: the sidecar becomes a dot-sidecar, so that it is no longer listed and a crash
-/// from here on leaves debris that is known; then the dump goes, the state, and the dot-sidecar.
-/// Needs no free space.
-pub fn remove_backup(store: &dyn Store, source: &str, id: &str, files: &[String]) -> Result<()> {
-    let name = sidecar_name(id);
-    store.rename(source, &name, &dot(&name))?;
-    store.sync(source)?;
-    for file in files {
-        ignore_missing(store.remove(source, file))?;
+/// Whether this user may write to the store at `location`, or may be able to make it.
+pub fn may_be_written_at(location: &Location) -> bool {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).may_be_written(),
     }
-    ignore_missing(store.remove(source, &state_name(id)))?;
-    ignore_missing(store.remove(source, &dot(&name)))?;
-    store.sync(source)
 }
 
+/// An error where `location` must be on a mounted file system of its own and is not.
+pub fn require_mount_at(location: &Location) -> Result<()> {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).require_mount(),
+    }
+}
+
+/// An error where `location` is somebody's directory that is no store and not empty.
+pub fn must_be_free(location: &Location) -> Result<()> {
+    match location {
+        Location::Directory(root) => LocalStore::unchecked(root).must_be_free(),
+    }
+}
+
+/// What is not there need not be removed.
 fn ignore_missing(result: Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() == crate::error::Kind::NotFound => Ok(()),
+        Err(error) if error.kind() == Kind::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// Removes what a killed run left in a source's directory, and says what. Call it only under the
-/// source's lock: then no dot-name belongs to a run that is alive.
-///
-/// A dump without a sidecar goes only if a dot-sidecar of the same id names it.
-pub fn sweep(
-    store: &dyn Store,
-    source: &str,
-    named_by: impl Fn(&[u8]) -> Vec<String>,
-) -> Result<Vec<String>> {
-    let names = store.names(source)?;
-    let present = |name: &str| names.iter().any(|known| known == name);
-    let mut swept = Vec::new();
-    let debris = names
-        .iter()
-        .filter(|name| name.starts_with('.') && id_of(name).is_some());
-    // Dot-sidecars last: until their dumps are gone they are what tells whose those are.
-    let (sidecars, others): (Vec<_>, Vec<_>) = debris.partition(|name| is_dot_sidecar(name));
-    for name in others {
-        ignore_missing(store.remove(source, name))?;
-        swept.push(name.clone());
-    }
-    for name in sidecars {
-        let Some(id) = id_of(name) else { continue };
-        if !present(&sidecar_name(id)) {
-            let bytes = store.read(source, name)?;
-            let files = named_by(&bytes)
-                .into_iter()
-                .filter(|file| id_of(file) == Some(id) && present(file));
-            for file in files.chain([state_name(id)].into_iter().filter(|name| present(name))) {
-                ignore_missing(store.remove(source, &file))?;
-                swept.push(file);
-            }
-        }
-        ignore_missing(store.remove(source, name))?;
-        swept.push(name.clone());
-    }
-    if !swept.is_empty() {
-        store.sync(source)?;
-    }
-    Ok(swept)
+/// The id of a new backup, from what the store holds of its source.
+fn free_id(listing: &Listing, source: &str, label: &str, at: DateTime<Utc>) -> String {
+    let of_objects = listing.objects.iter().filter_map(|name| names::id_of(name));
+    let unfinished = listing.unfinished.iter().map(String::as_str);
+    names::new_id(source, label, at, of_objects.chain(unfinished))
 }
 
-fn is_dot_sidecar(name: &str) -> bool {
-    id_of(name).is_some_and(|id| name == dot(&sidecar_name(id)))
+/// An error where an object's name is not one of the backup `id`.
+fn check_name(name: &str, id: &str) -> Result<()> {
+    if names::id_of(name) == Some(id) && name.starts_with(id) && name != names::sidecar_name(id) {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "`{name}` is no name for an object of the backup `{id}`"
+    )))
+}
+
+/// The events of backups that are gone: a host may have added one while another removed the backup.
+fn orphaned_events<'a>(objects: &'a [String], unfinished: &[String]) -> Vec<&'a str> {
+    let is_event = |name: &&String| names::event_id(name).is_some();
+    if !objects.iter().any(|name| is_event(&name)) {
+        return Vec::new();
+    }
+    let known: std::collections::HashSet<&str> = objects
+        .iter()
+        .filter(|name| !is_event(name))
+        .filter_map(|name| names::id_of(name))
+        .chain(unfinished.iter().map(String::as_str))
+        .collect();
+    objects
+        .iter()
+        .filter(|name| names::event_id(name).is_some_and(|id| !known.contains(id)))
+        .map(String::as_str)
+        .collect()
 }
 
 #[cfg(test)]

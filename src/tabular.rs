@@ -1,95 +1,96 @@
-//! Tables as files that other programs read: one file for each, in a directory, and either all of
-//! them or none.
+//! Tables as files that other programs read: one file for each table, in one directory, and either
+//! all of them or none.
 //!
-//! They are written into a scratch directory beside their places, and get their names only when
-//! everything was read and found sound.
+//! The files are written into a scratch directory beside their places. They get their names only
+//! when everything was read and found sound.
 
 mod csv;
 mod json;
 mod names;
 
 use crate::durable;
-use crate::engine::{Cell, TakeRows};
+use crate::engine::{Cell, RowSink};
 use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-pub use names::Names;
+pub use names::FileNames;
 
 const SCRATCH_PREFIX: &str = ".dbbackup-export-";
 
-/// How rows are written.
+/// How the rows of a table are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// RFC 4180, with a header; NULL is nothing, and an empty text two quotes.
+pub enum TableFormat {
+    /// RFC 4180, with a header; NULL is an empty field, and an empty text two quotes.
     Csv,
     /// One array of objects, each on a line of its own.
     Json,
 }
 
-impl Format {
-    /// What the files end with.
+impl TableFormat {
+    /// The extension of the files' names.
     pub fn extension(self) -> &'static str {
         match self {
-            Format::Csv => "csv",
-            Format::Json => "json",
+            TableFormat::Csv => "csv",
+            TableFormat::Json => "json",
         }
     }
 }
 
-/// A file that holds a table.
+/// A table that was written to a file.
 #[derive(Debug, Clone)]
-pub struct Written {
-    /// Empty where there is none.
+pub struct ExportedTable {
+    /// The table's schema; empty where there is none.
     pub schema: String,
-    /// The table.
+    /// The table's name.
     pub table: String,
-    /// Where it is once it is published.
+    /// The path of the file once it is published.
     pub path: PathBuf,
-    /// How many rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Values whose text is no UTF-8, which their format needs; what was none became U+FFFD.
+    /// The number of values whose text is not UTF-8 although the format needs it: each wrong byte
+    /// sequence became U+FFFD.
     pub mended: u64,
-    /// A file of that name was there.
+    /// Whether a file of that name was there before.
     pub replaced: bool,
 }
 
-/// Whether a table, by schema and name, is to be written.
-type Chosen<'a> = Box<dyn FnMut(&str, &str) -> bool + Send + 'a>;
+/// Tells whether a table, by schema and name, is to be written.
+type TableFilter<'a> = Box<dyn FnMut(&str, &str) -> bool + Send + 'a>;
 
-/// The files of one export, as they are written. Dropped it leaves nothing.
-pub struct Files<'a> {
+/// The files of one export while they are written. Dropped, it leaves nothing.
+pub struct TableFiles<'a> {
     dir: PathBuf,
     scratch: Scratch,
-    format: Format,
-    chosen: Chosen<'a>,
-    names: Names,
-    open: Option<(BufWriter<File>, Table)>,
-    written: Vec<Written>,
+    format: TableFormat,
+    chosen: TableFilter<'a>,
+    names: FileNames,
+    open: Option<(BufWriter<File>, OpenTable)>,
+    written: Vec<ExportedTable>,
 }
 
-/// What the writers of the formats know of the table.
+/// The table that is being written, as the writers of the formats see it.
 #[derive(Debug, Default)]
-struct Table {
+struct OpenTable {
     columns: Vec<String>,
     rows: u64,
     mended: u64,
 }
 
-impl<'a> Files<'a> {
-    /// For files in `dir`, which must be there.
+impl<'a> TableFiles<'a> {
+    /// Begins an export into `dir`, which must be there.
     pub fn new(
         dir: &Path,
-        format: Format,
+        format: TableFormat,
         chosen: impl FnMut(&str, &str) -> bool + Send + 'a,
     ) -> Result<Self> {
         let scratch = Scratch::new(dir, SCRATCH_PREFIX, 0, "the exported tables")?;
-        let names = Names::new(format.extension());
-        Ok(Files {
+        let names = FileNames::new(format.extension());
+        Ok(TableFiles {
             dir: dir.to_owned(),
             scratch,
             format,
@@ -100,9 +101,9 @@ impl<'a> Files<'a> {
         })
     }
 
-    /// Nothing more comes.
-    pub fn finish(self) -> Complete {
-        Complete {
+    /// Ends the export: no more tables come.
+    pub fn finish(self) -> CompleteFiles {
+        CompleteFiles {
             dir: self.dir,
             scratch: self.scratch,
             written: self.written,
@@ -110,22 +111,22 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Files that wait for their names. Dropped before [`Complete::publish`] they leave nothing.
-pub struct Complete {
+/// TableFiles that wait for their names. Dropped before [`CompleteFiles::publish`] they leave nothing.
+pub struct CompleteFiles {
     dir: PathBuf,
     scratch: Scratch,
-    written: Vec<Written>,
+    written: Vec<ExportedTable>,
 }
 
-impl Complete {
-    /// No table was written.
+impl CompleteFiles {
+    /// Whether no table was written.
     pub fn is_empty(&self) -> bool {
         self.written.is_empty()
     }
 
-    /// Gives the files their names. One that is there already is an error, and then nothing was
-    /// done, unless it is to be replaced.
-    pub fn publish(mut self, replace: bool) -> Result<Vec<Written>> {
+    /// Gives the files their names. A file that is there already is replaced if `replace` says so;
+    /// else it is an error, and nothing is done.
+    pub fn publish(mut self, replace: bool) -> Result<Vec<ExportedTable>> {
         if !replace {
             refuse_to_replace(self.written.iter().map(|file| file.path.as_path()))?;
         }
@@ -148,7 +149,7 @@ impl Complete {
     }
 }
 
-/// An error if one of these is there.
+/// Fails if one of these files is there.
 pub fn refuse_to_replace<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()> {
     let there: Vec<&Path> = paths
         .filter(|path| path.symlink_metadata().is_ok())
@@ -167,25 +168,25 @@ pub fn refuse_to_replace<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()
     )
 }
 
-impl TakeRows for Files<'_> {
-    fn table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool> {
+impl RowSink for TableFiles<'_> {
+    fn begin_table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool> {
         if !(self.chosen)(schema, name) {
             return Ok(false);
         }
-        let path = self.dir.join(self.names.of(schema, name));
+        let path = self.dir.join(self.names.next(schema, name));
         let draft = self.scratch.join(&self.written.len().to_string());
         let mut file = BufWriter::with_capacity(256 << 10, durable::create_new(&draft)?);
-        let table = Table {
+        let table = OpenTable {
             columns: columns.to_vec(),
-            ..Table::default()
+            ..OpenTable::default()
         };
         match self.format {
-            Format::Csv => csv::begin(&mut file, &table),
-            Format::Json => json::begin(&mut file),
+            TableFormat::Csv => csv::write_header(&mut file, &table),
+            TableFormat::Json => json::begin_array(&mut file),
         }
         .with_context(|| writing(&path))?;
         let (schema, table_name) = (schema.to_owned(), name.to_owned());
-        self.written.push(Written {
+        self.written.push(ExportedTable {
             schema,
             table: table_name,
             path,
@@ -198,13 +199,13 @@ impl TakeRows for Files<'_> {
         Ok(true)
     }
 
-    fn row(&mut self, cells: &[Cell<'_>]) -> Result<()> {
+    fn write_row(&mut self, cells: &[Cell<'_>]) -> Result<()> {
         let Some((file, table)) = &mut self.open else {
             return Err(Error::failed("a row without a table"));
         };
         match self.format {
-            Format::Csv => csv::row(file, cells),
-            Format::Json => json::row(file, table, cells),
+            TableFormat::Csv => csv::write_row(file, cells),
+            TableFormat::Json => json::write_row(file, table, cells),
         }
         .with_context(|| {
             self.written
@@ -216,27 +217,29 @@ impl TakeRows for Files<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end_table(&mut self) -> Result<()> {
         let (Some((mut file, table)), Some(last)) = (self.open.take(), self.written.last_mut())
         else {
             return Ok(());
         };
-        let end = |file: &mut BufWriter<File>| -> io::Result<u64> {
-            if self.format == Format::Json {
-                json::end(file)?;
-            }
-            file.flush()?;
-            file.get_ref().metadata().map(|found| found.len())
-        };
-        last.size = end(&mut file).with_context(|| writing(&last.path))?;
+        last.size = end_file(&mut file, self.format).with_context(|| writing(&last.path))?;
         last.rows = table.rows;
         last.mended = table.mended;
         Ok(())
     }
 
     fn needs_utf8(&self) -> bool {
-        self.format == Format::Json
+        self.format == TableFormat::Json
     }
+}
+
+/// Ends a table's file and returns its size.
+fn end_file(file: &mut BufWriter<File>, format: TableFormat) -> io::Result<u64> {
+    if format == TableFormat::Json {
+        json::end_array(file)?;
+    }
+    file.flush()?;
+    file.get_ref().metadata().map(|found| found.len())
 }
 
 fn writing(path: &Path) -> String {

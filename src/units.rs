@@ -6,6 +6,7 @@ use chrono::{
 };
 use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// A length of calendar time: months and years as the calendar has them, the rest exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -190,6 +191,30 @@ pub fn shell_word(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// The first of `name`, `name-2`, `name-3`… that is free.
+pub fn free_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut free = name.to_owned();
+    let mut number = 2;
+    while is_taken(&free) {
+        free = format!("{name}-{number}");
+        number += 1;
+    }
+    free
+}
+
+/// The first of `path`, `path-2`, `path-3`… that is free.
+pub fn free_path(path: &Path, is_taken: impl Fn(&Path) -> bool) -> PathBuf {
+    let mut free = path.to_path_buf();
+    let mut number = 2;
+    while is_taken(&free) {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{number}"));
+        free = name.into();
+        number += 1;
+    }
+    free
 }
 
 /// The sum, or the largest number there is: what others wrote may be any.

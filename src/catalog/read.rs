@@ -3,10 +3,10 @@
 
 use super::{Backup, Catalog, Entry, Presence, Stray, Unreadable, is_named_of, with_remedy};
 use crate::cores::on_every_core;
-use crate::error::{Kind, Result};
-use crate::sidecar::{self, Brief, Sidecar, State, Words};
-use crate::store::{self, Small, Store};
-use std::collections::HashSet;
+use crate::error::{Error, Kind, Result};
+use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, Words};
+use crate::store::{Listing, Objects, Store, names};
+use std::collections::{HashMap, HashSet};
 
 /// So many sidecars are taken at a time; fewer are read by one thread.
 const AT_ONCE: usize = 64;
@@ -44,16 +44,13 @@ impl Catalog {
 
     fn read_each<'a>(store: &dyn Store, sources: impl Iterator<Item = &'a str>) -> Result<Catalog> {
         let sources: Vec<&str> = sources.collect();
-        let names = on_every_core(sources.len(), 1, |at, ()| store.names(sources[at]))
+        let listings = on_every_core(sources.len(), 1, |at, ()| store.list(sources[at]))
             .into_iter()
             .flatten()
             .collect::<Result<Vec<_>>>()?;
-        let small = sources
-            .iter()
-            .map(|source| store.small(source))
-            .collect::<Result<Vec<_>>>()?;
+        let objects: Vec<_> = sources.iter().map(|source| store.objects(source)).collect();
         let directories: Vec<Directory<'_>> = on_every_core(sources.len(), 1, |at, ()| {
-            Directory::of(sources[at], &names[at], &*small[at])
+            Directory::new(sources[at], &listings[at], &*objects[at])
         })
         .into_iter()
         .flatten()
@@ -121,7 +118,7 @@ fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
         .collect();
     let known = |name: &str| {
         dumps.contains(name)
-            || !lost.is_empty() && store::id_of(name).is_some_and(|id| lost.contains(id))
+            || !lost.is_empty() && names::id_of(name).is_some_and(|id| lost.contains(id))
     };
     let of_directory = |directory: &Directory<'_>| -> Vec<Stray> {
         let names = directory
@@ -129,7 +126,7 @@ fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
             .iter()
             .filter(|name| directory.may_be_stray(name) && !known(name));
         let stray = |name: &String| {
-            let size = Presence::of(directory.small.size(name)).bytes();
+            let size = Presence::of(directory.objects.size(name)).bytes();
             Stray {
                 source: directory.source.into(),
                 name: name.clone(),
@@ -151,13 +148,15 @@ struct Reading {
 /// Whether the store holds a backup of this id or a source of this name, by its files' names alone.
 pub fn holds(store: &dyn Store, wanted: &str) -> Result<bool> {
     let source = wanted.split_once('@').map_or(wanted, |(source, _)| source);
-    let is_sidecar =
-        |name: &String| store::id_of(name).is_some_and(|id| *name == store::sidecar_name(id));
-    if store.names(source)?.iter().any(is_sidecar) {
+    let objects = store.list(source)?.objects;
+    if objects.iter().any(|name| names::sidecar_id(name).is_some()) {
         return Ok(true);
     }
-    match store::split_id(wanted) {
-        Some((source, _, _)) => Ok(store.names(source)?.contains(&store::sidecar_name(wanted))),
+    match names::split_id(wanted) {
+        Some((source, _, _)) => {
+            let objects = store.list(source)?.objects;
+            Ok(objects.contains(&names::sidecar_name(wanted)))
+        }
         None => Ok(false),
     }
 }
@@ -166,33 +165,27 @@ pub fn holds(store: &dyn Store, wanted: &str) -> Result<bool> {
 struct Directory<'a> {
     source: &'a str,
     names: &'a [String],
-    small: &'a dyn Small,
+    objects: &'a dyn Objects,
     /// The ids of those that are sidecars.
     ids: Vec<&'a str>,
     /// How many others look like dumps.
     dumps: usize,
-    /// State files.
-    states: HashSet<&'a str>,
-    /// Dot-names.
+    /// The names of events, by the ids of their backups.
+    events: HashMap<&'a str, Vec<&'a str>>,
+    /// The ids of what is being written or removed.
     unfinished: HashSet<&'a str>,
 }
 
 impl<'a> Directory<'a> {
-    fn of(source: &'a str, names: &'a [String], small: &'a dyn Small) -> Self {
-        let (mut ids, mut dumps, mut states, mut unfinished) =
-            (Vec::new(), 0, HashSet::new(), HashSet::new());
-        for name in names {
-            if name.starts_with('.') {
-                unfinished.insert(name.as_str());
-            } else if let Some(before) = name.strip_suffix(".json") {
-                // A state file's name goes on after the time; a source's own name may hold
-                // `.state`.
-                match store::id_of(name) {
-                    Some(id) if before == id => ids.push(id),
-                    Some(id) if before.strip_suffix(".state") == Some(id) => {
-                        states.insert(name.as_str());
-                    }
-                    _ => {}
+    fn new(source: &'a str, listing: &'a Listing, objects: &'a dyn Objects) -> Self {
+        let (mut ids, mut dumps) = (Vec::new(), 0);
+        let mut events: HashMap<&str, Vec<&str>> = HashMap::new();
+        for name in &listing.objects {
+            if name.ends_with(".json") {
+                if let Some(id) = names::sidecar_id(name) {
+                    ids.push(id);
+                } else if let Some(id) = names::event_id(name) {
+                    events.entry(id).or_default().push(name);
                 }
             } else if looks_like_a_dump(name) {
                 dumps += 1;
@@ -200,20 +193,18 @@ impl<'a> Directory<'a> {
         }
         Directory {
             source,
-            names,
-            small,
+            names: &listing.objects,
+            objects,
             ids,
             dumps,
-            states,
-            unfinished,
+            events,
+            unfinished: listing.unfinished.iter().map(String::as_str).collect(),
         }
     }
 
     fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<Entry>, (String, bool)> {
-        match self
-            .small
-            .read(&store::sidecar_name(id), &mut reading.bytes)
-        {
+        let name = names::sidecar_name(id);
+        match self.objects.read_into(&name, &mut reading.bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
             Err(error) => return Err((with_remedy(&error), true)),
@@ -232,53 +223,79 @@ impl<'a> Directory<'a> {
             self.source,
         )?;
         let presence = file.map_or(Presence::Missing, |file| {
-            Presence::of(self.small.size(file))
+            Presence::of(self.objects.size(file))
         });
-        let (state, state_lost) = self.state_of(id, &mut reading.bytes);
+        let events = self.events.get(id).map_or(&[][..], Vec::as_slice);
+        let (state, unreadable) = state_after(events, self.objects, &mut reading.bytes);
         Ok(Some(Backup {
             sidecar: Box::new(sidecar),
             state,
-            state_lost,
+            state_lost: unreadable.is_some(),
             presence,
         }))
     }
 
-    fn state_of(&self, id: &str, bytes: &mut Vec<u8>) -> (State, bool) {
-        if self.states.is_empty() {
-            return (State::default(), false);
-        }
-        let name = store::state_name(id);
-        if !self.states.contains(name.as_str()) {
-            return (State::default(), false);
-        }
-        let state = self
-            .small
-            .read(&name, bytes)
-            .ok()
-            .and_then(|()| serde_json::from_slice::<State>(bytes).ok());
-        let lost = state.is_none();
-        (state.unwrap_or_default(), lost)
-    }
-
     /// By its name alone: a dump that nobody is making right now.
     fn may_be_stray(&self, name: &str) -> bool {
-        let being_made = || {
-            let dot_sidecar = store::id_of(name).map(|id| store::dot(&store::sidecar_name(id)));
-            dot_sidecar.is_some_and(|sidecar| self.unfinished.contains(sidecar.as_str()))
-        };
+        let being_made = || names::id_of(name).is_some_and(|id| self.unfinished.contains(id));
         !name.starts_with('.')
             && looks_like_a_dump(name)
             && (self.unfinished.is_empty() || !being_made())
     }
 }
 
+/// The state after the events of these names, and why one can't be read, where one can't. One that
+/// is taken away meanwhile is none.
+fn state_after(
+    events: &[&str],
+    objects: &dyn Objects,
+    bytes: &mut Vec<u8>,
+) -> (BackupState, Option<Error>) {
+    if events.is_empty() {
+        return (BackupState::default(), None);
+    }
+    let (mut known, mut unreadable) = (Vec::new(), None);
+    for name in events {
+        match objects.read_into(name, bytes) {
+            Ok(()) => match BackupEvent::parse(bytes) {
+                Some(event) => known.push(((*name).to_owned(), event)),
+                None => unreadable = Some(damaged_event(name)),
+            },
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    (BackupState::from_events(known), unreadable)
+}
+
+fn damaged_event(name: &str) -> Error {
+    Error::failed(format!(
+        "the event `{name}` is damaged, or of a newer version"
+    ))
+    .with_hint(format!(
+        "remove `{name}`: what it held, a pin or a verification, is lost, the backup is not"
+    ))
+}
+
+/// Reads the state of one backup; an event that can't be read is an error.
+pub fn read_state(objects: &dyn Objects, id: &str) -> Result<BackupState> {
+    let all = objects.names()?;
+    let events: Vec<&str> = all
+        .iter()
+        .map(String::as_str)
+        .filter(|name| names::event_id(name) == Some(id))
+        .collect();
+    let (state, unreadable) = state_after(&events, objects, &mut Vec::new());
+    unreadable.map_or(Ok(state), Err)
+}
+
 impl Entry {
     /// The same with the whole sidecar, read once more.
     pub fn whole(&self, store: &dyn Store) -> Result<Backup> {
         let source = &self.sidecar.source;
-        let name = store::sidecar_name(self.id());
+        let name = names::sidecar_name(self.id());
         let damaged = |(reason, _): (String, bool)| {
-            crate::error::Error::failed(format!("`{}` can't be used: {reason}", self.id()))
+            Error::failed(format!("`{}` can't be used: {reason}", self.id()))
         };
         let bytes = store.read(source, &name)?;
         let sidecar = Sidecar::parse(&bytes).map_err(|why| damaged(refused(why)))?;
@@ -331,7 +348,7 @@ fn must_belong(
     match files
         .into_iter()
         .flatten()
-        .find(|file| !store::is_dump_of(file, id))
+        .find(|file| !names::is_object_of(file, id))
     {
         Some(file) => Err((
             format!(
@@ -352,5 +369,5 @@ fn looks_like_a_dump(name: &str) -> bool {
     // The list of contents alone restores nothing.
     name.rsplit_once('.')
         .is_some_and(|(_, extension)| extensions.contains(&extension))
-        && !name.ends_with(store::CONTENTS)
+        && !name.ends_with(names::CONTENTS)
 }

@@ -1,7 +1,7 @@
 //! The catalog: what it reads, in which order, and what it says of that.
 
 use super::*;
-use crate::store::{Access, Store};
+use crate::store::{self, Access, Location, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 
 struct Place {
@@ -13,7 +13,7 @@ impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
         let store = store::open(
-            &dir.path().join("store"),
+            &Location::from(dir.path().join("store")),
             Access::Write {
                 require_mount: false,
             },
@@ -35,7 +35,7 @@ impl Place {
 
     fn labelled(&self, source: &str, label: &str, hours: i64, cluster: Option<&str>) -> String {
         let at = DateTime::from_timestamp(1_795_140_000, 0).unwrap() - TimeDelta::hours(hours);
-        let id = store::make_id(source, label, at, std::iter::empty());
+        let id = names::new_id(source, label, at, std::iter::empty());
         let file = format!("{id}.sqlite3.gz");
         let sidecar = serde_json::json!({
             "schema": 1, "id": id, "source": source, "kind": "sqlite", "label": label,
@@ -48,7 +48,7 @@ impl Place {
         self.file(source, &file, b"abc");
         self.file(
             source,
-            &store::sidecar_name(&id),
+            &names::sidecar_name(&id),
             sidecar.to_string().as_bytes(),
         );
         id
@@ -116,19 +116,21 @@ fn what_is_not_a_backup_is_told_apart() {
     let place = Place::new();
     let good = place.backup("app", 1, None);
     let lost = place.backup("app", 2, None);
-    place.file("app", &store::sidecar_name(&lost), b"{");
+    place.file("app", &names::sidecar_name(&lost), b"{");
     let missing = place.backup("app", 3, None);
     std::fs::remove_file(
         place
             .store
-            .locate("app", &format!("{missing}.sqlite3.gz"))
+            .object_path("app", &format!("{missing}.sqlite3.gz"))
             .unwrap(),
     )
     .unwrap();
     let pinned = place.backup("app", 4, None);
-    place.file("app", &store::state_name(&pinned), br#"{"pinned": true}"#);
+    let event = names::event_name(&pinned, Utc::now(), 1);
+    let text = br#"{"schema": 1, "event": "pinned", "at": "2026-11-20T02:00:00Z"}"#;
+    place.file("app", &event, text);
     let unsure = place.backup("app", 5, None);
-    place.file("app", &store::state_name(&unsure), b"?");
+    place.file("app", &names::event_name(&unsure, Utc::now(), 2), b"?");
     place.file("app", "other.sql.gz", b"12345");
     place.file("app", "app_daily_20200101T000000Z.sqlite3.gz", b"1");
     place.file("app", "notes.txt", b"");
@@ -138,7 +140,10 @@ fn what_is_not_a_backup_is_told_apart() {
     // A copy of another source's sidecar is not this one's.
     std::fs::create_dir_all(place.dir.path().join("store/web")).unwrap();
     std::fs::copy(
-        place.store.locate("app", &format!("{good}.json")).unwrap(),
+        place
+            .store
+            .object_path("app", &format!("{good}.json"))
+            .unwrap(),
         place.dir.path().join(format!("store/web/{good}.json")),
     )
     .unwrap();
@@ -240,7 +245,10 @@ fn words_need_only_what_they_can_mean() {
     }
     let near = place.read().resolve("aplpe", Utc::now()).unwrap_err();
     assert!(
-        near.hint().unwrap().starts_with("did you mean `apple`?"),
+        near.hint()
+            .unwrap()
+            .to_string()
+            .starts_with("did you mean `apple`?"),
         "{near:?}"
     );
 }

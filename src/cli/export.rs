@@ -1,6 +1,6 @@
 //! `dbbackup export` as it is typed.
 
-use crate::tabular::Format;
+use crate::tabular::TableFormat;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub struct ExportArguments {
     pub backup: String,
     /// The format of the files
     #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: Format,
+    pub format: TableFormat,
     /// The directory for the files; made where it is missing
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,

@@ -1,7 +1,7 @@
 //! How the values of the types below are typed: clap must know their words and what they mean.
 
 use crate::engine::EngineKind;
-use crate::tabular::Format;
+use crate::tabular::TableFormat;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
@@ -20,15 +20,15 @@ impl ValueEnum for EngineKind {
     }
 }
 
-impl ValueEnum for Format {
+impl ValueEnum for TableFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Format::Csv, Format::Json]
+        &[TableFormat::Csv, TableFormat::Json]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (word, help) = match self {
-            Format::Csv => ("csv", "Comma-separated values (RFC 4180)"),
-            Format::Json => ("json", "An array of objects"),
+            TableFormat::Csv => ("csv", "Comma-separated values (RFC 4180)"),
+            TableFormat::Json => ("json", "An array of objects"),
         };
         Some(PossibleValue::new(word).help(help))
     }

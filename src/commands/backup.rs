@@ -81,12 +81,12 @@ fn carry_out(
     let names: Vec<String> = planned.iter().filter_map(name_of_tried).collect();
     let of_run = hooks_of_run(&planned, session);
     let run = begin(arguments, session);
-    let store = session.store_plan()?.path;
+    let store = session.store_plan()?.location;
     report.story(format!(
         "run {}: {} into {}",
         run.id,
         names.join(", "),
-        store.display()
+        store
     ));
     let around = Around::run(&of_run, &names, &store, &run, report);
     // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
@@ -305,7 +305,7 @@ impl Work<'_> {
         Around::source(
             &configured.hooks,
             name,
-            self.store.root(),
+            self.store.location(),
             self.run,
             self.report,
         )
@@ -342,9 +342,7 @@ impl Work<'_> {
         // one's `before` has stopped.
         let lock = interrupt::check().and_then(|()| match source.hooks.is_empty() {
             true => Ok(None),
-            false => {
-                lock_and_sweep(self.store, &source.name, self.run.lock_wait, self.report).map(Some)
-            }
+            false => lock_and_sweep(self.store, &source.name, self.run.lock_wait, self.report),
         });
         let lock = match lock {
             Ok(lock) => lock,
@@ -353,7 +351,7 @@ impl Work<'_> {
         let around = Around::source(
             &source.hooks,
             &source.name,
-            self.store.root(),
+            self.store.location(),
             self.run,
             self.report,
         );
@@ -482,7 +480,7 @@ fn keep_configuration(store: &dyn Store, session: &Session, report: &Report) {
         Err(_) => return,
     };
     if let Err(error) =
-        store.replace_at_root(&format!("config-{}.toml", session.host), text.as_bytes())
+        store.replace_common(&format!("config-{}.toml", session.host), text.as_bytes())
     {
         report.detail(format!(
             "the configuration could not be copied to the store: {error}"

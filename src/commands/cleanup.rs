@@ -11,12 +11,13 @@ use crate::config::SourceFault;
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
+use crate::ops::events::remove_superseded;
 use crate::ops::{Session, catalog_of, is_missed, names_in, time_of};
 use crate::plan::{RetentionPolicies, SourcePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{Braked, Level, Status, Totals};
-use crate::store::{self, Store};
+use crate::store::{Store, names};
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashMap};
@@ -358,7 +359,7 @@ fn decide(
         .map(|entry| Candidate {
             id: entry.id.clone(),
             at: time_of(&entry.id),
-            label: store::split_id(&entry.id)
+            label: names::split_id(&entry.id)
                 .map_or(String::new(), |(_, label, _)| label.to_owned()),
             size_bytes: 0,
             standing: Standing::Unknown,
@@ -428,7 +429,10 @@ fn candidate(backup: &Entry) -> Candidate {
         id: backup.id().to_owned(),
         // Those of one second in the order in which they were made.
         at: {
-            let (at, number) = (backup.sidecar.started_at, store::number_of(backup.id()));
+            let (at, number) = (
+                backup.sidecar.started_at,
+                names::number_in_second(backup.id()),
+            );
             // A sidecar may say any date, the calendar's last one, too.
             at.checked_add_signed(TimeDelta::microseconds(number.into()))
                 .unwrap_or(at)
@@ -489,7 +493,7 @@ fn carry_out(
             continue;
         }
         if !dry_run {
-            store::remove_backup(store, source, id, &files)?;
+            store.retire(source, id, &files)?;
         }
         sizes.insert(id, backup.map_or(0, |backup| backup.presence.bytes()));
     }
@@ -498,7 +502,12 @@ fn carry_out(
         let size = sizes.get(id.as_str()).copied().unwrap_or(0);
         let id = id.clone();
         match (verdict, why_kept.get(id.as_str())) {
-            (Verdict::Keep(reasons), _) => done.kept.push((id, reasons.clone())),
+            (Verdict::Keep(reasons), _) => {
+                if let Some(backup) = by_id.get(id.as_str()).filter(|_| !dry_run) {
+                    remove_superseded(store, source, &backup.state)?;
+                }
+                done.kept.push((id, reasons.clone()));
+            }
             (Verdict::Remove(reason), Some(why)) => {
                 let reasons = vec![format!("{why}; otherwise removed: {reason}")];
                 done.kept.push((id, reasons));
@@ -515,7 +524,7 @@ fn carry_out(
 
 /// Why files can't be removed now, where they can't: what is not sure is kept.
 fn must_stay(store: &dyn Store, source: &str, files: &[String], dry_run: bool) -> Option<String> {
-    files.iter().find_map(|file| match store.elsewhere(source, file) {
+    files.iter().find_map(|file| match store.link_target(source, file) {
         // Removing the link alone would leave what takes the room, and nothing would know it any
         // more.
         Ok(Some(place)) => Some(format!(
@@ -525,7 +534,7 @@ fn must_stay(store: &dyn Store, source: &str, files: &[String], dry_run: bool) -
         )),
         Err(error) => Some(error.message()),
         Ok(None) if dry_run => None,
-        Ok(None) => match store.in_use(source, file) {
+        Ok(None) => match store.is_in_use(source, file) {
             Ok(true) => Some("in use right now".to_owned()),
             Ok(false) => None,
             Err(error) => Some(error.message()),

@@ -6,7 +6,7 @@ use crate::cli::DeleteArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::report::{Outcome, Report};
-use crate::store::{self, Store};
+use crate::store::{Store, names};
 use crate::units;
 
 pub fn run(arguments: &DeleteArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
@@ -55,7 +55,7 @@ pub fn run(arguments: &DeleteArguments, session: &Session, report: &mut Report) 
             // What can't be told stays, unless it is forced.
             let unsure = |error: Error| if arguments.force { Ok(()) } else { Err(error) };
             if store
-                .in_use(&source, file)
+                .is_in_use(&source, file)
                 .or_else(|error| unsure(error).map(|()| false))?
             {
                 return Err(
@@ -65,11 +65,11 @@ pub fn run(arguments: &DeleteArguments, session: &Session, report: &mut Report) 
             }
             elsewhere.extend(
                 store
-                    .elsewhere(&source, file)
+                    .link_target(&source, file)
                     .or_else(|error| unsure(error).map(|()| None))?,
             );
         }
-        store::remove_backup(&*store, &source, &id, &files)?;
+        store.retire(&source, &id, &files)?;
         report.line(format!("deleted {id}"));
         for place in elsewhere {
             report.note(format!(
@@ -167,8 +167,8 @@ fn unreadable(lost: &Unreadable, force: bool, store: &dyn Store) -> Result<Doome
                                      to delete it all the same",
         ));
     }
-    let mut files = store.names(&lost.source)?;
-    files.retain(|name| store::is_dump_of(name, &lost.id));
+    let mut files = store.list(&lost.source)?.objects;
+    files.retain(|name| names::is_object_of(name, &lost.id));
     let size = units::total(
         files
             .iter()

@@ -15,10 +15,10 @@ use crate::ops::{Session, catalog_of};
 use crate::plan::{Planned, SourcePlan, StorePlan};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::store::{self, Access};
-use crate::{durable, units};
+use crate::units;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub fn run(arguments: &DoctorArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let mut checks = Checks::default();
@@ -117,7 +117,7 @@ impl Checks {
     }
 
     fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
-        let remedy = error.hint().map(str::to_owned);
+        let remedy = error.hint().map(ToString::to_string);
         self.0.push(Looked {
             about: about.into(),
             check,
@@ -207,12 +207,7 @@ struct Needs {
 
 impl Needs {
     fn judge(&self, store: &StorePlan, checks: &mut Checks) {
-        let there = if store.path.is_dir() {
-            store.path.as_path()
-        } else {
-            store.path.parent().unwrap_or(Path::new("/"))
-        };
-        if let Ok(free) = durable::free_space(there) {
+        if let Ok(Some(free)) = store::unchecked(&store.location).free_space() {
             let text = format!(
                 "{} free, about {} needed for the next backups",
                 units::size(free),
@@ -238,7 +233,7 @@ impl Needs {
                 dir,
                 *needed,
                 self.drills.get(dir).copied().unwrap_or(0),
-                &store.path,
+                store,
                 checks,
             );
         }
@@ -294,7 +289,7 @@ fn one_source(
 ) -> Result<()> {
     let name = source.name.as_str();
     let mut engine = Engine::open(source)?;
-    let there = crate::store::unchecked(&store.path);
+    let there = store::unchecked(&store.location);
     backup::refuse_another_ones_name(source, &engine, (&*there, catalog), &session.host, report)?;
     place::lock(store, name, checks);
     let (how, concerns, scratch) = engine.rehearse()?;
@@ -334,10 +329,10 @@ fn one_source(
             );
         }
         Err(error) => {
-            let remedy = error
-                .hint()
-                .unwrap_or("`dbbackup verify --level content` is possible")
-                .to_owned();
+            let remedy = error.hint().map_or_else(
+                || "`dbbackup verify --level content` is possible".to_owned(),
+                ToString::to_string,
+            );
             checks.warning(
                 name,
                 "drill",
@@ -417,5 +412,5 @@ fn say(mut checks: Checks, report: &mut Report) -> Result<Outcome> {
 
 /// The store as it is, where it can be read.
 fn read(plan: &StorePlan) -> Result<Catalog> {
-    catalog_of(&*store::open(&plan.path, Access::Read)?, &[])
+    catalog_of(&*store::open(&plan.location, Access::Read)?, &[])
 }

@@ -8,7 +8,8 @@
 
 use crate::engine::files::listing::Listed;
 use crate::engine::{Check, CheckStatus, Table};
-use crate::sidecar::{Level, Sidecar, State, Verification};
+use crate::sidecar::event::StoredEvent;
+use crate::sidecar::{Level, Sidecar, Verification};
 use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::Value;
@@ -712,7 +713,7 @@ pub fn schema() -> Value {
     // In a store: what one wrote, others read; a newer version may add to it.
     for schema in [
         generator.subschema_for::<Sidecar>(),
-        generator.subschema_for::<State>(),
+        generator.subschema_for::<StoredEvent>(),
         generator.subschema_for::<Listed>(),
     ] {
         drop(schema);

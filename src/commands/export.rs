@@ -13,7 +13,7 @@ use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find::{self, ResolvedBackup};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
-use crate::tabular::{self, Files, Names, Written};
+use crate::tabular::{self, ExportedTable, FileNames, TableFiles};
 use crate::units;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -168,7 +168,7 @@ fn refuse_to_replace(
     if arguments.overwrite {
         return Ok(());
     }
-    let mut names = Names::new(arguments.format.extension());
+    let mut names = FileNames::new(arguments.format.extension());
     let mut looking = Choice {
         backup: choice.backup.clone(),
         wanted: choice.wanted,
@@ -184,7 +184,7 @@ fn refuse_to_replace(
         .map(|table| choice.parts_of(&table.name))
         .filter(|(schema, name)| looking.takes(schema, name));
     let paths: Vec<PathBuf> = named
-        .map(|(schema, name)| dir.join(names.of(&schema, &name)))
+        .map(|(schema, name)| dir.join(names.next(&schema, &name)))
         .collect();
     tabular::refuse_to_replace(paths.iter().map(PathBuf::as_path))
 }
@@ -221,7 +221,7 @@ fn export(
     arguments: &ExportArguments,
     session: &Session,
     report: &Report,
-) -> Result<Vec<Written>> {
+) -> Result<Vec<ExportedTable>> {
     let settings = session.settings_of(&found.source);
     let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
@@ -230,7 +230,7 @@ fn export(
         observer: report,
     };
     let dump = choice.dump;
-    let mut files = Files::new(dir, arguments.format, |schema, name| {
+    let mut files = TableFiles::new(dir, arguments.format, |schema, name| {
         choice.takes(schema, name)
     })?;
     match dump {
@@ -253,7 +253,7 @@ fn export(
 fn from_postgres(
     found: &ResolvedBackup,
     dump: PgFormat,
-    files: &mut Files<'_>,
+    files: &mut TableFiles<'_>,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = RowDecoder::new(files);
@@ -270,7 +270,7 @@ fn from_postgres(
 
 fn from_sqlite(
     found: &ResolvedBackup,
-    files: &mut Files<'_>,
+    files: &mut TableFiles<'_>,
     by_name: bool,
     means: &ExaminationOptions<'_>,
 ) -> Result<()> {
@@ -280,11 +280,11 @@ fn from_sqlite(
     let checks = examine::receive(&stored, &mut copy, Depth::Content, means)?;
     must_be_sound(found, &checks)?;
     let db = copy.received()?;
-    for table in sqlite::rows::tables(&db)?
+    for table in sqlite::rows::list_tables(&db)?
         .iter()
         .filter(|table| by_name || !table.internal)
     {
-        if !sqlite::rows::read(&db, table, files)? {
+        if !sqlite::rows::read_rows(&db, table, files)? {
             let name = sqlite::facts::quoted(&table.name);
             means.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
@@ -311,8 +311,8 @@ fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn say(found: &ResolvedBackup, written: &[Written], report: &mut Report) {
-    let table = |file: &Written| match found.format {
+fn say(found: &ResolvedBackup, written: &[ExportedTable], report: &mut Report) {
+    let table = |file: &ExportedTable| match found.format {
         DumpFormat::Sqlite => sqlite::facts::quoted(&file.table),
         _ => QualifiedName::new(&file.schema, &file.table).to_string(),
     };

@@ -9,6 +9,7 @@ use crate::ops::Session;
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
+use crate::units;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -35,7 +36,8 @@ pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -
     }
     let shown = shown(&arguments.command);
     report.note(format!("running `{shown}`"));
-    let status = process::in_foreground(command).with_context(|| format!("running `{shown}`"))?;
+    let status =
+        process::run_in_foreground(command).with_context(|| format!("running `{shown}`"))?;
     let code = code_of(status);
     report.set("status", code);
     if status.success() {
@@ -163,7 +165,7 @@ fn environment(
         ("DBBACKUP_LABEL", arguments.label.clone().into()),
         (
             "DBBACKUP_STORE",
-            session.store_plan()?.path.into_os_string(),
+            session.store_plan()?.location.as_os_str().to_owned(),
         ),
     ];
     // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.
@@ -183,7 +185,7 @@ fn program_from_anywhere(session: &Session) -> String {
         .as_ref()
         .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
-    let option = |name: &str, value: &str| format!(" {name} {}", restore::quoted(value));
+    let option = |name: &str, value: &str| format!(" {name} {}", units::shell_word(value));
     match path.as_deref().and_then(Path::to_str) {
         Some(path) => {
             let store = session

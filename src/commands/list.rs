@@ -213,9 +213,9 @@ pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>
     }
 }
 
-/// What a backup with a damaged state file is told to have.
+/// How a backup is described of which an event can't be read.
 pub const STATE_LOST: &str =
-    "its state file is damaged; it may have been pinned, and stays as if it were";
+    "an event of it (`….event.json`) is damaged; it may have been pinned, and stays as if it were";
 
 fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
     for source in catalog.sources() {

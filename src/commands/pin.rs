@@ -1,11 +1,12 @@
 //! `dbbackup pin` and `unpin`: whether cleanup may ever remove a backup.
 
-use super::verify::change_state;
 use crate::catalog::Catalog;
 use crate::cli::PinArguments;
 use crate::error::Result;
 use crate::ops::Session;
+use crate::ops::events::add_event;
 use crate::report::{Outcome, Report};
+use crate::sidecar::Change;
 use std::time::Duration;
 
 pub fn run(
@@ -28,7 +29,14 @@ pub fn run(
         .collect::<Result<_>>()?;
     let wait = session.lock_wait.max(Duration::from_secs(10));
     for (source, id) in &wanted {
-        change_state(&*store, source, id, wait, |state| state.pinned = pinned)?;
+        let change = match pinned {
+            true => Change::Pinned,
+            false => Change::Unpinned,
+        };
+        // An event needs no lock. But a cleanup that has looked already must not remove what is
+        // said to be pinned.
+        let _lock = store.lock(source, wait)?;
+        add_event(&*store, source, id, change)?;
         report.line(format!(
             "{} {id}",
             if pinned { "pinned" } else { "unpinned" }

@@ -92,7 +92,7 @@ pub fn run(
     }
     let of_json = |(id, error): &(&String, Error)| {
         serde_json::json!({"id": id,
-        "error": error.message(), "hint": error.hint()})
+        "error": error.message(), "hint": error.hint().map(ToString::to_string)})
     };
     report.set("failed", failed.iter().map(of_json).collect::<Vec<_>>());
     let failed: Vec<Error> = failed.into_iter().map(|(_, error)| error).collect();
@@ -134,10 +134,14 @@ fn restore_one(
     }
     put_back(&found, wanted, arguments, roles_to_come, session, report).map_err(|error| match error
         .hint()
+        .map(ToString::to_string)
     {
         // An engine does not know what its content is called here.
         Some(hint) if hint.contains(" BACKUP ") => {
-            let hint = hint.replace(" BACKUP ", &format!(" {} ", quoted(&found.name())));
+            let hint = hint.replace(
+                " BACKUP ",
+                &format!(" {} ", units::shell_word(&found.name())),
+            );
             error.with_new_hint(hint)
         }
         _ => error,
@@ -244,7 +248,7 @@ fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) 
     format!(
         "say where: `{} restore {} --to {to}`",
         program(session.store_flag.as_deref(), session),
-        quoted(&name)
+        units::shell_word(&name)
     )
 }
 
@@ -252,7 +256,9 @@ fn say_where(found: &ResolvedBackup, wanted: &str, to: &str, session: &Session) 
 /// command that is to be pasted.
 fn program(store: Option<&str>, session: &Session) -> String {
     let option = |name: &str, value: Option<&str>| {
-        value.map_or(String::new(), |value| format!(" {name} {}", quoted(value)))
+        value.map_or(String::new(), |value| {
+            format!(" {name} {}", units::shell_word(value))
+        })
     };
     let config = option(
         "--config",
@@ -411,14 +417,4 @@ fn differences(now: &Manifest, then: Option<&Manifest>) -> Vec<String> {
         shown.push(format!("and {more} more tables differ"));
     }
     shown
-}
-
-/// As a shell needs it.
-pub fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{self, Access};
+use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
 
@@ -63,16 +63,16 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         return Ok((backup, place));
     }
     session.refuse_group(wanted)?;
-    let store = store::open(&session.store_plan()?.path, Access::Read)?;
+    let store = store::open(&session.store_plan()?.location, Access::Read)?;
     let backup = catalog_for(&*store, wanted, session.now)?
         .resolve(wanted, session.now)?
         .whole(&*store)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(
-        || store::sidecar_name(backup.id()),
+        || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
     let place = store
-        .locate(&backup.sidecar.source, &name)
+        .object_path(&backup.sidecar.source, &name)
         .unwrap_or_default();
     Ok((backup, place))
 }

@@ -118,9 +118,9 @@ fn look_and_tell(
 
 /// A store that is not there is what `status` is asked about, and no mistake of the asker.
 fn open(plan: &StorePlan) -> Result<Box<dyn Store>> {
-    let store = store::open(&plan.path, Access::Read)?;
+    let store = store::open(&plan.location, Access::Read)?;
     if plan.require_mount {
-        store::require_mount_at(&plan.path).map_err(|error| error.with_kind(Kind::NotFound))?;
+        store::require_mount_at(&plan.location).map_err(|error| error.with_kind(Kind::NotFound))?;
     }
     Ok(store)
 }
@@ -207,7 +207,7 @@ impl Found<'_> {
     /// The whole in a few words.
     fn summary(&self) -> String {
         if self.sources.is_empty() {
-            return format!("the store `{}` holds no backups", self.store.path.display());
+            return format!("the store `{}` holds no backups", self.store.location);
         }
         let due = self.due().count() as u64;
         if due == 0 {
@@ -420,7 +420,7 @@ fn document(found: &Found<'_>, report: &mut Report) {
     report.set(
         "store",
         serde_json::json!({
-            "path": found.store.path, "free_bytes": found.free, "needed_bytes": found.needed,
+            "path": found.store.location.to_string(), "free_bytes": found.free, "needed_bytes": found.needed,
             "findings": of_store,
         }),
     );

@@ -5,15 +5,15 @@ use crate::catalog::{Backup, Catalog, Entry, is_named_of};
 use crate::cli::VerifyArguments;
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
+use crate::ops::events::add_event;
 use crate::ops::examine::{self, ExaminationOptions, VerificationResult};
 use crate::ops::find::{self, ResolvedBackup};
 use crate::ops::{Session, catalog_of};
 use crate::report::{Outcome, Paint, Report};
-use crate::sidecar::{State, Status, Verification};
-use crate::store::{self, Store};
+use crate::sidecar::{Change, Status, Verification};
+use crate::store::{Store, names};
 use crate::units;
 use chrono::Utc;
-use std::time::Duration;
 
 pub fn run(arguments: &VerifyArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let work = what_to_verify(arguments, session)?;
@@ -302,7 +302,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<Item>> {
 }
 
 fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
-    let found = ResolvedBackup::in_store(store.root(), backup);
+    let found = ResolvedBackup::in_store(store.location(), backup);
     Ok(match found {
         Ok(found) => Item::Dump(Box::new(found)),
         Err(error) => Item::Unusable {
@@ -317,7 +317,7 @@ fn dump(backup: &Entry, store: &dyn Store) -> Result<Item> {
 fn source_of(item: &Item) -> Option<&str> {
     match item {
         Item::Dump(found) => found.backup.as_ref().map(|_| found.source.as_str()),
-        Item::Unusable { id, .. } => store::split_id(id).map(|(source, _, _)| source),
+        Item::Unusable { id, .. } => names::split_id(id).map(|(source, _, _)| source),
         Item::Unknown { .. } => None,
     }
 }
@@ -401,20 +401,19 @@ fn say(
     }
 }
 
-/// Writes the result to the state file, under the source's lock for that moment. A store that can't
-/// be written to is no failure, and a copy of a backup that lies somewhere else has no history to
+/// Keeps the result with the backup, as an event. A store that can't be written to is no failure, and a copy of a backup that lies somewhere else has no history to
 /// add to.
 fn remember(found: &ResolvedBackup, finding: &VerificationResult, report: &Report) {
     let Some(backup) = &found.backup else { return };
     if finding.status() == CheckStatus::Error || found.source != backup.sidecar.source {
         return;
     }
-    let dir = found.store.root().join(&found.source);
-    if rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).is_err() {
+    if !found.store.may_write(&found.source) {
         return report.detail(format!(
-            "{}: the result was not kept: `{}` is read-only",
+            "{}: the result was not kept: `{}` of the store `{}` is read-only",
             backup.id(),
-            dir.display()
+            found.source,
+            found.store.name()
         ));
     }
     let verification = finding.to_verification(whole_second(Utc::now()));
@@ -424,53 +423,6 @@ fn remember(found: &ResolvedBackup, finding: &VerificationResult, report: &Repor
 }
 
 fn add_to_state(found: &ResolvedBackup, backup: &Backup, verification: Verification) -> Result<()> {
-    // Damage must not be forgotten because a backup is running: its retention would count this one
-    // as good.
-    let wait = Duration::from_secs(if verification.status == CheckStatus::Damaged {
-        600
-    } else {
-        10
-    });
-    change_state(&*found.store, &found.source, backup.id(), wait, |state| {
-        state.remember(verification)
-    })
-}
-
-/// Reads, changes and replaces a state file under the source's lock.
-pub fn change_state(
-    store: &dyn Store,
-    source: &str,
-    id: &str,
-    wait: Duration,
-    change: impl FnOnce(&mut State),
-) -> Result<()> {
-    let _lock = store.lock(source, wait)?;
-    change_locked_state(store, source, id, change)
-}
-
-/// The same for who holds the source's lock already.
-pub fn change_locked_state(
-    store: &dyn Store,
-    source: &str,
-    id: &str,
-    change: impl FnOnce(&mut State),
-) -> Result<()> {
-    if !store.names(source)?.contains(&store::sidecar_name(id)) {
-        return Err(Error::not_found(format!("`{id}` is gone")));
-    }
-    let name = store::state_name(id);
-    let mut state: State = match store.read(source, &name) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| Error::failed(format!("the state file of `{id}` is damaged: {error}")))
-            .map_err(|error| {
-                error.with_hint(format!(
-                    "remove `{name}`: what it held, pins and verifications, is \
-                                    lost, the backup is not"
-                ))
-            })?,
-        Err(error) if error.kind() == Kind::NotFound => State::default(),
-        Err(error) => return Err(error),
-    };
-    change(&mut state);
-    store.replace(source, &name, &state.to_bytes())
+    let change = Change::Verified(verification);
+    add_event(&*found.store, &found.source, backup.id(), change)
 }

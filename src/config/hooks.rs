@@ -5,6 +5,7 @@
 use super::section::{Scope, Section, TableItem};
 use crate::error::Result;
 use crate::setting::{PathResolver, SettingGroup, SettingType, WrittenValue, settings};
+use crate::units;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -63,19 +64,12 @@ impl fmt::Display for HookCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = match self {
             HookCommand::Shell(line) => line.split_whitespace().map(str::to_owned).collect(),
-            HookCommand::Arguments(words) => words.iter().map(|word| quoted(word)).collect(),
+            HookCommand::Arguments(words) => words
+                .iter()
+                .map(|word| units::shell_word(word).to_string())
+                .collect(),
         };
         f.write_str(&words.join(" "))
-    }
-}
-
-fn quoted(word: &str) -> String {
-    let plain = !word.is_empty()
-        && !word.contains(|c: char| c.is_whitespace() || "'\"\\$`&|;<>(){}*?#".contains(c));
-    if plain {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

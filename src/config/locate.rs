@@ -7,6 +7,7 @@
 use super::mask::holds_secret;
 use super::{Config, parse};
 use crate::error::{Context, Error, Result};
+use crate::units;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -103,7 +104,7 @@ impl Access {
             return Err(Error::usage(message).with_hint(format!(
                 "if it is yours: chown {} {}",
                 self.caller,
-                shell(path)
+                shell_path(path)
             )));
         }
         if self.mode & 0o022 != 0 {
@@ -112,7 +113,7 @@ impl Access {
                 path.display(),
                 self.mode & 0o7777
             );
-            return Err(Error::usage(message).with_hint(format!("chmod go-w {}", shell(path))));
+            return Err(Error::usage(message).with_hint(format!("chmod go-w {}", shell_path(path))));
         }
         Ok(())
     }
@@ -126,23 +127,15 @@ impl Access {
             "`{}` holds a password and can be read by others (mode {mode:04o})",
             path.display()
         );
-        Err(Error::usage(message).with_hint(format!("chmod o-r {}", shell(path))))
+        Err(Error::usage(message).with_hint(format!("chmod o-r {}", shell_path(path))))
     }
 }
 
-/// The path as a shell takes it.
-fn shell(path: &Path) -> String {
+/// The path as an argument in a shell: none that begins with a dash, which would be an option.
+fn shell_path(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if text.chars().all(plain) && !text.starts_with('-') {
-        return text.into_owned();
-    }
-    let text = if text.starts_with('-') {
-        format!("./{text}")
-    } else {
-        text.into_owned()
-    };
-    format!("'{}'", text.replace('\'', "'\\''"))
+    let dots = if text.starts_with('-') { "./" } else { "" };
+    units::shell_word(&format!("{dots}{text}"))
 }
 
 #[cfg(test)]
@@ -173,7 +166,10 @@ mod tests {
                 error.message(),
                 format!("`{shown}` can be written by others (mode {mode:04o})")
             );
-            assert_eq!(error.hint().unwrap(), format!("chmod go-w {shown}"));
+            assert_eq!(
+                error.hint().unwrap().to_string(),
+                format!("chmod go-w {shown}")
+            );
             assert_eq!(error.kind().exit_code(), 2);
         }
         let (directory, path) = file("", 0o644);
@@ -199,7 +195,7 @@ mod tests {
             error.message(),
             "`/etc/my conf.toml` holds a password and can be read by others (mode 0644)"
         );
-        assert_eq!(error.hint(), Some("chmod o-r '/etc/my conf.toml'"));
+        assert_eq!(error.hint(), Some(&"chmod o-r '/etc/my conf.toml'".into()));
         assert!(
             Access {
                 mode: 0o640,
@@ -232,7 +228,10 @@ mod tests {
             error.message(),
             "`c.toml` belongs to user 1001, neither to root nor to you"
         );
-        assert_eq!(error.hint(), Some("if it is yours: chown 1000 c.toml"));
+        assert_eq!(
+            error.hint(),
+            Some(&"if it is yours: chown 1000 c.toml".into())
+        );
         assert!(
             Access { owner: 0, ..access }
                 .check_writers(Path::new("c.toml"))

@@ -164,16 +164,11 @@ fn check_name(item: &TableItem<'_>, what: &str, scope: &Scope<'_>) -> Result<()>
 fn read_store(item: TableItem<'_>, header: String, scope: &Scope<'_>) -> Result<StoreSettings> {
     let mut section = Section::open(item, header, scope)?;
     section.only(&[StoreSettings::key_names()], &|_| None)?;
-    // A directory `s3:` beside the configuration is never what was meant.
-    if section
-        .text("path")
-        .is_some_and(|path| path.contains("://"))
-    {
-        return Err(section.error("path", "this version knows only directories as stores"));
-    }
     let mut settings = StoreSettings::default();
     section.apply(&mut settings)?;
-    section.demand_path("path", &mut settings.path)?;
+    if !section.has("path") {
+        return Err(section.error_here(format!("{} has no `path`", section.header)));
+    }
     Ok(settings)
 }
 

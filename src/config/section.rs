@@ -312,11 +312,6 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// The text that a key has.
-    pub fn text(&self, key: &str) -> Option<&str> {
-        self.table.get(key)?.get_ref().as_str()
-    }
-
     /// Whether a key is written, be its value usable or not.
     pub fn has(&self, key: &str) -> bool {
         self.offsets.contains_key(key)

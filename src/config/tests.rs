@@ -7,6 +7,7 @@ use crate::pipeline::Codec;
 use crate::retention::Age;
 use crate::setting::SettingGroup;
 use crate::sidecar::Level;
+use crate::store::Location;
 use crate::units::Span;
 use std::path::Path;
 use std::time::Duration;
@@ -35,7 +36,7 @@ fn complaint(text: &str) -> (String, String) {
     assert_eq!(error.kind(), Kind::Usage, "{error:?}");
     (
         error.message().replace("/etc/", ""),
-        error.hint().unwrap_or_default().to_owned(),
+        error.hint().map(ToString::to_string).unwrap_or_default(),
     )
 }
 
@@ -113,14 +114,14 @@ all = ["shop"]
     assert_eq!(
         config.store,
         Some(StoreSettings {
-            path: "/var/backups/dbbackup".into(),
+            location: Path::new("/var/backups/dbbackup").into(),
             require_mount: false
         })
     );
     assert_eq!(
         config.stores["usb"],
         StoreSettings {
-            path: "/home/ada/usb".into(),
+            location: Path::new("/home/ada/usb").into(),
             require_mount: true
         }
     );
@@ -515,12 +516,18 @@ fn the_environment_serves_every_type() {
         .unwrap()
         .store
         .unwrap();
-    assert_eq!(host.path, Path::new("/b").join(hostname()));
+    assert_eq!(
+        host.location,
+        Location::from(Path::new("/b").join(hostname()))
+    );
     let literal = read("[store]\npath = \"/b/$${HOSTNAME}\"")
         .unwrap()
         .store
         .unwrap();
-    assert_eq!(literal.path, Path::new("/b/${HOSTNAME}"));
+    assert_eq!(
+        literal.location,
+        Location::from(Path::new("/b/${HOSTNAME}"))
+    );
     let grouped = read(&format!("{}[groups]\nall = [\"${{DB}}\"]", app(""))).unwrap_err();
     assert!(
         grouped
@@ -795,7 +802,10 @@ fn homeless_paths() {
         .unwrap()
         .store
         .unwrap();
-    assert_eq!(beside.path, std::env::current_dir().unwrap().join("b"));
+    assert_eq!(
+        beside.location,
+        Location::from(std::env::current_dir().unwrap().join("b"))
+    );
 }
 
 /// What the manual says is what the parser does: each key is one, each default changes nothing when

@@ -1,37 +1,37 @@
-//! Rows on their way out of a dump, whatever its kind: who reads them pushes them table by table
-//! into a [`TakeRows`].
+//! Rows on their way out of a dump of any kind: its reader pushes them, table by table, into a
+//! [`RowSink`].
 
 use crate::error::Result;
 
 /// Takes the rows of tables, one table after another.
-pub trait TakeRows: Send {
-    /// A table begins; `schema` is empty where there is none. False: its rows are not wanted, and
-    /// neither [`TakeRows::row`] nor [`TakeRows::end`] is called for it.
-    fn table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool>;
+pub trait RowSink: Send {
+    /// Begins a table; `schema` is empty where there is none. `false` means that its rows are not
+    /// wanted: neither [`RowSink::write_row`] nor [`RowSink::end_table`] is called for it.
+    fn begin_table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool>;
 
-    /// A row of the table, a cell for each column.
-    fn row(&mut self, cells: &[Cell<'_>]) -> Result<()>;
+    /// Takes a row of the table, with a cell for each column.
+    fn write_row(&mut self, cells: &[Cell<'_>]) -> Result<()>;
 
-    /// The table has no more rows.
-    fn end(&mut self) -> Result<()>;
+    /// Ends the table, which has no more rows.
+    fn end_table(&mut self) -> Result<()>;
 
-    /// Whether text in another encoding than UTF-8 can't be taken.
+    /// Whether all text must be UTF-8.
     fn needs_utf8(&self) -> bool;
 }
 
 /// One value.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell<'a> {
-    /// As the database writes it; `None`: NULL.
+    /// The value as the database writes it; `None` for NULL.
     pub text: Option<&'a [u8]>,
-    /// What it means.
+    /// The meaning of that text.
     pub shape: &'a Shape,
 }
 
-/// What a value's text means, as far as formats tell it apart.
+/// The meaning of a value's text, as far as formats tell it apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
-    /// Itself.
+    /// The text itself.
     Text,
     /// A number, or `NaN` and the like.
     Number,

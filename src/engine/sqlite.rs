@@ -25,8 +25,9 @@ pub mod rows;
 pub mod source;
 mod strangers;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Hint, Result};
 use crate::interrupt;
+use crate::units;
 use registry::Claim;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::ops::Deref;
@@ -300,12 +301,15 @@ pub(crate) fn explain(error: rusqlite::Error, path: &Path) -> Error {
 }
 
 /// What to do about a database that is damaged itself.
-fn damaged_hint(path: &Path) -> String {
-    format!(
-        "restore an earlier backup, or see what is left with `sqlite3 '{0}' .recover`; to keep a \
-         copy as it is: `dbbackup backup --kind files '{0}'`",
-        path.display()
-    )
+fn damaged_hint(path: &Path) -> Hint {
+    let path = path.display().to_string();
+    Hint::new()
+        .text(format!(
+            "restore an earlier backup, or see what is left with `sqlite3 {} .recover`; to keep a \
+             copy as it is: ",
+            units::shell_word(&path)
+        ))
+        .command(["backup", "--kind", "files", &path])
 }
 
 fn no_companions(path: &Path) -> Error {

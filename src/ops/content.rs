@@ -12,18 +12,19 @@ use crate::engine::{Check, Contents, Database, DumpFormat, Manifest};
 use crate::error::{Kind, Result};
 use crate::pipeline::{self, DecodeReader, Decoding, Measurement, Progress};
 use crate::sidecar::Dump;
-use crate::store::{self, Store};
+use crate::store::Objects;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 /// A dump in a store, with what is known of it.
 pub struct StoredDump<'a> {
-    /// The store that holds it.
-    pub store: &'a dyn Store,
+    /// The objects that it is one of: a source's in a store, or a draft's while the backup is being
+    /// made.
+    pub objects: &'a dyn Objects,
     /// The source that it is a dump of.
     pub source: &'a str,
-    /// The object's name; a dot-name while the backup is being made.
+    /// The object's name.
     pub file: &'a str,
     /// What the sidecar says of it; `None` for a dump without one.
     pub dump: Option<&'a Dump>,
@@ -40,15 +41,10 @@ pub struct StoredDump<'a> {
 }
 
 impl StoredDump<'_> {
-    /// The list of contents, with its object's name: a dot-name while the backup is being made.
+    /// The list of contents, with its object's name.
     pub fn contents(&self) -> Option<(String, &Contents)> {
         let contents = self.manifest?.tree.as_ref()?.contents.as_ref()?;
-        let name = if self.file.starts_with('.') {
-            store::dot(&contents.file)
-        } else {
-            contents.file.clone()
-        };
-        Some((name, contents))
+        Some((contents.file.clone(), contents))
     }
 
     /// The bytes that the content will take; for a dump without a sidecar, a guess from its size.
@@ -57,7 +53,7 @@ impl StoredDump<'_> {
             return dump.content_size_bytes;
         }
         // Where the size can't be had, opening the dump says why.
-        let size = self.store.size(self.source, self.file).unwrap_or(0);
+        let size = self.objects.size(self.file).unwrap_or(0);
         if self.decoding.is_identity() {
             size
         } else {
@@ -81,7 +77,7 @@ pub fn open_content<'a>(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<DumpContent<'a>> {
-    let object = stored.store.open(stored.source, stored.file)?;
+    let object = stored.objects.open(stored.file)?;
     let progress = Progress::default();
     let title = format!("decoding {}", stored.source);
     let shown = observer.follow(&title, stored.content_size(), &progress);
@@ -117,7 +113,7 @@ impl DumpContent<'_> {
 
 /// Hashes a dump's bytes as they are stored, without decoding them.
 pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<Measurement> {
-    let object = stored.store.open(stored.source, stored.file)?;
+    let object = stored.objects.open(stored.file)?;
     let progress = Progress::default();
     let title = format!("checking {}", stored.source);
     let size = stored.dump.map_or(0, |dump| dump.size_bytes);
@@ -127,7 +123,7 @@ pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<
 
 /// Hashes a list of contents as it is stored.
 pub fn measure_list(stored: &StoredDump<'_>, name: &str) -> Result<Measurement> {
-    let object = stored.store.open(stored.source, name)?;
+    let object = stored.objects.open(name)?;
     pipeline::measure(object, &Progress::default())
 }
 
@@ -143,7 +139,7 @@ pub fn open_list(stored: &StoredDump<'_>) -> Result<Option<Lines>> {
         Err(error) if error.kind() == Kind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     }
-    let object = stored.store.open(stored.source, &name)?;
+    let object = stored.objects.open(&name)?;
     Ok(Some(Lines::new(Decoding::new(LIST_CODEC).open(object))))
 }
 

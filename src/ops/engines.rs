@@ -326,7 +326,7 @@ pub fn trial<'a>(
 /// What the code that a dump brings must not even see, wherever it lies: the store, and the user's
 /// home.
 fn hidden_from_drills(stored: &StoredDump<'_>) -> Vec<PathBuf> {
-    let file = stored.store.locate(stored.source, stored.file);
+    let file = stored.objects.path(stored.file);
     let source = file
         .as_deref()
         .and_then(Path::parent)

@@ -8,7 +8,7 @@ use crate::engine::{Check, CheckStatus, Depth, Destination};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Proving;
 use crate::sidecar::{Level, Verification};
-use crate::store;
+use crate::store::names;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -135,19 +135,17 @@ type Stamp = (u64, u64, i64, i64);
 /// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What
 /// comes later is no part of it.
 fn files_of(stored: &StoredDump<'_>) -> BTreeMap<String, Option<Stamp>> {
-    let dump = stored.file.trim_start_matches('.');
-    let time = dump.rfind('_').unwrap_or(0);
-    let id = &dump[..dump[time..].find('.').map_or(dump.len(), |at| time + at)];
-    let is_part = |name: &str| {
-        let rest = name.trim_start_matches('.').strip_prefix(id);
-        name != store::state_name(id) && rest.is_some_and(|rest| rest.starts_with('.'))
+    let id = names::id_of(stored.file);
+    let is_part = |name: &str| match id {
+        Some(id) => names::id_of(name) == Some(id) && names::event_id(name).is_none(),
+        None => name == stored.file,
     };
-    let names = stored.store.names(stored.source).unwrap_or_default();
+    let objects = stored.objects.names().unwrap_or_default();
     let stamp = |name: &str| {
-        let found = std::fs::metadata(stored.store.locate(stored.source, name)?).ok()?;
+        let found = std::fs::metadata(stored.objects.path(name)?).ok()?;
         Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
     };
-    names
+    objects
         .into_iter()
         .filter(|name| is_part(name))
         .map(|name| (name.clone(), stamp(&name)))

@@ -7,15 +7,17 @@ use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
-use crate::sidecar::{Dump, Sidecar, State, Status, Unreadable};
-use crate::store::{self, Access, Store};
+use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
+use crate::store::{self, Access, Location, Objects, Store, names};
 use std::path::{Path, PathBuf};
 
 /// A dump that a user's word for a backup led to.
 pub struct ResolvedBackup {
     /// The store, or the directory above a dump that lies somewhere else.
     pub store: Box<dyn Store>,
-    /// The directory in it.
+    /// The source's objects in it.
+    pub objects: Box<dyn Objects>,
+    /// The source in it.
     pub source: String,
     /// The dump's name there.
     pub file: String,
@@ -42,7 +44,7 @@ impl ResolvedBackup {
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
         StoredDump {
-            store: &*self.store,
+            objects: &*self.objects,
             source: &self.source,
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
@@ -55,8 +57,8 @@ impl ResolvedBackup {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(root: &Path, entry: &Entry) -> Result<ResolvedBackup> {
-        let store = store::open(root, Access::Read)?;
+    pub fn in_store(location: &Location, entry: &Entry) -> Result<ResolvedBackup> {
+        let store = store::open(location, Access::Read)?;
         let backup = entry.whole(&*store)?;
         ResolvedBackup::of_backup(store, entry.sidecar.source.to_string(), backup)
     }
@@ -75,6 +77,7 @@ impl ResolvedBackup {
         };
         let codec = codec_of(&dump)?;
         Ok(ResolvedBackup {
+            objects: store.objects(&source),
             store,
             source,
             file: dump.file.clone(),
@@ -180,7 +183,7 @@ fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
-        store::unchecked(root),
+        store::unchecked(&Location::from(root)),
         dir.file_name()
             .unwrap_or_default()
             .to_string_lossy()
@@ -240,6 +243,7 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
         }
     }
     Ok(ResolvedBackup {
+        objects: store.objects(&source),
         store,
         source,
         file: name,
@@ -256,8 +260,8 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     let sidecar = if named_itself {
         name.to_owned()
     } else {
-        match store::id_of(name) {
-            Some(id) => store::sidecar_name(id),
+        match names::id_of(name) {
+            Some(id) => names::sidecar_name(id),
             None => return Ok(None),
         }
     };
@@ -296,17 +300,14 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
-    let state = match store.read(source, &store::state_name(&sidecar.id)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).ok(),
-        Err(error) if error.kind() == Kind::NotFound => Some(State::default()),
-        Err(_) => None,
-    };
+    let objects = store.objects(source);
+    let state = catalog::read_state(&*objects, &sidecar.id);
     let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| {
         Presence::of(store.size(source, &dump.file))
     });
     Ok(Some(Backup {
         sidecar,
-        state_lost: state.is_none(),
+        state_lost: state.is_err(),
         state: state.unwrap_or_default(),
         presence,
     }))
@@ -347,6 +348,6 @@ fn file_name(path: &Path) -> String {
 pub fn path_of(found: &ResolvedBackup) -> PathBuf {
     found
         .store
-        .locate(&found.source, &found.file)
+        .object_path(&found.source, &found.file)
         .unwrap_or_else(|| found.file.clone().into())
 }

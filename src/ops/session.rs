@@ -5,7 +5,7 @@ use crate::catalog::{Catalog, is_named_of};
 use crate::config::{self, BackupSettings, Config, KindSettings};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, StorePlan};
-use crate::store::{self, Access, Store};
+use crate::store::{self, Access, Store, names};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,14 +67,14 @@ impl Session {
 
     /// The store, to read from.
     pub fn reading(&self) -> Result<Box<dyn Store>> {
-        store::open(&self.store_plan()?.path, Access::Read)
+        store::open(&self.store_plan()?.location, Access::Read)
     }
 
     /// The store, to write to; made where it is missing.
     pub fn writing(&self) -> Result<Box<dyn Store>> {
         let plan = self.store_plan()?;
         store::open(
-            &plan.path,
+            &plan.location,
             Access::Write {
                 require_mount: plan.require_mount,
             },
@@ -246,7 +246,7 @@ pub fn catalog_for(store: &dyn Store, wanted: &str, now: DateTime<Utc>) -> Resul
 
 /// The time in an id; the earliest there is where it has none.
 pub fn time_of(id: &str) -> DateTime<Utc> {
-    let stamp = store::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
+    let stamp = names::split_id(id).and_then(|(_, _, time)| time.get(..15).map(str::to_owned));
     stamp
         .and_then(|text| NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%S").ok())
         .map_or(DateTime::<Utc>::MIN_UTC, |at| at.and_utc())

@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan {
-            path: "/s".into(),
+            location: Path::new("/s").into(),
             require_mount: false,
             configured: false,
         };

@@ -1,16 +1,16 @@
 //! The part of the plans that is about stores: which one is meant.
 
-use super::absolute;
 use crate::config::{Config, StoreSettings};
 use crate::error::{Error, Result};
+use crate::store::Location;
 use crate::units;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the backups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorePlan {
-    /// The directory.
-    pub path: PathBuf,
+    /// The store's location.
+    pub location: Location,
     /// Refuse a directory that is not mounted.
     pub require_mount: bool,
     /// The configuration itself names this store, so its retention may be applied to it.
@@ -25,7 +25,7 @@ pub fn store(
     config: Option<&Config>,
     variable: Option<&str>,
     cwd: &Path,
-    is_store: &dyn Fn(&Path) -> Result<bool>,
+    is_store: &dyn Fn(&Location) -> Result<bool>,
 ) -> Result<StorePlan> {
     if flag == Some("") {
         // An unset variable in a script; the current directory is not to become a store.
@@ -37,20 +37,20 @@ pub fn store(
         let is_word = !text.contains('/') && !matches!(text, "." | "..");
         if let Some(config) =
             config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
-            && !is_store(&absolute(cwd, text))?
+            && !is_store(&parse(text, cwd)?)?
         {
             return Err(no_such_store(text, config));
         }
-        return Ok(match named {
-            Some(settings) => configured(cwd, settings),
-            None => in_directory(text, config, cwd),
-        });
+        return match named {
+            Some(settings) => Ok(configured(cwd, settings)),
+            None => written(text, config, cwd),
+        };
     }
     if let Some(settings) = config.and_then(|config| config.store.as_ref()) {
         return Ok(configured(cwd, settings));
     }
     match variable.filter(|text| !text.is_empty()) {
-        Some(text) => Ok(in_directory(text, config, cwd)),
+        Some(text) => written(text, config, cwd),
         None => Err(Error::usage("no store is given").with_hint(
             "name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the \
                    configuration",
@@ -61,27 +61,31 @@ pub fn store(
 /// A store that the configuration names.
 fn configured(cwd: &Path, settings: &StoreSettings) -> StorePlan {
     StorePlan {
-        path: absolute(cwd, &settings.path),
+        location: settings.location.resolved(cwd),
         require_mount: settings.require_mount,
         configured: true,
     }
 }
 
-/// The store in a directory, which may be one that the configuration names.
-fn in_directory(text: &str, config: Option<&Config>, cwd: &Path) -> StorePlan {
-    let path = absolute(cwd, text);
+/// The store at a place that somebody wrote, which may be one that the configuration names.
+fn written(text: &str, config: Option<&Config>, cwd: &Path) -> Result<StorePlan> {
+    let location = parse(text, cwd)?;
     let known = config
         .into_iter()
         .flat_map(|config| config.store.iter().chain(config.stores.values()))
-        .find(|store| absolute(cwd, &store.path) == path);
-    match known {
+        .find(|store| store.location.resolved(cwd) == location);
+    Ok(match known {
         Some(settings) => configured(cwd, settings),
         None => StorePlan {
-            path,
+            location,
             require_mount: false,
             configured: false,
         },
-    }
+    })
+}
+
+fn parse(text: &str, cwd: &Path) -> Result<Location> {
+    Location::parse(text, cwd).map_err(Error::usage)
 }
 
 fn no_such_store(text: &str, config: &Config) -> Error {
@@ -111,16 +115,23 @@ mod tests {
             store(flag, None, variable, cwd, &|_| Ok(false))
         };
         assert_eq!(
-            store(Some("./b"), Some("/env")).unwrap().path,
-            Path::new("/work/b")
+            store(Some("./b"), Some("/env")).unwrap().location,
+            Path::new("/work/b").into()
         );
-        assert_eq!(store(Some("b"), None).unwrap().path, Path::new("/work/b"));
-        assert_eq!(store(None, Some("/env")).unwrap().path, Path::new("/env"));
+        assert_eq!(
+            store(Some("b"), None).unwrap().location,
+            Path::new("/work/b").into()
+        );
+        assert_eq!(
+            store(None, Some("/env")).unwrap().location,
+            Path::new("/env").into()
+        );
         assert!(
             store(None, None)
                 .unwrap_err()
                 .hint()
                 .unwrap()
+                .to_string()
                 .contains("--store DIR")
         );
     }

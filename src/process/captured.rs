@@ -1,42 +1,46 @@
-//! Programs of the user's (hooks, and those that give a secret): run to their end, their output
-//! kept, a limit to their time. Their whole process group is ended when that is over, but unlike
-//! our own children they do not die with this program: half an `after` that starts an application
-//! again is worse than one that goes on.
+//! Programs of the user's (hooks, and those that give a secret): they are run to their end, within a
+//! limit of time, and their output is kept. When the time is over their whole process group is
+//! ended. Unlike our own children they do not die with this program: half an `after` that starts an
+//! application again is worse than one that goes on.
 
-use super::{Drain, GRACE, Kept, LINGER, TICK, failure};
+use super::drain::{Drain, Kept, LINGER};
+use super::failure::exit_failure;
+use super::foreground::has_the_terminal;
+use super::{GRACE, TICK};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a program may run.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// At most so long.
+    /// The longest time that it may run.
     pub timeout: Duration,
-    /// It is ended when a signal comes; else it goes on to its end.
+    /// Whether it is ended when a signal comes; else it goes on to its end.
     pub interruptible: bool,
-    /// What to do where it takes longer.
-    pub remedy: &'static str,
+    /// The hint of the error where it takes longer.
+    pub hint: &'static str,
 }
 
-/// What became of a program.
+/// How a program ended, with its output.
 #[derive(Debug)]
 pub struct Captured {
-    /// The end of what it said, stdout and stderr as they came.
-    pub said: String,
+    /// The end of its output, stdout and stderr as they came.
+    pub output: String,
     /// How long it ran.
-    pub took: Duration,
+    pub duration: Duration,
     /// Ok where its exit status was 0.
-    pub ended: Result<()>,
+    pub result: Result<()>,
 }
 
-/// Runs `command`, which messages call `name`, to its end, with nothing to read on stdin. Whatever
-/// it says goes through `mask`, line by line.
+/// Runs `command`, which messages call `name`, to its end, with nothing to read on stdin. Each line
+/// of its output goes through `mask`.
 pub fn run(
     command: Command,
     name: &str,
@@ -44,34 +48,35 @@ pub fn run(
     mask: &dyn Fn(&str) -> String,
 ) -> Captured {
     let started = Instant::now();
-    let (said, ended) = match begin(command, name) {
+    let (output, result) = match spawn(command, name) {
         Ok((mut child, drain)) => {
-            let ended = watch(&mut child, name, started, limits);
-            let said: String = drain
-                .kept(LINGER)
+            let status = wait(&mut child, name, started, limits);
+            let output: String = drain
+                .text(LINGER)
                 .lines()
                 .map(|line| mask(line.trim_end()) + "\n")
                 .collect();
-            let ended = ended.and_then(|status| {
+            let result = status.and_then(|status| {
                 if status.success() {
                     Ok(())
                 } else {
-                    Err(failure(name, status, &said))
+                    Err(exit_failure(name, status, &output))
                 }
             });
-            (said, ended)
+            (output, result)
         }
         Err(error) => (String::new(), Err(error)),
     };
     Captured {
-        said,
-        took: started.elapsed(),
-        ended,
+        output,
+        duration: started.elapsed(),
+        result,
     }
 }
 
-/// By value: a command that lives on holds the writing ends, and the reader would wait for ever.
-fn begin(mut command: Command, name: &str) -> Result<(Child, Drain)> {
+/// Starts `command` with both outputs in one pipe. It is taken by value: a command that lives on
+/// holds the writing ends, and the reader would wait for ever.
+fn spawn(mut command: Command, name: &str) -> Result<(Child, Drain)> {
     let (reader, writer) = std::io::pipe()?;
     command
         .stdin(Stdio::null())
@@ -92,9 +97,9 @@ fn begin(mut command: Command, name: &str) -> Result<(Child, Drain)> {
     Ok((child, Drain::new(reader, Kept::End)))
 }
 
-/// Runs `command`, which messages call `name`, to its end, and gives back the beginning of what it
-/// said on stdout, which nobody else sees. It may ask on the terminal, if this program has it.
-pub fn answer(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8>> {
+/// Runs `command`, which messages call `name`, to its end and returns the beginning of its stdout,
+/// which nobody else sees. It may ask on the terminal, if this program has that.
+pub fn read_output(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8>> {
     let started = Instant::now();
     command
         .stdin(Stdio::null())
@@ -105,16 +110,15 @@ pub fn answer(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8
     let mut child = command.spawn().with_context(|| format!("running {name}"))?;
     // Nobody but the child may hold what it is lent by `command`.
     drop(command);
-    let said = child
+    let stdout = child
         .stdout
         .take()
         .map(|stdout| Drain::new(stdout, Kept::Begin));
-    let complaint = child
+    let stderr = child
         .stderr
         .take()
         .map(|stderr| Drain::new(stderr, Kept::End));
-    let ended = watch(&mut child, name, started, limits);
-    let status = ended?;
+    let status = wait(&mut child, name, started, limits)?;
     if terminal.is_some()
         && (status.signal() == Some(libc::SIGINT) || status.code() == Some(128 + libc::SIGINT))
     {
@@ -122,26 +126,26 @@ pub fn answer(mut command: Command, name: &str, limits: Limits) -> Result<Vec<u8
         return Err(Error::interrupted());
     }
     if !status.success() {
-        let complaint = complaint.map_or(String::new(), |complaint| complaint.kept(LINGER));
-        return Err(failure(name, status, &complaint)
+        let stderr = stderr.map_or(String::new(), |drain| drain.text(LINGER));
+        return Err(exit_failure(name, status, &stderr)
             .with_hint("run the command by hand, as the user that dbbackup runs as"));
     }
-    Ok(said.map_or(Vec::new(), |said| said.bytes(LINGER)))
+    Ok(stdout.map_or(Vec::new(), |drain| drain.bytes(LINGER)))
 }
 
-/// The terminal, while another process group has it: it comes back when this is dropped.
-struct Lent(File);
+/// The terminal while another process group has it: dropping the value takes it back.
+struct LentTerminal(File);
 
-impl Drop for Lent {
+impl Drop for LentTerminal {
     fn drop(&mut self) {
         let _ = give_terminal(self.0.as_raw_fd(), rustix::process::getpgrp().as_raw_pid());
     }
 }
 
-/// Has the program that is started own the keyboard, where this one does: out of the foreground it
-/// would be stopped when it asks for a passphrase.
-fn lend_terminal(command: &mut Command) -> Option<Lent> {
-    if !super::has_the_terminal() {
+/// Gives the keyboard to the program that is started, where this one has it: outside of the
+/// foreground it would be stopped when it asks for a passphrase.
+fn lend_terminal(command: &mut Command) -> Option<LentTerminal> {
+    if !has_the_terminal() {
         return None;
     }
     let terminal = File::options()
@@ -151,15 +155,15 @@ fn lend_terminal(command: &mut Command) -> Option<Lent> {
         .ok()?;
     let descriptor = terminal.as_raw_fd();
     // SAFETY: between fork and exec only system calls are made, which are safe there; the
-    // descriptor is open until `Lent` is dropped.
+    // descriptor is open until the value is dropped.
     unsafe {
         command.pre_exec(move || give_terminal(descriptor, libc::getpid()));
     }
-    Some(Lent(terminal))
+    Some(LentTerminal(terminal))
 }
 
-/// Makes a process group the one that keys go to. From outside of the foreground that is a stop
-/// signal, unless it is blocked.
+/// Makes a process group the one that keys go to. A process outside of the foreground gets a stop
+/// signal for that, unless it blocks it.
 fn give_terminal(descriptor: RawFd, group: libc::pid_t) -> std::io::Result<()> {
     // SAFETY: the sets are initialised before they are read, and nothing else is touched.
     unsafe {
@@ -175,7 +179,8 @@ fn give_terminal(descriptor: RawFd, group: libc::pid_t) -> std::io::Result<()> {
     }
 }
 
-fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Result<ExitStatus> {
+/// Waits for the end within the limits.
+fn wait(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Result<ExitStatus> {
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {
@@ -190,7 +195,7 @@ fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Res
             let limit = crate::units::elapsed(limits.timeout.as_secs_f64());
             return Err(
                 Error::failed(format!("{name} took longer than {limit} and was ended"))
-                    .with_hint(limits.remedy),
+                    .with_hint(limits.hint),
             );
         }
         std::thread::sleep(pause);
@@ -198,7 +203,8 @@ fn watch(child: &mut Child, name: &str, started: Instant, limits: Limits) -> Res
     }
 }
 
-/// Ends the program and all that it started in its group: politely first.
+/// Ends the program and all that it started in its group: by SIGTERM, and by SIGKILL where that
+/// does not help.
 fn end_group(child: &mut Child) {
     let Some(group) = Pid::from_raw(child.id().cast_signed()) else {
         return;
@@ -206,38 +212,41 @@ fn end_group(child: &mut Child) {
     let _ = rustix::process::kill_process_group(group, Signal::TERM);
     let deadline = Instant::now() + GRACE;
     // Waited for, the program itself is no member any more.
-    while Instant::now() < deadline && (matches!(child.try_wait(), Ok(None)) || is_there(group)) {
+    while Instant::now() < deadline && (matches!(child.try_wait(), Ok(None)) || is_running(group)) {
         std::thread::sleep(Duration::from_millis(10));
     }
     let _ = rustix::process::kill_process_group(group, Signal::KILL);
     let _ = child.wait();
 }
 
-/// Whether anything of the group runs. What has ended and waits to be reaped, by an init that may
-/// never do it (in a container), is no more.
-fn is_there(group: Pid) -> bool {
+/// Whether any process of the group runs. One that has ended and waits to be reaped does not count:
+/// in a container init may never do it.
+fn is_running(group: Pid) -> bool {
     rustix::process::test_kill_process_group(group).is_ok()
-        && runs(group.as_raw_pid()).unwrap_or(true)
+        && is_listed(group.as_raw_pid()).unwrap_or(true)
 }
 
-/// What the system's list of processes says of the group; none where there is no such list.
-fn runs(group: i32) -> Option<bool> {
+/// Whether the system's list of processes has a running one of the group; `None` where there is no
+/// such list.
+fn is_listed(group: i32) -> Option<bool> {
     let mut processes = std::fs::read_dir("/proc").ok()?.flatten();
-    let of_group = |entry: std::fs::DirEntry| {
-        // `PID (NAME) STATE PARENT GROUP …`; a name may hold anything.
-        let stat = std::fs::read(entry.path().join("stat")).ok()?;
-        let stat = String::from_utf8_lossy(&stat).into_owned();
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let (state, of) = (fields.next()?, fields.nth(1)?);
-        Some(of.parse() == Ok(group) && !matches!(state, "Z" | "X"))
-    };
-    let mut seen = false;
+    let mut readable = false;
     let found = processes.any(|entry| {
-        let answer = of_group(entry);
-        seen |= answer.is_some();
+        let answer = is_running_in(&entry.path(), group);
+        readable |= answer.is_some();
         answer == Some(true)
     });
-    seen.then_some(found)
+    readable.then_some(found)
+}
+
+/// Whether the process of this directory of /proc runs in the group; `None` where it can't be read.
+fn is_running_in(process: &Path, group: i32) -> Option<bool> {
+    // `PID (NAME) STATE PARENT GROUP …`; a name may hold anything.
+    let stat = std::fs::read(process.join("stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let (state, its_group) = (fields.next()?, fields.nth(1)?);
+    Some(its_group.parse() == Ok(group) && !matches!(state, "Z" | "X"))
 }
 
 #[cfg(test)]
@@ -253,7 +262,7 @@ mod tests {
             Limits {
                 timeout,
                 interruptible: true,
-                remedy: "look",
+                hint: "look",
             },
             &|line| line.replace("hunter2", "***"),
         )
@@ -264,9 +273,9 @@ mod tests {
     #[test]
     fn both_outputs_are_kept_in_their_order() {
         let ran = shell("echo one; echo hunter2 >&2; echo three; exit 4", LONG);
-        assert_eq!(ran.said, "one\n***\nthree\n");
+        assert_eq!(ran.output, "one\n***\nthree\n");
         assert_eq!(
-            ran.ended.unwrap_err().message(),
+            ran.result.unwrap_err().message(),
             "the hook failed (exit status 4): one; ***; three"
         );
     }
@@ -282,12 +291,12 @@ mod tests {
         );
         let ran = shell(&script, Duration::from_millis(500));
         assert!(
-            ran.ended
+            ran.result
                 .unwrap_err()
                 .message()
                 .contains("longer than 0.5 s")
         );
-        assert_eq!(ran.said, "begun\n");
+        assert_eq!(ran.output, "begun\n");
         let group: i32 = std::fs::read_to_string(leader)
             .unwrap()
             .trim()
@@ -295,7 +304,7 @@ mod tests {
             .unwrap();
         // SIGKILL takes a moment.
         let gone = Instant::now() + Duration::from_secs(5);
-        while is_there(Pid::from_raw(group).unwrap()) {
+        while is_running(Pid::from_raw(group).unwrap()) {
             assert!(Instant::now() < gone, "something of the group is left");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -305,8 +314,8 @@ mod tests {
     fn what_goes_on_in_the_background_is_not_waited_for() {
         let started = Instant::now();
         let ran = shell("sleep 30 & echo $!", LONG);
-        assert!(ran.ended.is_ok() && started.elapsed() < Duration::from_secs(10));
-        let left = ran.said.trim().parse().unwrap();
+        assert!(ran.result.is_ok() && started.elapsed() < Duration::from_secs(10));
+        let left = ran.output.trim().parse().unwrap();
         rustix::process::kill_process(Pid::from_raw(left).unwrap(), Signal::TERM).unwrap();
     }
 }

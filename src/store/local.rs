@@ -1,14 +1,18 @@
 //! A store in a local directory: `<root>/<source>/<object>`, all of it readable by its owner alone.
 
-use super::{Pending, Small, Store};
-use crate::durable::{self, SteadyFile};
-use crate::error::{Context, Error, Result};
+mod directory;
+mod draft;
+
+use super::{Access, Draft, Listing, Location, Objects, Properties, Store, free_id, names};
+use crate::durable;
+use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use chrono::{DateTime, Utc};
+use directory::{SourceDirectory, dot, unfinished_id};
+use draft::LocalDraft;
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, Metadata};
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::fs::{DirBuilder, File, Metadata, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,21 +21,10 @@ use std::time::Duration;
 const FORMAT: u32 = 1;
 const MARK: &str = "dbbackup-store.json";
 
-/// What a store is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// It must be there, and may be read-only.
-    Read,
-    /// Made where it is missing, its parents never.
-    Write {
-        /// Refuse a directory that is not on a mounted file system of its own.
-        require_mount: bool,
-    },
-}
-
 /// See the head of this file.
 #[derive(Debug)]
 pub struct LocalStore {
+    location: Location,
     root: PathBuf,
 }
 
@@ -49,9 +42,7 @@ impl LocalStore {
     }
 
     fn try_open(root: &Path, access: Access) -> Result<LocalStore> {
-        let store = LocalStore {
-            root: root.to_path_buf(),
-        };
+        let store = LocalStore::unchecked(root);
         if let Access::Write {
             require_mount: true,
         } = access
@@ -69,7 +60,7 @@ impl LocalStore {
             // The disk may only be away: a link to where it was mounted is no missing store.
             (Err(error), Access::Read) if is_absent(&error, root) => {
                 return Err(Error::from(error)
-                    .with_kind(crate::error::Kind::NotFound)
+                    .with_kind(Kind::NotFound)
                     .context(format!("opening the store `{}`", root.display()))
                     .with_hint(
                         "the store is made by the first `dbbackup backup`; check `--store`, or \
@@ -87,10 +78,9 @@ impl LocalStore {
     }
 
     fn holds_sidecars(&self) -> Result<bool> {
-        let is_sidecar =
-            |name: &String| super::id_of(name).is_some_and(|id| *name == super::sidecar_name(id));
         for source in self.sources()? {
-            if self.names(&source)?.iter().any(is_sidecar) {
+            let objects = self.list(&source)?.objects;
+            if objects.iter().any(|name| names::sidecar_id(name).is_some()) {
                 return Ok(true);
             }
         }
@@ -102,10 +92,20 @@ impl LocalStore {
         match found_at(&root.join(MARK))? {
             Some(_) => Ok(true),
             None if found_at(root)?.is_some_and(|found| found.is_dir()) => {
-                LocalStore::around(root).holds_sidecars()
+                LocalStore::unchecked(root).holds_sidecars()
             }
             None => Ok(false),
         }
+    }
+
+    /// Whether the mark of a store is there.
+    pub fn is_marked(&self) -> bool {
+        self.root.join(MARK).exists()
+    }
+
+    /// Whether this user may write to the directory, or there is none yet.
+    pub fn may_be_written(&self) -> bool {
+        !self.root.exists() || rustix::fs::access(&self.root, rustix::fs::Access::WRITE_OK).is_ok()
     }
 
     /// A directory becomes a store by being written to: one that somebody uses for something else
@@ -141,8 +141,9 @@ impl LocalStore {
     }
 
     /// A directory above another that holds a dump, whether it is a store or not.
-    pub fn around(root: &Path) -> LocalStore {
+    pub fn unchecked(root: &Path) -> LocalStore {
         LocalStore {
+            location: Location::from(root),
             root: root.to_path_buf(),
         }
     }
@@ -249,16 +250,12 @@ impl LocalStore {
         self.root.join(source)
     }
 
-    fn path(&self, source: &str, name: &str) -> PathBuf {
-        self.root.join(source).join(name)
+    fn directory(&self, source: &str) -> SourceDirectory {
+        SourceDirectory::new(self.dir(source))
     }
 }
 
 impl Store for LocalStore {
-    fn name(&self) -> String {
-        self.root.display().to_string()
-    }
-
     fn sources(&self) -> Result<Vec<String>> {
         let context = || format!("reading the store `{}`", self.root.display());
         let mut names = Vec::new();
@@ -283,80 +280,52 @@ impl Store for LocalStore {
         Ok(names)
     }
 
-    fn names(&self, source: &str) -> Result<Vec<String>> {
-        let dir = self.dir(source);
-        let context = || format!("reading `{}`", dir.display());
-        let entries = match std::fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(error) if is_absent(&error, &dir) => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(error)
-                    .with_context(context)
-                    .map_err(|error| explained(error, &dir));
-            }
+    fn list(&self, source: &str) -> Result<Listing> {
+        let (objects, unfinished) = sorted_out(self.directory(source).all_names()?);
+        Ok(Listing {
+            objects,
+            unfinished,
+        })
+    }
+
+    fn objects(&self, source: &str) -> Box<dyn Objects> {
+        Box::new(self.directory(source))
+    }
+
+    fn write_once(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let dir = self.directory(source);
+        let write = || {
+            dir.write(&dot(name), bytes)?;
+            dir.rename(&dot(name), name).inspect_err(|_| {
+                let _ = dir.remove(&dot(name));
+            })
         };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.with_context(context)?;
-            // What a user keeps in a directory of his own there is none of ours; a link may be a
-            // dump that was moved to a larger disk, and what can't be told says why when it is
-            // read.
-            let may_be_object = entry
-                .file_type()
-                .map_or(true, |kind| kind.is_file() || kind.is_symlink());
-            if let (true, Ok(name)) = (may_be_object, entry.file_name().into_string()) {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-
-    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
-        let path = self.dir(source);
-        // By the open directory, a hundred thousand files are found without walking down to it as
-        // often.
-        let dir = File::open(&path).map_err(|error| named(error, &path, "opening"))?;
-        Ok(Box::new(LocalSmall { dir, path }))
-    }
-
-    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
-        let path = self.path(source, name);
-        let file = File::open(&path).map_err(|error| named(error, &path, "opening"))?;
-        // Tells `in_use`; where the file system has no locks the open file is readable to its end
-        // all the same.
-        let _ = file.try_lock_shared();
-        Ok(Box::new(file))
-    }
-
-    fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>> {
-        let path = self.path(source, dot_name);
-        let file = durable::create_new(&path)?;
-        Ok(Box::new(LocalPending {
-            file: Some(SteadyFile::new(file)),
-            path,
-        }))
-    }
-
-    fn rename(&self, source: &str, from: &str, to: &str) -> Result<()> {
-        let (from, to) = (self.path(source, from), self.path(source, to));
-        durable::rename_new(&from, &to)
-            .map_err(|error| named(error, &to, &format!("renaming `{}` to", from.display())))
-    }
-
-    fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
-        durable::replace(&self.path(source, name), bytes)
+        // No lock is held: another run may just have swept the dot-name away.
+        write().or_else(|error| match error.kind() {
+            Kind::NotFound => write(),
+            _ => Err(error),
+        })?;
+        dir.sync()
     }
 
     fn remove(&self, source: &str, name: &str) -> Result<()> {
-        let path = self.path(source, name);
-        std::fs::remove_file(&path).map_err(|error| named(error, &path, "removing"))
+        self.directory(source).remove(name)
     }
 
-    fn sync(&self, source: &str) -> Result<()> {
-        durable::sync_dir(&self.dir(source))
+    fn begin_draft(&self, source: &str, label: &str, at: DateTime<Utc>) -> Result<Box<dyn Draft>> {
+        let id = free_id(&self.list(source)?, source, label, at);
+        Ok(Box::new(LocalDraft::new(self.directory(source), id)))
     }
 
-    fn lock(&self, source: &str, wait: Duration) -> Result<Lock> {
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
+        draft::retire(&self.directory(source), id, objects)
+    }
+
+    fn sweep(&self, source: &str, named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
+        draft::sweep(&self.directory(source), named_by)
+    }
+
+    fn lock(&self, source: &str, wait: Duration) -> Result<Option<Lock>> {
         let dir = self.dir(source);
         match make_dir(&dir) {
             Ok(()) => durable::sync_dir(&self.root)?,
@@ -374,25 +343,32 @@ impl Store for LocalStore {
             ),
             wait,
         )
+        .map(Some)
         .map_err(|error| explained(error, &dir))
     }
 
-    fn in_use(&self, source: &str, name: &str) -> Result<bool> {
-        let path = self.path(source, name);
+    fn may_write(&self, source: &str) -> bool {
+        rustix::fs::access(self.dir(source), rustix::fs::Access::WRITE_OK).is_ok()
+    }
+
+    fn is_locked(&self, source: &str) -> bool {
+        File::open(self.dir(source).join(".lock"))
+            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn is_in_use(&self, source: &str, name: &str) -> Result<bool> {
+        let path = self.dir(source).join(name);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if is_absent(&error, &path) => return Ok(false),
             Err(error) => return Err(named(error, &path, "opening")),
         };
         // Where the file system has no locks an open file is readable to its end all the same.
-        Ok(matches!(
-            file.try_lock(),
-            Err(std::fs::TryLockError::WouldBlock)
-        ))
+        Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
-    fn elsewhere(&self, source: &str, name: &str) -> Result<Option<PathBuf>> {
-        let path = self.path(source, name);
+    fn link_target(&self, source: &str, name: &str) -> Result<Option<PathBuf>> {
+        let path = self.dir(source).join(name);
         match path.symlink_metadata() {
             Ok(found) if found.is_symlink() => std::fs::read_link(&path)
                 .map(Some)
@@ -404,20 +380,36 @@ impl Store for LocalStore {
     }
 
     fn free_space(&self) -> Result<Option<u64>> {
-        durable::free_space(&self.root).map(Some)
+        // The directory may still have to be made.
+        let there = if self.root.is_dir() {
+            self.root.as_path()
+        } else {
+            self.root.parent().unwrap_or(Path::new("/"))
+        };
+        durable::free_space(there).map(Some)
     }
 
-    fn root(&self) -> &Path {
-        &self.root
+    fn location(&self) -> &Location {
+        &self.location
     }
 
-    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn properties(&self) -> Properties {
+        Properties { locks: true }
+    }
+
+    fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         durable::replace(&self.root.join(name), bytes)
     }
+}
 
-    fn locate(&self, source: &str, name: &str) -> Option<PathBuf> {
-        Some(self.path(source, name))
-    }
+/// Names in a source's directory: those of objects, and the ids of what is not finished.
+fn sorted_out(names: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let (unfinished, objects): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| name.starts_with('.'));
+    let ids = unfinished
+        .iter()
+        .filter_map(|name| unfinished_id(name).map(str::to_owned));
+    (objects, ids.collect())
 }
 
 /// Other directories, `lost+found` for one, are not even looked into.
@@ -489,115 +481,11 @@ fn named(error: io::Error, path: &Path, doing: &str) -> Error {
     );
     let error = Error::from(error).context(format!("{doing} `{}`", path.display()));
     match std::fs::read_link(path) {
-        _ if is_absent => error.with_kind(crate::error::Kind::NotFound),
+        _ if is_absent => error.with_kind(Kind::NotFound),
         Ok(target) if is_missing => error.with_hint(format!(
             "it is a link to `{}`: is that disk mounted?",
             target.display()
         )),
         _ => explained(error, path),
-    }
-}
-
-/// An open directory of the store.
-struct LocalSmall {
-    dir: File,
-    path: PathBuf,
-}
-
-impl LocalSmall {
-    fn named(&self, error: io::Error, name: &str, doing: &str) -> Error {
-        named(error, &self.path.join(name), doing)
-    }
-}
-
-impl Small for LocalSmall {
-    fn size(&self, name: &str) -> Result<u64> {
-        // Through a link: a dump that was moved to a larger disk is read there.
-        let found = rustix::fs::statat(&self.dir, name, AtFlags::empty())
-            .map_err(|error| self.named(error.into(), name, "looking at"))?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Err(Error::failed(format!(
-                "`{}` is no plain file",
-                self.path.join(name).display()
-            )));
-        }
-        Ok(found.st_size.unsigned_abs())
-    }
-
-    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, name, flags, Mode::empty());
-        // `Read::read_to_end` would ask for the size first, and would clear what it is about to
-        // fill.
-        file.and_then(|file| read_whole(&file, bytes))
-            .map_err(|error| self.named(error.into(), name, "reading"))
-    }
-}
-
-fn read_whole(file: &OwnedFd, bytes: &mut Vec<u8>) -> rustix::io::Result<()> {
-    const LEAST: usize = 4 << 10;
-    let mut read = 0;
-    loop {
-        if bytes.len() - read < LEAST {
-            bytes.resize((bytes.len() * 2).max(4 * LEAST), 0);
-        }
-        match rustix::io::read(file, &mut bytes[read..]) {
-            Ok(0) => break,
-            Ok(count) => read += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(read);
-    Ok(())
-}
-
-/// A file under its dot-name, removed when dropped unfinished.
-struct LocalPending {
-    file: Option<SteadyFile>,
-    path: PathBuf,
-}
-
-impl LocalPending {
-    fn named(&self, error: io::Error) -> io::Error {
-        Error::from(error)
-            .context(format!("writing `{}`", self.path.display()))
-            .into()
-    }
-}
-
-impl Write for LocalPending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(file) = &mut self.file else {
-            return Err(io::Error::other("written after its end"));
-        };
-        file.write(bytes).map_err(|error| self.named(error))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Pending for LocalPending {
-    fn finish(mut self: Box<Self>) -> Result<()> {
-        let Some(file) = self.file.take() else {
-            return Ok(());
-        };
-        file.finish()
-            .map(drop)
-            .inspect_err(|_| {
-                let _ = std::fs::remove_file(&self.path);
-            })
-            .map_err(|error| self.named(error))?;
-        Ok(())
-    }
-}
-
-impl Drop for LocalPending {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }

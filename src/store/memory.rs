@@ -1,137 +1,182 @@
-//! A store in memory, with a countdown to the call that fails: for the tests of the store's laws.
+//! A store in memory, which can't lock and has no paths: what a contract says of every store must
+//! hold of this one, too.
 
-use super::{Pending, Small, Store};
+use super::{
+    Draft, Listing, Location, Objects, PendingObject, Properties, Store, check_name, free_id,
+    names, orphaned_events,
+};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-type Objects = Arc<Mutex<BTreeMap<(String, String), Vec<u8>>>>;
+/// Objects by where they are and their name.
+type ObjectMap = BTreeMap<(Place, String), Vec<u8>>;
 
-/// Counts down the calls that change something; at zero they fail from then on, as a crashed
-/// process's would.
-#[derive(Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Source(String),
+    /// A draft of a source, by its id.
+    Draft(String, String),
+    Common,
+}
+
+/// See the head of this file.
 pub struct MemoryStore {
-    objects: Objects,
-    calls_left: Arc<Mutex<Option<u32>>>,
+    location: Location,
+    objects: Arc<Mutex<ObjectMap>>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore {
+            location: Location::from(Path::new("memory")),
+            objects: Arc::default(),
+        }
+    }
 }
 
 impl MemoryStore {
-    /// The next `calls` changing calls succeed, all after them fail.
-    pub fn fail_after(&self, calls: Option<u32>) {
-        *self.calls_left.lock().unwrap() = calls;
-    }
-
-    fn changing(&self) -> Result<()> {
-        match &mut *self.calls_left.lock().unwrap() {
-            None => Ok(()),
-            Some(0) => Err(Error::failed("the store is gone")),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-        }
+    fn map(&self) -> MutexGuard<'_, ObjectMap> {
+        self.objects.lock().unwrap()
     }
 }
 
-fn key(source: &str, name: &str) -> (String, String) {
-    (source.to_owned(), name.to_owned())
+fn at_source(source: &str, name: &str) -> (Place, String) {
+    (Place::Source(source.to_owned()), name.to_owned())
+}
+
+fn missing(name: &str) -> Error {
+    Error::not_found(format!("no `{name}`"))
+}
+
+fn taken(name: &str) -> Error {
+    Error::failed(format!("`{name}` is there already"))
+}
+
+fn drafts_of(map: &ObjectMap, source: &str) -> Vec<(Place, String)> {
+    map.keys()
+        .filter(|(place, _)| matches!(place, Place::Draft(of, _) if of == source))
+        .cloned()
+        .collect()
 }
 
 impl Store for MemoryStore {
-    fn name(&self) -> String {
-        "memory".into()
+    fn location(&self) -> &Location {
+        &self.location
+    }
+
+    fn local_path(&self) -> Option<&Path> {
+        None
+    }
+
+    fn properties(&self) -> Properties {
+        Properties { locks: false }
     }
 
     fn sources(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self
-            .objects
-            .lock()
-            .unwrap()
-            .keys()
-            .map(|(source, _)| source.clone())
-            .collect();
-        names.dedup();
-        Ok(names)
+        let map = self.map();
+        let of_place = |(place, _): &(Place, String)| match place {
+            Place::Source(source) => Some(source.clone()),
+            Place::Draft(..) | Place::Common => None,
+        };
+        let mut sources: Vec<String> = map.keys().filter_map(of_place).collect();
+        sources.dedup();
+        Ok(sources)
     }
 
-    fn names(&self, source: &str) -> Result<Vec<String>> {
-        let objects = self.objects.lock().unwrap();
-        Ok(objects
-            .keys()
-            .filter(|(of, _)| of == source)
-            .map(|(_, name)| name.clone())
-            .collect())
+    fn list(&self, source: &str) -> Result<Listing> {
+        let drafts = drafts_of(&self.map(), source);
+        let unfinished = drafts.into_iter().filter_map(|(place, _)| match place {
+            Place::Draft(_, id) => Some(id),
+            Place::Source(_) | Place::Common => None,
+        });
+        Ok(Listing {
+            objects: self.objects(source).names()?,
+            unfinished: unfinished.collect(),
+        })
     }
 
-    fn small(&self, source: &str) -> Result<Box<dyn Small + '_>> {
-        Ok(Box::new(MemorySmall {
-            store: self,
-            source: source.to_owned(),
-        }))
-    }
-
-    fn open(&self, source: &str, name: &str) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(Cursor::new(self.read(source, name)?)))
-    }
-
-    fn create(&self, source: &str, dot_name: &str) -> Result<Box<dyn Pending>> {
-        self.changing()?;
-        let mut objects = self.objects.lock().unwrap();
-        if objects.insert(key(source, dot_name), Vec::new()).is_some() {
-            return Err(Error::failed(format!("`{dot_name}` is there already")));
-        }
-        Ok(Box::new(MemoryPending {
+    fn objects(&self, source: &str) -> Box<dyn Objects> {
+        Box::new(MemoryObjects {
             objects: Arc::clone(&self.objects),
-            key: key(source, dot_name),
-            calls_left: Arc::clone(&self.calls_left),
-            done: false,
-        }))
+            place: Place::Source(source.to_owned()),
+        })
     }
 
-    fn rename(&self, source: &str, from: &str, to: &str) -> Result<()> {
-        self.changing()?;
-        let mut objects = self.objects.lock().unwrap();
-        if objects.contains_key(&key(source, to)) {
-            return Err(Error::failed(format!("`{to}` is there already")));
+    fn write_once(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut map = self.map();
+        if map.contains_key(&at_source(source, name)) {
+            return Err(taken(name));
         }
-        let bytes = objects
-            .remove(&key(source, from))
-            .ok_or_else(|| Error::not_found(format!("no `{from}`")))?;
-        objects.insert(key(source, to), bytes);
-        Ok(())
-    }
-
-    fn replace(&self, source: &str, name: &str, bytes: &[u8]) -> Result<()> {
-        self.changing()?;
-        self.objects
-            .lock()
-            .unwrap()
-            .insert(key(source, name), bytes.to_vec());
+        map.insert(at_source(source, name), bytes.to_vec());
         Ok(())
     }
 
     fn remove(&self, source: &str, name: &str) -> Result<()> {
-        self.changing()?;
-        let removed = self.objects.lock().unwrap().remove(&key(source, name));
-        removed
-            .map(drop)
-            .ok_or_else(|| Error::not_found(format!("no `{name}`")))
+        let removed = self.map().remove(&at_source(source, name));
+        removed.map(drop).ok_or_else(|| missing(name))
     }
 
-    fn sync(&self, _source: &str) -> Result<()> {
-        self.changing()
+    fn begin_draft(&self, source: &str, label: &str, at: DateTime<Utc>) -> Result<Box<dyn Draft>> {
+        let id = free_id(&self.list(source)?, source, label, at);
+        Ok(Box::new(MemoryDraft {
+            objects: MemoryObjects {
+                objects: Arc::clone(&self.objects),
+                place: Place::Draft(source.to_owned(), id.clone()),
+            },
+            source: source.to_owned(),
+            id,
+        }))
     }
 
-    fn lock(&self, _source: &str, wait: Duration) -> Result<Lock> {
-        let file = tempfile::NamedTempFile::new()?;
-        Lock::take(file.path(), "a source in memory", wait)
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
+        let mut map = self.map();
+        let sidecar = names::sidecar_name(id);
+        map.remove(&at_source(source, &sidecar))
+            .ok_or_else(|| missing(&sidecar))?;
+        map.retain(|(place, name), _| {
+            *place != Place::Source(source.to_owned())
+                || !objects.contains(name) && names::event_id(name) != Some(id)
+        });
+        Ok(())
     }
 
-    fn in_use(&self, _source: &str, _name: &str) -> Result<bool> {
+    fn sweep(&self, source: &str, _named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
+        let mut map = self.map();
+        let mut debris = drafts_of(&map, source);
+        let here = |(place, _): &&(Place, String)| *place == Place::Source(source.to_owned());
+        let objects: Vec<String> = map
+            .keys()
+            .filter(here)
+            .map(|(_, name)| name.clone())
+            .collect();
+        let orphans = orphaned_events(&objects, &[]);
+        debris.extend(orphans.into_iter().map(|name| at_source(source, name)));
+        for key in &debris {
+            map.remove(key);
+        }
+        Ok(debris.into_iter().map(|(_, name)| name).collect())
+    }
+
+    fn lock(&self, _source: &str, _wait: Duration) -> Result<Option<Lock>> {
+        Ok(None)
+    }
+
+    fn is_locked(&self, _source: &str) -> bool {
+        false
+    }
+
+    fn may_write(&self, _source: &str) -> bool {
+        true
+    }
+
+    fn is_in_use(&self, _source: &str, _name: &str) -> Result<bool> {
         Ok(false)
     }
 
@@ -139,59 +184,122 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
-    fn root(&self) -> &Path {
-        Path::new("memory")
-    }
-
-    fn replace_at_root(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.replace("", name, bytes)
-    }
-
-    fn locate(&self, _source: &str, _name: &str) -> Option<PathBuf> {
-        None
-    }
-}
-
-struct MemorySmall<'a> {
-    store: &'a MemoryStore,
-    source: String,
-}
-
-impl Small for MemorySmall<'_> {
-    fn size(&self, name: &str) -> Result<u64> {
-        let mut bytes = Vec::new();
-        self.read(name, &mut bytes).map(|()| bytes.len() as u64)
-    }
-
-    fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
-        let found = self
-            .store
-            .objects
-            .lock()
-            .unwrap()
-            .get(&key(&self.source, name))
-            .cloned();
-        *bytes = found.ok_or_else(|| Error::not_found(format!("no `{name}`")))?;
+    fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.map()
+            .insert((Place::Common, name.to_owned()), bytes.to_vec());
         Ok(())
     }
 }
 
-struct MemoryPending {
-    objects: Objects,
-    key: (String, String),
-    calls_left: Arc<Mutex<Option<u32>>>,
-    done: bool,
+struct MemoryObjects {
+    objects: Arc<Mutex<ObjectMap>>,
+    place: Place,
 }
 
-impl Write for MemoryPending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if *self.calls_left.lock().unwrap() == Some(0) {
-            return Err(io::Error::other("the store is gone"));
+impl MemoryObjects {
+    fn key(&self, name: &str) -> (Place, String) {
+        (self.place.clone(), name.to_owned())
+    }
+}
+
+impl Objects for MemoryObjects {
+    fn names(&self) -> Result<Vec<String>> {
+        let map = self.objects.lock().unwrap();
+        let here = |(place, _): &&(Place, String)| *place == self.place;
+        Ok(map
+            .keys()
+            .filter(here)
+            .map(|(_, name)| name.clone())
+            .collect())
+    }
+
+    fn size(&self, name: &str) -> Result<u64> {
+        self.read(name).map(|bytes| bytes.len() as u64)
+    }
+
+    fn read_into(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
+        let map = self.objects.lock().unwrap();
+        let found = map.get(&self.key(name)).cloned();
+        *bytes = found.ok_or_else(|| missing(name))?;
+        Ok(())
+    }
+
+    fn open_range(&self, name: &str, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
+        let bytes = self.read(name)?;
+        let end = range.end.min(bytes.len() as u64) as usize;
+        let start = (range.start as usize).min(end);
+        Ok(Box::new(Cursor::new(bytes[start..end].to_vec())))
+    }
+
+    fn path(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
+}
+
+struct MemoryDraft {
+    objects: MemoryObjects,
+    source: String,
+    id: String,
+}
+
+impl Draft for MemoryDraft {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn create(&mut self, name: &str) -> Result<Box<dyn PendingObject>> {
+        check_name(name, &self.id)?;
+        let key = self.objects.key(name);
+        let mut map = self.objects.objects.lock().unwrap();
+        if map.contains_key(&key) {
+            return Err(taken(name));
         }
-        self.objects
-            .lock()
-            .unwrap()
-            .entry(self.key.clone())
+        map.insert(key.clone(), Vec::new());
+        Ok(Box::new(MemoryObject {
+            objects: Arc::clone(&self.objects.objects),
+            key,
+            is_finished: false,
+        }))
+    }
+
+    fn objects(&self) -> &dyn Objects {
+        &self.objects
+    }
+
+    fn commit(self: Box<Self>, sidecar: &[u8]) -> Result<()> {
+        let mut map = self.objects.objects.lock().unwrap();
+        let keys: Vec<_> = map.keys().cloned().collect();
+        for key in keys
+            .into_iter()
+            .filter(|(place, _)| *place == self.objects.place)
+        {
+            if let Some(bytes) = map.remove(&key) {
+                map.insert(at_source(&self.source, &key.1), bytes);
+            }
+        }
+        let name = names::sidecar_name(&self.id);
+        map.insert(at_source(&self.source, &name), sidecar.to_vec());
+        Ok(())
+    }
+}
+
+impl Drop for MemoryDraft {
+    fn drop(&mut self) {
+        let mut map = self.objects.objects.lock().unwrap();
+        map.retain(|(place, _), _| *place != self.objects.place);
+    }
+}
+
+struct MemoryObject {
+    objects: Arc<Mutex<ObjectMap>>,
+    key: (Place, String),
+    is_finished: bool,
+}
+
+impl Write for MemoryObject {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut map = self.objects.lock().unwrap();
+        map.entry(self.key.clone())
             .or_default()
             .extend_from_slice(bytes);
         Ok(bytes.len())
@@ -202,17 +310,16 @@ impl Write for MemoryPending {
     }
 }
 
-impl Pending for MemoryPending {
+impl PendingObject for MemoryObject {
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.done = true;
+        self.is_finished = true;
         Ok(())
     }
 }
 
-impl Drop for MemoryPending {
+impl Drop for MemoryObject {
     fn drop(&mut self) {
-        // A crashed process removes nothing.
-        if !self.done && *self.calls_left.lock().unwrap() != Some(0) {
+        if !self.is_finished {
             self.objects.lock().unwrap().remove(&self.key);
         }
     }

@@ -1,19 +1,19 @@
 //! CSV as RFC 4180 has it: lines end in CR LF, and quotes within a quoted field are doubled. As
 //! with PostgreSQL's own CSV an empty field without quotes is NULL and one with them an empty text.
 
-use super::Table;
+use super::OpenTable;
 use crate::engine::Cell;
 use std::io::{self, Write};
 
-pub fn begin(out: &mut impl Write, table: &Table) -> io::Result<()> {
-    line(out, table.columns.iter().map(|name| Some(name.as_bytes())))
+pub fn write_header(out: &mut impl Write, table: &OpenTable) -> io::Result<()> {
+    write_line(out, table.columns.iter().map(|name| Some(name.as_bytes())))
 }
 
-pub fn row(out: &mut impl Write, cells: &[Cell<'_>]) -> io::Result<()> {
-    line(out, cells.iter().map(|cell| cell.text))
+pub fn write_row(out: &mut impl Write, cells: &[Cell<'_>]) -> io::Result<()> {
+    write_line(out, cells.iter().map(|cell| cell.text))
 }
 
-fn line<'a>(
+fn write_line<'a>(
     out: &mut impl Write,
     fields: impl Iterator<Item = Option<&'a [u8]>>,
 ) -> io::Result<()> {
@@ -22,13 +22,13 @@ fn line<'a>(
             out.write_all(b",")?;
         }
         if let Some(text) = text {
-            field(out, text)?;
+            write_field(out, text)?;
         }
     }
     out.write_all(b"\r\n")
 }
 
-fn field(out: &mut impl Write, text: &[u8]) -> io::Result<()> {
+fn write_field(out: &mut impl Write, text: &[u8]) -> io::Result<()> {
     let special = |byte: &u8| matches!(byte, b',' | b'"' | b'\r' | b'\n');
     // A lone `\.` would end PostgreSQL's reading.
     if !text.is_empty() && text != b"\\." && !text.iter().any(special) {
@@ -71,7 +71,7 @@ mod tests {
             })
             .collect();
         let mut out = Vec::new();
-        row(&mut out, &cells).unwrap();
+        write_row(&mut out, &cells).unwrap();
         assert_eq!(
             out,
             b",\"\",a b'c,\"1,5\",\"say \"\"x\"\"\",\"a\nb\",\"\r\",\"\\.\",\xff\0\r\n"

@@ -5,23 +5,27 @@
 //! string, and so is everything else but booleans, JSON columns, which are put in as they are, and
 //! arrays.
 
-use super::Table;
+use super::OpenTable;
 use crate::engine::postgres::array::{self, ArrayElement};
 use crate::engine::{Cell, Shape};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-pub fn begin(out: &mut impl Write) -> io::Result<()> {
+pub fn begin_array(out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"[")
 }
 
-pub fn row(out: &mut impl Write, table: &mut Table, cells: &[Cell<'_>]) -> io::Result<()> {
+pub fn write_row(
+    out: &mut impl Write,
+    table: &mut OpenTable,
+    cells: &[Cell<'_>],
+) -> io::Result<()> {
     out.write_all(if table.rows > 0 { b",\n{" } else { b"{" })?;
     for (at, (name, cell)) in table.columns.iter().zip(cells).enumerate() {
         if at > 0 {
             out.write_all(b",")?;
         }
-        string(out, name)?;
+        write_string(out, name)?;
         out.write_all(b":")?;
         let Some(text) = cell.text else {
             out.write_all(b"null")?;
@@ -29,20 +33,20 @@ pub fn row(out: &mut impl Write, table: &mut Table, cells: &[Cell<'_>]) -> io::R
         };
         let text = String::from_utf8_lossy(text);
         table.mended += u64::from(matches!(text, Cow::Owned(_)));
-        value(out, &text, cell.shape)?;
+        write_value(out, &text, cell.shape)?;
     }
     out.write_all(b"}")
 }
 
-pub fn end(out: &mut impl Write) -> io::Result<()> {
+pub fn end_array(out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"]\n")
 }
 
-fn string(out: &mut impl Write, text: &str) -> io::Result<()> {
+fn write_string(out: &mut impl Write, text: &str) -> io::Result<()> {
     serde_json::to_writer(out, text).map_err(io::Error::from)
 }
 
-fn value(out: &mut impl Write, text: &str, shape: &Shape) -> io::Result<()> {
+fn write_value(out: &mut impl Write, text: &str, shape: &Shape) -> io::Result<()> {
     match shape {
         Shape::Number if is_number(text) => out.write_all(text.as_bytes()),
         Shape::Boolean if text == "t" => out.write_all(b"true"),
@@ -50,14 +54,14 @@ fn value(out: &mut impl Write, text: &str, shape: &Shape) -> io::Result<()> {
         // A line break can only stand between its words, where a blank does as well.
         Shape::Json if is_json(text) => out.write_all(text.replace(['\n', '\r'], " ").as_bytes()),
         Shape::Array(of) => match array::parse(text) {
-            Some(elements) => array(out, &elements, of),
-            None => string(out, text),
+            Some(elements) => write_array(out, &elements, of),
+            None => write_string(out, text),
         },
-        _ => string(out, text),
+        _ => write_string(out, text),
     }
 }
 
-fn array(out: &mut impl Write, elements: &[ArrayElement], of: &Shape) -> io::Result<()> {
+fn write_array(out: &mut impl Write, elements: &[ArrayElement], of: &Shape) -> io::Result<()> {
     out.write_all(b"[")?;
     for (at, element) in elements.iter().enumerate() {
         if at > 0 {
@@ -65,8 +69,8 @@ fn array(out: &mut impl Write, elements: &[ArrayElement], of: &Shape) -> io::Res
         }
         match element {
             ArrayElement::Null => out.write_all(b"null")?,
-            ArrayElement::Value(text) => value(out, text, of)?,
-            ArrayElement::Array(inner) => array(out, inner, of)?,
+            ArrayElement::Value(text) => write_value(out, text, of)?,
+            ArrayElement::Array(inner) => write_array(out, inner, of)?,
         }
     }
     out.write_all(b"]")
@@ -105,7 +109,7 @@ mod tests {
 
     fn written(text: &str, shape: &Shape) -> String {
         let mut out = Vec::new();
-        value(&mut out, text, shape).unwrap();
+        write_value(&mut out, text, shape).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -22,7 +22,7 @@ pub fn configuration(text: &str, place: &str) -> Config {
 pub fn keys_of(header: &str) -> BTreeSet<String> {
     let text = format!("{header}\nqqqqq = 1\n");
     let error = parse(&text, Path::new("/x.toml"), &|_| None).expect_err("`qqqqq` is no key");
-    let hint = error.hint().unwrap_or_default();
+    let hint = error.hint().map(ToString::to_string).unwrap_or_default();
     let keys = hint
         .strip_prefix("the valid keys are ")
         .unwrap_or_else(|| panic!("{header}: {hint}"));

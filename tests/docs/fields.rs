@@ -12,8 +12,8 @@ const ABOUT: &str = "With `--json` every command prints exactly one JSON documen
     and takes none away within a schema's version. Times are RFC 3339 in UTC, sizes are bytes, \
     durations are seconds.";
 
-const STORE: &str = "What lies in a store beside the dumps. A sidecar is written once and never \
-                     changed; with `list` and `show` its verifications hold the \
+const STORE: &str = "What lies in a store beside the dumps. Sidecars and events are written \
+                     once and never changed; with `list` and `show` its verifications hold the \
     later ones, too.";
 
 /// The page.
@@ -52,7 +52,7 @@ pub fn page() -> (String, Vec<u8>) {
             fields(definition, &of_all, &mut roff);
         }
     }
-    let in_store = ["Sidecar", "State", "Listed"];
+    let in_store = ["Sidecar", "Event", "Listed"];
     roff.control("SH", ["IN A STORE"]).text(marked(STORE));
     for name in in_store {
         definition(name, &definitions[name], &mut roff);

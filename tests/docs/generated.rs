@@ -169,6 +169,27 @@ fn man_reads_the_pages_without_a_warning() {
     }
 }
 
+/// A second reader of roff, where it is installed; it says on stdout what it can't make sense of.
+#[test]
+fn mandoc_reads_the_pages_without_an_error() {
+    let there = tempfile::tempdir().unwrap();
+    for (name, content) in pages() {
+        let path = there.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let mandoc = Command::new("mandoc")
+            .args(["-T", "lint", "-W", "error"])
+            .arg(&path)
+            .output();
+        match mandoc {
+            Ok(output) => {
+                let errors = String::from_utf8_lossy(&output.stdout);
+                assert!(errors.is_empty(), "{errors}");
+            }
+            Err(error) => return eprintln!("skipped: `mandoc`: {error}"),
+        }
+    }
+}
+
 #[test]
 fn shells_read_the_completions() {
     let there = tempfile::tempdir().unwrap();

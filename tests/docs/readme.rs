@@ -2,9 +2,10 @@
 //! complete.
 
 use super::examples::{configuration, keys_of};
-use super::{Block, blocks, calls, documents, must_be_accepted, text_of};
+use super::{Block, blocks, calls, documents, must_be_accepted, root, text_of};
 use dbbackup::error::Kind;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn configurations_are_accepted() {
@@ -67,6 +68,40 @@ fn commands_in_sentences_exist() {
         }
     }
     assert!(seen >= 15, "only {seen} commands were found");
+}
+
+/// The Rust files below a directory.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Hints and help texts lead to topics, and none to a README that nobody has at hand.
+#[test]
+fn messages_name_topics_that_there_are() {
+    let mut seen = 0;
+    for path in rust_files(&root().join("src")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let place = path.display().to_string();
+        assert!(!text.contains("README"), "{place} points to README");
+        // A long string goes on in the next line.
+        let lines = text.split("\\\n").map(str::trim_start);
+        let joined = lines.collect::<Vec<_>>().concat();
+        for after in joined.split("`dbbackup help ").skip(1) {
+            let word = after.split('`').next().unwrap_or_default().to_owned();
+            must_be_known(&["dbbackup".to_owned(), "help".to_owned(), word], &place);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "only {seen} were found");
 }
 
 /// `dbbackup help WORD` must name something that there is.

@@ -523,30 +523,29 @@ fn a_coding_that_nobody_knows_is_no_damage() {
 }
 
 #[test]
-fn a_damaged_state_file_loses_no_backup_and_is_said() {
+fn a_damaged_event_loses_no_backup_and_is_said() {
     let (world, id) = small("gzip");
     let old = world.history("app", "manual", &[100, 200]);
-    let state = world.file(
-        &format!("store/app/{}.state.json", old[1]),
-        "{\"pinned\": tr",
-    );
+    let event = world.damaged_event(&old[1]);
     world
         .with_store("list")
         .run()
         .exits(0)
-        .says(&format!("{}: its state file is damaged", old[1]));
+        .says(&format!("{}: an event of it", old[1]));
     world
         .with_store(&format!("restore {} --to new.db", old[1]))
         .run()
         .exits(0);
-    // The proof holds though it can't be written down; that is said.
+    // What comes later is kept beside it.
     world
         .with_store(&format!("verify {}", old[1]))
         .run()
         .exits(0)
-        .says("the result was not kept");
+        .never_says("the result was not kept");
+    assert_eq!(world.events(&old[1]).len(), 2);
+    // Nobody is told that a pin is gone that may be in it.
     world
-        .with_store(&format!("pin {}", old[1]))
+        .with_store(&format!("unpin {}", old[1]))
         .run()
         .exits(1)
         .says("is damaged")
@@ -562,8 +561,11 @@ fn a_damaged_state_file_loses_no_backup_and_is_said() {
         "kept as if it were pinned"
     );
     // The remedy of the hint.
-    std::fs::remove_file(state).unwrap();
-    world.with_store(&format!("pin {}", old[1])).run().exits(0);
+    std::fs::remove_file(event).unwrap();
+    for verb in ["pin", "unpin"] {
+        let call = format!("{verb} {}", old[1]);
+        world.with_store(&call).run().exits(0);
+    }
 }
 
 #[test]

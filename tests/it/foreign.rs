@@ -335,18 +335,16 @@ fn alter_all(store: &std::path::Path, random: &mut Random) -> Vec<Value> {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        let id = names
+        let event = names
             .iter()
-            .find_map(|name| name.strip_suffix(".state.json"))
-            .unwrap()
-            .to_owned();
+            .find(|name| name.ends_with(".event.json"))
+            .unwrap();
+        // The id ends at the first dot behind its label: these sources have none in their names.
+        let id = event.split('.').next().unwrap().to_owned();
         let read = |name: String| -> Value {
             serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap()
         };
-        let (sidecar, state) = (
-            enriched(read(format!("{id}.json"))),
-            read(format!("{id}.state.json")),
-        );
+        let (sidecar, original) = (enriched(read(format!("{id}.json"))), read(event.clone()));
         for number in 0..4 {
             let copy = format!("{source}_x_2026110{number}T000000Z");
             let mut sidecar: Value =
@@ -361,11 +359,12 @@ fn alter_all(store: &std::path::Path, random: &mut Random) -> Vec<Value> {
             for _ in 0..=random.below(3) {
                 alter(&mut sidecar, random);
             }
-            let mut state = state.clone();
-            alter(&mut state, random);
+            let mut altered_event = original.clone();
+            alter(&mut altered_event, random);
             std::fs::write(dir.join(format!("{copy}.json")), sidecar.to_string()).unwrap();
             if random.below(3) > 0 {
-                std::fs::write(dir.join(format!("{copy}.state.json")), state.to_string()).unwrap();
+                let name = event.replace(&id, &copy);
+                std::fs::write(dir.join(name), altered_event.to_string()).unwrap();
             }
             altered.push(sidecar);
         }

@@ -49,10 +49,10 @@ fn a_program_that_succeeds_has_its_own_outputs() {
             world.path("dbbackup.toml").display()
         )
     );
-    let states = world.stored("app", ".state.json");
-    assert_eq!(states.len(), 1);
+    let events = world.events(&id);
+    assert_eq!(events.len(), 1);
     assert!(
-        std::fs::read_to_string(&states[0])
+        std::fs::read_to_string(&events[0])
             .unwrap()
             .contains("content")
     );

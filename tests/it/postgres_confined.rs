@@ -271,7 +271,7 @@ impl<'a> Trap<'a> {
         let mut files: Vec<String> = walkdir::WalkDir::new(self.shop.world.path(""))
             .into_iter()
             .map(|entry| entry.unwrap())
-            .filter(|entry| !entry.path().to_string_lossy().contains(".state.json"))
+            .filter(|entry| !entry.path().to_string_lossy().contains(".event.json"))
             .filter(|entry| entry.file_name() != "dbbackup" && entry.file_name() != ".lock")
             .map(|entry| {
                 let found = entry.metadata().unwrap();

@@ -1235,7 +1235,11 @@ fn errors_say_what_to_do() {
         println!("{error:?}");
         assert!(error.message().contains(message), "{url}: {error:?}");
         assert!(
-            error.hint().unwrap_or("").contains(hint),
+            error
+                .hint()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+                .contains(hint),
             "{url}: {error:?}"
         );
     }

@@ -210,12 +210,31 @@ impl World {
         path
     }
 
+    /// The events of a backup, oldest first.
+    pub fn events(&self, id: &str) -> Vec<PathBuf> {
+        let (source, _) = id.rsplit_once('_').unwrap().0.rsplit_once('_').unwrap();
+        let mut found = self.stored(source, ".event.json");
+        found.retain(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.strip_prefix(id)
+                .is_some_and(|rest| rest.starts_with('.'))
+        });
+        found
+    }
+
+    /// An event of a backup that is no event.
+    pub fn damaged_event(&self, id: &str) -> PathBuf {
+        let (source, _) = id.rsplit_once('_').unwrap().0.rsplit_once('_').unwrap();
+        let name = format!("{id}.20261120T020000.000Z-00000001.event.json");
+        self.file(&format!("store/{source}/{name}"), "{\"event\": \"pin")
+    }
+
     /// Every sidecar of a source, failed attempts too, oldest first.
     pub fn attempts(&self, source: &str) -> Vec<Value> {
         let paths = self
             .stored(source, ".json")
             .into_iter()
-            .filter(|path| !path.to_str().unwrap().ends_with(".state.json"));
+            .filter(|path| !path.to_str().unwrap().ends_with(".event.json"));
         paths
             .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
             .collect()

@@ -10,15 +10,20 @@ use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::content::StoredDump;
 use crate::ops::engines::LIST_CODEC;
+use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
 use crate::report::Report;
-use crate::sidecar::{Dump, Failure, Level, SCHEMA, Sidecar, State, Status, Verification};
-use crate::store::{self, Store};
+use crate::sidecar::{
+    BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
+};
+use crate::store::{Draft, Store, names};
+use crate::stream;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -45,15 +50,15 @@ pub struct Run {
     pub config: Option<PathBuf>,
 }
 
-/// Takes the source's lock and removes what a killed run left.
+/// Takes the source's lock, where the store has any, and removes what a killed run left.
 pub fn lock_and_sweep(
     store: &dyn Store,
     source: &str,
     wait: Duration,
     report: &Report,
-) -> Result<Lock> {
+) -> Result<Option<Lock>> {
     let lock = store.lock(source, wait)?;
-    let swept = store::sweep(store, source, |bytes| {
+    let swept = store.sweep(source, &|bytes| {
         Sidecar::parse(bytes)
             .map(|sidecar| sidecar.files())
             .unwrap_or_default()
@@ -194,41 +199,25 @@ impl<'a> Attempt<'a> {
         engine: &mut dyn Source,
         report: &Report,
     ) -> Result<Entry> {
-        let id = self.free_id()?;
+        let mut draft = self
+            .store
+            .begin_draft(self.source, &self.run.label, self.at)?;
+        let id = draft.id().to_owned();
         let file = format!(
             "{id}.{}",
             dump_extension(making.format, making.encoding.codec())
         );
         report.detail(format!("{}: writing {file}", self.source));
-        let mut finish = || {
-            let (mut dumped, measured) = self.write_dump(&file, making, engine, report)?;
-            self.write_contents(&id, &mut dumped)?;
-            let sidecar = self.describe(&id, &file, making, dumped, measured)?;
-            self.verify_and_publish(sidecar, &file, making, report)
-        };
-        finish().inspect_err(|_| {
-            store::discard_unlisted(
-                self.store,
-                self.source,
-                &id,
-                &[file.clone(), store::contents_name(&id)],
-            )
-        })
+        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, making, engine, report)?;
+        self.write_contents(&mut *draft, &mut dumped)?;
+        let sidecar = self.describe(&id, &file, making, dumped, measured)?;
+        self.verify_and_publish(draft, sidecar, &file, making, report)
     }
 
-    fn free_id(&self) -> Result<String> {
-        let taken = self.store.names(self.source)?;
-        Ok(store::make_id(
-            self.source,
-            &self.run.label,
-            self.at,
-            taken.iter().filter_map(|name| store::id_of(name)),
-        ))
-    }
-
-    /// The content, through the pipeline, durable under its dot-name.
+    /// The content, through the pipeline, durable in the draft.
     fn write_dump(
         &self,
+        draft: &mut dyn Draft,
         file: &str,
         making: &Making<'_>,
         engine: &mut dyn Source,
@@ -240,7 +229,7 @@ impl<'a> Attempt<'a> {
             engine.estimate(),
             &progress,
         );
-        let pending = self.store.create(self.source, &store::dot(file))?;
+        let pending = draft.create(file)?;
         let encoding = making.encoding.clone().with_progress(&progress);
         let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
@@ -256,17 +245,16 @@ impl<'a> Attempt<'a> {
         Ok((dumped, measured))
     }
 
-    /// The list of what is inside, where the source made one: beside the dump, durable under its
-    /// dot-name.
-    fn write_contents(&self, id: &str, dumped: &mut Dumped) -> Result<()> {
+    /// The list of what is inside, where the source made one: beside the dump, durable in the draft.
+    fn write_contents(&self, draft: &mut dyn Draft, dumped: &mut Dumped) -> Result<()> {
         let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut())
         else {
             return Ok(());
         };
-        let file = store::contents_name(id);
-        let pending = self.store.create(self.source, &store::dot(&file))?;
+        let file = names::contents_name(draft.id());
+        let pending = draft.create(&file)?;
         let mut encode = Encoding::new(LIST_CODEC).start(pending);
-        std::io::copy(&mut list, &mut encode)?;
+        stream::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
         tree.contents = Some(Contents {
@@ -319,6 +307,7 @@ impl<'a> Attempt<'a> {
 
     fn verify_and_publish(
         &self,
+        mut draft: Box<dyn Draft>,
         mut sidecar: Sidecar,
         file: &str,
         making: &Making<'_>,
@@ -327,30 +316,20 @@ impl<'a> Attempt<'a> {
         if let Some(level) = making.verify_after {
             sidecar
                 .verifications
-                .push(self.verify(&sidecar, file, level, making, report)?);
+                .push(self.verify(&*draft, &sidecar, file, level, making, report)?);
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
-        let state = State {
-            pinned: self.run.pinned,
-            ..State::default()
-        };
-        if state.pinned {
-            // Before the sidecar: a crash in between must not leave a listed backup without its
-            // pin.
-            self.store.replace(
-                self.source,
-                &store::state_name(&sidecar.id),
-                &state.to_bytes(),
-            )?;
+        let mut state = BackupState::default();
+        if self.run.pinned {
+            // In the draft: a crash must not leave a listed backup without its pin.
+            let (name, event) = new_event(&sidecar.id, Change::Pinned, None);
+            let mut pending = draft.create(&name)?;
+            pending.write_all(&event.to_bytes())?;
+            pending.finish()?;
+            state = BackupState::from_events(vec![(name, event)]);
         }
-        store::publish(
-            self.store,
-            self.source,
-            &sidecar.id,
-            &sidecar.files(),
-            &sidecar.to_bytes(),
-        )?;
+        draft.commit(&sidecar.to_bytes())?;
         let presence = sidecar
             .dump
             .as_ref()
@@ -366,6 +345,7 @@ impl<'a> Attempt<'a> {
     /// A dump that fails its first verification is never listed.
     fn verify(
         &self,
+        draft: &dyn Draft,
         sidecar: &Sidecar,
         file: &str,
         level: Level,
@@ -373,9 +353,9 @@ impl<'a> Attempt<'a> {
         report: &Report,
     ) -> Result<Verification> {
         let stored = StoredDump {
-            store: self.store,
+            objects: draft.objects(),
             source: self.source,
-            file: &store::dot(file),
+            file,
             dump: sidecar.dump.as_ref(),
             decoding: making.encoding.decoding(),
             format: making.format,
@@ -473,22 +453,19 @@ impl<'a> Attempt<'a> {
             ));
         }
         let remember = || -> Result<()> {
-            let mut sidecar = self.blank(&self.free_id()?, Status::Failed);
+            let draft = self
+                .store
+                .begin_draft(self.source, &self.run.label, self.at)?;
+            let mut sidecar = self.blank(draft.id(), Status::Failed);
             sidecar.database = self.cluster.clone().map(|cluster| Database {
                 cluster: Some(cluster),
                 ..Database::default()
             });
             sidecar.error = Some(Failure {
                 message: error.message(),
-                hint: error.hint().map(str::to_owned),
+                hint: error.hint().map(ToString::to_string),
             });
-            store::publish(
-                self.store,
-                self.source,
-                &sidecar.id,
-                &[],
-                &sidecar.to_bytes(),
-            )?;
+            draft.commit(&sidecar.to_bytes())?;
             report.story(format!(
                 "{}: failed attempt {} kept",
                 self.source, sidecar.id

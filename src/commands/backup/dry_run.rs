@@ -20,7 +20,7 @@ pub fn say_plan(
     session: &Session,
     report: &mut Report,
 ) -> Result<Outcome> {
-    let store = session.store_plan()?.path;
+    let store = session.store_plan()?.location;
     let mut hooks = Vec::new();
     say_hooks(None, of_run, &mut hooks, report);
     let mut said = Vec::new();
@@ -55,11 +55,11 @@ pub fn say_plan(
                         arguments.label,
                         super::attempt::extension(&source)
                     );
-                    let to = store.join(&source.name).join(name);
+                    let to = store.object(&source.name, &name);
                     report.answer(format!(
                         "would back up {place} ({}) to {}",
                         units::size(size),
-                        to.display()
+                        to
                     ));
                     said.push(
                         serde_json::json!({"source": source.name, "kind": source.kind.format().kind().as_str(),

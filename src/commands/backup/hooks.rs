@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::process::captured::{self, Captured, Limits};
 use crate::report::Report;
+use crate::store::Location;
 use crate::units;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ pub struct Around<'a> {
     source: Option<&'a str>,
     /// The names of the run's sources.
     sources: String,
-    store: &'a Path,
+    store: &'a Location,
     config: Option<&'a Path>,
     run: &'a Run,
     report: &'a Report,
@@ -94,7 +95,7 @@ impl<'a> Around<'a> {
     pub fn run(
         hooks: &'a Hooks,
         sources: &[String],
-        store: &'a Path,
+        store: &'a Location,
         run: &'a Run,
         report: &'a Report,
     ) -> Self {
@@ -113,7 +114,7 @@ impl<'a> Around<'a> {
     pub fn source(
         hooks: &'a Hooks,
         source: &'a str,
-        store: &'a Path,
+        store: &'a Location,
         run: &'a Run,
         report: &'a Report,
     ) -> Self {
@@ -168,9 +169,13 @@ impl<'a> Around<'a> {
         let limits = Limits {
             timeout: self.hooks.timeout,
             interruptible: when == When::Before,
-            remedy: "look what it waits for; `timeout` in its [hooks] table sets the limit",
+            hint: "look what it waits for; `timeout` in its [hooks] table sets the limit",
         };
-        let Captured { said, took, ended } = captured::run(
+        let Captured {
+            output: said,
+            duration: took,
+            result: ended,
+        } = captured::run(
             self.command(command, when, told),
             &format!("the hook `{word}`"),
             limits,
@@ -232,7 +237,7 @@ impl<'a> Around<'a> {
             .envs(&self.hooks.variables);
         command
             .env("DBBACKUP_HOOK", when.word())
-            .env("DBBACKUP_STORE", self.store)
+            .env("DBBACKUP_STORE", self.store.as_os_str())
             .env("DBBACKUP_RUN", &self.run.id);
         command.env("DBBACKUP_LABEL", &self.run.label);
         if let Some(config) = self.config {

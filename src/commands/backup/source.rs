@@ -53,7 +53,7 @@ pub fn back_up(
             };
         }
     };
-    let around = Around::source(&source.hooks, &source.name, store.root(), run, report);
+    let around = Around::source(&source.hooks, &source.name, store.location(), run, report);
     let before = around.before();
     let making = Making::of(source);
     // One that was made from a mistyped path or address would be a source that fails for ever.
@@ -121,8 +121,9 @@ pub fn after_all(error: Error) -> Error {
 }
 
 fn told(entry: Option<&Entry>, attempt: &Attempt<'_>, store: &dyn Store) -> Told {
-    let dump = entry
-        .and_then(|entry| store.locate(&entry.sidecar.source, &entry.sidecar.dump.as_ref()?.file));
+    let dump = entry.and_then(|entry| {
+        store.object_path(&entry.sidecar.source, &entry.sidecar.dump.as_ref()?.file)
+    });
     let id = entry
         .map(|entry| entry.id().to_owned())
         .or_else(|| attempt.failed_id());
@@ -187,7 +188,10 @@ fn prepare(
     run: &Run,
     report: &Report,
 ) -> Result<Engine> {
-    if source.settings.scratch_dir.starts_with(store.root()) {
+    if store
+        .local_path()
+        .is_some_and(|root| source.settings.scratch_dir.starts_with(root))
+    {
         return Err(Error::usage(format!(
             "the scratch directory `{}` lies in the store",
             source.settings.scratch_dir.display()
@@ -270,7 +274,7 @@ fn check_space(
         return Ok(());
     }
     let error = scratch::too_little(
-        store.root(),
+        store.location(),
         needed,
         free,
         &format!("the backup of `{}`", making.source),
@@ -335,7 +339,7 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &dyn Store, report: &Re
         units::elapsed(sidecar.duration_seconds),
     ));
     let path: PathBuf = store
-        .locate(&sidecar.source, &dump.file)
+        .object_path(&sidecar.source, &dump.file)
         .unwrap_or_default();
     report.detail(format!("{}: {}", sidecar.source, path.display()));
     if let Some(owner) = stranger(&path, store) {
@@ -352,6 +356,6 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &dyn Store, report: &Re
 fn stranger(dump: &Path, store: &dyn Store) -> Option<String> {
     let owner = |path: &Path| Some(path.symlink_metadata().ok()?.uid());
     // A file system may have owners of its own.
-    let (made, store) = (owner(dump)?, owner(store.root())?);
+    let (made, store) = (owner(dump)?, owner(store.local_path()?)?);
     (made == 0 && store != 0).then(|| users::user(store))
 }

@@ -62,7 +62,7 @@ impl Tally {
                 self.told.push(named(&done.name, error));
                 self.errors.push(
                     serde_json::json!({"source": done.name, "error": error.message(),
-                    "hint": error.hint()}),
+                    "hint": error.hint().map(ToString::to_string)}),
                 );
             }
             None if !done.skipped => self.ok.push(done.name.clone()),

@@ -4,17 +4,17 @@
 //! kept.
 
 use crate::catalog::{Catalog, Entry};
-use crate::commands::verify::change_locked_state;
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
+use crate::ops::events::add_event;
 use crate::ops::time_of;
 use crate::plan::RetentionPolicies;
 use crate::report::Report;
 use crate::retention::PRE_RESTORE;
 use crate::retention::{Brake, ContentSummary, Jump, find_jumps, find_shrinkage};
 use crate::retention::{Decision, RetentionPolicy, Verdict};
-use crate::sidecar::{Braked, Sidecar, Totals};
-use crate::store::{self, Store};
+use crate::sidecar::{Braked, Change, Sidecar, Totals};
+use crate::store::{Store, names};
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -283,7 +283,7 @@ fn fell(before: &Entry, after: &Entry, percent: u8) -> bool {
 
 /// What a backup holds, from its whole sidecar.
 fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary> {
-    let bytes = store.read(source, &store::sidecar_name(id))?;
+    let bytes = store.read(source, &names::sidecar_name(id))?;
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
@@ -320,7 +320,7 @@ pub fn accept(store: &dyn Store, source: &str, on: &On, report: &Report) {
 }
 
 fn set(store: &dyn Store, source: &str, id: &str, braked: Braked, report: &Report) {
-    let done = change_locked_state(store, source, id, |state| state.brake = Some(braked));
+    let done = add_event(store, source, id, Change::Brake(braked));
     // On a full disk: the next look is then at two backups only.
     if let Err(error) = done.or_else(|error| {
         if error.kind() == Kind::NotFound {

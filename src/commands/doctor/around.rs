@@ -28,10 +28,10 @@ fn file(about: &str, without: &str, path: &Path, checks: &mut Checks) {
     match writable(path) {
         Ok(()) => checks.ok(about, "file", path.display().to_string()),
         Err(error) => {
-            let remedy = error
-                .hint()
-                .unwrap_or("this user must be able to write there")
-                .to_owned();
+            let remedy = error.hint().map_or_else(
+                || "this user must be able to write there".to_owned(),
+                ToString::to_string,
+            );
             checks.warning(about, "file", format!("{without}: {error}"), remedy);
         }
     }
@@ -44,7 +44,7 @@ fn writable(path: &Path) -> Result<()> {
             Error::failed(format!("the directory `{}` is not there", dir.display())).with_hint(
                 format!(
                     "make it: `mkdir -p {}`",
-                    crate::commands::restore::quoted(&dir.to_string_lossy())
+                    crate::units::shell_word(&dir.to_string_lossy())
                 ),
             ),
         );
@@ -62,7 +62,7 @@ pub fn hooks(about: &str, hooks: &Hooks, checks: &mut Checks) {
     match backup::look_for_programs(hooks) {
         // A backup would be made, and nobody be told if one is not.
         Some(("on_failure", error)) => {
-            let remedy = error.hint().unwrap_or_default().to_owned();
+            let remedy = error.hint().map(ToString::to_string).unwrap_or_default();
             checks.warning(about, "hooks", error.message(), remedy);
         }
         Some((_, error)) => checks.problem(about, "hooks", &error),

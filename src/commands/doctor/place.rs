@@ -20,10 +20,12 @@ const PREFIX: &str = ".dbbackup-doctor-";
 
 /// Looks at the store, and gives back what is in it.
 pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalog {
-    let root = plan.path.as_path();
-    let shown = root.display();
+    let shown = &plan.location;
+    let Some(root) = plan.location.local_path() else {
+        return Catalog::default();
+    };
     if plan.require_mount
-        && let Err(error) = store::require_mount_at(root)
+        && let Err(error) = store::require_mount_at(&plan.location)
     {
         checks.problem("store", "place", &error);
         return Catalog::default();
@@ -66,7 +68,7 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         }
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
-            if let Err(error) = store::must_be_free(root) {
+            if let Err(error) = store::must_be_free(&plan.location) {
                 checks.problem("store", "place", &error);
                 return Catalog::default();
             }
@@ -226,9 +228,16 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
 
 /// Whether another run has the source's lock now.
 pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
-    let path = store.path.join(source).join(".lock");
-    let Ok(file) = File::open(&path) else { return };
-    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+    let store = store::unchecked(&store.location);
+    if !store.properties().locks {
+        checks.warning(
+            source,
+            "lock",
+            "the store can't keep two runs of a source apart",
+            "let one host at a time back it up",
+        );
+    }
+    if store.is_locked(source) {
         checks.warning(
             source,
             "lock",
@@ -239,9 +248,10 @@ pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
 }
 
 /// The directory for copies and trial restores.
-pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut Checks) {
+pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &StorePlan, checks: &mut Checks) {
     let about = "scratch";
-    if dir.starts_with(store) {
+    let root = store.location.local_path();
+    if root.is_some_and(|root| dir.starts_with(root)) {
         let error = Error::usage(format!("`{}` lies in the store", dir.display()))
             .with_hint("set `scratch_dir` in [backup] to a place outside of it");
         return checks.problem(about, "place", &error);
@@ -249,10 +259,13 @@ pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &Path, checks: &mut C
     match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
         Err(error) if needed > 0 => checks.problem(about, "place", &error),
         Err(error) => {
-            let remedy = error
-                .hint()
-                .unwrap_or("set `scratch_dir` in [backup] to a place that this user can write to")
-                .to_owned();
+            let remedy = error.hint().map_or_else(
+                || {
+                    "set `scratch_dir` in [backup] to a place that this user can write to"
+                        .to_owned()
+                },
+                ToString::to_string,
+            );
             checks.warning(
                 about,
                 "place",

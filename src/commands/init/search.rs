@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
 use crate::report::Report;
+use crate::store::{self, Location};
+use crate::units;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,22 +94,16 @@ pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
 }
 
 fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>) {
-    let taken = |name: &str| found.iter().any(|one| one.name == name);
-    let mut free = name.to_owned();
-    let mut number = 2;
-    while taken(&free) {
-        free = format!("{name}-{number}");
-        number += 1;
-    }
+    let name = units::free_name(name, |name| found.iter().any(|one| one.name == name));
     found.push(Found {
-        name: free,
+        name,
         what,
         obstacle,
     });
 }
 
 fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
-    let is_store = |path: &Path| path.join("dbbackup-store.json").exists();
+    let is_store = |path: &Path| store::is_marked_at(&Location::from(path));
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
         .same_file_system(true)
@@ -173,7 +169,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             Ok(answer) => {
                 let name = plan::plain_name(&answer.database);
                 // A password is not copied into a file.
-                let secret = dsn::parameter(&url, "password").is_ok_and(|found| found.is_some());
+                let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
                 add(found, &name, What::Url { shown }, answer.obstacle);
             }

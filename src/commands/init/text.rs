@@ -197,5 +197,5 @@ fn writable<'a>(store: &'a Path, found: &'a [Found]) -> Vec<&'a Path> {
 
 /// As a shell needs it.
 fn word(path: &Path) -> String {
-    crate::commands::restore::quoted(&path.to_string_lossy())
+    crate::units::shell_word(&path.to_string_lossy())
 }

@@ -1,7 +1,7 @@
 //! Restoring a tree of files: to a directory of its own, or to where it came from, each top path
 //! exchanged as a whole and the old one kept.
 
-use super::{must_be_sound, quoted};
+use super::must_be_sound;
 use crate::cli::RestoreArguments;
 use crate::commands::backup;
 use crate::config::KindSettings;
@@ -179,17 +179,16 @@ fn refuse_what_lies_inside(
             .store
             .iter()
             .chain(config.stores.values())
-            .map(|store| store.path.clone())
+            .map(|store| store.location.clone())
     });
-    let in_use = session.store_plan().ok().map(|plan| plan.path);
+    let in_use = session.store_plan().ok().map(|plan| plan.location);
     for store in configured
         .chain(in_use)
-        .chain([found.store.root().to_path_buf()])
+        .chain([found.store.location().clone()])
     {
-        if let Some(top) = inside(&store) {
+        if let Some(top) = store.local_path().and_then(inside) {
             return Err(Error::usage(format!(
-                "the store `{}` lies in `{}`, which would be exchanged as a whole",
-                store.display(),
+                "the store `{store}` lies in `{}`, which would be exchanged as a whole",
                 top.display()
             ))
             .with_hint(hint));
@@ -256,11 +255,12 @@ fn lock(
     let (Place::Origin(_), Ok(plan)) = (place, session.store_plan()) else {
         return Ok(None);
     };
-    if rustix::fs::access(&plan.path, rustix::fs::Access::WRITE_OK).is_err() {
+    let is_there = store::is_at(&plan.location).unwrap_or(true);
+    if !is_there || !store::may_be_written_at(&plan.location) {
         return Ok(None);
     }
     let store = store::open(
-        &plan.path,
+        &plan.location,
         Access::Write {
             require_mount: false,
         },
@@ -268,7 +268,7 @@ fn lock(
     if !store.sources()?.contains(&found.source) {
         return Ok(None);
     }
-    backup::lock_and_sweep(&*store, &found.source, session.lock_wait, report).map(Some)
+    backup::lock_and_sweep(&*store, &found.source, session.lock_wait, report)
 }
 
 fn destination<'a>(
@@ -399,7 +399,7 @@ fn say_done(
         published.how
     ));
     let mut undo = Vec::new();
-    let word = |path: &Path| quoted(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     for (top, kept) in &published.companions {
         report.line(format!("   what was there is kept as {}", kept.display()));
         // Inside a mount point there is no single name to give back.

@@ -1,7 +1,7 @@
 //! Restoring a PostgreSQL database: everything that would fail is found first; a new database is
 //! filled and counted; then it takes the old one's name.
 
-use super::{contents_text, differences, quoted};
+use super::{contents_text, differences};
 use crate::cli::RestoreArguments;
 use crate::commands::backup;
 use crate::config::{KindSettings, PostgresSettings};
@@ -101,12 +101,9 @@ pub fn restore(
     destination.sweep()?;
     let safety = Safety::plan(found, &destination, arguments, session)?;
     let _lock = match &safety {
-        Some(safety) => Some(backup::lock_and_sweep(
-            &*safety.store,
-            &safety.source,
-            session.lock_wait,
-            report,
-        )?),
+        Some(safety) => {
+            backup::lock_and_sweep(&*safety.store, &safety.source, session.lock_wait, report)?
+        }
         None => None,
     };
     let settings = session.settings_of(&found.source);
@@ -276,7 +273,7 @@ fn origin(
             backup.id(),
             backup.sidecar.source
         );
-        return Err(Error::usage(text).with_hint(command(&quoted(&name))));
+        return Err(Error::usage(text).with_hint(command(&units::shell_word(&name))));
     }
     Ok(ConnectionSpec {
         dbname: Some(name),
@@ -413,11 +410,11 @@ impl Safety {
         {
             return Ok(None);
         }
-        let root = session
+        let location = session
             .store_plan()
-            .map_or_else(|_| found.store.root().to_path_buf(), |plan| plan.path);
+            .map_or_else(|_| found.store.location().clone(), |plan| plan.location);
         let store = store::open(
-            &root,
+            &location,
             Access::Write {
                 require_mount: false,
             },
@@ -465,7 +462,7 @@ fn say_done(
         undo = Some(database.undo.clone());
     }
     if let Some((id, safety)) = kept {
-        let program = super::program(safety.store.root().to_str(), session);
+        let program = super::program(safety.store.location().as_os_str().to_str(), session);
         report.line(super::kept_as(&id, &program));
         let command = format!("{program} restore {id} --in-place --yes");
         report.line(format!("   to undo: {command}"));

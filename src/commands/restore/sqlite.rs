@@ -1,7 +1,7 @@
 //! Restoring a SQLite database: the copy is complete and checked before the file is touched; what
 //! was there is kept; how to undo it is said.
 
-use super::{contents_text, differences, quoted};
+use super::{contents_text, differences};
 use crate::catalog::Catalog;
 use crate::cli::RestoreArguments;
 use crate::commands::backup;
@@ -18,7 +18,7 @@ use crate::ops::find::ResolvedBackup;
 use crate::plan::{self, Proving};
 use crate::report::{Paint, Report};
 use crate::retention::PRE_RESTORE;
-use crate::store::{self, Access, Store};
+use crate::store::{self, Access, Location, Store};
 use crate::units;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -202,7 +202,7 @@ fn origin(found: &ResolvedBackup, wanted: &str, session: &Session) -> Result<Pat
         found,
         backup,
         wanted,
-        &quoted(&path.to_string_lossy()),
+        &units::shell_word(&path.to_string_lossy()),
         session,
     )?;
     Ok(path)
@@ -231,16 +231,15 @@ impl Safety {
         if arguments.no_safety_backup || matches!(place.now, There::Nothing) {
             return Ok(Safety::None);
         }
-        let root = match session.store_plan() {
-            Ok(plan) => Some(plan.path),
-            Err(_) => Some(found.store.root().to_path_buf())
-                .filter(|root| root.join("dbbackup-store.json").exists()),
+        let location = match session.store_plan() {
+            Ok(plan) => Some(plan.location),
+            Err(_) => Some(found.store.location().clone()).filter(store::is_marked_at),
         };
-        let Some(root) = root else {
+        let Some(location) = location else {
             return Ok(Safety::Beside(free_name(&place.path, session)));
         };
         if arguments.dry_run {
-            return Ok(match store::open(&root, Access::Read) {
+            return Ok(match store::open(&location, Access::Read) {
                 Ok(store) => Safety::Store {
                     source: safety_source(found, place, session, &*store)?,
                     store,
@@ -248,12 +247,12 @@ impl Safety {
                 Err(_) => Safety::Beside(free_name(&place.path, session)),
             });
         }
-        if !writable(&root) {
+        if !store::may_be_written_at(&location) {
             // A read-only store serves for restoring; what is there is then kept beside it.
             return Ok(Safety::Beside(free_name(&place.path, session)));
         }
         let store = store::open(
-            &root,
+            &location,
             Access::Write {
                 require_mount: false,
             },
@@ -273,7 +272,7 @@ impl Safety {
     fn lock(&self, session: &Session, report: &Report) -> Result<Option<Lock>> {
         match self {
             Safety::Store { store, source } => {
-                backup::lock_and_sweep(&**store, source, session.lock_wait, report).map(Some)
+                backup::lock_and_sweep(&**store, source, session.lock_wait, report)
             }
             Safety::None | Safety::Beside(_) => Ok(None),
         }
@@ -294,7 +293,7 @@ impl Safety {
                 )?;
                 Ok(Kept::Backup {
                     id,
-                    store: store.root().to_path_buf(),
+                    store: store.location().clone(),
                 })
             }
         }
@@ -303,7 +302,7 @@ impl Safety {
 
 /// What was kept of the old content.
 enum Kept {
-    Backup { id: String, store: PathBuf },
+    Backup { id: String, store: Location },
     File(PathBuf),
 }
 
@@ -317,10 +316,6 @@ fn keep_beside(old: &mut dyn Source, path: &Path) -> Result<()> {
     copy().inspect_err(|_| {
         let _ = std::fs::remove_file(path);
     })
-}
-
-fn writable(root: &Path) -> bool {
-    !root.exists() || rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 fn free_name(target: &Path, session: &Session) -> PathBuf {
@@ -379,14 +374,8 @@ fn safety_source(
         });
         path.is_some_and(|path| path != there)
     };
-    let plain = plan::name_from_path(&place.path);
-    let mut name = plain.clone();
-    let mut number = 2;
-    while belongs_elsewhere(&name) {
-        name = format!("{plain}-{number}");
-        number += 1;
-    }
-    Ok(name)
+    let name = plan::name_from_path(&place.path);
+    Ok(units::free_name(&name, belongs_elsewhere))
 }
 
 /// Says what would be done; gives back which tables will differ.
@@ -564,17 +553,17 @@ fn say_done(
         found.name(),
         published.how
     ));
-    let program = |store: &Path| super::program(store.to_str(), session);
+    let program = |store: &Location| super::program(store.as_os_str().to_str(), session);
     let undo = match (&kept, &published.set_aside) {
         (Some(Kept::Backup { id, store }), _) => Some(format!(
             "{} restore {id} --to {} --yes",
             program(store),
-            quoted(&target)
+            units::shell_word(&target)
         )),
         (Some(Kept::File(path)), _) => Some(format!(
             "dbbackup restore {} --to {} --yes",
-            quoted(&path.display().to_string()),
-            quoted(&target)
+            units::shell_word(&path.display().to_string()),
+            units::shell_word(&target)
         )),
         (None, Some(aside)) => Some(move_back(aside, &place.path, &published.companions)),
         (None, None) => None,
@@ -595,10 +584,10 @@ fn say_done(
 /// The commands that bring back what was set aside, with the files that belong to it; those of the
 /// new database must not stay beside it.
 fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> String {
-    let word = |path: &Path| quoted(&path.display().to_string());
+    let word = |path: &Path| units::shell_word(&path.display().to_string());
     let new_ones: Vec<String> = ["-wal", "-shm", "-journal"]
         .iter()
-        .map(|end| quoted(&format!("{}{end}", target.display())))
+        .map(|end| units::shell_word(&format!("{}{end}", target.display())))
         .collect();
     let back = std::iter::once((target, aside)).chain(
         companions

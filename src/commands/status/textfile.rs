@@ -41,7 +41,7 @@ pub fn after_backup(session: &Session, report: &Report) {
         if config
             .store
             .as_ref()
-            .is_some_and(|store| store.path != plan.path)
+            .is_some_and(|store| store.location != plan.location)
         {
             // One file, one store: that of another one would take its place.
             report.detail(format!(
@@ -69,7 +69,7 @@ pub fn after_backup(session: &Session, report: &Report) {
 }
 
 fn metrics(found: &Found<'_>) -> Vec<Metric> {
-    let store = found.store.path.display().to_string();
+    let store = found.store.location.to_string();
     let seconds = |at: DateTime<Utc>| at.timestamp() as f64;
     let mut success = Metric::new(
         "dbbackup_last_success_timestamp_seconds",

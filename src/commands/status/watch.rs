@@ -15,7 +15,8 @@ use crate::ops::{Session, is_missed};
 use crate::plan::{RetentionPolicies, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, BriefDatabase, Level, Status};
-use crate::store::{Store, number_of, split_id};
+use crate::store::Store;
+use crate::store::names::{number_in_second, split_id};
 use crate::units::{self, Span};
 use std::path::Path;
 
@@ -227,7 +228,8 @@ fn subject<'a>(
             .filter(|lost| lost.source == name)
             .map(unreadable),
     );
-    attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_of(attempt.id))));
+    attempts
+        .sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_in_second(attempt.id))));
     Subject {
         name: name.to_owned(),
         configured: entry.is_some(),

@@ -16,6 +16,7 @@ use crate::durable;
 use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
+use crate::stream;
 use at_url::connect_to_drill_server;
 use judgement::{RoleRights, judge_failure};
 use postgres::Client;
@@ -332,15 +333,10 @@ impl Destination for PostgresDrill {
 /// Writes the content to a new file, which is temporary and so need not be durable.
 pub fn write_content(content: &mut dyn Read, path: &Path) -> Result<()> {
     let mut file = durable::create_new(path)?;
-    let mut block = vec![0; 1 << 20];
-    loop {
-        let count = content.read(&mut block)?;
-        if count == 0 {
-            return Ok(());
-        }
-        file.write_all(&block[..count])
-            .with_context(|| format!("writing `{}`", path.display()))?;
-    }
+    stream::for_each_block(content, |block| {
+        file.write_all(block)
+            .with_context(|| format!("writing `{}`", path.display()))
+    })
 }
 
 /// The extensions of a database that a server does not have.

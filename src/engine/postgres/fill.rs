@@ -16,7 +16,7 @@ use super::{PgFormat, explain_error, names, tables};
 use crate::engine::Table;
 use crate::error::{Context, Result};
 use crate::interrupt;
-use crate::process::{Pipes, Process, Reader, confined};
+use crate::process::{ChildReader, Pipes, Process, confined};
 use failed_statements::parse_failed_statements;
 use psql::{PSQL, feed_dump, refuse_forbidden};
 use std::fs::File;
@@ -166,7 +166,7 @@ impl ClientPrograms<'_> {
         if !filling.part {
             return process.finish().map(|_| FailedStatements::default());
         }
-        match process.finish_and_tell()? {
+        match process.finish_with_stderr()? {
             (true, _) => Ok(FailedStatements::default()),
             (false, stderr) => parse_failed_statements(&stderr),
         }
@@ -291,7 +291,7 @@ impl ClientPrograms<'_> {
         filling: &FillRequest<'_>,
         options: &[String],
         file: Option<&Path>,
-    ) -> Result<(Process, Reader)> {
+    ) -> Result<(Process, ChildReader)> {
         let program = self.search.find("pg_restore", filling.pg_dump_major)?;
         let mut arguments = vec!["--file=-".to_owned()];
         arguments.extend(options.iter().cloned());

@@ -405,7 +405,7 @@ mod tests {
         assert!(
             refused
                 .hint()
-                .is_some_and(|hint| hint.contains("database.schema.table"))
+                .is_some_and(|hint| hint.to_string().contains("database.schema.table"))
         );
     }
 

@@ -375,7 +375,13 @@ mod tests {
             error.message().contains("for PostgreSQL 18: found 15.3 ("),
             "{error}"
         );
-        assert!(error.hint().unwrap().contains("postgresql-client-18"));
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .to_string()
+                .contains("postgresql-client-18")
+        );
         let error = search.find("pg_restore", 18).unwrap_err();
         assert!(
             error.message().starts_with("there is no `pg_restore` in `"),

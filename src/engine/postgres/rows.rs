@@ -4,14 +4,14 @@
 use super::names::QualifiedName;
 use super::scan::RowObserver;
 use super::shapes::ColumnShapes;
-use crate::engine::{Cell, Shape, TakeRows};
+use crate::engine::{Cell, RowSink, Shape};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Hands the rows of a script that is being scanned to a [`TakeRows`].
+/// Hands the rows of a script that is being scanned to a [`RowSink`].
 pub struct RowDecoder<'a> {
-    take: &'a mut dyn TakeRows,
+    take: &'a mut dyn RowSink,
     shapes: ColumnShapes,
     columns: Vec<Shape>,
     seen: HashSet<QualifiedName>,
@@ -39,7 +39,7 @@ enum TextEncoding {
 
 impl<'a> RowDecoder<'a> {
     /// Hands the rows to `take`.
-    pub fn new(take: &'a mut dyn TakeRows) -> Self {
+    pub fn new(take: &'a mut dyn RowSink) -> Self {
         RowDecoder {
             take,
             shapes: ColumnShapes::default(),
@@ -98,7 +98,7 @@ impl<'a> RowDecoder<'a> {
                 Cell { text, shape }
             })
             .collect();
-        self.take.row(&cells)
+        self.take.write_row(&cells)
     }
 
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
@@ -135,7 +135,7 @@ impl RowObserver for RowDecoder<'_> {
         copied: &QualifiedName,
         columns: &[String],
     ) -> Result<bool> {
-        if !self.take.table(&table.schema, &table.name, columns)? {
+        if !self.take.begin_table(&table.schema, &table.name, columns)? {
             return Ok(false);
         }
         if !self.seen.insert(table.clone()) {
@@ -181,7 +181,7 @@ impl RowObserver for RowDecoder<'_> {
         }
         self.line.clear();
         self.open = false;
-        self.take.end()
+        self.take.end_table()
     }
 }
 
@@ -273,13 +273,13 @@ mod tests {
         utf8: bool,
     }
 
-    impl TakeRows for RecordedRows {
-        fn table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool> {
+    impl RowSink for RecordedRows {
+        fn begin_table(&mut self, schema: &str, name: &str, columns: &[String]) -> Result<bool> {
             self.text += &format!("{schema}.{name}({})", columns.join(","));
             Ok(name != "unwanted")
         }
 
-        fn row(&mut self, cells: &[Cell<'_>]) -> Result<()> {
+        fn write_row(&mut self, cells: &[Cell<'_>]) -> Result<()> {
             let cell = |cell: &Cell<'_>| {
                 cell.text.map_or("NULL".to_owned(), |text| {
                     format!("<{}>", String::from_utf8_lossy(text))
@@ -289,7 +289,7 @@ mod tests {
             Ok(())
         }
 
-        fn end(&mut self) -> Result<()> {
+        fn end_table(&mut self) -> Result<()> {
             self.text.push(';');
             Ok(())
         }

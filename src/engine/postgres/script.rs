@@ -3,28 +3,24 @@
 //! part of a larger one.
 
 use crate::error::{Error, Result};
+use crate::stream::for_each_block;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Copies the whole stream to a program. A program that has ended is no error here, as its exit
 /// status tells why.
 pub fn copy_stream(stream: &mut dyn Read, mut to: impl Write) -> Result<()> {
-    let mut block = vec![0; 1 << 20];
     let mut taken = true;
-    loop {
-        let count = stream.read(&mut block)?;
-        if count == 0 {
+    for_each_block(stream, |block| {
+        if !taken {
             return Ok(());
         }
-        if !taken {
-            continue;
-        }
-        match to.write_all(&block[..count]) {
-            Ok(()) => {}
+        match to.write_all(block) {
             // The rest is read all the same, so that the stream is measured to its end.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => taken = false,
-            Err(error) => return Err(error.into()),
+            written => written?,
         }
-    }
+        Ok(())
+    })
 }
 
 /// The script of one transaction without the COMMIT at its end, which the caller sends itself. The

@@ -6,28 +6,23 @@
 //! the first session's. `pg_dump` is such a second session, so it waits for a lock only a short
 //! while; then everything is released and tried again.
 
+mod attempt;
 mod dump_program;
 mod preflight;
 
-use super::archive::CountFailure;
 use super::connect::PostgresSession;
 use super::conninfo::ConnInfo;
-use super::counting::{RowCounter, build_inventory};
 use super::lock_watcher::LockWatcher;
 use super::programs::Program;
 use super::tables::{self, ListedTable, LockOutcome, TableSelection};
 use super::{ConnectionSpec, PgFormat, ProgramSearch, explain_error, facts};
 use crate::engine::{Database, Dumped, Manifest, Source};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::process::Process;
 use crate::units;
-use dump_program::{
-    DumpOutput, copy_output, incomplete_error, is_lock_timeout, start_program, strip_program_name,
-    with_known_hint,
-};
+use dump_program::{DumpOutput, copy_output, start_program, strip_program_name, with_known_hint};
 use postgres::error::SqlState;
-use postgres::fallible_iterator::FallibleIterator;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -149,131 +144,6 @@ impl PostgresSource {
             is_invalid: row.get(2),
         });
         Ok(listed.collect())
-    }
-
-    /// Makes one attempt in a snapshot of its own. Returns `Ok(None)` where a lock could not be had
-    /// in time and nothing was written yet.
-    fn attempt(
-        &mut self,
-        out: &mut dyn Write,
-        wait: Duration,
-        token: &str,
-        watch: &LockWatcher,
-    ) -> Result<Option<Dumped>> {
-        let standby = facts::is_standby(&mut self.session.client)?;
-        let before = tables::list_tables(&mut self.session.client, &self.plan.selection)?;
-        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
-        // The locks come first: a transaction of this level takes its snapshot with its first
-        // query, and locked tables can't change before it.
-        self.execute(&format!("SET lock_timeout = {}", wait.as_millis()))?;
-        if !self.lock(&before)? {
-            return Ok(None);
-        }
-        let tables = tables::list_tables(&mut self.session.client, &self.plan.selection)?;
-        let newer: Vec<ListedTable> = tables
-            .iter()
-            .filter(|table| !before.contains(table))
-            .cloned()
-            .collect();
-        if !self.lock(&newer)? {
-            return Ok(None);
-        }
-        self.execute("SET lock_timeout = 0")?;
-        let without_large_objects = self.describe_missing_objects()?;
-        let mut lacking = self.describe_missing_schemas()?;
-        lacking.extend(without_large_objects.iter().cloned());
-        let keys = self.describe_broken_keys(&tables)?;
-        let row = self
-            .session
-            .client
-            .query_one("SELECT pg_catalog.pg_export_snapshot()", &[]);
-        let snapshot: String = row
-            .map_err(|error| explain_error(&error, "exporting the snapshot"))?
-            .get(0);
-        // Nothing may be left to be sent, or the server's final error is never received: see
-        // `read_final_error`.
-        self.execute("")?;
-        let encoding = self.encoding(&tables);
-        let (started, mut child) = (
-            Instant::now(),
-            self.start_dump(
-                &snapshot,
-                wait,
-                token,
-                &encoding,
-                !without_large_objects.is_empty(),
-            )?,
-        );
-        watch.watch_programs(token);
-        let mut counter = if self.plan.count {
-            Some(RowCounter::start(self.plan.format)?)
-        } else {
-            None
-        };
-        let written = copy_output(&mut child, self.plan.stall_timeout, out, counter.as_mut());
-        let counted = counter.map(RowCounter::finish);
-        let ended = written.and_then(|copied| {
-            self.finish_dump(child, &copied, token)
-                .map_err(|error| (copied.bytes, error))
-        });
-        let lost = if ended.is_err() {
-            self.read_final_error()
-        } else {
-            None
-        };
-        let _ = self.session.client.batch_execute("ROLLBACK");
-        let stderr = match ended {
-            Ok(stderr) => stderr,
-            Err((0, error)) if is_lock_timeout(&error, started.elapsed(), wait) => {
-                return Ok(None);
-            }
-            Err((_, error)) if error.kind() == Kind::Failed && watch.has_ended_wait() => {
-                return Err(self.lock_error(watch));
-            }
-            Err((_, error)) if error.kind() == Kind::Failed && lost.is_some() => {
-                return Err(lost.map_or(error, |lost| {
-                    explain_error(&lost, "the session that holds the snapshot was ended")
-                }));
-            }
-            Err((_, error)) => return Err(with_known_hint(error)),
-        };
-        let mut dumped = self.summarize(&stderr);
-        match counted {
-            Some(Ok(counts)) => {
-                let contents = build_inventory(&tables, counts, standby);
-                dumped.manifest = contents.manifest;
-                dumped.warnings.extend(contents.warnings);
-                dumped.lacks = dumped.lacks.or(contents.lacks);
-            }
-            Some(Err(CountFailure::CutOff)) => {
-                return Err(incomplete_error(
-                    &self.dump.name,
-                    "an archive that breaks off",
-                ));
-            }
-            Some(Err(CountFailure::NotUnderstood(why))) => {
-                dumped.warnings.push(format!(
-                    "the rows could not be counted, so a restore has no counts to compare: {why}"
-                ));
-            }
-            Some(Err(CountFailure::Unreadable(error))) => return Err(error),
-            None => {}
-        }
-        dumped.notes.extend(keys);
-        dumped.lacks = dumped.lacks.or_else(|| lacking.last().cloned());
-        dumped.warnings.extend(lacking);
-        Ok(Some(dumped))
-    }
-
-    /// The reason why the server ended the session, if it did. It is read before anything is sent,
-    /// as a write to a closed session fails with less information.
-    fn read_final_error(&mut self) -> Option<postgres::Error> {
-        self.session
-            .client
-            .notifications()
-            .timeout_iter(PAUSE)
-            .next()
-            .err()
     }
 
     /// Locks the tables. Returns false where that failed and everything was released, so that it

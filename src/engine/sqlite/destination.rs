@@ -8,6 +8,7 @@ use crate::durable::{self, SteadyFile};
 use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published, compare_rows};
 use crate::error::{Context, Error, Result};
 use crate::scratch::{self, Scratch};
+use crate::stream;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,15 +119,10 @@ impl Destination for SqliteDestination {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
         let path = self.file();
         let mut file = SteadyFile::new(durable::create_new(&path)?);
-        let mut block = vec![0; 1 << 20];
-        loop {
-            let count = content.read(&mut block)?;
-            if count == 0 {
-                break;
-            }
-            file.write_all(&block[..count])
-                .with_context(|| format!("writing `{}`", path.display()))?;
-        }
+        stream::for_each_block(content, |block| {
+            file.write_all(block)
+                .with_context(|| format!("writing `{}`", path.display()))
+        })?;
         pages::make_plain(&path)?;
         if self.target.is_some() {
             file.finish()

@@ -11,10 +11,11 @@ use super::beside;
 use super::probe::{self, Header};
 use super::registry;
 use super::{companion, replace};
+use crate::engine::mounts::mounts;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use std::fs::Metadata;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -342,55 +343,12 @@ fn openers(found: &Metadata) -> Vec<Opener> {
     openers
 }
 
-/// Whether a file is mounted alone: then what lies beside it here does not belong to it. See
-/// proc_pid_mountinfo(5).
+/// Whether a file is mounted alone: then the files beside it here do not belong to it.
 fn is_mount_point(path: &Path) -> bool {
     let Ok(real) = path.canonicalize() else {
         return false;
     };
-    mounts().any(|mount| mount.point == real)
-}
-
-/// A mounted file system, as this process sees it.
-pub struct Mount {
-    /// Where it is mounted.
-    pub point: PathBuf,
-    /// The options of the file system itself, not of this mount of it.
-    pub options: String,
-}
-
-/// Every mount, the last one covering those before it; none where the system does not tell.
-pub fn mounts() -> impl Iterator<Item = Mount> {
-    let bytes = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let lines: Vec<Vec<u8>> = bytes
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::to_vec)
-        .collect();
-    lines.into_iter().filter_map(|line| {
-        let at = line.windows(3).position(|part| part == b" - ")?;
-        let point = unescaped(line[..at].split(|byte| *byte == b' ').nth(4)?);
-        let options =
-            String::from_utf8_lossy(line.rsplit(|byte| *byte == b' ').next()?).into_owned();
-        Some(Mount {
-            point: PathBuf::from(std::ffi::OsString::from_vec(point)),
-            options,
-        })
-    })
-}
-
-/// Spaces, tabs, line breaks and backslashes stand there as three octal digits.
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let digits = text.get(at + 1..at + 4).filter(|_| text[at] == b'\\');
-        let value = digits
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        plain.push(value.unwrap_or(text[at]));
-        at += if value.is_some() { 4 } else { 1 };
-    }
-    plain
+    mounts().iter().any(|mount| mount.point == real)
 }
 
 fn names_text(count: u64) -> String {
@@ -404,6 +362,7 @@ fn names_text(count: u64) -> String {
 fn how_to_find(path: &Path, found: &Metadata) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let points = mounts()
+        .into_iter()
         .map(|mount| mount.point)
         .filter(|point| real.starts_with(point));
     let point = points
@@ -448,16 +407,4 @@ fn in_use_elsewhere(path: &Path, elsewhere: &Elsewhere) -> Error {
         "name the database as its application does, in its directory; or run dbbackup as \
                root, which sees more",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernel_writes_names_with_octal_digits() {
-        assert_eq!(unescaped(br"/a\040b\134c\011"), b"/a b\\c\t");
-        assert_eq!(unescaped(br"/plain\9"), br"/plain\9");
-        assert!(mounts().any(|mount| mount.point == Path::new("/")));
-    }
 }

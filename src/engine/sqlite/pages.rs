@@ -4,11 +4,11 @@
 use super::{Db, is_busy};
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::interrupt;
+use crate::{interrupt, stream};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -166,13 +166,6 @@ pub fn one_step(backup: &Backup<'_, '_>, pages: i32, wait: Duration) -> Result<S
 
 /// Writes a file that nobody else knows to `out`.
 pub fn send_file(path: &Path, out: &mut dyn Write) -> Result<()> {
-    let mut file = File::open(path)?;
-    let mut block = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut block)?;
-        if count == 0 {
-            return Ok(());
-        }
-        out.write_all(&block[..count])?;
-    }
+    stream::copy(&mut File::open(path)?, out)?;
+    Ok(())
 }

@@ -2,7 +2,8 @@
 //! harm?
 
 use super::registry::{self, Claim};
-use super::{Use, beside, companion, names};
+use super::{Use, beside, companion};
+use crate::engine::mounts::mounts;
 use crate::error::{Context, Error, Result};
 use std::fs::File;
 use std::io::Read;
@@ -137,7 +138,8 @@ fn nobody_can_write(dir: &Path) -> bool {
         return false;
     };
     // The last of the deepest covers the others.
-    let found = names::mounts()
+    let found = mounts()
+        .into_iter()
         .filter(|mount| dir.starts_with(&mount.point))
         .max_by_key(|mount| mount.point.as_os_str().len());
     found.is_some_and(|mount| mount.options.split(',').any(|option| option == "ro"))

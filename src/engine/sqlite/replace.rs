@@ -20,6 +20,7 @@ use super::{Db, Use, companion, facts, names, strangers};
 use crate::durable;
 use crate::engine::{Keep, Published};
 use crate::error::{Context, Error, Result};
+use crate::units;
 use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use std::fs::File;
@@ -488,22 +489,14 @@ fn set_aside_name(target: &Target) -> PathBuf {
     free_name(&plain)
 }
 
-/// A name that no file has, nor what would lie beside it: of an earlier restore in the same second
-/// only a log may have been set aside.
+/// A name that neither a file has nor a file that would lie beside it: an earlier restore in the
+/// same second may have set aside a log alone.
 pub fn free_name(plain: &Path) -> PathBuf {
-    let there = |name: PathBuf| name.symlink_metadata().is_ok();
-    let taken = |name: &Path| {
+    units::free_path(plain, |path| {
         ["", "-wal", "-shm", "-journal"]
             .iter()
-            .any(|end| there(companion(name, end)))
-    };
-    let mut name = plain.to_path_buf();
-    let mut number = 2;
-    while taken(&name) {
-        name = companion(plain, &format!("-{number}"));
-        number += 1;
-    }
-    name
+            .any(|end| companion(path, end).symlink_metadata().is_ok())
+    })
 }
 
 /// A second name for the old file, so that its own is never without a file.

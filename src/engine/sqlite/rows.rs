@@ -1,7 +1,7 @@
 //! The rows of a database that nobody writes to, as a decoded dump is one.
 
 use super::{Db, facts};
-use crate::engine::{Cell, Shape, TakeRows};
+use crate::engine::{Cell, RowSink, Shape};
 use crate::error::Result;
 use crate::interrupt;
 use rusqlite::types::ValueRef;
@@ -9,19 +9,19 @@ use std::io::Write;
 
 /// A table of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Without quotes.
+pub struct SqliteTable {
+    /// The name, without quotes.
     pub name: String,
-    /// Of SQLite itself, or the inside of a virtual table: no table of the user's.
+    /// Whether it belongs to SQLite itself or to the inside of a virtual table, not to the user.
     pub internal: bool,
     is_virtual: bool,
 }
 
-/// The tables, in order of their names; views are none.
-pub fn tables(db: &Db) -> Result<Vec<Listed>> {
+/// Lists the tables, in order of their names; views are left out.
+pub fn list_tables(db: &Db) -> Result<Vec<SqliteTable>> {
     facts::tolerate_unknown_collations(db)?;
     let listed = facts::listed(db).map_err(|error| db.explain(error))?;
-    let table = |(name, kind): (String, String)| Listed {
+    let table = |(name, kind): (String, String)| SqliteTable {
         internal: kind == "shadow" || name.starts_with("sqlite_"),
         is_virtual: kind == "virtual",
         name,
@@ -29,11 +29,11 @@ pub fn tables(db: &Db) -> Result<Vec<Listed>> {
     Ok(listed.into_iter().map(table).collect())
 }
 
-/// Hands all rows of a table to `take`, in the order in which they are stored. Generated columns
-/// are there, hidden ones of virtual tables not.
+/// Writes all rows of a table into `sink`, in the order in which they are stored. Generated columns
+/// are included, hidden ones of virtual tables are not.
 ///
-/// False: it is a virtual table that can't be read here, as its module is not built in.
-pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
+/// It returns `false` for a virtual table whose module is not built in, which can't be read here.
+pub fn read_rows(db: &Db, table: &SqliteTable, sink: &mut dyn RowSink) -> Result<bool> {
     // An index that holds every column would be read in its place, in its order.
     let by_itself = if table.is_virtual { "" } else { " NOT INDEXED" };
     let sql = format!(
@@ -45,7 +45,7 @@ pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
         prepared => prepared.map_err(|error| db.explain(error))?,
     };
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
-    if !take.table("", &table.name, &columns)? {
+    if !sink.begin_table("", &table.name, &columns)? {
         return Ok(true);
     }
     let mut rows = statement.query([]).map_err(|error| db.explain(error))?;
@@ -55,7 +55,7 @@ pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
         interrupt::check()?;
         for (at, (text, kind)) in texts.iter_mut().zip(&mut kinds).enumerate() {
             text.clear();
-            *kind = written(row.get_ref(at).map_err(|error| db.explain(error))?, text)?;
+            *kind = write_value(row.get_ref(at).map_err(|error| db.explain(error))?, text)?;
         }
         let cells: Vec<Cell<'_>> = texts
             .iter()
@@ -65,14 +65,14 @@ pub fn read(db: &Db, table: &Listed, take: &mut dyn TakeRows) -> Result<bool> {
                 shape: kind.unwrap_or(&Shape::Text),
             })
             .collect();
-        take.row(&cells)?;
+        sink.write_row(&cells)?;
     }
-    take.end()?;
+    sink.end_table()?;
     Ok(true)
 }
 
 /// Writes a value as text; `None` for NULL.
-fn written(value: ValueRef<'_>, text: &mut Vec<u8>) -> Result<Option<&'static Shape>> {
+fn write_value(value: ValueRef<'_>, text: &mut Vec<u8>) -> Result<Option<&'static Shape>> {
     Ok(match value {
         ValueRef::Null => None,
         ValueRef::Integer(number) => {

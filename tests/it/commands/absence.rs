@@ -240,21 +240,19 @@ fn a_sidecar_or_a_directory_that_cannot_be_read_stays() {
 }
 
 #[test]
-fn a_state_that_cannot_be_read_may_be_a_pin() {
+fn an_event_that_cannot_be_read_may_be_a_pin() {
     if !may_trace() {
         return;
     }
     let (world, old) = world();
     world.dbbackup(&format!("pin {}", old[0])).run().exits(0);
-    let state = world
-        .path("store/app")
-        .join(format!("{}.state.json", old[0]));
-    let json = failing(&world, &state, OPEN, "cleanup --json")
+    let event = world.events(&old[0]).remove(0);
+    let json = failing(&world, &event, OPEN, "cleanup --json")
         .run()
         .exits(0)
         .json();
     assert_eq!(deleted(&json), [old[1].as_str(), old[2].as_str()]);
-    failing(&world, &state, OPEN, &format!("unpin {}", old[0]))
+    failing(&world, &event, OPEN, &format!("unpin {}", old[0]))
         .run()
         .exits(1)
         .says("input/output error");
@@ -286,12 +284,9 @@ fn dumps_that_were_moved_and_linked_back_are_as_good_as_before() {
     assert_eq!(world.ids("").len(), 4);
     world.dbbackup("verify --all").run().exits(0);
     world.dbbackup(&format!("pin {}", old[2])).run().exits(0);
-    move_away(
-        &world
-            .path("store/app")
-            .join(format!("{}.state.json", old[2])),
-        &disk,
-    );
+    for event in world.events(&old[2]) {
+        move_away(&event, &disk);
+    }
     world.dbbackup("status").run().exits(0);
     for id in &old[..2] {
         world

@@ -393,10 +393,7 @@ fn the_sidecar_remembers_what_was_said() {
         format!("app_pre-upgrade_{stamp}"),
         "the id holds the moment"
     );
-    assert!(
-        sidecar.get("pinned").is_none(),
-        "pins are in the state file"
-    );
+    assert!(sidecar.get("pinned").is_none(), "pins are events");
 
     // A pin from the start survives a cleanup that keeps nothing else.
     let pinned = world.copy_backup(
@@ -404,8 +401,10 @@ fn the_sidecar_remembers_what_was_said() {
         "pre-upgrade",
         chrono::Utc::now() - chrono::TimeDelta::days(900),
     );
-    let state = |id: &str| world.path("store/app").join(format!("{id}.state.json"));
-    std::fs::copy(state(id), state(&pinned)).unwrap();
+    for event in world.events(id) {
+        let copy = event.to_str().unwrap().replace(id, &pinned);
+        std::fs::copy(&event, copy).unwrap();
+    }
     world
         .with_store("cleanup --max-age 1d --keep-last 1")
         .run()

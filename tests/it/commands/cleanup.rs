@@ -333,7 +333,7 @@ fn what_is_not_understood_stays_and_is_said() {
         sidecar["requires"] = serde_json::json!(["deltas"])
     });
     std::fs::write(world.sidecar_path(&old[2]), "{ \"schema\": 1,").unwrap();
-    world.file(&format!("store/app/{}.state.json", old[3]), "garbage");
+    world.damaged_event(&old[3]);
     let run = world
         .dbbackup("cleanup --json")
         .run()
@@ -342,7 +342,7 @@ fn what_is_not_understood_stays_and_is_said() {
         .says("for deltas");
     let json = run
         .says("the sidecar is damaged")
-        .says(&format!("{}: its state file is damaged", old[3]))
+        .says(&format!("{}: an event of it", old[3]))
         .json();
     assert_eq!(deleted(&json), [old[4].as_str()]);
     for id in &old[..4] {

@@ -98,3 +98,17 @@ fn completions_know_the_topics() {
             .prints("postgresql");
     }
 }
+
+/// A hint's commands get the options that lead to the store; a page of the manual needs none.
+#[test]
+fn a_hint_names_the_topic_as_it_is() {
+    let world = World::new();
+    world.config("[store]\npath = 'store'\n[sources.gone]\nkind = 'sqlite'\npath = 'gone.db'\n");
+    world.dbbackup("backup").run().exits(1);
+    world
+        .dbbackup("--store ./store restore gone --to there.db")
+        .run()
+        .exits(10)
+        .says("--store ./store list --status all gone`")
+        .says("`dbbackup help recovery`");
+}

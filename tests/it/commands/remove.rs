@@ -105,7 +105,7 @@ fn the_last_good_one_and_pinned_ones_need_force() {
 #[test]
 fn a_backup_whose_pin_may_be_lost_needs_force() {
     let (world, ids) = three();
-    world.file(&format!("store/app/{}.state.json", ids[2]), "{\"pin");
+    world.damaged_event(&ids[2]);
     world
         .with_store(&format!("delete {} --yes", ids[2]))
         .run()
@@ -115,11 +115,7 @@ fn a_backup_whose_pin_may_be_lost_needs_force() {
         .with_store(&format!("delete {} --yes --force", ids[2]))
         .run()
         .exits(0);
-    assert!(
-        world
-            .stored("app", &format!("{}.state.json", ids[2]))
-            .is_empty()
-    );
+    assert!(world.events(&ids[2]).is_empty());
 }
 
 #[test]

@@ -378,7 +378,7 @@ fn a_read_only_store_is_listed_shown_verified_and_restored_from() {
         .exits(1)
         .says("permission denied");
     assert!(
-        reader.world.stored("app", ".state.json").is_empty(),
+        reader.world.stored("app", ".event.json").is_empty(),
         "the result was not kept"
     );
 }

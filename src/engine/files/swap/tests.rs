@@ -1,7 +1,9 @@
 //! The journal is gone by from every state that a kill can leave, and going by it twice changes
 //! nothing. (Real kills are in the end-to-end tests.)
 
+use super::journal::{Child, exchange, exchange_child, inode};
 use super::*;
+use std::ffi::OsStr;
 
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -34,8 +36,8 @@ impl Stage {
         let children = children.then(|| children_of(&at("top"), &at("scratch/tree")));
         let journal = Journal {
             format: 1,
-            top: Bytes::of(at("top").as_os_str()),
-            kept: Bytes::of(
+            top: HexPath::new(at("top").as_os_str()),
+            kept: HexPath::new(
                 at(if children.is_some() {
                     "top/.dbbackup-before-x"
                 } else {
@@ -170,11 +172,11 @@ fn both_ways_from_everywhere_in_a_mount_point() {
                 // As far as it came, without the last step.
                 let (top, tree) = (stage.at("top"), stage.at("scratch/tree"));
                 for child in part.children.iter().flatten() {
-                    one_name(child, &top, &tree, Direction::Forward).unwrap();
+                    exchange_child(child, &top, &tree, Direction::Forward).unwrap();
                 }
             }
-            go_to(&stage.journal, &stage.at("scratch"), direction).unwrap();
-            go_to(&stage.journal, &stage.at("scratch"), direction).unwrap();
+            carry_out(&stage.journal, &stage.at("scratch"), direction).unwrap();
+            carry_out(&stage.journal, &stage.at("scratch"), direction).unwrap();
             if direction == Direction::Forward {
                 assert_eq!(
                     (
@@ -197,7 +199,7 @@ fn both_ways_from_everywhere_in_a_mount_point() {
 
 fn copy(child: &Child) -> Child {
     Child {
-        name: Bytes(child.name.0.clone()),
+        name: HexPath(child.name.0.clone()),
         old: child.old,
         new: child.new,
     }
@@ -206,8 +208,8 @@ fn copy(child: &Child) -> Child {
 fn copy_journal(journal: &Journal) -> Journal {
     Journal {
         format: 1,
-        top: Bytes(journal.top.0.clone()),
-        kept: Bytes(journal.kept.0.clone()),
+        top: HexPath(journal.top.0.clone()),
+        kept: HexPath(journal.kept.0.clone()),
         new: journal.new,
         children: None,
     }
@@ -221,7 +223,7 @@ fn what_came_meanwhile_is_kept_with_the_old() {
         write(&stage.at("top/other"), "x");
         std::fs::rename(stage.at("top/other"), stage.at("top").join(name)).unwrap();
     }
-    go_to(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
+    carry_out(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
     assert_eq!(stage.content("top"), new());
     assert_eq!(
         stage.content("top/.dbbackup-before-x"),
@@ -262,9 +264,9 @@ fn forth_and_back_again() {
     for children in [false, true] {
         let stage = Stage::new(true, children);
         for _ in 0..2 {
-            go_to(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
+            carry_out(&stage.journal, &stage.at("scratch"), Direction::Forward).unwrap();
             assert_eq!(stage.content("top"), new());
-            go_to(&stage.journal, &stage.at("scratch"), Direction::Back).unwrap();
+            carry_out(&stage.journal, &stage.at("scratch"), Direction::Back).unwrap();
             assert_eq!(
                 (stage.content("top"), stage.content("scratch/tree")),
                 (old(), new())
@@ -280,9 +282,9 @@ fn forth_and_back_again() {
 #[test]
 fn a_journal_about_something_else_moves_nothing() {
     let lies: [fn(&mut Journal); 3] = [
-        |journal| journal.kept = Bytes::of(OsStr::new("/etc/cron.d/evil")),
-        |journal| journal.top = Bytes::of(OsStr::new("/etc")),
-        |journal| journal.kept = Bytes::of(OsStr::new("../elsewhere")),
+        |journal| journal.kept = HexPath::new(OsStr::new("/etc/cron.d/evil")),
+        |journal| journal.top = HexPath::new(OsStr::new("/etc")),
+        |journal| journal.kept = HexPath::new(OsStr::new("../elsewhere")),
     ];
     for lie in lies {
         let mut stage = Stage::new(true, false);
@@ -310,18 +312,14 @@ fn a_damaged_journal_removes_nothing() {
     std::fs::write(stage.at("scratch").join(JOURNAL), "{").unwrap();
     let error = recover(&stage.at("scratch"), &stage.at("top")).unwrap_err();
     assert!(
-        error.message().contains("is damaged") && error.hint().unwrap().contains("scratch"),
+        error.message().contains("is damaged")
+            && error.hint().unwrap().to_string().contains("scratch"),
         "{error:?}"
     );
 }
 
 #[test]
-fn mount_points_of_every_name() {
-    assert_eq!(
-        unescaped(r"/mnt/with\040space\134and\011tab"),
-        b"/mnt/with space\\and\ttab"
-    );
-    assert_eq!(unescaped(r"/mnt/plain\9"), br"/mnt/plain\9");
+fn mount_points_are_known() {
     assert!(is_mount_point(Path::new("/proc")) && !is_mount_point(Path::new("/proc/self")));
     assert!(!is_mount_point(Path::new("/no/such/place")));
 }

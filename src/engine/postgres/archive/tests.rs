@@ -1,3 +1,5 @@
+//! Archives as PostgreSQL writes them, broken off, and changed.
+
 use super::*;
 use proptest::prelude::*;
 

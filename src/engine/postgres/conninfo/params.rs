@@ -395,13 +395,13 @@ mod tests {
             .set("sslmod", "require", "the URL")
             .unwrap_err();
         assert_eq!(error.message(), "unknown parameter `sslmod` in the URL");
-        assert_eq!(error.hint(), Some("did you mean `sslmode`?"));
+        assert_eq!(error.hint(), Some(&"did you mean `sslmode`?".into()));
         let error = Params::default()
             .set("schema", "public", "the URL")
             .unwrap_err();
         assert!(
             error.message().starts_with("`schema` in the URL")
-                && error.hint().unwrap().contains("without it"),
+                && error.hint().unwrap().to_string().contains("without it"),
             "{error:?}"
         );
         let error = Params::default()

@@ -60,9 +60,9 @@ impl Secret {
         let limits = Limits {
             timeout: PATIENCE,
             interruptible: true,
-            remedy,
+            hint: remedy,
         };
-        let mut bytes = captured::answer(command, "`password_command`", limits)?;
+        let mut bytes = captured::read_output(command, "`password_command`", limits)?;
         bytes.truncate(
             bytes
                 .iter()
@@ -141,6 +141,7 @@ mod tests {
                 .unwrap_err()
                 .hint()
                 .unwrap()
+                .to_string()
                 .contains("chmod 0600")
         );
         assert!(Secret::from_file(&dir.path().join("none")).is_err());

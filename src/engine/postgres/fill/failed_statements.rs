@@ -2,7 +2,7 @@
 //! `pg_restore`.
 
 use crate::error::{Error, Result};
-use crate::process::{STDERR_KEPT, in_order};
+use crate::process::{STDERR_KEPT, summarize_stderr};
 
 /// The statements that failed while a part of a database was restored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(super) fn parse_failed_statements(stderr: &str) -> Result<FailedStatements> 
     {
         return Err(Error::failed(format!(
             "`pg_restore` failed: {}",
-            in_order(stderr)
+            summarize_stderr(stderr)
         )));
     }
     Ok(found)

@@ -11,7 +11,7 @@ use crate::engine::postgres::script::{
 use crate::engine::postgres::{PgFormat, names, source, tables};
 use crate::engine::{CheckStatus, Manifest, Table};
 use crate::error::{Error, Result};
-use crate::process::{ProgramFailure, Reader, Writer};
+use crate::process::{ChildReader, ChildWriter, ProgramFailure};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,7 +168,7 @@ fn marker_script(word: &str) -> String {
 
 /// Waits until `psql` has done everything so far. Returns false where it has ended instead; its
 /// exit status tells why.
-fn wait_for_mark(stdin: &mut Writer, answers: &mut PsqlOutput) -> Result<bool> {
+fn wait_for_mark(stdin: &mut ChildWriter, answers: &mut PsqlOutput) -> Result<bool> {
     copy_stream(&mut marker_script("reached").as_bytes(), stdin)?;
     let mut line = String::new();
     answers.read_line(&mut line)?;
@@ -180,7 +180,7 @@ fn wait_for_mark(stdin: &mut Writer, answers: &mut PsqlOutput) -> Result<bool> {
 /// out and counted here (see [`tables::count_tables`]).
 fn count_through_psql(
     manifest: &Manifest,
-    stdin: &mut Writer,
+    stdin: &mut ChildWriter,
     answers: &mut PsqlOutput,
 ) -> Result<Option<Vec<Table>>> {
     let compared: Vec<&Table> = manifest
@@ -266,7 +266,7 @@ fn counting_script(table: &Table, mark: &str) -> Result<String> {
 }
 
 /// The output of `psql`.
-type PsqlOutput = BufReader<Reader>;
+type PsqlOutput = BufReader<ChildReader>;
 
 /// No limit that a role or a database sets may end a session that waits, or keep it from writing. A
 /// lock is waited for no longer than this, as others queue behind it.

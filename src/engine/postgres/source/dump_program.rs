@@ -1,5 +1,6 @@
 //! Running `pg_dump` and `pg_dumpall`: their arguments, their output, and their errors.
 
+use super::attempt::ExportedSnapshot;
 use super::{PostgresPlan, PostgresSource};
 use crate::engine::postgres::connect::ReachedServer;
 use crate::engine::postgres::conninfo::dsn;
@@ -15,17 +16,15 @@ use std::time::Duration;
 impl PostgresSource {
     pub(super) fn start_dump(
         &self,
-        snapshot: &str,
+        snapshot: &ExportedSnapshot,
         wait: Duration,
         token: &str,
-        encoding: &str,
-        without_large_objects: bool,
     ) -> Result<Process> {
         let mut arguments = vec![
-            format!("--snapshot={snapshot}"),
+            format!("--snapshot={}", snapshot.name),
             format!("--lock-wait-timeout={}", wait.as_millis()),
             "--no-password".to_owned(),
-            format!("--encoding={encoding}"),
+            format!("--encoding={}", self.encoding(&snapshot.tables)),
         ];
         arguments.extend(match self.plan.format {
             PgFormat::Custom => vec!["--format=custom".to_owned(), "--compress=0".to_owned()],
@@ -35,7 +34,7 @@ impl PostgresSource {
                 "--quote-all-identifiers".to_owned(),
             ],
         });
-        if without_large_objects {
+        if snapshot.without_large_objects {
             arguments.push("--no-blobs".to_owned());
         }
         arguments.extend(self.plan.selection.arguments());
@@ -233,7 +232,7 @@ pub(super) fn with_known_hint(error: Error) -> Error {
         ),
     ];
     match known.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, hint)) => error.with_hint(hint),
+        Some((_, hint)) => error.with_hint(*hint),
         None => error,
     }
 }

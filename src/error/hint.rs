@@ -1,0 +1,153 @@
+//! What to do about an error: text, and commands of this program that lead out of it.
+
+use crate::units;
+use std::fmt;
+
+/// What to do about an error. Commands are kept apart from the text, so that whoever shows the hint
+/// can add the options that led to the same store.
+///
+/// ```
+/// use dbbackup::error::Hint;
+///
+/// let hint = Hint::new().command(["list", "app"]).text(" shows the good ones");
+/// assert_eq!(hint.to_string(), "`dbbackup list app` shows the good ones");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hint {
+    parts: Vec<HintPart>,
+}
+
+/// A piece of a [`Hint`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HintPart {
+    Text(String),
+    /// The arguments of a `dbbackup` command, each as the program gets it.
+    Command(Vec<String>),
+}
+
+impl Hint {
+    /// A hint that says nothing yet.
+    pub fn new() -> Self {
+        Hint::default()
+    }
+
+    /// The same, followed by `text` as it is: blanks around commands belong into it.
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.parts.push(HintPart::Text(text.into()));
+        self
+    }
+
+    /// The same, followed by the `dbbackup` command with these arguments, shown in backticks.
+    pub fn command<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        self.parts.push(HintPart::Command(arguments));
+        self
+    }
+
+    /// The hint on one line. Commands that name no store and no configuration themselves get
+    /// `options`, written as a shell takes them: `--store /srv/store`.
+    pub fn render(&self, options: &str) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            HintPart::Text(text) => text.clone(),
+            HintPart::Command(arguments) => shown_command(arguments, options),
+        });
+        parts.collect()
+    }
+
+    /// The hint about the file `to` in place of `from`, of which it is a copy.
+    pub(super) fn renamed(&self, from: &str, to: &str) -> Hint {
+        let renamed = |part: &HintPart| match part {
+            HintPart::Text(text) => HintPart::Text(text.replace(from, to)),
+            HintPart::Command(arguments) => HintPart::Command(
+                arguments
+                    .iter()
+                    .map(|argument| argument.replace(from, to))
+                    .collect(),
+            ),
+        };
+        Hint {
+            parts: self.parts.iter().map(renamed).collect(),
+        }
+    }
+}
+
+fn shown_command(arguments: &[String], options: &str) -> String {
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| units::shell_word(word))
+        .collect();
+    // What makes a configuration is given none: `--config /dev/null init` would write there.
+    let own_way = arguments.first().is_some_and(|verb| verb == "init")
+        || arguments
+            .iter()
+            .any(|word| matches!(word.as_str(), "--store" | "--config"));
+    let options = if own_way { "" } else { options.trim() };
+    let between = if options.is_empty() { "" } else { " " };
+    format!("`dbbackup{between}{options} {}`", words.join(" "))
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(""))
+    }
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        Hint::new().text(text)
+    }
+}
+
+impl From<&str> for Hint {
+    fn from(text: &str) -> Self {
+        Hint::new().text(text)
+    }
+}
+
+impl From<&String> for Hint {
+    fn from(text: &String) -> Self {
+        Hint::new().text(text)
+    }
+}
+
+impl From<&Hint> for Hint {
+    fn from(hint: &Hint) -> Self {
+        hint.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_lead_to_the_same_store() {
+        let hint = Hint::new()
+            .text("look with ")
+            .command(["list", "--status", "all", "my app"])
+            .text(", then ask");
+        assert_eq!(
+            hint.to_string(),
+            "look with `dbbackup list --status all 'my app'`, then ask"
+        );
+        assert_eq!(
+            hint.render(" --store /srv/x"),
+            "look with `dbbackup --store /srv/x list --status all 'my app'`, then ask"
+        );
+    }
+
+    #[test]
+    fn commands_with_a_way_of_their_own_keep_it() {
+        let there = Hint::new().command(["--store", "DIR", "backup", "app.db"]);
+        let init = Hint::new().command(["init"]);
+        for hint in [there, init] {
+            assert_eq!(hint.render("--store /srv/x"), hint.to_string());
+        }
+    }
+
+    #[test]
+    fn text_is_left_as_it_is() {
+        let hint = Hint::from("a file may be called `dbbackup list`");
+        assert_eq!(hint.render("--store /srv/x"), hint.to_string());
+    }
+}

@@ -1,0 +1,335 @@
+//! What came later to a backup: events, each an object of its own that is written once and never
+//! changed. The state of a backup is their union in order of time, so two hosts that add one at
+//! once, and a store that can't lock, need no rule.
+
+use super::{Verification, to_json};
+use crate::engine::CheckStatus;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The newest form of an event that this program reads and the one that it writes.
+const SCHEMA: u32 = 1;
+
+/// One thing that came later to a backup.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackupEvent {
+    /// When, UTC, to the millisecond.
+    pub at: DateTime<Utc>,
+    /// The program with its version, the host and the user.
+    pub producer: BTreeMap<String, String>,
+    /// What came.
+    pub change: Change,
+}
+
+/// What an event changes of a backup's state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Cleanup must never remove it.
+    Pinned,
+    /// Cleanup may remove it again.
+    Unpinned,
+    /// It was verified.
+    Verified(Verification),
+    /// What the retention brake found.
+    Brake(Braked),
+}
+
+/// What is remembered of a backup that holds far less than an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Braked {
+    /// Less than the backup of this id: nothing is removed.
+    Against(String),
+    /// The user said that it is right so.
+    Accepted,
+}
+
+/// An event as it is stored.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Event"))]
+pub(crate) struct StoredEvent {
+    /// The format's version: 1. A backup with a newer one is not removed.
+    schema: u32,
+    /// What came.
+    event: EventKind,
+    /// When, UTC, to the millisecond.
+    at: DateTime<Utc>,
+    /// Programs with their versions, `host` and `user`.
+    #[serde(default)]
+    producer: BTreeMap<String, String>,
+    /// For `verified`: what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verification: Option<Verification>,
+    /// For `braked`: the id of the backup that held more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    against: Option<String>,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum EventKind {
+    /// Cleanup must never remove the backup.
+    Pinned,
+    /// Cleanup may remove it again.
+    Unpinned,
+    /// It was verified.
+    Verified,
+    /// It holds far less than an earlier one, so retention is held back.
+    Braked,
+    /// The user said that it is right that it holds less.
+    Accepted,
+}
+
+impl BackupEvent {
+    /// Reads an event's bytes; `None` where it is damaged, or of a newer version.
+    pub fn parse(bytes: &[u8]) -> Option<BackupEvent> {
+        let stored: StoredEvent = serde_json::from_slice(bytes).ok()?;
+        if stored.schema != SCHEMA {
+            return None;
+        }
+        let change = match stored.event {
+            EventKind::Pinned => Change::Pinned,
+            EventKind::Unpinned => Change::Unpinned,
+            EventKind::Verified => Change::Verified(stored.verification?),
+            EventKind::Braked => Change::Brake(Braked::Against(stored.against?)),
+            EventKind::Accepted => Change::Brake(Braked::Accepted),
+        };
+        Some(BackupEvent {
+            at: stored.at,
+            producer: stored.producer,
+            change,
+        })
+    }
+
+    /// The bytes to store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (event, verification, against) = match &self.change {
+            Change::Pinned => (EventKind::Pinned, None, None),
+            Change::Unpinned => (EventKind::Unpinned, None, None),
+            Change::Verified(found) => (EventKind::Verified, Some(found.clone()), None),
+            Change::Brake(Braked::Against(id)) => (EventKind::Braked, None, Some(id.clone())),
+            Change::Brake(Braked::Accepted) => (EventKind::Accepted, None, None),
+        };
+        to_json(&StoredEvent {
+            schema: SCHEMA,
+            event,
+            at: self.at,
+            producer: self.producer.clone(),
+            verification,
+            against,
+        })
+    }
+}
+
+/// The state of a backup: the union of its events.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BackupState {
+    /// Never removed by cleanup.
+    pub pinned: bool,
+    /// Oldest first.
+    pub verifications: Vec<Verification>,
+    /// What the retention brake found last.
+    pub brake: Option<Braked>,
+    /// The moment of the newest event.
+    pub newest: Option<DateTime<Utc>>,
+    /// The names of events that a newer one makes pointless.
+    pub superseded: Vec<String>,
+}
+
+impl BackupState {
+    /// The state after these events, which have names and come in any order.
+    pub fn from_events(mut events: Vec<(String, BackupEvent)>) -> BackupState {
+        events.sort_by(|a, b| (a.1.at, &a.0).cmp(&(b.1.at, &b.0)));
+        let mut state = BackupState {
+            newest: events.last().map(|(_, event)| event.at),
+            superseded: superseded(&events),
+            ..BackupState::default()
+        };
+        for (_, event) in events {
+            match event.change {
+                Change::Pinned => state.pinned = true,
+                Change::Unpinned => state.pinned = false,
+                Change::Verified(found) => state.verifications.push(found),
+                Change::Brake(found) => state.brake = Some(found),
+            }
+        }
+        state
+    }
+
+    /// Whether an event would change nothing.
+    pub fn has(&self, change: &Change) -> bool {
+        match change {
+            Change::Pinned => self.pinned,
+            Change::Unpinned => !self.pinned,
+            Change::Verified(_) => false,
+            Change::Brake(found) => self.brake.as_ref() == Some(found),
+        }
+    }
+}
+
+/// The names of those `verified` events, of events in order of time, that a later one of the same
+/// or a higher level makes pointless: one that found the backup sound, or found the same. What one
+/// that could not be tried says is no better than damage, and takes none away.
+fn superseded(events: &[(String, BackupEvent)]) -> Vec<String> {
+    let mut later: Vec<&Verification> = Vec::new();
+    let mut names = Vec::new();
+    for (name, event) in events.iter().rev() {
+        let Change::Verified(found) = &event.change else {
+            continue;
+        };
+        let outdoes = |newer: &&Verification| {
+            newer.level >= found.level
+                && (newer.status == CheckStatus::Ok || newer.status == found.status)
+        };
+        if later.iter().any(outdoes) {
+            names.push(name.clone());
+        } else {
+            later.push(found);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar::Level;
+    use proptest::prelude::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_795_140_000 + second, 0).unwrap()
+    }
+
+    fn event(second: i64, change: Change) -> (String, BackupEvent) {
+        let event = BackupEvent {
+            at: at(second),
+            producer: BTreeMap::from([("host".to_owned(), "web1".to_owned())]),
+            change,
+        };
+        (format!("event{second}"), event)
+    }
+
+    fn verified(second: i64, level: Level, status: CheckStatus) -> (String, BackupEvent) {
+        let found = Verification {
+            at: at(second),
+            level,
+            status,
+            duration_seconds: 0.5,
+            detail: None,
+        };
+        event(second, Change::Verified(found))
+    }
+
+    #[test]
+    fn events_are_read_as_they_were_written() {
+        for (_, event) in [
+            event(1, Change::Pinned),
+            event(2, Change::Unpinned),
+            event(3, Change::Brake(Braked::Against("b".into()))),
+            event(4, Change::Brake(Braked::Accepted)),
+            verified(5, Level::Content, CheckStatus::Damaged),
+        ] {
+            assert_eq!(BackupEvent::parse(&event.to_bytes()), Some(event));
+        }
+        for damaged in [
+            "",
+            "{}",
+            r#"{"schema": 2, "event": "pinned", "at": "2026-11-20T02:00:00Z"}"#,
+            r#"{"schema": 1, "event": "moved", "at": "2026-11-20T02:00:00Z"}"#,
+            r#"{"schema": 1, "event": "verified", "at": "2026-11-20T02:00:00Z"}"#,
+        ] {
+            assert_eq!(BackupEvent::parse(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn the_state_is_the_union_in_order_of_time() {
+        let state = BackupState::from_events(vec![
+            event(3, Change::Unpinned),
+            event(1, Change::Pinned),
+            event(5, Change::Brake(Braked::Accepted)),
+            event(4, Change::Brake(Braked::Against("b".into()))),
+            verified(6, Level::Content, CheckStatus::Ok),
+            verified(2, Level::Restore, CheckStatus::Ok),
+        ]);
+        assert!(!state.pinned && state.brake == Some(Braked::Accepted));
+        let levels: Vec<Level> = state
+            .verifications
+            .iter()
+            .map(|found| found.level)
+            .collect();
+        assert_eq!(levels, [Level::Restore, Level::Content]);
+        assert_eq!(state.newest, Some(at(6)));
+        assert!(state.has(&Change::Unpinned) && !state.has(&Change::Pinned));
+    }
+
+    #[test]
+    fn a_newer_verification_makes_older_ones_pointless() {
+        use CheckStatus::{Damaged, Ok, Unprovable};
+        let superseded_of = |found: &[(Level, CheckStatus)]| {
+            let events = found.iter().zip(1..);
+            let events = events.map(|((level, status), second)| verified(second, *level, *status));
+            let mut names = BackupState::from_events(events.collect()).superseded;
+            names.sort();
+            names
+        };
+        let (low, high) = (Level::Checksum, Level::Restore);
+        assert_eq!(
+            superseded_of(&[(low, Ok), (low, Ok), (high, Ok)]),
+            ["event1", "event2"]
+        );
+        assert_eq!(superseded_of(&[(high, Ok), (low, Ok)]), [""; 0]);
+        assert_eq!(superseded_of(&[(low, Damaged), (low, Ok)]), ["event1"]);
+        assert_eq!(superseded_of(&[(low, Ok), (low, Damaged)]), [""; 0]);
+        // It may still be damaged.
+        assert_eq!(
+            superseded_of(&[(low, Damaged), (high, Unprovable)]),
+            [""; 0]
+        );
+        assert_eq!(
+            superseded_of(&[(low, Damaged), (high, Damaged)]),
+            ["event1"]
+        );
+    }
+
+    proptest! {
+        /// What a backup is taken for is the same without them, whatever came.
+        #[test]
+        fn nothing_is_judged_otherwise_without_what_is_superseded(
+            found in proptest::collection::vec((0..3_usize, 0..4_usize), 0..12),
+        ) {
+            let statuses = [
+                CheckStatus::Ok,
+                CheckStatus::Damaged,
+                CheckStatus::Unprovable,
+                CheckStatus::Incomplete,
+            ];
+            let events: Vec<_> = found
+                .iter()
+                .zip(1..)
+                .map(|((level, status), second)| {
+                    verified(second, Level::ALL[*level], statuses[*status])
+                })
+                .collect();
+            let whole = BackupState::from_events(events.clone());
+            let mut kept = events;
+            kept.retain(|(name, _)| !whole.superseded.contains(name));
+            let kept = BackupState::from_events(kept);
+            prop_assert!(kept.superseded.is_empty());
+            let judged = |state: &BackupState| {
+                let all = &state.verifications;
+                let is_damaged = all.iter().enumerate().any(|(at, found)| {
+                    let cleared = |later: &Verification| {
+                        later.status == CheckStatus::Ok && later.level >= found.level
+                    };
+                    found.status == CheckStatus::Damaged && !all[at + 1..].iter().any(cleared)
+                });
+                let sound = all.iter().filter(|found| found.status == CheckStatus::Ok);
+                (is_damaged, sound.max_by_key(|found| (found.level, found.at)).cloned())
+            };
+            prop_assert_eq!(judged(&whole), judged(&kept));
+        }
+    }
+}

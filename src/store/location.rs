@@ -1,0 +1,91 @@
+//! Where a store is: what the configuration, `--store` and `$DBBACKUP_STORE` name. What kind of
+//! store that is, only this room knows.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The place of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A directory of this machine.
+    Directory(PathBuf),
+}
+
+impl Location {
+    /// Reads what a user wrote; a relative directory is one below `base`. The error is a sentence
+    /// without its end.
+    pub fn parse(text: &str, base: &Path) -> Result<Location, String> {
+        // A directory `s3:` beside the configuration is never what was meant.
+        if text.contains("://") {
+            return Err("this version knows only directories as stores".to_owned());
+        }
+        Ok(Location::from(Path::new(text)).resolved(base))
+    }
+
+    /// The same, a relative directory being one below `base`, without the `./` that people type.
+    #[must_use]
+    pub fn resolved(&self, base: &Path) -> Location {
+        match self {
+            Location::Directory(path) => {
+                Location::Directory(base.join(path).components().collect())
+            }
+        }
+    }
+
+    /// What `--store` and `$DBBACKUP_STORE` take for it.
+    pub fn as_os_str(&self) -> &OsStr {
+        match self {
+            Location::Directory(path) => path.as_os_str(),
+        }
+    }
+
+    /// As messages name an object of a source.
+    pub fn object(&self, source: &str, name: &str) -> String {
+        match self {
+            Location::Directory(path) => path.join(source).join(name).display().to_string(),
+        }
+    }
+
+    /// The directory, where the store is one of this machine.
+    pub fn local_path(&self) -> Option<&Path> {
+        match self {
+            Location::Directory(path) => Some(path),
+        }
+    }
+}
+
+impl From<PathBuf> for Location {
+    fn from(path: PathBuf) -> Self {
+        Location::Directory(path)
+    }
+}
+
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        Location::Directory(path.to_path_buf())
+    }
+}
+
+/// As messages name it, and as `--store` takes it.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Directory(path) => path.display().fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_a_directory_below_the_base() {
+        let base = Path::new("/work");
+        let parsed = |text: &str| Location::parse(text, base).map(|found| found.to_string());
+        assert_eq!(parsed("./b"), Ok("/work/b".to_owned()));
+        assert_eq!(parsed("/var//backups/"), Ok("/var/backups".to_owned()));
+        assert!(parsed("s3://bucket").is_err());
+    }
+}
