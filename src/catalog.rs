@@ -19,7 +19,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// One attempt that a store remembers, with what came later. The catalog of a store has them
-/// without what only a look at that one needs ([`Entry`]); [`Entry::whole`] reads the rest.
+/// without what only a look at that one needs ([`ListedBackup`]); [`ListedBackup::whole`] reads the
+/// rest.
 #[derive(Debug, Clone)]
 pub struct Backup<S = Sidecar> {
     /// What was written with it.
@@ -72,7 +73,7 @@ fn with_remedy(error: &Error) -> String {
 }
 
 /// A backup as the catalog has it.
-pub type Entry = Backup<Box<Brief>>;
+pub type ListedBackup = Backup<Box<Brief>>;
 
 /// What both forms of a sidecar can say.
 pub trait Attempt {
@@ -160,7 +161,7 @@ pub struct Stray {
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Every attempt, newest first.
-    pub backups: Vec<Entry>,
+    pub backups: Vec<ListedBackup>,
     /// In order of their ids.
     pub unreadable: Vec<Unreadable>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
@@ -244,9 +245,9 @@ impl Backup {
     }
 }
 
-impl Entry {
+impl ListedBackup {
     /// By age, those of one second too.
-    fn by_age(&self, other: &Entry) -> Ordering {
+    fn by_age(&self, other: &ListedBackup) -> Ordering {
         let (a, b) = (&self.sidecar, &other.sidecar);
         let number = |id: &str| names::number_in_second(id);
         (a.started_at, a.finished_at)
@@ -258,7 +259,7 @@ impl Entry {
 
 impl Catalog {
     /// The backups of one source, newest first.
-    pub fn of<'a>(&'a self, source: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
+    pub fn of<'a>(&'a self, source: &str) -> impl Iterator<Item = &'a ListedBackup> + use<'a> {
         self.places
             .get(source)
             .map_or(&[][..], Vec::as_slice)
@@ -279,7 +280,7 @@ impl Catalog {
     /// The cluster that a source's newest backup says it is of. Safety copies of restores say it
     /// only where there is nothing else: older versions left it out of them.
     pub fn cluster_of(&self, source: &str) -> Option<&str> {
-        let (safety, own): (Vec<&Entry>, Vec<&Entry>) = self
+        let (safety, own): (Vec<&ListedBackup>, Vec<&ListedBackup>) = self
             .of(source)
             .filter(|backup| backup.sidecar.database.is_some())
             .partition(|backup| backup.sidecar.label == PRE_RESTORE);
@@ -326,7 +327,7 @@ impl Catalog {
     /// All of the cluster's backups must have been read.
     pub fn vanished_members(&self, cluster: &str) -> Vec<String> {
         let members = self.members(&[cluster.to_owned()]);
-        let of_members = |backup: &&Entry| {
+        let of_members = |backup: &&ListedBackup| {
             members
                 .iter()
                 .any(|member| backup.sidecar.source == *member)
@@ -358,10 +359,10 @@ impl Catalog {
     }
 
     /// A source's newest good backup that is no safety copy of a restore.
-    pub fn newest_good(&self, source: &str) -> Option<&Entry> {
+    pub fn newest_good(&self, source: &str) -> Option<&ListedBackup> {
         let ahead = Utc::now() + TimeDelta::minutes(5);
         // One that a wrong clock dated ahead would be the newest for years.
-        let counts = |backup: &&Entry| backup.good() && backup.sidecar.label != PRE_RESTORE;
+        let counts = |backup: &&ListedBackup| backup.good() && backup.sidecar.label != PRE_RESTORE;
         self.of(source)
             .filter(counts)
             .find(|backup| backup.sidecar.started_at <= ahead)

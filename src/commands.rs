@@ -26,13 +26,12 @@ pub use guard::NOT_RUN;
 
 use crate::cli::{Cli, Command, GlobalArguments};
 use crate::config::{self, Config};
-use crate::engine::{Manifest, whole_second};
+use crate::engine::whole_second;
 use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
 use crate::ops::Session;
 use crate::plan::{self};
 use crate::report::{Outcome, Report};
-use crate::units;
 use chrono::Utc;
 use std::path::Path;
 use std::time::Duration;
@@ -166,20 +165,6 @@ fn leave_aside(error: Error) -> Error {
     match error.hint().map(ToString::to_string) {
         Some(hint) => error.with_new_hint(format!("{hint} ({ASIDE})")),
         None => error.with_hint(ASIDE),
-    }
-}
-
-/// What is inside a backup, in a few words.
-fn holds(manifest: &Manifest) -> String {
-    match &manifest.tree {
-        Some(tree) => crate::engine::files::content::summary(tree),
-        None => {
-            format!(
-                "{} in {}",
-                units::count(manifest.rows_total, "row"),
-                units::count(manifest.tables.len() as u64, "table")
-            )
-        }
     }
 }
 

@@ -18,6 +18,9 @@ pub mod cores;
 pub mod durable;
 pub mod engine;
 pub mod error;
+pub mod failpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod interrupt;
 pub mod lock;

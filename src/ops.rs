@@ -4,13 +4,23 @@
 //! meanwhile. Nothing here knows the command line, prints, or ends the program. What two commands
 //! need lives here.
 
+pub mod condition;
 pub mod content;
+pub mod delete;
 pub mod engines;
 pub mod events;
 pub mod examine;
+pub mod export;
 pub mod find;
 mod observer;
+pub mod pin;
+pub mod prune;
+pub mod restore;
 mod session;
+pub mod sweep;
+#[cfg(test)]
+mod tests;
+pub mod verify;
 
 pub use observer::{Event, Observer};
 pub use session::{Session, catalog_for, catalog_of, is_missed, names_in, time_of};

@@ -181,11 +181,11 @@ impl Process {
     }
 
     /// Its stderr if it has ended, `None` while it runs.
-    pub fn stderr_if_ended(&mut self) -> Result<Option<String>> {
+    pub fn errors_if_ended(&mut self) -> Result<Option<String>> {
         Ok(match self.wait(Some(Duration::ZERO))? {
             Some(_) => {
                 self.ended = true;
-                Some(self.take_stderr())
+                Some(self.take_errors())
             }
             None => None,
         })
@@ -204,7 +204,7 @@ impl Process {
             .wait(None)?
             .ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
         self.ended = true;
-        let stderr = self.take_stderr();
+        let stderr = self.take_errors();
         if status.success() {
             return Ok(stderr);
         }
@@ -215,13 +215,13 @@ impl Process {
 
     /// Waits for the end and returns whether it succeeded, with its stderr: for programs that go on
     /// after an error and report it in the end.
-    pub fn finish_with_stderr(mut self) -> Result<(bool, String)> {
+    pub fn finish_with_errors(mut self) -> Result<(bool, String)> {
         drop(self.child.stdin.take());
         let status = self
             .wait(None)?
             .ok_or_else(|| Error::failed(format!("`{}` did not end", self.name)))?;
         self.ended = true;
-        let stderr = self.take_stderr();
+        let stderr = self.take_errors();
         match status.code() {
             Some(code) => Ok((code == 0, stderr)),
             None => {
@@ -255,7 +255,7 @@ impl Process {
         }
     }
 
-    fn take_stderr(&mut self) -> String {
+    fn take_errors(&mut self) -> String {
         let Some(stderr) = self.stderr.take() else {
             return String::new();
         };

@@ -8,25 +8,28 @@
 
 mod bar;
 mod columns;
+mod document;
 mod paint;
 mod raw;
+mod verification;
 
 pub use bar::Bar;
 pub use columns::columns;
 pub use raw::Raw;
 
+use self::document::JsonDocument;
 use crate::cli::{Color, GlobalArguments};
-use crate::error::{Context, Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::log::{Log, LogLevel};
 use crate::ops::{Event, Observer};
 use crate::pipeline::Progress;
 use crate::units;
 use crate::units::{drives_terminals, printable};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::any::Any;
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Seek, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,9 +46,7 @@ pub struct Report {
     verbose: u8,
     progress: bool,
     color: bool,
-    document: Map<String, Value>,
-    /// Lists that may be too long to be kept in memory, already written out.
-    lists: Vec<Listed>,
+    document: JsonDocument,
     /// Stdout is a terminal.
     terminal: bool,
     /// The first failure of stdout: what could not be said.
@@ -97,8 +98,7 @@ impl Report {
             verbose: global.verbose,
             progress: !global.no_progress && !global.quiet && io::stderr().is_terminal(),
             color: color && !global.json,
-            document: Map::new(),
-            lists: Vec::new(),
+            document: JsonDocument::default(),
             word: None,
             terminal,
             unwritten: Mutex::new(None),
@@ -339,7 +339,7 @@ impl Report {
 
     /// Puts a value into the JSON document.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
-        self.document.insert(key.into(), value.into());
+        self.document.set(key, value.into());
     }
 
     /// How often `-v` was given.
@@ -376,8 +376,8 @@ impl Report {
     }
 
     /// Puts a list into the JSON document, one value at a time: it may be longer than memory. Where
-    /// there is no document nothing is made.
-    pub fn set_each(
+    /// there is no document no value is asked for.
+    pub fn set_list(
         &mut self,
         key: &str,
         values: impl Iterator<Item = Result<Value>>,
@@ -385,41 +385,7 @@ impl Report {
         if !self.json {
             return Ok(());
         }
-        let mut listed = Listed {
-            mark: format!("{key} {}", uuid::Uuid::new_v4()),
-            text: tempfile::SpooledTempFile::new(4 << 20),
-        };
-        let mut before = "[\n";
-        for value in values {
-            let text = tame(serde_json::to_string_pretty(&value?).unwrap_or_default());
-            // Text in JSON has no line breaks of its own.
-            write!(listed.text, "{before}    {}", text.replace('\n', "\n    "))
-                .context("keeping the answer in a temporary file")?;
-            before = ",\n";
-        }
-        write!(
-            listed.text,
-            "{}",
-            if before == "[\n" { "[]" } else { "\n  ]" }
-        )?;
-        self.set(key, listed.mark.clone());
-        self.lists.push(listed);
-        Ok(())
-    }
-
-    /// Prints the document, the long lists in their places.
-    fn print_document(&mut self, document: &Map<String, Value>) -> io::Result<()> {
-        let text = tame(serde_json::to_string_pretty(document).unwrap_or_default());
-        let mut rest = text.as_str();
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        while let Some((list, at)) = first_of(&mut self.lists, rest) {
-            out.write_all(&rest.as_bytes()[..at])?;
-            rest = &rest[at + list.mark.len() + 2..];
-            list.text.rewind()?;
-            io::copy(&mut list.text, &mut out)?;
-        }
-        writeln!(out, "{rest}")?;
-        out.flush()
+        self.document.set_list(key, values)
     }
 
     /// The text in a colour, where colours are wanted.
@@ -495,11 +461,10 @@ impl Report {
             &format!("ended: {command} {word}, exit code {code}, {took}"),
         );
         if self.json {
-            let mut document = Map::new();
-            document.insert("command".into(), command.into());
-            document.insert("outcome".into(), word.into());
-            document.append(&mut self.document);
-            let printed = self.print_document(&document);
+            let head = [("command", command), ("outcome", word)];
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            let printed = self.document.write(&head, &mut out);
+            drop(out);
             self.note_unwritten(printed);
         }
         let unwritten = self
@@ -528,28 +493,18 @@ impl Observer for Report {
             Event::Line(text) => self.line(text),
             Event::Warning(text) => self.warn(text),
             Event::Failure(error) => self.error(error),
+            Event::Answer(text) => self.answer(text),
+            Event::BackupRestored { id, target, how } => {
+                let ok = self.paint(Paint::Good, "ok");
+                self.line(format!("{ok} {id} restored to {target}: {how}"));
+            }
+            Event::BackupVerified(verification) => self.show_verification(verification),
         }
     }
 
     fn follow(&self, title: &str, total: u64, progress: &Progress) -> Box<dyn Any> {
         Box::new(self.bar(title, total, progress))
     }
-}
-
-/// A list of the document that is kept beside it.
-struct Listed {
-    /// What stands for it in the document.
-    mark: String,
-    text: tempfile::SpooledTempFile,
-}
-
-/// The list whose mark comes first in `text`, and where its opening quote is.
-fn first_of<'a>(lists: &'a mut [Listed], text: &str) -> Option<(&'a mut Listed, usize)> {
-    let found = lists.iter_mut().filter_map(|list| {
-        text.find(&format!("\"{}\"", list.mark))
-            .map(|at| (list, at))
-    });
-    found.min_by_key(|(_, at)| *at)
 }
 
 /// Whether what stderr is connected with is the stream that `$JOURNAL_STREAM` names; see

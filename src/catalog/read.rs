@@ -1,7 +1,7 @@
 //! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it
 //! stays in memory.
 
-use super::{Backup, Catalog, Entry, Presence, Stray, Unreadable, is_named_of, with_remedy};
+use super::{Backup, Catalog, ListedBackup, Presence, Stray, Unreadable, is_named_of, with_remedy};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, Words};
@@ -202,7 +202,11 @@ impl<'a> Directory<'a> {
         }
     }
 
-    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<Entry>, (String, bool)> {
+    fn read(
+        &self,
+        id: &str,
+        reading: &mut Reading,
+    ) -> Result<Option<ListedBackup>, (String, bool)> {
         let name = names::sidecar_name(id);
         match self.objects.read_into(&name, &mut reading.bytes) {
             Ok(()) => {}
@@ -289,7 +293,7 @@ pub fn read_state(objects: &dyn Objects, id: &str) -> Result<BackupState> {
     unreadable.map_or(Ok(state), Err)
 }
 
-impl Entry {
+impl ListedBackup {
     /// The same with the whole sidecar, read once more.
     pub fn whole(&self, store: &dyn Store) -> Result<Backup> {
         let source = &self.sidecar.source;

@@ -1,6 +1,6 @@
 //! From a user's word for a backup to the one that is meant, or to an error that helps to find it.
 
-use super::{Catalog, Entry, Presence};
+use super::{Catalog, ListedBackup, Presence};
 use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::units;
@@ -10,7 +10,7 @@ impl Catalog {
     /// Finds the backup that a user means: an id, a unique beginning of one, `SOURCE`,
     /// `SOURCE@latest`, `SOURCE@latest:LABEL` or `SOURCE@WHEN`. None is an error of kind `NotFound`
     /// that names what there is.
-    pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&Entry> {
+    pub fn resolve(&self, wanted: &str, now: DateTime<Utc>) -> Result<&ListedBackup> {
         if wanted.is_empty() {
             // Every id begins so: an unset variable in a script must not choose one.
             return Err(Error::usage("the name of a backup is empty")
@@ -42,7 +42,7 @@ impl Catalog {
         if self.has_source(wanted) {
             return self.newest_good(wanted).ok_or_else(|| self.no_good(wanted));
         }
-        let matching: Vec<&Entry> = self
+        let matching: Vec<&ListedBackup> = self
             .backups
             .iter()
             .filter(|backup| backup.id().starts_with(wanted))
@@ -60,7 +60,7 @@ impl Catalog {
         }
     }
 
-    fn resolve_at(&self, source: &str, which: &str, now: DateTime<Utc>) -> Result<&Entry> {
+    fn resolve_at(&self, source: &str, which: &str, now: DateTime<Utc>) -> Result<&ListedBackup> {
         if self.newest_good(source).is_none() && self.has_members(source) {
             return Err(self.server(source));
         }

@@ -59,7 +59,7 @@ impl Place {
     }
 }
 
-fn ids<'a>(backups: impl Iterator<Item = &'a Entry>) -> Vec<String> {
+fn ids<'a>(backups: impl Iterator<Item = &'a ListedBackup>) -> Vec<String> {
     backups.map(|backup| backup.id().to_owned()).collect()
 }
 
@@ -80,7 +80,7 @@ fn many_are_read_whole_and_in_order() {
     assert!(
         catalog.strays.is_empty()
             && catalog.unreadable.is_empty()
-            && catalog.backups.iter().all(Entry::good)
+            && catalog.backups.iter().all(ListedBackup::good)
     );
     assert_eq!(catalog.sources(), ["app", "app.old", "app2"]);
     let of_app: Vec<String> = expected

@@ -12,9 +12,7 @@ use std::io::{self, Read, Write};
 pub fn run(arguments: &CatArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let mut out = report.raw()?;
     let found = find::find(&arguments.backup, session)?;
-    for newer in &found.passed_over {
-        report.warn(format!("{newer}: it is passed over"));
-    }
+    found.warn_of_newer(report);
     if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(
             "`{}` is no text, and stdout is a terminal",

@@ -588,7 +588,7 @@ struct Completions {
 
 /// `help`.
 #[derive(JsonSchema)]
-struct Help {
+struct HelpDocument {
     /// The text, as it is printed without `--json`.
     text: Option<String>,
 }
@@ -707,7 +707,8 @@ pub fn schema() -> Value {
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
         "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => Status, "guard" => Guard,
         "export" => Export, "doctor" => Doctor,
-        "init" => Init, "completions" => Completions, "help" => Help, "version" => Version, "cat" => Nothing,
+        "init" => Init, "completions" => Completions, "help" => HelpDocument,
+        "version" => Version, "cat" => Nothing,
     }
     commands.push(("", document::<Nothing>(&mut generator)));
     // In a store: what one wrote, others read; a newer version may add to it.

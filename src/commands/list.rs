@@ -1,11 +1,12 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Attempt, Backup, Catalog, Entry, Presence, Unreadable};
+use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Kind, Result};
+use crate::ops::condition::{Condition, STATE_LOST, condition_of};
 use crate::ops::examine;
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -24,19 +25,19 @@ pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) ->
         &*store,
         &names_in(&*store, &arguments.sources, session, report)?,
     )?;
-    let chosen: Vec<&Entry> = catalog
+    let chosen: Vec<&ListedBackup> = catalog
         .backups
         .iter()
         .filter(|backup| matches(backup, arguments, since))
         .collect();
-    let shown: Vec<&Entry> = chosen
+    let shown: Vec<&ListedBackup> = chosen
         .iter()
         .copied()
         .filter(|backup| has_status(backup, arguments.status))
         .take(arguments.limit.unwrap_or(usize::MAX))
         .collect();
     if report.is_json() {
-        report.set_each("backups", whole_ones(&shown, &*store))?;
+        report.set_list("backups", whole_ones(&shown, &*store))?;
         let unreadable = |entry: &Unreadable| {
             serde_json::json!({"id": entry.id,
             "source": entry.source, "reason": entry.reason})
@@ -63,7 +64,7 @@ pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) ->
         let table: Vec<Vec<String>> = std::iter::once(heads.to_vec()).chain(rows).collect();
         report.answers(columns(&table, &[1, 2, 3]));
     }
-    let hidden: Vec<&Entry> = chosen
+    let hidden: Vec<&ListedBackup> = chosen
         .iter()
         .copied()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -77,7 +78,7 @@ pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) ->
 
 /// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
 fn whole_ones<'a>(
-    shown: &'a [&Entry],
+    shown: &'a [&ListedBackup],
     store: &'a dyn Store,
 ) -> impl Iterator<Item = Result<serde_json::Value>> {
     shown.iter().filter_map(|backup| match backup.whole(store) {
@@ -88,7 +89,7 @@ fn whole_ones<'a>(
 }
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&Entry], arguments: &ListArguments) -> String {
+fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -122,7 +123,7 @@ fn are(number: u64) -> String {
 }
 
 /// Whether everything but its status is as asked.
-fn matches(backup: &Entry, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
+fn matches(backup: &ListedBackup, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
         .label
@@ -135,7 +136,7 @@ fn matches(backup: &Entry, arguments: &ListArguments, since: Option<DateTime<Utc
         && since.is_none_or(|since| sidecar.started_at >= since)
 }
 
-fn has_status(backup: &Entry, status: ListStatus) -> bool {
+fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
     let written = backup.sidecar.status;
     // What can't be looked at now may well be there.
     let is_there = backup.is_whole() || matches!(backup.presence, Presence::Unknown(_));
@@ -147,13 +148,15 @@ fn has_status(backup: &Entry, status: ListStatus) -> bool {
     }
 }
 
-fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
+fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
-    let status = match standing(backup) {
-        ("ok", _) => report.paint(Paint::Good, "ok"),
-        (word @ ("partial" | "unknown"), _) => report.paint(Paint::Warning, word),
-        (word, _) => report.paint(Paint::Bad, word),
+    let (condition, why) = condition_of(backup);
+    let paint = match condition {
+        Condition::Ok => Paint::Good,
+        Condition::Partial | Condition::Unknown => Paint::Warning,
+        Condition::Failed | Condition::Missing | Condition::Damaged => Paint::Bad,
     };
+    let status = report.paint(paint, condition.as_str());
     let verified = backup.proof().map_or("-".to_owned(), |proof| {
         format!("{} {}", proof.level.word(), units::age(proof.at, now))
     });
@@ -177,7 +180,7 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(standing(backup).1.map(|why| examine::for_a_list(&why)));
+    notes.extend(why.map(|why| examine::for_a_list(&why)));
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),
@@ -189,46 +192,21 @@ fn row(backup: &Entry, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     ]
 }
 
-/// One word, and why where it is not a good one.
-pub fn standing<S: Attempt>(backup: &Backup<S>) -> (&'static str, Option<String>) {
-    let status = backup.sidecar.status();
-    match (backup.sidecar.dump_size(), &backup.presence) {
-        _ if status == Status::Failed => (
-            "failed",
-            backup.sidecar.failure().map(|error| error.message.clone()),
-        ),
-        (_, Presence::Unknown(why)) => (
-            "unknown",
-            Some(format!("the dump can't be looked at: {why}")),
-        ),
-        (_, Presence::Missing) => ("missing", Some("the dump is not there".into())),
-        (Some(written), Presence::Bytes(size)) if *size != written => (
-            "damaged",
-            Some(format!("the dump has {size} bytes, not {written}")),
-        ),
-        _ => match backup.damage() {
-            Some(damage) => ("damaged", damage.detail.clone()),
-            None => (status.word(), None),
-        },
-    }
-}
-
-/// How a backup is described of which an event can't be read.
-pub const STATE_LOST: &str =
-    "an event of it (`….event.json`) is damaged; it may have been pinned, and stays as if it were";
-
-fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report) {
+fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &Report) {
     for source in catalog.sources() {
         // Its databases speak for themselves.
         if catalog.has_members(&source) {
             continue;
         }
-        let newest_good = catalog.newest_good(&source).map(Entry::id);
+        let newest_good = catalog.newest_good(&source).map(ListedBackup::id);
         let newer = catalog
             .of(&source)
             .take_while(|backup| Some(backup.id()) != newest_good)
             .collect::<Vec<_>>();
-        let is_damaged = |backup: &&&Entry| matches!(standing(backup).0, "damaged" | "missing");
+        let is_damaged = |backup: &&&ListedBackup| {
+            let condition = condition_of(backup).0;
+            matches!(condition, Condition::Damaged | Condition::Missing)
+        };
         let failed = newer
             .iter()
             .filter(|backup| backup.sidecar.status == Status::Failed)
@@ -253,7 +231,8 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&Entry], report: &Report)
             ));
         }
         // Older ones are no news, but who counts must know that there are more.
-        let is_newer = |backup: &&&Entry| newer.iter().any(|newer| newer.id() == backup.id());
+        let is_newer =
+            |backup: &&&ListedBackup| newer.iter().any(|newer| newer.id() == backup.id());
         let older = hidden
             .iter()
             .filter(|backup| backup.sidecar.source == *source)

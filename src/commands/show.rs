@@ -1,12 +1,11 @@
 //! `dbbackup show`: everything about one backup, for people.
 
-use super::holds;
-use super::list::standing;
 use crate::catalog::Backup;
 use crate::cli::ShowArguments;
 use crate::engine::files::listing::{Listed, Type};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
+use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -85,14 +84,14 @@ fn about_the_attempt(
 ) {
     let sidecar = &backup.sidecar;
     row("id", sidecar.id.clone());
-    let (word, why) = standing(backup);
+    let (condition, why) = condition_of(backup);
     let painted = report.paint(
         if backup.good() {
             Paint::Good
         } else {
             Paint::Bad
         },
-        word,
+        condition.as_str(),
     );
     row(
         "status",
@@ -251,7 +250,7 @@ fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {
             if of_globals {
                 engines::GLOBALS.to_owned()
             } else {
-                holds(manifest)
+                content::describe_contents(manifest)
             },
         );
         for path in manifest.tree.iter().flat_map(|tree| &tree.changed) {
@@ -303,16 +302,13 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
             found.name()
         )));
     };
-    let mut all = Vec::new();
-    while let Some(line) = list.next_line()? {
-        if report.is_json() {
-            all.push(serde_json::to_value(&line).unwrap_or_default());
-        } else {
-            report.answer(in_a_line(&line));
-        }
-    }
     if report.is_json() {
-        report.set("contents", all);
+        let lines = std::iter::from_fn(|| list.next_line().transpose());
+        let values = lines.map(|line| Ok(serde_json::to_value(line?).unwrap_or_default()));
+        return report.set_list("contents", values);
+    }
+    while let Some(line) = list.next_line()? {
+        report.answer(in_a_line(&line));
     }
     Ok(())
 }

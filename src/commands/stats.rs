@@ -1,6 +1,6 @@
 //! `dbbackup stats`: how many, how large, how they grow, and when one last succeeded or failed.
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, ListedBackup};
 use crate::cli::StatsArguments;
 use crate::error::Result;
 use crate::ops::{Session, catalog_of, names_in};
@@ -127,7 +127,7 @@ fn sums(name: &str, catalog: &Catalog) -> Sums {
 }
 
 impl Sums {
-    fn count(&mut self, backup: &Entry) {
+    fn count(&mut self, backup: &ListedBackup) {
         let sidecar = &backup.sidecar;
         self.good += 1;
         self.content = self.content.saturating_add(

@@ -26,6 +26,7 @@ pub mod source;
 mod strangers;
 
 use crate::error::{Context, Error, Hint, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::units;
 use registry::Claim;
@@ -160,6 +161,7 @@ impl Db {
             interrupt::check()?;
             match attempt() {
                 Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    fail_point("sqlite: busy")?;
                     std::thread::sleep(Duration::from_millis(5))
                 }
                 result => return result.map_err(|error| self.explain(error)),

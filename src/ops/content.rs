@@ -196,3 +196,15 @@ fn check_content(dump: &Dump, found: &Measurement) -> Check {
         format!("decodes to the {} that were read", crate::units::size(size)),
     )
 }
+
+/// Describes what is inside a backup, in a few words.
+pub fn describe_contents(manifest: &Manifest) -> String {
+    if let Some(tree) = &manifest.tree {
+        return crate::engine::files::content::summary(tree);
+    }
+    format!(
+        "{} in {}",
+        crate::units::count(manifest.rows_total, "row"),
+        crate::units::count(manifest.tables.len() as u64, "table")
+    )
+}

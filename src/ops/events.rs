@@ -73,3 +73,78 @@ pub fn remove_superseded(store: &dyn Store, source: &str, state: &BackupState) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar::{Braked, Verification};
+    use crate::store::{self, Access, Location};
+
+    /// A store with a backup of the source `app`, and its id.
+    fn with_backup(dir: &tempfile::TempDir) -> (Box<dyn Store>, String) {
+        let access = Access::Write {
+            require_mount: false,
+        };
+        let location = Location::from(dir.path().join("store"));
+        let store = store::open(&location, access).unwrap();
+        drop(store.lock("app", std::time::Duration::ZERO).unwrap());
+        let draft = store.begin_draft("app", "daily", Utc::now()).unwrap();
+        let id = draft.id().to_owned();
+        draft.commit(b"{}").unwrap();
+        (store, id)
+    }
+
+    #[test]
+    fn the_last_word_counts_and_nothing_is_said_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, id) = with_backup(&dir);
+        let state = || catalog::read_state(&*store.objects("app"), &id).unwrap();
+        // A clock that ran ahead.
+        let ahead = Utc::now() + TimeDelta::days(3);
+        let (name, event) = new_event(&id, Change::Pinned, Some(ahead));
+        store.write_once("app", &name, &event.to_bytes()).unwrap();
+        assert!(state().pinned && event.at > ahead);
+        add_event(&*store, "app", &id, Change::Unpinned).unwrap();
+        assert!(!state().pinned && state().newest > Some(event.at));
+        let count = || store.list("app").unwrap().objects.len();
+        for _ in 0..2 {
+            add_event(&*store, "app", &id, Change::Unpinned).unwrap();
+            let braked = Braked::Against("earlier".into());
+            add_event(&*store, "app", &id, Change::Brake(braked)).unwrap();
+        }
+        assert_eq!(count(), 4, "sidecar, pinned, unpinned, braked");
+    }
+
+    #[test]
+    fn what_is_superseded_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, id) = with_backup(&dir);
+        for _ in 0..3 {
+            let found = Verification {
+                at: Utc::now(),
+                level: crate::sidecar::Level::Content,
+                status: crate::engine::CheckStatus::Ok,
+                duration_seconds: 0.1,
+                detail: None,
+            };
+            add_event(&*store, "app", &id, Change::Verified(found)).unwrap();
+        }
+        let state = || catalog::read_state(&*store.objects("app"), &id).unwrap();
+        let before = state();
+        assert_eq!(before.superseded.len(), 2);
+        remove_superseded(&*store, "app", &before).unwrap();
+        // Another host may have done the same.
+        remove_superseded(&*store, "app", &before).unwrap();
+        assert_eq!(state().verifications, before.verifications[2..]);
+    }
+
+    #[test]
+    fn a_backup_that_is_gone_gets_no_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, id) = with_backup(&dir);
+        store.retire("app", &id, &[]).unwrap();
+        let error = add_event(&*store, "app", &id, Change::Pinned).unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert!(store.list("app").unwrap().objects.is_empty());
+    }
+}

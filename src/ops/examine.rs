@@ -29,6 +29,7 @@ pub struct ExaminationOptions<'a> {
 }
 
 /// The result of one verification.
+#[derive(Debug)]
 pub struct VerificationResult {
     /// How far the verification went.
     pub level: Level,

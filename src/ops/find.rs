@@ -2,10 +2,10 @@
 //! a sidecar.
 
 use super::content::StoredDump;
-use crate::catalog::{self, Backup, Catalog, Entry, Presence};
+use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
-use crate::ops::{Session, catalog_for, time_of};
+use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
 use crate::store::{self, Access, Location, Objects, Store, names};
@@ -40,7 +40,14 @@ impl ResolvedBackup {
             .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
-    /// For the examination.
+    /// Warns of the newer backups that are passed over.
+    pub fn warn_of_newer(&self, observer: &dyn Observer) {
+        for newer in &self.passed_over {
+            observer.warn(format!("{newer}: it is passed over"));
+        }
+    }
+
+    /// The dump, with what is known of it.
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
         StoredDump {
@@ -57,7 +64,7 @@ impl ResolvedBackup {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(location: &Location, entry: &Entry) -> Result<ResolvedBackup> {
+    pub fn in_store(location: &Location, entry: &ListedBackup) -> Result<ResolvedBackup> {
         let store = store::open(location, Access::Read)?;
         let backup = entry.whole(&*store)?;
         ResolvedBackup::of_backup(store, entry.sidecar.source.to_string(), backup)
@@ -124,7 +131,7 @@ pub fn is_path(wanted: &str, session: &Session) -> bool {
 }
 
 /// The backups that are newer than the newest good one, each with what is wrong with it.
-fn newer_ones(catalog: &Catalog, source: &str, good: &Entry) -> Vec<String> {
+fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<String> {
     let newer = catalog
         .of(source)
         .take_while(|other| other.id() != good.id());

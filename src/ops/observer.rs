@@ -1,5 +1,6 @@
 //! What an operation tells while it works, and who hears it.
 
+use super::verify::BackupVerification;
 use crate::error::Error;
 use crate::pipeline::Progress;
 use std::any::Any;
@@ -19,6 +20,19 @@ pub enum Event<'a> {
     Warning(String),
     /// A part of the work failed; the operation's result says so, too.
     Failure(&'a Error),
+    /// A part of the result that was explicitly asked for, as a dry run's plan.
+    Answer(String),
+    /// A backup was restored.
+    BackupRestored {
+        /// The backup's id, or the dump's file.
+        id: &'a str,
+        /// Where it is now.
+        target: &'a str,
+        /// How it was put there, in a few words.
+        how: &'a str,
+    },
+    /// A backup was verified.
+    BackupVerified(&'a BackupVerification),
 }
 
 /// Hears what an operation does while it does it: the command line shows it, a test keeps it.
@@ -56,6 +70,11 @@ impl dyn Observer + '_ {
     /// Tells something to know although the work goes on.
     pub fn warn(&self, text: impl Into<String>) {
         self.observe(Event::Warning(text.into()));
+    }
+
+    /// Tells a part of the result that was explicitly asked for.
+    pub fn answer(&self, text: impl Into<String>) {
+        self.observe(Event::Answer(text.into()));
     }
 
     /// Tells that a part of the work failed.

@@ -1,3 +1,5 @@
+//! Child processes: what is kept of their words, and how they end.
+
 use super::*;
 use std::io::Read;
 

@@ -4,6 +4,7 @@
 use crate::cluster::Cluster;
 use crate::postgres_world::Shop;
 use crate::support::{Ran, World, is_root, set_mode};
+use crate::tools::skip;
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
@@ -248,8 +249,7 @@ fn a_store_that_can_not_be_written_to_is_found() {
                 .is_ok_and(|status| status.success())
         };
         if !mounted(&["--bind", store.to_str().unwrap()]) {
-            eprintln!("skipped: nothing can be mounted here");
-            return;
+            return skip("nothing can be mounted here");
         }
         let ran =
             mounted(&["-o", "remount,ro,bind"]).then(|| world.dbbackup("doctor --json").run());

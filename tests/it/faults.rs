@@ -2,46 +2,14 @@
 //! lost that was there, and the next run sweeps what was left.
 
 use crate::live::{assert_bank_is_sound, bank};
-use crate::support::{Call, World, contents, is_root};
+use crate::moments::{moments, point, timed};
+use crate::support::{World, contents, is_root};
+use crate::tools::{can_trace, skip};
 use rusqlite::Connection;
+use rustix::process::Signal;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// How often each story is killed; `DBBACKUP_KILLS` makes it more.
-fn kills() -> u32 {
-    std::env::var("DBBACKUP_KILLS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20)
-}
-
-/// Moments spread evenly over the length of a run, in an order that looks random.
-fn moments(length: Duration) -> impl Iterator<Item = Duration> {
-    let count = kills();
-    (0..count).map(move |number| {
-        length.mul_f64(f64::from(number * 7 % count) / f64::from(count) + 0.5 / f64::from(count))
-    })
-}
-
-fn timed(call: Call) -> Duration {
-    let started = Instant::now();
-    call.run().exits(0);
-    started.elapsed()
-}
-
-/// Runs it and kills it after `moment`, unless it has ended by then.
-fn killed_at(mut call: Call, moment: Duration) {
-    let mut child = call
-        .command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(moment);
-    let _ = child.kill();
-    child.wait().unwrap();
-}
+use std::time::Duration;
 
 fn assert_all_verify(world: &World) {
     world
@@ -58,7 +26,7 @@ fn a_killed_backup_leaves_nothing_listed_that_is_not_whole() {
     bank(&world, "bank.db", "delete", 24);
     let length = timed(world.with_store("backup bank.db --label first"));
     for moment in moments(length) {
-        killed_at(world.with_store("backup bank.db"), moment);
+        world.with_store("backup bank.db").killed_after(moment);
     }
     assert_all_verify(&world);
     let listed = world.ids("").len();
@@ -92,10 +60,9 @@ fn a_killed_cleanup_leaves_whole_backups() {
         if length.is_zero() {
             length = timed(world.with_store("cleanup --keep-last 2"));
         } else {
-            killed_at(
-                world.with_store("cleanup --keep-last 2"),
-                moment.min(length),
-            );
+            world
+                .with_store("cleanup --keep-last 2")
+                .killed_after(moment.min(length));
         }
         let listed = world.ids("").len();
         assert!(listed >= 2, "{listed}");
@@ -150,7 +117,9 @@ fn a_killed_restore_leaves_the_old_database_or_the_new_one() {
             .run()
             .exits(0);
         for moment in moments(length) {
-            killed_at(world.with_store("restore bank@latest:start --yes"), moment);
+            world
+                .with_store("restore bank@latest:start --yes")
+                .killed_after(moment);
             assert_bank_is_sound(&world.path("bank.db"));
             let found = contents(&world.path("bank.db"));
             assert!(
@@ -186,10 +155,9 @@ fn a_killed_restore_by_rename_never_leaves_a_moment_without_a_file() {
     world.database("second.db", wide);
     let length = timed(world.with_store("restore bank@latest:start --to second.db --yes"));
     for moment in moments(length) {
-        killed_at(
-            world.with_store("restore bank@latest:start --to wide.db --yes"),
-            moment,
-        );
+        world
+            .with_store("restore bank@latest:start --to wide.db --yes")
+            .killed_after(moment);
         let found = contents(&world.path("wide.db"));
         assert!(
             found == old || found == then,
@@ -216,27 +184,15 @@ fn a_killed_restore_by_rename_never_leaves_a_moment_without_a_file() {
 
 #[test]
 fn a_signal_ends_a_backup_cleanly() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let world = World::new();
         world.config("[backup]\ncompression = \"zstd:19\"\nthreads = 1\n");
         bank(&world, "bank.db", "wal", 48);
-        let mut child = world
+        let running = world
             .with_store("backup bank.db")
-            .command
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while world.debris("bank").is_empty() {
-            assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Command::new("kill")
-            .args([&format!("-{signal}"), &child.id().to_string()])
-            .status()
-            .unwrap();
-        let status = child.wait().unwrap();
-        assert_eq!(status.code(), Some(130));
+            .held_at(&world, point::DRAFT_BEGUN);
+        assert!(!world.debris("bank").is_empty());
+        running.signal(signal).wait().exits(130);
         assert_eq!(world.debris("bank"), [] as [&str; 0]);
         assert_eq!(world.ids(""), [] as [&str; 0]);
         let json = world
@@ -262,7 +218,7 @@ impl<'a> SmallDisk<'a> {
                 .status()
                 .is_ok_and(|status| status.success());
         if !mounted {
-            println!("skipped: a small file system can't be mounted here");
+            skip("a small file system can't be mounted here");
         }
         mounted.then_some(SmallDisk(at))
     }
@@ -403,12 +359,7 @@ fn an_error_of_the_disk_at_any_call_is_a_failure_with_nothing_listed() {
         .with_store("backup app.db --label first")
         .run()
         .exits(0);
-    let can_trace = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !can_trace {
-        println!("skipped: strace is not installed, or may not trace here");
+    if !can_trace() {
         return;
     }
     for (call, error) in [

@@ -3,6 +3,7 @@
 
 use crate::files_roundtrip::{below, listed};
 use crate::support::{World, binary, is_root, set_mode, until};
+use crate::tools::lack;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -226,7 +227,7 @@ impl<'a> Somebody<'a> {
             return Some(Somebody(world, binary().to_path_buf()));
         }
         if Command::new("setpriv").arg("--version").output().is_err() {
-            println!("skipped: this needs setpriv");
+            lack("setpriv");
             return None;
         }
         let copy = world.path("dbbackup-copy");
@@ -355,12 +356,12 @@ fn an_embedded_database_that_is_open_is_told() {
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        println!("skipped in part: python3 is not installed");
+        lack("python3");
         return;
     }
     let script = "import fcntl, sys, time\nfiles = [open(name, 'r+') for name in \
                   sys.argv[1:]]\n[fcntl.lockf(file, fcntl.LOCK_EX) for file in \
-                  files]\nprint('locked', flush=True)\ntime.sleep(60)";
+                  files]\nprint('locked', flush=True)\ntime.sleep(600)";
     let mut holder = Command::new("python3")
         .args(["-c", script])
         .args([world.path("tree/rocks/LOCK"), world.path("tree/graph.kuzu")])

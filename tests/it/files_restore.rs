@@ -1,13 +1,14 @@
 //! Putting a tree back where it was: whole trees are exchanged, the old one is kept, a kill at any
 //! moment leaves one of the two; and what must never be written is not.
 
-use crate::files_roundtrip::{below, have};
+use crate::files_roundtrip::below;
+use crate::moments::{moments, point, timed};
 use crate::support::{Call, World, is_root, set_mode};
+use crate::tools::{can_trace, have, skip};
 use crate::tree::{grow, picture};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 use tar::{EntryType, Header};
 
 /// What restores keep and leave in a directory.
@@ -563,46 +564,39 @@ impl Changed {
     }
 }
 
-/// How often; `DBBACKUP_KILLS` makes it more.
-fn kills() -> u32 {
-    std::env::var("DBBACKUP_KILLS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20)
-}
-
 #[test]
 fn killed_at_any_moment_each_top_path_is_one_of_the_two() {
     let changed = Changed::new();
-    let started = Instant::now();
-    changed.restore().run().exits(0);
-    let length = started.elapsed();
+    let length = timed(changed.restore());
     changed.assert_whole_and_tidy("no kill");
-    for number in 0..kills() {
-        let moment = length.mul_f64(f64::from(number * 7 % kills()) / f64::from(kills()));
-        let mut call = changed.restore();
-        let mut child = call
-            .command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(moment);
-        let _ = child.kill();
-        child.wait().unwrap();
+    for moment in moments(length) {
+        changed.restore().killed_after(moment);
         changed.assert_whole_and_tidy(&format!("killed after {moment:?}"));
+    }
+}
+
+#[test]
+fn killed_or_failing_at_a_named_moment_each_top_path_is_one_of_the_two() {
+    let changed = Changed::new();
+    for point in [point::RESTORE_READY, point::RESTORE_IN_PLACE] {
+        // Once for each top path.
+        for count in 1.. {
+            let ran = changed.restore().killed_at(point, count);
+            changed.assert_whole_and_tidy(&format!("killed at `{point}` number {count}"));
+            if ran.has_ended_by_itself() {
+                assert!(count > 1, "`{point}` never came");
+                break;
+            }
+            changed.restore().failing_at(point, count).exits(1);
+            changed.assert_whole_and_tidy(&format!("failed at `{point}` number {count}"));
+        }
     }
 }
 
 /// Not at random: before each call that renames, exchanges or syncs.
 #[test]
 fn killed_at_each_step_of_the_exchange() {
-    let traces = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !traces {
-        println!("skipped: strace is not installed, or may not trace here");
+    if !can_trace() {
         return;
     }
     let changed = Changed::new();
@@ -645,7 +639,7 @@ impl Mounted {
                 .status()
                 .is_ok_and(|status| status.success());
         if !mounted {
-            println!("skipped: a file system can't be mounted here");
+            skip("a file system can't be mounted here");
         }
         mounted.then_some(Mounted(path))
     }
@@ -1119,8 +1113,7 @@ fn inherited_rights_open_nothing() {
         rustix::fs::XattrFlags::empty(),
     );
     if inherits.is_err() {
-        println!("skipped: this file system has no ACLs");
-        return;
+        return skip("this file system has no ACLs");
     }
     world.with_store("restore tree --yes").run().exits(0);
     assert_eq!(picture(&world.path("tree")), then);

@@ -3,6 +3,7 @@
 
 use crate::second_names::with_log;
 use crate::support::{World, is_root, set_mode};
+use crate::tools::skip;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +81,7 @@ fn holds_secret(dump: &Path) -> bool {
 /// A tree of a user's, and what only root may read.
 fn world() -> Option<World> {
     if !is_root() {
-        println!("skipped: this needs root");
+        skip("this needs root");
         return None;
     }
     let world = World::new();

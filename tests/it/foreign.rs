@@ -1,12 +1,12 @@
 //! Sidecars, states and lists that somebody else wrote: whatever date, number or text is in them,
 //! no command panics, and none of it reaches a terminal as more than text.
 
+use crate::seeds::Random;
 use crate::support::{World, until};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many stores of altered backups; `DBBACKUP_CASES` makes it more.
 fn cases() -> u64 {
@@ -14,39 +14,6 @@ fn cases() -> u64 {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(8)
-}
-
-/// Random numbers of which the first is printed: `DBBACKUP_SEED` makes them the same again.
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Random {
-        let clock = || {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap()
-                .as_nanos() as u64
-        };
-        let seed = std::env::var("DBBACKUP_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(clock);
-        println!("DBBACKUP_SEED={seed}");
-        Random(seed)
-    }
-
-    /// splitmix64.
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((number ^ (number >> 31)) % limit as u64) as usize
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
 }
 
 /// What a value may be put in the place of a text, a number, or anything.
@@ -231,13 +198,28 @@ const COMMANDS: &[&str] = &[
     "restore all --dry-run",
 ];
 
+/// Goes where the sidecar says that the source was.
+const IN_PLACE: &str = "restore ID --yes";
+
+/// Whether every text that can be a path leads to a place below `home`.
+fn stays_below(home: &std::path::Path, value: &Value) -> bool {
+    match value {
+        Value::String(text) if text.contains('/') || text.contains("..") => {
+            std::path::Path::new(text).starts_with(home) && !text.contains("..")
+        }
+        Value::Array(values) => values.iter().all(|value| stays_below(home, value)),
+        Value::Object(fields) => fields.values().all(|value| stays_below(home, value)),
+        _ => true,
+    }
+}
+
 const FOR_EACH: &[&str] = &[
     "show ID",
     "show ID --contents",
     "show ID --contents --json",
     "verify ID --level restore",
     "restore ID --dry-run",
-    "restore ID --yes",
+    IN_PLACE,
     "restore ID --to to-ID",
     "export ID --format csv --to csv-ID",
     "cat ID",
@@ -305,8 +287,15 @@ fn no_sidecar_makes_a_command_panic() {
                 && !id.is_empty()
                 && !id.contains(|c: char| c.is_whitespace() || c == '\0' || c == '/')
         }) {
+            let document = altered
+                .iter()
+                .find(|document| document["id"] == id.as_str());
+            let home = world.path("");
             for arguments in FOR_EACH {
-                call(&arguments.replace("ID", id));
+                // As root it would replace what is there: the machine's own files.
+                if *arguments != IN_PLACE || stays_below(&home, &document.unwrap()["database"]) {
+                    call(&arguments.replace("ID", id));
+                }
             }
         }
         std::fs::remove_dir_all(&copy).unwrap();
@@ -547,4 +536,27 @@ fn nothing_that_strangers_wrote_steers_a_terminal() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     exported.iter().for_each(|name| assert_tame(name, "export"));
+}
+
+/// A relative path in a sidecar would mean another file in each directory that somebody is in.
+#[test]
+fn a_relative_path_in_a_sidecar_is_no_place_to_restore_to() {
+    let world = World::new();
+    world.shop("app.db");
+    world.file("tree/a.txt", "text");
+    let app = world.with_store("backup app.db --json").run().made()["id"].clone();
+    let tree = world.with_store("backup tree --json").run().made()["id"].clone();
+    let (app, tree) = (app.as_str().unwrap(), tree.as_str().unwrap());
+    world.edit_sidecar(app, |sidecar| {
+        sidecar["database"]["path"] = "victim.db".into()
+    });
+    world.edit_sidecar(tree, |sidecar| {
+        sidecar["database"]["paths"] = json!(["victim"])
+    });
+    for id in [app, tree] {
+        let ran = world.with_store(&format!("restore {id} --yes")).run();
+        assert_ne!(ran.code(), 0);
+        ran.says("--to");
+    }
+    assert!(!world.path("victim.db").exists() && !world.path("victim").exists());
 }

@@ -3,6 +3,7 @@
 
 use crate::cluster::{Cluster, Database, Options};
 use crate::support::{World, is_root, set_mode};
+use crate::tools::{lack, skip};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ const CHINOOK: &str = concat!(
 /// Customers of a music shop; where the script is not at hand, tables of our own.
 fn chinook(cluster: &Cluster) -> Database<'_> {
     let Some(script) = Some(Path::new(CHINOOK)).filter(|path| path.is_file()) else {
-        println!("skipped: no Chinook here, a small shop instead");
+        skip("no Chinook here, a small shop instead");
         return shop(cluster, "chinook");
     };
     let database = cluster.database("chinook");
@@ -853,7 +854,7 @@ fn under_load_every_backup_is_one_moment() {
         return;
     };
     if !cluster.bin().join("pgbench").is_file() {
-        println!("skipped: no pgbench");
+        lack("pgbench");
         return;
     }
     let (world, database) = (World::new(), cluster.database("bank"));
@@ -945,8 +946,7 @@ fn a_standby_is_a_fine_source() {
 #[test]
 fn runs_as_root_and_as_others() {
     if !is_root() {
-        println!("skipped: this is the run as somebody else");
-        return;
+        return skip("this is the run as somebody else");
     }
     let Some(cluster) = Cluster::shared() else {
         return;

@@ -2,6 +2,7 @@
 //! by itself.
 
 use crate::cluster::{Cluster, Database, Options};
+use crate::moments::next_second;
 use crate::postgres_backup::{bin_dir, compared, output};
 use crate::support::World;
 use serde_json::Value;
@@ -580,7 +581,7 @@ fn a_group_comes_back_with_what_the_server_had_in_that_run() {
     );
     // A run of one source is newer and not the whole; neither is one in which a source is damaged.
     // Both are named. Of two runs in one second none is the newer one.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    next_second();
     let alone = run_of(&world.dbbackup("backup app --json").run().exits(0).json());
     let ran = world.dbbackup("restore full --dry-run").run().exits(0);
     of_run(

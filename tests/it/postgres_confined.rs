@@ -4,6 +4,7 @@
 use crate::cluster::Cluster;
 use crate::postgres_world::Shop;
 use crate::support::{Call, Ran, binary, is_root, set_mode};
+use crate::tools::skip;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -105,7 +106,7 @@ impl<'a> Trap<'a> {
             status.is_ok_and(|status| status.success())
         };
         if prover != Prover::Oneself && !(is_root() && works(&prover.words())) {
-            eprintln!("skipped: {prover:?} can't be had here");
+            skip(&format!("{prover:?} can't be had here"));
             return None;
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -353,7 +354,7 @@ fn in_a_world_of_its_own() {
             .output()
             .is_ok_and(|output| output.stdout == b"postgres\n")
     {
-        return eprintln!("skipped: no trial restore is made as this user");
+        return skip("no trial restore is made as this user");
     }
     try_all(Prover::Oneself, false);
 }

@@ -4,6 +4,7 @@
 use crate::cluster::{Cluster, identifier};
 use crate::postgres_world::Shop;
 use crate::support::is_root;
+use crate::tools::skip;
 
 /// A type of the server's own superuser, in a database of somebody else, depends on no role that
 /// the catalog knows of.
@@ -154,7 +155,7 @@ fn drills_at_once_don_t_disturb_each_other() {
         return;
     };
     if !is_root() {
-        println!("skipped: as another user than root all drills run as that one");
+        skip("as another user than root all drills run as that one");
     }
     let shop = Shop::small(cluster);
     let more: Vec<_> = (0..3).map(|_| cluster.database("more")).collect();

@@ -3,6 +3,7 @@
 
 use crate::cluster::Cluster;
 use crate::postgres_world::Shop;
+use crate::seeds::Random;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cell::Cell;
@@ -198,10 +199,7 @@ fn no_script_that_passes_starts_a_program() {
     let script = Script::new(cluster);
     script.shop.db.sql("CREATE TABLE a (a text)");
     let psql = cluster.bin().join("psql");
-    let seed: [u8; 32] = std::array::from_fn(|at| {
-        (std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() >> (at % 8 * 8)) as u8
-    });
-    eprintln!("seed: {seed:?}");
+    let seed = Random::seeded().bytes(32);
     let config = Config {
         cases: 1000,
         failure_persistence: None,

@@ -4,6 +4,7 @@
 use crate::cluster::Cluster;
 use crate::postgres_world::{SMALL, Shop, everything};
 use crate::support::{Ran, is_root, set_mode, until};
+use crate::tools::skip;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -230,7 +231,7 @@ fn drills() -> bool {
     let name = String::from_utf8_lossy(&user.stdout).trim().to_owned();
     let may = !["postgres", "nobody"].contains(&name.as_str());
     if !may {
-        eprintln!("skipped: no trial restore is made as the user `{name}`");
+        skip(&format!("no trial restore is made as the user `{name}`"));
     }
     may
 }

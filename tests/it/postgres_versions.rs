@@ -5,13 +5,13 @@
 use crate::cluster::{Cluster, Options};
 use crate::postgres_backup::compared;
 use crate::support::World;
+use crate::tools::skip;
 
 #[test]
 fn every_pair_of_server_and_programs_works_or_is_refused() {
     let servers = Cluster::installed();
     if servers.len() < 2 {
-        println!("skipped: no second version of PostgreSQL; see tests/postgres-versions");
-        return;
+        return skip("no second version of PostgreSQL; see tests/postgres-versions");
     }
     for bin in servers {
         let Some(cluster) = Cluster::start(Options {

@@ -1,12 +1,12 @@
 //! Whatever SQLite can hold comes back equal: every layout of a file, every kind of table, in both
 //! journal modes, through every codec, with and without page streaming.
 
+use crate::moments::PATIENCE;
 use crate::support::{World, contents};
 use dbbackup::engine::Source;
 use dbbackup::engine::sqlite::{Spool, SqliteSource};
 use rusqlite::Connection;
 use std::path::Path;
-use std::time::Duration;
 
 /// Everything at once that has its own way of being stored.
 const EVERYTHING: &str = r#"
@@ -280,7 +280,7 @@ fn both_paths_of_the_snapshot_give_the_same_content() {
         let mut outcomes = Vec::new();
         for spool in [Spool::Auto, Spool::Always, Spool::Never] {
             for streaming in [true, false] {
-                let source = SqliteSource::new(&database, spool, &scratch, Duration::from_secs(5));
+                let source = SqliteSource::new(&database, spool, &scratch, PATIENCE);
                 let mut source = if streaming {
                     source
                 } else {

@@ -2,6 +2,7 @@
 //! or it is refused, and never written past.
 
 use crate::support::{World, is_root, until};
+use crate::tools::skip;
 use rusqlite::Connection;
 use std::path::Path;
 use std::process::Command;
@@ -206,8 +207,7 @@ fn a_file_that_is_mounted_alone_is_refused() {
             world.path("there/app.db").to_str().unwrap(),
             here.to_str().unwrap(),
         ]) {
-            println!("skipped: a file can't be mounted here");
-            return;
+            return skip("a file can't be mounted here");
         }
         let _mounted = Mounted(&here);
         for arguments in [
@@ -256,8 +256,7 @@ fn a_container_that_has_the_file_alone_is_seen_from_outside() {
             .status()
             .is_ok_and(|status| !status.success())
     {
-        println!("skipped: this needs root and unshare");
-        return;
+        return skip("this needs root and unshare");
     }
     let mut container = Command::new("unshare")
         .args(["-m", "sh", "-c", &script])

@@ -2,6 +2,7 @@
 //! nothing behind.
 
 use crate::support::{World, binary, until};
+use crate::tools::lack;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -60,7 +61,7 @@ fn a_password_command_may_ask_on_the_terminal() {
         .output()
         .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("util-linux"))
     {
-        println!("skipped: script(1) of util-linux is not installed");
+        lack("script(1) of util-linux");
         return;
     }
     let world = world(

@@ -1,7 +1,9 @@
 //! What can stand in the way of a snapshot, and what the user is told: each a clear outcome, and
 //! never harm to the application.
 
+use crate::moments::{PATIENCE, point};
 use crate::support::{World, binary, is_root, set_mode};
+use crate::tools::{have, skip};
 use rusqlite::Connection;
 use std::path::Path;
 use std::process::Command;
@@ -92,16 +94,12 @@ fn a_locked_database_is_waited_for_and_then_named() {
         .says(&format!("is locked (open in pid {pid})"))
         .says("lock_timeout");
     // Released in time, it is backed up.
-    world.config("[backup]\nlock_timeout = \"30s\"\n");
-    let mut waiting = world
+    world.config("[backup]\nlock_timeout = \"10m\"\n");
+    let waiting = world
         .with_store("backup app.db --label later")
-        .command
-        .spawn()
-        .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+        .held_at(&world, point::DATABASE_BUSY);
     app.execute_batch("COMMIT").unwrap();
-    assert!(waiting.wait().unwrap().success());
+    waiting.go_on().wait().exits(0);
     assert_eq!(world.ids("").len(), 1);
 }
 
@@ -175,8 +173,10 @@ fn as_somebody_else(world: &World, arguments: &[&str]) -> Option<std::process::O
 
 #[test]
 fn another_user_never_locks_the_owner_out() {
-    if !is_root() || Command::new("setpriv").arg("--version").output().is_err() {
-        println!("skipped: this needs root and setpriv");
+    if !is_root() {
+        return skip("this needs root");
+    }
+    if !have("setpriv") {
         return;
     }
     let world = World::new();
@@ -226,8 +226,7 @@ fn on_a_read_only_file_system() {
                 .is_ok_and(|status| status.success())
     };
     if !mount("size=4m") {
-        println!("skipped: a file system can't be mounted here");
-        return;
+        return skip("a file system can't be mounted here");
     }
     world.shop("disk/app.db");
     world.sql("disk/app.db", "PRAGMA journal_mode = WAL");
@@ -263,8 +262,7 @@ fn on_a_mount_that_is_read_only_only_here() {
     };
     if !mount(&["--bind", there.to_str().unwrap()]) || !mount(&["-o", "remount,bind,ro"]) {
         let _ = Command::new("umount").arg("-l").arg(&here).status();
-        println!("skipped: a directory can't be mounted here");
-        return;
+        return skip("a directory can't be mounted here");
     }
     let closed = world.with_store("backup here/app.db --label closed").run();
     let app = Connection::open(world.path("there/app.db")).unwrap();
@@ -286,8 +284,7 @@ fn on_a_mount_that_is_read_only_only_here() {
 fn by_dotfile(path: &Path) -> Connection {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let app = Connection::open_with_flags_and_vfs(path, flags, c"unix-dotfile").unwrap();
-    app.busy_timeout(std::time::Duration::from_secs(60))
-        .unwrap();
+    app.busy_timeout(PATIENCE).unwrap();
     app
 }
 
@@ -315,12 +312,12 @@ fn a_lock_that_is_a_directory_is_waited_for_and_then_named() {
         .run()
         .exits(1)
         .says("is locked by the directory");
-    world.config("[backup]\nlock_timeout = \"60s\"\n");
-    let mut waiting = world.with_store("backup app.db --label later").start();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert!(!waiting.ended(), "it waits");
+    world.config("[backup]\nlock_timeout = \"10m\"\n");
+    let waiting = world
+        .with_store("backup app.db --label later")
+        .held_at(&world, point::DATABASE_BUSY);
     app.execute_batch("ROLLBACK").unwrap();
-    waiting.wait().exits(0).prints("1,100 rows");
+    waiting.go_on().wait().exits(0).prints("1,100 rows");
     // A file of that name is not SQLite's.
     world.file("app.db.lock", "");
     world
@@ -339,7 +336,7 @@ fn what_is_written_past_the_reader_s_lock_is_never_a_backup() {
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) INSERT \
          INTO t SELECT i, 0, randomblob(2000) FROM n;",
     );
-    world.config("[backup]\nlock_timeout = \"60s\"\ncompression = \"none\"\n");
+    world.config("[backup]\nlock_timeout = \"10m\"\ncompression = \"none\"\n");
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let flag = std::sync::Arc::clone(&stop);
     let writing = std::thread::spawn(move || {

@@ -1,8 +1,8 @@
 //! Databases that are damaged inside: found by every command that proves one, whatever else is in
 //! the schema, and told when they are saved.
 
+use crate::seeds::{Random, seed};
 use crate::support::World;
-use crate::tree::Random;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -229,11 +229,7 @@ enum Place {
 /// that is found is printed; what is not must be a value or nothing at all.
 #[test]
 fn mutations_of_a_database_are_found_or_are_values() {
-    let seed = std::env::var("DBBACKUP_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(rand_seed);
-    println!("seed {seed} (DBBACKUP_SEED={seed} repeats it)");
+    let seed = seed();
     let mut random = Random::new(seed);
     let world = World::new();
     let path = world.database("app.sqlite3", EVERYTHING);
@@ -310,12 +306,6 @@ fn mutations_of_a_database_are_found_or_are_values() {
     {
         println!("not found: {what}: page {page}, {place:?}");
     }
-}
-
-fn rand_seed() -> u64 {
-    std::time::UNIX_EPOCH
-        .elapsed()
-        .map_or(1, |since| since.as_nanos() as u64 % 1_000_000)
 }
 
 /// What was not found: every row is as it was, or there are other values that are read without

@@ -10,7 +10,8 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+
+pub use crate::moments::until;
 
 /// A directory that a test has for itself.
 pub struct World {
@@ -391,16 +392,6 @@ impl Running {
     }
 }
 
-/// Looks again and again until it is so; fails when it takes too long.
-#[track_caller]
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !so() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// A run of the binary that has ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -424,6 +415,24 @@ impl Ran {
     #[track_caller]
     pub fn exits(self, code: i32) -> Ran {
         assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// Its exit code.
+    #[track_caller]
+    pub fn code(&self) -> i32 {
+        self.code.unwrap_or_else(|| panic!("{self}"))
+    }
+
+    /// Whether no signal ended it.
+    pub fn has_ended_by_itself(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// It was ended by a signal.
+    #[track_caller]
+    pub fn was_killed(self) -> Ran {
+        assert_eq!(self.code, None, "{self}");
         self
     }
 

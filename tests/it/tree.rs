@@ -1,59 +1,35 @@
 //! Trees of files for tests: made at random or by hand, and compared in every respect that a
 //! restore must bring back.
 
+use crate::seeds::Random;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A small generator of its own, so that a failing seed can be run again.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(2) | 1)
-    }
-
-    pub fn number(&mut self) -> u64 {
-        // xorshift64*, see <https://www.jstatsoft.org/article/view/v008i14>.
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        (self.number() >> 11) % end
-    }
-
-    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| (self.number() >> 40) as u8).collect()
-    }
-
-    /// A file's name: mostly plain, sometimes long, with spaces, line breaks, or no UTF-8 at all.
-    fn name(&mut self, taken: u64) -> Vec<u8> {
-        let mut name = match self.below(8) {
-            0 => vec![b'l'; 200],
-            1 => b"with space and\nline".to_vec(),
-            2 => "ünï-code→".as_bytes().to_vec(),
-            3 => self
-                .bytes(12)
-                .into_iter()
-                .map(|byte| {
-                    if byte == 0 || byte == b'/' {
-                        0xfe
-                    } else {
-                        byte
-                    }
-                })
-                .collect(),
-            4 => b"-rf *".to_vec(),
-            _ => b"file".to_vec(),
-        };
-        name.extend_from_slice(format!(".{taken}").as_bytes());
-        name
-    }
+/// A file's name: mostly plain, sometimes long, with spaces, line breaks, or no UTF-8 at all.
+fn name(random: &mut Random, taken: u64) -> Vec<u8> {
+    let mut name = match random.below(8) {
+        0 => vec![b'l'; 200],
+        1 => b"with space and\nline".to_vec(),
+        2 => "ünï-code→".as_bytes().to_vec(),
+        3 => random
+            .bytes(12)
+            .into_iter()
+            .map(|byte| {
+                if byte == 0 || byte == b'/' {
+                    0xfe
+                } else {
+                    byte
+                }
+            })
+            .collect(),
+        4 => b"-rf *".to_vec(),
+        _ => b"file".to_vec(),
+    };
+    name.extend_from_slice(format!(".{taken}").as_bytes());
+    name
 }
 
 /// Makes a random tree of every kind of entry in `root`, which is made.
@@ -64,7 +40,7 @@ pub fn grow(root: &Path, seed: u64) {
     let mut files: Vec<PathBuf> = Vec::new();
     for count in 0..60 {
         let parent = directories[random.below(directories.len() as u64) as usize].clone();
-        let path = parent.join(std::ffi::OsStr::from_bytes(&random.name(count)));
+        let path = parent.join(std::ffi::OsStr::from_bytes(&name(&mut random, count)));
         match random.below(10) {
             0 | 1 => {
                 std::fs::create_dir(&path).unwrap();

@@ -6,6 +6,7 @@ use crate::engine::{
     CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source, whole_second,
 };
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::content::StoredDump;
@@ -230,6 +231,7 @@ impl<'a> Attempt<'a> {
             &progress,
         );
         let pending = draft.create(file)?;
+        fail_point("backup: draft begun")?;
         let encoding = making.encoding.clone().with_progress(&progress);
         let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found

@@ -4,12 +4,13 @@ use super::attempt::{self, Attempt, Making, Run, lock_and_sweep};
 use super::hooks::{Around, Told};
 use super::tally::joined;
 use crate::catalog::{Backup as Entry, Catalog};
-use crate::commands::{cleanup, holds};
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::ops::catalog_of;
+use crate::ops::content::describe_contents;
 use crate::ops::engines::{self, Engine};
+use crate::ops::prune;
 use crate::pipeline::Codec;
 use crate::plan::SourcePlan;
 use crate::report::{Paint, Report};
@@ -93,7 +94,7 @@ pub fn back_up(
         .is_some_and(|entry| entry.sidecar.status == Status::Ok)
         && source.settings.cleanup_after
     {
-        let (word, error) = match cleanup::after_backup(store, source, attempt::now(), report) {
+        let (word, error) = match prune::prune_after_backup(store, source, attempt::now(), report) {
             Ok(held) => ("made, retention held back", held),
             Err(error) => ("made, but retention failed", Some(error)),
         };
@@ -325,7 +326,7 @@ fn say_made(entry: &Entry, attempt: &Attempt<'_>, store: &dyn Store, report: &Re
     let inside = if manifest.tables.is_empty() && manifest.tree.is_none() {
         String::new()
     } else {
-        format!(", {}", holds(&manifest))
+        format!(", {}", describe_contents(&manifest))
     };
     report.line(format!(
         "{} {}: {} from {} in {}{inside}{checked}",

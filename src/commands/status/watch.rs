@@ -1,15 +1,15 @@
 //! From a store's catalog and the configuration to what `health` judges: which sources, what is
 //! expected of each, what restores left.
 
-use crate::catalog::{Catalog, Entry};
-use crate::commands::cleanup;
-use crate::commands::list::standing;
+use crate::catalog::{Catalog, ListedBackup};
 use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
+use crate::ops::condition::{Condition, condition_of};
 use crate::ops::examine::for_a_list;
+use crate::ops::prune;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
 use crate::plan::{RetentionPolicies, StorePlan};
@@ -268,26 +268,27 @@ fn held(
     let policies = entry.map_or_else(RetentionPolicies::default, |(config, entry)| {
         RetentionPolicies::of_source(config, entry)
     });
-    match cleanup::held(store, catalog, name, &policies, chrono::Utc::now()) {
+    match prune::why_held(store, catalog, name, &policies, chrono::Utc::now()) {
         Ok(why) => why,
         Err(_) => Some(format!("{} holds far less than {earlier}", newest.id())),
     }
 }
 
-fn attempt(backup: &Entry) -> JudgedAttempt<'_> {
+fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
     let sidecar = &backup.sidecar;
-    let worth = match (standing(backup), &sidecar.error) {
-        (("failed", _), error) => AttemptWorth::Failed {
+    let worth = match (condition_of(backup), &sidecar.error) {
+        ((Condition::Failed, _), error) => AttemptWorth::Failed {
             error: error
                 .as_ref()
                 .map_or("no reason is known", |error| &error.message),
             hint: error.as_ref().and_then(|error| error.hint.as_deref()),
         },
-        (("partial", _), _) => AttemptWorth::Partial,
-        (("ok", _), _) => AttemptWorth::Good,
-        (("unknown", why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
-        ((word, why), _) => {
-            AttemptWorth::Damaged(why.map_or_else(|| word.to_owned(), |why| for_a_list(&why)))
+        ((Condition::Partial, _), _) => AttemptWorth::Partial,
+        ((Condition::Ok, _), _) => AttemptWorth::Good,
+        ((Condition::Unknown, why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
+        ((condition @ (Condition::Missing | Condition::Damaged), why), _) => {
+            let shown = why.map(|why| for_a_list(&why));
+            AttemptWorth::Damaged(shown.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
     let restored = backup

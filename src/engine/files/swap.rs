@@ -15,6 +15,7 @@ use super::unpack::TREE;
 use crate::durable;
 use crate::engine::mounts::mounts;
 use crate::error::{Context, Error, Result};
+use crate::failpoint::fail_point;
 use crate::scratch::{self, Scratch};
 use crate::units;
 use journal::{
@@ -113,12 +114,14 @@ impl Staged {
         let bytes =
             serde_json::to_vec(&journal).map_err(|error| Error::failed(error.to_string()))?;
         durable::replace(&self.scratch.join(JOURNAL), &bytes)?;
+        fail_point("restore: ready")?;
         carry_out(&journal, self.directory(), Direction::Forward).map_err(|error| {
             error.context(format!(
                 "putting the restored files in the place of `{}`",
                 self.top.display()
             ))
-        })
+        })?;
+        fail_point("restore: in place")
     }
 
     /// Takes it back, from wherever it is. What can't be taken back stays in its scratch directory,

@@ -8,7 +8,7 @@
 pub mod dsn;
 mod host;
 pub(super) mod params;
-mod passfile;
+pub(crate) mod passfile;
 mod secret;
 mod service;
 

@@ -166,7 +166,7 @@ impl ClientPrograms<'_> {
         if !filling.part {
             return process.finish().map(|_| FailedStatements::default());
         }
-        match process.finish_with_stderr()? {
+        match process.finish_with_errors()? {
             (true, _) => Ok(FailedStatements::default()),
             (false, stderr) => parse_failed_statements(&stderr),
         }

@@ -286,7 +286,7 @@ impl ThrowAwayServer {
         let deadline = Instant::now() + START;
         let ready = loop {
             interrupt::check()?;
-            if let Some(stderr) = postmaster.stderr_if_ended()? {
+            if let Some(stderr) = postmaster.errors_if_ended()? {
                 break Err(Error::failed(format!(
                     "the throw-away server did not start: {}",
                     last_lines(&stderr, 4)

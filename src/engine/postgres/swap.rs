@@ -12,6 +12,7 @@ use super::leftovers::{
 use super::names::{quote_ident, quote_literal};
 use crate::engine::{Grant, KeptDatabase, Settings};
 use crate::error::{Error, Result};
+use crate::failpoint::fail_point;
 use crate::units;
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
@@ -51,10 +52,14 @@ impl NameSwap<'_> {
             None
         };
         let mut tried = 0;
+        fail_point("restore: ready")?;
         loop {
             tried += 1;
             match self.attempt(&mut client, kept.as_deref()) {
-                Ok(()) => return Ok(kept.map(|kept| self.undo_commands(kept))),
+                Ok(()) => {
+                    fail_point("restore: in place")?;
+                    return Ok(kept.map(|kept| self.undo_commands(kept)));
+                }
                 Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && tried < TRIES => {}
                 Err(error) => return Err(self.failure(&mut client, &error)),
             }

@@ -4,6 +4,7 @@
 use super::{Db, is_busy};
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::failpoint::fail_point;
 use crate::{interrupt, stream};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -139,7 +140,7 @@ pub fn run_backup(backup: &Backup<'_, '_>, wait: Duration) -> Result<(), Step> {
         interrupt::check().map_err(Step::Other)?;
         match one_step(backup, 4096, wait)? {
             StepResult::Done => return Ok(()),
-            _ => continue,
+            _ => fail_point("sqlite: pages copied").map_err(Step::Other)?,
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{Db, Use, companion, facts, names, strangers};
 use crate::durable;
 use crate::engine::{Keep, Published};
 use crate::error::{Context, Error, Result};
+use crate::failpoint::fail_point;
 use crate::units;
 use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
@@ -200,8 +201,10 @@ fn replace_in_wal_mode(
             let mut live = live.kept_if_damaged();
             keep(&mut live)?;
         }
+        fail_point("restore: ready")?;
         pages::run_backup(&backup, target.lock_timeout)
             .map_err(|error| step_error(error, &path))?;
+        fail_point("restore: in place")?;
     }
     let mut published = Published {
         how: "replaced through SQLite, in one transaction".into(),
@@ -233,8 +236,10 @@ fn replace_in_rollback_mode(
     let source = Db::open(new, Use::Read)?;
     {
         let backup = Backup::new(&source, &mut old.conn)?;
+        fail_point("restore: ready")?;
         pages::run_backup(&backup, target.lock_timeout)
             .map_err(|error| step_error(error, &path))?;
+        fail_point("restore: in place")?;
     }
     Ok(Published {
         how: "replaced through SQLite, in one transaction".into(),
@@ -437,6 +442,7 @@ fn place_where_none_is(new: &Path, target: &Target) -> Result<Published> {
         .with_hint("restore again: it will be looked at, and kept"));
     }
     let companions = set_companions_aside(target, &aside)?;
+    fail_point("restore: ready")?;
     durable::rename_new(new, &target.path).map_err(|error| {
         let appeared = error.kind() == std::io::ErrorKind::AlreadyExists;
         let error = Error::from(error).context(format!(
@@ -449,6 +455,7 @@ fn place_where_none_is(new: &Path, target: &Target) -> Result<Published> {
             error
         }
     })?;
+    fail_point("restore: in place")?;
     durable::sync_dir(directory_of(&target.path))?;
     let text = |(_, aside): &(PathBuf, PathBuf)| {
         format!(
@@ -479,8 +486,10 @@ fn prepare(new: &Path, ownership: &Ownership, journal_mode: Option<&str>) -> Res
 }
 
 fn put_in_place(new: &Path, target: &Target) -> Result<()> {
+    fail_point("restore: ready")?;
     std::fs::rename(new, &target.path)
         .with_context(|| format!("renaming the restored copy to `{}`", target.path.display()))?;
+    fail_point("restore: in place")?;
     durable::sync_dir(directory_of(&target.path))
 }
 

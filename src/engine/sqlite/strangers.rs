@@ -4,6 +4,7 @@
 
 use super::{Db, Use, companion, pages};
 use crate::error::{Context, Error, Result};
+use crate::failpoint::fail_point;
 use crate::interrupt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub fn wait_for_them(path: &Path, wait: Duration) -> Result<()> {
             )));
         }
         interrupt::check()?;
+        fail_point("sqlite: busy")?;
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())

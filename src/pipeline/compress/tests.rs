@@ -58,7 +58,7 @@ fn text(length: usize) -> Vec<u8> {
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = channel();
     std::thread::spawn(move || done.send(work()));
-    wait.recv_timeout(Duration::from_secs(20))
+    wait.recv_timeout(Duration::from_secs(120))
         .expect("no hang and no panic")
 }
 

@@ -7,6 +7,7 @@
 
 use super::directory::{DraftObjects, SourceDirectory, dot, unfinished_id};
 use crate::error::Result;
+use crate::failpoint::fail_point;
 use crate::store::names::{self, sidecar_name};
 use crate::store::{Draft, Objects, PendingObject, check_name, ignore_missing, orphaned_events};
 
@@ -35,10 +36,13 @@ impl LocalDraft {
         let name = sidecar_name(&self.id);
         dir.write(&dot(&name), sidecar)?;
         dir.sync()?;
+        fail_point("store: sidecar drafted")?;
         for object in &self.objects.names {
             dir.rename(&dot(object), object)?;
         }
+        fail_point("store: dump named")?;
         dir.rename(&dot(&name), &name)?;
+        fail_point("store: backup listed")?;
         dir.sync()
     }
 }
@@ -91,9 +95,11 @@ pub fn retire(dir: &SourceDirectory, id: &str, objects: &[String]) -> Result<()>
     let name = sidecar_name(id);
     dir.rename(&name, &dot(&name))?;
     dir.sync()?;
+    fail_point("store: backup unlisted")?;
     for object in objects {
         ignore_missing(dir.remove(object))?;
     }
+    fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
     for event in events_of(id, &dir.all_names()?) {
         ignore_missing(dir.remove(event))?;

@@ -641,7 +641,7 @@ fn sources_at_once_have_one_summary_in_the_order_of_the_configuration() {
             format!("touch {name}.begun; until [ -e {other}.begun ]; do sleep 0.02; done{more}");
         format!(
             "[sources.{name}]\nkind = 'sqlite'\npath = '{name}.db'\n[sources.{name}.hooks]\nbefore \
-             = '{wait}'\ntimeout = '5s'\n"
+             = '{wait}'\ntimeout = '10m'\n"
         )
     };
     let sources = format!(
@@ -681,6 +681,10 @@ fn sources_at_once_have_one_summary_in_the_order_of_the_configuration() {
         .prints("2 of 2: one, two ok");
     // One after another the first waits in vain.
     clear();
+    world.config(&format!(
+        "[store]\npath = 'store'\n{}",
+        sources.replacen("timeout = '10m'", "timeout = '1s'", 1)
+    ));
     world
         .dbbackup("backup -j 1")
         .run()

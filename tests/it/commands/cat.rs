@@ -1,9 +1,10 @@
 //! `cat`: the decoded dump and nothing else on stdout, and what is wrong with it on stderr.
 
+use crate::moments::until;
 use crate::support::{World, binary};
+use crate::tools::have_terminal;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 fn cat(world: &World, arguments: &str) -> Output {
     world
@@ -153,24 +154,16 @@ fn a_reader_that_takes_nothing_does_not_hold_it_up() {
         "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(8000000));",
     );
     world.with_store("backup big.db").run().exits(0);
-    let child = world
-        .with_store("cat big")
-        .command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Long enough for the pipe to be full.
-    std::thread::sleep(Duration::from_millis(500));
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::TERM,
-    )
-    .unwrap();
-    let mut child = child;
-    let (status, stdout) = (child.wait().unwrap(), child.stdout.take());
-    assert_eq!(status.code(), Some(130));
+    let mut running = world.with_store("cat big").start();
+    let stdout = running.child.stdout.take().unwrap();
+    // No pipe holds less, where none was made smaller.
+    until("a full pipe", || {
+        rustix::io::ioctl_fionread(&stdout).unwrap() >= 16 << 10
+    });
+    running.signal(rustix::process::Signal::TERM);
+    until("its end", || running.ended());
     drop(stdout);
+    running.wait().exits(130);
 }
 
 #[test]
@@ -236,11 +229,7 @@ fn refuses_what_can_not_be() {
 /// `script` gives the program a terminal.
 #[test]
 fn a_terminal_is_spared_what_is_no_text() {
-    if !["/usr/bin/script", "/bin/script"]
-        .iter()
-        .any(|path| std::path::Path::new(path).exists())
-    {
-        eprintln!("skipped: `script` is not installed");
+    if !have_terminal() {
         return;
     }
     let world = World::new();

@@ -352,6 +352,22 @@ fn what_is_not_understood_stays_and_is_said() {
 }
 
 #[test]
+fn a_cleanup_takes_verifications_that_newer_ones_make_pointless() {
+    let world = world("[retention]\nkeep_last = 1\n");
+    let id = world.ids("").remove(0);
+    world.dbbackup(&format!("pin {id}")).run().exits(0);
+    for _ in 0..2 {
+        world.dbbackup("verify --level checksum").run().exits(0);
+    }
+    let before = world.events(&id);
+    assert_eq!(before.len(), 3, "a pin and two verifications");
+    world.dbbackup("cleanup --dry-run").run().exits(0);
+    assert_eq!(world.events(&id), before);
+    world.dbbackup("cleanup").run().exits(0);
+    assert_eq!(world.events(&id), [before[0].clone(), before[2].clone()]);
+}
+
+#[test]
 fn the_newest_good_one_and_the_future_stay() {
     let world = world("[retention]\nkeep_last = 1\n");
     let newest = world.ids("").remove(0);

@@ -71,7 +71,7 @@ fn waiting_ends_when_the_lock_is_free_or_the_time_is_up() {
         .run()
         .exits(2)
         .says("`soon` is not a duration");
-    let mut waiting = world.with_store("backup app.db --lock-wait 1m").start();
+    let mut waiting = world.with_store("backup app.db --lock-wait 10m").start();
     // Long enough for it to have come to the lock: its open file tells.
     let fds = format!("/proc/{}/fd", waiting.child.id());
     let path = world.path("store/app/.lock");

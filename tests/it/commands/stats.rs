@@ -1,6 +1,7 @@
 //! `stats`: counts, sizes and growth of each source and of all of them.
 
 use crate::support::World;
+use crate::tools::lack;
 
 #[test]
 fn counts_sizes_and_growth() {
@@ -84,7 +85,7 @@ fn a_terminal_gets_a_line_of_bars() {
         .current_dir(world.path(""))
         .output();
     let Ok(output) = output else {
-        return eprintln!("skipped: no `script`");
+        return lack("script");
     };
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("SIZES") && text.contains("████"), "{text}");

@@ -2,6 +2,7 @@
 //! can't be written to.
 
 use crate::support::{Call, World, binary, is_root, set_mode};
+use crate::tools::skip;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -202,8 +203,8 @@ fn only_the_owner_can_read_it() {
         seen += 1;
     }
     assert_eq!(
-        seen, 8,
-        "store, mark, config, source, lock, dump, sidecar, state"
+        seen, 9,
+        "store, mark, config, source, lock, dump, sidecar, two events"
     );
 }
 
@@ -386,8 +387,7 @@ fn a_read_only_store_is_listed_shown_verified_and_restored_from() {
 #[test]
 fn what_root_makes_in_the_store_of_another_is_said() {
     if !is_root() {
-        println!("skipped: this needs root");
-        return;
+        return skip("this needs root");
     }
     let world = World::new();
     world.shop("app.db");

@@ -48,7 +48,8 @@ impl<R: Read> Reader<R> {
 
     /// The next member; `None` at the archive's end. The rest of `input` is then read, too.
     pub fn next_member(&mut self) -> Result<Option<Member>> {
-        self.skip(self.left + self.pad)?;
+        // A record may claim any size.
+        self.skip(self.left.saturating_add(self.pad))?;
         (self.left, self.pad) = (0, 0);
         let mut before = Before::default();
         loop {

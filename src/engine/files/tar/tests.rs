@@ -184,6 +184,35 @@ fn more_or_less_than_announced_is_an_error() {
     writer.end().unwrap();
 }
 
+/// With its padding such a size is more than a number holds: what follows is no next member.
+#[test]
+fn a_file_of_the_largest_size_is_cut_off() {
+    let header = |name: &str, kind: tar::EntryType, content: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        let mut bytes = [header.as_bytes(), content].concat();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    };
+    let mut bytes = header(
+        "record",
+        tar::EntryType::XHeader,
+        b"29 size=18446744073709551615\n",
+    );
+    bytes.extend(header("first", tar::EntryType::Regular, b""));
+    bytes.extend(header("hidden", tar::EntryType::Regular, b""));
+    bytes.extend([0; 1024]);
+    let mut reader = Reader::new(bytes.as_slice());
+    let first = reader.next_member().unwrap().unwrap();
+    assert_eq!(first.stored_size(), u64::MAX);
+    let error = reader.next_member().unwrap_err();
+    assert!(error.to_string().contains("cut off"), "{error}");
+}
+
 /// GNU tar's own words about an archive of ours, and its archives in each of its formats.
 #[test]
 fn gnu_tar_agrees() {

@@ -215,8 +215,13 @@ fn parse_keys(text: &str) -> Result<ParamPairs> {
             )));
         }
         let (value, after) = parse_value(after.trim_start()).ok_or_else(|| {
+            let whose = if password(&pairs).is_some() {
+                format!("after {}", position(&pairs))
+            } else {
+                format!("of `{key}`")
+            };
             Error::usage(format!(
-                "the quotes of `{key}` in the connection string are not closed"
+                "the quotes {whose} in the connection string are not closed"
             ))
         })?;
         pairs.push((key.to_owned(), value));
@@ -225,11 +230,17 @@ fn parse_keys(text: &str) -> Result<ParamPairs> {
     Ok(pairs)
 }
 
-/// A place in a connection string, described without any of its values.
+/// A place in a connection string, described without any of its values: what follows a password
+/// that has spaces may look like a key.
 fn position(pairs: &ParamPairs) -> String {
-    pairs
-        .last()
+    password(pairs)
+        .or(pairs.last())
         .map_or_else(|| "the beginning".into(), |(key, _)| format!("`{key}`"))
+}
+
+/// The first password.
+fn password(pairs: &ParamPairs) -> Option<&(String, String)> {
+    pairs.iter().find(|(key, _)| key.ends_with("password"))
 }
 
 /// Parses a value, bare or quoted, and returns the rest. `None` where its quotes are not closed.
@@ -322,6 +333,9 @@ mod tests {
             "password=two s3cret",
             "password='s3cret",
             "password=x =s3cret",
+            "password=two s3cret=words more",
+            "password=two s3cret='words",
+            "password=two s3cret=words =x",
         ] {
             let error = parse(url).unwrap_err();
             assert!(!format!("{error:?}").contains("s3"), "{url}: {error:?}");

@@ -1,0 +1,218 @@
+//! Deleting: by id only, and not the last good one by accident.
+
+use super::condition::STATE_LOST;
+use super::{Observer, Session};
+use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
+use crate::error::{Error, Kind, Result};
+use crate::interrupt;
+use crate::store::{Store, names};
+use crate::units;
+
+#[cfg(test)]
+mod tests;
+
+/// Which backups are deleted.
+#[derive(Debug)]
+pub struct DeleteRequest {
+    /// Whole ids.
+    pub ids: Vec<String>,
+    /// Delete what is pinned, the last good one, and what can't be read, too.
+    pub force: bool,
+}
+
+/// The backups that will be deleted: nothing forbids it. To be shown, then carried out.
+pub struct DeletePlan {
+    store: Box<dyn Store>,
+    request: DeleteRequest,
+    doomed: Vec<DoomedBackup>,
+}
+
+/// A backup that is going to be removed.
+struct DoomedBackup {
+    id: String,
+    source: String,
+    files: Vec<String>,
+    /// Bytes that its dump takes.
+    size: u64,
+}
+
+/// Plans a deletion: every id must be known, and nothing may speak against it.
+pub fn plan_deletion(request: DeleteRequest, session: &Session) -> Result<DeletePlan> {
+    request
+        .ids
+        .iter()
+        .try_for_each(|id| session.refuse_group(id))?;
+    let store = session.changing()?;
+    let catalog = Catalog::read(&*store, None)?;
+    let doomed = find_doomed(&request.ids, request.force, &catalog, &*store)?;
+    Ok(DeletePlan {
+        store,
+        request,
+        doomed,
+    })
+}
+
+impl DeletePlan {
+    /// The number of backups.
+    pub fn count(&self) -> usize {
+        self.doomed.len()
+    }
+
+    /// The bytes that their dumps take.
+    pub fn size(&self) -> u64 {
+        units::total(self.doomed.iter().map(|backup| backup.size))
+    }
+
+    /// Deletes the backups one by one, each under its source's lock; gives their ids.
+    pub fn carry_out(self, session: &Session, observer: &dyn Observer) -> Result<Vec<String>> {
+        let mut deleted = Vec::new();
+        for backup in &self.doomed {
+            let _lock = self.store.lock(&backup.source, session.lock_wait)?;
+            interrupt::check()?;
+            self.look_again(&backup.source)?;
+            let elsewhere = self.refuse_what_is_read(backup)?;
+            let (id, source) = (&backup.id, &backup.source);
+            self.store.retire(source, id, &backup.files)?;
+            observer.line(format!("deleted {id}"));
+            for place in elsewhere {
+                observer.note(format!(
+                    "{id}: its link is removed; `{place}`, which it led to, is still there"
+                ));
+            }
+            deleted.push(id.clone());
+        }
+        Ok(deleted)
+    }
+
+    /// Refuses again, now that nobody else can change the source: a pin, or another run's removal,
+    /// may have come while the question stood.
+    fn look_again(&self, source: &str) -> Result<()> {
+        let now = Catalog::read(&*self.store, Some(&[source.to_owned()]))?;
+        let there = now
+            .of(source)
+            .map(ListedBackup::id)
+            .chain(now.unreadable.iter().map(|lost| lost.id.as_str()));
+        let of_source: Vec<String> = there
+            .filter(|id| self.request.ids.iter().any(|asked| asked == id))
+            .map(str::to_owned)
+            .collect();
+        find_doomed(&of_source, self.request.force, &now, &*self.store).map(drop)
+    }
+
+    /// Refuses a backup that somebody reads; gives the places that links in the store lead to. What
+    /// can't be told stays, unless it is forced.
+    fn refuse_what_is_read(&self, backup: &DoomedBackup) -> Result<Vec<String>> {
+        let mut elsewhere = Vec::new();
+        for file in &backup.files {
+            let is_read = match self.store.is_in_use(&backup.source, file) {
+                Err(_) if self.request.force => false,
+                is_read => is_read?,
+            };
+            if is_read {
+                let text = format!("`{}` is being read right now", backup.id);
+                return Err(Error::new(Kind::Locked, text).with_hint("try again later"));
+            }
+            let place = match self.store.link_target(&backup.source, file) {
+                Err(_) if self.request.force => None,
+                place => place?,
+            };
+            elsewhere.extend(place.map(|place| place.display().to_string()));
+        }
+        Ok(elsewhere)
+    }
+}
+
+/// Finds the backups, and refuses what must not go.
+fn find_doomed(
+    ids: &[String],
+    force: bool,
+    catalog: &Catalog,
+    store: &dyn Store,
+) -> Result<Vec<DoomedBackup>> {
+    let mut found: Vec<DoomedBackup> = Vec::new();
+    for id in ids {
+        if found.iter().any(|known| known.id == *id) {
+            continue;
+        }
+        if let Some(backup) = catalog.backups.iter().find(|backup| backup.id() == id) {
+            refuse_to_delete(backup, ids, force, catalog)?;
+            let (source, files) = (backup.sidecar.source.to_string(), backup.sidecar.files());
+            found.push(DoomedBackup {
+                id: id.clone(),
+                source,
+                files,
+                size: backup.presence.bytes(),
+            });
+        } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
+            found.push(doom_unreadable(lost, force, store)?);
+        } else {
+            return Err(
+                Error::not_found(format!("no backup has the id `{id}`")).with_hint(
+                    "`delete` takes whole ids only; `dbbackup list --status all` shows them",
+                ),
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses what is pinned and the last good one, without force.
+fn refuse_to_delete(
+    backup: &ListedBackup,
+    ids: &[String],
+    force: bool,
+    catalog: &Catalog,
+) -> Result<()> {
+    let (id, source) = (backup.id(), &backup.sidecar.source);
+    if force {
+        return Ok(());
+    }
+    if backup.state.pinned {
+        return Err(
+            Error::usage(format!("`{id}` is pinned")).with_hint("unpin it first, or add `--force`")
+        );
+    }
+    if backup.state_lost {
+        return Err(Error::usage(format!("`{id}`: {STATE_LOST}"))
+            .with_hint("add `--force` to delete it all the same"));
+    }
+    let another_good = catalog
+        .of(source)
+        .any(|other| other.good() && !ids.iter().any(|gone| *gone == other.id()));
+    // One whose dump is not at hand now may be the last, too.
+    if backup.may_be_good() && !another_good {
+        return Err(
+            Error::usage(format!("`{id}` is the last good backup of `{source}`"))
+                .with_hint("add `--force` to delete it all the same"),
+        );
+    }
+    Ok(())
+}
+
+/// Describes a backup whose sidecar can't be read: what belongs to it is known by its name. A newer
+/// version's is left to that.
+fn doom_unreadable(lost: &Unreadable, force: bool, store: &dyn Store) -> Result<DoomedBackup> {
+    let told = format!("`{}` can't be read: {}", lost.id, lost.reason);
+    if lost.newer {
+        return Err(Error::failed(told).with_hint("only the version that knows it may delete it"));
+    }
+    if !force {
+        return Err(Error::usage(told).with_hint(
+            "its dump may be well, and restores by its path; add `--force` \
+                                     to delete it all the same",
+        ));
+    }
+    let mut files = store.list(&lost.source)?.objects;
+    files.retain(|name| names::is_object_of(name, &lost.id));
+    let size = units::total(
+        files
+            .iter()
+            .map(|file| Presence::of(store.size(&lost.source, file)).bytes()),
+    );
+    Ok(DoomedBackup {
+        id: lost.id.clone(),
+        source: lost.source.clone(),
+        files,
+        size,
+    })
+}

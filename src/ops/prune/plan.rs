@@ -1,0 +1,352 @@
+//! The plan for one source: retention's verdicts, held back by the brake, and what stands in the way
+//! of a removal. And its execution.
+
+use super::brake::{self, BrakeHold};
+use crate::catalog::{Catalog, ListedBackup, Presence};
+use crate::engine::CheckStatus;
+use crate::error::Result;
+use crate::interrupt;
+use crate::ops::events::remove_superseded;
+use crate::ops::{Observer, time_of};
+use crate::plan::RetentionPolicies;
+use crate::retention::{self, Candidate, Decision, Standing, Verdict};
+use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
+use crate::store::{Store, names};
+use crate::units;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashMap;
+
+/// A backup that stays.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeptBackup {
+    /// Its id.
+    pub id: String,
+    /// Why it stays.
+    pub reasons: Vec<String>,
+    /// Its place among all backups of the source, the newest first.
+    pub(super) rank: usize,
+}
+
+/// A backup that goes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Its id.
+    pub id: String,
+    /// Why it goes.
+    pub reason: String,
+    /// Bytes that its dump takes.
+    pub size: u64,
+    /// The objects that belong to it, besides the sidecar and its events.
+    files: Vec<String>,
+    /// The backup that it is built on.
+    base: Option<String>,
+    /// Its place in the order in which removals must be made.
+    turn: usize,
+    /// Its place among all backups of the source, the newest first.
+    pub(super) rank: usize,
+}
+
+/// What pruning will do with the backups of one source.
+#[derive(Debug, Default)]
+pub struct PrunePlan {
+    /// The backups that stay, newest first.
+    pub kept: Vec<KeptBackup>,
+    /// The backups that go, newest first.
+    pub removals: Vec<Removal>,
+    /// What retention warns of.
+    pub warnings: Vec<String>,
+    /// The brake, where it holds or is released by force.
+    pub(super) brake: Option<BrakeHold>,
+    /// The states of backups that stay and have events that newer ones make pointless.
+    pub(super) outdated: Vec<BackupState>,
+    /// Whether the brake is released.
+    pub(super) force: bool,
+}
+
+impl PrunePlan {
+    /// The brake that holds.
+    pub(super) fn hold(&self) -> Option<&BrakeHold> {
+        self.brake.as_ref().filter(|_| !self.force)
+    }
+}
+
+/// Plans what pruning does with the backups of one source, and changes nothing. With `force` the
+/// brake does not hold.
+pub fn plan_source(
+    store: &dyn Store,
+    catalog: &Catalog,
+    source: &str,
+    policies: &RetentionPolicies,
+    now: DateTime<Utc>,
+    force: bool,
+) -> Result<PrunePlan> {
+    let mut decision = decide(catalog, source, policies, now, force);
+    let brake = brake::find_hold(store, catalog, source, policies, &decision, now)?;
+    let mut plan = PrunePlan {
+        brake,
+        force,
+        ..PrunePlan::default()
+    };
+    match plan.hold() {
+        Some(hold) => hold.apply(catalog, source, &mut decision),
+        None => plan.warnings = std::mem::take(&mut decision.warnings),
+    }
+    let by_id: HashMap<&str, &ListedBackup> = catalog
+        .of(source)
+        .map(|backup| (backup.id(), backup))
+        .collect();
+    let files_of = |id: &str| {
+        let backup = by_id.get(id);
+        backup.map_or(Vec::new(), |backup| backup.sidecar.files())
+    };
+    // What can't be removed needs its base still.
+    let mut needed = NeededBackups::default();
+    let mut turns: HashMap<String, usize> = HashMap::new();
+    let mut obstacles: HashMap<String, String> = HashMap::new();
+    for (turn, id) in decision.removals().into_iter().enumerate() {
+        let obstacle = needed
+            .reason(id)
+            .or_else(|| lies_elsewhere(store, source, &files_of(id)));
+        if let Some(why) = obstacle {
+            needed.add(decision.needs.get(id), id);
+            obstacles.insert(id.to_owned(), why);
+        }
+        turns.insert(id.to_owned(), turn);
+    }
+    for (rank, (id, verdict)) in decision.verdicts.into_iter().enumerate() {
+        let reason = match verdict {
+            Verdict::Keep(reasons) => {
+                let state = by_id.get(id.as_str()).map(|backup| &backup.state);
+                let outdated = state.filter(|state| !state.superseded.is_empty());
+                plan.outdated.extend(outdated.cloned());
+                plan.kept.push(KeptBackup { id, reasons, rank });
+                continue;
+            }
+            Verdict::Remove(reason) => reason,
+        };
+        let backup = by_id.get(id.as_str());
+        let removal = Removal {
+            reason,
+            size: backup.map_or(0, |backup| backup.presence.bytes()),
+            files: files_of(&id),
+            base: decision.needs.get(&id).cloned(),
+            turn: turns.get(&id).copied().unwrap_or_default(),
+            id,
+            rank,
+        };
+        match obstacles.remove(&removal.id) {
+            Some(why) => plan.kept.push(removal.kept_for(&why)),
+            None => plan.removals.push(removal),
+        }
+    }
+    Ok(plan)
+}
+
+/// The backups that others need which stay although they were to go.
+#[derive(Default)]
+struct NeededBackups(HashMap<String, String>);
+
+impl NeededBackups {
+    /// Notes that `by` stays, and so does its base.
+    fn add(&mut self, base: Option<&String>, by: &str) {
+        if let Some(base) = base {
+            self.0.insert(base.clone(), by.to_owned());
+        }
+    }
+
+    /// The reason why a backup stays.
+    fn reason(&self, id: &str) -> Option<String> {
+        self.0.get(id).map(|by| format!("needed by {by}"))
+    }
+}
+
+/// Carries a plan out under the source's lock, the oldest first, so that an interruption leaves the
+/// newest; but what is built on a backup goes before it. Gives back what was done: a backup that somebody reads stays.
+pub(super) fn carry_out(
+    mut plan: PrunePlan,
+    store: &dyn Store,
+    source: &str,
+    observer: &dyn Observer,
+) -> Result<PrunePlan> {
+    match (&plan.brake, plan.force) {
+        (Some(hold), true) => brake::accept(store, source, hold, observer),
+        (Some(hold), false) => brake::remember(store, source, hold, observer),
+        (None, _) => {}
+    }
+    for state in &plan.outdated {
+        remove_superseded(store, source, state)?;
+    }
+    let mut removed = Vec::new();
+    let mut needed = NeededBackups::default();
+    let mut removals = std::mem::take(&mut plan.removals);
+    removals.sort_by_key(|removal| removal.turn);
+    for removal in removals {
+        interrupt::check()?;
+        let obstacle = needed
+            .reason(&removal.id)
+            .or_else(|| is_read(store, source, &removal.files));
+        if let Some(why) = obstacle {
+            needed.add(removal.base.as_ref(), &removal.id);
+            plan.kept.push(removal.kept_for(&why));
+            continue;
+        }
+        store.retire(source, &removal.id, &removal.files)?;
+        removed.push(removal);
+    }
+    removed.sort_by_key(|removal| removal.rank);
+    plan.removals = removed;
+    plan.kept.sort_by_key(|kept| kept.rank);
+    // The log outlives the backups.
+    for removal in &plan.removals {
+        observer.step(format!(
+            "{source}: removed {} ({}): {}",
+            removal.id,
+            units::size(removal.size),
+            removal.reason
+        ));
+    }
+    Ok(plan)
+}
+
+impl Removal {
+    /// The same backup, which has to stay after all.
+    fn kept_for(self, why: &str) -> KeptBackup {
+        KeptBackup {
+            reasons: vec![format!("{why}; otherwise removed: {}", self.reason)],
+            id: self.id,
+            rank: self.rank,
+        }
+    }
+}
+
+/// Says why objects must stay that only a link in the store leads to: removing the link alone would
+/// leave what takes the room, and nothing would know it any more. What is not sure is kept.
+fn lies_elsewhere(store: &dyn Store, source: &str, files: &[String]) -> Option<String> {
+    files.iter().find_map(|file| match store.link_target(source, file) {
+        Ok(None) => None,
+        Ok(Some(place)) => Some(format!(
+            "`{file}` is a link to `{}`, which is outside of the store (`dbbackup delete` removes \
+             the link)",
+            place.display()
+        )),
+        Err(error) => Some(error.message()),
+    })
+}
+
+/// Says why objects must stay that somebody reads now. What is not sure is kept.
+fn is_read(store: &dyn Store, source: &str, files: &[String]) -> Option<String> {
+    files
+        .iter()
+        .find_map(|file| match store.is_in_use(source, file) {
+            Ok(false) => None,
+            Ok(true) => Some("in use right now".to_owned()),
+            Err(error) => Some(error.message()),
+        })
+}
+
+/// Asks retention for its verdicts. With `force` every backup is taken for what it is, whatever it
+/// held before.
+pub(super) fn decide(
+    catalog: &Catalog,
+    source: &str,
+    policies: &RetentionPolicies,
+    now: DateTime<Utc>,
+    force: bool,
+) -> Decision {
+    let unreadable = catalog
+        .unreadable
+        .iter()
+        .filter(|entry| entry.source == source)
+        .map(|entry| Candidate {
+            id: entry.id.clone(),
+            at: time_of(&entry.id),
+            label: names::split_id(&entry.id)
+                .map_or(String::new(), |(_, label, _)| label.to_owned()),
+            size_bytes: 0,
+            standing: Standing::Unknown,
+            pinned: false,
+            proven: false,
+            needs: None,
+        });
+    // What was said to be right is right for what came before it, too.
+    let accepted = catalog
+        .of(source)
+        .position(|backup| backup.state.brake == Some(Braked::Accepted));
+    let is_doubted = |at: usize, backup: &ListedBackup| {
+        !force && accepted.is_none_or(|accepted| at < accepted) && fell(backup, catalog)
+    };
+    let standing = |(at, backup): (usize, &ListedBackup)| {
+        let candidate = candidate(backup);
+        match candidate.standing {
+            Standing::Good if is_doubted(at, backup) => Candidate {
+                standing: Standing::Doubted,
+                ..candidate
+            },
+            _ => candidate,
+        }
+    };
+    let candidates: Vec<Candidate> = catalog
+        .of(source)
+        .enumerate()
+        .map(standing)
+        .chain(unreadable)
+        .collect();
+    // The end of the second: what was made in it is no future.
+    let now = now + TimeDelta::microseconds(999_999);
+    retention::decide(&candidates, |label| policies.for_label(label), now)
+}
+
+/// Tells of a backup that held the brake and holds far less, in all, than the one that it was
+/// compared with. (A clock that jumped holds the brake, too, and says nothing against what was
+/// saved.)
+fn fell(backup: &ListedBackup, catalog: &Catalog) -> bool {
+    let Some(Braked::Against(earlier)) = &backup.state.brake else {
+        return false;
+    };
+    let Some(earlier) = catalog
+        .of(&backup.sidecar.source)
+        .find(|other| other.id() == earlier)
+    else {
+        return false;
+    };
+    let (Some(now), Some(then)) = (&backup.sidecar.manifest, &earlier.sidecar.manifest) else {
+        return false;
+    };
+    let files = |totals: &Totals| totals.tree.map_or(0, |tree| tree.files);
+    now.rows_total < then.rows_total / 2 || files(now) < files(then) / 2
+}
+
+fn candidate(backup: &ListedBackup) -> Candidate {
+    let standing = match (backup.sidecar.status, &backup.presence) {
+        _ if backup.state_lost => Standing::Unknown,
+        (Status::Failed, _) => Standing::Failed,
+        (_, Presence::Unknown(_)) => Standing::Unreachable,
+        _ if backup.damage().is_some() => Standing::Damaged,
+        (_, Presence::Missing) => Standing::Missing,
+        (_, Presence::Bytes(_)) if !backup.is_whole() => Standing::OtherLength,
+        (Status::Partial, _) => Standing::Partial,
+        (Status::Ok, _) => Standing::Good,
+    };
+    Candidate {
+        id: backup.id().to_owned(),
+        // Those of one second in the order in which they were made.
+        at: {
+            let (at, number) = (
+                backup.sidecar.started_at,
+                names::number_in_second(backup.id()),
+            );
+            // A sidecar may say any date, the calendar's last one, too.
+            at.checked_add_signed(TimeDelta::microseconds(number.into()))
+                .unwrap_or(at)
+        },
+        label: backup.sidecar.label.to_string(),
+        size_bytes: backup.presence.bytes(),
+        standing,
+        pinned: backup.state.pinned,
+        proven: backup
+            .verifications()
+            .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
+        // No backup is built on another one yet.
+        needs: None,
+    }
+}

@@ -1,0 +1,93 @@
+//! Plans and their execution, against a store in a temporary directory.
+
+use super::*;
+use crate::ops::tests::{Fixture, now};
+
+fn keep_one() -> RetentionPolicy {
+    RetentionPolicy {
+        keep_last: Some(1),
+        ..RetentionPolicy::default()
+    }
+}
+
+fn request(dry_run: bool, force: bool) -> PruneRequest {
+    PruneRequest {
+        policy: Some(keep_one()),
+        force,
+        dry_run,
+        ..PruneRequest::default()
+    }
+}
+
+fn plan(fixture: &Fixture, source: &str, force: bool) -> PrunePlan {
+    let policies = RetentionPolicies::for_every_label(keep_one());
+    let (store, catalog) = (fixture.store(), fixture.catalog());
+    plan_source(&*store, &catalog, source, &policies, now(), force).unwrap()
+}
+
+fn ids_of(removals: &[Removal]) -> Vec<&str> {
+    removals.iter().map(|removal| removal.id.as_str()).collect()
+}
+
+#[test]
+fn a_plan_names_what_goes_and_changes_nothing() {
+    let fixture = Fixture::new();
+    let [old, middle, new] = [3, 2, 1].map(|hours| fixture.backup("app", hours, 100));
+    let plan = plan(&fixture, "app", false);
+    assert_eq!(ids_of(&plan.removals), [&middle, &old]);
+    assert!(plan.removals.iter().all(|removal| removal.size > 0));
+    let kept: Vec<&str> = plan.kept.iter().map(|kept| kept.id.as_str()).collect();
+    assert_eq!(kept, [&new]);
+    assert!(plan.hold().is_none());
+    assert_eq!(fixture.ids(), [new, middle, old]);
+}
+
+#[test]
+fn a_dry_run_gives_the_plan_and_a_run_what_was_done() {
+    let fixture = Fixture::new();
+    let [old, new] = [2, 1].map(|hours| fixture.backup("app", hours, 100));
+    let dry = prune(&request(true, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(ids_of(&dry.removed), [&old]);
+    assert_eq!(fixture.ids().len(), 2);
+    assert!(!fixture.recorder.has_heard("removed"));
+    let done = prune(&request(false, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!((done.kept, done.removed), (dry.kept, dry.removed));
+    assert_eq!(fixture.ids(), [new]);
+    assert!(fixture.recorder.has_heard(&format!("removed {old}")));
+}
+
+#[test]
+fn a_brake_that_holds_keeps_all_until_it_is_released() {
+    let fixture = Fixture::new();
+    fixture.backup("app", 3, 1000);
+    fixture.backup("app", 2, 1000);
+    let new = fixture.backup("app", 1, 10);
+    let held = plan(&fixture, "app", false);
+    assert_eq!(ids_of(&held.removals), [] as [&str; 0]);
+    assert_eq!(held.kept.len(), 3);
+    assert_eq!(held.hold().unwrap().what_is_removed(), "nothing");
+    let summary = prune(&request(false, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!((summary.tried, summary.removed.len()), (1, 0));
+    assert_eq!(summary.failed[0].kind(), Kind::Failed);
+    assert_eq!(fixture.ids().len(), 3);
+    let summary = prune(&request(false, true), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(summary.removed.len(), 2);
+    assert_eq!(fixture.ids(), [new]);
+}
+
+#[test]
+fn a_source_that_fails_does_not_keep_the_others() {
+    let fixture = Fixture::new();
+    for source in ["app", "shop"] {
+        fixture.backup(source, 2, 100);
+        fixture.backup(source, 1, 100);
+    }
+    let store = fixture.store();
+    let _lock = store.lock("app", std::time::Duration::ZERO).unwrap();
+    let summary = prune(&request(false, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(summary.tried, 2);
+    assert_eq!(summary.failed.len(), 1);
+    assert_eq!(summary.failed[0].kind(), Kind::Locked);
+    assert_eq!(summary.removed.len(), 1);
+    assert_eq!(fixture.ids().len(), 3);
+}

@@ -1,0 +1,83 @@
+//! How a verification's result is shown to people.
+
+use super::{Paint, Report};
+use crate::engine::CheckStatus;
+use crate::error::Error;
+use crate::ops::examine::CORRUPT_THEN;
+use crate::ops::verify::{Absence, BackupVerification, nothing_of};
+use crate::units;
+
+impl Report {
+    /// Shows the result of one backup's verification.
+    pub(super) fn show_verification(&self, verification: &BackupVerification) {
+        let BackupVerification { id, result, .. } = verification;
+        match &verification.absence {
+            Some(Absence::NoBackup) => return self.error(&nothing_of(id)),
+            Some(Absence::NotFound(error)) => return self.error(error),
+            None => {}
+        }
+        let wrong = result.wrong_in_short().unwrap_or_default();
+        let level = result.level.word();
+        match result.status() {
+            CheckStatus::Ok => {
+                let word = self.paint(Paint::Good, CheckStatus::Ok.word());
+                let took = units::elapsed(result.seconds);
+                self.line(format!("{word} {id}: {level} ({took})"));
+            }
+            CheckStatus::Damaged => self.error(&damage(verification, &wrong)),
+            CheckStatus::Unprovable => {
+                self.warn(format!("{id}: {level} can't be proven here: {wrong}"));
+            }
+            CheckStatus::Incomplete => {
+                let text = format!("{id}: it is sound, but does not restore alone: {wrong}");
+                self.error(&Error::failed(text).with_hint(
+                    "save what it needs, too: look at `schemas`, `exclude_table` and \
+                     `exclude_table_data` of the source",
+                ));
+            }
+            CheckStatus::Error => {
+                self.error(&Error::failed(format!(
+                    "{id}: could not be verified: {wrong}"
+                )));
+            }
+        }
+        // What was not well is said above; the rest of one backup's story goes where that went.
+        let is_well = result.status() == CheckStatus::Ok;
+        for check in &result.checks {
+            let text = format!("   {}: {}", check.name, check.detail);
+            match (check.status == CheckStatus::Ok, is_well) {
+                (true, true) => self.line(text),
+                (true, false) => self.note(text),
+                (false, _) => {}
+            }
+        }
+    }
+}
+
+/// The error of a damaged backup, with the way to another one.
+fn damage(verification: &BackupVerification, wrong: &str) -> Error {
+    let id = &verification.id;
+    let source = verification.source.as_deref();
+    if verification.result.was_corrupt_when_saved() {
+        let others = source.map_or(String::new(), |source| {
+            format!(": `dbbackup verify {source} --all` proves them")
+        });
+        return Error::damaged(format!("{id} {CORRUPT_THEN}: {wrong}")).with_hint(format!(
+            "look at the database itself (`PRAGMA integrity_check`), which is likely to be \
+             corrupt now, too; an older backup may be good{others}"
+        ));
+    }
+    let error = Error::damaged(format!("{id} is damaged: {wrong}"));
+    let Some(source) = source else {
+        return error.with_hint("fetch another copy of the file from where it was copied");
+    };
+    // A name that was made from a path is none that `backup` knows.
+    let command = match verification.is_configured {
+        true => format!(": `dbbackup backup {source}`"),
+        false => String::new(),
+    };
+    error.with_hint(format!(
+        "take a new one now{command}; `dbbackup list {source}` shows the others, `dbbackup \
+         verify {source} --all` proves them"
+    ))
+}
