@@ -15,6 +15,7 @@ mod help;
 mod init;
 mod list;
 mod pin;
+mod rendering;
 mod restore;
 mod show;
 mod stats;
@@ -27,9 +28,10 @@ pub use guard::NOT_RUN;
 use crate::cli::{Cli, Command, GlobalArguments};
 use crate::config::{self, Config};
 use crate::engine::whole_second;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::ops::Session;
+use crate::ops::run::outcome_of;
 use crate::plan::{self};
 use crate::report::{Outcome, Report};
 use chrono::Utc;
@@ -170,34 +172,13 @@ fn leave_aside(error: Error) -> Error {
 
 /// Puts the errors of a run that went on after them into the document, as that of a run that ended
 /// at one would be.
-fn set_error(errors: &[Error], report: &mut Report) {
-    let messages: Vec<String> = errors.iter().map(Error::message).collect();
+fn set_error<'a>(errors: impl IntoIterator<Item = &'a Error>, report: &mut Report) {
+    let errors: Vec<&Error> = errors.into_iter().collect();
+    let messages: Vec<String> = errors.iter().map(|error| error.message()).collect();
     if !messages.is_empty() {
         report.set("error", messages.join("; "));
     }
-    if let Some(hint) = errors.iter().find_map(Error::hint) {
+    if let Some(hint) = errors.iter().find_map(|error| error.hint()) {
         report.set("hint", report.rendered(hint));
-    }
-}
-
-/// The kind of a run in which of `tried` things `failed` went wrong: all of them failed, or some.
-fn outcome_of(tried: usize, failed: &[Kind]) -> Outcome {
-    match failed {
-        [] => None,
-        kinds if kinds.contains(&Kind::Interrupted) => Some(Kind::Interrupted),
-        [first, rest @ ..] if failed.len() == tried => {
-            // Alike: that kind. Mixed: damage is what must not be missed.
-            let alike = rest.iter().all(|kind| kind == first);
-            let damaged = failed.contains(&Kind::Damaged);
-            Some(if alike {
-                *first
-            } else if damaged {
-                Kind::Damaged
-            } else {
-                Kind::Failed
-            })
-        }
-        kinds if kinds.contains(&Kind::Damaged) => Some(Kind::Damaged),
-        _ => Some(Kind::Partial),
     }
 }

@@ -1,7 +1,7 @@
-//! SIGINT, SIGTERM, SIGHUP and SIGQUIT end a run cleanly: loops over data call [`check`], and values
-//! clean up when they are dropped on the way out. A second signal ends the process at once, if it
-//! comes a second or more later: a terminal that is closed sends two at the same time, and so does
-//! timeout(1). The next run sweeps what such a process leaves.
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT end a run cleanly: loops over data call [`check`], and
+//! values clean up when they are dropped on the way out. A second signal ends the process at once,
+//! if it comes a second or more later: a terminal that is closed sends two at the same time, and so
+//! does timeout(1). The next run sweeps what such a process leaves.
 
 use crate::error::{Error, Result};
 use signal_hook::SigId;

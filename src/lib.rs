@@ -50,16 +50,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(refused) if refused.exit_code() == 0 => {
-            report::print_help(&refused.to_string());
-            return 0;
-        }
         Err(refused) => {
-            let for_status = cli::calls(&arguments, "status");
-            let code = report::refuse_arguments(&refused.to_string(), &arguments, for_status);
+            let is_help = refused.exit_code() == 0;
+            let code = report::usage(&refused.to_string(), is_help, &arguments);
             // Whoever reads this exit code must not take it for that of the program that was to be
             // run.
-            return if cli::is_guard(&arguments) {
+            return if code != 0 && cli::is_guard(&arguments) {
                 commands::NOT_RUN
             } else {
                 code

@@ -4,19 +4,27 @@
 //! meanwhile. Nothing here knows the command line, prints, or ends the program. What two commands
 //! need lives here.
 
+pub mod backup;
 pub mod condition;
 pub mod content;
 pub mod delete;
+pub mod discovery;
+pub mod doctor;
 pub mod engines;
 pub mod events;
 pub mod examine;
 pub mod export;
 pub mod find;
+pub mod guard;
+pub mod hooks;
 mod observer;
 pub mod pin;
+pub mod programs;
 pub mod prune;
 pub mod restore;
+pub mod run;
 mod session;
+pub mod status;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

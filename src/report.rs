@@ -9,6 +9,7 @@
 mod bar;
 mod columns;
 mod document;
+mod events;
 mod paint;
 mod raw;
 mod verification;
@@ -22,12 +23,10 @@ use crate::cli::{Color, GlobalArguments};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::log::{Log, LogLevel};
-use crate::ops::{Event, Observer};
 use crate::pipeline::Progress;
 use crate::units;
 use crate::units::{drives_terminals, printable};
 use serde_json::Value;
-use std::any::Any;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -484,29 +483,6 @@ impl Report {
     }
 }
 
-impl Observer for Report {
-    fn observe(&self, event: Event<'_>) {
-        match event {
-            Event::Note(text) => self.note(text),
-            Event::Step(text) => self.story(text),
-            Event::Detail(text) => self.detail(text),
-            Event::Line(text) => self.line(text),
-            Event::Warning(text) => self.warn(text),
-            Event::Failure(error) => self.error(error),
-            Event::Answer(text) => self.answer(text),
-            Event::BackupRestored { id, target, how } => {
-                let ok = self.paint(Paint::Good, "ok");
-                self.line(format!("{ok} {id} restored to {target}: {how}"));
-            }
-            Event::BackupVerified(verification) => self.show_verification(verification),
-        }
-    }
-
-    fn follow(&self, title: &str, total: u64, progress: &Progress) -> Box<dyn Any> {
-        Box::new(self.bar(title, total, progress))
-    }
-}
-
 /// Whether what stderr is connected with is the stream that `$JOURNAL_STREAM` names; see
 /// sd-daemon(3).
 fn is_journal() -> bool {
@@ -562,14 +538,14 @@ fn given(global: &GlobalArguments) -> String {
 /// What `status` ends with where it was called wrongly.
 const UNKNOWN: u8 = 3;
 
-/// Prints a help text that was asked for.
-pub fn print_help(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
-}
-
-/// Says why the arguments were refused, and returns the exit code; `for_status` where they were
-/// meant for `status`.
-pub fn refuse_arguments(text: &str, arguments: &[OsString], for_status: bool) -> u8 {
+/// Prints what the parser of the command line has to say: a help text, or why the arguments were
+/// refused.
+pub fn usage(text: &str, is_help: bool, arguments: &[OsString]) -> u8 {
+    if is_help {
+        // A reader that has gone is no failure of ours.
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+        return 0;
+    }
     // It repeats the arguments, which a script may have from anywhere.
     let journal = is_journal();
     for line in text.lines() {
@@ -589,7 +565,7 @@ pub fn refuse_arguments(text: &str, arguments: &[OsString], for_status: bool) ->
         let document = serde_json::json!({"command": null, "outcome": "failed", "error": first});
         let _ = writeln!(io::stdout().lock(), "{}", tame(format!("{document:#}")));
     }
-    if for_status {
+    if crate::cli::calls(arguments, "status") {
         // A monitor must not take its own mistake for a missing backup; it reads stdout.
         if arguments.iter().any(|argument| argument == "--nagios") {
             let _ = writeln!(

@@ -111,7 +111,8 @@ impl<'a> TableFiles<'a> {
     }
 }
 
-/// TableFiles that wait for their names. Dropped before [`CompleteFiles::publish`] they leave nothing.
+/// TableFiles that wait for their names. Dropped before [`CompleteFiles::publish`] they leave
+/// nothing.
 pub struct CompleteFiles {
     dir: PathBuf,
     scratch: Scratch,

@@ -1,5 +1,5 @@
-//! Holds the rules of ARCHITECTURE.md against the code: which room may use which, and who may
-//! print.
+//! Holds the rules of ARCHITECTURE.md against the code: which room may use which, that no two rooms
+//! use each other, who may print, and how names and lines are written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -88,6 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "scratch",
             "sidecar",
             "store",
+            "stream",
             "tabular",
             "users",
         ],
@@ -95,6 +96,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "report",
         &[
+            "catalog",
             "cli",
             "cores",
             "engine",
@@ -102,6 +104,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "log",
             "ops",
             "pipeline",
+            "sidecar",
         ],
     ),
 ];
@@ -113,7 +116,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("rusqlite::", &["engine", "error"]),
     ("postgres::Client", &["engine"]),
     ("tar::", &["engine", "fuzzing"]),
-    ("walkdir::", &["commands", "engine", "scratch", "store"]),
+    ("walkdir::", &["engine", "ops", "scratch", "store"]),
     ("rustls::", &["engine"]),
     ("println!", &[]),
     ("print!", &[]),
@@ -193,6 +196,339 @@ fn rooms_use_only_what_they_may() {
                 || used.is_empty();
             if !fine {
                 wrong.push(format!("{} uses crate::{used}", file.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
+/// Paths below `crate` that a text uses, resolved for a file of this module: `super::` and groups
+/// in braces are written out. At most three segments are kept.
+fn used_paths(module: &[String], text: &str) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        collect(&text[at + "crate::".len()..], &[], &mut paths);
+    }
+    let mut rest = text;
+    while let Some(at) = rest.find("super::") {
+        let mut after = &rest[at..];
+        let mut parent = module.to_vec();
+        while let Some(next) = after.strip_prefix("super::") {
+            parent.pop();
+            after = next;
+        }
+        collect(after, &parent, &mut paths);
+        rest = after;
+    }
+    paths
+}
+
+/// Reads one path, or a group of them, behind `before`.
+fn collect(text: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
+    if let Some(group) = text.strip_prefix('{') {
+        let mut depth = 0;
+        let mut start = 0;
+        for (at, character) in group.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | '}' if depth == 0 => {
+                    let item = group[start..at].trim();
+                    if !item.is_empty() && item != "self" {
+                        collect(item, before, paths);
+                    } else if item == "self" {
+                        paths.push(before.to_vec());
+                    }
+                    start = at + 1;
+                    if character == '}' {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+        return;
+    }
+    let name: String = text
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
+    let mut path = before.to_vec();
+    if !name.is_empty() {
+        path.push(name.clone());
+    }
+    match text[name.len()..].strip_prefix("::") {
+        Some(rest) if !name.is_empty() && path.len() < 3 => collect(rest, &path, paths),
+        _ => paths.push(path),
+    }
+}
+
+/// The module that a file is: `ops/backup/source.rs` is `ops`, `backup`, `source`.
+fn module_of(file: &Path) -> Vec<String> {
+    file.with_extension("")
+        .iter()
+        .map(|part| part.to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// What a room's own file gives out of its sub-rooms: name → sub-room.
+fn reexports(text: &str) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for piece in text.split("pub use ").skip(1) {
+        let mut paths = Vec::new();
+        let path = piece.trim_start_matches("self::");
+        collect(path, &[], &mut paths);
+        for path in paths {
+            if let [room, .., name] = &path[..] {
+                names.insert(name.clone(), room.clone());
+            }
+        }
+    }
+    names
+}
+
+/// One circle in a graph, where there is one.
+fn circle(edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn visit(
+        node: &str,
+        edges: &BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<Vec<String>> {
+        if let Some(at) = way.iter().position(|known| known == node) {
+            let mut found = way[at..].to_vec();
+            found.push(node.to_owned());
+            return Some(found);
+        }
+        if !done.insert(node.to_owned()) {
+            return None;
+        }
+        way.push(node.to_owned());
+        for next in edges.get(node).into_iter().flatten() {
+            if let Some(found) = visit(next, edges, way, done) {
+                return Some(found);
+            }
+        }
+        way.pop();
+        None
+    }
+    let mut done = BTreeSet::new();
+    edges
+        .keys()
+        .find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
+}
+
+#[test]
+fn no_two_rooms_use_each_other() {
+    let files = rooms();
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (room, file, text) in &files {
+        for path in used_paths(&module_of(file), text) {
+            match path.first() {
+                Some(used) if used != room => {
+                    edges.entry(room.clone()).or_default().insert(used.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(edges.len() > 15, "{edges:?}");
+    assert_eq!(circle(&edges), None);
+}
+
+/// The rooms in `ops` and in `engine`, too.
+#[test]
+fn no_two_sub_rooms_use_each_other() {
+    let files = rooms();
+    for house in ["ops", "engine"] {
+        let of_house = || files.iter().filter(|(room, ..)| room == house);
+        let root = of_house().find(|(_, file, _)| *file == Path::new(house).with_extension("rs"));
+        let given_out = reexports(&root.unwrap().2);
+        let sub_rooms: BTreeSet<String> = of_house()
+            .filter_map(|(_, file, _)| module_of(file).get(1).cloned())
+            .collect();
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (_, file, text) in of_house() {
+            let module = module_of(file);
+            let Some(room) = module.get(1) else { continue };
+            for path in used_paths(&module, text) {
+                // An event may carry any operation's result.
+                if room == "observer" {
+                    continue;
+                }
+                let [first, name, ..] = &path[..] else {
+                    continue;
+                };
+                let used = match given_out.get(name) {
+                    _ if first != house => continue,
+                    _ if sub_rooms.contains(name) => name,
+                    Some(used) => used,
+                    None => continue,
+                };
+                if used != room {
+                    edges.entry(room.clone()).or_default().insert(used.clone());
+                }
+            }
+        }
+        assert!(edges.len() > 2, "{house}: {edges:?}");
+        assert_eq!(circle(&edges), None, "in `{house}`");
+    }
+}
+
+/// What commands share; no verb.
+const SHARED_BY_COMMANDS: &[&str] = &["rendering"];
+
+/// What two verbs need lives in `ops`.
+#[test]
+fn no_verb_uses_a_verb() {
+    let files = rooms();
+    let of_commands = || files.iter().filter(|(room, ..)| room == "commands");
+    let verbs: BTreeSet<String> = of_commands()
+        .filter_map(|(_, file, _)| module_of(file).get(1).cloned())
+        .filter(|name| !SHARED_BY_COMMANDS.contains(&name.as_str()))
+        .collect();
+    let mut wrong = Vec::new();
+    for (_, file, text) in of_commands() {
+        let module = module_of(file);
+        let Some(verb) = module.get(1) else { continue };
+        for path in used_paths(&module, text) {
+            if let [first, used, ..] = &path[..]
+                && first == "commands"
+                && used != verb
+                && verbs.contains(used)
+            {
+                wrong.push(format!("{} uses `{used}`", file.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
+#[test]
+fn paths_are_read_as_the_compiler_reads_them() {
+    let module = ["ops", "backup", "source"].map(str::to_owned);
+    let text = "use crate::{error::Error, units};\nuse super::{SourceResult, attempt::{self, \
+                Run}};\n\
+                super::super::hooks::run(crate::ops::Event);";
+    let paths: Vec<String> = used_paths(&module, text)
+        .iter()
+        .map(|path| path.join("::"))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "error::Error",
+            "units",
+            "ops::Event",
+            "ops::backup::SourceResult",
+            "ops::backup::attempt",
+            "ops::hooks::run",
+        ]
+    );
+    let edges = |pairs: &[(&str, &str)]| {
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in pairs {
+            let uses = edges.entry((*from).to_owned()).or_default();
+            uses.insert((*to).to_owned());
+        }
+        edges
+    };
+    assert_eq!(circle(&edges(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    assert!(circle(&edges(&[("x", "a"), ("a", "b"), ("b", "a")])).is_some());
+}
+
+/// How many names of types may be defined more than once. A name says by itself what it means.
+const REPEATED_TYPE_NAMES: usize = 53;
+
+#[test]
+fn names_of_types_are_defined_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for line in text.lines() {
+            if let Some(name) = defined_type(line) {
+                let shown = file.strip_prefix(&root).unwrap().display().to_string();
+                places.entry(name).or_default().push(shown);
+            }
+        }
+    }
+    places.retain(|_, files| files.len() > 1);
+    assert!(
+        places.len() <= REPEATED_TYPE_NAMES,
+        "{} names are defined more than once: {places:#?}",
+        places.len()
+    );
+}
+
+/// The name of the type that a line begins to define; associated types have none of their own.
+fn defined_type(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let mut word = words.next()?;
+    if word == "pub" || word.starts_with("pub(") {
+        word = words.by_ref().find(|word| !word.ends_with(')'))?;
+    }
+    let name = words.next()?;
+    let is_definition = matches!(word, "struct" | "enum" | "trait" | "type");
+    let name: String = name
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
+    let is_associated = word == "type" && line.starts_with(' ');
+    (is_definition && !is_associated && name.starts_with(|c: char| c.is_ascii_uppercase()))
+        .then_some(name)
+}
+
+/// Lines over 100 columns that rustfmt can't break, in raw strings and macros: how many of a file.
+const LONG_LINES: &[(&str, usize)] = &[
+    ("benches/catalog.rs", 2),
+    ("benches/postgres.rs", 1),
+    ("benches/sqlite.rs", 1),
+    ("src/cli/init.rs", 1),
+    ("src/cli/status.rs", 1),
+    ("src/commands/init.rs", 1),
+    ("src/commands/init/text.rs", 1),
+    ("src/config/strict.rs", 1),
+    ("src/engine/files/tar/acl.rs", 1),
+    ("src/engine/files/tar/pax.rs", 1),
+    ("src/engine/postgres/archive/tests.rs", 1),
+    ("src/engine/postgres/conninfo/passfile.rs", 1),
+    ("src/engine/postgres/conninfo/tests.rs", 1),
+    ("src/engine/postgres/names.rs", 1),
+    ("src/engine/postgres/rows.rs", 1),
+    ("src/retention/tests.rs", 1),
+    ("src/tabular/json.rs", 1),
+    ("src/units.rs", 3),
+    ("tests/it/export.rs", 1),
+    ("tests/it/foreign.rs", 1),
+    ("tests/it/hooks.rs", 2),
+    ("tests/it/postgres_export.rs", 2),
+    ("tests/it/postgres_failures.rs", 1),
+    ("tests/it/postgres_hostile.rs", 2),
+    ("tests/it/postgres_restore.rs", 1),
+    ("tests/it/postgres_tls.rs", 9),
+    ("tests/it/screens.rs", 1),
+];
+
+#[test]
+fn lines_are_at_most_100_columns_long() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let allowed: BTreeMap<&str, usize> = LONG_LINES.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for dir in ["src", "tests", "benches", "examples"] {
+        let mut files = Vec::new();
+        if root.join(dir).is_dir() {
+            sources(&root.join(dir), &mut files);
+        }
+        for file in files {
+            let name = file.strip_prefix(root).unwrap().display().to_string();
+            let text = std::fs::read_to_string(&file).unwrap();
+            let long = text.lines().filter(|line| line.chars().count() > 100);
+            let count = long.count();
+            if count > allowed.get(name.as_str()).copied().unwrap_or(0) {
+                wrong.push(format!("{name}: {count}"));
             }
         }
     }

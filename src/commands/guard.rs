@@ -1,19 +1,25 @@
 //! `dbbackup guard`: a backup that is proven, then a program, and the way back if it fails.
 
-use super::{backup, restore, verify};
-use crate::catalog::Backup as Entry;
-use crate::cli::{BackupArguments, GuardArguments, RestoreArguments, VerifyArguments};
-use crate::engine::{DumpFormat, EngineKind};
+use super::rendering::{show_restored, show_run, show_verifications};
+use crate::catalog::Backup;
+use crate::cli::GuardArguments;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::backup::{self, BackupRequest};
+use crate::ops::guard;
+use crate::ops::programs::check_program;
+use crate::ops::restore::{
+    RestoreRequest, RestoreSummary, create_safety_backup, resolve_runs, restore_backups,
+};
+use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
 use crate::report::{Outcome, Paint, Report};
 use crate::units;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 /// The exit code where the program was never run, or could not be undone.
 pub const NOT_RUN: u8 = 125;
@@ -24,12 +30,12 @@ pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -
         return Err(Error::usage("no program is given")
             .with_hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
     };
-    must_be_there(program, &std::env::var_os("PATH").unwrap_or_default())?;
+    check_program(program, &std::env::var_os("PATH").unwrap_or_default())?;
     let saved = save(arguments, session, report)?;
     let mut command = Command::new(program);
     command
         .args(words)
-        .envs(environment(&saved, arguments, session)?);
+        .envs(guard::environment(&saved, &arguments.label, session)?);
     if report.is_json() {
         // Stdout is for the document.
         command.stdout(Stdio::from(report.error_stream()?));
@@ -38,7 +44,7 @@ pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -
     report.note(format!("running `{shown}`"));
     let status =
         process::run_in_foreground(command).with_context(|| format!("running `{shown}`"))?;
-    let code = code_of(status);
+    let code = guard::exit_code(status);
     report.set("status", code);
     if status.success() {
         report.exits_with(0);
@@ -52,129 +58,40 @@ pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -
 }
 
 /// Backups of everything, each verified. Anything less, and the program is not run.
-fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Vec<Entry>> {
+fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Vec<Backup>> {
     let not_run =
         |error: Error| error.context("the program was not run, as there is no proven backup");
-    let wanted = BackupArguments {
+    let request = BackupRequest {
         what: arguments.what.clone(),
         label: arguments.label.clone(),
         description: arguments.description.clone(),
-        tags: arguments.tags.clone(),
-        pin: arguments.pin,
-        ..BackupArguments::default()
+        tags: arguments.tags.iter().cloned().collect(),
+        pinned: arguments.pin,
+        keep_all: true,
+        ..BackupRequest::default()
     };
-    let (mut saved, outcome) = backup::make_all(&wanted, session, report).map_err(not_run)?;
+    let run = backup::create_backups(&request, session, report).map_err(not_run)?;
+    let outcome = show_run(&run, report);
+    let mut saved = run.backups;
     if outcome.is_some() {
         return Err(not_run(Error::failed("a source could not be backed up")));
     }
-    if let Some(name) = left_out(arguments, &saved, session) {
-        let error = not_run(Error::failed(format!(
-            "there is no backup of `{name}`: it is disabled, or outside of its `start` and `end`"
-        )));
-        return Err(error.with_hint("leave it out, or name only what the program changes"));
-    }
-    if saved.is_empty() {
-        return Err(not_run(Error::failed("nothing was backed up")));
-    }
-    let what = saved.iter().map(|entry| entry.id().to_owned()).collect();
-    let proven = verify::run(
-        &VerifyArguments {
-            what,
-            all: false,
-            level: arguments.level,
-        },
-        session,
-        report,
-    )
-    .map_err(not_run)?;
-    if proven.is_some() {
+    guard::check_nothing_left_out(&arguments.what, &saved, session).map_err(not_run)?;
+    let verification = VerifyRequest {
+        backups: saved.iter().map(|backup| backup.id().to_owned()).collect(),
+        all: false,
+        level: arguments.level,
+    };
+    let results = verify_backups(&verification, session, report).map_err(not_run)?;
+    if show_verifications(&results, report).is_some() {
         let error = not_run(Error::failed("a backup could not be verified"));
         return Err(error.with_hint("`--level checksum` asks for less"));
     }
-    if arguments.restore_on_failure
-        && let Some(part) = saved.iter().find(|entry| is_part_of_database(entry))
-    {
-        let error = not_run(Error::failed(format!(
-            "`{}` is a part of its database, and what it leaves out would be lost",
-            part.id()
-        )));
-        return Err(error.with_hint(
-            "save the whole database, or leave `--restore-on-failure` out and go back by hand",
-        ));
+    if arguments.restore_on_failure {
+        guard::check_wholes(&saved).map_err(not_run)?;
     }
-    // Roles before the databases that need them.
-    let is_globals = |entry: &Entry| {
-        entry
-            .sidecar
-            .dump
-            .as_ref()
-            .is_some_and(|dump| dump.format == DumpFormat::GLOBALS.as_str())
-    };
-    saved.sort_by_key(|entry| !is_globals(entry));
+    guard::sort_for_restore(&mut saved);
     Ok(saved)
-}
-
-/// To put it back would replace the whole.
-fn is_part_of_database(entry: &Entry) -> bool {
-    let is_postgres = entry.sidecar.kind == EngineKind::Postgres.as_str();
-    is_postgres
-        && entry
-            .sidecar
-            .database
-            .as_ref()
-            .is_some_and(|database| !database.selected_by.is_empty())
-}
-
-/// A source that was asked for, by its own name or its group's, and passed over.
-fn left_out(arguments: &GuardArguments, saved: &[Entry], session: &Session) -> Option<String> {
-    let config = session.config.as_ref()?;
-    let asked = arguments.what.iter().flat_map(|word| {
-        config
-            .group(word)
-            .map_or_else(|| vec![word.clone()], <[String]>::to_vec)
-    });
-    let is_saved = |name: &String| {
-        let cluster = |entry: &Entry| {
-            entry
-                .sidecar
-                .database
-                .as_ref()
-                .and_then(|database| database.cluster.clone())
-        };
-        saved
-            .iter()
-            .any(|entry| entry.sidecar.source == *name || cluster(entry).as_ref() == Some(name))
-    };
-    asked
-        .filter(|name| config.source(name).is_some())
-        .find(|name| !is_saved(name))
-}
-
-fn environment(
-    saved: &[Entry],
-    arguments: &GuardArguments,
-    session: &Session,
-) -> Result<Vec<(&'static str, OsString)>> {
-    let joined = |of: &dyn Fn(&Entry) -> String| saved.iter().map(of).collect::<Vec<_>>().join(" ");
-    let mut variables: Vec<(&'static str, OsString)> = vec![
-        ("DBBACKUP_ID", joined(&|entry| entry.id().to_owned()).into()),
-        (
-            "DBBACKUP_SOURCE",
-            joined(&|entry| entry.sidecar.source.clone()).into(),
-        ),
-        ("DBBACKUP_LABEL", arguments.label.clone().into()),
-        (
-            "DBBACKUP_STORE",
-            session.store_plan()?.location.as_os_str().to_owned(),
-        ),
-    ];
-    // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.
-    let config = session
-        .config
-        .as_ref()
-        .map(|config| plan::absolute(&session.cwd, &config.path));
-    variables.extend(config.map(|path| ("DBBACKUP_CONFIG", path.into_os_string())));
-    Ok(variables)
 }
 
 /// `dbbackup` with a configuration that was found in the current directory: the way back is mostly
@@ -200,7 +117,7 @@ fn program_from_anywhere(session: &Session) -> String {
 
 /// Says how to go back, or goes back.
 fn undo(
-    saved: &[Entry],
+    saved: &[Backup],
     failed: Error,
     code: u8,
     arguments: &GuardArguments,
@@ -225,17 +142,14 @@ fn undo(
     }
     report.error(&failed);
     report.note("putting back what was there before it");
-    let all = RestoreArguments {
-        backups: ids,
-        yes: true,
-        ..RestoreArguments::default()
-    };
     let not_undone = |error: Error| {
         error
             .context(format!("{failed}, and not everything could be put back"))
             .with_hint(format!("mend that, then: `{command}`"))
     };
-    match restore::run(&all, session, report) {
+    let restored = put_back(&ids, session, report);
+    let outcome = restored.map(|summary| show_restored(&summary, ids.len(), report));
+    match outcome {
         Ok(None) => {
             report.exits_with(code);
             report.line(format!(
@@ -251,46 +165,18 @@ fn undo(
     }
 }
 
-/// What a shell would give as `$?`.
-fn code_of(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1);
-    u8::try_from(code).unwrap_or(u8::MAX)
-}
-
-/// A mistyped program is found before the work. `Command` would look for it in the same places;
-/// `dirs` are those of `PATH`.
-pub fn must_be_there(program: &OsStr, dirs: &OsStr) -> Result<()> {
-    let runs = |path: &Path| {
-        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+/// Restores these backups without asking: that was said when the program was started.
+fn put_back(ids: &[String], session: &Session, report: &Report) -> Result<RestoreSummary> {
+    let request = RestoreRequest {
+        backups: resolve_runs(ids, session, report)?,
+        ..RestoreRequest::default()
     };
-    let path = Path::new(program);
-    let shown = path.display();
-    if program.as_encoded_bytes().contains(&b'/') {
-        return match (path.exists(), runs(path)) {
-            (_, true) => Ok(()),
-            (true, false) => Err(Error::usage(format!("`{shown}` is no program"))
-                .with_hint(format!("`chmod +x {shown}`, or name its interpreter"))),
-            (false, false) => {
-                Err(Error::usage(format!("there is no program `{shown}`"))
-                    .with_hint("check the path"))
-            }
-        };
-    }
-    match std::env::split_paths(dirs).any(|dir| runs(&dir.join(path))) {
-        true => Ok(()),
-        false => Err(
-            Error::usage(format!("there is no program `{shown}` in PATH")).with_hint(
-                "a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && \
-                   ./upgrade'`",
-            ),
-        ),
-    }
+    restore_backups(&request, session, report, &|_| Ok(()), &|backup, old| {
+        create_safety_backup(backup, old, session, report)
+    })
 }
 
-/// For messages: the whole line, as far as it is short.
+/// The command line for messages, shortened.
 fn shown(command: &[OsString]) -> String {
     let line = command
         .iter()

@@ -1,16 +1,15 @@
 //! `dbbackup init`: a first configuration from what is found, and the lines that have it used every
 //! night.
 
-mod search;
 mod text;
 
 use crate::cli::{GlobalArguments, InitArguments};
 use crate::config;
 use crate::durable;
 use crate::error::{Context, Error, Result};
+use crate::ops::discovery::{self, DiscoveredSource};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
-use search::Found;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +40,7 @@ pub fn run(
             .map(|dir| plan::absolute(&cwd, dir))
             .collect()
     };
-    let found = search::databases(&dirs, report)?;
+    let found = discovery::discover_sources(&dirs, report)?;
     if found.is_empty() {
         let places: Vec<String> = dirs
             .iter()
@@ -62,7 +61,7 @@ pub fn run(
     config::parse(&written, &path, &|name| std::env::var(name).ok())
         .context("the new configuration")?;
     write(&path, &written)?;
-    say(&path, &store, &found, report);
+    show(&path, &store, &found, report);
     Ok(None)
 }
 
@@ -119,7 +118,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     durable::sync_dir(path.parent().unwrap_or(Path::new("/")))
 }
 
-fn say(path: &Path, store: &Path, found: &[Found], report: &mut Report) {
+fn show(path: &Path, store: &Path, found: &[DiscoveredSource], report: &mut Report) {
     let good = report.paint(Paint::Good, "ok");
     for one in found {
         let off = one
@@ -152,6 +151,11 @@ fn say(path: &Path, store: &Path, found: &[Found], report: &mut Report) {
         .for_each(|line| report.answer(format!("  {line}")));
     report.set("config", path.display().to_string());
     report.set("store", store.display().to_string());
-    report.set("sources", found.iter().map(Found::json).collect::<Vec<_>>());
+    report.set("sources", found.iter().map(source_json).collect::<Vec<_>>());
     report.set("crontab", cron);
+}
+
+fn source_json(source: &DiscoveredSource) -> serde_json::Value {
+    serde_json::json!({"name": source.name, "kind": source.engine().as_str(), "place": source.place(),
+        "enabled": source.obstacle.is_none()})
 }

@@ -1,21 +1,13 @@
 //! `dbbackup restore`: puts backups back, and asks before something is replaced.
 
-use super::backup::{self, Making, Run};
-use super::{outcome_of, set_error};
+use super::rendering::{show_restored, values};
 use crate::cli::RestoreArguments;
-use crate::engine::Source;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::restore::{
-    Question, RestorePreview, RestoreRequest, RestoredBackup, SafetyBackup, resolve_runs,
-    restore_backups,
+    Question, RestorePreview, RestoreRequest, create_safety_backup, resolve_runs, restore_backups,
 };
 use crate::report::{Outcome, Report};
-use crate::retention::PRE_RESTORE;
-use crate::sidecar::Level;
-use serde::Serialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
 
 pub fn run(
     arguments: &RestoreArguments,
@@ -42,24 +34,11 @@ pub fn run(
     let summary = restore_backups(&request, session, report, &confirm, &|backup, old| {
         create_safety_backup(backup, old, session, report)
     })?;
-    let of_json = |(id, error): &(String, Error)| serde_json::json!({"id": id, "error": error.message(), "hint": error.hint().map(ToString::to_string)});
-    let failed: Vec<Value> = summary.failed.iter().map(of_json).collect();
-    report.set("failed", failed);
     report.set("dry_run", arguments.dry_run);
-    report.set("restored", values::<RestoredBackup>(&summary.restored));
     if arguments.dry_run {
         report.set("plan", values::<RestorePreview>(&summary.planned));
     }
-    let failed: Vec<Error> = summary.failed.into_iter().map(|(_, error)| error).collect();
-    set_error(&failed, report);
-    let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
-    Ok(outcome_of(request.backups.len(), &kinds))
-}
-
-fn values<T: Serialize>(results: &[T]) -> Vec<Value> {
-    (results.iter())
-        .map(|result| serde_json::to_value(result).unwrap_or_default())
-        .collect()
+    Ok(show_restored(&summary, request.backups.len(), report))
 }
 
 /// Refuses what can't be done with all backups of a group, or not without a yes.
@@ -83,40 +62,6 @@ fn refuse_several(
         .with_hint(hint));
     }
     Ok(())
-}
-
-/// Saves what is about to be replaced, under the source's lock; gives its id.
-fn create_safety_backup(
-    backup: &SafetyBackup<'_>,
-    old: &mut dyn Source,
-    session: &Session,
-    report: &Report,
-) -> Result<String> {
-    let source = backup.source;
-    let settings = session.settings_of(source);
-    let making = Making {
-        source,
-        format: backup.format,
-        encoding: settings.encoding(),
-        verify_after: Some(Level::Checksum),
-        scratch_dir: &settings.scratch_dir,
-        proving: &session.proving_of(source),
-    };
-    let run = Run {
-        id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
-        members: Vec::new(),
-        host: session.host.clone(),
-        label: PRE_RESTORE.to_owned(),
-        description: Some("what a restore replaced".to_owned()),
-        tags: BTreeMap::new(),
-        pinned: true,
-        lock_wait: session.lock_wait,
-        config: None,
-    };
-    let entry = backup::make(&making, old, backup.store, &run, report)
-        .context("the safety backup failed, so nothing was replaced")
-        .with_hint("mend that, or do without it: `--no-safety-backup`")?;
-    Ok(entry.sidecar.id)
 }
 
 /// Asks on the terminal, unless the answer was given already.

@@ -2,38 +2,16 @@
 //! plug-ins, whatever goes wrong.
 
 mod nagios;
-mod textfile;
-mod watch;
 
-pub use textfile::after_backup;
-pub use watch::is_set_aside;
-
-use crate::catalog::Catalog;
 use crate::cli::StatusArguments;
 use crate::error::{Error, Kind, Result};
 use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
 use crate::ops::Session;
-use crate::plan::{self, StorePlan};
+use crate::ops::status::{self, StatusRequest, StoreReading, StoreStatus};
+use crate::plan;
 use crate::report::{Outcome, Paint, Report, columns};
-use crate::store::{self, Access, Store};
 use crate::units;
 use chrono::{DateTime, Utc};
-
-/// All that was found.
-struct Found<'a> {
-    /// The sources, the worst first.
-    sources: Vec<(Subject<'a>, SourceHealth<'a>)>,
-    /// Those that nobody said what is expected of.
-    unconfigured: Vec<String>,
-    store: StorePlan,
-    /// Free bytes in the store, where it can tell.
-    free: Option<u64>,
-    /// Bytes that the next backups will need.
-    needed: u64,
-    /// What is wrong with the store.
-    space: Option<HealthFinding>,
-    now: DateTime<Utc>,
-}
 
 /// It never fails as other commands do: what could not be found out is `UNKNOWN`.
 pub fn run(
@@ -41,8 +19,8 @@ pub fn run(
     session: Result<Session>,
     report: &mut Report,
 ) -> Result<Outcome> {
-    let looked = session.and_then(|session| look_and_tell(arguments, &session, report));
-    let level = looked.or_else(|error| match error.kind() {
+    let judged = session.and_then(|session| judge_and_show(arguments, &session, report));
+    let level = judged.or_else(|error| match error.kind() {
         Kind::Interrupted => Err(error),
         kind => {
             let level = if kind == Kind::NotFound {
@@ -76,7 +54,7 @@ pub fn run(
     Ok(None)
 }
 
-fn look_and_tell(
+fn judge_and_show(
     arguments: &StatusArguments,
     session: &Session,
     report: &mut Report,
@@ -92,22 +70,23 @@ fn look_and_tell(
         ))
         .with_hint("node_exporter's textfile collector reads no other"));
     }
-    let plan = session.store_plan()?;
-    // What is configured is known to be missing from, wherever the store is.
-    let store = open(&plan)?;
-    let catalog = Catalog::read(&*store, None)?;
-    let found = look(&catalog, &*store, plan, session, arguments)?;
+    let request = StatusRequest {
+        sources: arguments.sources.clone(),
+        expect_every: arguments.expect_every,
+    };
+    let reading = StoreReading::open(session.store_plan()?)?;
+    let status = reading.judge(&request, session)?;
     if report.is_json() {
-        document(&found, report);
+        set_document(&status, report);
     }
     if arguments.nagios {
-        report.answer(nagios::of(&found));
+        report.answer(nagios::status_line(&status));
     } else {
-        tell(&found, report);
+        show(&status, report);
     }
-    let mut level = found.level();
+    let mut level = status.level();
     if let Some(path) = &arguments.prometheus
-        && let Err(error) = textfile::write(&plan::absolute(&session.cwd, path), &found)
+        && let Err(error) = status::write_textfile(&plan::absolute(&session.cwd, path), &status)
     {
         report.error(&error);
         report.set("error", error.message());
@@ -116,137 +95,48 @@ fn look_and_tell(
     Ok(level)
 }
 
-/// A store that is not there is what `status` is asked about, and no mistake of the asker.
-fn open(plan: &StorePlan) -> Result<Box<dyn Store>> {
-    let store = store::open(&plan.location, Access::Read)?;
-    if plan.require_mount {
-        store::require_mount_at(&plan.location).map_err(|error| error.with_kind(Kind::NotFound))?;
+/// The whole in a few words.
+fn summary(status: &StoreStatus<'_>) -> String {
+    if status.sources.is_empty() {
+        return format!("the store `{}` holds no backups", status.store.location);
     }
-    Ok(store)
-}
-
-fn look<'a>(
-    catalog: &'a Catalog,
-    store: &dyn Store,
-    plan: StorePlan,
-    session: &Session,
-    arguments: &StatusArguments,
-) -> Result<Found<'a>> {
-    let now = session.now;
-    let watched = watch::watched(
-        (catalog, store),
-        session,
-        &plan,
-        &arguments.sources,
-        arguments.expect_every,
-    )
-    .map_err(|error| {
-        // A source that nobody knows is a mistake of the asker; that a store is missing is none.
-        error.with_kind(Kind::Usage)
-    })?;
-    let judged = watched.subjects.into_iter().map(|subject| {
-        let health = health::judge(&subject, now);
-        (subject, health)
-    });
-    let mut sources: Vec<(Subject<'a>, SourceHealth<'a>)> = judged.collect();
-    sources.sort_by(|a, b| {
-        b.1.level
-            .cmp(&a.1.level)
-            .then_with(|| a.0.name.cmp(&b.0.name))
-    });
-    let due = sources
-        .iter()
-        .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)));
-    let needed = units::total(
-        due.filter_map(|(_, health)| health.newest.as_ref())
-            .map(|newest| newest.stored),
-    );
-    let free = store.free_space()?;
-    let space = health::space(free, needed);
-    Ok(Found {
-        sources,
-        unconfigured: watched.unconfigured,
-        store: plan,
-        free,
-        needed,
-        space,
-        now,
-    })
-}
-
-impl Found<'_> {
-    fn level(&self) -> HealthLevel {
-        let none = if self.sources.is_empty() {
-            HealthLevel::Critical
+    let due = status.due().count() as u64;
+    if due == 0 {
+        return "no backups are expected now".into();
+    }
+    let mut text = units::count(due, "source");
+    let oldest = status
+        .due()
+        .filter_map(|(_, health)| health.newest.as_ref())
+        .map(|newest| newest.ended)
+        .min();
+    if let Some(oldest) = oldest {
+        let which = if due == 1 {
+            "backed up"
         } else {
-            HealthLevel::Ok
+            "all backed up, the longest ago"
         };
-        let worst = self
-            .sources
-            .iter()
-            .map(|(_, health)| health.level)
-            .max()
-            .unwrap_or(none);
-        worst.max(
-            self.space
-                .as_ref()
-                .map_or(HealthLevel::Ok, |finding| finding.level),
-        )
+        text = format!("{text} {which} {}", units::age(oldest, status.now));
     }
-
-    /// Those of which backups are expected.
-    fn due(&self) -> impl Iterator<Item = &(Subject<'_>, SourceHealth<'_>)> {
-        self.sources.iter().filter(|(subject, _)| {
-            !matches!(
-                subject.expected,
-                Expectation::No(_) | Expectation::InMembers
-            )
-        })
+    let proofs: Vec<DateTime<Utc>> = status
+        .due()
+        .filter_map(|(_, health)| Some(health.proof?.0))
+        .collect();
+    if let Some(oldest) = proofs.iter().min() {
+        let all = proofs.len() as u64 == due;
+        let how_many = if all {
+            String::new()
+        } else {
+            format!("{} of {due} ", proofs.len())
+        };
+        text = format!(
+            "{text}; {how_many}proven by a restore {}",
+            units::age(*oldest, status.now)
+        );
     }
-
-    /// The whole in a few words.
-    fn summary(&self) -> String {
-        if self.sources.is_empty() {
-            return format!("the store `{}` holds no backups", self.store.location);
-        }
-        let due = self.due().count() as u64;
-        if due == 0 {
-            return "no backups are expected now".into();
-        }
-        let mut text = units::count(due, "source");
-        let oldest = self
-            .due()
-            .filter_map(|(_, health)| health.newest.as_ref())
-            .map(|newest| newest.ended)
-            .min();
-        if let Some(oldest) = oldest {
-            let which = if due == 1 {
-                "backed up"
-            } else {
-                "all backed up, the longest ago"
-            };
-            text = format!("{text} {which} {}", units::age(oldest, self.now));
-        }
-        let proofs: Vec<DateTime<Utc>> = self
-            .due()
-            .filter_map(|(_, health)| Some(health.proof?.0))
-            .collect();
-        if let Some(oldest) = proofs.iter().min() {
-            let all = proofs.len() as u64 == due;
-            let how_many = if all {
-                String::new()
-            } else {
-                format!("{} of {due} ", proofs.len())
-            };
-            text = format!(
-                "{text}; {how_many}proven by a restore {}",
-                units::age(*oldest, self.now)
-            );
-        }
-        match self.free {
-            Some(free) => format!("{text}; {} free", units::size(free)),
-            None => text,
-        }
+    match status.free {
+        Some(free) => format!("{text}; {} free", units::size(free)),
+        None => text,
     }
 }
 
@@ -260,55 +150,55 @@ fn painted(level: HealthLevel, report: &Report) -> String {
 }
 
 /// One line where all is well, else one a source; and what restores left.
-fn tell(found: &Found<'_>, report: &Report) {
+fn show(status: &StoreStatus<'_>, report: &Report) {
     let painted = |level: HealthLevel| painted(level, report);
-    if found.level() == HealthLevel::Ok && report.verbosity() == 0 {
-        report.line(format!("{} {}", painted(HealthLevel::Ok), found.summary()));
-    } else if found.sources.is_empty() {
+    if status.level() == HealthLevel::Ok && report.verbosity() == 0 {
+        report.line(format!("{} {}", painted(HealthLevel::Ok), summary(status)));
+    } else if status.sources.is_empty() {
         report.answer(format!(
             "{} {}",
             painted(HealthLevel::Critical),
-            found.summary()
+            summary(status)
         ));
     } else {
         let of_source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
             vec![
                 painted(health.level),
                 subject.name.clone(),
-                sentence(subject, health, found.now),
+                sentence(subject, health, status.now),
             ]
         };
-        let of_store = found
+        let of_store = status
             .space
             .iter()
             .map(|space| vec![painted(space.level), "(store)".into(), space.text.clone()]);
         let rows: Vec<Vec<String>> = of_store
-            .chain(found.sources.iter().map(of_source))
+            .chain(status.sources.iter().map(of_source))
             .collect();
         report.answers(columns(&rows, &[]));
-        say_hints(found, report);
+        show_hints(status, report);
     }
-    for (subject, _) in &found.sources {
+    for (subject, _) in &status.sources {
         for leftover in &subject.leftovers {
             report.line(format!("left by a restore of {}: {leftover}", subject.name));
         }
     }
-    if !found.unconfigured.is_empty() {
+    if !status.unconfigured.is_empty() {
         report.detail(format!(
             "not in the configuration, so not judged: {}",
-            found.unconfigured.join(", ")
+            status.unconfigured.join(", ")
         ));
     }
 }
 
-fn say_hints(found: &Found<'_>, report: &Report) {
-    let of_sources = found.sources.iter().flat_map(|(subject, health)| {
+fn show_hints(status: &StoreStatus<'_>, report: &Report) {
+    let of_sources = status.sources.iter().flat_map(|(subject, health)| {
         health
             .findings
             .iter()
             .filter_map(move |finding| Some((subject.name.as_str(), finding.hint.as_ref()?)))
     });
-    let of_store = found
+    let of_store = status
         .space
         .iter()
         .filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
@@ -367,7 +257,7 @@ fn change(health: &SourceHealth<'_>) -> String {
     }
 }
 
-fn document(found: &Found<'_>, report: &mut Report) {
+fn set_document(status: &StoreStatus<'_>, report: &mut Report) {
     let reporter: &Report = report;
     let hint = |finding: &HealthFinding| {
         finding
@@ -379,12 +269,16 @@ fn document(found: &Found<'_>, report: &mut Report) {
         serde_json::json!({"status": finding.level.as_str(),
         "text": finding.text, "hint": hint(finding)})
     };
+    let leftovers = |subject: &Subject<'_>| -> Vec<String> {
+        let texts = subject.leftovers.iter();
+        texts.map(|text| reporter.with_options(text)).collect()
+    };
     let source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
-        let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds();
+        let seconds = |at: DateTime<Utc>| (status.now - at).num_seconds();
         serde_json::json!({
             "source": subject.name,
             "status": health.level.as_str(),
-            "text": sentence(subject, health, found.now),
+            "text": sentence(subject, health, status.now),
             "findings": health.findings.iter().map(finding).collect::<Vec<_>>(),
             "not_expected": match subject.expected { Expectation::No(why) => Some(why), _ => None },
             "expect_every_seconds": subject.expect_every.duration().as_secs(),
@@ -410,17 +304,18 @@ fn document(found: &Found<'_>, report: &mut Report) {
             "damaged_backups": health.damaged,
             "stored_bytes": health.stored,
             "retention_held": subject.held,
-            "leftovers": subject.leftovers.iter().map(|text| reporter.with_options(text)).collect::<Vec<_>>(),
+            "leftovers": leftovers(subject),
         })
     };
-    let sources: Vec<_> = found.sources.iter().map(source).collect();
-    let of_store: Vec<_> = found.space.iter().map(finding).collect();
+    let sources: Vec<_> = status.sources.iter().map(source).collect();
+    let of_store: Vec<_> = status.space.iter().map(finding).collect();
     report.set("sources", sources);
-    report.set("unconfigured", found.unconfigured.clone());
+    report.set("unconfigured", status.unconfigured.clone());
     report.set(
         "store",
         serde_json::json!({
-            "path": found.store.location.to_string(), "free_bytes": found.free, "needed_bytes": found.needed,
+            "path": status.store.location.to_string(), "free_bytes": status.free,
+            "needed_bytes": status.needed,
             "findings": of_store,
         }),
     );

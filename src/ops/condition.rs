@@ -60,4 +60,5 @@ pub fn condition_of<S: Attempt>(backup: &Backup<S>) -> (Condition, Option<String
 }
 
 /// The text for a backup of which an event can't be read.
-pub const STATE_LOST: &str = "an event of it (`….event.json`) can't be read; it may have been pinned, and stays as if it were";
+pub const STATE_LOST: &str = "an event of it (`….event.json`) can't be read; it may have been \
+                              pinned, and stays as if it were";

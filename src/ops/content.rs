@@ -5,17 +5,19 @@
 //! decoding comes to need, as an earlier dump or a key, is resolved here alone.
 
 use super::Observer;
-use super::engines::LIST_CODEC;
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::{Check, Contents, Database, DumpFormat, Manifest};
 use crate::error::{Kind, Result};
-use crate::pipeline::{self, DecodeReader, Decoding, Measurement, Progress};
+use crate::pipeline::{self, Codec, DecodeReader, Decoding, Measurement, Progress};
 use crate::sidecar::Dump;
 use crate::store::Objects;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+
+/// How lists of contents are packed.
+pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
 
 /// A dump in a store, with what is known of it.
 pub struct StoredDump<'a> {

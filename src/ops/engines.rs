@@ -1,8 +1,8 @@
 //! The one place that knows every kind of source: from a plan to its engine, from a stored dump to
 //! the place where it is tried.
 
+use super::Observer;
 use super::content::{self, StoredDump};
-use super::examine::ExaminationOptions;
 use crate::catalog::Backup;
 use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::PostgresSource;
@@ -15,13 +15,22 @@ use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Result};
 use crate::pipeline::{Codec, Encoding};
-use crate::plan::{SourceKind, SourcePlan};
+use crate::plan::{Proving, SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// How lists of contents are packed.
-pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
+/// Where and how an examination works.
+pub struct ExaminationOptions<'a> {
+    /// Where trial restores are made.
+    pub scratch_dir: &'a Path,
+    /// The number of threads that decode.
+    pub threads: usize,
+    /// How trial restores are made.
+    pub proving: &'a Proving,
+    /// Hears of the progress.
+    pub observer: &'a dyn Observer,
+}
 
 /// A source that was opened.
 pub enum Engine {

@@ -3,30 +3,18 @@
 //! (`verify_after`).
 
 use super::content::{self, DIFFERS, StoredDump};
-use super::{Observer, engines};
+use super::engines;
 use crate::engine::{Check, CheckStatus, Depth, Destination};
 use crate::error::{Error, Kind, Result};
-use crate::plan::Proving;
 use crate::sidecar::{Level, Verification};
 use crate::store::names;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Instant;
 
-/// Where and how an examination works.
-pub struct ExaminationOptions<'a> {
-    /// Where trial restores are made.
-    pub scratch_dir: &'a Path,
-    /// The number of threads that decode.
-    pub threads: usize,
-    /// How trial restores are made.
-    pub proving: &'a Proving,
-    /// Hears of the progress.
-    pub observer: &'a dyn Observer,
-}
+pub use super::engines::ExaminationOptions;
 
 /// The result of one verification.
 #[derive(Debug)]

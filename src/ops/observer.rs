@@ -1,6 +1,7 @@
 //! What an operation tells while it works, and who hears it.
 
 use super::verify::BackupVerification;
+use crate::catalog::Backup;
 use crate::error::Error;
 use crate::pipeline::Progress;
 use std::any::Any;
@@ -33,6 +34,22 @@ pub enum Event<'a> {
     },
     /// A backup was verified.
     BackupVerified(&'a BackupVerification),
+    /// A backup is in the store.
+    BackupCreated(&'a Backup),
+    /// A source is outside its window of time, and is not tried.
+    SourceSkipped {
+        /// The source's name.
+        source: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
+    /// A source has no backup, or something failed after its backup.
+    SourceFailed {
+        /// The source's name.
+        source: &'a str,
+        /// What went wrong, without the name.
+        error: &'a Error,
+    },
 }
 
 /// Hears what an operation does while it does it: the command line shows it, a test keeps it.

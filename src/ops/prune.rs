@@ -10,6 +10,7 @@ pub use plan::{KeptBackup, PrunePlan, Removal, plan_source};
 
 use self::plan::{carry_out, decide};
 use super::condition::STATE_LOST;
+use super::run::RemovedBackup;
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in};
 use crate::catalog::Catalog;
@@ -299,18 +300,27 @@ pub fn why_held(
     Ok(hold.map(|hold| hold.why))
 }
 
+/// What pruning after a backup came to.
+#[derive(Debug, Default)]
+pub struct PrunedSource {
+    /// The backups that went, newest first.
+    pub removed: Vec<RemovedBackup>,
+    /// What the brake says where it holds.
+    pub held: Option<Error>,
+}
+
 /// Prunes a source after a successful backup, under its lock: quiet unless something was removed or
-/// went wrong. Gives back what the brake says where it holds.
+/// went wrong.
 pub fn prune_after_backup(
     store: &dyn Store,
     source: &SourcePlan,
     now: DateTime<Utc>,
     observer: &dyn Observer,
-) -> Result<Option<Error>> {
+) -> Result<PrunedSource> {
     let name = &source.name;
     let catalog = catalog_of(store, std::slice::from_ref(name))?;
     if source.policies.is_empty() {
-        return Ok(None);
+        return Ok(PrunedSource::default());
     }
     let plan = plan_source(store, &catalog, name, &source.policies, now, false)?;
     for warning in &plan.warnings {
@@ -334,7 +344,7 @@ pub fn prune_after_backup(
             units::size(freed)
         ));
     }
-    Ok(done.hold().map(|hold| {
+    let held = done.hold().map(|hold| {
         let held = format!(
             "the backup was made, but retention is held back and removed {}: {}",
             hold.what_is_removed(),
@@ -344,5 +354,14 @@ pub fn prune_after_backup(
             "if that is right: `dbbackup cleanup --force {name}`; if not, the older backups are \
              all there"
         ))
-    }))
+    });
+    let removed = done.removals.into_iter().map(|removal| RemovedBackup {
+        id: removal.id,
+        reason: removal.reason,
+        size_bytes: removal.size,
+    });
+    Ok(PrunedSource {
+        removed: removed.collect(),
+        held,
+    })
 }

@@ -14,7 +14,7 @@ mod tests;
 
 pub use driver::Question;
 pub use runs::resolve_runs;
-pub use safety::{CreateSafetyBackup, SafetyBackup};
+pub use safety::{CreateSafetyBackup, SafetyBackup, create_safety_backup};
 
 use self::context::RestoreContext;
 use self::driver::{RestoreSteps, drive};

@@ -231,8 +231,8 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
     Ok(items)
 }
 
-/// Parts the names of which the store holds something, or that were not meant by a group, from those
-/// of groups of which it holds nothing.
+/// Parts the names of which the store holds something, or that were not meant by a group, from
+/// those of groups of which it holds nothing.
 fn of_groups(
     store: &dyn Store,
     what: &[String],

@@ -1,5 +1,5 @@
-//! Programs of the user's (hooks, and those that give a secret): they are run to their end, within a
-//! limit of time, and their output is kept. When the time is over their whole process group is
+//! Programs of the user's (hooks, and those that give a secret): they are run to their end, within
+//! a limit of time, and their output is kept. When the time is over their whole process group is
 //! ended. Unlike our own children they do not die with this program: half an `after` that starts an
 //! application again is worse than one that goes on.
 

@@ -104,8 +104,8 @@ impl Read for ChildReader {
     }
 }
 
-/// Makes a pipe hold 1 MiB in place of 64 KiB, where the system allows it: that means fewer switches
-/// between its two ends.
+/// Makes a pipe hold 1 MiB in place of 64 KiB, where the system allows it: that means fewer
+/// switches between its two ends.
 pub(super) fn widen(pipe: &impl AsFd) {
     #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);

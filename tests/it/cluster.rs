@@ -38,8 +38,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lc_messages", "C"),
 ];
 
-/// How long anything may take that a cluster is asked for: as `moments` has it. (This file is also a
-/// part of other programs, which lack that one.)
+/// How long anything may take that a cluster is asked for: as `moments` has it. (This file is also
+/// a part of other programs, which lack that one.)
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a cluster is to be like.

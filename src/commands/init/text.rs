@@ -1,7 +1,8 @@
 //! The texts that `init` writes: the configuration, and the lines for cron and systemd.
 
-use super::search::{Found, What};
 use crate::engine::postgres::discover::DiscoveredServer;
+use crate::ops::discovery::{DiscoveredKind, DiscoveredSource};
+use crate::units;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -30,7 +31,7 @@ keep_monthly = 12
 ";
 
 /// The whole file.
-pub fn configuration(found: &[Found], store: &Path) -> String {
+pub fn configuration(found: &[DiscoveredSource], store: &Path) -> String {
     let mut text = format!(
         "{HEAD}[store]\npath = {}\n",
         string(&store.to_string_lossy())
@@ -46,7 +47,7 @@ pub fn configuration(found: &[Found], store: &Path) -> String {
     text
 }
 
-fn source(one: &Found, text: &mut String) {
+fn source(one: &DiscoveredSource, text: &mut String) {
     let mut line = |line: String| {
         let _ = writeln!(text, "{line}");
     };
@@ -56,16 +57,16 @@ fn source(one: &Found, text: &mut String) {
         line(format!("# {}", why.replace(['\n', '\r'], " ")));
         line("enabled = false                     # until that is mended".to_owned());
     }
-    match &one.what {
-        What::Sqlite(path) => {
+    match &one.kind {
+        DiscoveredKind::Sqlite(path) => {
             line("kind = \"sqlite\"".to_owned());
             line(format!("path = {}", string(&path.to_string_lossy())));
         }
-        What::Url { shown: Some(url) } => {
+        DiscoveredKind::Url { shown: Some(url) } => {
             line("kind = \"postgres\"".to_owned());
             line(format!("url = {}", string(url)));
         }
-        What::Url { shown: None } => {
+        DiscoveredKind::Url { shown: None } => {
             line("kind = \"postgres\"".to_owned());
             line(
                 "url = \"${DATABASE_URL}\"             # it holds a password, so it is not copied \
@@ -78,12 +79,12 @@ fn source(one: &Found, text: &mut String) {
                     .to_owned(),
             );
         }
-        What::Database(answer) => {
+        DiscoveredKind::Database(answer) => {
             line("kind = \"postgres\"".to_owned());
             place(answer, &mut line);
             line(format!("dbname = {}", string(&answer.database)));
         }
-        What::Server(answer) => {
+        DiscoveredKind::Server(answer) => {
             line("kind = \"postgres\"".to_owned());
             place(answer, &mut line);
             line(
@@ -136,7 +137,7 @@ pub fn option_for(path: &Path) -> String {
     if found {
         String::new()
     } else {
-        format!(" --config {}", word(path))
+        format!(" --config {}", shell_word(path))
     }
 }
 
@@ -144,7 +145,7 @@ pub fn option_for(path: &Path) -> String {
 pub fn crontab(path: &Path) -> Vec<String> {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/dbbackup".into());
     // There a `%` is a line break.
-    let call = format!("{}{}", word(&program), option_for(path)).replace('%', "\\%");
+    let call = format!("{}{}", shell_word(&program), option_for(path)).replace('%', "\\%");
     vec![
         format!("15 2 * * *  {call} -q --lock-wait 1h backup --label nightly"),
         format!("30 5 * * 6  {call} -q verify --level restore"),
@@ -152,13 +153,13 @@ pub fn crontab(path: &Path) -> Vec<String> {
 }
 
 /// Commands for systemd.
-pub fn systemd(path: &Path, store: &Path, found: &[Found]) -> Vec<String> {
+pub fn systemd(path: &Path, store: &Path, found: &[DiscoveredSource]) -> Vec<String> {
     let config = if option_for(path).is_empty() {
         String::new()
     } else {
         format!(", Environment=DBBACKUP_CONFIG={}", path.display())
     };
-    let writable: Vec<String> = writable(store, found).into_iter().map(word).collect();
+    let writable: Vec<String> = writable(store, found).into_iter().map(shell_word).collect();
     vec![
         "sudo cp examples/dbbackup@.service examples/dbbackup-failed@.service \
          examples/dbbackup@daily.timer /etc/systemd/system/"
@@ -174,12 +175,14 @@ pub fn systemd(path: &Path, store: &Path, found: &[Found]) -> Vec<String> {
     ]
 }
 
-/// What the unit must be able to write to: where the store is made, and the directories of the
-/// databases, for SQLite's `-shm` files.
-fn writable<'a>(store: &'a Path, found: &'a [Found]) -> Vec<&'a Path> {
-    let parents = found.iter().filter_map(|one| match &one.what {
-        What::Sqlite(path) => path.parent(),
-        What::Url { .. } | What::Server(_) | What::Database(_) => None,
+/// DiscoveredKind the unit must be able to write to: where the store is made, and the directories
+/// of the databases, for SQLite's `-shm` files.
+fn writable<'a>(store: &'a Path, found: &'a [DiscoveredSource]) -> Vec<&'a Path> {
+    let parents = found.iter().filter_map(|one| match &one.kind {
+        DiscoveredKind::Sqlite(path) => path.parent(),
+        DiscoveredKind::Url { .. } | DiscoveredKind::Server(_) | DiscoveredKind::Database(_) => {
+            None
+        }
     });
     let mut dirs: Vec<&Path> = std::iter::once(store.parent().unwrap_or(store))
         .chain(parents)
@@ -195,7 +198,7 @@ fn writable<'a>(store: &'a Path, found: &'a [Found]) -> Vec<&'a Path> {
     dirs
 }
 
-/// As a shell needs it.
-fn word(path: &Path) -> String {
-    crate::units::shell_word(&path.to_string_lossy())
+/// A path as a shell needs it.
+fn shell_word(path: &Path) -> String {
+    units::shell_word(&path.to_string_lossy())
 }

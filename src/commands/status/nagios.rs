@@ -1,7 +1,8 @@
 //! The one line of a Nagios plug-in: `DBBACKUP OK - text | performance data`.
 
-use super::Found;
+use super::summary;
 use crate::health::{Expectation, HealthLevel};
+use crate::ops::status::StoreStatus;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
@@ -12,18 +13,19 @@ pub fn line(level: HealthLevel, text: &str, performance: &str) -> String {
     format!("DBBACKUP {} - {text}{bar}{performance}", level.as_str())
 }
 
-pub fn of(found: &Found<'_>) -> String {
-    let level = found.level();
-    if level == HealthLevel::Ok || found.sources.is_empty() {
-        return line(level, &found.summary(), &performance(found));
+/// The line of a status that could be judged.
+pub fn status_line(status: &StoreStatus<'_>) -> String {
+    let level = status.level();
+    if level == HealthLevel::Ok || status.sources.is_empty() {
+        return line(level, &summary(status), &performance(status));
     }
-    let of_sources = found.sources.iter().flat_map(|(subject, health)| {
+    let of_sources = status.sources.iter().flat_map(|(subject, health)| {
         health
             .findings
             .iter()
             .map(move |finding| (finding.level, format!("{}: {}", subject.name, finding.text)))
     });
-    let of_store = found
+    let of_store = status
         .space
         .iter()
         .map(|space| (space.level, format!("store: {}", space.text)));
@@ -31,19 +33,19 @@ pub fn of(found: &Found<'_>) -> String {
     // The worst first, and the sort keeps what else was the order.
     texts.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
-    line(level, &texts.join("; "), &performance(found))
+    line(level, &texts.join("; "), &performance(status))
 }
 
 /// `'label'=value[unit];warning;critical;least`, with ages in seconds. A range `N:` alarms below N.
-fn performance(found: &Found<'_>) -> String {
+fn performance(status: &StoreStatus<'_>) -> String {
     let mut text = String::new();
-    for (subject, health) in found
+    for (subject, health) in status
         .sources
         .iter()
         .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)))
     {
         let name = &subject.name;
-        let seconds = |at: DateTime<Utc>| (found.now - at).num_seconds().max(0);
+        let seconds = |at: DateTime<Utc>| (status.now - at).num_seconds().max(0);
         if let Some(newest) = &health.newest {
             let critical = subject.expect_every.duration().as_secs();
             let _ = write!(
@@ -60,8 +62,8 @@ fn performance(found: &Found<'_>) -> String {
             let _ = write!(text, "'{name}_proof_age'={}s;{warning};;0 ", seconds(at));
         }
     }
-    if let Some(free) = found.free {
-        let _ = write!(text, "'store_free'={free}B;{}:;;0", found.needed);
+    if let Some(free) = status.free {
+        let _ = write!(text, "'store_free'={free}B;{}:;;0", status.needed);
     }
     text.trim_end().to_owned()
 }

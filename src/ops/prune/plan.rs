@@ -1,5 +1,5 @@
-//! The plan for one source: retention's verdicts, held back by the brake, and what stands in the way
-//! of a removal. And its execution.
+//! The plan for one source: retention's verdicts, held back by the brake, and what stands in the
+//! way of a removal. And its execution.
 
 use super::brake::{self, BrakeHold};
 use crate::catalog::{Catalog, ListedBackup, Presence};
@@ -161,7 +161,8 @@ impl NeededBackups {
 }
 
 /// Carries a plan out under the source's lock, the oldest first, so that an interruption leaves the
-/// newest; but what is built on a backup goes before it. Gives back what was done: a backup that somebody reads stays.
+/// newest; but what is built on a backup goes before it. Gives back what was done: a backup that
+/// somebody reads stays.
 pub(super) fn carry_out(
     mut plan: PrunePlan,
     store: &dyn Store,

@@ -1,5 +1,5 @@
-//! The steps of every restore, in the order that keeps the old content safe: place, obstacles, plan,
-//! question, lock, reception, check, publication. Only the last one touches the target.
+//! The steps of every restore, in the order that keeps the old content safe: place, obstacles,
+//! plan, question, lock, reception, check, publication. Only the last one touches the target.
 
 use super::context::RestoreContext;
 use super::safety::{KeptContent, Safety};

@@ -4,11 +4,16 @@ use super::context::RestoreContext;
 use crate::durable::{self, SteadyFile};
 use crate::engine::sqlite::destination::directory_of;
 use crate::engine::{DumpFormat, Source};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
+use crate::ops::backup::{AttemptPlan, RunContext, create_backup};
+use crate::ops::run::Run;
 use crate::ops::sweep::lock_and_sweep;
+use crate::ops::{Observer, Session};
 use crate::retention::PRE_RESTORE;
+use crate::sidecar::Level;
 use crate::store::{Location, Store};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What happens to the content that is there.
@@ -42,6 +47,45 @@ pub struct SafetyBackup<'a> {
 
 /// Makes a safety backup of a source; gives its id.
 pub type CreateSafetyBackup<'a> = &'a dyn Fn(&SafetyBackup<'_>, &mut dyn Source) -> Result<String>;
+
+/// Creates a backup of what is about to be replaced, under the source's lock; gives its id.
+pub fn create_safety_backup(
+    backup: &SafetyBackup<'_>,
+    old: &mut dyn Source,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<String> {
+    let source = backup.source;
+    let settings = session.settings_of(source);
+    let plan = AttemptPlan {
+        source,
+        format: backup.format,
+        encoding: settings.encoding(),
+        verify_after: Some(Level::Checksum),
+        scratch_dir: &settings.scratch_dir,
+        proving: &session.proving_of(source),
+    };
+    let run = Run {
+        id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
+        members: Vec::new(),
+        host: session.host.clone(),
+        label: PRE_RESTORE.to_owned(),
+        description: Some("what a restore replaced".to_owned()),
+        tags: BTreeMap::new(),
+        pinned: true,
+        lock_wait: session.lock_wait,
+        config: None,
+    };
+    let context = RunContext {
+        store: backup.store,
+        run: &run,
+        observer,
+    };
+    let created = create_backup(&plan, old, context)
+        .context("the safety backup failed, so nothing was replaced")
+        .with_hint("mend that, or do without it: `--no-safety-backup`")?;
+    Ok(created.sidecar.id)
+}
 
 /// The old content, kept.
 pub enum KeptContent {

@@ -313,8 +313,8 @@ fn recorded_path(found: &ResolvedBackup) -> Option<PathBuf> {
         .filter(|path| path.is_absolute())
 }
 
-/// Finds the place that the backup came from, if this configuration knows the source or this machine
-/// made the backup.
+/// Finds the place that the backup came from, if this configuration knows the source or this
+/// machine made the backup.
 fn origin(context: RestoreContext<'_>) -> Result<PathBuf> {
     let (found, session) = (context.found, context.session);
     let backup = context.backup("PATH")?;

@@ -311,7 +311,8 @@ impl<'a, W: Write> Archiver<'a, W> {
                 line.write(&mut self.list)
             }
             (Err(error), _) if error.kind() == crate::error::Kind::Interrupted => Err(error),
-            // The part that was written can't be taken back: the rest is zeros, and there is a warning.
+            // The part that was written can't be taken back: the rest is zeros, and there is a
+            // warning.
             (Err(error), Some(member)) => {
                 let left = self.archive.left();
                 self.archive.fill()?;
@@ -368,8 +369,8 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     /// Whether a file is the log, index or journal of a SQLite database that holds its content as
-    /// that was saved. Beside a database that was not saved through SQLite such a file is saved too,
-    /// or the database would lack it; beside one that was left out it is left out.
+    /// that was saved. Beside a database that was not saved through SQLite such a file is saved
+    /// too, or the database would lack it; beside one that was left out it is left out.
     fn is_part_of_database(&self, found: &Found) -> bool {
         let name = found.place.leaf().as_bytes();
         let ends: [(&str, &[&[u8]]); 3] = [

@@ -281,8 +281,8 @@ fn describe_like(tree: &Path, top: &Path) {
     }
 }
 
-/// Every name that the mount point or the new tree has, except our own scratch directory and the old
-/// files that are kept.
+/// Every name that the mount point or the new tree has, except our own scratch directory and the
+/// old files that are kept.
 pub(super) fn children(top: &Path, tree: &Path, scratch: &Path) -> Result<Vec<Child>> {
     let old = names_in(top)?;
     let new = names_in(tree)?;

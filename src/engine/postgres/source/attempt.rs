@@ -1,5 +1,5 @@
-//! One attempt at a dump: a snapshot is taken and exported, `pg_dump` writes the dump in it, and the
-//! rows are counted.
+//! One attempt at a dump: a snapshot is taken and exported, `pg_dump` writes the dump in it, and
+//! the rows are counted.
 
 use super::dump_program::{copy_output, incomplete_error, is_lock_timeout, with_known_hint};
 use super::{PAUSE, PostgresSource};

@@ -68,8 +68,8 @@ fn free_name(target: &Path, context: RestoreContext<'_>) -> PathBuf {
     )))
 }
 
-/// Finds the source under which the old content is kept: its own where it is known by its path, else one
-/// named after the file.
+/// Finds the source under which the old content is kept: its own where it is known by its path,
+/// else one named after the file.
 fn safety_source(
     context: RestoreContext<'_>,
     place: &DatabasePlace,

@@ -35,13 +35,29 @@ fn hold(codec: Codec, data: &[u8], library: impl FnOnce() -> Decoded) {
 }
 
 pub fn gzip(data: &[u8]) {
-    let library = || read(flate2::read::MultiGzDecoder::new(data));
+    // gunzip passes over zeros at the end, as tapes have them; the library does not.
+    let end = data
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    let padded = (end + 8).min(data.len());
+    let whole = |length: usize| read(flate2::read::MultiGzDecoder::new(&data[..length]));
+    let library = || {
+        (end..=padded)
+            .map(whole)
+            .find(|(_, ended)| ended.is_ok())
+            .unwrap_or_else(|| whole(data.len()))
+    };
     hold(Codec::Gzip { level: 6 }, data, library);
 }
 
 pub fn zstd(data: &[u8]) {
     let library = || match ::zstd::stream::read::Decoder::new(data) {
-        Ok(decoder) => read(decoder),
+        // As `zstd --long=31` does.
+        Ok(mut decoder) => match decoder.window_log_max(31) {
+            Ok(()) => read(decoder),
+            Err(error) => (Vec::new(), Err(error.to_string())),
+        },
         Err(error) => (Vec::new(), Err(error.to_string())),
     };
     hold(Codec::Zstd { level: 3 }, data, library);

@@ -96,7 +96,12 @@ pub fn connection_string(data: &[u8]) {
     const SECRET: &str = "qZ7x!Kw";
     let text = String::from_utf8_lossy(data);
     let _ = dsn::is_url(&text);
-    if let Ok(pairs) = dsn::parse(&text) {
+    // A key in a URL may hold what no key outside of one can.
+    let is_plain =
+        |(key, _): &(String, String)| !key.contains(|c: char| c == '=' || c.is_whitespace());
+    if let Ok(pairs) = dsn::parse(&text)
+        && pairs.iter().all(is_plain)
+    {
         let written: Vec<String> = pairs
             .iter()
             .map(|(key, value)| dsn::format_pair(key, value))

@@ -1,7 +1,7 @@
 //! The places that a backup writes to: is the store one, and does its file system do what
 //! publishing and locking rely on? It is really tried, in a directory that is removed again.
 
-use super::{Checks, read};
+use super::{Diagnosis, read_catalog};
 use crate::catalog::Catalog;
 use crate::durable;
 use crate::error::{Context, Error, Kind, Result};
@@ -18,8 +18,8 @@ use std::time::SystemTime;
 
 const PREFIX: &str = ".dbbackup-doctor-";
 
-/// Looks at the store, and gives back what is in it.
-pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalog {
+/// Checks the store; returns its catalog.
+pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) -> Catalog {
     let shown = &plan.location;
     let Some(root) = plan.location.local_path() else {
         return Catalog::default();
@@ -27,7 +27,7 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
     if plan.require_mount
         && let Err(error) = store::require_mount_at(&plan.location)
     {
-        checks.problem("store", "place", &error);
+        diagnosis.problem("store", "place", &error);
         return Catalog::default();
     }
     // A link to a disk that is away is no store that is still to be made.
@@ -42,21 +42,21 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
                 parent.display()
             ))
             .with_hint("is the disk mounted? A store's last directory is made, its parents never");
-            checks.problem("store", "place", &error);
+            diagnosis.problem("store", "place", &error);
             return Catalog::default();
         }
-        checks.ok(
+        diagnosis.ok(
             "store",
             "place",
             format!("{shown} is not there yet: the first backup makes it"),
         );
-        file_system(parent, checks);
+        check_file_system(parent, diagnosis);
         return Catalog::default();
     }
-    let catalog = match read(plan) {
+    let catalog = match read_catalog(plan) {
         Ok(catalog) => {
             let inside = units::count(catalog.backups.len() as u64, "attempt");
-            checks.ok(
+            diagnosis.ok(
                 "store",
                 "place",
                 format!(
@@ -69,10 +69,10 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
             if let Err(error) = store::must_be_free(&plan.location) {
-                checks.problem("store", "place", &error);
+                diagnosis.problem("store", "place", &error);
                 return Catalog::default();
             }
-            checks.ok(
+            diagnosis.ok(
                 "store",
                 "place",
                 format!("{shown} is no store yet: the first backup makes it one"),
@@ -80,27 +80,27 @@ pub fn store(plan: &StorePlan, session: &Session, checks: &mut Checks) -> Catalo
             Catalog::default()
         }
         Err(error) => {
-            checks.problem("store", "place", &error);
+            diagnosis.problem("store", "place", &error);
             return Catalog::default();
         }
     };
-    contents(&catalog, session, checks);
+    check_contents(&catalog, session, diagnosis);
     let mode = root.metadata().map_or(0, |found| found.mode() & 0o7777);
     if mode & 0o022 != 0 {
-        checks.warning(
+        diagnosis.warning(
             "store",
             "mode",
             format!("others may write to it (mode {mode:04o})"),
             format!("chmod go-w {shown}"),
         );
     } else {
-        checks.ok("store", "mode", format!("{mode:04o}"));
+        diagnosis.ok("store", "mode", format!("{mode:04o}"));
     }
-    file_system(root, checks);
+    check_file_system(root, diagnosis);
     catalog
 }
 
-fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
+fn check_contents(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) {
     if let Some(first) = catalog.unreadable.first() {
         let text = format!(
             "{} can't be read, as of {}: {}",
@@ -108,7 +108,7 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
             first.id,
             first.reason
         );
-        checks.warning(
+        diagnosis.warning(
             "store",
             "contents",
             text,
@@ -122,7 +122,7 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
             first.source,
             first.name
         );
-        checks.warning(
+        diagnosis.warning(
             "store",
             "contents",
             text,
@@ -130,7 +130,7 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
         );
     }
     if session.config.is_some() && catalog.unreadable.is_empty() && catalog.strays.is_empty() {
-        checks.ok(
+        diagnosis.ok(
             "store",
             "contents",
             "every sidecar can be read, and every dump has one",
@@ -138,17 +138,17 @@ fn contents(catalog: &Catalog, session: &Session, checks: &mut Checks) {
     }
 }
 
-/// What publishing and locking rely on, tried.
-fn file_system(dir: &Path, checks: &mut Checks) {
+/// Tries what publishing and locking rely on.
+fn check_file_system(dir: &Path, diagnosis: &mut Diagnosis) {
     match try_file_system(dir) {
-        Ok(None) => checks.ok(
+        Ok(None) => diagnosis.ok(
             "store",
             "file system",
             "writing, syncing, renaming and locking work",
         ),
-        Ok(Some((detail, remedy))) => checks.warning("store", "file system", detail, remedy),
+        Ok(Some((detail, remedy))) => diagnosis.warning("store", "file system", detail, remedy),
         Err(error) => {
-            checks.problem(
+            diagnosis.problem(
                 "store",
                 "file system",
                 &error.with_hint(
@@ -226,11 +226,11 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     Ok(None)
 }
 
-/// Whether another run has the source's lock now.
-pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
+/// Checks whether another run has the source's lock now.
+pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {
     let store = store::unchecked(&store.location);
     if !store.properties().locks {
-        checks.warning(
+        diagnosis.warning(
             source,
             "lock",
             "the store can't keep two runs of a source apart",
@@ -238,7 +238,7 @@ pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
         );
     }
     if store.is_locked(source) {
-        checks.warning(
+        diagnosis.warning(
             source,
             "lock",
             "another run has it right now",
@@ -247,17 +247,23 @@ pub fn lock(store: &StorePlan, source: &str, checks: &mut Checks) {
     }
 }
 
-/// The directory for copies and trial restores.
-pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &StorePlan, checks: &mut Checks) {
+/// Checks the directory for copies and trial restores.
+pub fn check_scratch(
+    dir: &Path,
+    needed: u64,
+    drill: u64,
+    store: &StorePlan,
+    diagnosis: &mut Diagnosis,
+) {
     let about = "scratch";
     let root = store.location.local_path();
     if root.is_some_and(|root| dir.starts_with(root)) {
         let error = Error::usage(format!("`{}` lies in the store", dir.display()))
             .with_hint("set `scratch_dir` in [backup] to a place outside of it");
-        return checks.problem(about, "place", &error);
+        return diagnosis.problem(about, "place", &error);
     }
     match Scratch::new(dir, PREFIX, needed, "a copy of the database") {
-        Err(error) if needed > 0 => checks.problem(about, "place", &error),
+        Err(error) if needed > 0 => diagnosis.problem(about, "place", &error),
         Err(error) => {
             let remedy = error.hint().map_or_else(
                 || {
@@ -266,7 +272,7 @@ pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &StorePlan, checks: &
                 },
                 ToString::to_string,
             );
-            checks.warning(
+            diagnosis.warning(
                 about,
                 "place",
                 format!("no trial restore is possible: {error}"),
@@ -283,14 +289,14 @@ pub fn scratch(dir: &Path, needed: u64, drill: u64, store: &StorePlan, checks: &
             );
             if free < drill {
                 let text = format!("{text}, {} for a trial restore", units::size(drill));
-                return checks.warning(
+                return diagnosis.warning(
                     about,
                     "place",
                     text,
                     "set `scratch_dir` in [backup] to a larger place",
                 );
             }
-            checks.ok(about, "place", text);
+            diagnosis.ok(about, "place", text);
         }
     }
 }

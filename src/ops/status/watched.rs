@@ -21,7 +21,7 @@ use crate::units::{self, Span};
 use std::path::Path;
 
 /// What is looked at.
-pub struct Watched<'a> {
+pub struct WatchedSources<'a> {
     /// The sources that are judged.
     pub subjects: Vec<Subject<'a>>,
     /// Those of the store that the configuration does not define: nobody said what is expected of
@@ -31,13 +31,13 @@ pub struct Watched<'a> {
 
 /// The sources that were named, else those of the configuration, else, where no configuration
 /// speaks of this store, all there are.
-pub fn watched<'a>(
+pub fn watched_sources<'a>(
     (catalog, opened): (&'a Catalog, &dyn Store),
     session: &Session,
     store: &StorePlan,
     names: &[String],
     expect_every: Option<Span>,
-) -> Result<Watched<'a>> {
+) -> Result<WatchedSources<'a>> {
     let config = session
         .config
         .as_ref()
@@ -70,7 +70,7 @@ pub fn watched<'a>(
             }
         }
     }
-    Ok(Watched {
+    Ok(WatchedSources {
         subjects,
         unconfigured: if names.is_empty() {
             unconfigured

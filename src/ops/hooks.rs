@@ -2,53 +2,57 @@
 //! stops what it stands before; `after` comes whatever became of it, so that what `before` stopped
 //! is started again, also when `before` itself failed or a signal came; `on_failure` comes last.
 
-use super::attempt::Run;
-use crate::commands::guard;
+use super::run::{Run, RunSummary, SourceSummary, kind_of_sources};
+use super::{Observer, programs};
 use crate::config::{HookCommand, Hooks, masked_line};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::process::captured::{self, Captured, Limits};
-use crate::report::Report;
 use crate::store::Location;
 use crate::units;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// An error goes into the environment, where room is limited, in bytes.
 const LONGEST_ERROR: usize = 4096;
 
-/// The three moments at which hooks run.
+/// The moments at which hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub enum HookMoment {
+    /// Before the work; failing it stops what it stands before.
     Before,
+    /// After the work, whatever became of it.
     After,
+    /// Last, where something failed.
     OnFailure,
 }
 
-impl When {
-    const ALL: [When; 3] = [When::Before, When::After, When::OnFailure];
+impl HookMoment {
+    /// All of them, in their order.
+    pub const ALL: [HookMoment; 3] = [HookMoment::Before, HookMoment::After, HookMoment::OnFailure];
 
-    fn word(self) -> &'static str {
+    /// The key in the configuration, and the value of `DBBACKUP_HOOK`.
+    pub fn as_str(self) -> &'static str {
         match self {
-            When::Before => "before",
-            When::After => "after",
-            When::OnFailure => "on_failure",
+            HookMoment::Before => "before",
+            HookMoment::After => "after",
+            HookMoment::OnFailure => "on_failure",
         }
     }
 
-    fn of(self, hooks: &Hooks) -> Option<&HookCommand> {
+    fn command(self, hooks: &Hooks) -> Option<&HookCommand> {
         match self {
-            When::Before => hooks.before.as_ref(),
-            When::After => hooks.after.as_ref(),
-            When::OnFailure => hooks.on_failure.as_ref(),
+            HookMoment::Before => hooks.before.as_ref(),
+            HookMoment::After => hooks.after.as_ref(),
+            HookMoment::OnFailure => hooks.on_failure.as_ref(),
         }
     }
 }
 
-/// What `after` and `on_failure` are told.
+/// What `after` and `on_failure` learn in their environment.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct HookOutcome {
     /// The backup's id, or that of the failed attempt.
     pub id: Option<String>,
     /// The dump's file.
@@ -59,15 +63,54 @@ pub struct Told {
     pub failed: Vec<String>,
 }
 
-impl Told {
-    /// The same, with this error where there is one.
-    pub fn with(self, error: Option<&Error>) -> Told {
-        Told {
-            error: error.map(|error| (error.kind(), error.message())),
-            ..self
+impl From<&SourceSummary> for HookOutcome {
+    fn from(source: &SourceSummary) -> Self {
+        let error = source.error.as_ref();
+        HookOutcome {
+            id: source.backup_id.clone().or(source.failed_id.clone()),
+            dump: source.dump_path.clone(),
+            error: error.map(|error| (error.kind, error.message.clone())),
+            failed: Vec::new(),
         }
     }
+}
 
+impl From<&[SourceSummary]> for HookOutcome {
+    fn from(sources: &[SourceSummary]) -> Self {
+        let errors = sources.iter().filter_map(SourceSummary::named_error);
+        let messages: Vec<String> = errors.map(|error| error.message()).collect();
+        let has_failed = |source: &&SourceSummary| source.error.is_some();
+        HookOutcome {
+            error: kind_of_sources(sources).map(|kind| (kind, messages.join("; "))),
+            failed: sources
+                .iter()
+                .filter(has_failed)
+                .map(|source| source.source.clone())
+                .collect(),
+            ..HookOutcome::default()
+        }
+    }
+}
+
+impl From<&RunSummary> for HookOutcome {
+    fn from(run: &RunSummary) -> Self {
+        let of_sources = HookOutcome::from(run.sources.as_slice());
+        let of_run = run.error.as_ref().map(|error| error.message.clone());
+        let messages: Vec<String> = of_sources
+            .error
+            .map(|(_, messages)| messages)
+            .into_iter()
+            .chain(of_run)
+            .collect();
+        HookOutcome {
+            error: run.kind().map(|kind| (kind, messages.join("; "))),
+            failed: of_sources.failed,
+            ..HookOutcome::default()
+        }
+    }
+}
+
+impl HookOutcome {
     fn status(&self) -> &'static str {
         match self.error {
             None => "ok",
@@ -77,8 +120,8 @@ impl Told {
     }
 }
 
-/// The hooks of a run, or of one source in it.
-pub struct Around<'a> {
+/// Runs the hooks of a run, or of one source in it.
+pub struct HookRunner<'a> {
     hooks: &'a Hooks,
     /// The source; none for the run's own.
     source: Option<&'a str>,
@@ -87,47 +130,47 @@ pub struct Around<'a> {
     store: &'a Location,
     config: Option<&'a Path>,
     run: &'a Run,
-    report: &'a Report,
+    observer: &'a dyn Observer,
 }
 
-impl<'a> Around<'a> {
-    /// Those of the run over `sources`.
-    pub fn run(
+impl<'a> HookRunner<'a> {
+    /// For the hooks of the run over `sources`.
+    pub fn for_run(
         hooks: &'a Hooks,
         sources: &[String],
         store: &'a Location,
         run: &'a Run,
-        report: &'a Report,
+        observer: &'a dyn Observer,
     ) -> Self {
-        Around {
+        HookRunner {
             hooks,
             source: None,
             sources: sources.join(" "),
             store,
             config: run.config.as_deref(),
             run,
-            report,
+            observer,
         }
     }
 
-    /// Those of a source.
-    pub fn source(
+    /// For the hooks of a source.
+    pub fn for_source(
         hooks: &'a Hooks,
         source: &'a str,
         store: &'a Location,
         run: &'a Run,
-        report: &'a Report,
+        observer: &'a dyn Observer,
     ) -> Self {
-        Around {
+        HookRunner {
             source: Some(source),
-            ..Around::run(hooks, &[], store, run, report)
+            ..HookRunner::for_run(hooks, &[], store, run, observer)
         }
     }
 
     /// Runs `before`; nothing else of it may be done where it fails.
-    pub fn before(&self) -> Result<()> {
+    pub fn run_before(&self) -> Result<()> {
         interrupt::check()?;
-        self.hook(When::Before, &Told::default())
+        self.run_hook(HookMoment::Before, &HookOutcome::default())
             .map_err(|error| match error.kind() {
                 Kind::Interrupted => error,
                 _ => error
@@ -136,39 +179,39 @@ impl<'a> Around<'a> {
     }
 
     /// Runs `after`, always to its end.
-    pub fn after(&self, told: &Told) -> Result<()> {
-        self.hook(When::After, told)
+    pub fn run_after(&self, outcome: &HookOutcome) -> Result<()> {
+        self.run_hook(HookMoment::After, outcome)
     }
 
-    /// Runs `on_failure`; its own failure is told, too, and changes nothing.
-    pub fn on_failure(&self, told: &Told) {
-        if let Err(error) = self.hook(When::OnFailure, told) {
+    /// Runs `on_failure`; its own failure is a warning and changes nothing.
+    pub fn run_on_failure(&self, outcome: &HookOutcome) {
+        if let Err(error) = self.run_hook(HookMoment::OnFailure, outcome) {
             let whose = self
                 .source
                 .map_or(String::new(), |source| format!("{source}: "));
-            self.report.warn(format!("{whose}{error}"));
+            self.observer.warn(format!("{whose}{error}"));
         }
     }
 
-    fn hook(&self, when: When, told: &Told) -> Result<()> {
-        let Some(command) = when.of(self.hooks) else {
+    fn run_hook(&self, moment: HookMoment, outcome: &HookOutcome) -> Result<()> {
+        let Some(command) = moment.command(self.hooks) else {
             return Ok(());
         };
-        let (word, whose) = (when.word(), self.source.unwrap_or("run"));
+        let (word, whose) = (moment.as_str(), self.source.unwrap_or("run"));
         if interrupt::requested() {
             // Else whoever interrupted it wonders what it waits for.
-            self.report.note(format!(
+            self.observer.note(format!(
                 "{whose}: interrupted; its hook `{word}` is run first (a \
                                       second signal ends this at once)"
             ));
         }
-        self.report.story(format!(
+        self.observer.step(format!(
             "{whose}: hook `{word}`: {}",
             masked_line(&command.to_string())
         ));
         let limits = Limits {
             timeout: self.hooks.timeout,
-            interruptible: when == When::Before,
+            interruptible: moment == HookMoment::Before,
             hint: "look what it waits for; `timeout` in its [hooks] table sets the limit",
         };
         let Captured {
@@ -176,19 +219,19 @@ impl<'a> Around<'a> {
             duration: took,
             result: ended,
         } = captured::run(
-            self.command(command, when, told),
+            self.command(command, moment, outcome),
             &format!("the hook `{word}`"),
             limits,
             &|line| self.masked(line),
         );
         for line in said.lines().filter(|line| !line.is_empty()) {
-            self.report
-                .story(format!("{whose}: hook `{word}`: | {line}"));
+            self.observer
+                .step(format!("{whose}: hook `{word}`: | {line}"));
         }
         let took = units::elapsed(took.as_secs_f64());
         let how = if ended.is_ok() { "ended" } else { "failed" };
-        self.report
-            .story(format!("{whose}: hook `{word}` {how} after {took}"));
+        self.observer
+            .step(format!("{whose}: hook `{word}` {how} after {took}"));
         ended.map_err(|error| {
             if self.source.is_none() {
                 error.context("the run")
@@ -219,7 +262,7 @@ impl<'a> Around<'a> {
         masked_line(&without)
     }
 
-    fn command(&self, what: &HookCommand, when: When, told: &Told) -> Command {
+    fn command(&self, what: &HookCommand, moment: HookMoment, outcome: &HookOutcome) -> Command {
         let mut command = match what {
             HookCommand::Shell(line) => {
                 let mut command = Command::new("/bin/sh");
@@ -236,7 +279,7 @@ impl<'a> Around<'a> {
             .current_dir(&self.hooks.directory)
             .envs(&self.hooks.variables);
         command
-            .env("DBBACKUP_HOOK", when.word())
+            .env("DBBACKUP_HOOK", moment.as_str())
             .env("DBBACKUP_STORE", self.store.as_os_str())
             .env("DBBACKUP_RUN", &self.run.id);
         command.env("DBBACKUP_LABEL", &self.run.label);
@@ -261,22 +304,24 @@ impl<'a> Around<'a> {
         ] {
             command.env_remove(name);
         }
-        if when == When::Before {
+        if moment == HookMoment::Before {
             return command;
         }
-        command.env("DBBACKUP_STATUS", told.status());
-        told.id
+        command.env("DBBACKUP_STATUS", outcome.status());
+        outcome
+            .id
             .iter()
             .for_each(|id| _ = command.env("DBBACKUP_ID", id));
-        told.dump
+        outcome
+            .dump
             .iter()
             .for_each(|dump| _ = command.env("DBBACKUP_DUMP", dump));
-        if let Some((_, message)) = &told.error {
+        if let Some((_, message)) = &outcome.error {
             // A mail or a chat shows it: what strangers wrote into it drives nothing there, either.
             command.env("DBBACKUP_ERROR", shortened(&units::printable(message)));
         }
-        if !told.failed.is_empty() {
-            command.env("DBBACKUP_FAILED", told.failed.join(" "));
+        if !outcome.failed.is_empty() {
+            command.env("DBBACKUP_FAILED", outcome.failed.join(" "));
         }
         command
     }
@@ -291,25 +336,28 @@ fn shortened(message: &str) -> String {
     message[..end].to_owned()
 }
 
-/// Looks whether the programs of hooks that are lists of words are there; the first one's moment
-/// that is not, with the error. Lines for a shell can't be judged, and nothing is run.
-pub fn look_for_programs(hooks: &Hooks) -> Option<(&'static str, Error)> {
+/// Checks that the programs of hooks that are lists of words are there. Returns the first hook
+/// whose program is not, with the error. Lines for a shell can't be judged, and nothing is run.
+pub fn missing_program(hooks: &Hooks) -> Option<(HookMoment, Error)> {
     let own = hooks.variables.get("PATH").map(OsString::from);
     let dirs: OsString = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    When::ALL.into_iter().find_map(|when| {
-        let HookCommand::Arguments(words) = when.of(hooks)? else {
-            return None;
-        };
-        let program = program_of(words, &hooks.directory);
-        let missing = guard::must_be_there(program.as_os_str(), &dirs).err()?;
-        let hint = "a list is one program and its arguments; write a shell line as a string";
-        Some((
-            when.word(),
-            missing
-                .context(format!("the hook `{}`", when.word()))
-                .with_new_hint(hint),
-        ))
-    })
+    HookMoment::ALL
+        .into_iter()
+        .find_map(|moment| Some((moment, program_error(moment, hooks, &dirs)?)))
+}
+
+fn program_error(moment: HookMoment, hooks: &Hooks, dirs: &OsStr) -> Option<Error> {
+    let HookCommand::Arguments(words) = moment.command(hooks)? else {
+        return None;
+    };
+    let program = program_of(words, &hooks.directory);
+    let missing = programs::check_program(program.as_os_str(), dirs).err()?;
+    let hint = "a list is one program and its arguments; write a shell line as a string";
+    Some(
+        missing
+            .context(format!("the hook `{}`", moment.as_str()))
+            .with_new_hint(hint),
+    )
 }
 
 /// With a slash in it, it lies beside the configuration, as every relative path.
@@ -322,11 +370,12 @@ fn program_of(words: &[String], directory: &Path) -> PathBuf {
     }
 }
 
-/// What a dry run says of hooks: each with its moment and its command, as it may be shown.
-pub fn described(hooks: &Hooks) -> Vec<(&'static str, String)> {
-    let one = |when: When| {
-        when.of(hooks)
-            .map(|command| (when.word(), masked_line(&command.to_string())))
-    };
-    When::ALL.into_iter().filter_map(one).collect()
+/// The hooks that there are, each with its command as it may be shown.
+pub fn shown_commands(hooks: &Hooks) -> Vec<(HookMoment, String)> {
+    let with_command =
+        |moment: HookMoment| Some((moment, masked_line(&moment.command(hooks)?.to_string())));
+    HookMoment::ALL
+        .into_iter()
+        .filter_map(with_command)
+        .collect()
 }

@@ -1,21 +1,19 @@
-//! What `status` found as metrics, in a file for the textfile collector of Prometheus'
-//! node_exporter.
+//! A store's status as metrics, in a file for the textfile collector of Prometheus' node_exporter.
 
-use super::{Found, StatusArguments, look, open};
-use crate::catalog::Catalog;
+use super::{StatusRequest, StoreReading, StoreStatus};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt};
 use crate::metrics::{Metric, render};
-use crate::ops::Session;
-use crate::report::Report;
+use crate::ops::{Observer, Session};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
 /// The collector runs as another user.
 const MODE: u32 = 0o644;
 
-pub fn write(path: &Path, found: &Found<'_>) -> Result<()> {
+/// Writes the metrics of a status to a file, in one step.
+pub fn write_textfile(path: &Path, status: &StoreStatus<'_>) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
         return Err(Error::failed(format!(
@@ -24,52 +22,44 @@ pub fn write(path: &Path, found: &Found<'_>) -> Result<()> {
         ))
         .with_hint("make it, or name another file"));
     }
-    durable::replace_with_mode(path, render(&metrics(found)).as_bytes(), MODE)
+    durable::replace_with_mode(path, render(&metrics(status)).as_bytes(), MODE)
         .with_hint("the directory must be there, and writable by this user")
 }
 
-/// After a run, where `[metrics]` names a file. The backup is made: a failure is told, and loses
-/// nothing.
-pub fn after_backup(session: &Session, report: &Report) {
-    let Some(config) = &session.config else {
-        return;
-    };
-    let Some(path) = &config.metrics.textfile else {
-        return;
-    };
-    let written = session.store_plan().and_then(|plan| {
-        if config
-            .store
-            .as_ref()
-            .is_some_and(|store| store.location != plan.location)
-        {
-            // One file, one store: that of another one would take its place.
-            report.detail(format!(
-                "`{}` is about the store in [store], so it was left as it is",
-                path.display()
-            ));
-            return Ok(());
-        }
-        let store = open(&plan)?;
-        let catalog = Catalog::read(&*store, None)?;
-        // The run took its time: what it made is not of the future.
-        let now = crate::engine::whole_second(Utc::now());
-        let found = look(
-            &catalog,
-            &*store,
-            plan,
-            &session.at(now),
-            &StatusArguments::default(),
-        )?;
-        write(path, &found)
-    });
-    if let Err(error) = written {
-        report.warn(format!("the metrics were not written: {error}"));
+/// Writes the metrics after a run of backups, where `[metrics]` names a file. The backups are
+/// there: a failure is a warning, and loses nothing.
+pub fn write_metrics(session: &Session, observer: &dyn Observer) {
+    if let Err(error) = try_write_metrics(session, observer) {
+        observer.warn(format!("the metrics were not written: {error}"));
     }
 }
 
-fn metrics(found: &Found<'_>) -> Vec<Metric> {
-    let store = found.store.location.to_string();
+fn try_write_metrics(session: &Session, observer: &dyn Observer) -> Result<()> {
+    let Some(config) = &session.config else {
+        return Ok(());
+    };
+    let Some(path) = &config.metrics.textfile else {
+        return Ok(());
+    };
+    let plan = session.store_plan()?;
+    let own = config.store.as_ref();
+    if own.is_some_and(|store| store.location != plan.location) {
+        // One file, one store: that of another one would take its place.
+        observer.detail(format!(
+            "`{}` is about the store in [store], so it was left as it is",
+            path.display()
+        ));
+        return Ok(());
+    }
+    let reading = StoreReading::open(plan)?;
+    // The run took its time: what it created is not of the future.
+    let session = session.at(crate::engine::whole_second(Utc::now()));
+    let status = reading.judge(&StatusRequest::default(), &session)?;
+    write_textfile(path, &status)
+}
+
+fn metrics(status: &StoreStatus<'_>) -> Vec<Metric> {
+    let store = status.store.location.to_string();
     let seconds = |at: DateTime<Utc>| at.timestamp() as f64;
     let mut success = Metric::new(
         "dbbackup_last_success_timestamp_seconds",
@@ -137,11 +127,11 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         "dbbackup_expected",
         "Whether backups of the source are expected now: 1 or 0.",
     );
-    let mut status = Metric::new(
+    let mut level = Metric::new(
         "dbbackup_status",
         "0 OK, 1 WARNING, 2 CRITICAL, as `dbbackup status` ends.",
     );
-    let mut sources: Vec<_> = found.sources.iter().collect();
+    let mut sources: Vec<_> = status.sources.iter().collect();
     sources.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     for (subject, health) in sources {
         let labels = [("store", store.as_str()), ("source", subject.name.as_str())];
@@ -193,14 +183,14 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
                 .map(|every| every.duration().as_secs_f64()),
         );
         expected.add(&labels, Some(f64::from(u8::from(is_expected))));
-        status.add(&labels, Some(f64::from(health.level.code())));
+        level.add(&labels, Some(f64::from(health.level.code())));
     }
     let of_store = |name, help, value: Option<f64>| {
         let mut metric = Metric::new(name, help);
         metric.add(&[("store", &store)], value);
         metric
     };
-    let free = found.free.map(|free| free as f64);
+    let free = status.free.map(|free| free as f64);
     let mut build = Metric::new(
         "dbbackup_build_info",
         "The program that wrote this; always 1.",
@@ -228,7 +218,7 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         every,
         prove,
         expected,
-        status,
+        level,
         of_store(
             "dbbackup_store_free_bytes",
             "Free space in the store.",
@@ -237,12 +227,12 @@ fn metrics(found: &Found<'_>) -> Vec<Metric> {
         of_store(
             "dbbackup_store_needed_bytes",
             "What the next backups of all sources will need.",
-            Some(found.needed as f64),
+            Some(status.needed as f64),
         ),
         of_store(
             "dbbackup_written_timestamp_seconds",
             "When this file was written.",
-            Some(seconds(found.now)),
+            Some(seconds(status.now)),
         ),
         build,
     ]

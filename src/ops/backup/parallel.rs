@@ -1,12 +1,12 @@
-//! Several things at once, their results in the order in which the things were given; and the slots
-//! that bound how much a whole run does at once.
+//! Several things at once, with the results in the order in which the things were given; and the
+//! slots that bound how much a whole run does at once.
 
 use crate::interrupt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Does `work` to each item, `jobs` at a time. After a signal nothing new is begun: what was not
 /// begun is `None`.
-pub fn at_once<T: Send, R: Send>(
+pub fn map_parallel<T: Send, R: Send>(
     items: Vec<T>,
     jobs: usize,
     work: impl Fn(T) -> R + Sync,
@@ -63,7 +63,7 @@ impl Slots {
     }
 
     /// Waits for a free one.
-    pub fn take(&self) -> Slot<'_> {
+    pub fn acquire(&self) -> Slot<'_> {
         let free = guard(&self.free);
         let mut free = self
             .freed
@@ -98,17 +98,17 @@ mod tests {
             number
         };
         for jobs in [1, 3, 100] {
-            let results = at_once((0..10).collect(), jobs, slow_first);
+            let results = map_parallel((0..10).collect(), jobs, slow_first);
             assert_eq!(results, (0..10).map(Some).collect::<Vec<_>>());
         }
-        assert_eq!(at_once(Vec::new(), 4, slow_first), []);
+        assert_eq!(map_parallel(Vec::new(), 4, slow_first), []);
     }
 
     #[test]
     fn slots_bound_what_happens_at_once() {
         let (slots, now, most) = (Slots::new(2), AtomicUsize::new(0), AtomicUsize::new(0));
-        at_once((0..12).collect(), 6, |_: u32| {
-            let _slot = slots.take();
+        map_parallel((0..12).collect(), 6, |_: u32| {
+            let _slot = slots.acquire();
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
             now.fetch_sub(1, Ordering::SeqCst);

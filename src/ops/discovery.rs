@@ -1,7 +1,8 @@
-//! What there is to back up on this machine: SQLite files by their first bytes, PostgreSQL servers
-//! by their answer.
+//! DiscoveredKind there is to back up on this machine: SQLite files by their first bytes,
+//! PostgreSQL servers by their answer.
 
-use crate::commands::status::is_set_aside;
+use super::Observer;
+use super::status::is_set_aside;
 use crate::engine::EngineKind;
 use crate::engine::postgres::ConnectionSpec;
 use crate::engine::postgres::conninfo::dsn;
@@ -11,7 +12,6 @@ use crate::engine::sqlite::{Spool, SqliteSource};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plan::{self, postgres as addresses};
-use crate::report::Report;
 use crate::store::{self, Location};
 use crate::units;
 use std::path::{Path, PathBuf};
@@ -26,17 +26,18 @@ const PASSED_OVER: [&str; 6] = ["node_modules", "__pycache__", "proc", "sys", "d
 
 /// Something to back up.
 #[derive(Debug)]
-pub struct Found {
+pub struct DiscoveredSource {
     /// A name for it, none twice.
     pub name: String,
-    /// What it is.
-    pub what: What,
+    /// DiscoveredKind it is.
+    pub kind: DiscoveredKind,
     /// Why a backup would fail now: then it is not enabled.
     pub obstacle: Option<String>,
 }
 
+/// What was discovered.
 #[derive(Debug)]
-pub enum What {
+pub enum DiscoveredKind {
     /// A database file.
     Sqlite(PathBuf),
     /// The database of `$DATABASE_URL`; the address where it holds no password.
@@ -47,17 +48,19 @@ pub enum What {
     Database(DiscoveredServer),
 }
 
-impl Found {
+impl DiscoveredSource {
     /// For messages.
     pub fn place(&self) -> String {
-        match &self.what {
-            What::Sqlite(path) => path.display().to_string(),
-            What::Url { shown } => shown.clone().unwrap_or_else(|| "$DATABASE_URL".to_owned()),
-            What::Server(answer) => format!(
+        match &self.kind {
+            DiscoveredKind::Sqlite(path) => path.display().to_string(),
+            DiscoveredKind::Url { shown } => {
+                shown.clone().unwrap_or_else(|| "$DATABASE_URL".to_owned())
+            }
+            DiscoveredKind::Server(answer) => format!(
                 "all databases of PostgreSQL {} on {}:{}",
                 answer.version, answer.host, answer.port
             ),
-            What::Database(answer) => {
+            DiscoveredKind::Database(answer) => {
                 format!(
                     "{} of PostgreSQL {} on {}:{}",
                     answer.database, answer.version, answer.host, answer.port
@@ -66,19 +69,20 @@ impl Found {
         }
     }
 
-    pub fn json(&self) -> serde_json::Value {
-        let kind = if matches!(self.what, What::Sqlite(_)) {
-            EngineKind::Sqlite
-        } else {
-            EngineKind::Postgres
-        };
-        serde_json::json!({"name": self.name, "kind": kind.as_str(), "place": self.place(),
-            "enabled": self.obstacle.is_none()})
+    /// Its kind.
+    pub fn engine(&self) -> EngineKind {
+        match self.kind {
+            DiscoveredKind::Sqlite(_) => EngineKind::Sqlite,
+            _ => EngineKind::Postgres,
+        }
     }
 }
 
-/// Looks everywhere.
-pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
+/// Looks for databases in these directories, and for PostgreSQL servers.
+pub fn discover_sources(
+    dirs: &[PathBuf],
+    observer: &dyn Observer,
+) -> Result<Vec<DiscoveredSource>> {
     let mut found = Vec::new();
     for dir in dirs {
         if !dir.is_dir() {
@@ -87,22 +91,31 @@ pub fn databases(dirs: &[PathBuf], report: &Report) -> Result<Vec<Found>> {
                     .with_hint("name directories to look for databases in"),
             );
         }
-        files(dir, &mut found, report)?;
+        discover_files(dir, &mut found, observer)?;
     }
-    servers(&mut found, report);
+    discover_servers(&mut found, observer);
     Ok(found)
 }
 
-fn add(found: &mut Vec<Found>, name: &str, what: What, obstacle: Option<String>) {
+fn add(
+    found: &mut Vec<DiscoveredSource>,
+    name: &str,
+    kind: DiscoveredKind,
+    obstacle: Option<String>,
+) {
     let name = units::free_name(name, |name| found.iter().any(|one| one.name == name));
-    found.push(Found {
+    found.push(DiscoveredSource {
         name,
-        what,
+        kind,
         obstacle,
     });
 }
 
-fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
+fn discover_files(
+    dir: &Path,
+    found: &mut Vec<DiscoveredSource>,
+    observer: &dyn Observer,
+) -> Result<()> {
     let is_store = |path: &Path| store::is_marked_at(&Location::from(path));
     let walk = walkdir::WalkDir::new(dir)
         .follow_links(false)
@@ -110,8 +123,8 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         .sort_by_file_name();
     let entries = walk.into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
-        // The directory that was named is looked into whatever it is called. What a restore has set
-        // aside is no source.
+        // The directory that was named is looked into whatever it is called. DiscoveredKind a
+        // restore has set aside is no source.
         entry.depth() == 0
             || !is_set_aside(&name)
                 && !(entry.file_type().is_dir()
@@ -124,7 +137,7 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         let path = entry.path();
         let known = found
             .iter()
-            .any(|one| matches!(&one.what, What::Sqlite(known) if known == path));
+            .any(|one| matches!(&one.kind, DiscoveredKind::Sqlite(known) if known == path));
         let large_enough = entry.metadata().is_ok_and(|found| found.len() >= 512);
         if known
             || !entry.file_type().is_file()
@@ -134,14 +147,14 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
             continue;
         }
         if found.len() >= MOST {
-            report.warn(format!(
+            observer.warn(format!(
                 "there are more than {MOST} databases in `{}`: the others are left out",
                 dir.display()
             ));
             return Ok(());
         }
         if path.to_str().is_none() {
-            report.warn(format!(
+            observer.warn(format!(
                 "`{}` is left out, for its name is not UTF-8",
                 path.display()
             ));
@@ -152,14 +165,14 @@ fn files(dir: &Path, found: &mut Vec<Found>, report: &Report) -> Result<()> {
         add(
             found,
             &plan::name_from_path(path),
-            What::Sqlite(path.to_path_buf()),
+            DiscoveredKind::Sqlite(path.to_path_buf()),
             obstacle,
         );
     }
     Ok(())
 }
 
-fn servers(found: &mut Vec<Found>, report: &Report) {
+fn discover_servers(found: &mut Vec<DiscoveredSource>, observer: &dyn Observer) {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     if let Some(url) = variable("DATABASE_URL").filter(|url| addresses::is_address(url)) {
         match discover::probe_server(&ConnectionSpec {
@@ -171,9 +184,9 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
                 // A password is not copied into a file.
                 let secret = !matches!(dsn::parameter(&url, "password"), Ok(None));
                 let shown = (!secret).then_some(url);
-                add(found, &name, What::Url { shown }, answer.obstacle);
+                add(found, &name, DiscoveredKind::Url { shown }, answer.obstacle);
             }
-            Err(error) => report.warn(format!("$DATABASE_URL is left out: {error}")),
+            Err(error) => observer.warn(format!("$DATABASE_URL is left out: {error}")),
         }
     }
     let named = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT"]
@@ -187,7 +200,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
             ..ConnectionSpec::default()
         }) {
             Ok(answer) => add_server(found, answer, one),
-            Err(error) => report.warn(format!(
+            Err(error) => observer.warn(format!(
                 "the server that the PG… variables name is left out: {error}"
             )),
         }
@@ -202,7 +215,7 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
         };
         match discover::probe_server(&spec) {
             Ok(answer) => add_server(found, answer, false),
-            Err(error) => report.warn(format!(
+            Err(error) => observer.warn(format!(
                 "a PostgreSQL server has a socket in {}, but is left out: {error}",
                 dir.display()
             )),
@@ -210,11 +223,11 @@ fn servers(found: &mut Vec<Found>, report: &Report) {
     }
 }
 
-fn add_server(found: &mut Vec<Found>, answer: DiscoveredServer, one: bool) {
+fn add_server(found: &mut Vec<DiscoveredSource>, answer: DiscoveredServer, one: bool) {
     let obstacle = answer.obstacle.clone();
     if one {
         let name = plan::plain_name(&answer.database);
-        return add(found, &name, What::Database(answer), obstacle);
+        return add(found, &name, DiscoveredKind::Database(answer), obstacle);
     }
-    add(found, "cluster", What::Server(answer), obstacle);
+    add(found, "cluster", DiscoveredKind::Server(answer), obstacle);
 }

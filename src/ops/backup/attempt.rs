@@ -1,21 +1,20 @@
 //! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a
 //! failed attempt that says why.
 
-use crate::catalog::{Backup as Entry, Presence};
-use crate::engine::{
-    CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source, whole_second,
-};
+use crate::catalog::{Backup, Presence};
+use crate::engine::{CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
-use crate::ops::content::StoredDump;
-use crate::ops::engines::LIST_CODEC;
+use crate::ops::Observer;
+use crate::ops::content::{LIST_CODEC, StoredDump};
 use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
+use crate::ops::run::{Run, now};
+use crate::ops::sweep::lock_and_sweep;
 use crate::pipeline::{Codec, Encoding, Measurements, Progress};
 use crate::plan::{Proving, SourcePlan};
-use crate::report::Report;
 use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
@@ -25,66 +24,37 @@ use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
-/// What the backups of one run have in common.
-#[derive(Clone)]
-pub struct Run {
-    /// The run's id.
-    pub id: String,
-    /// Its sources, where it saves all databases of a server.
-    pub members: Vec<String>,
-    /// This machine.
-    pub host: String,
-    /// Why the backups are made.
-    pub label: String,
-    /// Free text.
-    pub description: Option<String>,
-    /// The user's keys and values.
-    pub tags: BTreeMap<String, String>,
-    /// Whether they are pinned from the start.
-    pub pinned: bool,
-    /// How long another run's lock is waited for.
-    pub lock_wait: Duration,
-    /// The configuration's file, for hooks.
-    pub config: Option<PathBuf>,
+/// Where the backups of a run go, what they have in common, and who hears of them.
+#[derive(Clone, Copy)]
+pub struct RunContext<'a> {
+    /// The store.
+    pub store: &'a dyn Store,
+    /// The run.
+    pub run: &'a Run,
+    /// Hears of every step.
+    pub observer: &'a dyn Observer,
 }
 
-/// Takes the source's lock, where the store has any, and removes what a killed run left.
-pub fn lock_and_sweep(
-    store: &dyn Store,
-    source: &str,
-    wait: Duration,
-    report: &Report,
-) -> Result<Option<Lock>> {
-    let lock = store.lock(source, wait)?;
-    let swept = store.sweep(source, &|bytes| {
-        Sidecar::parse(bytes)
-            .map(|sidecar| sidecar.files())
-            .unwrap_or_default()
-    })?;
-    for name in swept {
-        report.detail(format!(
-            "{source}: removed `{name}`, left by a run that was killed"
-        ));
+impl RunContext<'_> {
+    /// Takes the lock of a source, where the store has any, and removes what a killed run left.
+    pub fn lock_and_sweep(&self, source: &str) -> Result<Option<Lock>> {
+        lock_and_sweep(self.store, source, self.run.lock_wait, self.observer)
     }
-    Ok(lock)
 }
 
-pub fn extension(source: &SourcePlan) -> String {
-    dump_extension(source.kind.format(), source.settings.compression)
-}
-
-fn dump_extension(format: DumpFormat, codec: Codec) -> String {
+/// The extension of a dump: that of its format, and that of its compression.
+pub fn dump_extension(format: DumpFormat, codec: Codec) -> String {
     let content = format.extension();
     codec
         .extension()
         .map_or(content.to_owned(), |coding| format!("{content}.{coding}"))
 }
 
-/// What one backup is made of, whatever its source.
-pub struct Making<'a> {
+/// Everything that one attempt at a backup needs to know, whatever its source.
+pub struct AttemptPlan<'a> {
     /// The source's name.
     pub source: &'a str,
     /// The content's format.
@@ -99,10 +69,9 @@ pub struct Making<'a> {
     pub proving: &'a Proving,
 }
 
-impl<'a> Making<'a> {
-    /// As the plan has it.
-    pub fn of(source: &'a SourcePlan) -> Self {
-        Making {
+impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
+    fn from(source: &'a SourcePlan) -> Self {
+        AttemptPlan {
             source: &source.name,
             format: source.kind.format(),
             encoding: source.settings.encoding(),
@@ -113,106 +82,97 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Makes one backup of what `engine` reads, under the source's lock: the dump, its verification,
+/// Creates one backup of what `engine` reads, under the source's lock: the dump, its verification,
 /// the sidecar. A failure leaves a failed attempt that says why.
-pub fn make(
-    making: &Making<'_>,
+pub fn create_backup(
+    plan: &AttemptPlan<'_>,
     engine: &mut dyn Source,
-    store: &dyn Store,
-    run: &Run,
-    report: &Report,
-) -> Result<Entry> {
-    Attempt::begin(store, run, making.source, making.format.kind()).make(making, engine, report)
+    context: RunContext<'_>,
+) -> Result<Backup> {
+    BackupAttempt::begin(context, plan.source, plan.format.kind()).create(plan, engine)
 }
 
-/// What a dump says of itself that only the run needs.
+/// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
 #[derive(Default)]
-pub struct Said {
-    /// Those of the sidecar's warnings that nobody need be warned of now.
+pub struct DumpNotes {
+    /// Those of the sidecar's warnings that need not be shown as warnings now.
     pub notes: Vec<String>,
-    /// What an incomplete one lacks, in a few words.
+    /// What an incomplete dump lacks, in a few words.
     pub lacks: Option<String>,
 }
 
 /// One attempt at one backup.
-pub struct Attempt<'a> {
-    store: &'a dyn Store,
-    run: &'a Run,
+pub struct BackupAttempt<'a> {
+    context: RunContext<'a>,
     source: &'a str,
     kind: EngineKind,
     cluster: Option<String>,
-    leaves_failure: bool,
+    keeps_failure: bool,
     started: Instant,
     at: DateTime<Utc>,
-    /// What the failed attempt that was left is called.
+    /// The id of the failed attempt that was recorded.
     failed: OnceCell<String>,
-    /// What the dump said of itself.
-    said: OnceCell<Said>,
+    notes: OnceCell<DumpNotes>,
 }
 
-impl<'a> Attempt<'a> {
-    /// It begins now.
-    pub fn begin(store: &'a dyn Store, run: &'a Run, source: &'a str, kind: EngineKind) -> Self {
-        Attempt {
-            store,
-            run,
+impl<'a> BackupAttempt<'a> {
+    /// Begins an attempt now: its id and its duration count from here.
+    pub fn begin(context: RunContext<'a>, source: &'a str, kind: EngineKind) -> Self {
+        BackupAttempt {
+            context,
             source,
             kind,
             cluster: None,
-            leaves_failure: true,
+            keeps_failure: true,
             started: Instant::now(),
             at: now(),
             failed: OnceCell::new(),
-            said: OnceCell::new(),
+            notes: OnceCell::new(),
         }
     }
 
-    /// A failure, too, must tell whose it is: the store alone tells the history.
-    pub fn of_cluster(self, cluster: Option<&str>) -> Self {
-        Attempt {
+    /// The same attempt for a database of `cluster`. A failed attempt, too, names its cluster, as
+    /// the store alone tells the history.
+    pub fn with_cluster(self, cluster: Option<&str>) -> Self {
+        BackupAttempt {
             cluster: cluster.map(str::to_owned),
             ..self
         }
     }
 
-    /// Whether a failure is kept in the store's history.
-    pub fn leaving_failure(self, leaves_failure: bool) -> Self {
-        Attempt {
-            leaves_failure,
+    /// The same attempt; `keeps_failure` says whether a failure goes into the store's history.
+    pub fn with_failure_kept(self, keeps_failure: bool) -> Self {
+        BackupAttempt {
+            keeps_failure,
             ..self
         }
     }
 
-    /// The backup; or a failed attempt that says why there is none.
-    pub fn make(
-        &self,
-        making: &Making<'_>,
-        engine: &mut dyn Source,
-        report: &Report,
-    ) -> Result<Entry> {
-        self.try_make(making, engine, report)
-            .inspect_err(|error| self.remember_failure(error, report))
+    /// Creates the backup, or records a failed attempt that says why there is none.
+    pub fn create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
+        self.try_create(plan, engine)
+            .inspect_err(|error| self.record_failure(error))
     }
 
-    fn try_make(
-        &self,
-        making: &Making<'_>,
-        engine: &mut dyn Source,
-        report: &Report,
-    ) -> Result<Entry> {
-        let mut draft = self
-            .store
-            .begin_draft(self.source, &self.run.label, self.at)?;
+    fn try_create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
+        let mut draft = self.begin_draft()?;
         let id = draft.id().to_owned();
         let file = format!(
             "{id}.{}",
-            dump_extension(making.format, making.encoding.codec())
+            dump_extension(plan.format, plan.encoding.codec())
         );
-        report.detail(format!("{}: writing {file}", self.source));
-        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, making, engine, report)?;
+        self.context
+            .observer
+            .detail(format!("{}: writing {file}", self.source));
+        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, plan, engine)?;
         self.write_contents(&mut *draft, &mut dumped)?;
-        let sidecar = self.describe(&id, &file, making, dumped, measured)?;
-        self.verify_and_publish(draft, sidecar, &file, making, report)
+        let sidecar = self.complete_sidecar(&id, &file, plan, dumped, measured)?;
+        self.verify_and_publish(draft, sidecar, &file, plan)
+    }
+
+    fn begin_draft(&self) -> Result<Box<dyn Draft>> {
+        let label = &self.context.run.label;
+        self.context.store.begin_draft(self.source, label, self.at)
     }
 
     /// The content, through the pipeline, durable in the draft.
@@ -220,19 +180,18 @@ impl<'a> Attempt<'a> {
         &self,
         draft: &mut dyn Draft,
         file: &str,
-        making: &Making<'_>,
+        plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
-        report: &Report,
     ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
-        let _bar = report.bar(
+        let _bar = self.context.observer.follow(
             &format!("backing up {}", self.source),
             engine.estimate(),
             &progress,
         );
         let pending = draft.create(file)?;
         fail_point("backup: draft begun")?;
-        let encoding = making.encoding.clone().with_progress(&progress);
+        let encoding = plan.encoding.clone().with_progress(&progress);
         let mut encode = encoding.start(pending);
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.
@@ -247,7 +206,8 @@ impl<'a> Attempt<'a> {
         Ok((dumped, measured))
     }
 
-    /// The list of what is inside, where the source made one: beside the dump, durable in the draft.
+    /// The list of what is inside, where the source made one: beside the dump, durable in the
+    /// draft.
     fn write_contents(&self, draft: &mut dyn Draft, dumped: &mut Dumped) -> Result<()> {
         let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut())
         else {
@@ -267,38 +227,35 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn describe(
+    fn complete_sidecar(
         &self,
         id: &str,
         file: &str,
-        making: &Making<'_>,
+        plan: &AttemptPlan<'_>,
         dumped: Dumped,
         measured: Measurements,
     ) -> Result<Sidecar> {
         interrupt::check()?;
-        let mut sidecar = self.blank(
-            id,
-            if dumped.lacks.is_some() {
-                Status::Partial
-            } else {
-                Status::Ok
-            },
-        );
+        let status = match dumped.lacks {
+            Some(_) => Status::Partial,
+            None => Status::Ok,
+        };
+        let mut sidecar = self.new_sidecar(id, status);
         sidecar.warnings = dumped.warnings;
         sidecar.warnings.extend(dumped.notes.iter().cloned());
-        let _ = self.said.set(Said {
+        let _ = self.notes.set(DumpNotes {
             notes: dumped.notes,
             lacks: dumped.lacks,
         });
         sidecar.producer.extend(dumped.producer);
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
-            format: making.format.to_string(),
+            format: plan.format.to_string(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
             content_sha256: measured.content.sha256,
-            compression: making.encoding.codec().name().to_owned(),
+            compression: plan.encoding.codec().name().to_owned(),
             encryption: None,
             base: None,
         });
@@ -312,18 +269,17 @@ impl<'a> Attempt<'a> {
         mut draft: Box<dyn Draft>,
         mut sidecar: Sidecar,
         file: &str,
-        making: &Making<'_>,
-        report: &Report,
-    ) -> Result<Entry> {
-        if let Some(level) = making.verify_after {
+        plan: &AttemptPlan<'_>,
+    ) -> Result<Backup> {
+        if let Some(level) = plan.verify_after {
             sidecar
                 .verifications
-                .push(self.verify(&*draft, &sidecar, file, level, making, report)?);
+                .push(self.verify(&*draft, &sidecar, file, level, plan)?);
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
         let mut state = BackupState::default();
-        if self.run.pinned {
+        if self.context.run.pinned {
             // In the draft: a crash must not leave a listed backup without its pin.
             let (name, event) = new_event(&sidecar.id, Change::Pinned, None);
             let mut pending = draft.create(&name)?;
@@ -336,7 +292,7 @@ impl<'a> Attempt<'a> {
             .dump
             .as_ref()
             .map_or(Presence::Missing, |dump| Presence::Bytes(dump.size_bytes));
-        Ok(Entry {
+        Ok(Backup {
             sidecar,
             state,
             state_lost: false,
@@ -351,27 +307,26 @@ impl<'a> Attempt<'a> {
         sidecar: &Sidecar,
         file: &str,
         level: Level,
-        making: &Making<'_>,
-        report: &Report,
+        plan: &AttemptPlan<'_>,
     ) -> Result<Verification> {
         let stored = StoredDump {
             objects: draft.objects(),
             source: self.source,
             file,
             dump: sidecar.dump.as_ref(),
-            decoding: making.encoding.decoding(),
-            format: making.format,
+            decoding: plan.encoding.decoding(),
+            format: plan.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
         };
-        let means = ExaminationOptions {
-            scratch_dir: making.scratch_dir,
-            threads: making.encoding.threads(),
-            proving: making.proving,
-            observer: report,
+        let options = ExaminationOptions {
+            scratch_dir: plan.scratch_dir,
+            threads: plan.encoding.threads(),
+            proving: plan.proving,
+            observer: self.context.observer,
         };
-        let finding = examine::verify(&stored, level, &means)?;
+        let finding = examine::verify(&stored, level, &options)?;
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
             CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => {
@@ -402,24 +357,25 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn blank(&self, id: &str, status: Status) -> Sidecar {
+    /// The sidecar of this attempt, without a dump.
+    fn new_sidecar(&self, id: &str, status: Status) -> Sidecar {
         let producer = BTreeMap::from([
             ("dbbackup".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("host".to_owned(), self.run.host.clone()),
+            ("host".to_owned(), self.context.run.host.clone()),
         ]);
         Sidecar {
             schema: SCHEMA,
             requires: Vec::new(),
             id: id.to_owned(),
-            run: self.run.id.clone(),
-            run_members: self.run.members.clone(),
+            run: self.context.run.id.clone(),
+            run_members: self.context.run.members.clone(),
             source: self.source.to_owned(),
             kind: self.kind.to_string(),
-            label: self.run.label.clone(),
+            label: self.context.run.label.clone(),
             status,
             warnings: Vec::new(),
-            description: self.run.description.clone(),
-            tags: self.run.tags.clone(),
+            description: self.context.run.description.clone(),
+            tags: self.context.run.tags.clone(),
             started_at: self.at,
             finished_at: now(),
             duration_seconds: to_milliseconds(self.started.elapsed().as_secs_f64()),
@@ -432,59 +388,65 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// What the dump said of itself; `None` where there is none.
-    pub fn said(&self) -> Option<&Said> {
-        self.said.get()
+    /// The source's name.
+    pub fn source(&self) -> &str {
+        self.source
     }
 
-    /// The id of the failed attempt that it left.
+    /// What the sidecar calls the source's kind.
+    pub fn kind(&self) -> EngineKind {
+        self.kind
+    }
+
+    /// What the engine noted about the dump; `None` where there is no dump.
+    pub fn notes(&self) -> Option<&DumpNotes> {
+        self.notes.get()
+    }
+
+    /// The id of the failed attempt that was recorded.
     pub fn failed_id(&self) -> Option<String> {
         self.failed.get().cloned()
     }
 
-    /// Leaves the failed attempt in the store's history; where even that can't be written the exit
-    /// code tells.
-    pub fn remember_failure(&self, error: &Error, report: &Report) {
+    /// Records a failed attempt in the store's history. Where even that can't be written, the
+    /// run's outcome alone tells of the failure.
+    pub fn record_failure(&self, error: &Error) {
         // What could be interrupted was there, and so was what filled the disk.
         let was_there = error.kind() == Kind::Interrupted
             || error.io_kind() == Some(std::io::ErrorKind::StorageFull);
-        if !self.leaves_failure && !was_there {
-            return report.detail(format!(
+        let observer = self.context.observer;
+        if !self.keeps_failure && !was_there {
+            return observer.detail(format!(
                 "{}: the store has no backup of it, so the failure is not kept there",
                 self.source
             ));
         }
-        let remember = || -> Result<()> {
-            let draft = self
-                .store
-                .begin_draft(self.source, &self.run.label, self.at)?;
-            let mut sidecar = self.blank(draft.id(), Status::Failed);
-            sidecar.database = self.cluster.clone().map(|cluster| Database {
-                cluster: Some(cluster),
-                ..Database::default()
-            });
-            sidecar.error = Some(Failure {
-                message: error.message(),
-                hint: error.hint().map(ToString::to_string),
-            });
-            draft.commit(&sidecar.to_bytes())?;
-            report.story(format!(
-                "{}: failed attempt {} kept",
-                self.source, sidecar.id
-            ));
-            let _ = self.failed.set(sidecar.id);
-            Ok(())
-        };
-        if let Err(second) = remember() {
-            report.detail(format!(
+        match self.publish_failure(error) {
+            Ok(id) => {
+                observer.step(format!("{}: failed attempt {id} kept", self.source));
+                // A second failure of one attempt changes nothing about the first one's id.
+                let _ = self.failed.set(id);
+            }
+            Err(second) => observer.detail(format!(
                 "{}: the failure could not be written to the store: {second}",
                 self.source
-            ));
+            )),
         }
     }
-}
 
-/// This moment, in whole seconds.
-pub fn now() -> DateTime<Utc> {
-    whole_second(Utc::now())
+    /// Writes the sidecar of a failed attempt; returns its id.
+    fn publish_failure(&self, error: &Error) -> Result<String> {
+        let draft = self.begin_draft()?;
+        let mut sidecar = self.new_sidecar(draft.id(), Status::Failed);
+        sidecar.database = self.cluster.clone().map(|cluster| Database {
+            cluster: Some(cluster),
+            ..Database::default()
+        });
+        sidecar.error = Some(Failure {
+            message: error.message(),
+            hint: error.hint().map(ToString::to_string),
+        });
+        draft.commit(&sidecar.to_bytes())?;
+        Ok(sidecar.id)
+    }
 }

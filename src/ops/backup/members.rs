@@ -119,7 +119,7 @@ pub fn vanished_databases(
     }
     let names = [source.name.clone()];
     let catalog = Catalog::read_with_members(store, &names)?;
-    let there: Vec<String> = members.iter().map(name_of).collect();
+    let there: Vec<String> = members.iter().map(member_name).collect();
     let known = catalog
         .members(&names)
         .into_iter()
@@ -162,8 +162,8 @@ fn vanished_error(database: &str, last: DateTime<Utc>) -> Error {
     ))
 }
 
-/// What it is called in the store.
-pub fn name_of(member: &Member) -> String {
+/// The name of a member in the store.
+pub fn member_name(member: &Member) -> String {
     member
         .as_ref()
         .map_or_else(|(name, _)| name.clone(), |source| source.name.clone())

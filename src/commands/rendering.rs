@@ -1,0 +1,139 @@
+//! What several commands show alike: the end of a run of backups, of verifications or of restores.
+
+use super::{outcome_of, set_error};
+use crate::catalog::Backup;
+use crate::error::{Error, Kind};
+use crate::ops::backup::BackupRun;
+use crate::ops::restore::{RestoreSummary, RestoredBackup};
+use crate::ops::run::{RunOutcome, RunSummary, Shortfall, SourceSummary};
+use crate::ops::verify::BackupVerification;
+use crate::report::{Outcome, Report};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Shows what a run came to, in one line and in the document; returns how the command ends.
+pub fn show_run(run: &BackupRun, report: &mut Report) -> Outcome {
+    let summary = &run.summary;
+    show_line(summary, report);
+    let of_run = summary.error.as_ref().map(Error::from);
+    if let Some(error) = &of_run {
+        report.error(error);
+    }
+    report.set(
+        "backups",
+        run.backups.iter().map(Backup::json).collect::<Vec<_>>(),
+    );
+    let failed: Vec<_> = summary
+        .sources
+        .iter()
+        .filter_map(|source| failure_json(source, report))
+        .collect();
+    if !failed.is_empty() {
+        report.set("failed", failed);
+    }
+    let named = summary
+        .sources
+        .iter()
+        .filter_map(SourceSummary::named_error);
+    let errors: Vec<Error> = named.chain(of_run).collect();
+    set_error(&errors, report);
+    summary.kind()
+}
+
+/// A line for a run of several sources.
+fn show_line(summary: &RunSummary, report: &Report) {
+    let tried: Vec<&SourceSummary> = summary.tried().collect();
+    let is_ok = |source: &&&SourceSummary| source.error.is_none();
+    let ok = tried.iter().filter(is_ok).count();
+    match tried.len() {
+        0 if summary.sources.is_empty() => {
+            report.warn("no source is enabled: nothing was backed up")
+        }
+        0 | 1 => {}
+        count if ok == count => report.line(format!("{count} of {count}: {}", outcomes(&tried))),
+        count => report.warn(format!("{ok} of {count}: {}", outcomes(&tried))),
+    }
+}
+
+/// `app, shop ok; uploads made, retention held back; mail failed`.
+fn outcomes(tried: &[&SourceSummary]) -> String {
+    let mut by_word: Vec<(&str, Vec<&str>)> = vec![("ok", Vec::new())];
+    for source in tried {
+        let word = outcome_word(source);
+        match by_word.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, names)) => names.push(&source.source),
+            None => by_word.push((word, vec![&source.source])),
+        }
+    }
+    let parts = by_word
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(word, names)| format!("{} {word}", names.join(", ")));
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+fn outcome_word(source: &SourceSummary) -> &'static str {
+    match (source.shortfall, source.outcome) {
+        (_, RunOutcome::Ok | RunOutcome::Skipped) => "ok",
+        (Some(Shortfall::Incomplete), _) => "incomplete",
+        (Some(Shortfall::AfterHookFailed), _) => "made, but its `after` hook failed",
+        (Some(Shortfall::RetentionHeld), _) => "made, retention held back",
+        (Some(Shortfall::RetentionFailed), _) => "made, but retention failed",
+        (Some(Shortfall::Vanished), _) => "vanished",
+        (None, RunOutcome::Partial) => "partial",
+        (None, RunOutcome::Failed | RunOutcome::Interrupted) => "failed",
+    }
+}
+
+fn failure_json(source: &SourceSummary, report: &Report) -> Option<serde_json::Value> {
+    let error = source.error.as_ref()?;
+    let hint = error.hint.as_ref().map(|hint| report.rendered(hint));
+    Some(serde_json::json!({"source": source.source, "error": error.message, "hint": hint}))
+}
+
+/// Puts verifications into the document, which the report has shown one by one; returns how the
+/// command ends.
+pub fn show_verifications(results: &[BackupVerification], report: &mut Report) -> Outcome {
+    let documents: Vec<_> = results.iter().map(verification_json).collect();
+    report.set("results", documents);
+    let failed: Vec<Error> = results
+        .iter()
+        .filter_map(BackupVerification::failure)
+        .collect();
+    set_error(&failed, report);
+    let kinds: Vec<Kind> = failed.iter().map(Error::kind).collect();
+    outcome_of(results.len(), &kinds)
+}
+
+fn verification_json(verification: &BackupVerification) -> serde_json::Value {
+    let result = &verification.result;
+    serde_json::json!({"id": verification.id, "level": result.level, "status": result.status(),
+        "checks": result.checks})
+}
+
+/// Puts what was restored, and what was not, into the document; the report has shown it one by one.
+/// Returns how the command ends that was to restore so many backups.
+pub fn show_restored(summary: &RestoreSummary, wanted: usize, report: &mut Report) -> Outcome {
+    let failed: Vec<Value> = summary
+        .failed
+        .iter()
+        .map(|(id, error)| {
+            let hint = error.hint().map(ToString::to_string);
+            serde_json::json!({"id": id, "error": error.message(), "hint": hint})
+        })
+        .collect();
+    report.set("failed", failed);
+    report.set("restored", values::<RestoredBackup>(&summary.restored));
+    let errors = summary.failed.iter().map(|(_, error)| error);
+    set_error(errors.clone(), report);
+    let kinds: Vec<Kind> = errors.map(Error::kind).collect();
+    outcome_of(wanted, &kinds)
+}
+
+/// The results of an operation as they stand in the document.
+pub fn values<T: Serialize>(results: &[T]) -> Vec<Value> {
+    results
+        .iter()
+        .map(|result| serde_json::to_value(result).unwrap_or_default())
+        .collect()
+}

@@ -1,0 +1,318 @@
+//! Backups: a run over its sources, each with its own story, and one summary.
+
+mod attempt;
+mod forecast;
+mod members;
+mod parallel;
+mod scheduler;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use attempt::{AttemptPlan, RunContext, create_backup};
+pub use forecast::{BackupForecast, ForecastStep, forecast_backup};
+pub use members::members_of;
+pub use source::{check_name_conflict, space_needed};
+
+use self::parallel::map_parallel;
+use self::scheduler::Scheduler;
+use super::hooks::{HookOutcome, HookRunner};
+use super::run::{Run, RunSummary, SourceSummary, join_errors, now};
+use super::{Observer, Session, status};
+use crate::catalog::{Backup, Catalog};
+use crate::config::Hooks;
+use crate::engine::EngineKind;
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, PathKind, Planned, SourceSelection};
+use crate::retention::PRE_RESTORE;
+use crate::store::Store;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is to be backed up, and how the backups are described.
+#[derive(Debug, Clone, Default)]
+pub struct BackupRequest {
+    /// Sources, groups, paths or addresses; none: every enabled source of the configuration.
+    pub what: Vec<String>,
+    /// Every enabled source, said outright: an error where there is none.
+    pub all: bool,
+    /// The name of the source, where one path or address is given.
+    pub name: Option<String>,
+    /// The kind of what the configuration does not know; none: found out.
+    pub kind: Option<EngineKind>,
+    /// How many sources are backed up at once; none: what the configuration says.
+    pub jobs: Option<usize>,
+    /// Why the backups are created.
+    pub label: String,
+    /// Free text that is kept with them.
+    pub description: Option<String>,
+    /// Keys and values that are kept with them.
+    pub tags: BTreeMap<String, String>,
+    /// Whether they are pinned from the start.
+    pub pinned: bool,
+    /// Whether retention is left out, whatever the configuration says: who asks needs the backups.
+    pub keep_all: bool,
+}
+
+/// A run that was carried out.
+#[derive(Debug)]
+pub struct BackupRun {
+    /// What it came to.
+    pub summary: RunSummary,
+    /// The backups that it created, in the order of the plan.
+    pub backups: Vec<Backup>,
+}
+
+/// What a run came to for one source.
+#[derive(Debug)]
+struct SourceResult {
+    summary: SourceSummary,
+    /// The backup, where there is one.
+    backup: Option<Box<Backup>>,
+}
+
+impl From<SourceSummary> for SourceResult {
+    /// A source without a backup.
+    fn from(summary: SourceSummary) -> Self {
+        SourceResult {
+            summary,
+            backup: None,
+        }
+    }
+}
+
+/// Creates the backups that are asked for. What fails for one source is in the summary, and the
+/// others go on; an error means that nothing could be tried at all.
+pub fn create_backups(
+    request: &BackupRequest,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<BackupRun> {
+    let planned = plan_backup(request, session, observer)?;
+    let started_at = now();
+    let run = new_run(request, session);
+    let names: Vec<String> = planned.iter().filter_map(tried_name).collect();
+    let hooks = hooks_of_run(&planned, session);
+    let store = session.store_plan()?.location;
+    observer.step(format!(
+        "run {}: {} into {}",
+        run.id,
+        names.join(", "),
+        store
+    ));
+    let hooks = HookRunner::for_run(&hooks, &names, &store, &run, observer);
+    // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
+    let tried = hooks
+        .run_before()
+        .and_then(|()| back_up_all(planned, jobs(request, session), session, &run, observer));
+    let (results, failure) = match tried {
+        Ok(results) => (results, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let was_tried = failure.is_none();
+    let (sources, backups) = separate(results);
+    let summary = RunSummary::new(&run, started_at, sources, failure.as_ref());
+    let after = hooks.run_after(&HookOutcome::from(&summary)).err();
+    // The backups stay, and the run is no success.
+    let after = after.map(|error| match was_tried {
+        true => error.with_kind(Kind::Partial),
+        false => error,
+    });
+    let error = join_errors(failure.into_iter().chain(after));
+    let summary = RunSummary::new(&run, started_at, summary.sources, error.as_ref());
+    if summary.kind().is_some() {
+        hooks.run_on_failure(&HookOutcome::from(&summary));
+    }
+    status::write_metrics(session, observer);
+    match error {
+        Some(error) if !was_tried => Err(error),
+        _ => Ok(BackupRun { summary, backups }),
+    }
+}
+
+fn separate(results: Vec<SourceResult>) -> (Vec<SourceSummary>, Vec<Backup>) {
+    let mut backups = Vec::new();
+    let mut sources = Vec::new();
+    for result in results {
+        sources.push(result.summary);
+        backups.extend(result.backup.map(|backup| *backup));
+    }
+    (sources, backups)
+}
+
+/// The hooks of the run. Where there is nothing to do, nothing need be stopped for it.
+fn hooks_of_run(planned: &[Planned], session: &Session) -> Hooks {
+    match &session.config {
+        Some(config) if planned.iter().any(|one| tried_name(one).is_some()) => config.hooks.clone(),
+        _ => Hooks::default(),
+    }
+}
+
+fn new_run(request: &BackupRequest, session: &Session) -> Run {
+    Run {
+        id: format!(
+            "{}-{}",
+            session.now.format("%Y%m%dT%H%M%SZ"),
+            &uuid::Uuid::new_v4().simple().to_string()[..4]
+        ),
+        members: Vec::new(),
+        host: session.host.clone(),
+        label: request.label.clone(),
+        description: request.description.clone(),
+        tags: request.tags.clone(),
+        // What a restore replaced, or stands in for it, stays until the user says otherwise.
+        pinned: request.pinned || request.label == PRE_RESTORE,
+        lock_wait: session.lock_wait,
+        config: session
+            .config
+            .as_ref()
+            .map(|config| plan::absolute(&session.cwd, &config.path)),
+    }
+}
+
+/// How many sources at once.
+fn jobs(request: &BackupRequest, session: &Session) -> usize {
+    let configured = || session.config.as_ref().map(|config| config.run.clone());
+    let jobs = request.jobs;
+    jobs.unwrap_or_else(|| configured().unwrap_or_default().jobs)
+        .max(1)
+}
+
+/// Plans what a request means: the sources, each with everything that its backup needs.
+pub fn plan_backup(
+    request: &BackupRequest,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<Vec<Planned>> {
+    if !crate::config::is_label(&request.label) {
+        return Err(
+            Error::usage(format!("`{}` can't be a label", request.label))
+                .with_hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"),
+        );
+    }
+    let url = std::env::var("DATABASE_URL").ok();
+    let wanted = SourceSelection {
+        what: &names_for_paths(request, session, observer),
+        all: request.all,
+        name: request.name.as_deref(),
+        kind: request.kind,
+        database_url: url.as_deref(),
+    };
+    let mut planned = plan::backup(
+        &wanted,
+        session.config.as_ref(),
+        &session.store_plan()?,
+        &session.cwd,
+        session.now,
+        &look_at,
+    )?;
+    if request.keep_all {
+        for one in &mut planned {
+            if let Planned::Source(source) = one {
+                source.settings.cleanup_after = false;
+            }
+        }
+    }
+    Ok(planned)
+}
+
+/// What is asked for, each path of a source of the configuration as that source's name. Where a
+/// name is given for it, the path is meant and nothing else.
+fn names_for_paths(
+    request: &BackupRequest,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Vec<String> {
+    let name = |word: &String| match &session.config {
+        Some(config) if request.name.is_none() => {
+            match plan::source_at(word, request.kind, config, &session.cwd) {
+                Some(source) => {
+                    observer.note(format!(
+                        "{word} is the source `{source}` of the configuration, and \
+                                         backed up as that"
+                    ));
+                    source.to_owned()
+                }
+                None => word.clone(),
+            }
+        }
+        _ => word.clone(),
+    };
+    request.what.iter().map(name).collect()
+}
+
+fn look_at(path: &Path) -> PathKind {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => PathKind::Directory,
+        Ok(_) => PathKind::File,
+        Err(_) => PathKind::Missing,
+    }
+}
+
+/// The name of a source that is going to be tried; what is skipped is not.
+fn tried_name(planned: &Planned) -> Option<String> {
+    match planned {
+        Planned::Source(source) => Some(source.name.clone()),
+        Planned::Refused { name, .. } => Some(name.clone()),
+        Planned::Skipped { .. } => None,
+    }
+}
+
+/// Backs up every source of the plan into the store.
+fn back_up_all(
+    planned: Vec<Planned>,
+    jobs: usize,
+    session: &Session,
+    run: &Run,
+    observer: &dyn Observer,
+) -> Result<Vec<SourceResult>> {
+    let store = session.writing()?;
+    let context = RunContext {
+        store: &*store,
+        run,
+        observer,
+    };
+    let scheduler = Scheduler::new(context, jobs);
+    let names: Vec<Option<String>> = planned.iter().map(tried_name).collect();
+    let done = map_parallel(planned, jobs, |one| scheduler.back_up_planned(one));
+    let mut results = Vec::new();
+    for (name, done) in names.into_iter().zip(done) {
+        match (done, name) {
+            (Some(done), _) => results.extend(done),
+            (None, Some(name)) => results.push(not_begun(name)),
+            (None, None) => {}
+        }
+    }
+    copy_configuration(&*store, session, observer);
+    Ok(results)
+}
+
+/// A source that a signal came before.
+fn not_begun(name: String) -> SourceResult {
+    SourceSummary::failed(name, &Error::interrupted()).into()
+}
+
+/// When the newest good backup of a source was finished.
+fn newest_good_at(catalog: Option<&Catalog>, source: &str) -> Option<DateTime<Utc>> {
+    Some(catalog?.newest_good(source)?.sidecar.finished_at)
+}
+
+/// Copies the configuration as last used into the store, secrets masked, so that a store alone can
+/// tell how it came to be.
+fn copy_configuration(store: &dyn Store, session: &Session, observer: &dyn Observer) {
+    let Some(config) = &session.config else {
+        return;
+    };
+    let text = match std::fs::read_to_string(&config.path) {
+        Ok(text) => crate::config::masked(&text),
+        Err(_) => return,
+    };
+    if let Err(error) =
+        store.replace_common(&format!("config-{}.toml", session.host), text.as_bytes())
+    {
+        observer.detail(format!(
+            "the configuration could not be copied to the store: {error}"
+        ));
+    }
+}

@@ -1,0 +1,150 @@
+//! What a backup would do: what it would read, where that would go, and which hooks would run.
+
+use super::attempt::dump_extension;
+use super::members::members_of;
+use super::{BackupRequest, hooks_of_run, plan_backup};
+use crate::config::Hooks;
+use crate::error::{Error, Kind, Result};
+use crate::ops::engines::Engine;
+use crate::ops::hooks::{HookMoment, shown_commands};
+use crate::ops::run::{error_of_source, outcome_of};
+use crate::ops::{Observer, Session};
+use crate::plan::{Planned, SourcePlan};
+
+/// One thing that a backup would do.
+#[derive(Debug)]
+pub enum ForecastStep {
+    /// A hook would run.
+    Hook {
+        /// The source that it belongs to; none for the whole run's.
+        source: Option<String>,
+        /// When it would run.
+        moment: HookMoment,
+        /// Its command, as it may be shown.
+        command: String,
+    },
+    /// A source would be backed up.
+    Backup {
+        /// The source's name.
+        source: String,
+        /// What the sidecar would call its kind.
+        kind: String,
+        /// Where the source is.
+        place: String,
+        /// Its size in bytes.
+        size_bytes: u64,
+        /// Where the dump would be; `<time>` stands in its name.
+        target: String,
+    },
+    /// A source would be skipped.
+    Skip {
+        /// The source's name.
+        source: String,
+        /// Why.
+        reason: String,
+    },
+    /// A source can't be backed up; the error has its name.
+    Failure(Error),
+}
+
+/// What a backup would do, in order.
+#[derive(Debug, Default)]
+pub struct BackupForecast {
+    /// The steps.
+    pub steps: Vec<ForecastStep>,
+}
+
+impl BackupForecast {
+    /// What would fail, each with the source's name.
+    pub fn failures(&self) -> impl Iterator<Item = &Error> {
+        self.steps.iter().filter_map(|step| match step {
+            ForecastStep::Failure(error) => Some(error),
+            _ => None,
+        })
+    }
+
+    /// The kind of what would go wrong; `None` where nothing would.
+    pub fn kind(&self) -> Option<Kind> {
+        let backups = self
+            .steps
+            .iter()
+            .filter(|step| matches!(step, ForecastStep::Backup { .. }))
+            .count();
+        let failed: Vec<Kind> = self.failures().map(Error::kind).collect();
+        outcome_of(backups + failed.len(), &failed)
+    }
+
+    fn add_hooks(&mut self, source: Option<&str>, hooks: &Hooks) {
+        let commands = shown_commands(hooks);
+        self.steps
+            .extend(commands.into_iter().map(|(moment, command)| {
+                let source = source.map(str::to_owned);
+                ForecastStep::Hook {
+                    source,
+                    moment,
+                    command,
+                }
+            }));
+    }
+}
+
+/// Says what [`super::create_backups`] would do with this request. Every source is opened, nothing
+/// is locked, and nothing is written.
+pub fn forecast_backup(
+    request: &BackupRequest,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<BackupForecast> {
+    let planned = plan_backup(request, session, observer)?;
+    let store = session.store_plan()?.location;
+    let mut forecast = BackupForecast::default();
+    forecast.add_hooks(None, &hooks_of_run(&planned, session));
+    for one in planned {
+        let members = match one {
+            Planned::Source(source) => {
+                forecast.add_hooks(Some(&source.name), &source.hooks);
+                members_of(&source).unwrap_or_else(|error| vec![Err((source.name.clone(), error))])
+            }
+            Planned::Skipped { name, why } => {
+                let (source, reason) = (name, why);
+                forecast.steps.push(ForecastStep::Skip { source, reason });
+                continue;
+            }
+            Planned::Refused { name, error, .. } => vec![Err((name, error))],
+        };
+        for member in members {
+            let step = member.and_then(|source| {
+                let target = store.object(&source.name, &dump_name(&source, request));
+                probe(source, target)
+            });
+            forecast.steps.push(step.unwrap_or_else(|(name, error)| {
+                ForecastStep::Failure(error_of_source(&name, &error))
+            }));
+        }
+    }
+    Ok(forecast)
+}
+
+fn dump_name(source: &SourcePlan, request: &BackupRequest) -> String {
+    format!(
+        "{}_{}_<time>.{}",
+        source.name,
+        request.label,
+        dump_extension(source.kind.format(), source.settings.compression)
+    )
+}
+
+/// Opens a source to learn where it is, and how large.
+fn probe(source: SourcePlan, target: String) -> Result<ForecastStep, (String, Error)> {
+    let probed = Engine::open(&source).and_then(|engine| engine.probe().map(|()| engine));
+    match probed {
+        Ok(engine) => Ok(ForecastStep::Backup {
+            place: engine.place(&source),
+            size_bytes: engine.estimate(),
+            kind: source.kind.format().kind().to_string(),
+            source: source.name,
+            target,
+        }),
+        Err(error) => Err((source.name, error)),
+    }
+}

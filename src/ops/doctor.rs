@@ -1,0 +1,367 @@
+//! Would a backup succeed, and if not, why? Everything is tried that can be tried without leaving a
+//! trace.
+
+mod place;
+mod secrets;
+mod surroundings;
+
+use super::backup::{self, AttemptPlan, BackupRequest};
+use super::engines::Engine;
+use super::{Observer, Session, catalog_of};
+use crate::catalog::Catalog;
+use crate::engine::postgres::server::Availability;
+use crate::error::{Error, Result};
+use crate::plan::{Planned, SourcePlan, StorePlan};
+use crate::store::{self, Access};
+use crate::units;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// Examines everything that a backup of these sources would need; none: every enabled source.
+pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> Diagnosis {
+    let mut diagnosis = Diagnosis::default();
+    check_configuration(session, &mut diagnosis);
+    secrets::check_files(session, &mut diagnosis);
+    surroundings::check_run(session, &mut diagnosis);
+    let store = session.store_plan();
+    let catalog = match &store {
+        Ok(plan) => place::check_store(plan, session, &mut diagnosis),
+        Err(error) => {
+            diagnosis.problem("store", "place", error);
+            Catalog::default()
+        }
+    };
+    check_clock(&catalog, session, &mut diagnosis);
+    if let Ok(store) = &store {
+        let mut examiner = SourceExaminer {
+            store,
+            catalog: &catalog,
+            session,
+            observer,
+            diagnosis: &mut diagnosis,
+            needs: SpaceNeeds::default(),
+        };
+        let request = BackupRequest {
+            what: what.to_vec(),
+            label: "manual".to_owned(),
+            ..BackupRequest::default()
+        };
+        match backup::plan_backup(&request, session, observer) {
+            Ok(planned) => planned
+                .into_iter()
+                .for_each(|one| examiner.check_planned(one)),
+            Err(error) => examiner.diagnosis.problem("sources", "plan", &error),
+        }
+        let needs = examiner.needs;
+        needs.judge(store, &mut diagnosis);
+    }
+    diagnosis.group();
+    diagnosis
+}
+
+/// How serious a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// All is well.
+    Ok,
+    /// A backup would succeed all the same.
+    Warning,
+    /// A backup would fail.
+    Problem,
+}
+
+impl Severity {
+    /// The word in tables and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Problem => "problem",
+        }
+    }
+}
+
+/// One thing that was examined, and the result.
+#[derive(Debug, Serialize)]
+pub struct DoctorCheck {
+    /// What it is about: a source, the store, the clock.
+    pub about: String,
+    /// What was examined of it.
+    pub check: &'static str,
+    /// The result.
+    pub status: Severity,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// Everything that was examined, in order.
+#[derive(Debug, Default)]
+pub struct Diagnosis {
+    /// The checks.
+    pub checks: Vec<DoctorCheck>,
+}
+
+impl Diagnosis {
+    /// How many checks have this result.
+    pub fn count(&self, severity: Severity) -> u64 {
+        let of_it = self.checks.iter().filter(|one| one.status == severity);
+        of_it.count() as u64
+    }
+
+    /// Puts together what is about one thing.
+    fn group(&mut self) {
+        let mut order: Vec<String> = self.checks.iter().map(|one| one.about.clone()).collect();
+        let mut seen = BTreeSet::new();
+        order.retain(|about| seen.insert(about.clone()));
+        self.checks
+            .sort_by_key(|one| order.iter().position(|about| *about == one.about));
+    }
+
+    fn ok(&mut self, about: &str, check: &'static str, detail: impl Into<String>) {
+        self.checks.push(DoctorCheck {
+            about: about.into(),
+            check,
+            status: Severity::Ok,
+            detail: detail.into(),
+            remedy: None,
+        });
+    }
+
+    fn warning(
+        &mut self,
+        about: &str,
+        check: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let remedy = Some(remedy.into());
+        self.checks.push(DoctorCheck {
+            about: about.into(),
+            check,
+            status: Severity::Warning,
+            detail: detail.into(),
+            remedy,
+        });
+    }
+
+    fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
+        let remedy = error.hint().map(ToString::to_string);
+        self.checks.push(DoctorCheck {
+            about: about.into(),
+            check,
+            status: Severity::Problem,
+            detail: error.message(),
+            remedy,
+        });
+    }
+}
+
+fn check_configuration(session: &Session, diagnosis: &mut Diagnosis) {
+    let about = "configuration";
+    match &session.config {
+        None => diagnosis.warning(
+            about,
+            "file",
+            "there is none",
+            "`dbbackup init` writes one from what it finds",
+        ),
+        Some(config) => {
+            let sources = units::count(config.sources.len() as u64, "source");
+            diagnosis.ok(
+                about,
+                "file",
+                format!("{}: {sources}", config.path.display()),
+            );
+            for warning in &config.warnings {
+                diagnosis.warning(
+                    about,
+                    "file",
+                    warning.clone(),
+                    "`dbbackup help configuration` lists the keys",
+                );
+            }
+        }
+    }
+}
+
+/// Checks the clock, which retention and `SOURCE@WHEN` go by.
+fn check_clock(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) {
+    let now = units::stamp(session.now);
+    // Before this program was written.
+    if session.now.timestamp() < 1_780_000_000 {
+        let error = Error::failed(format!("the clock says {now}, which can't be"))
+            .with_hint("set it: `timedatectl set-ntp true`");
+        return diagnosis.problem("clock", "time", &error);
+    }
+    let future: Vec<&str> = (catalog.backups.iter())
+        .filter(|backup| backup.sidecar.started_at > session.now + chrono::TimeDelta::minutes(5))
+        .map(|backup| backup.id())
+        .collect();
+    match future.first() {
+        None => diagnosis.ok("clock", "time", now),
+        Some(first) => diagnosis.warning(
+            "clock",
+            "time",
+            format!(
+                "it is {now}, and {} dated in the future: {first}",
+                match future.len() {
+                    1 => "1 backup is".to_owned(),
+                    count => format!("{count} backups are"),
+                }
+            ),
+            "if the clock is right, it was wrong then: cleanup keeps these backups; look at them, \
+             then `dbbackup delete` them",
+        ),
+    }
+}
+
+/// The bytes that the backups of all sources together will need, by the place.
+#[derive(Default)]
+struct SpaceNeeds {
+    store: u64,
+    scratch: BTreeMap<PathBuf, u64>,
+    /// For trial restores, which only `verify` makes.
+    drills: BTreeMap<PathBuf, u64>,
+}
+
+impl SpaceNeeds {
+    fn judge(&self, store: &StorePlan, diagnosis: &mut Diagnosis) {
+        if let Ok(Some(free)) = store::unchecked(&store.location).free_space() {
+            let text = format!(
+                "{} free, about {} needed for the next backups",
+                units::size(free),
+                units::size(self.store)
+            );
+            if free < self.store {
+                let error = Error::failed(text)
+                    .with_hint("`dbbackup cleanup --dry-run` says what the retention policy frees");
+                diagnosis.problem("store", "space", &error);
+            } else if free < self.store.saturating_mul(3) {
+                diagnosis.warning(
+                    "store",
+                    "space",
+                    text,
+                    "`dbbackup cleanup --dry-run` says what the retention policy frees",
+                );
+            } else {
+                diagnosis.ok("store", "space", text);
+            }
+        }
+        for (dir, needed) in &self.scratch {
+            place::check_scratch(
+                dir,
+                *needed,
+                self.drills.get(dir).copied().unwrap_or(0),
+                store,
+                diagnosis,
+            );
+        }
+    }
+}
+
+/// Tries each source as a backup would begin with it.
+struct SourceExaminer<'a> {
+    store: &'a StorePlan,
+    catalog: &'a Catalog,
+    session: &'a Session,
+    observer: &'a dyn Observer,
+    diagnosis: &'a mut Diagnosis,
+    needs: SpaceNeeds,
+}
+
+impl SourceExaminer<'_> {
+    fn check_planned(&mut self, planned: Planned) {
+        match planned {
+            Planned::Skipped { name, why } => {
+                self.diagnosis
+                    .ok(&name, "backup", format!("would be skipped: {why}"))
+            }
+            Planned::Refused { name, error, .. } => self.diagnosis.problem(&name, "backup", &error),
+            Planned::Source(source) => {
+                surroundings::check_hooks(&source.name, &source.hooks, self.diagnosis);
+                let members = backup::members_of(&source)
+                    .unwrap_or_else(|error| vec![Err((source.name.clone(), error))]);
+                for member in members {
+                    let checked = member.and_then(|source| {
+                        self.check_source(&source)
+                            .map_err(|error| (source.name, error))
+                    });
+                    if let Err((name, error)) = checked {
+                        self.diagnosis.problem(&name, "backup", &error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_source(&mut self, source: &SourcePlan) -> Result<()> {
+        let name = source.name.as_str();
+        let mut engine = Engine::open(source)?;
+        let store = store::unchecked(&self.store.location);
+        backup::check_name_conflict(
+            source,
+            &engine,
+            (&*store, self.catalog),
+            &self.session.host,
+            self.observer,
+        )?;
+        place::check_lock(self.store, name, self.diagnosis);
+        let (how, concerns, scratch) = engine.rehearse()?;
+        let size = units::size(engine.estimate());
+        self.diagnosis.ok(
+            name,
+            "backup",
+            format!("{} ({size}), {how}", engine.place(source)),
+        );
+        for concern in concerns {
+            self.diagnosis
+                .warning(name, "backup", concern.text, concern.remedy);
+        }
+        let needed = backup::space_needed(&AttemptPlan::from(source), &engine, self.catalog);
+        self.needs.store = self.needs.store.saturating_add(needed);
+        add_need(&mut self.needs.scratch, source, scratch);
+        self.check_drill(source, &engine);
+        Ok(())
+    }
+
+    /// Checks whether a trial restore is possible here. A backup succeeds without one.
+    fn check_drill(&mut self, source: &SourcePlan, engine: &Engine) {
+        let name = source.name.as_str();
+        let (why, remedy) = match engine.can_drill(source) {
+            Ok((Availability::Available(how), room)) => {
+                add_need(&mut self.needs.drills, source, room);
+                let text = format!("a trial restore is possible, {how}");
+                return self.diagnosis.ok(name, "drill", text);
+            }
+            Ok((Availability::Unavailable(why), _)) => (
+                format!("no trial restore is possible here: {why}"),
+                "`dbbackup verify --level content` is".to_owned(),
+            ),
+            Err(error) => (
+                format!("no trial restore is possible: {error}"),
+                error.hint().map_or_else(
+                    || "`dbbackup verify --level content` is possible".to_owned(),
+                    ToString::to_string,
+                ),
+            ),
+        };
+        self.diagnosis.warning(name, "drill", why, remedy);
+    }
+}
+
+/// One source after the other uses a scratch directory: the largest need counts.
+fn add_need(needs: &mut BTreeMap<PathBuf, u64>, source: &SourcePlan, bytes: u64) {
+    let most = needs
+        .entry(source.settings.scratch_dir.clone())
+        .or_default();
+    *most = (*most).max(bytes);
+}
+
+/// Reads the catalog of a store as it is.
+fn read_catalog(plan: &StorePlan) -> Result<Catalog> {
+    catalog_of(&*store::open(&plan.location, Access::Read)?, &[])
+}

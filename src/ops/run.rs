@@ -1,0 +1,368 @@
+//! A run: what its backups have in common, and what it came to, as plain data. Hooks, metrics, the
+//! log and the rendering are given the summary, and none of them reads another one's sentences.
+
+use crate::engine::whole_second;
+use crate::error::{Error, Hint, Kind};
+use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the backups of one run have in common.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The run's id.
+    pub id: String,
+    /// Its sources, where it saves all databases of a server.
+    pub members: Vec<String>,
+    /// This machine.
+    pub host: String,
+    /// Why the backups are made.
+    pub label: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// The user's keys and values.
+    pub tags: BTreeMap<String, String>,
+    /// Whether they are pinned from the start.
+    pub pinned: bool,
+    /// How long another run's lock is waited for.
+    pub lock_wait: Duration,
+    /// The configuration's file, for hooks.
+    pub config: Option<PathBuf>,
+}
+
+/// How a run ended, or one source in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOutcome {
+    /// A good backup was created.
+    Ok,
+    /// Nothing was tried, as the source is outside its window of time.
+    Skipped,
+    /// There is less than was asked for: an incomplete backup, a backup after which something
+    /// failed, or, of a whole run, not every source.
+    Partial,
+    /// There is no backup.
+    Failed,
+    /// A signal ended it.
+    Interrupted,
+}
+
+impl RunOutcome {
+    /// The outcome that an error of this kind means; none means success.
+    pub fn from_kind(kind: Option<Kind>) -> RunOutcome {
+        match kind {
+            None => RunOutcome::Ok,
+            Some(Kind::Partial) => RunOutcome::Partial,
+            Some(Kind::Interrupted) => RunOutcome::Interrupted,
+            Some(_) => RunOutcome::Failed,
+        }
+    }
+}
+
+/// What a backup lacks that was created although an error came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortfall {
+    /// It does not hold everything that it should.
+    Incomplete,
+    /// Its `after` hook failed.
+    AfterHookFailed,
+    /// The brake held retention back.
+    RetentionHeld,
+    /// Retention failed.
+    RetentionFailed,
+    /// The database has vanished from its server, and only earlier backups hold it.
+    Vanished,
+}
+
+/// An error as data.
+#[derive(Debug, Clone, Serialize)]
+pub struct ErrorSummary {
+    /// The whole chain of causes on one line.
+    pub message: String,
+    /// What went wrong, as far as scripts care.
+    #[serde(serialize_with = "serialize_kind")]
+    pub kind: Kind,
+    /// What to do about it.
+    #[serde(serialize_with = "serialize_hint")]
+    pub hint: Option<Hint>,
+}
+
+impl From<&Error> for ErrorSummary {
+    fn from(error: &Error) -> Self {
+        ErrorSummary {
+            message: error.message(),
+            kind: error.kind(),
+            hint: error.hint().cloned(),
+        }
+    }
+}
+
+impl From<&ErrorSummary> for Error {
+    fn from(summary: &ErrorSummary) -> Self {
+        let error = Error::new(summary.kind, &summary.message);
+        match &summary.hint {
+            Some(hint) => error.with_hint(hint.clone()),
+            None => error,
+        }
+    }
+}
+
+fn serialize_hint<S: Serializer>(
+    hint: &Option<Hint>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    hint.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+fn serialize_kind<S: Serializer>(
+    kind: &Kind,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(match kind {
+        Kind::Failed => "failed",
+        Kind::Usage => "usage",
+        Kind::Partial => "partial",
+        Kind::Damaged => "damaged",
+        Kind::NotFound => "not_found",
+        Kind::Locked => "locked",
+        Kind::Interrupted => "interrupted",
+    })
+}
+
+/// A backup that retention removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemovedBackup {
+    /// Its id.
+    pub id: String,
+    /// Why it was removed.
+    pub reason: String,
+    /// The bytes that it took in the store.
+    pub size_bytes: u64,
+}
+
+/// What a run came to for one source.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceSummary {
+    /// The source's name.
+    pub source: String,
+    /// What the sidecar calls its kind; unknown where not even that could be told.
+    pub kind: Option<String>,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// What there is all the same, or is not, where an error came.
+    pub shortfall: Option<Shortfall>,
+    /// Why the source was skipped.
+    pub skip_reason: Option<String>,
+    /// The id of the backup.
+    pub backup_id: Option<String>,
+    /// The id of the failed attempt that the store remembers.
+    pub failed_id: Option<String>,
+    /// The dump's file, where the store has one.
+    pub dump_path: Option<PathBuf>,
+    /// The size of the dump as stored, in bytes.
+    pub size_bytes: Option<u64>,
+    /// The size of the content before compression, in bytes.
+    pub content_size_bytes: Option<u64>,
+    /// Rows in all tables.
+    pub rows_total: Option<u64>,
+    /// Files of a tree.
+    pub files_total: Option<u64>,
+    /// How long the backup took.
+    pub duration_seconds: Option<f64>,
+    /// The sidecar's warnings.
+    pub warnings: Vec<String>,
+    /// What went wrong, before the backup or after it.
+    pub error: Option<ErrorSummary>,
+    /// When the newest good backup before this run was finished.
+    pub last_good_at: Option<DateTime<Utc>>,
+    /// What retention removed after the backup, the newest first.
+    pub removed: Vec<RemovedBackup>,
+}
+
+impl SourceSummary {
+    /// A source of which nothing is known but that it was to be backed up.
+    pub fn new(source: impl Into<String>) -> Self {
+        SourceSummary {
+            source: source.into(),
+            kind: None,
+            outcome: RunOutcome::Ok,
+            shortfall: None,
+            skip_reason: None,
+            backup_id: None,
+            failed_id: None,
+            dump_path: None,
+            size_bytes: None,
+            content_size_bytes: None,
+            rows_total: None,
+            files_total: None,
+            duration_seconds: None,
+            warnings: Vec::new(),
+            error: None,
+            last_good_at: None,
+            removed: Vec::new(),
+        }
+    }
+
+    /// A source that was not tried.
+    pub fn skipped(source: impl Into<String>, reason: impl Into<String>) -> Self {
+        SourceSummary {
+            outcome: RunOutcome::Skipped,
+            skip_reason: Some(reason.into()),
+            ..SourceSummary::new(source)
+        }
+    }
+
+    /// A source without a backup.
+    pub fn failed(source: impl Into<String>, error: &Error) -> Self {
+        SourceSummary::new(source).with_error(Some(error))
+    }
+
+    /// The same with this error, or none; the outcome follows.
+    pub fn with_error(self, error: Option<&Error>) -> Self {
+        SourceSummary {
+            outcome: RunOutcome::from_kind(error.map(Error::kind)),
+            error: error.map(ErrorSummary::from),
+            ..self
+        }
+    }
+
+    /// The error with the source's name before it.
+    pub fn named_error(&self) -> Option<Error> {
+        let error = Error::from(self.error.as_ref()?);
+        Some(error_of_source(&self.source, &error))
+    }
+}
+
+/// What a run came to, in total and for each source.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// The run's id.
+    pub run: String,
+    /// The label of its backups.
+    pub label: String,
+    /// The machine that it ran on.
+    pub host: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Its sources, in the order of the plan.
+    pub sources: Vec<SourceSummary>,
+    /// What went wrong around the sources: the store could not be opened, or a hook of the whole
+    /// run failed.
+    pub error: Option<ErrorSummary>,
+}
+
+impl RunSummary {
+    /// Summarises a run that ends now.
+    pub fn new(
+        run: &Run,
+        started_at: DateTime<Utc>,
+        sources: Vec<SourceSummary>,
+        error: Option<&Error>,
+    ) -> Self {
+        let mut summary = RunSummary {
+            run: run.id.clone(),
+            label: run.label.clone(),
+            host: run.host.clone(),
+            started_at,
+            finished_at: now(),
+            outcome: RunOutcome::Ok,
+            sources,
+            error: error.map(ErrorSummary::from),
+        };
+        let is_skipped = |source: &SourceSummary| source.outcome == RunOutcome::Skipped;
+        summary.outcome = match summary.kind() {
+            None if !summary.sources.is_empty() && summary.sources.iter().all(is_skipped) => {
+                RunOutcome::Skipped
+            }
+            kind => RunOutcome::from_kind(kind),
+        };
+        summary
+    }
+
+    /// The sources that were tried.
+    pub fn tried(&self) -> impl Iterator<Item = &SourceSummary> {
+        self.sources
+            .iter()
+            .filter(|source| source.outcome != RunOutcome::Skipped)
+    }
+
+    /// The kind of what went wrong in the run as a whole; `None` where nothing did.
+    pub fn kind(&self) -> Option<Kind> {
+        let of_run = self.error.as_ref().map(|error| error.kind);
+        kind_of_sources(&self.sources).or(of_run)
+    }
+}
+
+/// The kind of what went wrong with some of these sources, or with all.
+pub fn kind_of_sources(sources: &[SourceSummary]) -> Option<Kind> {
+    let tried = sources
+        .iter()
+        .filter(|source| source.outcome != RunOutcome::Skipped)
+        .count();
+    let kinds: Vec<Kind> = sources
+        .iter()
+        .filter_map(|source| Some(source.error.as_ref()?.kind))
+        .collect();
+    outcome_of(tried, &kinds)
+}
+
+/// The error with the source's name before it.
+pub fn error_of_source(source: &str, error: &Error) -> Error {
+    let named = Error::new(error.kind(), format!("{source}: {error}"));
+    match error.hint() {
+        Some(hint) => named.with_hint(hint.clone()),
+        None => named,
+    }
+}
+
+/// Joins several errors of one thing into one: of the first one's kind, unless a signal is among
+/// them.
+pub fn join_errors(errors: impl IntoIterator<Item = Error>) -> Option<Error> {
+    errors.into_iter().reduce(|first, next| {
+        let kind = if next.kind() == Kind::Interrupted {
+            next.kind()
+        } else {
+            first.kind()
+        };
+        let both = Error::new(kind, format!("{first}; {next}"));
+        match first.hint().or(next.hint()) {
+            Some(hint) => both.with_hint(hint.clone()),
+            None => both,
+        }
+    })
+}
+
+/// The kind of a run in which of `tried` things those of these kinds failed; `None` where nothing
+/// did. All of them may have failed, or some.
+pub fn outcome_of(tried: usize, failed: &[Kind]) -> Option<Kind> {
+    match failed {
+        [] => None,
+        kinds if kinds.contains(&Kind::Interrupted) => Some(Kind::Interrupted),
+        [first, rest @ ..] if failed.len() == tried => {
+            // Alike: that kind. Mixed: damage is what must not be missed.
+            let alike = rest.iter().all(|kind| kind == first);
+            let damaged = failed.contains(&Kind::Damaged);
+            Some(if alike {
+                *first
+            } else if damaged {
+                Kind::Damaged
+            } else {
+                Kind::Failed
+            })
+        }
+        kinds if kinds.contains(&Kind::Damaged) => Some(Kind::Damaged),
+        _ => Some(Kind::Partial),
+    }
+}
+
+/// This moment, in whole seconds.
+pub fn now() -> DateTime<Utc> {
+    whole_second(Utc::now())
+}

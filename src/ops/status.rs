@@ -1,0 +1,146 @@
+//! Is every source fresh and proven? A store's catalog and the configuration become what `health`
+//! judges; no server is asked, and nothing is changed.
+
+mod textfile;
+mod watched;
+
+pub use textfile::{write_metrics, write_textfile};
+pub use watched::is_set_aside;
+
+use super::Session;
+use crate::catalog::Catalog;
+use crate::error::{Kind, Result};
+use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
+use crate::plan::StorePlan;
+use crate::store::{self, Access, Store};
+use crate::units::{self, Span};
+use chrono::{DateTime, Utc};
+
+/// What is to be judged.
+#[derive(Debug, Clone, Default)]
+pub struct StatusRequest {
+    /// Sources or groups; none: those of the configuration, or all of a store without one.
+    pub sources: Vec<String>,
+    /// How old the newest good backup may be, whatever the configuration says.
+    pub expect_every: Option<Span>,
+}
+
+/// A store that was read to be judged.
+pub struct StoreReading {
+    plan: StorePlan,
+    store: Box<dyn Store>,
+    catalog: Catalog,
+}
+
+/// How a store and its sources stand.
+pub struct StoreStatus<'a> {
+    /// The sources that were judged, the worst first.
+    pub sources: Vec<(Subject<'a>, SourceHealth<'a>)>,
+    /// Those of the store that nobody said what is expected of.
+    pub unconfigured: Vec<String>,
+    /// The store.
+    pub store: StorePlan,
+    /// Free bytes in the store, where it can tell.
+    pub free: Option<u64>,
+    /// Bytes that the next backups will need.
+    pub needed: u64,
+    /// What is wrong with the store.
+    pub space: Option<HealthFinding>,
+    /// The moment that it was judged for.
+    pub now: DateTime<Utc>,
+}
+
+impl StoreReading {
+    /// Opens the store and reads its catalog. A store that is not there is what a status is asked
+    /// about, and no mistake of whoever asks.
+    pub fn open(plan: StorePlan) -> Result<StoreReading> {
+        let store = store::open(&plan.location, Access::Read)?;
+        if plan.require_mount {
+            store::require_mount_at(&plan.location)
+                .map_err(|error| error.with_kind(Kind::NotFound))?;
+        }
+        let catalog = Catalog::read(&*store, None)?;
+        Ok(StoreReading {
+            plan,
+            store,
+            catalog,
+        })
+    }
+
+    /// Judges the store at the session's moment.
+    pub fn judge(&self, request: &StatusRequest, session: &Session) -> Result<StoreStatus<'_>> {
+        let now = session.now;
+        let watched = watched::watched_sources(
+            (&self.catalog, &*self.store),
+            session,
+            &self.plan,
+            &request.sources,
+            request.expect_every,
+        )
+        // A source that nobody knows is a mistake of the asker; that a store is missing is none.
+        .map_err(|error| error.with_kind(Kind::Usage))?;
+        let mut sources: Vec<(Subject<'_>, SourceHealth<'_>)> = watched
+            .subjects
+            .into_iter()
+            .map(|subject| {
+                let health = health::judge(&subject, now);
+                (subject, health)
+            })
+            .collect();
+        sources.sort_by(|a, b| {
+            b.1.level
+                .cmp(&a.1.level)
+                .then_with(|| a.0.name.cmp(&b.0.name))
+        });
+        let expected = sources
+            .iter()
+            .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)));
+        let needed = units::total(
+            expected
+                .filter_map(|(_, health)| health.newest.as_ref())
+                .map(|newest| newest.stored),
+        );
+        let free = self.store.free_space()?;
+        Ok(StoreStatus {
+            sources,
+            unconfigured: watched.unconfigured,
+            store: self.plan.clone(),
+            free,
+            needed,
+            space: health::space(free, needed),
+            now,
+        })
+    }
+}
+
+impl StoreStatus<'_> {
+    /// The worst of all that was judged; a store without sources is critical.
+    pub fn level(&self) -> HealthLevel {
+        let none = if self.sources.is_empty() {
+            HealthLevel::Critical
+        } else {
+            HealthLevel::Ok
+        };
+        let worst = self
+            .sources
+            .iter()
+            .map(|(_, health)| health.level)
+            .max()
+            .unwrap_or(none);
+        worst.max(
+            self.space
+                .as_ref()
+                .map_or(HealthLevel::Ok, |finding| finding.level),
+        )
+    }
+
+    /// The sources of which backups are expected.
+    pub fn due(&self) -> impl Iterator<Item = &(Subject<'_>, SourceHealth<'_>)> {
+        self.sources.iter().filter(|(subject, _)| {
+            !matches!(
+                subject.expected,
+                Expectation::No(_) | Expectation::InMembers
+            )
+        })
+    }
+}
