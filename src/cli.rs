@@ -1,6 +1,7 @@
 //! The command line as it is typed: clap's types, and the texts of its help. What the words mean is
 //! decided elsewhere.
 
+use crate::engine::EngineKind;
 use crate::sidecar::Level;
 use crate::units;
 use clap::builder::{PossibleValuesParser, Styles, TypedValueParser};
@@ -32,17 +33,20 @@ mod export;
 mod guard;
 mod help;
 mod init;
+mod policy;
 mod stats;
 mod status;
+mod values;
 
-pub use cat::Cat;
-pub use doctor::Doctor;
-pub use export::{Export, ExportFormat};
-pub use guard::Guard;
-pub use help::{Help, Topic};
-pub use init::Init;
-pub use stats::Stats;
-pub use status::Status;
+pub use cat::CatArguments;
+pub use doctor::DoctorArguments;
+pub use export::ExportArguments;
+pub use guard::GuardArguments;
+pub use help::{HelpArguments, Topic};
+pub use init::InitArguments;
+pub use policy::PolicyArguments;
+pub use stats::StatsArguments;
+pub use status::StatusArguments;
 
 /// Backups of databases and files that are proven to restore
 #[derive(Debug, Parser)]
@@ -62,7 +66,7 @@ pub use status::Status;
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArguments,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -70,7 +74,7 @@ pub struct Cli {
 /// Options that every command has, in any place.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub struct GlobalArguments {
     /// Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml,
     /// /etc/dbbackup/config.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -114,28 +118,29 @@ pub enum Color {
     Never,
 }
 
+/// A command with its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Backup(Backup),
-    List(List),
-    Show(Show),
-    Verify(Verify),
-    Restore(Restore),
-    Cleanup(Cleanup),
+    Backup(BackupArguments),
+    List(ListArguments),
+    Show(ShowArguments),
+    Verify(VerifyArguments),
+    Restore(RestoreArguments),
+    Cleanup(CleanupArguments),
     /// Keep backups from being removed by cleanup
-    Pin(Pin),
+    Pin(PinArguments),
     /// Let cleanup remove pinned backups again
-    Unpin(Pin),
-    Delete(Delete),
-    Status(Status),
-    Stats(Stats),
-    Guard(Guard),
-    Cat(Cat),
-    Export(Export),
-    Doctor(Doctor),
-    Init(Init),
-    Completions(Completions),
-    Help(Help),
+    Unpin(PinArguments),
+    Delete(DeleteArguments),
+    Status(StatusArguments),
+    Stats(StatsArguments),
+    Guard(GuardArguments),
+    Cat(CatArguments),
+    Export(ExportArguments),
+    Doctor(DoctorArguments),
+    Init(InitArguments),
+    Completions(CompletionsArguments),
+    Help(HelpArguments),
 }
 
 /// Back up what is named, or every enabled source
@@ -156,7 +161,7 @@ pub enum Command {
         "dbbackup --store /mnt/usb/backups backup postgresql://backup@db.internal/shop",
     )
 )]
-pub struct Backup {
+pub struct BackupArguments {
     /// Configured sources or groups, paths of databases or directories, or postgresql:// addresses
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]
     pub what: Vec<String>,
@@ -183,21 +188,10 @@ pub struct Backup {
     pub name: Option<String>,
     /// The kind of a source that the configuration does not know [default: recognized]
     #[arg(long, value_enum, value_name = "KIND")]
-    pub kind: Option<Kind>,
+    pub kind: Option<EngineKind>,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-}
-
-/// The kinds of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// A SQLite database file
-    Sqlite,
-    /// A PostgreSQL database
-    Postgres,
-    /// A directory, or a file as it is
-    Files,
 }
 
 /// List backups, newest first
@@ -207,7 +201,7 @@ pub enum Kind {
     "dbbackup list app --since 7d --status all",
     "dbbackup list --json | jq -r '.backups[].id'",
 ))]
-pub struct List {
+pub struct ListArguments {
     /// Only these sources or groups
     #[arg(value_name = "SOURCE|GROUP")]
     pub sources: Vec<String>,
@@ -243,7 +237,7 @@ pub enum ListStatus {
 /// Show everything about one backup
 #[derive(Debug, Args)]
 #[command(after_help = help!("dbbackup show app", "dbbackup show app@latest:daily --contents"))]
-pub struct Show {
+pub struct ShowArguments {
     /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a
     /// dump or sidecar
     #[arg(value_name = "BACKUP")]
@@ -265,7 +259,7 @@ pub struct Show {
         "dbbackup verify --all --level checksum",
     )
 )]
-pub struct Verify {
+pub struct VerifyArguments {
     /// Backups, sources or groups: an id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or a path
     #[arg(value_name = "BACKUP|SOURCE|GROUP")]
     pub what: Vec<String>,
@@ -304,7 +298,7 @@ pub struct Verify {
         "dbbackup restore ./app.sqlite3.gz --to ./app.db",
     )
 )]
-pub struct Restore {
+pub struct RestoreArguments {
     /// An id, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a dump or sidecar
     #[arg(value_name = "BACKUP", required = true)]
     pub backups: Vec<String>,
@@ -360,7 +354,7 @@ pub struct Restore {
         "dbbackup cleanup --max-age 30d --max-size '20 GiB'",
     )
 )]
-pub struct Cleanup {
+pub struct CleanupArguments {
     /// Only these sources or groups
     #[arg(value_name = "SOURCE|GROUP")]
     pub sources: Vec<String>,
@@ -371,52 +365,14 @@ pub struct Cleanup {
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
-    pub policy: PolicyFlags,
-}
-
-/// A retention policy as flags.
-#[derive(Debug, Clone, Default, Args)]
-pub struct PolicyFlags {
-    /// Keep the newest N
-    #[arg(long, value_name = "N")]
-    pub keep_last: Option<u32>,
-    /// Keep the newest of each of the last N hours that have one
-    #[arg(long, value_name = "N")]
-    pub keep_hourly: Option<u32>,
-    /// … days (UTC)
-    #[arg(long, value_name = "N")]
-    pub keep_daily: Option<u32>,
-    /// … ISO weeks
-    #[arg(long, value_name = "N")]
-    pub keep_weekly: Option<u32>,
-    /// … months
-    #[arg(long, value_name = "N")]
-    pub keep_monthly: Option<u32>,
-    /// … years
-    #[arg(long, value_name = "N")]
-    pub keep_yearly: Option<u32>,
-    /// Keep all made within this time before the newest, as in 48h
-    #[arg(long, value_name = "DURATION", value_parser = units::Span::parse)]
-    pub keep_within: Option<units::Span>,
-    /// Remove what is older; a bare number is days
-    #[arg(long, value_name = "DURATION", value_parser = days)]
-    pub max_age: Option<units::Span>,
-    /// Remove the oldest beyond this number
-    #[arg(long, value_name = "N")]
-    pub max_count: Option<u32>,
-    /// Remove the oldest beyond this size, as in '20 GiB'
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
-    pub max_size: Option<u64>,
-    /// Keep the newest N good ones whatever the rules say [default: 1]
-    #[arg(long, value_name = "N")]
-    pub min_keep: Option<u32>,
+    pub policy: PolicyArguments,
 }
 
 /// Keep backups from being removed, or allow it again
 #[derive(Debug, Args)]
 #[command(after_help = help!("dbbackup pin app@latest", "dbbackup unpin \
     app_manual_20261120T020000Z"))]
-pub struct Pin {
+pub struct PinArguments {
     /// An id, SOURCE, SOURCE@latest[:LABEL] or SOURCE@WHEN
     #[arg(value_name = "BACKUP", required = true)]
     pub backups: Vec<String>,
@@ -425,7 +381,7 @@ pub struct Pin {
 /// Delete backups by their ids
 #[derive(Debug, Args)]
 #[command(after_help = help!("dbbackup delete app_manual_20261120T020000Z"))]
-pub struct Delete {
+pub struct DeleteArguments {
     /// Whole ids
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<String>,
@@ -444,7 +400,7 @@ pub struct Delete {
     "dbbackup completions zsh > /usr/local/share/zsh/site-functions/_dbbackup",
     "dbbackup completions fish > ~/.config/fish/completions/dbbackup.fish",
 ))]
-pub struct Completions {
+pub struct CompletionsArguments {
     /// The shell
     #[arg(value_enum, value_name = "SHELL")]
     pub shell: clap_complete::Shell,
@@ -546,16 +502,6 @@ fn jobs(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|jobs| (1..=256).contains(jobs))
         .ok_or_else(|| "write a number from 1 to 256".into())
-}
-
-fn days(text: &str) -> Result<units::Span, String> {
-    match text.parse() {
-        Ok(days) => Ok(units::Span {
-            days,
-            ..units::Span::default()
-        }),
-        Err(_) => units::Span::parse(text),
-    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

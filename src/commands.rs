@@ -25,7 +25,7 @@ mod version;
 
 pub use guard::NOT_RUN;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, GlobalArguments};
 use crate::config::{self, Config};
 use crate::engine::whole_second;
 use crate::error::{Context, Error, Result};
@@ -108,10 +108,10 @@ fn does_without(command: &Command) -> bool {
 
 /// Opens the log of the configuration, and says in it what begins.
 fn open_log(config: &Config, report: &Report) {
-    let Some(settings) = plan::log(config) else {
+    let Some(settings) = &config.log else {
         return;
     };
-    match Log::open(settings) {
+    match Log::open(settings.clone()) {
         Ok(log) => report.keep_log(log),
         Err(error) => return report.warn(format!("{error}; nothing is logged")),
     }
@@ -127,7 +127,7 @@ fn open_log(config: &Config, report: &Report) {
 }
 
 /// Finds the configuration, and with it what a command is given of the world.
-fn start_session(global: &Global, command: &Command, report: &Report) -> Result<Session> {
+fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -> Result<Session> {
     let variable = |name: &str| std::env::var(name).ok();
     let config = match config::find(global.config.as_deref(), &variable)? {
         // So that a broken configuration can be left aside.

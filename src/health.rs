@@ -16,24 +16,20 @@
 //! with restores. What is wrong with older backups, and what restores left behind, is told and
 //! alarms nobody.
 
+use self::findings::{findings, is_ahead};
 use crate::units::{self, Span};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
+mod findings;
 #[cfg(test)]
 mod tests;
 
-/// How old the newest good backup may be where nothing is said: a day, and two hours for a run that
-/// took longer.
-pub const EXPECT_EVERY: Span = Span {
-    months: 0,
-    days: 0,
-    seconds: 26 * 3600,
-};
+pub use findings::space;
 
 /// How bad it is, with the words and exit codes of Nagios plug-ins; the worst comes last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum HealthLevel {
     /// All is well.
     #[default]
     Ok,
@@ -45,42 +41,42 @@ pub enum Level {
     Critical,
 }
 
-impl Level {
+impl HealthLevel {
     /// As Nagios writes it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Level::Ok => "OK",
-            Level::Warning => "WARNING",
-            Level::Critical => "CRITICAL",
-            Level::Unknown => "UNKNOWN",
+            HealthLevel::Ok => "OK",
+            HealthLevel::Warning => "WARNING",
+            HealthLevel::Critical => "CRITICAL",
+            HealthLevel::Unknown => "UNKNOWN",
         }
     }
 
     /// As Nagios numbers it.
     pub fn code(self) -> u8 {
         match self {
-            Level::Ok => 0,
-            Level::Warning => 1,
-            Level::Critical => 2,
-            Level::Unknown => 3,
+            HealthLevel::Ok => 0,
+            HealthLevel::Warning => 1,
+            HealthLevel::Critical => 2,
+            HealthLevel::Unknown => 3,
         }
     }
 }
 
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct HealthFinding {
     /// How bad it is.
-    pub level: Level,
+    pub level: HealthLevel,
     /// For people, without the source's name.
     pub text: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
-impl Finding {
-    fn new(level: Level, text: String) -> Self {
-        Finding {
+impl HealthFinding {
+    fn new(level: HealthLevel, text: String) -> Self {
+        HealthFinding {
             level,
             text,
             hint: None,
@@ -88,7 +84,7 @@ impl Finding {
     }
 
     fn with_hint(self, hint: impl Into<String>) -> Self {
-        Finding {
+        HealthFinding {
             hint: Some(hint.into()),
             ..self
         }
@@ -97,7 +93,7 @@ impl Finding {
 
 /// Whether backups of a source are expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
+pub enum Expectation {
     /// They are.
     Yes,
     /// They are, from this moment on.
@@ -118,13 +114,13 @@ pub struct Subject<'a> {
     /// Whether `backup` knows it by this name.
     pub configured: bool,
     /// Whether backups of it are expected.
-    pub expected: Expected,
+    pub expected: Expectation,
     /// How old the newest good backup may be.
     pub expect_every: Span,
     /// How long ago the last proof may be; none: no proof is asked for.
     pub prove_every: Option<Span>,
     /// Every attempt, newest first.
-    pub attempts: Vec<Attempt<'a>>,
+    pub attempts: Vec<JudgedAttempt<'a>>,
     /// Why retention removes nothing, where its brake holds.
     pub held: Option<String>,
     /// What restores left, each in a few words.
@@ -133,7 +129,7 @@ pub struct Subject<'a> {
 
 /// One attempt at a backup.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Attempt<'a> {
+pub struct JudgedAttempt<'a> {
     /// Its id.
     pub id: &'a str,
     /// Why it was made.
@@ -143,7 +139,7 @@ pub struct Attempt<'a> {
     /// How long it took.
     pub seconds: f64,
     /// What it is worth.
-    pub worth: Worth<'a>,
+    pub worth: AttemptWorth<'a>,
     /// Bytes in the store.
     pub stored: u64,
     /// Bytes before compression.
@@ -163,7 +159,7 @@ pub struct Attempt<'a> {
 
 /// What an attempt is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Worth<'a> {
+pub enum AttemptWorth<'a> {
     /// Whole, and not found damaged since.
     Good,
     /// It lacks something.
@@ -183,27 +179,27 @@ pub enum Worth<'a> {
     },
 }
 
-impl Attempt<'_> {
+impl JudgedAttempt<'_> {
     fn is_good(&self) -> bool {
-        self.worth == Worth::Good && !self.safety_copy
+        self.worth == AttemptWorth::Good && !self.safety_copy
     }
 }
 
 /// A source's state.
 #[derive(Debug, Clone)]
-pub struct Health<'a> {
+pub struct SourceHealth<'a> {
     /// The worst of the findings.
-    pub level: Level,
+    pub level: HealthLevel,
     /// What is wrong, the worst first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<HealthFinding>,
     /// The newest good backup.
-    pub newest: Option<Attempt<'a>>,
+    pub newest: Option<JudgedAttempt<'a>>,
     /// The good one before it.
-    pub before: Option<Attempt<'a>>,
+    pub before: Option<JudgedAttempt<'a>>,
     /// The last attempt, however it ended.
-    pub last: Option<Attempt<'a>>,
+    pub last: Option<JudgedAttempt<'a>>,
     /// The last failed attempt.
-    pub failure: Option<Attempt<'a>>,
+    pub failure: Option<JudgedAttempt<'a>>,
     /// The last proof, and of which backup it was.
     pub proof: Option<(DateTime<Utc>, &'a str)>,
     /// Good backups by label.
@@ -217,7 +213,7 @@ pub struct Health<'a> {
 }
 
 /// Judges one source.
-pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
+pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> {
     // What a wrong clock dated ahead must not pass for fresh.
     let own = || {
         subject
@@ -230,7 +226,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
     for attempt in subject
         .attempts
         .iter()
-        .filter(|attempt| attempt.worth == Worth::Good)
+        .filter(|attempt| attempt.worth == AttemptWorth::Good)
     {
         *labels.entry(attempt.label).or_default() += 1;
     }
@@ -238,9 +234,9 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
         .attempts
         .iter()
         .filter_map(|attempt| Some((attempt.proven?, attempt.id)));
-    let failed = || own().filter(|attempt| matches!(attempt.worth, Worth::Failed { .. }));
-    let mut health = Health {
-        level: Level::Ok,
+    let failed = || own().filter(|attempt| matches!(attempt.worth, AttemptWorth::Failed { .. }));
+    let mut health = SourceHealth {
+        level: HealthLevel::Ok,
         findings: Vec::new(),
         newest: good.next().cloned(),
         before: good.next().cloned(),
@@ -250,11 +246,11 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
         labels,
         failures: failed().count() as u64,
         damaged: own()
-            .filter(|attempt| matches!(attempt.worth, Worth::Damaged(_)))
+            .filter(|attempt| matches!(attempt.worth, AttemptWorth::Damaged(_)))
             .count() as u64,
         stored: units::total(subject.attempts.iter().map(|attempt| attempt.stored)),
     };
-    if !matches!(subject.expected, Expected::No(_)) {
+    if !matches!(subject.expected, Expectation::No(_)) {
         health.findings = findings(subject, &health, now);
         health
             .findings
@@ -262,288 +258,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Health<'a> {
         health.level = health
             .findings
             .first()
-            .map_or(Level::Ok, |finding| finding.level);
+            .map_or(HealthLevel::Ok, |finding| finding.level);
     }
     health
-}
-
-fn findings(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if subject.expected == Expected::Vanished {
-        let text =
-            "it is not on the server any more, and nobody has said that this is right".to_owned();
-        return vec![
-            Finding::new(Level::Warning, text)
-                .with_hint("if it is, leave it out: `exclude_databases` of its cluster"),
-        ];
-    }
-    if subject.expected != Expected::InMembers {
-        found.extend(damage(subject, now));
-        found.extend(absence(subject, now));
-        found.extend(ahead(subject, now));
-        found.extend(freshness(subject, health, now));
-        found.extend(proof(subject, health, now));
-        // Both compare the newest backup with an earlier one: what keeps all the others says more.
-        found.extend(held(subject).or_else(|| shrinking(health)));
-    }
-    found.extend(last_attempt(subject, health, now));
-    found
-}
-
-impl Subject<'_> {
-    /// What makes a backup of it.
-    fn again(&self) -> String {
-        match self.configured {
-            true => format!("`dbbackup backup {}`", self.name),
-            false => "back it up again by its path or address".to_owned(),
-        }
-    }
-}
-
-/// How far two machines' clocks may be apart.
-const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
-
-fn is_ahead(attempt: &Attempt<'_>, now: DateTime<Utc>) -> bool {
-    attempt.ended > now + CLOCKS_APART
-}
-
-fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let first = subject
-        .attempts
-        .iter()
-        .find(|attempt| is_ahead(attempt, now))?;
-    let text = format!(
-        "{} is dated ahead, {}: a clock was wrong then, or is now",
-        first.id,
-        units::stamp(first.ended)
-    );
-    Some(Finding::new(Level::Warning, text).with_hint(format!(
-        "mend the clock; if it was wrong then, the backup is as good as others: `dbbackup \
-             restore {}`",
-        first.id
-    )))
-}
-
-/// The newest backup, good or not.
-fn newest_of<'s, 'a>(subject: &'s Subject<'a>, now: DateTime<Utc>) -> Option<&'s Attempt<'a>> {
-    let counts = |attempt: &&Attempt<'a>| {
-        !attempt.safety_copy
-            && !is_ahead(attempt, now)
-            && !matches!(attempt.worth, Worth::Failed { .. })
-    };
-    subject.attempts.iter().find(counts)
-}
-
-/// The dumps of older backups that are not at hand: a disk may be away, or somebody may have
-/// removed them.
-fn absence(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let newest = newest_of(subject, now).map(|newest| newest.id);
-    let absent: Vec<&Attempt<'_>> = subject
-        .attempts
-        .iter()
-        .filter(|attempt| attempt.absent && Some(attempt.id) != newest)
-        .collect();
-    let first = absent.first()?;
-    let text = match absent.len() as u64 {
-        1 => format!(
-            "the dump of {} is not there or can't be looked at",
-            first.id
-        ),
-        count => format!(
-            "the dumps of {count} backups, the newest {}, are not there or can't be looked at",
-            first.id
-        ),
-    };
-    Some(Finding::new(Level::Warning, text).with_hint(format!(
-        "mount the disk that they are on; if they are gone: `dbbackup delete {}`, or `dbbackup \
-         verify {}`, and cleanup removes what is damaged",
-        first.id, first.id
-    )))
-}
-
-/// The newest backup: a damaged one must not hide behind an older good one.
-fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let newest = newest_of(subject, now)?;
-    let age = units::age(newest.ended, now);
-    match &newest.worth {
-        Worth::Damaged(why) => Some(
-            Finding::new(
-                Level::Critical,
-                format!(
-                    "its newest backup, made {age}, is damaged: \
-                {why}"
-                ),
-            )
-            .with_hint(format!(
-                "take a new one: {}; `dbbackup list {}` shows the good ones",
-                subject.again(),
-                subject.name
-            )),
-        ),
-        Worth::Unreachable(why) => Some(
-            Finding::new(
-                Level::Unknown,
-                format!(
-                    "its newest backup, made {age}, can't be judged: \
-                {why}"
-                ),
-            )
-            .with_hint(
-                "look at the store's disk (`dmesg`), or mount what it is on; nothing is \
-                       removed meanwhile",
-            ),
-        ),
-        Worth::Newer(why) => Some(Finding::new(
-            Level::Warning,
-            format!(
-                "its newest backup, made \
-            {age}, can't be judged: {why}"
-            ),
-        )),
-        Worth::Partial => Some(
-            Finding::new(
-                Level::Warning,
-                format!("its newest backup, made {age}, is incomplete"),
-            )
-            .with_hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
-        ),
-        Worth::Good | Worth::Failed { .. } => None,
-    }
-}
-
-fn freshness(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let edge = subject.expect_every.before(now);
-    // It may well be good.
-    if newest_of(subject, now)
-        .is_some_and(|newest| matches!(newest.worth, Worth::Unreachable(_)) && newest.ended >= edge)
-    {
-        return None;
-    }
-    let mut hint = format!("{}; then look at what should have run it", subject.again());
-    let Some(newest) = &health.newest else {
-        let mistaken = subject
-            .attempts
-            .iter()
-            .filter(|_| !subject.configured)
-            .map(|attempt| format!(" {}", attempt.id));
-        let mistaken: String = mistaken.collect();
-        if !mistaken.is_empty() {
-            hint = format!(
-                "{}; if it was never meant: `dbbackup delete{mistaken} --yes`",
-                subject.again()
-            );
-        }
-        return match subject.expected {
-            Expected::From(start) if start > edge => None,
-            _ => Some(
-                Finding::new(Level::Critical, "there is no good backup".into()).with_hint(hint),
-            ),
-        };
-    };
-    let age = units::age(newest.ended, now);
-    let late = || {
-        format!(
-            "its newest good backup was made {age}, one is expected every {}",
-            subject.expect_every
-        )
-    };
-    (newest.ended < edge).then(|| Finding::new(Level::Critical, late()).with_hint(hint))
-}
-
-fn proof(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let every = subject.prove_every?;
-    let text = match health.proof {
-        // Where there is nothing to prove that is said already.
-        None if health.newest.is_none() => return None,
-        None => format!("no backup was ever proven by a restore, one is to be every {every}"),
-        Some((at, _)) if at < every.before(now) => {
-            format!(
-                "a restore was last proven {}, one is to be every {every}",
-                units::age(at, now)
-            )
-        }
-        Some(_) => return None,
-    };
-    Some(Finding::new(Level::Warning, text).with_hint(format!(
-        "`dbbackup verify {} --level restore`",
-        subject.name
-    )))
-}
-
-fn held(subject: &Subject<'_>) -> Option<Finding> {
-    let why = subject.held.as_ref()?;
-    let hint = format!(
-        "if that is right: `dbbackup cleanup --force {}`; if not, look at the source: the older \
-         backups are all there",
-        subject.name
-    );
-    Some(
-        Finding::new(
-            Level::Warning,
-            format!("retention is held back and removes nothing: {why}"),
-        )
-        .with_hint(hint),
-    )
-}
-
-fn shrinking(health: &Health<'_>) -> Option<Finding> {
-    let (new, old) = (health.newest.as_ref()?, health.before.as_ref()?);
-    let halved = |new: u64, old: u64| new < old.div_ceil(2);
-    let counted = |new: Option<u64>, old: Option<u64>, what: &str| {
-        let (new, old) = (new?, old?);
-        halved(new, old).then(|| (units::count(new, what), units::thousands(old)))
-    };
-    let measured = || {
-        halved(new.content, old.content)
-            .then(|| (units::size(new.content), units::size(old.content)))
-    };
-    let shrank = counted(new.rows, old.rows, "row")
-        .or_else(|| counted(new.files, old.files, "file"))
-        .or_else(measured);
-    let (holds, held) = shrank?;
-    let text = format!("its newest backup holds {holds}, the one before held {held}");
-    Some(
-        Finding::new(Level::Warning, text)
-            .with_hint("look at the source; until that is cleared up, cleanup removes nothing"),
-    )
-}
-
-fn last_attempt(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> Option<Finding> {
-    let last = health.last.as_ref()?;
-    let Worth::Failed { error, hint } = &last.worth else {
-        return None;
-    };
-    let failed = subject
-        .attempts
-        .iter()
-        .filter(|attempt| !attempt.safety_copy);
-    let row = failed
-        .take_while(|attempt| matches!(attempt.worth, Worth::Failed { .. }))
-        .count() as u64;
-    let age = units::age(last.ended, now);
-    let text = if row > 1 {
-        format!("the last {row} attempts failed, the last one {age}: {error}")
-    } else {
-        format!("the last attempt failed {age}: {error}")
-    };
-    let finding = Finding::new(Level::Warning, text);
-    Some(match hint {
-        Some(hint) => finding.with_hint(*hint),
-        None => finding,
-    })
-}
-
-/// Whether the store has room for the next backups, which are expected to be as large as the last
-/// ones.
-pub fn space(free: Option<u64>, needed: u64) -> Option<Finding> {
-    let free = free?;
-    (free < needed).then(|| {
-        let text = format!(
-            "{} free, the next backups will need about {}",
-            units::size(free),
-            units::size(needed)
-        );
-        Finding::new(Level::Warning, text)
-            .with_hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
-    })
 }

@@ -6,6 +6,7 @@
 //! may do it, too. A log that can't be written is the caller's to tell, and never fails a run.
 
 use crate::error::{Context, Error, Result};
+use crate::setting::{WordChoice, settings};
 use crate::units::printable;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// How bad an event is; the worst comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum LogLevel {
     /// Something failed.
     Error,
     /// Something to know, although the work goes on.
@@ -31,44 +32,55 @@ pub enum Level {
     Debug,
 }
 
-impl Level {
+impl LogLevel {
     fn as_str(self) -> &'static str {
         match self {
-            Level::Error => "error",
-            Level::Warning => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
+            LogLevel::Error => "error",
+            LogLevel::Warning => "warning",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
         }
     }
 
     /// The number that syslog and the journal know it by.
     pub fn priority(self) -> u8 {
         match self {
-            Level::Error => 3,
-            Level::Warning => 4,
-            Level::Info => 6,
-            Level::Debug => 7,
+            LogLevel::Error => 3,
+            LogLevel::Warning => 4,
+            LogLevel::Info => 6,
+            LogLevel::Debug => 7,
         }
     }
 }
 
-/// What is logged, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The file.
-    pub file: PathBuf,
-    /// Nothing less bad than this.
-    pub level: Level,
-    /// The file is rotated before it grows beyond so many bytes.
-    pub max_size: u64,
-    /// How many old ones are kept, as `FILE.1`, `FILE.2`…
-    pub keep: u32,
+impl WordChoice for LogLevel {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("error", LogLevel::Error),
+        ("warning", LogLevel::Warning),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+    ];
+}
+
+settings! {
+    /// The settings of `[log]`: what is logged, and where.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LogSettings {
+        /// The file with the story of every run. Its directory must be there.
+        pub file: PathBuf = PathBuf::new(),
+        /// The least that is worth a line.
+        pub level: LogLevel = LogLevel::Info,
+        /// Before the file grows beyond this it becomes `FILE.1`, that one `FILE.2`, and so on.
+        pub max_size: u64 = 10 << 20,
+        /// How many of those are kept.
+        pub keep: u32 = 5,
+    }
 }
 
 /// An open log.
 #[derive(Debug)]
 pub struct Log {
-    settings: Settings,
+    settings: LogSettings,
     file: File,
     /// It could not be rotated, and is not by this run any more.
     too_long: bool,
@@ -76,7 +88,7 @@ pub struct Log {
 
 impl Log {
     /// Opens the file, or makes it, readable by its owner alone; its directory must be there.
-    pub fn open(settings: Settings) -> Result<Log> {
+    pub fn open(settings: LogSettings) -> Result<Log> {
         let file = open(&settings.file)?;
         Ok(Log {
             settings,
@@ -86,7 +98,7 @@ impl Log {
     }
 
     /// Writes an event on one line, if it is bad enough.
-    pub fn write(&mut self, level: Level, text: &str) -> Result<()> {
+    pub fn write(&mut self, level: LogLevel, text: &str) -> Result<()> {
         if level > self.settings.level {
             return Ok(());
         }
@@ -207,7 +219,7 @@ fn open(path: &Path) -> Result<File> {
     }
 }
 
-fn line(time: &str, pid: u32, level: Level, text: &str) -> String {
+fn line(time: &str, pid: u32, level: LogLevel, text: &str) -> String {
     format!("{time} {:<7} [{pid}] {}\n", level.as_str(), printable(text))
 }
 
@@ -216,10 +228,10 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn settings(dir: &Path, max_size: u64, keep: u32) -> Settings {
-        Settings {
+    fn settings(dir: &Path, max_size: u64, keep: u32) -> LogSettings {
+        LogSettings {
             file: dir.join("log"),
-            level: Level::Info,
+            level: LogLevel::Info,
             max_size,
             keep,
         }
@@ -228,7 +240,7 @@ mod tests {
     #[test]
     fn an_event_is_one_plain_line() {
         assert_eq!(
-            line("T", 7, Level::Warning, "x\ny"),
+            line("T", 7, LogLevel::Warning, "x\ny"),
             "T warning [7] x\\ny\n"
         );
     }
@@ -237,9 +249,9 @@ mod tests {
     fn what_is_too_small_a_matter_is_left_out_and_the_file_is_the_owners() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(settings(dir.path(), 1 << 20, 1)).unwrap();
-        log.write(Level::Debug, "no").unwrap();
-        log.write(Level::Info, "yes").unwrap();
-        log.write(Level::Error, "worse").unwrap();
+        log.write(LogLevel::Debug, "no").unwrap();
+        log.write(LogLevel::Info, "yes").unwrap();
+        log.write(LogLevel::Error, "worse").unwrap();
         let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
         assert!(
             text.lines().count() == 2 && text.contains(" info    [") && text.ends_with("worse\n"),
@@ -256,9 +268,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = Log::open(settings(dir.path(), 1 << 20, 1)).unwrap();
-        log.write(Level::Info, "one").unwrap();
+        log.write(LogLevel::Info, "one").unwrap();
         std::fs::rename(&path, dir.path().join("moved")).unwrap();
-        log.write(Level::Info, "two").unwrap();
+        log.write(LogLevel::Info, "two").unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("two\n"));
         File::options()
             .write(true)
@@ -266,7 +278,7 @@ mod tests {
             .unwrap()
             .set_len(0)
             .unwrap();
-        log.write(Level::Info, "three").unwrap();
+        log.write(LogLevel::Info, "three").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 
@@ -280,7 +292,7 @@ mod tests {
                 let mut log = Log::open(settings(dir.path(), 2000, 1000)).unwrap();
                 scope.spawn(move || {
                     (0..200).for_each(|number| {
-                        log.write(Level::Info, &format!("{writer}/{number} {text}"))
+                        log.write(LogLevel::Info, &format!("{writer}/{number} {text}"))
                             .unwrap()
                     })
                 });
@@ -315,7 +327,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut log = Log::open(settings(dir.path(), 100, keep)).unwrap();
             (0..20).for_each(|number| {
-                log.write(Level::Info, &format!("event {number} of twenty"))
+                log.write(LogLevel::Info, &format!("event {number} of twenty"))
                     .unwrap()
             });
             assert_eq!(
@@ -337,7 +349,10 @@ mod tests {
         let held = File::open(dir.path().join("log")).unwrap();
         held.lock().unwrap();
         let began = std::time::Instant::now();
-        (0..50).for_each(|number| log.write(Level::Info, &format!("event {number}")).unwrap());
+        (0..50).for_each(|number| {
+            log.write(LogLevel::Info, &format!("event {number}"))
+                .unwrap()
+        });
         assert!(began.elapsed() < Duration::from_secs(30));
         assert_eq!(
             std::fs::read_to_string(dir.path().join("log"))

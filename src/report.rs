@@ -19,10 +19,10 @@ pub use columns::columns;
 pub use raw::Raw;
 
 use self::document::JsonDocument;
-use crate::cli::{Color, Global};
+use crate::cli::{Color, GlobalArguments};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
-use crate::log::{Level, Log};
+use crate::log::{Log, LogLevel};
 use crate::pipeline::Progress;
 use crate::units;
 use crate::units::{drives_terminals, printable};
@@ -82,7 +82,7 @@ pub enum Paint {
 
 impl Report {
     /// As the global options say.
-    pub fn new(global: &Global) -> Self {
+    pub fn new(global: &GlobalArguments) -> Self {
         let terminal = io::stdout().is_terminal();
         let color = match global.color {
             Color::Always => true,
@@ -118,11 +118,11 @@ impl Report {
 
     /// An event that is nobody's business now.
     pub fn log_only(&self, text: impl AsRef<str>) {
-        self.log(Level::Info, text.as_ref());
+        self.log(LogLevel::Info, text.as_ref());
     }
 
     /// A log that can't be written is told once, and no reason to stop.
-    fn log(&self, level: Level, text: &str) {
+    fn log(&self, level: LogLevel, text: &str) {
         let text = &paint::removed(text);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = log.as_mut().map(|log| log.write(level, text)) {
@@ -136,7 +136,7 @@ impl Report {
     /// Commands in it lead to the same store.
     pub fn line(&self, text: impl AsRef<str>) {
         let text = self.with_options(text.as_ref());
-        self.log(Level::Info, &text);
+        self.log(LogLevel::Info, &text);
         self.row(text);
     }
 
@@ -170,7 +170,7 @@ impl Report {
         if self.aside {
             return lines
                 .into_iter()
-                .for_each(|line| self.stderr(Level::Info, &line));
+                .for_each(|line| self.stderr(LogLevel::Info, &line));
         }
         let mut text = String::new();
         for line in lines {
@@ -189,7 +189,7 @@ impl Report {
     /// Where results go.
     fn result(&self, text: &str) {
         if self.aside {
-            self.stderr(Level::Info, text)
+            self.stderr(LogLevel::Info, text)
         } else {
             self.stdout(&format!("{}\n", paint::shown(text)))
         }
@@ -254,34 +254,34 @@ impl Report {
     /// What is going on, on stderr.
     pub fn note(&self, text: impl AsRef<str>) {
         let text = self.with_options(text.as_ref());
-        self.log(Level::Info, &text);
+        self.log(LogLevel::Info, &text);
         if !self.quiet {
-            self.stderr(Level::Info, &text);
+            self.stderr(LogLevel::Info, &text);
         }
     }
 
     /// More of what is going on, on stderr, with `-v`.
     pub fn detail(&self, text: impl AsRef<str>) {
-        self.log(Level::Debug, text.as_ref());
+        self.log(LogLevel::Debug, text.as_ref());
         if self.verbose > 0 {
-            self.stderr(Level::Debug, text.as_ref());
+            self.stderr(LogLevel::Debug, text.as_ref());
         }
     }
 
     /// A part of the run's story that people want only with `-v`, or afterwards.
     pub fn story(&self, text: impl AsRef<str>) {
-        self.log(Level::Info, text.as_ref());
+        self.log(LogLevel::Info, text.as_ref());
         if self.verbose > 0 {
-            self.stderr(Level::Info, text.as_ref());
+            self.stderr(LogLevel::Info, text.as_ref());
         }
     }
 
     /// Something to know although the work goes on; never silenced.
     pub fn warn(&self, text: impl AsRef<str>) {
         let text = self.with_options(text.as_ref());
-        self.log(Level::Warning, &text);
+        self.log(LogLevel::Warning, &text);
         self.stderr(
-            Level::Warning,
+            LogLevel::Warning,
             &format!("{} {text}", self.paint(Paint::Warning, "warning:")),
         );
     }
@@ -295,13 +295,13 @@ impl Report {
         let logged = hint
             .as_ref()
             .map_or(message.clone(), |hint| format!("{message} (hint: {hint})"));
-        self.log(Level::Error, &logged);
+        self.log(LogLevel::Error, &logged);
         self.stderr(
-            Level::Error,
+            LogLevel::Error,
             &format!("{} {message}", self.paint(Paint::Bad, "error:")),
         );
         if let Some(hint) = hint {
-            self.stderr(Level::Error, &format!("hint: {hint}"));
+            self.stderr(LogLevel::Error, &format!("hint: {hint}"));
         }
     }
 
@@ -327,7 +327,7 @@ impl Report {
         })
     }
 
-    fn stderr(&self, level: Level, text: &str) {
+    fn stderr(&self, level: LogLevel, text: &str) {
         let text = if self.journal {
             with_priority(level, &paint::removed(text))
         } else {
@@ -416,7 +416,7 @@ impl Report {
         interrupt::check()?;
         let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
         self.log(
-            Level::Info,
+            LogLevel::Info,
             &format!(
                 "asked: {question} answered: {}",
                 if yes { "yes" } else { "no" }
@@ -456,7 +456,7 @@ impl Report {
         let took = crate::units::elapsed(self.started.elapsed().as_secs_f64());
         let code = self.code.unwrap_or(kind.map_or(0, Kind::exit_code));
         self.log(
-            Level::Info,
+            LogLevel::Info,
             &format!("ended: {command} {word}, exit code {code}, {took}"),
         );
         if self.json {
@@ -496,7 +496,7 @@ fn is_journal() -> bool {
 }
 
 /// As the journal takes it: with its priority.
-fn with_priority(level: Level, text: &str) -> String {
+fn with_priority(level: LogLevel, text: &str) -> String {
     format!("<{}>{}\n", level.priority(), printable(text))
 }
 
@@ -523,7 +523,7 @@ fn tame(json: String) -> String {
 }
 
 /// The options that lead to a store, as a shell takes them.
-fn given(global: &Global) -> String {
+fn given(global: &GlobalArguments) -> String {
     let config = global
         .config
         .as_ref()
@@ -550,7 +550,7 @@ pub fn usage(text: &str, is_help: bool, arguments: &[OsString]) -> u8 {
     let journal = is_journal();
     for line in text.lines() {
         let line = if journal {
-            with_priority(Level::Error, line)
+            with_priority(LogLevel::Error, line)
         } else {
             format!("{}\n", printable(line))
         };

@@ -19,6 +19,8 @@ mod manual;
 mod readme;
 #[path = "docs/recovery.rs"]
 mod recovery;
+#[path = "docs/settings.rs"]
+mod settings;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,17 +2,17 @@
 //! which `golden/retention/make` made, the kept sets are those of `restic forget`.
 
 use chrono::{DateTime, Utc};
-use dbbackup::retention::{Candidate, Policy, Standing, Verdict, decide};
+use dbbackup::retention::{Candidate, RetentionPolicy, Standing, Verdict, decide};
 use dbbackup::units::Span;
 use serde_json::Value;
 
-fn policy(rules: &Value) -> Policy {
+fn policy(rules: &Value) -> RetentionPolicy {
     let count = |name: &str| {
         rules
             .get(name)
             .map(|count| u32::try_from(count.as_u64().unwrap()).unwrap())
     };
-    Policy {
+    RetentionPolicy {
         keep_last: count("last"),
         keep_hourly: count("hourly"),
         keep_daily: count("daily"),
@@ -23,7 +23,7 @@ fn policy(rules: &Value) -> Policy {
         keep_within: rules
             .get("within")
             .map(|text| Span::parse(&text.as_str().unwrap().replace('m', "mo")).unwrap()),
-        ..Policy::default()
+        ..RetentionPolicy::default()
     }
 }
 
@@ -37,6 +37,7 @@ fn candidate(at: DateTime<Utc>) -> Candidate {
         standing: Standing::Good,
         pinned: false,
         proven: false,
+        needs: None,
     }
 }
 

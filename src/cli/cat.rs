@@ -16,7 +16,7 @@ use clap::Args;
         "dbbackup cat cluster-globals | less",
     )
 )]
-pub struct Cat {
+pub struct CatArguments {
     /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a
     /// dump or sidecar
     #[arg(value_name = "BACKUP")]

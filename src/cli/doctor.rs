@@ -17,7 +17,7 @@ use clap::Args;
         "dbbackup doctor --json | jq '.checks[] | select(.status != \"ok\")'",
     )
 )]
-pub struct Doctor {
+pub struct DoctorArguments {
     /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every
     /// enabled source]
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]

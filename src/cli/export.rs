@@ -1,6 +1,7 @@
 //! `dbbackup export` as it is typed.
 
-use clap::{Args, ValueEnum};
+use crate::tabular::TableFormat;
+use clap::Args;
 use std::path::PathBuf;
 
 /// Write tables of a backup as CSV or JSON files, without restoring it
@@ -22,14 +23,14 @@ use std::path::PathBuf;
         "dbbackup export ./shop.dump.gz --format csv --to ./tables",
     )
 )]
-pub struct Export {
+pub struct ExportArguments {
     /// An id, the beginning of one, SOURCE, SOURCE@latest[:LABEL], SOURCE@WHEN, or the path of a
     /// dump or sidecar
     #[arg(value_name = "BACKUP")]
     pub backup: String,
     /// The format of the files
     #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: ExportFormat,
+    pub format: TableFormat,
     /// The directory for the files; made where it is missing
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
@@ -39,13 +40,4 @@ pub struct Export {
     /// Replace files that are there
     #[arg(long)]
     pub overwrite: bool,
-}
-
-/// The formats of exported tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// Comma-separated values (RFC 4180)
-    Csv,
-    /// An array of objects
-    Json,
 }

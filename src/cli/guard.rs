@@ -29,7 +29,7 @@ Exit codes:
                   configuration
   else the program's own; 128 and the signal's number where a signal ended it"
 )]
-pub struct Guard {
+pub struct GuardArguments {
     /// Configured sources or groups, paths of databases, or postgresql:// addresses [default: every
     /// enabled source]
     #[arg(value_name = "SOURCE|GROUP|PATH|URL")]

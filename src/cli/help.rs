@@ -20,7 +20,7 @@ use std::ffi::OsStr;
         "dbbackup help postgresql | less",
     )
 )]
-pub struct Help {
+pub struct HelpArguments {
     /// A command or a topic
     #[arg(value_name = "COMMAND|TOPIC", value_parser = AnyWord, hide_possible_values = true)]
     pub about: Option<String>,

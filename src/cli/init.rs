@@ -19,7 +19,7 @@ use std::path::PathBuf;
          /var/backups/dbbackup",
     )
 )]
-pub struct Init {
+pub struct InitArguments {
     /// Directories to look for databases in [default: the current one]
     #[arg(value_name = "DIR")]
     pub dirs: Vec<PathBuf>,

@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(after_help = help!("dbbackup stats", "dbbackup stats app", "dbbackup stats --json | jq \
     .total"))]
-pub struct Stats {
+pub struct StatsArguments {
     /// Only these sources or groups
     #[arg(value_name = "SOURCE|GROUP")]
     pub sources: Vec<String>,

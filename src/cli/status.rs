@@ -25,7 +25,7 @@ Exit codes:
   3    UNKNOWN: wrong usage, or a configuration or store that can't be read
   130  interrupted"
 )]
-pub struct Status {
+pub struct StatusArguments {
     /// Only these sources or groups
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<String>,

@@ -1,7 +1,7 @@
 //! `dbbackup backup`: a run over its sources, or with `--dry-run` what it would do.
 
 use super::set_error;
-use crate::cli::Backup;
+use crate::cli::BackupArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupForecast, BackupRequest, ForecastStep};
@@ -9,7 +9,7 @@ use crate::ops::hooks::HookMoment;
 use crate::report::{Outcome, Report};
 use crate::units;
 
-pub fn run(arguments: &Backup, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &BackupArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let request = BackupRequest {
         what: arguments.what.clone(),
         all: arguments.all,

@@ -1,17 +1,15 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
-use crate::cli::Cat;
+use crate::cli::CatArguments;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
-use crate::pipeline;
-use crate::plan;
 use crate::report::{Outcome, Raw, Report};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 
-pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &CatArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let mut out = report.raw()?;
     let found = find::find(&arguments.backup, session)?;
     found.warn_of_newer(report);
@@ -25,11 +23,10 @@ pub fn run(arguments: &Cat, session: &Session, report: &mut Report) -> Result<Ou
             arguments.backup
         )));
     }
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
+    let settings = session.settings_of(&found.source);
     let means = ExaminationOptions {
-        scratch_dir: &scratch_dir,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &session.proving_of(&found.source),
         observer: report,
     };

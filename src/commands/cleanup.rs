@@ -1,18 +1,21 @@
 //! `dbbackup cleanup`: prunes, and says why each backup is kept or removed.
 
 use super::{outcome_of, set_error};
-use crate::cli::Cleanup;
+use crate::cli::CleanupArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::prune::{self, PruneRequest, PruneSummary};
-use crate::plan;
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::units;
 
-pub fn run(arguments: &Cleanup, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &CleanupArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Outcome> {
     let request = PruneRequest {
         sources: arguments.sources.clone(),
-        policy: plan::policy_of_flags(&arguments.policy)?,
+        policy: arguments.policy.policy()?,
         force: arguments.force,
         dry_run: arguments.dry_run,
     };

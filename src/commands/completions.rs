@@ -1,11 +1,11 @@
 //! `dbbackup completions`: what a shell needs to complete the command line.
 
-use crate::cli::{Cli, Completions};
+use crate::cli::{Cli, CompletionsArguments};
 use crate::error::Result;
 use crate::report::{Outcome, Report};
 use clap::CommandFactory;
 
-pub fn run(arguments: &Completions, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &CompletionsArguments, report: &mut Report) -> Result<Outcome> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "dbbackup", &mut text);
     let text = String::from_utf8_lossy(&text);

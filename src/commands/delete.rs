@@ -1,13 +1,13 @@
 //! `dbbackup delete`: by id only, and not without a yes.
 
-use crate::cli::Delete;
+use crate::cli::DeleteArguments;
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::delete::{DeleteRequest, plan_deletion};
 use crate::report::{Outcome, Report};
 use crate::units;
 
-pub fn run(arguments: &Delete, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &DeleteArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let request = DeleteRequest {
         ids: arguments.ids.clone(),
         force: arguments.force,

@@ -1,13 +1,13 @@
 //! `dbbackup doctor`: would a backup succeed, and if not, why?
 
-use crate::cli::Doctor;
+use crate::cli::DoctorArguments;
 use crate::error::{Kind, Result};
 use crate::ops::Session;
 use crate::ops::doctor::{self, Diagnosis, Severity};
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::units;
 
-pub fn run(arguments: &Doctor, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &DoctorArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let diagnosis = doctor::diagnose(&arguments.what, session, report);
     Ok(show(&diagnosis, report))
 }

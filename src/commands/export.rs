@@ -1,23 +1,19 @@
 //! `dbbackup export`: tables out of a backup as files, without restoring it.
 
-use crate::cli::{Export, ExportFormat};
+use crate::cli::ExportArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::export::{ExportRequest, TableExport, export_tables};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report};
-use crate::tabular::TableFormat;
 use crate::units;
 
-pub fn run(arguments: &Export, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &ExportArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let request = ExportRequest {
         backup: arguments.backup.clone(),
         tables: arguments.tables.clone(),
         to: plan::absolute(&session.cwd, &arguments.to),
-        format: match arguments.format {
-            ExportFormat::Csv => TableFormat::Csv,
-            ExportFormat::Json => TableFormat::Json,
-        },
+        format: arguments.format,
         overwrite: arguments.overwrite,
     };
     let summary = export_tables(&request, session, report)?;

@@ -2,7 +2,7 @@
 
 use super::rendering::{show_restored, show_run, show_verifications};
 use crate::catalog::Backup;
-use crate::cli::Guard;
+use crate::cli::GuardArguments;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupRequest};
@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 /// The exit code where the program was never run, or could not be undone.
 pub const NOT_RUN: u8 = 125;
 
-pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     report.stand_aside();
     let Some((program, words)) = arguments.command.split_first() else {
         return Err(Error::usage("no program is given")
@@ -56,7 +56,7 @@ pub fn run(arguments: &Guard, session: &Session, report: &mut Report) -> Result<
 }
 
 /// Backups of everything, each verified. Anything less, and the program is not run.
-fn save(arguments: &Guard, session: &Session, report: &mut Report) -> Result<Vec<Backup>> {
+fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Vec<Backup>> {
     let not_run =
         |error: Error| error.context("the program was not run, as there is no proven backup");
     let request = BackupRequest {
@@ -118,7 +118,7 @@ fn undo(
     saved: &[Backup],
     failed: Error,
     code: u8,
-    arguments: &Guard,
+    arguments: &GuardArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<Outcome> {

@@ -3,7 +3,7 @@
 
 mod text;
 
-use crate::cli::{Global, Init};
+use crate::cli::{GlobalArguments, InitArguments};
 use crate::config;
 use crate::durable;
 use crate::error::{Context, Error, Result};
@@ -13,7 +13,11 @@ use crate::report::{Outcome, Paint, Report};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-pub fn run(arguments: &Init, global: &Global, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &InitArguments,
+    global: &GlobalArguments,
+    report: &mut Report,
+) -> Result<Outcome> {
     let cwd = std::env::current_dir().context("finding the current directory")?;
     let path = plan::absolute(
         &cwd,
@@ -80,7 +84,7 @@ fn must_be_free(path: &Path) -> Result<()> {
 }
 
 /// The store that was named, or one where this user can make it.
-fn store_for(global: &Global, cwd: &Path, config: &Path) -> PathBuf {
+fn store_for(global: &GlobalArguments, cwd: &Path, config: &Path) -> PathBuf {
     if let Some(given) = global
         .store
         .clone()

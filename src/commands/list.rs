@@ -2,7 +2,7 @@
 //! newest good one.
 
 use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
-use crate::cli::{List, ListStatus};
+use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Kind, Result};
@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::units;
 use chrono::{DateTime, Utc};
 
-pub fn run(arguments: &List, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let since = match &arguments.since {
         Some(text) => Some(units::parse_when(text, session.now).map_err(Error::usage)?),
         None => None,
@@ -89,7 +89,7 @@ fn whole_ones<'a>(
 }
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&ListedBackup], arguments: &List) -> String {
+fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -123,7 +123,7 @@ fn are(number: u64) -> String {
 }
 
 /// Whether everything but its status is as asked.
-fn matches(backup: &ListedBackup, arguments: &List, since: Option<DateTime<Utc>>) -> bool {
+fn matches(backup: &ListedBackup, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
         .label

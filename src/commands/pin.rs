@@ -1,13 +1,13 @@
 //! `dbbackup pin` and `unpin`: whether cleanup may ever remove a backup.
 
-use crate::cli::Pin;
+use crate::cli::PinArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::pin::{PinRequest, pin_backups};
 use crate::report::{Outcome, Report};
 
 pub fn run(
-    arguments: &Pin,
+    arguments: &PinArguments,
     pinned: bool,
     session: &Session,
     report: &mut Report,

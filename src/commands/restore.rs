@@ -1,7 +1,7 @@
 //! `dbbackup restore`: puts backups back, and asks before something is replaced.
 
 use super::rendering::show_restored;
-use crate::cli::Restore;
+use crate::cli::RestoreArguments;
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::restore::{
@@ -9,7 +9,11 @@ use crate::ops::restore::{
 };
 use crate::report::{Outcome, Report};
 
-pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &RestoreArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<Outcome> {
     if arguments.to.is_some() && arguments.backups.len() > 1 {
         return Err(Error::usage("`--to` takes one backup").with_hint("restore them one by one"));
     }
@@ -34,7 +38,11 @@ pub fn run(arguments: &Restore, session: &Session, report: &mut Report) -> Resul
 }
 
 /// Refuses what can't be done with all backups of a group, or not without a yes.
-fn refuse_several(request: &RestoreRequest, arguments: &Restore, report: &Report) -> Result<()> {
+fn refuse_several(
+    request: &RestoreRequest,
+    arguments: &RestoreArguments,
+    report: &Report,
+) -> Result<()> {
     let wanted = &request.backups;
     if request.to.is_some() && wanted.len() > 1 {
         let hint = format!("name one of them: {}", wanted.join(", "));

@@ -1,7 +1,7 @@
 //! `dbbackup show`: everything about one backup, for people.
 
 use crate::catalog::Backup;
-use crate::cli::Show;
+use crate::cli::ShowArguments;
 use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
 
-pub fn run(arguments: &Show, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &ShowArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let (backup, place) = locate(&arguments.backup, session)?;
     report.set("backup", backup.json());
     let mut rows: Vec<Vec<String>> = Vec::new();

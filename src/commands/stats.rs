@@ -1,7 +1,7 @@
 //! `dbbackup stats`: how many, how large, how they grow, and when one last succeeded or failed.
 
 use crate::catalog::{Catalog, ListedBackup};
-use crate::cli::Stats;
+use crate::cli::StatsArguments;
 use crate::error::Result;
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{Outcome, Paint, Report, columns};
@@ -34,7 +34,7 @@ struct Sums {
     sizes: Vec<u64>,
 }
 
-pub fn run(arguments: &Stats, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &StatsArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let store = session.reading()?;
     let catalog = catalog_of(
         &*store,

@@ -3,9 +3,9 @@
 
 mod nagios;
 
-use crate::cli::Status;
+use crate::cli::StatusArguments;
 use crate::error::{Error, Kind, Result};
-use crate::health::{self, Expected, Finding, Health, Level, Subject};
+use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
 use crate::ops::Session;
 use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
 use crate::plan;
@@ -14,15 +14,19 @@ use crate::units;
 use chrono::{DateTime, Utc};
 
 /// It never fails as other commands do: what could not be found out is `UNKNOWN`.
-pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &StatusArguments,
+    session: Result<Session>,
+    report: &mut Report,
+) -> Result<Outcome> {
     let judged = session.and_then(|session| judge_and_show(arguments, &session, report));
     let level = judged.or_else(|error| match error.kind() {
         Kind::Interrupted => Err(error),
         kind => {
             let level = if kind == Kind::NotFound {
-                Level::Critical
+                HealthLevel::Critical
             } else {
-                Level::Unknown
+                HealthLevel::Unknown
             };
             if report.is_json() {
                 report.error(&error);
@@ -43,14 +47,18 @@ pub fn run(arguments: &Status, session: Result<Session>, report: &mut Report) ->
     report.set("status", level.as_str());
     report.exits_with(level.code());
     report.outcome_is(match level {
-        Level::Ok => "ok",
-        Level::Warning => "partial",
-        Level::Critical | Level::Unknown => "failed",
+        HealthLevel::Ok => "ok",
+        HealthLevel::Warning => "partial",
+        HealthLevel::Critical | HealthLevel::Unknown => "failed",
     });
     Ok(None)
 }
 
-fn judge_and_show(arguments: &Status, session: &Session, report: &mut Report) -> Result<Level> {
+fn judge_and_show(
+    arguments: &StatusArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<HealthLevel> {
     if let Some(path) = arguments
         .prometheus
         .as_ref()
@@ -82,7 +90,7 @@ fn judge_and_show(arguments: &Status, session: &Session, report: &mut Report) ->
     {
         report.error(&error);
         report.set("error", error.message());
-        level = level.max(Level::Unknown);
+        level = level.max(HealthLevel::Unknown);
     }
     Ok(level)
 }
@@ -132,24 +140,28 @@ fn summary(status: &StoreHealth<'_>) -> String {
     }
 }
 
-fn painted(level: Level, report: &Report) -> String {
+fn painted(level: HealthLevel, report: &Report) -> String {
     let paint = match level {
-        Level::Ok => Paint::Good,
-        Level::Warning => Paint::Warning,
-        Level::Unknown | Level::Critical => Paint::Bad,
+        HealthLevel::Ok => Paint::Good,
+        HealthLevel::Warning => Paint::Warning,
+        HealthLevel::Unknown | HealthLevel::Critical => Paint::Bad,
     };
     report.paint(paint, level.as_str())
 }
 
 /// One line where all is well, else one a source; and what restores left.
 fn show(status: &StoreHealth<'_>, report: &Report) {
-    let painted = |level: Level| painted(level, report);
-    if status.level() == Level::Ok && report.verbosity() == 0 {
-        report.line(format!("{} {}", painted(Level::Ok), summary(status)));
+    let painted = |level: HealthLevel| painted(level, report);
+    if status.level() == HealthLevel::Ok && report.verbosity() == 0 {
+        report.line(format!("{} {}", painted(HealthLevel::Ok), summary(status)));
     } else if status.sources.is_empty() {
-        report.answer(format!("{} {}", painted(Level::Critical), summary(status)));
+        report.answer(format!(
+            "{} {}",
+            painted(HealthLevel::Critical),
+            summary(status)
+        ));
     } else {
-        let of_source = |(subject, health): &(Subject<'_>, Health<'_>)| {
+        let of_source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
             vec![
                 painted(health.level),
                 subject.name.clone(),
@@ -196,7 +208,7 @@ fn show_hints(status: &StoreHealth<'_>, report: &Report) {
 }
 
 /// What is wrong with a source; else how it is.
-fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> String {
+fn sentence(subject: &Subject<'_>, health: &SourceHealth<'_>, now: DateTime<Utc>) -> String {
     if !health.findings.is_empty() {
         return health
             .findings
@@ -207,7 +219,7 @@ fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> S
     }
     let mut parts = Vec::new();
     match (&subject.expected, &health.newest) {
-        (Expected::No(why), _) => parts.push((*why).to_owned()),
+        (Expectation::No(why), _) => parts.push((*why).to_owned()),
         (_, None) => parts.push("no backup yet".to_owned()),
         _ => {}
     }
@@ -231,7 +243,7 @@ fn sentence(subject: &Subject<'_>, health: &Health<'_>, now: DateTime<Utc>) -> S
 }
 
 /// ` (+3 %)`: against the good backup before.
-fn change(health: &Health<'_>) -> String {
+fn change(health: &SourceHealth<'_>) -> String {
     match (&health.newest, &health.before) {
         (Some(new), Some(old)) if old.stored > 0 => {
             let percent = (new.stored as f64 / old.stored as f64 - 1.0) * 100.0;
@@ -247,13 +259,13 @@ fn change(health: &Health<'_>) -> String {
 
 fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
     let reporter: &Report = report;
-    let hint = |finding: &Finding| {
+    let hint = |finding: &HealthFinding| {
         finding
             .hint
             .as_ref()
             .map(|hint| reporter.with_options(hint))
     };
-    let finding = |finding: &Finding| {
+    let finding = |finding: &HealthFinding| {
         serde_json::json!({"status": finding.level.as_str(),
         "text": finding.text, "hint": hint(finding)})
     };
@@ -261,14 +273,14 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
         let texts = subject.leftovers.iter();
         texts.map(|text| reporter.with_options(text)).collect()
     };
-    let source = |(subject, health): &(Subject<'_>, Health<'_>)| {
+    let source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
         let seconds = |at: DateTime<Utc>| (status.now - at).num_seconds();
         serde_json::json!({
             "source": subject.name,
             "status": health.level.as_str(),
             "text": sentence(subject, health, status.now),
             "findings": health.findings.iter().map(finding).collect::<Vec<_>>(),
-            "not_expected": match subject.expected { Expected::No(why) => Some(why), _ => None },
+            "not_expected": match subject.expected { Expectation::No(why) => Some(why), _ => None },
             "expect_every_seconds": subject.expect_every.duration().as_secs(),
             "prove_every_seconds": subject.prove_every.map(|every| every.duration().as_secs()),
             "newest_good": health.newest.as_ref().map(|newest| serde_json::json!({
@@ -281,7 +293,7 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
             "last_attempt": health.last.as_ref().map(|last| serde_json::json!({"id": last.id,
             "at": last.ended})),
             "last_failure": health.failure.as_ref().map(|failure| match &failure.worth {
-                health::Worth::Failed { error, hint } => serde_json::json!({"id": failure.id,
+                health::AttemptWorth::Failed { error, hint } => serde_json::json!({"id": failure.id,
                     "at": failure.ended, "error": error, "hint": hint}),
                 _ => serde_json::Value::Null,
             }),

@@ -1,13 +1,13 @@
 //! `dbbackup verify`: examines backups and remembers with each what was found.
 
 use super::rendering::show_verifications;
-use crate::cli::Verify;
+use crate::cli::VerifyArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::report::{Outcome, Report};
 
-pub fn run(arguments: &Verify, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &VerifyArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
     let request = VerifyRequest {
         backups: arguments.what.clone(),
         all: arguments.all,

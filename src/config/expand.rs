@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 /// Why a text could not be expanded.
 #[derive(Debug, PartialEq)]
-pub(super) enum Fault {
+pub(super) enum ExpansionFault {
     /// The variable is not set anywhere.
     Unset(String),
     /// Not of the form `${NAME}`; the text from `${` on.
@@ -19,7 +19,7 @@ pub(super) enum Fault {
 pub(super) fn expand(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<String>, Fault> {
+) -> Result<Option<String>, ExpansionFault> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -40,9 +40,9 @@ pub(super) fn expand(
             .map(|(name, _)| name)
             .filter(|name| is_variable(name));
         let name = name.ok_or_else(|| {
-            Fault::Malformed(from.split_inclusive('}').next().unwrap_or(from).to_owned())
+            ExpansionFault::Malformed(from.split_inclusive('}').next().unwrap_or(from).to_owned())
         })?;
-        out.push_str(&lookup(name).ok_or_else(|| Fault::Unset(name.to_owned()))?);
+        out.push_str(&lookup(name).ok_or_else(|| ExpansionFault::Unset(name.to_owned()))?);
         rest = &body[name.len() + 1..];
     }
     out.push_str(rest);
@@ -53,7 +53,7 @@ pub(super) fn expand(
 pub(super) fn expand_value(
     value: &mut Spanned<DeValue<'_>>,
     lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<bool, Fault> {
+) -> Result<bool, ExpansionFault> {
     match value.get_mut() {
         DeValue::String(text) => {
             let expanded = expand(text, lookup)?;
@@ -187,18 +187,21 @@ mod tests {
             expand("$${A} $$${A}", &lookup),
             Ok(Some("${A} $${A}".to_owned()))
         );
-        assert_eq!(expand("${B}", &lookup), Err(Fault::Unset("B".to_owned())));
+        assert_eq!(
+            expand("${B}", &lookup),
+            Err(ExpansionFault::Unset("B".to_owned()))
+        );
         assert_eq!(
             expand("a ${A:-x} b", &lookup),
-            Err(Fault::Malformed("${A:-x}".to_owned()))
+            Err(ExpansionFault::Malformed("${A:-x}".to_owned()))
         );
         assert_eq!(
             expand("a ${A", &lookup),
-            Err(Fault::Malformed("${A".to_owned()))
+            Err(ExpansionFault::Malformed("${A".to_owned()))
         );
         assert_eq!(
             expand("${1}", &lookup),
-            Err(Fault::Malformed("${1}".to_owned()))
+            Err(ExpansionFault::Malformed("${1}".to_owned()))
         );
     }
 

@@ -1,60 +1,57 @@
-//! Which keys each kind of source has, and how they are read. A new kind is one more row here.
+//! The kinds of source: which keys each has, and how they are read. A new kind is one more row
+//! here.
 
 use super::section::Section;
-use super::strict::{fields, suggestion};
-use super::value;
-use super::{FilesKeys, KindKeys, PostgresKeys};
+use super::strict::suggestion;
+use super::{FilesSettings, KindSettings, PostgresSettings, SqliteSettings};
 use crate::engine::EngineKind;
 use crate::error::Result;
-use serde::Deserialize;
-use std::path::PathBuf;
+use crate::setting::SettingGroup;
 use toml::de::DeValue;
 
-/// One kind of source.
-pub(super) struct Kind {
-    kind: EngineKind,
-    /// The keys that only this kind has.
-    pub keys: fn() -> &'static [&'static str],
+/// Reads one kind of source.
+pub(super) struct KindReader {
+    /// The kind.
+    pub kind: EngineKind,
+    /// Lists the keys that only this kind has.
+    pub keys: fn() -> Vec<&'static str>,
     /// Reads them.
-    pub read: fn(&mut Section<'_>) -> Result<KindKeys>,
+    pub read: fn(&mut Section<'_>) -> Result<KindSettings>,
 }
 
-const KINDS: &[Kind] = &[
-    Kind {
+/// Every kind.
+pub(super) const KINDS: &[KindReader] = &[
+    KindReader {
         kind: EngineKind::Sqlite,
-        keys: fields::<SqliteKeys>,
-        read: sqlite,
+        keys: SqliteSettings::key_names,
+        read: read_sqlite,
     },
-    Kind {
+    KindReader {
         kind: EngineKind::Postgres,
-        keys: fields::<PostgresKeys>,
-        read: postgres,
+        keys: PostgresSettings::key_names,
+        read: read_postgres,
     },
-    Kind {
+    KindReader {
         kind: EngineKind::Files,
-        keys: fields::<FilesKeys>,
-        read: files,
+        keys: FilesSettings::key_names,
+        read: read_files,
     },
 ];
 
 /// The keys of every kind, for a table that names none.
 pub(super) fn keys_of_all() -> Vec<&'static str> {
-    KINDS
-        .iter()
-        .flat_map(|kind| (kind.keys)())
-        .copied()
-        .collect()
+    KINDS.iter().flat_map(|kind| (kind.keys)()).collect()
 }
 
 /// The kind that a source's table names.
-pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
+pub(super) fn read_kind(section: &mut Section<'_>) -> Result<&'static KindReader> {
     let names: Vec<&str> = KINDS.iter().map(|row| row.kind.as_str()).collect();
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let listed = match quoted.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
         _ => quoted.concat(),
     };
-    let Some(entry) = section.take("kind") else {
+    let Some(item) = section.take("kind") else {
         // Which keys are valid hangs on the kind, so it can't be left to the environment.
         let error = if section.has("kind") {
             section.error("kind", "depends on a variable that is not set")
@@ -63,7 +60,7 @@ pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
         };
         return Err(error.with_hint(format!("write kind = {listed}")));
     };
-    let DeValue::String(name) = entry.value.get_ref() else {
+    let DeValue::String(name) = item.value.get_ref() else {
         return Err(section.error("kind", format!("expected {listed}")));
     };
     KINDS
@@ -80,68 +77,52 @@ pub(super) fn kind_of(section: &mut Section<'_>) -> Result<&'static Kind> {
         })
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SqliteKeys {
-    #[serde(deserialize_with = "value::path")]
-    path: Option<PathBuf>,
+fn read_sqlite(section: &mut Section<'_>) -> Result<KindSettings> {
+    let mut settings = SqliteSettings::default();
+    section.apply(&mut settings)?;
+    section.demand_path("path", &mut settings.path)?;
+    Ok(KindSettings::Sqlite(settings))
 }
 
-fn sqlite(section: &mut Section<'_>) -> Result<KindKeys> {
-    let keys: SqliteKeys = section.read()?;
-    Ok(KindKeys::Sqlite {
-        path: section.required_path("path", keys.path)?,
-    })
-}
-
-fn postgres(section: &mut Section<'_>) -> Result<KindKeys> {
-    let mut keys: PostgresKeys = section.read()?;
-    keys.password_file = section.place("password_file", keys.password_file)?;
-    keys.bin_dir = section.place("bin_dir", keys.bin_dir)?;
+fn read_postgres(section: &mut Section<'_>) -> Result<KindSettings> {
+    let mut settings = PostgresSettings::default();
+    section.apply(&mut settings)?;
     let ways = [
-        keys.password.is_some(),
-        keys.password_file.is_some(),
-        keys.password_command.is_some(),
+        settings.password.is_some(),
+        settings.password_file.is_some(),
+        settings.password_command.is_some(),
     ];
-    if ways.iter().filter(|there| **there).count() > 1 {
+    if ways.iter().filter(|is_set| **is_set).count() > 1 {
         return Err(section.error_here(format!(
             "{} gives the password in more than one way",
             section.header
         )));
     }
-    let one_of_a_cluster = [
-        ("exclude_databases", !keys.exclude_databases.is_empty()),
-        ("globals", keys.globals == Some(true)),
+    let of_clusters = [
+        ("exclude_databases", !settings.exclude_databases.is_empty()),
+        ("globals", settings.globals),
     ];
-    if let Some((key, _)) = one_of_a_cluster
+    if let Some((key, _)) = of_clusters
         .iter()
-        .find(|(_, written)| *written && !keys.is_cluster())
+        .find(|(_, is_set)| *is_set && !settings.is_cluster())
     {
         return Err(section
             .error(key, "it needs `databases`")
             .with_hint("add databases = [\"*\"]"));
     }
-    if keys.prefix_url.is_some() && keys.command_prefix.is_empty() {
+    if settings.prefix_url.is_some() && settings.command_prefix.is_empty() {
         return Err(section.error("prefix_url", "it needs `command_prefix`"));
     }
-    Ok(KindKeys::Postgres(Box::new(keys)))
+    Ok(KindSettings::Postgres(Box::new(settings)))
 }
 
-fn files(section: &mut Section<'_>) -> Result<KindKeys> {
-    let mut keys: FilesKeys = section.read()?;
-    if keys.paths.is_empty() && !section.has("paths") {
+fn read_files(section: &mut Section<'_>) -> Result<KindSettings> {
+    let mut settings = FilesSettings::default();
+    section.apply(&mut settings)?;
+    if settings.paths.is_empty() && !section.has("paths") {
         return Err(section
             .error_here(format!("{} has no `paths`", section.header))
             .with_hint("write paths = [\"/srv/app/uploads\"]"));
     }
-    for path in &mut keys.paths {
-        if path.is_empty() {
-            return Err(section.error("paths", "expected a path, found an empty string"));
-        }
-        let absolute = section
-            .place("paths", Some(PathBuf::from(path.as_str())))?
-            .unwrap_or_default();
-        *path = absolute.to_string_lossy().into_owned();
-    }
-    Ok(KindKeys::Files(keys))
+    Ok(KindSettings::Files(settings))
 }

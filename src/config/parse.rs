@@ -1,18 +1,18 @@
 //! From text to [`Config`]: a walk over the tables, each read by a [`Section`].
 
 use super::expand::{env_file, expand};
-use super::hooks::{HookKeys, hooks};
-use super::kinds::{keys_of_all, kind_of};
-use super::log::log;
-use super::section::{Entry, Scope, Section};
-use super::strict::{Document, fields, suggestion};
+use super::hooks::{Hooks, read_hooks};
+use super::kinds::{keys_of_all, read_kind};
+use super::section::{Scope, Section, TableItem};
+use super::strict::{Document, suggestion};
 use super::{
-    BackupKeys, Config, MetricsKeys, RetentionTable, SourceEntry, SourceKeys, StoreConfig,
-    Unusable, value,
+    BackupSettings, Config, ConfiguredSource, MetricsSettings, RunSettings, SourceFault,
+    SourceSettings, StoreSettings,
 };
 use crate::error::{Context, Error, Result};
-use crate::store::Location;
-use serde::Deserialize;
+use crate::log::LogSettings;
+use crate::retention::RetentionPolicy;
+use crate::setting::SettingGroup;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -32,10 +32,10 @@ const TOP: &[&str] = &[
 
 /// The retention tables of one level: its own, those of its labels, and the faults of the
 /// environment in them.
-type Retention = (
-    Option<RetentionTable>,
-    BTreeMap<String, RetentionTable>,
-    Vec<Unusable>,
+type RetentionTables = (
+    Option<RetentionPolicy>,
+    BTreeMap<String, RetentionPolicy>,
+    Vec<SourceFault>,
 );
 
 /// Reads a configuration's text; `path` is where it is from. Nothing else is read but the
@@ -56,7 +56,7 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         of_source: false,
     };
     let mut top = Section::new(table, String::new(), 0, scope)?;
-    top.only(&[TOP], &belongs(""))?;
+    top.only(&[TOP.to_vec()], &belongs(""))?;
 
     let mut config = Config {
         path: path.to_owned(),
@@ -64,48 +64,39 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     };
     config.store = top
         .take("store")
-        .map(|entry| store(entry, "[store]".to_owned(), scope))
+        .map(|item| read_store(item, "[store]".to_owned(), scope))
         .transpose()?;
-    if let Some(entry) = top.take("stores") {
-        config.stores = stores(entry, scope)?;
+    if let Some(item) = top.take("stores") {
+        config.stores = read_stores(item, scope)?;
     }
-    if let Some(entry) = top.take("backup") {
-        let mut section = Section::open(entry, "[backup]".to_owned(), scope)?;
-        section.only(&[fields::<BackupKeys>(), fields::<RunKeys>()], &belongs(""))?;
-        config.backup = backup_keys(&mut section)?;
-        config.jobs = section.read::<RunKeys>()?.jobs;
+    if let Some(item) = top.take("backup") {
+        let mut section = Section::open(item, "[backup]".to_owned(), scope)?;
+        let keys = [BackupSettings::key_names(), RunSettings::key_names()];
+        section.only(&keys, &belongs(""))?;
+        section.apply(&mut config.backup)?;
+        section.apply(&mut config.run)?;
     }
-    if let Some(entry) = top.take("retention") {
+    if let Some(item) = top.take("retention") {
         (config.retention, config.retention_labels, _) =
-            retention(entry, "retention", scope, &mut config.warnings)?;
+            read_retention(item, "retention", scope, &mut config.warnings)?;
     }
     config.hooks = top
         .take("hooks")
-        .map(|entry| hooks(entry, "[hooks]".to_owned(), scope))
+        .map(|item| read_hooks(item, "[hooks]".to_owned(), scope))
+        .transpose()?
+        .unwrap_or_default();
+    config.log = top
+        .take("log")
+        .map(|item| read_log(item, scope))
         .transpose()?;
-    config.log = top.take("log").map(|entry| log(entry, scope)).transpose()?;
-    if let Some(entry) = top.take("sources") {
-        config.sources = sources(entry, scope, &mut config.warnings)?;
+    if let Some(item) = top.take("sources") {
+        config.sources = read_sources(item, scope, &config.backup, &mut config.warnings)?;
     }
-    if let Some(entry) = top.take("metrics") {
-        let mut section = Section::open(entry, "[metrics]".to_owned(), scope)?;
-        section.only(&[fields::<MetricsKeys>()], &belongs(""))?;
-        config.metrics = section.read()?;
-        config.metrics.textfile = section.place("textfile", config.metrics.textfile)?;
-        if config
-            .metrics
-            .textfile
-            .as_ref()
-            .is_some_and(|path| path.extension().is_none_or(|end| end != "prom"))
-        {
-            return Err(section.error(
-                "textfile",
-                "the name of a file of metrics must end in `.prom`: node_exporter reads no other",
-            ));
-        }
+    if let Some(item) = top.take("metrics") {
+        config.metrics = read_metrics(item, scope)?;
     }
-    if let Some(entry) = top.take("groups") {
-        config.groups = groups(entry, &config.sources, scope)?;
+    if let Some(item) = top.take("groups") {
+        config.groups = read_groups(item, &config.sources, scope)?;
     }
     Ok(config)
 }
@@ -126,13 +117,13 @@ pub fn is_label(name: &str) -> bool {
 /// For a key in the wrong table: the one it belongs in, below `[sources.NAME` or at the top.
 fn belongs(source: &str) -> impl Fn(&str) -> Option<String> {
     move |key| {
-        let table = if fields::<RetentionTable>().contains(&key) {
+        let table = if RetentionPolicy::key(key).is_some() {
             "retention"
-        } else if fields::<HookKeys>().contains(&key) {
+        } else if Hooks::key(key).is_some() {
             "hooks"
-        } else if fields::<RunKeys>().contains(&key) {
+        } else if RunSettings::key(key).is_some() {
             return Some("it belongs in [backup]: it is the whole run's".to_owned());
-        } else if source.is_empty() && fields::<BackupKeys>().contains(&key) {
+        } else if source.is_empty() && BackupSettings::key(key).is_some() {
             "backup"
         } else {
             return None;
@@ -156,95 +147,88 @@ fn part(name: &str) -> String {
 }
 
 /// Refuses a name that could not be a directory's or an id's part.
-fn check_name(entry: &Entry<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
-    if is_source_name(&entry.name) {
+fn check_name(item: &TableItem<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
+    if is_source_name(&item.name) {
         return Ok(());
     }
     let message = format!(
         "`{}` can't be the name of a {what}",
-        entry.name.escape_debug()
+        item.name.escape_debug()
     );
     Err(scope
         .doc
-        .error(entry.offset, message)
+        .error(item.offset, message)
         .with_hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct StoreKeys {
-    #[serde(deserialize_with = "value::path")]
-    path: Option<PathBuf>,
-    #[serde(deserialize_with = "value::flag")]
-    require_mount: Option<bool>,
-}
-
-fn store(entry: Entry<'_>, header: String, scope: &Scope<'_>) -> Result<StoreConfig> {
-    let mut section = Section::open(entry, header, scope)?;
-    section.only(&[fields::<StoreKeys>()], &|_| None)?;
-    let keys: StoreKeys = section.read()?;
-    if let Some(path) = &keys.path {
-        Location::parse(&path.to_string_lossy(), Path::new("/"))
-            .map_err(|why| section.error("path", why))?;
+fn read_store(item: TableItem<'_>, header: String, scope: &Scope<'_>) -> Result<StoreSettings> {
+    let mut section = Section::open(item, header, scope)?;
+    section.only(&[StoreSettings::key_names()], &|_| None)?;
+    let mut settings = StoreSettings::default();
+    section.apply(&mut settings)?;
+    if !section.has("path") {
+        return Err(section.error_here(format!("{} has no `path`", section.header)));
     }
-    let path = section.required_path("path", keys.path)?;
-    Ok(StoreConfig {
-        location: Location::from(path),
-        require_mount: keys.require_mount.unwrap_or(false),
-    })
+    Ok(settings)
 }
 
-fn stores(entry: Entry<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreConfig>> {
-    let mut section = Section::open(entry, "[stores]".to_owned(), scope)?;
+fn read_log(item: TableItem<'_>, scope: &Scope<'_>) -> Result<LogSettings> {
+    let mut section = Section::open(item, "[log]".to_owned(), scope)?;
+    section.only(&[LogSettings::key_names()], &|_| None)?;
+    let mut settings = LogSettings::default();
+    section.apply(&mut settings)?;
+    section.demand_path("file", &mut settings.file)?;
+    Ok(settings)
+}
+
+fn read_metrics(item: TableItem<'_>, scope: &Scope<'_>) -> Result<MetricsSettings> {
+    let mut section = Section::open(item, "[metrics]".to_owned(), scope)?;
+    section.only(&[MetricsSettings::key_names()], &|_| None)?;
+    let mut settings = MetricsSettings::default();
+    section.apply(&mut settings)?;
+    let is_misnamed = |path: &PathBuf| path.extension().is_none_or(|end| end != "prom");
+    if settings.textfile.as_ref().is_some_and(is_misnamed) {
+        return Err(section.error(
+            "textfile",
+            "the name of a file of metrics must end in `.prom`: node_exporter reads no other",
+        ));
+    }
+    Ok(settings)
+}
+
+fn read_stores(item: TableItem<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreSettings>> {
+    let mut section = Section::open(item, "[stores]".to_owned(), scope)?;
     let mut stores = BTreeMap::new();
-    for entry in section.take_all() {
-        check_name(&entry, "store", scope)?;
-        let name = entry.name.clone();
+    for item in section.take_all() {
+        check_name(&item, "store", scope)?;
+        let name = item.name.clone();
         let header = format!("[stores.{}]", part(&name));
-        stores.insert(name, store(entry, header, scope)?);
+        stores.insert(name, read_store(item, header, scope)?);
     }
     Ok(stores)
 }
 
-/// The keys of `[backup]` that are the whole run's.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RunKeys {
-    #[serde(deserialize_with = "value::threads")]
-    jobs: Option<usize>,
-}
-
-fn backup_keys(section: &mut Section<'_>) -> Result<BackupKeys> {
-    let mut keys: BackupKeys = section.read()?;
-    keys.compression_line = keys
-        .compression
-        .as_ref()
-        .map(|_| section.line("compression"));
-    keys.scratch_dir = section.place("scratch_dir", keys.scratch_dir)?;
-    Ok(keys)
-}
-
 /// A retention table and those of its labels; `at` is its header without the brackets.
-fn retention(
-    entry: Entry<'_>,
+fn read_retention(
+    item: TableItem<'_>,
     at: &str,
     scope: &Scope<'_>,
     warnings: &mut Vec<String>,
-) -> Result<Retention> {
-    let mut section = Section::open(entry, format!("[{at}]"), scope)?;
-    section.only(&[fields::<RetentionTable>(), &["label"]], &|_| None)?;
+) -> Result<RetentionTables> {
+    let mut section = Section::open(item, format!("[{at}]"), scope)?;
+    section.only(&[RetentionPolicy::key_names(), vec!["label"]], &|_| None)?;
     let labels_entry = section.take("label");
     // TOML makes `[retention]` where only `[retention.label.daily]` is written; that one sets
     // nothing.
     let own = labels_entry.is_none() || !section.names().is_empty() || !section.faults.is_empty();
-    let table = retention_table(&mut section)?;
+    let table = read_policy(&mut section)?;
     let mut faults = section.faults;
     let mut labels = BTreeMap::new();
-    if let Some(entry) = labels_entry {
-        let mut section = Section::open(entry, format!("[{at}.label]"), scope)?;
-        for entry in section.take_all() {
-            let name = entry.name.clone();
-            let (table, more) = label(entry, at, scope, warnings)?;
+    if let Some(item) = labels_entry {
+        let mut section = Section::open(item, format!("[{at}.label]"), scope)?;
+        for item in section.take_all() {
+            let name = item.name.clone();
+            let (table, more) = read_label(item, at, scope, warnings)?;
             labels.insert(name, table);
             faults.extend(more);
         }
@@ -252,13 +236,13 @@ fn retention(
     Ok((own.then_some(table), labels, faults))
 }
 
-fn label(
-    entry: Entry<'_>,
+fn read_label(
+    item: TableItem<'_>,
     at: &str,
     scope: &Scope<'_>,
     warnings: &mut Vec<String>,
-) -> Result<(RetentionTable, Vec<Unusable>)> {
-    let (name, offset) = (entry.name.clone(), entry.offset);
+) -> Result<(RetentionPolicy, Vec<SourceFault>)> {
+    let (name, offset) = (item.name.clone(), item.offset);
     let header = format!("[{at}.label.{}]", part(&name));
     if !is_label(&name) {
         let message = format!("`{}` can't be a label", name.escape_debug());
@@ -274,101 +258,116 @@ fn label(
         );
         warnings.push(scope.doc.message(offset, message));
     }
-    let mut section = Section::open(entry, header, scope)?;
-    section.only(&[fields::<RetentionTable>()], &|_| None)?;
-    let table = retention_table(&mut section)?;
+    let mut section = Section::open(item, header, scope)?;
+    section.only(&[RetentionPolicy::key_names()], &|_| None)?;
+    let table = read_policy(&mut section)?;
     Ok((table, section.faults))
 }
 
 /// The rules of one table. A rule that the environment failed voids them all: half a policy could
 /// remove what the whole one keeps.
-fn retention_table(section: &mut Section<'_>) -> Result<RetentionTable> {
-    let table = section.read()?;
-    Ok(if section.faults.is_empty() {
-        table
+fn read_policy(section: &mut Section<'_>) -> Result<RetentionPolicy> {
+    let mut policy = RetentionPolicy::default();
+    section.apply(&mut policy)?;
+    if section.faults.is_empty() {
+        Ok(policy)
     } else {
-        RetentionTable::default()
-    })
+        Ok(RetentionPolicy::default())
+    }
 }
 
-fn sources(
-    entry: Entry<'_>,
+fn read_sources(
+    item: TableItem<'_>,
     scope: &Scope<'_>,
+    defaults: &BackupSettings,
     warnings: &mut Vec<String>,
-) -> Result<Vec<(String, SourceEntry)>> {
-    let mut section = Section::open(entry, "[sources]".to_owned(), scope)?;
+) -> Result<Vec<(String, ConfiguredSource)>> {
+    let mut section = Section::open(item, "[sources]".to_owned(), scope)?;
     let mut sources = Vec::new();
-    for entry in section.take_all() {
-        check_name(&entry, "source", scope)?;
-        sources.push((entry.name.clone(), source(entry, scope, warnings)?));
+    for item in section.take_all() {
+        check_name(&item, "source", scope)?;
+        let name = item.name.clone();
+        sources.push((name, read_source(item, scope, defaults, warnings)?));
     }
     Ok(sources)
 }
 
-fn source(entry: Entry<'_>, outer: &Scope<'_>, warnings: &mut Vec<String>) -> Result<SourceEntry> {
-    let at = format!("sources.{}", part(&entry.name));
-    let (scope, unreadable) = scope_of_source(&entry, &at, outer);
-    let mut section = Section::open(entry, format!("[{at}]"), &scope)?;
-    let only = |section: &Section<'_>, keys: &[&str]| {
-        let shared: &[&str] = &["kind", "retention", "hooks"];
-        section.only(
-            &[shared, fields::<SourceKeys>(), keys, fields::<BackupKeys>()],
-            &belongs(&at),
-        )
-    };
+/// Reads a source; `defaults` are the settings of `[backup]`, over which its own are put.
+fn read_source(
+    item: TableItem<'_>,
+    outer: &Scope<'_>,
+    defaults: &BackupSettings,
+    warnings: &mut Vec<String>,
+) -> Result<ConfiguredSource> {
+    let at = format!("sources.{}", part(&item.name));
+    let (scope, unreadable) = scope_of_source(&item, &at, outer);
+    let mut section = Section::open(item, format!("[{at}]"), &scope)?;
     if !section.has("kind") {
         // It may be there misspelt.
-        only(&section, &keys_of_all())?;
+        section.only(&keys_of_source(keys_of_all()), &belongs(&at))?;
     }
-    let kind = kind_of(&mut section)?;
-    only(&section, (kind.keys)())?;
+    let kind = read_kind(&mut section)?;
+    section.only(&keys_of_source((kind.keys)()), &belongs(&at))?;
 
-    let (table, labels, more) = match section.take("retention") {
-        Some(entry) => retention(entry, &format!("{at}.retention"), &scope, warnings)?,
-        None => Retention::default(),
+    let (retention, retention_labels, more) = match section.take("retention") {
+        Some(item) => read_retention(item, &format!("{at}.retention"), &scope, warnings)?,
+        None => RetentionTables::default(),
     };
     let hooks = section
         .take("hooks")
-        .map(|entry| hooks(entry, format!("[{at}.hooks]"), &scope))
-        .transpose()?;
-    let mut common: SourceKeys = section.read()?;
+        .map(|item| read_hooks(item, format!("[{at}.hooks]"), &scope))
+        .transpose()?
+        .unwrap_or_default();
+    let mut common = SourceSettings::default();
+    section.apply(&mut common)?;
     common.env_file = scope.file.as_ref().map(|(path, _)| path.clone());
     if let (Some(start), Some(end)) = (common.start, common.end)
         && end <= start
     {
         section.wrong("end", "expected a time after `start`")?;
     }
-    let backup = backup_keys(&mut section)?;
-    let keys = (kind.read)(&mut section)?;
-    let unusable = unreadable
+    let mut backup = defaults.clone();
+    section.apply(&mut backup)?;
+    let kind = (kind.read)(&mut section)?;
+    let fault = unreadable
         .into_iter()
         .chain(section.faults)
         .chain(more)
         .next();
-    Ok(SourceEntry {
+    Ok(ConfiguredSource {
         common,
         backup,
         hooks,
-        retention: table,
-        retention_labels: labels,
-        kind: keys,
-        unusable,
+        retention,
+        retention_labels,
+        kind,
+        fault,
     })
+}
+
+/// The keys that a source's table may have; `of_kind` are those that only its kind has.
+fn keys_of_source(of_kind: Vec<&'static str>) -> [Vec<&'static str>; 4] {
+    [
+        vec!["kind", "retention", "hooks"],
+        SourceSettings::key_names(),
+        of_kind,
+        BackupSettings::key_names(),
+    ]
 }
 
 /// The scope of a source's tables, with the variables of its env_file; and why that file could not
 /// be read.
 fn scope_of_source<'a>(
-    entry: &Entry<'_>,
+    item: &TableItem<'_>,
     at: &str,
     outer: &Scope<'a>,
-) -> (Scope<'a>, Option<Unusable>) {
+) -> (Scope<'a>, Option<SourceFault>) {
     let mut scope = Scope {
         file: None,
         of_source: true,
         ..*outer
     };
-    let setting = entry
+    let setting = item
         .value
         .get_ref()
         .as_table()
@@ -382,7 +381,7 @@ fn scope_of_source<'a>(
         return (scope, None);
     };
     let path = PathBuf::from(expanded.unwrap_or_else(|| text.to_owned()));
-    let fault = |why: String| Unusable {
+    let fault = |why: String| SourceFault {
         message: outer
             .doc
             .message(key.span().start, format!("`env_file` in [{at}]: {why}")),
@@ -405,55 +404,52 @@ fn scope_of_source<'a>(
     (scope, unreadable)
 }
 
-fn groups(
-    entry: Entry<'_>,
-    sources: &[(String, SourceEntry)],
+fn read_groups(
+    item: TableItem<'_>,
+    sources: &[(String, ConfiguredSource)],
     scope: &Scope<'_>,
 ) -> Result<Vec<(String, Vec<String>)>> {
-    let mut section = Section::open(entry, "[groups]".to_owned(), scope)?;
+    let mut section = Section::open(item, "[groups]".to_owned(), scope)?;
     let names = section.names();
     let known: Vec<&str> = sources.iter().map(|(name, _)| name.as_str()).collect();
     let mut groups = Vec::new();
-    for entry in section.take_all() {
-        check_name(&entry, "group", scope)?;
-        if known.contains(&entry.name.as_str()) {
-            let message = format!("`{}` in [groups] is also the name of a source", entry.name);
+    for item in section.take_all() {
+        check_name(&item, "group", scope)?;
+        if known.contains(&item.name.as_str()) {
+            let message = format!("`{}` in [groups] is also the name of a source", item.name);
             return Err(scope
                 .doc
-                .error(entry.offset, message)
+                .error(item.offset, message)
                 .with_hint("rename one of them: commands take either by name"));
         }
-        groups.push((
-            entry.name.clone(),
-            members(&entry, &section, &known, &names)?,
-        ));
+        groups.push((item.name.clone(), members(&item, &section, &known, &names)?));
     }
     Ok(groups)
 }
 
 /// The sources that a group lists.
 fn members(
-    entry: &Entry<'_>,
+    item: &TableItem<'_>,
     section: &Section<'_>,
     known: &[&str],
     groups: &[String],
 ) -> Result<Vec<String>> {
     let wanted = || {
         section.error(
-            &entry.name,
+            &item.name,
             "expected a list of sources, as in [\"app\", \"shop\"]",
         )
     };
-    let DeValue::Array(items) = entry.value.get_ref() else {
+    let DeValue::Array(items) = item.value.get_ref() else {
         return Err(wanted());
     };
     let mut members: Vec<String> = Vec::new();
-    for item in items.iter() {
-        let name = item.get_ref().as_str().ok_or_else(wanted)?;
+    for value in items.iter() {
+        let name = value.get_ref().as_str().ok_or_else(wanted)?;
         let error = |message: String| {
             section.scope.doc.error(
-                item.span().start,
-                format!("`{}` in [groups]: {message}", entry.name),
+                value.span().start,
+                format!("`{}` in [groups]: {message}", item.name),
             )
         };
         if groups.iter().any(|group| group == name) {
@@ -470,7 +466,7 @@ fn members(
         members.push(name.to_owned());
     }
     if members.is_empty() {
-        return Err(section.error(&entry.name, "the list is empty"));
+        return Err(section.error(&item.name, "the list is empty"));
     }
     Ok(members)
 }

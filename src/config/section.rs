@@ -4,15 +4,15 @@
 //! A table of a source forgives what the environment lacks: the key is left out and the reason
 //! kept, so that the source is unusable and the rest of the file is not.
 
-use super::Unusable;
-use super::expand::{Fault, expand_value, hostname};
-use super::strict::{Document, fields, suggestion};
+use super::SourceFault;
+use super::expand::{ExpansionFault, expand_value, hostname};
+use super::strict::{Document, suggestion};
 use crate::error::{Error, Result};
-use serde::de::DeserializeOwned;
+use crate::setting::{SettingGroup, WrittenValue};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
 
 /// What the tables of one file, or of one source, are read with.
 pub(super) struct Scope<'a> {
@@ -64,7 +64,7 @@ impl Scope<'_> {
 }
 
 /// A key with its value and where the key stands.
-pub(super) struct Entry<'a> {
+pub(super) struct TableItem<'a> {
     pub name: String,
     pub offset: usize,
     pub value: Spanned<DeValue<'a>>,
@@ -82,28 +82,28 @@ pub(super) struct Section<'a> {
     /// The keys whose values came from the environment, with the text as written.
     written: BTreeMap<String, String>,
     /// The faults that make a source unusable, in the order they were met.
-    pub faults: Vec<Unusable>,
+    pub faults: Vec<SourceFault>,
 }
 
 impl<'a> Section<'a> {
-    /// The table that `entry` holds, expanded.
-    pub fn open(entry: Entry<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
-        let mut section = Section::open_as_written(entry, header, scope)?;
+    /// The table that `item` holds, expanded.
+    pub fn open(item: TableItem<'a>, header: String, scope: &'a Scope<'a>) -> Result<Section<'a>> {
+        let mut section = Section::open_as_written(item, header, scope)?;
         section.expand()?;
         Ok(section)
     }
 
     /// The same, with every `${NAME}` left as it is.
     pub fn open_as_written(
-        entry: Entry<'a>,
+        item: TableItem<'a>,
         header: String,
         scope: &'a Scope<'a>,
     ) -> Result<Section<'a>> {
-        let DeValue::Table(table) = entry.value.into_inner() else {
-            let message = format!("`{}` must be a table: {header}", entry.name);
-            return Err(scope.doc.error(entry.offset, message));
+        let DeValue::Table(table) = item.value.into_inner() else {
+            let message = format!("`{}` must be a table: {header}", item.name);
+            return Err(scope.doc.error(item.offset, message));
         };
-        Ok(Section::bare(table, header, entry.offset, scope))
+        Ok(Section::bare(table, header, item.offset, scope))
     }
 
     /// The table whose key, if it has one, is at `offset`.
@@ -153,7 +153,7 @@ impl<'a> Section<'a> {
             self.written.insert(key.clone(), written);
             match fault {
                 None => {}
-                Some(Fault::Malformed(text)) => {
+                Some(ExpansionFault::Malformed(text)) => {
                     let error = self.error(
                         &key,
                         format!("`{}` is not of the form `${{NAME}}`", text.escape_debug()),
@@ -162,7 +162,7 @@ impl<'a> Section<'a> {
                         "a name is letters, digits and `_`; a literal `${` is written `$${`",
                     ));
                 }
-                Some(Fault::Unset(name)) => {
+                Some(ExpansionFault::Unset(name)) => {
                     let message = format!(
                         "`{key}` in {} needs ${{{name}}}, which is not set",
                         self.header
@@ -177,7 +177,7 @@ impl<'a> Section<'a> {
     /// Leaves a key out because of the environment: in a source a reason to skip it, elsewhere an
     /// error.
     fn forgive(&mut self, key: &str, message: String, hint: Option<String>) -> Result<()> {
-        let fault = Unusable {
+        let fault = SourceFault {
             message: self.scope.doc.message(self.offset_of(key), message),
             hint,
         };
@@ -199,9 +199,9 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value out, for those that are tables or lists of their own.
-    pub fn take(&mut self, key: &str) -> Option<Entry<'a>> {
+    pub fn take(&mut self, key: &str) -> Option<TableItem<'a>> {
         let (name, value) = self.table.remove_entry(key)?;
-        Some(Entry {
+        Some(TableItem {
             name: name.get_ref().to_string(),
             offset: name.span().start,
             value,
@@ -209,7 +209,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes every value out, in the order of the file.
-    pub fn take_all(&mut self) -> Vec<Entry<'a>> {
+    pub fn take_all(&mut self) -> Vec<TableItem<'a>> {
         self.names()
             .iter()
             .filter_map(|key| self.take(key))
@@ -219,10 +219,10 @@ impl<'a> Section<'a> {
     /// Refuses keys that are in none of `known`; `elsewhere` may know where such a key belongs.
     pub fn only(
         &self,
-        known: &[&[&str]],
+        known: &[Vec<&str>],
         elsewhere: &dyn Fn(&str) -> Option<String>,
     ) -> Result<()> {
-        let all: Vec<&str> = known.iter().flat_map(|keys| keys.iter().copied()).collect();
+        let all = known.concat();
         // The keys that the environment failed were taken out; their names are checked all the
         // same.
         let mut written: Vec<_> = self.offsets.iter().collect();
@@ -245,30 +245,23 @@ impl<'a> Section<'a> {
         Err(error.with_hint(elsewhere(key).unwrap_or_else(|| suggestion(key, &all, "valid keys"))))
     }
 
-    /// Reads those keys that `T` has.
-    pub fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let mut mine = DeTable::new();
-        for key in fields::<T>() {
-            if let Some((key, value)) = self.table.remove_entry(*key) {
-                mine.insert(key, value);
+    /// Puts what is written of the keys of `settings` over the values that they have.
+    pub fn apply<S: SettingGroup>(&mut self, settings: &mut S) -> Result<()> {
+        for name in self.names() {
+            let Some(key) = S::key(&name) else {
+                continue;
+            };
+            let Some((_, value)) = self.table.remove_entry(key.name) else {
+                continue;
+            };
+            let written = written_value(value.get_ref());
+            let scope = self.scope;
+            let outcome = (key.slot)(settings).set(&written, &|path| scope.absolute(path));
+            if let Err(message) = outcome {
+                self.wrong(key.name, &message)?;
             }
         }
-        // Each turn leaves out one key that the environment spoiled, so there is an end to it.
-        loop {
-            let whole = Spanned::new(self.offset..self.offset, DeValue::Table(mine.clone()));
-            let error = match T::deserialize(ValueDeserializer::from(whole)) {
-                Ok(values) => return Ok(values),
-                Err(error) => error,
-            };
-            let Some(key) = key_at(&mine, error.span()) else {
-                return Err(self
-                    .scope
-                    .doc
-                    .error(self.offset, format!("{}: {}", self.header, error.message())));
-            };
-            mine.remove(key.as_str());
-            self.wrong(&key, error.message())?;
-        }
+        Ok(())
     }
 
     /// A value that is not what its key wants. The second line of `message`, if any, is the hint.
@@ -306,24 +299,17 @@ impl<'a> Section<'a> {
         self.scope.doc.error(self.offset, message)
     }
 
-    /// The path of a key made absolute.
-    pub fn place(&self, key: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>> {
-        path.map(|path| {
-            self.scope
-                .absolute(&path)
-                .map_err(|why| self.error(key, why))
-        })
-        .transpose()
-    }
-
-    /// A path that must be there. Where the environment failed it, what is written stands for it,
-    /// to be shown.
-    pub fn required_path(&self, key: &str, path: Option<PathBuf>) -> Result<PathBuf> {
-        match (self.place(key, path)?, self.written.get(key)) {
-            (Some(path), _) => Ok(path),
-            (None, Some(written)) => Ok(PathBuf::from(written)),
-            (None, None) => Err(self.error_here(format!("{} has no `{key}`", self.header))),
+    /// Demands a path. Where the environment failed it, what is written stands for it, to be
+    /// shown.
+    pub fn demand_path(&self, key: &str, path: &mut PathBuf) -> Result<()> {
+        if !path.as_os_str().is_empty() {
+            return Ok(());
         }
+        match self.written.get(key) {
+            Some(written) => *path = PathBuf::from(written),
+            None => return Err(self.error_here(format!("{} has no `{key}`", self.header))),
+        }
+        Ok(())
     }
 
     /// Whether a key is written, be its value usable or not.
@@ -331,24 +317,29 @@ impl<'a> Section<'a> {
         self.offsets.contains_key(key)
     }
 
-    /// The line a key is on.
-    pub fn line(&self, key: &str) -> usize {
-        self.scope.doc.line(self.offset_of(key))
-    }
-
     fn offset_of(&self, key: &str) -> usize {
         self.offsets.get(key).copied().unwrap_or(self.offset)
     }
 }
 
-/// The key whose value serde's error is about.
-fn key_at(table: &DeTable<'_>, span: Option<std::ops::Range<usize>>) -> Option<String> {
-    let span = span?;
-    let holds = |value: &Spanned<DeValue<'_>>| {
-        value.span().start <= span.start && span.end <= value.span().end
-    };
-    table
-        .iter()
-        .find(|(_, value)| holds(value))
-        .map(|(key, _)| key.get_ref().to_string())
+/// The value as settings take it.
+fn written_value<'v>(value: &'v DeValue<'_>) -> WrittenValue<'v> {
+    match value {
+        DeValue::String(text) => WrittenValue::Text(text),
+        DeValue::Integer(number) => {
+            // One with more digits than this has is too large for any setting, too.
+            let digits = i128::from_str_radix(number.as_str(), number.radix());
+            WrittenValue::Whole(digits.unwrap_or(i128::MAX))
+        }
+        DeValue::Float(number) => WrittenValue::Real(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(flag) => WrittenValue::Flag(*flag),
+        DeValue::Datetime(moment) => WrittenValue::Moment(moment.to_string()),
+        DeValue::Array(items) => WrittenValue::List(
+            items
+                .iter()
+                .map(|item| written_value(item.get_ref()))
+                .collect(),
+        ),
+        DeValue::Table(_) => WrittenValue::Table,
+    }
 }

@@ -1,13 +1,8 @@
-//! Strictness: which keys there are, which was meant, and on what line of the text a fault is.
-//!
-//! The valid keys are asked of the serde structs themselves, so that no list of them can fall
-//! behind.
+//! Strictness: which key was meant, and on what line of the text a fault is.
 
 use super::mask::masked_line;
 use crate::error::Error;
 use crate::units::nearest;
-use serde::de::{DeserializeOwned, Deserializer, Visitor};
-use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::path::Path;
 
@@ -73,56 +68,5 @@ pub(super) fn suggestion(word: &str, candidates: &[&str], what: &str) -> String 
         Some(candidate) => format!("did you mean `{candidate}`?"),
         None if candidates.is_empty() => format!("there are no {what}"),
         None => format!("the {what} are {}", candidates.join(", ")),
-    }
-}
-
-/// The keys of a table that is read into `T`.
-pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
-    match T::deserialize(Asker) {
-        Err(Answer(fields)) => fields,
-        Ok(_) => &[],
-    }
-}
-
-/// A deserializer without data: it answers with the fields that are asked of it.
-struct Asker;
-
-/// The fields, on the only way out of a deserializer that has no value to give.
-#[derive(Debug)]
-struct Answer(&'static [&'static str]);
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no data")
-    }
-}
-
-impl std::error::Error for Answer {}
-
-impl serde::de::Error for Answer {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Answer(&[])
-    }
-}
-
-impl<'de> Deserializer<'de> for Asker {
-    type Error = Answer;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Answer> {
-        Err(Answer(&[]))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Answer> {
-        Err(Answer(fields))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

@@ -1,8 +1,16 @@
 //! The rules of the configuration, each with what is said to whoever breaks it.
 
 use super::*;
+use crate::engine::sqlite::Spool;
 use crate::error::Kind;
+use crate::pipeline::Codec;
+use crate::retention::Age;
+use crate::setting::SettingGroup;
+use crate::sidecar::Level;
+use crate::store::Location;
+use crate::units::Span;
 use std::path::Path;
+use std::time::Duration;
 
 fn environment(name: &str) -> Option<String> {
     let value = match name {
@@ -37,12 +45,16 @@ fn app(more: &str) -> String {
     format!("[sources.app]\nkind = \"sqlite\"\npath = \"app.db\"\n{more}\n")
 }
 
-fn only_source(config: &Config) -> &SourceEntry {
+fn only_source(config: &Config) -> &ConfiguredSource {
     config.source("app").unwrap()
 }
 
-fn span(text: &str) -> Option<Span> {
-    Some(Span::parse(text).unwrap())
+fn span(text: &str) -> Span {
+    Span::parse(text).unwrap()
+}
+
+fn age(text: &str) -> Age {
+    Age::parse(text).unwrap()
 }
 
 #[test]
@@ -101,20 +113,20 @@ all = ["shop"]
     let config = read(text).unwrap();
     assert_eq!(
         config.store,
-        Some(StoreConfig {
+        Some(StoreSettings {
             location: Path::new("/var/backups/dbbackup").into(),
             require_mount: false
         })
     );
     assert_eq!(
         config.stores["usb"],
-        StoreConfig {
+        StoreSettings {
             location: Path::new("/home/ada/usb").into(),
             require_mount: true
         }
     );
-    assert_eq!(config.backup.verify_after, Some(VerifyAfter::Checksum));
-    assert_eq!(config.backup.lock_timeout, span("30s"));
+    assert_eq!(config.backup.verify_after, Some(Level::Checksum));
+    assert_eq!(config.backup.lock_timeout.server, Duration::from_secs(30));
     assert_eq!(
         config
             .sources
@@ -133,11 +145,11 @@ all = ["shop"]
     let shop = config.source("shop").unwrap();
     assert_eq!(
         shop.kind,
-        KindKeys::Sqlite {
+        KindSettings::Sqlite(SqliteSettings {
             path: "/etc/../srv/shop.db".into()
-        }
+        })
     );
-    assert_eq!(shop.common.enabled, Some(false));
+    assert!(!shop.common.enabled);
     assert_eq!(
         shop.common.start.unwrap().to_rfc3339(),
         "2026-12-01T00:00:00+00:00"
@@ -146,20 +158,14 @@ all = ["shop"]
         shop.common.end.unwrap().to_rfc3339(),
         "2026-12-01T23:00:00+00:00"
     );
-    let keys = config.backup_keys(shop);
     assert_eq!(
-        (keys.compression.as_deref(), keys.spool),
-        (Some("zstd:9"), Some(Spool::Auto))
+        (shop.backup.compression, shop.backup.spool),
+        (Codec::parse("zstd:9").unwrap(), Spool::Auto)
     );
-    assert_eq!(
-        config.at(keys.compression_line.unwrap()),
-        "/etc/dbbackup.toml:29"
-    );
-    assert_eq!(
-        config.backup_keys(only_source(&config)).compression_line,
-        Some(10)
-    );
-    assert!(shop.unusable.is_none());
+    let app = &only_source(&config).backup;
+    assert_eq!(app.compression, Codec::default());
+    assert_eq!(app.lock_timeout.file, Duration::from_secs(30));
+    assert!(shop.fault.is_none());
 }
 
 #[test]
@@ -187,9 +193,9 @@ fn the_most_specific_retention_counts() {
     let most_specific = config.retention_for(app, "daily").unwrap();
     assert_eq!(
         *most_specific,
-        RetentionTable {
-            max_age: span("4d"),
-            ..RetentionTable::default()
+        RetentionPolicy {
+            max_age: Some(age("4d")),
+            ..RetentionPolicy::default()
         }
     );
 }
@@ -200,7 +206,7 @@ fn labels_alone_make_no_table_and_an_empty_table_is_one() {
     assert_eq!((config.retention, config.retention_labels.len()), (None, 1));
     assert_eq!(
         read("[retention]").unwrap().retention,
-        Some(RetentionTable::default())
+        Some(RetentionPolicy::default())
     );
     let config = read("[retention.label.pre-restore]\nkeep_last = 2").unwrap();
     assert!(
@@ -264,8 +270,8 @@ fn unknown_keys() {
         "it belongs in [backup]",
     );
     said(
-        "[backup]\ncompression_line = 3",
-        "2: unknown key `compression_line` in [backup]",
+        "[backup]\ncompresion = 3",
+        "2: unknown key `compresion` in [backup]",
         "did you mean `compression`?",
     );
 }
@@ -396,12 +402,12 @@ manifest = "off"
 stall_timeout = "10m"
 "#;
     let config = read(text).unwrap();
-    let KindKeys::Postgres(keys) = &config.source("cluster").unwrap().kind else {
+    let KindSettings::Postgres(keys) = &config.source("cluster").unwrap().kind else {
         panic!()
     };
     assert_eq!(
         (keys.port, keys.databases.as_slice(), keys.globals),
-        (Some(5433), &["*".to_owned()][..], Some(true))
+        (Some(5433), &["*".to_owned()][..], true)
     );
     assert_eq!(
         keys.password_file.as_deref(),
@@ -409,7 +415,7 @@ stall_timeout = "10m"
     );
     assert_eq!(
         (keys.manifest, keys.stall_timeout),
-        (Some(super::CountRows::Off), span("10m"))
+        (CountRows::Off, Duration::from_secs(600))
     );
     // Its databases are its own, and nothing else whose name begins alike.
     let owner = |name: &str| config.owner_of(name).map(|(owner, _)| owner.to_owned());
@@ -443,9 +449,9 @@ fn values_with_units() {
             .retention
             .unwrap()
     };
-    assert_eq!(table("max_age = 30").max_age, span("30d"));
-    assert_eq!(table("max_age = \"30\"").max_age, span("30d"));
-    assert_eq!(table("max_age = \"2w\"").max_age, span("14d"));
+    assert_eq!(table("max_age = 30").max_age, Some(age("30d")));
+    assert_eq!(table("max_age = \"30\"").max_age, Some(age("30d")));
+    assert_eq!(table("max_age = \"2w\"").max_age, Some(age("14d")));
     assert_eq!(table("max_size = 4096").max_size, Some(4096));
     assert_eq!(table("max_size = \"1 MiB\"").max_size, Some(1 << 20));
     for (text, expected) in [
@@ -498,16 +504,13 @@ fn the_environment_serves_every_type() {
     ))
     .unwrap();
     let source = only_source(&config);
-    assert_eq!(
-        (source.common.enabled, source.backup.threads),
-        (Some(true), Some(12))
-    );
+    assert_eq!((source.common.enabled, source.backup.threads), (true, 12));
     assert_eq!(
         (
             source.common.expect_every,
-            source.backup.scratch_dir.as_deref()
+            source.backup.scratch_dir.as_path()
         ),
-        (span("12h"), Some(Path::new("/srv/x")))
+        (span("12h"), Path::new("/srv/x"))
     );
     let host = read("[store]\npath = \"/b/${HOSTNAME}\"")
         .unwrap()
@@ -559,9 +562,9 @@ fn an_unset_variable_in_a_source_fails_only_that_source() {
         app("")
     );
     let config = read(&text).unwrap();
-    assert!(only_source(&config).unusable.is_none());
+    assert!(only_source(&config).fault.is_none());
     let bad = config.source("bad").unwrap();
-    let why = bad.unusable.clone().unwrap();
+    let why = bad.fault.clone().unwrap();
     assert_eq!(
         why.message,
         "/etc/dbbackup.toml:3: `path` in [sources.bad] needs ${NOWHERE}, which is not set"
@@ -573,11 +576,11 @@ fn an_unset_variable_in_a_source_fails_only_that_source() {
     assert_eq!(Error::from(why).kind(), Kind::Usage);
     assert_eq!(
         bad.kind,
-        KindKeys::Sqlite {
+        KindSettings::Sqlite(SqliteSettings {
             path: "${NOWHERE}".into()
-        }
+        })
     );
-    assert_eq!(bad.backup.threads, Some(2));
+    assert_eq!(bad.backup.threads, 2);
     // All else about that table still has to be right.
     assert!(
         complaint(&app("scratch_dir = \"${NOWHERE}\"\nthread = 2"))
@@ -613,12 +616,12 @@ fn a_useless_value_from_the_environment_fails_only_that_source() {
         (
             source.common.enabled,
             source.backup.threads,
-            &source.backup.scratch_dir
+            source.backup.scratch_dir.as_path()
         ),
-        (None, None, &None)
+        (true, 0, Path::new("/var/tmp"))
     );
     assert_eq!(
-        source.unusable.as_ref().unwrap().message,
+        source.fault.as_ref().unwrap().message,
         "/etc/dbbackup.toml:4: `enabled` in [sources.app]: expected true or false, found `maybe` \
          (from `${WORD}`)"
     );
@@ -635,10 +638,10 @@ fn half_a_retention_table_is_none() {
     ))
     .unwrap();
     let source = only_source(&config);
-    assert_eq!(source.retention, Some(RetentionTable::default()));
+    assert_eq!(source.retention, Some(RetentionPolicy::default()));
     assert!(
         source
-            .unusable
+            .fault
             .as_ref()
             .unwrap()
             .message
@@ -650,9 +653,9 @@ fn half_a_retention_table_is_none() {
     .unwrap();
     assert_eq!(
         only_source(&config).retention_labels["daily"],
-        RetentionTable::default()
+        RetentionPolicy::default()
     );
-    assert!(only_source(&config).unusable.is_some());
+    assert!(only_source(&config).fault.is_some());
 }
 
 #[test]
@@ -675,27 +678,27 @@ fn an_env_file_is_for_its_source() {
     // What the env_file says goes before the environment.
     assert_eq!(
         one.kind,
-        KindKeys::Sqlite {
+        KindSettings::Sqlite(SqliteSettings {
             path: directory.path().join("a b.db")
-        }
+        })
     );
     assert_eq!(one.retention.as_ref().unwrap().keep_last, Some(5));
     assert_eq!(one.common.env_file, Some(directory.path().join(".env")));
-    assert!(one.unusable.is_none());
+    assert!(one.fault.is_none());
     assert_eq!(
         two.kind,
-        KindKeys::Sqlite {
+        KindSettings::Sqlite(SqliteSettings {
             path: directory.path().join("from the environment")
-        }
+        })
     );
     assert!(
-        two.unusable
+        two.fault
             .as_ref()
             .unwrap()
             .message
             .ends_with(":10: `threads` in [sources.two] needs ${KEEP}, which is not set")
     );
-    let why = three.unusable.as_ref().unwrap();
+    let why = three.fault.as_ref().unwrap();
     let gone = directory.path().join("gone");
     let expected = format!(
         "{}:14: `env_file` in [sources.three]: reading `{}`: no such file or directory",
@@ -707,7 +710,7 @@ fn an_env_file_is_for_its_source() {
         "set NOT in the environment or in `{}`",
         directory.path().join(".env").display()
     );
-    assert_eq!(four.unusable.as_ref().unwrap().hint, Some(hint));
+    assert_eq!(four.fault.as_ref().unwrap().hint, Some(hint));
 }
 
 #[test]
@@ -805,11 +808,55 @@ fn homeless_paths() {
     );
 }
 
+/// What the manual says is what the parser does: each key is one, each default changes nothing when
+/// it is written, and what must be there must.
 #[test]
-fn key_lists_are_the_structs() {
-    assert_eq!(strict::fields::<BackupKeys>().len(), 8);
-    assert!(strict::fields::<BackupKeys>().contains(&"lock_timeout"));
-    assert_eq!(strict::fields::<RetentionTable>().len(), 13);
+fn the_reference_is_true() {
+    let mut defaults = 0;
+    for table in reference::tables() {
+        for key in &table.keys {
+            let is_kind = key.name == "kind";
+            let written = match &key.default {
+                Some(default) => format!("{}\n{} = {default}\n", table.header, key.name),
+                None => format!("{}\n{} = {{}}\n", table.header, key.name),
+            };
+            let outcome = read(&written).map_err(|error| error.message());
+            match (&key.default, outcome) {
+                // A source without its own keys is no configuration; its defaults are read before.
+                (Some(_), Ok(_)) => defaults += 1,
+                (_, Err(message)) if message.contains("has no `") => defaults += 1,
+                (None, Err(message)) if is_kind || message.contains(&format!("`{}`", key.name)) => {
+                    assert!(!message.contains("unknown key"), "{message}");
+                }
+                (_, outcome) => panic!("{written}: {outcome:?}"),
+            }
+            assert!(!key.required || key.default.is_none(), "{}", key.name);
+            assert!(
+                key.meaning.ends_with('.') || key.meaning.ends_with(')'),
+                "{}",
+                key.meaning
+            );
+        }
+    }
+    assert!(defaults > 20, "{defaults}");
+    let explicit = reference::tables()
+        .iter()
+        .find(|table| table.header == "[backup]")
+        .map(|table| {
+            let keys = table.keys.iter().filter_map(|key| {
+                let default = key.default.as_ref()?;
+                Some(format!("{} = {default}\n", key.name))
+            });
+            read(&format!("[backup]\n{}", keys.collect::<String>())).unwrap()
+        })
+        .unwrap();
+    assert_eq!(explicit.backup, BackupSettings::default());
+    assert_eq!(explicit.run, RunSettings::default());
+}
+
+#[test]
+fn a_word_that_is_near_is_found() {
+    assert_eq!(BackupSettings::key_names().len(), 8);
     assert_eq!(nearest("shp", ["app", "shop"]), Some("shop"));
     assert_eq!(nearest("x", ["app", "shop"]), None);
 }

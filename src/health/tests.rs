@@ -9,8 +9,8 @@ fn now() -> DateTime<Utc> {
         .with_timezone(&Utc)
 }
 
-fn attempt(hours_ago: i64, worth: Worth<'static>) -> Attempt<'static> {
-    Attempt {
+fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'static> {
+    JudgedAttempt {
         id: "app_daily_x",
         label: "daily",
         ended: now() - TimeDelta::hours(hours_ago),
@@ -26,23 +26,23 @@ fn attempt(hours_ago: i64, worth: Worth<'static>) -> Attempt<'static> {
     }
 }
 
-fn failed(hours_ago: i64) -> Attempt<'static> {
+fn failed(hours_ago: i64) -> JudgedAttempt<'static> {
     attempt(
         hours_ago,
-        Worth::Failed {
+        AttemptWorth::Failed {
             error: "disk on fire",
             hint: Some("put it out"),
         },
     )
 }
 
-fn app(attempts: Vec<Attempt<'static>>) -> Subject<'static> {
+fn app(attempts: Vec<JudgedAttempt<'static>>) -> Subject<'static> {
     let name = "app".into();
     Subject {
         name,
         configured: true,
-        expected: Expected::Yes,
-        expect_every: EXPECT_EVERY,
+        expected: Expectation::Yes,
+        expect_every: Span::parse("26h").unwrap(),
         prove_every: None,
         attempts,
         held: None,
@@ -56,7 +56,7 @@ fn span(text: &str) -> Span {
 
 /// The level and every sentence, the worst first.
 #[track_caller]
-fn judged(subject: &Subject<'static>, level: Level, sentences: &[&str]) {
+fn judged(subject: &Subject<'static>, level: HealthLevel, sentences: &[&str]) {
     let health = judge(subject, now());
     let texts: Vec<&str> = health
         .findings
@@ -68,50 +68,66 @@ fn judged(subject: &Subject<'static>, level: Level, sentences: &[&str]) {
 
 #[test]
 fn fresh_is_ok_and_its_edge_is() {
-    judged(&app(vec![attempt(2, Worth::Good)]), Level::Ok, &[]);
-    judged(&app(vec![attempt(26, Worth::Good)]), Level::Ok, &[]);
+    judged(
+        &app(vec![attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Ok,
+        &[],
+    );
+    judged(
+        &app(vec![attempt(26, AttemptWorth::Good)]),
+        HealthLevel::Ok,
+        &[],
+    );
     let late = "its newest good backup was made 27 h ago, one is expected every 26h";
     judged(
-        &app(vec![attempt(27, Worth::Good)]),
-        Level::Critical,
+        &app(vec![attempt(27, AttemptWorth::Good)]),
+        HealthLevel::Critical,
         &[late],
     );
     judged(
         &Subject {
             expect_every: span("2d"),
-            ..app(vec![attempt(27, Worth::Good)])
+            ..app(vec![attempt(27, AttemptWorth::Good)])
         },
-        Level::Ok,
+        HealthLevel::Ok,
         &[],
     );
 }
 
 #[test]
 fn nothing_good_is_critical() {
-    judged(&app(vec![]), Level::Critical, &["there is no good backup"]);
+    judged(
+        &app(vec![]),
+        HealthLevel::Critical,
+        &["there is no good backup"],
+    );
     let sentences = [
         "there is no good backup",
         "the last attempt failed 1 h ago: disk on fire",
     ];
-    judged(&app(vec![failed(1)]), Level::Critical, &sentences);
+    judged(&app(vec![failed(1)]), HealthLevel::Critical, &sentences);
     // What a restore put aside is nobody's backup.
-    let safety = Attempt {
+    let safety = JudgedAttempt {
         safety_copy: true,
-        ..attempt(1, Worth::Good)
+        ..attempt(1, AttemptWorth::Good)
     };
     judged(
         &app(vec![safety.clone()]),
-        Level::Critical,
+        HealthLevel::Critical,
         &["there is no good backup"],
     );
-    judged(&app(vec![safety, attempt(2, Worth::Good)]), Level::Ok, &[]);
+    judged(
+        &app(vec![safety, attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Ok,
+        &[],
+    );
 }
 
 #[test]
 fn a_failed_attempt_warns_until_one_succeeds() {
     judged(
-        &app(vec![failed(1), attempt(3, Worth::Good)]),
-        Level::Warning,
+        &app(vec![failed(1), attempt(3, AttemptWorth::Good)]),
+        HealthLevel::Warning,
         &["the last attempt failed 1 h ago: disk on fire"],
     );
     let row = "the last 2 attempts failed, the last one 1 h ago: disk on fire";
@@ -119,72 +135,75 @@ fn a_failed_attempt_warns_until_one_succeeds() {
         &app(vec![
             failed(1),
             failed(2),
-            attempt(3, Worth::Good),
+            attempt(3, AttemptWorth::Good),
             failed(4),
         ]),
-        Level::Warning,
+        HealthLevel::Warning,
         &[row],
     );
     judged(
-        &app(vec![attempt(1, Worth::Good), failed(3)]),
-        Level::Ok,
+        &app(vec![attempt(1, AttemptWorth::Good), failed(3)]),
+        HealthLevel::Ok,
         &[],
     );
-    let health = judge(&app(vec![failed(1), attempt(3, Worth::Good)]), now());
+    let health = judge(&app(vec![failed(1), attempt(3, AttemptWorth::Good)]), now());
     assert_eq!(health.findings[0].hint.as_deref(), Some("put it out"));
     assert_eq!((health.failures, health.labels["daily"]), (1, 1));
 }
 
 #[test]
 fn a_damaged_newest_one_does_not_hide_behind_an_older_good_one() {
-    let damaged = || attempt(1, Worth::Damaged("two bytes differ".into()));
+    let damaged = || attempt(1, AttemptWorth::Damaged("two bytes differ".into()));
     let sentence = "its newest backup, made 1 h ago, is damaged: two bytes differ";
     judged(
-        &app(vec![damaged(), attempt(3, Worth::Good)]),
-        Level::Critical,
+        &app(vec![damaged(), attempt(3, AttemptWorth::Good)]),
+        HealthLevel::Critical,
         &[sentence],
     );
     judged(
-        &app(vec![failed(0), damaged(), attempt(3, Worth::Good)]),
-        Level::Critical,
+        &app(vec![failed(0), damaged(), attempt(3, AttemptWorth::Good)]),
+        HealthLevel::Critical,
         &[sentence, "the last attempt failed just now: disk on fire"],
     );
     // An older one is told elsewhere.
-    let health = judge(&app(vec![attempt(0, Worth::Good), damaged()]), now());
-    assert_eq!((health.level, health.damaged), (Level::Ok, 1));
-    let partial = app(vec![attempt(1, Worth::Partial), attempt(3, Worth::Good)]);
+    let health = judge(&app(vec![attempt(0, AttemptWorth::Good), damaged()]), now());
+    assert_eq!((health.level, health.damaged), (HealthLevel::Ok, 1));
+    let partial = app(vec![
+        attempt(1, AttemptWorth::Partial),
+        attempt(3, AttemptWorth::Good),
+    ]);
     judged(
         &partial,
-        Level::Warning,
+        HealthLevel::Warning,
         &["its newest backup, made 1 h ago, is incomplete"],
     );
     let unreachable = app(vec![
-        attempt(1, Worth::Unreachable("the disk is away".into())),
-        attempt(3, Worth::Good),
+        attempt(1, AttemptWorth::Unreachable("the disk is away".into())),
+        attempt(3, AttemptWorth::Good),
     ]);
     let sentence = "its newest backup, made 1 h ago, can't be judged: the disk is away";
-    judged(&unreachable, Level::Unknown, &[sentence]);
-    let old = Attempt {
+    judged(&unreachable, HealthLevel::Unknown, &[sentence]);
+    let old = JudgedAttempt {
         id: "old",
         absent: true,
-        ..attempt(9, Worth::Damaged("the dump is not there".into()))
+        ..attempt(9, AttemptWorth::Damaged("the dump is not there".into()))
     };
     judged(
         &app(vec![
-            attempt(1, Worth::Good),
+            attempt(1, AttemptWorth::Good),
             old.clone(),
-            Attempt { id: "older", ..old },
+            JudgedAttempt { id: "older", ..old },
         ]),
-        Level::Warning,
+        HealthLevel::Warning,
         &["the dumps of 2 backups, the newest old, are not there or can't be looked at"],
     );
     let newer = app(vec![
-        attempt(1, Worth::Newer("schema 2")),
-        attempt(3, Worth::Good),
+        attempt(1, AttemptWorth::Newer("schema 2")),
+        attempt(3, AttemptWorth::Good),
     ]);
     judged(
         &newer,
-        Level::Warning,
+        HealthLevel::Warning,
         &["its newest backup, made 1 h ago, can't be judged: schema 2"],
     );
 }
@@ -195,98 +214,118 @@ fn proofs_are_asked_for_only_where_the_configuration_does() {
         prove_every: Some(span("7d")),
         ..app(attempts)
     };
-    let proven = |hours: i64| Attempt {
+    let proven = |hours: i64| JudgedAttempt {
         proven: Some(now() - TimeDelta::hours(hours)),
-        ..attempt(2, Worth::Good)
+        ..attempt(2, AttemptWorth::Good)
     };
-    judged(&app(vec![attempt(2, Worth::Good)]), Level::Ok, &[]);
+    judged(
+        &app(vec![attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Ok,
+        &[],
+    );
     let never = "no backup was ever proven by a restore, one is to be every 7d";
     judged(
-        &weekly(vec![attempt(2, Worth::Good)]),
-        Level::Warning,
+        &weekly(vec![attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Warning,
         &[never],
     );
-    judged(&weekly(vec![proven(24 * 7)]), Level::Ok, &[]);
+    judged(&weekly(vec![proven(24 * 7)]), HealthLevel::Ok, &[]);
     let old = "a restore was last proven 8 d ago, one is to be every 7d";
-    judged(&weekly(vec![proven(24 * 8)]), Level::Warning, &[old]);
+    judged(&weekly(vec![proven(24 * 8)]), HealthLevel::Warning, &[old]);
     // Of any backup of the source, and the last of all counts.
     judged(
-        &weekly(vec![attempt(1, Worth::Good), proven(24), proven(24 * 30)]),
-        Level::Ok,
+        &weekly(vec![
+            attempt(1, AttemptWorth::Good),
+            proven(24),
+            proven(24 * 30),
+        ]),
+        HealthLevel::Ok,
         &[],
     );
     judged(
         &weekly(vec![]),
-        Level::Critical,
+        HealthLevel::Critical,
         &["there is no good backup"],
     );
 }
 
 #[test]
 fn shrinking_by_half_warns() {
-    let fewer = Attempt {
+    let fewer = JudgedAttempt {
         rows: Some(49),
-        ..attempt(1, Worth::Good)
+        ..attempt(1, AttemptWorth::Good)
     };
     let sentence = "its newest backup holds 49 rows, the one before held 100";
     judged(
-        &app(vec![fewer, attempt(2, Worth::Good)]),
-        Level::Warning,
+        &app(vec![fewer, attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Warning,
         &[sentence],
     );
-    let half = Attempt {
+    let half = JudgedAttempt {
         rows: Some(50),
         content: 2000,
-        ..attempt(1, Worth::Good)
+        ..attempt(1, AttemptWorth::Good)
     };
-    judged(&app(vec![half, attempt(2, Worth::Good)]), Level::Ok, &[]);
-    let smaller = Attempt {
+    judged(
+        &app(vec![half, attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Ok,
+        &[],
+    );
+    let smaller = JudgedAttempt {
         content: 1999,
-        ..attempt(1, Worth::Good)
+        ..attempt(1, AttemptWorth::Good)
     };
     let sentence = "its newest backup holds 2.0 KiB, the one before held 3.9 KiB";
     judged(
-        &app(vec![smaller, attempt(2, Worth::Good)]),
-        Level::Warning,
+        &app(vec![smaller, attempt(2, AttemptWorth::Good)]),
+        HealthLevel::Warning,
         &[sentence],
     );
 }
 
 #[test]
 fn what_is_not_expected_alarms_nobody() {
-    for attempts in [vec![], vec![failed(1)], vec![attempt(9999, Worth::Good)]] {
+    for attempts in [
+        vec![],
+        vec![failed(1)],
+        vec![attempt(9999, AttemptWorth::Good)],
+    ] {
         judged(
             &Subject {
-                expected: Expected::No("disabled"),
+                expected: Expectation::No("disabled"),
                 ..app(attempts)
             },
-            Level::Ok,
+            HealthLevel::Ok,
             &[],
         );
     }
     // A source that begins gets the time of one interval.
     let from = |hours: i64| Subject {
-        expected: Expected::From(now() - TimeDelta::hours(hours)),
+        expected: Expectation::From(now() - TimeDelta::hours(hours)),
         ..app(vec![])
     };
-    judged(&from(1), Level::Ok, &[]);
-    judged(&from(27), Level::Critical, &["there is no good backup"]);
+    judged(&from(1), HealthLevel::Ok, &[]);
+    judged(
+        &from(27),
+        HealthLevel::Critical,
+        &["there is no good backup"],
+    );
     // A cluster's own history is that of runs that could not even ask for its databases.
     judged(
         &Subject {
-            expected: Expected::InMembers,
+            expected: Expectation::InMembers,
             ..app(vec![])
         },
-        Level::Ok,
+        HealthLevel::Ok,
         &[],
     );
     let cluster = Subject {
-        expected: Expected::InMembers,
+        expected: Expectation::InMembers,
         ..app(vec![failed(1)])
     };
     judged(
         &cluster,
-        Level::Warning,
+        HealthLevel::Warning,
         &["the last attempt failed 1 h ago: disk on fire"],
     );
 }
@@ -299,7 +338,7 @@ fn space_is_that_of_the_next_backups() {
     assert_eq!(
         (low.level, low.text.as_str()),
         (
-            Level::Warning,
+            HealthLevel::Warning,
             "999 B free, the next backups will need about 2.0 KiB"
         )
     );
@@ -307,8 +346,13 @@ fn space_is_that_of_the_next_backups() {
 
 #[test]
 fn levels_have_nagios_numbers() {
-    let codes = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown]
-        .map(|level| (level.as_str(), level.code()));
+    let codes = [
+        HealthLevel::Ok,
+        HealthLevel::Warning,
+        HealthLevel::Critical,
+        HealthLevel::Unknown,
+    ]
+    .map(|level| (level.as_str(), level.code()));
     assert_eq!(
         codes,
         [("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3)]

@@ -20,9 +20,10 @@ use super::hooks::{HookOutcome, HookRunner};
 use super::run::{Run, RunSummary, SourceSummary, join_errors, now};
 use super::{Observer, Session, status};
 use crate::catalog::{Backup, Catalog};
+use crate::config::Hooks;
+use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
-use crate::plan::hooks::Hooks;
-use crate::plan::{self, Planned, There};
+use crate::plan::{self, PathKind, Planned, SourceSelection};
 use crate::retention::PRE_RESTORE;
 use crate::store::Store;
 use chrono::{DateTime, Utc};
@@ -39,7 +40,7 @@ pub struct BackupRequest {
     /// The name of the source, where one path or address is given.
     pub name: Option<String>,
     /// The kind of what the configuration does not know; none: found out.
-    pub kind: Option<plan::WantedKind>,
+    pub kind: Option<EngineKind>,
     /// How many sources are backed up at once; none: what the configuration says.
     pub jobs: Option<usize>,
     /// Why the backups are created.
@@ -142,11 +143,10 @@ fn separate(results: Vec<SourceResult>) -> (Vec<SourceSummary>, Vec<Backup>) {
 
 /// The hooks of the run. Where there is nothing to do, nothing need be stopped for it.
 fn hooks_of_run(planned: &[Planned], session: &Session) -> Hooks {
-    let of_run = session
-        .config
-        .as_ref()
-        .and_then(|config| config.hooks.as_ref());
-    Hooks::of(of_run.filter(|_| planned.iter().any(|one| tried_name(one).is_some())))
+    match &session.config {
+        Some(config) if planned.iter().any(|one| tried_name(one).is_some()) => config.hooks.clone(),
+        _ => Hooks::default(),
+    }
 }
 
 fn new_run(request: &BackupRequest, session: &Session) -> Run {
@@ -173,10 +173,9 @@ fn new_run(request: &BackupRequest, session: &Session) -> Run {
 
 /// How many sources at once.
 fn jobs(request: &BackupRequest, session: &Session) -> usize {
-    request
-        .jobs
-        .or_else(|| session.config.as_ref()?.jobs)
-        .unwrap_or(1)
+    let configured = || session.config.as_ref().map(|config| config.run.clone());
+    let jobs = request.jobs;
+    jobs.unwrap_or_else(|| configured().unwrap_or_default().jobs)
         .max(1)
 }
 
@@ -193,7 +192,7 @@ pub fn plan_backup(
         );
     }
     let url = std::env::var("DATABASE_URL").ok();
-    let wanted = plan::Wanted {
+    let wanted = SourceSelection {
         what: &names_for_paths(request, session, observer),
         all: request.all,
         name: request.name.as_deref(),
@@ -211,7 +210,7 @@ pub fn plan_backup(
     if request.keep_all {
         for one in &mut planned {
             if let Planned::Source(source) = one {
-                source.cleanup_after = false;
+                source.settings.cleanup_after = false;
             }
         }
     }
@@ -243,11 +242,11 @@ fn names_for_paths(
     request.what.iter().map(name).collect()
 }
 
-fn look_at(path: &Path) -> There {
+fn look_at(path: &Path) -> PathKind {
     match path.metadata() {
-        Ok(found) if found.is_dir() => There::Directory,
-        Ok(_) => There::File,
-        Err(_) => There::Nothing,
+        Ok(found) if found.is_dir() => PathKind::Directory,
+        Ok(_) => PathKind::File,
+        Err(_) => PathKind::Missing,
     }
 }
 

@@ -355,7 +355,9 @@ impl SourceExaminer<'_> {
 
 /// One source after the other uses a scratch directory: the largest need counts.
 fn add_need(needs: &mut BTreeMap<PathBuf, u64>, source: &SourcePlan, bytes: u64) {
-    let most = needs.entry(source.scratch_dir.clone()).or_default();
+    let most = needs
+        .entry(source.settings.scratch_dir.clone())
+        .or_default();
     *most = (*most).max(bytes);
 }
 

@@ -51,7 +51,7 @@ impl Engine {
             } => Ok(Engine::Sqlite(SqliteSource::new(
                 path,
                 *spool,
-                &source.scratch_dir,
+                &source.settings.scratch_dir,
                 *lock_timeout,
             ))),
             SourceKind::Postgres(plan) => {
@@ -112,7 +112,7 @@ impl Engine {
             size.saturating_mul(2).saturating_add(128 << 20)
         };
         let whose = DrillSite {
-            parent: &source.scratch_dir,
+            parent: &source.settings.scratch_dir,
             trusted: proving.trusted,
             hidden: &[],
         };
@@ -187,10 +187,10 @@ pub fn sweep(source: &SourcePlan) -> Result<()> {
         }
     }
     scratch::sweep(
-        &source.scratch_dir,
+        &source.settings.scratch_dir,
         crate::engine::sqlite::source::SCRATCH_PREFIX,
     );
-    crate::engine::postgres::server::sweep(&source.scratch_dir);
+    crate::engine::postgres::server::sweep(&source.settings.scratch_dir);
     Ok(())
 }
 

@@ -10,8 +10,6 @@ use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
 use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
-use crate::pipeline;
-use crate::plan;
 use crate::tabular::{self, ExportedTable, FileNames, TableFiles, TableFormat};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -256,11 +254,10 @@ fn write_tables(
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<Vec<ExportedTable>> {
-    let keys = session.keys_of(&found.source);
-    let scratch_dir = plan::scratch_dir(&keys);
+    let settings = session.settings_of(&found.source);
     let options = ExaminationOptions {
-        scratch_dir: &scratch_dir,
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &session.proving_of(&found.source),
         observer,
     };

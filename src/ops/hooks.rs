@@ -4,10 +4,9 @@
 
 use super::run::{Run, RunSummary, SourceSummary, kind_of_sources};
 use super::{Observer, programs};
-use crate::config::{HookCommand, masked_line};
+use crate::config::{HookCommand, Hooks, masked_line};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::plan::hooks::{Hooks, shown};
 use crate::process::captured::{self, Captured, Limits};
 use crate::store::Location;
 use crate::units;
@@ -208,7 +207,7 @@ impl<'a> HookRunner<'a> {
         }
         self.observer.step(format!(
             "{whose}: hook `{word}`: {}",
-            masked_line(&shown(command))
+            masked_line(&command.to_string())
         ));
         let limits = Limits {
             timeout: self.hooks.timeout,
@@ -247,7 +246,7 @@ impl<'a> HookRunner<'a> {
     fn masked(&self, line: &str) -> String {
         // Whatever a name does not betray may be one, too: who writes so much into an env_file does
         // not want it in a log.
-        let is_secret = |(name, value): &&(String, String)| {
+        let is_secret = |(name, value): &(&String, &String)| {
             value.len() >= 6
                 || !value.is_empty()
                     && masked_line(&format!("{name}={value}")) != format!("{name}={value}")
@@ -276,12 +275,9 @@ impl<'a> HookRunner<'a> {
                 command
             }
         };
-        command.current_dir(&self.hooks.directory).envs(
-            self.hooks
-                .variables
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
+        command
+            .current_dir(&self.hooks.directory)
+            .envs(&self.hooks.variables);
         command
             .env("DBBACKUP_HOOK", moment.as_str())
             .env("DBBACKUP_STORE", self.store.as_os_str())
@@ -343,11 +339,7 @@ fn shortened(message: &str) -> String {
 /// Checks that the programs of hooks that are lists of words are there. Returns the first hook
 /// whose program is not, with the error. Lines for a shell can't be judged, and nothing is run.
 pub fn missing_program(hooks: &Hooks) -> Option<(HookMoment, Error)> {
-    let own = hooks
-        .variables
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map(|(_, value)| value.into());
+    let own = hooks.variables.get("PATH").map(OsString::from);
     let dirs: OsString = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
     HookMoment::ALL
         .into_iter()
@@ -381,7 +373,7 @@ fn program_of(words: &[String], directory: &Path) -> PathBuf {
 /// The hooks that there are, each with its command as it may be shown.
 pub fn shown_commands(hooks: &Hooks) -> Vec<(HookMoment, String)> {
     let with_command =
-        |moment: HookMoment| Some((moment, masked_line(&shown(moment.command(hooks)?))));
+        |moment: HookMoment| Some((moment, masked_line(&moment.command(hooks)?.to_string())));
     HookMoment::ALL
         .into_iter()
         .filter_map(with_command)

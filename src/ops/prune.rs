@@ -14,11 +14,11 @@ use super::run::RemovedBackup;
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in};
 use crate::catalog::Catalog;
-use crate::config::Unusable;
+use crate::config::SourceFault;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::plan::{Policies, SourcePlan};
-use crate::retention::Policy;
+use crate::plan::{RetentionPolicies, SourcePlan};
+use crate::retention::RetentionPolicy;
 use crate::store::Store;
 use crate::units;
 use chrono::{DateTime, Utc};
@@ -30,7 +30,7 @@ pub struct PruneRequest {
     /// Names of sources, clusters and groups; all that have a policy where there is none.
     pub sources: Vec<String>,
     /// One policy for all of them, in place of the configuration's.
-    pub policy: Option<Policy>,
+    pub policy: Option<RetentionPolicy>,
     /// Prune although the brake holds, and databases that are missed, too.
     pub force: bool,
     /// Only plan.
@@ -51,7 +51,7 @@ pub struct PruneSummary {
 }
 
 /// A source with its policies, or why the configuration can't say them now.
-type PruneTask = (String, std::result::Result<Policies, Unusable>);
+type PruneTask = (String, std::result::Result<RetentionPolicies, SourceFault>);
 
 /// Prunes the sources of a request, each for itself: one that fails does not keep the others from
 /// it. The observer hears of each failure at once.
@@ -117,7 +117,7 @@ pub fn prune(
 fn prune_source(
     store: &dyn Store,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     request: &PruneRequest,
     session: &Session,
     observer: &dyn Observer,
@@ -136,7 +136,7 @@ fn show_plan(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     request: &PruneRequest,
     session: &Session,
     observer: &dyn Observer,
@@ -242,7 +242,7 @@ fn tasks(
         let names = if asked.is_empty() { present } else { asked };
         return Ok(names
             .into_iter()
-            .map(|name| (name, Ok(Policies::all(policy.clone()))))
+            .map(|name| (name, Ok(RetentionPolicies::for_every_label(policy.clone()))))
             .collect());
     }
     let no_policy = |text: String| {
@@ -271,12 +271,12 @@ fn tasks(
                 "`{name}` is no source of the configuration, so its policy does not hold for it"
             )));
         };
-        if let Some(why) = &entry.unusable {
+        if let Some(why) = &entry.fault {
             // It fails alone.
             work.push((name.clone(), Err(why.clone())));
             continue;
         }
-        let policies = Policies::configured(config, entry);
+        let policies = RetentionPolicies::of_source(config, entry);
         if policies.is_empty() && !asked.is_empty() && !by_group {
             return Err(no_policy(format!(
                 "`{name}` has no retention policy: everything is kept"
@@ -292,7 +292,7 @@ pub fn why_held(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     now: DateTime<Utc>,
 ) -> Result<Option<String>> {
     let decision = decide(catalog, source, policies, now, false);

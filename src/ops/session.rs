@@ -2,7 +2,7 @@
 
 use super::Observer;
 use crate::catalog::{Catalog, is_named_of};
-use crate::config::{self, Config};
+use crate::config::{self, BackupSettings, Config, KindSettings};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, StorePlan};
 use crate::store::{self, Access, Store, names};
@@ -87,21 +87,16 @@ impl Session {
         self.writing()
     }
 
-    /// The `[backup]` keys of a source: its own over the defaults.
-    pub fn keys_of(&self, source: &str) -> config::BackupKeys {
-        let of_source = |config: &Config| {
-            config
-                .owner_of(source)
-                .map(|(_, entry)| config.backup_keys(entry))
-        };
-        self.config
-            .as_ref()
-            .and_then(of_source)
-            .unwrap_or_else(|| self.backup_keys())
+    /// The settings with which a source is backed up.
+    pub fn settings_of(&self, source: &str) -> BackupSettings {
+        match self.entry_of(source) {
+            Some(entry) => entry.backup.clone(),
+            None => self.backup_settings(),
+        }
     }
 
     /// What the configuration says of a source of the store.
-    pub fn entry_of(&self, source: &str) -> Option<&config::SourceEntry> {
+    pub fn entry_of(&self, source: &str) -> Option<&config::ConfiguredSource> {
         self.config
             .as_ref()
             .and_then(|config| config.owner_of(source))
@@ -128,23 +123,17 @@ impl Session {
 
     /// How trial restores of a source are made.
     pub fn proving_of(&self, source: &str) -> plan::Proving {
-        let entry = self.entry_of(source);
-        let keys = match (&self.config, entry) {
-            (Some(config), Some(entry)) => config.backup_keys(entry),
-            _ => self.backup_keys(),
-        };
-        let own = match entry.map(|entry| &entry.kind) {
-            Some(config::KindKeys::Postgres(own)) => Some(own.as_ref()),
+        let own = match self.entry_of(source).map(|entry| &entry.kind) {
+            Some(KindSettings::Postgres(own)) => Some(own.as_ref()),
             _ => None,
         };
-        plan::postgres::proving(own, &keys)
+        plan::postgres::proving(own, &self.settings_of(source))
     }
 
-    pub fn backup_keys(&self) -> config::BackupKeys {
-        self.config
-            .as_ref()
-            .map(|config| config.backup.clone())
-            .unwrap_or_default()
+    /// The settings of `[backup]`: those of sources that the configuration does not know.
+    pub fn backup_settings(&self) -> BackupSettings {
+        let config = self.config.as_ref();
+        config.map_or_else(BackupSettings::default, |config| config.backup.clone())
     }
 }
 
@@ -203,7 +192,7 @@ pub fn is_missed(
     let Some((_, entry)) = config.owner_of(source) else {
         return Ok(false);
     };
-    let config::KindKeys::Postgres(own) = &entry.kind else {
+    let KindSettings::Postgres(own) = &entry.kind else {
         return Ok(false);
     };
     let Some(newest) = catalog

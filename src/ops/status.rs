@@ -10,7 +10,7 @@ pub use watched::is_set_aside;
 use super::Session;
 use crate::catalog::Catalog;
 use crate::error::{Kind, Result};
-use crate::health::{self, Expected, Finding, Health, Level, Subject};
+use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
 use crate::plan::StorePlan;
 use crate::store::{self, Access, Store};
 use crate::units::{self, Span};
@@ -35,7 +35,7 @@ pub struct StoreReading {
 /// How a store and its sources stand.
 pub struct StoreHealth<'a> {
     /// The sources that were judged, the worst first.
-    pub sources: Vec<(Subject<'a>, Health<'a>)>,
+    pub sources: Vec<(Subject<'a>, SourceHealth<'a>)>,
     /// Those of the store that nobody said what is expected of.
     pub unconfigured: Vec<String>,
     /// The store.
@@ -45,7 +45,7 @@ pub struct StoreHealth<'a> {
     /// Bytes that the next backups will need.
     pub needed: u64,
     /// What is wrong with the store.
-    pub space: Option<Finding>,
+    pub space: Option<HealthFinding>,
     /// The moment that it was judged for.
     pub now: DateTime<Utc>,
 }
@@ -79,7 +79,7 @@ impl StoreReading {
         )
         // A source that nobody knows is a mistake of the asker; that a store is missing is none.
         .map_err(|error| error.with_kind(Kind::Usage))?;
-        let mut sources: Vec<(Subject<'_>, Health<'_>)> = watched
+        let mut sources: Vec<(Subject<'_>, SourceHealth<'_>)> = watched
             .subjects
             .into_iter()
             .map(|subject| {
@@ -94,7 +94,7 @@ impl StoreReading {
         });
         let expected = sources
             .iter()
-            .filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)));
+            .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)));
         let needed = units::total(
             expected
                 .filter_map(|(_, health)| health.newest.as_ref())
@@ -115,11 +115,11 @@ impl StoreReading {
 
 impl StoreHealth<'_> {
     /// The worst of all that was judged; a store without sources is critical.
-    pub fn level(&self) -> Level {
+    pub fn level(&self) -> HealthLevel {
         let none = if self.sources.is_empty() {
-            Level::Critical
+            HealthLevel::Critical
         } else {
-            Level::Ok
+            HealthLevel::Ok
         };
         let worst = self
             .sources
@@ -130,14 +130,17 @@ impl StoreHealth<'_> {
         worst.max(
             self.space
                 .as_ref()
-                .map_or(Level::Ok, |finding| finding.level),
+                .map_or(HealthLevel::Ok, |finding| finding.level),
         )
     }
 
     /// The sources of which backups are expected.
-    pub fn due(&self) -> impl Iterator<Item = &(Subject<'_>, Health<'_>)> {
+    pub fn due(&self) -> impl Iterator<Item = &(Subject<'_>, SourceHealth<'_>)> {
         self.sources.iter().filter(|(subject, _)| {
-            !matches!(subject.expected, Expected::No(_) | Expected::InMembers)
+            !matches!(
+                subject.expected,
+                Expectation::No(_) | Expectation::InMembers
+            )
         })
     }
 }

@@ -7,8 +7,6 @@ use super::{Event, Observer, Session, catalog_of};
 use crate::catalog::{Catalog, ListedBackup, Unreadable, is_named_of};
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline;
-use crate::plan;
 use crate::sidecar::{Change, Level, Status};
 use crate::store::{Store, names};
 use chrono::Utc;
@@ -92,10 +90,10 @@ fn verify_task(
 ) -> Result<BackupVerification> {
     let (id, source, result, absence) = match task {
         VerifyTask::Dump(found) => {
-            let keys = session.backup_keys();
+            let settings = session.backup_settings();
             let options = ExaminationOptions {
-                scratch_dir: &plan::scratch_dir(&keys),
-                threads: pipeline::threads(keys.threads.unwrap_or(0)),
+                scratch_dir: &settings.scratch_dir,
+                threads: settings.thread_count(),
                 proving: &session.proving_of(&found.source),
                 observer,
             };
@@ -327,7 +325,7 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTas
     let enabled = config
         .sources
         .iter()
-        .filter(|(_, entry)| entry.common.enabled != Some(false));
+        .filter(|(_, entry)| entry.common.enabled);
     let due =
         enabled.filter(|(_, entry)| entry.common.start.is_none_or(|start| start <= session.now));
     let backed_up = |name: &str| {

@@ -52,6 +52,12 @@ pub enum Codec {
     Zstd { level: i8 },
 }
 
+impl Default for Codec {
+    fn default() -> Self {
+        Codec::Gzip { level: GZIP_LEVEL }
+    }
+}
+
 impl Codec {
     /// Reads `none`, `gzip`, `gzip:LEVEL`, `zstd`, `zstd:LEVEL`.
     ///

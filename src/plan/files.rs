@@ -1,29 +1,29 @@
 //! The part of the plans that is about directories and files.
 
-use super::{SourceKind, StorePlan, There, lock_timeout, name_from_path, plain_name, scratch_dir};
-use crate::config::{BackupKeys, Config, FilesKeys, SqliteFiles};
+use super::{PathKind, SourceKind, StorePlan, name_from_path, plain_name};
+use crate::config::{BackupSettings, Config, FilesSettings, SqliteFiles};
 use crate::engine::files::Plan;
 use std::path::{Path, PathBuf};
 
-/// What kind of source these keys describe; `leave_out` are the stores.
-pub fn kind(own: &FilesKeys, keys: &BackupKeys, leave_out: Vec<PathBuf>) -> SourceKind {
+/// What kind of source these settings describe; `leave_out` are the stores.
+pub fn kind(own: &FilesSettings, settings: &BackupSettings, leave_out: Vec<PathBuf>) -> SourceKind {
     SourceKind::Files(Box::new(Plan {
-        paths: own.paths.iter().map(PathBuf::from).collect(),
+        paths: own.paths.clone(),
         include: own.include.clone(),
         exclude: own.exclude.clone(),
-        one_file_system: own.one_file_system.unwrap_or(false),
-        raw_databases: own.sqlite == Some(SqliteFiles::Raw),
+        one_file_system: own.one_file_system,
+        raw_databases: own.sqlite == SqliteFiles::Raw,
         leave_out,
-        scratch_dir: scratch_dir(keys),
-        lock_timeout: lock_timeout(keys),
+        scratch_dir: settings.scratch_dir.clone(),
+        lock_timeout: settings.lock_timeout.file,
     }))
 }
 
-/// The keys of one path without a configuration.
-pub fn of_path(path: &Path) -> FilesKeys {
-    FilesKeys {
-        paths: vec![path.to_string_lossy().into_owned()],
-        ..FilesKeys::default()
+/// The settings of one path without a configuration.
+pub fn settings_of_path(path: &Path) -> FilesSettings {
+    FilesSettings {
+        paths: vec![path.to_path_buf()],
+        ..FilesSettings::default()
     }
 }
 
@@ -39,12 +39,12 @@ pub fn stores(config: Option<&Config>, used: &StorePlan) -> Vec<PathBuf> {
 }
 
 /// A source's name from a path: that of a directory is all of its name.
-pub fn name_of(path: &Path, there: There) -> String {
+pub fn name_of(path: &Path, there: PathKind) -> String {
     match there {
-        There::Directory => match path.file_name() {
+        PathKind::Directory => match path.file_name() {
             Some(name) => plain_name(&name.to_string_lossy()),
             None => "root".to_owned(),
         },
-        There::File | There::Nothing => name_from_path(path),
+        PathKind::File | PathKind::Missing => name_from_path(path),
     }
 }

@@ -1,9 +1,8 @@
 //! Plans for PostgreSQL: from keys and addresses to the source of one database, and from a cluster
 //! to its databases.
 
-use super::hooks::Hooks;
 use super::{Proving, SourceKind, SourcePlan, plain_name};
-use crate::config::{BackupKeys, CountRows, DrillTrust, PostgresFormat, PostgresKeys};
+use crate::config::{BackupSettings, CountRows, DrillTrust, Hooks, PostgresSettings};
 use crate::engine::postgres::conninfo::dsn;
 use crate::engine::postgres::source::PostgresPlan;
 use crate::engine::postgres::tables::TableSelection;
@@ -11,11 +10,6 @@ use crate::engine::postgres::{ConnectionSpec, PgFormat, ProgramSearch};
 use crate::error::Result;
 use crate::pipeline;
 use crate::units;
-use std::time::Duration;
-
-/// A server's tables are often locked for minutes, by a migration or a VACUUM FULL.
-const SERVER_LOCK_TIMEOUT: Duration = Duration::from_secs(300);
-const STALL_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// The databases of a server that are backed up.
 #[derive(Debug, Clone)]
@@ -68,7 +62,7 @@ pub fn is_chosen(cluster: &ClusterPlan, database: &str) -> bool {
 }
 
 /// Whether the patterns of a configured source select this database.
-pub fn is_meant(own: &PostgresKeys, database: &str) -> bool {
+pub fn is_meant(own: &PostgresSettings, database: &str) -> bool {
     chooses(&own.databases, &own.exclude_databases, database)
 }
 
@@ -83,8 +77,8 @@ fn matches_any(patterns: &[String], name: &str) -> bool {
 }
 
 /// The kind of source that these keys describe.
-pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
-    let mut each = dump_plan(own, keys);
+pub fn kind(own: &PostgresSettings, settings: &BackupSettings) -> SourceKind {
+    let mut each = dump_plan(own, settings);
     if !own.is_cluster() {
         return SourceKind::Postgres(Box::new(each));
     }
@@ -96,41 +90,34 @@ pub fn kind(own: &PostgresKeys, keys: &BackupKeys) -> SourceKind {
         each,
         databases: own.databases.clone(),
         exclude: own.exclude_databases.clone(),
-        globals: own.globals.unwrap_or(false),
+        globals: own.globals,
         jobs: own.jobs.map(|jobs| jobs.max(1)),
         only: None,
     }))
 }
 
 /// The settings of a database with these keys.
-pub fn dump_plan(own: &PostgresKeys, keys: &BackupKeys) -> PostgresPlan {
+pub fn dump_plan(own: &PostgresSettings, settings: &BackupSettings) -> PostgresPlan {
     PostgresPlan {
         spec: spec(own),
         database: None,
         cluster: None,
-        format: match own.format {
-            None | Some(PostgresFormat::Custom) => PgFormat::Custom,
-            Some(PostgresFormat::Plain) => PgFormat::Plain,
-        },
+        format: own.format,
         selection: TableSelection {
             schemas: own.schemas.clone(),
             exclude_table: own.exclude_table.clone(),
             exclude_table_data: own.exclude_table_data.clone(),
         },
-        count: own.manifest != Some(CountRows::Off),
-        lock_timeout: keys
-            .lock_timeout
-            .map_or(SERVER_LOCK_TIMEOUT, |span| span.duration()),
-        stall_timeout: own
-            .stall_timeout
-            .map_or(STALL_TIMEOUT, |span| span.duration()),
+        count: own.manifest == CountRows::Exact,
+        lock_timeout: settings.lock_timeout.server,
+        stall_timeout: own.stall_timeout,
         search: search(own),
         prefix_url: own.prefix_url.clone(),
     }
 }
 
 /// The address of the database with these keys.
-pub fn spec(own: &PostgresKeys) -> ConnectionSpec {
+pub fn spec(own: &PostgresSettings) -> ConnectionSpec {
     ConnectionSpec {
         url: own.url.clone(),
         host: own.host.clone(),
@@ -144,7 +131,7 @@ pub fn spec(own: &PostgresKeys) -> ConnectionSpec {
     }
 }
 
-fn search(own: &PostgresKeys) -> ProgramSearch {
+fn search(own: &PostgresSettings) -> ProgramSearch {
     ProgramSearch {
         bin_dir: own.bin_dir.clone(),
         prefix: own.command_prefix.clone(),
@@ -152,11 +139,11 @@ fn search(own: &PostgresKeys) -> ProgramSearch {
 }
 
 /// The settings of trial restores for a source with these keys.
-pub fn proving(own: Option<&PostgresKeys>, keys: &BackupKeys) -> Proving {
+pub fn proving(own: Option<&PostgresSettings>, settings: &BackupSettings) -> Proving {
     Proving {
         search: own.map(search).unwrap_or_default(),
         drill_url: own.and_then(|own| own.drill_url.clone()),
-        trusted: keys.drill == Some(DrillTrust::Trusted),
+        trusted: settings.drill == DrillTrust::Trusted,
         jobs: pipeline::threads(own.and_then(|own| own.jobs).unwrap_or(0)),
     }
 }

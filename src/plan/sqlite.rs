@@ -1,7 +1,7 @@
 //! Paths of SQLite databases as people and applications write them: plain, or as one of the URLs
 //! that frameworks have in `DATABASE_URL`.
 
-use super::{There, absolute};
+use super::{PathKind, absolute};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 ///
 /// `sqlite:///app.db` is `app.db` to SQLAlchemy and Django, and `/app.db` to sqlx: what is there
 /// tells.
-pub fn look_for(text: &str, cwd: &Path, look: &dyn Fn(&Path) -> There) -> Result<(PathBuf, There)> {
+pub fn look_for(
+    text: &str,
+    cwd: &Path,
+    look: &dyn Fn(&Path) -> PathKind,
+) -> Result<(PathBuf, PathKind)> {
     let paths: Vec<PathBuf> = paths_of(text)?
         .into_iter()
         .map(|path| absolute(cwd, path))
@@ -17,7 +21,7 @@ pub fn look_for(text: &str, cwd: &Path, look: &dyn Fn(&Path) -> There) -> Result
     let mut found = paths
         .iter()
         .map(|path| (path, look(path)))
-        .filter(|(_, there)| *there != There::Nothing);
+        .filter(|(_, there)| *there != PathKind::Missing);
     match (found.next(), found.next()) {
         (Some((first, _)), Some((second, _))) if first != second => Err(Error::usage(format!(
             "`{text}` may mean `{}` or `{}`, and both are there",
@@ -27,7 +31,7 @@ pub fn look_for(text: &str, cwd: &Path, look: &dyn Fn(&Path) -> There) -> Result
         .with_hint("name the path itself")),
         (Some((path, there)), _) => Ok((path.clone(), there)),
         // The first is what most frameworks mean.
-        (None, _) => Ok((paths[0].clone(), There::Nothing)),
+        (None, _) => Ok((paths[0].clone(), PathKind::Missing)),
     }
 }
 
@@ -175,9 +179,9 @@ mod tests {
         let look = |there: &'static [&'static str]| {
             move |path: &Path| {
                 if there.iter().any(|known| Path::new(known) == path) {
-                    There::File
+                    PathKind::File
                 } else {
-                    There::Nothing
+                    PathKind::Missing
                 }
             }
         };
@@ -188,7 +192,7 @@ mod tests {
         assert_eq!(found(&["/app.db"]).unwrap().0, Path::new("/app.db"));
         assert_eq!(
             found(&[]).unwrap(),
-            (PathBuf::from("/srv/app.db"), There::Nothing)
+            (PathBuf::from("/srv/app.db"), PathKind::Missing)
         );
         assert!(
             found(&["/app.db", "/srv/app.db"])

@@ -2,7 +2,6 @@
 //! what it lacks may be in no other. Pure, as all of retention.
 
 use crate::units;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How many tables a message names.
@@ -32,18 +31,9 @@ pub struct Brake {
     pub ignore: Vec<String>,
 }
 
-impl Default for Brake {
-    fn default() -> Self {
-        Brake {
-            percent: Some(50),
-            ignore: Vec::new(),
-        }
-    }
-}
-
 /// What a backup holds, as far as two can be compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct ContentSummary {
     /// Its id.
     pub id: String,
     /// Bytes before compression.
@@ -55,7 +45,7 @@ pub struct Contents {
 }
 
 /// Why nothing should be removed: what `new` lacks of `old`.
-pub fn shrank(old: &Contents, new: &Contents, brake: &Brake) -> Option<String> {
+pub fn find_shrinkage(old: &ContentSummary, new: &ContentSummary, brake: &Brake) -> Option<String> {
     let percent = u128::from(brake.percent?);
     let less = |new: u64, old: u64| u128::from(new) * 100 < u128::from(old) * percent;
     let mut found = Vec::new();
@@ -171,7 +161,7 @@ impl Jump {
 
 /// The jumps between backups that were made at these moments, newest first; only the first
 /// `looked_at` of them are asked about, the others tell what is usual.
-pub fn jumps(moments: &[DateTime<Utc>], looked_at: usize) -> Vec<Jump> {
+pub fn find_jumps(moments: &[DateTime<Utc>], looked_at: usize) -> Vec<Jump> {
     let gap = |pair: &[DateTime<Utc>]| pair[0] - pair[1];
     let jump = |(at, pair): (usize, &[DateTime<Utc>])| {
         let mut others: Vec<TimeDelta> = moments[at + 1..].windows(2).take(GAPS).map(gap).collect();
@@ -205,18 +195,19 @@ pub fn jumps(moments: &[DateTime<Utc>], looked_at: usize) -> Vec<Jump> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RetentionPolicy;
     use super::*;
 
-    fn contents(bytes: u64, tables: &[(&str, u64)]) -> Contents {
+    fn contents(bytes: u64, tables: &[(&str, u64)]) -> ContentSummary {
         let tables = tables
             .iter()
             .map(|(name, rows)| ((*name).to_owned(), *rows))
             .collect();
-        Contents {
+        ContentSummary {
             id: format!("b{bytes}"),
             bytes,
             tables: Some(tables),
-            ..Contents::default()
+            ..ContentSummary::default()
         }
     }
 
@@ -227,7 +218,7 @@ mod tests {
             ignore: ignore.iter().map(|name| (*name).to_owned()).collect(),
         };
         let old = contents(1000, &[("a", 10), ("tmp_1", 10), ("empty", 0)]);
-        let same = |new: &Contents, brake: &Brake| shrank(&old, new, brake).is_none();
+        let same = |new: &ContentSummary, brake: &Brake| find_shrinkage(&old, new, brake).is_none();
         // Exactly the part is enough; what was empty may go.
         assert!(same(
             &contents(500, &[("a", 1), ("tmp_1", 9)]),
@@ -245,7 +236,7 @@ mod tests {
             &contents(999, &[("a", 10), ("tmp_1", 10)]),
             &brake(100, &[])
         ));
-        let why = shrank(&old, &contents(900, &[("a", 0)]), &brake(50, &[])).unwrap();
+        let why = find_shrinkage(&old, &contents(900, &[("a", 0)]), &brake(50, &[])).unwrap();
         assert_eq!(
             why,
             "b900 holds, compared with b1000: 0 rows in place of 20, nothing in `a` (10 rows \
@@ -264,12 +255,12 @@ mod tests {
 
     #[test]
     fn a_large_table_is_looked_at_by_its_part() {
-        let brake = Brake::default();
+        let brake = RetentionPolicy::default().brake();
         let old = contents(
             1000,
             &[("log", 1_000_000), ("users", 10_000), ("small", 100)],
         );
-        let why = shrank(
+        let why = find_shrinkage(
             &old,
             &contents(990, &[("log", 1_000_000), ("users", 1), ("small", 1)]),
             &brake,
@@ -277,7 +268,7 @@ mod tests {
         .unwrap();
         assert!(why.ends_with(": 1 row in `users` (10,000 before)"), "{why}");
         assert!(
-            shrank(
+            find_shrinkage(
                 &old,
                 &contents(990, &[("log", 1_000_000), ("users", 5000), ("small", 1)]),
                 &brake
@@ -289,7 +280,7 @@ mod tests {
             ..brake
         };
         assert!(
-            shrank(
+            find_shrinkage(
                 &old,
                 &contents(990, &[("log", 1_000_000), ("users", 1), ("small", 1)]),
                 &ignoring
@@ -307,69 +298,76 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let nightly = made(&[0, 1, 2, 3, 4, 5]);
-        assert_eq!(jumps(&nightly, 6), []);
+        assert_eq!(find_jumps(&nightly, 6), []);
         let jumped = made(&[0, 900, 901, 902, 903]);
         let usual = TimeDelta::days(1);
         assert_eq!(
-            jumps(&jumped, 5),
+            find_jumps(&jumped, 5),
             [Jump {
                 before: jumped[1],
                 after: jumped[0],
                 usual
             }]
         );
-        assert_eq!(jumps(&jumped, 1), [], "it was said to be right");
+        assert_eq!(find_jumps(&jumped, 1), [], "it was said to be right");
         // The backups after it do not hide it.
-        assert_eq!(jumps(&made(&[0, 1, 2, 900, 901, 902, 903]), 7).len(), 1);
-        assert_eq!(jumps(&made(&[0, 1, 2, 3, 900]), 5).len(), 1);
+        assert_eq!(
+            find_jumps(&made(&[0, 1, 2, 900, 901, 902, 903]), 7).len(),
+            1
+        );
+        assert_eq!(find_jumps(&made(&[0, 1, 2, 3, 900]), 5).len(), 1);
         // Ten days, weekends, few backups, a handful each month.
-        assert_eq!(jumps(&made(&[0, 10, 11, 12, 13]), 5), []);
-        assert_eq!(jumps(&made(&[0, 400, 401]), 3), []);
-        assert_eq!(jumps(&made(&[0, 31, 31, 61, 61, 92, 92, 122]), 8), []);
+        assert_eq!(find_jumps(&made(&[0, 10, 11, 12, 13]), 5), []);
+        assert_eq!(find_jumps(&made(&[0, 400, 401]), 3), []);
+        assert_eq!(find_jumps(&made(&[0, 31, 31, 61, 61, 92, 92, 122]), 8), []);
         let hourly: Vec<_> = [0, 50, 51, 52, 53]
             .iter()
             .map(|hour| start - TimeDelta::hours(*hour))
             .collect();
-        assert_eq!(jumps(&hourly, 5), []);
+        assert_eq!(find_jumps(&hourly, 5), []);
         // The ends of the calendar.
         let mut far = made(&[0, 1, 2, 3]);
         far.insert(0, DateTime::<Utc>::MAX_UTC);
         far.push(DateTime::<Utc>::MIN_UTC);
-        assert_eq!(jumps(&far, 6).len(), 2);
+        assert_eq!(find_jumps(&far, 6).len(), 2);
     }
 
     #[test]
     fn what_was_not_counted_is_not_compared() {
-        let old = Contents {
+        let old = ContentSummary {
             counts: vec![("file", 10)],
             ..contents(100, &[("a", 10)])
         };
-        let uncounted = Contents {
+        let uncounted = ContentSummary {
             tables: None,
             ..old.clone()
         };
         assert!(
-            shrank(&old, &uncounted, &Brake::default()).is_none()
-                && shrank(&uncounted, &old, &Brake::default()).is_none()
+            find_shrinkage(&old, &uncounted, &RetentionPolicy::default().brake()).is_none()
+                && find_shrinkage(&uncounted, &old, &RetentionPolicy::default().brake()).is_none()
         );
-        let fewer = Contents {
+        let fewer = ContentSummary {
             counts: vec![("file", 4)],
             ..old.clone()
         };
         assert!(
-            shrank(&old, &fewer, &Brake::default())
+            find_shrinkage(&old, &fewer, &RetentionPolicy::default().brake())
                 .unwrap()
                 .ends_with("4 files in place of 10")
         );
         let many: Vec<(String, u64)> = (0..8).map(|number| (format!("t{number}"), 1)).collect();
-        let many = Contents {
+        let many = ContentSummary {
             tables: Some(many),
             ..old
         };
         assert!(
-            shrank(&many, &contents(100, &[]), &Brake::default())
-                .unwrap()
-                .ends_with("`t4` (1 row before), and so 3 more tables")
+            find_shrinkage(
+                &many,
+                &contents(100, &[]),
+                &RetentionPolicy::default().brake()
+            )
+            .unwrap()
+            .ends_with("`t4` (1 row before), and so 3 more tables")
         );
     }
 }

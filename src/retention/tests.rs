@@ -3,9 +3,11 @@
 
 use super::Standing::{Damaged, Failed, Good, Missing, OtherLength, Partial, Unknown, Unreachable};
 use super::*;
+use crate::units::Span;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::collections::BTreeSet;
 
 /// `2026-11-20`, `2026-11-20 02` or `2026-11-20 02:30:15`, in UTC.
 fn time(text: &str) -> DateTime<Utc> {
@@ -19,6 +21,10 @@ fn span(text: &str) -> Span {
     Span::parse(text).unwrap()
 }
 
+fn age(text: &str) -> Age {
+    Age(span(text))
+}
+
 /// A good backup of 10 bytes labelled `a`, named after its time.
 fn good(at: &str) -> Candidate {
     Candidate {
@@ -29,6 +35,7 @@ fn good(at: &str) -> Candidate {
         standing: Good,
         pinned: false,
         proven: false,
+        needs: None,
     }
 }
 
@@ -54,7 +61,7 @@ fn labelled(at: &str, label: &str) -> Candidate {
 }
 
 /// With one policy for every label.
-fn decide_all(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Decision {
+fn decide_all(candidates: &[Candidate], policy: &RetentionPolicy, now: DateTime<Utc>) -> Decision {
     decide(candidates, |_| Some(policy), now)
 }
 
@@ -95,8 +102,8 @@ fn removal<'d>(decision: &'d Decision, id: &str) -> &'d str {
     }
 }
 
-fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
-    let mut policy = Policy::default();
+fn policy(change: impl FnOnce(&mut RetentionPolicy)) -> RetentionPolicy {
+    let mut policy = RetentionPolicy::default();
     change(&mut policy);
     policy
 }
@@ -118,7 +125,7 @@ fn keep_rules_as_restic_documents_them() {
     let within = |text| policy(|p| p.keep_within = Some(span(text)));
     let two_rules = policy(|p| (p.keep_daily, p.keep_monthly) = (Some(2), Some(2)));
     // Newest first; `+` before what stays.
-    let table: &[(&str, Policy, &[&str])] = &[
+    let table: &[(&str, RetentionPolicy, &[&str])] = &[
         (
             "the newest three",
             last(3),
@@ -309,22 +316,22 @@ fn caps_remove_the_oldest_and_keep_their_edges() {
     .map(good);
     for (policy, stay, reason) in [
         (
-            policy(|p| p.max_age = Some(span("10d"))),
+            policy(|p| p.max_age = Some(age("10d"))),
             3,
             "older than 10d",
         ),
-        (policy(|p| p.max_age = Some(span("1s"))), 1, "older than 1s"),
+        (policy(|p| p.max_age = Some(age("1s"))), 1, "older than 1s"),
         (policy(|p| p.max_count = Some(2)), 2, "over max_count 2"),
         (policy(|p| p.max_count = Some(0)), 1, "over max_count 0"),
         (policy(|p| p.max_size = Some(30)), 3, "over max_size 30 B"),
         (policy(|p| p.max_size = Some(29)), 2, "over max_size 29 B"),
         (
-            policy(|p| (p.max_age, p.max_count) = (Some(span("9d")), Some(2))),
+            policy(|p| (p.max_age, p.max_count) = (Some(age("9d")), Some(2))),
             2,
             "older than 9d",
         ),
         (
-            policy(|p| (p.max_count, p.min_keep) = (Some(1), Some(3))),
+            policy(|p| (p.max_count, p.min_keep) = (Some(1), 3)),
             3,
             "over max_count 1",
         ),
@@ -383,7 +390,7 @@ fn a_pinned_backup_stays_and_counts() {
 
 #[test]
 fn the_newest_good_of_the_source_stays_whatever_its_label_and_minimum() {
-    let none = policy(|p| (p.keep_last, p.min_keep) = (Some(0), Some(0)));
+    let none = policy(|p| (p.keep_last, p.min_keep) = (Some(0), 0));
     let history = [
         labelled("2026-11-18", "b"),
         good("2026-11-17"),
@@ -392,7 +399,7 @@ fn the_newest_good_of_the_source_stays_whatever_its_label_and_minimum() {
     let decision = decide_all(&history, &none, time(NOW));
     assert_eq!(kept(&decision), ["2026-11-19", "2026-11-18"]);
     assert_eq!(reasons(&decision, "2026-11-18"), ["newest good backup"]);
-    let minimum = policy(|p| (p.keep_last, p.min_keep) = (Some(0), None));
+    let minimum = policy(|p| p.keep_last = Some(0));
     let decision = decide_all(&history, &minimum, time(NOW));
     assert_eq!(reasons(&decision, "2026-11-17"), ["minimum of 1"]);
 }
@@ -400,7 +407,7 @@ fn the_newest_good_of_the_source_stays_whatever_its_label_and_minimum() {
 #[test]
 fn labels_have_their_own_policies_and_counts() {
     let one = policy(|p| p.keep_last = Some(1));
-    let idle = policy(|p| p.min_keep = Some(5));
+    let idle = policy(|p| p.min_keep = 5);
     let history = [
         good("2026-11-19"),
         good("2026-11-18"),
@@ -490,7 +497,7 @@ fn partial_and_damaged_wait_for_a_newer_good_one() {
         assert_eq!(kept(&decision).len(), 3);
     }
     // The newer good one must itself stay.
-    let none = policy(|p| (p.keep_last, p.min_keep) = (Some(0), Some(0)));
+    let none = policy(|p| (p.keep_last, p.min_keep) = (Some(0), 0));
     let history = [
         labelled("2026-11-19", "b"),
         good("2026-11-05"),
@@ -509,7 +516,7 @@ fn failed_attempts_go_after_thirty_days_but_the_newest() {
         flawed("2026-10-21 11:59:59", Failed),
         flawed("2026-09-01", Failed),
     ];
-    for policy in [None, Some(&Policy::default())] {
+    for policy in [None, Some(&RetentionPolicy::default())] {
         let decision = decide(&history, |_| policy, time(NOW));
         assert_eq!(kept(&decision), ["2026-10-21 12:00:00"]);
         assert_eq!(
@@ -558,7 +565,7 @@ fn pre_restore_backups_stay_while_pinned_or_newest() {
 
 #[test]
 fn what_is_not_understood_stays_and_empty_input_is_nothing() {
-    let none = policy(|p| (p.keep_last, p.max_count, p.min_keep) = (Some(0), Some(0), Some(0)));
+    let none = policy(|p| (p.keep_last, p.max_count, p.min_keep) = (Some(0), Some(0), 0));
     let decision = decide_all(&[flawed("2026-01-01", Unknown)], &none, time(NOW));
     assert_eq!(
         reasons(&decision, "2026-01-01"),
@@ -569,13 +576,13 @@ fn what_is_not_understood_stays_and_empty_input_is_nothing() {
 
 #[test]
 fn an_empty_policy_has_neither_rule_nor_cap() {
-    assert!(policy(|p| p.min_keep = Some(3)).is_empty());
+    assert!(policy(|p| p.min_keep = 3).is_empty());
     assert!(
         !policy(|p| p.keep_last = Some(0)).is_empty()
             && !policy(|p| p.keep_within = Some(span("1h"))).is_empty()
     );
     assert!(
-        !policy(|p| p.max_age = Some(span("1h"))).is_empty()
+        !policy(|p| p.max_age = Some(age("1h"))).is_empty()
             && !policy(|p| p.max_size = Some(0)).is_empty()
     );
 }
@@ -603,8 +610,8 @@ fn extreme_values_are_no_trouble() {
     let most = policy(|p| {
         (p.keep_last, p.keep_hourly, p.keep_weekly) =
             (Some(u32::MAX), Some(u32::MAX), Some(u32::MAX));
-        (p.max_count, p.max_size, p.min_keep) = (Some(u32::MAX), Some(u64::MAX), Some(u32::MAX));
-        (p.max_age, p.keep_within) = (Some(longest), Some(span("9999y")));
+        (p.max_count, p.max_size, p.min_keep) = (Some(u32::MAX), Some(u64::MAX), u32::MAX);
+        (p.max_age, p.keep_within) = (Some(Age(longest)), Some(span("9999y")));
     });
     for now in [
         DateTime::<Utc>::MIN_UTC,
@@ -613,6 +620,67 @@ fn extreme_values_are_no_trouble() {
     ] {
         assert_eq!(kept(&decide_all(&history, &most, now)).len(), 4);
     }
+}
+
+#[test]
+fn what_a_kept_backup_needs_stays() {
+    let needing = |at: &str, base: &str| Candidate {
+        needs: Some(base.into()),
+        ..good(at)
+    };
+    let history = [
+        good("2026-11-10"),
+        needing("2026-11-11", "2026-11-10"),
+        good("2026-11-12"),
+        needing("2026-11-18", "2026-11-11"),
+        needing("2026-11-19", "2026-11-18"),
+        needing("2026-11-09", "2026-11-12"),
+    ];
+    let last = policy(|p| p.keep_last = Some(1));
+    let decision = decide_all(&history, &last, time(NOW));
+    assert_eq!(
+        kept(&decision),
+        ["2026-11-19", "2026-11-18", "2026-11-11", "2026-11-10"]
+    );
+    assert_eq!(reasons(&decision, "2026-11-10"), ["needed by 2026-11-11"]);
+    // The base is newer than what is built on it, as after a jump of the clock.
+    assert_eq!(decision.removals(), ["2026-11-09", "2026-11-12"]);
+    let newest_is_whole = [needing("2026-11-18", "2026-11-19"), good("2026-11-19")];
+    let decision = decide_all(&newest_is_whole, &last, time(NOW));
+    assert_eq!(decision.removals(), ["2026-11-18"]);
+    // A circle, or a base that is gone, is nobody's way, and no reason to hang.
+    let circle = [
+        needing("2026-11-17", "2026-11-18"),
+        needing("2026-11-18", "2026-11-17"),
+        needing("2026-11-19", "gone"),
+    ];
+    let decision = decide_all(&circle, &last, time(NOW));
+    assert_eq!((kept(&decision).len(), decision.removals().len()), (1, 2));
+}
+
+#[test]
+fn whoever_keeps_more_keeps_what_that_needs() {
+    let base = labelled("2026-11-10", "b");
+    let child = Candidate {
+        needs: Some(base.id.clone()),
+        ..good("2026-11-12")
+    };
+    let history = [
+        base,
+        child,
+        good("2026-11-19"),
+        labelled("2026-11-19 01", "b"),
+    ];
+    let last = policy(|p| p.keep_last = Some(1));
+    let mut decision = decide_all(&history, &last, time(NOW));
+    assert_eq!(decision.removals(), ["2026-11-12", "2026-11-10"]);
+    for (id, verdict) in &mut decision.verdicts {
+        if id == "2026-11-12" {
+            *verdict = Verdict::Keep(vec!["retention is held back".into()]);
+        }
+    }
+    decision.keep_what_is_needed();
+    assert_eq!(decision.removals(), [] as [&str; 0]);
 }
 
 // The laws, over histories that crowd around the edges: few moments, labels and standings, so that
@@ -648,11 +716,13 @@ fn history() -> impl Strategy<Value = Vec<Candidate>> {
         standing,
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.2),
+        // Any of them may be the base, whatever its age, standing and label; or one that is gone.
+        prop::option::weighted(0.3, 0..45_usize),
     );
     prop::collection::vec(one, 0..40).prop_map(|entries| {
         let numbered = entries.into_iter().enumerate();
         let made = numbered.map(
-            |(number, (at, label, size_bytes, standing, pinned, proven))| Candidate {
+            |(number, (at, label, size_bytes, standing, pinned, proven, base))| Candidate {
                 id: format!("{number:02}"),
                 at,
                 label: label.into(),
@@ -660,9 +730,20 @@ fn history() -> impl Strategy<Value = Vec<Candidate>> {
                 standing,
                 pinned,
                 proven,
+                needs: base.map(|base| format!("{base:02}")),
             },
         );
         made.collect()
+    })
+}
+
+/// Histories of which no backup needs another one.
+fn whole_backups() -> impl Strategy<Value = Vec<Candidate>> {
+    history().prop_map(|mut history| {
+        for candidate in &mut history {
+            candidate.needs = None;
+        }
+        history
     })
 }
 
@@ -678,10 +759,10 @@ fn any_span() -> impl Strategy<Value = Option<Span>> {
 }
 
 /// `keep_` rules only, `min_keep` unset.
-fn rules_only() -> impl Strategy<Value = Policy> {
+fn rules_only() -> impl Strategy<Value = RetentionPolicy> {
     let counts = (count(6), count(6), count(6), count(6), count(6), count(3));
     (counts, any_span()).prop_map(|((last, hourly, daily, weekly, monthly, yearly), within)| {
-        Policy {
+        RetentionPolicy {
             keep_last: last,
             keep_hourly: hourly,
             keep_daily: daily,
@@ -689,30 +770,36 @@ fn rules_only() -> impl Strategy<Value = Policy> {
             keep_monthly: monthly,
             keep_yearly: yearly,
             keep_within: within,
-            ..Policy::default()
+            ..RetentionPolicy::default()
         }
     })
 }
 
-fn any_policy() -> impl Strategy<Value = Policy> {
+fn any_policy() -> impl Strategy<Value = RetentionPolicy> {
     (
         rules_only(),
         any_span(),
         count(8),
         prop::option::weighted(0.2, 0..300_u64),
-        count(4),
+        select(vec![0, 1, 1, 1, 2, 3, 4]),
     )
-        .prop_map(|(rules, max_age, max_count, max_size, min_keep)| Policy {
-            max_age,
-            max_count,
-            max_size,
-            min_keep,
-            ..rules
-        })
+        .prop_map(
+            |(rules, max_age, max_count, max_size, min_keep)| RetentionPolicy {
+                max_age: max_age.map(Age),
+                max_count,
+                max_size,
+                min_keep,
+                ..rules
+            },
+        )
 }
 
 /// A policy for `a` and one for `pre-restore` and the others but `c`, which has none.
-fn decide_mixed(history: &[Candidate], policies: &[Policy; 2], now: DateTime<Utc>) -> Decision {
+fn decide_mixed(
+    history: &[Candidate],
+    policies: &[RetentionPolicy; 2],
+    now: DateTime<Utc>,
+) -> Decision {
     let policy_for = |label: &str| match label {
         "a" => Some(&policies[0]),
         "c" => None,
@@ -751,6 +838,40 @@ proptest! {
         }
     }
 
+    /// No kept backup lacks its way, whatever is built on what, and at no moment of the removal
+    /// does one that is still there.
+    #[test]
+    fn no_backup_loses_what_it_needs(history in history(), policies in [any_policy(),
+        any_policy()]) {
+        let decision = decide_mixed(&history, &policies, time(NOW));
+        let mut left: BTreeSet<&str> = history.iter().map(|one| one.id.as_str()).collect();
+        let there = left.clone();
+        let needs = |id: &str| decision.needs.get(id).filter(|base| there.contains(base.as_str()));
+        let is_circular = |id: &str| {
+            let mut seen = BTreeSet::from([id.to_owned()]);
+            let mut at = id.to_owned();
+            while let Some(base) = needs(&at) {
+                if !seen.insert(base.clone()) {
+                    return true;
+                }
+                at = base.clone();
+            }
+            false
+        };
+        for id in decision.removals() {
+            prop_assert!(left.remove(id));
+            for other in &left {
+                let is_whole = needs(other).is_none_or(|base| left.contains(base.as_str()));
+                prop_assert!(is_whole || is_circular(other), "{other} without its base");
+            }
+        }
+        let kept = kept(&decision);
+        prop_assert_eq!(left, kept.iter().copied().collect::<BTreeSet<_>>());
+        for id in &kept {
+            prop_assert!(needs(id).is_none_or(|base| kept.contains(&base.as_str())));
+        }
+    }
+
     /// Promise 4, whatever the policy says.
     #[test]
     fn what_always_stays(history in history(), policies in [any_policy(), any_policy()]) {
@@ -776,7 +897,7 @@ proptest! {
             prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
         }
         for (label, policy) in [("a", &policies[0]), ("b", &policies[1])] {
-            let minimum = policy.min_keep.unwrap_or(1) as usize;
+            let minimum = policy.min_keep as usize;
             for candidate in newest(&history, |candidate| past_good(candidate)
                 && candidate.label == label).iter().take(minimum) {
                 prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
@@ -792,14 +913,14 @@ proptest! {
 
     #[test]
     fn a_more_generous_policy_keeps_a_superset(
-        history in history(),
+        history in whole_backups(),
         policy in rules_only(),
         more in rules_only(),
         min_keep in 0..3_u32,
     ) {
         // A policy without rules keeps everything: no rule can be more generous than none.
         prop_assume!(!policy.is_empty());
-        let generous = Policy {
+        let generous = RetentionPolicy {
             keep_last: policy.keep_last.max(more.keep_last),
             keep_hourly: policy.keep_hourly.max(more.keep_hourly),
             keep_daily: policy.keep_daily.max(more.keep_daily),
@@ -807,10 +928,10 @@ proptest! {
             keep_monthly: policy.keep_monthly.max(more.keep_monthly),
             keep_yearly: policy.keep_yearly.max(more.keep_yearly),
             keep_within: policy.keep_within.or(more.keep_within),
-            min_keep: Some(min_keep + 1),
+            min_keep: min_keep + 1,
             ..policy.clone()
         };
-        let strict = Policy { min_keep: Some(min_keep), ..policy };
+        let strict = RetentionPolicy { min_keep, ..policy };
         // Of good backups: keeping a good one more may be what lets a partial one go.
         let history = without(&history, |candidate| candidate.standing != Good);
         let (strict, generous) = (decide_all(&history, &strict, time(NOW)), decide_all(&history,
@@ -838,7 +959,7 @@ proptest! {
         done in any::<u64>(),
     ) {
         let policies =
-            policies.map(|policy| Policy { min_keep: policy.min_keep.filter(|minimum| *minimum > 0), ..policy });
+            policies.map(|policy| RetentionPolicy { min_keep: policy.min_keep.max(1), ..policy });
         let first = decide_mixed(&history, &policies, time(NOW));
         let stays = kept(&first);
         let number = |candidate: &Candidate| candidate.id.parse::<u32>().unwrap();
@@ -861,7 +982,7 @@ proptest! {
 
     /// Nor does what lies in the future or is not understood.
     #[test]
-    fn failed_attempts_influence_nothing(history in history(), policies in [any_policy(),
+    fn failed_attempts_influence_nothing(history in whole_backups(), policies in [any_policy(),
         any_policy()]) {
         let idle = |candidate: &Candidate| matches!(candidate.standing, Failed | Unknown)
             || candidate.at > time(NOW);
@@ -876,8 +997,8 @@ proptest! {
 
     /// A cap is met exactly where nothing that always stays is in its way.
     #[test]
-    fn caps_hold_where_nothing_is_held(history in history(), most in 1..6_u32) {
-        let policy = Policy { max_count: Some(most), ..Policy::default() };
+    fn caps_hold_where_nothing_is_held(history in whole_backups(), most in 1..6_u32) {
+        let policy = RetentionPolicy { max_count: Some(most), ..RetentionPolicy::default() };
         let plain = |candidate: &Candidate| {
             !candidate.pinned && !candidate.proven && candidate.standing == Good && candidate.at <=
                 time(NOW) && candidate.label == "a"

@@ -49,7 +49,7 @@ fn configuration_is_accepted_with_and_without_its_disabled_keys() {
         config
             .sources
             .iter()
-            .all(|(_, source)| source.unusable.is_none())
+            .all(|(_, source)| source.fault.is_none())
     );
     configuration(
         &with_disabled_keys(&text),

@@ -235,8 +235,13 @@ fn exit_codes_are_the_programs() {
 
 #[test]
 fn codes_of_status_are_the_programs() {
-    use dbbackup::health::Level;
-    let levels = [Level::Ok, Level::Warning, Level::Critical, Level::Unknown];
+    use dbbackup::health::HealthLevel;
+    let levels = [
+        HealthLevel::Ok,
+        HealthLevel::Warning,
+        HealthLevel::Critical,
+        HealthLevel::Unknown,
+    ];
     assert_eq!(
         first_column("dbbackup-monitoring.7.md", "Status"),
         levels

@@ -1,13 +1,13 @@
 //! The one line of a Nagios plug-in: `DBBACKUP OK - text | performance data`.
 
 use super::summary;
-use crate::health::{Expected, Level};
+use crate::health::{Expectation, HealthLevel};
 use crate::ops::status::StoreHealth;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
 /// The line. A bar or a line break in the text would end it.
-pub fn line(level: Level, text: &str, performance: &str) -> String {
+pub fn line(level: HealthLevel, text: &str, performance: &str) -> String {
     let text = text.replace('|', "/").replace('\n', " ");
     let bar = if performance.is_empty() { "" } else { " | " };
     format!("DBBACKUP {} - {text}{bar}{performance}", level.as_str())
@@ -16,7 +16,7 @@ pub fn line(level: Level, text: &str, performance: &str) -> String {
 /// The line of a status that could be judged.
 pub fn status_line(status: &StoreHealth<'_>) -> String {
     let level = status.level();
-    if level == Level::Ok || status.sources.is_empty() {
+    if level == HealthLevel::Ok || status.sources.is_empty() {
         return line(level, &summary(status), &performance(status));
     }
     let of_sources = status.sources.iter().flat_map(|(subject, health)| {
@@ -29,7 +29,7 @@ pub fn status_line(status: &StoreHealth<'_>) -> String {
         .space
         .iter()
         .map(|space| (space.level, format!("store: {}", space.text)));
-    let mut texts: Vec<(Level, String)> = of_sources.chain(of_store).collect();
+    let mut texts: Vec<(HealthLevel, String)> = of_sources.chain(of_store).collect();
     // The worst first, and the sort keeps what else was the order.
     texts.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
@@ -42,7 +42,7 @@ fn performance(status: &StoreHealth<'_>) -> String {
     for (subject, health) in status
         .sources
         .iter()
-        .filter(|(subject, _)| !matches!(subject.expected, Expected::No(_)))
+        .filter(|(subject, _)| !matches!(subject.expected, Expectation::No(_)))
     {
         let name = &subject.name;
         let seconds = |at: DateTime<Utc>| (status.now - at).num_seconds().max(0);

@@ -74,9 +74,9 @@ impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
         AttemptPlan {
             source: &source.name,
             format: source.kind.format(),
-            encoding: source.encoding.clone(),
-            verify_after: source.verify_after,
-            scratch_dir: &source.scratch_dir,
+            encoding: source.settings.encoding(),
+            verify_after: source.settings.verify_after,
+            scratch_dir: &source.settings.scratch_dir,
             proving: &source.proving,
         }
     }

@@ -3,12 +3,12 @@
 use super::attempt::dump_extension;
 use super::members::members_of;
 use super::{BackupRequest, hooks_of_run, plan_backup};
+use crate::config::Hooks;
 use crate::error::{Error, Kind, Result};
 use crate::ops::engines::Engine;
 use crate::ops::hooks::{HookMoment, shown_commands};
 use crate::ops::run::{error_of_source, outcome_of};
 use crate::ops::{Observer, Session};
-use crate::plan::hooks::Hooks;
 use crate::plan::{Planned, SourcePlan};
 
 /// One thing that a backup would do.
@@ -130,7 +130,7 @@ fn dump_name(source: &SourcePlan, request: &BackupRequest) -> String {
         "{}_{}_<time>.{}",
         source.name,
         request.label,
-        dump_extension(source.kind.format(), source.encoding.codec())
+        dump_extension(source.kind.format(), source.settings.compression)
     )
 }
 

@@ -80,7 +80,7 @@ pub fn back_up_source(
         }
     }
     let is_good = |backup: &Backup| backup.sidecar.status == Status::Ok;
-    if backup.as_ref().is_some_and(is_good) && source.cleanup_after {
+    if backup.as_ref().is_some_and(is_good) && source.settings.cleanup_after {
         errors.extend(apply_retention(source, context, &mut summary));
     }
     let error = join_errors(errors);
@@ -203,11 +203,11 @@ fn prepare(
     let store = context.store;
     if store
         .local_path()
-        .is_some_and(|root| source.scratch_dir.starts_with(root))
+        .is_some_and(|root| source.settings.scratch_dir.starts_with(root))
     {
         return Err(Error::usage(format!(
             "the scratch directory `{}` lies in the store",
-            source.scratch_dir.display()
+            source.settings.scratch_dir.display()
         ))
         .with_hint("set `scratch_dir` in [backup] to a place outside of it"));
     }

@@ -344,7 +344,10 @@ fn an_interrupted_attempt_is_recorded_and_leaves_no_dump() {
     };
     let _lock = context.lock_and_sweep("app").unwrap();
     let source = SourcePlan {
-        scratch_dir: machine.dir.path().to_path_buf(),
+        settings: crate::config::BackupSettings {
+            scratch_dir: machine.dir.path().to_path_buf(),
+            ..crate::config::BackupSettings::default()
+        },
         ..planned_source(&machine)
     };
     let plan = AttemptPlan::from(&source);

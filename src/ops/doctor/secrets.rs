@@ -1,7 +1,7 @@
 //! The files that hold secrets: who may read them?
 
 use super::Diagnosis;
-use crate::config::KindKeys;
+use crate::config::KindSettings;
 use crate::error::Error;
 use crate::ops::Session;
 use std::os::unix::fs::MetadataExt;
@@ -23,12 +23,12 @@ pub fn check_files(session: &Session, diagnosis: &mut Diagnosis) {
     for (name, entry) in config
         .sources
         .iter()
-        .filter(|(_, entry)| entry.common.enabled != Some(false))
+        .filter(|(_, entry)| entry.common.enabled)
     {
         if let Some(path) = &entry.common.env_file {
             check_file(name, "env_file", path, diagnosis);
         }
-        if let KindKeys::Postgres(own) = &entry.kind
+        if let KindSettings::Postgres(own) = &entry.kind
             && let Some(path) = &own.password_file
         {
             check_file(name, "password_file", path, diagnosis);

@@ -2,10 +2,10 @@
 //! for, and nothing is run.
 
 use super::Diagnosis;
+use crate::config::Hooks;
 use crate::error::{Context, Error, Result};
 use crate::ops::Session;
 use crate::ops::hooks::{HookMoment, missing_program};
-use crate::plan::hooks::Hooks;
 use crate::units;
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub fn check_run(session: &Session, diagnosis: &mut Diagnosis) {
     if let Some(path) = &config.metrics.textfile {
         check_file("metrics", "no metrics would be written", path, diagnosis);
     }
-    check_hooks("run", &Hooks::of(config.hooks.as_ref()), diagnosis);
+    check_hooks("run", &config.hooks, diagnosis);
 }
 
 /// A file that is made where it is missing, in a directory that must be there. Without it a backup

@@ -8,10 +8,10 @@ use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
 use crate::ops::events::add_event;
 use crate::ops::{Observer, time_of};
-use crate::plan::Policies;
+use crate::plan::RetentionPolicies;
 use crate::retention::PRE_RESTORE;
-use crate::retention::brake::{Brake, Contents, Jump, jumps, shrank};
-use crate::retention::{Decision, Policy, Verdict};
+use crate::retention::{Brake, ContentSummary, Jump, find_jumps, find_shrinkage};
+use crate::retention::{Decision, RetentionPolicy, Verdict};
 use crate::sidecar::{Braked, Change, Sidecar, Totals};
 use crate::store::{Store, names};
 use crate::units;
@@ -63,6 +63,7 @@ impl BrakeHold {
                 *verdict = Verdict::Keep(vec!["retention is held back".to_owned()]);
             }
         }
+        decision.keep_what_is_needed();
     }
 }
 
@@ -78,7 +79,7 @@ pub fn find_hold(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     decision: &Decision,
     now: DateTime<Utc>,
 ) -> Result<Option<BrakeHold>> {
@@ -103,12 +104,12 @@ pub fn find_hold(
             .for_label(label)
             .filter(|policy| !policy.is_empty())
     };
-    let with_policy: Vec<(&str, &Policy)> = labels
+    let with_policy: Vec<(&str, &RetentionPolicy)> = labels
         .iter()
         .filter_map(|label| Some((*label, policy_of(label)?)))
         .collect();
     let moments: Vec<DateTime<Utc>> = all.iter().map(|backup| backup.sidecar.started_at).collect();
-    let jumps = jumps(&moments, known.len());
+    let jumps = find_jumps(&moments, known.len());
     let mut history = History {
         store,
         source,
@@ -118,7 +119,7 @@ pub fn find_hold(
     };
     let mut hold: Option<BrakeHold> = None;
     for (label, policy) in &with_policy {
-        let Some((against, why)) = (match history.fall(&policy.brake)? {
+        let Some((against, why)) = (match history.fall(&policy.brake())? {
             Some(found) => Some(found),
             None => aged_by_a_jump(label, policy, &jumps, known, catalog, source, decision),
         }) else {
@@ -143,14 +144,14 @@ pub fn find_hold(
 /// go that only the jump has made old.
 fn aged_by_a_jump(
     label: &str,
-    policy: &Policy,
+    policy: &RetentionPolicy,
     jumps: &[Jump],
     known: &[&ListedBackup],
     catalog: &Catalog,
     source: &str,
     decision: &Decision,
 ) -> Option<(String, String)> {
-    policy.brake.percent?;
+    policy.brake().percent?;
     let of_label: BTreeMap<&str, &ListedBackup> = catalog
         .of(source)
         .filter(|backup| backup.sidecar.label == *label)
@@ -185,7 +186,7 @@ struct History<'a> {
     source: &'a str,
     known: &'a [&'a ListedBackup],
     /// What was read of them.
-    contents: HashMap<&'a str, Contents>,
+    contents: HashMap<&'a str, ContentSummary>,
     /// What was found by the brakes that were asked already: most labels share one.
     falls: Vec<(Brake, Option<(String, String)>)>,
 }
@@ -250,7 +251,7 @@ impl<'a> History<'a> {
                     .insert(id, contents(self.store, self.source, id)?);
             }
         }
-        Ok(shrank(
+        Ok(find_shrinkage(
             &self.contents[before.id()],
             &self.contents[after.id()],
             brake,
@@ -281,7 +282,7 @@ fn fell(before: &ListedBackup, after: &ListedBackup, percent: u8) -> bool {
 }
 
 /// What a backup holds, from its whole sidecar.
-fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
+fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary> {
     let bytes = store.read(source, &names::sidecar_name(id))?;
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
@@ -296,7 +297,7 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<Contents> {
         .filter(counted)
         .filter_map(|table| Some((table.name, table.rows?)))
         .collect();
-    Ok(Contents {
+    Ok(ContentSummary {
         id: id.to_owned(),
         bytes: sidecar.dump.map_or(0, |dump| dump.content_size_bytes),
         counts: manifest.tree.map_or(Vec::new(), |tree| {

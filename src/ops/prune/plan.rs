@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::interrupt;
 use crate::ops::events::remove_superseded;
 use crate::ops::{Observer, time_of};
-use crate::plan::Policies;
+use crate::plan::RetentionPolicies;
 use crate::retention::{self, Candidate, Decision, Standing, Verdict};
 use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
 use crate::store::{Store, names};
@@ -38,6 +38,10 @@ pub struct Removal {
     pub size: u64,
     /// The objects that belong to it, besides the sidecar and its events.
     files: Vec<String>,
+    /// The backup that it is built on.
+    base: Option<String>,
+    /// Its place in the order in which removals must be made.
+    turn: usize,
     /// Its place among all backups of the source, the newest first.
     pub(super) rank: usize,
 }
@@ -72,7 +76,7 @@ pub fn plan_source(
     store: &dyn Store,
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     now: DateTime<Utc>,
     force: bool,
 ) -> Result<PrunePlan> {
@@ -91,6 +95,24 @@ pub fn plan_source(
         .of(source)
         .map(|backup| (backup.id(), backup))
         .collect();
+    let files_of = |id: &str| {
+        let backup = by_id.get(id);
+        backup.map_or(Vec::new(), |backup| backup.sidecar.files())
+    };
+    // What can't be removed needs its base still.
+    let mut needed = NeededBackups::default();
+    let mut turns: HashMap<String, usize> = HashMap::new();
+    let mut obstacles: HashMap<String, String> = HashMap::new();
+    for (turn, id) in decision.removals().into_iter().enumerate() {
+        let obstacle = needed
+            .reason(id)
+            .or_else(|| lies_elsewhere(store, source, &files_of(id)));
+        if let Some(why) = obstacle {
+            needed.add(decision.needs.get(id), id);
+            obstacles.insert(id.to_owned(), why);
+        }
+        turns.insert(id.to_owned(), turn);
+    }
     for (rank, (id, verdict)) in decision.verdicts.into_iter().enumerate() {
         let reason = match verdict {
             Verdict::Keep(reasons) => {
@@ -106,11 +128,13 @@ pub fn plan_source(
         let removal = Removal {
             reason,
             size: backup.map_or(0, |backup| backup.presence.bytes()),
-            files: backup.map_or(Vec::new(), |backup| backup.sidecar.files()),
+            files: files_of(&id),
+            base: decision.needs.get(&id).cloned(),
+            turn: turns.get(&id).copied().unwrap_or_default(),
             id,
             rank,
         };
-        match lies_elsewhere(store, source, &removal.files) {
+        match obstacles.remove(&removal.id) {
             Some(why) => plan.kept.push(removal.kept_for(&why)),
             None => plan.removals.push(removal),
         }
@@ -118,8 +142,27 @@ pub fn plan_source(
     Ok(plan)
 }
 
+/// The backups that others need which stay although they were to go.
+#[derive(Default)]
+struct NeededBackups(HashMap<String, String>);
+
+impl NeededBackups {
+    /// Notes that `by` stays, and so does its base.
+    fn add(&mut self, base: Option<&String>, by: &str) {
+        if let Some(base) = base {
+            self.0.insert(base.clone(), by.to_owned());
+        }
+    }
+
+    /// The reason why a backup stays.
+    fn reason(&self, id: &str) -> Option<String> {
+        self.0.get(id).map(|by| format!("needed by {by}"))
+    }
+}
+
 /// Carries a plan out under the source's lock, the oldest first, so that an interruption leaves the
-/// newest. Gives back what was done: a backup that somebody reads stays.
+/// newest; but what is built on a backup goes before it. Gives back what was done: a backup that
+/// somebody reads stays.
 pub(super) fn carry_out(
     mut plan: PrunePlan,
     store: &dyn Store,
@@ -135,16 +178,23 @@ pub(super) fn carry_out(
         remove_superseded(store, source, state)?;
     }
     let mut removed = Vec::new();
-    for removal in std::mem::take(&mut plan.removals).into_iter().rev() {
+    let mut needed = NeededBackups::default();
+    let mut removals = std::mem::take(&mut plan.removals);
+    removals.sort_by_key(|removal| removal.turn);
+    for removal in removals {
         interrupt::check()?;
-        if let Some(why) = is_read(store, source, &removal.files) {
+        let obstacle = needed
+            .reason(&removal.id)
+            .or_else(|| is_read(store, source, &removal.files));
+        if let Some(why) = obstacle {
+            needed.add(removal.base.as_ref(), &removal.id);
             plan.kept.push(removal.kept_for(&why));
             continue;
         }
         store.retire(source, &removal.id, &removal.files)?;
         removed.push(removal);
     }
-    removed.reverse();
+    removed.sort_by_key(|removal| removal.rank);
     plan.removals = removed;
     plan.kept.sort_by_key(|kept| kept.rank);
     // The log outlives the backups.
@@ -200,7 +250,7 @@ fn is_read(store: &dyn Store, source: &str, files: &[String]) -> Option<String> 
 pub(super) fn decide(
     catalog: &Catalog,
     source: &str,
-    policies: &Policies,
+    policies: &RetentionPolicies,
     now: DateTime<Utc>,
     force: bool,
 ) -> Decision {
@@ -217,6 +267,7 @@ pub(super) fn decide(
             standing: Standing::Unknown,
             pinned: false,
             proven: false,
+            needs: None,
         });
     // What was said to be right is right for what came before it, too.
     let accepted = catalog
@@ -296,5 +347,7 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         proven: backup
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
+        // No backup is built on another one yet.
+        needs: None,
     }
 }

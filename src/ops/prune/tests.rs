@@ -3,10 +3,10 @@
 use super::*;
 use crate::ops::tests::{Fixture, now};
 
-fn keep_one() -> Policy {
-    Policy {
+fn keep_one() -> RetentionPolicy {
+    RetentionPolicy {
         keep_last: Some(1),
-        ..Policy::default()
+        ..RetentionPolicy::default()
     }
 }
 
@@ -20,7 +20,7 @@ fn request(dry_run: bool, force: bool) -> PruneRequest {
 }
 
 fn plan(fixture: &Fixture, source: &str, force: bool) -> PrunePlan {
-    let policies = Policies::all(keep_one());
+    let policies = RetentionPolicies::for_every_label(keep_one());
     let (store, catalog) = (fixture.store(), fixture.catalog());
     plan_source(&*store, &catalog, source, &policies, now(), force).unwrap()
 }

@@ -3,7 +3,7 @@
 use super::RestoreRequest;
 use super::safety::CreateSafetyBackup;
 use crate::catalog::Backup;
-use crate::config::BackupKeys;
+use crate::config::BackupSettings;
 use crate::error::{Error, Result};
 use crate::ops::content::describe_contents;
 use crate::ops::find::{self, ResolvedBackup};
@@ -31,9 +31,9 @@ pub struct RestoreContext<'a> {
 }
 
 impl RestoreContext<'_> {
-    /// The `[backup]` keys of the backup's source.
-    pub fn keys(&self) -> BackupKeys {
-        self.session.keys_of(&self.found.source)
+    /// The settings of `[backup]` for the backup's source.
+    pub fn settings(&self) -> BackupSettings {
+        self.session.settings_of(&self.found.source)
     }
 
     /// The moment of the restore, as it stands in the names of files that are set aside.
@@ -82,7 +82,7 @@ impl RestoreContext<'_> {
     /// machine made the backup. `to` stands in the hint in place of a target.
     pub fn refuse_foreign(&self, backup: &Backup, to: &str) -> Result<()> {
         if let Some(entry) = self.session.entry_of(&backup.sidecar.source) {
-            return match &entry.unusable {
+            return match &entry.fault {
                 Some(why) => Err(why.clone().into()),
                 None => Ok(()),
             };

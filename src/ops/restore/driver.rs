@@ -9,8 +9,6 @@ use crate::error::Result;
 use crate::lock::Lock;
 use crate::ops::Event;
 use crate::ops::examine::{self, ExaminationOptions};
-use crate::pipeline;
-use crate::plan;
 
 /// What one kind of backup fills in. Its constructor finds the place; nothing but scratch places is
 /// touched before the destination publishes.
@@ -167,10 +165,10 @@ fn receive(destination: &mut dyn Destination, context: RestoreContext<'_>) -> Re
         observer,
         ..
     } = context;
-    let keys = context.keys();
+    let settings = context.settings();
     let options = ExaminationOptions {
-        scratch_dir: &plan::scratch_dir(&keys),
-        threads: pipeline::threads(keys.threads.unwrap_or(0)),
+        scratch_dir: &settings.scratch_dir,
+        threads: settings.thread_count(),
         proving: &session.proving_of(&found.source),
         observer,
     };

@@ -5,7 +5,7 @@ use super::RestoredBackup;
 use super::context::RestoreContext;
 use super::driver::{Question, RestorePlan, RestoreSteps};
 use super::safety::{KeptContent, Safety};
-use crate::config::KindKeys;
+use crate::config::KindSettings;
 use crate::engine::postgres::ConnectionSpec;
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::roles::RolesDestination;
@@ -96,7 +96,7 @@ fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
             return Err(Error::usage("roles belong to a server, not to a database")
                 .with_hint("`--to` takes a `postgresql://` address here"));
         }
-        (None, Some(KindKeys::Postgres(own))) => plan::postgres::spec(own),
+        (None, Some(KindSettings::Postgres(own))) => plan::postgres::spec(own),
         (None, _) => {
             let recorded = found
                 .backup

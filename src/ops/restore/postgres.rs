@@ -6,7 +6,7 @@ use super::context::RestoreContext;
 use super::differences::row_differences;
 use super::driver::{Question, RestorePlan, RestoreSteps};
 use super::safety::{KeptContent, Safety, safety_backup_text};
-use crate::config::{KindKeys, PostgresKeys};
+use crate::config::{KindSettings, PostgresSettings};
 use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
 use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
@@ -56,9 +56,9 @@ impl<'a> PostgresRestore<'a> {
         if self.destination.old_database().is_none() {
             return Ok(None);
         }
-        let keys = self.context.session.backup_keys();
+        let settings = self.context.session.backup_settings();
         // A session that hangs with a lock is a reason to restore, and none to wait.
-        let patience = plan::lock_timeout(&keys).min(COUNTING_PATIENCE);
+        let patience = settings.lock_timeout.file.min(COUNTING_PATIENCE);
         let plan = self.destination.old_database_plan(patience)?;
         match PostgresSource::open(&plan).and_then(|mut source| source.inspect()) {
             Ok(dumped) => Ok(Some(dumped)),
@@ -266,9 +266,9 @@ fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
     let configured =
         session
             .entry_of(&found.source)
-            .map(|entry| match (&entry.kind, &entry.unusable) {
+            .map(|entry| match (&entry.kind, &entry.fault) {
                 (_, Some(why)) => Err(Error::from(why.clone())),
-                (KindKeys::Postgres(own), None) => Ok(Some(own)),
+                (KindSettings::Postgres(own), None) => Ok(Some(own)),
                 _ => Ok(None),
             });
     let configured = configured.transpose()?.flatten();
@@ -305,7 +305,7 @@ fn connection(context: RestoreContext<'_>) -> Result<ConnInfo> {
 
 /// One database of a cluster goes back under its own name; else the configuration's address says
 /// which it is.
-fn name_there<'a>(own: &PostgresKeys, recorded: Option<&'a Database>) -> Option<&'a str> {
+fn name_there<'a>(own: &PostgresSettings, recorded: Option<&'a Database>) -> Option<&'a str> {
     if own.is_cluster() {
         recorded.and_then(|database| database.name.as_deref())
     } else {
@@ -350,7 +350,7 @@ fn origin(context: RestoreContext<'_>, recorded: Option<&Database>) -> Result<Co
 fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> RestoreTarget {
     let (found, request, session) = (context.found, context.request, context.session);
     let stored = found.stored();
-    let keys = context.keys();
+    let settings = context.settings();
     let proving = session.proving_of(&found.source);
     // What is restored here is read and sent from here.
     let search = crate::engine::postgres::ProgramSearch {
@@ -370,7 +370,7 @@ fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> Rest
         in_place: request.in_place,
         tables: request.tables.clone(),
         stamp: context.stamp(),
-        scratch_dir: plan::scratch_dir(&keys),
+        scratch_dir: settings.scratch_dir.clone(),
         content_size: stored.content_size(),
     }
 }

@@ -178,7 +178,7 @@ fn is_asked_for(name: &str, at: DateTime<Utc>, session: &Session) -> bool {
         return true;
     };
     let common = &entry.common;
-    common.enabled != Some(false)
+    common.enabled
         && common.start.is_none_or(|start| at >= start)
         && common.end.is_none_or(|end| at < end)
 }

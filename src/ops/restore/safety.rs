@@ -10,7 +10,6 @@ use crate::ops::backup::{AttemptPlan, RunContext, create_backup};
 use crate::ops::run::Run;
 use crate::ops::sweep::lock_and_sweep;
 use crate::ops::{Observer, Session};
-use crate::plan;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Level;
 use crate::store::{Location, Store};
@@ -57,13 +56,13 @@ pub fn create_safety_backup(
     observer: &dyn Observer,
 ) -> Result<String> {
     let source = backup.source;
-    let keys = session.keys_of(source);
+    let settings = session.settings_of(source);
     let plan = AttemptPlan {
         source,
         format: backup.format,
-        encoding: plan::encoding(&keys)?,
+        encoding: settings.encoding(),
         verify_after: Some(Level::Checksum),
-        scratch_dir: &plan::scratch_dir(&keys),
+        scratch_dir: &settings.scratch_dir,
         proving: &session.proving_of(source),
     };
     let run = Run {

@@ -9,7 +9,7 @@ use super::context::RestoreContext;
 use super::differences::row_differences;
 use super::driver::{Question, RestorePlan, RestoreSteps};
 use super::safety::{KeptContent, Safety, safety_backup_text};
-use crate::config::{KindKeys, SourceEntry};
+use crate::config::{ConfiguredSource, KindSettings};
 use crate::engine::sqlite::destination::{Target, directory_of};
 use crate::engine::sqlite::{Spool, SqliteDestination, SqliteSource, names};
 use crate::engine::{Database, Destination, Dumped, Published};
@@ -120,7 +120,7 @@ impl<'a> SqliteRestore<'a> {
 
     fn open_destination(&self) -> Result<SqliteDestination> {
         let stored = self.context.found.stored();
-        let keys = self.context.keys();
+        let settings = self.context.settings();
         // Owner, mode and journal mode belong to the place that it came from.
         let recorded = if self.place.is_origin {
             stored.database.cloned().unwrap_or_default()
@@ -132,8 +132,8 @@ impl<'a> SqliteRestore<'a> {
             expected_absent: matches!(self.place.now, OldContent::Nothing),
             recorded,
             stamp: self.context.stamp(),
-            lock_timeout: plan::lock_timeout(&keys),
-            scratch_dir: plan::scratch_dir(&keys),
+            lock_timeout: settings.lock_timeout.file,
+            scratch_dir: settings.scratch_dir.clone(),
         };
         SqliteDestination::at(target, stored.content_size())
     }
@@ -275,7 +275,7 @@ fn refuse_unfit(path: &Path) -> Result<()> {
 
 /// The database at a path, to look at.
 fn source_at(path: &Path, session: &Session) -> SqliteSource {
-    let scratch_dir = plan::scratch_dir(&session.backup_keys());
+    let scratch_dir = session.backup_settings().scratch_dir;
     SqliteSource::new(path, Spool::Auto, &scratch_dir, PATIENCE)
 }
 
@@ -321,7 +321,7 @@ fn origin(context: RestoreContext<'_>) -> Result<PathBuf> {
     let source = &backup.sidecar.source;
     let entry = (session.config.as_ref()).and_then(|config| config.source(source));
     if let Some(entry) = entry {
-        if let Some(why) = &entry.unusable {
+        if let Some(why) = &entry.fault {
             return Err(why.clone().into());
         }
         let path = path_of_entry(entry).ok_or_else(|| {
@@ -346,10 +346,10 @@ fn last_change(path: &Path) -> Option<chrono::DateTime<chrono::Utc>> {
     chrono::DateTime::from_timestamp(seconds, 0)
 }
 
-fn path_of_entry(entry: &SourceEntry) -> Option<&Path> {
+fn path_of_entry(entry: &ConfiguredSource) -> Option<&Path> {
     match &entry.kind {
-        KindKeys::Sqlite { path } => Some(path),
-        KindKeys::Postgres(_) | KindKeys::Files(_) => None,
+        KindSettings::Sqlite(own) => Some(&own.path),
+        KindSettings::Postgres(_) | KindSettings::Files(_) => None,
     }
 }
 

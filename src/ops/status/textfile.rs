@@ -3,7 +3,7 @@
 use super::{StatusRequest, StoreHealth, StoreReading};
 use crate::durable;
 use crate::error::{Context, Error, Result};
-use crate::health::{Attempt, Expected, Worth};
+use crate::health::{AttemptWorth, Expectation, JudgedAttempt};
 use crate::metrics::{Metric, render};
 use crate::ops::{Observer, Session};
 use chrono::{DateTime, Utc};
@@ -136,13 +136,13 @@ fn metrics(status: &StoreHealth<'_>) -> Vec<Metric> {
     for (subject, health) in sources {
         let labels = [("store", store.as_str()), ("source", subject.name.as_str())];
         let newest = health.newest.as_ref();
-        let is_expected = matches!(subject.expected, Expected::Yes | Expected::From(_));
+        let is_expected = matches!(subject.expected, Expectation::Yes | Expectation::From(_));
         success.add(&labels, newest.map(|newest| seconds(newest.ended)));
         attempt.add(
             &labels,
             health.last.as_ref().map(|last| seconds(last.ended)),
         );
-        let good = |last: &Attempt<'_>| f64::from(u8::from(last.worth == Worth::Good));
+        let good = |last: &JudgedAttempt<'_>| f64::from(u8::from(last.worth == AttemptWorth::Good));
         succeeded.add(&labels, health.last.as_ref().map(good));
         duration.add(&labels, newest.map(|newest| newest.seconds));
         size.add(&labels, newest.map(|newest| newest.stored as f64));

@@ -2,23 +2,23 @@
 //! expected of each, what restores left.
 
 use crate::catalog::{Catalog, ListedBackup};
-use crate::config::{Config, KindKeys, SourceEntry};
+use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
-use crate::health::{Attempt, EXPECT_EVERY, Expected, Subject, Worth};
+use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
 use crate::ops::condition::{Condition, condition_of};
 use crate::ops::examine::for_a_list;
 use crate::ops::prune;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
-use crate::plan::{Policies, StorePlan};
+use crate::plan::{RetentionPolicies, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Braked, BriefDatabase, Level, Status};
 use crate::store::Store;
 use crate::store::names::{number_in_second, split_id};
 use crate::units::{self, Span};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is looked at.
 pub struct WatchedSources<'a> {
@@ -133,15 +133,16 @@ fn of_source<'a>(
         .into_iter()
         .filter(|member| member != name)
         .collect();
-    let expected = entry.map_or(Expected::Yes, |entry| expected(entry, session));
-    let subject =
-        |name: &str, expected: Expected| subject(name, expected, catalog, entry, config.is_some());
+    let expected = entry.map_or(Expectation::Yes, |entry| expected(entry, session));
+    let subject = |name: &str, expected: Expectation| {
+        subject(name, expected, catalog, entry, config.is_some())
+    };
     let vanished = catalog
         .cluster_of(members.first().map_or(name, String::as_str))
         .map(|of| catalog.vanished_members(of));
-    let expected_of = |member: &str| -> Result<Expected> {
+    let expected_of = |member: &str| -> Result<Expectation> {
         if !vanished.iter().flatten().any(|gone| gone == member)
-            || matches!(expected, Expected::No(_))
+            || matches!(expected, Expectation::No(_))
         {
             return Ok(expected.clone());
         }
@@ -149,9 +150,9 @@ fn of_source<'a>(
             is_missed(member, catalog, store, config)
         })?;
         Ok(if missed {
-            Expected::Vanished
+            Expectation::Vanished
         } else {
-            Expected::No("not on the server any more")
+            Expectation::No("not on the server any more")
         })
     };
     if members.is_empty() {
@@ -171,10 +172,10 @@ fn of_source<'a>(
     let mut subjects: Vec<Subject<'a>> = Vec::new();
     let mut whole = subject(
         name,
-        if matches!(expected, Expected::No(_)) {
+        if matches!(expected, Expectation::No(_)) {
             expected.clone()
         } else {
-            Expected::InMembers
+            Expectation::InMembers
         },
     );
     // A run that could not even ask the server is past once one could.
@@ -197,29 +198,29 @@ fn of_source<'a>(
     Ok(subjects)
 }
 
-fn expected(entry: &SourceEntry, session: &Session) -> Expected {
+fn expected(entry: &ConfiguredSource, session: &Session) -> Expectation {
     let common = &entry.common;
-    if common.enabled == Some(false) {
-        return Expected::No("disabled");
+    if !common.enabled {
+        return Expectation::No("disabled");
     }
     if common.end.is_some_and(|end| end <= session.now) {
-        return Expected::No("its `end` has come");
+        return Expectation::No("its `end` has come");
     }
     match common.start {
-        Some(start) if start > session.now => Expected::No("its `start` is to come"),
-        Some(start) => Expected::From(start),
-        None => Expected::Yes,
+        Some(start) if start > session.now => Expectation::No("its `start` is to come"),
+        Some(start) => Expectation::From(start),
+        None => Expectation::Yes,
     }
 }
 
 fn subject<'a>(
     name: &str,
-    expected: Expected,
+    expected: Expectation,
     catalog: &'a Catalog,
-    entry: Option<&SourceEntry>,
+    entry: Option<&ConfiguredSource>,
     configured: bool,
 ) -> Subject<'a> {
-    let mut attempts: Vec<Attempt<'a>> = catalog.of(name).map(attempt).collect();
+    let mut attempts: Vec<JudgedAttempt<'a>> = catalog.of(name).map(attempt).collect();
     attempts.extend(
         catalog
             .unreadable
@@ -233,9 +234,10 @@ fn subject<'a>(
         name: name.to_owned(),
         configured: entry.is_some(),
         expected,
-        expect_every: entry
-            .and_then(|entry| entry.common.expect_every)
-            .unwrap_or(EXPECT_EVERY),
+        expect_every: entry.map_or_else(
+            || SourceSettings::default().expect_every,
+            |entry| entry.common.expect_every,
+        ),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
         attempts,
         held: None,
@@ -263,8 +265,8 @@ fn held(
     });
     let earlier = earlier.last()?;
     let entry = config.and_then(|config| Some((config, config.owner_of(name)?.1)));
-    let policies = entry.map_or_else(Policies::default, |(config, entry)| {
-        Policies::configured(config, entry)
+    let policies = entry.map_or_else(RetentionPolicies::default, |(config, entry)| {
+        RetentionPolicies::of_source(config, entry)
     });
     match prune::why_held(store, catalog, name, &policies, chrono::Utc::now()) {
         Ok(why) => why,
@@ -272,27 +274,27 @@ fn held(
     }
 }
 
-fn attempt(backup: &ListedBackup) -> Attempt<'_> {
+fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
     let sidecar = &backup.sidecar;
     let worth = match (condition_of(backup), &sidecar.error) {
-        ((Condition::Failed, _), error) => Worth::Failed {
+        ((Condition::Failed, _), error) => AttemptWorth::Failed {
             error: error
                 .as_ref()
                 .map_or("no reason is known", |error| &error.message),
             hint: error.as_ref().and_then(|error| error.hint.as_deref()),
         },
-        ((Condition::Partial, _), _) => Worth::Partial,
-        ((Condition::Ok, _), _) => Worth::Good,
-        ((Condition::Unknown, why), _) => Worth::Unreachable(why.unwrap_or_default()),
+        ((Condition::Partial, _), _) => AttemptWorth::Partial,
+        ((Condition::Ok, _), _) => AttemptWorth::Good,
+        ((Condition::Unknown, why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
         ((condition @ (Condition::Missing | Condition::Damaged), why), _) => {
             let shown = why.map(|why| for_a_list(&why));
-            Worth::Damaged(shown.unwrap_or_else(|| condition.as_str().to_owned()))
+            AttemptWorth::Damaged(shown.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
     let restored = backup
         .verifications()
         .filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
-    Attempt {
+    JudgedAttempt {
         id: backup.id(),
         label: &sidecar.label,
         ended: sidecar.finished_at,
@@ -317,17 +319,17 @@ fn attempt(backup: &ListedBackup) -> Attempt<'_> {
     }
 }
 
-fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
+fn unreadable(lost: &crate::catalog::Unreadable) -> JudgedAttempt<'_> {
     let (_, label, _) = split_id(&lost.id).unwrap_or(("", "", ""));
-    Attempt {
+    JudgedAttempt {
         id: &lost.id,
         label,
         ended: time_of(&lost.id),
         seconds: 0.0,
         worth: if lost.newer {
-            Worth::Newer(&lost.reason)
+            AttemptWorth::Newer(&lost.reason)
         } else {
-            Worth::Damaged(lost.reason.clone())
+            AttemptWorth::Damaged(lost.reason.clone())
         },
         stored: 0,
         content: 0,
@@ -344,7 +346,7 @@ fn unreadable(lost: &crate::catalog::Unreadable) -> Attempt<'_> {
 fn leftovers(
     name: &str,
     catalog: &Catalog,
-    entry: Option<&SourceEntry>,
+    entry: Option<&ConfiguredSource>,
     configured: bool,
 ) -> Vec<String> {
     let pinned = catalog
@@ -361,8 +363,8 @@ fn leftovers(
         })
         .collect();
     let paths = match entry.map(|entry| &entry.kind) {
-        Some(KindKeys::Sqlite { path }) => vec![path.clone()],
-        Some(KindKeys::Files(own)) => own.paths.iter().map(PathBuf::from).collect(),
+        Some(KindSettings::Sqlite(own)) => vec![own.path.clone()],
+        Some(KindSettings::Files(own)) => own.paths.clone(),
         None if !configured => catalog
             .of(name)
             .find_map(|backup| backup.sidecar.database.as_ref())

@@ -1,6 +1,6 @@
 //! What lies in a tree that a restore would exchange.
 
-use crate::config::KindKeys;
+use crate::config::KindSettings;
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::content;
@@ -51,13 +51,13 @@ pub fn refuse_what_lies_inside(
     let mut others: Vec<(&str, PathBuf)> = Vec::new();
     for (name, entry) in sources {
         match &entry.kind {
-            KindKeys::Sqlite { path } => others.push((name, path.clone())),
-            KindKeys::Files(own) => others.extend(
+            KindSettings::Sqlite(own) => others.push((name, own.path.clone())),
+            KindSettings::Files(own) => others.extend(
                 own.paths
                     .iter()
                     .map(|path| (name.as_str(), PathBuf::from(path))),
             ),
-            KindKeys::Postgres(_) => {}
+            KindSettings::Postgres(_) => {}
         }
     }
     let others: Vec<(&str, PathBuf, PathBuf)> = others

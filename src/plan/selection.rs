@@ -2,15 +2,16 @@
 //! settings, its hooks and its history.
 
 use super::{absolute, postgres, sqlite};
-use crate::cli;
-use crate::config::{Config, KindKeys};
+
+use crate::config::{Config, KindSettings};
+use crate::engine::EngineKind;
 use std::path::{Path, PathBuf};
 
 /// The source of the configuration whose only path is exactly this. `--kind` may ask for something
 /// else to be made of the path, and then it is not that source.
 pub fn source_at<'a>(
     text: &str,
-    kind: Option<cli::Kind>,
+    kind: Option<EngineKind>,
     config: &'a Config,
     cwd: &Path,
 ) -> Option<&'a str> {
@@ -27,17 +28,16 @@ pub fn source_at<'a>(
         .map(|path| absolute(cwd, path))
         .collect();
     let is_there = |own: &Path| paths.contains(&absolute(cwd, own));
-    let fits = |wanted: cli::Kind| kind.is_none_or(|kind| kind == wanted);
+    let fits = |wanted: EngineKind| kind.is_none_or(|kind| kind == wanted);
     let mut found = config
         .sources
         .iter()
         .filter(|(_, entry)| match &entry.kind {
-            KindKeys::Sqlite { path } => fits(cli::Kind::Sqlite) && is_there(path),
-            KindKeys::Files(own) => {
-                fits(cli::Kind::Files)
-                    && matches!(&own.paths[..], [only] if is_there(&PathBuf::from(only)))
+            KindSettings::Sqlite(own) => fits(EngineKind::Sqlite) && is_there(&own.path),
+            KindSettings::Files(own) => {
+                fits(EngineKind::Files) && matches!(&own.paths[..], [only] if is_there(only))
             }
-            KindKeys::Postgres(_) => false,
+            KindSettings::Postgres(_) => false,
         });
     // Two sources of one path: nobody knows which is meant.
     match (found.next(), found.next()) {

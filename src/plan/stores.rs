@@ -1,0 +1,138 @@
+//! The part of the plans that is about stores: which one is meant.
+
+use crate::config::{Config, StoreSettings};
+use crate::error::{Error, Result};
+use crate::store::Location;
+use crate::units;
+use std::path::Path;
+
+/// Where the backups are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorePlan {
+    /// The store's location.
+    pub location: Location,
+    /// Refuse a directory that is not mounted.
+    pub require_mount: bool,
+    /// The configuration itself names this store, so its retention may be applied to it.
+    pub configured: bool,
+}
+
+/// Finds the store: `--store` (a configured name, else a directory), the configuration's,
+/// `$DBBACKUP_STORE`. `is_store` tells whether a directory is one: where stores have names, a word
+/// that is none of them must not become a new one.
+pub fn store(
+    flag: Option<&str>,
+    config: Option<&Config>,
+    variable: Option<&str>,
+    cwd: &Path,
+    is_store: &dyn Fn(&Location) -> Result<bool>,
+) -> Result<StorePlan> {
+    if flag == Some("") {
+        // An unset variable in a script; the current directory is not to become a store.
+        return Err(Error::usage("`--store` is empty")
+            .with_hint("name a directory, or a store of the configuration"));
+    }
+    if let Some(text) = flag {
+        let named = config.and_then(|config| config.stores.get(text));
+        let is_word = !text.contains('/') && !matches!(text, "." | "..");
+        if let Some(config) =
+            config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
+            && !is_store(&parse(text, cwd)?)?
+        {
+            return Err(no_such_store(text, config));
+        }
+        return match named {
+            Some(settings) => Ok(configured(cwd, settings)),
+            None => written(text, config, cwd),
+        };
+    }
+    if let Some(settings) = config.and_then(|config| config.store.as_ref()) {
+        return Ok(configured(cwd, settings));
+    }
+    match variable.filter(|text| !text.is_empty()) {
+        Some(text) => written(text, config, cwd),
+        None => Err(Error::usage("no store is given").with_hint(
+            "name a directory: `--store DIR`, $DBBACKUP_STORE, or `path` in [store] of the \
+                   configuration",
+        )),
+    }
+}
+
+/// A store that the configuration names.
+fn configured(cwd: &Path, settings: &StoreSettings) -> StorePlan {
+    StorePlan {
+        location: settings.location.resolved(cwd),
+        require_mount: settings.require_mount,
+        configured: true,
+    }
+}
+
+/// The store at a place that somebody wrote, which may be one that the configuration names.
+fn written(text: &str, config: Option<&Config>, cwd: &Path) -> Result<StorePlan> {
+    let location = parse(text, cwd)?;
+    let known = config
+        .into_iter()
+        .flat_map(|config| config.store.iter().chain(config.stores.values()))
+        .find(|store| store.location.resolved(cwd) == location);
+    Ok(match known {
+        Some(settings) => configured(cwd, settings),
+        None => StorePlan {
+            location,
+            require_mount: false,
+            configured: false,
+        },
+    })
+}
+
+fn parse(text: &str, cwd: &Path) -> Result<Location> {
+    Location::parse(text, cwd).map_err(Error::usage)
+}
+
+fn no_such_store(text: &str, config: &Config) -> Error {
+    let names = || config.stores.keys().map(String::as_str);
+    let known = match units::nearest(text, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "the configuration has {};",
+            names()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    Error::usage(format!("no store is called `{text}`"))
+        .with_hint(format!("{known} a directory is written `./{text}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_the_flags_then_the_files_then_the_environments() {
+        let cwd = Path::new("/work");
+        let store = |flag: Option<&str>, variable: Option<&str>| {
+            store(flag, None, variable, cwd, &|_| Ok(false))
+        };
+        assert_eq!(
+            store(Some("./b"), Some("/env")).unwrap().location,
+            Path::new("/work/b").into()
+        );
+        assert_eq!(
+            store(Some("b"), None).unwrap().location,
+            Path::new("/work/b").into()
+        );
+        assert_eq!(
+            store(None, Some("/env")).unwrap().location,
+            Path::new("/env").into()
+        );
+        assert!(
+            store(None, None)
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .to_string()
+                .contains("--store DIR")
+        );
+    }
+}
