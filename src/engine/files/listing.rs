@@ -331,7 +331,8 @@ mod tests {
         #[test]
         fn every_name_comes_back(path in proptest::collection::vec(1..=255_u8, 1..40),
             target in proptest::collection::vec(1..=255_u8, 1..40)) {
-            let listed = ListLine::from_member(&member(&path, MemberKind::Symlink(target.clone())), None);
+            let link = member(&path, MemberKind::Symlink(target.clone()));
+            let listed = ListLine::from_member(&link, None);
             let mut bytes = Vec::new();
             listed.write(&mut bytes).unwrap();
             let mut lines = Lines::new(std::io::Cursor::new(bytes));
