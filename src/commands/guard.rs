@@ -8,9 +8,7 @@ use crate::ops::Session;
 use crate::ops::backup::{self, BackupRequest};
 use crate::ops::guard;
 use crate::ops::programs::check_program;
-use crate::ops::restore::{
-    RestoreRequest, RestoreSummary, create_safety_backup, resolve_runs, restore_backups,
-};
+use crate::ops::restore::{RestoreRequest, create_safety_backup, resolve_runs, restore_backups};
 use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
@@ -147,8 +145,7 @@ fn undo(
             .context(format!("{failed}, and not everything could be put back"))
             .with_hint(format!("mend that, then: `{command}`"))
     };
-    let restored = put_back(&ids, session, report);
-    let outcome = restored.map(|summary| show_restored(&summary, ids.len(), report));
+    let outcome = put_back(&ids, session, report);
     match outcome {
         Ok(None) => {
             report.exits_with(code);
@@ -166,14 +163,16 @@ fn undo(
 }
 
 /// Restores these backups without asking: that was said when the program was started.
-fn put_back(ids: &[String], session: &Session, report: &Report) -> Result<RestoreSummary> {
+fn put_back(ids: &[String], session: &Session, report: &mut Report) -> Result<Outcome> {
     let request = RestoreRequest {
         backups: resolve_runs(ids, session, report)?,
         ..RestoreRequest::default()
     };
-    restore_backups(&request, session, report, &|_| Ok(()), &|backup, old| {
-        create_safety_backup(backup, old, session, report)
-    })
+    let observer: &Report = report;
+    let summary = restore_backups(&request, session, observer, &|_| Ok(()), &|backup, old| {
+        create_safety_backup(backup, old, session, observer)
+    })?;
+    Ok(show_restored(&summary, &request, report))
 }
 
 /// The command line for messages, shortened.

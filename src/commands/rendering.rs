@@ -3,8 +3,8 @@
 use super::{outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::error::{Error, Kind};
-use crate::ops::backup::BackupRun;
-use crate::ops::restore::{RestoreSummary, RestoredBackup};
+use crate::ops::backup::FinishedRun;
+use crate::ops::restore::{RestoreRequest, RestoreSummary};
 use crate::ops::run::{RunOutcome, RunSummary, Shortfall, SourceSummary};
 use crate::ops::verify::BackupVerification;
 use crate::report::{Outcome, Report};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Shows what a run came to, in one line and in the document; returns how the command ends.
-pub fn show_run(run: &BackupRun, report: &mut Report) -> Outcome {
+pub fn show_run(run: &FinishedRun, report: &mut Report) -> Outcome {
     let summary = &run.summary;
     show_line(summary, report);
     let of_run = summary.error.as_ref().map(Error::from);
@@ -112,8 +112,12 @@ fn verification_json(verification: &BackupVerification) -> serde_json::Value {
 }
 
 /// Puts what was restored, and what was not, into the document; the report has shown it one by one.
-/// Returns how the command ends that was to restore so many backups.
-pub fn show_restored(summary: &RestoreSummary, wanted: usize, report: &mut Report) -> Outcome {
+/// Returns how the command ends.
+pub fn show_restored(
+    summary: &RestoreSummary,
+    request: &RestoreRequest,
+    report: &mut Report,
+) -> Outcome {
     let failed: Vec<Value> = summary
         .failed
         .iter()
@@ -123,15 +127,19 @@ pub fn show_restored(summary: &RestoreSummary, wanted: usize, report: &mut Repor
         })
         .collect();
     report.set("failed", failed);
-    report.set("restored", values::<RestoredBackup>(&summary.restored));
+    report.set("dry_run", request.dry_run);
+    report.set("restored", values(&summary.restored));
+    if request.dry_run {
+        report.set("plan", values(&summary.planned));
+    }
     let errors = summary.failed.iter().map(|(_, error)| error);
     set_error(errors.clone(), report);
     let kinds: Vec<Kind> = errors.map(Error::kind).collect();
-    outcome_of(wanted, &kinds)
+    outcome_of(request.backups.len(), &kinds)
 }
 
 /// The results of an operation as they stand in the document.
-pub fn values<T: Serialize>(results: &[T]) -> Vec<Value> {
+fn values<T: Serialize>(results: &[T]) -> Vec<Value> {
     results
         .iter()
         .map(|result| serde_json::to_value(result).unwrap_or_default())

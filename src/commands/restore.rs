@@ -1,11 +1,11 @@
 //! `dbbackup restore`: puts backups back, and asks before something is replaced.
 
-use super::rendering::{show_restored, values};
+use super::rendering::show_restored;
 use crate::cli::RestoreArguments;
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::restore::{
-    Question, RestorePreview, RestoreRequest, create_safety_backup, resolve_runs, restore_backups,
+    Question, RestoreRequest, create_safety_backup, resolve_runs, restore_backups,
 };
 use crate::report::{Outcome, Report};
 
@@ -34,11 +34,7 @@ pub fn run(
     let summary = restore_backups(&request, session, report, &confirm, &|backup, old| {
         create_safety_backup(backup, old, session, report)
     })?;
-    report.set("dry_run", arguments.dry_run);
-    if arguments.dry_run {
-        report.set("plan", values::<RestorePreview>(&summary.planned));
-    }
-    Ok(show_restored(&summary, request.backups.len(), report))
+    Ok(show_restored(&summary, &request, report))
 }
 
 /// Refuses what can't be done with all backups of a group, or not without a yes.

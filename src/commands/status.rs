@@ -7,7 +7,7 @@ use crate::cli::StatusArguments;
 use crate::error::{Error, Kind, Result};
 use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
 use crate::ops::Session;
-use crate::ops::status::{self, StatusRequest, StoreReading, StoreStatus};
+use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
 use crate::plan;
 use crate::report::{Outcome, Paint, Report, columns};
 use crate::units;
@@ -96,7 +96,7 @@ fn judge_and_show(
 }
 
 /// The whole in a few words.
-fn summary(status: &StoreStatus<'_>) -> String {
+fn summary(status: &StoreHealth<'_>) -> String {
     if status.sources.is_empty() {
         return format!("the store `{}` holds no backups", status.store.location);
     }
@@ -150,7 +150,7 @@ fn painted(level: HealthLevel, report: &Report) -> String {
 }
 
 /// One line where all is well, else one a source; and what restores left.
-fn show(status: &StoreStatus<'_>, report: &Report) {
+fn show(status: &StoreHealth<'_>, report: &Report) {
     let painted = |level: HealthLevel| painted(level, report);
     if status.level() == HealthLevel::Ok && report.verbosity() == 0 {
         report.line(format!("{} {}", painted(HealthLevel::Ok), summary(status)));
@@ -191,7 +191,7 @@ fn show(status: &StoreStatus<'_>, report: &Report) {
     }
 }
 
-fn show_hints(status: &StoreStatus<'_>, report: &Report) {
+fn show_hints(status: &StoreHealth<'_>, report: &Report) {
     let of_sources = status.sources.iter().flat_map(|(subject, health)| {
         health
             .findings
@@ -257,7 +257,7 @@ fn change(health: &SourceHealth<'_>) -> String {
     }
 }
 
-fn set_document(status: &StoreStatus<'_>, report: &mut Report) {
+fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
     let reporter: &Report = report;
     let hint = |finding: &HealthFinding| {
         finding

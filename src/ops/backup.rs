@@ -57,7 +57,7 @@ pub struct BackupRequest {
 
 /// A run that was carried out.
 #[derive(Debug)]
-pub struct BackupRun {
+pub struct FinishedRun {
     /// What it came to.
     pub summary: RunSummary,
     /// The backups that it created, in the order of the plan.
@@ -88,7 +88,7 @@ pub fn create_backups(
     request: &BackupRequest,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<BackupRun> {
+) -> Result<FinishedRun> {
     let planned = plan_backup(request, session, observer)?;
     let started_at = now();
     let run = new_run(request, session);
@@ -127,7 +127,7 @@ pub fn create_backups(
     status::write_metrics(session, observer);
     match error {
         Some(error) if !was_tried => Err(error),
-        _ => Ok(BackupRun { summary, backups }),
+        _ => Ok(FinishedRun { summary, backups }),
     }
 }
 

@@ -33,7 +33,7 @@ pub struct StoreReading {
 }
 
 /// How a store and its sources stand.
-pub struct StoreStatus<'a> {
+pub struct StoreHealth<'a> {
     /// The sources that were judged, the worst first.
     pub sources: Vec<(Subject<'a>, SourceHealth<'a>)>,
     /// Those of the store that nobody said what is expected of.
@@ -68,7 +68,7 @@ impl StoreReading {
     }
 
     /// Judges the store at the session's moment.
-    pub fn judge(&self, request: &StatusRequest, session: &Session) -> Result<StoreStatus<'_>> {
+    pub fn judge(&self, request: &StatusRequest, session: &Session) -> Result<StoreHealth<'_>> {
         let now = session.now;
         let watched = watched::watched_sources(
             (&self.catalog, &*self.store),
@@ -101,7 +101,7 @@ impl StoreReading {
                 .map(|newest| newest.stored),
         );
         let free = self.store.free_space()?;
-        Ok(StoreStatus {
+        Ok(StoreHealth {
             sources,
             unconfigured: watched.unconfigured,
             store: self.plan.clone(),
@@ -113,7 +113,7 @@ impl StoreReading {
     }
 }
 
-impl StoreStatus<'_> {
+impl StoreHealth<'_> {
     /// The worst of all that was judged; a store without sources is critical.
     pub fn level(&self) -> HealthLevel {
         let none = if self.sources.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::summary;
 use crate::health::{Expectation, HealthLevel};
-use crate::ops::status::StoreStatus;
+use crate::ops::status::StoreHealth;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ pub fn line(level: HealthLevel, text: &str, performance: &str) -> String {
 }
 
 /// The line of a status that could be judged.
-pub fn status_line(status: &StoreStatus<'_>) -> String {
+pub fn status_line(status: &StoreHealth<'_>) -> String {
     let level = status.level();
     if level == HealthLevel::Ok || status.sources.is_empty() {
         return line(level, &summary(status), &performance(status));
@@ -37,7 +37,7 @@ pub fn status_line(status: &StoreStatus<'_>) -> String {
 }
 
 /// `'label'=value[unit];warning;critical;least`, with ages in seconds. A range `N:` alarms below N.
-fn performance(status: &StoreStatus<'_>) -> String {
+fn performance(status: &StoreHealth<'_>) -> String {
     let mut text = String::new();
     for (subject, health) in status
         .sources

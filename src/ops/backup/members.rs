@@ -15,10 +15,10 @@ use crate::units;
 use chrono::{DateTime, Utc};
 
 /// A source to back up, or one that can't even be tried.
-pub type Member = Result<SourcePlan, (String, Error)>;
+pub type ClusterMember = Result<SourcePlan, (String, Error)>;
 
 /// The source itself; in place of a cluster the databases that its server has now.
-pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
+pub fn members_of(source: &SourcePlan) -> Result<Vec<ClusterMember>> {
     let SourceKind::Cluster(cluster) = &source.kind else {
         return Ok(vec![Ok(source.clone())]);
     };
@@ -27,7 +27,7 @@ pub fn members_of(source: &SourcePlan) -> Result<Vec<Member>> {
         .iter()
         .map(|database| database.name.clone())
         .collect();
-    let mut members: Vec<Member> = Vec::new();
+    let mut members: Vec<ClusterMember> = Vec::new();
     if cluster.globals {
         members.push(Ok(plan::postgres::globals_of_cluster(source, cluster)));
     }
@@ -111,7 +111,7 @@ fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
 pub fn vanished_databases(
     source: &SourcePlan,
     cluster: &ClusterPlan,
-    members: &[Member],
+    members: &[ClusterMember],
     store: &dyn Store,
 ) -> Result<Vec<(String, Error)>> {
     if cluster.only.is_some() {
@@ -163,7 +163,7 @@ fn vanished_error(database: &str, last: DateTime<Utc>) -> Error {
 }
 
 /// The name of a member in the store.
-pub fn member_name(member: &Member) -> String {
+pub fn member_name(member: &ClusterMember) -> String {
     member
         .as_ref()
         .map_or_else(|(name, _)| name.clone(), |source| source.name.clone())
@@ -171,7 +171,11 @@ pub fn member_name(member: &Member) -> String {
 
 /// Databases that are named and that are not there, and patterns that mean none: nobody is to
 /// believe that they are saved.
-fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String]) -> Vec<Member> {
+fn missing_databases(
+    source: &SourcePlan,
+    cluster: &ClusterPlan,
+    there: &[String],
+) -> Vec<ClusterMember> {
     let meant = |pattern: &&String| {
         there
             .iter()
@@ -196,7 +200,7 @@ fn missing_databases(source: &SourcePlan, cluster: &ClusterPlan, there: &[String
             Error::failed(text).with_hint(hint),
         ))
     };
-    let mut members: Vec<Member> = missing.map(error).collect();
+    let mut members: Vec<ClusterMember> = missing.map(error).collect();
     let any_left = there
         .iter()
         .any(|name| plan::postgres::is_chosen(cluster, name) && !is_leftover(name));

@@ -1,7 +1,7 @@
 //! Backs up the sources of a run: one that is planned, one that was refused, or a whole cluster.
 
 use super::attempt::{BackupAttempt, RunContext};
-use super::members::{Member, member_name, members_of, vanished_databases};
+use super::members::{ClusterMember, member_name, members_of, vanished_databases};
 use super::parallel::{Slots, map_parallel};
 use super::source::{back_up_source, error_after_backup};
 use super::{SourceResult, newest_good_at, not_begun};
@@ -166,7 +166,7 @@ impl<'a> Scheduler<'a> {
     /// The databases that were listed, and those that have vanished.
     fn back_up_listed(
         &self,
-        members: Vec<Member>,
+        members: Vec<ClusterMember>,
         source: &SourcePlan,
         cluster: &ClusterPlan,
     ) -> Vec<SourceResult> {
@@ -207,7 +207,7 @@ impl<'a> Scheduler<'a> {
     /// run like any other.
     fn back_up_members(
         &self,
-        members: Vec<Member>,
+        members: Vec<ClusterMember>,
         of: &str,
         cluster: &ClusterPlan,
     ) -> Vec<SourceResult> {
@@ -239,7 +239,12 @@ impl<'a> Scheduler<'a> {
             .collect()
     }
 
-    fn back_up_member(&self, member: Member, cluster: Option<&str>, run: &Run) -> SourceResult {
+    fn back_up_member(
+        &self,
+        member: ClusterMember,
+        cluster: Option<&str>,
+        run: &Run,
+    ) -> SourceResult {
         let result = match member {
             Ok(source) => {
                 let context = RunContext {

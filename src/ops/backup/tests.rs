@@ -16,9 +16,9 @@ use std::time::Duration;
 
 /// Keeps the events that have a type, and the warnings.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<String>>);
+struct EventLog(Mutex<Vec<String>>);
 
-impl Observer for Recorder {
+impl Observer for EventLog {
     fn observe(&self, event: Event<'_>) {
         let line = match event {
             Event::BackupCreated(backup) => format!("created {}", backup.sidecar.source),
@@ -38,14 +38,14 @@ impl Observer for Recorder {
 /// A directory with databases, a store and a configuration.
 struct Machine {
     dir: tempfile::TempDir,
-    heard: Recorder,
+    heard: EventLog,
 }
 
 impl Machine {
     fn new() -> Machine {
         Machine {
             dir: tempfile::tempdir().unwrap(),
-            heard: Recorder::default(),
+            heard: EventLog::default(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Machine {
         }
     }
 
-    fn back_up(&self, lines: &str) -> Result<BackupRun> {
+    fn back_up(&self, lines: &str) -> Result<FinishedRun> {
         let request = BackupRequest {
             label: "test".to_owned(),
             ..BackupRequest::default()

@@ -1,6 +1,6 @@
 //! A store's status as metrics, in a file for the textfile collector of Prometheus' node_exporter.
 
-use super::{StatusRequest, StoreReading, StoreStatus};
+use super::{StatusRequest, StoreHealth, StoreReading};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt};
@@ -13,7 +13,7 @@ use std::path::Path;
 const MODE: u32 = 0o644;
 
 /// Writes the metrics of a status to a file, in one step.
-pub fn write_textfile(path: &Path, status: &StoreStatus<'_>) -> Result<()> {
+pub fn write_textfile(path: &Path, status: &StoreHealth<'_>) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
         return Err(Error::failed(format!(
@@ -58,7 +58,7 @@ fn try_write_metrics(session: &Session, observer: &dyn Observer) -> Result<()> {
     write_textfile(path, &status)
 }
 
-fn metrics(status: &StoreStatus<'_>) -> Vec<Metric> {
+fn metrics(status: &StoreHealth<'_>) -> Vec<Metric> {
     let store = status.store.location.to_string();
     let seconds = |at: DateTime<Utc>| at.timestamp() as f64;
     let mut success = Metric::new(

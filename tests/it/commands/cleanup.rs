@@ -1,6 +1,7 @@
 //! `cleanup`, and retention after a backup: what the policies decide, and what nothing may touch.
 //! The rules themselves are tested where they live.
 
+use crate::moments::next_second;
 use crate::support::World;
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
@@ -820,6 +821,7 @@ fn the_brake_of_one_label_frees_no_other() {
     );
     world.sql("app.db", "PRAGMA foreign_keys = OFF; DELETE FROM orders");
     // The hourly ones go, as their table says, and the daily ones stay, whichever label runs.
+    next_second();
     world
         .dbbackup("backup --label hourly")
         .run()
@@ -830,6 +832,7 @@ fn the_brake_of_one_label_frees_no_other() {
             && daily.iter().all(|id| world.dump_of(id).is_file())
     );
     for label in ["hourly", "daily"] {
+        next_second();
         world
             .dbbackup(&format!("backup --label {label}"))
             .run()
@@ -847,6 +850,7 @@ fn the_brake_of_one_label_frees_no_other() {
         .run()
         .exits(1)
         .prints("retention is held back");
+    next_second();
     // A run that makes no decision of its own does not forget.
     world.dbbackup("guard app -- true").run().exits(0);
     world
