@@ -123,7 +123,7 @@ fn discover_files(
         .sort_by_file_name();
     let entries = walk.into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
-        // The directory that was named is looked into whatever it is called. DiscoveredKind a
+        // The directory that was named is looked into whatever it is called. What a
         // restore has set aside is no source.
         entry.depth() == 0
             || !is_set_aside(&name)

@@ -175,7 +175,7 @@ pub fn systemd(path: &Path, store: &Path, found: &[DiscoveredSource]) -> Vec<Str
     ]
 }
 
-/// DiscoveredKind the unit must be able to write to: where the store is made, and the directories
+/// Lists what the unit must be able to write to: where the store is made, and the directories
 /// of the databases, for SQLite's `-shm` files.
 fn writable<'a>(store: &'a Path, found: &'a [DiscoveredSource]) -> Vec<&'a Path> {
     let parents = found.iter().filter_map(|one| match &one.kind {

@@ -321,7 +321,7 @@ pub fn accept(store: &dyn Store, source: &str, hold: &BrakeHold, observer: &dyn 
 
 fn record(store: &dyn Store, source: &str, id: &str, braked: Braked, observer: &dyn Observer) {
     let done = add_event(store, source, id, Change::Brake(braked));
-    // BrakeHold a full disk: the next look is then at two backups only.
+    // On a full disk: the next look is then at two backups only.
     if let Err(error) = done.or_else(|error| {
         if error.kind() == Kind::NotFound {
             Ok(())
