@@ -135,7 +135,7 @@ impl Attempt for Box<Brief> {
 
 /// A sidecar that can't be used.
 #[derive(Debug, Clone)]
-pub struct Unreadable {
+pub struct UnreadableSidecar {
     /// The directory it is in.
     pub source: String,
     /// From its name.
@@ -163,7 +163,7 @@ pub struct Catalog {
     /// Every attempt, newest first.
     pub backups: Vec<ListedBackup>,
     /// In order of their ids.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<UnreadableSidecar>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
     pub strays: Vec<Stray>,
     /// Where the attempts of each source are in `backups`; sources of which only unreadable

@@ -33,13 +33,13 @@ use crate::log::Log;
 use crate::ops::Session;
 use crate::ops::run::outcome_of;
 use crate::plan::{self};
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 use chrono::Utc;
 use std::path::Path;
 use std::time::Duration;
 
 /// Runs the command that was typed.
-pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<Outcome> {
+pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
     if cli.global.version {
         return version::run(cli.global.verbose, report);
     }

@@ -19,7 +19,7 @@ pub use pipes::{ChildReader, ChildWriter, Pipes};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use confined::{Confinement, Walls};
-use drain::{Drain, Kept, LINGER};
+use drain::{Drain, KeptPart, LINGER};
 use failure::{exit_failure, start_attempt};
 use rustix::process::Signal;
 use std::os::unix::process::CommandExt;
@@ -115,7 +115,7 @@ impl Process {
         let stderr = child
             .stderr
             .take()
-            .map(|stderr| Drain::new(stderr, Kept::End));
+            .map(|stderr| Drain::new(stderr, KeptPart::End));
         if let Some(stdout) = &child.stdout {
             pipes::widen(stdout);
         }
@@ -154,7 +154,7 @@ impl Process {
             .child
             .stdout
             .take()
-            .map(|stdout| Drain::new(stdout, Kept::All));
+            .map(|stdout| Drain::new(stdout, KeptPart::All));
         self.finish()?;
         let output = drain.map_or(Vec::new(), |drain| drain.bytes(LINGER));
         Ok(String::from_utf8_lossy(&output).into_owned())

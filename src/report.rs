@@ -36,7 +36,7 @@ use std::time::Instant;
 
 /// How a command ended, where it did not fail as a whole: `None` all done, else the kind of what
 /// went wrong, already told.
-pub type Outcome = Option<Kind>;
+pub type CommandOutcome = Option<Kind>;
 
 /// Says things, in the way that the options ask for.
 pub struct Report {
@@ -438,7 +438,7 @@ impl Report {
     }
 
     /// Ends the program: tells an error, prints the document, gives the exit code.
-    pub fn conclude(mut self, command: &str, outcome: Result<Outcome>) -> u8 {
+    pub fn conclude(mut self, command: &str, outcome: Result<CommandOutcome>) -> u8 {
         let kind = match &outcome {
             Ok(kind) => *kind,
             Err(error) => {

@@ -183,7 +183,7 @@ pub struct Verification {
 
 /// Why a sidecar can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum SidecarFault {
     /// Not JSON, or JSON that is no sidecar.
     Malformed(String),
     /// Written by a newer version; the number is its schema.
@@ -192,18 +192,18 @@ pub enum Unreadable {
     Requires(Vec<String>),
 }
 
-impl std::fmt::Display for Unreadable {
+impl std::fmt::Display for SidecarFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Unreadable::Malformed(why) => write!(f, "the sidecar is damaged ({why})"),
-            Unreadable::Newer(schema) => {
+            SidecarFault::Malformed(why) => write!(f, "the sidecar is damaged ({why})"),
+            SidecarFault::Newer(schema) => {
                 write!(
                     f,
                     "the sidecar was written by a newer dbbackup (schema {schema}, this version \
                      reads {SCHEMA})"
                 )
             }
-            Unreadable::Requires(what) => {
+            SidecarFault::Requires(what) => {
                 write!(f, "it needs a newer dbbackup (for {})", what.join(", "))
             }
         }
@@ -224,25 +224,25 @@ impl Sidecar {
     }
 
     /// Reads a sidecar's bytes.
-    pub fn parse(bytes: &[u8]) -> Result<Sidecar, Unreadable> {
+    pub fn parse(bytes: &[u8]) -> Result<Sidecar, SidecarFault> {
         #[derive(Deserialize)]
         struct Head {
             schema: u32,
             #[serde(default)]
             requires: Vec<String>,
         }
-        let malformed = |error: serde_json::Error| Unreadable::Malformed(error.to_string());
+        let malformed = |error: serde_json::Error| SidecarFault::Malformed(error.to_string());
         match serde_json::from_slice::<Sidecar>(bytes) {
             Ok(sidecar) if sidecar.schema == SCHEMA && sidecar.requires.is_empty() => Ok(sidecar),
             result => {
                 let head: Head = serde_json::from_slice(bytes).map_err(malformed)?;
                 if head.schema > SCHEMA {
-                    Err(Unreadable::Newer(head.schema))
+                    Err(SidecarFault::Newer(head.schema))
                 } else if !head.requires.is_empty() {
-                    Err(Unreadable::Requires(head.requires))
+                    Err(SidecarFault::Requires(head.requires))
                 } else {
                     let unknown =
-                        || Unreadable::Malformed(format!("unknown schema {}", head.schema));
+                        || SidecarFault::Malformed(format!("unknown schema {}", head.schema));
                     Err(result.err().map_or_else(unknown, malformed))
                 }
             }

@@ -1,7 +1,9 @@
 //! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it
 //! stays in memory.
 
-use super::{Backup, Catalog, ListedBackup, Presence, Stray, Unreadable, is_named_of, with_remedy};
+use super::{
+    Backup, Catalog, ListedBackup, Presence, Stray, UnreadableSidecar, is_named_of, with_remedy,
+};
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, Words};
@@ -61,7 +63,7 @@ impl Catalog {
             .collect();
         let attempts = on_every_core(ids.len(), AT_ONCE, |at, reading: &mut Reading| {
             let (directory, id) = ids[at];
-            let refused = |(reason, newer)| Unreadable {
+            let refused = |(reason, newer)| UnreadableSidecar {
                 source: directory.source.into(),
                 id: id.into(),
                 reason,
@@ -318,10 +320,10 @@ impl ListedBackup {
 }
 
 /// Why a sidecar can't be used, and whether a newer version may.
-fn refused(why: sidecar::Unreadable) -> (String, bool) {
+fn refused(why: sidecar::SidecarFault) -> (String, bool) {
     (
         why.to_string(),
-        !matches!(why, sidecar::Unreadable::Malformed(_)),
+        !matches!(why, sidecar::SidecarFault::Malformed(_)),
     )
 }
 

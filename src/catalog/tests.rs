@@ -4,13 +4,13 @@ use super::*;
 use crate::store::{self, Access, Location, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 
-struct Place {
+struct TestCatalog {
     dir: tempfile::TempDir,
     store: Box<dyn Store>,
 }
 
-impl Place {
-    fn new() -> Place {
+impl TestCatalog {
+    fn new() -> TestCatalog {
         let dir = tempfile::tempdir().unwrap();
         let store = store::open(
             &Location::from(dir.path().join("store")),
@@ -19,7 +19,7 @@ impl Place {
             },
         )
         .unwrap();
-        Place { dir, store }
+        TestCatalog { dir, store }
     }
 
     fn file(&self, source: &str, name: &str, bytes: &[u8]) {
@@ -65,7 +65,7 @@ fn ids<'a>(backups: impl Iterator<Item = &'a ListedBackup>) -> Vec<String> {
 
 #[test]
 fn many_are_read_whole_and_in_order() {
-    let place = Place::new();
+    let place = TestCatalog::new();
     let mut expected: Vec<(i64, String)> = Vec::new();
     // More than one thread takes at a time; written in no order.
     for number in 0..500 {
@@ -113,7 +113,7 @@ fn many_are_read_whole_and_in_order() {
 
 #[test]
 fn what_is_not_a_backup_is_told_apart() {
-    let place = Place::new();
+    let place = TestCatalog::new();
     let good = place.backup("app", 1, None);
     let lost = place.backup("app", 2, None);
     place.file("app", &names::sidecar_name(&lost), b"{");
@@ -203,7 +203,7 @@ fn what_is_not_a_backup_is_told_apart() {
 
 #[test]
 fn words_need_only_what_they_can_mean() {
-    let place = Place::new();
+    let place = TestCatalog::new();
     let (app, other) = (place.backup("app", 1, None), place.backup("apple", 2, None));
     place.backup("web", 3, None);
     for wanted in [
@@ -255,7 +255,7 @@ fn words_need_only_what_they_can_mean() {
 
 #[test]
 fn members_are_those_that_say_so() {
-    let place = Place::new();
+    let place = TestCatalog::new();
     for (source, cluster) in [
         ("big.shop", Some("big")),
         ("big-globals", Some("big")),

@@ -6,10 +6,14 @@ use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupForecast, BackupRequest, ForecastStep};
 use crate::ops::hooks::HookMoment;
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 use crate::units;
 
-pub fn run(arguments: &BackupArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &BackupArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let request = BackupRequest {
         what: arguments.what.clone(),
         all: arguments.all,
@@ -30,7 +34,7 @@ pub fn run(arguments: &BackupArguments, session: &Session, report: &mut Report) 
     Ok(super::rendering::show_run(&run, report))
 }
 
-fn show_forecast(forecast: &BackupForecast, report: &mut Report) -> Outcome {
+fn show_forecast(forecast: &BackupForecast, report: &mut Report) -> CommandOutcome {
     let mut backups = Vec::new();
     let mut hooks = Vec::new();
     for step in &forecast.steps {

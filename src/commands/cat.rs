@@ -5,11 +5,15 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
-use crate::report::{Outcome, Raw, Report};
+use crate::report::{CommandOutcome, Raw, Report};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 
-pub fn run(arguments: &CatArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &CatArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let mut out = report.raw()?;
     let found = find::find(&arguments.backup, session)?;
     found.warn_of_newer(report);

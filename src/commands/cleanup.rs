@@ -5,14 +5,14 @@ use crate::cli::CleanupArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::prune::{self, PruneRequest, PruneSummary};
-use crate::report::{Outcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::units;
 
 pub fn run(
     arguments: &CleanupArguments,
     session: &Session,
     report: &mut Report,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let request = PruneRequest {
         sources: arguments.sources.clone(),
         policy: arguments.policy.policy()?,

@@ -2,10 +2,10 @@
 
 use crate::cli::{Cli, CompletionsArguments};
 use crate::error::Result;
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 use clap::CommandFactory;
 
-pub fn run(arguments: &CompletionsArguments, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &CompletionsArguments, report: &mut Report) -> Result<CommandOutcome> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "dbbackup", &mut text);
     let text = String::from_utf8_lossy(&text);

@@ -4,10 +4,14 @@ use crate::cli::DeleteArguments;
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::delete::{DeleteRequest, plan_deletion};
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 use crate::units;
 
-pub fn run(arguments: &DeleteArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &DeleteArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let request = DeleteRequest {
         ids: arguments.ids.clone(),
         force: arguments.force,

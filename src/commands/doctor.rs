@@ -4,15 +4,19 @@ use crate::cli::DoctorArguments;
 use crate::error::{Kind, Result};
 use crate::ops::Session;
 use crate::ops::doctor::{self, Diagnosis, Severity};
-use crate::report::{Outcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::units;
 
-pub fn run(arguments: &DoctorArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &DoctorArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let diagnosis = doctor::diagnose(&arguments.what, session, report);
     Ok(show(&diagnosis, report))
 }
 
-fn show(diagnosis: &Diagnosis, report: &mut Report) -> Outcome {
+fn show(diagnosis: &Diagnosis, report: &mut Report) -> CommandOutcome {
     let rows: Vec<Vec<String>> = diagnosis
         .checks
         .iter()

@@ -336,7 +336,8 @@ enum Health {
 
 /// `status`.
 #[derive(JsonSchema)]
-struct Status {
+#[schemars(rename = "Status")]
+struct StatusDocument {
     /// The worst of all findings.
     status: Option<Health>,
     /// The sources, the worst first.
@@ -533,7 +534,7 @@ struct Looked {
     /// What of it.
     check: String,
     /// What was found.
-    status: Standing,
+    status: ShownStatus,
     /// For people, one line.
     detail: String,
     /// What to do about it.
@@ -543,7 +544,8 @@ struct Looked {
 /// How well something is.
 #[derive(JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Standing {
+#[schemars(rename = "Standing")]
+enum ShownStatus {
     /// Well.
     Ok,
     /// It deserves a look.
@@ -705,7 +707,8 @@ pub fn schema() -> Value {
     add! {
         "backup" => BackupRun, "list" => List, "show" => Show, "verify" => Verify,
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
-        "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => Status, "guard" => Guard,
+        "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
+        "guard" => Guard,
         "export" => Export, "doctor" => Doctor,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,

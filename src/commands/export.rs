@@ -5,10 +5,14 @@ use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::export::{ExportRequest, TableExport, export_tables};
 use crate::plan;
-use crate::report::{Outcome, Paint, Report};
+use crate::report::{CommandOutcome, Paint, Report};
 use crate::units;
 
-pub fn run(arguments: &ExportArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &ExportArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let request = ExportRequest {
         backup: arguments.backup.clone(),
         tables: arguments.tables.clone(),

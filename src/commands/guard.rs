@@ -12,7 +12,7 @@ use crate::ops::restore::{RestoreRequest, create_safety_backup, resolve_runs, re
 use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
-use crate::report::{Outcome, Paint, Report};
+use crate::report::{CommandOutcome, Paint, Report};
 use crate::units;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -22,7 +22,11 @@ use std::process::{Command, Stdio};
 /// The exit code where the program was never run, or could not be undone.
 pub const NOT_RUN: u8 = 125;
 
-pub fn run(arguments: &GuardArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &GuardArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     report.stand_aside();
     let Some((program, words)) = arguments.command.split_first() else {
         return Err(Error::usage("no program is given")
@@ -121,7 +125,7 @@ fn undo(
     arguments: &GuardArguments,
     session: &Session,
     report: &mut Report,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let ids: Vec<String> = saved.iter().map(|entry| entry.id().to_owned()).collect();
     let command = format!(
         "{} restore {}",
@@ -163,7 +167,7 @@ fn undo(
 }
 
 /// Restores these backups without asking: that was said when the program was started.
-fn put_back(ids: &[String], session: &Session, report: &mut Report) -> Result<Outcome> {
+fn put_back(ids: &[String], session: &Session, report: &mut Report) -> Result<CommandOutcome> {
     let request = RestoreRequest {
         backups: resolve_runs(ids, session, report)?,
         ..RestoreRequest::default()

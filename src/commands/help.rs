@@ -4,11 +4,11 @@ mod plain;
 
 use crate::cli::{Cli, HelpArguments, Topic};
 use crate::error::{Error, Result};
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 use crate::units::nearest;
 use clap::CommandFactory;
 
-pub fn run(arguments: &HelpArguments, report: &mut Report) -> Result<Outcome> {
+pub fn run(arguments: &HelpArguments, report: &mut Report) -> Result<CommandOutcome> {
     let text = match &arguments.about {
         None => Cli::command().render_long_help().to_string(),
         Some(word) => match Topic::find(word) {

@@ -9,7 +9,7 @@ use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::ops::discovery::{self, DiscoveredSource};
 use crate::plan;
-use crate::report::{Outcome, Paint, Report};
+use crate::report::{CommandOutcome, Paint, Report};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub fn run(
     arguments: &InitArguments,
     global: &GlobalArguments,
     report: &mut Report,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let cwd = std::env::current_dir().context("finding the current directory")?;
     let path = plan::absolute(
         &cwd,

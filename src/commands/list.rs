@@ -1,7 +1,7 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
+use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
@@ -9,13 +9,17 @@ use crate::error::{Error, Kind, Result};
 use crate::ops::condition::{Condition, STATE_LOST, condition_of};
 use crate::ops::examine;
 use crate::ops::{Session, catalog_of, names_in};
-use crate::report::{Outcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
 use crate::units;
 use chrono::{DateTime, Utc};
 
-pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &ListArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let since = match &arguments.since {
         Some(text) => Some(units::parse_when(text, session.now).map_err(Error::usage)?),
         None => None,
@@ -38,7 +42,7 @@ pub fn run(arguments: &ListArguments, session: &Session, report: &mut Report) ->
         .collect();
     if report.is_json() {
         report.set_list("backups", whole_ones(&shown, &*store))?;
-        let unreadable = |entry: &Unreadable| {
+        let unreadable = |entry: &UnreadableSidecar| {
             serde_json::json!({"id": entry.id,
             "source": entry.source, "reason": entry.reason})
         };

@@ -4,14 +4,14 @@ use crate::cli::PinArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::pin::{PinRequest, pin_backups};
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 
 pub fn run(
     arguments: &PinArguments,
     pinned: bool,
     session: &Session,
     report: &mut Report,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let request = PinRequest {
         backups: arguments.backups.clone(),
         pinned,

@@ -7,12 +7,12 @@ use crate::ops::backup::FinishedRun;
 use crate::ops::restore::{RestoreRequest, RestoreSummary};
 use crate::ops::run::{RunOutcome, RunSummary, Shortfall, SourceSummary};
 use crate::ops::verify::BackupVerification;
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 use serde::Serialize;
 use serde_json::Value;
 
 /// Shows what a run came to, in one line and in the document; returns how the command ends.
-pub fn show_run(run: &FinishedRun, report: &mut Report) -> Outcome {
+pub fn show_run(run: &FinishedRun, report: &mut Report) -> CommandOutcome {
     let summary = &run.summary;
     show_line(summary, report);
     let of_run = summary.error.as_ref().map(Error::from);
@@ -93,7 +93,7 @@ fn failure_json(source: &SourceSummary, report: &Report) -> Option<serde_json::V
 
 /// Puts verifications into the document, which the report has shown one by one; returns how the
 /// command ends.
-pub fn show_verifications(results: &[BackupVerification], report: &mut Report) -> Outcome {
+pub fn show_verifications(results: &[BackupVerification], report: &mut Report) -> CommandOutcome {
     let documents: Vec<_> = results.iter().map(verification_json).collect();
     report.set("results", documents);
     let failed: Vec<Error> = results
@@ -117,7 +117,7 @@ pub fn show_restored(
     summary: &RestoreSummary,
     request: &RestoreRequest,
     report: &mut Report,
-) -> Outcome {
+) -> CommandOutcome {
     let failed: Vec<Value> = summary
         .failed
         .iter()

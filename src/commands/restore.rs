@@ -7,13 +7,13 @@ use crate::ops::Session;
 use crate::ops::restore::{
     Question, RestoreRequest, create_safety_backup, resolve_runs, restore_backups,
 };
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 
 pub fn run(
     arguments: &RestoreArguments,
     session: &Session,
     report: &mut Report,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     if arguments.to.is_some() && arguments.backups.len() > 1 {
         return Err(Error::usage("`--to` takes one backup").with_hint("restore them one by one"));
     }

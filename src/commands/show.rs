@@ -8,12 +8,16 @@ use crate::error::{Error, Result};
 use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
-use crate::report::{Outcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
 
-pub fn run(arguments: &ShowArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &ShowArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let (backup, place) = locate(&arguments.backup, session)?;
     report.set("backup", backup.json());
     let mut rows: Vec<Vec<String>> = Vec::new();

@@ -4,7 +4,7 @@ use crate::catalog::{Catalog, ListedBackup};
 use crate::cli::StatsArguments;
 use crate::error::Result;
 use crate::ops::{Session, catalog_of, names_in};
-use crate::report::{Outcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::statistics::{growth_per_day, sparkline};
 use crate::units;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// What is told of a source, or of all of them.
 #[derive(Default)]
-struct Sums {
+struct SourceTotals {
     /// Good backups.
     good: u64,
     /// Those that are partial, damaged or missing.
@@ -34,20 +34,24 @@ struct Sums {
     sizes: Vec<u64>,
 }
 
-pub fn run(arguments: &StatsArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &StatsArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let store = session.reading()?;
     let catalog = catalog_of(
         &*store,
         &names_in(&*store, &arguments.sources, session, report)?,
     )?;
-    let sources: Vec<(String, Sums)> = catalog
+    let sources: Vec<(String, SourceTotals)> = catalog
         .sources()
         .into_iter()
         .map(|name| (name.clone(), sums(&name, &catalog)))
         .collect();
-    let mut total = Sums::default();
+    let mut total = SourceTotals::default();
     sources.iter().for_each(|(_, sums)| total.add(sums));
-    let named = |(name, sums): &(String, Sums)| {
+    let named = |(name, sums): &(String, SourceTotals)| {
         let mut value = sums.json();
         value["source"] = name.as_str().into();
         value
@@ -94,8 +98,8 @@ pub fn run(arguments: &StatsArguments, session: &Session, report: &mut Report) -
     Ok(None)
 }
 
-fn sums(name: &str, catalog: &Catalog) -> Sums {
-    let mut sums = Sums::default();
+fn sums(name: &str, catalog: &Catalog) -> SourceTotals {
+    let mut sums = SourceTotals::default();
     let mut contents = Vec::new();
     for backup in catalog.of(name) {
         let sidecar = &backup.sidecar;
@@ -126,7 +130,7 @@ fn sums(name: &str, catalog: &Catalog) -> Sums {
     sums
 }
 
-impl Sums {
+impl SourceTotals {
     fn count(&mut self, backup: &ListedBackup) {
         let sidecar = &backup.sidecar;
         self.good += 1;
@@ -145,7 +149,7 @@ impl Sums {
         self.last_success = self.last_success.max(Some(sidecar.finished_at));
     }
 
-    fn add(&mut self, other: &Sums) {
+    fn add(&mut self, other: &SourceTotals) {
         self.good += other.good;
         self.flawed += other.flawed;
         self.failed += other.failed;

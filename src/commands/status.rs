@@ -9,7 +9,7 @@ use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth,
 use crate::ops::Session;
 use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
 use crate::plan;
-use crate::report::{Outcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::units;
 use chrono::{DateTime, Utc};
 
@@ -18,7 +18,7 @@ pub fn run(
     arguments: &StatusArguments,
     session: Result<Session>,
     report: &mut Report,
-) -> Result<Outcome> {
+) -> Result<CommandOutcome> {
     let judged = session.and_then(|session| judge_and_show(arguments, &session, report));
     let level = judged.or_else(|error| match error.kind() {
         Kind::Interrupted => Err(error),

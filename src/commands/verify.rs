@@ -5,9 +5,13 @@ use crate::cli::VerifyArguments;
 use crate::error::Result;
 use crate::ops::Session;
 use crate::ops::verify::{VerifyRequest, verify_backups};
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 
-pub fn run(arguments: &VerifyArguments, session: &Session, report: &mut Report) -> Result<Outcome> {
+pub fn run(
+    arguments: &VerifyArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let request = VerifyRequest {
         backups: arguments.what.clone(),
         all: arguments.all,

@@ -3,9 +3,9 @@
 use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite;
 use crate::error::Result;
-use crate::report::{Outcome, Report};
+use crate::report::{CommandOutcome, Report};
 
-pub fn run(verbose: u8, report: &mut Report) -> Result<Outcome> {
+pub fn run(verbose: u8, report: &mut Report) -> Result<CommandOutcome> {
     let streaming = sqlite::page_streaming();
     report.set("version", env!("CARGO_PKG_VERSION"));
     report.set("sqlite", sqlite::version());

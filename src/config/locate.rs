@@ -70,7 +70,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config>
     let as_usage = |error: std::io::Error| Error::from(error).with_kind(crate::error::Kind::Usage);
     let mut file = File::open(path).map_err(as_usage).with_context(reading)?;
     let found = file.metadata().map_err(as_usage).with_context(reading)?;
-    let access = Access {
+    let access = FileAccess {
         owner: found.uid(),
         mode: found.mode(),
         caller: rustix::process::geteuid().as_raw(),
@@ -87,13 +87,13 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config>
 }
 
 /// Who may do what with the file, and who asks.
-struct Access {
+struct FileAccess {
     owner: u32,
     mode: u32,
     caller: u32,
 }
 
-impl Access {
+impl FileAccess {
     fn check_writers(&self, path: &Path) -> Result<()> {
         if self.owner != 0 && self.owner != self.caller {
             let message = format!(
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn others_must_not_read_a_password() {
         // No kind of source has a password yet, so the check is made on its own.
-        let access = Access {
+        let access = FileAccess {
             owner: 0,
             mode: 0o100_644,
             caller: 1000,
@@ -197,7 +197,7 @@ mod tests {
         );
         assert_eq!(error.hint(), Some(&"chmod o-r '/etc/my conf.toml'".into()));
         assert!(
-            Access {
+            FileAccess {
                 mode: 0o640,
                 ..access
             }
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn strangers_must_not_own() {
-        let access = Access {
+        let access = FileAccess {
             owner: 1001,
             mode: 0o600,
             caller: 1000,
@@ -233,12 +233,12 @@ mod tests {
             Some(&"if it is yours: chown 1000 c.toml".into())
         );
         assert!(
-            Access { owner: 0, ..access }
+            FileAccess { owner: 0, ..access }
                 .check_writers(Path::new("c.toml"))
                 .is_ok()
         );
         assert!(
-            Access {
+            FileAccess {
                 owner: 1000,
                 mode: 0o600,
                 caller: 1000

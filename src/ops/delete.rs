@@ -2,7 +2,7 @@
 
 use super::condition::STATE_LOST;
 use super::{Observer, Session};
-use crate::catalog::{Catalog, ListedBackup, Presence, Unreadable};
+use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::store::{Store, names};
@@ -191,7 +191,11 @@ fn refuse_to_delete(
 
 /// Describes a backup whose sidecar can't be read: what belongs to it is known by its name. A newer
 /// version's is left to that.
-fn doom_unreadable(lost: &Unreadable, force: bool, store: &dyn Store) -> Result<DoomedBackup> {
+fn doom_unreadable(
+    lost: &UnreadableSidecar,
+    force: bool,
+    store: &dyn Store,
+) -> Result<DoomedBackup> {
     let told = format!("`{}` can't be read: {}", lost.id, lost.reason);
     if lost.newer {
         return Err(Error::failed(told).with_hint("only the version that knows it may delete it"));

@@ -7,7 +7,7 @@ use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
-use crate::sidecar::{Dump, Sidecar, Status, Unreadable};
+use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
 use crate::store::{self, Access, Location, Objects, Store, names};
 use std::path::{Path, PathBuf};
 
@@ -286,7 +286,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     let sidecar = match Sidecar::parse(&bytes) {
         Ok(sidecar) => sidecar,
         Err(why) if named_itself => {
-            let kind = if matches!(why, Unreadable::Malformed(_)) {
+            let kind = if matches!(why, SidecarFault::Malformed(_)) {
                 Kind::Damaged
             } else {
                 Kind::Failed

@@ -4,7 +4,7 @@ use super::events::add_event;
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
 use super::{Event, Observer, Session, catalog_of};
-use crate::catalog::{Catalog, ListedBackup, Unreadable, is_named_of};
+use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
 use crate::engine::{Check, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{Change, Level, Status};
@@ -262,7 +262,7 @@ fn every_one(catalog: &Catalog, store: &dyn Store) -> Result<Vec<VerifyTask>> {
     Ok(items)
 }
 
-fn unusable(entry: &Unreadable) -> VerifyTask {
+fn unusable(entry: &UnreadableSidecar) -> VerifyTask {
     // A newer format is no damage; JSON that can't be read is.
     let status = if entry.newer {
         CheckStatus::Unprovable

@@ -3,7 +3,7 @@
 //! ended. Unlike our own children they do not die with this program: half an `after` that starts an
 //! application again is worse than one that goes on.
 
-use super::drain::{Drain, Kept, LINGER};
+use super::drain::{Drain, KeptPart, LINGER};
 use super::failure::exit_failure;
 use super::foreground::has_the_terminal;
 use super::{GRACE, TICK};
@@ -94,7 +94,7 @@ fn spawn(mut command: Command, name: &str) -> Result<(Child, Drain)> {
             error
         }
     })?;
-    Ok((child, Drain::new(reader, Kept::End)))
+    Ok((child, Drain::new(reader, KeptPart::End)))
 }
 
 /// Runs `command`, which messages call `name`, to its end and returns the beginning of its stdout,
@@ -113,11 +113,11 @@ pub fn read_output(mut command: Command, name: &str, limits: Limits) -> Result<V
     let stdout = child
         .stdout
         .take()
-        .map(|stdout| Drain::new(stdout, Kept::Begin));
+        .map(|stdout| Drain::new(stdout, KeptPart::Begin));
     let stderr = child
         .stderr
         .take()
-        .map(|stderr| Drain::new(stderr, Kept::End));
+        .map(|stderr| Drain::new(stderr, KeptPart::End));
     let status = wait(&mut child, name, started, limits)?;
     if terminal.is_some()
         && (status.signal() == Some(libc::SIGINT) || status.code() == Some(128 + libc::SIGINT))

@@ -17,7 +17,7 @@ const LONGEST_LINGER: Duration = Duration::from_secs(30);
 
 /// Which part of a child's output is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum KeptPart {
     All,
     /// The first [`STDERR_KEPT`] bytes.
     Begin,
@@ -34,7 +34,7 @@ pub(super) struct Drain {
 
 impl Drain {
     /// Starts to read `from` on a thread of its own.
-    pub(super) fn new(from: impl Read + Send + 'static, which: Kept) -> Drain {
+    pub(super) fn new(from: impl Read + Send + 'static, which: KeptPart) -> Drain {
         let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
         let into = Arc::clone(&kept);
         let thread = std::thread::spawn(move || read_to_end(from, which, &into));
@@ -67,15 +67,15 @@ impl Drain {
     }
 }
 
-fn read_to_end(mut from: impl Read, which: Kept, into: &Mutex<Vec<u8>>) {
+fn read_to_end(mut from: impl Read, which: KeptPart, into: &Mutex<Vec<u8>>) {
     let mut block = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut block) {
         let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
-        if which == Kept::Begin && kept.len() >= STDERR_KEPT {
+        if which == KeptPart::Begin && kept.len() >= STDERR_KEPT {
             continue;
         }
         kept.extend_from_slice(&block[..count]);
-        if which == Kept::End && kept.len() > 2 * STDERR_KEPT {
+        if which == KeptPart::End && kept.len() > 2 * STDERR_KEPT {
             let surplus = kept.len() - STDERR_KEPT;
             kept.drain(..surplus);
         }

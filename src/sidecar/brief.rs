@@ -6,7 +6,7 @@
 mod tests;
 
 use super::tables::without_tables;
-use super::{Failure, SCHEMA, Sidecar, Status, Unreadable, Verification};
+use super::{Failure, SCHEMA, Sidecar, SidecarFault, Status, Verification};
 use crate::engine::{Database, Settings};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -217,7 +217,7 @@ impl Brief {
     }
 
     /// Reads a sidecar's bytes; what [`Sidecar::parse`] refuses is refused, for the same reason.
-    pub fn parse(bytes: &[u8], words: &mut Words) -> Result<Brief, Unreadable> {
+    pub fn parse(bytes: &[u8], words: &mut Words) -> Result<Brief, SidecarFault> {
         // Checked once for the whole, not for each text in it.
         let text = std::str::from_utf8(bytes).ok();
         text.and_then(|text| Brief::quickly(text, words))
@@ -229,14 +229,14 @@ impl Brief {
     }
 
     fn quickly(text: &str, words: &mut Words) -> Option<Brief> {
-        let usable = |raw: &Raw<'_>| raw.schema == SCHEMA && raw.requires.is_empty();
+        let usable = |raw: &RawSidecar<'_>| raw.schema == SCHEMA && raw.requires.is_empty();
         let Some((short, tables)) = without_tables(text) else {
-            return serde_json::from_str::<Raw<'_>>(text)
+            return serde_json::from_str::<RawSidecar<'_>>(text)
                 .ok()
                 .filter(usable)
                 .map(|raw| raw.brief(words));
         };
-        let mut brief = serde_json::from_str::<Raw<'_>>(&short)
+        let mut brief = serde_json::from_str::<RawSidecar<'_>>(&short)
             .ok()
             .filter(usable)?
             .brief(words);
@@ -326,7 +326,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// A [`Sidecar`] field by field, so that what is wrong for one is wrong for the other; a test
 /// compares them.
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawSidecar<'a> {
     schema: u32,
     #[serde(default)]
     requires: Vec<String>,
@@ -610,7 +610,7 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
-impl Raw<'_> {
+impl RawSidecar<'_> {
     fn brief(self, words: &mut Words) -> Brief {
         let (manifest, contents) = self.manifest.map_or((None, None), |manifest| {
             let tree = manifest.tree.as_ref().map(|tree| TreeTotals {

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Objects by where they are and their name.
-type ObjectMap = BTreeMap<(Place, String), Vec<u8>>;
+type ObjectMap = BTreeMap<(ObjectPlace, String), Vec<u8>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum ObjectPlace {
     Source(String),
     /// A draft of a source, by its id.
     Draft(String, String),
@@ -47,8 +47,8 @@ impl MemoryStore {
     }
 }
 
-fn at_source(source: &str, name: &str) -> (Place, String) {
-    (Place::Source(source.to_owned()), name.to_owned())
+fn at_source(source: &str, name: &str) -> (ObjectPlace, String) {
+    (ObjectPlace::Source(source.to_owned()), name.to_owned())
 }
 
 fn missing(name: &str) -> Error {
@@ -59,9 +59,9 @@ fn taken(name: &str) -> Error {
     Error::failed(format!("`{name}` is there already"))
 }
 
-fn drafts_of(map: &ObjectMap, source: &str) -> Vec<(Place, String)> {
+fn drafts_of(map: &ObjectMap, source: &str) -> Vec<(ObjectPlace, String)> {
     map.keys()
-        .filter(|(place, _)| matches!(place, Place::Draft(of, _) if of == source))
+        .filter(|(place, _)| matches!(place, ObjectPlace::Draft(of, _) if of == source))
         .cloned()
         .collect()
 }
@@ -81,9 +81,9 @@ impl Store for MemoryStore {
 
     fn sources(&self) -> Result<Vec<String>> {
         let map = self.map();
-        let of_place = |(place, _): &(Place, String)| match place {
-            Place::Source(source) => Some(source.clone()),
-            Place::Draft(..) | Place::Common => None,
+        let of_place = |(place, _): &(ObjectPlace, String)| match place {
+            ObjectPlace::Source(source) => Some(source.clone()),
+            ObjectPlace::Draft(..) | ObjectPlace::Common => None,
         };
         let mut sources: Vec<String> = map.keys().filter_map(of_place).collect();
         sources.dedup();
@@ -93,8 +93,8 @@ impl Store for MemoryStore {
     fn list(&self, source: &str) -> Result<Listing> {
         let drafts = drafts_of(&self.map(), source);
         let unfinished = drafts.into_iter().filter_map(|(place, _)| match place {
-            Place::Draft(_, id) => Some(id),
-            Place::Source(_) | Place::Common => None,
+            ObjectPlace::Draft(_, id) => Some(id),
+            ObjectPlace::Source(_) | ObjectPlace::Common => None,
         });
         Ok(Listing {
             objects: self.objects(source).names()?,
@@ -105,7 +105,7 @@ impl Store for MemoryStore {
     fn objects(&self, source: &str) -> Box<dyn Objects> {
         Box::new(MemoryObjects {
             objects: Arc::clone(&self.objects),
-            place: Place::Source(source.to_owned()),
+            place: ObjectPlace::Source(source.to_owned()),
         })
     }
 
@@ -128,7 +128,7 @@ impl Store for MemoryStore {
         Ok(Box::new(MemoryDraft {
             objects: MemoryObjects {
                 objects: Arc::clone(&self.objects),
-                place: Place::Draft(source.to_owned(), id.clone()),
+                place: ObjectPlace::Draft(source.to_owned(), id.clone()),
             },
             source: source.to_owned(),
             id,
@@ -141,7 +141,7 @@ impl Store for MemoryStore {
         map.remove(&at_source(source, &sidecar))
             .ok_or_else(|| missing(&sidecar))?;
         map.retain(|(place, name), _| {
-            *place != Place::Source(source.to_owned())
+            *place != ObjectPlace::Source(source.to_owned())
                 || !objects.contains(name) && names::event_id(name) != Some(id)
         });
         Ok(())
@@ -150,7 +150,8 @@ impl Store for MemoryStore {
     fn sweep(&self, source: &str, _named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
         let mut map = self.map();
         let mut debris = drafts_of(&map, source);
-        let here = |(place, _): &&(Place, String)| *place == Place::Source(source.to_owned());
+        let here =
+            |(place, _): &&(ObjectPlace, String)| *place == ObjectPlace::Source(source.to_owned());
         let objects: Vec<String> = map
             .keys()
             .filter(here)
@@ -186,18 +187,18 @@ impl Store for MemoryStore {
 
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.map()
-            .insert((Place::Common, name.to_owned()), bytes.to_vec());
+            .insert((ObjectPlace::Common, name.to_owned()), bytes.to_vec());
         Ok(())
     }
 }
 
 struct MemoryObjects {
     objects: Arc<Mutex<ObjectMap>>,
-    place: Place,
+    place: ObjectPlace,
 }
 
 impl MemoryObjects {
-    fn key(&self, name: &str) -> (Place, String) {
+    fn key(&self, name: &str) -> (ObjectPlace, String) {
         (self.place.clone(), name.to_owned())
     }
 }
@@ -205,7 +206,7 @@ impl MemoryObjects {
 impl Objects for MemoryObjects {
     fn names(&self) -> Result<Vec<String>> {
         let map = self.objects.lock().unwrap();
-        let here = |(place, _): &&(Place, String)| *place == self.place;
+        let here = |(place, _): &&(ObjectPlace, String)| *place == self.place;
         Ok(map
             .keys()
             .filter(here)
@@ -292,7 +293,7 @@ impl Drop for MemoryDraft {
 
 struct MemoryObject {
     objects: Arc<Mutex<ObjectMap>>,
-    key: (Place, String),
+    key: (ObjectPlace, String),
     is_finished: bool,
 }
 

@@ -250,10 +250,10 @@ fn common_objects_are_replaced() {
 }
 
 /// What the laws are tried with: something that may fail in the middle.
-type Work = fn(&dyn Store, &str) -> Result<()>;
+type StoreWork = fn(&dyn Store, &str) -> Result<()>;
 
 /// Everything that changes a store that holds a good backup with this id.
-const WORK: [(&str, Work); 4] = [
+const WORK: [(&str, StoreWork); 4] = [
     ("publishing", |store, _| publish(store, moment()).map(drop)),
     ("retiring", |store, id| retire(store, id)),
     ("adding an event", |store, id| {

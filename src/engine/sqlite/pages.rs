@@ -105,8 +105,8 @@ pub fn copy_by_backup_api(db: &Db, to: &Path) -> Result<()> {
         target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
         let backup = Backup::new(db, &mut target)?;
         run_backup(&backup, Duration::ZERO).map_err(|error| match error {
-            Step::Sqlite(error) => db.explain(error),
-            Step::Other(error) => error,
+            BackupStep::Sqlite(error) => db.explain(error),
+            BackupStep::Other(error) => error,
         })?;
     }
     make_plain(to)
@@ -126,7 +126,7 @@ pub fn make_plain(path: &Path) -> Result<()> {
 }
 
 /// Why a backup step did not go on.
-pub enum Step {
+pub enum BackupStep {
     /// SQLite's own error.
     Sqlite(rusqlite::Error),
     /// Busy for too long, or interrupted.
@@ -135,31 +135,37 @@ pub enum Step {
 
 /// Steps to the end; being busy is waited for up to `wait`, counted anew after each step that went
 /// on.
-pub fn run_backup(backup: &Backup<'_, '_>, wait: Duration) -> Result<(), Step> {
+pub fn run_backup(backup: &Backup<'_, '_>, wait: Duration) -> Result<(), BackupStep> {
     loop {
-        interrupt::check().map_err(Step::Other)?;
+        interrupt::check().map_err(BackupStep::Other)?;
         match one_step(backup, 4096, wait)? {
             StepResult::Done => return Ok(()),
-            _ => fail_point("sqlite: pages copied").map_err(Step::Other)?,
+            _ => fail_point("sqlite: pages copied").map_err(BackupStep::Other)?,
         }
     }
 }
 
 /// One step of `pages` pages (0: only takes the locks), waiting up to `wait` while the database is
 /// busy.
-pub fn one_step(backup: &Backup<'_, '_>, pages: i32, wait: Duration) -> Result<StepResult, Step> {
+pub fn one_step(
+    backup: &Backup<'_, '_>,
+    pages: i32,
+    wait: Duration,
+) -> Result<StepResult, BackupStep> {
     let deadline = std::time::Instant::now() + wait;
     loop {
-        interrupt::check().map_err(Step::Other)?;
+        interrupt::check().map_err(BackupStep::Other)?;
         let busy = match backup.step(pages) {
             Ok(StepResult::Busy | StepResult::Locked) => true,
             Ok(result) => return Ok(result),
             Err(error) if is_busy(&error) => true,
-            Err(error) => return Err(Step::Sqlite(error)),
+            Err(error) => return Err(BackupStep::Sqlite(error)),
         };
         if busy && std::time::Instant::now() >= deadline {
             let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-            return Err(Step::Sqlite(rusqlite::Error::SqliteFailure(failure, None)));
+            return Err(BackupStep::Sqlite(rusqlite::Error::SqliteFailure(
+                failure, None,
+            )));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

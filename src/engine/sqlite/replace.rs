@@ -15,7 +15,7 @@ mod rename;
 pub use rename::free_path;
 
 use super::destination::Target;
-use super::pages::{self, Step};
+use super::pages::{self, BackupStep};
 use super::probe::{self, Header};
 use super::source::{LockedSource, Spool, SqliteSource};
 use super::{Db, OpenMode, companion, facts, names, strangers};
@@ -266,10 +266,10 @@ pub(super) fn keep_locked(old: &Db, target: &Target, keep: Keep<'_>) -> Result<(
     }
 }
 
-fn step_error(step: Step, path: &Path) -> Error {
+fn step_error(step: BackupStep, path: &Path) -> Error {
     match step {
-        Step::Sqlite(error) => super::explain(error, path),
-        Step::Other(error) => error,
+        BackupStep::Sqlite(error) => super::explain(error, path),
+        BackupStep::Other(error) => error,
     }
 }
 

@@ -26,23 +26,23 @@ use std::path::{Path, PathBuf};
 /// The restore of a tree of files.
 pub struct FilesRestore<'a> {
     context: RestoreContext<'a>,
-    place: TreePlace,
+    place: TreeTarget,
     destination: Option<FilesDestination<'a>>,
 }
 
 /// Where a tree goes.
-enum TreePlace {
+enum TreeTarget {
     /// All of it below a directory.
     Directory(PathBuf),
     /// Where it came from.
     Origin(Vec<PathBuf>),
 }
 
-impl TreePlace {
+impl TreeTarget {
     fn text(&self) -> String {
         match self {
-            TreePlace::Directory(path) => path.display().to_string(),
-            TreePlace::Origin(tops) => tops
+            TreeTarget::Directory(path) => path.display().to_string(),
+            TreeTarget::Origin(tops) => tops
                 .iter()
                 .map(|top| top.display().to_string())
                 .collect::<Vec<_>>()
@@ -52,7 +52,7 @@ impl TreePlace {
 
     fn replaces(&self) -> bool {
         let is_there = |top: &PathBuf| top.symlink_metadata().is_ok();
-        matches!(self, TreePlace::Origin(tops) if tops.iter().any(is_there))
+        matches!(self, TreeTarget::Origin(tops) if tops.iter().any(is_there))
     }
 }
 
@@ -112,8 +112,8 @@ impl<'a> FilesRestore<'a> {
         };
         let list = Box::new(move || content::open_list(&found.stored()));
         match &self.place {
-            TreePlace::Directory(path) => FilesDestination::at(path, size, list, options),
-            TreePlace::Origin(tops) => {
+            TreeTarget::Directory(path) => FilesDestination::at(path, size, list, options),
+            TreeTarget::Origin(tops) => {
                 FilesDestination::origin(tops, size, &self.context.stamp(), list, options)
             }
         }
@@ -148,14 +148,14 @@ impl RestoreSteps for FilesRestore<'_> {
             plan.add_warning("the backup is incomplete: `dbbackup show` says what it lacks");
         }
         let tops = match &self.place {
-            TreePlace::Directory(path) => {
+            TreeTarget::Directory(path) => {
                 plan.add_line(format!(
                     "to {}, below which every file has its whole path",
                     path.display()
                 ));
                 return Ok(plan);
             }
-            TreePlace::Origin(tops) => tops,
+            TreeTarget::Origin(tops) => tops,
         };
         for top in tops {
             plan.add_line(match top.symlink_metadata() {
@@ -184,7 +184,7 @@ impl RestoreSteps for FilesRestore<'_> {
             observer,
             ..
         } = self.context;
-        let (TreePlace::Origin(_), Ok(plan)) = (&self.place, session.store_plan()) else {
+        let (TreeTarget::Origin(_), Ok(plan)) = (&self.place, session.store_plan()) else {
             return Ok(None);
         };
         let is_there = store::is_at(&plan.location).unwrap_or(true);
@@ -260,7 +260,7 @@ fn move_back(top: &Path, kept: &Path) -> String {
     )
 }
 
-fn place(context: RestoreContext<'_>) -> Result<TreePlace> {
+fn place(context: RestoreContext<'_>) -> Result<TreeTarget> {
     let (found, session) = (context.found, context.session);
     if let Some(to) = &context.request.to {
         if let Some((scheme, _)) = to.split_once("://") {
@@ -278,7 +278,7 @@ fn place(context: RestoreContext<'_>) -> Result<TreePlace> {
             ))
             .with_hint("make it first, or choose another `--to`"));
         }
-        return Ok(TreePlace::Directory(path));
+        return Ok(TreeTarget::Directory(path));
     }
     let backup = context.backup("DIR")?;
     let tops = tops_of(found);
@@ -293,7 +293,7 @@ fn place(context: RestoreContext<'_>) -> Result<TreePlace> {
         );
     }
     refuse_what_lies_inside(found, &tops, session)?;
-    Ok(TreePlace::Origin(tops))
+    Ok(TreeTarget::Origin(tops))
 }
 
 /// The paths that the backup was made of; none where no sidecar tells, or where one is relative and

@@ -13,9 +13,9 @@ use std::rc::Rc;
 
 /// The steps that were taken.
 #[derive(Clone, Default)]
-struct Journal(Rc<RefCell<Vec<&'static str>>>);
+struct StepLog(Rc<RefCell<Vec<&'static str>>>);
 
-impl Journal {
+impl StepLog {
     fn add(&self, step: &'static str) {
         self.0.borrow_mut().push(step);
     }
@@ -27,13 +27,13 @@ impl Journal {
 
 /// Steps that only say that they were taken.
 struct RecordedSteps {
-    journal: Journal,
+    journal: StepLog,
     destination: RecordedDestination,
     plans_by_content: bool,
 }
 
 impl RecordedSteps {
-    fn new(journal: &Journal) -> Self {
+    fn new(journal: &StepLog) -> Self {
         RecordedSteps {
             journal: journal.clone(),
             destination: RecordedDestination(journal.clone()),
@@ -94,7 +94,7 @@ impl RestoreSteps for RecordedSteps {
     }
 }
 
-struct RecordedDestination(Journal);
+struct RecordedDestination(StepLog);
 
 impl Destination for RecordedDestination {
     fn receive(&mut self, content: &mut dyn Read) -> Result<()> {
@@ -150,7 +150,7 @@ fn fixture() -> Fixture {
 
 #[test]
 fn nothing_is_published_before_all_the_rest() {
-    let (fixture, journal) = (fixture(), Journal::default());
+    let (fixture, journal) = (fixture(), StepLog::default());
     let mut steps = RecordedSteps::new(&journal);
     let request = RestoreRequest::default();
     let outcome = drive_recorded(&fixture, &mut steps, &request, Ok(())).unwrap();
@@ -174,7 +174,7 @@ fn nothing_is_published_before_all_the_rest() {
 
 #[test]
 fn a_plan_that_needs_the_content_comes_after_it() {
-    let (fixture, journal) = (fixture(), Journal::default());
+    let (fixture, journal) = (fixture(), StepLog::default());
     let mut steps = RecordedSteps {
         plans_by_content: true,
         ..RecordedSteps::new(&journal)
@@ -199,7 +199,7 @@ fn a_plan_that_needs_the_content_comes_after_it() {
 
 #[test]
 fn a_dry_run_ends_with_the_plan() {
-    let (fixture, journal) = (fixture(), Journal::default());
+    let (fixture, journal) = (fixture(), StepLog::default());
     let mut steps = RecordedSteps::new(&journal);
     let request = RestoreRequest {
         dry_run: true,
@@ -216,7 +216,7 @@ fn a_dry_run_ends_with_the_plan() {
 
 #[test]
 fn a_no_leaves_everything_as_it_is() {
-    let (fixture, journal) = (fixture(), Journal::default());
+    let (fixture, journal) = (fixture(), StepLog::default());
     let mut steps = RecordedSteps::new(&journal);
     let no = Err(Error::usage("no"));
     let request = RestoreRequest::default();
@@ -226,7 +226,7 @@ fn a_no_leaves_everything_as_it_is() {
 
 #[test]
 fn damage_goes_nowhere() {
-    let (fixture, journal) = (fixture(), Journal::default());
+    let (fixture, journal) = (fixture(), StepLog::default());
     let id = &fixture.ids()[0];
     std::fs::write(fixture.path("app", &format!("{id}.sqlite3")), "900 rows").unwrap();
     let mut steps = RecordedSteps::new(&journal);

@@ -319,7 +319,7 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
     }
 }
 
-fn unreadable(lost: &crate::catalog::Unreadable) -> JudgedAttempt<'_> {
+fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
     let (_, label, _) = split_id(&lost.id).unwrap_or(("", "", ""));
     JudgedAttempt {
         id: &lost.id,

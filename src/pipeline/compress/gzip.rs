@@ -60,21 +60,23 @@ fn end_member(total: u64) -> Vec<u8> {
 
 /// What a member's first bytes say.
 #[derive(Debug, PartialEq)]
-enum Kind {
+enum MemberHead {
     /// One of ours, this many bytes long.
     Block(usize),
     End,
     Foreign,
 }
 
-fn kind(head: &[u8]) -> Kind {
+fn kind(head: &[u8]) -> MemberHead {
     if head.len() < HEADER || head[..4] != MAGIC || head[12..16] != *b"DB\x04\x00" {
-        return Kind::Foreign;
+        return MemberHead::Foreign;
     }
     match u16::from_le_bytes([head[10], head[11]]) {
-        8 => Kind::Block(u32::from_le_bytes([head[16], head[17], head[18], head[19]]) as usize),
-        20 => Kind::End,
-        _ => Kind::Foreign,
+        8 => {
+            MemberHead::Block(u32::from_le_bytes([head[16], head[17], head[18], head[19]]) as usize)
+        }
+        20 => MemberHead::End,
+        _ => MemberHead::Foreign,
     }
 }
 
@@ -142,7 +144,7 @@ pub struct GzipUnpacker<R> {
 /// Where in the source the splitter stands.
 enum GzipState<R> {
     /// Where a stream may begin.
-    Start(ReadAhead<R>, Before),
+    Start(ReadAhead<R>, Preceding),
     /// After a member of ours that was not the last; with the content's size so far.
     Ours(ReadAhead<R>, u64),
     /// In somebody else's member.
@@ -153,7 +155,7 @@ enum GzipState<R> {
 
 /// What stands before a place where a stream may begin.
 #[derive(PartialEq)]
-enum Before {
+enum Preceding {
     Nothing,
     Ours,
     Foreign,
@@ -162,7 +164,7 @@ enum Before {
 impl<R: Read> GzipUnpacker<R> {
     pub fn new(source: R) -> Self {
         GzipUnpacker {
-            place: GzipState::Start(ReadAhead::new(source), Before::Nothing),
+            place: GzipState::Start(ReadAhead::new(source), Preceding::Nothing),
         }
     }
 
@@ -214,7 +216,7 @@ impl<R: Read> GzipUnpacker<R> {
             }
         })?;
         self.place = match read {
-            0 => GzipState::Start((*decoder).into_inner(), Before::Foreign),
+            0 => GzipState::Start((*decoder).into_inner(), Preceding::Foreign),
             _ => GzipState::Foreign(decoder),
         };
         Ok(read > 0)
@@ -262,11 +264,11 @@ impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
                 GzipState::Start(mut source, before) => {
                     let at = source.at();
                     let head = source.peek(HEADER)?;
-                    if head.is_empty() && before != Before::Nothing {
+                    if head.is_empty() && before != Preceding::Nothing {
                         return Ok(Next::End);
                     }
-                    if before != Before::Nothing && !head.starts_with(&MAGIC[..2]) {
-                        let only_zeros = before == Before::Foreign && only_zeros(&mut source)?;
+                    if before != Preceding::Nothing && !head.starts_with(&MAGIC[..2]) {
+                        let only_zeros = before == Preceding::Foreign && only_zeros(&mut source)?;
                         let text = "gzip data is followed by something else";
                         return if only_zeros {
                             Ok(Next::End)
@@ -275,10 +277,10 @@ impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
                         };
                     }
                     self.place = match kind(head) {
-                        Kind::Block(_) | Kind::End => GzipState::Ours(source, 0),
+                        MemberHead::Block(_) | MemberHead::End => GzipState::Ours(source, 0),
                         // The decoder reads the header at once, and keeps an error for the first
                         // read.
-                        Kind::Foreign => GzipState::Foreign(Box::new(GzDecoder::new(source))),
+                        MemberHead::Foreign => GzipState::Foreign(Box::new(GzDecoder::new(source))),
                     };
                 }
                 GzipState::Ours(mut source, total) => {
@@ -286,12 +288,12 @@ impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
                     let head = source.peek(END)?;
                     let (length, complete) = (head.len(), head == end_member(total));
                     match kind(head) {
-                        Kind::Block(size) => return self.member(source, size, total, block),
-                        Kind::End if complete => {
+                        MemberHead::Block(size) => return self.member(source, size, total, block),
+                        MemberHead::End if complete => {
                             source.consume(END);
-                            self.place = GzipState::Start(source, Before::Ours);
+                            self.place = GzipState::Start(source, Preceding::Ours);
                         }
-                        Kind::End if length == END => {
+                        MemberHead::End if length == END => {
                             return Err(damaged(
                                 "gzip data is damaged: the content has not the length that its end \
                                  says",

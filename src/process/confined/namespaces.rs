@@ -20,7 +20,7 @@ pub(super) struct World {
     root: CString,
     /// Where the child begins.
     start: CString,
-    steps: Vec<Step>,
+    steps: Vec<MountStep>,
     /// The lines of `uid_map` and `gid_map`.
     uid_map: CString,
     gid_map: CString,
@@ -31,7 +31,7 @@ pub(super) struct World {
 }
 
 #[derive(Debug)]
-enum Step {
+enum MountStep {
     Directory(CString),
     /// A directory in memory, that everybody may write to.
     Memory(CString),
@@ -64,7 +64,7 @@ impl World {
         };
         for empty in ["/tmp", "/var/tmp", "/dev/shm"] {
             let place = steps.directory(Path::new(empty))?;
-            steps.steps.push(Step::Memory(place));
+            steps.steps.push(MountStep::Memory(place));
         }
         for empty in ["/run", "/home", "/root", "/proc"] {
             steps.directory(Path::new(empty))?;
@@ -202,17 +202,17 @@ impl World {
     }
 }
 
-impl Step {
+impl MountStep {
     unsafe fn carry_out(&self) -> Result<(), Failed> {
         // SAFETY: every pointer is that of a string that lives as long as `self`, or null where
         // that is allowed.
         unsafe {
             match self {
-                Step::Directory(at) => {
+                MountStep::Directory(at) => {
                     exists("making a directory", libc::mkdir(at.as_ptr(), 0o755))
                 }
-                Step::Memory(at) => mount_memory(at, c"size=64m,mode=1777"),
-                Step::File(at) => {
+                MountStep::Memory(at) => mount_memory(at, c"size=64m,mode=1777"),
+                MountStep::File(at) => {
                     let file = libc::open(
                         at.as_ptr(),
                         libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC,
@@ -224,10 +224,10 @@ impl Step {
                     // What is there already, on a file system that can't be written to, is there.
                     Ok(())
                 }
-                Step::Link(to, at) => {
+                MountStep::Link(to, at) => {
                     exists("making a link", libc::symlink(to.as_ptr(), at.as_ptr()))
                 }
-                Step::Show(from, at, attributes) => {
+                MountStep::Show(from, at, attributes) => {
                     let flags = libc::MS_BIND | libc::MS_REC;
                     let shown =
                         libc::mount(from.as_ptr(), at.as_ptr(), ptr::null(), flags, ptr::null());
@@ -413,7 +413,7 @@ unsafe fn keep_only(descriptors: &[libc::c_int]) {
 
 struct Steps<'a> {
     root: &'a Path,
-    steps: Vec<Step>,
+    steps: Vec<MountStep>,
 }
 
 impl Steps<'_> {
@@ -426,7 +426,7 @@ impl Steps<'_> {
     fn directory(&mut self, path: &Path) -> io::Result<CString> {
         self.parents(path)?;
         let place = self.place(path)?;
-        self.steps.push(Step::Directory(place.clone()));
+        self.steps.push(MountStep::Directory(place.clone()));
         Ok(place)
     }
 
@@ -438,7 +438,7 @@ impl Steps<'_> {
             .collect();
         for parent in parents.into_iter().rev() {
             let place = self.place(parent)?;
-            self.steps.push(Step::Directory(place));
+            self.steps.push(MountStep::Directory(place));
         }
         Ok(())
     }
@@ -451,15 +451,16 @@ impl Steps<'_> {
         let place = self.place(path)?;
         if metadata.is_symlink() {
             self.steps
-                .push(Step::Link(text(&std::fs::read_link(path)?)?, place));
+                .push(MountStep::Link(text(&std::fs::read_link(path)?)?, place));
             return Ok(());
         }
         self.steps.push(if metadata.is_dir() {
-            Step::Directory(place.clone())
+            MountStep::Directory(place.clone())
         } else {
-            Step::File(place.clone())
+            MountStep::File(place.clone())
         });
-        self.steps.push(Step::Show(text(path)?, place, attributes));
+        self.steps
+            .push(MountStep::Show(text(path)?, place, attributes));
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ pub struct TarReader<R: Read> {
 
 /// What headers before a member's own say of it.
 #[derive(Default)]
-struct Before {
+struct MemberPreamble {
     records: Records,
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
@@ -51,7 +51,7 @@ impl<R: Read> TarReader<R> {
         // A record may claim any size.
         self.skip(self.left.saturating_add(self.pad))?;
         (self.left, self.pad) = (0, 0);
-        let mut before = Before::default();
+        let mut before = MemberPreamble::default();
         loop {
             let Some(header) = self.header()? else {
                 io::copy(&mut self.input, &mut io::sink())?;
@@ -136,7 +136,7 @@ impl<R: Read> TarReader<R> {
         header: &Header,
         kind: EntryType,
         size: u64,
-        before: Before,
+        before: MemberPreamble,
     ) -> Result<Member> {
         let globals = std::mem::take(&mut self.globals);
         let records: Vec<&(Vec<u8>, Vec<u8>)> = globals.iter().chain(&before.records).collect();
