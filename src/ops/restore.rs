@@ -24,7 +24,6 @@ use crate::engine::{DumpFormat, EngineKind};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::sidecar::Braked;
-use crate::units;
 use serde::Serialize;
 
 /// Which backups are restored, where to, and how.
@@ -185,15 +184,7 @@ fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<R
             found.name()
         ));
     }
-    restore_found(context, confirm).map_err(|error| match error.hint().map(ToString::to_string) {
-        // An engine does not know what its content is called here.
-        Some(hint) if hint.contains(" BACKUP ") => {
-            let name = units::shell_word(&found.name());
-            let hint = hint.replace(" BACKUP ", &format!(" {name} "));
-            error.with_new_hint(hint)
-        }
-        _ => error,
-    })
+    restore_found(context, confirm)
 }
 
 fn restore_found(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<RestoreOutcome> {
