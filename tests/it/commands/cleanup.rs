@@ -842,7 +842,7 @@ fn the_brake_of_one_label_frees_no_other() {
     let json = world.dbbackup("cleanup --json").run().exits(1).json();
     assert_eq!(deleted(&json), [""; 0], "{json}");
     assert!(
-        reasons(&json, &daily[0]).contains("retention is held back"),
+        reasons(&json, &daily[1]).contains("retention is held back"),
         "{json}"
     );
     world
