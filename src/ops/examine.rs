@@ -90,7 +90,8 @@ pub fn verify(
     options: &ExaminationOptions<'_>,
 ) -> Result<VerificationResult> {
     let started = Instant::now();
-    let before = files_of(stored);
+    // A directory that may be entered and not listed can be compared with nothing.
+    let before = files_of(stored).unwrap_or_default();
     let checks = match level {
         Level::Checksum => checksum(stored, options),
         Level::Content => drill(stored, Depth::Content, options),
@@ -123,43 +124,53 @@ type Stamp = (u64, u64, i64, i64);
 
 /// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What
 /// comes later is no part of it.
-fn files_of(stored: &StoredDump<'_>) -> BTreeMap<String, Option<Stamp>> {
+fn files_of(stored: &StoredDump<'_>) -> Result<BTreeMap<String, Option<Stamp>>> {
     let id = names::id_of(stored.file);
     let is_part = |name: &str| match id {
         Some(id) => names::id_of(name) == Some(id) && names::event_id(name).is_none(),
         None => name == stored.file,
     };
-    let objects = stored.objects.names().unwrap_or_default();
+    let objects = stored.objects.names()?;
     let stamp = |name: &str| {
         let found = std::fs::metadata(stored.objects.path(name)?).ok()?;
         Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
     };
-    objects
+    Ok(objects
         .into_iter()
         .filter(|name| is_part(name))
         .map(|name| (name.clone(), stamp(&name)))
-        .collect()
+        .collect())
 }
 
 /// A backup must be there after it was verified as it was before: an administrator's `rm`, another
-/// program, or what a dump brings may have come between.
+/// program, or what a dump brings may have come between. A directory that can't be listed any more
+/// and a file that can't be looked at prove no damage: an error is not an absence.
 fn lost_meanwhile(
     stored: &StoredDump<'_>,
     before: &BTreeMap<String, Option<Stamp>>,
 ) -> Option<Check> {
-    let after = files_of(stored);
-    let told = |name: &String, stamp: &Option<Stamp>| match after.get(name) {
-        None => Some(format!(
-            "`{name}` was removed while the backup was verified"
-        )),
-        Some(now) if now != stamp => Some(format!(
-            "`{name}` was changed while the backup was verified"
-        )),
-        Some(_) => None,
+    if before.is_empty() {
+        return None;
+    }
+    let after = match files_of(stored) {
+        Ok(after) => after,
+        Err(error) => {
+            return Some(Check {
+                name: "store".into(),
+                status: CheckStatus::Error,
+                detail: format!("the backup's files can't be looked at any more: {error}"),
+            });
+        }
+    };
+    let what_became_of = |name: &String, stamp: &Option<Stamp>| match (after.get(name), stamp) {
+        (None, _) => Some("removed"),
+        (Some(Some(now)), Some(then)) if now != then => Some("changed"),
+        _ => None,
     };
     let lost: Vec<String> = before
         .iter()
-        .filter_map(|(name, stamp)| told(name, stamp))
+        .filter_map(|(name, stamp)| Some((name, what_became_of(name, stamp)?)))
+        .map(|(name, what)| format!("`{name}` was {what} while the backup was verified"))
         .collect();
     (!lost.is_empty()).then(|| Check::damaged("store", lost.join("; ")))
 }
