@@ -126,7 +126,7 @@ impl TableChoice<'_> {
     fn display(&self, schema: &str, name: &str) -> String {
         match self.dump {
             Some(_) => QualifiedName::new(schema, name).to_string(),
-            None => sqlite::facts::quoted(name),
+            None => sqlite::facts::quote_if_needed(name),
         }
     }
 
@@ -135,7 +135,7 @@ impl TableChoice<'_> {
         match self.dump {
             Some(_) => QualifiedName::parse(name)
                 .map_or_else(Default::default, |name| (name.schema, name.name)),
-            None => (String::new(), sqlite::facts::unquoted(name)),
+            None => (String::new(), sqlite::facts::unquote(name)),
         }
     }
 
@@ -189,7 +189,7 @@ impl TableChoice<'_> {
 /// As SQLite compares names: without regard to ASCII case, with quotes or without.
 fn is_called(wanted: &str, name: &str) -> bool {
     let wanted = wanted.strip_prefix("main.").unwrap_or(wanted);
-    wanted.eq_ignore_ascii_case(name) || sqlite::facts::unquoted(wanted).eq_ignore_ascii_case(name)
+    wanted.eq_ignore_ascii_case(name) || sqlite::facts::unquote(wanted).eq_ignore_ascii_case(name)
 }
 
 /// A file that is there is found before the work, as far as the manifest tells which there will be.
@@ -317,7 +317,7 @@ fn from_sqlite(
         .filter(|table| by_name || !table.internal)
     {
         if !sqlite::rows::read_rows(&db, table, files)? {
-            let name = sqlite::facts::quoted(&table.name);
+            let name = sqlite::facts::quote_if_needed(&table.name);
             options.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
             ));

@@ -60,7 +60,7 @@ impl Readback {
             self.differences.push(difference);
         } else if line.sqlite.is_some() {
             self.databases += 1;
-            let checked = facts::integrity(&Db::open(&path, OpenMode::Immutable)?)?;
+            let checked = facts::check_integrity(&Db::open(&path, OpenMode::Immutable)?)?;
             if checked.status != CheckStatus::Ok {
                 self.broken.push(Check {
                     detail: format!("`{}`: {}", line.path, checked.detail),

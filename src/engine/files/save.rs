@@ -52,7 +52,7 @@ pub enum OpenOutcome {
 /// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is
 /// then its first bytes: of a small one all, and one more if it has grown.
 pub fn open(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
-    let Some(claim) = Claim::reading(found.metadata.key()) else {
+    let Some(claim) = Claim::for_reading(found.metadata.key()) else {
         return OpenOutcome::Database;
     };
     let file = match found.place.open() {
@@ -68,7 +68,7 @@ pub fn open(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
     if metadata.key() != found.metadata.key() {
         // Another file has taken its place. If it is a database that this run has open elsewhere,
         // closing it would drop that connection's locks.
-        match Claim::reading(metadata.key()) {
+        match Claim::for_reading(metadata.key()) {
             Some(second) => {
                 drop(file);
                 drop(second);

@@ -35,7 +35,7 @@ pub fn claim_to_read(found: &TreeEntry, wait: Duration) -> Result<ReadClaim> {
     };
     let deadline = Instant::now() + wait;
     loop {
-        if let Some(claim) = Claim::reading(metadata.key()) {
+        if let Some(claim) = Claim::for_reading(metadata.key()) {
             return Ok(ReadClaim::Free {
                 _claim: Some(claim),
             });

@@ -144,7 +144,7 @@ impl Destination for SqliteDestination {
         // not have.
         let (integrity, counted) = std::thread::scope(|scope| {
             let examining =
-                scope.spawn(|| facts::integrity(&Db::open(&path, OpenMode::Immutable)?));
+                scope.spawn(|| facts::check_integrity(&Db::open(&path, OpenMode::Immutable)?));
             let counted = count(&path, depth);
             (
                 examining
@@ -189,9 +189,9 @@ impl Destination for SqliteDestination {
 /// The rows of every table, and for a drill those whose foreign key points nowhere.
 fn count(path: &Path, depth: Depth) -> Result<(Manifest, Option<u64>)> {
     let db = Db::open(path, OpenMode::Immutable)?;
-    let manifest = facts::manifest(&db)?;
+    let manifest = facts::count_rows(&db)?;
     let violations = if depth == Depth::Drill {
-        facts::foreign_key_violations(&db, &mut Vec::new())?
+        facts::count_foreign_key_violations(&db, &mut Vec::new())?
     } else {
         None
     };

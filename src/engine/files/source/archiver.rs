@@ -267,8 +267,8 @@ impl<'a, W: Write> Archiver<'a, W> {
             &self.plan.scratch_dir,
             self.plan.lock_timeout,
         )
-        .inside(place.for_others(), place.dir(), key, shown)
-        .also_called(self.names_with_log(key));
+        .through_directory(place.for_others(), place.dir(), key, shown)
+        .with_other_names(self.names_with_log(key));
         let mut begun: Option<Member> = None;
         let mut hash = Sha256::new();
         let xattrs = found.place.xattrs();
