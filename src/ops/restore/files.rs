@@ -8,7 +8,7 @@ use super::RestoredBackup;
 use super::context::RestoreContext;
 use super::driver::{Question, RestorePlan, RestoreSteps};
 use super::safety::{KeptContent, Safety};
-use crate::engine::files::destination::{FilesDestination, Options};
+use crate::engine::files::destination::{FilesDestination, TreeRestoreOptions};
 use crate::engine::files::differences;
 use crate::engine::files::patterns::Patterns;
 use crate::engine::{Destination, Published};
@@ -100,7 +100,7 @@ impl<'a> FilesRestore<'a> {
         } else {
             Some(Patterns::new(&request.paths)?)
         };
-        let options = Options {
+        let options = TreeRestoreOptions {
             select,
             tops: tops_of(found),
             no_owner: request.no_owner,
