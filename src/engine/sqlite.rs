@@ -1,10 +1,10 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an
 //! application may watch.
 //!
-//! Before a database is opened, [`registry`] knows which ones this process has open, [`probe`] looks
-//! at the file, and [`names`] finds the name by which it must be opened. [`vfs`] opens a database
-//! that somebody may move away, and [`companions`] its log, index and journal. [`strangers`] looks
-//! out for applications with other locks.
+//! Before a database is opened, [`registry`] knows which ones this process has open, [`probe`]
+//! looks at the file, and [`names`] finds the name by which it must be opened. [`vfs`] opens a
+//! database that somebody may move away, and [`companions`] its log, index and journal.
+//! [`strangers`] looks out for applications with other locks.
 //!
 //! [`source`] takes the snapshot, and [`crashed`] that of a database with a journal to be rolled
 //! back. [`pages`] moves the pages, [`facts`] describes the content, and [`accounting`] finds the

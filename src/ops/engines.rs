@@ -304,7 +304,7 @@ pub fn trial<'a>(
                 Depth::Content => Box::new(files::content::ContentCheck::new(
                     content::open_list(stored).ok().flatten(),
                 )),
-                Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                Depth::Drill => Box::new(files::destination::FilesDestination::for_drill(
                     means.scratch_dir,
                     content_size,
                     content::list_opener(stored),

@@ -15,6 +15,7 @@ use super::readback;
 use super::swap::{self, Staged};
 use super::tar::TarReader;
 use super::unpack::{TREE, Unpacker};
+use crate::engine::sqlite::source::SCRATCH_PREFIX;
 use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
@@ -23,9 +24,6 @@ use publication::{publish_directory, publish_origin};
 use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// The prefix of the scratch directories of drills, which is that of all engines.
-use crate::engine::sqlite::source::SCRATCH_PREFIX;
 
 /// A function that opens the list of contents, as often as it is called.
 pub type OpenList<'a> = Box<dyn Fn() -> Result<Option<Lines>> + 'a>;
@@ -73,7 +71,7 @@ pub struct FilesDestination<'a> {
 impl<'a> FilesDestination<'a> {
     /// A destination for a drill in `scratch_dir`, where `content_size` bytes must be free. Nothing
     /// is ever published.
-    pub fn drill(scratch_dir: &Path, content_size: u64, list: OpenList<'a>) -> Result<Self> {
+    pub fn for_drill(scratch_dir: &Path, content_size: u64, list: OpenList<'a>) -> Result<Self> {
         let scratch = Scratch::new(scratch_dir, SCRATCH_PREFIX, content_size, "a trial restore")?;
         let mut unpacker = Unpacker::new(true);
         unpacker.add_root(b"", scratch.path())?;
@@ -86,7 +84,7 @@ impl<'a> FilesDestination<'a> {
     }
 
     /// A destination for a restore to a directory, which must be empty or not there.
-    pub fn at(
+    pub fn for_directory(
         target: &Path,
         content_size: u64,
         list: OpenList<'a>,
@@ -123,7 +121,7 @@ impl<'a> FilesDestination<'a> {
 
     /// A destination for a restore to the top paths themselves. `stamp` becomes part of the names
     /// under which the old files are kept.
-    pub fn origin(
+    pub fn for_origin(
         tops: &[PathBuf],
         content_size: u64,
         stamp: &str,

@@ -1,6 +1,6 @@
-//! Other embedded databases in a tree (RocksDB, LMDB, DuckDB …), found by their typical files. Their
-//! files fit together only while nobody writes, so there is a warning for one that a program has
-//! open.
+//! Other embedded databases in a tree (RocksDB, LMDB, DuckDB …), found by their typical files.
+//! Their files fit together only while nobody writes, so there is a warning for one that a program
+//! has open.
 
 use super::place::TreePlace;
 use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};

@@ -112,9 +112,11 @@ impl<'a> FilesRestore<'a> {
         };
         let list = Box::new(move || content::open_list(&found.stored()));
         match &self.place {
-            TreeTarget::Directory(path) => FilesDestination::at(path, size, list, options),
+            TreeTarget::Directory(path) => {
+                FilesDestination::for_directory(path, size, list, options)
+            }
             TreeTarget::Origin(tops) => {
-                FilesDestination::origin(tops, size, &self.context.stamp(), list, options)
+                FilesDestination::for_origin(tops, size, &self.context.stamp(), list, options)
             }
         }
     }

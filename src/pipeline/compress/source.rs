@@ -40,7 +40,8 @@ impl<R: Read> ReadAhead<R> {
         self.failed
     }
 
-    /// Returns the next `size` bytes (at most 64 KiB) without consuming them; fewer only at the end.
+    /// Returns the next `size` bytes (at most 64 KiB) without consuming them; fewer only at the
+    /// end.
     pub fn peek(&mut self, size: usize) -> io::Result<&[u8]> {
         if self.start + size > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);

@@ -1,5 +1,5 @@
-//! The attributes of what is unpacked: owner, mode, extended attributes and times. What can't be set
-//! is counted and reported, and stops no restore.
+//! The attributes of unpacked members: owner, mode, extended attributes and times. One that can't
+//! be set is counted and reported, and stops no restore.
 
 use super::Unpacker;
 use crate::engine::files::member::{FileTime, Member};

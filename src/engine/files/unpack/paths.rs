@@ -1,4 +1,5 @@
-//! The names of members as paths below a directory. They come from the archive, and none is trusted.
+//! The names of members as paths below a directory. They come from the archive, and none is
+//! trusted.
 
 /// Whether a name is that of a scratch directory of this program.
 pub fn is_scratch_name(name: &[u8]) -> bool {
