@@ -43,7 +43,7 @@ pub fn run(
         return Ok(None);
     }
     let damage = match checked {
-        Ok(checks) => examine::damage_in(&found.name(), &checks),
+        Ok(checks) => examine::damage_error(&found.name(), &checks),
         Err(error) => Some(error),
     };
     let Some(error) = damage else {

@@ -6,8 +6,7 @@ use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Kind, Result};
-use crate::ops::condition::{Condition, STATE_LOST, condition_of};
-use crate::ops::examine;
+use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::sidecar::Status;
@@ -154,7 +153,7 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
 
 fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
-    let (condition, why) = condition_of(backup);
+    let (condition, _) = condition_of(backup);
     let paint = match condition {
         Condition::Ok => Paint::Good,
         Condition::Partial | Condition::Unknown => Paint::Warning,
@@ -184,7 +183,7 @@ fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(why.map(|why| examine::for_a_list(&why)));
+    notes.extend(short_reason_of(backup));
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),

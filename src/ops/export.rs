@@ -8,7 +8,7 @@ use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
 use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
-use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
+use crate::engine::{Check, CheckStatus, CheckSubject, Depth, DumpFormat, Manifest, PgFormat};
 use crate::error::{Context, Error, Kind, Result};
 use crate::tabular::{self, ExportedTable, FileNames, TableFiles, TableFormat};
 use std::os::unix::fs::DirBuilderExt;
@@ -328,16 +328,16 @@ fn from_sqlite(
 
 /// What is damaged, or can't be read to its end here, is not given out.
 fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
-    if let Some(damaged) = examine::damage_in(&found.name(), checks) {
+    if let Some(damaged) = examine::damage_error(&found.name(), checks) {
         return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
     }
     match checks
         .iter()
-        .find(|check| check.status != CheckStatus::Ok && check.name != "integrity")
+        .find(|check| check.status != CheckStatus::Ok && check.subject != CheckSubject::Integrity)
     {
         Some(check) => Err(Error::new(
             Kind::Failed,
-            format!("`{}` can't be read here: {}", found.name(), check.detail),
+            format!("`{}` can't be read here: {}", found.name(), check.detail()),
         )),
         None => Ok(()),
     }

@@ -16,7 +16,7 @@ impl Report {
             Some(Absence::NotFound(error)) => return self.error(error),
             None => {}
         }
-        let wrong = result.wrong_in_short().unwrap_or_default();
+        let wrong = result.summary().unwrap_or_default();
         let level = result.level.as_str();
         match result.status() {
             CheckStatus::Ok => {
@@ -44,7 +44,7 @@ impl Report {
         // What was not well is said above; the rest of one backup's story goes where that went.
         let is_well = result.status() == CheckStatus::Ok;
         for check in &result.checks {
-            let text = format!("   {}: {}", check.name, check.detail);
+            let text = format!("   {check}");
             match (check.status == CheckStatus::Ok, is_well) {
                 (true, true) => self.line(text),
                 (true, false) => self.note(text),

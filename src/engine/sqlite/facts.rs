@@ -1,7 +1,7 @@
 //! What is inside a database: its tables with their rows, its settings, and whether it is sound.
 
 use super::{Db, accounting, ownership, pages};
-use crate::engine::{Check, Database, Manifest, Table};
+use crate::engine::{Check, CheckFinding, CheckSubject, Database, Manifest, Table};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use rusqlite::{Connection, ffi};
@@ -215,7 +215,7 @@ pub fn integrity(db: &Db) -> Result<Check> {
     let first = problems(db, "integrity_check")?;
     let unaccounted = unaccounted_pages(db, &first.lines)?;
     if first.lines.is_empty() && unaccounted.is_empty() {
-        return Ok(Check::ok("integrity", "integrity_check: ok"));
+        return Ok(Check::ok(CheckSubject::Integrity, CheckFinding::Sound));
     }
     let (missing, mut damage): (Vec<String>, Vec<String>) = first
         .lines
@@ -223,7 +223,8 @@ pub fn integrity(db: &Db) -> Result<Check> {
         .partition(|line| names_what_is_missing(line));
     damage.extend(unaccounted);
     if missing.is_empty() {
-        return Ok(Check::damaged("integrity", first_few(&damage)));
+        let damage = CheckFinding::Message(first_few(&damage));
+        return Ok(Check::damaged(CheckSubject::Integrity, damage));
     }
     // With something missing the check may have stopped before it began. With stand-ins the
     // structure can be checked, the order can't.
@@ -235,21 +236,19 @@ pub fn integrity(db: &Db) -> Result<Check> {
         .filter(|line| !names_what_is_missing(line) && !from_a_stand_in(line));
     let damage: Vec<String> = damage.into_iter().chain(found).collect();
     if !damage.is_empty() {
-        return Ok(Check::damaged("integrity", first_few(&damage)));
+        let damage = CheckFinding::Message(first_few(&damage));
+        return Ok(Check::damaged(CheckSubject::Integrity, damage));
     }
     let missing = first_few(&missing);
     Ok(if structure.complete {
         Check::ok(
-            "integrity",
-            format!(
-                "the structure is sound; what only the application can compare was not checked: \
-                 {missing}"
-            ),
+            CheckSubject::Integrity,
+            CheckFinding::StructureSound { unchecked: missing },
         )
     } else {
         Check::unprovable(
-            "integrity",
-            format!("it can only be checked by the application: {missing}"),
+            CheckSubject::Integrity,
+            CheckFinding::NeedsApplication { missing },
         )
     })
 }

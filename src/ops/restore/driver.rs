@@ -174,14 +174,14 @@ fn receive(destination: &mut dyn Destination, context: RestoreContext<'_>) -> Re
     };
     let checks = examine::receive(&found.stored(), destination, Depth::Content, &options)?;
     for check in &checks {
-        observer.detail(format!("{}: {}", check.name, check.detail));
+        observer.detail(check.to_string());
     }
     refuse_damaged(&checks, context)
 }
 
 fn refuse_damaged(checks: &[Check], context: RestoreContext<'_>) -> Result<()> {
     let found = context.found;
-    let Some(damaged) = examine::damage_in(&found.name(), checks) else {
+    let Some(damaged) = examine::damage_error(&found.name(), checks) else {
         return Ok(());
     };
     let hint = match &found.backup {

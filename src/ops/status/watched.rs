@@ -7,8 +7,7 @@ use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
-use crate::ops::condition::{Condition, condition_of};
-use crate::ops::examine::for_a_list;
+use crate::ops::condition::{Condition, condition_of, short_reason_of};
 use crate::ops::prune;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
@@ -286,9 +285,9 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         ((Condition::Partial, _), _) => AttemptWorth::Partial,
         ((Condition::Ok, _), _) => AttemptWorth::Good,
         ((Condition::Unknown, why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
-        ((condition @ (Condition::Missing | Condition::Damaged), why), _) => {
-            let shown = why.map(|why| for_a_list(&why));
-            AttemptWorth::Damaged(shown.unwrap_or_else(|| condition.as_str().to_owned()))
+        ((condition @ (Condition::Missing | Condition::Damaged), _), _) => {
+            let reason = short_reason_of(backup);
+            AttemptWorth::Damaged(reason.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
     let restored = backup
