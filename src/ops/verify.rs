@@ -6,7 +6,7 @@ use super::find::{self, ResolvedBackup};
 use super::{Event, Observer, Session, catalog_of};
 use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
 use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, whole_second};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::sidecar::{Change, Level, Status};
 use crate::store::{Store, names};
 use chrono::Utc;
@@ -207,7 +207,11 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
                 "the store `{}` holds no backups to verify",
                 store.name()
             ))
-            .with_hint("`dbbackup list --status all` shows what there is"));
+            .with_hint(
+                Hint::new()
+                    .command(["list", "--status", "all"])
+                    .text(" shows what there is"),
+            ));
         }
         return Ok(items);
     }
@@ -319,9 +323,13 @@ fn newest_ones(catalog: &Catalog, store: &dyn Store) -> Result<Vec<VerifyTask>> 
 
 /// The error of a source that has no backup.
 pub fn nothing_of(source: &str) -> Error {
-    Error::not_found(format!("{source}: it has no backup")).with_hint(format!(
-        "`dbbackup backup {source}` makes one; `dbbackup list --status all` shows failed attempts"
-    ))
+    Error::not_found(format!("{source}: it has no backup")).with_hint(
+        Hint::new()
+            .command(["backup", source])
+            .text(" makes one; ")
+            .command(["list", "--status", "all"])
+            .text(" shows failed attempts"),
+    )
 }
 
 /// Lists the configuration's enabled sources of which its own store holds nothing: a proof of

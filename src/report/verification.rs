@@ -2,7 +2,7 @@
 
 use super::{Paint, Report};
 use crate::engine::CheckStatus;
-use crate::error::Error;
+use crate::error::{Error, Hint};
 use crate::ops::examine::CORRUPT_THEN;
 use crate::ops::verify::{Absence, BackupVerification, nothing_of};
 use crate::units;
@@ -59,25 +59,35 @@ fn damage(verification: &BackupVerification, wrong: &str) -> Error {
     let id = &verification.id;
     let source = verification.source.as_deref();
     if verification.result.was_corrupt_when_saved() {
-        let others = source.map_or(String::new(), |source| {
-            format!(": `dbbackup verify {source} --all` proves them")
-        });
-        return Error::damaged(format!("{id} {CORRUPT_THEN}: {wrong}")).with_hint(format!(
+        let look = Hint::from(
             "look at the database itself (`PRAGMA integrity_check`), which is likely to be \
-             corrupt now, too; an older backup may be good{others}"
-        ));
+             corrupt now, too; an older backup may be good",
+        );
+        let hint = match source {
+            Some(source) => look
+                .text(": ")
+                .command(["verify", source, "--all"])
+                .text(" proves them"),
+            None => look,
+        };
+        return Error::damaged(format!("{id} {CORRUPT_THEN}: {wrong}")).with_hint(hint);
     }
     let error = Error::damaged(format!("{id} is damaged: {wrong}"));
     let Some(source) = source else {
         return error.with_hint("fetch another copy of the file from where it was copied");
     };
     // A name that was made from a path is none that `backup` knows.
-    let command = match verification.is_configured {
-        true => format!(": `dbbackup backup {source}`"),
-        false => String::new(),
+    let again = match verification.is_configured {
+        true => Hint::new().text(": ").command(["backup", source]),
+        false => Hint::new(),
     };
-    error.with_hint(format!(
-        "take a new one now{command}; `dbbackup list {source}` shows the others, `dbbackup \
-         verify {source} --all` proves them"
-    ))
+    error.with_hint(
+        Hint::from("take a new one now")
+            .then(again)
+            .text("; ")
+            .command(["list", source])
+            .text(" shows the others, ")
+            .command(["verify", source, "--all"])
+            .text(" proves them"),
+    )
 }
