@@ -335,13 +335,12 @@ fn check_space(
 /// Tells the observer of a new backup, of its warnings, and of what its owner means for others.
 fn report_backup(backup: &Backup, attempt: &BackupAttempt<'_>, context: RunContext<'_>) {
     let (sidecar, observer) = (&backup.sidecar, context.observer);
-    let notes = attempt.notes().map_or(&[][..], |notes| &notes.notes);
-    for warning in &sidecar.warnings {
-        let text = format!("{}: {warning}", sidecar.source);
-        if notes.contains(warning) {
-            observer.note(text)
-        } else {
-            observer.warn(text)
+    if let Some(notes) = attempt.notes() {
+        for warning in &notes.warnings {
+            observer.warn(format!("{}: {warning}", sidecar.source));
+        }
+        for note in &notes.notes {
+            observer.note(format!("{}: {note}", sidecar.source));
         }
     }
     observer.observe(Event::BackupCreated(backup));
