@@ -179,6 +179,9 @@ pub struct Verification {
     /// What was wrong, where something was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The same for a line among many, without hashes; left out where it would be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
 }
 
 /// Why a sidecar can't be used.

@@ -202,6 +202,32 @@ fn rooms_use_only_what_they_may() {
     assert_eq!(wrong, [] as [&str; 0]);
 }
 
+/// Where a text may show a command of the program as it stands: help texts, and what is written
+/// into files. Anywhere else it is a part of a `Hint`, which the report gives the options that lead
+/// to the same store.
+const SHOWS_COMMANDS: &[&str] = &[
+    "commands/documents.rs",
+    "commands/init/text.rs",
+    "error/hint.rs",
+    // The reason in a plan is no remedy.
+    "ops/prune/plan.rs",
+    "ops/status/textfile.rs",
+];
+
+#[test]
+fn hints_hold_commands_and_not_their_text() {
+    let mut wrong = Vec::new();
+    for (room, file, text) in rooms() {
+        let name = file.display().to_string();
+        if room == "cli" || SHOWS_COMMANDS.contains(&name.as_str()) {
+            continue;
+        }
+        let shown = text.lines().filter(|line| line.contains("`dbbackup "));
+        wrong.extend(shown.map(|line| format!("{name}: {line}")));
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
 /// Paths below `crate` that a text uses, resolved for a file of this module: `super::` and groups
 /// in braces are written out. At most three segments are kept.
 fn used_paths(module: &[String], text: &str) -> Vec<Vec<String>> {

@@ -1,11 +1,12 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
 use crate::cli::CatArguments;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
 use crate::report::{CommandOutcome, Raw, Report};
+use crate::units;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 
@@ -22,10 +23,14 @@ pub fn run(
             "`{}` is no text, and stdout is a terminal",
             found.name()
         ))
-        .with_hint(format!(
-            "send it somewhere: `dbbackup cat {} > FILE`",
-            arguments.backup
-        )));
+        .with_hint(
+            Hint::new()
+                .text("send it somewhere: ")
+                .shell_command(format!(
+                    "cat {} > FILE",
+                    units::shell_word(&arguments.backup)
+                )),
+        ));
     }
     let settings = session.settings_of(&found.source);
     let means = ExaminationOptions {
@@ -43,7 +48,7 @@ pub fn run(
         return Ok(None);
     }
     let damage = match checked {
-        Ok(checks) => examine::damage_in(&found.name(), &checks),
+        Ok(checks) => examine::damage_error(&found.name(), &checks),
         Err(error) => Some(error),
     };
     let Some(error) = damage else {

@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 use crate::engine::files::listing::ListLine;
-use crate::engine::{Check, CheckStatus, Table};
+use crate::engine::{CheckDocument, CheckStatus, Table};
 use crate::sidecar::event::StoredEvent;
 use crate::sidecar::{Level, Sidecar, Verification};
 use chrono::{DateTime, Utc};
@@ -148,7 +148,7 @@ struct Verified {
     /// The worst of the checks.
     status: CheckStatus,
     /// One by one.
-    checks: Vec<Check>,
+    checks: Vec<CheckDocument>,
 }
 
 /// `restore`.

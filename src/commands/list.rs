@@ -5,9 +5,8 @@ use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
-use crate::error::{Error, Kind, Result};
-use crate::ops::condition::{Condition, STATE_LOST, condition_of};
-use crate::ops::examine;
+use crate::error::{Error, Hint, Kind, Result};
+use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::sidecar::Status;
@@ -93,7 +92,7 @@ fn whole_ones<'a>(
 }
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String {
+fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> Hint {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -101,19 +100,18 @@ fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String 
     if others == 0 || arguments.limit == Some(0) {
         return "no backups match".into();
     }
-    let names: String = arguments
-        .sources
-        .iter()
-        .map(|source| format!(" {source}"))
-        .collect();
+    let names = arguments.sources.iter().map(String::as_str);
     match arguments.status {
-        ListStatus::Failed => {
-            format!("none failed, none is damaged; `dbbackup list{names}` shows the others")
-        }
-        _ => format!(
-            "no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`",
-            are(others)
-        ),
+        ListStatus::Failed => Hint::new()
+            .text("none failed, none is damaged; ")
+            .command(["list"].into_iter().chain(names))
+            .text(" shows the others"),
+        _ => Hint::new()
+            .text(format!(
+                "no good backups match; {} failed or damaged: ",
+                are(others)
+            ))
+            .command(["list", "--status", "failed"].into_iter().chain(names)),
     }
 }
 
@@ -154,7 +152,7 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
 
 fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
-    let (condition, why) = condition_of(backup);
+    let (condition, _) = condition_of(backup);
     let paint = match condition {
         Condition::Ok => Paint::Good,
         Condition::Partial | Condition::Unknown => Paint::Warning,
@@ -184,7 +182,7 @@ fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(why.map(|why| examine::for_a_list(&why)));
+    notes.extend(short_reason_of(backup));
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),
@@ -229,10 +227,11 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
             parts.push(units::count(damaged as u64, "damaged backup"));
         }
         if !parts.is_empty() {
-            report.warn(format!(
-                "{source}: {} {since}: `dbbackup list --status failed {source}`",
-                parts.join(" and ")
-            ));
+            report.warn(
+                Hint::new()
+                    .text(format!("{source}: {} {since}: ", parts.join(" and ")))
+                    .command(["list", "--status", "failed", &source]),
+            );
         }
         // Older ones are no news, but who counts must know that there are more.
         let is_newer =
@@ -249,9 +248,11 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
                 "are not shown"
             };
             let count = units::count(older, "older damaged backup");
-            report.note(format!(
-                "{source}: {count} {not_shown}: `dbbackup list --status failed {source}`"
-            ));
+            report.note(
+                Hint::new()
+                    .text(format!("{source}: {count} {not_shown}: "))
+                    .command(["list", "--status", "failed", &source]),
+            );
         }
     }
     for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {

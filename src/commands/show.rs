@@ -4,7 +4,7 @@ use crate::catalog::Backup;
 use crate::cli::ShowArguments;
 use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
@@ -59,9 +59,11 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
             Error::not_found(format!(
                 "`{wanted}` has no sidecar, so nothing is known about it"
             ))
-            .with_hint(format!(
-                "`dbbackup restore {wanted} --to PATH` restores it all the same"
-            ))
+            .with_hint(
+                Hint::new()
+                    .command(["restore", wanted, "--to", "PATH"])
+                    .text(" restores it all the same"),
+            )
         })?;
         return Ok((backup, place));
     }
@@ -102,7 +104,7 @@ fn about_the_attempt(
         why.map_or(painted.clone(), |why| format!("{painted}: {why}")),
     );
     if let Some(hint) = sidecar.error.as_ref().and_then(|error| error.hint.clone()) {
-        row("hint", report.with_options(&hint));
+        row("hint", report.rendered(&Hint::from_written(&hint)));
     }
     row("source", format!("{} ({})", sidecar.source, sidecar.kind));
     row("label", sidecar.label.clone());
@@ -301,10 +303,11 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
             "the list of contents of `{}` is not there",
             found.name()
         ))
-        .with_hint(format!(
-            "`dbbackup verify {}` reads the archive itself",
-            found.name()
-        )));
+        .with_hint(
+            Hint::new()
+                .command(["verify", &found.name()])
+                .text(" reads the archive itself"),
+        ));
     };
     if report.is_json() {
         let lines = std::iter::from_fn(|| list.next_line().transpose());

@@ -3,7 +3,7 @@
 use super::condition::STATE_LOST;
 use super::{Observer, Session};
 use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::store::{Store, names};
 use crate::units;
@@ -148,7 +148,10 @@ fn find_doomed(
         } else {
             return Err(
                 Error::not_found(format!("no backup has the id `{id}`")).with_hint(
-                    "`delete` takes whole ids only; `dbbackup list --status all` shows them",
+                    Hint::new()
+                        .text("`delete` takes whole ids only; ")
+                        .command(["list", "--status", "all"])
+                        .text(" shows them"),
                 ),
             );
         }

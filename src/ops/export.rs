@@ -8,8 +8,8 @@ use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
 use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
-use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
-use crate::error::{Context, Error, Kind, Result};
+use crate::engine::{Check, CheckStatus, CheckSubject, Depth, DumpFormat, Manifest, PgFormat};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::tabular::{self, ExportedTable, FileNames, TableFiles, TableFormat};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -87,10 +87,16 @@ fn dump_format(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match found.format {
         DumpFormat::GLOBALS => Err(refused("roles, and no tables")),
-        DumpFormat::Tar => Err(refused("files, and no tables").with_hint(format!(
-            "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
-            found.name()
-        ))),
+        DumpFormat::Tar => Err(refused("files, and no tables").with_hint(
+            Hint::new().text("take files out of it with ").command([
+                "restore",
+                &found.name(),
+                "--path",
+                "GLOB",
+                "--to",
+                "DIR",
+            ]),
+        )),
         DumpFormat::Postgres(format) => Ok(Some(format)),
         DumpFormat::Sqlite => Ok(None),
     }
@@ -178,10 +184,11 @@ impl TableChoice<'_> {
         });
         Err(match near {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error.with_hint(format!(
-                "`dbbackup show {} --contents` lists its tables",
-                self.backup
-            )),
+            None => error.with_hint(
+                Hint::new()
+                    .command(["show", &self.backup, "--contents"])
+                    .text(" lists its tables"),
+            ),
         })
     }
 }
@@ -328,16 +335,21 @@ fn from_sqlite(
 
 /// What is damaged, or can't be read to its end here, is not given out.
 fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
-    if let Some(damaged) = examine::damage_in(&found.name(), checks) {
-        return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
+    if let Some(damaged) = examine::damage_error(&found.name(), checks) {
+        return Err(damaged.with_hint(
+            Hint::new()
+                .text("no file was written; ")
+                .command(["list"])
+                .text(" shows other backups"),
+        ));
     }
     match checks
         .iter()
-        .find(|check| check.status != CheckStatus::Ok && check.name != "integrity")
+        .find(|check| check.status != CheckStatus::Ok && check.subject != CheckSubject::Integrity)
     {
         Some(check) => Err(Error::new(
             Kind::Failed,
-            format!("`{}` can't be read here: {}", found.name(), check.detail),
+            format!("`{}` can't be read here: {}", found.name(), check.detail()),
         )),
         None => Ok(()),
     }

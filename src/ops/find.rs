@@ -4,7 +4,7 @@
 use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
@@ -78,8 +78,11 @@ impl ResolvedBackup {
                 .as_ref()
                 .map_or("it has no dump".to_owned(), |error| error.message.clone());
             return Err(
-                Error::failed(format!("`{}` is a failed attempt: {why}", backup.id()))
-                    .with_hint(format!("`dbbackup list {source}` shows the good ones")),
+                Error::failed(format!("`{}` is a failed attempt: {why}", backup.id())).with_hint(
+                    Hint::new()
+                        .command(["list", &source])
+                        .text(" shows the good ones"),
+                ),
             );
         };
         let codec = codec_of(&dump)?;
@@ -243,10 +246,11 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
                 path.display(),
                 companion.display()
             ))
-            .with_hint(format!(
-                "back it up, then restore that: `dbbackup --store DIR backup {}`",
-                path.display()
-            )));
+            .with_hint(
+                Hint::new()
+                    .text("back it up, then restore that: ")
+                    .command(["--store", "DIR", "backup", &path.to_string_lossy()]),
+            ));
         }
     }
     Ok(ResolvedBackup {

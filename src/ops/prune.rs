@@ -15,7 +15,7 @@ use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in};
 use crate::catalog::Catalog;
 use crate::config::SourceFault;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::plan::{RetentionPolicies, SourcePlan};
 use crate::retention::RetentionPolicy;
@@ -350,10 +350,12 @@ pub fn prune_after_backup(
             hold.what_is_removed(),
             hold.why
         );
-        Error::new(Kind::Partial, held).with_hint(format!(
-            "if that is right: `dbbackup cleanup --force {name}`; if not, the older backups are \
-             all there"
-        ))
+        Error::new(Kind::Partial, held).with_hint(
+            Hint::new()
+                .text("if that is right: ")
+                .command(["cleanup", "--force", name.as_str()])
+                .text("; if not, the older backups are all there"),
+        )
     });
     let removed = done.removals.into_iter().map(|removal| RemovedBackup {
         id: removal.id,

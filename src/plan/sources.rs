@@ -10,7 +10,7 @@ use crate::config::{
     self, BackupSettings, Config, ConfiguredSource, Hooks, KindSettings, PostgresSettings,
 };
 use crate::engine::EngineKind;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -107,8 +107,10 @@ fn wanted_names(
                                          a configuration",
                 )
                 .with_hint(
-                    "name a database: `dbbackup --store ./backups backup ./app.db`, or write \
-                           a dbbackup.toml",
+                    Hint::new()
+                        .text("name a database: ")
+                        .command(["--store", "./backups", "backup", "./app.db"])
+                        .text(", or write a dbbackup.toml"),
                 ));
             }
         },

@@ -16,7 +16,9 @@ use super::swap::{self, Staged};
 use super::tar::TarReader;
 use super::unpack::{TREE, Unpacker};
 use crate::engine::sqlite::source::SCRATCH_PREFIX;
-use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, Depth, Destination, Keep, Manifest, Published,
+};
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::units;
@@ -254,23 +256,17 @@ impl Destination for FilesDestination<'_> {
         let mut checks = self.comparison.checks(expected);
         if !matches!(self.place, RestorePlace::Drill(_)) {
             // A list that is lost is no reason to leave a proven archive in the store.
-            checks.retain(|check| check.name != "contents");
+            checks.retain(|check| check.subject != CheckSubject::Contents);
         }
         if self.unpacker.refused_count > 0 {
-            let more = self.unpacker.refused_count - self.unpacker.refused.len() as u64;
-            let more = if more > 0 {
-                format!(", and {more} more")
-            } else {
-                String::new()
+            let refused = CheckFinding::MembersRefused {
+                members: self.unpacker.refused.clone(),
+                more: self.unpacker.refused_count - self.unpacker.refused.len() as u64,
             };
-            let detail = format!(
-                "what must not be restored is in it: {}{more}",
-                self.unpacker.refused.join(", ")
-            );
             // To a place of its own the rest can go all the same.
             checks.push(match self.place {
-                RestorePlace::Directory { .. } => Check::unprovable("names", detail),
-                _ => Check::damaged("names", detail),
+                RestorePlace::Directory { .. } => Check::unprovable(CheckSubject::Names, refused),
+                _ => Check::damaged(CheckSubject::Names, refused),
             });
         }
         if depth == Depth::Drill

@@ -3,7 +3,7 @@
 mod foreign_keys;
 
 use super::{Db, accounting, ownership, pages};
-use crate::engine::{Check, Database, Manifest, Table};
+use crate::engine::{Check, CheckFinding, CheckSubject, Database, Manifest, Table};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use rusqlite::{Connection, ffi};
@@ -121,7 +121,7 @@ pub fn check_integrity(db: &Db) -> Result<Check> {
     let first = run_check(db, "integrity_check")?;
     let unaccounted = find_unaccounted_pages(db, &first.lines)?;
     if first.lines.is_empty() && unaccounted.is_empty() {
-        return Ok(Check::ok("integrity", "integrity_check: ok"));
+        return Ok(Check::ok(CheckSubject::Integrity, CheckFinding::Sound));
     }
     let (missing, mut damage): (Vec<String>, Vec<String>) = first
         .lines
@@ -129,7 +129,8 @@ pub fn check_integrity(db: &Db) -> Result<Check> {
         .partition(|line| is_missing_extension(line));
     damage.extend(unaccounted);
     if missing.is_empty() {
-        return Ok(Check::damaged("integrity", first_few(&damage)));
+        let damage = CheckFinding::Message(first_few(&damage));
+        return Ok(Check::damaged(CheckSubject::Integrity, damage));
     }
     // Without an extension the check may have stopped before it began. With stand-ins the structure
     // can be checked, but not the order.
@@ -141,21 +142,19 @@ pub fn check_integrity(db: &Db) -> Result<Check> {
         .filter(|line| !is_missing_extension(line) && !may_come_from_stand_in(line));
     let damage: Vec<String> = damage.into_iter().chain(found).collect();
     if !damage.is_empty() {
-        return Ok(Check::damaged("integrity", first_few(&damage)));
+        let damage = CheckFinding::Message(first_few(&damage));
+        return Ok(Check::damaged(CheckSubject::Integrity, damage));
     }
     let missing = first_few(&missing);
     Ok(if structure.complete {
         Check::ok(
-            "integrity",
-            format!(
-                "the structure is sound; what only the application can compare was not checked: \
-                 {missing}"
-            ),
+            CheckSubject::Integrity,
+            CheckFinding::StructureSound { unchecked: missing },
         )
     } else {
         Check::unprovable(
-            "integrity",
-            format!("it can only be checked by the application: {missing}"),
+            CheckSubject::Integrity,
+            CheckFinding::NeedsApplication { missing },
         )
     })
 }

@@ -313,7 +313,7 @@ fn with_page_size(new: &Path, page_size: i64) -> Result<PathBuf> {
         return Err(Error::failed(format!(
             "the copy changed when its page size was converted to \
             {page_size}: {}",
-            sound.detail
+            sound.detail()
         ))
         .with_hint(
             "restore beside it with `--to`, or stop the application and move the old \

@@ -95,7 +95,9 @@ pub fn create_backup(
 /// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
 #[derive(Default)]
 pub struct DumpNotes {
-    /// Those of the sidecar's warnings that need not be shown as warnings now.
+    /// Those of the sidecar's warnings that are shown as warnings now.
+    pub warnings: Vec<String>,
+    /// Those of the sidecar's warnings that need not be.
     pub notes: Vec<String>,
     /// What an incomplete dump lacks, in a few words.
     pub lacks: Option<String>,
@@ -241,9 +243,10 @@ impl<'a> BackupAttempt<'a> {
             None => Status::Ok,
         };
         let mut sidecar = self.new_sidecar(id, status);
-        sidecar.warnings = dumped.warnings;
-        sidecar.warnings.extend(dumped.notes.iter().cloned());
+        let both = dumped.warnings.iter().chain(&dumped.notes);
+        sidecar.warnings = both.cloned().collect();
         let _ = self.notes.set(DumpNotes {
+            warnings: dumped.warnings,
             notes: dumped.notes,
             lacks: dumped.lacks,
         });

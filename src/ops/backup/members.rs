@@ -6,7 +6,7 @@ use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::leftovers::is_leftover;
 use crate::engine::postgres::names::quote_ident;
 use crate::engine::postgres::source::ListedDatabase;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::plan::postgres::ClusterPlan;
 use crate::plan::{self, SourceKind, SourcePlan};
 use crate::retention::PRE_RESTORE;
@@ -73,10 +73,11 @@ pub fn members_of(source: &SourcePlan) -> Result<Vec<ClusterMember>> {
             "the server of `{}` has no database that becomes `{only}`",
             source.name
         ))
-        .with_hint(format!(
-            "`dbbackup backup {} --dry-run` lists what it has",
-            source.name
-        )));
+        .with_hint(
+            Hint::new()
+                .command(["backup", &source.name, "--dry-run"])
+                .text(" lists what it has"),
+        ));
     }
     Ok(members)
 }

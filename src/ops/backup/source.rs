@@ -4,7 +4,7 @@
 use super::attempt::{AttemptPlan, BackupAttempt, RunContext};
 use super::{SourceResult, newest_good_at};
 use crate::catalog::{Backup, Catalog};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::ops::engines::{self, Engine};
 use crate::ops::hooks::{HookOutcome, HookRunner};
@@ -161,10 +161,13 @@ fn incomplete_error(backup: &Backup, attempt: &BackupAttempt<'_>) -> Option<Erro
         .and_then(|notes| notes.lacks.clone())
         .unwrap_or_default();
     let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"));
-    Some(error.with_hint(format!(
-        "`dbbackup show {}` says what it lacks; it restores, but it never counts as a good one",
-        backup.id()
-    )))
+    Some(
+        error.with_hint(
+            Hint::new()
+                .command(["show", backup.id()])
+                .text(" says what it lacks; it restores, but it never counts as a good one"),
+        ),
+    )
 }
 
 fn create_backup(
@@ -305,31 +308,39 @@ fn check_space(
         .filter(|bytes| *bytes > 0)
         .collect();
     let verb = match stored.len() {
-        0 => return Err(error.with_hint(
-            "make room there, or choose another store; `dbbackup stats` says what takes the most",
-        )),
+        0 => {
+            return Err(error.with_hint(
+                Hint::new()
+                    .text("make room there, or choose another store; ")
+                    .command(["stats"])
+                    .text(" says what takes the most"),
+            ));
+        }
         1 => "takes",
         _ => "take",
     };
-    Err(error.with_hint(format!(
-        "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy \
-         would free",
-        units::count(stored.len() as u64, "backup"),
-        plan.source,
-        units::size(units::total(stored.iter().copied()))
-    )))
+    Err(error.with_hint(
+        Hint::new()
+            .text(format!(
+                "the {} of `{}` {verb} {} there: ",
+                units::count(stored.len() as u64, "backup"),
+                plan.source,
+                units::size(units::total(stored.iter().copied()))
+            ))
+            .command(["cleanup", "--dry-run"])
+            .text(" says what a retention policy would free"),
+    ))
 }
 
 /// Tells the observer of a new backup, of its warnings, and of what its owner means for others.
 fn report_backup(backup: &Backup, attempt: &BackupAttempt<'_>, context: RunContext<'_>) {
     let (sidecar, observer) = (&backup.sidecar, context.observer);
-    let notes = attempt.notes().map_or(&[][..], |notes| &notes.notes);
-    for warning in &sidecar.warnings {
-        let text = format!("{}: {warning}", sidecar.source);
-        if notes.contains(warning) {
-            observer.note(text)
-        } else {
-            observer.warn(text)
+    if let Some(notes) = attempt.notes() {
+        for warning in &notes.warnings {
+            observer.warn(format!("{}: {warning}", sidecar.source));
+        }
+        for note in &notes.notes {
+            observer.note(format!("{}: {note}", sidecar.source));
         }
     }
     observer.observe(Event::BackupCreated(backup));

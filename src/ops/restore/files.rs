@@ -12,7 +12,7 @@ use crate::engine::files::destination::{FilesDestination, TreeRestoreOptions};
 use crate::engine::files::differences;
 use crate::engine::files::patterns::Patterns;
 use crate::engine::{Destination, Published};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::lock::Lock;
 use crate::ops::content;
 use crate::ops::find::ResolvedBackup;
@@ -147,7 +147,12 @@ impl RestoreSteps for FilesRestore<'_> {
             .as_ref()
             .is_some_and(|backup| backup.sidecar.status == Status::Partial)
         {
-            plan.add_warning("the backup is incomplete: `dbbackup show` says what it lacks");
+            plan.add_warning(
+                Hint::new()
+                    .text("the backup is incomplete: ")
+                    .shell_command("show")
+                    .text(" says what it lacks"),
+            );
         }
         let tops = match &self.place {
             TreeTarget::Directory(path) => {

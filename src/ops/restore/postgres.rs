@@ -11,7 +11,7 @@ use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
 use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
 use crate::engine::{Database, Destination, DumpFormat, Dumped, Published};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
 use crate::ops::content::describe_contents;
@@ -154,14 +154,17 @@ impl RestoreSteps for PostgresRestore<'_> {
         Ok(plan)
     }
 
-    fn rehearse(&mut self) -> Result<Option<String>> {
+    fn rehearse(&mut self) -> Result<Option<Hint>> {
         let owner = self.destination.foreign_code_owner()?;
         Ok(owner.map(|owner| {
-            format!(
-                "a restore runs what the database brings, its checks and functions, as this \
-                 superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (`dbbackup help postgresql`)"
-            )
+            Hint::new()
+                .text(format!(
+                    "a restore runs what the database brings, its checks and functions, as this \
+                     superuser, and `{owner}` is none: if you don't trust that role, restore as \
+                     it does ("
+                ))
+                .command(["help", "postgresql"])
+                .text(")")
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::ops::find;
 use crate::ops::{Observer, Session};
 use crate::retention::PRE_RESTORE;
@@ -85,23 +85,30 @@ fn newest_complete(
         if wrong.is_empty() {
             warn_of(&passed_over, observer);
             for gone in names.iter().flat_map(|name| catalog.vanished_members(name)) {
-                observer.warn(format!(
-                    "`{gone}` is not among them, for it was not on the server any more: `dbbackup \
-                     restore {gone}` by itself"
-                ));
+                observer.warn(
+                    Hint::new()
+                        .text(format!(
+                            "`{gone}` is not among them, for it was not on the server any more: "
+                        ))
+                        .command(["restore", gone.as_ref()])
+                        .text(" by itself"),
+                );
             }
             return Ok(in_order(backups));
         }
         passed_over.push((*run, wrong.join(", ")));
     }
-    let hint = format!(
-        "`dbbackup list {} --status all` shows them; restore them one by one, by their ids",
-        names.join(" ")
-    );
+    let list = ["list"]
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .chain(["--status", "all"]);
+    let hint = Hint::new()
+        .command(list)
+        .text(" shows them; restore them one by one, by their ids");
     let text = match passed_over.first() {
         None => {
             return Err(Error::not_found(format!("`{word}` has no backups"))
-                .with_hint("`dbbackup list` shows what there is"));
+                .with_hint(Hint::new().command(["list"]).text(" shows what there is")));
         }
         Some((run, wrong)) => format!("no run of `{word}` is complete; the newest, {run}: {wrong}"),
     };

@@ -63,7 +63,7 @@ impl RestoreSteps for RecordedSteps {
         Ok(plan)
     }
 
-    fn rehearse(&mut self) -> Result<Option<String>> {
+    fn rehearse(&mut self) -> Result<Option<Hint>> {
         self.journal.add("rehearse");
         Ok(None)
     }
