@@ -8,6 +8,7 @@ mod resolve;
 mod tests;
 
 pub use read::{holds, read_state};
+pub use resolve::quoted_list;
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
@@ -144,6 +145,8 @@ pub struct UnreadableSidecar {
     pub reason: String,
     /// It may be well, only this version is too old for it.
     pub newer: bool,
+    /// The id of the backup that it is built on, where so much can be read of it.
+    pub needs: Option<String>,
 }
 
 /// A file among the backups that no sidecar knows.
@@ -246,6 +249,12 @@ impl Backup {
 }
 
 impl ListedBackup {
+    /// The id of the backup without which it does not restore, where it is built on one.
+    pub fn needs(&self) -> Option<&str> {
+        let base = self.sidecar.dump.as_ref()?.base.as_ref()?;
+        Some(base.as_str())
+    }
+
     /// By age, those of one second too.
     fn by_age(&self, other: &ListedBackup) -> Ordering {
         let (a, b) = (&self.sidecar, &other.sidecar);
@@ -356,6 +365,22 @@ impl Catalog {
             .retain(|entry| sources.contains(&entry.source));
         self.strays.retain(|stray| sources.contains(&stray.source));
         self.find_places();
+    }
+
+    /// The ids of what is built on a backup and does not restore without it, unreadable ones too,
+    /// the newest first.
+    pub fn dependents_of<'a>(&'a self, id: &str) -> impl Iterator<Item = &'a str> {
+        let needing = self
+            .backups
+            .iter()
+            .filter(move |backup| backup.needs() == Some(id))
+            .map(ListedBackup::id);
+        let unreadable = self
+            .unreadable
+            .iter()
+            .filter(move |lost| lost.needs.as_deref() == Some(id))
+            .map(|lost| lost.id.as_str());
+        needing.chain(unreadable)
     }
 
     /// A source's newest good backup that is no safety copy of a restore.

@@ -171,6 +171,8 @@ pub struct BriefDump {
     pub compression: Word,
     /// The list of contents beside it, where there is one.
     pub contents: Option<Box<str>>,
+    /// The id of the backup that it is built on.
+    pub base: Option<Word>,
 }
 
 /// What is kept of [`Database`].
@@ -255,6 +257,7 @@ impl Brief {
             contents: sidecar
                 .contents()
                 .map(|contents| contents.file.as_str().into()),
+            base: dump.base.as_ref().map(|base| words.take(&base.id)),
         });
         let totals = |manifest: &crate::engine::Manifest| Totals {
             tables: manifest.tables.len() as u64,
@@ -384,8 +387,19 @@ struct RawDump<'a> {
     compression: Text<'a>,
     #[serde(rename = "encryption")]
     _encryption: Option<String>,
-    #[serde(rename = "base")]
-    _base: Option<String>,
+    #[serde(borrow)]
+    base: Option<RawBase<'a>>,
+}
+
+/// As [`super::Base`].
+#[derive(Deserialize)]
+struct RawBase<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(rename = "sha256", borrow)]
+    _sha256: Text<'a>,
+    #[serde(rename = "content_sha256", borrow)]
+    _content_sha256: Text<'a>,
 }
 
 /// As [`Database`]; what is not kept is only looked at.
@@ -653,6 +667,7 @@ impl RawSidecar<'_> {
                 content_size_bytes: dump.content_size_bytes,
                 compression: words.take(&dump.compression.0),
                 contents,
+                base: dump.base.map(|base| words.take(&base.id.0)),
             }),
             database: self.database.map(|database| BriefDatabase {
                 path: database.path.map(|path| words.take(&path.0)),
