@@ -16,6 +16,7 @@ use crate::retention::PRE_RESTORE;
 use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
 use crate::store::names;
 use chrono::{TimeDelta, Utc};
+use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -231,20 +232,34 @@ impl<S: Attempt> Backup<S> {
     }
 }
 
-impl Backup {
-    /// The sidecar with the state merged in, as `--json` prints it.
-    pub fn json(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(&self.sidecar).unwrap_or_default();
-        if let Some(object) = value.as_object_mut() {
-            let verifications: Vec<&Verification> = self.verifications().collect();
-            object.insert(
-                "verifications".into(),
-                serde_json::to_value(verifications).unwrap_or_default(),
-            );
-            object.insert("pinned".into(), self.state.pinned.into());
-            object.insert("good".into(), self.good().into());
+/// A backup as `--json` shows it: the sidecar, with all verifications, and the rest of the state.
+#[derive(Serialize)]
+pub struct ShownBackup {
+    #[serde(flatten)]
+    sidecar: Sidecar,
+    pinned: bool,
+    good: bool,
+}
+
+impl From<Backup> for ShownBackup {
+    fn from(backup: Backup) -> ShownBackup {
+        let good = backup.good();
+        let Backup {
+            mut sidecar, state, ..
+        } = backup;
+        sidecar.verifications.extend(state.verifications);
+        ShownBackup {
+            sidecar,
+            pinned: state.pinned,
+            good,
         }
-        value
+    }
+}
+
+impl Backup {
+    /// What [`ShownBackup`] shows, as a value.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::to_value(ShownBackup::from(self.clone())).unwrap_or_default()
     }
 }
 

@@ -5,9 +5,11 @@
 mod brief;
 pub(crate) mod event;
 mod tables;
+mod words;
 
-pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals, Word, Words};
+pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals};
 pub use event::{BackupEvent, BackupState, Braked, Change};
+pub use words::{Word, Words};
 
 use crate::engine::{CheckStatus, Contents, Database, Manifest};
 use chrono::{DateTime, Utc};
