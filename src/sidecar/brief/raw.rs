@@ -16,8 +16,8 @@ use std::marker::PhantomData;
 #[derive(Default, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A [`Sidecar`](super::Sidecar) field by field, so that what is wrong for one is wrong for the other; a test
-/// compares them.
+/// A [`Sidecar`](crate::sidecar::Sidecar) field by field, so that what is wrong for one is wrong
+/// for the other; a test compares them.
 #[derive(Deserialize)]
 pub(super) struct RawSidecar<'a> {
     pub schema: u32,
