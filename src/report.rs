@@ -19,6 +19,7 @@ pub use columns::columns;
 pub use raw::Raw;
 
 use self::document::JsonDocument;
+pub use self::document::JsonText;
 use crate::cli::{Color, GlobalArguments};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
@@ -362,7 +363,7 @@ impl Report {
     pub fn set_list(
         &mut self,
         key: &str,
-        values: impl Iterator<Item = Result<Value>>,
+        values: impl Iterator<Item = Result<JsonText>>,
     ) -> Result<()> {
         if !self.json {
             return Ok(());

@@ -178,11 +178,12 @@ impl Catalog {
     }
 }
 
-fn quoted_list(names: &[String]) -> String {
+/// Names as a sentence lists them, in quotes; of many the first.
+pub fn quoted_list(names: &[impl AsRef<str>]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(8)
-        .map(|name| format!("`{name}`"))
+        .map(|name| format!("`{}`", name.as_ref()))
         .collect();
     let more = if names.len() > 8 {
         format!(" and {} more", names.len() - 8)

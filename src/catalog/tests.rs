@@ -301,3 +301,29 @@ fn members_are_those_that_say_so() {
         ["big-globals", "big.shop"]
     );
 }
+
+#[test]
+fn what_is_built_on_another_sources_backup_is_damaged() {
+    let place = TestCatalog::new();
+    let base = place.backup("app", 3, None);
+    let id = place.backup("app", 2, None);
+    let name = names::sidecar_name(&id);
+    let bytes = place.store.read("app", &name).unwrap();
+    let built_on = |base: &str| {
+        let mut sidecar: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        sidecar["dump"]["base"] =
+            serde_json::json!({"id": base, "sha256": "s", "content_sha256": "c"});
+        place.file("app", &name, sidecar.to_string().as_bytes());
+        place.read()
+    };
+    let catalog = built_on(&base);
+    assert_eq!(catalog.backups[0].needs(), Some(base.as_str()));
+    assert_eq!(catalog.dependents_of(&base).collect::<Vec<_>>(), [&id]);
+    assert_eq!(catalog.dependents_of(&id).count(), 0);
+    for foreign in ["shop_daily_20261120T020000Z", &id, "../app", ""] {
+        let catalog = built_on(foreign);
+        let lost = &catalog.unreadable[0];
+        assert!(lost.reason.contains("can't be built on"), "{}", lost.reason);
+        assert_eq!(lost.needs.as_deref(), Some(foreign));
+    }
+}

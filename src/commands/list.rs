@@ -1,14 +1,14 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
+use crate::catalog::{Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
 use crate::ops::{Session, catalog_of, names_in};
-use crate::report::{CommandOutcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
 use crate::units;
@@ -79,16 +79,27 @@ pub fn run(
     Ok(None)
 }
 
-/// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
+/// So many backups are read whole at a time.
+const AT_ONCE: usize = 1024;
+
+/// The backups with everything that their sidecars say, made text on every core.
 fn whole_ones<'a>(
     shown: &'a [&ListedBackup],
     store: &'a dyn Store,
-) -> impl Iterator<Item = Result<serde_json::Value>> {
-    shown.iter().filter_map(|backup| match backup.whole(store) {
-        Ok(whole) => Some(Ok(whole.json())),
-        Err(error) if error.kind() == Kind::NotFound => None,
-        Err(error) => Some(Err(error)),
+) -> impl Iterator<Item = Result<JsonText>> {
+    shown.chunks(AT_ONCE).flat_map(move |some| {
+        let texts = on_every_core(some.len(), 32, |at, ()| whole_one(some[at], store));
+        texts.into_iter().flatten().filter_map(Result::transpose)
     })
+}
+
+/// One of them; one that cleanup takes away meanwhile is none.
+fn whole_one(backup: &ListedBackup, store: &dyn Store) -> Result<Option<JsonText>> {
+    match backup.whole(store) {
+        Ok(whole) => Ok(Some(JsonText::new(&ShownBackup::from(whole)))),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.

@@ -8,7 +8,7 @@ use crate::error::{Error, Hint, Result};
 use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
-use crate::report::{CommandOutcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
@@ -311,8 +311,7 @@ fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
     };
     if report.is_json() {
         let lines = std::iter::from_fn(|| list.next_line().transpose());
-        let values = lines.map(|line| Ok(serde_json::to_value(line?).unwrap_or_default()));
-        return report.set_list("contents", values);
+        return report.set_list("contents", lines.map(|line| Ok(JsonText::new(&line?))));
     }
     while let Some(line) = list.next_line()? {
         report.answer(in_a_line(&line));

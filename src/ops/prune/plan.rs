@@ -267,7 +267,7 @@ pub(super) fn decide(
             standing: Standing::Unknown,
             pinned: false,
             proven: false,
-            needs: None,
+            needs: entry.needs.clone(),
         });
     // What was said to be right is right for what came before it, too.
     let accepted = catalog
@@ -347,7 +347,6 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         proven: backup
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
-        // No backup is built on another one yet.
-        needs: None,
+        needs: backup.needs().map(str::to_owned),
     }
 }
