@@ -98,7 +98,7 @@ pub fn forecast_backup(
     let planned = plan_backup(request, session, observer)?;
     let store = session.store_plan()?.location;
     let mut forecast = BackupForecast::default();
-    forecast.add_hooks(None, &hooks_of_run(&planned, session));
+    forecast.add_hooks(None, &hooks_of_run(Some(&planned), session));
     for one in planned {
         let members = match one {
             Planned::Source(source) => {
