@@ -4,6 +4,8 @@
 mod place;
 mod secrets;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use super::backup::{self, AttemptPlan, BackupRequest};
 use super::engines::Engine;

@@ -1,6 +1,9 @@
 //! What stands between a guarded program and a loss: backups of everything that it may change, in
 //! the order in which they are put back.
 
+#[cfg(test)]
+mod tests;
+
 use super::Session;
 use crate::catalog::Backup;
 use crate::engine::{DumpFormat, EngineKind};
