@@ -2,6 +2,8 @@
 //! judges; no server is asked, and nothing is changed.
 
 mod gauges;
+#[cfg(test)]
+mod tests;
 mod textfile;
 mod watched;
 
