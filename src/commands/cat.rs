@@ -15,7 +15,7 @@ pub fn run(
     report: &mut Report,
 ) -> Result<CommandOutcome> {
     let mut out = report.raw()?;
-    let found = find::find(&arguments.backup, session)?;
+    let found = find::find_backup(&arguments.backup, session)?;
     found.warn_of_newer(report);
     if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(

@@ -51,7 +51,7 @@ pub fn export_tables(
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<ExportSummary> {
-    let found = find::find(&request.backup, session)?;
+    let found = find::find_backup(&request.backup, session)?;
     found.warn_of_newer(observer);
     let mut choice = TableChoice {
         backup: found.name(),

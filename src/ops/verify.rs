@@ -219,7 +219,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         others = rest;
     }
     for wanted in &others {
-        items.push(match find::find(wanted, session) {
+        items.push(match find::find_backup(wanted, session) {
             Ok(found) => VerifyTask::Dump(Box::new(found)),
             Err(error) if others.len() > 1 || !items.is_empty() => VerifyTask::NotFound {
                 wanted: wanted.clone(),

@@ -44,7 +44,7 @@ pub fn map_parallel<T: Send, R: Send>(
     results
 }
 
-/// So many backups at once, whatever they belong to.
+/// The limit on how many backups are made at once, whatever they belong to.
 pub struct Slots {
     free: Mutex<usize>,
     freed: Condvar,
@@ -54,7 +54,7 @@ pub struct Slots {
 pub struct Slot<'a>(&'a Slots);
 
 impl Slots {
-    /// So many.
+    /// A limit of `count`, at least one.
     pub fn new(count: usize) -> Slots {
         Slots {
             free: Mutex::new(count.max(1)),
@@ -62,7 +62,7 @@ impl Slots {
         }
     }
 
-    /// Waits for a free one.
+    /// Waits for a free slot.
     pub fn acquire(&self) -> Slot<'_> {
         let free = guard(&self.free);
         let mut free = self
