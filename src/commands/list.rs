@@ -41,7 +41,7 @@ pub fn run(
         .take(arguments.limit.unwrap_or(usize::MAX))
         .collect();
     if report.is_json() {
-        report.set_list("backups", whole_ones(&shown, &*store))?;
+        report.set_list("backups", whole_documents(&shown, &*store))?;
         let unreadable = |entry: &UnreadableSidecar| {
             serde_json::json!({"id": entry.id,
             "source": entry.source, "reason": entry.reason})
@@ -80,8 +80,9 @@ pub fn run(
     Ok(None)
 }
 
-/// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
-fn whole_ones<'a>(
+/// Reads the whole sidecars, one after the other. A backup that a cleanup removes meanwhile is left
+/// out.
+fn whole_documents<'a>(
     shown: &'a [&ListedBackup],
     store: &'a dyn Store,
 ) -> impl Iterator<Item = Result<serde_json::Value>> {
@@ -92,7 +93,7 @@ fn whole_ones<'a>(
     })
 }
 
-/// Why the list is empty; what its other filters chose may be there, only failed or damaged.
+/// Says why the list is empty. What its other filters chose may be there, but failed or damaged.
 fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String {
     let others = chosen
         .iter()
@@ -126,7 +127,7 @@ fn are(number: u64) -> String {
     }
 }
 
-/// Whether everything but its status is as asked.
+/// Whether a backup has the label, the tags and the age that are asked for.
 fn matches(backup: &ListedBackup, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments

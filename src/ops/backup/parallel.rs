@@ -1,5 +1,5 @@
-//! Several things at once, with the results in the order in which the things were given; and the
-//! slots that bound how much a whole run does at once.
+//! Work on several items at once, with the results in the order of the items; and the slots that
+//! limit how much a whole run does at once.
 
 use crate::interrupt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ pub struct Slots {
     freed: Condvar,
 }
 
-/// One of the slots, taken until it is dropped. Who holds one MUST not wait for another.
+/// One of the slots, held until it is dropped. Whoever holds one must not wait for another.
 pub struct Slot<'a>(&'a Slots);
 
 impl Slots {
