@@ -129,13 +129,13 @@ impl Catalog {
     fn nothing(&self, wanted: &str) -> Error {
         let error = Error::not_found(format!("no backup or source is called `{wanted}`"));
         let sources = self.sources();
-        if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
+        if let Some(orphan) = self.orphans.first().filter(|_| sources.is_empty()) {
             return error.with_hint(format!(
                 "the store holds {} without their sidecars; each restores by its path: `dbbackup \
                  restore …/{}/{} --to PATH`",
-                units::count(self.strays.len() as u64, "dump"),
-                stray.source,
-                stray.name
+                units::count(self.orphans.len() as u64, "dump"),
+                orphan.source,
+                orphan.name
             ));
         }
         if sources.is_empty() {

@@ -31,7 +31,7 @@ pub fn run(
     let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer: report,
     };
     let gone = Cell::new(false);

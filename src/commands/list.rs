@@ -261,10 +261,10 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
     for entry in &catalog.unreadable {
         report.warn(format!("{}: {}", entry.id, entry.reason));
     }
-    for stray in &catalog.strays {
+    for orphan in &catalog.orphans {
         report.warn(format!(
             "{}/{}: no sidecar knows this file; it restores with `--to`",
-            stray.source, stray.name
+            orphan.source, orphan.name
         ));
     }
 }

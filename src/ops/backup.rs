@@ -24,7 +24,7 @@ use crate::catalog::{Backup, Catalog};
 use crate::config::Hooks;
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, PathKind, Planned, SourceSelection, StorePlan};
+use crate::plan::{self, PathKind, PlannedAttempt, SourceSelection, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::store::Store;
 use chrono::{DateTime, Utc};
@@ -138,7 +138,7 @@ fn is_of_request(request: &BackupRequest, has_store: bool, session: &Session) ->
 /// Backs up what was planned, the run's hooks around it. There may be results and an error: that of
 /// `after`.
 fn carry_out(
-    planned: Vec<Planned>,
+    planned: Vec<PlannedAttempt>,
     hooks: &HookRunner<'_>,
     jobs: usize,
     session: &Session,
@@ -187,7 +187,7 @@ fn separate(results: Vec<SourceResult>) -> (Vec<SourceSummary>, Vec<Backup>) {
 
 /// The hooks of the run, also of one that could not be planned. Where there is nothing to do,
 /// nothing need be stopped for it.
-fn hooks_of_run(planned: Option<&[Planned]>, session: &Session) -> Hooks {
+fn hooks_of_run(planned: Option<&[PlannedAttempt]>, session: &Session) -> Hooks {
     match &session.config {
         Some(config) if planned.is_none_or(|planned| !tried_names(planned).is_empty()) => {
             config.hooks.clone()
@@ -232,7 +232,7 @@ pub fn plan_backup(
     request: &BackupRequest,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<Vec<Planned>> {
+) -> Result<Vec<PlannedAttempt>> {
     check_label(&request.label)?;
     plan_sources(request, &session.store_plan()?, session, observer)
 }
@@ -251,7 +251,7 @@ fn plan_sources(
     store: &StorePlan,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<Vec<Planned>> {
+) -> Result<Vec<PlannedAttempt>> {
     let url = std::env::var("DATABASE_URL").ok();
     let wanted = SourceSelection {
         what: &names_for_paths(request, session, observer),
@@ -270,7 +270,7 @@ fn plan_sources(
     )?;
     if request.keep_all {
         for one in &mut planned {
-            if let Planned::Source(source) = one {
+            if let PlannedAttempt::Source(source) = one {
                 source.settings.cleanup_after = false;
             }
         }
@@ -312,22 +312,22 @@ fn look_at(path: &Path) -> PathKind {
 }
 
 /// The name of a source that is going to be tried; what is skipped is not.
-fn tried_name(planned: &Planned) -> Option<String> {
+fn tried_name(planned: &PlannedAttempt) -> Option<String> {
     match planned {
-        Planned::Source(source) => Some(source.name.clone()),
-        Planned::Refused { name, .. } => Some(name.clone()),
-        Planned::Skipped { .. } => None,
+        PlannedAttempt::Source(source) => Some(source.name.clone()),
+        PlannedAttempt::Refused { name, .. } => Some(name.clone()),
+        PlannedAttempt::Skipped { .. } => None,
     }
 }
 
 /// The names of the sources that are going to be tried.
-fn tried_names(planned: &[Planned]) -> Vec<String> {
+fn tried_names(planned: &[PlannedAttempt]) -> Vec<String> {
     planned.iter().filter_map(tried_name).collect()
 }
 
 /// Backs up every source of the plan into the store.
 fn back_up_all(
-    planned: Vec<Planned>,
+    planned: Vec<PlannedAttempt>,
     jobs: usize,
     session: &Session,
     run: &Run,

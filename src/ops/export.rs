@@ -258,7 +258,7 @@ fn write_tables(
     let options = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
     let dump = choice.dump;
@@ -289,7 +289,8 @@ fn from_postgres(
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = RowDecoder::new(files);
-    let mut content = DumpContentCheck::new(dump, &options.proving.search).watched_by(&mut rows);
+    let mut content =
+        DumpContentCheck::new(dump, &options.drill_settings.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, options)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {

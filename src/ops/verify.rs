@@ -94,7 +94,7 @@ fn verify_task(
             let options = ExaminationOptions {
                 scratch_dir: &settings.scratch_dir,
                 threads: settings.thread_count(),
-                proving: &session.proving_of(&found.source),
+                drill_settings: &session.drill_settings_of(&found.source),
                 observer,
             };
             let result = examine::verify(&found.stored(), level, &options)?;

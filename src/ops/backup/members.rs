@@ -105,9 +105,9 @@ fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
     None
 }
 
-/// Lists the databases of a cluster that have backups, are still meant by the configuration, and are
-/// not on the server any more, each with its error. Where one database of the cluster is asked for
-/// alone, there are none.
+/// Lists the databases of a cluster that have backups, are still meant by the configuration, and
+/// are not on the server any more, each with its error. Where one database of the cluster is asked
+/// for alone, there are none.
 pub fn vanished_databases(
     source: &SourcePlan,
     cluster: &ClusterPlan,

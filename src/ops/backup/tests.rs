@@ -245,7 +245,7 @@ fn an_interrupted_attempt_is_recorded_and_leaves_no_dump() {
     let catalog = Catalog::read(&*store, None).unwrap();
     assert_eq!(catalog.backups.len(), 1);
     assert!(catalog.backups[0].sidecar.dump.is_none());
-    assert!(catalog.strays.is_empty());
+    assert!(catalog.orphans.is_empty());
     let sources = vec![
         SourceSummary::failed("app", &error),
         SourceSummary::skipped("later", "not yet"),
@@ -259,7 +259,7 @@ fn planned_source(machine: &Machine) -> SourcePlan {
     let session = machine.session(APP);
     let planned = plan_backup(&request(), &session, &machine.heard).unwrap();
     match planned.into_iter().next() {
-        Some(Planned::Source(source)) => *source,
+        Some(PlannedAttempt::Source(source)) => *source,
         other => panic!("{other:?}"),
     }
 }

@@ -206,7 +206,7 @@ fn a_wrong_clock_is_told_by_itself_and_by_its_backups() {
 fn the_largest_need_of_a_scratch_directory_counts() {
     let machine = Machine::new().with_database("app", 1);
     let planned = backup::plan_backup(&request(), &machine.session(APP), &machine.heard).unwrap();
-    let [Planned::Source(source)] = &planned[..] else {
+    let [PlannedAttempt::Source(source)] = &planned[..] else {
         panic!("{planned:?}")
     };
     let mut needs = BTreeMap::new();

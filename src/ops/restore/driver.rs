@@ -181,7 +181,7 @@ fn receive(destination: &mut dyn Destination, context: RestoreContext<'_>) -> Re
     let options = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
     let checks = examine::receive(&found.stored(), destination, Depth::Content, &options)?;

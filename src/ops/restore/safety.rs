@@ -63,7 +63,7 @@ pub fn create_safety_backup(
         encoding: settings.encoding(),
         verify_after: Some(Level::Checksum),
         scratch_dir: &settings.scratch_dir,
-        proving: &session.proving_of(source),
+        drill_settings: &session.drill_settings_of(source),
     };
     let run = Run {
         id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),

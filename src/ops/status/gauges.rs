@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 /// A gauge: all but the last four have a value for each source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gauge {
+enum StatusGauge {
     LastSuccess,
     LastAttempt,
     LastAttemptSuccess,
@@ -38,119 +38,119 @@ enum Gauge {
 }
 
 /// The gauges in the order of the file, with name and help.
-const GAUGES: [(Gauge, &str, &str); 23] = [
+const GAUGES: [(StatusGauge, &str, &str); 23] = [
     (
-        Gauge::LastSuccess,
+        StatusGauge::LastSuccess,
         "dbbackup_last_success_timestamp_seconds",
         "When the newest good backup was finished.",
     ),
     (
-        Gauge::LastAttempt,
+        StatusGauge::LastAttempt,
         "dbbackup_last_attempt_timestamp_seconds",
         "When the last attempt ended, whatever came of it.",
     ),
     (
-        Gauge::LastAttemptSuccess,
+        StatusGauge::LastAttemptSuccess,
         "dbbackup_last_attempt_success",
         "Whether the last attempt made a good backup: 1 or 0.",
     ),
     (
-        Gauge::SuccessDuration,
+        StatusGauge::SuccessDuration,
         "dbbackup_last_success_duration_seconds",
         "How long the newest good backup took.",
     ),
     (
-        Gauge::SuccessSize,
+        StatusGauge::SuccessSize,
         "dbbackup_last_success_size_bytes",
         "Size of the newest good backup as stored.",
     ),
     (
-        Gauge::SuccessContent,
+        StatusGauge::SuccessContent,
         "dbbackup_last_success_content_bytes",
         "Size of the newest good backup before compression.",
     ),
     (
-        Gauge::SuccessRows,
+        StatusGauge::SuccessRows,
         "dbbackup_last_success_rows",
         "Rows in the newest good backup.",
     ),
     (
-        Gauge::SuccessFiles,
+        StatusGauge::SuccessFiles,
         "dbbackup_last_success_files",
         "Files in the newest good backup of a tree.",
     ),
     (
-        Gauge::LastProof,
+        StatusGauge::LastProof,
         "dbbackup_last_proof_timestamp_seconds",
         "When a backup was last proven by a trial restore.",
     ),
     (
-        Gauge::Backups,
+        StatusGauge::Backups,
         "dbbackup_backups",
         "Good backups in the store, by label.",
     ),
     (
-        Gauge::StoredBytes,
+        StatusGauge::StoredBytes,
         "dbbackup_stored_bytes",
         "Size of all backups in the store.",
     ),
     (
-        Gauge::FailedAttempts,
+        StatusGauge::FailedAttempts,
         "dbbackup_failed_attempts",
         "Failed attempts that the store remembers.",
     ),
     (
-        Gauge::DamagedBackups,
+        StatusGauge::DamagedBackups,
         "dbbackup_damaged_backups",
         "Backups in the store that were found damaged.",
     ),
     (
-        Gauge::Leftovers,
+        StatusGauge::Leftovers,
         "dbbackup_restore_leftovers",
         "What restores left and nobody has removed.",
     ),
     (
-        Gauge::RetentionHeld,
+        StatusGauge::RetentionHeld,
         "dbbackup_retention_held",
         "Whether a backup that lost much keeps retention from removing anything: 1 or 0.",
     ),
     (
-        Gauge::ExpectedInterval,
+        StatusGauge::ExpectedInterval,
         "dbbackup_expected_interval_seconds",
         "How old the newest good backup may be.",
     ),
     (
-        Gauge::ProofInterval,
+        StatusGauge::ProofInterval,
         "dbbackup_proof_interval_seconds",
         "How long ago the last proof may be; only where one is asked for.",
     ),
     (
-        Gauge::Expected,
+        StatusGauge::Expected,
         "dbbackup_expected",
         "Whether backups of the source are expected now: 1 or 0.",
     ),
     (
-        Gauge::Status,
+        StatusGauge::Status,
         "dbbackup_status",
         "0 OK, 1 WARNING, 2 CRITICAL, as `dbbackup status` ends.",
     ),
     (
-        Gauge::StoreFree,
+        StatusGauge::StoreFree,
         "dbbackup_store_free_bytes",
         "Free space in the store.",
     ),
     (
-        Gauge::StoreNeeded,
+        StatusGauge::StoreNeeded,
         "dbbackup_store_needed_bytes",
         "What the next backups of all sources will need.",
     ),
     (
-        Gauge::Written,
+        StatusGauge::Written,
         "dbbackup_written_timestamp_seconds",
         "When this file was written.",
     ),
     (
-        Gauge::BuildInfo,
+        StatusGauge::BuildInfo,
         "dbbackup_build_info",
         "The program that wrote this; always 1.",
     ),
@@ -174,7 +174,7 @@ impl GaugeValues {
     }
 
     /// Adds a value with these labels besides the store's; none is no sample.
-    fn add(&mut self, gauge: Gauge, labels: &[(&'static str, &str)], value: Option<f64>) {
+    fn add(&mut self, gauge: StatusGauge, labels: &[(&'static str, &str)], value: Option<f64>) {
         let store = self.store.clone();
         let labels: Vec<_> = std::iter::once(("store", store.as_str()))
             .chain(labels.iter().copied())
@@ -186,15 +186,15 @@ impl GaugeValues {
     }
 
     /// Adds a value of a source.
-    fn set(&mut self, source: &str, gauge: Gauge, value: Option<f64>) {
+    fn set(&mut self, source: &str, gauge: StatusGauge, value: Option<f64>) {
         self.add(gauge, &[("source", source)], value);
     }
 
     /// What stands at the end of every file.
     fn finish(mut self, now: DateTime<Utc>) -> Vec<Metric> {
-        self.add(Gauge::Written, &[], Some(seconds(now)));
+        self.add(StatusGauge::Written, &[], Some(seconds(now)));
         let version = env!("CARGO_PKG_VERSION");
-        self.add(Gauge::BuildInfo, &[("version", version)], Some(1.0));
+        self.add(StatusGauge::BuildInfo, &[("version", version)], Some(1.0));
         self.metrics
     }
 }
@@ -225,8 +225,12 @@ pub fn metrics_of_status(
     for attempt in attempts.iter().filter(|attempt| !is_judged(attempt)) {
         add_attempt(&mut values, attempt, config, HealthLevel::Warning);
     }
-    values.add(Gauge::StoreFree, &[], status.free.map(|free| free as f64));
-    values.add(Gauge::StoreNeeded, &[], Some(status.needed as f64));
+    values.add(
+        StatusGauge::StoreFree,
+        &[],
+        status.free.map(|free| free as f64),
+    );
+    values.add(StatusGauge::StoreNeeded, &[], Some(status.needed as f64));
     values.finish(status.now)
 }
 
@@ -280,54 +284,63 @@ fn add_judged(
     let is_expected = matches!(subject.expected, Expectation::Yes | Expectation::From(_));
     let mut set = |gauge, value| values.set(name, gauge, value);
     set(
-        Gauge::LastSuccess,
+        StatusGauge::LastSuccess,
         newest.map(|newest| seconds(newest.ended)),
     );
     let (ended, is_good) = match attempt {
         Some(attempt) => (Some(attempt.finished_at), Some(attempt.is_backed_up())),
         None => (last.map(|last| last.ended), last.map(is_good)),
     };
-    set(Gauge::LastAttempt, ended.map(seconds));
-    set(Gauge::LastAttemptSuccess, is_good.map(number));
-    set(Gauge::SuccessDuration, newest.map(|newest| newest.seconds));
+    set(StatusGauge::LastAttempt, ended.map(seconds));
+    set(StatusGauge::LastAttemptSuccess, is_good.map(number));
     set(
-        Gauge::SuccessSize,
+        StatusGauge::SuccessDuration,
+        newest.map(|newest| newest.seconds),
+    );
+    set(
+        StatusGauge::SuccessSize,
         newest.map(|newest| newest.stored as f64),
     );
     set(
-        Gauge::SuccessContent,
+        StatusGauge::SuccessContent,
         newest.map(|newest| newest.content as f64),
     );
     let rows = newest.and_then(|newest| newest.rows);
-    set(Gauge::SuccessRows, rows.map(|rows| rows as f64));
+    set(StatusGauge::SuccessRows, rows.map(|rows| rows as f64));
     let files = newest.and_then(|newest| newest.files);
-    set(Gauge::SuccessFiles, files.map(|files| files as f64));
-    set(Gauge::LastProof, health.proof.map(|(at, _)| seconds(at)));
-    set(Gauge::StoredBytes, Some(health.stored as f64));
-    set(Gauge::FailedAttempts, Some(health.failures as f64));
-    set(Gauge::DamagedBackups, Some(health.damaged as f64));
-    set(Gauge::Leftovers, Some(subject.leftovers.len() as f64));
-    set(Gauge::RetentionHeld, Some(number(subject.held.is_some())));
+    set(StatusGauge::SuccessFiles, files.map(|files| files as f64));
+    set(
+        StatusGauge::LastProof,
+        health.proof.map(|(at, _)| seconds(at)),
+    );
+    set(StatusGauge::StoredBytes, Some(health.stored as f64));
+    set(StatusGauge::FailedAttempts, Some(health.failures as f64));
+    set(StatusGauge::DamagedBackups, Some(health.damaged as f64));
+    set(StatusGauge::Leftovers, Some(subject.leftovers.len() as f64));
+    set(
+        StatusGauge::RetentionHeld,
+        Some(number(subject.held.is_some())),
+    );
     let every = subject.expect_every.duration().as_secs_f64();
-    set(Gauge::ExpectedInterval, is_expected.then_some(every));
+    set(StatusGauge::ExpectedInterval, is_expected.then_some(every));
     let prove = subject.prove_every.filter(|_| is_expected);
     set(
-        Gauge::ProofInterval,
+        StatusGauge::ProofInterval,
         prove.map(|every| every.duration().as_secs_f64()),
     );
-    set(Gauge::Expected, Some(number(is_expected)));
+    set(StatusGauge::Expected, Some(number(is_expected)));
     // The store may know nothing of an attempt that failed.
     let least = match attempt {
         Some(attempt) if is_expected && !attempt.is_backed_up() => HealthLevel::Warning,
         _ => HealthLevel::Ok,
     };
     set(
-        Gauge::Status,
+        StatusGauge::Status,
         Some(f64::from(health.level.max(least).code())),
     );
     for (label, count) in &health.labels {
         let labels = [("source", name), ("label", *label)];
-        values.add(Gauge::Backups, &labels, Some(*count as f64));
+        values.add(StatusGauge::Backups, &labels, Some(*count as f64));
     }
 }
 
@@ -347,29 +360,32 @@ fn add_attempt(
     let every = common.map(|common| common.expect_every);
     let last_good = good.map(|good| good.finished_at).or(attempt.last_good_at);
     let mut set = |gauge, value| values.set(&attempt.source, gauge, value);
-    set(Gauge::LastSuccess, last_good.map(seconds));
-    set(Gauge::LastAttempt, Some(seconds(attempt.finished_at)));
-    set(Gauge::LastAttemptSuccess, Some(number(good.is_some())));
+    set(StatusGauge::LastSuccess, last_good.map(seconds));
+    set(StatusGauge::LastAttempt, Some(seconds(attempt.finished_at)));
     set(
-        Gauge::SuccessDuration,
+        StatusGauge::LastAttemptSuccess,
+        Some(number(good.is_some())),
+    );
+    set(
+        StatusGauge::SuccessDuration,
         good.and_then(|good| good.duration_seconds),
     );
     let of_good =
         |value: fn(&SourceSummary) -> Option<u64>| good.and_then(value).map(|value| value as f64);
-    set(Gauge::SuccessSize, of_good(|good| good.size_bytes));
+    set(StatusGauge::SuccessSize, of_good(|good| good.size_bytes));
     set(
-        Gauge::SuccessContent,
+        StatusGauge::SuccessContent,
         of_good(|good| good.content_size_bytes),
     );
-    set(Gauge::SuccessRows, of_good(|good| good.rows_total));
-    set(Gauge::SuccessFiles, of_good(|good| good.files_total));
+    set(StatusGauge::SuccessRows, of_good(|good| good.rows_total));
+    set(StatusGauge::SuccessFiles, of_good(|good| good.files_total));
     let is_held = attempt.shortfall == Some(Shortfall::RetentionHeld);
-    set(Gauge::RetentionHeld, good.map(|_| number(is_held)));
+    set(StatusGauge::RetentionHeld, good.map(|_| number(is_held)));
     set(
-        Gauge::ExpectedInterval,
+        StatusGauge::ExpectedInterval,
         every.map(|every| every.duration().as_secs_f64()),
     );
-    set(Gauge::Expected, Some(number(common.is_some())));
+    set(StatusGauge::Expected, Some(number(common.is_some())));
     let is_fresh = |at: DateTime<Utc>| {
         let age = (attempt.finished_at - at).to_std().unwrap_or_default();
         every.is_some_and(|every| age <= every.duration())
@@ -381,7 +397,7 @@ fn add_attempt(
         None if last_good.is_some_and(is_fresh) => HealthLevel::Warning,
         None => worst,
     };
-    set(Gauge::Status, Some(f64::from(level.code())));
+    set(StatusGauge::Status, Some(f64::from(level.code())));
 }
 
 fn is_good(attempt: &JudgedAttempt<'_>) -> bool {
