@@ -152,7 +152,7 @@ pub struct UnreadableSidecar {
 
 /// A file among the backups that no sidecar knows.
 #[derive(Debug, Clone)]
-pub struct Stray {
+pub struct OrphanedDump {
     /// The directory it is in.
     pub source: String,
     /// Its name.
@@ -169,7 +169,7 @@ pub struct Catalog {
     /// In order of their ids.
     pub unreadable: Vec<UnreadableSidecar>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
-    pub strays: Vec<Stray>,
+    pub orphans: Vec<OrphanedDump>,
     /// Where the attempts of each source are in `backups`; sources of which only unreadable
     /// sidecars are there have none.
     places: BTreeMap<String, Vec<usize>>,
@@ -378,7 +378,8 @@ impl Catalog {
         });
         self.unreadable
             .retain(|entry| sources.contains(&entry.source));
-        self.strays.retain(|stray| sources.contains(&stray.source));
+        self.orphans
+            .retain(|orphan| sources.contains(&orphan.source));
         self.find_places();
     }
 

@@ -148,6 +148,7 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
     for file in files {
         let relative = file.strip_prefix(&root).unwrap().to_path_buf();
         if relative.ends_with("tests.rs")
+            || relative.iter().any(|part| part == "tests")
             || relative.ends_with("memory.rs")
             || relative.ends_with("faulty.rs")
         {

@@ -2,7 +2,8 @@
 //! stays in memory.
 
 use super::{
-    Backup, Catalog, ListedBackup, Presence, Stray, UnreadableSidecar, is_named_of, with_remedy,
+    Backup, Catalog, ListedBackup, OrphanedDump, Presence, UnreadableSidecar, is_named_of,
+    with_remedy,
 };
 use crate::cores::on_every_core;
 use crate::error::{Error, Kind, Result};
@@ -84,17 +85,17 @@ impl Catalog {
                 Err(unreadable) => catalog.unreadable.push(unreadable),
             }
         }
-        catalog.strays = strays(&catalog, &directories);
+        catalog.orphans = orphans(&catalog, &directories);
         catalog.backups.sort_unstable_by(|a, b| b.by_age(a));
         catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
-        catalog.strays.sort_by(|a, b| a.name.cmp(&b.name));
+        catalog.orphans.sort_by(|a, b| a.name.cmp(&b.name));
         catalog.find_places();
         Ok(catalog)
     }
 }
 
 /// The dumps that no sidecar knows.
-fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
+fn orphans(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<OrphanedDump> {
     let there = catalog
         .backups
         .iter()
@@ -123,20 +124,20 @@ fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
         dumps.contains(name)
             || !lost.is_empty() && names::id_of(name).is_some_and(|id| lost.contains(id))
     };
-    let of_directory = |directory: &Directory<'_>| -> Vec<Stray> {
+    let of_directory = |directory: &Directory<'_>| -> Vec<OrphanedDump> {
         let names = directory
             .names
             .iter()
-            .filter(|name| directory.may_be_stray(name) && !known(name));
-        let stray = |name: &String| {
+            .filter(|name| directory.may_be_orphan(name) && !known(name));
+        let orphan = |name: &String| {
             let size = Presence::of(directory.objects.size(name)).bytes();
-            Stray {
+            OrphanedDump {
                 source: directory.source.into(),
                 name: name.clone(),
                 size,
             }
         };
-        names.map(stray).collect()
+        names.map(orphan).collect()
     };
     directories.iter().flat_map(of_directory).collect()
 }
@@ -243,7 +244,7 @@ impl<'a> Directory<'a> {
     }
 
     /// By its name alone: a dump that nobody is making right now.
-    fn may_be_stray(&self, name: &str) -> bool {
+    fn may_be_orphan(&self, name: &str) -> bool {
         let being_made = || names::id_of(name).is_some_and(|id| self.unfinished.contains(id));
         !name.starts_with('.')
             && looks_like_a_dump(name)

@@ -141,9 +141,9 @@ impl Catalog {
     fn nothing(&self, wanted: &str) -> Error {
         let error = Error::not_found(format!("no backup or source is called `{wanted}`"));
         let sources = self.sources();
-        if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
-            let dumps = units::count(self.strays.len() as u64, "dump");
-            let path = format!("…/{}/{}", stray.source, stray.name);
+        if let Some(orphan) = self.orphans.first().filter(|_| sources.is_empty()) {
+            let dumps = units::count(self.orphans.len() as u64, "dump");
+            let path = format!("…/{}/{}", orphan.source, orphan.name);
             return error.with_hint(
                 Hint::new()
                     .text(format!(

@@ -78,7 +78,7 @@ fn many_are_read_whole_and_in_order() {
     let catalog = place.read();
     assert_eq!(ids(catalog.backups.iter()), expected);
     assert!(
-        catalog.strays.is_empty()
+        catalog.orphans.is_empty()
             && catalog.unreadable.is_empty()
             && catalog.backups.iter().all(ListedBackup::good)
     );
@@ -177,13 +177,13 @@ fn what_is_not_a_backup_is_told_apart() {
         .map(|entry| (entry.source.as_str(), entry.id.as_str()))
         .collect();
     assert_eq!(unreadable, [("app", lost.as_str()), ("web", good.as_str())]);
-    let strays: Vec<(&str, u64)> = catalog
-        .strays
+    let orphans: Vec<(&str, u64)> = catalog
+        .orphans
         .iter()
-        .map(|stray| (stray.name.as_str(), stray.size))
+        .map(|orphan| (orphan.name.as_str(), orphan.size))
         .collect();
     assert_eq!(
-        strays,
+        orphans,
         [
             ("app_daily_20200101T000000Z.sqlite3.gz", 1),
             ("other.sql.gz", 5)

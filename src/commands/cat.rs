@@ -16,7 +16,7 @@ pub fn run(
     report: &mut Report,
 ) -> Result<CommandOutcome> {
     let mut out = report.raw()?;
-    let found = find::find(&arguments.backup, session)?;
+    let found = find::find_backup(&arguments.backup, session)?;
     found.warn_of_newer(report);
     if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(
@@ -36,7 +36,7 @@ pub fn run(
     let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer: report,
     };
     let gone = Cell::new(false);

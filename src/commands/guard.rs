@@ -78,7 +78,7 @@ fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> R
         ..BackupRequest::default()
     };
     let run = backup::create_backups(&request, session, report).map_err(not_run)?;
-    let outcome = show_run(&run, report);
+    let outcome = show_run(&run, report).map_err(not_run)?;
     let mut saved = run.backups;
     if outcome.is_some() {
         return Err(not_run(Error::failed("a source could not be backed up")));

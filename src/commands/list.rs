@@ -135,7 +135,7 @@ fn are(number: u64) -> String {
     }
 }
 
-/// Whether everything but its status is as asked.
+/// Whether a backup has the label, the tags and the age that are asked for.
 fn matches(backup: &ListedBackup, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
@@ -272,10 +272,10 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
     for entry in &catalog.unreadable {
         report.warn(format!("{}: {}", entry.id, entry.reason));
     }
-    for stray in &catalog.strays {
+    for orphan in &catalog.orphans {
         report.warn(format!(
             "{}/{}: no sidecar knows this file; it restores with `--to`",
-            stray.source, stray.name
+            orphan.source, orphan.name
         ));
     }
 }

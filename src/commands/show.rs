@@ -53,7 +53,7 @@ pub fn run(
 /// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
 fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
     if find::is_path(wanted, session) {
-        let found = find::find(wanted, session)?;
+        let found = find::find_backup(wanted, session)?;
         let place = find::path_of(&found);
         let backup = found.backup.ok_or_else(|| {
             Error::not_found(format!(
@@ -296,7 +296,7 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
 
 /// Line by line: there may be a million.
 fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
-    let found = find::find(wanted, session)?;
+    let found = find::find_backup(wanted, session)?;
     let stored = found.stored();
     let Some(mut list) = content::open_list(&stored)? else {
         return Err(Error::not_found(format!(

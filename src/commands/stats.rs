@@ -11,7 +11,7 @@ use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
-/// What is told of a source, or of all of them.
+/// The numbers of a source, or of all sources together.
 #[derive(Default)]
 struct SourceTotals {
     /// Good backups.

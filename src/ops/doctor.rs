@@ -4,6 +4,8 @@
 mod place;
 mod secrets;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use super::backup::{self, AttemptPlan, BackupRequest};
 use super::engines::Engine;
@@ -11,7 +13,7 @@ use super::{Observer, Session, catalog_of};
 use crate::catalog::Catalog;
 use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Hint, Result};
-use crate::plan::{Planned, SourcePlan, StorePlan};
+use crate::plan::{PlannedAttempt, SourcePlan, StorePlan};
 use crate::store::{self, Access};
 use crate::units;
 use serde::{Serialize, Serializer};
@@ -292,14 +294,16 @@ struct SourceExaminer<'a> {
 }
 
 impl SourceExaminer<'_> {
-    fn check_planned(&mut self, planned: Planned) {
+    fn check_planned(&mut self, planned: PlannedAttempt) {
         match planned {
-            Planned::Skipped { name, why } => {
+            PlannedAttempt::Skipped { name, why } => {
                 self.diagnosis
                     .ok(&name, "backup", format!("would be skipped: {why}"))
             }
-            Planned::Refused { name, error, .. } => self.diagnosis.problem(&name, "backup", &error),
-            Planned::Source(source) => {
+            PlannedAttempt::Refused { name, error, .. } => {
+                self.diagnosis.problem(&name, "backup", &error)
+            }
+            PlannedAttempt::Source(source) => {
                 surroundings::check_hooks(&source.name, &source.hooks, self.diagnosis);
                 let members = backup::members_of(&source)
                     .unwrap_or_else(|error| vec![Err((source.name.clone(), error))]);

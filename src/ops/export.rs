@@ -51,7 +51,7 @@ pub fn export_tables(
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<ExportSummary> {
-    let found = find::find(&request.backup, session)?;
+    let found = find::find_backup(&request.backup, session)?;
     found.warn_of_newer(observer);
     let mut choice = TableChoice {
         backup: found.name(),
@@ -265,7 +265,7 @@ fn write_tables(
     let options = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
     let dump = choice.dump;
@@ -296,7 +296,8 @@ fn from_postgres(
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = RowDecoder::new(files);
-    let mut content = DumpContentCheck::new(dump, &options.proving.search).watched_by(&mut rows);
+    let mut content =
+        DumpContentCheck::new(dump, &options.drill_settings.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, options)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {

@@ -165,8 +165,8 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<Strin
         .collect()
 }
 
-/// Finds what `wanted` means.
-pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
+/// Finds the backup that a user's word means.
+pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     if is_path(wanted, session) {
         return by_path(&session.cwd.join(wanted));
     }
@@ -188,8 +188,8 @@ pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     })
 }
 
-/// The directory above a dump as a store, the dump's own as a source of it.
-fn around(path: &Path) -> (Box<dyn Store>, String, &Path) {
+/// The directory above that of a dump as a store, with the dump's own as a source in it.
+fn directory_as_store(path: &Path) -> (Box<dyn Store>, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
@@ -224,12 +224,12 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
     // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
     // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
-        let (store, source, dir) = around(path);
+        let (store, source, dir) = directory_as_store(path);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
             return ResolvedBackup::of_backup(store, source, backup);
         }
     }
-    let ((store, source, dir), name) = (around(&path), file_name(&path));
+    let ((store, source, dir), name) = (directory_as_store(&path), file_name(&path));
     let (codec, extension) = decoding_of(&name)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));

@@ -1,4 +1,4 @@
-//! What an operation tells while it works, and who hears it.
+//! The events of an operation while it works, and the trait of those who hear them.
 
 use super::verify::BackupVerification;
 use crate::catalog::Backup;

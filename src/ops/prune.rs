@@ -161,12 +161,16 @@ fn warn_of_oddities(catalog: &Catalog, source: &str, observer: &dyn Observer) {
     {
         observer.warn(format!("{}: kept, {}", entry.id, entry.reason));
     }
-    for stray in catalog.strays.iter().filter(|stray| stray.source == source) {
+    for orphan in catalog
+        .orphans
+        .iter()
+        .filter(|orphan| orphan.source == source)
+    {
         observer.warn(format!(
             "{}/{}: no sidecar knows this file ({}); it is never removed",
-            stray.source,
-            stray.name,
-            units::size(stray.size)
+            orphan.source,
+            orphan.name,
+            units::size(orphan.size)
         ));
     }
 }

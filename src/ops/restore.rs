@@ -113,7 +113,7 @@ pub fn restore_backups(
     // A dry run makes no roles, and what comes after them would have them.
     let mut roles_to_come: Vec<String> = Vec::new();
     for wanted in &request.backups {
-        let found = find::find(wanted, session);
+        let found = find::find_backup(wanted, session);
         let restored = found.and_then(|found| {
             let context = RestoreContext {
                 found: &found,

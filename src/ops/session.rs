@@ -127,12 +127,12 @@ impl Session {
     }
 
     /// How trial restores of a source are made.
-    pub fn proving_of(&self, source: &str) -> plan::Proving {
+    pub fn drill_settings_of(&self, source: &str) -> plan::DrillSettings {
         let own = match self.entry_of(source).map(|entry| &entry.kind) {
             Some(KindSettings::Postgres(own)) => Some(own.as_ref()),
             _ => None,
         };
-        plan::postgres::proving(own, &self.settings_of(source))
+        plan::postgres::drill_settings(own, &self.settings_of(source))
     }
 
     /// The settings of `[backup]`: those of sources that the configuration does not know.

@@ -1,6 +1,8 @@
 //! What the tests of the operations share: a store in a temporary directory, and an observer that
 //! keeps what it hears.
 
+pub mod machine;
+
 use super::{Event, Observer, Session};
 use crate::catalog::Catalog;
 use crate::pipeline::{self, Progress};

@@ -94,7 +94,7 @@ fn verify_task(
             let options = ExaminationOptions {
                 scratch_dir: &settings.scratch_dir,
                 threads: settings.thread_count(),
-                proving: &session.proving_of(&found.source),
+                drill_settings: &session.drill_settings_of(&found.source),
                 observer,
             };
             let result = examine::verify(&found.stored(), level, &options)?;
@@ -239,7 +239,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         others = rest;
     }
     for wanted in &others {
-        items.push(match find::find(wanted, session) {
+        items.push(match find::find_backup(wanted, session) {
             Ok(found) => VerifyTask::Dump(Box::new(found)),
             Err(error) if others.len() > 1 || !items.is_empty() => VerifyTask::NotFound {
                 wanted: wanted.clone(),

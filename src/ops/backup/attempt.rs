@@ -14,7 +14,7 @@ use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::sweep::lock_and_sweep;
 use crate::pipeline::{Codec, Encoding, Measurements, Progress};
-use crate::plan::{Proving, SourcePlan};
+use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
@@ -66,7 +66,7 @@ pub struct AttemptPlan<'a> {
     /// For trial restores.
     pub scratch_dir: &'a Path,
     /// How they are made.
-    pub proving: &'a Proving,
+    pub drill_settings: &'a DrillSettings,
 }
 
 impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
@@ -77,7 +77,7 @@ impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
             encoding: source.settings.encoding(),
             verify_after: source.settings.verify_after,
             scratch_dir: &source.settings.scratch_dir,
-            proving: &source.proving,
+            drill_settings: &source.drill_settings,
         }
     }
 }
@@ -326,7 +326,7 @@ impl<'a> BackupAttempt<'a> {
         let options = ExaminationOptions {
             scratch_dir: plan.scratch_dir,
             threads: plan.encoding.threads(),
-            proving: plan.proving,
+            drill_settings: plan.drill_settings,
             observer: self.context.observer,
         };
         let finding = examine::verify(&stored, level, &options)?;

@@ -1,5 +1,5 @@
-//! A cluster is backed up database by database: which its server has now, and which were asked for
-//! and are not there.
+//! The databases of a cluster, which are backed up one by one: those that its server has now, and
+//! those that were asked for and are not there.
 
 use crate::catalog::Catalog;
 use crate::engine::postgres::PostgresSource;
@@ -106,9 +106,9 @@ fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
     None
 }
 
-/// The databases of a cluster that have backups, are still meant by the configuration, and are not
-/// on the server any more: each with what there is to say of it. A cluster that is asked for one of
-/// its databases alone has none.
+/// Lists the databases of a cluster that have backups, are still meant by the configuration, and
+/// are not on the server any more, each with its error. Where one database of the cluster is asked
+/// for alone, there are none.
 pub fn vanished_databases(
     source: &SourcePlan,
     cluster: &ClusterPlan,

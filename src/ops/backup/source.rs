@@ -137,6 +137,7 @@ fn summarize(
         return summary;
     };
     summary.backup_id = Some(sidecar.id.clone());
+    summary.finished_at = sidecar.finished_at;
     summary.duration_seconds = Some(sidecar.duration_seconds);
     summary.warnings = sidecar.warnings.clone();
     if let Some(dump) = &sidecar.dump {

@@ -93,6 +93,18 @@ pub enum Question {
     CreateRoles,
 }
 
+/// Opens the destination when it is first asked for.
+pub(super) fn open_once<D>(
+    destination: &mut Option<D>,
+    open: impl FnOnce() -> Result<D>,
+) -> Result<&mut D> {
+    let opened = match destination.take() {
+        Some(opened) => opened,
+        None => open()?,
+    };
+    Ok(destination.insert(opened))
+}
+
 /// Takes all steps of one restore.
 pub(super) fn drive(
     steps: &mut dyn RestoreSteps,
@@ -169,7 +181,7 @@ fn receive(destination: &mut dyn Destination, context: RestoreContext<'_>) -> Re
     let options = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
     let checks = examine::receive(&found.stored(), destination, Depth::Content, &options)?;

@@ -6,7 +6,7 @@ mod inside;
 use self::inside::refuse_what_lies_inside;
 use super::RestoredBackup;
 use super::context::RestoreContext;
-use super::driver::{Question, RestorePlan, RestoreSteps};
+use super::driver::{Question, RestorePlan, RestoreSteps, open_once};
 use super::safety::{KeptContent, Safety};
 use crate::engine::files::destination::{FilesDestination, TreeRestoreOptions};
 use crate::engine::files::differences;
@@ -91,34 +91,6 @@ impl<'a> FilesRestore<'a> {
             false => plan.add_line("  what is there is kept beside it, as ….before-<time>"),
         }
         Ok(())
-    }
-
-    fn open_destination(&self) -> Result<FilesDestination<'a>> {
-        let RestoreContext { found, request, .. } = self.context;
-        let select = if request.paths.is_empty() {
-            None
-        } else {
-            Some(Patterns::new(&request.paths)?)
-        };
-        let options = TreeRestoreOptions {
-            select,
-            tops: tops_of(found),
-            no_owner: request.no_owner,
-        };
-        // Unknown where only some files are wanted.
-        let size = match request.paths.is_empty() {
-            true => found.stored().content_size(),
-            false => 0,
-        };
-        let list = Box::new(move || content::open_list(&found.stored()));
-        match &self.place {
-            TreeTarget::Directory(path) => {
-                FilesDestination::for_directory(path, size, list, options)
-            }
-            TreeTarget::Origin(tops) => {
-                FilesDestination::for_origin(tops, size, &self.context.stamp(), list, options)
-            }
-        }
     }
 }
 
@@ -211,11 +183,8 @@ impl RestoreSteps for FilesRestore<'_> {
     }
 
     fn destination(&mut self) -> Result<&mut dyn Destination> {
-        let opened = match self.destination.take() {
-            Some(opened) => opened,
-            None => self.open_destination()?,
-        };
-        Ok(self.destination.insert(opened))
+        let open = || open_destination(self.context, &self.place);
+        Ok(open_once(&mut self.destination, open)?)
     }
 
     fn conclude(
@@ -314,4 +283,33 @@ fn tops_of(found: &ResolvedBackup) -> Vec<PathBuf> {
         .map(|database| database.paths.clone())
         .filter(|paths| paths.iter().all(|path| path.is_absolute()))
         .unwrap_or_default()
+}
+
+fn open_destination<'a>(
+    context: RestoreContext<'a>,
+    place: &TreeTarget,
+) -> Result<FilesDestination<'a>> {
+    let RestoreContext { found, request, .. } = context;
+    let select = if request.paths.is_empty() {
+        None
+    } else {
+        Some(Patterns::new(&request.paths)?)
+    };
+    let options = TreeRestoreOptions {
+        select,
+        tops: tops_of(found),
+        no_owner: request.no_owner,
+    };
+    // Unknown where only some files are wanted.
+    let size = match request.paths.is_empty() {
+        true => found.stored().content_size(),
+        false => 0,
+    };
+    let list = Box::new(move || content::open_list(&found.stored()));
+    match place {
+        TreeTarget::Directory(path) => FilesDestination::for_directory(path, size, list, options),
+        TreeTarget::Origin(tops) => {
+            FilesDestination::for_origin(tops, size, &context.stamp(), list, options)
+        }
+    }
 }

@@ -354,11 +354,11 @@ fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> Rest
     let (found, request, session) = (context.found, context.request, context.session);
     let stored = found.stored();
     let settings = context.settings();
-    let proving = session.proving_of(&found.source);
+    let drill_settings = session.drill_settings_of(&found.source);
     // What is restored here is read and sent from here.
     let search = crate::engine::postgres::ProgramSearch {
         prefix: Vec::new(),
-        ..proving.search
+        ..drill_settings.search
     };
     RestoreTarget {
         conn,
@@ -366,7 +366,7 @@ fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> Rest
         format,
         pg_dump_major: pg_dump_major(stored.producer),
         search,
-        jobs: request.jobs.unwrap_or(proving.jobs).max(1),
+        jobs: request.jobs.unwrap_or(drill_settings.jobs).max(1),
         no_owner: request.no_owner,
         no_tablespaces: request.no_tablespaces,
         roles_to_come: context.roles_to_come.to_vec(),
