@@ -35,13 +35,13 @@ pub use parse::{is_label, is_source_name, parse};
 pub use postgres::{CountRows, PostgresSettings};
 pub use settings::{
     BackupSettings, DrillTrust, LockTimeout, MetricsSettings, RunSettings, SourceSettings,
-    StoreSettings,
 };
 
 use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
+use crate::store::StoreSettings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -7,12 +7,13 @@ use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
     BackupSettings, Config, ConfiguredSource, MetricsSettings, RunSettings, SourceFault,
-    SourceSettings, StoreSettings,
+    SourceSettings,
 };
 use crate::error::{Context, Error, Result};
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
+use crate::store::StoreSettings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};

@@ -4,11 +4,12 @@
 use super::kinds::KINDS;
 use super::{
     BackupSettings, FilesSettings, Hooks, MetricsSettings, PostgresSettings, RunSettings,
-    SourceSettings, SqliteSettings, StoreSettings,
+    SourceSettings, SqliteSettings,
 };
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
+use crate::store::StoreSettings;
 
 /// A table of the file.
 #[derive(Debug)]

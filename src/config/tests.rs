@@ -8,6 +8,7 @@ use crate::retention::Age;
 use crate::setting::SettingGroup;
 use crate::sidecar::Level;
 use crate::store::Location;
+use crate::store::StoreSettings;
 use crate::units::Span;
 use std::path::Path;
 use std::time::Duration;
@@ -115,14 +116,15 @@ all = ["shop"]
         config.store,
         Some(StoreSettings {
             location: Path::new("/var/backups/dbbackup").into(),
-            require_mount: false
+            ..StoreSettings::default()
         })
     );
     assert_eq!(
         config.stores["usb"],
         StoreSettings {
             location: Path::new("/home/ada/usb").into(),
-            require_mount: true
+            require_mount: true,
+            ..StoreSettings::default()
         }
     );
     assert_eq!(config.backup.verify_after, Some(Level::Checksum));

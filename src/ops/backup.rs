@@ -94,7 +94,7 @@ pub fn create_backups(
     let run = new_run(request, session);
     let names: Vec<String> = planned.iter().filter_map(tried_name).collect();
     let hooks = hooks_of_run(&planned, session);
-    let store = session.store_plan()?.location;
+    let store = session.store_plan()?.settings.location;
     observer.step(format!(
         "run {}: {} into {}",
         run.id,

@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::store::{Store, names};
 use crate::units;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ pub struct DeleteRequest {
 
 /// The backups that will be deleted: nothing forbids it. To be shown, then carried out.
 pub struct DeletePlan {
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
     request: DeleteRequest,
     doomed: Vec<DoomedBackup>,
 }

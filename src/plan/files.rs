@@ -32,7 +32,7 @@ pub fn stores(config: Option<&Config>, used: &StorePlan) -> Vec<PathBuf> {
     let configured = config
         .into_iter()
         .flat_map(|config| config.store.iter().chain(config.stores.values()));
-    std::iter::once(&used.location)
+    std::iter::once(used.location())
         .chain(configured.map(|store| &store.location))
         .filter_map(|location| location.local_path().map(Path::to_path_buf))
         .collect()

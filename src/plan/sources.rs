@@ -356,8 +356,7 @@ mod tests {
     #[test]
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan {
-            location: Path::new("/s").into(),
-            require_mount: false,
+            settings: crate::store::Location::from(Path::new("/s")).into(),
             configured: false,
         };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];

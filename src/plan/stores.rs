@@ -1,20 +1,25 @@
 //! The part of the plans that is about stores: which one is meant.
 
-use crate::config::{Config, StoreSettings};
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::store::Location;
+use crate::store::{Location, StoreSettings};
 use crate::units;
 use std::path::Path;
 
-/// Where the backups are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the backups are, and how that place is reached.
+#[derive(Debug, Clone, PartialEq)]
 pub struct StorePlan {
-    /// The store's location.
-    pub location: Location,
-    /// Refuse a directory that is not mounted.
-    pub require_mount: bool,
+    /// The store's settings, with its absolute location.
+    pub settings: StoreSettings,
     /// The configuration itself names this store, so its retention may be applied to it.
     pub configured: bool,
+}
+
+impl StorePlan {
+    /// Where the store is.
+    pub fn location(&self) -> &Location {
+        &self.settings.location
+    }
 }
 
 /// Finds the store: `--store` (a configured name, else a directory), the configuration's,
@@ -61,8 +66,7 @@ pub fn store(
 /// A store that the configuration names.
 fn configured(cwd: &Path, settings: &StoreSettings) -> StorePlan {
     StorePlan {
-        location: settings.location.resolved(cwd),
-        require_mount: settings.require_mount,
+        settings: settings.resolved(cwd),
         configured: true,
     }
 }
@@ -77,8 +81,7 @@ fn written(text: &str, config: Option<&Config>, cwd: &Path) -> Result<StorePlan>
     Ok(match known {
         Some(settings) => configured(cwd, settings),
         None => StorePlan {
-            location,
-            require_mount: false,
+            settings: StoreSettings::from(location),
             configured: false,
         },
     })
@@ -115,15 +118,15 @@ mod tests {
             store(flag, None, variable, cwd, &|_| Ok(false))
         };
         assert_eq!(
-            store(Some("./b"), Some("/env")).unwrap().location,
+            store(Some("./b"), Some("/env")).unwrap().settings.location,
             Path::new("/work/b").into()
         );
         assert_eq!(
-            store(Some("b"), None).unwrap().location,
+            store(Some("b"), None).unwrap().settings.location,
             Path::new("/work/b").into()
         );
         assert_eq!(
-            store(None, Some("/env")).unwrap().location,
+            store(None, Some("/env")).unwrap().settings.location,
             Path::new("/env").into()
         );
         assert!(

@@ -3,12 +3,12 @@
 
 use super::{
     Draft, Listing, Location, Objects, PendingObject, Properties, Store, check_name, free_id,
-    names, orphaned_events,
+    must_be_new, names, orphaned_events,
 };
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,12 @@ impl Store for MemoryStore {
     }
 
     fn properties(&self) -> Properties {
-        Properties { locks: false }
+        Properties {
+            locks: false,
+            confirms_writes: true,
+            removes: true,
+            parallel_reads: None,
+        }
     }
 
     fn sources(&self) -> Result<Vec<String>> {
@@ -98,6 +103,7 @@ impl Store for MemoryStore {
         });
         Ok(Listing {
             objects: self.objects(source).names()?,
+            sizes: HashMap::new(),
             unfinished: unfinished.collect(),
         })
     }
@@ -132,6 +138,18 @@ impl Store for MemoryStore {
             },
             source: source.to_owned(),
             id,
+        }))
+    }
+
+    fn begin_copy(&self, source: &str, id: &str) -> Result<Box<dyn Draft>> {
+        must_be_new(&self.list(source)?, id, &self.location)?;
+        Ok(Box::new(MemoryDraft {
+            objects: MemoryObjects {
+                objects: Arc::clone(&self.objects),
+                place: ObjectPlace::Draft(source.to_owned(), id.to_owned()),
+            },
+            source: source.to_owned(),
+            id: id.to_owned(),
         }))
     }
 

@@ -14,9 +14,7 @@ fn moment() -> DateTime<Utc> {
 }
 
 fn local_store(dir: &tempfile::TempDir) -> LocalStore {
-    let access = Access::Write {
-        require_mount: false,
-    };
+    let access = Access::Write;
     LocalStore::open(&dir.path().join("store"), access).unwrap()
 }
 
@@ -409,9 +407,7 @@ fn newer_and_missing_stores_are_refused() {
         LocalStore::open(&root, Access::Read).unwrap_err().kind(),
         Kind::NotFound
     );
-    let access = Access::Write {
-        require_mount: false,
-    };
+    let access = Access::Write;
     let deep = LocalStore::open(&root.join("deeper"), access).unwrap_err();
     assert!(
         deep.hint()

@@ -43,7 +43,7 @@ fn try_write_metrics(session: &Session, observer: &dyn Observer) -> Result<()> {
     };
     let plan = session.store_plan()?;
     let own = config.store.as_ref();
-    if own.is_some_and(|store| store.location != plan.location) {
+    if own.is_some_and(|store| store.location != *plan.location()) {
         // One file, one store: that of another one would take its place.
         observer.detail(format!(
             "`{}` is about the store in [store], so it was left as it is",
@@ -59,7 +59,7 @@ fn try_write_metrics(session: &Session, observer: &dyn Observer) -> Result<()> {
 }
 
 fn metrics(status: &StoreHealth<'_>) -> Vec<Metric> {
-    let store = status.store.location.to_string();
+    let store = status.store.location().to_string();
     let seconds = |at: DateTime<Utc>| at.timestamp() as f64;
     let mut success = Metric::new(
         "dbbackup_last_success_timestamp_seconds",

@@ -30,7 +30,7 @@ pub fn refuse_what_lies_inside(
             .chain(config.stores.values())
             .map(|store| store.location.clone())
     });
-    let in_use = session.store_plan().ok().map(|plan| plan.location);
+    let in_use = session.store_plan().ok().map(|plan| plan.settings.location);
     for store in configured
         .chain(in_use)
         .chain([found.store.location().clone()])
