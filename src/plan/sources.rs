@@ -159,7 +159,7 @@ fn configured(
         }));
     }
     let policies = if store.configured {
-        RetentionPolicies::of_source(config, source)
+        RetentionPolicies::in_store(config, store.name.as_deref(), source)
     } else {
         RetentionPolicies::default()
     };
@@ -357,6 +357,7 @@ mod tests {
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan {
             settings: crate::store::Location::from(Path::new("/s")).into(),
+            name: None,
             configured: false,
         };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];
