@@ -10,20 +10,41 @@
 mod faulty;
 mod local;
 mod location;
-#[cfg(test)]
-mod memory;
 pub mod names;
+mod remote;
+mod settings;
 
-pub use location::Location;
+pub use location::{Location, RemoteAddress};
+pub use settings::{
+    ConnectionSettings, DeletePermission, Rate, StoreDirectory, StoreSettings, UploadVerification,
+};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use local::LocalStore;
+use remote::RemoteStore;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The newest layout of a store that this program knows.
+const FORMAT: u32 = 1;
+
+/// The name of the object that makes a place a store.
+const MARK: &str = "dbbackup-store.json";
+
+/// What the mark of a store says.
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    format: u32,
+    #[serde(default)]
+    uuid: String,
+}
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +52,7 @@ pub enum Access {
     /// It must be there, and may be read-only.
     Read,
     /// Made where it is missing, its parents never.
-    Write {
-        /// Refuse a directory that is not on a mounted file system of its own.
-        require_mount: bool,
-    },
+    Write,
 }
 
 /// What a medium cannot do, as data.
@@ -42,6 +60,13 @@ pub enum Access {
 pub struct Properties {
     /// A source's lock keeps other runs out. Without it [`Store::lock`] gives none.
     pub locks: bool,
+    /// [`PendingObject::finish`] has proven that what is stored is what was written, so that
+    /// reading it back at once proves nothing more.
+    pub confirms_writes: bool,
+    /// Backups may be removed there by this machine.
+    pub removes: bool,
+    /// How many objects are best read at once; `None` where the machine's cores decide.
+    pub parallel_reads: Option<usize>,
 }
 
 /// What a store holds of one source.
@@ -49,6 +74,8 @@ pub struct Properties {
 pub struct Listing {
     /// The names of its objects, in no order.
     pub objects: Vec<String>,
+    /// Their sizes in bytes, by their names, where the medium's list tells them.
+    pub sizes: HashMap<String, u64>,
     /// The ids of backups that are being written or retired, or were when their run was killed.
     pub unfinished: Vec<String>,
 }
@@ -94,6 +121,10 @@ pub trait Store: Send + Sync {
 
     /// Begins a backup of a source, under an id that none has.
     fn begin_draft(&self, source: &str, label: &str, at: DateTime<Utc>) -> Result<Box<dyn Draft>>;
+
+    /// Begins a copy of a backup that another store holds, under the id that it has there. A backup
+    /// of that id here is an error.
+    fn begin_copy(&self, source: &str, id: &str) -> Result<Box<dyn Draft>>;
 
     /// Removes a backup: from its first step on it is not listed any more, and a crash leaves
     /// nothing that a sweep does not remove. `objects` are those that the sidecar names; the
@@ -196,46 +227,67 @@ pub trait PendingObject: Write + Send {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// Opens the store at `location`.
-pub fn open(location: &Location, access: Access) -> Result<Box<dyn Store>> {
-    Ok(Box::new(match location {
-        Location::Directory(root) => LocalStore::open(root, access)?,
-    }))
-}
-
-/// The store at `location`, without a look at it: a directory above another that holds a dump may
-/// be none.
-pub fn unchecked(location: &Location) -> Box<dyn Store> {
-    Box::new(match location {
-        Location::Directory(root) => LocalStore::unchecked(root),
+/// Opens a store.
+pub fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn Store>> {
+    Ok(match &settings.location {
+        Location::Directory(root) => {
+            if access == Access::Write && settings.require_mount {
+                LocalStore::unchecked(root).require_mount()?;
+            }
+            Arc::new(LocalStore::open(root, access)?)
+        }
+        Location::Remote { .. } => Arc::new(RemoteStore::open(settings, access)?),
     })
 }
 
-/// Whether there is a store at `location`, or copies of sources' directories.
+/// A store without a look at it: it may still have to be made.
+pub fn open_unchecked(settings: &StoreSettings) -> Result<Arc<dyn Store>> {
+    Ok(match &settings.location {
+        Location::Directory(root) => unchecked_directory(root),
+        Location::Remote { .. } => Arc::new(RemoteStore::connect(settings)?),
+    })
+}
+
+/// A directory of this machine as a store, without a look at it: one above another that holds a
+/// dump may be none.
+pub fn unchecked_directory(root: &Path) -> Arc<dyn Store> {
+    Arc::new(LocalStore::unchecked(root))
+}
+
+/// Whether there is a store at `location`, or copies of sources' directories. What is on another
+/// machine is taken for one: nobody writes an address by a slip.
 pub fn is_at(location: &Location) -> Result<bool> {
     match location {
         Location::Directory(root) => LocalStore::is_at(root),
+        Location::Remote { .. } => Ok(true),
     }
 }
 
-/// Whether what is at `location` has the mark of a store; where that can't be told it has none.
+/// Whether what is at `location` has the mark of a store, as far as that can be told without
+/// asking another machine: what is there is taken for one.
 pub fn is_marked_at(location: &Location) -> bool {
     match location {
         Location::Directory(root) => LocalStore::unchecked(root).is_marked(),
+        Location::Remote { .. } => true,
     }
 }
 
-/// Whether this user may write to the store at `location`, or may be able to make it.
+/// Whether this user may write to the store at `location`, or may be able to make it, as far as
+/// that can be told without trying.
 pub fn may_be_written_at(location: &Location) -> bool {
     match location {
         Location::Directory(root) => LocalStore::unchecked(root).may_be_written(),
+        Location::Remote { .. } => true,
     }
 }
 
-/// An error where `location` must be on a mounted file system of its own and is not.
-pub fn require_mount_at(location: &Location) -> Result<()> {
-    match location {
-        Location::Directory(root) => LocalStore::unchecked(root).require_mount(),
+/// An error where a store must be on a mounted file system of its own and is not.
+pub fn check_mount(settings: &StoreSettings) -> Result<()> {
+    match &settings.location {
+        Location::Directory(root) if settings.require_mount => {
+            LocalStore::unchecked(root).require_mount()
+        }
+        _ => Ok(()),
     }
 }
 
@@ -243,7 +295,41 @@ pub fn require_mount_at(location: &Location) -> Result<()> {
 pub fn must_be_free(location: &Location) -> Result<()> {
     match location {
         Location::Directory(root) => LocalStore::unchecked(root).must_be_free(),
+        Location::Remote { .. } => Ok(()),
     }
+}
+
+/// The mark of a new store, as it is stored.
+fn new_mark() -> Vec<u8> {
+    let mark = Mark {
+        format: FORMAT,
+        uuid: uuid::Uuid::new_v4().to_string(),
+    };
+    serde_json::to_vec(&mark).unwrap_or_default()
+}
+
+/// An error where the mark `bytes`, shown as `shown`, is damaged or of a newer format.
+fn check_mark(bytes: &[u8], shown: &str) -> Result<()> {
+    let mark: Mark = serde_json::from_slice(bytes)
+        .map_err(|error| Error::failed(format!("`{shown}` is damaged: {error}")))
+        .with_hint("write `{\"format\": 1}` into it, if the place is a store")?;
+    if mark.format > FORMAT {
+        let place = shown.strip_suffix(&format!("/{MARK}")).unwrap_or(shown);
+        let text = format!(
+            "the store `{place}` has format {}, this version knows {FORMAT}",
+            mark.format
+        );
+        return Err(Error::failed(text).with_hint("use the dbbackup that wrote it, or a newer one"));
+    }
+    Ok(())
+}
+
+/// An error where a store lists a backup of this id.
+fn must_be_new(listing: &Listing, id: &str, location: &Location) -> Result<()> {
+    if listing.objects.contains(&names::sidecar_name(id)) {
+        return Err(Error::failed(format!("`{id}` is in `{location}` already")));
+    }
+    Ok(())
 }
 
 /// What is not there need not be removed.

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("tabular", &["durable", "engine", "scratch"]),
     ("pipeline", &["interrupt", "stream"]),
-    ("store", &["durable", "lock"]),
+    ("store", &["durable", "lock", "setting"]),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),
     (

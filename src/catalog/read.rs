@@ -5,7 +5,7 @@ use super::{
     Backup, Catalog, ListedBackup, OrphanedDump, Presence, UnreadableSidecar, is_named_of,
     with_remedy,
 };
-use crate::cores::on_every_core;
+use crate::cores::{on_every_core, on_threads};
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, SidecarFault, Word, Words};
 use crate::store::{Listing, Objects, Store, names};
@@ -47,7 +47,15 @@ impl Catalog {
 
     fn read_each<'a>(store: &dyn Store, sources: impl Iterator<Item = &'a str>) -> Result<Catalog> {
         let sources: Vec<&str> = sources.collect();
-        let listings = on_every_core(sources.len(), 1, |at, ()| store.list(sources[at]))
+        // Where an answer takes longer than the work, many are asked for at once.
+        let (threads, at_once) = match store.properties().parallel_reads {
+            Some(threads) => (threads, 1),
+            None => (
+                std::thread::available_parallelism().map_or(1, usize::from),
+                AT_ONCE,
+            ),
+        };
+        let listings = on_threads(threads, sources.len(), 1, |at, ()| store.list(sources[at]))
             .into_iter()
             .flatten()
             .collect::<Result<Vec<_>>>()?;
@@ -62,7 +70,7 @@ impl Catalog {
             .iter()
             .flat_map(|directory| directory.ids.iter().map(move |id| (directory, *id)))
             .collect();
-        let attempts = on_every_core(ids.len(), AT_ONCE, |at, reading: &mut Reading| {
+        let attempts = on_threads(threads, ids.len(), at_once, |at, reading: &mut Reading| {
             let (directory, id) = ids[at];
             let refused = |why: Refusal| UnreadableSidecar {
                 source: directory.source.into(),
@@ -170,6 +178,8 @@ struct Directory<'a> {
     source: &'a str,
     names: &'a [String],
     objects: &'a dyn Objects,
+    /// What the list says of their sizes.
+    sizes: &'a HashMap<String, u64>,
     /// The ids of those that are sidecars.
     ids: Vec<&'a str>,
     /// How many others look like dumps.
@@ -199,6 +209,7 @@ impl<'a> Directory<'a> {
             source,
             names: &listing.objects,
             objects,
+            sizes: &listing.sizes,
             ids,
             dumps,
             events,
@@ -231,7 +242,11 @@ impl<'a> Directory<'a> {
         };
         claims.must_belong(id, self.source)?;
         let presence = file.map_or(Presence::Missing, |file| {
-            Presence::of(self.objects.size(file))
+            // What a list does not show may be there all the same: then it is asked for.
+            match self.sizes.get(file) {
+                Some(size) => Presence::Bytes(*size),
+                None => Presence::of(self.objects.size(file)),
+            }
         });
         let events = self.events.get(id).map_or(&[][..], Vec::as_slice);
         let (state, unreadable) = state_after(events, self.objects, &mut reading.bytes);

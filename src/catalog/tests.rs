@@ -3,20 +3,19 @@
 use super::*;
 use crate::store::{self, Access, Location, Store};
 use chrono::{DateTime, TimeDelta, Utc};
+use std::sync::Arc;
 
 struct TestCatalog {
     dir: tempfile::TempDir,
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
 }
 
 impl TestCatalog {
     fn new() -> TestCatalog {
         let dir = tempfile::tempdir().unwrap();
         let store = store::open(
-            &Location::from(dir.path().join("store")),
-            Access::Write {
-                require_mount: false,
-            },
+            &Location::from(dir.path().join("store")).into(),
+            Access::Write,
         )
         .unwrap();
         TestCatalog { dir, store }

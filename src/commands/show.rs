@@ -68,7 +68,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         return Ok((backup, place));
     }
     session.refuse_group(wanted)?;
-    let store = store::open(&session.store_plan()?.location, Access::Read)?;
+    let store = store::open(&session.store_plan()?.settings, Access::Read)?;
     let backup = catalog_for(&*store, wanted, session.now)?
         .resolve(wanted, session.now)?
         .whole(&*store)?;

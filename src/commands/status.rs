@@ -98,7 +98,7 @@ fn judge_and_show(
 /// The whole in a few words.
 fn summary(status: &StoreHealth<'_>) -> String {
     if status.sources.is_empty() {
-        return format!("the store `{}` holds no backups", status.store.location);
+        return format!("the store `{}` holds no backups", status.store.location());
     }
     let due = status.due().count() as u64;
     if due == 0 {
@@ -311,7 +311,7 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
     report.set(
         "store",
         serde_json::json!({
-            "path": status.store.location.to_string(), "free_bytes": status.free,
+            "path": status.store.location().to_string(), "free_bytes": status.free,
             "needed_bytes": status.needed,
             "findings": of_store,
         }),

@@ -1,27 +1,13 @@
-//! The settings that are not one kind's: of stores, of runs, and those that every source may have.
+//! The settings that are not one kind's: of runs, and those that every source may have.
 
 use crate::engine::sqlite::Spool;
 use crate::pipeline::{self, Codec, Encoding};
 use crate::setting::{PathResolver, SettingType, WordChoice, WrittenValue, settings};
 use crate::sidecar::Level;
-use crate::store::Location;
 use crate::units::Span;
 use chrono::{DateTime, Utc};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-settings! {
-    /// `[store]` or `[stores.NAME]`: where a store is.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct StoreSettings {
-        /// The directory of the store. One that holds something else never becomes a store by
-        /// itself.
-        pub location as "path": Location = Location::from(PathBuf::new()),
-        /// Refuses to use the directory unless a file system of its own is mounted there: for a
-        /// disk that may be unplugged.
-        pub require_mount: bool = false,
-    }
-}
 
 settings! {
     /// The settings of `[backup]`, each of which a source may set for itself.
@@ -104,25 +90,6 @@ settings! {
         pub expect_every: Span = Span { seconds: 26 * 3600, months: 0, days: 0 },
         /// For `dbbackup status`: how long ago the last drill may be. Not set, none is asked for.
         pub prove_every: Option<Span> = None,
-    }
-}
-
-/// A directory, absolute once it is read.
-impl SettingType for Location {
-    fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
-        if let WrittenValue::Text(text) = value {
-            // What is no directory is for the store to say.
-            Location::parse(text, Path::new("/"))?;
-        }
-        PathBuf::read(value, resolve).map(Location::from)
-    }
-
-    fn as_written(&self) -> Option<String> {
-        self.local_path()?.to_path_buf().as_written()
-    }
-
-    fn type_name() -> String {
-        PathBuf::type_name()
     }
 }
 

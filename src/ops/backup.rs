@@ -94,7 +94,7 @@ pub fn create_backups(
     check_label(&request.label)?;
     let run = new_run(request, session);
     let store = session.store_plan();
-    let location = store.as_ref().ok().map(|store| store.location.clone());
+    let location = store.as_ref().ok().map(|store| store.location().clone());
     let planned = match store.and_then(|store| plan_sources(request, &store, session, observer)) {
         Err(error) if is_of_request(request, location.is_some(), session) => return Err(error),
         planned => planned,

@@ -9,6 +9,7 @@ use crate::retention::dependents_first;
 use crate::store::{Store, names};
 use crate::units;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ pub struct DeleteRequest {
 
 /// The backups that will be deleted: nothing forbids it. To be shown, then carried out.
 pub struct DeletePlan {
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
     request: DeleteRequest,
     doomed: Vec<DoomedBackup>,
 }

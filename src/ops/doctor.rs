@@ -256,7 +256,8 @@ impl SpaceNeeds {
                 .command(["cleanup", "--dry-run"])
                 .text(" says what the retention policy frees")
         };
-        if let Ok(Some(free)) = store::unchecked(&store.location).free_space() {
+        let free = store::open_unchecked(&store.settings).and_then(|store| store.free_space());
+        if let Ok(Some(free)) = free {
             let text = format!(
                 "{} free, about {} needed for the next backups",
                 units::size(free),
@@ -323,7 +324,7 @@ impl SourceExaminer<'_> {
     fn check_source(&mut self, source: &SourcePlan) -> Result<()> {
         let name = source.name.as_str();
         let mut engine = Engine::open(source)?;
-        let store = store::unchecked(&self.store.location);
+        let store = store::open_unchecked(&self.store.settings)?;
         backup::check_name_conflict(
             source,
             &engine,
@@ -383,5 +384,5 @@ fn add_need(needs: &mut BTreeMap<PathBuf, u64>, source: &SourcePlan, bytes: u64)
 
 /// Reads the catalog of a store as it is.
 fn read_catalog(plan: &StorePlan) -> Result<Catalog> {
-    catalog_of(&*store::open(&plan.location, Access::Read)?, &[])
+    catalog_of(&*store::open(&plan.settings, Access::Read)?, &[])
 }

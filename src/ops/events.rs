@@ -79,14 +79,13 @@ mod tests {
     use super::*;
     use crate::sidecar::{Braked, Verification};
     use crate::store::{self, Access, Location};
+    use std::sync::Arc;
 
     /// A store with a backup of the source `app`, and its id.
-    fn with_backup(dir: &tempfile::TempDir) -> (Box<dyn Store>, String) {
-        let access = Access::Write {
-            require_mount: false,
-        };
+    fn with_backup(dir: &tempfile::TempDir) -> (Arc<dyn Store>, String) {
+        let access = Access::Write;
         let location = Location::from(dir.path().join("store"));
-        let store = store::open(&location, access).unwrap();
+        let store = store::open(&location.into(), access).unwrap();
         drop(store.lock("app", std::time::Duration::ZERO).unwrap());
         let draft = store.begin_draft("app", "daily", Utc::now()).unwrap();
         let id = draft.id().to_owned();

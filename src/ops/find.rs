@@ -8,13 +8,14 @@ use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
-use crate::store::{self, Access, Location, Objects, Store, names};
+use crate::store::{self, Objects, Store, names};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A dump that a user's word for a backup led to.
 pub struct ResolvedBackup {
     /// The store, or the directory above a dump that lies somewhere else.
-    pub store: Box<dyn Store>,
+    pub store: Arc<dyn Store>,
     /// The source's objects in it.
     pub objects: Box<dyn Objects>,
     /// The source in it.
@@ -64,13 +65,12 @@ impl ResolvedBackup {
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(location: &Location, entry: &ListedBackup) -> Result<ResolvedBackup> {
-        let store = store::open(location, Access::Read)?;
-        let backup = entry.whole(&*store)?;
-        ResolvedBackup::of_backup(store, entry.sidecar.source.to_string(), backup)
+    pub fn in_store(store: &Arc<dyn Store>, entry: &ListedBackup) -> Result<ResolvedBackup> {
+        let backup = entry.whole(&**store)?;
+        ResolvedBackup::of_backup(Arc::clone(store), entry.sidecar.source.to_string(), backup)
     }
 
-    fn of_backup(store: Box<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
+    fn of_backup(store: Arc<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -189,11 +189,11 @@ pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
 }
 
 /// The directory above that of a dump as a store, with the dump's own as a source in it.
-fn directory_as_store(path: &Path) -> (Box<dyn Store>, String, &Path) {
+fn directory_as_store(path: &Path) -> (Arc<dyn Store>, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
-        store::unchecked(&Location::from(root)),
+        store::unchecked_directory(root),
         dir.file_name()
             .unwrap_or_default()
             .to_string_lossy()

@@ -106,7 +106,7 @@ pub fn environment(
         ("DBBACKUP_LABEL", label.into()),
         (
             "DBBACKUP_STORE",
-            session.store_plan()?.location.as_os_str().to_owned(),
+            session.store_plan()?.location().as_os_str().to_owned(),
         ),
     ];
     // As hooks have it: a `dbbackup` in the program must find the same sources, wherever it runs.

@@ -259,7 +259,8 @@ fn tasks(
             "there is no retention policy: no flag, and no configuration".into(),
         ));
     };
-    if !session.store_plan()?.configured {
+    let plan = session.store_plan()?;
+    if !plan.configured {
         return Err(no_policy(format!(
             "the store `{}` is none of the configuration's, so its policy does not hold there",
             store.name()
@@ -280,7 +281,7 @@ fn tasks(
             work.push((name.clone(), Err(why.clone())));
             continue;
         }
-        let policies = RetentionPolicies::of_source(config, entry);
+        let policies = RetentionPolicies::in_store(config, plan.name.as_deref(), entry);
         if policies.is_empty() && !asked.is_empty() && !by_group {
             return Err(no_policy(format!(
                 "`{name}` has no retention policy: everything is kept"

@@ -8,6 +8,7 @@ use crate::plan::{self, StorePlan};
 use crate::store::{self, Access, Store, names};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The error of who has neither a store nor a configuration; under cron the current directory and
@@ -71,23 +72,17 @@ impl Session {
     }
 
     /// The store, to read from.
-    pub fn reading(&self) -> Result<Box<dyn Store>> {
-        store::open(&self.store_plan()?.location, Access::Read)
+    pub fn reading(&self) -> Result<Arc<dyn Store>> {
+        store::open(&self.store_plan()?.settings, Access::Read)
     }
 
     /// The store, to write to; made where it is missing.
-    pub fn writing(&self) -> Result<Box<dyn Store>> {
-        let plan = self.store_plan()?;
-        store::open(
-            &plan.location,
-            Access::Write {
-                require_mount: plan.require_mount,
-            },
-        )
+    pub fn writing(&self) -> Result<Arc<dyn Store>> {
+        store::open(&self.store_plan()?.settings, Access::Write)
     }
 
     /// The store, to change what is in it: it must be there.
-    pub fn changing(&self) -> Result<Box<dyn Store>> {
+    pub fn changing(&self) -> Result<Arc<dyn Store>> {
         self.reading()?;
         self.writing()
     }

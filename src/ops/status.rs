@@ -18,6 +18,7 @@ use crate::plan::StorePlan;
 use crate::store::{self, Access, Store};
 use crate::units::{self, Span};
 use chrono::{DateTime, Utc};
+use std::sync::Arc;
 
 /// What is to be judged.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +32,7 @@ pub struct StatusRequest {
 /// A store that was read to be judged.
 pub struct StoreReading {
     plan: StorePlan,
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
     catalog: Catalog,
 }
 
@@ -57,11 +58,8 @@ impl StoreReading {
     /// Opens the store and reads its catalog. A store that is not there is what a status is asked
     /// about, and no mistake of whoever asks.
     pub fn open(plan: StorePlan) -> Result<StoreReading> {
-        let store = store::open(&plan.location, Access::Read)?;
-        if plan.require_mount {
-            store::require_mount_at(&plan.location)
-                .map_err(|error| error.with_kind(Kind::NotFound))?;
-        }
+        let store = store::open(&plan.settings, Access::Read)?;
+        store::check_mount(&plan.settings).map_err(|error| error.with_kind(Kind::NotFound))?;
         let catalog = Catalog::read(&*store, None)?;
         Ok(StoreReading {
             plan,

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use std::any::Any;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ impl Fixture {
     }
 
     /// The store, opened.
-    pub fn store(&self) -> Box<dyn Store> {
+    pub fn store(&self) -> Arc<dyn Store> {
         self.session.writing().unwrap()
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Hint, Kind, Result};
 use crate::sidecar::{Change, Level, Status};
 use crate::store::{Store, names};
 use chrono::Utc;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -188,9 +189,9 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         }
         let catalog = catalog_of(&*store, &there)?;
         let mut items = if request.all {
-            every_one(&catalog, &*store)?
+            every_one(&catalog, &store)?
         } else {
-            newest_ones(&catalog, &*store)?
+            newest_ones(&catalog, &store)?
         };
         if request.backups.is_empty() {
             items.extend(never_backed_up(&catalog, session)?);
@@ -225,7 +226,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
             names.into_iter().partition(|name| catalog.has_source(name));
         if !sources.is_empty() {
             catalog.keep_only(&sources);
-            items = newest_ones(&catalog, &*store)?;
+            items = newest_ones(&catalog, &store)?;
         }
         // What a group has that was never backed up is not proven.
         let (missing, rest): (Vec<String>, Vec<String>) = rest.into_iter().partition(is_of_group);
@@ -270,7 +271,7 @@ fn of_groups(
         .partition(|name| !is_of_group(name) || heard_of(name)))
 }
 
-fn every_one(catalog: &Catalog, store: &dyn Store) -> Result<Vec<VerifyTask>> {
+fn every_one(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask>> {
     let with_dump = catalog
         .backups
         .iter()
@@ -298,7 +299,7 @@ fn unusable(entry: &UnreadableSidecar) -> VerifyTask {
 
 /// Lists the newest backup of each source that is not a failed attempt: a damaged newest one must
 /// be found, not passed over.
-fn newest_ones(catalog: &Catalog, store: &dyn Store) -> Result<Vec<VerifyTask>> {
+fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask>> {
     let mut items = Vec::new();
     for source in catalog.sources() {
         let unreadable = catalog
@@ -362,8 +363,8 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTas
         .collect())
 }
 
-fn dump(backup: &ListedBackup, store: &dyn Store) -> Result<VerifyTask> {
-    let found = ResolvedBackup::in_store(store.location(), backup);
+fn dump(backup: &ListedBackup, store: &Arc<dyn Store>) -> Result<VerifyTask> {
+    let found = ResolvedBackup::in_store(store, backup);
     Ok(match found {
         Ok(found) => VerifyTask::Dump(Box::new(found)),
         Err(error) => VerifyTask::Unusable {

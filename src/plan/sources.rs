@@ -164,7 +164,7 @@ fn plan_configured(
         }));
     }
     let policies = if store.configured {
-        RetentionPolicies::of_source(config, source)
+        RetentionPolicies::in_store(config, store.name.as_deref(), source)
     } else {
         RetentionPolicies::default()
     };
@@ -361,8 +361,8 @@ mod tests {
     #[test]
     fn two_paths_that_would_share_a_name_are_refused() {
         let plan = StorePlan {
-            location: Path::new("/s").into(),
-            require_mount: false,
+            settings: crate::store::Location::from(Path::new("/s")).into(),
+            name: None,
             configured: false,
         };
         let what = ["/a/app.db".to_owned(), "/b/app.db".to_owned()];

@@ -1,20 +1,27 @@
 //! The part of the plans that is about stores: which one is meant.
 
-use crate::config::{Config, StoreSettings};
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::store::Location;
+use crate::store::{Location, StoreSettings};
 use crate::units;
 use std::path::Path;
 
-/// Where the backups are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the backups are, and how that place is reached.
+#[derive(Debug, Clone, PartialEq)]
 pub struct StorePlan {
-    /// The store's location.
-    pub location: Location,
-    /// Refuse a directory that is not mounted.
-    pub require_mount: bool,
+    /// The store's settings, with its absolute location.
+    pub settings: StoreSettings,
+    /// Its name, where the configuration has it as `[stores.NAME]`.
+    pub name: Option<String>,
     /// The configuration itself names this store, so its retention may be applied to it.
     pub configured: bool,
+}
+
+impl StorePlan {
+    /// Where the store is.
+    pub fn location(&self) -> &Location {
+        &self.settings.location
+    }
 }
 
 /// Finds the store: `--store` (a configured name, else a directory), the configuration's,
@@ -42,12 +49,12 @@ pub fn store(
             return Err(no_such_store(text, config));
         }
         return match named {
-            Some(settings) => Ok(configured(cwd, settings)),
+            Some(store) => Ok(configured(cwd, Some(text), &store.settings)),
             None => written(text, config, cwd),
         };
     }
     if let Some(settings) = config.and_then(|config| config.store.as_ref()) {
-        return Ok(configured(cwd, settings));
+        return Ok(configured(cwd, None, settings));
     }
     match variable.filter(|text| !text.is_empty()) {
         Some(text) => written(text, config, cwd),
@@ -59,10 +66,10 @@ pub fn store(
 }
 
 /// A store that the configuration names.
-fn configured(cwd: &Path, settings: &StoreSettings) -> StorePlan {
+fn configured(cwd: &Path, name: Option<&str>, settings: &StoreSettings) -> StorePlan {
     StorePlan {
-        location: settings.location.resolved(cwd),
-        require_mount: settings.require_mount,
+        name: name.map(str::to_owned),
+        settings: settings.resolved(cwd),
         configured: true,
     }
 }
@@ -72,13 +79,13 @@ fn written(text: &str, config: Option<&Config>, cwd: &Path) -> Result<StorePlan>
     let location = parse(text, cwd)?;
     let known = config
         .into_iter()
-        .flat_map(|config| config.store.iter().chain(config.stores.values()))
-        .find(|store| store.location.resolved(cwd) == location);
+        .flat_map(Config::all_stores)
+        .find(|(_, settings)| settings.location.resolved(cwd) == location);
     Ok(match known {
-        Some(settings) => configured(cwd, settings),
+        Some((name, settings)) => configured(cwd, name, settings),
         None => StorePlan {
-            location,
-            require_mount: false,
+            name: None,
+            settings: StoreSettings::from(location),
             configured: false,
         },
     })
@@ -115,15 +122,15 @@ mod tests {
             store(flag, None, variable, cwd, &|_| Ok(false))
         };
         assert_eq!(
-            store(Some("./b"), Some("/env")).unwrap().location,
+            store(Some("./b"), Some("/env")).unwrap().settings.location,
             Path::new("/work/b").into()
         );
         assert_eq!(
-            store(Some("b"), None).unwrap().location,
+            store(Some("b"), None).unwrap().settings.location,
             Path::new("/work/b").into()
         );
         assert_eq!(
-            store(None, Some("/env")).unwrap().location,
+            store(None, Some("/env")).unwrap().settings.location,
             Path::new("/env").into()
         );
         assert!(

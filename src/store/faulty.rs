@@ -149,6 +149,14 @@ impl Store for FaultyStore<'_> {
         }))
     }
 
+    fn begin_copy(&self, source: &str, id: &str) -> Result<Box<dyn Draft>> {
+        self.countdown.call()?;
+        Ok(Box::new(FaultyDraft {
+            inner: Some(self.inner.begin_copy(source, id)?),
+            countdown: Arc::clone(&self.countdown),
+        }))
+    }
+
     fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
         self.countdown.call()?;
         self.inner.retire(source, id, objects)

@@ -3,36 +3,28 @@
 mod directory;
 mod draft;
 
-use super::{Access, Draft, Listing, Location, Objects, Properties, Store, free_id, names};
+use super::{
+    Access, Draft, Listing, Location, MARK, Objects, Properties, Store, check_mark, free_id,
+    must_be_new, names, new_mark,
+};
 use crate::durable;
 use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use directory::{SourceDirectory, dot, unfinished_id};
 use draft::LocalDraft;
-use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The newest layout of a store that this program knows.
-const FORMAT: u32 = 1;
-const MARK: &str = "dbbackup-store.json";
-
 /// See the head of this file.
 #[derive(Debug)]
 pub struct LocalStore {
     location: Location,
     root: PathBuf,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Mark {
-    format: u32,
-    #[serde(default)]
-    uuid: String,
 }
 
 impl LocalStore {
@@ -43,12 +35,6 @@ impl LocalStore {
 
     fn try_open(root: &Path, access: Access) -> Result<LocalStore> {
         let store = LocalStore::unchecked(root);
-        if let Access::Write {
-            require_mount: true,
-        } = access
-        {
-            store.require_mount()?;
-        }
         match (root.metadata(), access) {
             (Ok(found), _) if !found.is_dir() => {
                 return Err(Error::not_found(format!(
@@ -69,7 +55,7 @@ impl LocalStore {
                             .text("; check `--store`, or [store] in the configuration"),
                     ));
             }
-            (Err(error), Access::Write { .. }) if is_absent(&error, root) => store.make_root()?,
+            (Err(error), Access::Write) if is_absent(&error, root) => store.make_root()?,
             (Err(error), _) => {
                 return Err(error)
                     .with_context(|| format!("opening the store `{}`", root.display()));
@@ -202,25 +188,7 @@ impl LocalStore {
     fn check_mark(&self, access: Access) -> Result<()> {
         let path = self.root.join(MARK);
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                let mark: Mark = serde_json::from_slice(&bytes)
-                    .map_err(|error| {
-                        Error::failed(format!("`{}` is damaged: {error}", path.display()))
-                    })
-                    .with_hint(
-                        "write `{\"format\": 1}` into that file, if the directory is a store",
-                    )?;
-                if mark.format > FORMAT {
-                    let text = format!(
-                        "the store `{}` has format {}, this version knows {FORMAT}",
-                        self.root.display(),
-                        mark.format
-                    );
-                    return Err(Error::failed(text)
-                        .with_hint("use the dbbackup that wrote it, or a newer one"));
-                }
-                Ok(())
-            }
+            Ok(bytes) => check_mark(&bytes, &path.display().to_string()),
             Err(error) if is_absent(&error, &path) => match access {
                 // A copy of a source's directory alone, in a directory of its own, will do.
                 Access::Read if self.holds_sidecars()? => Ok(()),
@@ -235,13 +203,9 @@ impl LocalStore {
                         path.display()
                     )))
                 }
-                Access::Write { .. } => {
+                Access::Write => {
                     self.must_be_free()?;
-                    let mark = Mark {
-                        format: FORMAT,
-                        uuid: uuid::Uuid::new_v4().to_string(),
-                    };
-                    durable::replace(&path, &serde_json::to_vec(&mark).unwrap_or_default())
+                    durable::replace(&path, &new_mark())
                 }
             },
             Err(error) => Err(error).with_context(|| format!("reading `{}`", path.display())),
@@ -274,7 +238,7 @@ impl Store for LocalStore {
                 Ok(found) => found.is_dir(),
                 Err(error) => !is_absent(&error, &entry.path()),
             };
-            if can_be_a_source(&name) && is_directory() {
+            if names::can_be_a_source(&name) && is_directory() {
                 names.push(name);
             }
         }
@@ -286,6 +250,7 @@ impl Store for LocalStore {
         let (objects, unfinished) = sorted_out(self.directory(source).all_names()?);
         Ok(Listing {
             objects,
+            sizes: HashMap::new(),
             unfinished,
         })
     }
@@ -317,6 +282,12 @@ impl Store for LocalStore {
     fn begin_draft(&self, source: &str, label: &str, at: DateTime<Utc>) -> Result<Box<dyn Draft>> {
         let id = free_id(&self.list(source)?, source, label, at);
         Ok(Box::new(LocalDraft::new(self.directory(source), id)))
+    }
+
+    fn begin_copy(&self, source: &str, id: &str) -> Result<Box<dyn Draft>> {
+        let dir = self.directory(source);
+        must_be_new(&self.list(source)?, id, &self.location)?;
+        Ok(Box::new(LocalDraft::new(dir, id.to_owned())))
     }
 
     fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
@@ -396,7 +367,12 @@ impl Store for LocalStore {
     }
 
     fn properties(&self) -> Properties {
-        Properties { locks: true }
+        Properties {
+            locks: true,
+            confirms_writes: false,
+            removes: true,
+            parallel_reads: None,
+        }
     }
 
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -412,12 +388,6 @@ fn sorted_out(names: Vec<String>) -> (Vec<String>, Vec<String>) {
         .iter()
         .filter_map(|name| unfinished_id(name).map(str::to_owned));
     (objects, ids.collect())
-}
-
-/// Other directories, `lost+found` for one, are not even looked into.
-fn can_be_a_source(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inner)
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

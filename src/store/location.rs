@@ -1,6 +1,10 @@
 //! Where a store is: what the configuration, `--store` and `$DBBACKUP_STORE` name. What kind of
 //! store that is, only this room knows.
 
+mod address;
+
+pub use address::RemoteAddress;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,15 +14,21 @@ use std::path::{Path, PathBuf};
 pub enum Location {
     /// A directory of this machine.
     Directory(PathBuf),
+    /// A place on another machine, with its address as it is written: that is what `--store` takes.
+    Remote {
+        /// As a user writes it, without what a user may leave out.
+        text: String,
+        /// The same, taken apart.
+        address: RemoteAddress,
+    },
 }
 
 impl Location {
     /// Reads what a user wrote; a relative directory is one below `base`. The error is a sentence
     /// without its end.
     pub fn parse(text: &str, base: &Path) -> Result<Location, String> {
-        // A directory `s3:` beside the configuration is never what was meant.
-        if text.contains("://") {
-            return Err("this version knows only directories as stores".to_owned());
+        if let Some(address) = RemoteAddress::parse(text)? {
+            return Ok(Location::from(address));
         }
         Ok(Location::from(Path::new(text)).resolved(base))
     }
@@ -30,6 +40,7 @@ impl Location {
             Location::Directory(path) => {
                 Location::Directory(base.join(path).components().collect())
             }
+            Location::Remote { .. } => self.clone(),
         }
     }
 
@@ -37,6 +48,7 @@ impl Location {
     pub fn as_os_str(&self) -> &OsStr {
         match self {
             Location::Directory(path) => path.as_os_str(),
+            Location::Remote { text, .. } => OsStr::new(text),
         }
     }
 
@@ -44,6 +56,9 @@ impl Location {
     pub fn object(&self, source: &str, name: &str) -> String {
         match self {
             Location::Directory(path) => path.join(source).join(name).display().to_string(),
+            Location::Remote { text, .. } => {
+                format!("{}/{source}/{name}", text.trim_end_matches('/'))
+            }
         }
     }
 
@@ -51,6 +66,23 @@ impl Location {
     pub fn local_path(&self) -> Option<&Path> {
         match self {
             Location::Directory(path) => Some(path),
+            Location::Remote { .. } => None,
+        }
+    }
+}
+
+/// No place: of settings that are still to be read.
+impl Default for Location {
+    fn default() -> Self {
+        Location::Directory(PathBuf::new())
+    }
+}
+
+impl From<RemoteAddress> for Location {
+    fn from(address: RemoteAddress) -> Self {
+        Location::Remote {
+            text: address.to_string(),
+            address,
         }
     }
 }
@@ -72,6 +104,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Directory(path) => path.display().fmt(f),
+            Location::Remote { text, .. } => f.write_str(text),
         }
     }
 }
@@ -81,11 +114,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_is_a_directory_below_the_base() {
+    fn a_location_is_a_directory_below_the_base_or_an_address() {
         let base = Path::new("/work");
         let parsed = |text: &str| Location::parse(text, base).map(|found| found.to_string());
         assert_eq!(parsed("./b"), Ok("/work/b".to_owned()));
         assert_eq!(parsed("/var//backups/"), Ok("/var/backups".to_owned()));
-        assert!(parsed("s3://bucket").is_err());
+        assert_eq!(parsed("s3://bucket"), Ok("s3://bucket".to_owned()));
+        assert_eq!(
+            Location::parse("s3://b/web1/", base)
+                .unwrap()
+                .object("app", "x.json"),
+            "s3://b/web1/app/x.json"
+        );
+        assert!(parsed("ftp://bucket").is_err());
     }
 }

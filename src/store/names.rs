@@ -8,6 +8,13 @@ pub const CONTENTS: &str = ".contents.json.zst";
 
 const EVENT: &str = ".event.json";
 
+/// Whether a source can have this name: `[A-Za-z0-9][A-Za-z0-9._-]*`. Other directories,
+/// `lost+found` for one, are not even looked into.
+pub fn can_be_a_source(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inner)
+}
+
 /// The sidecar's name.
 pub fn sidecar_name(id: &str) -> String {
     format!("{id}.json")

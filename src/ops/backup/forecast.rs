@@ -96,7 +96,7 @@ pub fn forecast_backup(
     observer: &dyn Observer,
 ) -> Result<BackupForecast> {
     let planned = plan_backup(request, session, observer)?;
-    let store = session.store_plan()?.location;
+    let store = session.store_plan()?.settings.location;
     let mut forecast = BackupForecast::default();
     forecast.add_hooks(None, &hooks_of_run(Some(&planned), session));
     for one in planned {

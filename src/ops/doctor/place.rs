@@ -20,13 +20,11 @@ const PREFIX: &str = ".dbbackup-doctor-";
 
 /// Checks the store; returns its catalog.
 pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) -> Catalog {
-    let shown = &plan.location;
-    let Some(root) = plan.location.local_path() else {
+    let shown = plan.location();
+    let Some(root) = plan.location().local_path() else {
         return Catalog::default();
     };
-    if plan.require_mount
-        && let Err(error) = store::require_mount_at(&plan.location)
-    {
+    if let Err(error) = store::check_mount(&plan.settings) {
         diagnosis.problem("store", "place", &error);
         return Catalog::default();
     }
@@ -68,7 +66,7 @@ pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosi
         }
         // An empty directory becomes a store with the first backup.
         Err(error) if error.kind() == Kind::NotFound && root.is_dir() => {
-            if let Err(error) = store::must_be_free(&plan.location) {
+            if let Err(error) = store::must_be_free(plan.location()) {
                 diagnosis.problem("store", "place", &error);
                 return Catalog::default();
             }
@@ -228,7 +226,10 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
 
 /// Checks whether another run has the source's lock now.
 pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {
-    let store = store::unchecked(&store.location);
+    let store = match store::open_unchecked(&store.settings) {
+        Ok(store) => store,
+        Err(error) => return diagnosis.problem(source, "lock", &error),
+    };
     if !store.properties().locks {
         diagnosis.warning(
             source,
@@ -256,7 +257,7 @@ pub fn check_scratch(
     diagnosis: &mut Diagnosis,
 ) {
     let about = "scratch";
-    let root = store.location.local_path();
+    let root = store.location().local_path();
     if root.is_some_and(|root| dir.starts_with(root)) {
         let error = Error::usage(format!("`{}` lies in the store", dir.display()))
             .with_hint("set `scratch_dir` in [backup] to a place outside of it");

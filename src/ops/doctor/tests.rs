@@ -230,7 +230,10 @@ fn a_store_with_too_little_room_is_a_problem() {
         needs.judge(&store, &mut diagnosis);
         diagnosis.severity("store", "space").unwrap()
     };
-    let free = store::unchecked(&store.location).free_space().unwrap();
+    let free = store::open_unchecked(&store.settings)
+        .unwrap()
+        .free_space()
+        .unwrap();
     assert_eq!(judge(0), Severity::Ok);
     // Others write to this disk, too.
     assert_eq!(judge(free.unwrap() / 2), Severity::Warning);

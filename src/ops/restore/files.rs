@@ -166,16 +166,11 @@ impl RestoreSteps for FilesRestore<'_> {
         let (TreeTarget::Origin(_), Ok(plan)) = (&self.place, session.store_plan()) else {
             return Ok(None);
         };
-        let is_there = store::is_at(&plan.location).unwrap_or(true);
-        if !is_there || !store::may_be_written_at(&plan.location) {
+        let is_there = store::is_at(plan.location()).unwrap_or(true);
+        if !is_there || !store::may_be_written_at(plan.location()) {
             return Ok(None);
         }
-        let store = store::open(
-            &plan.location,
-            Access::Write {
-                require_mount: false,
-            },
-        )?;
+        let store = store::open(&plan.settings, Access::Write)?;
         if !store.sources()?.contains(&found.source) {
             return Ok(None);
         }

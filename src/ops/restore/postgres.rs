@@ -181,16 +181,12 @@ impl RestoreSteps for PostgresRestore<'_> {
         let Some(old) = old.filter(|_| request.in_place && !request.no_safety_backup) else {
             return Ok(Safety::None);
         };
-        let location = session
-            .store_plan()
-            .map_or_else(|_| found.store.location().clone(), |plan| plan.location);
-        let store = store::open(
-            &location,
-            Access::Write {
-                require_mount: false,
-            },
-        )
-        .map_err(|error| error.context("the store for the safety backup of what is there"))?;
+        let settings = session.store_plan().map_or_else(
+            |_| found.store.location().clone().into(),
+            |plan| plan.settings,
+        );
+        let store = store::open(&settings, Access::Write)
+            .map_err(|error| error.context("the store for the safety backup of what is there"))?;
         let source = match &found.backup {
             Some(backup) => backup.sidecar.source.clone(),
             None => plan::plain_name(old.name.as_deref().unwrap_or_default()),

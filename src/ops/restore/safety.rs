@@ -15,6 +15,7 @@ use crate::sidecar::Level;
 use crate::store::{Location, Store};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What happens to the content that is there.
 pub enum Safety {
@@ -25,7 +26,7 @@ pub enum Safety {
     /// A safety backup in a store.
     Store {
         /// The store.
-        store: Box<dyn Store>,
+        store: Arc<dyn Store>,
         /// The source that the backup is of.
         source: String,
         /// The content's format.

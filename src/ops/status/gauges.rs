@@ -206,7 +206,7 @@ pub fn metrics_of_status(
     run: Option<&RunSummary>,
     config: Option<&Config>,
 ) -> Vec<Metric> {
-    let mut values = GaugeValues::new(&status.store.location);
+    let mut values = GaugeValues::new(status.store.location());
     let attempts = run.map_or_else(Vec::new, |run| attempts_of(run, config));
     let mut sources: Vec<_> = status.sources.iter().collect();
     sources.sort_by(|a, b| a.0.name.cmp(&b.0.name));

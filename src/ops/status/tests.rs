@@ -11,7 +11,7 @@ use std::path::PathBuf;
 impl Fixture {
     /// The session of a configuration of this store with these lines.
     fn configured(&self, lines: &str) -> Session {
-        let store = self.session.store_plan().unwrap().location;
+        let store = self.session.store_plan().unwrap().settings.location;
         let text = format!("[store]\npath = \"{store}\"\n{lines}");
         let path = self.session.cwd.join("dbbackup.toml");
         Session {
@@ -152,10 +152,8 @@ fn a_store_that_is_not_there_is_no_mistake_of_the_asker() {
     };
     let error = judged(&missing, &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
-    let plan = StorePlan {
-        require_mount: true,
-        ..fixture.session.store_plan().unwrap()
-    };
+    let mut plan = fixture.session.store_plan().unwrap();
+    plan.settings.require_mount = true;
     let error = StoreReading::open(plan).err().unwrap();
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
 }
@@ -336,7 +334,7 @@ fn written(fixture: &Fixture, session: &Session, source: &str) -> Vec<String> {
     let status = reading.judge(&StatusRequest::default(), session).unwrap();
     write_textfile(&path, &status).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
-    let store = format!("store=\"{}\",", status.store.location);
+    let store = format!("store=\"{}\",", status.store.location());
     let label = format!("{{source=\"{source}\"");
     text.lines()
         .map(|line| line.replace(&store, ""))

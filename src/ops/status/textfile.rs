@@ -47,7 +47,7 @@ impl<'a> MetricsFile<'a> {
 
     /// The metrics after the run, of a store that perhaps can't be read.
     fn metrics(&self, summary: &RunSummary, store: StorePlan, config: &Config) -> Vec<Metric> {
-        let location = store.location.clone();
+        let location = store.location().clone();
         // The run took its time: what it created is not of the future.
         let session = self.session.at(crate::engine::whole_second(Utc::now()));
         let judged = StoreReading::open(store).and_then(|reading| {
@@ -73,7 +73,7 @@ impl RunListener for MetricsFile<'_> {
         };
         let store = self.session.store_plan().context(NOT_WRITTEN)?;
         let own = config.store.as_ref();
-        if own.is_some_and(|own| own.location != store.location) {
+        if own.is_some_and(|own| own.location != *store.location()) {
             // One file, one store: that of another one would take its place.
             self.observer.detail(format!(
                 "`{}` is about the store in [store], so it was left as it is",

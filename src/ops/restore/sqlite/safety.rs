@@ -8,9 +8,10 @@ use crate::error::{Context, Result};
 use crate::ops::restore::context::RestoreContext;
 use crate::ops::restore::safety::Safety;
 use crate::plan;
-use crate::store::{self, Access, Store};
+use crate::store::{self, Access, Store, StoreSettings};
 use crate::units;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Plans where the old content is kept: in the store that is in use, else in that of the backup,
 /// else beside it.
@@ -18,28 +19,27 @@ pub fn plan_safety(context: RestoreContext<'_>, place: &DatabasePlace) -> Result
     if context.request.no_safety_backup || matches!(place.now, OldContent::Nothing) {
         return Ok(Safety::None);
     }
-    let location = match context.session.store_plan() {
-        Ok(plan) => Some(plan.location),
-        Err(_) => Some(context.found.store.location().clone()).filter(store::is_marked_at),
+    let settings = match context.session.store_plan() {
+        Ok(plan) => Some(plan.settings),
+        Err(_) => Some(context.found.store.location().clone())
+            .filter(store::is_marked_at)
+            .map(StoreSettings::from),
     };
     let beside = || Safety::Beside(free_name(&place.path, context));
-    let Some(location) = location else {
+    let Some(settings) = settings else {
         return Ok(beside());
     };
     if context.request.dry_run {
-        return match store::open(&location, Access::Read) {
+        return match store::open(&settings, Access::Read) {
             Ok(store) => in_store(store, context, place),
             Err(_) => Ok(beside()),
         };
     }
-    if !store::may_be_written_at(&location) {
+    if !store::may_be_written_at(&settings.location) {
         // A read-only store serves for restoring; what is there is then kept beside it.
         return Ok(beside());
     }
-    let access = Access::Write {
-        require_mount: false,
-    };
-    let store = store::open(&location, access)
+    let store = store::open(&settings, Access::Write)
         .context("the store for the safety backup of what is there")
         .with_hint(
             "give one that can be written to with `--store DIR`, or do without: \
@@ -49,7 +49,7 @@ pub fn plan_safety(context: RestoreContext<'_>, place: &DatabasePlace) -> Result
 }
 
 fn in_store(
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
     context: RestoreContext<'_>,
     place: &DatabasePlace,
 ) -> Result<Safety> {
