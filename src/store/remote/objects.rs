@@ -33,7 +33,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::location::ObjectAddress;
 use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
 use crate::units;
-use failure::{ServiceAction, answer, explain, reason};
+use failure::{CallFailure, ServiceAction, TryAgain, answer, explain, reason};
 use futures_util::StreamExt;
 use listing::{ListPage, is_plain};
 use network::Network;
@@ -148,7 +148,7 @@ impl Bucket {
                 Err(error) => error,
             };
             let wait = with_jitter(pause);
-            let may_pass = reason(&error).is_some_and(failure::CallFailure::may_pass);
+            let may_pass = reason(&error).is_some_and(|failure| failure.may_pass(tries));
             if !may_pass || began.elapsed() + wait > self.retry_for {
                 let spent = (tries, began.elapsed());
                 let shown = self.shown(key);
@@ -336,10 +336,10 @@ impl Bucket {
                 true => Ok(bytes),
                 false => Err(object_store::Error::Generic {
                     store: "store",
-                    source: Box::new(failure::CallFailure::Transport {
-                        text: format!("{} of {size} bytes came", bytes.len()),
-                        lasting: false,
-                    }),
+                    source: Box::new(CallFailure::transport(
+                        format!("{} of {size} bytes came", bytes.len()),
+                        TryAgain::Patiently,
+                    )),
                 }),
             }
         })

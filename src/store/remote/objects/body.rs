@@ -1,6 +1,6 @@
 //! The bodies of requests and answers: they notice silence, and keep to the limits.
 
-use super::failure::CallFailure;
+use super::failure::{CallFailure, TryAgain};
 use super::throttle::Throttle;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -46,10 +46,8 @@ impl Progress {
 
 /// The error of a body or answer for which nothing happened for too long.
 pub fn silence(limit: Duration) -> CallFailure {
-    CallFailure::Transport {
-        text: format!("the connection was silent for {} s", limit.as_secs()),
-        lasting: false,
-    }
+    let text = format!("the connection was silent for {} s", limit.as_secs());
+    CallFailure::transport(text, TryAgain::Patiently)
 }
 
 /// A failure of ours in the clothes that the library knows. It is never tried again in there.
@@ -209,10 +207,10 @@ impl ReceivedBody {
                 self.deadline = None;
                 let piece = frame.into_data().unwrap_or_default();
                 let Some(room) = self.room.checked_sub(piece.len() as u64) else {
-                    return Poll::Ready(Some(Err(http_error(CallFailure::Transport {
-                        text: "the answer is far longer than any that makes sense".to_owned(),
-                        lasting: true,
-                    }))));
+                    return Poll::Ready(Some(Err(http_error(CallFailure::transport(
+                        "the answer is far longer than any that makes sense",
+                        TryAgain::Never,
+                    )))));
                 };
                 self.room = room;
                 let Some(throttle) = &self.throttle else {

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::store::ConnectionSettings;
 use http::Uri;
+use http::uri::Authority;
 use std::net::IpAddr;
 
 /// The URL of a service, taken apart.
@@ -56,7 +57,7 @@ impl ServiceEndpoint {
         }
         Ok(ServiceEndpoint {
             scheme: scheme.to_owned(),
-            host: authority.as_str().to_owned(),
+            host: normalized(scheme, authority),
             path: uri.path().trim_end_matches('/').to_owned(),
         })
     }
@@ -77,6 +78,15 @@ impl ServiceEndpoint {
             host,
             ..self.clone()
         }
+    }
+}
+
+/// The host as requests have it: in small letters, without the port that goes without saying.
+fn normalized(scheme: &str, authority: &Authority) -> String {
+    let host = authority.host().to_ascii_lowercase();
+    match (scheme, authority.port_u16()) {
+        (_, None) | ("https", Some(443)) | ("http", Some(80)) => host,
+        (_, Some(port)) => format!("{host}:{port}"),
     }
 }
 
@@ -260,6 +270,8 @@ mod tests {
         let settings = ConnectionSettings::default();
         let endpoint =
             ServiceEndpoint::parse("https://s3.gra.io.cloud.ovh.net/", &settings).unwrap();
+        let plain = ServiceEndpoint::parse("HTTPS://S3.Example.com:443", &settings).unwrap();
+        assert_eq!(plain.url(), "https://s3.example.com");
         let with = endpoint.with_bucket("acme");
         assert_eq!(with.url(), "https://acme.s3.gra.io.cloud.ovh.net");
         assert_eq!(with.with_bucket("acme"), with);

@@ -25,10 +25,24 @@ pub enum CallFailure {
     Transport {
         /// What happened.
         text: String,
-        /// Whether another try would end the same.
-        lasting: bool,
+        /// What may come of another try.
+        again: TryAgain,
     },
 }
+
+/// What may come of another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryAgain {
+    /// Nothing else.
+    Never,
+    /// It may have been a whim; more likely what answers is no such service.
+    Briefly,
+    /// It may take a while to pass.
+    Patiently,
+}
+
+/// How many tries there are where it is [`TryAgain::Briefly`].
+const FEW_TRIES: u32 = 4;
 
 /// A server's refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,11 +118,23 @@ fn is_region(text: &str) -> bool {
 }
 
 impl CallFailure {
-    /// Whether the same request may succeed later.
-    pub fn may_pass(&self) -> bool {
+    /// A failure of the transport.
+    pub fn transport(text: impl Into<String>, again: TryAgain) -> CallFailure {
+        CallFailure::Transport {
+            text: text.into(),
+            again,
+        }
+    }
+
+    /// Whether the same request may succeed later, after so many tries.
+    pub fn may_pass(&self, tries: u32) -> bool {
         match self {
             CallFailure::Answer(answer) => answer.may_pass(),
-            CallFailure::Transport { lasting, .. } => !lasting,
+            CallFailure::Transport { again, .. } => match again {
+                TryAgain::Never => false,
+                TryAgain::Briefly => tries < FEW_TRIES,
+                TryAgain::Patiently => true,
+            },
         }
     }
 }
@@ -239,17 +265,13 @@ pub fn explain(
     target: &ServiceTarget,
     (tries, elapsed): (u32, Duration),
 ) -> Error {
-    let failure = reason(error).cloned().unwrap_or_else(|| {
-        let text = plain_text(error);
-        CallFailure::Transport {
-            text,
-            lasting: true,
-        }
-    });
+    let failure = reason(error)
+        .cloned()
+        .unwrap_or_else(|| CallFailure::transport(plain_text(error), TryAgain::Never));
     let (kind, hint) = match &failure {
         CallFailure::Answer(answer) if answer.is_missing_object() => return missing(shown),
         CallFailure::Answer(answer) => (Kind::Failed, answer_hint(answer, action, target)),
-        CallFailure::Transport { text, .. } => (Kind::Failed, transport_hint(text, target)),
+        CallFailure::Transport { .. } => (Kind::Failed, transport_hint(&error.to_string(), target)),
     };
     let mut doing = format!("{} `{shown}`", action.doing());
     if tries > 1 {
@@ -417,7 +439,7 @@ mod tests {
     fn what_may_pass_is_tried_again() {
         let may_pass = |status, code: &str| {
             let body = document(code);
-            CallFailure::Answer(ServerAnswer::parse(status, body.as_bytes())).may_pass()
+            CallFailure::Answer(ServerAnswer::parse(status, body.as_bytes())).may_pass(9)
         };
         for (status, code) in [
             (500, "InternalError"),

@@ -2,7 +2,7 @@
 //! a page that is cut short must not be taken for the last one, and a single key of somebody else
 //! must not spoil all others.
 
-use super::failure::CallFailure;
+use super::failure::{CallFailure, TryAgain};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
@@ -127,10 +127,8 @@ impl ListPage {
 }
 
 fn unreadable(why: &str) -> CallFailure {
-    CallFailure::Transport {
-        text: format!("the answer to a request for a list can't be read: {why}"),
-        lasting: false,
-    }
+    let text = format!("the answer to a request for a list can't be read: {why}");
+    CallFailure::transport(text, TryAgain::Briefly)
 }
 
 /// The name of a document's root.

@@ -1,6 +1,6 @@
 //! An object that is read: a task fetches ahead, and goes on where a connection broke.
 
-use super::failure::{CallFailure, answer};
+use super::failure::{CallFailure, TryAgain, answer};
 use super::network::Network;
 use super::{Bucket, PAUSES, with_jitter};
 use crate::error::{Error, Result};
@@ -149,6 +149,7 @@ impl Fetch {
     /// Fetches the next bytes; `None` once all have come.
     pub async fn next_piece(&mut self) -> Result<Option<Bytes>> {
         let last_progress = Instant::now();
+        let mut tries = 0;
         loop {
             let mut stream = match self.stream.take() {
                 Some(stream) => stream,
@@ -170,12 +171,15 @@ impl Fetch {
                 }
                 Some(Err(error)) => super::failure::reason(&error).cloned(),
                 None if self.rest.is_empty() => return Ok(None),
-                None => Some(CallFailure::Transport {
-                    text: format!("it ended {} bytes too early", self.length()),
-                    lasting: false,
-                }),
+                None => Some(CallFailure::transport(
+                    format!("it ended {} bytes too early", self.length()),
+                    TryAgain::Patiently,
+                )),
             };
-            let may_pass = failure.as_ref().is_some_and(CallFailure::may_pass);
+            tries += 1;
+            let may_pass = failure
+                .as_ref()
+                .is_some_and(|failure| failure.may_pass(tries));
             let wait = with_jitter(self.pause);
             if !may_pass || last_progress.elapsed() + wait > self.bucket.retry_for {
                 let text = failure.map(|failure| failure.to_string());

@@ -225,6 +225,13 @@ fn azure(
     settings: &ConnectionSettings,
     connector: impl FnOnce(&ServiceEndpoint) -> Result<Connector>,
 ) -> Result<ServiceClient> {
+    if settings.storage_class.is_some() {
+        return Err(
+            Error::usage(format!("`storage_class` is not for `{address}`")).with_hint(
+                "set the default access tier of the account, or a rule of its lifecycle",
+            ),
+        );
+    }
     let keys = ConfiguredKeys::read(settings)?;
     let mut builder = match &keys.key {
         Some(key) => {

@@ -5,7 +5,7 @@ mod s3;
 mod scripted;
 
 use super::*;
-use crate::store::location::ObjectService;
+use crate::store::location::{ObjectService, RemoteAddress};
 use s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -280,4 +280,70 @@ fn limits_hold() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// The same against servers that somebody else has started: `$DBBACKUP_TEST_OBJECTS` names an
+/// address, an endpoint, the name of a key, and the key, with a blank between them.
+#[test]
+fn other_servers_do_the_same() {
+    let Ok(text) = std::env::var("DBBACKUP_TEST_OBJECTS") else {
+        return;
+    };
+    let words: Vec<&str> = text.split(' ').collect();
+    let [whole, endpoint, name, key] = words[..] else {
+        panic!("four words are needed");
+    };
+    let settings = ConnectionSettings {
+        access_key: Some(name.to_owned()),
+        secret_key: Some(key.to_owned()),
+        ..settings(endpoint)
+    };
+    let prefix = uuid::Uuid::new_v4().simple().to_string();
+    let whole = format!("{whole}/{prefix}");
+    let Ok(Some(RemoteAddress::Objects(address))) = RemoteAddress::parse(&whole) else {
+        panic!("no address of an object store");
+    };
+    let medium = ObjectMedium::connect(&address, &settings).unwrap();
+    assert_eq!(medium.size("app/x").unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(medium.read("app/x", 9).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(medium.first_key().unwrap(), None);
+    assert_eq!(medium.create("app/x", b"one").unwrap(), Creation::Created);
+    assert_eq!(
+        medium.create("app/x", b"two").unwrap(),
+        Creation::AlreadyThere
+    );
+    assert_eq!(medium.read("app/x", 9).unwrap(), b"one");
+    medium.replace("app/x", b"three").unwrap();
+    let bytes = content(30_000_000);
+    let began = Instant::now();
+    upload(&medium, "app/a", &bytes);
+    let took = began.elapsed();
+    upload(&medium, "app/b", &bytes[..1000]);
+    upload(&medium, "app/c", b"");
+    assert!(read_range(&medium, "app/a", 0..u64::MAX) == bytes);
+    assert!(read_range(&medium, "app/a", 100..20_000_000) == bytes[100..20_000_000]);
+    assert_eq!(read_range(&medium, "app/a", 30_000_000..u64::MAX), b"");
+    assert_eq!(read_range(&medium, "app/c", 0..10), b"");
+    let sizes: Vec<(String, u64)> = (medium.list("app/").unwrap().into_iter())
+        .map(|object| (object.key, object.size))
+        .collect();
+    let expected = [
+        ("app/a", 30_000_000),
+        ("app/b", 1000),
+        ("app/c", 0),
+        ("app/x", 5),
+    ];
+    assert_eq!(sizes, expected.map(|(key, size)| (key.to_owned(), size)));
+    assert_eq!(medium.top_directories().unwrap(), ["app"]);
+    let (mut given_up, tokens) = begin(&medium, "app/d");
+    given_up.write_all(&bytes).unwrap();
+    drop(given_up);
+    let token = tokens.lock().unwrap()[0].clone();
+    medium.discard_upload("app/d", &token).unwrap();
+    assert_eq!(medium.size("app/d").unwrap_err().kind(), Kind::NotFound);
+    for key in ["app/a", "app/b", "app/c", "app/x", "app/x"] {
+        medium.remove(key).unwrap();
+    }
+    assert_eq!(medium.first_key().unwrap(), None);
+    eprintln!("30 MB sent and proven in {took:?}");
 }

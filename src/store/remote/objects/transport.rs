@@ -3,7 +3,7 @@
 
 use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
-use super::failure::{CallFailure, ServerAnswer, bounded};
+use super::failure::{CallFailure, ServerAnswer, TryAgain, bounded};
 use super::listing::ListPage;
 use super::throttle::Throttle;
 use crate::error::{Context, Error, Result};
@@ -77,9 +77,10 @@ impl Transport {
         settings: &ConnectionSettings,
         patience: Duration,
     ) -> Result<Transport> {
+        let tls = tls(settings.ca_file.as_deref())?;
         Ok(Transport {
-            far: client(settings, CONNECT, true)?,
-            near: client(settings, CONNECT_NEAR, false)?,
+            far: client(&tls, CONNECT, true)?,
+            near: client(&tls, CONNECT_NEAR, false)?,
             host: endpoint.host.clone(),
             allow_http: settings.allow_http,
             upload: settings
@@ -99,10 +100,10 @@ impl Transport {
         let is_near = is_this_machine(host) || METADATA_HOSTS.contains(&host);
         let is_allowed = self.allow_http && self.is_service(uri);
         if uri.scheme_str() != Some("https") && !is_near && !is_allowed {
-            return Err(CallFailure::Transport {
-                text: format!("plain HTTP to `{}` is not allowed", bounded(host)),
-                lasting: true,
-            });
+            return Err(CallFailure::transport(
+                format!("plain HTTP to `{}` is not allowed", bounded(host)),
+                TryAgain::Never,
+            ));
         }
         Ok(if is_near { &self.near } else { &self.far })
     }
@@ -117,13 +118,9 @@ impl Transport {
         let (parts, body) = request.into_parts();
         let client = self.client(&parts.uri)?;
         let is_service = self.is_service(&parts.uri);
-        let url = parts
-            .uri
-            .to_string()
-            .parse()
-            .map_err(|_| CallFailure::Transport {
-                text: "the request has no valid URL".to_owned(),
-                lasting: true,
+        let url =
+            parts.uri.to_string().parse().map_err(|_| {
+                CallFailure::transport("the request has no valid URL", TryAgain::Never)
             })?;
         let progress = Arc::new(Progress::begin());
         let mut request = reqwest::Request::new(parts.method.clone(), url);
@@ -139,7 +136,12 @@ impl Transport {
             .await?
             .map_err(|error| {
                 let host = parts.uri.host().unwrap_or_default();
-                broken(error, &format!("asking `{}`", bounded(host)))
+                let failure = broken(error, &format!("asking `{}`", bounded(host)));
+                match METADATA_HOSTS.contains(&host) {
+                    // This machine is in no such cloud.
+                    true => CallFailure::transport(failure.to_string(), TryAgain::Never),
+                    false => failure,
+                }
             })?;
         let answer: http::Response<reqwest::Body> = answer.into();
         match is_service {
@@ -269,10 +271,7 @@ async fn collect(body: ReceivedBody) -> Result<Bytes, CallFailure> {
             Some(Ok(frame)) => bytes.extend_from_slice(&frame.into_data().unwrap_or_default()),
             Some(Err(error)) => {
                 return Err(super::failure::reason(&error).cloned().unwrap_or_else(|| {
-                    CallFailure::Transport {
-                        text: bounded(&error.to_string()),
-                        lasting: false,
-                    }
+                    CallFailure::transport(bounded(&error.to_string()), TryAgain::Patiently)
                 }));
             }
         }
@@ -296,19 +295,20 @@ pub fn broken(error: reqwest::Error, doing: &str) -> CallFailure {
         "Name or service not known",
         "InvalidContentType",
     ];
-    CallFailure::Transport {
-        lasting: lasting.iter().any(|sign| why.contains(sign)),
-        text: format!("{doing}: {why}"),
-    }
+    let again = match lasting.iter().any(|sign| why.contains(sign)) {
+        true => TryAgain::Never,
+        false => TryAgain::Patiently,
+    };
+    CallFailure::transport(format!("{doing}: {why}"), again)
 }
 
 fn client(
-    settings: &ConnectionSettings,
+    tls: &rustls::ClientConfig,
     connect: Duration,
     with_proxies: bool,
 ) -> Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(settings.ca_file.as_deref())?)
+        .tls_backend_preconfigured(tls.clone())
         .connect_timeout(connect)
         // A redirect would take signed headers to a place that nobody configured.
         .redirect(reqwest::redirect::Policy::none())
