@@ -412,12 +412,8 @@ impl Bucket {
     async fn remove(&self, key: &str) -> Result<()> {
         let path = self.path(key)?;
         let removed = self
-            .persist(ServiceAction::Remove, key, || async {
-                match self.client.objects.delete(&path).await {
-                    // Azure's answer is read by the library.
-                    Err(object_store::Error::NotFound { .. }) => Ok(()),
-                    other => other,
-                }
+            .persist(ServiceAction::Remove, key, || {
+                self.client.objects.delete(&path)
             })
             .await;
         match removed {

@@ -85,6 +85,16 @@ impl Drop for ObjectReader {
     }
 }
 
+/// Whether a range may have been refused because it begins at the object's end or behind it. Some
+/// services say so, and others give an answer that does not fit, which the library refuses.
+fn may_be_beyond_the_end(error: &Error) -> bool {
+    match error.cause::<CallFailure>() {
+        Some(CallFailure::Answer(answer)) => answer.status == 416,
+        Some(CallFailure::Transport { again, .. }) => *again == TryAgain::Never,
+        None => false,
+    }
+}
+
 /// What is fetched, and how far it is.
 pub struct Fetch {
     bucket: Arc<Bucket>,
@@ -114,7 +124,7 @@ impl Fetch {
         let found = match bucket.get(key, options).await {
             Ok(found) => found,
             // There is nothing from there on; an empty object has no ranges at all.
-            Err(error) if answer(&error).is_some_and(|answer| answer.status == 416) => {
+            Err(error) if range != (0..u64::MAX) && may_be_beyond_the_end(&error) => {
                 return match bucket.size(key).await? <= range.start {
                     true => Ok(None),
                     false => Err(error),

@@ -214,9 +214,22 @@ impl RequestKind {
     }
 }
 
-/// A service may answer 200 before it is done, and then put an error into the body.
+/// A service may answer 200 before it is done, and then put an error into the body. Azure answers
+/// so to a batch of removals, which is always one of ours.
 fn check_no_error(body: &[u8]) -> Result<(), CallFailure> {
     let text = String::from_utf8_lossy(body);
+    if text.starts_with("--")
+        && let Some((_, inner)) = text.split_once("HTTP/1.1 ")
+    {
+        let status = inner.get(..3).and_then(|digits| digits.parse().ok());
+        return match status {
+            Some(200..300) => Ok(()),
+            status => {
+                let answer = ServerAnswer::parse(status.unwrap_or_default(), body);
+                Err(CallFailure::Answer(answer))
+            }
+        };
+    }
     let is_error = (text.split('<').skip(1))
         .find(|tag| tag.starts_with(|c: char| c.is_ascii_alphabetic()))
         .is_some_and(|root| root.starts_with("Error>") || root.starts_with("Error "));
