@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("log", &["setting"]),
     ("process", &["interrupt"]),
     ("scratch", &["durable"]),
+    ("secret", &["process"]),
     ("retention", &["setting"]),
     ("health", &[]),
     ("metrics", &[]),
@@ -30,13 +31,17 @@ const ROOMS: &[(&str, &[&str])] = &[
             "interrupt",
             "process",
             "scratch",
+            "secret",
             "stream",
             "users",
         ],
     ),
     ("tabular", &["durable", "engine", "scratch"]),
     ("pipeline", &["interrupt", "stream"]),
-    ("store", &["durable", "lock", "setting"]),
+    (
+        "store",
+        &["durable", "interrupt", "lock", "secret", "setting"],
+    ),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),
     (
@@ -117,7 +122,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("postgres::Client", &["engine"]),
     ("tar::", &["engine", "fuzzing"]),
     ("walkdir::", &["engine", "ops", "scratch", "store"]),
-    ("rustls::", &["engine"]),
+    ("rustls::", &["engine", "store"]),
     ("println!", &[]),
     ("print!", &[]),
     ("stdout()", &["report"]),
@@ -212,7 +217,7 @@ const SHOWS_COMMANDS: &[&str] = &[
     "error/hint.rs",
     // The reason in a plan is no remedy.
     "ops/prune/plan.rs",
-    "ops/status/textfile.rs",
+    "ops/status/gauges.rs",
 ];
 
 #[test]

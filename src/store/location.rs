@@ -3,7 +3,7 @@
 
 mod address;
 
-pub use address::RemoteAddress;
+pub use address::{ObjectAddress, ObjectService, RemoteAddress};
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -18,6 +18,7 @@ mod draft;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
+mod objects;
 mod record;
 mod sweep;
 

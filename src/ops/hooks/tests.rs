@@ -172,7 +172,7 @@ fn a_failure_is_an_error_but_for_on_failure() {
     assert!(error.hint().is_some());
     assert!(runner.run_after(&HookOutcome::default()).is_err());
     runner.run_on_failure(&HookOutcome::default());
-    assert!(here.heard.has_heard("Warning(\"app: the hook `on_failure`"));
+    assert!(here.heard.has_heard("app: the hook `on_failure`"));
     // The run's own says whose it is.
     let error = here.for_run(&hooks, &[]).run_before().unwrap_err();
     assert!(error.message().starts_with("the run: "), "{error}");

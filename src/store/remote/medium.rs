@@ -1,7 +1,9 @@
 //! What a store on another machine is made of: a flat space of named objects. The two media are an
 //! object store and SFTP; everything that makes them a store of backups is above this trait.
 
+use super::objects::ObjectMedium;
 use crate::error::{Error, Kind, Result};
+use crate::store::location::RemoteAddress;
 use crate::store::{ConnectionSettings, Location};
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
@@ -28,6 +30,9 @@ pub enum Creation {
     /// whose answer was lost. Its content is not known.
     AlreadyThere,
 }
+
+/// Called with what [`Medium::discard_upload`] needs to find an upload again.
+pub type Announcement = Box<dyn FnOnce(&str) -> Result<()> + Send>;
 
 /// A flat space of named objects on another machine.
 ///
@@ -73,11 +78,7 @@ pub trait Medium: Send + Sync {
     /// Begins an object of any length, under a key that nobody else writes. `announce` is called
     /// before anything is sent that the medium would keep although the upload is never finished; it
     /// gets what [`Medium::discard_upload`] needs to find it again.
-    fn begin_upload(
-        &self,
-        key: &str,
-        announce: Box<dyn FnOnce(&str) -> Result<()> + Send>,
-    ) -> Result<Box<dyn Upload>>;
+    fn begin_upload(&self, key: &str, announce: Announcement) -> Result<Box<dyn Upload>>;
 
     /// Removes what an upload that was never finished has left; nothing left is success.
     fn discard_upload(&self, key: &str, token: &str) -> Result<()>;
@@ -99,7 +100,14 @@ pub trait Upload: Write + Send {
 }
 
 /// Connects to the medium of a location on another machine.
-pub fn connect(location: &Location, _settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
+pub fn connect(location: &Location, settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
+    if let Location::Remote {
+        address: RemoteAddress::Objects(address),
+        ..
+    } = location
+    {
+        return Ok(Arc::new(ObjectMedium::connect(address, settings)?));
+    }
     Err(Error::failed(format!("`{location}` can't be reached yet")))
 }
 

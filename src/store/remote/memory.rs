@@ -1,7 +1,7 @@
 //! A medium in memory: what the contract of a store says must hold over this one, too, whichever of
 //! its calls fails.
 
-use super::medium::{Creation, FoundObject, Medium, Upload, missing};
+use super::medium::{Announcement, Creation, FoundObject, Medium, Upload, missing};
 use crate::error::{Error, Result};
 use crate::store::faulty::step;
 use chrono::DateTime;
@@ -100,11 +100,7 @@ impl Medium for MemoryMedium {
         Ok(())
     }
 
-    fn begin_upload(
-        &self,
-        key: &str,
-        announce: Box<dyn FnOnce(&str) -> Result<()> + Send>,
-    ) -> Result<Box<dyn Upload>> {
+    fn begin_upload(&self, key: &str, announce: Announcement) -> Result<Box<dyn Upload>> {
         step()?;
         let token = format!("upload of {key}");
         let upload = MemoryUpload {
