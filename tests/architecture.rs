@@ -36,7 +36,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("tabular", &["durable", "engine", "scratch"]),
     ("pipeline", &["interrupt", "stream"]),
-    ("store", &["durable", "lock", "setting"]),
+    (
+        "store",
+        &["durable", "interrupt", "lock", "process", "setting"],
+    ),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),
     (

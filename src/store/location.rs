@@ -3,7 +3,7 @@
 
 mod address;
 
-pub use address::RemoteAddress;
+pub use address::{RemoteAddress, SftpAddress};
 
 use std::ffi::OsStr;
 use std::fmt;

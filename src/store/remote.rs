@@ -15,8 +15,10 @@
 //! because a list does not show something: the object is asked for by its name as well.
 
 mod draft;
+mod limit;
 pub mod medium;
 mod record;
+mod sftp;
 mod sweep;
 
 use super::{

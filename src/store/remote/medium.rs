@@ -1,7 +1,9 @@
 //! What a store on another machine is made of: a flat space of named objects. The two media are an
 //! object store and SFTP; everything that makes them a store of backups is above this trait.
 
+use super::sftp::SftpMedium;
 use crate::error::{Error, Kind, Result};
+use crate::store::location::RemoteAddress;
 use crate::store::{ConnectionSettings, Location};
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
@@ -28,6 +30,9 @@ pub enum Creation {
     /// whose answer was lost. Its content is not known.
     AlreadyThere,
 }
+
+/// Gets what an upload can be found again by.
+pub type Announcement = Box<dyn FnOnce(&str) -> Result<()> + Send>;
 
 /// A flat space of named objects on another machine.
 ///
@@ -73,11 +78,7 @@ pub trait Medium: Send + Sync {
     /// Begins an object of any length, under a key that nobody else writes. `announce` is called
     /// before anything is sent that the medium would keep although the upload is never finished; it
     /// gets what [`Medium::discard_upload`] needs to find it again.
-    fn begin_upload(
-        &self,
-        key: &str,
-        announce: Box<dyn FnOnce(&str) -> Result<()> + Send>,
-    ) -> Result<Box<dyn Upload>>;
+    fn begin_upload(&self, key: &str, announce: Announcement) -> Result<Box<dyn Upload>>;
 
     /// Removes what an upload that was never finished has left; nothing left is success.
     fn discard_upload(&self, key: &str, token: &str) -> Result<()>;
@@ -99,8 +100,18 @@ pub trait Upload: Write + Send {
 }
 
 /// Connects to the medium of a location on another machine.
-pub fn connect(location: &Location, _settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
-    Err(Error::failed(format!("`{location}` can't be reached yet")))
+pub fn connect(location: &Location, settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
+    match location {
+        Location::Remote { address, .. } => match address {
+            RemoteAddress::Objects(_) => {
+                Err(Error::failed(format!("`{location}` can't be reached yet")))
+            }
+            RemoteAddress::Sftp(_) | RemoteAddress::Rclone(_) => {
+                Ok(Arc::new(SftpMedium::new(location, address, settings)?))
+            }
+        },
+        Location::Directory(_) => Err(Error::failed(format!("`{location}` is a directory"))),
+    }
 }
 
 /// The error of a key that is not there.
