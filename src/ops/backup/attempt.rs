@@ -274,10 +274,17 @@ impl<'a> BackupAttempt<'a> {
         file: &str,
         plan: &AttemptPlan<'_>,
     ) -> Result<Backup> {
-        if let Some(level) = plan.verify_after {
-            sidecar
-                .verifications
-                .push(self.verify(&*draft, &sidecar, file, level, plan)?);
+        let is_confirmed = self.context.store.properties().confirms_writes;
+        match plan.verify_after {
+            // The store has just proven that it holds what was written.
+            Some(Level::Checksum) if is_confirmed => {
+                sidecar.verifications.push(Verification::confirmed(now()));
+            }
+            Some(level) => {
+                let found = self.verify(&*draft, &sidecar, file, level, plan)?;
+                sidecar.verifications.push(found);
+            }
+            None => {}
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());

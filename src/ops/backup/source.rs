@@ -9,7 +9,7 @@ use crate::interrupt;
 use crate::ops::engines::{self, Engine};
 use crate::ops::hooks::{HookOutcome, HookRunner};
 use crate::ops::run::{Shortfall, SourceSummary, join_errors, now};
-use crate::ops::{Event, Observer, catalog_of, prune};
+use crate::ops::{Event, Observer, prune};
 use crate::pipeline::Codec;
 use crate::plan::SourcePlan;
 use crate::scratch;
@@ -41,7 +41,7 @@ pub fn back_up_source(
     );
     let before = hooks.run_before();
     let plan = AttemptPlan::from(source);
-    let catalog = catalog_of(context.store, std::slice::from_ref(&source.name));
+    let catalog = Catalog::read(context.store, Some(std::slice::from_ref(&source.name)));
     let last_good_at = newest_good_at(catalog.as_ref().ok(), &source.name);
     // One that was made from a mistyped path or address would be a source that fails for ever.
     let is_unheard_of = (catalog.as_ref()).is_ok_and(|catalog| !has_backups(catalog, &source.name));
