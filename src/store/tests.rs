@@ -3,8 +3,8 @@
 
 use super::faulty::{Fault, FaultyStore, crash_after};
 use super::names::{event_name, sidecar_name};
-use super::remote::RemoteStore;
 use super::remote::memory::MemoryMedium;
+use super::remote::{RemoteStore, StoreRights};
 use super::*;
 
 const ID: &str = "app_daily_20261120T020000Z";
@@ -23,7 +23,7 @@ fn remote_store(medium: &MemoryMedium) -> RemoteStore {
     RemoteStore::new(
         Location::parse("s3://bucket/web1", Path::new("/")).unwrap(),
         Arc::new(medium.clone()),
-        DeletePermission::Allowed,
+        StoreRights::default(),
         // Its reservations are old, and of a run that can't be asked for: a sweep takes them.
         None,
     )

@@ -4,7 +4,7 @@
 mod servers;
 
 use super::*;
-use crate::store::{Access, DeletePermission, Store, names};
+use crate::store::{Access, Store, names};
 use rustix::process::Signal;
 use servers::SshServer;
 use std::io::Write;
@@ -551,7 +551,7 @@ fn a_store_lives_there() {
         let store = super::super::RemoteStore::new(
             location,
             Arc::new(medium),
-            DeletePermission::Allowed,
+            super::super::StoreRights::default(),
             None,
         );
         store.check_mark(Access::Read).unwrap_err();
