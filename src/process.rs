@@ -23,7 +23,7 @@ use drain::{Drain, KeptPart, LINGER};
 use failure::{exit_failure, start_attempt};
 use rustix::process::Signal;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a child may take to end after SIGTERM before it is killed.
@@ -178,6 +178,15 @@ impl Process {
             .take()
             .ok_or_else(|| Error::failed(format!("`{}` takes no input", self.name)))?;
         ChildWriter::new(stdin).with_context(|| format!("preparing to write to `{}`", self.name))
+    }
+
+    /// The child's stdin and stdout as they are, each of which can be taken once: for a protocol
+    /// that has its own ways to wait.
+    pub fn take_pipes(&mut self) -> Result<(ChildStdin, ChildStdout)> {
+        match (self.child.stdin.take(), self.child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok((stdin, stdout)),
+            _ => Err(Error::failed(format!("`{}` has no pipes", self.name))),
+        }
     }
 
     /// Its stderr if it has ended, `None` while it runs.

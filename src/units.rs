@@ -134,6 +134,42 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Splits a command line into words, as a shell does where nothing is expanded: at blanks, which
+/// quotes and backslashes keep.
+pub fn split_words(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (None, '\'' | '"') => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (Some(open), _) if open == character => quote = None,
+            (None | Some('"'), '\\') => match characters.next() {
+                Some(next) => {
+                    let word = word.get_or_insert_default();
+                    // Between quotes it is a backslash before anything that needs none.
+                    if quote.is_some() && !matches!(next, '"' | '\\' | '$' | '`') {
+                        word.push('\\');
+                    }
+                    word.push(next);
+                }
+                None => return Err(format!("`{text}` ends with a backslash")),
+            },
+            (None, _) if character.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    if let Some(quote) = quote {
+        return Err(format!("`{text}` lacks a closing {quote}"));
+    }
+    words.extend(word);
+    Ok(words)
+}
+
 /// `1.2 GiB`, `512 B`: three figures at most.
 pub fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
@@ -360,6 +396,23 @@ mod tests {
         DateTime::parse_from_rfc3339(text)
             .unwrap()
             .with_timezone(&Utc)
+    }
+
+    #[test]
+    fn command_lines_are_split_as_a_shell_does() {
+        for (text, words) in [
+            ("ssh -p 22", vec!["ssh", "-p", "22"]),
+            ("  a   b\t", vec!["a", "b"]),
+            ("a 'b c' \"d 'e'\"", vec!["a", "b c", "d 'e'"]),
+            (r#"a\ b "c\"d\n""#, vec!["a b", r#"c"d\n"#]),
+            (r"'a\b' ''", vec![r"a\b", ""]),
+            ("", vec![]),
+        ] {
+            assert_eq!(split_words(text).unwrap(), words, "{text}");
+        }
+        for text in ["'a", "a\\", "\"a'"] {
+            assert!(split_words(text).is_err(), "{text}");
+        }
     }
 
     #[test]

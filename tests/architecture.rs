@@ -40,7 +40,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pipeline", &["interrupt", "stream"]),
     (
         "store",
-        &["durable", "interrupt", "lock", "secret", "setting"],
+        &[
+            "durable",
+            "interrupt",
+            "lock",
+            "process",
+            "secret",
+            "setting",
+        ],
     ),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),

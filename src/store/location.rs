@@ -3,7 +3,7 @@
 
 mod address;
 
-pub use address::{ObjectAddress, ObjectService, RemoteAddress};
+pub use address::{ObjectAddress, ObjectService, RemoteAddress, SftpAddress};
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -15,11 +15,13 @@
 //! because a list does not show something: the object is asked for by its name as well.
 
 mod draft;
+mod limit;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
-mod objects;
+pub mod objects;
 mod record;
+mod sftp;
 mod sweep;
 
 use super::{

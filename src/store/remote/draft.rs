@@ -3,7 +3,9 @@
 
 use super::medium::{Creation, Upload};
 use super::record::{DraftRecord, UploadRecord, draft_name, new_upload_name};
-use super::{Medium, RemoteObjects, RemoteStore, create_once, is_surely_missing, key};
+use super::{
+    Medium, RemoteObjects, RemoteStore, create_once, ignore_missing, is_surely_missing, key,
+};
 use crate::error::{Error, Result};
 use crate::failpoint::fail_point;
 use crate::store::names::sidecar_name;
@@ -69,17 +71,22 @@ impl RemoteDraft {
     fn remove_records(&self) -> Result<()> {
         let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         for name in uploads.iter() {
-            self.medium().remove(&self.key(name))?;
+            self.remove(name)?;
         }
-        self.medium().remove(&self.key(&draft_name(&self.id)))
+        self.remove(&draft_name(&self.id))
     }
 
     /// Removes what there is of a draft that is given up, the reservation last.
     fn discard(&self) -> Result<()> {
         for name in &self.objects.names {
-            self.medium().remove(&self.key(name))?;
+            self.remove(name)?;
         }
         self.remove_records()
+    }
+
+    /// Removes an object, if it is there: one that was not finished may never have been.
+    fn remove(&self, name: &str) -> Result<()> {
+        ignore_missing(self.medium().remove(&self.key(name)))
     }
 
     /// An error where the reservation is gone: somebody took this run for a dead one, and may have

@@ -2,6 +2,7 @@
 //! object store and SFTP; everything that makes them a store of backups is above this trait.
 
 use super::objects::ObjectMedium;
+use super::sftp::SftpMedium;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
 use crate::store::{ConnectionSettings, Location};
@@ -31,7 +32,7 @@ pub enum Creation {
     AlreadyThere,
 }
 
-/// Called with what [`Medium::discard_upload`] needs to find an upload again.
+/// Gets what an upload can be found again by.
 pub type Announcement = Box<dyn FnOnce(&str) -> Result<()> + Send>;
 
 /// A flat space of named objects on another machine.
@@ -101,14 +102,17 @@ pub trait Upload: Write + Send {
 
 /// Connects to the medium of a location on another machine.
 pub fn connect(location: &Location, settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
-    if let Location::Remote {
-        address: RemoteAddress::Objects(address),
-        ..
-    } = location
-    {
-        return Ok(Arc::new(ObjectMedium::connect(address, settings)?));
+    match location {
+        Location::Remote { address, .. } => match address {
+            RemoteAddress::Objects(address) => {
+                Ok(Arc::new(ObjectMedium::connect(address, settings)?))
+            }
+            RemoteAddress::Sftp(_) | RemoteAddress::Rclone(_) => {
+                Ok(Arc::new(SftpMedium::new(location, address, settings)?))
+            }
+        },
+        Location::Directory(_) => Err(Error::failed(format!("`{location}` is a directory"))),
     }
-    Err(Error::failed(format!("`{location}` can't be reached yet")))
 }
 
 /// The error of a key that is not there.
