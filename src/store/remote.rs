@@ -19,7 +19,7 @@ mod limit;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
-mod objects;
+pub mod objects;
 mod record;
 mod sftp;
 mod sweep;

@@ -23,8 +23,7 @@ mod reader;
 mod service;
 mod target;
 #[cfg(test)]
-mod tests;
-mod throttle;
+pub mod tests;
 mod transport;
 mod upload;
 
