@@ -28,7 +28,7 @@ pub use guard::NOT_RUN;
 use crate::cli::{Cli, Command, GlobalArguments};
 use crate::config::{self, Config};
 use crate::engine::whole_second;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Hint, Result};
 use crate::log::Log;
 use crate::ops::Session;
 use crate::ops::run::outcome_of;
@@ -44,7 +44,8 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         return version::run(cli.global.verbose, report);
     }
     let Some(command) = &cli.command else {
-        return Err(Error::usage("no command is given").with_hint("`dbbackup --help` shows them"));
+        return Err(Error::usage("no command is given")
+            .with_hint(Hint::new().command(["--help"]).text(" shows them")));
     };
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
@@ -164,8 +165,8 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.
 fn leave_aside(error: Error) -> Error {
     const ASIDE: &str = "`--config /dev/null` leaves the configuration aside";
-    match error.hint().map(ToString::to_string) {
-        Some(hint) => error.with_new_hint(format!("{hint} ({ASIDE})")),
+    match error.hint().cloned() {
+        Some(hint) => error.with_new_hint(hint.text(format!(" ({ASIDE})"))),
         None => error.with_hint(ASIDE),
     }
 }

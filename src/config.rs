@@ -54,7 +54,7 @@ pub struct Config {
     /// `[store]`, the store where none is named.
     pub store: Option<StoreSettings>,
     /// `[stores.NAME]`, for `--store NAME`.
-    pub stores: BTreeMap<String, StoreSettings>,
+    pub stores: BTreeMap<String, ConfiguredStore>,
     /// `[backup]`, the defaults of every source.
     pub backup: BackupSettings,
     /// The settings of `[backup]` that are the whole run's.
@@ -75,6 +75,27 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// What is valid and yet surely not what was meant; for stderr.
     pub warnings: Vec<String>,
+}
+
+/// One `[stores.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfiguredStore {
+    /// Where it is, and how it is reached.
+    pub settings: StoreSettings,
+    /// `[stores.NAME.retention]`, in place of the sources' own tables.
+    pub retention: Option<RetentionPolicy>,
+    /// `[stores.NAME.retention.label.LABEL]`.
+    pub retention_labels: BTreeMap<String, RetentionPolicy>,
+}
+
+impl Config {
+    /// The settings of every store that the configuration has, that of `[store]` first, with the
+    /// names of the others.
+    pub fn all_stores(&self) -> impl Iterator<Item = (Option<&str>, &StoreSettings)> {
+        let named = self.stores.iter();
+        let main = self.store.iter().map(|settings| (None, settings));
+        main.chain(named.map(|(name, store)| (Some(name.as_str()), &store.settings)))
+    }
 }
 
 /// One `[sources.NAME]`.

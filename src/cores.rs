@@ -1,10 +1,21 @@
-//! The same small work for very many items, on every core.
+//! The same small work for very many items, on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Calls `work` for each number below `count`, on every core. A thread takes `at_once` numbers at a
-/// time and keeps a context of its own. The results are in order, in one list for each such batch.
+/// The same as [`on_threads`], with a thread for each core.
 pub fn on_every_core<T: Send, C: Default>(
+    count: usize,
+    at_once: usize,
+    work: impl Fn(usize, &mut C) -> T + Sync,
+) -> Vec<Vec<T>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    on_threads(cores, count, at_once, work)
+}
+
+/// Calls `work` for each number below `count`, on so many threads. A thread takes `at_once` numbers at a
+/// time and keeps a context of its own. The results are in order, in one list for each such batch.
+pub fn on_threads<T: Send, C: Default>(
+    threads: usize,
     count: usize,
     at_once: usize,
     work: impl Fn(usize, &mut C) -> T + Sync,
@@ -26,8 +37,7 @@ pub fn on_every_core<T: Send, C: Default>(
             ));
         }
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let helpers = count.div_ceil(at_once).min(cores).saturating_sub(1);
+    let helpers = count.div_ceil(at_once).min(threads).saturating_sub(1);
     let mut blocks = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..helpers).map(|_| scope.spawn(run)).collect();
         let mut done = run();

@@ -33,6 +33,7 @@ pub mod process;
 pub mod report;
 pub mod retention;
 pub mod scratch;
+pub mod secret;
 pub mod setting;
 pub mod sidecar;
 pub mod statistics;

@@ -10,14 +10,14 @@
 mod faulty;
 mod local;
 mod location;
-#[cfg(test)]
-mod memory;
 pub mod names;
 mod remote;
 mod settings;
 
-pub use location::Location;
-pub use settings::{ConnectionSettings, DeletePermission, Rate, StoreSettings, UploadVerification};
+pub use location::{Location, RemoteAddress};
+pub use settings::{
+    ConnectionSettings, DeletePermission, Rate, StoreDirectory, StoreSettings, UploadVerification,
+};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;

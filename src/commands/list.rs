@@ -1,15 +1,14 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
+use crate::catalog::{Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
-use crate::error::{Error, Kind, Result};
-use crate::ops::condition::{Condition, STATE_LOST, condition_of};
-use crate::ops::examine;
+use crate::error::{Error, Hint, Kind, Result};
+use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
 use crate::ops::{Session, catalog_of, names_in};
-use crate::report::{CommandOutcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
 use crate::units;
@@ -80,20 +79,31 @@ pub fn run(
     Ok(None)
 }
 
-/// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
+/// So many backups are read whole at a time.
+const AT_ONCE: usize = 1024;
+
+/// The backups with everything that their sidecars say, made text on every core.
 fn whole_ones<'a>(
     shown: &'a [&ListedBackup],
     store: &'a dyn Store,
-) -> impl Iterator<Item = Result<serde_json::Value>> {
-    shown.iter().filter_map(|backup| match backup.whole(store) {
-        Ok(whole) => Some(Ok(whole.json())),
-        Err(error) if error.kind() == Kind::NotFound => None,
-        Err(error) => Some(Err(error)),
+) -> impl Iterator<Item = Result<JsonText>> {
+    shown.chunks(AT_ONCE).flat_map(move |some| {
+        let texts = on_every_core(some.len(), 32, |at, ()| whole_one(some[at], store));
+        texts.into_iter().flatten().filter_map(Result::transpose)
     })
 }
 
+/// One of them; one that cleanup takes away meanwhile is none.
+fn whole_one(backup: &ListedBackup, store: &dyn Store) -> Result<Option<JsonText>> {
+    match backup.whole(store) {
+        Ok(whole) => Ok(Some(JsonText::new(&ShownBackup::from(whole)))),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String {
+fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> Hint {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -101,19 +111,18 @@ fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String 
     if others == 0 || arguments.limit == Some(0) {
         return "no backups match".into();
     }
-    let names: String = arguments
-        .sources
-        .iter()
-        .map(|source| format!(" {source}"))
-        .collect();
+    let names = arguments.sources.iter().map(String::as_str);
     match arguments.status {
-        ListStatus::Failed => {
-            format!("none failed, none is damaged; `dbbackup list{names}` shows the others")
-        }
-        _ => format!(
-            "no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`",
-            are(others)
-        ),
+        ListStatus::Failed => Hint::new()
+            .text("none failed, none is damaged; ")
+            .command(["list"].into_iter().chain(names))
+            .text(" shows the others"),
+        _ => Hint::new()
+            .text(format!(
+                "no good backups match; {} failed or damaged: ",
+                are(others)
+            ))
+            .command(["list", "--status", "failed"].into_iter().chain(names)),
     }
 }
 
@@ -126,7 +135,7 @@ fn are(number: u64) -> String {
     }
 }
 
-/// Whether everything but its status is as asked.
+/// Whether a backup has the label, the tags and the age that are asked for.
 fn matches(backup: &ListedBackup, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
@@ -154,7 +163,7 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
 
 fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
     let sidecar = &backup.sidecar;
-    let (condition, why) = condition_of(backup);
+    let (condition, _) = condition_of(backup);
     let paint = match condition {
         Condition::Ok => Paint::Good,
         Condition::Partial | Condition::Unknown => Paint::Warning,
@@ -184,7 +193,7 @@ fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(why.map(|why| examine::for_a_list(&why)));
+    notes.extend(short_reason_of(backup));
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),
@@ -229,10 +238,11 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
             parts.push(units::count(damaged as u64, "damaged backup"));
         }
         if !parts.is_empty() {
-            report.warn(format!(
-                "{source}: {} {since}: `dbbackup list --status failed {source}`",
-                parts.join(" and ")
-            ));
+            report.warn(
+                Hint::new()
+                    .text(format!("{source}: {} {since}: ", parts.join(" and ")))
+                    .command(["list", "--status", "failed", &source]),
+            );
         }
         // Older ones are no news, but who counts must know that there are more.
         let is_newer =
@@ -249,9 +259,11 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
                 "are not shown"
             };
             let count = units::count(older, "older damaged backup");
-            report.note(format!(
-                "{source}: {count} {not_shown}: `dbbackup list --status failed {source}`"
-            ));
+            report.note(
+                Hint::new()
+                    .text(format!("{source}: {count} {not_shown}: "))
+                    .command(["list", "--status", "failed", &source]),
+            );
         }
     }
     for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {
@@ -260,10 +272,10 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
     for entry in &catalog.unreadable {
         report.warn(format!("{}: {}", entry.id, entry.reason));
     }
-    for stray in &catalog.strays {
+    for orphan in &catalog.orphans {
         report.warn(format!(
             "{}/{}: no sidecar knows this file; it restores with `--to`",
-            stray.source, stray.name
+            orphan.source, orphan.name
         ));
     }
 }

@@ -6,14 +6,14 @@ use super::kinds::{keys_of_all, read_kind};
 use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
-    BackupSettings, Config, ConfiguredSource, MetricsSettings, RunSettings, SourceFault,
-    SourceSettings,
+    BackupSettings, Config, ConfiguredSource, ConfiguredStore, MetricsSettings, RunSettings,
+    SourceFault, SourceSettings,
 };
 use crate::error::{Context, Error, Result};
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
-use crate::store::StoreSettings;
+use crate::store::{ConnectionSettings, StoreDirectory, StoreSettings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -65,10 +65,10 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     };
     config.store = top
         .take("store")
-        .map(|item| read_store(item, "[store]".to_owned(), scope))
+        .map(|item| read_main_store(item, scope))
         .transpose()?;
     if let Some(item) = top.take("stores") {
-        config.stores = read_stores(item, scope)?;
+        config.stores = read_stores(item, scope, &mut config.warnings)?;
     }
     if let Some(item) = top.take("backup") {
         let mut section = Section::open(item, "[backup]".to_owned(), scope)?;
@@ -162,15 +162,39 @@ fn check_name(item: &TableItem<'_>, what: &str, scope: &Scope<'_>) -> Result<()>
         .with_hint("use letters, digits, `.`, `_` and `-`, a letter or digit first"))
 }
 
-fn read_store(item: TableItem<'_>, header: String, scope: &Scope<'_>) -> Result<StoreSettings> {
-    let mut section = Section::open(item, header, scope)?;
-    section.only(&[StoreSettings::key_names()], &|_| None)?;
+/// Reads `[store]` or `[stores.NAME]`, without its retention.
+fn read_store(section: &mut Section<'_>) -> Result<StoreSettings> {
     let mut settings = StoreSettings::default();
     section.apply(&mut settings)?;
-    if !section.has("path") {
-        return Err(section.error_here(format!("{} has no `path`", section.header)));
+    section.apply(&mut settings.connection)?;
+    settings.location = match (settings.path.take(), settings.url.take()) {
+        (Some(StoreDirectory(path)), None) => path.into(),
+        (None, Some(address)) => address.into(),
+        (Some(_), Some(_)) => {
+            return Err(section.error("url", "a store has a `path` or a `url`, not both"));
+        }
+        (None, None) => {
+            let text = format!("{} has no `path` and no `url`", section.header);
+            return Err(section.error_here(text));
+        }
+    };
+    let of_remote = ConnectionSettings::key_names();
+    match section.given().find(|key| of_remote.contains(key)) {
+        Some(key) if settings.location.local_path().is_some() => Err(section
+            .error(key, format!("`{key}` is for a store on another machine"))
+            .with_hint("write `url` in place of `path`, or leave it out")),
+        _ => Ok(settings),
     }
-    Ok(settings)
+}
+
+fn read_main_store(item: TableItem<'_>, scope: &Scope<'_>) -> Result<StoreSettings> {
+    let mut section = Section::open(item, "[store]".to_owned(), scope)?;
+    section.only(&store_keys(), &|_| None)?;
+    read_store(&mut section)
+}
+
+fn store_keys() -> Vec<Vec<&'static str>> {
+    vec![StoreSettings::key_names(), ConnectionSettings::key_names()]
 }
 
 fn read_log(item: TableItem<'_>, scope: &Scope<'_>) -> Result<LogSettings> {
@@ -197,14 +221,33 @@ fn read_metrics(item: TableItem<'_>, scope: &Scope<'_>) -> Result<MetricsSetting
     Ok(settings)
 }
 
-fn read_stores(item: TableItem<'_>, scope: &Scope<'_>) -> Result<BTreeMap<String, StoreSettings>> {
+fn read_stores(
+    item: TableItem<'_>,
+    scope: &Scope<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, ConfiguredStore>> {
     let mut section = Section::open(item, "[stores]".to_owned(), scope)?;
     let mut stores = BTreeMap::new();
     for item in section.take_all() {
         check_name(&item, "store", scope)?;
         let name = item.name.clone();
-        let header = format!("[stores.{}]", part(&name));
-        stores.insert(name, read_store(item, header, scope)?);
+        let at = format!("stores.{}", part(&name));
+        let mut section = Section::open(item, format!("[{at}]"), scope)?;
+        let mut keys = store_keys();
+        keys.push(vec!["retention"]);
+        section.only(&keys, &|_| None)?;
+        let (retention, retention_labels, _) = match section.take("retention") {
+            Some(item) => read_retention(item, &format!("{at}.retention"), scope, warnings)?,
+            None => RetentionTables::default(),
+        };
+        stores.insert(
+            name,
+            ConfiguredStore {
+                settings: read_store(&mut section)?,
+                retention,
+                retention_labels,
+            },
+        );
     }
     Ok(stores)
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
-use crate::store::StoreSettings;
+use crate::store::{ConnectionSettings, StoreSettings};
 
 /// A table of the file.
 #[derive(Debug)]
@@ -59,7 +59,12 @@ pub fn tables() -> Vec<TableReference> {
         table(
             "`[store]` and `[stores.NAME]`",
             "[store]",
-            keys_of::<StoreSettings>(&["path"]),
+            keys_of::<StoreSettings>(&[]),
+        ),
+        table(
+            "`[store]` and `[stores.NAME]` with a `url`",
+            "[store]",
+            keys_of::<ConnectionSettings>(&[]),
         ),
         table("`[backup]`, and any source", "[backup]", backup),
         table("`[sources.NAME]`", "[sources.x]", source),

@@ -299,6 +299,11 @@ impl<'a> Section<'a> {
         self.scope.doc.error(self.offset, message)
     }
 
+    /// The keys that are written in the table.
+    pub fn given(&self) -> impl Iterator<Item = &str> {
+        self.offsets.keys().map(String::as_str)
+    }
+
     /// Demands a path. Where the environment failed it, what is written stands for it, to be
     /// shown.
     pub fn demand_path(&self, key: &str, path: &mut PathBuf) -> Result<()> {

@@ -120,7 +120,7 @@ all = ["shop"]
         })
     );
     assert_eq!(
-        config.stores["usb"],
+        config.stores["usb"].settings,
         StoreSettings {
             location: Path::new("/home/ada/usb").into(),
             require_mount: true,
@@ -249,7 +249,10 @@ fn unknown_keys() {
     said(
         "[store]\nxyz = 1",
         "2: unknown key `xyz` in [store]",
-        "the valid keys are path, require_mount",
+        "the valid keys are path, url, require_mount, endpoint, region, path_style, access_key, \
+         access_key_file, access_key_command, secret_key, secret_key_file, secret_key_command, \
+         profile, ca_file, allow_http, storage_class, ssh_command, upload_limit, download_limit, \
+         retry_for, deadline, verify_upload, delete",
     );
     said(
         "[retention.label.x]\nkeep_dayly = 1",
@@ -351,9 +354,9 @@ fn wrong_values() {
     );
     said(
         "[store]\npath = \"s3://bucket\"",
-        "2: `path` in [store]: this version knows only directories as stores",
+        "2: `path` in [store]: an address is written as `url`, not as `path`",
     );
-    said("\n[store]", "2: [store] has no `path`");
+    said("\n[store]", "2: [store] has no `path` and no `url`");
     said(
         "[sources.app]\nkind = \"sqlite\"",
         "1: [sources.app] has no `path`",

@@ -15,7 +15,7 @@ use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in};
 use crate::catalog::Catalog;
 use crate::config::SourceFault;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::plan::{RetentionPolicies, SourcePlan};
 use crate::retention::RetentionPolicy;
@@ -161,12 +161,16 @@ fn warn_of_oddities(catalog: &Catalog, source: &str, observer: &dyn Observer) {
     {
         observer.warn(format!("{}: kept, {}", entry.id, entry.reason));
     }
-    for stray in catalog.strays.iter().filter(|stray| stray.source == source) {
+    for orphan in catalog
+        .orphans
+        .iter()
+        .filter(|orphan| orphan.source == source)
+    {
         observer.warn(format!(
             "{}/{}: no sidecar knows this file ({}); it is never removed",
-            stray.source,
-            stray.name,
-            units::size(stray.size)
+            orphan.source,
+            orphan.name,
+            units::size(orphan.size)
         ));
     }
 }
@@ -255,7 +259,8 @@ fn tasks(
             "there is no retention policy: no flag, and no configuration".into(),
         ));
     };
-    if !session.store_plan()?.configured {
+    let plan = session.store_plan()?;
+    if !plan.configured {
         return Err(no_policy(format!(
             "the store `{}` is none of the configuration's, so its policy does not hold there",
             store.name()
@@ -276,7 +281,7 @@ fn tasks(
             work.push((name.clone(), Err(why.clone())));
             continue;
         }
-        let policies = RetentionPolicies::of_source(config, entry);
+        let policies = RetentionPolicies::in_store(config, plan.name.as_deref(), entry);
         if policies.is_empty() && !asked.is_empty() && !by_group {
             return Err(no_policy(format!(
                 "`{name}` has no retention policy: everything is kept"
@@ -350,10 +355,12 @@ pub fn prune_after_backup(
             hold.what_is_removed(),
             hold.why
         );
-        Error::new(Kind::Partial, held).with_hint(format!(
-            "if that is right: `dbbackup cleanup --force {name}`; if not, the older backups are \
-             all there"
-        ))
+        Error::new(Kind::Partial, held).with_hint(
+            Hint::new()
+                .text("if that is right: ")
+                .command(["cleanup", "--force", name.as_str()])
+                .text("; if not, the older backups are all there"),
+        )
     });
     let removed = done.removals.into_iter().map(|removal| RemovedBackup {
         id: removal.id,

@@ -29,11 +29,9 @@ pub fn settings_of_path(path: &Path) -> FilesSettings {
 
 /// The store that is used, and those of the configuration: none is saved into another.
 pub fn stores(config: Option<&Config>, used: &StorePlan) -> Vec<PathBuf> {
-    let configured = config
-        .into_iter()
-        .flat_map(|config| config.store.iter().chain(config.stores.values()));
+    let configured = config.into_iter().flat_map(Config::all_stores);
     std::iter::once(used.location())
-        .chain(configured.map(|store| &store.location))
+        .chain(configured.map(|(_, settings)| &settings.location))
         .filter_map(|location| location.local_path().map(Path::to_path_buf))
         .collect()
 }

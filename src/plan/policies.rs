@@ -35,6 +35,20 @@ impl RetentionPolicies {
         }
     }
 
+    /// Those of a source in `[stores.NAME]`: that table's where it has any, else the source's own.
+    pub fn in_store(config: &Config, store: Option<&str>, source: &ConfiguredSource) -> Self {
+        let store = store.and_then(|name| config.stores.get(name));
+        match store {
+            Some(store) if store.retention.is_some() || !store.retention_labels.is_empty() => {
+                RetentionPolicies {
+                    general: store.retention.clone(),
+                    by_label: store.retention_labels.clone(),
+                }
+            }
+            _ => RetentionPolicies::of_source(config, source),
+        }
+    }
+
     /// The one that decides over a label.
     pub fn for_label(&self, label: &str) -> Option<&RetentionPolicy> {
         self.by_label.get(label).or(self.general.as_ref())

@@ -11,6 +11,8 @@ use std::path::Path;
 pub struct StorePlan {
     /// The store's settings, with its absolute location.
     pub settings: StoreSettings,
+    /// Its name, where the configuration has it as `[stores.NAME]`.
+    pub name: Option<String>,
     /// The configuration itself names this store, so its retention may be applied to it.
     pub configured: bool,
 }
@@ -47,12 +49,12 @@ pub fn store(
             return Err(no_such_store(text, config));
         }
         return match named {
-            Some(settings) => Ok(configured(cwd, settings)),
+            Some(store) => Ok(configured(cwd, Some(text), &store.settings)),
             None => written(text, config, cwd),
         };
     }
     if let Some(settings) = config.and_then(|config| config.store.as_ref()) {
-        return Ok(configured(cwd, settings));
+        return Ok(configured(cwd, None, settings));
     }
     match variable.filter(|text| !text.is_empty()) {
         Some(text) => written(text, config, cwd),
@@ -64,8 +66,9 @@ pub fn store(
 }
 
 /// A store that the configuration names.
-fn configured(cwd: &Path, settings: &StoreSettings) -> StorePlan {
+fn configured(cwd: &Path, name: Option<&str>, settings: &StoreSettings) -> StorePlan {
     StorePlan {
+        name: name.map(str::to_owned),
         settings: settings.resolved(cwd),
         configured: true,
     }
@@ -76,11 +79,12 @@ fn written(text: &str, config: Option<&Config>, cwd: &Path) -> Result<StorePlan>
     let location = parse(text, cwd)?;
     let known = config
         .into_iter()
-        .flat_map(|config| config.store.iter().chain(config.stores.values()))
-        .find(|store| store.location.resolved(cwd) == location);
+        .flat_map(Config::all_stores)
+        .find(|(_, settings)| settings.location.resolved(cwd) == location);
     Ok(match known {
-        Some(settings) => configured(cwd, settings),
+        Some((name, settings)) => configured(cwd, name, settings),
         None => StorePlan {
+            name: None,
             settings: StoreSettings::from(location),
             configured: false,
         },

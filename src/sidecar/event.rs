@@ -218,6 +218,7 @@ mod tests {
             status,
             duration_seconds: 0.5,
             detail: None,
+            summary: None,
         };
         event(second, Change::Verified(found))
     }

@@ -3,7 +3,7 @@
 
 mod address;
 
-pub use address::{RemoteAddress, SftpAddress};
+pub use address::{ObjectAddress, ObjectService, RemoteAddress, SftpAddress};
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -28,10 +28,7 @@ impl Location {
     /// without its end.
     pub fn parse(text: &str, base: &Path) -> Result<Location, String> {
         if let Some(address) = RemoteAddress::parse(text)? {
-            return Ok(Location::Remote {
-                text: address.to_string(),
-                address,
-            });
+            return Ok(Location::from(address));
         }
         Ok(Location::from(Path::new(text)).resolved(base))
     }
@@ -70,6 +67,22 @@ impl Location {
         match self {
             Location::Directory(path) => Some(path),
             Location::Remote { .. } => None,
+        }
+    }
+}
+
+/// No place: of settings that are still to be read.
+impl Default for Location {
+    fn default() -> Self {
+        Location::Directory(PathBuf::new())
+    }
+}
+
+impl From<RemoteAddress> for Location {
+    fn from(address: RemoteAddress) -> Self {
+        Location::Remote {
+            text: address.to_string(),
+            address,
         }
     }
 }

@@ -17,6 +17,9 @@
 mod draft;
 mod limit;
 pub mod medium;
+#[cfg(test)]
+pub mod memory;
+mod objects;
 mod record;
 mod sftp;
 mod sweep;
@@ -30,8 +33,8 @@ use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use draft::RemoteDraft;
 use medium::{Creation, FoundObject, Medium};
-use record::RecordName;
-use std::collections::HashSet;
+use record::{ProcessMark, RecordName};
+use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -47,6 +50,8 @@ pub struct RemoteStore {
     location: Location,
     medium: Arc<dyn Medium>,
     delete: DeletePermission,
+    /// The mark of this process in what it reserves.
+    process: Option<ProcessMark>,
 }
 
 /// The error of an object whose key is taken by another one.
@@ -69,15 +74,22 @@ impl RemoteStore {
             settings.location.clone(),
             medium,
             settings.connection.delete,
+            ProcessMark::of_this_process(),
         ))
     }
 
     /// A store in a medium, without a look at it.
-    pub fn new(location: Location, medium: Arc<dyn Medium>, delete: DeletePermission) -> Self {
+    pub fn new(
+        location: Location,
+        medium: Arc<dyn Medium>,
+        delete: DeletePermission,
+        process: Option<ProcessMark>,
+    ) -> Self {
         RemoteStore {
             location,
             medium,
             delete,
+            process,
         }
     }
 
@@ -206,33 +218,44 @@ fn is_surely_missing(medium: &dyn Medium, key: &str) -> Result<bool> {
     }
 }
 
-/// Sorts what was found into objects and the ids of what is not finished. A backup with a tombstone
-/// is not listed.
+/// Sorts what was found into objects and the ids of what is not finished. Of a backup with a
+/// tombstone the sidecar is not listed, and of one that is only reserved nothing is.
 fn sorted_out(found: Vec<FoundObject>) -> Listing {
-    let mut listing = Listing::default();
-    let mut retired = HashSet::new();
+    let (mut retired, mut reserved) = (HashSet::new(), HashSet::new());
+    let mut unfinished = BTreeSet::new();
     let mut objects = Vec::new();
     for object in found {
         match RecordName::parse(&object.key) {
             Some(record) => {
-                if let RecordName::Tombstone { id } = &record {
-                    retired.insert(names::sidecar_name(id));
-                }
-                listing.unfinished.push(record.id().to_owned());
+                unfinished.insert(record.id().to_owned());
+                match record {
+                    RecordName::Tombstone { id } => retired.insert(names::sidecar_name(&id)),
+                    RecordName::Draft { id } => reserved.insert(id),
+                    RecordName::Upload { .. } => false,
+                };
             }
             None if object.key.starts_with('.') => {}
             None => objects.push(object),
         }
     }
-    for object in objects {
-        if !retired.contains(&object.key) {
-            listing.sizes.insert(object.key.clone(), object.size);
-            listing.objects.push(object.key);
+    for object in &objects {
+        if let Some(id) = names::sidecar_id(&object.key) {
+            reserved.remove(id);
         }
     }
-    listing.unfinished.sort();
-    listing.unfinished.dedup();
-    listing
+    let is_listed = |object: &FoundObject| {
+        let id = names::id_of(&object.key);
+        !retired.contains(&object.key) && !id.is_some_and(|id| reserved.contains(id))
+    };
+    objects.retain(is_listed);
+    Listing {
+        sizes: objects
+            .iter()
+            .map(|object| (object.key.clone(), object.size))
+            .collect(),
+        objects: objects.into_iter().map(|object| object.key).collect(),
+        unfinished: unfinished.into_iter().collect(),
+    }
 }
 
 impl Store for RemoteStore {

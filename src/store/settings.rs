@@ -1,7 +1,7 @@
 //! The settings of a store: where it is, how it is reached, and what may be done there.
 
 use crate::setting::{PathResolver, SettingType, WordChoice, WrittenValue, settings};
-use crate::store::Location;
+use crate::store::{Location, RemoteAddress};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,12 +11,18 @@ settings! {
     pub struct StoreSettings {
         /// The directory of the store. One that holds something else never becomes a store by
         /// itself.
-        pub location as "path": Location = Location::from(PathBuf::new()),
+        pub path: Option<StoreDirectory> = None,
+        /// The address of a store on another machine, in place of `path`: `s3://BUCKET/PREFIX`,
+        /// `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `sftp://USER@HOST:PORT/PATH`, or
+        /// `rclone:REMOTE:PATH`.
+        pub url: Option<RemoteAddress> = None,
         /// Refuses to use the directory unless a file system of its own is mounted there: for a
         /// disk that may be unplugged.
         pub require_mount: bool = false,
     }
     beside {
+        /// What `path` or `url` says.
+        pub location: Location,
         /// How a store on another machine is reached.
         pub connection: ConnectionSettings,
     }
@@ -43,22 +49,46 @@ impl From<Location> for StoreSettings {
     }
 }
 
-/// A directory, absolute once it is read.
-impl SettingType for Location {
+/// A directory for backups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreDirectory(pub PathBuf);
+
+impl SettingType for StoreDirectory {
     fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
-        if let WrittenValue::Text(text) = value {
-            // What is no directory is for the store to say.
-            Location::parse(text, Path::new("/"))?;
+        // A directory `s3:` beside the configuration is never what was meant.
+        if let WrittenValue::Text(text) = value
+            && !matches!(RemoteAddress::parse(text), Ok(None))
+        {
+            return Err("an address is written as `url`, not as `path`".to_owned());
         }
-        PathBuf::read(value, resolve).map(Location::from)
+        PathBuf::read(value, resolve).map(StoreDirectory)
     }
 
     fn as_written(&self) -> Option<String> {
-        self.local_path()?.to_path_buf().as_written()
+        self.0.as_written()
     }
 
     fn type_name() -> String {
         PathBuf::type_name()
+    }
+}
+
+/// An address of a store on another machine.
+impl SettingType for RemoteAddress {
+    fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
+        let text = String::read(value, resolve)?;
+        RemoteAddress::parse(&text)?.ok_or_else(|| {
+            "expected an address, as `s3://BUCKET/PREFIX`; a directory is written as `path`"
+                .to_owned()
+        })
+    }
+
+    fn as_written(&self) -> Option<String> {
+        Some(format!("\"{self}\""))
+    }
+
+    fn type_name() -> String {
+        "address".to_owned()
     }
 }
 

@@ -9,17 +9,16 @@ pub mod dsn;
 mod host;
 pub(super) mod params;
 pub(crate) mod passfile;
-mod secret;
 mod service;
 
 use super::tls;
 use crate::error::{Context, Error, Result};
+use crate::secret::Secret;
 use crate::users;
 use host::parse_hosts;
 use params::Params;
 use passfile::PassFile;
 use postgres::config::ChannelBinding;
-use secret::Secret;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -329,8 +328,14 @@ fn configured_password(spec: &ConnectionSpec) -> Result<Option<(Secret, String)>
             (Some(text), ..) => {
                 Some((Secret::new(text.as_str()), "`password`".into())).filter(|_| !text.is_empty())
             }
-            (_, Some(path), _) => Some((Secret::from_file(path)?, format!("`{}`", path.display()))),
-            (_, _, Some(line)) => Some((Secret::from_command(line)?, "`password_command`".into())),
+            (_, Some(path), _) => Some((
+                Secret::from_file(path, "password_file")?,
+                format!("`{}`", path.display()),
+            )),
+            (_, _, Some(line)) => Some((
+                Secret::from_command(line, "password_command")?,
+                "`password_command`".into(),
+            )),
             _ => None,
         },
     )

@@ -267,14 +267,14 @@ pub(super) fn decide(
             standing: Standing::Unknown,
             pinned: false,
             proven: false,
-            needs: None,
+            needs: entry.needs.clone(),
         });
     // What was said to be right is right for what came before it, too.
     let accepted = catalog
         .of(source)
         .position(|backup| backup.state.brake == Some(Braked::Accepted));
     let is_doubted = |at: usize, backup: &ListedBackup| {
-        !force && accepted.is_none_or(|accepted| at < accepted) && fell(backup, catalog)
+        !force && accepted.is_none_or(|accepted| at < accepted) && lost_much(backup, catalog)
     };
     let standing = |(at, backup): (usize, &ListedBackup)| {
         let candidate = candidate(backup);
@@ -297,10 +297,9 @@ pub(super) fn decide(
     retention::decide(&candidates, |label| policies.for_label(label), now)
 }
 
-/// Tells of a backup that held the brake and holds far less, in all, than the one that it was
-/// compared with. (A clock that jumped holds the brake, too, and says nothing against what was
-/// saved.)
-fn fell(backup: &ListedBackup, catalog: &Catalog) -> bool {
+/// Whether a backup that held the brake holds far less, in all, than the one that it was compared
+/// with. (A clock that jumped holds the brake, too, and says nothing against what was saved.)
+fn lost_much(backup: &ListedBackup, catalog: &Catalog) -> bool {
     let Some(Braked::Against(earlier)) = &backup.state.brake else {
         return false;
     };
@@ -347,7 +346,6 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         proven: backup
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
-        // No backup is built on another one yet.
-        needs: None,
+        needs: backup.needs().map(str::to_owned),
     }
 }

@@ -36,7 +36,7 @@ struct DraftObjects {
 impl RemoteDraft {
     /// Reserves an id for this run; `None` where another one has it.
     pub fn reserve(store: &RemoteStore, source: &str, id: &str) -> Result<Option<RemoteDraft>> {
-        let record = DraftRecord::new().to_bytes();
+        let record = DraftRecord::new(store.process.clone()).to_bytes();
         let reservation = key(source, &draft_name(id));
         if store.medium.create(&reservation, &record)? == Creation::AlreadyThere
             && store

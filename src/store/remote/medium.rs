@@ -1,6 +1,7 @@
 //! What a store on another machine is made of: a flat space of named objects. The two media are an
 //! object store and SFTP; everything that makes them a store of backups is above this trait.
 
+use super::objects::ObjectMedium;
 use super::sftp::SftpMedium;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
@@ -31,7 +32,7 @@ pub enum Creation {
     AlreadyThere,
 }
 
-/// Gets what an upload can be found again by.
+/// Called with what [`Medium::discard_upload`] needs to find an upload again.
 pub type Announcement = Box<dyn FnOnce(&str) -> Result<()> + Send>;
 
 /// A flat space of named objects on another machine.
@@ -103,8 +104,8 @@ pub trait Upload: Write + Send {
 pub fn connect(location: &Location, settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
     match location {
         Location::Remote { address, .. } => match address {
-            RemoteAddress::Objects(_) => {
-                Err(Error::failed(format!("`{location}` can't be reached yet")))
+            RemoteAddress::Objects(address) => {
+                Ok(Arc::new(ObjectMedium::connect(address, settings)?))
             }
             RemoteAddress::Sftp(_) | RemoteAddress::Rclone(_) => {
                 Ok(Arc::new(SftpMedium::new(location, address, settings)?))

@@ -103,7 +103,7 @@ pub struct DraftRecord {
 }
 
 /// Tells a process of a machine from all others that ever ran anywhere.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessMark {
     /// The running kernel's id, which is made anew when the machine starts.
     boot: String,
@@ -117,7 +117,7 @@ pub struct ProcessMark {
 
 impl ProcessMark {
     /// The mark of this process; `None` where the system tells too little.
-    fn of_this_process() -> Option<ProcessMark> {
+    pub fn of_this_process() -> Option<ProcessMark> {
         let (boot, namespace) = this_machine()?;
         let pid = std::process::id();
         Some(ProcessMark {
@@ -128,11 +128,11 @@ impl ProcessMark {
         })
     }
 
-    /// Whether the process has surely ended: it was one of this very system, and is not any more.
-    fn has_ended(&self) -> bool {
-        let is_here = this_machine()
-            .is_some_and(|(boot, namespace)| self.boot == boot && self.namespace == namespace);
-        is_here && began(self.pid) != Some(self.began)
+    /// Whether the process is running; `None` where it was not one of this very system.
+    fn is_running(&self) -> Option<bool> {
+        let (boot, namespace) = this_machine()?;
+        let is_here = self.boot == boot && self.namespace == namespace;
+        is_here.then(|| began(self.pid) == Some(self.began))
     }
 }
 
@@ -155,8 +155,8 @@ fn began(pid: u32) -> Option<u64> {
 }
 
 impl DraftRecord {
-    /// A reservation by this process.
-    pub fn new() -> DraftRecord {
+    /// A reservation by the process with this mark.
+    pub fn new(process: Option<ProcessMark>) -> DraftRecord {
         DraftRecord {
             nonce: uuid::Uuid::new_v4().simple().to_string(),
             at: Utc::now(),
@@ -164,7 +164,7 @@ impl DraftRecord {
                 .nodename()
                 .to_string_lossy()
                 .into_owned(),
-            process: ProcessMark::of_this_process(),
+            process,
         }
     }
 
@@ -174,14 +174,17 @@ impl DraftRecord {
     }
 }
 
-/// Whether the run of a reservation has ended: surely, or it is so old that no run takes as long.
+/// Whether the run of a reservation has ended: its process is not running any more, or can't be
+/// asked for and the reservation is so old that no run takes as long.
 /// `bytes` are the record's; `modified` is when it was written, by the medium's clock.
 pub fn is_abandoned(bytes: &[u8], modified: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
     let record: Option<DraftRecord> = serde_json::from_slice(bytes).ok();
     let at = modified.or(record.as_ref().map(|record| record.at));
     let process = record.and_then(|record| record.process);
-    process.is_some_and(|process| process.has_ended())
-        || at.is_some_and(|at| now.signed_duration_since(at) > LONGEST_RUN)
+    match process.and_then(|process| process.is_running()) {
+        Some(is_running) => !is_running,
+        None => at.is_some_and(|at| now.signed_duration_since(at) > LONGEST_RUN),
+    }
 }
 
 #[cfg(test)]
@@ -218,19 +221,21 @@ mod tests {
     #[test]
     fn only_what_has_surely_ended_is_abandoned() {
         let now = Utc::now();
-        let record = DraftRecord::new();
-        let alive = record.to_bytes();
-        assert!(!is_abandoned(&alive, Some(now), now));
-        assert!(is_abandoned(&alive, Some(now - TimeDelta::days(8)), now));
-        let process = |change: fn(&mut ProcessMark)| {
-            let mut record = DraftRecord::new();
-            record.process.iter_mut().for_each(change);
-            is_abandoned(&record.to_bytes(), Some(now), now)
+        let is_swept = |change: fn(&mut ProcessMark), days: i64| {
+            let mut process = ProcessMark::of_this_process();
+            process.iter_mut().for_each(change);
+            let record = DraftRecord::new(process).to_bytes();
+            is_abandoned(&record, Some(now - TimeDelta::days(days)), now)
         };
-        if record.process.is_some() {
-            assert!(process(|mark| mark.began += 1));
-            assert!(!process(|mark| mark.boot.push('x')));
-            assert!(!process(|mark| mark.namespace.push('x')));
+        if ProcessMark::of_this_process().is_some() {
+            assert!(!is_swept(|_| (), 30), "it runs");
+            assert!(is_swept(|mark| mark.began += 1, 0));
+        }
+        for change in [
+            (|mark| mark.boot.push('x')) as fn(&mut ProcessMark),
+            |mark| mark.namespace.push('x'),
+        ] {
+            assert!(!is_swept(change, 6) && is_swept(change, 8));
         }
         assert!(!is_abandoned(b"nonsense", Some(now), now));
         assert!(!is_abandoned(b"nonsense", None, now));

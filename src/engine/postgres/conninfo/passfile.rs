@@ -1,7 +1,7 @@
 //! `~/.pgpass`: a line for each server, `hostname:port:database:username:password`, matched by
 //! libpq's rules.
 
-use super::secret::Secret;
+use crate::secret::Secret;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What lies in a tree that a restore would exchange.
 
-use crate::config::KindSettings;
+use crate::config::{Config, KindSettings};
 use crate::error::{Error, Result};
 use crate::ops::Session;
 use crate::ops::content;
@@ -23,13 +23,8 @@ pub fn refuse_what_lies_inside(
         top.filter(|_| path.symlink_metadata().is_ok()).cloned()
     };
     let hint = "restore with `--to` beside it, and copy from there what is needed";
-    let configured = session.config.iter().flat_map(|config| {
-        config
-            .store
-            .iter()
-            .chain(config.stores.values())
-            .map(|store| store.location.clone())
-    });
+    let configured = session.config.iter().flat_map(Config::all_stores);
+    let configured = configured.map(|(_, settings)| settings.location.clone());
     let in_use = session.store_plan().ok().map(|plan| plan.settings.location);
     for store in configured
         .chain(in_use)

@@ -549,8 +549,12 @@ fn a_store_lives_there() {
             reading_link: medium.reading_link.clone(),
         };
         let location = Location::parse("sftp://host/store", Path::new("/")).unwrap();
-        let store =
-            super::super::RemoteStore::new(location, Arc::new(medium), DeletePermission::Allowed);
+        let store = super::super::RemoteStore::new(
+            location,
+            Arc::new(medium),
+            DeletePermission::Allowed,
+            None,
+        );
         store.check_mark(Access::Read).unwrap_err();
         store.check_mark(Access::Write).unwrap();
         store.check_mark(Access::Read).unwrap();

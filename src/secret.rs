@@ -1,5 +1,5 @@
-//! A password, which no message and no `Debug` output shows, and its two sources outside of the
-//! configuration: a file and a command.
+//! A password or key, which no message and no `Debug` output shows, and its two sources outside of
+//! the configuration: a file and a command. Both are named by the setting that gives them.
 
 use crate::error::{Context, Error, Result};
 use crate::process::captured::{self, Limits};
@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a password command may take. It may have to ask a server, but must not hang a nightly
-/// run.
+/// How long a command for a secret may take. It may have to ask a server, but must not hang a
+/// nightly run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A password.
+/// A password or key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -24,19 +24,20 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Wraps a password.
+    /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
 
-    /// The password itself.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
     /// Reads the whole of a file, without the line end that editors and `echo` add.
-    pub fn from_file(path: &Path) -> Result<Secret> {
-        let what = || format!("`password_file` `{}`", path.display());
+    /// `setting` is the name of the setting that names the file.
+    pub fn from_file(path: &Path, setting: &str) -> Result<Secret> {
+        let what = || format!("`{setting}` `{}`", path.display());
         let readable = "it must be there, and readable for the user that dbbackup runs as";
         let facts = fs::metadata(path).with_context(what).with_hint(readable)?;
         if facts.permissions().mode() & 0o007 != 0 {
@@ -51,8 +52,8 @@ impl Secret {
     }
 
     /// Reads the first line that a shell command prints. Processes that it leaves in the background
-    /// are not waited for.
-    pub fn from_command(line: &str) -> Result<Secret> {
+    /// are not waited for. `setting` is the name of the setting that holds the command.
+    pub fn from_command(line: &str, setting: &str) -> Result<Secret> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);
         let remedy =
@@ -62,25 +63,24 @@ impl Secret {
             interruptible: true,
             hint: remedy,
         };
-        let mut bytes = captured::read_output(command, "`password_command`", limits)?;
+        let what = format!("`{setting}`");
+        let mut bytes = captured::read_output(command, &what, limits)?;
         bytes.truncate(
             bytes
                 .iter()
                 .position(|byte| *byte == b'\n')
                 .unwrap_or(bytes.len()),
         );
-        Secret::from_bytes(bytes, "`password_command`")
+        Secret::from_bytes(bytes, &what)
     }
 
     fn from_bytes(bytes: Vec<u8>, what: &str) -> Result<Secret> {
         let text = String::from_utf8(bytes)
-            .map_err(|_| Error::usage(format!("{what} gives a password that is not UTF-8")))?;
+            .map_err(|_| Error::usage(format!("{what} gives a secret that is not UTF-8")))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
-            return Err(Error::usage(format!(
-                "{what} gives no password: it is empty"
-            )));
+            return Err(Error::usage(format!("{what} gives no secret: it is empty")));
         }
         Ok(Secret::new(text))
     }
@@ -93,19 +93,21 @@ mod tests {
     #[test]
     fn commands() {
         assert_eq!(
-            Secret::from_command("echo 'p$w d'; echo more")
+            Secret::from_command("echo 'p$w d'; echo more", "password_command")
                 .unwrap()
                 .expose(),
             "p$w d"
         );
-        let error = Secret::from_command("echo s3cret; echo locked >&2; exit 3").unwrap_err();
+        let error =
+            Secret::from_command("echo s3cret; echo locked >&2; exit 3", "password_command")
+                .unwrap_err();
         assert!(
             error.message().contains("(exit status 3): locked")
                 && !format!("{error:?}").contains("s3cret"),
             "{error:?}"
         );
         assert!(
-            Secret::from_command("true")
+            Secret::from_command("true", "password_command")
                 .unwrap_err()
                 .message()
                 .contains("empty")
@@ -113,14 +115,14 @@ mod tests {
         assert_eq!(format!("{:?}", Secret::new("s3cret")), "***");
         // It is the first line, however much follows, and whatever goes on.
         assert_eq!(
-            Secret::from_command("echo first; yes | head -c 3000000")
+            Secret::from_command("echo first; yes | head -c 3000000", "password_command")
                 .unwrap()
                 .expose(),
             "first"
         );
         let started = std::time::Instant::now();
         assert_eq!(
-            Secret::from_command("echo x; sleep 100 &")
+            Secret::from_command("echo x; sleep 100 &", "password_command")
                 .unwrap()
                 .expose(),
             "x"
@@ -134,16 +136,19 @@ mod tests {
         let path = dir.path().join("pass");
         fs::write(&path, "two\nlines$\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(Secret::from_file(&path).unwrap().expose(), "two\nlines$");
+        assert_eq!(
+            Secret::from_file(&path, "password_file").unwrap().expose(),
+            "two\nlines$"
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
         assert!(
-            Secret::from_file(&path)
+            Secret::from_file(&path, "password_file")
                 .unwrap_err()
                 .hint()
                 .unwrap()
                 .to_string()
                 .contains("chmod 0600")
         );
-        assert!(Secret::from_file(&dir.path().join("none")).is_err());
+        assert!(Secret::from_file(&dir.path().join("none"), "password_file").is_err());
     }
 }

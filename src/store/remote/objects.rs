@@ -1,0 +1,507 @@
+//! Buckets of S3, Google and Azure as a medium.
+//!
+//! `network` runs the requests on threads of its own, `transport` moves their bytes and ends what
+//! is silent, and the library `object_store` signs them. Every request is tried once by the
+//! library; [`Bucket`] tries again with a new signature, until `retry_for` has passed. So a request
+//! whose answer was lost is repeated, and each is written so that it may be: what is created is
+//! compared, what is removed may be gone, a part replaces itself, and an upload that was completed
+//! already is asked for.
+//!
+//! Nothing counts as stored because the service says so: small objects are read back, large ones
+//! are proven by size and checksum, or read back (`proof`).
+
+mod body;
+mod credentials;
+mod endpoint;
+mod failure;
+mod listing;
+mod network;
+mod parts;
+mod profile;
+mod proof;
+mod reader;
+mod service;
+mod target;
+#[cfg(test)]
+mod tests;
+mod throttle;
+mod transport;
+mod upload;
+
+use super::medium::{Announcement, Creation, FoundObject, Medium, Upload};
+use crate::error::{Error, Kind, Result};
+use crate::store::location::ObjectAddress;
+use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
+use crate::units;
+use failure::{CallFailure, ServiceAction, TryAgain, answer, explain, reason};
+use futures_util::StreamExt;
+use listing::{ListPage, is_plain};
+use network::Network;
+use object_store::list::PaginatedListOptions;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload,
+};
+use reader::ObjectReader;
+use service::ServiceClient;
+use std::collections::HashSet;
+use std::future::Future;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use upload::ObjectUpload;
+
+/// The first pause before another try, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// The most objects that a list is believed to hold.
+const MOST_OBJECTS: usize = 5_000_000;
+
+/// A bucket, or what is below a prefix in it.
+pub struct ObjectMedium {
+    network: Arc<Network>,
+    bucket: Arc<Bucket>,
+}
+
+/// The requests to a bucket, without the threads that run them.
+pub struct Bucket {
+    client: ServiceClient,
+    /// What all keys begin with: empty, or with a slash at its end.
+    prefix: String,
+    retry_for: Duration,
+    storage_class: Option<String>,
+    verification: UploadVerification,
+    removes: bool,
+}
+
+impl ObjectMedium {
+    /// Prepares the way to a bucket; nothing is asked of it yet.
+    pub fn connect(address: &ObjectAddress, settings: &ConnectionSettings) -> Result<ObjectMedium> {
+        ObjectMedium::with_patience(address, settings, transport::SILENCE)
+    }
+
+    /// The same with another limit on silence.
+    fn with_patience(
+        address: &ObjectAddress,
+        settings: &ConnectionSettings,
+        patience: Duration,
+    ) -> Result<ObjectMedium> {
+        let client = ServiceClient::new(address, settings, patience)?;
+        let prefix = match address.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        Ok(ObjectMedium {
+            network: Arc::new(Network::start()?),
+            bucket: Arc::new(Bucket {
+                client,
+                prefix,
+                retry_for: settings.retry_for,
+                storage_class: settings.storage_class.clone(),
+                verification: settings.verify_upload,
+                removes: settings.delete == DeletePermission::Allowed,
+            }),
+        })
+    }
+}
+
+/// A pause of about this length: many clients that failed together must not return together.
+fn with_jitter(pause: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_bytes()[0];
+    pause.mul_f64(0.5 + f64::from(random) / 255.0)
+}
+
+impl Bucket {
+    /// As messages name an object.
+    fn shown(&self, key: &str) -> String {
+        match key {
+            "" => self.client.target.shown.clone(),
+            key => format!("{}/{key}", self.client.target.shown),
+        }
+    }
+
+    /// The whole key of an object.
+    fn path(&self, key: &str) -> Result<ObjectPath> {
+        ObjectPath::parse(format!("{}{key}", self.prefix))
+            .map_err(|_| Error::failed(format!("`{}` is no name for an object", self.shown(key))))
+    }
+
+    /// Tries a request until it succeeds, fails for good, or `retry_for` has passed.
+    async fn persist<T, F>(
+        &self,
+        action: ServiceAction,
+        key: &str,
+        mut request: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let began = Instant::now();
+        let (mut pause, longest) = PAUSES;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match request().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let wait = with_jitter(pause);
+            let may_pass = reason(&error).is_some_and(|failure| failure.may_pass(tries));
+            if !may_pass || began.elapsed() + wait > self.retry_for {
+                let spent = (tries, began.elapsed());
+                let shown = self.shown(key);
+                return Err(explain(
+                    &error,
+                    (action, &shown),
+                    &self.client.target,
+                    spent,
+                ));
+            }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    async fn page(
+        &self,
+        prefix: &str,
+        delimiter: bool,
+        most: Option<usize>,
+        token: Option<&str>,
+    ) -> Result<ListPage> {
+        let whole = format!("{}{prefix}", self.prefix);
+        self.persist(ServiceAction::List, "", || async {
+            let options = PaginatedListOptions {
+                delimiter: delimiter.then_some("/".into()),
+                max_keys: most,
+                page_token: token.map(str::to_owned),
+                ..PaginatedListOptions::default()
+            };
+            let prefix = Some(whole.as_str()).filter(|prefix| !prefix.is_empty());
+            let mut answer = self.client.lists.list_paginated(prefix, options).await?;
+            // The transport has read it, and always puts it there.
+            Ok(answer.result.extensions.remove().unwrap_or_default())
+        })
+        .await
+    }
+
+    /// All pages of a list; the keys in it are without the store's prefix.
+    async fn pages(&self, prefix: &str, delimiter: bool) -> Result<ListPage> {
+        let mut whole = ListPage::default();
+        let mut tokens = HashSet::new();
+        let mut token: Option<String> = None;
+        loop {
+            let page = self.page(prefix, delimiter, None, token.as_deref()).await?;
+            whole.objects.extend(page.objects);
+            whole.prefixes.extend(page.prefixes);
+            if whole.objects.len() + whole.prefixes.len() > MOST_OBJECTS {
+                return Err(self.endless_list());
+            }
+            match page.next {
+                None => break,
+                Some(next) if !tokens.insert(next.clone()) => return Err(self.endless_list()),
+                next => token = next,
+            }
+        }
+        let begin = format!("{}{prefix}", self.prefix);
+        let relative = |key: &str| {
+            let is_ours = key.starts_with(&begin) && is_plain(key);
+            is_ours.then(|| key[self.prefix.len()..].to_owned())
+        };
+        whole
+            .objects
+            .retain_mut(|object| match relative(&object.key) {
+                Some(key) => {
+                    object.key = key;
+                    true
+                }
+                None => false,
+            });
+        whole.prefixes = whole
+            .prefixes
+            .iter()
+            .filter_map(|key| relative(key))
+            .collect();
+        Ok(whole)
+    }
+
+    fn endless_list(&self) -> Error {
+        Error::failed(format!(
+            "listing `{}`: the list has no end",
+            self.client.target.shown
+        ))
+        .with_hint("give the store a prefix of its own")
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<FoundObject>> {
+        let found = self.pages(prefix, false).await?.objects.into_iter();
+        let found = found.map(|object| FoundObject {
+            key: object.key,
+            size: object.size,
+            modified: object.modified,
+        });
+        Ok(found.collect())
+    }
+
+    async fn top_directories(&self) -> Result<Vec<String>> {
+        let prefixes = self.pages("", true).await?.prefixes.into_iter();
+        let names = prefixes.map(|prefix| prefix.trim_end_matches('/').to_owned());
+        Ok(names.filter(|name| !name.is_empty()).collect())
+    }
+
+    async fn first_key(&self) -> Result<Option<String>> {
+        let mut token: Option<String> = None;
+        loop {
+            let page = self.page("", false, Some(100), token.as_deref()).await?;
+            let keys = page.objects.iter().filter_map(|object| {
+                let key = object.key.strip_prefix(&self.prefix)?;
+                // Some tools make an object of this name when they make a directory.
+                (!key.is_empty()).then(|| units::printable(key).into_owned())
+            });
+            if let Some(key) = { keys }.next() {
+                return Ok(Some(key));
+            }
+            match page.next {
+                None => return Ok(None),
+                Some(next) if Some(&next) == token.as_ref() => return Err(self.endless_list()),
+                next => token = next,
+            }
+        }
+    }
+
+    /// Asks for an object, or for what is said of it. A refusal of a `HEAD` has no body, and does
+    /// not say whether it is the object or the bucket that is missing: so the object is asked for.
+    async fn get(&self, key: &str, options: GetOptions) -> Result<GetResult> {
+        let path = &self.path(key)?;
+        let action = match options.head {
+            true => ServiceAction::Look,
+            false => ServiceAction::Read,
+        };
+        let get = |options: GetOptions| {
+            self.persist(action, key, move || {
+                let options = options.clone();
+                async move { self.client.objects.get_opts(path, options).await }
+            })
+        };
+        let is_head = options.head;
+        let error = match get(options).await {
+            Err(error) if is_head && answer(&error).is_some_and(|told| told.code.is_empty()) => {
+                error
+            }
+            other => return other,
+        };
+        let first_byte = GetOptions::new().with_range(Some(GetRange::Bounded(0..1)));
+        Err(match get(first_byte).await {
+            Err(told) if told.kind() == Kind::NotFound => told,
+            Err(told) if answer(&told).is_some_and(|told| told.status != 416) => told,
+            _ => error,
+        })
+    }
+
+    async fn head(&self, key: &str) -> Result<GetResult> {
+        self.get(key, GetOptions::new().with_head(true)).await
+    }
+
+    async fn size(&self, key: &str) -> Result<u64> {
+        Ok(self.head(key).await?.meta.size)
+    }
+
+    async fn read(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
+        let path = self.path(key)?;
+        self.persist(ServiceAction::Read, key, || async {
+            let found = self
+                .client
+                .objects
+                .get_opts(&path, GetOptions::new())
+                .await?;
+            let too_long = || object_store::Error::Generic {
+                store: "store",
+                source: format!("it is longer than {}", units::size(limit)).into(),
+            };
+            let size = found.meta.size;
+            if size > limit {
+                return Err(too_long());
+            }
+            let mut bytes = Vec::with_capacity(size.min(1 << 20) as usize);
+            let mut stream = found.into_stream();
+            while let Some(piece) = stream.next().await {
+                bytes.extend_from_slice(&piece?);
+                if bytes.len() as u64 > limit {
+                    return Err(too_long());
+                }
+            }
+            match bytes.len() as u64 == size {
+                true => Ok(bytes),
+                false => Err(object_store::Error::Generic {
+                    store: "store",
+                    source: Box::new(CallFailure::transport(
+                        format!("{} of {size} bytes came", bytes.len()),
+                        TryAgain::Patiently,
+                    )),
+                }),
+            }
+        })
+        .await
+    }
+
+    async fn put(&self, key: &str, bytes: PutPayload, options: PutOptions) -> Result<()> {
+        let path = self.path(key)?;
+        self.persist(ServiceAction::Write, key, || async {
+            let (bytes, options) = (bytes.clone(), options.clone());
+            self.client.objects.put_opts(&path, bytes, options).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// A small object that counts as stored is read back: an answer alone is no proof.
+    async fn check_stored(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let limit = bytes.len() as u64;
+        let stored = match self.read(key, limit).await {
+            Err(error) if error.kind() == Kind::NotFound => None,
+            other => Some(other?),
+        };
+        match stored {
+            Some(stored) if stored == bytes => Ok(()),
+            Some(_) => Err(Error::damaged(format!(
+                "`{}` was stored, and is another one when it is read back",
+                self.shown(key)
+            ))),
+            None => Err(Error::failed(format!(
+                "`{}` was stored, as the server said, and is not there",
+                self.shown(key)
+            ))),
+        }
+    }
+
+    async fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation> {
+        let payload = || PutPayload::from(bytes.to_vec());
+        match self
+            .put(key, payload(), PutOptions::from(PutMode::Create))
+            .await
+        {
+            Ok(()) => {}
+            Err(error) => match answer(&error) {
+                Some(answer) if matches!(answer.status, 304 | 409 | 412) => {
+                    return Ok(Creation::AlreadyThere);
+                }
+                // Some services don't know the condition.
+                Some(answer) if answer.status == 501 || answer.code == "NotImplemented" => {
+                    match self.size(key).await {
+                        Ok(_) => return Ok(Creation::AlreadyThere),
+                        Err(error) if error.kind() == Kind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
+                    self.put(key, payload(), PutOptions::default()).await?;
+                }
+                _ => return Err(error),
+            },
+        }
+        self.check_stored(key, bytes).await?;
+        Ok(Creation::Created)
+    }
+
+    async fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let payload = PutPayload::from(bytes.to_vec());
+        self.put(key, payload, PutOptions::default()).await?;
+        self.check_stored(key, bytes).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        let removed = self
+            .persist(ServiceAction::Remove, key, || {
+                self.client.objects.delete(&path)
+            })
+            .await;
+        match removed {
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn discard_upload(&self, key: &str, token: &str) -> Result<()> {
+        let path = self.path(key)?;
+        let id = token.to_owned();
+        let discarded = self
+            .persist(ServiceAction::GiveUp, key, || async {
+                self.client.parts.abort_multipart(&path, &id).await
+            })
+            .await;
+        match discarded {
+            Err(error) if answer(&error).is_some_and(|answer| answer.is_missing_upload()) => Ok(()),
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What a large object is stored with.
+    fn attributes(&self) -> Attributes {
+        let mut attributes = Attributes::new();
+        if let Some(class) = &self.storage_class {
+            attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        attributes
+    }
+}
+
+impl Medium for ObjectMedium {
+    fn list(&self, prefix: &str) -> Result<Vec<FoundObject>> {
+        self.network.run(self.bucket.list(prefix))
+    }
+
+    fn top_directories(&self) -> Result<Vec<String>> {
+        self.network.run(self.bucket.top_directories())
+    }
+
+    fn first_key(&self) -> Result<Option<String>> {
+        self.network.run(self.bucket.first_key())
+    }
+
+    fn size(&self, key: &str) -> Result<u64> {
+        self.network.run(self.bucket.size(key))
+    }
+
+    fn read(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
+        self.network.run(self.bucket.read(key, limit))
+    }
+
+    fn open(&self, key: &str, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
+        let reader = ObjectReader::open(&self.network, &self.bucket, key, range)?;
+        Ok(Box::new(reader))
+    }
+
+    fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation> {
+        self.network.run(self.bucket.create(key, bytes))
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.network.run(self.bucket.replace(key, bytes))
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        self.network.run_cleanup(self.bucket.remove(key))
+    }
+
+    fn begin_upload(&self, key: &str, announce: Announcement) -> Result<Box<dyn Upload>> {
+        let (network, bucket) = (Arc::clone(&self.network), Arc::clone(&self.bucket));
+        Ok(Box::new(ObjectUpload::begin(
+            network, bucket, key, announce,
+        )))
+    }
+
+    fn discard_upload(&self, key: &str, token: &str) -> Result<()> {
+        self.network
+            .run_cleanup(self.bucket.discard_upload(key, token))
+    }
+
+    fn free_space(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn parallelism(&self) -> usize {
+        32
+    }
+}
