@@ -546,6 +546,7 @@ fn a_store_lives_there() {
     for_every_medium(|medium, root| {
         let medium = SftpMedium {
             link: Arc::clone(&medium.link),
+            reading_link: medium.reading_link.clone(),
         };
         let location = Location::parse("sftp://host/store", Path::new("/")).unwrap();
         let store = super::super::RemoteStore::new(
