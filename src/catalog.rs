@@ -8,6 +8,7 @@ mod resolve;
 mod tests;
 
 pub use read::{holds, read_state};
+pub use resolve::quoted_list;
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
@@ -15,6 +16,7 @@ use crate::retention::PRE_RESTORE;
 use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
 use crate::store::names;
 use chrono::{TimeDelta, Utc};
+use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -144,11 +146,13 @@ pub struct UnreadableSidecar {
     pub reason: String,
     /// It may be well, only this version is too old for it.
     pub newer: bool,
+    /// The id of the backup that it is built on, where so much can be read of it.
+    pub needs: Option<String>,
 }
 
 /// A file among the backups that no sidecar knows.
 #[derive(Debug, Clone)]
-pub struct Stray {
+pub struct OrphanedDump {
     /// The directory it is in.
     pub source: String,
     /// Its name.
@@ -165,7 +169,7 @@ pub struct Catalog {
     /// In order of their ids.
     pub unreadable: Vec<UnreadableSidecar>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
-    pub strays: Vec<Stray>,
+    pub orphans: Vec<OrphanedDump>,
     /// Where the attempts of each source are in `backups`; sources of which only unreadable
     /// sidecars are there have none.
     places: BTreeMap<String, Vec<usize>>,
@@ -228,24 +232,44 @@ impl<S: Attempt> Backup<S> {
     }
 }
 
-impl Backup {
-    /// The sidecar with the state merged in, as `--json` prints it.
-    pub fn json(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(&self.sidecar).unwrap_or_default();
-        if let Some(object) = value.as_object_mut() {
-            let verifications: Vec<&Verification> = self.verifications().collect();
-            object.insert(
-                "verifications".into(),
-                serde_json::to_value(verifications).unwrap_or_default(),
-            );
-            object.insert("pinned".into(), self.state.pinned.into());
-            object.insert("good".into(), self.good().into());
+/// A backup as `--json` shows it: the sidecar, with all verifications, and the rest of the state.
+#[derive(Serialize)]
+pub struct ShownBackup {
+    #[serde(flatten)]
+    sidecar: Sidecar,
+    pinned: bool,
+    good: bool,
+}
+
+impl From<Backup> for ShownBackup {
+    fn from(backup: Backup) -> ShownBackup {
+        let good = backup.good();
+        let Backup {
+            mut sidecar, state, ..
+        } = backup;
+        sidecar.verifications.extend(state.verifications);
+        ShownBackup {
+            sidecar,
+            pinned: state.pinned,
+            good,
         }
-        value
+    }
+}
+
+impl Backup {
+    /// What [`ShownBackup`] shows, as a value.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::to_value(ShownBackup::from(self.clone())).unwrap_or_default()
     }
 }
 
 impl ListedBackup {
+    /// The id of the backup without which it does not restore, where it is built on one.
+    pub fn needs(&self) -> Option<&str> {
+        let base = self.sidecar.dump.as_ref()?.base.as_ref()?;
+        Some(base.as_str())
+    }
+
     /// By age, those of one second too.
     fn by_age(&self, other: &ListedBackup) -> Ordering {
         let (a, b) = (&self.sidecar, &other.sidecar);
@@ -354,8 +378,25 @@ impl Catalog {
         });
         self.unreadable
             .retain(|entry| sources.contains(&entry.source));
-        self.strays.retain(|stray| sources.contains(&stray.source));
+        self.orphans
+            .retain(|orphan| sources.contains(&orphan.source));
         self.find_places();
+    }
+
+    /// The ids of what is built on a backup and does not restore without it, unreadable ones too,
+    /// the newest first.
+    pub fn dependents_of<'a>(&'a self, id: &str) -> impl Iterator<Item = &'a str> {
+        let needing = self
+            .backups
+            .iter()
+            .filter(move |backup| backup.needs() == Some(id))
+            .map(ListedBackup::id);
+        let unreadable = self
+            .unreadable
+            .iter()
+            .filter(move |lost| lost.needs.as_deref() == Some(id))
+            .map(|lost| lost.id.as_str());
+        needing.chain(unreadable)
     }
 
     /// A source's newest good backup that is no safety copy of a restore.

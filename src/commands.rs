@@ -5,6 +5,7 @@ mod backup;
 mod cat;
 mod cleanup;
 mod completions;
+mod copy;
 mod delete;
 mod doctor;
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub use guard::NOT_RUN;
 use crate::cli::{Cli, Command, GlobalArguments};
 use crate::config::{self, Config};
 use crate::engine::whole_second;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Hint, Result};
 use crate::log::Log;
 use crate::ops::Session;
 use crate::ops::run::outcome_of;
@@ -44,7 +45,8 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         return version::run(cli.global.verbose, report);
     }
     let Some(command) = &cli.command else {
-        return Err(Error::usage("no command is given").with_hint("`dbbackup --help` shows them"));
+        return Err(Error::usage("no command is given")
+            .with_hint(Hint::new().command(["--help"]).text(" shows them")));
     };
     if let Command::Completions(arguments) = command {
         return completions::run(arguments, report);
@@ -70,6 +72,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::List(arguments) => list::run(arguments, &session, report),
         Command::Show(arguments) => show::run(arguments, &session, report),
         Command::Verify(arguments) => verify::run(arguments, &session, report),
+        Command::Copy(arguments) => copy::run(arguments, &session, report),
         Command::Restore(arguments) => restore::run(arguments, &session, report),
         Command::Cleanup(arguments) => cleanup::run(arguments, &session, report),
         Command::Pin(arguments) => pin::run(arguments, true, &session, report),
@@ -89,10 +92,18 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
 /// Commands that change or prove something have a story worth keeping; those that only look, every
 /// minute perhaps, would drown it.
 fn keeps_log(command: &Command) -> bool {
-    use Command::{Backup, Cleanup, Delete, Guard, Pin, Restore, Unpin, Verify};
+    use Command::{Backup, Cleanup, Copy, Delete, Guard, Pin, Restore, Unpin, Verify};
     matches!(
         command,
-        Backup(_) | Guard(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_)
+        Backup(_)
+            | Guard(_)
+            | Verify(_)
+            | Copy(_)
+            | Restore(_)
+            | Cleanup(_)
+            | Delete(_)
+            | Pin(_)
+            | Unpin(_)
     )
 }
 
@@ -164,8 +175,8 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.
 fn leave_aside(error: Error) -> Error {
     const ASIDE: &str = "`--config /dev/null` leaves the configuration aside";
-    match error.hint().map(ToString::to_string) {
-        Some(hint) => error.with_new_hint(format!("{hint} ({ASIDE})")),
+    match error.hint().cloned() {
+        Some(hint) => error.with_new_hint(hint.text(format!(" ({ASIDE})"))),
         None => error.with_hint(ASIDE),
     }
 }

@@ -5,6 +5,7 @@
 //! The facts that it learns on the way (the manifest, the database's settings) are plain data,
 //! which the sidecar stores as they are.
 
+mod check;
 mod database;
 pub mod files;
 mod kinds;
@@ -13,14 +14,23 @@ pub mod postgres;
 mod rows;
 pub mod sqlite;
 
+#[cfg(test)]
+pub(crate) use check::CheckDocument;
+pub use check::{
+    Check, CheckFinding, CheckStatus, CheckSubject, ContentDigest, FindingDetail, LostFile,
+    RowDifference, TreeBasis, compare_rows, describe_checks, summarize_checks,
+    were_corrupt_when_saved,
+};
 pub use database::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
 pub use kinds::{DumpFormat, EngineKind, PgFormat, UnknownFormat};
 pub use rows::{Cell, RowSink, Shape};
 
 use crate::error::Result;
+use crate::units;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -175,11 +185,28 @@ pub struct Contents {
     pub sha256: String,
 }
 
+/// `12 files (3.4 MiB) in 2 directories, 1 link`.
+impl fmt::Display for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (files, size) = (units::count(self.files, "file"), units::size(self.bytes));
+        write!(f, "{files} ({size})")?;
+        match self.directories {
+            0 => {}
+            1 => f.write_str(" in 1 directory")?,
+            many => write!(f, " in {} directories", units::thousands(many))?,
+        }
+        match self.symlinks + self.hard_links {
+            0 => Ok(()),
+            links => write!(f, ", {}", units::count(links, "link")),
+        }
+    }
+}
+
 impl Manifest {
     /// A manifest of these tables; the total leaves out what is not compared.
     pub fn new(tables: Vec<Table>) -> Self {
         let compared = tables.iter().filter(|table| table.compare);
-        let rows_total = crate::units::total(compared.filter_map(|table| table.rows));
+        let rows_total = units::total(compared.filter_map(|table| table.rows));
         Manifest {
             tables,
             rows_total,
@@ -213,142 +240,6 @@ fn yes() -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_true(value: &bool) -> bool {
     *value
-}
-
-/// One thing that was looked at, and what was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Check {
-    /// `sha256`, `integrity`, `rows`…
-    pub name: String,
-    /// What was found.
-    pub status: CheckStatus,
-    /// For people, one line.
-    pub detail: String,
-}
-
-impl Check {
-    /// A check that found what it should.
-    pub fn ok(name: &str, detail: impl Into<String>) -> Self {
-        Check {
-            name: name.into(),
-            status: CheckStatus::Ok,
-            detail: detail.into(),
-        }
-    }
-
-    /// A check that found damage.
-    pub fn damaged(name: &str, detail: impl Into<String>) -> Self {
-        Check {
-            name: name.into(),
-            status: CheckStatus::Damaged,
-            detail: detail.into(),
-        }
-    }
-
-    /// A check that found the content sound, and a part of something that does not restore alone.
-    pub fn incomplete(name: &str, detail: impl Into<String>) -> Self {
-        Check {
-            name: name.into(),
-            status: CheckStatus::Incomplete,
-            detail: detail.into(),
-        }
-    }
-
-    /// A check that could not be made here.
-    pub fn unprovable(name: &str, detail: impl Into<String>) -> Self {
-        Check {
-            name: name.into(),
-            status: CheckStatus::Unprovable,
-            detail: detail.into(),
-        }
-    }
-}
-
-/// What a check, or a whole verification, found; the worst comes last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum CheckStatus {
-    /// As it should be.
-    Ok,
-    /// It can't be tried here: says nothing against the backup.
-    Unprovable,
-    /// It is sound, and a part that does not restore without the rest, which was left out on
-    /// purpose: says nothing against the backup as it was asked for.
-    Incomplete,
-    /// The examination itself failed (a full disk, no permission): says nothing against the backup
-    /// either.
-    Error,
-    /// Not what was written, or it does not restore.
-    Damaged,
-}
-
-impl CheckStatus {
-    /// The name in JSON and in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CheckStatus::Ok => "ok",
-            CheckStatus::Unprovable => "unprovable",
-            CheckStatus::Incomplete => "incomplete",
-            CheckStatus::Error => "error",
-            CheckStatus::Damaged => "damaged",
-        }
-    }
-}
-
-/// Compares counted tables with those of a manifest: the check's result names the first few that
-/// differ.
-pub fn compare_rows(expected: &Manifest, found: &[Table]) -> Check {
-    // Where one of them was not counted there is nothing to compare: older manifests have the rows
-    // of virtual tables, too.
-    let uncounted: BTreeSet<&str> = found
-        .iter()
-        .filter(|table| table.rows.is_none())
-        .map(|table| table.name.as_str())
-        .collect();
-    let found: BTreeMap<&str, u64> = found
-        .iter()
-        .filter_map(|table| Some((table.name.as_str(), table.rows?)))
-        .collect();
-    let counted = |table: &&Table| table.compare && !uncounted.contains(table.name.as_str());
-    let compared: Vec<&Table> = expected.tables.iter().filter(counted).collect();
-    let differing: Vec<String> = compared
-        .iter()
-        .filter_map(|table| match found.get(table.name.as_str()) {
-            None => Some(format!(
-                "{} is missing ({} rows expected)",
-                table.name,
-                table.rows.unwrap_or(0)
-            )),
-            Some(rows) => {
-                let expected = table.rows.filter(|expected| expected != rows)?;
-                Some(format!(
-                    "{} has {rows} rows, {expected} expected",
-                    table.name
-                ))
-            }
-        })
-        .collect();
-    if differing.is_empty() {
-        let tables = crate::units::count(compared.len() as u64, "table");
-        return Check::ok(
-            "rows",
-            format!(
-                "{tables}, {} as at the backup",
-                crate::units::count(expected.rows_total, "row")
-            ),
-        );
-    }
-    let more = if differing.len() > 5 {
-        format!("; and {} more", differing.len() - 5)
-    } else {
-        String::new()
-    };
-    Check::damaged(
-        "rows",
-        format!("{}{more}", differing[..differing.len().min(5)].join("; ")),
-    )
 }
 
 /// The moment as it goes into names and sidecars: whole seconds.

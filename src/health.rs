@@ -17,6 +17,7 @@
 //! alarms nobody.
 
 use self::findings::{findings, is_ahead};
+use crate::error::Hint;
 use crate::units::{self, Span};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub struct HealthFinding {
     /// For people, without the source's name.
     pub text: String,
     /// What to do about it.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 impl HealthFinding {
@@ -83,7 +84,7 @@ impl HealthFinding {
         }
     }
 
-    fn with_hint(self, hint: impl Into<String>) -> Self {
+    fn with_hint(self, hint: impl Into<Hint>) -> Self {
         HealthFinding {
             hint: Some(hint.into()),
             ..self
@@ -124,7 +125,7 @@ pub struct Subject<'a> {
     /// Why retention removes nothing, where its brake holds.
     pub held: Option<String>,
     /// What restores left, each in a few words.
-    pub leftovers: Vec<String>,
+    pub leftovers: Vec<Hint>,
 }
 
 /// One attempt at a backup.
@@ -175,7 +176,7 @@ pub enum AttemptWorth<'a> {
         /// Why.
         error: &'a str,
         /// What to do about it.
-        hint: Option<&'a str>,
+        hint: Option<Hint>,
     },
 }
 

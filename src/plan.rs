@@ -13,19 +13,20 @@ mod stores;
 pub use policies::RetentionPolicies;
 pub use selection::source_at;
 pub use sources::{SourceSelection, backup};
-pub use stores::{StorePlan, store};
+pub use stores::{StorePlan, required_copies, store};
 
 use crate::config::{BackupSettings, Hooks};
 use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite::Spool;
 use crate::engine::{DumpFormat, EngineKind};
 use crate::error::Error;
+use crate::store::StoreSettings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What became of one thing that a backup was asked for.
 #[derive(Debug)]
-pub enum Planned {
+pub enum PlannedAttempt {
     /// To be backed up.
     Source(Box<SourcePlan>),
     /// Outside its window of time.
@@ -42,14 +43,14 @@ pub enum Planned {
         /// Why.
         error: Error,
         /// What is known of a source of the configuration all the same.
-        configured: Option<Configured>,
+        faulty: Option<FaultySource>,
     },
 }
 
 /// A source of the configuration that can't be tried: its history has a place in the store, and
 /// somebody may want to be told.
 #[derive(Debug)]
-pub struct Configured {
+pub struct FaultySource {
     /// Its kind.
     pub kind: EngineKind,
     /// Its hooks.
@@ -69,15 +70,17 @@ pub struct SourcePlan {
     pub settings: BackupSettings,
     /// What is kept.
     pub policies: RetentionPolicies,
+    /// The stores, by their names, that must have a copy before a backup may be removed.
+    pub required_copies: Vec<(String, StoreSettings)>,
     /// How trial restores are made.
-    pub proving: Proving,
+    pub drill_settings: DrillSettings,
     /// What is run around its backup; a member of a cluster has none, the cluster has.
     pub hooks: Hooks,
 }
 
 /// How trial restores of a source's backups are made, besides what every kind has.
 #[derive(Debug, Clone, Default)]
-pub struct Proving {
+pub struct DrillSettings {
     /// Where PostgreSQL's programs are.
     pub search: ProgramSearch,
     /// A server for them, in place of a throw-away one.

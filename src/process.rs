@@ -98,14 +98,14 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0);
         die_with_parent(&mut command, signal.as_raw());
-        let trouble = confinement
+        let failed_step = confinement
             .map(|confinement| confinement.apply(&mut command, signal.as_raw()))
             .transpose();
-        let trouble = trouble.with_context(|| format!("confining `{name}`"))?;
+        let failed_step = failed_step.with_context(|| format!("confining `{name}`"))?;
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                let error = match trouble.and_then(|trouble| trouble.step()) {
+                let error = match failed_step.and_then(|failed_step| failed_step.read()) {
                     Some(step) => Error::from(error).context(step),
                     None => Error::from(error),
                 };

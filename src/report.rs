@@ -19,6 +19,7 @@ pub use columns::columns;
 pub use raw::Raw;
 
 use self::document::JsonDocument;
+pub use self::document::JsonText;
 use crate::cli::{Color, GlobalArguments};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
@@ -134,8 +135,8 @@ impl Report {
 
     /// A result, on stdout; with `--json` it must be in the document instead. `-q` keeps it silent.
     /// Commands in it lead to the same store.
-    pub fn line(&self, text: impl AsRef<str>) {
-        let text = self.with_options(text.as_ref());
+    pub fn line(&self, text: impl Into<Hint>) {
+        let text = self.rendered(&text.into());
         self.log(LogLevel::Info, &text);
         self.row(text);
     }
@@ -252,8 +253,8 @@ impl Report {
     }
 
     /// What is going on, on stderr.
-    pub fn note(&self, text: impl AsRef<str>) {
-        let text = self.with_options(text.as_ref());
+    pub fn note(&self, text: impl Into<Hint>) {
+        let text = self.rendered(&text.into());
         self.log(LogLevel::Info, &text);
         if !self.quiet {
             self.stderr(LogLevel::Info, &text);
@@ -277,8 +278,8 @@ impl Report {
     }
 
     /// Something to know although the work goes on; never silenced.
-    pub fn warn(&self, text: impl AsRef<str>) {
-        let text = self.with_options(text.as_ref());
+    pub fn warn(&self, text: impl Into<Hint>) {
+        let text = self.rendered(&text.into());
         self.log(LogLevel::Warning, &text);
         self.stderr(
             LogLevel::Warning,
@@ -307,24 +308,7 @@ impl Report {
 
     /// The hint with the options that led to the store in each of its commands.
     pub fn rendered(&self, hint: &Hint) -> String {
-        // Hints that were made of text alone still have their commands in it.
-        self.with_options(&hint.render(&self.options))
-    }
-
-    /// The text with the options that led to the store in each command that it shows without.
-    pub fn with_options(&self, text: &str) -> String {
-        if text.contains(" --store ") || text.contains(" --config ") {
-            return text.to_owned();
-        }
-        let told = text.replace("`dbbackup ", &format!("`dbbackup{} ", self.options));
-        // What makes a configuration is told none: `--config /dev/null init` would write there. A
-        // page of the manual has no use for them.
-        ["init`", "help "].iter().fold(told, |told, word| {
-            told.replace(
-                &format!("`dbbackup{} {word}", self.options),
-                &format!("`dbbackup {word}"),
-            )
-        })
+        hint.render(&self.options)
     }
 
     fn stderr(&self, level: LogLevel, text: &str) {
@@ -379,7 +363,7 @@ impl Report {
     pub fn set_list(
         &mut self,
         key: &str,
-        values: impl Iterator<Item = Result<Value>>,
+        values: impl Iterator<Item = Result<JsonText>>,
     ) -> Result<()> {
         if !self.json {
             return Ok(());

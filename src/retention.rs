@@ -31,6 +31,8 @@
 //!
 //! At last the kept set is closed over what backups need: one that a kept backup is built on stays,
 //! whatever was decided about it, and a removal takes what is built on a backup before the backup.
+//! The caps of a label count a good backup of it that stays only as one of the label, or one that
+//! is always kept, needs it: they go on to the next oldest until what really stays is within them.
 //!
 //! A cleanup may stop anywhere: carrying out only some of the removals and deciding again at the
 //! same moment never removes what was kept before (for `min_keep` of at least 1).
@@ -44,10 +46,12 @@ mod rules;
 mod tests;
 
 pub use brake::{Brake, ContentSummary, Jump, find_jumps, find_shrinkage};
+pub use needs::dependents_first;
 pub use policy::{Age, BrakePart, RetentionPolicy};
 
 use self::flawed::{judge_doubted, judge_failed, judge_flawed, judge_pre_restore};
-use self::rules::judge_good;
+use self::needs::{find_bases, hold_bases};
+use self::rules::{apply_caps, judge_good};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -142,6 +146,7 @@ pub fn decide<'a>(
         .map(|candidate| Case::new(candidate, now))
         .collect();
     cases.sort_by_key(|case| Reverse((case.candidate.at, case.candidate.id.as_str())));
+    find_bases(&mut cases);
     let newest = hold_across_labels(&mut cases);
 
     let mut labels: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -151,17 +156,27 @@ pub fn decide<'a>(
             .or_default()
             .push(at);
     }
-    let mut warnings = Vec::new();
-    for (label, members) in labels {
-        let policy = policy_for(label).filter(|policy| !policy.is_empty());
-        if label == PRE_RESTORE {
-            judge_pre_restore(&mut cases, &members, policy, newest);
-        } else {
-            warnings.extend(judge_good(&mut cases, label, &members, policy, now));
-            judge_flawed(&mut cases, &members, policy);
-            judge_doubted(&mut cases, &members, policy);
+    let policy_of = |label: &str| policy_for(label).filter(|policy| !policy.is_empty());
+    for (label, members) in &labels {
+        if *label != PRE_RESTORE {
+            judge_good(&mut cases, members, policy_of(label));
         }
-        judge_failed(&mut cases, &members, now);
+    }
+    // Known of every label before any cap: what always stays.
+    hold_bases(&mut cases);
+    let mut warnings = Vec::new();
+    for (label, members) in &labels {
+        let policy = policy_of(label);
+        if *label == PRE_RESTORE {
+            judge_pre_restore(&mut cases, members, policy, newest);
+        } else {
+            if let Some(policy) = policy {
+                warnings.extend(apply_caps(&mut cases, label, members, policy, now));
+            }
+            judge_flawed(&mut cases, members, policy);
+            judge_doubted(&mut cases, members, policy);
+        }
+        judge_failed(&mut cases, members, now);
     }
     let aged = cases.iter().filter_map(Case::removed_by_age).collect();
     let needs = candidates
@@ -185,6 +200,8 @@ pub fn decide<'a>(
 /// A candidate on its way to a verdict.
 struct Case<'c> {
     candidate: &'c Candidate,
+    /// The place of the case that it is built on, where that is there.
+    base: Option<usize>,
     /// Whether it lies in the past or the present.
     is_past: bool,
     /// Whether something that no rule overrules keeps it.
@@ -204,6 +221,7 @@ impl<'c> Case<'c> {
     fn new(candidate: &'c Candidate, now: DateTime<Utc>) -> Self {
         let mut case = Case {
             candidate,
+            base: None,
             is_past: candidate.at <= now,
             is_held: false,
             reasons: Vec::new(),

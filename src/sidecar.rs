@@ -5,9 +5,11 @@
 mod brief;
 pub(crate) mod event;
 mod tables;
+mod words;
 
-pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals, Word, Words};
-pub use event::{BackupEvent, BackupState, Braked, Change};
+pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals};
+pub use event::{BackupEvent, BackupState, Braked, Change, CopyMark};
+pub use words::{Word, Words};
 
 use crate::engine::{CheckStatus, Contents, Database, Manifest};
 use chrono::{DateTime, Utc};
@@ -23,7 +25,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Sidecar {
     /// The format's version: 1. A newer one is neither used nor removed.
     pub schema: u32,
-    /// Features without which a reader must neither use nor remove this backup; none are known yet.
+    /// Features without which a reader must neither use nor remove this backup, nor the one that
+    /// its dump's `base` names; none are known yet.
     #[serde(default)]
     pub requires: Vec<String>,
     /// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`, unique within the store.
@@ -122,8 +125,23 @@ pub struct Dump {
     pub compression: String,
     /// Null: not encrypted.
     pub encryption: Option<String>,
-    /// Reserved for dumps that need another one.
-    pub base: Option<String>,
+    /// The backup without which this one does not restore; null: it stands alone. Where it is not
+    /// null, `requires` says that a reader must know what to do with it.
+    pub base: Option<Base>,
+}
+
+/// The backup that a dump is built on: an earlier one of the same source in the same store. It is
+/// kept as long as one that is built on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Base {
+    /// Its id.
+    pub id: String,
+    /// SHA-256 of its dump as stored, in hex.
+    pub sha256: String,
+    /// SHA-256 of its dump's content before compression and encryption, in hex: what a reader must
+    /// have got before it may use it, however the dump is stored by then.
+    pub content_sha256: String,
 }
 
 /// The error of a failed attempt.
@@ -179,6 +197,23 @@ pub struct Verification {
     /// What was wrong, where something was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The same for a line among many, without hashes; left out where it would be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+}
+
+impl Verification {
+    /// What a store's own proof of an upload comes to: its bytes are those that were written.
+    pub fn confirmed(at: DateTime<Utc>) -> Verification {
+        Verification {
+            at,
+            level: Level::Checksum,
+            status: CheckStatus::Ok,
+            duration_seconds: 0.0,
+            detail: None,
+            summary: None,
+        }
+    }
 }
 
 /// Why a sidecar can't be used.
@@ -253,6 +288,14 @@ impl Sidecar {
     pub fn to_bytes(&self) -> Vec<u8> {
         to_json(self)
     }
+}
+
+/// The id of the backup that another one needs, from the bytes of a sidecar that this version can't
+/// use: what a newer version needs must be kept for it.
+pub fn needed_id(bytes: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let id = value.get("dump")?.get("base")?.get("id")?;
+    id.as_str().map(str::to_owned)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

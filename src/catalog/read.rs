@@ -2,11 +2,12 @@
 //! stays in memory.
 
 use super::{
-    Backup, Catalog, ListedBackup, Presence, Stray, UnreadableSidecar, is_named_of, with_remedy,
+    Backup, Catalog, ListedBackup, OrphanedDump, Presence, UnreadableSidecar, is_named_of,
+    with_remedy,
 };
 use crate::cores::{on_every_core, on_threads};
 use crate::error::{Error, Kind, Result};
-use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, Words};
+use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, SidecarFault, Word, Words};
 use crate::store::{Listing, Objects, Store, names};
 use std::collections::{HashMap, HashSet};
 
@@ -71,11 +72,12 @@ impl Catalog {
             .collect();
         let attempts = on_threads(threads, ids.len(), at_once, |at, reading: &mut Reading| {
             let (directory, id) = ids[at];
-            let refused = |(reason, newer)| UnreadableSidecar {
+            let refused = |why: Refusal| UnreadableSidecar {
                 source: directory.source.into(),
                 id: id.into(),
-                reason,
-                newer,
+                reason: why.reason,
+                newer: why.newer,
+                needs: why.needs,
             };
             // One that is taken away meanwhile is none.
             directory
@@ -91,17 +93,17 @@ impl Catalog {
                 Err(unreadable) => catalog.unreadable.push(unreadable),
             }
         }
-        catalog.strays = strays(&catalog, &directories);
+        catalog.orphans = orphans(&catalog, &directories);
         catalog.backups.sort_unstable_by(|a, b| b.by_age(a));
         catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
-        catalog.strays.sort_by(|a, b| a.name.cmp(&b.name));
+        catalog.orphans.sort_by(|a, b| a.name.cmp(&b.name));
         catalog.find_places();
         Ok(catalog)
     }
 }
 
 /// The dumps that no sidecar knows.
-fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
+fn orphans(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<OrphanedDump> {
     let there = catalog
         .backups
         .iter()
@@ -130,20 +132,20 @@ fn strays(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<Stray> {
         dumps.contains(name)
             || !lost.is_empty() && names::id_of(name).is_some_and(|id| lost.contains(id))
     };
-    let of_directory = |directory: &Directory<'_>| -> Vec<Stray> {
+    let of_directory = |directory: &Directory<'_>| -> Vec<OrphanedDump> {
         let names = directory
             .names
             .iter()
-            .filter(|name| directory.may_be_stray(name) && !known(name));
-        let stray = |name: &String| {
+            .filter(|name| directory.may_be_orphan(name) && !known(name));
+        let orphan = |name: &String| {
             let size = Presence::of(directory.objects.size(name)).bytes();
-            Stray {
+            OrphanedDump {
                 source: directory.source.into(),
                 name: name.clone(),
                 size,
             }
         };
-        names.map(stray).collect()
+        names.map(orphan).collect()
     };
     directories.iter().flat_map(of_directory).collect()
 }
@@ -215,30 +217,30 @@ impl<'a> Directory<'a> {
         }
     }
 
-    fn read(
-        &self,
-        id: &str,
-        reading: &mut Reading,
-    ) -> Result<Option<ListedBackup>, (String, bool)> {
+    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<ListedBackup>, Refusal> {
         let name = names::sidecar_name(id);
         match self.objects.read_into(&name, &mut reading.bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
-            Err(error) => return Err((with_remedy(&error), true)),
+            Err(error) => {
+                return Err(Refusal {
+                    reason: with_remedy(&error),
+                    newer: true,
+                    needs: None,
+                });
+            }
         }
-        let sidecar = Brief::parse(&reading.bytes, &mut reading.words).map_err(refused)?;
-        let file = sidecar.dump.as_ref().map(|dump| &*dump.file);
-        let contents = sidecar
-            .dump
-            .as_ref()
-            .and_then(|dump| dump.contents.as_deref());
-        must_belong(
-            &sidecar.id,
-            &sidecar.source,
-            [file, contents],
-            id,
-            self.source,
-        )?;
+        let sidecar = Brief::parse(&reading.bytes, &mut reading.words)
+            .map_err(|why| Refusal::new(&why, &reading.bytes))?;
+        let dump = sidecar.dump.as_ref();
+        let file = dump.map(|dump| &*dump.file);
+        let claims = Claims {
+            id: &sidecar.id,
+            source: &sidecar.source,
+            files: [file, dump.and_then(|dump| dump.contents.as_deref())],
+            base: dump.and_then(|dump| dump.base.as_ref().map(Word::as_str)),
+        };
+        claims.must_belong(id, self.source)?;
         let presence = file.map_or(Presence::Missing, |file| {
             // What a list does not show may be there all the same: then it is asked for.
             match self.sizes.get(file) {
@@ -257,7 +259,7 @@ impl<'a> Directory<'a> {
     }
 
     /// By its name alone: a dump that nobody is making right now.
-    fn may_be_stray(&self, name: &str) -> bool {
+    fn may_be_orphan(&self, name: &str) -> bool {
         let being_made = || names::id_of(name).is_some_and(|id| self.unfinished.contains(id));
         !name.starts_with('.')
             && looks_like_a_dump(name)
@@ -315,16 +317,21 @@ impl ListedBackup {
     pub fn whole(&self, store: &dyn Store) -> Result<Backup> {
         let source = &self.sidecar.source;
         let name = names::sidecar_name(self.id());
-        let damaged = |(reason, _): (String, bool)| {
-            Error::failed(format!("`{}` can't be used: {reason}", self.id()))
-        };
+        let damaged =
+            |why: Refusal| Error::failed(format!("`{}` can't be used: {}", self.id(), why.reason));
         let bytes = store.read(source, &name)?;
-        let sidecar = Sidecar::parse(&bytes).map_err(|why| damaged(refused(why)))?;
-        let files = [
-            sidecar.dump.as_ref().map(|dump| dump.file.as_str()),
-            sidecar.contents().map(|contents| contents.file.as_str()),
-        ];
-        must_belong(&sidecar.id, &sidecar.source, files, self.id(), source).map_err(damaged)?;
+        let sidecar = Sidecar::parse(&bytes).map_err(|why| damaged(Refusal::new(&why, &bytes)))?;
+        let dump = sidecar.dump.as_ref();
+        let claims = Claims {
+            id: &sidecar.id,
+            source: &sidecar.source,
+            files: [
+                dump.map(|dump| dump.file.as_str()),
+                sidecar.contents().map(|contents| contents.file.as_str()),
+            ],
+            base: dump.and_then(|dump| Some(dump.base.as_ref()?.id.as_str())),
+        };
+        claims.must_belong(self.id(), source).map_err(damaged)?;
         Ok(Backup {
             sidecar,
             state: self.state.clone(),
@@ -334,51 +341,71 @@ impl ListedBackup {
     }
 }
 
-/// Why a sidecar can't be used, and whether a newer version may.
-fn refused(why: sidecar::SidecarFault) -> (String, bool) {
-    (
-        why.to_string(),
-        !matches!(why, sidecar::SidecarFault::Malformed(_)),
-    )
+/// Why a sidecar can't be used.
+struct Refusal {
+    reason: String,
+    /// It may be well, only this version, or this moment, is not the one for it.
+    newer: bool,
+    /// The id of the backup that it is built on, where so much can be read of it.
+    needs: Option<String>,
 }
 
-/// A sidecar must be that of its name and place, and its dump its own: removing the backup would
-/// else remove another one's.
-fn must_belong(
-    id: &str,
-    source: &str,
-    files: [Option<&str>; 2],
-    name: &str,
-    directory: &str,
-) -> Result<(), (String, bool)> {
-    if id != name {
-        return Err((
-            format!("the sidecar is of `{}`, not of `{name}`", id.escape_debug()),
-            false,
-        ));
+impl Refusal {
+    /// From the fault that was found in a sidecar's bytes.
+    fn new(why: &SidecarFault, bytes: &[u8]) -> Refusal {
+        Refusal {
+            reason: why.to_string(),
+            newer: !matches!(why, SidecarFault::Malformed(_)),
+            needs: sidecar::needed_id(bytes),
+        }
     }
-    if source != directory {
-        return Err((
+}
+
+/// What a sidecar says of itself.
+struct Claims<'a> {
+    id: &'a str,
+    source: &'a str,
+    files: [Option<&'a str>; 2],
+    base: Option<&'a str>,
+}
+
+impl Claims<'_> {
+    /// A sidecar must be that of its name and place, and its dump its own: removing the backup
+    /// would else remove another one's. What it is built on must be of its source, for a look at
+    /// one source must tell what it needs.
+    fn must_belong(&self, name: &str, directory: &str) -> Result<(), Refusal> {
+        let Claims {
+            id, source, base, ..
+        } = *self;
+        let is_foreign = |file: &&str| !names::is_object_of(file, id);
+        let is_of_source = |base: &str| {
+            base != id && names::split_id(base).is_some_and(|(of, _, _)| of == directory)
+        };
+        let reason = if id != name {
+            format!("the sidecar is of `{}`, not of `{name}`", id.escape_debug())
+        } else if source != directory {
             format!(
                 "the sidecar is of the source `{}`, not of `{directory}`",
                 source.escape_debug()
-            ),
-            false,
-        ));
-    }
-    match files
-        .into_iter()
-        .flatten()
-        .find(|file| !names::is_object_of(file, id))
-    {
-        Some(file) => Err((
+            )
+        } else if let Some(file) = self.files.into_iter().flatten().find(is_foreign) {
             format!(
                 "the sidecar is damaged (its dump can't be `{}`)",
                 file.escape_debug()
-            ),
-            false,
-        )),
-        None => Ok(()),
+            )
+        } else if let Some(base) = base.filter(|base| !is_of_source(base)) {
+            format!(
+                "the sidecar is damaged (its dump can't be built on `{}`)",
+                base.escape_debug()
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Refusal {
+            reason,
+            newer: false,
+            needs: base.map(str::to_owned),
+        })
     }
 }
 

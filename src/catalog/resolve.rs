@@ -1,7 +1,7 @@
 //! From a user's word for a backup to the one that is meant, or to an error that helps to find it.
 
 use super::{Catalog, ListedBackup, Presence};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::units;
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ impl Catalog {
         if wanted.is_empty() {
             // Every id begins so: an unset variable in a script must not choose one.
             return Err(Error::usage("the name of a backup is empty")
-                .with_hint("`dbbackup list` shows the ids"));
+                .with_hint(Hint::new().command(["list"]).text(" shows the ids")));
         }
         if let Some(backup) = self.backups.iter().find(|backup| backup.id() == wanted) {
             return Ok(backup);
@@ -56,7 +56,12 @@ impl Catalog {
                 oldest.id(),
                 newest.id()
             ))
-            .with_hint("write more of the id; `dbbackup list` shows them")),
+            .with_hint(
+                Hint::new()
+                    .text("write more of the id; ")
+                    .command(["list"])
+                    .text(" shows them"),
+            )),
         }
     }
 
@@ -91,7 +96,11 @@ impl Catalog {
                     "no good backup of `{source}` was made at or before {}",
                     units::stamp(when)
                 ))
-                .with_hint(format!("`dbbackup list {source}` shows what there is"))
+                .with_hint(
+                    Hint::new()
+                        .command(["list", source])
+                        .text(" shows what there is"),
+                )
             })
     }
 
@@ -120,44 +129,61 @@ impl Catalog {
             ))
             .with_hint("look at the store's disk, or mount what the dump is on");
         }
-        Error::not_found(format!("`{source}` has no good backup")).with_hint(format!(
-            "`dbbackup list --status all {source}` shows the attempts; `dbbackup help recovery` \
-             says how to save what is left of a damaged one"
-        ))
+        Error::not_found(format!("`{source}` has no good backup")).with_hint(
+            Hint::new()
+                .command(["list", "--status", "all", source])
+                .text(" shows the attempts; ")
+                .command(["help", "recovery"])
+                .text(" says how to save what is left of a damaged one"),
+        )
     }
 
     fn nothing(&self, wanted: &str) -> Error {
         let error = Error::not_found(format!("no backup or source is called `{wanted}`"));
         let sources = self.sources();
-        if let Some(stray) = self.strays.first().filter(|_| sources.is_empty()) {
-            return error.with_hint(format!(
-                "the store holds {} without their sidecars; each restores by its path: `dbbackup \
-                 restore …/{}/{} --to PATH`",
-                units::count(self.strays.len() as u64, "dump"),
-                stray.source,
-                stray.name
-            ));
+        if let Some(orphan) = self.orphans.first().filter(|_| sources.is_empty()) {
+            let dumps = units::count(self.orphans.len() as u64, "dump");
+            let path = format!("…/{}/{}", orphan.source, orphan.name);
+            return error.with_hint(
+                Hint::new()
+                    .text(format!(
+                        "the store holds {dumps} without their sidecars; each restores by its \
+                         path: "
+                    ))
+                    .command(["restore", &path, "--to", "PATH"]),
+            );
         }
         if sources.is_empty() {
-            return error.with_hint("the store holds no backups yet: `dbbackup backup` makes one");
+            return error.with_hint(
+                Hint::new()
+                    .text("the store holds no backups yet: ")
+                    .command(["backup"])
+                    .text(" makes one"),
+            );
         }
         if let Some(near) = units::nearest(wanted, sources.iter().map(String::as_str)) {
-            return error.with_hint(format!(
-                "did you mean `{near}`? `dbbackup list` shows what there is"
-            ));
+            return error.with_hint(
+                Hint::new()
+                    .text(format!("did you mean `{near}`? "))
+                    .command(["list"])
+                    .text(" shows what there is"),
+            );
         }
-        error.with_hint(format!(
-            "the store holds {}; `dbbackup list` shows the ids",
-            quoted_list(&sources)
-        ))
+        error.with_hint(
+            Hint::new()
+                .text(format!("the store holds {}; ", quoted_list(&sources)))
+                .command(["list"])
+                .text(" shows the ids"),
+        )
     }
 }
 
-fn quoted_list(names: &[String]) -> String {
+/// Names as a sentence lists them, in quotes; of many the first.
+pub fn quoted_list(names: &[impl AsRef<str>]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(8)
-        .map(|name| format!("`{name}`"))
+        .map(|name| format!("`{}`", name.as_ref()))
         .collect();
     let more = if names.len() > 8 {
         format!(" and {} more", names.len() - 8)

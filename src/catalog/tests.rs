@@ -77,7 +77,7 @@ fn many_are_read_whole_and_in_order() {
     let catalog = place.read();
     assert_eq!(ids(catalog.backups.iter()), expected);
     assert!(
-        catalog.strays.is_empty()
+        catalog.orphans.is_empty()
             && catalog.unreadable.is_empty()
             && catalog.backups.iter().all(ListedBackup::good)
     );
@@ -176,13 +176,13 @@ fn what_is_not_a_backup_is_told_apart() {
         .map(|entry| (entry.source.as_str(), entry.id.as_str()))
         .collect();
     assert_eq!(unreadable, [("app", lost.as_str()), ("web", good.as_str())]);
-    let strays: Vec<(&str, u64)> = catalog
-        .strays
+    let orphans: Vec<(&str, u64)> = catalog
+        .orphans
         .iter()
-        .map(|stray| (stray.name.as_str(), stray.size))
+        .map(|orphan| (orphan.name.as_str(), orphan.size))
         .collect();
     assert_eq!(
-        strays,
+        orphans,
         [
             ("app_daily_20200101T000000Z.sqlite3.gz", 1),
             ("other.sql.gz", 5)
@@ -299,4 +299,30 @@ fn members_are_those_that_say_so() {
         place.read().members(&["big".to_owned()]),
         ["big-globals", "big.shop"]
     );
+}
+
+#[test]
+fn what_is_built_on_another_sources_backup_is_damaged() {
+    let place = TestCatalog::new();
+    let base = place.backup("app", 3, None);
+    let id = place.backup("app", 2, None);
+    let name = names::sidecar_name(&id);
+    let bytes = place.store.read("app", &name).unwrap();
+    let built_on = |base: &str| {
+        let mut sidecar: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        sidecar["dump"]["base"] =
+            serde_json::json!({"id": base, "sha256": "s", "content_sha256": "c"});
+        place.file("app", &name, sidecar.to_string().as_bytes());
+        place.read()
+    };
+    let catalog = built_on(&base);
+    assert_eq!(catalog.backups[0].needs(), Some(base.as_str()));
+    assert_eq!(catalog.dependents_of(&base).collect::<Vec<_>>(), [&id]);
+    assert_eq!(catalog.dependents_of(&id).count(), 0);
+    for foreign in ["shop_daily_20261120T020000Z", &id, "../app", ""] {
+        let catalog = built_on(foreign);
+        let lost = &catalog.unreadable[0];
+        assert!(lost.reason.contains("can't be built on"), "{}", lost.reason);
+        assert_eq!(lost.needs.as_deref(), Some(foreign));
+    }
 }

@@ -1,6 +1,6 @@
 //! `dbbackup guard` as it is typed.
 
-use super::{key_value, levels};
+use super::values::{key_value, levels};
 use crate::sidecar::Level;
 use clap::Args;
 use std::ffi::OsString;

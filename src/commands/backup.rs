@@ -31,7 +31,7 @@ pub fn run(
         return Ok(show_forecast(&forecast, report));
     }
     let run = backup::create_backups(&request, session, report)?;
-    Ok(super::rendering::show_run(&run, report))
+    super::rendering::show_run(&run, report)
 }
 
 fn show_forecast(forecast: &BackupForecast, report: &mut Report) -> CommandOutcome {

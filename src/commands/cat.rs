@@ -1,11 +1,12 @@
 //! `dbbackup cat`: the decoded dump on stdout, for pipes.
 
 use crate::cli::CatArguments;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::Session;
 use crate::ops::examine::{self, ExaminationOptions};
 use crate::ops::find;
 use crate::report::{CommandOutcome, Raw, Report};
+use crate::units;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 
@@ -15,23 +16,27 @@ pub fn run(
     report: &mut Report,
 ) -> Result<CommandOutcome> {
     let mut out = report.raw()?;
-    let found = find::find(&arguments.backup, session)?;
+    let found = find::find_backup(&arguments.backup, session)?;
     found.warn_of_newer(report);
     if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(
             "`{}` is no text, and stdout is a terminal",
             found.name()
         ))
-        .with_hint(format!(
-            "send it somewhere: `dbbackup cat {} > FILE`",
-            arguments.backup
-        )));
+        .with_hint(
+            Hint::new()
+                .text("send it somewhere: ")
+                .shell_command(format!(
+                    "cat {} > FILE",
+                    units::shell_word(&arguments.backup)
+                )),
+        ));
     }
     let settings = session.settings_of(&found.source);
     let means = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer: report,
     };
     let gone = Cell::new(false);
@@ -43,7 +48,7 @@ pub fn run(
         return Ok(None);
     }
     let damage = match checked {
-        Ok(checks) => examine::damage_in(&found.name(), &checks),
+        Ok(checks) => examine::damage_error(&found.name(), &checks),
         Err(error) => Some(error),
     };
     let Some(error) = damage else {

@@ -42,7 +42,7 @@ fn show(diagnosis: &Diagnosis, report: &mut Report) -> CommandOutcome {
             report.answer(line)
         }
         if let Some(remedy) = &one.remedy {
-            report.answer(format!("         {}", report.with_options(remedy)));
+            report.answer(format!("         {}", report.rendered(remedy)));
         }
     }
     let problems = diagnosis.count(Severity::Problem);

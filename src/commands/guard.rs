@@ -3,7 +3,7 @@
 use super::rendering::{show_restored, show_run, show_verifications};
 use crate::catalog::Backup;
 use crate::cli::GuardArguments;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupRequest};
 use crate::ops::guard;
@@ -13,7 +13,6 @@ use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
 use crate::report::{CommandOutcome, Paint, Report};
-use crate::units;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -29,8 +28,14 @@ pub fn run(
 ) -> Result<CommandOutcome> {
     report.stand_aside();
     let Some((program, words)) = arguments.command.split_first() else {
-        return Err(Error::usage("no program is given")
-            .with_hint("name it behind `--`: `dbbackup guard app -- ./upgrade.sh`"));
+        return Err(Error::usage("no program is given").with_hint(
+            Hint::new().text("name it behind `--`: ").command([
+                "guard",
+                "app",
+                "--",
+                "./upgrade.sh",
+            ]),
+        ));
     };
     check_program(program, &std::env::var_os("PATH").unwrap_or_default())?;
     let saved = save(arguments, session, report)?;
@@ -73,7 +78,7 @@ fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> R
         ..BackupRequest::default()
     };
     let run = backup::create_backups(&request, session, report).map_err(not_run)?;
-    let outcome = show_run(&run, report);
+    let outcome = show_run(&run, report).map_err(not_run)?;
     let mut saved = run.backups;
     if outcome.is_some() {
         return Err(not_run(Error::failed("a source could not be backed up")));
@@ -96,25 +101,22 @@ fn save(arguments: &GuardArguments, session: &Session, report: &mut Report) -> R
     Ok(saved)
 }
 
-/// `dbbackup` with a configuration that was found in the current directory: the way back is mostly
-/// typed in another one.
-fn program_from_anywhere(session: &Session) -> String {
+/// The options that lead to a configuration that was found in the current directory: the way back
+/// is mostly typed in another one.
+fn options_from_anywhere(session: &Session) -> Vec<String> {
     let found = session
         .config
         .as_ref()
         .filter(|_| session.config_flag.is_none());
     let path = found.map(|config| plan::absolute(&session.cwd, &config.path));
-    let option = |name: &str, value: &str| format!(" {name} {}", units::shell_word(value));
-    match path.as_deref().and_then(Path::to_str) {
-        Some(path) => {
-            let store = session
-                .store_flag
-                .as_deref()
-                .map_or(String::new(), |store| option("--store", store));
-            format!("dbbackup{}{store}", option("--config", path))
-        }
-        None => "dbbackup".to_owned(),
+    let Some(path) = path.as_deref().and_then(Path::to_str) else {
+        return Vec::new();
+    };
+    let mut options = vec!["--config", path];
+    if let Some(store) = &session.store_flag {
+        options.extend(["--store", store]);
     }
+    options.into_iter().map(str::to_owned).collect()
 }
 
 /// Says how to go back, or goes back.
@@ -127,27 +129,24 @@ fn undo(
     report: &mut Report,
 ) -> Result<CommandOutcome> {
     let ids: Vec<String> = saved.iter().map(|entry| entry.id().to_owned()).collect();
-    let command = format!(
-        "{} restore {}",
-        program_from_anywhere(session),
-        ids.join(" ")
-    );
+    let mut arguments_back = options_from_anywhere(session);
+    arguments_back.push("restore".to_owned());
+    arguments_back.extend(ids.iter().cloned());
+    let command = Hint::new().command(arguments_back);
     report.set(
         "restore_command",
-        report
-            .with_options(&format!("`{command}`"))
-            .trim_matches('`'),
+        report.rendered(&command).trim_matches('`'),
     );
     if !arguments.restore_on_failure {
         report.exits_with(code);
-        return Err(failed.with_hint(format!("to go back to before it: `{command}`")));
+        return Err(failed.with_hint(Hint::from("to go back to before it: ").then(command)));
     }
     report.error(&failed);
     report.note("putting back what was there before it");
     let not_undone = |error: Error| {
         error
             .context(format!("{failed}, and not everything could be put back"))
-            .with_hint(format!("mend that, then: `{command}`"))
+            .with_hint(Hint::from("mend that, then: ").then(&command))
     };
     let outcome = put_back(&ids, session, report);
     match outcome {

@@ -3,7 +3,7 @@
 mod plain;
 
 use crate::cli::{Cli, HelpArguments, Topic};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::report::{CommandOutcome, Report};
 use crate::units::nearest;
 use clap::CommandFactory;
@@ -39,8 +39,13 @@ fn unknown(word: &str, commands: &[String]) -> Error {
     let topics = Topic::ALL.iter().map(|topic| topic.name);
     let known = commands.iter().map(String::as_str).chain(topics);
     let hint = match nearest(word, known) {
-        Some(near) => format!("did you mean `{near}`? `dbbackup help` lists all"),
-        None => "`dbbackup help` lists the commands and topics".to_owned(),
+        Some(near) => Hint::new()
+            .text(format!("did you mean `{near}`? "))
+            .command(["help"])
+            .text(" lists all"),
+        None => Hint::new()
+            .command(["help"])
+            .text(" lists the commands and topics"),
     };
     Error::usage(format!("no command or topic is called `{word}`")).with_hint(hint)
 }

@@ -1,15 +1,15 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
-use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
+use crate::catalog::{Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
-use crate::error::{Error, Kind, Result};
-use crate::ops::condition::{Condition, STATE_LOST, condition_of};
-use crate::ops::examine;
+use crate::error::{Error, Hint, Kind, Result};
+use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
+use crate::ops::copy::missing_copies;
 use crate::ops::{Session, catalog_of, names_in};
-use crate::report::{CommandOutcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::sidecar::Status;
 use crate::store::Store;
 use crate::units;
@@ -60,8 +60,10 @@ pub fn run(
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""]
             .map(|head| report.paint(Paint::Strong, head));
         let reporter: &Report = report;
+        let in_use = session.store_plan()?;
         let rows = on_every_core(shown.len(), 1024, |at, ()| {
-            row(shown[at], session.now, reporter)
+            let elsewhere = missing_copies(shown[at], &in_use, session);
+            row(shown[at], &elsewhere, session.now, reporter)
         })
         .into_iter()
         .flatten();
@@ -80,20 +82,31 @@ pub fn run(
     Ok(None)
 }
 
-/// With everything that the sidecars say; one that cleanup takes away meanwhile is left out.
+/// So many backups are read whole at a time.
+const AT_ONCE: usize = 1024;
+
+/// The backups with everything that their sidecars say, made text on every core.
 fn whole_ones<'a>(
     shown: &'a [&ListedBackup],
     store: &'a dyn Store,
-) -> impl Iterator<Item = Result<serde_json::Value>> {
-    shown.iter().filter_map(|backup| match backup.whole(store) {
-        Ok(whole) => Some(Ok(whole.json())),
-        Err(error) if error.kind() == Kind::NotFound => None,
-        Err(error) => Some(Err(error)),
+) -> impl Iterator<Item = Result<JsonText>> {
+    shown.chunks(AT_ONCE).flat_map(move |some| {
+        let texts = on_every_core(some.len(), 32, |at, ()| whole_one(some[at], store));
+        texts.into_iter().flatten().filter_map(Result::transpose)
     })
 }
 
+/// One of them; one that cleanup takes away meanwhile is none.
+fn whole_one(backup: &ListedBackup, store: &dyn Store) -> Result<Option<JsonText>> {
+    match backup.whole(store) {
+        Ok(whole) => Ok(Some(JsonText::new(&ShownBackup::from(whole)))),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String {
+fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> Hint {
     let others = chosen
         .iter()
         .filter(|backup| !has_status(backup, arguments.status))
@@ -101,19 +114,18 @@ fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> String 
     if others == 0 || arguments.limit == Some(0) {
         return "no backups match".into();
     }
-    let names: String = arguments
-        .sources
-        .iter()
-        .map(|source| format!(" {source}"))
-        .collect();
+    let names = arguments.sources.iter().map(String::as_str);
     match arguments.status {
-        ListStatus::Failed => {
-            format!("none failed, none is damaged; `dbbackup list{names}` shows the others")
-        }
-        _ => format!(
-            "no good backups match; {} failed or damaged: `dbbackup list --status failed{names}`",
-            are(others)
-        ),
+        ListStatus::Failed => Hint::new()
+            .text("none failed, none is damaged; ")
+            .command(["list"].into_iter().chain(names))
+            .text(" shows the others"),
+        _ => Hint::new()
+            .text(format!(
+                "no good backups match; {} failed or damaged: ",
+                are(others)
+            ))
+            .command(["list", "--status", "failed"].into_iter().chain(names)),
     }
 }
 
@@ -126,7 +138,7 @@ fn are(number: u64) -> String {
     }
 }
 
-/// Whether everything but its status is as asked.
+/// Whether a backup has the label, the tags and the age that are asked for.
 fn matches(backup: &ListedBackup, arguments: &ListArguments, since: Option<DateTime<Utc>>) -> bool {
     let sidecar = &backup.sidecar;
     arguments
@@ -152,9 +164,15 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
     }
 }
 
-fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
+/// The row of a backup that is not in the stores `elsewhere` yet.
+fn row(
+    backup: &ListedBackup,
+    elsewhere: &[String],
+    now: DateTime<Utc>,
+    report: &Report,
+) -> Vec<String> {
     let sidecar = &backup.sidecar;
-    let (condition, why) = condition_of(backup);
+    let (condition, _) = condition_of(backup);
     let paint = match condition {
         Condition::Ok => Paint::Good,
         Condition::Partial | Condition::Unknown => Paint::Warning,
@@ -184,7 +202,10 @@ fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String
         notes.push("pinned".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
-    notes.extend(why.map(|why| examine::for_a_list(&why)));
+    notes.extend(short_reason_of(backup));
+    if !elsewhere.is_empty() {
+        notes.push(format!("not yet in {}", elsewhere.join(", ")));
+    }
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),
@@ -229,10 +250,11 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
             parts.push(units::count(damaged as u64, "damaged backup"));
         }
         if !parts.is_empty() {
-            report.warn(format!(
-                "{source}: {} {since}: `dbbackup list --status failed {source}`",
-                parts.join(" and ")
-            ));
+            report.warn(
+                Hint::new()
+                    .text(format!("{source}: {} {since}: ", parts.join(" and ")))
+                    .command(["list", "--status", "failed", &source]),
+            );
         }
         // Older ones are no news, but who counts must know that there are more.
         let is_newer =
@@ -249,9 +271,11 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
                 "are not shown"
             };
             let count = units::count(older, "older damaged backup");
-            report.note(format!(
-                "{source}: {count} {not_shown}: `dbbackup list --status failed {source}`"
-            ));
+            report.note(
+                Hint::new()
+                    .text(format!("{source}: {count} {not_shown}: "))
+                    .command(["list", "--status", "failed", &source]),
+            );
         }
     }
     for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {
@@ -260,10 +284,10 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
     for entry in &catalog.unreadable {
         report.warn(format!("{}: {}", entry.id, entry.reason));
     }
-    for stray in &catalog.strays {
+    for orphan in &catalog.orphans {
         report.warn(format!(
             "{}/{}: no sidecar knows this file; it restores with `--to`",
-            stray.source, stray.name
+            orphan.source, orphan.name
         ));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{outcome_of, set_error};
 use crate::catalog::Backup;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::ops::backup::FinishedRun;
 use crate::ops::restore::{RestoreRequest, RestoreSummary};
 use crate::ops::run::{RunOutcome, RunSummary, Shortfall, SourceSummary};
@@ -11,9 +11,13 @@ use crate::report::{CommandOutcome, Report};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Shows what a run came to, in one line and in the document; returns how the command ends.
-pub fn show_run(run: &FinishedRun, report: &mut Report) -> CommandOutcome {
+/// Shows what a run came to, in one line and in the document; returns how the command ends. A run
+/// that ended before the first of its sources is an error of the whole command.
+pub fn show_run(run: &FinishedRun, report: &mut Report) -> Result<CommandOutcome> {
     let summary = &run.summary;
+    if let Some(error) = summary.failure() {
+        return Err(error);
+    }
     show_line(summary, report);
     let of_run = summary.error.as_ref().map(Error::from);
     if let Some(error) = &of_run {
@@ -37,7 +41,7 @@ pub fn show_run(run: &FinishedRun, report: &mut Report) -> CommandOutcome {
         .filter_map(SourceSummary::named_error);
     let errors: Vec<Error> = named.chain(of_run).collect();
     set_error(&errors, report);
-    summary.kind()
+    Ok(summary.kind())
 }
 
 /// A line for a run of several sources.
@@ -81,6 +85,7 @@ fn outcome_word(source: &SourceSummary) -> &'static str {
         (Some(Shortfall::RetentionFailed), _) => "made, but retention failed",
         (Some(Shortfall::Vanished), _) => "vanished",
         (None, RunOutcome::Partial) => "partial",
+        (Some(Shortfall::NotCopied), _) => "not copied",
         (None, RunOutcome::Failed | RunOutcome::Interrupted) => "failed",
     }
 }

@@ -4,11 +4,11 @@ use crate::catalog::Backup;
 use crate::cli::ShowArguments;
 use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::ops::condition::condition_of;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
-use crate::report::{CommandOutcome, Paint, Report, columns};
+use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::store::{self, Access, names};
 use crate::units;
 use std::path::PathBuf;
@@ -53,15 +53,17 @@ pub fn run(
 /// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
 fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
     if find::is_path(wanted, session) {
-        let found = find::find(wanted, session)?;
+        let found = find::find_backup(wanted, session)?;
         let place = find::path_of(&found);
         let backup = found.backup.ok_or_else(|| {
             Error::not_found(format!(
                 "`{wanted}` has no sidecar, so nothing is known about it"
             ))
-            .with_hint(format!(
-                "`dbbackup restore {wanted} --to PATH` restores it all the same"
-            ))
+            .with_hint(
+                Hint::new()
+                    .command(["restore", wanted, "--to", "PATH"])
+                    .text(" restores it all the same"),
+            )
         })?;
         return Ok((backup, place));
     }
@@ -102,7 +104,7 @@ fn about_the_attempt(
         why.map_or(painted.clone(), |why| format!("{painted}: {why}")),
     );
     if let Some(hint) = sidecar.error.as_ref().and_then(|error| error.hint.clone()) {
-        row("hint", report.with_options(&hint));
+        row("hint", report.rendered(&Hint::from_written(&hint)));
     }
     row("source", format!("{} ({})", sidecar.source, sidecar.kind));
     row("label", sidecar.label.clone());
@@ -294,22 +296,22 @@ fn contents(wanted: &str, backup: &Backup, session: &Session, report: &mut Repor
 
 /// Line by line: there may be a million.
 fn files(wanted: &str, session: &Session, report: &mut Report) -> Result<()> {
-    let found = find::find(wanted, session)?;
+    let found = find::find_backup(wanted, session)?;
     let stored = found.stored();
     let Some(mut list) = content::open_list(&stored)? else {
         return Err(Error::not_found(format!(
             "the list of contents of `{}` is not there",
             found.name()
         ))
-        .with_hint(format!(
-            "`dbbackup verify {}` reads the archive itself",
-            found.name()
-        )));
+        .with_hint(
+            Hint::new()
+                .command(["verify", &found.name()])
+                .text(" reads the archive itself"),
+        ));
     };
     if report.is_json() {
         let lines = std::iter::from_fn(|| list.next_line().transpose());
-        let values = lines.map(|line| Ok(serde_json::to_value(line?).unwrap_or_default()));
-        return report.set_list("contents", values);
+        return report.set_list("contents", lines.map(|line| Ok(JsonText::new(&line?))));
     }
     while let Some(line) = list.next_line()? {
         report.answer(in_a_line(&line));

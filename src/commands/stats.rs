@@ -2,7 +2,7 @@
 
 use crate::catalog::{Catalog, ListedBackup};
 use crate::cli::StatsArguments;
-use crate::error::Result;
+use crate::error::{Hint, Result};
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::sidecar::Status;
@@ -11,7 +11,7 @@ use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
-/// What is told of a source, or of all of them.
+/// The numbers of a source, or of all sources together.
 #[derive(Default)]
 struct SourceTotals {
     /// Good backups.
@@ -59,7 +59,12 @@ pub fn run(
     report.set("sources", sources.iter().map(named).collect::<Vec<_>>());
     report.set("total", total.json());
     if sources.is_empty() {
-        report.note("the store holds no backups yet: `dbbackup backup` makes one");
+        report.note(
+            Hint::new()
+                .text("the store holds no backups yet: ")
+                .command(["backup"])
+                .text(" makes one"),
+        );
         return Ok(None);
     }
     let heads = [
@@ -88,13 +93,11 @@ pub fn run(
         rows.push(total.row("in all", session.now, report));
     }
     report.answers(columns(&rows, &[1, 2, 3, 4, 5]));
-    let flawed: Vec<String> = sources
+    let flawed: Vec<Hint> = sources
         .iter()
         .filter_map(|(name, sums)| sums.flaws(name))
         .collect();
-    flawed
-        .into_iter()
-        .for_each(|text| report.note(report.with_options(&text)));
+    flawed.into_iter().for_each(|text| report.note(text));
     Ok(None)
 }
 
@@ -201,7 +204,7 @@ impl SourceTotals {
         row
     }
 
-    fn flaws(&self, name: &str) -> Option<String> {
+    fn flaws(&self, name: &str) -> Option<Hint> {
         let counts = [
             (self.failed, "failed attempt"),
             (self.flawed, "damaged or incomplete backup"),
@@ -212,10 +215,9 @@ impl SourceTotals {
             .map(|(count, what)| units::count(*count, what))
             .collect();
         (!counts.is_empty()).then(|| {
-            format!(
-                "{name}: {} besides: `dbbackup list --status all {name}`",
-                counts.join(" and ")
-            )
+            Hint::new()
+                .text(format!("{name}: {} besides: ", counts.join(" and ")))
+                .command(["list", "--status", "all", name])
         })
     }
 

@@ -4,7 +4,7 @@
 mod nagios;
 
 use crate::cli::StatusArguments;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
 use crate::ops::Session;
 use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
@@ -180,7 +180,8 @@ fn show(status: &StoreHealth<'_>, report: &Report) {
     }
     for (subject, _) in &status.sources {
         for leftover in &subject.leftovers {
-            report.line(format!("left by a restore of {}: {leftover}", subject.name));
+            let text = format!("left by a restore of {}: ", subject.name);
+            report.line(Hint::from(text).then(leftover));
         }
     }
     if !status.unconfigured.is_empty() {
@@ -203,7 +204,7 @@ fn show_hints(status: &StoreHealth<'_>, report: &Report) {
         .iter()
         .filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
     for (name, hint) in of_store.chain(of_sources) {
-        report.note(format!("hint: {name}: {hint}"));
+        report.note(Hint::from(format!("hint: {name}: ")).then(hint));
     }
 }
 
@@ -259,19 +260,14 @@ fn change(health: &SourceHealth<'_>) -> String {
 
 fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
     let reporter: &Report = report;
-    let hint = |finding: &HealthFinding| {
-        finding
-            .hint
-            .as_ref()
-            .map(|hint| reporter.with_options(hint))
-    };
+    let hint = |finding: &HealthFinding| finding.hint.as_ref().map(|hint| reporter.rendered(hint));
     let finding = |finding: &HealthFinding| {
         serde_json::json!({"status": finding.level.as_str(),
         "text": finding.text, "hint": hint(finding)})
     };
     let leftovers = |subject: &Subject<'_>| -> Vec<String> {
         let texts = subject.leftovers.iter();
-        texts.map(|text| reporter.with_options(text)).collect()
+        texts.map(|text| reporter.rendered(text)).collect()
     };
     let source = |(subject, health): &(Subject<'_>, SourceHealth<'_>)| {
         let seconds = |at: DateTime<Utc>| (status.now - at).num_seconds();
@@ -293,8 +289,9 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
             "last_attempt": health.last.as_ref().map(|last| serde_json::json!({"id": last.id,
             "at": last.ended})),
             "last_failure": health.failure.as_ref().map(|failure| match &failure.worth {
-                health::AttemptWorth::Failed { error, hint } => serde_json::json!({"id": failure.id,
-                    "at": failure.ended, "error": error, "hint": hint}),
+                health::AttemptWorth::Failed { error, hint } => serde_json::json!({
+                    "id": failure.id, "at": failure.ended, "error": error,
+                    "hint": hint.as_ref().map(Hint::to_string)}),
                 _ => serde_json::Value::Null,
             }),
             "last_proof": health.proof.map(|(at, id)| serde_json::json!({"id": id, "at": at,

@@ -47,7 +47,7 @@ pub mod tables;
 pub mod tls;
 pub mod toc;
 
-use crate::error::Error;
+use crate::error::{Error, Hint};
 use postgres::error::SqlState;
 
 pub use super::PgFormat;
@@ -59,6 +59,14 @@ pub use source::PostgresSource;
 /// The remedy where row-level security would hide rows from the role.
 pub(crate) const ROW_SECURITY_HINT: &str =
     "the role must see every row: make it BYPASSRLS, or the owner of the tables";
+
+/// The remedy where the role may not read all that is to be saved.
+pub(crate) fn reading_hint() -> Hint {
+    Hint::new()
+        .text("the role needs to read everything: GRANT pg_read_all_data TO it (")
+        .command(["help", "postgresql"])
+        .text(")")
+}
 
 /// Turns the server's error into one with a remedy. `doing` comes before the server's message.
 pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Display) -> Error {
@@ -83,10 +91,7 @@ pub(crate) fn explain_error(error: &postgres::Error, doing: impl std::fmt::Displ
         return error.with_hint(ROW_SECURITY_HINT);
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        return error.with_hint(
-            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
-             postgresql`)",
-        );
+        return error.with_hint(reading_hint());
     }
     if *code == SqlState::T_R_SERIALIZATION_FAILURE
         || db_error.message().contains("conflict with recovery")

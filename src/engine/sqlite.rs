@@ -1,21 +1,22 @@
 //! SQLite: a consistent copy of a database that is being written to, and a restore that an
 //! application may watch.
 //!
-//! What happens where: [`registry`] knows which databases this process has open and [`probe`] looks
-//! at a file before it is opened, and [`names`] by which of its names that must be, [`inside`]
-//! opens one that somebody may move away, [`beside`] what belongs to it, and [`strangers`] looks
-//! out for applications that heed other locks; [`source`] takes the snapshot, [`crashed`] that of a
-//! database with a journal to be rolled back, [`pages`] moves its pages, [`facts`] says what is in
-//! it and [`accounting`] whose each page is; [`destination`] receives a copy and examines it,
-//! [`replace`] puts it in the place of a live database, and [`rows`] reads it.
+//! Before a database is opened, [`registry`] knows which ones this process has open, [`probe`]
+//! looks at the file, and [`names`] finds the name by which it must be opened. [`vfs`] opens a
+//! database that somebody may move away, and [`companions`] its log, index and journal.
+//! [`strangers`] looks out for applications with other locks.
+//!
+//! [`source`] takes the snapshot, and [`crashed`] that of a database with a journal to be rolled
+//! back. [`pages`] moves the pages, [`facts`] describes the content, and [`accounting`] finds the
+//! owner of each page. [`destination`] receives a copy and examines it, [`replace`] puts it in the
+//! place of a live database, and [`rows`] reads it.
 
 mod accounting;
-mod beside;
+mod companions;
 mod crashed;
 pub mod destination;
 pub mod facts;
 mod holders;
-mod inside;
 pub mod names;
 mod ownership;
 pub mod pages;
@@ -25,6 +26,7 @@ pub mod replace;
 pub mod rows;
 pub mod source;
 mod strangers;
+mod vfs;
 
 use crate::error::{Context, Error, Hint, Result};
 use crate::failpoint::fail_point;
@@ -45,7 +47,7 @@ pub struct Db {
     conn: Connection,
     path: PathBuf,
     _claim: Claim,
-    _beside: Option<inside::CompanionGuard>,
+    _companions: Option<vfs::CompanionGuard>,
 }
 
 /// What a connection is for.
@@ -63,8 +65,8 @@ impl Db {
     /// Opens an existing database; never creates one.
     pub fn open(path: &Path, purpose: OpenMode) -> Result<Db> {
         if purpose == OpenMode::Write {
-            let claim = Claim::connection(path)?;
-            inside::prepare();
+            let claim = Claim::for_connection(path)?;
+            vfs::register_layer();
             return Db::with(claim, None, path, || {
                 Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             });
@@ -81,29 +83,34 @@ impl Db {
         Db::open_file(&real, path, key, purpose)
     }
 
-    /// The same to read it, if it is the file with this device and inode: see [`inside`].
-    pub fn open_inside(path: &Path, key: registry::Key, purpose: OpenMode) -> Result<Db> {
+    /// Opens a database for reading, if it is the file `key`: see [`vfs`].
+    pub fn open_inside(path: &Path, key: registry::FileKey, purpose: OpenMode) -> Result<Db> {
         Db::open_file(path, path, key, purpose)
     }
 
-    fn open_file(path: &Path, shown: &Path, key: registry::Key, purpose: OpenMode) -> Result<Db> {
-        let claim = Claim::connection_to(key, shown)?;
-        let beside = inside::CompanionGuard::set(path, key);
-        Db::with(claim, Some(beside), shown, || match purpose {
+    fn open_file(
+        path: &Path,
+        shown: &Path,
+        key: registry::FileKey,
+        purpose: OpenMode,
+    ) -> Result<Db> {
+        let claim = Claim::for_connection_to(key, shown)?;
+        let companions = vfs::CompanionGuard::new(path, key);
+        Db::with(claim, Some(companions), shown, || match purpose {
             OpenMode::Read | OpenMode::Write => {
-                inside::open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)
+                vfs::open_expected(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)
             }
             OpenMode::Immutable => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
                 let uri = format!("file:{}?immutable=1", percent_encoded(path));
-                inside::open_uri(path, &uri, key, flags)
+                vfs::open_expected_uri(path, &uri, key, flags)
             }
         })
     }
 
     fn with(
         claim: Claim,
-        beside: Option<inside::CompanionGuard>,
+        companions: Option<vfs::CompanionGuard>,
         path: &Path,
         open: impl FnOnce() -> rusqlite::Result<Connection>,
     ) -> Result<Db> {
@@ -119,7 +126,7 @@ impl Db {
             conn,
             path: path.to_path_buf(),
             _claim: claim,
-            _beside: beside,
+            _companions: companions,
         })
     }
 
@@ -176,7 +183,7 @@ impl Db {
     /// database has a table of that name, which would be read in its place, it gets another name,
     /// in the connection's own memory: `main` may be read-only.
     pub(crate) fn of_module(&self, module: &str) -> rusqlite::Result<String> {
-        let tables = facts::listed(self)?;
+        let tables = facts::list_tables(self)?;
         if !tables
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case(module))

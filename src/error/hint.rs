@@ -1,4 +1,5 @@
-//! What to do about an error: text, and commands of this program that lead out of it.
+//! What to do about an error: text, and commands of this program that lead out of it. A warning
+//! that shows such a command is one of these, too.
 
 use crate::units;
 use std::fmt;
@@ -23,6 +24,8 @@ enum HintPart {
     Text(String),
     /// The arguments of a `dbbackup` command, each as the program gets it.
     Command(Vec<String>),
+    /// The arguments of a `dbbackup` command, as they are written in a shell.
+    Shell(String),
 }
 
 impl Hint {
@@ -44,12 +47,46 @@ impl Hint {
         self
     }
 
+    /// The same, followed by the `dbbackup` command with these arguments, which are written as a
+    /// shell takes them: for a command that needs a shell's own signs.
+    pub fn shell_command(mut self, arguments: impl Into<String>) -> Self {
+        self.parts.push(HintPart::Shell(arguments.into()));
+        self
+    }
+
+    /// The same, followed by another hint.
+    pub fn then(mut self, other: impl Into<Hint>) -> Self {
+        self.parts.append(&mut other.into().parts);
+        self
+    }
+
+    /// Reads a hint that was stored as its text: what [`Hint`] shows without options.
+    pub fn from_written(text: &str) -> Self {
+        let mut hint = Hint::new();
+        let mut pieces = text.split(COMMAND_START);
+        hint = hint.text(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            hint = match piece.split_once('`') {
+                Some((arguments, rest)) => hint.shell_command(arguments).text(rest),
+                None => hint.text(format!("{COMMAND_START}{piece}")),
+            };
+        }
+        hint
+    }
+
     /// The hint on one line. Commands that name no store and no configuration themselves get
     /// `options`, written as a shell takes them: `--store /srv/store`.
     pub fn render(&self, options: &str) -> String {
         let parts = self.parts.iter().map(|part| match part {
             HintPart::Text(text) => text.clone(),
-            HintPart::Command(arguments) => shown_command(arguments, options),
+            HintPart::Command(arguments) => {
+                let words: Vec<String> = arguments
+                    .iter()
+                    .map(|word| units::shell_word(word))
+                    .collect();
+                shown_command(&words.join(" "), options)
+            }
+            HintPart::Shell(arguments) => shown_command(arguments, options),
         });
         parts.collect()
     }
@@ -58,6 +95,7 @@ impl Hint {
     pub(super) fn renamed(&self, from: &str, to: &str) -> Hint {
         let renamed = |part: &HintPart| match part {
             HintPart::Text(text) => HintPart::Text(text.replace(from, to)),
+            HintPart::Shell(arguments) => HintPart::Shell(arguments.replace(from, to)),
             HintPart::Command(arguments) => HintPart::Command(
                 arguments
                     .iter()
@@ -71,19 +109,18 @@ impl Hint {
     }
 }
 
-fn shown_command(arguments: &[String], options: &str) -> String {
-    let words: Vec<String> = arguments
-        .iter()
-        .map(|word| units::shell_word(word))
-        .collect();
-    // What makes a configuration is given none: `--config /dev/null init` would write there.
-    let own_way = arguments.first().is_some_and(|verb| verb == "init")
-        || arguments
-            .iter()
-            .any(|word| matches!(word.as_str(), "--store" | "--config"));
+/// What a command begins with where it is shown.
+const COMMAND_START: &str = "`dbbackup ";
+
+fn shown_command(arguments: &str, options: &str) -> String {
+    let mut words = arguments.split(' ');
+    // What makes a configuration is given none: `--config /dev/null init` would write there. A page
+    // of the manual has no use for them.
+    let own_way = matches!(words.clone().next(), Some("init" | "help"))
+        || words.any(|word| matches!(word, "--store" | "--config"));
     let options = if own_way { "" } else { options.trim() };
     let between = if options.is_empty() { "" } else { " " };
-    format!("`dbbackup{between}{options} {}`", words.join(" "))
+    format!("{COMMAND_START}{options}{between}{arguments}`")
 }
 
 impl fmt::Display for Hint {
@@ -116,6 +153,12 @@ impl From<&Hint> for Hint {
     }
 }
 
+impl From<Hint> for String {
+    fn from(hint: Hint) -> Self {
+        hint.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,9 +183,28 @@ mod tests {
     fn commands_with_a_way_of_their_own_keep_it() {
         let there = Hint::new().command(["--store", "DIR", "backup", "app.db"]);
         let init = Hint::new().command(["init"]);
-        for hint in [there, init] {
+        let page = Hint::new().command(["help", "recovery"]);
+        for hint in [there, init, page] {
             assert_eq!(hint.render("--store /srv/x"), hint.to_string());
         }
+    }
+
+    #[test]
+    fn what_was_stored_as_text_has_its_commands() {
+        let hint = Hint::new()
+            .text("look: ")
+            .command(["list", "my app"])
+            .text("; ")
+            .shell_command("cat a > b")
+            .text("; `PRAGMA x`");
+        let read = Hint::from_written(&hint.to_string());
+        assert_eq!(read.to_string(), hint.to_string());
+        assert_eq!(
+            read.render("--store /x"),
+            "look: `dbbackup --store /x list 'my app'`; `dbbackup --store /x cat a > b`; `PRAGMA x`"
+        );
+        let unended = "it says `dbbackup list";
+        assert_eq!(Hint::from_written(unended).render("--store /x"), unended);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     AttemptWorth, Expectation, HealthFinding, HealthLevel, JudgedAttempt, SourceHealth, Subject,
 };
+use crate::error::Hint;
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -36,10 +37,10 @@ pub(super) fn findings(
 
 impl Subject<'_> {
     /// What makes a backup of it.
-    fn again(&self) -> String {
+    fn again(&self) -> Hint {
         match self.configured {
-            true => format!("`dbbackup backup {}`", self.name),
-            false => "back it up again by its path or address".to_owned(),
+            true => Hint::new().command(["backup", &self.name]),
+            false => Hint::from("back it up again by its path or address"),
         }
     }
 }
@@ -63,11 +64,11 @@ fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
         units::stamp(first.ended)
     );
     Some(
-        HealthFinding::new(HealthLevel::Warning, text).with_hint(format!(
-            "mend the clock; if it was wrong then, the backup is as good as others: `dbbackup \
-             restore {}`",
-            first.id
-        )),
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(
+            Hint::new()
+                .text("mend the clock; if it was wrong then, the backup is as good as others: ")
+                .command(["restore", first.id]),
+        ),
     )
 }
 
@@ -105,11 +106,14 @@ fn absence(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
         ),
     };
     Some(
-        HealthFinding::new(HealthLevel::Warning, text).with_hint(format!(
-            "mount the disk that they are on; if they are gone: `dbbackup delete {}`, or `dbbackup \
-         verify {}`, and cleanup removes what is damaged",
-            first.id, first.id
-        )),
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(
+            Hint::new()
+                .text("mount the disk that they are on; if they are gone: ")
+                .command(["delete", first.id])
+                .text(", or ")
+                .command(["verify", first.id])
+                .text(", and cleanup removes what is damaged"),
+        ),
     )
 }
 
@@ -126,11 +130,13 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
                 {why}"
                 ),
             )
-            .with_hint(format!(
-                "take a new one: {}; `dbbackup list {}` shows the good ones",
-                subject.again(),
-                subject.name
-            )),
+            .with_hint(
+                Hint::from("take a new one: ")
+                    .then(subject.again())
+                    .text("; ")
+                    .command(["list", &subject.name])
+                    .text(" shows the good ones"),
+            ),
         ),
         AttemptWorth::Unreachable(why) => Some(
             HealthFinding::new(
@@ -157,7 +163,11 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
                 HealthLevel::Warning,
                 format!("its newest backup, made {age}, is incomplete"),
             )
-            .with_hint(format!("`dbbackup show {}` says what it lacks", newest.id)),
+            .with_hint(
+                Hint::new()
+                    .command(["show", newest.id])
+                    .text(" says what it lacks"),
+            ),
         ),
         AttemptWorth::Good | AttemptWorth::Failed { .. } => None,
     }
@@ -175,19 +185,22 @@ fn freshness(
     }) {
         return None;
     }
-    let mut hint = format!("{}; then look at what should have run it", subject.again());
+    let mut hint = subject
+        .again()
+        .text("; then look at what should have run it");
     let Some(newest) = &health.newest else {
         let mistaken = subject
             .attempts
             .iter()
             .filter(|_| !subject.configured)
-            .map(|attempt| format!(" {}", attempt.id));
-        let mistaken: String = mistaken.collect();
+            .map(|attempt| attempt.id);
+        let mistaken: Vec<&str> = mistaken.collect();
         if !mistaken.is_empty() {
-            hint = format!(
-                "{}; if it was never meant: `dbbackup delete{mistaken} --yes`",
-                subject.again()
-            );
+            let delete = ["delete"].into_iter().chain(mistaken).chain(["--yes"]);
+            hint = subject
+                .again()
+                .text("; if it was never meant: ")
+                .command(delete);
         }
         return match subject.expected {
             Expectation::From(start) if start > edge => None,
@@ -226,20 +239,21 @@ fn proof(
         Some(_) => return None,
     };
     Some(
-        HealthFinding::new(HealthLevel::Warning, text).with_hint(format!(
-            "`dbbackup verify {} --level restore`",
-            subject.name
-        )),
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(Hint::new().command([
+            "verify",
+            &subject.name,
+            "--level",
+            "restore",
+        ])),
     )
 }
 
 fn held(subject: &Subject<'_>) -> Option<HealthFinding> {
     let why = subject.held.as_ref()?;
-    let hint = format!(
-        "if that is right: `dbbackup cleanup --force {}`; if not, look at the source: the older \
-         backups are all there",
-        subject.name
-    );
+    let hint = Hint::new()
+        .text("if that is right: ")
+        .command(["cleanup", "--force", &subject.name])
+        .text("; if not, look at the source: the older backups are all there");
     Some(
         HealthFinding::new(
             HealthLevel::Warning,
@@ -295,7 +309,7 @@ fn last_attempt(
     };
     let finding = HealthFinding::new(HealthLevel::Warning, text);
     Some(match hint {
-        Some(hint) => finding.with_hint(*hint),
+        Some(hint) => finding.with_hint(hint),
         None => finding,
     })
 }
@@ -310,7 +324,10 @@ pub fn space(free: Option<u64>, needed: u64) -> Option<HealthFinding> {
             units::size(free),
             units::size(needed)
         );
-        HealthFinding::new(HealthLevel::Warning, text)
-            .with_hint("`dbbackup cleanup --dry-run` says what the retention policy would free")
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(
+            Hint::new()
+                .command(["cleanup", "--dry-run"])
+                .text(" says what the retention policy would free"),
+        )
     })
 }

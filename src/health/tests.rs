@@ -31,7 +31,7 @@ fn failed(hours_ago: i64) -> JudgedAttempt<'static> {
         hours_ago,
         AttemptWorth::Failed {
             error: "disk on fire",
-            hint: Some("put it out"),
+            hint: Some("put it out".into()),
         },
     )
 }
@@ -147,7 +147,7 @@ fn a_failed_attempt_warns_until_one_succeeds() {
         &[],
     );
     let health = judge(&app(vec![failed(1), attempt(3, AttemptWorth::Good)]), now());
-    assert_eq!(health.findings[0].hint.as_deref(), Some("put it out"));
+    assert_eq!(health.findings[0].hint, Some("put it out".into()));
     assert_eq!((health.failures, health.labels["daily"]), (1, 1));
 }
 

@@ -16,14 +16,16 @@ pub use source::{check_name_conflict, space_needed};
 
 use self::parallel::map_parallel;
 use self::scheduler::Scheduler;
+use super::copy::copy_after_run;
 use super::hooks::{HookOutcome, HookRunner};
-use super::run::{Run, RunSummary, SourceSummary, join_errors, now};
-use super::{Observer, Session, status};
+use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
+use super::status::MetricsFile;
+use super::{Observer, Session};
 use crate::catalog::{Backup, Catalog};
 use crate::config::Hooks;
 use crate::engine::EngineKind;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, PathKind, Planned, SourceSelection};
+use crate::plan::{self, PathKind, PlannedAttempt, SourceSelection, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::store::Store;
 use chrono::{DateTime, Utc};
@@ -82,52 +84,130 @@ impl From<SourceSummary> for SourceResult {
     }
 }
 
-/// Creates the backups that are asked for. What fails for one source is in the summary, and the
-/// others go on; an error means that nothing could be tried at all.
+/// Creates the backups that are asked for. What fails is in the summary: for one source, and the
+/// others go on, or for all, as a store that can't be opened. Whoever is to hear of the run's end
+/// gets the same summary. An error means that nothing was begun, as the request can't be meant.
 pub fn create_backups(
     request: &BackupRequest,
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<FinishedRun> {
-    let planned = plan_backup(request, session, observer)?;
-    let started_at = now();
+    check_label(&request.label)?;
     let run = new_run(request, session);
-    let names: Vec<String> = planned.iter().filter_map(tried_name).collect();
-    let hooks = hooks_of_run(&planned, session);
-    let store = session.store_plan()?.settings.location;
-    observer.step(format!(
-        "run {}: {} into {}",
-        run.id,
-        names.join(", "),
-        store
-    ));
-    let hooks = HookRunner::for_run(&hooks, &names, &store, &run, observer);
+    let store = session.store_plan();
+    let location = store.as_ref().ok().map(|store| store.location().clone());
+    let planned = match store.and_then(|store| plan_sources(request, &store, session, observer)) {
+        Err(error) if is_of_request(request, location.is_some(), session) => return Err(error),
+        planned => planned,
+    };
+    let names = planned.as_deref().map_or_else(|_| Vec::new(), tried_names);
+    let hooks = hooks_of_run(planned.as_deref().ok(), session);
+    let hooks = HookRunner::for_run(&hooks, &names, location.as_ref(), &run, observer);
+    let (results, error) = match planned {
+        Ok(planned) => {
+            let into = location.iter().map(ToString::to_string).collect::<String>();
+            observer.step(format!("run {}: {} into {into}", run.id, names.join(", ")));
+            carry_out(
+                planned,
+                &hooks,
+                jobs(request, session),
+                session,
+                &run,
+                observer,
+            )
+        }
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let (sources, backups) = separate(results);
+    let summary = RunSummary::new(&run, &names, sources, error.as_ref());
+    let metrics = MetricsFile::new(session, observer);
+    tell_listeners(&summary, &[&hooks, &metrics], observer);
+    Ok(FinishedRun { summary, backups })
+}
+
+/// Whether what can't be planned is the fault of what was asked for, as a name that nobody knows:
+/// nothing was begun, and whoever asked hears of it. Else the configuration is at fault, and
+/// whoever is told of failed runs has to know.
+fn is_of_request(request: &BackupRequest, has_store: bool, session: &Session) -> bool {
+    match (&session.config, has_store) {
+        (None, _) => true,
+        (Some(_), true) => !request.what.is_empty() || request.name.is_some(),
+        (Some(_), false) => session.store_flag.is_some(),
+    }
+}
+
+/// Backs up what was planned, the run's hooks around it. There may be results and an error: that of
+/// `after`.
+fn carry_out(
+    planned: Vec<PlannedAttempt>,
+    hooks: &HookRunner<'_>,
+    jobs: usize,
+    session: &Session,
+    run: &Run,
+    observer: &dyn Observer,
+) -> (Vec<SourceResult>, Option<Error>) {
     // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
     let tried = hooks
         .run_before()
-        .and_then(|()| back_up_all(planned, jobs(request, session), session, &run, observer));
+        .and_then(|()| back_up_all(planned, jobs, session, run, observer));
     let (results, failure) = match tried {
         Ok(results) => (results, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let was_tried = failure.is_none();
-    let (sources, backups) = separate(results);
-    let summary = RunSummary::new(&run, started_at, sources, failure.as_ref());
-    let after = hooks.run_after(&HookOutcome::from(&summary)).err();
+    let results = with_copies(results, session, observer);
+    let sources = results.iter().map(|result| result.summary.clone());
+    let so_far = RunSummary::new(run, &[], sources.collect(), failure.as_ref());
+    let after = hooks.run_after(&HookOutcome::from(&so_far)).err();
     // The backups stay, and the run is no success.
-    let after = after.map(|error| match was_tried {
-        true => error.with_kind(Kind::Partial),
-        false => error,
+    let after = after.map(|error| match failure {
+        None => error.with_kind(Kind::Partial),
+        Some(_) => error,
     });
     let error = join_errors(failure.into_iter().chain(after));
-    let summary = RunSummary::new(&run, started_at, summary.sources, error.as_ref());
-    if summary.kind().is_some() {
-        hooks.run_on_failure(&HookOutcome::from(&summary));
+    (results, error)
+}
+
+/// Copies what was backed up, and what is missing of earlier backups, to other stores. It comes
+/// after the last backup: no store elsewhere keeps a source from being backed up.
+fn with_copies(
+    results: Vec<SourceResult>,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Vec<SourceResult> {
+    let wanted: Vec<String> = results
+        .iter()
+        .filter(|result| result.summary.outcome != RunOutcome::Skipped)
+        .map(|result| result.summary.source.clone())
+        .filter(|source| !session.settings_of(source).copies.is_empty())
+        .collect();
+    let is_configured = session.store_plan().is_ok_and(|store| store.configured);
+    if wanted.is_empty() || !is_configured {
+        return results;
     }
-    status::write_metrics(session, observer);
-    match error {
-        Some(error) if !was_tried => Err(error),
-        _ => Ok(FinishedRun { summary, backups }),
+    // It was opened before, or there would be nothing to copy.
+    let Ok(store) = session.reading() else {
+        return results;
+    };
+    let mut copies = copy_after_run(&*store, &wanted, session, observer);
+    results
+        .into_iter()
+        .map(|result| match copies.remove(&result.summary.source) {
+            Some(copies) => SourceResult {
+                summary: result.summary.with_copies(copies),
+                ..result
+            },
+            None => result,
+        })
+        .collect()
+}
+
+/// Gives the summary to everybody who is told how runs end. What fails there is a warning: the run
+/// has ended, and its backups stay.
+fn tell_listeners(summary: &RunSummary, listeners: &[&dyn RunListener], observer: &dyn Observer) {
+    for listener in listeners {
+        if let Err(error) = listener.run_ended(summary) {
+            observer.warn(error.to_string());
+        }
     }
 }
 
@@ -141,10 +221,13 @@ fn separate(results: Vec<SourceResult>) -> (Vec<SourceSummary>, Vec<Backup>) {
     (sources, backups)
 }
 
-/// The hooks of the run. Where there is nothing to do, nothing need be stopped for it.
-fn hooks_of_run(planned: &[Planned], session: &Session) -> Hooks {
+/// The hooks of the run, also of one that could not be planned. Where there is nothing to do,
+/// nothing need be stopped for it.
+fn hooks_of_run(planned: Option<&[PlannedAttempt]>, session: &Session) -> Hooks {
     match &session.config {
-        Some(config) if planned.iter().any(|one| tried_name(one).is_some()) => config.hooks.clone(),
+        Some(config) if planned.is_none_or(|planned| !tried_names(planned).is_empty()) => {
+            config.hooks.clone()
+        }
         _ => Hooks::default(),
     }
 }
@@ -156,6 +239,7 @@ fn new_run(request: &BackupRequest, session: &Session) -> Run {
             session.now.format("%Y%m%dT%H%M%SZ"),
             &uuid::Uuid::new_v4().simple().to_string()[..4]
         ),
+        started_at: now(),
         members: Vec::new(),
         host: session.host.clone(),
         label: request.label.clone(),
@@ -184,13 +268,26 @@ pub fn plan_backup(
     request: &BackupRequest,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<Vec<Planned>> {
-    if !crate::config::is_label(&request.label) {
-        return Err(
-            Error::usage(format!("`{}` can't be a label", request.label))
-                .with_hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"),
-        );
+) -> Result<Vec<PlannedAttempt>> {
+    check_label(&request.label)?;
+    plan_sources(request, &session.store_plan()?, session, observer)
+}
+
+fn check_label(label: &str) -> Result<()> {
+    if crate::config::is_label(label) {
+        return Ok(());
     }
+    Err(Error::usage(format!("`{label}` can't be a label"))
+        .with_hint("use letters, digits, `.` and `-`, a letter or digit first, and no `_`"))
+}
+
+/// Plans the sources that a request means, for this store.
+fn plan_sources(
+    request: &BackupRequest,
+    store: &StorePlan,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<Vec<PlannedAttempt>> {
     let url = std::env::var("DATABASE_URL").ok();
     let wanted = SourceSelection {
         what: &names_for_paths(request, session, observer),
@@ -202,14 +299,14 @@ pub fn plan_backup(
     let mut planned = plan::backup(
         &wanted,
         session.config.as_ref(),
-        &session.store_plan()?,
+        store,
         &session.cwd,
         session.now,
         &look_at,
     )?;
     if request.keep_all {
         for one in &mut planned {
-            if let Planned::Source(source) = one {
+            if let PlannedAttempt::Source(source) = one {
                 source.settings.cleanup_after = false;
             }
         }
@@ -251,17 +348,22 @@ fn look_at(path: &Path) -> PathKind {
 }
 
 /// The name of a source that is going to be tried; what is skipped is not.
-fn tried_name(planned: &Planned) -> Option<String> {
+fn tried_name(planned: &PlannedAttempt) -> Option<String> {
     match planned {
-        Planned::Source(source) => Some(source.name.clone()),
-        Planned::Refused { name, .. } => Some(name.clone()),
-        Planned::Skipped { .. } => None,
+        PlannedAttempt::Source(source) => Some(source.name.clone()),
+        PlannedAttempt::Refused { name, .. } => Some(name.clone()),
+        PlannedAttempt::Skipped { .. } => None,
     }
+}
+
+/// The names of the sources that are going to be tried.
+fn tried_names(planned: &[PlannedAttempt]) -> Vec<String> {
+    planned.iter().filter_map(tried_name).collect()
 }
 
 /// Backs up every source of the plan into the store.
 fn back_up_all(
-    planned: Vec<Planned>,
+    planned: Vec<PlannedAttempt>,
     jobs: usize,
     session: &Session,
     run: &Run,

@@ -1,7 +1,7 @@
 //! The condition of a backup in its store, as lists and monitors show it.
 
 use crate::catalog::{Attempt, Backup, Presence};
-use crate::sidecar::Status;
+use crate::sidecar::{Status, Verification};
 
 /// The condition of a backup, from what is known of it without reading its dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,20 @@ impl Condition {
 
 /// Finds a backup's condition, and the reason where it is not a good one.
 pub fn condition_of<S: Attempt>(backup: &Backup<S>) -> (Condition, Option<String>) {
+    explain_condition(backup, |damage| damage.detail.clone())
+}
+
+/// The reason in short, for a line among many; `show` says all of it.
+pub fn short_reason_of<S: Attempt>(backup: &Backup<S>) -> Option<String> {
+    let summary = |damage: &Verification| damage.summary.clone().or_else(|| damage.detail.clone());
+    let (_, reason) = explain_condition(backup, summary);
+    reason.map(|reason| beginning_of(&reason))
+}
+
+fn explain_condition<S: Attempt>(
+    backup: &Backup<S>,
+    describe: impl FnOnce(&Verification) -> Option<String>,
+) -> (Condition, Option<String>) {
     let status = backup.sidecar.status();
     match (backup.sidecar.dump_size(), &backup.presence) {
         _ if status == Status::Failed => (
@@ -52,10 +66,33 @@ pub fn condition_of<S: Attempt>(backup: &Backup<S>) -> (Condition, Option<String
             Some(format!("the dump has {size} bytes, not {written}")),
         ),
         _ => match (backup.damage(), status) {
-            (Some(damage), _) => (Condition::Damaged, damage.detail.clone()),
+            (Some(damage), _) => (Condition::Damaged, describe(damage)),
             (None, Status::Partial) => (Condition::Partial, None),
             (None, _) => (Condition::Ok, None),
         },
+    }
+}
+
+/// How many parts of a text a list shows, and how many characters of one.
+const PARTS: usize = 3;
+const LONGEST_PART: usize = 200;
+
+/// The beginning of a text of several parts, for a line among many.
+fn beginning_of(text: &str) -> String {
+    let parts: Vec<&str> = text.split("; ").collect();
+    let cut = |part: &&str| match part.char_indices().nth(LONGEST_PART) {
+        Some((end, _)) => format!("{}…", &part[..end]),
+        None => (*part).to_owned(),
+    };
+    let shown = parts
+        .iter()
+        .take(PARTS)
+        .map(cut)
+        .collect::<Vec<_>>()
+        .join("; ");
+    match parts.len().saturating_sub(PARTS) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }
 

@@ -7,14 +7,16 @@
 use super::Observer;
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
-use crate::engine::{Check, Contents, Database, DumpFormat, Manifest};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, ContentDigest, Contents, Database, DumpFormat, Manifest,
+};
 use crate::error::{Kind, Result};
 use crate::pipeline::{self, Codec, DecodeReader, Decoding, Measurement, Progress};
 use crate::sidecar::Dump;
 use crate::store::Objects;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// How lists of contents are packed.
 pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
@@ -123,6 +125,16 @@ pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<
     pipeline::measure(object, &progress)
 }
 
+/// Writes an object as it is stored to `sink`, and measures it on the way.
+pub fn copy_stored(
+    objects: &dyn Objects,
+    name: &str,
+    sink: &mut dyn Write,
+    progress: &Progress,
+) -> Result<Measurement> {
+    pipeline::copy_measured(objects.open(name)?, sink, progress)
+}
+
 /// Hashes a list of contents as it is stored.
 pub fn measure_list(stored: &StoredDump<'_>, name: &str) -> Result<Measurement> {
     let object = stored.objects.open(name)?;
@@ -150,59 +162,48 @@ pub fn list_opener<'a>(stored: &'a StoredDump<'_>) -> OpenList<'a> {
     Box::new(move || open_list(stored))
 }
 
-/// The words before two hashes in a check's detail.
-pub(super) const DIFFERS: &str = "SHA-256 differs";
-
 /// Compares a dump's stored bytes with those that were written.
 pub fn check_stored(dump: &Dump, found: &Measurement) -> Check {
-    let size = found.size;
-    if size != dump.size_bytes {
-        let what = if size < dump.size_bytes {
-            "cut off"
-        } else {
-            "too long"
-        };
-        return Check::damaged(
-            "sha256",
-            format!(
-                "`{}` is {what}: {size} bytes, {} were written",
-                dump.file, dump.size_bytes
-            ),
-        );
-    }
-    if found.sha256 != dump.sha256 {
-        return Check::damaged(
-            "sha256",
-            format!(
-                "the dump is not what was written ({DIFFERS}: it is {}, and was {})",
-                found.sha256, dump.sha256
-            ),
-        );
-    }
-    Check::ok("sha256", format!("{} as written", crate::units::size(size)))
+    let difference = if found.size != dump.size_bytes {
+        CheckFinding::SizeDiffers {
+            file: dump.file.clone(),
+            expected: dump.size_bytes,
+            found: found.size,
+        }
+    } else if found.sha256 != dump.sha256 {
+        CheckFinding::HashDiffers {
+            expected: dump.sha256.clone(),
+            found: found.sha256.clone(),
+        }
+    } else {
+        let finding = CheckFinding::AsWritten { size: found.size };
+        return Check::ok(CheckSubject::Sha256, finding);
+    };
+    Check::damaged(CheckSubject::Sha256, difference)
 }
 
 /// Compares decoded content with that which was read from the source.
 fn check_content(dump: &Dump, found: &Measurement) -> Check {
-    let (size, sha256) = (found.size, &found.sha256);
-    if size != dump.content_size_bytes || *sha256 != dump.content_sha256 {
-        let detail = format!(
-            "it does not decode to what was read ({DIFFERS}: it is {sha256} of {size} bytes, and \
-             was {} of {} bytes)",
-            dump.content_sha256, dump.content_size_bytes
-        );
-        return Check::damaged("content", detail);
+    let found = ContentDigest {
+        size: found.size,
+        sha256: found.sha256.clone(),
+    };
+    let expected = ContentDigest {
+        size: dump.content_size_bytes,
+        sha256: dump.content_sha256.clone(),
+    };
+    if found == expected {
+        let finding = CheckFinding::DecodesAsRead { size: found.size };
+        return Check::ok(CheckSubject::Content, finding);
     }
-    Check::ok(
-        "content",
-        format!("decodes to the {} that were read", crate::units::size(size)),
-    )
+    let difference = CheckFinding::ContentDiffers { expected, found };
+    Check::damaged(CheckSubject::Content, difference)
 }
 
 /// Describes what is inside a backup, in a few words.
 pub fn describe_contents(manifest: &Manifest) -> String {
     if let Some(tree) = &manifest.tree {
-        return crate::engine::files::content::summary(tree);
+        return tree.to_string();
     }
     format!(
         "{} in {}",

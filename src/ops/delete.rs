@@ -2,11 +2,13 @@
 
 use super::condition::STATE_LOST;
 use super::{Observer, Session};
-use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar};
-use crate::error::{Error, Kind, Result};
+use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar, quoted_list};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
+use crate::retention::dependents_first;
 use crate::store::{Store, names};
 use crate::units;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 #[cfg(test)]
@@ -35,6 +37,8 @@ struct DoomedBackup {
     files: Vec<String>,
     /// Bytes that its dump takes.
     size: u64,
+    /// The backup that it is built on.
+    needs: Option<String>,
 }
 
 /// Plans a deletion: every id must be known, and nothing may speak against it.
@@ -45,7 +49,8 @@ pub fn plan_deletion(request: DeleteRequest, session: &Session) -> Result<Delete
         .try_for_each(|id| session.refuse_group(id))?;
     let store = session.changing()?;
     let catalog = Catalog::read(&*store, None)?;
-    let doomed = find_doomed(&request.ids, request.force, &catalog, &*store)?;
+    let mut doomed = find_doomed(&request.ids, request.force, &catalog, &*store)?;
+    order_dependents_first(&mut doomed);
     Ok(DeletePlan {
         store,
         request,
@@ -64,7 +69,8 @@ impl DeletePlan {
         units::total(self.doomed.iter().map(|backup| backup.size))
     }
 
-    /// Deletes the backups one by one, each under its source's lock; gives their ids.
+    /// Deletes the backups one by one, each under its source's lock and before the one that it is
+    /// built on, so that an interruption leaves none that lacks what it needs; gives their ids.
     pub fn carry_out(self, session: &Session, observer: &dyn Observer) -> Result<Vec<String>> {
         let mut deleted = Vec::new();
         for backup in &self.doomed {
@@ -143,18 +149,52 @@ fn find_doomed(
                 source,
                 files,
                 size: backup.presence.bytes(),
+                needs: backup.needs().map(str::to_owned),
             });
         } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
             found.push(doom_unreadable(lost, force, store)?);
         } else {
             return Err(
                 Error::not_found(format!("no backup has the id `{id}`")).with_hint(
-                    "`delete` takes whole ids only; `dbbackup list --status all` shows them",
+                    Hint::new()
+                        .text("`delete` takes whole ids only; ")
+                        .command(["list", "--status", "all"])
+                        .text(" shows them"),
                 ),
             );
         }
+        refuse_if_needed(id, ids, catalog)?;
     }
     Ok(found)
+}
+
+/// Orders the backups so that each comes before the one that it is built on.
+fn order_dependents_first(doomed: &mut [DoomedBackup]) {
+    let ids: Vec<&str> = doomed.iter().map(|backup| backup.id.as_str()).collect();
+    let needs: HashMap<&str, &str> = doomed
+        .iter()
+        .filter_map(|backup| Some((backup.id.as_str(), backup.needs.as_deref()?)))
+        .collect();
+    let order = dependents_first(&ids, |id| needs.get(id).copied());
+    let turns: HashMap<String, usize> = order.into_iter().map(str::to_owned).zip(0..).collect();
+    doomed.sort_by_key(|backup| turns.get(&backup.id).copied());
+}
+
+/// Refuses a backup that others are built on and that would be lost with it, force or not: they
+/// must be deleted, too.
+fn refuse_if_needed(id: &str, ids: &[String], catalog: &Catalog) -> Result<()> {
+    let staying: Vec<&str> = catalog
+        .dependents_of(id)
+        .filter(|dependent| ids.iter().all(|gone| gone != dependent))
+        .collect();
+    if staying.is_empty() {
+        return Ok(());
+    }
+    let needed = format!(
+        "`{id}` can't be deleted: it is needed by {}",
+        quoted_list(&staying)
+    );
+    Err(Error::usage(needed).with_hint("delete those first, or name them in the same command"))
 }
 
 /// Refuses what is pinned and the last good one, without force.
@@ -219,5 +259,6 @@ fn doom_unreadable(
         source: lost.source.clone(),
         files,
         size,
+        needs: lost.needs.clone(),
     })
 }

@@ -1,5 +1,5 @@
-//! DiscoveredKind there is to back up on this machine: SQLite files by their first bytes,
-//! PostgreSQL servers by their answer.
+//! Finds what there is to back up on this machine: SQLite files by their first bytes, PostgreSQL
+//! servers by their answer.
 
 use super::Observer;
 use super::status::is_set_aside;
@@ -29,7 +29,7 @@ const PASSED_OVER: [&str; 6] = ["node_modules", "__pycache__", "proc", "sys", "d
 pub struct DiscoveredSource {
     /// A name for it, none twice.
     pub name: String,
-    /// DiscoveredKind it is.
+    /// What it is.
     pub kind: DiscoveredKind,
     /// Why a backup would fail now: then it is not enabled.
     pub obstacle: Option<String>,

@@ -4,17 +4,19 @@
 mod place;
 mod secrets;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use super::backup::{self, AttemptPlan, BackupRequest};
 use super::engines::Engine;
 use super::{Observer, Session, catalog_of};
 use crate::catalog::Catalog;
 use crate::engine::postgres::server::Availability;
-use crate::error::{Error, Result};
-use crate::plan::{Planned, SourcePlan, StorePlan};
+use crate::error::{Error, Hint, Result};
+use crate::plan::{PlannedAttempt, SourcePlan, StorePlan};
 use crate::store::{self, Access};
 use crate::units;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -95,7 +97,17 @@ pub struct DoctorCheck {
     /// What was found.
     pub detail: String,
     /// What to do about it.
-    pub remedy: Option<String>,
+    #[serde(serialize_with = "serialize_remedy")]
+    pub remedy: Option<Hint>,
+}
+
+// serde's `serialize_with` hands over a reference.
+#[allow(clippy::ref_option)]
+fn serialize_remedy<S: Serializer>(
+    remedy: &Option<Hint>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    remedy.as_ref().map(Hint::to_string).serialize(serializer)
 }
 
 /// Everything that was examined, in order.
@@ -136,7 +148,7 @@ impl Diagnosis {
         about: &str,
         check: &'static str,
         detail: impl Into<String>,
-        remedy: impl Into<String>,
+        remedy: impl Into<Hint>,
     ) {
         let remedy = Some(remedy.into());
         self.checks.push(DoctorCheck {
@@ -149,7 +161,7 @@ impl Diagnosis {
     }
 
     fn problem(&mut self, about: &str, check: &'static str, error: &Error) {
-        let remedy = error.hint().map(ToString::to_string);
+        let remedy = error.hint().cloned();
         self.checks.push(DoctorCheck {
             about: about.into(),
             check,
@@ -167,7 +179,9 @@ fn check_configuration(session: &Session, diagnosis: &mut Diagnosis) {
             about,
             "file",
             "there is none",
-            "`dbbackup init` writes one from what it finds",
+            Hint::new()
+                .command(["init"])
+                .text(" writes one from what it finds"),
         ),
         Some(config) => {
             let sources = units::count(config.sources.len() as u64, "source");
@@ -181,7 +195,9 @@ fn check_configuration(session: &Session, diagnosis: &mut Diagnosis) {
                     about,
                     "file",
                     warning.clone(),
-                    "`dbbackup help configuration` lists the keys",
+                    Hint::new()
+                        .command(["help", "configuration"])
+                        .text(" lists the keys"),
                 );
             }
         }
@@ -213,8 +229,13 @@ fn check_clock(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) 
                     count => format!("{count} backups are"),
                 }
             ),
-            "if the clock is right, it was wrong then: cleanup keeps these backups; look at them, \
-             then `dbbackup delete` them",
+            Hint::new()
+                .text(
+                    "if the clock is right, it was wrong then: cleanup keeps these backups; look \
+                     at them, then ",
+                )
+                .command(["delete"])
+                .text(" them"),
         ),
     }
 }
@@ -230,6 +251,11 @@ struct SpaceNeeds {
 
 impl SpaceNeeds {
     fn judge(&self, store: &StorePlan, diagnosis: &mut Diagnosis) {
+        let to_free = || {
+            Hint::new()
+                .command(["cleanup", "--dry-run"])
+                .text(" says what the retention policy frees")
+        };
         let free = store::open_unchecked(&store.settings).and_then(|store| store.free_space());
         if let Ok(Some(free)) = free {
             let text = format!(
@@ -238,16 +264,10 @@ impl SpaceNeeds {
                 units::size(self.store)
             );
             if free < self.store {
-                let error = Error::failed(text)
-                    .with_hint("`dbbackup cleanup --dry-run` says what the retention policy frees");
+                let error = Error::failed(text).with_hint(to_free());
                 diagnosis.problem("store", "space", &error);
             } else if free < self.store.saturating_mul(3) {
-                diagnosis.warning(
-                    "store",
-                    "space",
-                    text,
-                    "`dbbackup cleanup --dry-run` says what the retention policy frees",
-                );
+                diagnosis.warning("store", "space", text, to_free());
             } else {
                 diagnosis.ok("store", "space", text);
             }
@@ -275,14 +295,16 @@ struct SourceExaminer<'a> {
 }
 
 impl SourceExaminer<'_> {
-    fn check_planned(&mut self, planned: Planned) {
+    fn check_planned(&mut self, planned: PlannedAttempt) {
         match planned {
-            Planned::Skipped { name, why } => {
+            PlannedAttempt::Skipped { name, why } => {
                 self.diagnosis
                     .ok(&name, "backup", format!("would be skipped: {why}"))
             }
-            Planned::Refused { name, error, .. } => self.diagnosis.problem(&name, "backup", &error),
-            Planned::Source(source) => {
+            PlannedAttempt::Refused { name, error, .. } => {
+                self.diagnosis.problem(&name, "backup", &error)
+            }
+            PlannedAttempt::Source(source) => {
                 surroundings::check_hooks(&source.name, &source.hooks, self.diagnosis);
                 let members = backup::members_of(&source)
                     .unwrap_or_else(|error| vec![Err((source.name.clone(), error))]);
@@ -332,6 +354,7 @@ impl SourceExaminer<'_> {
     /// Checks whether a trial restore is possible here. A backup succeeds without one.
     fn check_drill(&mut self, source: &SourcePlan, engine: &Engine) {
         let name = source.name.as_str();
+        let content = Hint::new().command(["verify", "--level", "content"]);
         let (why, remedy) = match engine.can_drill(source) {
             Ok((Availability::Available(how), room)) => {
                 add_need(&mut self.needs.drills, source, room);
@@ -340,14 +363,11 @@ impl SourceExaminer<'_> {
             }
             Ok((Availability::Unavailable(why), _)) => (
                 format!("no trial restore is possible here: {why}"),
-                "`dbbackup verify --level content` is".to_owned(),
+                content.text(" is"),
             ),
             Err(error) => (
                 format!("no trial restore is possible: {error}"),
-                error.hint().map_or_else(
-                    || "`dbbackup verify --level content` is possible".to_owned(),
-                    ToString::to_string,
-                ),
+                (error.hint().cloned()).unwrap_or_else(|| content.text(" is possible")),
             ),
         };
         self.diagnosis.warning(name, "drill", why, remedy);

@@ -15,7 +15,7 @@ use crate::engine::sqlite::{SqliteDestination, SqliteSource};
 use crate::engine::{Database, Depth, Destination, DumpFormat, Source};
 use crate::error::{Error, Result};
 use crate::pipeline::{Codec, Encoding};
-use crate::plan::{Proving, SourceKind, SourcePlan};
+use crate::plan::{DrillSettings, SourceKind, SourcePlan};
 use crate::scratch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct ExaminationOptions<'a> {
     /// The number of threads that decode.
     pub threads: usize,
     /// How trial restores are made.
-    pub proving: &'a Proving,
+    pub drill_settings: &'a DrillSettings,
     /// Hears of the progress.
     pub observer: &'a dyn Observer,
 }
@@ -104,22 +104,22 @@ impl Engine {
             .as_deref()
             .and_then(PostgresVersion::parse)
             .map_or(0, |version| version.major);
-        let proving = &source.proving;
+        let drill_settings = &source.drill_settings;
         // The decoded dump, and the database made of it.
-        let room = if proving.drill_url.is_some() {
+        let room = if drill_settings.drill_url.is_some() {
             size
         } else {
             size.saturating_mul(2).saturating_add(128 << 20)
         };
         let whose = DrillSite {
             parent: &source.settings.scratch_dir,
-            trusted: proving.trusted,
+            trusted: drill_settings.trusted,
             hidden: &[],
         };
         Ok((
             drill::check_availability(
-                &proving.search,
-                proving.drill_url.as_deref(),
+                &drill_settings.search,
+                drill_settings.drill_url.as_deref(),
                 major,
                 &whose,
             )?,
@@ -304,7 +304,7 @@ pub fn trial<'a>(
                 Depth::Content => Box::new(files::content::ContentCheck::new(
                     content::open_list(stored).ok().flatten(),
                 )),
-                Depth::Drill => Box::new(files::destination::FilesDestination::drill(
+                Depth::Drill => Box::new(files::destination::FilesDestination::for_drill(
                     means.scratch_dir,
                     content_size,
                     content::list_opener(stored),
@@ -315,18 +315,18 @@ pub fn trial<'a>(
     if depth == Depth::Content {
         return Ok(Box::new(DumpContentCheck::new(
             format,
-            &means.proving.search,
+            &means.drill_settings.search,
         )));
     }
     Ok(Box::new(PostgresDrill::new(DrillPlan {
         format,
         recorded: stored.database.cloned().unwrap_or_default(),
         pg_dump_major: pg_dump_major(stored.producer),
-        search: means.proving.search.clone(),
-        drill_url: means.proving.drill_url.clone(),
-        trusted: means.proving.trusted,
+        search: means.drill_settings.search.clone(),
+        drill_url: means.drill_settings.drill_url.clone(),
+        trusted: means.drill_settings.trusted,
         hidden: hidden_from_drills(stored),
-        jobs: means.proving.jobs.max(1),
+        jobs: means.drill_settings.jobs.max(1),
         scratch_dir: means.scratch_dir.to_path_buf(),
         content_size,
     })?))

@@ -125,6 +125,7 @@ mod tests {
                 status: crate::engine::CheckStatus::Ok,
                 duration_seconds: 0.1,
                 detail: None,
+                summary: None,
             };
             add_event(&*store, "app", &id, Change::Verified(found)).unwrap();
         }

@@ -2,9 +2,12 @@
 //! `verify`, by `restore` (which does it before it touches anything) and by `backup`
 //! (`verify_after`).
 
-use super::content::{self, DIFFERS, StoredDump};
+use super::content::{self, StoredDump};
 use super::engines;
-use crate::engine::{Check, CheckStatus, Depth, Destination};
+use crate::engine::{
+    Check, CheckFinding, CheckStatus, CheckSubject, Depth, Destination, FindingDetail, LostFile,
+    describe_checks, summarize_checks, were_corrupt_when_saved,
+};
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{Level, Verification};
 use crate::store::names;
@@ -37,42 +40,47 @@ impl VerificationResult {
             .unwrap_or(CheckStatus::Ok)
     }
 
-    /// What was wrong, in one line.
-    pub fn wrong(&self) -> Option<String> {
-        let wrong: Vec<String> = self
-            .checks
+    fn wrong_checks(&self) -> Vec<&Check> {
+        self.checks
             .iter()
             .filter(|check| check.status != CheckStatus::Ok)
-            .map(|check| format!("{}: {}", check.name, check.detail))
-            .collect();
-        (!wrong.is_empty()).then(|| wrong.join("; "))
+            .collect()
+    }
+
+    /// All that was wrong, in one line; `None` where all is well.
+    pub fn wrong(&self) -> Option<String> {
+        let wrong = self.wrong_checks();
+        (!wrong.is_empty()).then(|| describe_checks(&wrong, FindingDetail::Whole))
     }
 
     /// The same for people: without the hashes, which are in the JSON and with the backup, and
     /// without what only follows from something else.
-    pub fn wrong_in_short(&self) -> Option<String> {
-        let wrong: Vec<&Check> = self
-            .checks
-            .iter()
-            .filter(|check| check.status != CheckStatus::Ok)
-            .collect();
-        (!wrong.is_empty()).then(|| in_short(&wrong))
+    pub fn summary(&self) -> Option<String> {
+        let wrong = self.wrong_checks();
+        (!wrong.is_empty()).then(|| summarize_checks(&wrong))
     }
 
     /// Whether the backup holds what was read, byte for byte, and what was read was corrupt: then
     /// the backup is not to blame.
     pub fn was_corrupt_when_saved(&self) -> bool {
-        is_faithful_copy(&self.checks)
+        were_corrupt_when_saved(&self.checks)
     }
 
     /// To be kept with the backup.
     pub fn to_verification(&self, at: DateTime<Utc>) -> Verification {
+        let detail = self.wrong();
+        let wrong = self.wrong_checks();
+        let summary = describe_checks(&wrong, FindingDetail::WithoutHashes);
         Verification {
             at,
             level: self.level,
             status: self.status(),
             duration_seconds: to_milliseconds(self.seconds),
-            detail: self.wrong(),
+            summary: detail
+                .clone()
+                .filter(|detail| *detail != summary)
+                .and(Some(summary)),
+            detail,
         }
     }
 }
@@ -94,21 +102,19 @@ pub fn verify(
     let before = files_of(stored).unwrap_or_default();
     let checks = match level {
         Level::Checksum => checksum(stored, options),
-        Level::Content => drill(stored, Depth::Content, options),
-        Level::Restore => drill(stored, Depth::Drill, options),
+        Level::Content => examine_content(stored, Depth::Content, options),
+        Level::Restore => examine_content(stored, Depth::Drill, options),
     };
     let mut checks = match checks {
         Ok(checks) => checks,
         Err(error) if error.kind() == Kind::Interrupted => return Err(error),
         Err(error) => {
-            let hint = error
-                .hint()
-                .map_or(String::new(), |hint| format!(" ({hint})"));
-            vec![Check {
-                name: "examination".into(),
-                status: CheckStatus::Error,
-                detail: format!("{error}{hint}"),
-            }]
+            let failure = CheckFinding::from(&error);
+            vec![Check::new(
+                CheckSubject::Examination,
+                CheckStatus::Error,
+                failure,
+            )]
         }
     };
     checks.extend(lost_meanwhile(stored, &before));
@@ -155,32 +161,36 @@ fn lost_meanwhile(
     let after = match files_of(stored) {
         Ok(after) => after,
         Err(error) => {
-            return Some(Check {
-                name: "store".into(),
-                status: CheckStatus::Error,
-                detail: format!("the backup's files can't be looked at any more: {error}"),
-            });
+            let finding = CheckFinding::FilesOutOfReach(error.message());
+            return Some(Check::new(CheckSubject::Store, CheckStatus::Error, finding));
         }
     };
-    let what_became_of = |name: &String, stamp: &Option<Stamp>| match (after.get(name), stamp) {
-        (None, _) => Some("removed"),
-        (Some(Some(now)), Some(then)) if now != then => Some("changed"),
-        _ => None,
-    };
-    let lost: Vec<String> = before
+    let lost: Vec<LostFile> = before
         .iter()
-        .filter_map(|(name, stamp)| Some((name, what_became_of(name, stamp)?)))
-        .map(|(name, what)| format!("`{name}` was {what} while the backup was verified"))
+        .filter_map(|(name, then)| lost_file(name, then.as_ref(), after.get(name)))
         .collect();
-    (!lost.is_empty()).then(|| Check::damaged("store", lost.join("; ")))
+    (!lost.is_empty()).then(|| Check::damaged(CheckSubject::Store, CheckFinding::FilesLost(lost)))
+}
+
+/// A file that is gone, or of which something else is known now than was before.
+fn lost_file(name: &str, then: Option<&Stamp>, now: Option<&Option<Stamp>>) -> Option<LostFile> {
+    let is_gone = match (now, then) {
+        (None, _) => true,
+        (Some(Some(now)), Some(then)) if now != then => false,
+        _ => return None,
+    };
+    Some(LostFile {
+        name: name.to_owned(),
+        is_gone,
+    })
 }
 
 /// The stored bytes are those that were written.
 fn checksum(stored: &StoredDump<'_>, options: &ExaminationOptions<'_>) -> Result<Vec<Check>> {
     let Some(dump) = stored.dump else {
         return Ok(vec![Check::unprovable(
-            "sha256",
-            "there is no sidecar to compare with",
+            CheckSubject::Sha256,
+            CheckFinding::NoSidecar,
         )]);
     };
     let found = match content::measure_dump(stored, options.observer) {
@@ -201,29 +211,28 @@ fn list_check(stored: &StoredDump<'_>) -> Result<Option<Check>> {
     let found = match content::measure_list(stored, &name) {
         Ok(found) => found,
         Err(error) if error.kind() == Kind::NotFound => {
-            return Ok(Some(Check::damaged(
-                "contents",
-                format!("the list of contents `{name}` is missing"),
-            )));
+            let missing = CheckFinding::ListMissing { file: name };
+            return Ok(Some(Check::damaged(CheckSubject::Contents, missing)));
         }
         Err(error) => return Err(error),
     };
     let same = (found.size, &found.sha256) == (contents.size_bytes, &contents.sha256);
     Ok(Some(match same {
-        true => Check::ok("contents", "the list of contents as written"),
+        true => Check::ok(CheckSubject::Contents, CheckFinding::ListAsWritten),
         false => Check::damaged(
-            "contents",
-            format!("the list of contents `{name}` is not what was written"),
+            CheckSubject::Contents,
+            CheckFinding::ListDiffers { file: name },
         ),
     }))
 }
 
 fn missing(stored: &StoredDump<'_>) -> Check {
-    Check::damaged("sha256", format!("the dump `{}` is missing", stored.file))
+    let file = stored.file.to_owned();
+    Check::damaged(CheckSubject::Sha256, CheckFinding::DumpMissing { file })
 }
 
-/// Into a place where nothing is the user's.
-fn drill(
+/// Decodes the dump into a place where nothing is the user's, and examines it there.
+fn examine_content(
     stored: &StoredDump<'_>,
     depth: Depth,
     options: &ExaminationOptions<'_>,
@@ -271,110 +280,26 @@ pub fn read_content(
     }
 }
 
-/// The error of a backup that was found damaged, where it was.
-pub fn damage_in(name: &str, checks: &[Check]) -> Option<Error> {
-    let wrong: Vec<&Check> = checks
+/// The error of a backup of this name whose checks found damage; `None` where they found none.
+pub fn damage_error(name: &str, checks: &[Check]) -> Option<Error> {
+    let damaged: Vec<&Check> = checks
         .iter()
         .filter(|check| check.status == CheckStatus::Damaged)
         .collect();
-    let what = if is_faithful_copy(checks) {
+    let what = if were_corrupt_when_saved(checks) {
         CORRUPT_THEN
     } else {
         "is damaged"
     };
-    (!wrong.is_empty())
-        .then(|| Error::damaged(format!("the backup `{name}` {what}: {}", in_short(&wrong))))
+    (!damaged.is_empty()).then(|| {
+        let summary = summarize_checks(&damaged);
+        Error::damaged(format!("the backup `{name}` {what}: {summary}"))
+    })
 }
 
 /// What is said of a backup that holds damage as it was read.
 pub const CORRUPT_THEN: &str =
     "holds what was read, and that was corrupt already when it was saved";
-
-/// The bytes are those that were read, and only what is in them is wrong.
-fn is_faithful_copy(checks: &[Check]) -> bool {
-    let is_content = |check: &&Check| check.name == "content";
-    let mut wrong = checks
-        .iter()
-        .filter(|check| check.status == CheckStatus::Damaged)
-        .peekable();
-    checks
-        .iter()
-        .find(is_content)
-        .is_some_and(|check| check.status == CheckStatus::Ok)
-        && wrong.peek().is_some()
-        && wrong.all(|check| ["integrity", "rows"].contains(&check.name.as_str()))
-        && checks
-            .iter()
-            .any(|check| check.name == "integrity" && check.status == CheckStatus::Damaged)
-}
-
-/// Checks whose detail is a sentence without their names.
-const SENTENCES: [&str; 7] = [
-    "store",
-    "sha256",
-    "content",
-    "decode",
-    "examination",
-    "sidecar",
-    "search",
-];
-
-/// What was found, for people: the hashes are in the JSON, and in what `show` says.
-pub fn without_hashes(detail: &str) -> String {
-    let before = format!("({DIFFERS}: ");
-    let mut parts = detail.split(&before);
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        text.push_str(&format!("({DIFFERS})"));
-        text.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
-    }
-    text
-}
-
-/// How many parts of a detail a list shows, and how many characters of one.
-const PARTS: usize = 3;
-const LONGEST_PART: usize = 200;
-
-/// What was found, for a line among many: without hashes, and only its beginning; `show` says all
-/// of it.
-pub fn for_a_list(detail: &str) -> String {
-    let text = without_hashes(detail);
-    let parts: Vec<&str> = text.split("; ").collect();
-    let cut = |part: &&str| match part.char_indices().nth(LONGEST_PART) {
-        Some((end, _)) => format!("{}…", &part[..end]),
-        None => (*part).to_owned(),
-    };
-    let shown = parts
-        .iter()
-        .take(PARTS)
-        .map(cut)
-        .collect::<Vec<_>>()
-        .join("; ");
-    match parts.len().saturating_sub(PARTS) {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
-    }
-}
-
-/// Several checks in one line for people.
-fn in_short(checks: &[&Check]) -> String {
-    // A dump that is not what was written decodes to anything or nothing.
-    let changed = checks
-        .iter()
-        .any(|check| check.name == "sha256" && check.status == CheckStatus::Damaged);
-    let told = checks
-        .iter()
-        .filter(|check| !changed || !["decode", "content"].contains(&check.name.as_str()));
-    let line = |check: &&Check| {
-        let detail = without_hashes(&check.detail);
-        if SENTENCES.contains(&check.name.as_str()) {
-            detail
-        } else {
-            format!("{}: {detail}", check.name)
-        }
-    };
-    told.map(line).collect::<Vec<_>>().join("; ")
-}
 
 /// It does not decode: the checksum tells whether the file changed since it was written.
 fn undecodable(
@@ -386,6 +311,9 @@ fn undecodable(
         Some(_) => checksum(stored, options)?,
         None => Vec::new(),
     };
-    checks.push(Check::damaged("decode", error.message()));
+    checks.push(Check::damaged(
+        CheckSubject::Decode,
+        CheckFinding::Message(error.message()),
+    ));
     Ok(checks)
 }

@@ -8,8 +8,8 @@ use crate::engine::postgres::content::DumpContentCheck;
 use crate::engine::postgres::names::QualifiedName;
 use crate::engine::postgres::{restore_list, rows::RowDecoder};
 use crate::engine::sqlite::{self, SqliteDestination};
-use crate::engine::{Check, CheckStatus, Depth, DumpFormat, Manifest, PgFormat};
-use crate::error::{Context, Error, Kind, Result};
+use crate::engine::{Check, CheckStatus, CheckSubject, Depth, DumpFormat, Manifest, PgFormat};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::tabular::{self, ExportedTable, FileNames, TableFiles, TableFormat};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub fn export_tables(
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<ExportSummary> {
-    let found = find::find(&request.backup, session)?;
+    let found = find::find_backup(&request.backup, session)?;
     found.warn_of_newer(observer);
     let mut choice = TableChoice {
         backup: found.name(),
@@ -87,10 +87,16 @@ fn dump_format(found: &ResolvedBackup) -> Result<Option<PgFormat>> {
     let refused = |why: &str| Error::usage(format!("`{}` holds {why}", found.name()));
     match found.format {
         DumpFormat::GLOBALS => Err(refused("roles, and no tables")),
-        DumpFormat::Tar => Err(refused("files, and no tables").with_hint(format!(
-            "take files out of it with `dbbackup restore {} --path GLOB --to DIR`",
-            found.name()
-        ))),
+        DumpFormat::Tar => Err(refused("files, and no tables").with_hint(
+            Hint::new().text("take files out of it with ").command([
+                "restore",
+                &found.name(),
+                "--path",
+                "GLOB",
+                "--to",
+                "DIR",
+            ]),
+        )),
         DumpFormat::Postgres(format) => Ok(Some(format)),
         DumpFormat::Sqlite => Ok(None),
     }
@@ -126,7 +132,7 @@ impl TableChoice<'_> {
     fn display(&self, schema: &str, name: &str) -> String {
         match self.dump {
             Some(_) => QualifiedName::new(schema, name).to_string(),
-            None => sqlite::facts::quoted(name),
+            None => sqlite::facts::quote_if_needed(name),
         }
     }
 
@@ -135,7 +141,7 @@ impl TableChoice<'_> {
         match self.dump {
             Some(_) => QualifiedName::parse(name)
                 .map_or_else(Default::default, |name| (name.schema, name.name)),
-            None => (String::new(), sqlite::facts::unquoted(name)),
+            None => (String::new(), sqlite::facts::unquote(name)),
         }
     }
 
@@ -178,10 +184,11 @@ impl TableChoice<'_> {
         });
         Err(match near {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error.with_hint(format!(
-                "`dbbackup show {} --contents` lists its tables",
-                self.backup
-            )),
+            None => error.with_hint(
+                Hint::new()
+                    .command(["show", &self.backup, "--contents"])
+                    .text(" lists its tables"),
+            ),
         })
     }
 }
@@ -189,7 +196,7 @@ impl TableChoice<'_> {
 /// As SQLite compares names: without regard to ASCII case, with quotes or without.
 fn is_called(wanted: &str, name: &str) -> bool {
     let wanted = wanted.strip_prefix("main.").unwrap_or(wanted);
-    wanted.eq_ignore_ascii_case(name) || sqlite::facts::unquoted(wanted).eq_ignore_ascii_case(name)
+    wanted.eq_ignore_ascii_case(name) || sqlite::facts::unquote(wanted).eq_ignore_ascii_case(name)
 }
 
 /// A file that is there is found before the work, as far as the manifest tells which there will be.
@@ -258,7 +265,7 @@ fn write_tables(
     let options = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
     let dump = choice.dump;
@@ -289,7 +296,8 @@ fn from_postgres(
     options: &ExaminationOptions<'_>,
 ) -> Result<()> {
     let mut rows = RowDecoder::new(files);
-    let mut content = DumpContentCheck::new(dump, &options.proving.search).watched_by(&mut rows);
+    let mut content =
+        DumpContentCheck::new(dump, &options.drill_settings.search).watched_by(&mut rows);
     let checks = examine::receive(&found.stored(), &mut content, Depth::Content, options)?;
     must_be_sound(found, &checks)?;
     if let Some(encoding) = rows.foreign_encoding() {
@@ -317,7 +325,7 @@ fn from_sqlite(
         .filter(|table| by_name || !table.internal)
     {
         if !sqlite::rows::read_rows(&db, table, files)? {
-            let name = sqlite::facts::quoted(&table.name);
+            let name = sqlite::facts::quote_if_needed(&table.name);
             options.observer.warn(format!(
                 "the virtual table {name} is left out: what reads it is not built in here"
             ));
@@ -328,16 +336,21 @@ fn from_sqlite(
 
 /// What is damaged, or can't be read to its end here, is not given out.
 fn must_be_sound(found: &ResolvedBackup, checks: &[Check]) -> Result<()> {
-    if let Some(damaged) = examine::damage_in(&found.name(), checks) {
-        return Err(damaged.with_hint("no file was written; `dbbackup list` shows other backups"));
+    if let Some(damaged) = examine::damage_error(&found.name(), checks) {
+        return Err(damaged.with_hint(
+            Hint::new()
+                .text("no file was written; ")
+                .command(["list"])
+                .text(" shows other backups"),
+        ));
     }
     match checks
         .iter()
-        .find(|check| check.status != CheckStatus::Ok && check.name != "integrity")
+        .find(|check| check.status != CheckStatus::Ok && check.subject != CheckSubject::Integrity)
     {
         Some(check) => Err(Error::new(
             Kind::Failed,
-            format!("`{}` can't be read here: {}", found.name(), check.detail),
+            format!("`{}` can't be read here: {}", found.name(), check.detail()),
         )),
         None => Ok(()),
     }

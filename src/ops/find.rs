@@ -4,7 +4,7 @@
 use super::content::StoredDump;
 use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
@@ -78,8 +78,11 @@ impl ResolvedBackup {
                 .as_ref()
                 .map_or("it has no dump".to_owned(), |error| error.message.clone());
             return Err(
-                Error::failed(format!("`{}` is a failed attempt: {why}", backup.id()))
-                    .with_hint(format!("`dbbackup list {source}` shows the good ones")),
+                Error::failed(format!("`{}` is a failed attempt: {why}", backup.id())).with_hint(
+                    Hint::new()
+                        .command(["list", &source])
+                        .text(" shows the good ones"),
+                ),
             );
         };
         let codec = codec_of(&dump)?;
@@ -162,8 +165,8 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<Strin
         .collect()
 }
 
-/// Finds what `wanted` means.
-pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
+/// Finds the backup that a user's word means.
+pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     if is_path(wanted, session) {
         return by_path(&session.cwd.join(wanted));
     }
@@ -185,8 +188,8 @@ pub fn find(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     })
 }
 
-/// The directory above a dump as a store, the dump's own as a source of it.
-fn around(path: &Path) -> (Arc<dyn Store>, String, &Path) {
+/// The directory above that of a dump as a store, with the dump's own as a source in it.
+fn directory_as_store(path: &Path) -> (Arc<dyn Store>, String, &Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
@@ -221,12 +224,12 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
     // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
     // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
-        let (store, source, dir) = around(path);
+        let (store, source, dir) = directory_as_store(path);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
             return ResolvedBackup::of_backup(store, source, backup);
         }
     }
-    let ((store, source, dir), name) = (around(&path), file_name(&path));
+    let ((store, source, dir), name) = (directory_as_store(&path), file_name(&path));
     let (codec, extension) = decoding_of(&name)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
@@ -243,10 +246,11 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
                 path.display(),
                 companion.display()
             ))
-            .with_hint(format!(
-                "back it up, then restore that: `dbbackup --store DIR backup {}`",
-                path.display()
-            )));
+            .with_hint(
+                Hint::new()
+                    .text("back it up, then restore that: ")
+                    .command(["--store", "DIR", "backup", &path.to_string_lossy()]),
+            ));
         }
     }
     Ok(ResolvedBackup {

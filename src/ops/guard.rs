@@ -1,5 +1,8 @@
-//! What stands between a guarded program and a loss: backups of everything that it may change, in
-//! the order in which they are put back.
+//! The safeguards of a guarded program: backups of everything that it may change, in the order in
+//! which they are put back.
+
+#[cfg(test)]
+mod tests;
 
 use super::Session;
 use crate::catalog::Backup;

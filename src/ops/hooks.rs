@@ -2,7 +2,10 @@
 //! stops what it stands before; `after` comes whatever became of it, so that what `before` stopped
 //! is started again, also when `before` itself failed or a signal came; `on_failure` comes last.
 
-use super::run::{Run, RunSummary, SourceSummary, kind_of_sources};
+#[cfg(test)]
+mod tests;
+
+use super::run::{Run, RunListener, RunSummary, SourceSummary, kind_of_sources};
 use super::{Observer, programs};
 use crate::config::{HookCommand, Hooks, masked_line};
 use crate::error::{Error, Kind, Result};
@@ -127,7 +130,8 @@ pub struct HookRunner<'a> {
     source: Option<&'a str>,
     /// The names of the run's sources.
     sources: String,
-    store: &'a Location,
+    /// The store; none where it is not known which one is meant.
+    store: Option<&'a Location>,
     config: Option<&'a Path>,
     run: &'a Run,
     observer: &'a dyn Observer,
@@ -138,7 +142,7 @@ impl<'a> HookRunner<'a> {
     pub fn for_run(
         hooks: &'a Hooks,
         sources: &[String],
-        store: &'a Location,
+        store: Option<&'a Location>,
         run: &'a Run,
         observer: &'a dyn Observer,
     ) -> Self {
@@ -163,7 +167,7 @@ impl<'a> HookRunner<'a> {
     ) -> Self {
         HookRunner {
             source: Some(source),
-            ..HookRunner::for_run(hooks, &[], store, run, observer)
+            ..HookRunner::for_run(hooks, &[], Some(store), run, observer)
         }
     }
 
@@ -280,8 +284,11 @@ impl<'a> HookRunner<'a> {
             .envs(&self.hooks.variables);
         command
             .env("DBBACKUP_HOOK", moment.as_str())
-            .env("DBBACKUP_STORE", self.store.as_os_str())
             .env("DBBACKUP_RUN", &self.run.id);
+        match self.store {
+            Some(store) => command.env("DBBACKUP_STORE", store.as_os_str()),
+            None => command.env_remove("DBBACKUP_STORE"),
+        };
         command.env("DBBACKUP_LABEL", &self.run.label);
         if let Some(config) = self.config {
             command.env("DBBACKUP_CONFIG", config);
@@ -324,6 +331,16 @@ impl<'a> HookRunner<'a> {
             command.env("DBBACKUP_FAILED", outcome.failed.join(" "));
         }
         command
+    }
+}
+
+impl RunListener for HookRunner<'_> {
+    /// Runs `on_failure` where the run was no success.
+    fn run_ended(&self, summary: &RunSummary) -> Result<()> {
+        match summary.kind() {
+            Some(_) => self.run_hook(HookMoment::OnFailure, &HookOutcome::from(summary)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! What an operation tells while it works, and who hears it.
+//! The events of an operation while it works, and the trait of those who hear them.
 
 use super::verify::BackupVerification;
 use crate::catalog::Backup;
-use crate::error::Error;
+use crate::error::{Error, Hint};
 use crate::pipeline::Progress;
 use std::any::Any;
 
@@ -10,15 +10,15 @@ use std::any::Any;
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A step that a person at a terminal wants to see.
-    Note(String),
+    Note(Hint),
     /// A step of the run's story: for the log, and for those who ask for more.
     Step(String),
     /// More than most people want to know.
     Detail(String),
     /// A result that is there already, although the operation goes on.
-    Line(String),
+    Line(Hint),
     /// Something to know although the work goes on.
-    Warning(String),
+    Warning(Hint),
     /// A part of the work failed; the operation's result says so, too.
     Failure(&'a Error),
     /// A part of the result that was explicitly asked for, as a dry run's plan.
@@ -65,7 +65,7 @@ pub trait Observer: Sync {
 
 impl dyn Observer + '_ {
     /// Tells a step that a person at a terminal wants to see.
-    pub fn note(&self, text: impl Into<String>) {
+    pub fn note(&self, text: impl Into<Hint>) {
         self.observe(Event::Note(text.into()));
     }
 
@@ -80,12 +80,12 @@ impl dyn Observer + '_ {
     }
 
     /// Tells a result that is there already.
-    pub fn line(&self, text: impl Into<String>) {
+    pub fn line(&self, text: impl Into<Hint>) {
         self.observe(Event::Line(text.into()));
     }
 
     /// Tells something to know although the work goes on.
-    pub fn warn(&self, text: impl Into<String>) {
+    pub fn warn(&self, text: impl Into<Hint>) {
         self.observe(Event::Warning(text.into()));
     }
 

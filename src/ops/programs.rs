@@ -1,6 +1,6 @@
 //! Programs of the user's: whether one is there.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -27,8 +27,9 @@ pub fn check_program(program: &OsStr, dirs: &OsStr) -> Result<()> {
         true => Ok(()),
         false => Err(
             Error::usage(format!("there is no program `{shown}` in PATH")).with_hint(
-                "a line for a shell is written so: `dbbackup guard app -- sh -c 'cd /srv/app && \
-                   ./upgrade'`",
+                Hint::new()
+                    .text("a line for a shell is written so: ")
+                    .shell_command("guard app -- sh -c 'cd /srv/app && ./upgrade'"),
             ),
         ),
     }

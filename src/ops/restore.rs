@@ -21,7 +21,7 @@ use self::driver::{RestoreSteps, drive};
 use super::find::{self, ResolvedBackup};
 use super::{Observer, Session};
 use crate::engine::{DumpFormat, EngineKind};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::sidecar::Braked;
 use serde::Serialize;
@@ -113,7 +113,7 @@ pub fn restore_backups(
     // A dry run makes no roles, and what comes after them would have them.
     let mut roles_to_come: Vec<String> = Vec::new();
     for wanted in &request.backups {
-        let found = find::find(wanted, session);
+        let found = find::find_backup(wanted, session);
         let restored = found.and_then(|found| {
             let context = RestoreContext {
                 found: &found,
@@ -193,10 +193,11 @@ fn restore_found(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<Re
     let outcome = steps_of(context).and_then(|mut steps| drive(&mut *steps, context, confirm));
     let of_a_part = !request.paths.is_empty() || !request.tables.is_empty();
     outcome.map_err(|error| match &found.backup {
-        Some(backup) if of_a_part && error.kind() == Kind::NotFound => error.with_hint(format!(
-            "`dbbackup show {} --contents` lists what is in it",
-            backup.id()
-        )),
+        Some(backup) if of_a_part && error.kind() == Kind::NotFound => error.with_hint(
+            Hint::new()
+                .command(["show", backup.id(), "--contents"])
+                .text(" lists what is in it"),
+        ),
         _ => error,
     })
 }

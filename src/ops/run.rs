@@ -1,8 +1,8 @@
-//! A run: what its backups have in common, and what it came to, as plain data. Hooks, metrics, the
-//! log and the rendering are given the summary, and none of them reads another one's sentences.
+//! A run: what its backups have in common, and what it came to, as plain data. Hooks, metrics and
+//! the rendering are given the summary, and none of them reads another one's sentences.
 
 use crate::engine::whole_second;
-use crate::error::{Error, Hint, Kind};
+use crate::error::{Error, Hint, Kind, Result};
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub struct Run {
     /// The run's id.
     pub id: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
     /// Its sources, where it saves all databases of a server.
     pub members: Vec<String>,
     /// This machine.
@@ -73,6 +75,8 @@ pub enum Shortfall {
     RetentionHeld,
     /// Retention failed.
     RetentionFailed,
+    /// It is not in every store that it should be copied to.
+    NotCopied,
     /// The database has vanished from its server, and only earlier backups hold it.
     Vanished,
 }
@@ -143,6 +147,15 @@ pub struct RemovedBackup {
     pub size_bytes: u64,
 }
 
+/// What came of the copies of one source.
+#[derive(Debug, Default)]
+pub struct SourceCopies {
+    /// The ids that were copied, by the name of the store.
+    pub copied: BTreeMap<String, Vec<String>>,
+    /// What failed; the backup itself stays.
+    pub error: Option<Error>,
+}
+
 /// What a run came to for one source.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceSummary {
@@ -170,6 +183,8 @@ pub struct SourceSummary {
     pub rows_total: Option<u64>,
     /// Files of a tree.
     pub files_total: Option<u64>,
+    /// When the attempt ended.
+    pub finished_at: DateTime<Utc>,
     /// How long the backup took.
     pub duration_seconds: Option<f64>,
     /// The sidecar's warnings.
@@ -180,6 +195,8 @@ pub struct SourceSummary {
     pub last_good_at: Option<DateTime<Utc>>,
     /// What retention removed after the backup, the newest first.
     pub removed: Vec<RemovedBackup>,
+    /// The ids of what was copied to other stores after the backup, by the store's name.
+    pub copied: BTreeMap<String, Vec<String>>,
 }
 
 impl SourceSummary {
@@ -198,11 +215,13 @@ impl SourceSummary {
             content_size_bytes: None,
             rows_total: None,
             files_total: None,
+            finished_at: now(),
             duration_seconds: None,
             warnings: Vec::new(),
             error: None,
             last_good_at: None,
             removed: Vec::new(),
+            copied: BTreeMap::new(),
         }
     }
 
@@ -229,6 +248,25 @@ impl SourceSummary {
         }
     }
 
+    /// The same with what came of its copies.
+    pub fn with_copies(self, copies: SourceCopies) -> Self {
+        let before = self.error.as_ref().map(Error::from);
+        let failed = copies.error.is_some();
+        let shortfall = self.shortfall.or(failed.then_some(Shortfall::NotCopied));
+        let error = join_errors(before.into_iter().chain(copies.error));
+        SourceSummary {
+            copied: copies.copied,
+            shortfall: shortfall.filter(|_| self.backup_id.is_some()),
+            ..self
+        }
+        .with_error(error.as_ref())
+    }
+
+    /// Whether a good backup was created, whatever came after it.
+    pub fn is_backed_up(&self) -> bool {
+        self.backup_id.is_some() && self.shortfall != Some(Shortfall::Incomplete)
+    }
+
     /// The error with the source's name before it.
     pub fn named_error(&self) -> Option<Error> {
         let error = Error::from(self.error.as_ref()?);
@@ -251,10 +289,12 @@ pub struct RunSummary {
     pub finished_at: DateTime<Utc>,
     /// How it ended.
     pub outcome: RunOutcome,
-    /// Its sources, in the order of the plan.
+    /// The names of the sources that were to be tried; none where the run could not be planned.
+    pub planned: Vec<String>,
+    /// Its sources, in the order of the plan; none where the run ended before the first of them.
     pub sources: Vec<SourceSummary>,
-    /// What went wrong around the sources: the store could not be opened, or a hook of the whole
-    /// run failed.
+    /// What went wrong around the sources: the run could not be planned, the store could not be
+    /// opened, or a hook of the whole run failed.
     pub error: Option<ErrorSummary>,
 }
 
@@ -262,7 +302,7 @@ impl RunSummary {
     /// Summarises a run that ends now.
     pub fn new(
         run: &Run,
-        started_at: DateTime<Utc>,
+        planned: &[String],
         sources: Vec<SourceSummary>,
         error: Option<&Error>,
     ) -> Self {
@@ -270,9 +310,10 @@ impl RunSummary {
             run: run.id.clone(),
             label: run.label.clone(),
             host: run.host.clone(),
-            started_at,
+            started_at: run.started_at,
             finished_at: now(),
             outcome: RunOutcome::Ok,
+            planned: planned.to_vec(),
             sources,
             error: error.map(ErrorSummary::from),
         };
@@ -293,11 +334,40 @@ impl RunSummary {
             .filter(|source| source.outcome != RunOutcome::Skipped)
     }
 
+    /// The error of a run that ended before the first of its sources.
+    pub fn failure(&self) -> Option<Error> {
+        let error = self.error.as_ref().filter(|_| self.sources.is_empty())?;
+        Some(Error::from(error))
+    }
+
+    /// What the run came to for each source that was to be tried. Where it ended before the first
+    /// of them, its error is that of all.
+    pub fn attempts(&self) -> Vec<SourceSummary> {
+        match self.failure() {
+            Some(error) => self
+                .planned
+                .iter()
+                .map(|name| SourceSummary {
+                    finished_at: self.finished_at,
+                    ..SourceSummary::failed(name.as_str(), &error)
+                })
+                .collect(),
+            None => self.tried().cloned().collect(),
+        }
+    }
+
     /// The kind of what went wrong in the run as a whole; `None` where nothing did.
     pub fn kind(&self) -> Option<Kind> {
         let of_run = self.error.as_ref().map(|error| error.kind);
         kind_of_sources(&self.sources).or(of_run)
     }
+}
+
+/// Gets the summary of a run when it has ended, whatever became of it: the hook `on_failure`, the
+/// file of metrics. An error of a listener is told as a warning and changes nothing.
+pub trait RunListener {
+    /// Takes note of the run.
+    fn run_ended(&self, summary: &RunSummary) -> Result<()>;
 }
 
 /// The kind of what went wrong with some of these sources, or with all.

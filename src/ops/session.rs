@@ -3,7 +3,7 @@
 use super::Observer;
 use crate::catalog::{Catalog, is_named_of};
 use crate::config::{self, BackupSettings, Config, KindSettings};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::plan::{self, StorePlan};
 use crate::store::{self, Access, Store, names};
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -24,8 +24,13 @@ fn no_configuration(cwd: &Path) -> Error {
         places.join(", ")
     ))
     .with_hint(
-        "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, `--config FILE` \
-         or $DBBACKUP_CONFIG; `dbbackup init` writes one",
+        Hint::new()
+            .text(
+                "name the store, `--store DIR` or $DBBACKUP_STORE, or the configuration, \
+                 `--config FILE` or $DBBACKUP_CONFIG; ",
+            )
+            .command(["init"])
+            .text(" writes one"),
     )
 }
 
@@ -47,6 +52,14 @@ impl Session {
     pub fn at(&self, now: DateTime<Utc>) -> Session {
         Session {
             now,
+            ..self.clone()
+        }
+    }
+
+    /// The same with another store in use: a name of the configuration, an address, a directory.
+    pub fn with_store(&self, word: &str) -> Session {
+        Session {
+            store_flag: Some(word.to_owned()),
             ..self.clone()
         }
     }
@@ -117,12 +130,12 @@ impl Session {
     }
 
     /// How trial restores of a source are made.
-    pub fn proving_of(&self, source: &str) -> plan::Proving {
+    pub fn drill_settings_of(&self, source: &str) -> plan::DrillSettings {
         let own = match self.entry_of(source).map(|entry| &entry.kind) {
             Some(KindSettings::Postgres(own)) => Some(own.as_ref()),
             _ => None,
         };
-        plan::postgres::proving(own, &self.settings_of(source))
+        plan::postgres::drill_settings(own, &self.settings_of(source))
     }
 
     /// The settings of `[backup]`: those of sources that the configuration does not know.
@@ -159,15 +172,20 @@ pub fn names_in(
                 store.name(),
                 members.join(", ")
             );
-            return Err(Error::not_found(text)
-                .with_hint(format!("`dbbackup backup {word}` makes the first backups")));
+            return Err(Error::not_found(text).with_hint(
+                Hint::new()
+                    .command(["backup", word])
+                    .text(" makes the first backups"),
+            ));
         }
         for member in members {
             match heard_of(member) {
                 true => names.push(member.clone()),
-                false => observer.warn(format!(
-                    "{member}: the store holds nothing of it: `dbbackup backup {member}`"
-                )),
+                false => observer.warn(
+                    Hint::new()
+                        .text(format!("{member}: the store holds nothing of it: "))
+                        .command(["backup", member]),
+                ),
             }
         }
     }
@@ -222,7 +240,7 @@ pub fn catalog_of(store: &dyn Store, sources: &[String]) -> Result<Catalog> {
         ));
         return Err(match config::nearest(unknown, known) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error.with_hint("`dbbackup list` shows what there is"),
+            None => error.with_hint(Hint::new().command(["list"]).text(" shows what there is")),
         });
     }
     catalog.keep_only(&sources);

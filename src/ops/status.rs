@@ -1,10 +1,13 @@
 //! Is every source fresh and proven? A store's catalog and the configuration become what `health`
 //! judges; no server is asked, and nothing is changed.
 
+mod gauges;
+#[cfg(test)]
+mod tests;
 mod textfile;
 mod watched;
 
-pub use textfile::{write_metrics, write_textfile};
+pub use textfile::{MetricsFile, write_textfile};
 pub use watched::is_set_aside;
 
 use super::Session;

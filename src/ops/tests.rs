@@ -1,12 +1,14 @@
 //! What the tests of the operations share: a store in a temporary directory, and an observer that
 //! keeps what it hears.
 
+pub mod machine;
+
 use super::{Event, Observer, Session};
 use crate::catalog::Catalog;
 use crate::pipeline::{self, Progress};
 use crate::store::{Store, names};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,23 +72,45 @@ impl Fixture {
 
     /// Adds a good backup with so many rows, made so many hours ago; gives its id.
     pub fn backup(&self, source: &str, hours: i64, rows: u64) -> String {
+        self.backup_with(source, hours, rows, &json!({}))
+    }
+
+    /// Adds a good backup that is built on another one.
+    pub fn backup_on(&self, base: &str, hours: i64) -> String {
+        let (source, _, _) = names::split_id(base).unwrap();
+        let base = json!({"id": base, "sha256": "s", "content_sha256": "c"});
+        self.backup_with(source, hours, 100, &json!({"dump": {"base": base}}))
+    }
+
+    /// Adds a backup that is built on another one, as a newer version writes it.
+    pub fn newer_backup_on(&self, base: &str, hours: i64) -> String {
+        let (source, _, _) = names::split_id(base).unwrap();
+        let more = json!({"requires": ["delta"], "dump": {"base": {"id": base}, "more": 1}});
+        self.backup_with(source, hours, 100, &more)
+    }
+
+    /// Adds a good backup whose sidecar has these fields, too.
+    fn backup_with(&self, source: &str, hours: i64, rows: u64, more: &Value) -> String {
         let content = format!("{rows} rows").into_bytes();
         let measured = pipeline::measure(content.as_slice(), &Progress::default()).unwrap();
         let at = now() - TimeDelta::hours(hours);
         let id = names::new_id(source, "manual", at, std::iter::empty());
         let file = format!("{id}.sqlite3");
-        let dump = json!({"file": file, "format": "sqlite3", "size_bytes": measured.size,
+        let mut dump = json!({"file": file, "format": "sqlite3", "size_bytes": measured.size,
             "sha256": measured.sha256, "content_size_bytes": measured.size,
             "content_sha256": measured.sha256, "compression": "none"});
         self.write(source, &file, &content);
         let manifest = json!({"rows_total": rows,
             "tables": [{"name": "t", "kind": "table", "rows": rows}]});
-        self.sidecar(
-            source,
-            &id,
-            at,
-            &json!({"status": "ok", "dump": dump, "manifest": manifest}),
-        );
+        let mut fields = json!({"status": "ok", "manifest": manifest});
+        for (key, value) in more.as_object().unwrap() {
+            match value.as_object() {
+                Some(of_dump) => dump.as_object_mut().unwrap().extend(of_dump.clone()),
+                None => fields[key] = value.clone(),
+            }
+        }
+        fields["dump"] = dump;
+        self.sidecar(source, &id, at, &fields);
         id
     }
 
@@ -104,7 +128,7 @@ impl Fixture {
         id
     }
 
-    fn sidecar(&self, source: &str, id: &str, at: DateTime<Utc>, more: &serde_json::Value) {
+    fn sidecar(&self, source: &str, id: &str, at: DateTime<Utc>, more: &Value) {
         let mut sidecar = json!({"schema": 1, "id": id, "source": source, "kind": "sqlite",
             "label": "manual", "started_at": at, "finished_at": at, "duration_seconds": 1.0});
         for (key, value) in more.as_object().unwrap() {

@@ -5,8 +5,8 @@ use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
 use super::{Event, Observer, Session, catalog_of};
 use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
-use crate::engine::{Check, CheckStatus, whole_second};
-use crate::error::{Error, Kind, Result};
+use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, whole_second};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::sidecar::{Change, Level, Status};
 use crate::store::{Store, names};
 use chrono::Utc;
@@ -63,8 +63,8 @@ impl BackupVerification {
             CheckStatus::Unprovable | CheckStatus::Incomplete | CheckStatus::Error => Kind::Failed,
             CheckStatus::Damaged => Kind::Damaged,
         };
-        let wrong = self.result.wrong_in_short().unwrap_or_default();
-        Some(Error::new(kind, format!("{}: {wrong}", self.id)))
+        let summary = self.result.summary().unwrap_or_default();
+        Some(Error::new(kind, format!("{}: {summary}", self.id)))
     }
 }
 
@@ -95,7 +95,7 @@ fn verify_task(
             let options = ExaminationOptions {
                 scratch_dir: &settings.scratch_dir,
                 threads: settings.thread_count(),
-                proving: &session.proving_of(&found.source),
+                drill_settings: &session.drill_settings_of(&found.source),
                 observer,
             };
             let result = examine::verify(&found.stored(), level, &options)?;
@@ -105,15 +105,30 @@ fn verify_task(
         }
         VerifyTask::Unusable { id, why, status } => {
             let source = names::split_id(&id).map(|(source, _, _)| source.to_owned());
-            let result = unmade(level, "sidecar", status, why);
+            let result = unmade(
+                level,
+                CheckSubject::Sidecar,
+                status,
+                CheckFinding::Message(why),
+            );
             (id, source, result, None)
         }
         VerifyTask::NoBackup(source) => {
-            let result = unmade(level, "sidecar", CheckStatus::Error, NO_BACKUP.to_owned());
+            let result = unmade(
+                level,
+                CheckSubject::Sidecar,
+                CheckStatus::Error,
+                CheckFinding::NoBackup,
+            );
             (source, None, result, Some(Absence::NoBackup))
         }
         VerifyTask::NotFound { wanted, error } => {
-            let result = unmade(level, "search", CheckStatus::Error, error.message());
+            let result = unmade(
+                level,
+                CheckSubject::Search,
+                CheckStatus::Error,
+                CheckFinding::Message(error.message()),
+            );
             (wanted, None, result, Some(Absence::NotFound(error)))
         }
     };
@@ -127,14 +142,15 @@ fn verify_task(
 }
 
 /// The result where no dump could be examined.
-fn unmade(level: Level, name: &str, status: CheckStatus, detail: String) -> VerificationResult {
+fn unmade(
+    level: Level,
+    subject: CheckSubject,
+    status: CheckStatus,
+    finding: CheckFinding,
+) -> VerificationResult {
     VerificationResult {
         level,
-        checks: vec![Check {
-            name: name.into(),
-            status,
-            detail,
-        }],
+        checks: vec![Check::new(subject, status, finding)],
         seconds: 0.0,
     }
 }
@@ -192,7 +208,11 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
                 "the store `{}` holds no backups to verify",
                 store.name()
             ))
-            .with_hint("`dbbackup list --status all` shows what there is"));
+            .with_hint(
+                Hint::new()
+                    .command(["list", "--status", "all"])
+                    .text(" shows what there is"),
+            ));
         }
         return Ok(items);
     }
@@ -220,7 +240,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         others = rest;
     }
     for wanted in &others {
-        items.push(match find::find(wanted, session) {
+        items.push(match find::find_backup(wanted, session) {
             Ok(found) => VerifyTask::Dump(Box::new(found)),
             Err(error) if others.len() > 1 || !items.is_empty() => VerifyTask::NotFound {
                 wanted: wanted.clone(),
@@ -302,14 +322,15 @@ fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTa
     Ok(items)
 }
 
-/// What is said of a source without a backup.
-const NO_BACKUP: &str = "it has no backup";
-
 /// The error of a source that has no backup.
 pub fn nothing_of(source: &str) -> Error {
-    Error::not_found(format!("{source}: {NO_BACKUP}")).with_hint(format!(
-        "`dbbackup backup {source}` makes one; `dbbackup list --status all` shows failed attempts"
-    ))
+    Error::not_found(format!("{source}: it has no backup")).with_hint(
+        Hint::new()
+            .command(["backup", source])
+            .text(" makes one; ")
+            .command(["list", "--status", "all"])
+            .text(" shows failed attempts"),
+    )
 }
 
 /// Lists the configuration's enabled sources of which its own store holds nothing: a proof of

@@ -1,7 +1,7 @@
 //! Plans for PostgreSQL: from keys and addresses to the source of one database, and from a cluster
 //! to its databases.
 
-use super::{Proving, SourceKind, SourcePlan, plain_name};
+use super::{DrillSettings, SourceKind, SourcePlan, plain_name};
 use crate::config::{BackupSettings, CountRows, DrillTrust, Hooks, PostgresSettings};
 use crate::engine::postgres::conninfo::dsn;
 use crate::engine::postgres::source::PostgresPlan;
@@ -139,8 +139,8 @@ fn search(own: &PostgresSettings) -> ProgramSearch {
 }
 
 /// The settings of trial restores for a source with these keys.
-pub fn proving(own: Option<&PostgresSettings>, settings: &BackupSettings) -> Proving {
-    Proving {
+pub fn drill_settings(own: Option<&PostgresSettings>, settings: &BackupSettings) -> DrillSettings {
+    DrillSettings {
         search: own.map(search).unwrap_or_default(),
         drill_url: own.and_then(|own| own.drill_url.clone()),
         trusted: settings.drill == DrillTrust::Trusted,

@@ -3,14 +3,14 @@
 
 use super::sqlite;
 use super::{
-    Configured, PathKind, Planned, Proving, RetentionPolicies, SourceKind, SourcePlan, StorePlan,
-    absolute, files, name_from_path, plain_name, postgres,
+    DrillSettings, FaultySource, PathKind, PlannedAttempt, RetentionPolicies, SourceKind,
+    SourcePlan, StorePlan, absolute, files, name_from_path, plain_name, postgres, required_copies,
 };
 use crate::config::{
     self, BackupSettings, Config, ConfiguredSource, Hooks, KindSettings, PostgresSettings,
 };
 use crate::engine::EngineKind;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -37,14 +37,14 @@ pub fn backup(
     cwd: &Path,
     now: DateTime<Utc>,
     look: &dyn Fn(&Path) -> PathKind,
-) -> Result<Vec<Planned>> {
+) -> Result<Vec<PlannedAttempt>> {
     let names = wanted_names(wanted, config)?;
     if wanted.name.is_some() && names.len() != 1 {
         return Err(Error::usage(
             "`--as` names one source, so it needs exactly one path",
         ));
     }
-    let mut planned: Vec<Planned> = Vec::new();
+    let mut planned: Vec<PlannedAttempt> = Vec::new();
     let alone = names.len() == 1;
     for (name, asked_by_name) in names {
         let one = match config.and_then(|config| config.source(&name).map(|entry| (config, entry)))
@@ -55,14 +55,16 @@ pub fn backup(
                 ))
                 .with_hint("leave `--as` out"));
             }
-            Some((config, entry)) => configured(&name, config, entry, store, asked_by_name, now)?,
-            None if is_member(&name, config, cwd, look) => member(&name, config, store, now)?,
-            None => Some(match by_place(&name, wanted, config, store, cwd, look) {
-                Ok(source) => Planned::Source(Box::new(source)),
-                Err(error) if !alone && error.kind() == Kind::NotFound => Planned::Refused {
+            Some((config, entry)) => {
+                plan_configured(&name, config, entry, store, asked_by_name, now)?
+            }
+            None if is_member(&name, config, cwd, look) => plan_member(&name, config, store, now)?,
+            None => Some(match plan_place(&name, wanted, config, store, cwd, look) {
+                Ok(source) => PlannedAttempt::Source(Box::new(source)),
+                Err(error) if !alone && error.kind() == Kind::NotFound => PlannedAttempt::Refused {
                     name,
                     error,
-                    configured: None,
+                    faulty: None,
                 },
                 Err(error) => return Err(error),
             }),
@@ -107,8 +109,10 @@ fn wanted_names(
                                          a configuration",
                 )
                 .with_hint(
-                    "name a database: `dbbackup --store ./backups backup ./app.db`, or write \
-                           a dbbackup.toml",
+                    Hint::new()
+                        .text("name a database: ")
+                        .command(["--store", "./backups", "backup", "./app.db"])
+                        .text(", or write a dbbackup.toml"),
                 ));
             }
         },
@@ -124,19 +128,20 @@ fn wanted_names(
     Ok(names)
 }
 
-fn configured(
+/// Plans a source of the configuration; nothing for a disabled one that was not named.
+fn plan_configured(
     name: &str,
     config: &Config,
     source: &ConfiguredSource,
     store: &StorePlan,
     asked_by_name: bool,
     now: DateTime<Utc>,
-) -> Result<Option<Planned>> {
+) -> Result<Option<PlannedAttempt>> {
     if !source.common.enabled && !asked_by_name {
         return Ok(None);
     }
     let skipped = |why: String| {
-        Ok(Some(Planned::Skipped {
+        Ok(Some(PlannedAttempt::Skipped {
             name: name.into(),
             why,
         }))
@@ -148,14 +153,14 @@ fn configured(
         return skipped(format!("its `end` was {}", units::stamp(end)));
     }
     if let Some(fault) = &source.fault {
-        let configured = Configured {
+        let faulty = FaultySource {
             kind: source.kind.kind(),
             hooks: source.hooks.clone(),
         };
-        return Ok(Some(Planned::Refused {
+        return Ok(Some(PlannedAttempt::Refused {
             name: name.into(),
             error: fault.clone().into(),
-            configured: Some(configured),
+            faulty: Some(faulty),
         }));
     }
     let policies = if store.configured {
@@ -164,24 +169,27 @@ fn configured(
         RetentionPolicies::default()
     };
     let settings = source.backup.clone();
-    let (kind, proving) = match &source.kind {
-        KindSettings::Sqlite(own) => (sqlite_kind(&own.path, &settings), Proving::default()),
+    // The locations in a configuration are absolute.
+    let required_copies = required_copies(config, &settings, store.location(), Path::new("/"));
+    let (kind, drill_settings) = match &source.kind {
+        KindSettings::Sqlite(own) => (sqlite_kind(&own.path, &settings), DrillSettings::default()),
         KindSettings::Postgres(own) => (
             postgres::kind(own, &settings),
-            postgres::proving(Some(own.as_ref()), &settings),
+            postgres::drill_settings(Some(own.as_ref()), &settings),
         ),
         KindSettings::Files(own) => (
             files::kind(own, &settings, files::stores(Some(config), store)),
-            Proving::default(),
+            DrillSettings::default(),
         ),
     };
-    Ok(Some(Planned::Source(Box::new(SourcePlan {
+    Ok(Some(PlannedAttempt::Source(Box::new(SourcePlan {
         name: name.to_owned(),
         derived: false,
         kind,
         settings,
         policies,
-        proving,
+        required_copies,
+        drill_settings,
         hooks: source.hooks.clone(),
     }))))
 }
@@ -197,32 +205,32 @@ fn is_member(
         && look(&absolute(cwd, name)) == PathKind::Missing
 }
 
-/// The cluster that the database belongs to, cut down to this one.
-fn member(
+/// Plans the cluster that a database belongs to, cut down to this one.
+fn plan_member(
     name: &str,
     config: Option<&Config>,
     store: &StorePlan,
     now: DateTime<Utc>,
-) -> Result<Option<Planned>> {
+) -> Result<Option<PlannedAttempt>> {
     let Some((config, (owner, entry))) =
         config.and_then(|config| Some((config, config.owner_of(name)?)))
     else {
         return Ok(None);
     };
-    let planned = configured(owner, config, entry, store, true, now)?;
+    let planned = plan_configured(owner, config, entry, store, true, now)?;
     Ok(planned.map(|planned| match planned {
-        Planned::Source(mut source) => {
+        PlannedAttempt::Source(mut source) => {
             if let SourceKind::Cluster(cluster) = &mut source.kind {
                 cluster.only = Some(name.to_owned());
             }
-            Planned::Source(source)
+            PlannedAttempt::Source(source)
         }
         other => other,
     }))
 }
 
-/// A path or an address that the configuration does not know.
-fn by_place(
+/// Plans a path or an address that the configuration does not know.
+fn plan_place(
     text: &str,
     wanted: &SourceSelection<'_>,
     config: Option<&Config>,
@@ -250,15 +258,15 @@ fn by_place(
             ..PostgresSettings::default()
         };
         let kind = postgres::kind(&own, &settings);
-        let proving = postgres::proving(Some(&own), &settings);
+        let drill_settings = postgres::drill_settings(Some(&own), &settings);
         return Ok(SourcePlan {
-            proving,
-            ..unconfigured(name, derived, kind, settings)
+            drill_settings,
+            ..unconfigured_plan(name, derived, kind, settings)
         });
     }
     let (path, there) = sqlite::look_for(text, cwd, look)?;
     if there == PathKind::Missing {
-        return Err(nothing_there(text, config));
+        return Err(unknown_word(text, config));
     }
     let as_files = wanted.kind == Some(EngineKind::Files)
         || wanted.kind.is_none() && there == PathKind::Directory;
@@ -266,15 +274,15 @@ fn by_place(
         let (name, derived) = chosen_name(wanted.name, || files::name_of(&path, there))?;
         let stores = files::stores(config, store);
         let kind = files::kind(&files::settings_of_path(&path), &settings, stores);
-        return Ok(unconfigured(name, derived, kind, settings));
+        return Ok(unconfigured_plan(name, derived, kind, settings));
     }
     let (name, derived) = chosen_name(wanted.name, || name_from_path(&path))?;
     let kind = sqlite_kind(&path, &settings);
-    Ok(unconfigured(name, derived, kind, settings))
+    Ok(unconfigured_plan(name, derived, kind, settings))
 }
 
 /// The plan of a source that the configuration does not know.
-fn unconfigured(
+fn unconfigured_plan(
     name: String,
     derived: bool,
     kind: SourceKind,
@@ -286,13 +294,14 @@ fn unconfigured(
         kind,
         settings,
         policies: RetentionPolicies::default(),
-        proving: Proving::default(),
+        required_copies: Vec::new(),
+        drill_settings: DrillSettings::default(),
         hooks: Hooks::default(),
     }
 }
 
-/// A word that is neither a name of the configuration nor a path.
-fn nothing_there(text: &str, config: Option<&Config>) -> Error {
+/// The error of a word that is neither a name of the configuration nor a path.
+fn unknown_word(text: &str, config: Option<&Config>) -> Error {
     let names = |config: &'_ Config| -> Vec<String> {
         let sources = config.sources.iter().map(|(name, _)| name);
         sources
@@ -333,10 +342,10 @@ fn sqlite_kind(path: &Path, settings: &BackupSettings) -> SourceKind {
     }
 }
 
-fn first_repeated(planned: &[Planned]) -> Option<&str> {
-    let name = |one: &Planned| match one {
-        Planned::Source(source) => source.name.clone(),
-        Planned::Skipped { name, .. } | Planned::Refused { name, .. } => name.clone(),
+fn first_repeated(planned: &[PlannedAttempt]) -> Option<&str> {
+    let name = |one: &PlannedAttempt| match one {
+        PlannedAttempt::Source(source) => source.name.clone(),
+        PlannedAttempt::Skipped { name, .. } | PlannedAttempt::Refused { name, .. } => name.clone(),
     };
     let names: Vec<String> = planned.iter().map(name).collect();
     let repeated = planned
@@ -344,8 +353,8 @@ fn first_repeated(planned: &[Planned]) -> Option<&str> {
         .enumerate()
         .find(|(at, one)| names[..*at].contains(&name(one)));
     match repeated?.1 {
-        Planned::Source(source) => Some(&source.name),
-        Planned::Skipped { name, .. } | Planned::Refused { name, .. } => Some(name),
+        PlannedAttempt::Source(source) => Some(&source.name),
+        PlannedAttempt::Skipped { name, .. } | PlannedAttempt::Refused { name, .. } => Some(name),
     }
 }
 

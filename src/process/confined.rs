@@ -1,15 +1,15 @@
-//! Confines a child process: it runs what somebody else wrote, with our user's rights or less, and
-//! must neither read nor change anything of the user's, nor reach any socket or process but its
+//! Confines a child process: it runs code that somebody else wrote, with our user's rights or less.
+//! It must neither read nor change anything of the user's, nor reach any socket or process but its
 //! own.
 //!
-//! Two kinds of walls serve, whichever can be had. [`Walls::Namespaces`] builds a world of its own
-//! around the child: a root directory in which only the system's programs are (read-only) and one
+//! There are two kinds of walls, of which one is enough. [`Walls::Namespaces`] builds a world of
+//! its own around the child: a root directory with the system's programs only (read-only) and one
 //! directory that it may write to, no network, no other processes, no System V memory of others.
-//! Root may do that where it has CAP_SYS_ADMIN, an ordinary user where the system lets it make user
-//! namespaces. [`Walls::Landlock`] leaves the child in this world and has the kernel refuse what it
-//! asks for; it is what a container has that is not privileged. A filter of system calls
-//! ([`filter`]) stands behind both: it closes what neither knows, such as connecting to a socket by
-//! its path, which Landlock does not stop.
+//! Root may do that if it has CAP_SYS_ADMIN, an ordinary user if the system lets it make user
+//! namespaces. [`Walls::Landlock`] leaves the child in this world, and the kernel refuses its
+//! accesses; a container that is not privileged has only that. A filter of system calls
+//! ([`filter`]) stands behind both. It refuses calls that neither stops, such as connecting to a
+//! socket by its path under Landlock.
 
 #[cfg(target_os = "linux")]
 mod filter;
@@ -17,29 +17,29 @@ mod filter;
 mod namespaces;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-/// What a confined child may reach.
+/// The rules for a confined child.
 #[derive(Debug, Clone)]
 pub struct Confinement {
-    /// What holds it.
+    /// The kind of walls around it.
     pub walls: Walls,
-    /// Another user that it runs as; `None`: who we are.
+    /// The other user that it runs as; `None` is our own one.
     pub user: Option<u32>,
-    /// The one directory that it may write to, and where it begins.
+    /// The one directory that it may write to, in which it begins.
     pub directory: PathBuf,
-    /// An empty directory on which its root directory is built, where it gets one.
+    /// An empty directory on which its root directory is built, if it gets one.
     pub root: PathBuf,
-    /// Files and directories that it may read and run programs from; see [`visible`].
+    /// Files and directories that it may read and run programs from; see [`find_visible`].
     pub visible: Vec<PathBuf>,
-    /// It may connect to Unix sockets, those in its directory above all.
+    /// Whether it may connect to Unix sockets, above all to those in its directory.
     pub may_connect: bool,
-    /// It may start no other process.
+    /// Whether it may start no other process.
     pub alone: bool,
 }
 
-/// What holds a confined child.
+/// The walls around a confined child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Walls {
     /// Namespaces of its own: mount, process, network, IPC, and a user namespace where we are not
@@ -53,7 +53,7 @@ impl Walls {
     /// Every kind, the better one first.
     pub const ALL: [Walls; 2] = [Walls::Namespaces, Walls::Landlock];
 
-    /// What messages call it.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Walls::Namespaces => "namespaces",
@@ -62,9 +62,9 @@ impl Walls {
     }
 }
 
-/// The system's own places: programs, libraries, and what those read. No user keeps anything there,
-/// but for what is hidden by name.
-const SYSTEM: [&str; 15] = [
+/// The system's own places: programs, libraries, and the files that those read. No user keeps
+/// anything there, except for places that are hidden by name.
+const SYSTEM_PLACES: [&str; 15] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -83,24 +83,24 @@ const SYSTEM: [&str; 15] = [
     "/var/cache/postgresql",
 ];
 
-/// The system's places and those that are `needed` besides, without what is `hidden` in them; a
-/// place that is named itself is seen.
-pub fn visible(needed: &[PathBuf], hidden: &[PathBuf]) -> Vec<PathBuf> {
+/// Lists the system's places and those that are `needed` besides, without the `hidden` ones in
+/// them. A needed place is visible even if it is hidden itself.
+pub fn find_visible(needed: &[PathBuf], hidden: &[PathBuf]) -> Vec<PathBuf> {
     let hidden: Vec<PathBuf> = hidden
         .iter()
         .filter_map(|path| path.canonicalize().ok())
         .collect();
     let mut found = Vec::new();
-    for place in SYSTEM
+    for place in SYSTEM_PLACES
         .iter()
         .map(Path::new)
         .chain(needed.iter().map(PathBuf::as_path))
     {
-        let place = without_links(place, &mut found);
-        reveal(&place, &hidden, &mut found);
+        let place = resolve_links(place, &mut found);
+        collect_visible(&place, &hidden, &mut found);
     }
     found.sort();
-    // What lies in another one comes with it.
+    // A place within another one is visible with that.
     let mut kept: Vec<PathBuf> = Vec::new();
     for path in found {
         if !kept.last().is_some_and(|last| path.starts_with(last)) {
@@ -110,10 +110,10 @@ pub fn visible(needed: &[PathBuf], hidden: &[PathBuf]) -> Vec<PathBuf> {
     kept
 }
 
-/// The same place by a path without symbolic links; those that it leads through are seen, too.
-fn without_links(place: &Path, found: &mut Vec<PathBuf>) -> PathBuf {
+/// Returns the path of a place without symbolic links. The links on the way are visible, too.
+fn resolve_links(place: &Path, found: &mut Vec<PathBuf>) -> PathBuf {
     let mut path = place.to_path_buf();
-    // As many as the system follows.
+    // The system follows as many links.
     for _ in 0..40 {
         let ancestors: Vec<&Path> = path.ancestors().collect();
         let Some(link) = ancestors
@@ -134,19 +134,26 @@ fn without_links(place: &Path, found: &mut Vec<PathBuf>) -> PathBuf {
             target.join(rest)
         };
         found.push(link);
-        path = next
-            .components()
-            .fold(PathBuf::new(), |path, part| match part {
-                std::path::Component::ParentDir => {
-                    path.parent().map(Path::to_path_buf).unwrap_or(path)
-                }
-                part => path.join(part),
-            });
+        path = remove_parent_steps(&next);
     }
     path
 }
 
-fn reveal(place: &Path, hidden: &[PathBuf], found: &mut Vec<PathBuf>) {
+/// Replaces each `..` in a path by the step up that it means.
+fn remove_parent_steps(path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            resolved.pop();
+        } else {
+            resolved.push(part);
+        }
+    }
+    resolved
+}
+
+/// Adds a place without the hidden ones in it.
+fn collect_visible(place: &Path, hidden: &[PathBuf], found: &mut Vec<PathBuf>) {
     let Ok(metadata) = place.symlink_metadata() else {
         return;
     };
@@ -157,30 +164,29 @@ fn reveal(place: &Path, hidden: &[PathBuf], found: &mut Vec<PathBuf>) {
     {
         return found.push(place.to_path_buf());
     }
-    let inside = std::fs::read_dir(place)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    for path in inside.filter(|path| !hidden.contains(path)) {
-        reveal(&path, hidden, found);
+    let entries = std::fs::read_dir(place);
+    for entry in entries.into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !hidden.contains(&path) {
+            collect_visible(&path, hidden, found);
+        }
     }
 }
 
-/// Words of what a child did when it failed, for our error: between fork and exec it has no other
-/// way to say it.
+/// Reads the name of the step at which a child failed between fork and exec, for our error. The
+/// child has no other way to report it.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct FailedStepReader {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     reader: Option<std::os::fd::OwnedFd>,
 }
 
-impl Trouble {
-    /// The step that failed, once the child is known to have failed.
-    pub fn step(&self) -> Option<String> {
+impl FailedStepReader {
+    /// Reads the step that failed, once the child is known to have failed.
+    pub fn read(&self) -> Option<String> {
         let reader = self.reader.as_ref()?;
         let mut text = [0; 200];
-        // It does not block: whatever there is was written before the child ended.
+        // This does not block: the name was written before the child ended.
         let length = rustix::io::read(reader, &mut text).ok()?;
         (length > 0).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
     }
@@ -188,61 +194,61 @@ impl Trouble {
 
 #[cfg(target_os = "linux")]
 impl Confinement {
-    /// Whether the kernel and the user allow these walls, as far as that is known before anything
-    /// is tried.
+    /// Checks whether the kernel and the user allow these walls, as far as that is known before
+    /// they are tried.
     pub fn check(&self) -> Result<(), String> {
         match self.walls {
             Walls::Namespaces => Ok(()),
-            Walls::Landlock => filter::landlock_suffices(self.user.is_some()),
+            Walls::Landlock => filter::check_landlock(self.user.is_some()),
         }
     }
 
-    /// Has the command run behind these walls. `end` is the signal that ends it, and that it gets
-    /// when we are gone.
-    pub fn apply(&self, command: &mut Command, end: i32) -> io::Result<Trouble> {
+    /// Makes the command run behind these walls. `end` is the signal that ends it, which it gets
+    /// when we are gone, too.
+    pub fn apply(&self, command: &mut Command, end: i32) -> io::Result<FailedStepReader> {
         use rustix::pipe::{PipeFlags, pipe_with};
         use std::os::unix::process::CommandExt;
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let filters = filter::filters(self.may_connect).map_err(io::Error::other)?;
+        let filters = filter::build_filters(self.may_connect).map_err(io::Error::other)?;
         let ruleset = match self.walls {
-            Walls::Landlock => Some(filter::ruleset(self).map_err(io::Error::other)?),
+            Walls::Landlock => Some(filter::build_ruleset(self).map_err(io::Error::other)?),
             Walls::Namespaces => None,
         };
         let world = match self.walls {
             Walls::Namespaces => Some(namespaces::World::new(self)?),
             Walls::Landlock => None,
         };
-        let alone = if self.alone {
-            Some(filter::alone().map_err(io::Error::other)?)
+        let single_process = if self.alone {
+            Some(filter::build_single_process_filter().map_err(io::Error::other)?)
         } else {
             None
         };
         let (user, parent) = (self.user, std::process::id());
-        let enter = move || -> Result<(), Failed> {
-            keep_descriptors_back()?;
+        let enter = move || -> Result<(), StepError> {
+            close_descriptors_on_exec()?;
             if let Some(world) = &world {
                 world.enter(user.is_some(), parent)?;
             }
             if let Some(uid) = user {
                 become_user(uid)?;
             }
-            die_with(world.as_ref().map_or(end, |_| libc::SIGKILL))?;
+            end_with_parent(world.as_ref().map_or(end, |_| libc::SIGKILL))?;
             match &world {
-                Some(world) => world.is_still_wanted()?,
+                Some(world) => world.check_parent()?,
                 None if parent_is_gone(parent) => {
                     return Err(("starting", io::Error::other("its parent is gone")));
                 }
                 None => {}
             }
-            filter::lock(ruleset.as_ref(), &filters)?;
+            filter::apply_filters(ruleset.as_ref(), &filters)?;
             world
                 .as_ref()
-                .map_or(Ok(()), namespaces::World::go_on_as_the_child)?;
-            // Not before: that was a process.
-            filter::lock(None, alone.as_slice())
+                .map_or(Ok(()), namespaces::World::become_child)?;
+            // This comes last: the step before started a process.
+            filter::apply_filters(None, single_process.as_slice())
         };
         // SAFETY: between fork and exec only system calls are made, with memory that was made ready
-        // before; nothing is allocated there.
+        // before. Nothing is allocated there.
         unsafe {
             command.pre_exec(move || {
                 enter().map_err(|(step, error)| {
@@ -251,7 +257,7 @@ impl Confinement {
                 })
             });
         }
-        Ok(Trouble {
+        Ok(FailedStepReader {
             reader: Some(reader),
         })
     }
@@ -263,22 +269,24 @@ impl Confinement {
         Err("this system has none".to_owned())
     }
 
-    pub fn apply(&self, _command: &mut Command, _end: i32) -> io::Result<Trouble> {
+    pub fn apply(&self, _command: &mut Command, _end: i32) -> io::Result<FailedStepReader> {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 }
 
-/// Has the command run so that it can start no other process, and otherwise as it would. Where the
-/// system has no means for that, it runs as it would.
-pub fn keep_alone(command: &mut Command) -> io::Result<()> {
+/// Keeps the command from starting any other process; all else is as it would be. If the system has
+/// no means for that, nothing changes.
+pub fn forbid_processes(command: &mut Command) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    if filter::is_known_here() {
+    if filter::is_supported() {
         use std::os::unix::process::CommandExt;
-        let alone = [filter::alone().map_err(io::Error::other)?];
+        let filters = [filter::build_single_process_filter().map_err(io::Error::other)?];
         // SAFETY: between fork and exec only system calls are made, with memory that was made ready
         // before.
         unsafe {
-            command.pre_exec(move || filter::lock(None, &alone).map_err(|(_, error)| error));
+            command.pre_exec(move || {
+                filter::apply_filters(None, &filters).map_err(|(_, error)| error)
+            });
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -286,13 +294,13 @@ pub fn keep_alone(command: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
-/// What failed, and how.
+/// A step that failed, and its error.
 #[cfg(target_os = "linux")]
-type Failed = (&'static str, io::Error);
+type StepError = (&'static str, io::Error);
 
-/// The result of a system call that gives back -1 on failure.
+/// Checks the result of a system call that returns -1 on failure.
 #[cfg(target_os = "linux")]
-fn done(step: &'static str, result: libc::c_long) -> Result<libc::c_long, Failed> {
+fn check_call(step: &'static str, result: libc::c_long) -> Result<libc::c_long, StepError> {
     if result < 0 {
         Err((step, io::Error::last_os_error()))
     } else {
@@ -300,10 +308,10 @@ fn done(step: &'static str, result: libc::c_long) -> Result<libc::c_long, Failed
     }
 }
 
-/// Whatever we have inherited ourselves without its being closed on exec: a lock, a terminal,
-/// somebody's file.
+/// Lets exec close all descriptors that we have inherited ourselves: a lock, a terminal, somebody's
+/// file.
 #[cfg(target_os = "linux")]
-fn keep_descriptors_back() -> Result<(), Failed> {
+fn close_descriptors_on_exec() -> Result<(), StepError> {
     // SAFETY: plain numbers.
     let result = unsafe {
         libc::syscall(
@@ -313,26 +321,28 @@ fn keep_descriptors_back() -> Result<(), Failed> {
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
-    done("keeping our descriptors back", result).map(drop)
+    check_call("keeping our descriptors back", result).map(drop)
 }
 
+/// Goes on as another user, in the group of the same number alone.
 #[cfg(target_os = "linux")]
-fn become_user(uid: u32) -> Result<(), Failed> {
+fn become_user(uid: u32) -> Result<(), StepError> {
     // SAFETY: system calls with plain numbers; the group list is empty.
     unsafe {
-        done(
+        check_call(
             "giving up groups",
             libc::setgroups(0, std::ptr::null()).into(),
         )?;
-        done("changing the group", libc::setgid(uid).into())?;
-        done("changing the user", libc::setuid(uid).into())?;
+        check_call("changing the group", libc::setgid(uid).into())?;
+        check_call("changing the user", libc::setuid(uid).into())?;
     }
     Ok(())
 }
 
-/// A change of user takes the wish away, so it comes after that.
+/// Asks for this signal when the parent ends. A change of user would undo it, so it comes after
+/// that.
 #[cfg(target_os = "linux")]
-fn die_with(signal: i32) -> Result<(), Failed> {
+fn end_with_parent(signal: i32) -> Result<(), StepError> {
     // SAFETY: plain numbers.
     let result = unsafe {
         libc::prctl(
@@ -343,9 +353,10 @@ fn die_with(signal: i32) -> Result<(), Failed> {
             0,
         )
     };
-    done("asking to end with the parent", result.into()).map(drop)
+    check_call("asking to end with the parent", result.into()).map(drop)
 }
 
+/// Whether the parent, whose process id was `parent`, has ended.
 #[cfg(target_os = "linux")]
 fn parent_is_gone(parent: u32) -> bool {
     // SAFETY: it has no arguments and can't fail.
@@ -363,13 +374,13 @@ mod tests {
         for name in ["lib/a", "lib/b/store", "lib/b/c"] {
             std::fs::create_dir_all(at(name)).unwrap();
         }
-        let found = visible(&[at("lib")], &[at("lib/b/store"), at("")]);
+        let found = find_visible(&[at("lib")], &[at("lib/b/store"), at("")]);
         let found: Vec<&PathBuf> = found
             .iter()
             .filter(|path| path.starts_with(at("")))
             .collect();
         assert_eq!(found, [&at("lib/a"), &at("lib/b/c")]);
-        // What lies in something hidden and is needed is seen.
-        assert!(visible(&[at("lib")], &[at("")]).contains(&at("lib")));
+        // A needed place in a hidden one is visible.
+        assert!(find_visible(&[at("lib")], &[at("")]).contains(&at("lib")));
     }
 }

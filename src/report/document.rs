@@ -5,6 +5,7 @@
 
 use super::tame;
 use crate::error::{Context, Result};
+use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, Seek, Write};
 
@@ -15,6 +16,16 @@ const IN_MEMORY: usize = 4 << 20;
 #[derive(Default)]
 pub struct JsonDocument {
     fields: Vec<(String, Field)>,
+}
+
+/// A value of a list as it stands in the document. It can be made by any thread.
+pub struct JsonText(String);
+
+impl JsonText {
+    /// From whatever has a form in JSON.
+    pub fn new(value: &impl Serialize) -> JsonText {
+        JsonText(indented(value, "    "))
+    }
 }
 
 enum Field {
@@ -33,12 +44,12 @@ impl JsonDocument {
     pub fn set_list(
         &mut self,
         name: &str,
-        values: impl Iterator<Item = Result<Value>>,
+        values: impl Iterator<Item = Result<JsonText>>,
     ) -> Result<()> {
         let mut text = tempfile::SpooledTempFile::new(IN_MEMORY);
         let mut before = "[\n";
         for value in values {
-            let value = indented(&value?, "    ");
+            let JsonText(value) = value?;
             write!(text, "{before}    {value}")
                 .context("keeping the answer in a temporary file")?;
             before = ",\n";
@@ -60,12 +71,12 @@ impl JsonDocument {
     pub fn write(&mut self, head: &[(&str, &str)], out: &mut dyn Write) -> io::Result<()> {
         let mut before = "{\n";
         for (name, value) in head {
-            let (name, value) = (text_of(&(*name).into()), text_of(&(*value).into()));
+            let (name, value) = (text_of(name), text_of(value));
             write!(out, "{before}  {name}: {value}")?;
             before = ",\n";
         }
         for (name, field) in &mut self.fields {
-            write!(out, "{before}  {}: ", text_of(&name.as_str().into()))?;
+            write!(out, "{before}  {}: ", text_of(name))?;
             match field {
                 Field::Value(value) => out.write_all(indented(value, "  ").as_bytes())?,
                 Field::List(text) => {
@@ -81,12 +92,12 @@ impl JsonDocument {
 }
 
 /// The JSON text of a value, safe to show on a terminal.
-fn text_of(value: &Value) -> String {
+fn text_of(value: &impl Serialize) -> String {
     tame(serde_json::to_string_pretty(value).unwrap_or_default())
 }
 
 /// The same with all lines but the first moved in. Text in JSON has no line breaks of its own.
-fn indented(value: &Value, indent: &str) -> String {
+fn indented(value: &impl Serialize, indent: &str) -> String {
     text_of(value).replace('\n', &format!("\n{indent}"))
 }
 
@@ -103,7 +114,7 @@ mod tests {
         document.set("mark", json!("first"));
         let values = [json!({"id": "one", "list": [1]}), json!(2)];
         document
-            .set_list("many", values.clone().into_iter().map(Ok))
+            .set_list("many", values.iter().map(|value| Ok(JsonText::new(value))))
             .unwrap();
         document.set("mark", json!("\"many\": []"));
         let mut written = Vec::new();
@@ -122,7 +133,7 @@ mod tests {
     fn a_list_that_fails_is_not_set() {
         let mut document = JsonDocument::default();
         let error = crate::error::Error::failed("gone");
-        let values = [Ok(json!(1)), Err(error)];
+        let values = [Ok(JsonText::new(&1)), Err(error)];
         assert!(document.set_list("many", values.into_iter()).is_err());
         let mut written = Vec::new();
         document

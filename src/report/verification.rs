@@ -2,7 +2,7 @@
 
 use super::{Paint, Report};
 use crate::engine::CheckStatus;
-use crate::error::Error;
+use crate::error::{Error, Hint};
 use crate::ops::examine::CORRUPT_THEN;
 use crate::ops::verify::{Absence, BackupVerification, nothing_of};
 use crate::units;
@@ -16,7 +16,7 @@ impl Report {
             Some(Absence::NotFound(error)) => return self.error(error),
             None => {}
         }
-        let wrong = result.wrong_in_short().unwrap_or_default();
+        let wrong = result.summary().unwrap_or_default();
         let level = result.level.as_str();
         match result.status() {
             CheckStatus::Ok => {
@@ -44,7 +44,7 @@ impl Report {
         // What was not well is said above; the rest of one backup's story goes where that went.
         let is_well = result.status() == CheckStatus::Ok;
         for check in &result.checks {
-            let text = format!("   {}: {}", check.name, check.detail);
+            let text = format!("   {check}");
             match (check.status == CheckStatus::Ok, is_well) {
                 (true, true) => self.line(text),
                 (true, false) => self.note(text),
@@ -59,25 +59,35 @@ fn damage(verification: &BackupVerification, wrong: &str) -> Error {
     let id = &verification.id;
     let source = verification.source.as_deref();
     if verification.result.was_corrupt_when_saved() {
-        let others = source.map_or(String::new(), |source| {
-            format!(": `dbbackup verify {source} --all` proves them")
-        });
-        return Error::damaged(format!("{id} {CORRUPT_THEN}: {wrong}")).with_hint(format!(
+        let look = Hint::from(
             "look at the database itself (`PRAGMA integrity_check`), which is likely to be \
-             corrupt now, too; an older backup may be good{others}"
-        ));
+             corrupt now, too; an older backup may be good",
+        );
+        let hint = match source {
+            Some(source) => look
+                .text(": ")
+                .command(["verify", source, "--all"])
+                .text(" proves them"),
+            None => look,
+        };
+        return Error::damaged(format!("{id} {CORRUPT_THEN}: {wrong}")).with_hint(hint);
     }
     let error = Error::damaged(format!("{id} is damaged: {wrong}"));
     let Some(source) = source else {
         return error.with_hint("fetch another copy of the file from where it was copied");
     };
     // A name that was made from a path is none that `backup` knows.
-    let command = match verification.is_configured {
-        true => format!(": `dbbackup backup {source}`"),
-        false => String::new(),
+    let again = match verification.is_configured {
+        true => Hint::new().text(": ").command(["backup", source]),
+        false => Hint::new(),
     };
-    error.with_hint(format!(
-        "take a new one now{command}; `dbbackup list {source}` shows the others, `dbbackup \
-         verify {source} --all` proves them"
-    ))
+    error.with_hint(
+        Hint::from("take a new one now")
+            .then(again)
+            .text("; ")
+            .command(["list", source])
+            .text(" shows the others, ")
+            .command(["verify", source, "--all"])
+            .text(" proves them"),
+    )
 }

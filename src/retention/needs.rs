@@ -1,7 +1,73 @@
 //! Backups that are built on others: none may lose the one that it needs.
 
-use super::{Decision, Verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Case, Decision, Verdict};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Writes down where each case's base is.
+pub(super) fn find_bases(cases: &mut [Case]) {
+    if cases.iter().all(|case| case.candidate.needs.is_none()) {
+        return;
+    }
+    let places: HashMap<&str, usize> = cases
+        .iter()
+        .enumerate()
+        .map(|(at, case)| (case.candidate.id.as_str(), at))
+        .collect();
+    for case in cases {
+        let needs = case.candidate.needs.as_deref();
+        case.base = needs.and_then(|base| places.get(base).copied());
+    }
+}
+
+/// Holds what something held needs, through any number of steps.
+pub(super) fn hold_bases(cases: &mut [Case]) {
+    for place in 0..cases.len() {
+        let mut by = place;
+        // It ends: each step holds one more.
+        while let Some(base) = cases[by].base.filter(|&base| !cases[base].is_held)
+            && cases[by].is_held
+        {
+            let reason = format!("needed by {}", cases[by].candidate.id);
+            cases[base].hold(reason);
+            (cases[base].removal, cases[base].edge) = (None, None);
+            by = base;
+        }
+    }
+}
+
+/// Tells of each case whether it is one of these places, or something there needs it, through any
+/// number of steps.
+pub(super) fn with_bases(cases: &[Case], places: impl Iterator<Item = usize>) -> Vec<bool> {
+    let mut stays = vec![false; cases.len()];
+    for place in places {
+        let mut next = Some(place);
+        // It ends: each step marks one more.
+        while let Some(at) = next.filter(|&at| !stays[at]) {
+            stays[at] = true;
+            next = cases[at].base;
+        }
+    }
+    stays
+}
+
+/// These ids in an order in which they can be removed: what is built on one of them comes before
+/// it, and else their order stays. `need_of` tells what an id is built on.
+pub fn dependents_first<'d>(
+    ids: &[&'d str],
+    need_of: impl Fn(&str) -> Option<&'d str>,
+) -> Vec<&'d str> {
+    let mut built_on: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for id in ids {
+        if let Some(base) = need_of(id) {
+            built_on.entry(base).or_default().push(id);
+        }
+    }
+    let (mut order, mut visited) = (Vec::new(), BTreeSet::new());
+    for id in ids {
+        push_after_dependents(id, &built_on, &mut visited, &mut order);
+    }
+    order
+}
 
 impl Decision {
     /// Keeps whatever a kept backup needs, through any number of steps. To be called again by
@@ -49,20 +115,7 @@ impl Decision {
             .filter(|(_, verdict)| matches!(verdict, Verdict::Remove(_)))
             .map(|(id, _)| id.as_str())
             .collect();
-        let mut built_on: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for id in &removed {
-            if let Some(base) = self.needs.get(*id) {
-                built_on.entry(base).or_default().push(id);
-            }
-        }
-        let mut order = Vec::new();
-        let mut visited = BTreeSet::new();
-        for id in &removed {
-            push_after_dependents(id, &built_on, &mut visited, &mut order);
-        }
-        let is_removed: BTreeSet<&str> = removed.iter().copied().collect();
-        order.retain(|id| is_removed.contains(id));
-        order
+        dependents_first(&removed, |id| self.needs.get(id).map(String::as_str))
     }
 }
 

@@ -1,27 +1,24 @@
 //! What a policy says of the good backups of a label: its minimum, its `keep_` rules, its `max_`
 //! caps.
 
+use super::needs::with_bases;
 use super::{Case, NO_POLICY, RetentionPolicy};
 use crate::units::{self, Span};
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use std::collections::BTreeSet;
 
-/// Judges the good backups of a label under its policy: minimum, rules, caps. Returns the warnings.
-pub(super) fn judge_good(
-    cases: &mut [Case],
-    label: &str,
-    members: &[usize],
-    policy: Option<&RetentionPolicy>,
-    now: DateTime<Utc>,
-) -> Vec<String> {
-    let good: Vec<usize> = members
-        .iter()
-        .copied()
-        .filter(|&at| cases[at].feeds())
-        .collect();
+/// The good backups among these members of a label.
+fn good_of(cases: &[Case], members: &[usize]) -> Vec<usize> {
+    let members = members.iter().copied();
+    members.filter(|&at| cases[at].feeds()).collect()
+}
+
+/// Judges the good backups of a label by its policy's minimum and rules.
+pub(super) fn judge_good(cases: &mut [Case], members: &[usize], policy: Option<&RetentionPolicy>) {
+    let good = good_of(cases, members);
     let Some(policy) = policy else {
         good.iter().for_each(|&at| cases[at].keep(NO_POLICY));
-        return Vec::new();
+        return;
     };
     let minimum = policy.min_keep;
     for &at in good.iter().take(minimum as usize) {
@@ -48,7 +45,6 @@ pub(super) fn judge_good(
             case.edge = within;
         }
     }
-    apply_caps(cases, label, &good, &caps_of(policy, now), &rules)
 }
 
 /// One `keep_` rule of a policy.
@@ -221,52 +217,62 @@ fn caps_of(policy: &RetentionPolicy, now: DateTime<Utc>) -> Vec<Cap> {
     [age, count, size].into_iter().flatten().collect()
 }
 
+/// What a cap does to the backups of a label.
+struct CapEffect {
+    /// Places in `cases` of those that must go, oldest first.
+    over: Vec<usize>,
+    /// Tells of each case whether it stays all the same, for what it is or for what needs it.
+    stays: Vec<bool>,
+    /// The bytes of those that stay.
+    bytes: u128,
+}
+
 impl Cap {
-    /// Those of `alive` (places in `cases`, oldest first) that must go, and the bytes of the rest.
-    /// What is held counts, as it is there and takes its space, but never goes.
-    fn over(&self, cases: &[Case], alive: &[usize]) -> (Vec<usize>, u128) {
-        let mut count = alive.len();
-        let mut bytes: u128 = alive
-            .iter()
-            .map(|&at| u128::from(cases[at].candidate.size_bytes))
-            .sum();
-        let mut over = Vec::new();
-        for &at in alive.iter().filter(|&&at| !cases[at].is_held) {
-            let within = match self.limit {
-                Limit::From(edge) => cases[at].candidate.at >= edge,
-                Limit::Count(most) => count <= most as usize,
-                Limit::Bytes(most) => bytes <= u128::from(most),
-            };
-            if within {
-                break;
-            }
-            count -= 1;
-            bytes -= u128::from(cases[at].candidate.size_bytes);
-            over.push(at);
+    /// What it does to `good` (places in `cases`, newest first). What is held counts, as it is
+    /// there and takes its space, but never goes; so does what something needs that stays.
+    fn effect(&self, cases: &[Case], good: &[usize]) -> CapEffect {
+        let alive = || good.iter().rev().filter(|&&at| cases[at].removal.is_none());
+        let loose: Vec<usize> = alive().copied().filter(|&at| !cases[at].is_held).collect();
+        let held = || (0..cases.len()).filter(|&at| cases[at].is_held);
+        // So many of the oldest gone.
+        let without = |gone: usize| {
+            let stays = with_bases(cases, held().chain(loose[gone..].iter().copied()));
+            let sizes = good.iter().filter(|&&at| stays[at]);
+            let bytes = sizes.map(|&at| u128::from(cases[at].candidate.size_bytes));
+            let (count, bytes) = bytes.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
+            (stays, count, bytes)
+        };
+        let is_over = |gone: usize| match self.limit {
+            Limit::From(edge) => cases[loose[gone]].candidate.at < edge,
+            Limit::Count(most) => without(gone).1 > most as usize,
+            Limit::Bytes(most) => without(gone).2 > u128::from(most),
+        };
+        let numbers: Vec<usize> = (0..loose.len()).collect();
+        let gone = numbers.partition_point(|&gone| is_over(gone));
+        let (stays, _, bytes) = without(gone);
+        CapEffect {
+            over: loose[..gone].to_vec(),
+            stays,
+            bytes,
         }
-        (over, bytes)
     }
 }
 
-/// Applies the caps to what the rules left of `good` (newest first). Returns the warnings.
-fn apply_caps(
+/// Applies a policy's caps to what its rules left of the good backups of a label. Returns the
+/// warnings.
+pub(super) fn apply_caps(
     cases: &mut [Case],
     label: &str,
-    good: &[usize],
-    caps: &[Cap],
-    rules: &[Rule],
+    members: &[usize],
+    policy: &RetentionPolicy,
+    now: DateTime<Utc>,
 ) -> Vec<String> {
+    let (good, rules) = (good_of(cases, members), rules_of(policy));
     let mut warnings = Vec::new();
-    for cap in caps {
-        let alive: Vec<usize> = good
-            .iter()
-            .rev()
-            .copied()
-            .filter(|&at| cases[at].removal.is_none())
-            .collect();
-        let (over, bytes) = cap.over(cases, &alive);
-        let voided: BTreeSet<usize> = over
-            .iter()
+    for cap in caps_of(policy, now) {
+        let CapEffect { over, stays, bytes } = cap.effect(cases, &good);
+        let gone = over.iter().filter(|&&at| !stays[at]);
+        let voided: BTreeSet<usize> = gone
             .flat_map(|&at| cases[at].rules.iter().copied())
             .collect();
         for rule in voided {

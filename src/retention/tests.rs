@@ -683,6 +683,60 @@ fn whoever_keeps_more_keeps_what_that_needs() {
     assert_eq!(decision.removals(), [] as [&str; 0]);
 }
 
+#[test]
+fn caps_count_what_is_kept_by_need() {
+    let on_first = |at: &str| Candidate {
+        needs: Some("2026-11-10".into()),
+        ..good(at)
+    };
+    let history = [
+        good("2026-11-10"),
+        on_first("2026-11-11"),
+        on_first("2026-11-12"),
+        on_first("2026-11-13"),
+    ];
+    let three = policy(|p| p.max_count = Some(3));
+    assert_eq!(
+        kept(&decide_all(&history, &three, time(NOW))),
+        ["2026-11-13", "2026-11-12", "2026-11-10"]
+    );
+    // Of equal size: two fit, and one of them is what the other one needs.
+    let two = policy(|p| p.max_size = Some(good("2026-11-10").size_bytes * 2));
+    assert_eq!(
+        kept(&decide_all(&history, &two, time(NOW))),
+        ["2026-11-13", "2026-11-10"]
+    );
+    // It is never removed while one that needs it stays, whatever the cap says.
+    let one = policy(|p| p.max_count = Some(1));
+    let decision = decide_all(&history, &one, time(NOW));
+    assert_eq!(kept(&decision), ["2026-11-13", "2026-11-10"]);
+    let why = reasons(&decision, "2026-11-10");
+    assert!(why.contains(&"needed by 2026-11-13"), "{why:?}");
+    // No rule keeps it, but it counts all the same.
+    let last = policy(|p| (p.keep_last, p.max_count) = (Some(3), Some(3)));
+    assert_eq!(
+        kept(&decide_all(&history, &last, time(NOW))),
+        ["2026-11-13", "2026-11-12", "2026-11-10"]
+    );
+    // Pinned ones of another label always stay, so what they need counts, too.
+    let pinned = Candidate {
+        pinned: true,
+        needs: Some("2026-11-10".into()),
+        ..labelled("2026-11-11 01", "b")
+    };
+    let history = [
+        good("2026-11-10"),
+        pinned,
+        good("2026-11-12"),
+        good("2026-11-13"),
+    ];
+    let decision = decide(&history, |label| (label != "b").then_some(&one), time(NOW));
+    assert_eq!(
+        kept(&decision),
+        ["2026-11-13", "2026-11-11 01", "2026-11-10"]
+    );
+}
+
 // The laws, over histories that crowd around the edges: few moments, labels and standings, so that
 // they meet.
 
@@ -1006,5 +1060,51 @@ proptest! {
         let history = without(&history, |candidate| !plain(candidate));
         prop_assert_eq!(kept(&decide_all(&history, &policy, time(NOW))).len(),
             history.len().min(most as usize));
+    }
+
+    /// With bases before what is built on them, as they are: the caps leave the longest run of the
+    /// newest that fits together with all that it needs, and at least the newest.
+    #[test]
+    fn caps_count_all_that_the_kept_ones_need(
+        steps in prop::collection::vec((0..40_u64, prop::option::weighted(0.7, 0..30_usize)), 1..30),
+        most in 1..12_u32,
+        room in prop::option::of(0..300_u64),
+    ) {
+        let id = |number: usize| format!("{number:02}");
+        let history: Vec<Candidate> = steps
+            .iter()
+            .enumerate()
+            .map(|(number, (size_bytes, base))| Candidate {
+                id: id(number),
+                at: time(NOW) - TimeDelta::hours(40 - i64::try_from(number).unwrap()),
+                size_bytes: *size_bytes,
+                needs: base.filter(|_| number > 0).map(|base| id(base % number)),
+                ..good("2026-11-10")
+            })
+            .collect();
+        let whole = |from: usize| -> BTreeSet<usize> {
+            (from..history.len())
+                .flat_map(|number| {
+                    let base_of = |at: &usize| {
+                        history[*at].needs.as_ref().map(|base| base.parse::<usize>().unwrap())
+                    };
+                    std::iter::successors(Some(number), base_of)
+                })
+                .collect()
+        };
+        let fits = |set: &BTreeSet<usize>| match room {
+            None => set.len() <= most as usize,
+            Some(room) => set.iter().map(|&at| history[at].size_bytes).sum::<u64>() <= room,
+        };
+        let newest = history.len() - 1;
+        let expected = (0..newest).map(whole).find(fits).unwrap_or_else(|| whole(newest));
+        let policy = RetentionPolicy {
+            max_count: room.is_none().then_some(most),
+            max_size: room,
+            ..RetentionPolicy::default()
+        };
+        let decision = decide_all(&history, &policy, time(NOW));
+        let kept: BTreeSet<usize> = kept(&decision).iter().map(|id| id.parse().unwrap()).collect();
+        prop_assert_eq!(kept, expected);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     must_be_new, names, new_mark,
 };
 use crate::durable;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use directory::{SourceDirectory, dot, unfinished_id};
@@ -49,8 +49,10 @@ impl LocalStore {
                     .with_kind(Kind::NotFound)
                     .context(format!("opening the store `{}`", root.display()))
                     .with_hint(
-                        "the store is made by the first `dbbackup backup`; check `--store`, or \
-                           [store] in the configuration",
+                        Hint::new()
+                            .text("the store is made by the first ")
+                            .command(["backup"])
+                            .text("; check `--store`, or [store] in the configuration"),
                     ));
             }
             (Err(error), Access::Write) if is_absent(&error, root) => store.make_root()?,
@@ -369,6 +371,7 @@ impl Store for LocalStore {
             locks: true,
             confirms_writes: false,
             removes: true,
+            max_removals: None,
             parallel_reads: None,
         }
     }

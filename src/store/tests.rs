@@ -3,11 +3,11 @@
 
 use super::faulty::{Fault, FaultyStore, crash_after};
 use super::names::{event_name, sidecar_name};
-use super::remote::RemoteStore;
 use super::remote::medium::Medium;
 use super::remote::memory::MemoryMedium;
 use super::remote::objects::tests::s3::S3Server;
 use super::remote::objects::tests::{OldBucket, connected};
+use super::remote::{RemoteStore, StoreRights};
 use super::*;
 
 const ID: &str = "app_daily_20261120T020000Z";
@@ -30,7 +30,7 @@ fn store_in(medium: Arc<dyn Medium>) -> RemoteStore {
     RemoteStore::new(
         Location::parse("s3://bucket/web1", Path::new("/")).unwrap(),
         medium,
-        DeletePermission::Allowed,
+        StoreRights::default(),
         // Its reservations are old, and of a run that can't be asked for: a sweep takes them.
         None,
     )

@@ -5,9 +5,11 @@ use super::listing::{Lines, ListLine};
 use super::member::{Member, MemberKind, parts_of};
 use super::save::hash_zeros;
 use super::tar::TarReader;
-use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Tree};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, Depth, Destination, Keep, Manifest, Published, Tree,
+    TreeBasis,
+};
 use crate::error::{Error, Kind as Wrong, Result};
-use crate::units;
 use sha2::{Digest, Sha256};
 use std::io::{BufReader, Read};
 
@@ -170,20 +172,17 @@ impl Comparison {
     pub fn checks(&self, expected: Option<&Manifest>) -> Vec<Check> {
         let mut checks = Vec::new();
         if let Some(why) = &self.broken {
-            checks.push(Check::damaged("contents", why.clone()));
-        }
-        let found = summary(&self.tree);
-        if self.count > 0 {
-            let more = self.count - self.differences.len() as u64;
-            let more = if more > 0 {
-                format!("; and {more} more")
-            } else {
-                String::new()
-            };
             checks.push(Check::damaged(
-                "files",
-                format!("{}{more}", self.differences.join("; ")),
+                CheckSubject::Contents,
+                CheckFinding::Message(why.clone()),
             ));
+        }
+        if self.count > 0 {
+            let differ = CheckFinding::MembersDiffer {
+                differences: self.differences.clone(),
+                more: self.count - self.differences.len() as u64,
+            };
+            checks.push(Check::damaged(CheckSubject::Files, differ));
             return checks;
         }
         let numbers = |tree: &Tree| {
@@ -195,17 +194,22 @@ impl Comparison {
                 tree.bytes,
             )
         };
-        checks.push(match expected.and_then(|manifest| manifest.tree.as_ref()) {
-            Some(tree) if numbers(tree) != numbers(&self.tree) => Check::damaged(
-                "files",
-                format!("{found} in the archive, {} at the backup", summary(tree)),
-            ),
-            Some(_) if self.listed && self.broken.is_none() => {
-                Check::ok("files", format!("{found}, each as it was read"))
+        let tree = self.tree.clone();
+        let basis = match expected.and_then(|manifest| manifest.tree.as_ref()) {
+            Some(expected) if numbers(expected) != numbers(&tree) => {
+                let differs = CheckFinding::TreeDiffers {
+                    expected: expected.clone(),
+                    found: tree,
+                };
+                checks.push(Check::damaged(CheckSubject::Files, differs));
+                return checks;
             }
-            Some(_) => Check::ok("files", format!("{found}, as many as at the backup")),
-            None => Check::ok("files", format!("{found}, nothing to compare them with")),
-        });
+            Some(_) if self.listed && self.broken.is_none() => TreeBasis::List,
+            Some(_) => TreeBasis::Manifest,
+            None => TreeBasis::Nothing,
+        };
+        let agrees = CheckFinding::TreeAgrees { tree, basis };
+        checks.push(Check::ok(CheckSubject::Files, agrees));
         checks
     }
 }
@@ -221,22 +225,4 @@ fn count(tree: &mut Tree, member: &Member) {
         MemberKind::HardLink(_) => tree.hard_links += 1,
         MemberKind::Other => {}
     }
-}
-
-/// `12 files (3.4 MiB) in 2 directories, 1 link`.
-pub fn summary(tree: &Tree) -> String {
-    let links = match tree.symlinks + tree.hard_links {
-        0 => String::new(),
-        links => format!(", {}", units::count(links, "link")),
-    };
-    let directories = match tree.directories {
-        0 => String::new(),
-        1 => " in 1 directory".to_owned(),
-        many => format!(" in {} directories", units::thousands(many)),
-    };
-    format!(
-        "{} ({}){directories}{links}",
-        units::count(tree.files, "file"),
-        units::size(tree.bytes)
-    )
 }

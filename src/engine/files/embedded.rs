@@ -1,5 +1,6 @@
-//! Databases that live in files of their own, found by what is typical of them. Their files only
-//! fit together while nobody writes, so one that a program has open is told, with what to do.
+//! Other embedded databases in a tree (RocksDB, LMDB, DuckDB …), found by their typical files.
+//! Their files fit together only while nobody writes, so there is a warning for one that a program
+//! has open.
 
 use super::place::TreePlace;
 use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};
@@ -7,9 +8,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
-/// A file that a database locks while it is open, one beside it that makes sure what it is, and
-/// what that is.
-const KNOWN: &[(&str, &str, &str)] = &[
+/// The databases of a directory: the file that is locked while the database is open, a file beside
+/// it that makes the kind sure, and the name of the kind.
+const DIRECTORY_DATABASES: &[(&str, &str, &str)] = &[
     ("LOCK", "CURRENT", "a RocksDB or LevelDB database"),
     ("lock.mdb", "data.mdb", "an LMDB database"),
     (".lock", "catalog.kz", "a Kuzu database"),
@@ -21,40 +22,41 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Databases of one file: where in it which bytes stand.
-const MAGIC: &[(usize, &[u8], &str)] = &[
+/// The databases of one file: the offset of typical bytes, these bytes, and the name of the kind.
+const FILE_DATABASES: &[(usize, &[u8], &str)] = &[
     (0, b"KUZU", "a Kuzu database"),
     (8, b"DUCK", "a DuckDB database"),
 ];
 
-/// What a directory that has a file of this name holds, if a program has it open: to be told.
-pub fn in_directory(place: &TreePlace) -> Option<String> {
+/// Warns of a database in the directory of this file, if the file is its lock and a program has it
+/// open.
+pub fn warn_of_directory(place: &TreePlace) -> Option<String> {
     let (name, directory) = (place.leaf().to_str()?, place.path().parent()?);
-    let has = |beside: &str| place.beside(OsStr::new(beside)).meta().is_ok();
-    if name == "postmaster.pid" && has("PG_VERSION") {
+    let has_file = |name: &str| place.sibling(OsStr::new(name)).meta().is_ok();
+    if name == "postmaster.pid" && has_file("PG_VERSION") {
         return Some(format!(
             "`{}` is the data directory of a PostgreSQL server that runs: its files do not fit \
              together; use a source of kind \"postgres\"",
             directory.display()
         ));
     }
-    let (_, _, what) = KNOWN
+    let (_, _, kind) = DIRECTORY_DATABASES
         .iter()
-        .find(|(lock, beside, _)| *lock == name && has(beside))?;
+        .find(|(lock, other, _)| *lock == name && has_file(other))?;
     let file = place.open().ok()?;
-    held(&file).map(|pid| told(directory, what, pid))
+    find_lock(&file).map(|lock| warning_text(directory, kind, lock.pid))
 }
 
-/// The same for a database that is one file, by its first bytes.
-pub fn in_file(path: &Path, file: &File, start: &[u8]) -> Option<String> {
-    let (_, _, what) = MAGIC
+/// Warns of a database that is one file, known by its first bytes, if a program has it open.
+pub fn warn_of_file(path: &Path, file: &File, start: &[u8]) -> Option<String> {
+    let (_, _, kind) = FILE_DATABASES
         .iter()
         .find(|(at, magic, _)| start.get(*at..).is_some_and(|rest| rest.starts_with(magic)))?;
-    held(file).map(|pid| told(path, what, pid))
+    find_lock(file).map(|lock| warning_text(path, kind, lock.pid))
 }
 
-/// Who holds a lock on the file. Asking takes none.
-fn held(file: &File) -> Option<Option<Pid>> {
+/// Finds a lock of another process on the file. This takes no lock.
+fn find_lock(file: &File) -> Option<Flock> {
     let wanted = Flock {
         start: 0,
         length: 0,
@@ -62,16 +64,17 @@ fn held(file: &File) -> Option<Option<Pid>> {
         typ: FlockType::WriteLock,
         offset_type: FlockOffsetType::Set,
     };
-    fcntl_getlk(file, &wanted).ok()?.map(|lock| lock.pid)
+    fcntl_getlk(file, &wanted).ok()?
 }
 
-fn told(place: &Path, what: &str, pid: Option<Pid>) -> String {
-    let who = pid.map_or("a program".to_owned(), |pid| {
+/// The warning of an open database, with the process that holds its lock.
+fn warning_text(path: &Path, kind: &str, pid: Option<Pid>) -> String {
+    let holder = pid.map_or("a program".to_owned(), |pid| {
         format!("process {}", pid.as_raw_nonzero())
     });
     format!(
-        "`{}` is {what} that {who} has open: what was saved of it may not fit together; stop the \
-         program, or have it checkpoint, in a `before` hook",
-        place.display()
+        "`{}` is {kind} that {holder} has open: what was saved of it may not fit together; stop \
+         the program, or have it checkpoint, in a `before` hook",
+        path.display()
     )
 }

@@ -1,6 +1,6 @@
-//! Where something of a tree lies: its directory, held open, and its name in that. Everything of a
-//! tree is opened, looked at and read from there. By its path it could be something else a moment
-//! later: whoever owns a directory on the way may put a link in its place, and would have whatever
+//! The place of a file in a tree: its directory, held open, and its name in that. Everything of a
+//! tree is opened, examined and read from there. By its path it could be something else a moment
+//! later: the owner of a directory on the way may put a link in its place, and would get whatever
 //! this run may read.
 
 use super::meta::{self, FileMeta};
@@ -14,13 +14,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// Directories on the way need not be readable.
+/// How directories on the way are opened, which need not be readable.
 #[cfg(target_os = "linux")]
 const STEP: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
 const STEP: OFlags = OFlags::RDONLY;
 
-/// See the head of this file.
+/// The place of a file, directory or link; see the head of this file.
 #[derive(Debug, Clone)]
 pub struct TreePlace {
     dir: Arc<OwnedFd>,
@@ -29,8 +29,8 @@ pub struct TreePlace {
 }
 
 impl TreePlace {
-    /// What `path` names, which holds no symbolic link: each step is opened from the one before,
-    /// and a link that has come there since is not followed.
+    /// Finds the place of `path`, which holds no symbolic link. Each step is opened from the one
+    /// before, and a link that has come there since is not followed.
     pub fn find(path: &Path) -> io::Result<TreePlace> {
         let mut dir = open_dir_at(CWD, OsStr::new("/"), STEP)?;
         let mut steps = path.components().filter_map(|step| match step {
@@ -50,8 +50,9 @@ impl TreePlace {
         })
     }
 
-    /// The directory that lies here, to be read; an error where it is another one than `known`.
-    pub fn enter(&self, known: &FileMeta) -> io::Result<Arc<OwnedFd>> {
+    /// Opens the directory that lies here for reading. It is an error if it is another one than
+    /// `known`.
+    pub fn open_dir(&self, known: &FileMeta) -> io::Result<Arc<OwnedFd>> {
         let dir = open_dir_at(&*self.dir, &self.leaf, OFlags::RDONLY)?;
         match FileMeta::read(&dir)?.key() == known.key() {
             true => Ok(Arc::new(dir)),
@@ -59,8 +60,8 @@ impl TreePlace {
         }
     }
 
-    /// Something in the directory `dir`, which lies here.
-    pub fn below(&self, dir: &Arc<OwnedFd>, leaf: OsString) -> TreePlace {
+    /// The place of a name in the directory `dir`, which lies here.
+    pub fn child(&self, dir: &Arc<OwnedFd>, leaf: OsString) -> TreePlace {
         TreePlace {
             dir: Arc::clone(dir),
             path: self.path.join(&leaf),
@@ -68,8 +69,8 @@ impl TreePlace {
         }
     }
 
-    /// Another name in the same directory.
-    pub fn beside(&self, leaf: &OsStr) -> TreePlace {
+    /// The place of another name in the same directory.
+    pub fn sibling(&self, leaf: &OsStr) -> TreePlace {
         TreePlace {
             dir: Arc::clone(&self.dir),
             leaf: leaf.to_owned(),
@@ -77,24 +78,24 @@ impl TreePlace {
         }
     }
 
-    /// The same name with this end.
-    pub fn with_end(&self, end: &str) -> TreePlace {
+    /// The place of the same name with this suffix.
+    pub fn with_suffix(&self, suffix: &str) -> TreePlace {
         let mut leaf = self.leaf.clone();
-        leaf.push(end);
-        self.beside(&leaf)
+        leaf.push(suffix);
+        self.sibling(&leaf)
     }
 
-    /// Its name in its directory.
+    /// The name in its directory.
     pub fn leaf(&self) -> &OsStr {
         &self.leaf
     }
 
-    /// Where it was found: to be told, not to be opened.
+    /// The path by which it was found. It is for messages, and must not be opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Itself, not what it may point to.
+    /// The metadata, of a link itself.
     pub fn meta(&self) -> io::Result<FileMeta> {
         let found = rustix::fs::statat(
             &*self.dir,
@@ -111,7 +112,7 @@ impl TreePlace {
         Ok(rustix::fs::openat(&*self.dir, &self.leaf, flags, Mode::empty())?.into())
     }
 
-    /// Whether this user may read it.
+    /// Checks that this user may read it.
     pub fn may_be_read(&self) -> io::Result<()> {
         Ok(rustix::fs::accessat(
             &*self.dir,
@@ -121,7 +122,7 @@ impl TreePlace {
         )?)
     }
 
-    /// What a symbolic link points to.
+    /// The target of a symbolic link.
     pub fn target(&self) -> io::Result<Vec<u8>> {
         Ok(CString::into_bytes(rustix::fs::readlinkat(
             &*self.dir,
@@ -130,30 +131,30 @@ impl TreePlace {
         )?))
     }
 
-    /// Its extended attributes, those of a link itself.
+    /// The extended attributes, of a link itself.
     pub fn xattrs(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        meta::xattrs_at(&self.for_others())
+        meta::xattrs_at(&self.openable_path())
     }
 
-    /// A path for those who must have one. On Linux it leads through the open directory, whatever
-    /// has become of that directory's own path.
-    pub fn for_others(&self) -> PathBuf {
+    /// A path for those who can't use an open directory. On Linux it leads through the open
+    /// directory, whatever has become of that directory's own path.
+    pub fn openable_path(&self) -> PathBuf {
         if cfg!(target_os = "linux") {
-            self.dir_for_others().join(&self.leaf)
+            self.openable_dir_path().join(&self.leaf)
         } else {
             self.path.clone()
         }
     }
 
-    /// The same for its directory.
-    pub fn dir_for_others(&self) -> PathBuf {
+    /// Such a path of its directory.
+    pub fn openable_dir_path(&self) -> PathBuf {
         match cfg!(target_os = "linux") {
             true => PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd())),
             false => self.path.parent().unwrap_or(Path::new("/")).to_path_buf(),
         }
     }
 
-    /// The directory, for as long as such a path is in use.
+    /// The open directory, which must live as long as such a path is in use.
     pub fn dir(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.dir)
     }
@@ -164,6 +165,7 @@ const NO_AUTOMOUNT: AtFlags = AtFlags::NO_AUTOMOUNT;
 #[cfg(not(target_os = "linux"))]
 const NO_AUTOMOUNT: AtFlags = AtFlags::empty();
 
+/// Opens a directory in `dir`; no link is followed.
 fn open_dir_at(dir: impl AsFd, name: &OsStr, how: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(
         dir,
@@ -173,8 +175,8 @@ fn open_dir_at(dir: impl AsFd, name: &OsStr, how: OFlags) -> Result<OwnedFd, Err
     )
 }
 
-/// The names in a directory, sorted.
-pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
+/// Lists the names in a directory, sorted.
+pub fn list_names(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
@@ -187,12 +189,12 @@ pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// A tree may be deeper than the number of files that a process may usually have open, and each
-/// directory on the way is.
+/// Raises the limit of open files. A tree may be deeper than the number of files that a process may
+/// usually have open, and each directory on the way is open.
 pub fn allow_deep_trees() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
-    // What can't be had makes the deepest directories unreadable, which is told.
+    // Without it the deepest directories are unreadable, which is reported.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {

@@ -4,9 +4,8 @@ use super::listing::{Lines, ListLine, MemberNote, MemberType};
 use super::member::as_path;
 use super::save::hash_zeros;
 use crate::engine::sqlite::{Db, OpenMode, facts};
-use crate::engine::{Check, CheckStatus};
+use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject};
 use crate::error::{Context, Kind, Result};
-use crate::units;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -21,8 +20,8 @@ const NAMED: usize = 5;
 pub fn examine(tree: &Path, list: Option<Lines>) -> Result<Vec<Check>> {
     let Some(mut lines) = list else {
         return Ok(vec![Check::ok(
-            "restored",
-            "nothing to compare the restored files with",
+            CheckSubject::Restored,
+            CheckFinding::NotReadBack,
         )]);
     };
     let mut readback = Readback::default();
@@ -60,10 +59,13 @@ impl Readback {
             self.differences.push(difference);
         } else if line.sqlite.is_some() {
             self.databases += 1;
-            let checked = facts::integrity(&Db::open(&path, OpenMode::Immutable)?)?;
+            let checked = facts::check_integrity(&Db::open(&path, OpenMode::Immutable)?)?;
             if checked.status != CheckStatus::Ok {
                 self.broken.push(Check {
-                    detail: format!("`{}`: {}", line.path, checked.detail),
+                    finding: CheckFinding::InFile {
+                        path: line.path.clone(),
+                        finding: Box::new(checked.finding),
+                    },
                     ..checked
                 });
             }
@@ -74,21 +76,21 @@ impl Readback {
     fn checks(mut self) -> Vec<Check> {
         let mut checks = vec![match self.differences.is_empty() {
             true => Check::ok(
-                "restored",
-                format!(
-                    "all {} read back, each as it was saved",
-                    units::thousands(self.count)
-                ),
+                CheckSubject::Restored,
+                CheckFinding::ReadBack { count: self.count },
             ),
-            false => Check::damaged("restored", self.differences.join("; ")),
+            false => Check::damaged(
+                CheckSubject::Restored,
+                CheckFinding::MembersDiffer {
+                    differences: self.differences,
+                    more: 0,
+                },
+            ),
         }];
         if self.databases > 0 && self.broken.is_empty() {
             checks.push(Check::ok(
-                "integrity",
-                format!(
-                    "integrity_check of {}: ok",
-                    units::count(self.databases, "SQLite database")
-                ),
+                CheckSubject::Integrity,
+                CheckFinding::DatabasesSound(self.databases),
             ));
         }
         checks.append(&mut self.broken);

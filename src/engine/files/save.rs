@@ -1,5 +1,5 @@
-//! How one file is read although others may be writing to it: again, where it changed meanwhile;
-//! never more nor less than the archive's header says.
+//! Reads one file although others may be writing to it. It is read again if it changed meanwhile,
+//! and the archive gets exactly as many bytes as its header says.
 
 use super::listing::{ListLine, MemberNote, to_hex};
 use super::member::{Member, MemberKind, parts_of};
@@ -16,43 +16,43 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-/// Up to this size a file is held in memory, so that it can be read again before anything of it is
-/// written.
-const WHOLE: u64 = 1 << 20;
-/// A larger one that changed is written again, but not one above this: the archive would hold it
-/// several times.
-const AGAIN: u64 = 128 << 20;
-/// How often a file is read that changes.
-const TIMES: u32 = 3;
-/// Between two readings of a small file.
+/// The largest size of a file, in bytes, that is held in memory, so that it can be read again
+/// before anything of it is written.
+const MAX_IN_MEMORY: u64 = 1 << 20;
+/// The largest size of a file, in bytes, that is written again if it changed: the archive holds it
+/// several times then.
+const MAX_REPEATED: u64 = 128 << 20;
+/// The number of times that a file is read if it changes.
+const MAX_READS: u32 = 3;
+/// The pause between two readings of a small file.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A file that may be read beside SQLite: see [`crate::engine::sqlite::registry`].
+/// An open file that may be read beside SQLite: see [`crate::engine::sqlite::registry`].
 pub struct OpenFile {
-    /// To read from.
+    /// The file, for reading.
     pub file: File,
-    /// As it was before anything was read.
+    /// The metadata before anything was read.
     pub metadata: FileMeta,
-    // After the file: it ends when the file is closed.
+    // It stands after the file, so that the claim ends when the file is closed.
     _claim: Claim,
 }
 
-/// What came of opening a file.
+/// The outcome of opening a file.
 pub enum OpenOutcome {
     /// It can be read.
     Opened(Box<OpenFile>),
-    /// This run has it open as a database.
+    /// This run has the file open as a database.
     Database,
-    /// It is gone, or is no regular file any more.
+    /// The file is gone, or is no regular file any more.
     Vanished,
-    /// It can't be read.
+    /// The file can't be read.
     Refused(io::Error),
 }
 
-/// Opens a regular file that the walk found, following no link and waiting for nobody. `start` is
-/// then its first bytes: of a small one all, and one more if it has grown.
-pub fn open(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
-    let Some(claim) = Claim::reading(found.metadata.key()) else {
+/// Opens a regular file that the walk found; follows no link, and waits for nobody. `start` becomes
+/// its first bytes: all of a small file, and one more if it has grown.
+pub fn open_file(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
+    let Some(claim) = Claim::for_reading(found.metadata.key()) else {
         return OpenOutcome::Database;
     };
     let file = match found.place.open() {
@@ -66,9 +66,9 @@ pub fn open(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
         Err(error) => return OpenOutcome::Refused(error),
     };
     if metadata.key() != found.metadata.key() {
-        // Another file has taken its place. If it is a database that this run has open elsewhere,
-        // closing it would drop that connection's locks.
-        match Claim::reading(metadata.key()) {
+        // Another file has taken its place. If this run has that one open as a database, closing it
+        // would drop that connection's locks.
+        match Claim::for_reading(metadata.key()) {
             Some(second) => {
                 drop(file);
                 drop(second);
@@ -90,10 +90,14 @@ pub fn open(found: &TreeEntry, start: &mut Vec<u8>) -> OpenOutcome {
     }
 }
 
-/// Up to this size a file is read as a whole before anything of it is written; of others this much
-/// is enough to know what they are.
+/// Reads the first bytes of a file of this size: all of a small file, and one more if it has grown;
+/// 16 of others, which are enough to know what they are.
 fn read_start(file: &File, size: u64, start: &mut Vec<u8>) -> io::Result<()> {
-    let wanted = if size <= WHOLE { size as usize + 1 } else { 16 };
+    let wanted = if size <= MAX_IN_MEMORY {
+        size as usize + 1
+    } else {
+        16
+    };
     start.resize(wanted, 0);
     let mut length = 0;
     while length < wanted {
@@ -103,7 +107,7 @@ fn read_start(file: &File, size: u64, start: &mut Vec<u8>) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        // Of a plain file a short read is its end.
+        // A short read of a plain file is its end.
         if length as u64 == size {
             break;
         }
@@ -112,47 +116,47 @@ fn read_start(file: &File, size: u64, start: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// What was saved of one file.
+/// The result of saving one file.
 pub struct SavedFile {
-    /// One line for each time that it stands in the archive.
+    /// One line for each time that the file is in the archive.
     pub lines: Vec<ListLine>,
-    /// Its length.
+    /// The file's length in bytes.
     pub size: u64,
-    /// To be told: a database that a program has open.
+    /// A warning for the user: it is a database that a program has open.
     pub warning: Option<String>,
 }
 
-/// Saves an opened file.
-pub fn save<W: Write>(
+/// Saves an opened file. The inner error is one of the file, the outer one ends the backup.
+pub fn save_file<W: Write>(
     opened: &mut OpenFile,
     as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
     found: &TreeEntry,
     archive: &mut TarWriter<W>,
     buffer: &mut Vec<u8>,
 ) -> Result<Result<SavedFile, io::Error>> {
-    let warning = embedded::in_file(found.place.path(), &opened.file, buffer);
+    let warning = embedded::warn_of_file(found.place.path(), &opened.file, buffer);
     let parts = meta::parts(&opened.file, &opened.metadata);
-    let saved = if opened.metadata.size() <= WHOLE && parts.is_none() {
-        small(opened, as_member, archive, buffer)?
+    let saved = if opened.metadata.size() <= MAX_IN_MEMORY && parts.is_none() {
+        save_small(opened, as_member, archive, buffer)?
     } else {
-        large(opened, as_member, archive, parts)?
+        save_large(opened, as_member, archive, parts)?
     };
     Ok(saved.map(|saved| SavedFile { warning, ..saved }))
 }
 
-/// Read as a whole, until it is the same before and after; what can't be read is not in the archive
-/// at all.
-fn small<W: Write>(
+/// Saves a file that is read as a whole, until it is the same before and after. If it can't be
+/// read, it is not in the archive at all.
+fn save_small<W: Write>(
     opened: &mut OpenFile,
     as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
     archive: &mut TarWriter<W>,
     buffer: &mut Vec<u8>,
 ) -> Result<Result<SavedFile, io::Error>> {
     let mut changed = true;
-    for time in 0..TIMES {
+    for attempt in 0..MAX_READS {
         interrupt::check()?;
-        // The first time it was read when it was opened.
-        let read = if time == 0 {
+        // It was read for the first time when it was opened.
+        let read = if attempt == 0 {
             Ok(())
         } else {
             read_again(opened, buffer)
@@ -163,12 +167,12 @@ fn small<W: Write>(
         };
         changed = buffer.len() as u64 != opened.metadata.size()
             || !meta::unchanged(&opened.metadata, &after);
-        if !changed || time + 1 == TIMES {
+        if !changed || attempt + 1 == MAX_READS {
             break;
         }
         std::thread::sleep(PAUSE);
     }
-    buffer.truncate(opened.metadata.size().min(WHOLE) as usize);
+    buffer.truncate(opened.metadata.size().min(MAX_IN_MEMORY) as usize);
     let size = buffer.len() as u64;
     let member = as_member(MemberKind::File { size, parts: None }, &opened.metadata);
     archive.begin(&member)?;
@@ -183,22 +187,27 @@ fn small<W: Write>(
     }))
 }
 
+/// Reads a small file once more, with its metadata.
 fn read_again(opened: &mut OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     opened.metadata = FileMeta::read(&opened.file)?;
-    // However fast it grows, this is held in memory.
-    read_start(&opened.file, opened.metadata.size().min(WHOLE), buffer)
+    // It is held in memory, however fast it grows.
+    read_start(
+        &opened.file,
+        opened.metadata.size().min(MAX_IN_MEMORY),
+        buffer,
+    )
 }
 
-/// Written while it is read. If it changed, it is written once more: of members of one name the
-/// last one counts.
-fn large<W: Write>(
+/// Saves a file that is written while it is read. If it changed, it is written once more: of
+/// members of one name the last one counts.
+fn save_large<W: Write>(
     opened: &mut OpenFile,
     as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
     archive: &mut TarWriter<W>,
     mut parts: Option<Vec<(u64, u64)>>,
 ) -> Result<Result<SavedFile, io::Error>> {
-    let times = if opened.metadata.size() <= AGAIN {
-        TIMES
+    let max_reads = if opened.metadata.size() <= MAX_REPEATED {
+        MAX_READS
     } else {
         1
     };
@@ -212,26 +221,26 @@ fn large<W: Write>(
             },
             &opened.metadata,
         );
-        // A file whose very first bytes can't be read is better left out.
+        // A file whose first byte can't be read is better left out.
         if let Err(error) = opened.file.read_at(&mut [0], 0) {
             return Ok(Err(error));
         }
         archive.begin(&member)?;
-        let (sha256, whole) = copy(&opened.file, &member, archive)?;
+        let (sha256, whole) = copy_content(&opened.file, &member, archive)?;
         archive.end()?;
         let mut line = ListLine::from_member(&member, Some(sha256));
         let after = FileMeta::read(&opened.file);
         let unchanged = after
             .as_ref()
             .is_ok_and(|after| meta::unchanged(&opened.metadata, after));
-        let again = lines.len() as u32 + 1 < times;
+        let may_repeat = lines.len() as u32 + 1 < max_reads;
         line.note = match whole {
             Err(error) => {
                 line.why = Some(crate::error::Error::from(error).message());
                 Some(MemberNote::Cut)
             }
             Ok(true) if unchanged => None,
-            Ok(_) if again => Some(MemberNote::Superseded),
+            Ok(_) if may_repeat => Some(MemberNote::Superseded),
             Ok(_) => Some(MemberNote::Changed),
         };
         let superseded = line.note == Some(MemberNote::Superseded);
@@ -252,10 +261,10 @@ fn large<W: Write>(
     }
 }
 
-/// Copies what the member's parts hold, and hashes the file as an application sees it. What can't
-/// be had any more is zeros: `Ok(false)` where the file has become shorter, an error where it can't
-/// be read. The outer error is the archive's.
-fn copy<W: Write>(
+/// Copies the content of the member's parts, and hashes the file as an application sees it. Content
+/// that can't be had any more becomes zeros: then the inner result is `Ok(false)` if the file has
+/// become shorter, and an error if it can't be read. The outer error is the archive's.
+fn copy_content<W: Write>(
     file: &File,
     member: &Member,
     archive: &mut TarWriter<W>,
@@ -300,7 +309,7 @@ fn copy<W: Write>(
     Ok((to_hex(&hash.finalize()), whole))
 }
 
-/// Goes on as if so many zeros had been read.
+/// Adds `count` zeros to the hash.
 pub fn hash_zeros(hash: &mut Sha256, mut count: u64) -> Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while count > 0 {

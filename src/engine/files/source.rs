@@ -155,7 +155,7 @@ fn database_with_log(found: &TreeEntry) -> Option<((u64, u64), PathBuf)> {
     let base = name
         .strip_suffix(b"-wal")
         .or_else(|| name.strip_suffix(b"-journal"))?;
-    let base = found.place.beside(std::ffi::OsStr::from_bytes(base));
+    let base = found.place.sibling(std::ffi::OsStr::from_bytes(base));
     let metadata = base
         .meta()
         .ok()
@@ -172,7 +172,7 @@ impl Source for FilesSource {
             )
         })?;
         let mut archiver = Archiver::new(&self.plan, &self.logs, out, list);
-        walk::walk(&self.choice, &mut |step| archiver.step(step))?;
+        walk::walk(&self.choice, &mut |step| archiver.save_step(step))?;
         archiver.finish()
     }
 

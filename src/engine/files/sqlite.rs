@@ -29,13 +29,13 @@ pub fn claim_to_read(found: &TreeEntry, wait: Duration) -> Result<ReadClaim> {
     let base = ["-wal", "-shm", "-journal"]
         .iter()
         .find_map(|end| name.strip_suffix(end.as_bytes()));
-    let base = base.map(|base| found.place.beside(OsStr::from_bytes(base)));
+    let base = base.map(|base| found.place.sibling(OsStr::from_bytes(base)));
     let Some(metadata) = base.map_or(Some(found.metadata), |base| base.meta().ok()) else {
         return Ok(ReadClaim::Free { _claim: None });
     };
     let deadline = Instant::now() + wait;
     loop {
-        if let Some(claim) = Claim::reading(metadata.key()) {
+        if let Some(claim) = Claim::for_reading(metadata.key()) {
             return Ok(ReadClaim::Free {
                 _claim: Some(claim),
             });
@@ -59,7 +59,7 @@ pub const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd
 pub fn is_database(start: &[u8], size: u64, place: &TreePlace) -> bool {
     // The smallest page has 512 bytes.
     start.starts_with(MAGIC) && size >= 512
-        || start.is_empty() && starts_with(&place.with_end("-wal"), &[WAL_MAGIC])
+        || start.is_empty() && starts_with(&place.with_suffix("-wal"), &[WAL_MAGIC])
 }
 
 /// The same for a file that is not open yet, or that this run has open as a database.
@@ -88,7 +88,7 @@ pub fn starts_with(place: &TreePlace, beginnings: &[&[u8]]) -> bool {
 
 fn first_bytes(place: &TreePlace, metadata: FileMeta) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    match save::open(
+    match save::open_file(
         &TreeEntry {
             place: place.clone(),
             name: Vec::new(),

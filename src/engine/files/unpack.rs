@@ -1,15 +1,24 @@
-//! Writing members below a directory, whatever their names say.
+//! Writes members below a directory, whatever their names are.
 //!
-//! Each step of a path is opened from the directory above it, following no link, so a member can't
-//! lead anywhere else: not by its name, nor by a link that came before it. What would is refused
-//! and named. Devices and FIFOs are never made.
+//! Each step of a path is opened from the directory above it, and no link is followed. So a member
+//! can't lead anywhere else: neither by its name, nor by a link that came before it. A member that
+//! would is refused and named. Devices and FIFOs are never made.
+//!
+//! The members' content and places are dealt with here, their owners and modes in [`attributes`].
+
+mod attributes;
+mod failure;
+mod paths;
 
 use super::content::read_content;
 use super::member::{FileTime, Member, MemberKind, shown};
 use super::names::Ids;
 use super::tar::TarReader;
 use crate::error::{Context, Error, Result};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use attributes::timestamps;
+use failure::UnpackFailure;
+use paths::components;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
@@ -17,10 +26,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-/// How many refused members are named.
-const NAMED: usize = 20;
+pub use paths::is_scratch_name;
 
-/// The name below a scratch directory that a tree gets.
+/// The number of refused members that are named.
+const MAX_NAMED: usize = 20;
+
+/// The name of the tree below its scratch directory.
 pub const TREE: &str = "tree";
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
@@ -28,39 +39,46 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// A directory, and which members belong below it.
+const CREATE_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// A directory, and the members that belong below it.
 struct UnpackRoot {
-    /// The components that members begin with; none for all members.
+    /// The first components of these members' paths; none if all members belong there.
     prefix: Vec<Vec<u8>>,
     directory: OwnedFd,
 }
 
-/// See the head of this file.
+/// The writer of members; see the head of this file.
 pub struct Unpacker {
     roots: Vec<UnpackRoot>,
     ids: Ids,
-    /// Owners are set.
+    /// Whether owners are set.
     owners: bool,
-    /// Owners are not wanted.
+    /// Whether owners are not wanted.
     no_owner: bool,
-    /// What directories get when everything is in them.
+    /// The directories with their places. They get their attributes when everything is in them.
     directories: Vec<(usize, Vec<Vec<u8>>, Member)>,
-    /// The directory that was written to last: mostly the next one, too.
+    /// The directory that was written to last, which is mostly the next one, too.
     last: Option<(usize, Vec<Vec<u8>>, OwnedFd)>,
     block: Vec<u8>,
-    /// The next file is a SQLite database that is to be in WAL mode.
-    pub wal: bool,
-    /// Members that were not written, and why: the first few.
+    /// Whether the next file is a SQLite database that is to be in WAL mode.
+    pub wal_mode: bool,
+    /// The first members that were not written, with the reasons.
     pub refused: Vec<String>,
-    /// All of them.
+    /// The number of members that were not written.
     pub refused_count: u64,
-    /// Owners, modes and attributes that could not be set.
+    /// The number of members with an owner, mode or attribute that could not be set.
     unset: u64,
     unset_first: Option<String>,
 }
 
 impl Unpacker {
-    /// Nothing can be written yet. Without `owners` everything belongs to this user.
+    /// An unpacker without a root: nothing can be written yet. Without `owners` everything belongs
+    /// to this user.
     pub fn new(owners: bool) -> Self {
         Unpacker {
             roots: Vec::new(),
@@ -70,7 +88,7 @@ impl Unpacker {
             directories: Vec::new(),
             last: None,
             block: vec![0; 256 << 10],
-            wal: false,
+            wal_mode: false,
             refused: Vec::new(),
             refused_count: 0,
             unset: 0,
@@ -78,7 +96,7 @@ impl Unpacker {
         }
     }
 
-    /// Members whose path begins with `prefix` become `directory/tree` and what is below it.
+    /// Adds a root: members whose path begins with `prefix` go to `directory/tree` and below it.
     pub fn add_root(&mut self, prefix: &[u8], directory: &Path) -> Result<()> {
         let prefix = components(prefix).unwrap_or_default();
         let directory = rustix::fs::open(directory, OPEN_DIRECTORY, Mode::empty())
@@ -87,7 +105,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Writes one member, and gives back the SHA-256 of a file's content.
+    /// Writes one member. Returns the SHA-256 of a file's content.
     pub fn unpack<R: Read>(
         &mut self,
         member: &Member,
@@ -96,32 +114,26 @@ impl Unpacker {
         self.unpack_as(&member.path, member, reader)
     }
 
-    /// The same under another path.
+    /// Writes one member under another path. Returns the SHA-256 of a file's content.
     pub fn unpack_as<R: Read>(
         &mut self,
         path: &[u8],
         member: &Member,
         reader: &mut TarReader<R>,
     ) -> Result<Option<String>> {
-        let sha256 = match self.place(path) {
-            Ok((root, place)) => match self.write(root, &place, member, reader) {
-                Ok(sha256) => return Ok(sha256),
-                Err(UnpackFailure::Refused(why)) => {
-                    self.refuse(member, &why);
-                    None
-                }
-                Err(UnpackFailure::Failed(error)) => {
-                    return Err(error.context(format!("restoring `{}`", member.shown())));
-                }
-            },
-            Err(why) => {
-                self.refuse(member, &why);
-                None
-            }
+        let written = match self.locate(path) {
+            Ok((root, place)) => self.write(root, &place, member, reader),
+            Err(reason) => Err(UnpackFailure::Refused(reason)),
         };
-        match sha256 {
-            None => self.read_only(member, reader),
-            some => Ok(some),
+        match written {
+            Ok(sha256) => Ok(sha256),
+            Err(UnpackFailure::Refused(reason)) => {
+                self.refuse(member, &reason);
+                self.read_only(member, reader)
+            }
+            Err(UnpackFailure::Failed(error)) => {
+                Err(error.context(format!("restoring `{}`", member.shown())))
+            }
         }
     }
 
@@ -134,15 +146,15 @@ impl Unpacker {
         read_content(reader, member, &mut self.block, &mut |_, _| Ok(()))
     }
 
-    fn refuse(&mut self, member: &Member, why: &str) {
+    fn refuse(&mut self, member: &Member, reason: &str) {
         self.refused_count += 1;
-        if self.refused.len() < NAMED {
-            self.refused.push(format!("{} ({why})", member.shown()));
+        if self.refused.len() < MAX_NAMED {
+            self.refused.push(format!("{} ({reason})", member.shown()));
         }
     }
 
-    /// Which root a path is below, and where there.
-    fn place(&self, path: &[u8]) -> Result<(usize, Vec<Vec<u8>>), String> {
+    /// Finds the root of a path, and the path's place below that.
+    fn locate(&self, path: &[u8]) -> Result<(usize, Vec<Vec<u8>>), String> {
         let parts = components(path)?;
         let at = self
             .roots
@@ -154,24 +166,21 @@ impl Unpacker {
         Ok((at, place))
     }
 
-    fn write<R: Read>(
-        &mut self,
+    /// Refuses a member that may not be written at its place, whatever is there.
+    fn check_member(
+        &self,
         root: usize,
         place: &[Vec<u8>],
         member: &Member,
-        reader: &mut TarReader<R>,
-    ) -> Result<Option<String>, UnpackFailure> {
-        let Some((name, above)) = place.split_last() else {
-            return Err(UnpackFailure::Refused("it has no name".into()));
-        };
+    ) -> Result<(), UnpackFailure> {
         if member.kind == MemberKind::Other {
             return Err(UnpackFailure::Refused(
                 "a device, FIFO or socket is never made".into(),
             ));
         }
-        // The whole of what is restored must be a tree of its own; only a single file that was a
-        // top path is none.
-        let is_whole = above.is_empty();
+        // The target as a whole must be a tree of its own. Only a single file that was a top path
+        // is none.
+        let is_whole = place.len() == 1;
         let may_be_whole = match member.kind {
             MemberKind::Directory => true,
             MemberKind::File { .. } => !self.roots[root].prefix.is_empty(),
@@ -182,12 +191,27 @@ impl Unpacker {
                 "it would take the place of the whole target".into(),
             ));
         }
-        // What a later run would take for its own.
+        // A later run would take such a name for one of its own.
         if place.iter().any(|part| is_scratch_name(part)) {
             return Err(UnpackFailure::Refused(
                 "its name is one of dbbackup's own scratch directories".into(),
             ));
         }
+        Ok(())
+    }
+
+    /// Writes a member at its place. Returns the SHA-256 of a file's content.
+    fn write<R: Read>(
+        &mut self,
+        root: usize,
+        place: &[Vec<u8>],
+        member: &Member,
+        reader: &mut TarReader<R>,
+    ) -> Result<Option<String>, UnpackFailure> {
+        let Some((name, above)) = place.split_last() else {
+            return Err(UnpackFailure::Refused("it has no name".into()));
+        };
+        self.check_member(root, place, member)?;
         self.open_directory(root, above)?;
         let Some((_, _, parent)) = &self.last else {
             return Err(UnpackFailure::Refused("its directory is not there".into()));
@@ -217,27 +241,13 @@ impl Unpacker {
             }
             MemberKind::Symlink(target) => {
                 rustix::fs::symlinkat(target.as_slice(), parent, name.as_slice())?;
-                let link = OnLink {
-                    parent: parent.as_fd(),
-                    name,
-                };
-                let failed = link.describe(self, member);
+                let failed = self.set_link_attributes(parent.as_fd(), name, member);
                 self.count_unset(member, failed);
                 Ok(None)
             }
-            MemberKind::HardLink(target) => self.hard_link(root, place, target).map(|()| None),
+            MemberKind::HardLink(target) => self.make_hard_link(root, place, target).map(|()| None),
             MemberKind::File { size, parts } => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
-                let file = File::from(rustix::fs::openat(
-                    parent,
-                    name.as_slice(),
-                    flags,
-                    Mode::RUSR | Mode::WUSR,
-                )?);
+                let file = create_file(parent, name)?;
                 let sha256 =
                     read_content(reader, member, &mut self.block, &mut |offset, bytes| {
                         Ok(file.write_all_at(bytes, offset)?)
@@ -245,11 +255,11 @@ impl Unpacker {
                 if parts.is_some() {
                     file.set_len(*size)?;
                 }
-                if self.wal && *size >= 512 {
-                    // Two bytes of the header, which SQLite itself would set.
+                if self.wal_mode && *size >= 512 {
+                    // SQLite itself would set these two bytes of the header.
                     file.write_all_at(&[2, 2], 18)?;
                 }
-                let failed = self.describe(file.as_fd(), member);
+                let failed = self.set_attributes(file.as_fd(), member);
                 self.count_unset(member, failed);
                 Ok(sha256)
             }
@@ -257,7 +267,7 @@ impl Unpacker {
         }
     }
 
-    /// Makes `last` the directory at this place, making it and those above it where they are
+    /// Opens the directory at this place as `last`. It and those above it are made if they are
     /// missing.
     fn open_directory(&mut self, root: usize, place: &[Vec<u8>]) -> Result<(), UnpackFailure> {
         if self
@@ -267,7 +277,7 @@ impl Unpacker {
         {
             return Ok(());
         }
-        // From the last one on, where it lies on the way.
+        // It begins at the last one if that lies on the way.
         let (mut at, mut directory) = match self.last.take() {
             Some((known_root, known, directory))
                 if known_root == root && place.starts_with(&known) =>
@@ -283,45 +293,32 @@ impl Unpacker {
             ),
         };
         while at < place.len() {
-            let name = place[at].as_slice();
-            let open = || rustix::fs::openat(&directory, name, OPEN_DIRECTORY, Mode::empty());
-            let opened = match open() {
-                Err(Errno::NOENT) => {
-                    rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755))?;
-                    open()
-                }
-                other => other,
-            };
-            directory = opened.map_err(|error| match error {
-                Errno::NOTDIR | Errno::LOOP => {
-                    UnpackFailure::Refused(format!("`{}` above it is no directory", shown(name)))
-                }
-                other => other.into(),
-            })?;
+            directory = open_or_make_directory(&directory, &place[at])?;
             at += 1;
         }
         self.last = Some((root, place.to_vec(), directory));
         Ok(())
     }
 
-    /// Only to files that came out of this archive: found like any other place, following no link.
-    fn hard_link(
+    /// Makes a hard link to a file that came out of this archive, which is found like any other
+    /// place: no link is followed.
+    fn make_hard_link(
         &mut self,
         root: usize,
         place: &[Vec<u8>],
         target: &[u8],
     ) -> Result<(), UnpackFailure> {
-        let refused =
-            |why: String| UnpackFailure::Refused(format!("a link to `{}`: {why}", shown(target)));
-        let (target_root, target_place) = self.place(target).map_err(refused)?;
+        let (target_root, target_place) = self
+            .locate(target)
+            .map_err(|reason| link_refusal(target, &reason))?;
         let (Some((name, above)), Some((target_name, target_above))) =
             (place.split_last(), target_place.split_last())
         else {
-            return Err(refused("it has no name".into()));
+            return Err(link_refusal(target, "it has no name"));
         };
         let target_parent = self
-            .existing_directory(target_root, target_above)
-            .map_err(|_| refused("it is not there".into()))?;
+            .open_existing_directory(target_root, target_above)
+            .map_err(|_| link_refusal(target, "it is not there"))?;
         let found = rustix::fs::statat(
             &target_parent,
             target_name.as_slice(),
@@ -329,10 +326,10 @@ impl Unpacker {
         );
         match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
             Ok(FileType::RegularFile | FileType::Symlink) => {}
-            Ok(_) => return Err(refused("it is no file".into())),
-            Err(_) => return Err(refused("it is not there".into())),
+            Ok(_) => return Err(link_refusal(target, "it is no file")),
+            Err(_) => return Err(link_refusal(target, "it is not there")),
         }
-        let parent = self.existing_directory(root, above)?;
+        let parent = self.open_existing_directory(root, above)?;
         match rustix::fs::linkat(
             &target_parent,
             target_name.as_slice(),
@@ -340,13 +337,14 @@ impl Unpacker {
             name.as_slice(),
             AtFlags::empty(),
         ) {
-            // Two top paths on two file systems: then it is a file of its own.
-            Err(Errno::XDEV) => self.copy_across(&target_parent, target_name, &parent, name),
+            // The two are below two top paths on two file systems. Then it is a file of its own.
+            Err(Errno::XDEV) => self.copy_file(&target_parent, target_name, &parent, name),
             other => Ok(other?),
         }
     }
 
-    fn copy_across(
+    /// Copies a file with its attributes.
+    fn copy_file(
         &self,
         from: &OwnedFd,
         from_name: &[u8],
@@ -354,15 +352,8 @@ impl Unpacker {
         to_name: &[u8],
     ) -> Result<(), UnpackFailure> {
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let write =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut from = File::from(rustix::fs::openat(from, from_name, read, Mode::empty())?);
-        let mut to = File::from(rustix::fs::openat(
-            to,
-            to_name,
-            write,
-            Mode::RUSR | Mode::WUSR,
-        )?);
+        let mut to = create_file(to, to_name)?;
         std::io::copy(&mut from, &mut to)?;
         let found = from.metadata()?;
         if self.owners {
@@ -373,10 +364,15 @@ impl Unpacker {
             seconds: found.mtime(),
             nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0),
         };
-        Ok(rustix::fs::futimens(&to, &times(mtime))?)
+        Ok(rustix::fs::futimens(&to, &timestamps(mtime))?)
     }
 
-    fn existing_directory(&self, root: usize, place: &[Vec<u8>]) -> Result<OwnedFd, UnpackFailure> {
+    /// Opens a directory; none is made.
+    fn open_existing_directory(
+        &self,
+        root: usize,
+        place: &[Vec<u8>],
+    ) -> Result<OwnedFd, UnpackFailure> {
         let mut directory = self.roots[root]
             .directory
             .try_clone()
@@ -388,17 +384,17 @@ impl Unpacker {
         Ok(directory)
     }
 
-    /// Gives directories what they are to have, the deepest first: whatever is written into one
+    /// Sets the attributes of the directories, the deepest first: whatever is written into one
     /// changes its time.
     pub fn finish(&mut self) -> Result<()> {
         self.last = None;
         for (root, place, member) in std::mem::take(&mut self.directories).into_iter().rev() {
-            match self.existing_directory(root, &place) {
+            match self.open_existing_directory(root, &place) {
                 Ok(directory) => {
-                    let failed = self.describe(directory.as_fd(), &member);
+                    let failed = self.set_attributes(directory.as_fd(), &member);
                     self.count_unset(&member, failed);
                 }
-                // One that a later member has replaced.
+                // A later member has replaced it.
                 Err(UnpackFailure::Refused(_)) => {}
                 Err(UnpackFailure::Failed(error)) => {
                     return Err(
@@ -409,186 +405,32 @@ impl Unpacker {
         }
         Ok(())
     }
-
-    /// What the user should know.
-    pub fn warnings(&self) -> Vec<String> {
-        let first = self.unset_first.clone().unwrap_or_default();
-        match self.unset {
-            0 => Vec::new(),
-            1 => vec![format!("of one file not everything could be set: {first}")],
-            many => vec![format!(
-                "of {many} files not everything could be set: {first}, and others"
-            )],
-        }
-    }
-
-    fn count_unset(&mut self, member: &Member, failed: Option<&'static str>) {
-        if let Some(what) = failed {
-            self.unset += 1;
-            self.unset_first
-                .get_or_insert_with(|| format!("the {what} of {}", member.shown()));
-        }
-    }
-
-    /// Owner, mode, attributes, times, in the order in which they don't undo each other. What can't
-    /// be set is given back.
-    fn describe(&self, file: std::os::fd::BorrowedFd<'_>, member: &Member) -> Option<&'static str> {
-        let mut failed = None;
-        let mut mode = member.mode;
-        if self.owners {
-            let (uid, gid) = self.owner_of(member);
-            if rustix::fs::fchown(file, Some(uid), Some(gid)).is_err() {
-                failed = Some("owner");
-                // The rights of its owner are not another one's to have.
-                mode &= 0o1777;
-            }
-        } else if u64::from(rustix::process::geteuid().as_raw()) != member.uid {
-            mode &= 0o1777;
-        } else if !self.no_owner {
-            // The group of one's own file may be any that one is in.
-            let (_, gid) = self.owner_of(member);
-            if rustix::fs::fchown(file, None, Some(gid)).is_err() {
-                failed = Some("group");
-                mode &= 0o5777;
-            }
-        }
-        if rustix::fs::fchmod(file, Mode::from_raw_mode(mode as _)).is_err() {
-            failed = Some("mode");
-        }
-        let none = rustix::fs::XattrFlags::empty();
-        if !member
-            .xattrs
-            .iter()
-            .all(|(name, value)| rustix::fs::fsetxattr(file, name.as_slice(), value, none).is_ok())
-        {
-            failed = Some("extended attributes");
-        }
-        if rustix::fs::futimens(file, &times(member.mtime)).is_err() {
-            failed = Some("time");
-        }
-        failed
-    }
-
-    /// By name, as this machine knows it; else by number.
-    fn owner_of(&self, member: &Member) -> (Uid, Gid) {
-        let number = |id: u64| u32::try_from(id).unwrap_or(0);
-        let uid = self
-            .ids
-            .id_of(true, &member.user)
-            .unwrap_or(number(member.uid));
-        let gid = self
-            .ids
-            .id_of(false, &member.group)
-            .unwrap_or(number(member.gid));
-        (Uid::from_raw(uid), Gid::from_raw(gid))
-    }
 }
 
-/// A symbolic link, which has no descriptor that could be written to.
-struct OnLink<'a> {
-    parent: std::os::fd::BorrowedFd<'a>,
-    name: &'a [u8],
+/// Creates a file that is not there, for writing.
+fn create_file(parent: &OwnedFd, name: &[u8]) -> Result<File, Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::openat(parent, name, CREATE_FILE, mode).map(File::from)
 }
 
-impl OnLink<'_> {
-    fn describe(&self, unpacker: &Unpacker, member: &Member) -> Option<&'static str> {
-        let mut failed = None;
-        if unpacker.owners {
-            let (uid, gid) = unpacker.owner_of(member);
-            if rustix::fs::chownat(
-                self.parent,
-                self.name,
-                Some(uid),
-                Some(gid),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )
-            .is_err()
-            {
-                failed = Some("owner");
-            }
+/// Opens a directory below another one. It is made if it is missing.
+fn open_or_make_directory(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, UnpackFailure> {
+    let opened = match rustix::fs::openat(parent, name, OPEN_DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+            rustix::fs::openat(parent, name, OPEN_DIRECTORY, Mode::empty())
         }
-        if rustix::fs::utimensat(
-            self.parent,
-            self.name,
-            &times(member.mtime),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .is_err()
-        {
-            failed = Some("time");
-        }
-        failed
-    }
-}
-
-fn times(mtime: FileTime) -> Timestamps {
-    let at = Timespec {
-        tv_sec: mtime.seconds,
-        tv_nsec: mtime.nanoseconds.into(),
+        other => other,
     };
-    Timestamps {
-        last_access: at,
-        last_modification: at,
-    }
-}
-
-/// A name that a scratch directory of this program has.
-pub fn is_scratch_name(name: &[u8]) -> bool {
-    let Some(at) = memchr::memmem::rfind(name, b"dbbackup-") else {
-        return false;
-    };
-    let rest = &name[at + b"dbbackup-".len()..];
-    let rest = rest
-        .strip_prefix(b"tree-")
-        .or_else(|| rest.strip_prefix(b"to-"))
-        .unwrap_or(rest);
-    rest.len() == 32 && rest.iter().all(u8::is_ascii_hexdigit)
-}
-
-/// The names of a path, one after another. A first slash says nothing; a way up is refused.
-fn components(path: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let mut parts = Vec::new();
-    for part in path.split(|byte| *byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => return Err("its name leads upwards".into()),
-            part if part.contains(&0) => return Err("its name holds a NUL".into()),
-            part => parts.push(part.to_vec()),
+    opened.map_err(|error| match error {
+        Errno::NOTDIR | Errno::LOOP => {
+            UnpackFailure::Refused(format!("`{}` above it is no directory", shown(name)))
         }
-    }
-    Ok(parts)
+        other => other.into(),
+    })
 }
 
-/// Why a member was not written.
-enum UnpackFailure {
-    /// The member is at fault: it is left out.
-    Refused(String),
-    /// The machine is: nothing goes on.
-    Failed(Error),
-}
-
-impl From<Error> for UnpackFailure {
-    fn from(error: Error) -> Self {
-        UnpackFailure::Failed(error)
-    }
-}
-
-impl From<std::io::Error> for UnpackFailure {
-    fn from(error: std::io::Error) -> Self {
-        UnpackFailure::Failed(error.into())
-    }
-}
-
-impl From<Errno> for UnpackFailure {
-    fn from(error: Errno) -> Self {
-        match error {
-            Errno::NAMETOOLONG => {
-                UnpackFailure::Refused("its name is too long for this file system".into())
-            }
-            Errno::ILSEQ | Errno::INVAL => {
-                UnpackFailure::Refused("this file system does not take its name".into())
-            }
-            other => UnpackFailure::Failed(other.into()),
-        }
-    }
+/// The refusal of a hard link to `target`.
+fn link_refusal(target: &[u8], reason: &str) -> UnpackFailure {
+    UnpackFailure::Refused(format!("a link to `{}`: {reason}", shown(target)))
 }

@@ -119,7 +119,7 @@ fn walk_top(
         interrupt::check()?;
         match level.names.next() {
             Some(name) => {
-                let place = level.place.below(&level.dir, name);
+                let place = level.place.child(&level.dir, name);
                 walk.visit_place(place, visit)?;
             }
             None => drop(walk.levels.pop()),
@@ -171,7 +171,7 @@ impl TreeWalk<'_> {
             if let Some(why) = left_out(&place, &metadata, self.leave_out) {
                 return visit(WalkStep::LeftOut(place.path().to_path_buf(), why));
             }
-            let dir = place.enter(&metadata);
+            let dir = place.open_dir(&metadata);
             let elsewhere = self
                 .levels
                 .last()
@@ -205,7 +205,7 @@ impl TreeWalk<'_> {
         }
         match inside {
             None => Ok(()),
-            Some(dir) => match dir.and_then(|dir| Ok((place::names_in(&dir)?, dir))) {
+            Some(dir) => match dir.and_then(|dir| Ok((place::list_names(&dir)?, dir))) {
                 Ok((names, dir)) => {
                     self.levels.push(WalkLevel {
                         place,

@@ -6,7 +6,9 @@ use super::fill::check_rows;
 use super::programs::{Program, ProgramSearch};
 use super::scan::{RowObserver, ScanResult, scan, scan_with_observer};
 use super::script::copy_stream;
-use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published, Table};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, Depth, Destination, Keep, Manifest, Published, Table,
+};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Pipes, Process};
 use std::io::{self, Read};
@@ -131,33 +133,28 @@ impl Destination for DumpContentCheck<'_> {
 
     fn check(&mut self, expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
         let reader = if self.format == PgFormat::Custom {
-            "pg_restore"
+            CheckSubject::PgRestore
         } else {
-            "script"
+            CheckSubject::Script
         };
+        let message = |text: &str| CheckFinding::Message(text.to_owned());
         Ok(match &self.found {
             None => return Err(Error::failed("nothing was received")),
-            Some(ReadOutcome::Impossible(why)) => vec![Check::unprovable(reader, why)],
-            Some(ReadOutcome::Broken(why)) => vec![Check::damaged(reader, why)],
+            Some(ReadOutcome::Impossible(why)) => vec![Check::unprovable(reader, message(why))],
+            Some(ReadOutcome::Broken(why)) => vec![Check::damaged(reader, message(why))],
             Some(ReadOutcome::ScanResult(ScanResult {
                 forbidden: Some(forbidden),
                 ..
-            })) => vec![Check::damaged(reader, forbidden.to_string())],
+            })) => vec![Check::damaged(reader, message(&forbidden.to_string()))],
             Some(ReadOutcome::ScanResult(scanned)) if !scanned.complete => {
-                vec![Check::damaged(
-                    reader,
-                    "the script has no end: its last line is not that of a complete dump",
-                )]
+                vec![Check::damaged(reader, CheckFinding::NoEnd)]
             }
             Some(ReadOutcome::ScanResult(scanned)) => {
-                let read = Check::ok(
-                    reader,
-                    format!(
-                        "read to its end: {}",
-                        crate::units::count(scanned.tables.len() as u64, "table")
-                    ),
-                );
-                vec![read, check_rows(expected, counted_tables(scanned))]
+                let read = CheckFinding::TablesRead(scanned.tables.len() as u64);
+                vec![
+                    Check::ok(reader, read),
+                    check_rows(expected, counted_tables(scanned)),
+                ]
             }
         })
     }

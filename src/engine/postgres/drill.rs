@@ -13,7 +13,9 @@ use super::scan::scan;
 use super::server::{Availability, DrillSite, SCRATCH_PREFIX, ThrowAwayServer};
 use super::{PgFormat, explain_error, facts};
 use crate::durable;
-use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, Database, Depth, Destination, Keep, Manifest, Published,
+};
 use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
 use crate::stream;
@@ -132,7 +134,8 @@ impl PostgresDrill {
             {
                 Availability::Available(server) => server,
                 Availability::Unavailable(why) => {
-                    return Ok(vec![Check::unprovable("restore", why)]);
+                    let why = CheckFinding::Message(why);
+                    return Ok(vec![Check::unprovable(CheckSubject::Restore, why)]);
                 }
             };
         // The file goes where a program of another user can read it.
@@ -205,11 +208,11 @@ impl PostgresDrill {
         let missing = missing_extensions(client, &self.plan.recorded)?;
         Ok((!missing.is_empty()).then(|| {
             Check::unprovable(
-                "restore",
-                format!(
-                    "these extensions are not installed here: {}",
-                    missing.join(", ")
-                ),
+                CheckSubject::Restore,
+                CheckFinding::ExtensionsMissing {
+                    extensions: missing,
+                    at_drill_url: false,
+                },
             )
         }))
     }
@@ -229,7 +232,8 @@ impl PostgresDrill {
         );
         if let Err(error) = client.batch_execute(&create) {
             let error = explain_error(&error, "making a database like the one that was dumped");
-            return Ok(vec![Check::unprovable("restore", error.message())]);
+            let why = CheckFinding::Message(error.message());
+            return Ok(vec![Check::unprovable(CheckSubject::Restore, why)]);
         }
         let filling = FillRequest {
             database: name,
@@ -239,7 +243,7 @@ impl PostgresDrill {
             options: vec!["--no-tablespaces".to_owned()],
             part: self.is_partial(),
         };
-        let place = format!("restored into PostgreSQL {}", clients.version);
+        let place = format!("PostgreSQL {}", clients.version);
         let restored = match self.fill(clients, &filling, file, place, RoleRights::All)? {
             Ok(restored) => restored,
             Err(check) => return Ok(vec![check]),
@@ -269,14 +273,14 @@ impl PostgresDrill {
             Err(error) => return judge_failure(error, rights, self.is_partial()).map(Err),
         };
         if let Some(first) = unmade.lacking.first() {
-            return Ok(Err(Check::incomplete("restore", first)));
+            let lacking = CheckFinding::Message(first.clone());
+            return Ok(Err(Check::incomplete(CheckSubject::Restore, lacking)));
         }
-        Ok(Ok(Check::ok(
-            "restore",
-            unmade
-                .text()
-                .map_or(place.clone(), |text| format!("{place}; {text}")),
-        )))
+        let restored = CheckFinding::Restored {
+            place,
+            left_out: unmade.text(),
+        };
+        Ok(Ok(Check::ok(CheckSubject::Restore, restored)))
     }
 
     /// Runs the script without its tablespaces, whose directories belong to the other machine.
@@ -289,7 +293,8 @@ impl PostgresDrill {
         )?
         .forbidden
         {
-            return Ok(vec![Check::damaged("restore", forbidden.to_string())]);
+            let forbidden = CheckFinding::Message(forbidden.to_string());
+            return Ok(vec![Check::damaged(CheckSubject::Restore, forbidden)]);
         }
         let filling = FillRequest {
             database: "postgres",
@@ -301,8 +306,8 @@ impl PostgresDrill {
         };
         match clients.fill(&filling, DumpInput::Stream(&mut script.as_slice())) {
             Ok(_) => Ok(vec![Check::ok(
-                "restore",
-                "the roles were made in a throw-away server",
+                CheckSubject::Restore,
+                CheckFinding::RolesRestored,
             )]),
             Err(error) => judge_failure(error, RoleRights::All, false).map(|check| vec![check]),
         }
@@ -317,8 +322,8 @@ impl Destination for PostgresDrill {
     fn check(&mut self, expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
         match &self.plan.drill_url {
             Some(_) if self.plan.format == PgFormat::Globals => Ok(vec![Check::unprovable(
-                "restore",
-                "roles are tried in a throw-away server only, not at `drill_url`",
+                CheckSubject::Restore,
+                CheckFinding::RolesNotTried,
             )]),
             Some(url) => self.restore_at_drill_url(url, expected),
             None => self.restore_into_throw_away_server(expected),

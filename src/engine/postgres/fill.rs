@@ -87,7 +87,8 @@ impl ClientPrograms<'_> {
         command.args(arguments);
         // With a prefix this starts another program.
         if alone && !program.is_remote() {
-            confined::keep_alone(&mut command).context("keeping `psql` from starting programs")?;
+            confined::forbid_processes(&mut command)
+                .context("keeping `psql` from starting programs")?;
         }
         Process::start(command, &program.name, self.reached.password(), pipes)
     }

@@ -10,7 +10,9 @@ use super::names::QualifiedName;
 use super::programs::ProgramSearch;
 use super::scan::{ForbiddenInput, scan};
 use super::{explain_error, facts};
-use crate::engine::{Check, Depth, Destination, Keep, Manifest, Published};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, Depth, Destination, Keep, Manifest, Published,
+};
 use crate::error::{Error, Result};
 use postgres::Client;
 use std::io::Read;
@@ -150,20 +152,15 @@ impl Destination for RolesDestination {
 
     fn check(&mut self, _expected: Option<&Manifest>, _depth: Depth) -> Result<Vec<Check>> {
         Ok(vec![if let Some(forbidden) = &self.forbidden {
-            Check::damaged("script", forbidden.to_string())
-        } else if self.complete {
-            Check::ok(
-                "script",
-                format!(
-                    "read to its end: {}",
-                    crate::units::count(self.statements.len() as u64, "statement")
-                ),
-            )
-        } else {
             Check::damaged(
-                "script",
-                "the script has no end: its last line is not that of a complete dump",
+                CheckSubject::Script,
+                CheckFinding::Message(forbidden.to_string()),
             )
+        } else if self.complete {
+            let read = CheckFinding::StatementsRead(self.statements.len() as u64);
+            Check::ok(CheckSubject::Script, read)
+        } else {
+            Check::damaged(CheckSubject::Script, CheckFinding::NoEnd)
         }])
     }
 

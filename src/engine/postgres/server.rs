@@ -205,7 +205,7 @@ impl ThrowAwayServer {
             user: self.identity.uid,
             directory: self.inside.clone(),
             root: self.scratch.join(ROOT),
-            visible: confined::visible(&program.required_directories()?, &self.hidden),
+            visible: confined::find_visible(&program.required_directories()?, &self.hidden),
             may_connect: part != ProgramRole::Server,
             alone: part == ProgramRole::Client { alone: true },
         })
@@ -228,7 +228,7 @@ impl ThrowAwayServer {
                 let mut command = command;
                 self.identity.run_as(&mut command);
                 if part == (ProgramRole::Client { alone: true }) {
-                    confined::keep_alone(&mut command)
+                    confined::forbid_processes(&mut command)
                         .context("keeping a program from starting others")?;
                 }
                 Process::start_ended_by(Signal::QUIT, command, &program.name, None, pipes)

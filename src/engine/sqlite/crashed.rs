@@ -2,9 +2,9 @@
 //! holds some of it, and the journal beside it the way back. Its application will go that way when
 //! it starts next. A backup must not write to the database, so it goes it in a copy of both.
 
-use super::registry::{Claim, Key, key_of};
+use super::registry::{Claim, FileKey, key_of};
 use super::strangers::FileTornReadCheck;
-use super::{Db, OpenMode, beside, companion, names, pages};
+use super::{Db, OpenMode, companion, companions, names, pages};
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
@@ -26,20 +26,20 @@ pub const WARNING: &str = "a crash has cut off a transaction of its application:
 /// Whether there is a journal that nobody is at work with.
 pub fn is_cut_off(path: &Path) -> bool {
     // Nothing need be opened for most databases.
-    if !names::is_journal(path) {
+    if !names::has_live_journal(path) {
         return false;
     }
-    let Ok(_claim) = Claim::plain(path) else {
+    let Ok(_claim) = Claim::for_plain_file(path) else {
         return false;
     };
-    beside::open_plain(path).is_ok_and(|file| nobody_writes(&file))
+    companions::open_plain(path).is_ok_and(|file| nobody_writes(&file))
 }
 
 /// Copies the database and its journal to `to`, held as a reader holds it, and rolls the
 /// transaction back there. False: somebody is at work with it.
 ///
 /// Nothing but the file `key` and what lies beside that is read, where it is known.
-pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
+pub fn copy(path: &Path, key: Option<FileKey>, to: &Path) -> Result<bool> {
     let context = || {
         format!(
             "copying `{}`, which a crash has left in the middle of a transaction",
@@ -47,8 +47,8 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
         )
     };
     {
-        let claim = Claim::plain(path)?;
-        let mut file = beside::open_plain(path).with_context(context)?;
+        let claim = Claim::for_plain_file(path)?;
+        let mut file = companions::open_plain(path).with_context(context)?;
         let found = file.metadata().with_context(context)?;
         if !claim.is_for(&found) || key.is_some_and(|key| key != key_of(&found)) {
             // Another file has taken its place. Closed, it could drop the locks of a connection of
@@ -59,12 +59,13 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
         let held = lock(&file, libc::F_RDLCK, PENDING, 1)
             && lock(&file, libc::F_RDLCK, SHARED, SHARED_SIZE);
         lock(&file, libc::F_UNLCK, PENDING, 1);
-        if !held || !nobody_writes(&file) || !names::is_journal(path) {
+        if !held || !nobody_writes(&file) || !names::has_live_journal(path) {
             return Ok(false);
         }
         let untouched = FileTornReadCheck::begin(path)?;
         std::io::copy(&mut file, &mut durable::create_new(to)?).with_context(context)?;
-        let mut journal = beside::open_journal(path, Some(key_of(&found))).with_context(context)?;
+        let mut journal =
+            companions::open_journal(path, Some(key_of(&found))).with_context(context)?;
         std::io::copy(
             &mut journal,
             &mut durable::create_new(&companion(to, "-journal"))?,
@@ -79,7 +80,7 @@ pub fn copy(path: &Path, key: Option<Key>, to: &Path) -> Result<bool> {
         .map_err(|error| error.renamed(to, path))?;
     db.run("COMMIT")?;
     drop(db);
-    if names::is_journal(to) {
+    if names::has_live_journal(to) {
         return Err(Error::failed(format!(
             "the journal of `{}` could not be rolled back",
             path.display()

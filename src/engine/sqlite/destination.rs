@@ -5,7 +5,10 @@ use super::ownership::Ownership;
 use super::source::SCRATCH_PREFIX;
 use super::{Db, OpenMode, facts, pages, probe, replace};
 use crate::durable::{self, SteadyFile};
-use crate::engine::{Check, Database, Depth, Destination, Keep, Manifest, Published, compare_rows};
+use crate::engine::{
+    Check, CheckFinding, CheckSubject, Database, Depth, Destination, Keep, Manifest, Published,
+    compare_rows,
+};
 use crate::error::{Context, Error, Result};
 use crate::scratch::{self, Scratch};
 use crate::stream;
@@ -135,8 +138,8 @@ impl Destination for SqliteDestination {
         let path = self.file();
         if probe::header(&path)? == probe::Header::Foreign {
             return Ok(vec![Check::damaged(
-                "integrity",
-                "the content is not a SQLite database",
+                CheckSubject::Integrity,
+                CheckFinding::NotSqlite,
             )]);
         }
         // Both read the whole file, and each keeps one core busy. Two connections, also because the
@@ -144,7 +147,7 @@ impl Destination for SqliteDestination {
         // not have.
         let (integrity, counted) = std::thread::scope(|scope| {
             let examining =
-                scope.spawn(|| facts::integrity(&Db::open(&path, OpenMode::Immutable)?));
+                scope.spawn(|| facts::check_integrity(&Db::open(&path, OpenMode::Immutable)?));
             let counted = count(&path, depth);
             (
                 examining
@@ -158,22 +161,28 @@ impl Destination for SqliteDestination {
             Ok(found) => found,
             Err(error) if error.kind() != crate::error::Kind::Damaged => return Err(error),
             Err(error) => {
-                checks.push(Check::damaged("rows", error.message()));
+                checks.push(Check::damaged(
+                    CheckSubject::Rows,
+                    CheckFinding::Message(error.message()),
+                ));
                 return Ok(checks);
             }
         };
         checks.push(match expected {
             Some(expected) => compare_rows(expected, &counted.tables),
             None => Check::ok(
-                "rows",
-                format!(
-                    "{}, nothing to compare them with",
-                    crate::units::count(counted.rows_total, "row")
-                ),
+                CheckSubject::Rows,
+                CheckFinding::RowsCounted {
+                    rows: counted.rows_total,
+                },
             ),
         });
         if depth == Depth::Drill {
-            checks.push(foreign_keys(violations, self.violations_then));
+            let keys = CheckFinding::ForeignKeys {
+                found: violations,
+                expected: self.violations_then,
+            };
+            checks.push(Check::ok(CheckSubject::ForeignKeys, keys));
         }
         Ok(checks)
     }
@@ -189,26 +198,13 @@ impl Destination for SqliteDestination {
 /// The rows of every table, and for a drill those whose foreign key points nowhere.
 fn count(path: &Path, depth: Depth) -> Result<(Manifest, Option<u64>)> {
     let db = Db::open(path, OpenMode::Immutable)?;
-    let manifest = facts::manifest(&db)?;
+    let manifest = facts::count_rows(&db)?;
     let violations = if depth == Depth::Drill {
-        facts::foreign_key_violations(&db, &mut Vec::new())?
+        facts::count_foreign_key_violations(&db, &mut Vec::new())?
     } else {
         None
     };
     Ok((manifest, violations))
-}
-
-/// What was there at the backup is the application's business; only that it is told.
-fn foreign_keys(found: Option<u64>, then: Option<u64>) -> Check {
-    match (found, then) {
-        (None, _) => Check::ok("foreign keys", "can't be checked in this schema"),
-        (Some(0), _) => Check::ok("foreign keys", "foreign_key_check: ok"),
-        (Some(now), Some(then)) if now == then => Check::ok(
-            "foreign keys",
-            format!("{now} violations, as at the backup"),
-        ),
-        (Some(now), _) => Check::ok("foreign keys", format!("warning: {now} violations")),
-    }
 }
 
 /// The ownership that a new file gets where there was none.

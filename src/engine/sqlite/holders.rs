@@ -79,8 +79,8 @@ pub(super) fn has_byte_range_lock(path: &Path) -> bool {
 
 /// `None` where it can't be asked for.
 fn lock_of_others(path: &Path) -> Option<bool> {
-    let _claim = Claim::plain(path).ok()?;
-    let file = super::beside::open_plain(path).ok()?;
+    let _claim = Claim::for_plain_file(path).ok()?;
+    let file = super::companions::open_plain(path).ok()?;
     let mut lock = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

@@ -1,55 +1,56 @@
 //! The other names of a database's file. SQLite's log, index and journal are called after the name
-//! by which a database was opened: by another name (a hard link; a file that is mounted alone into
-//! a container) it is read without them, and what is only in the log is silently missing. Written
-//! to by two names it is destroyed.
+//! by which a database was opened. By another name (a hard link; a file that is mounted alone into
+//! a container) the database is read without them, and changes that are only in the log are
+//! silently missing. If it is written to by two names, it is destroyed.
 //!
-//! A file does not tell its names. What does: links in its directory, the names by which processes
-//! have it open, the locks that lie on it whoever holds them, and whether it is a mount point
-//! itself.
+//! A file does not know its names. They are found by the links in its directory, by the names by
+//! which processes have it open, by the locks that lie on it (whoever holds them), and by the list
+//! of mounts.
 
-use super::beside;
+use super::companions;
 use super::probe::{self, Header};
-use super::registry;
+use super::registry::{self, FileKey, key_of};
 use super::{companion, holders};
 use crate::engine::mounts::mounts;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use std::fs::Metadata;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long an application may take to make or remove its files when it opens or closes a database.
-const TO_COME_AND_GO: Duration = Duration::from_secs(3);
+/// The time in which an application makes or removes its files when it opens or closes a database.
+const OPENING_TIME: Duration = Duration::from_secs(3);
 
 /// The name by which a database is to be read.
 #[derive(Debug)]
-pub struct Name {
-    /// The one that has the log.
+pub struct NameInUse {
+    /// The name that has the log.
     pub path: PathBuf,
-    /// What the user should know of it.
+    /// A warning for the user about that name.
     pub warning: Option<String>,
 }
 
 /// Finds the name by which a database is in use, or was last: that with a log or journal. `known`
-/// are names of the same file in other directories. An error where there is no telling, or where
-/// the log is out of reach.
-pub fn in_use(path: &Path, known: &[PathBuf]) -> Result<Name> {
+/// are names of the same file in other directories. It is an error if that name can't be known, or
+/// if the log is out of reach.
+pub fn find_name_in_use(path: &Path, known: &[PathBuf]) -> Result<NameInUse> {
     let found = path
         .metadata()
         .with_context(|| format!("looking at `{}`", path.display()))?;
     if registry::is_open(path) {
-        // Looked at when it was opened.
-        return Ok(Name {
+        // It was examined when it was opened.
+        return Ok(NameInUse {
             path: path.to_path_buf(),
             warning: None,
         });
     }
     if is_mount_point(path) {
-        return Err(mounted_alone(path));
+        return Err(mounted_alone_error(path));
     }
-    let mut others = links_beside(path, &found);
+    let mut others = find_links_beside(path, &found);
     for name in known
         .iter()
         .filter(|name| is_same(name, &found) && !is_one_name(name, path))
@@ -62,11 +63,11 @@ pub fn in_use(path: &Path, known: &[PathBuf]) -> Result<Name> {
         probe::header(path)?,
         Header::Database { wal: true } | Header::Empty
     );
-    let chosen = with_log(path, &others)?;
+    let chosen = find_name_with_log(path, &others)?;
     let mut name = chosen.clone().unwrap_or_else(|| path.to_path_buf());
-    if wal && let Some(elsewhere) = opened_elsewhere(&name, &found)? {
+    if wal && let Some(elsewhere) = find_use_elsewhere(&name, &found)? {
         if chosen.is_some() || !is_same(&elsewhere.name, &found) || !has_log(&elsewhere.name) {
-            return Err(in_use_elsewhere(path, &elsewhere));
+            return Err(in_use_elsewhere_error(path, &elsewhere));
         }
         name = elsewhere.name;
     }
@@ -86,80 +87,72 @@ pub fn in_use(path: &Path, known: &[PathBuf]) -> Result<Name> {
             if hidden == 1 { "it" } else { "one of them" }
         );
         if wal {
-            return Err(Error::failed(text).with_hint(how_to_find(path, &found)));
+            return Err(Error::failed(text).with_hint(search_hint(path, &found)));
         }
         warning = Some(format!(
             "{text}: what a crash cut off would not be rolled back"
         ));
     }
-    Ok(Name {
+    Ok(NameInUse {
         path: name,
         warning,
     })
 }
 
-/// A restore writes into the file: under another name than the application's it would destroy it.
+/// Refuses a file that is in use by another name. A restore writes into it, and under another name
+/// than the application's it would destroy it.
 pub fn refuse_second_name(path: &Path) -> Result<()> {
     let Ok(found) = path.metadata() else {
         return Ok(());
     };
     if is_mount_point(path) {
-        return Err(mounted_alone(path));
+        return Err(mounted_alone_error(path));
     }
-    let others = links_beside(path, &found);
+    let others = find_links_beside(path, &found);
     // A restore that was killed has set the file aside and not yet put another one in its place.
-    let ours = |name: &Path| {
-        name.as_os_str()
-            .as_bytes()
-            .starts_with(companion(path, ".before-").as_os_str().as_bytes())
-    };
+    let set_aside = companion(path, ".before-");
+    let set_aside = set_aside.as_os_str().as_bytes();
     let hidden = found.nlink().saturating_sub(1 + others.len() as u64);
-    let told: Vec<String> = others
+    let visible: Vec<String> = others
         .iter()
-        .filter(|name| !ours(name))
+        .filter(|name| !name.as_os_str().as_bytes().starts_with(set_aside))
         .map(|name| format!("`{}`", name.display()))
         .collect();
-    if !told.is_empty() || hidden > 0 {
-        let more = if hidden > 0 {
-            Some(names_text(hidden))
-        } else {
-            None
-        };
-        let names: Vec<String> = told.iter().cloned().chain(more).collect();
+    if !visible.is_empty() || hidden > 0 {
+        let more = (hidden > 0).then(|| names_text(hidden));
+        let names: Vec<String> = visible.iter().cloned().chain(more).collect();
         let text = format!(
             "the file `{}` has more than one name (also {}), and whoever uses another one than \
              this would lose it",
             path.display(),
             names.join(" and ")
         );
-        let hint = match told.first() {
+        let hint = match visible.first() {
             Some(name) => format!(
                 "remove the names that no application uses ({name}?), or restore to another place \
                  with `--to`"
             ),
-            None => how_to_find(path, &found),
+            None => search_hint(path, &found),
         };
         return Err(Error::failed(text).with_hint(hint));
     }
-    // In rollback mode there is no log to tell by, and a journal only for moments.
-    let by_another = openers(&found)
+    // In rollback mode there is no log that shows it, and a journal only for moments.
+    let elsewhere = find_openers(&found)
         .into_iter()
-        .find(|opener| is_in_another_place(opener, path));
-    let by_another = by_another.map(|opener| Elsewhere {
-        name: opener.name,
-        pid: Some(opener.pid),
-    });
-    match by_another.map_or_else(
-        || opened_elsewhere(path, &found),
-        |elsewhere| Ok(Some(elsewhere)),
-    )? {
-        Some(elsewhere) => Err(in_use_elsewhere(path, &elsewhere)),
+        .find(|opener| is_in_another_place(opener, path))
+        .map(UseElsewhere::by);
+    let elsewhere = match elsewhere {
+        Some(elsewhere) => Some(elsewhere),
+        None => find_use_elsewhere(path, &found)?,
+    };
+    match elsewhere {
+        Some(elsewhere) => Err(in_use_elsewhere_error(path, &elsewhere)),
         None => Ok(()),
     }
 }
 
 /// Whether a process has opened the file in another directory, or by another name in the same one.
-/// What can't be seen is taken for the same.
+/// A directory that can't be seen is taken for the same.
 fn is_in_another_place(opener: &Opener, path: &Path) -> bool {
     let Ok(real) = path.canonicalize() else {
         return false;
@@ -167,7 +160,8 @@ fn is_in_another_place(opener: &Opener, path: &Path) -> bool {
     let (Some(dir), Some(theirs)) = (real.parent(), opener.name.parent()) else {
         return false;
     };
-    // As that process sees it: a container's volume is a directory of ours under another path.
+    // The path is the process's own: a container's volume is a directory of ours under another
+    // path.
     let below = theirs.strip_prefix("/").unwrap_or(theirs);
     let theirs = PathBuf::from(format!("/proc/{}/root", opener.pid)).join(below);
     let (Ok(dir), Ok(theirs)) = (dir.metadata(), theirs.metadata()) else {
@@ -177,23 +171,25 @@ fn is_in_another_place(opener: &Opener, path: &Path) -> bool {
         || (dir.dev(), dir.ino()) != (theirs.dev(), theirs.ino())
 }
 
+/// Whether a name, which is not followed, is one of this file.
 fn is_same(name: &Path, found: &Metadata) -> bool {
     name.symlink_metadata()
-        .is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
+        .is_ok_and(|other| key_of(&other) == key_of(found))
 }
 
 /// Whether two paths are one name in one directory.
 fn is_one_name(one: &Path, other: &Path) -> bool {
-    let dir = |path: &Path| {
-        path.parent()
-            .and_then(|dir| dir.metadata().ok())
-            .map(|dir| (dir.dev(), dir.ino()))
-    };
-    one.file_name() == other.file_name() && dir(one) == dir(other)
+    one.file_name() == other.file_name() && key_of_parent(one) == key_of_parent(other)
 }
 
-/// The file's other names in its own directory.
-fn links_beside(path: &Path, found: &Metadata) -> Vec<PathBuf> {
+/// The directory in which a path lies; `None` if it can't be known.
+fn key_of_parent(path: &Path) -> Option<FileKey> {
+    let dir = path.parent()?.metadata().ok()?;
+    Some(key_of(&dir))
+}
+
+/// Finds the file's other names in its own directory.
+fn find_links_beside(path: &Path, found: &Metadata) -> Vec<PathBuf> {
     if found.nlink() < 2 {
         return Vec::new();
     }
@@ -207,27 +203,24 @@ fn links_beside(path: &Path, found: &Metadata) -> Vec<PathBuf> {
     names
 }
 
-/// A log with something in it, or a journal that is not done with.
+/// Whether a database has a log that is not empty, or a live journal.
 pub fn has_log(name: &Path) -> bool {
-    let length = |end: &str| {
-        companion(name, end)
-            .symlink_metadata()
-            .map_or(0, |found| found.len())
-    };
-    length("-wal") > 0 || is_journal(name)
+    let log = companion(name, "-wal").symlink_metadata();
+    log.is_ok_and(|log| log.len() > 0) || has_live_journal(name)
 }
 
-/// A journal whose header was not wiped, as SQLite does with one that is done with.
-pub fn is_journal(name: &Path) -> bool {
+/// Whether a database has a journal whose header was not wiped; SQLite wipes it at the end of a
+/// transaction.
+pub fn has_live_journal(name: &Path) -> bool {
     // No locks lie on a journal, so it may be opened and closed at any time.
-    use std::io::Read;
     let mut start = [0; 8];
-    let read = beside::open_journal(name, None).and_then(|mut file| file.read_exact(&mut start));
+    let read =
+        companions::open_journal(name, None).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start != [0; 8]
 }
 
-/// The one name that has a log; `None` where none has.
-fn with_log(path: &Path, others: &[PathBuf]) -> Result<Option<PathBuf>> {
+/// Finds the one name that has a log; `None` if none has.
+fn find_name_with_log(path: &Path, others: &[PathBuf]) -> Result<Option<PathBuf>> {
     let mut logged = std::iter::once(path)
         .chain(others.iter().map(PathBuf::as_path))
         .filter(|name| has_log(name));
@@ -246,18 +239,28 @@ fn with_log(path: &Path, others: &[PathBuf]) -> Result<Option<PathBuf>> {
     }
 }
 
-/// By whom and under which name a database is in use.
-struct Elsewhere {
+/// The use of a database by another name.
+struct UseElsewhere {
     name: PathBuf,
+    /// The process that uses it; `None` if it can't be looked into.
     pid: Option<u32>,
 }
 
-/// Whether a process uses the database with another log than that of `name`. A lock on it tells
-/// that it is in use, also where the process can't be looked into.
-fn opened_elsewhere(name: &Path, found: &Metadata) -> Result<Option<Elsewhere>> {
-    let deadline = Instant::now() + TO_COME_AND_GO;
+impl UseElsewhere {
+    fn by(opener: Opener) -> UseElsewhere {
+        UseElsewhere {
+            name: opener.name,
+            pid: Some(opener.pid),
+        }
+    }
+}
+
+/// Finds a process that uses the database with another log than that of `name`. A lock on the
+/// database shows that it is in use, even if the process can't be looked into.
+fn find_use_elsewhere(name: &Path, found: &Metadata) -> Result<Option<UseElsewhere>> {
+    let deadline = Instant::now() + OPENING_TIME;
     loop {
-        let elsewhere = look_for_openers(name, found);
+        let elsewhere = find_other_opener(name, found);
         // An application that opens or closes the database is half-way for a moment.
         if elsewhere.is_none() || Instant::now() >= deadline {
             return Ok(elsewhere);
@@ -267,31 +270,27 @@ fn opened_elsewhere(name: &Path, found: &Metadata) -> Result<Option<Elsewhere>> 
     }
 }
 
-fn look_for_openers(name: &Path, found: &Metadata) -> Option<Elsewhere> {
+/// Looks once for what [`find_use_elsewhere`] finds.
+fn find_other_opener(name: &Path, found: &Metadata) -> Option<UseElsewhere> {
     // In WAL mode a lock lies on the file for as long as it is open.
     if !holders::has_byte_range_lock(name) {
         return None;
     }
-    let mine = companion(name, "-wal")
-        .symlink_metadata()
-        .ok()
-        .map(|log| (log.dev(), log.ino()));
-    let mut seen = false;
-    for opener in openers(found) {
+    let own_log = companion(name, "-wal").symlink_metadata().ok();
+    let own_log = own_log.map(|log| key_of(&log));
+    let mut any_visible = false;
+    for opener in find_openers(found) {
         let Some(log) = opener.log else { continue };
-        seen = true;
-        if Some(log) != mine {
-            return Some(Elsewhere {
-                name: opener.name,
-                pid: Some(opener.pid),
-            });
+        any_visible = true;
+        if Some(log) != own_log {
+            return Some(UseElsewhere::by(opener));
         }
     }
-    // Somebody who can't be looked into: with this name's own index it is this name.
-    let unseen = !seen && mine.is_none() && !companion(name, "-shm").exists();
+    // The one that has it open can't be looked into. If this name has an index, it is this name.
+    let unseen = !any_visible && own_log.is_none() && !companion(name, "-shm").exists();
     let unexplained =
         unseen && probe::header(name).is_ok_and(|header| header == Header::Database { wal: true });
-    unexplained.then(|| Elsewhere {
+    unexplained.then(|| UseElsewhere {
         name: PathBuf::new(),
         pid: None,
     })
@@ -300,15 +299,15 @@ fn look_for_openers(name: &Path, found: &Metadata) -> Option<Elsewhere> {
 /// A process that has the database open.
 struct Opener {
     pid: u32,
-    /// As it calls the file.
+    /// Its name for the file.
     name: PathBuf,
-    /// Device and inode of the log that it has open by that name.
-    log: Option<(u64, u64)>,
+    /// The log that it has open by that name.
+    log: Option<FileKey>,
 }
 
-/// The other processes that have the file open, as far as this user may see.
-fn openers(found: &Metadata) -> Vec<Opener> {
-    let mut openers = Vec::new();
+/// Finds the other processes that have the file open, as far as this user may see.
+fn find_openers(found: &Metadata) -> Vec<Opener> {
+    let mut found_openers = Vec::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = process
             .file_name()
@@ -320,32 +319,34 @@ fn openers(found: &Metadata) -> Vec<Opener> {
         if pid == std::process::id() {
             continue;
         }
-        let descriptors = || {
-            std::fs::read_dir(process.path().join("fd"))
-                .into_iter()
-                .flatten()
-                .flatten()
-        };
-        let same = |path: &Path| {
-            path.metadata()
-                .is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
-        };
-        let name = descriptors()
-            .filter(|fd| same(&fd.path()))
-            .find_map(|fd| std::fs::read_link(fd.path()).ok());
+        let name = descriptors_of(&process.path())
+            .filter(|fd| {
+                fd.metadata()
+                    .is_ok_and(|other| key_of(&other) == key_of(found))
+            })
+            .find_map(|fd| std::fs::read_link(fd).ok());
         let Some(name) = name else { continue };
         let log_name = companion(&name, "-wal");
-        let log = descriptors()
-            .find(|fd| std::fs::read_link(fd.path()).is_ok_and(|other| other == log_name));
-        let log = log
-            .and_then(|fd| fd.path().metadata().ok())
-            .map(|log| (log.dev(), log.ino()));
-        openers.push(Opener { pid, name, log });
+        let log = descriptors_of(&process.path())
+            .find(|fd| std::fs::read_link(fd).is_ok_and(|other| other == log_name))
+            .and_then(|fd| fd.metadata().ok())
+            .map(|log| key_of(&log));
+        found_openers.push(Opener { pid, name, log });
     }
-    openers
+    found_openers
 }
 
-/// Whether a file is mounted alone: then the files beside it here do not belong to it.
+/// The paths of a process's open descriptors; `process` is its directory in /proc.
+fn descriptors_of(process: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(process.join("fd"));
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+}
+
+/// Whether a file is mounted alone. Then the files beside it here do not belong to it.
 fn is_mount_point(path: &Path) -> bool {
     let Ok(real) = path.canonicalize() else {
         return false;
@@ -353,6 +354,7 @@ fn is_mount_point(path: &Path) -> bool {
     mounts().iter().any(|mount| mount.point == real)
 }
 
+/// The number of hidden names, in words.
 fn names_text(count: u64) -> String {
     if count == 1 {
         "another name in some other directory".to_owned()
@@ -361,7 +363,8 @@ fn names_text(count: u64) -> String {
     }
 }
 
-fn how_to_find(path: &Path, found: &Metadata) -> String {
+/// The hint by which a user finds the other names of a file.
+fn search_hint(path: &Path, found: &Metadata) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let points = mounts()
         .into_iter()
@@ -378,7 +381,7 @@ fn how_to_find(path: &Path, found: &Metadata) -> String {
     )
 }
 
-fn mounted_alone(path: &Path) -> Error {
+fn mounted_alone_error(path: &Path) -> Error {
     Error::failed(format!(
         "the file `{}` is mounted alone here (a bind mount, a container's volume), and its log and \
          journal are not",
@@ -390,7 +393,7 @@ fn mounted_alone(path: &Path) -> Error {
     )
 }
 
-fn in_use_elsewhere(path: &Path, elsewhere: &Elsewhere) -> Error {
+fn in_use_elsewhere_error(path: &Path, elsewhere: &UseElsewhere) -> Error {
     let by = match elsewhere.pid {
         Some(pid) => format!(
             "process {pid} has it open as `{}`",

@@ -2,7 +2,7 @@
 //! harm?
 
 use super::registry::{self, Claim};
-use super::{OpenMode, beside, companion};
+use super::{OpenMode, companion, companions};
 use crate::engine::mounts::mounts;
 use crate::error::{Context, Error, Result};
 use std::fs::File;
@@ -31,7 +31,7 @@ pub enum Header {
 /// Reads a file's header, while no connection to it is open in this process.
 pub fn header(path: &Path) -> Result<Header> {
     let context = || format!("reading `{}`", path.display());
-    let claim = Claim::plain(path)?;
+    let claim = Claim::for_plain_file(path)?;
     let mut bytes = Vec::with_capacity(100);
     let file = File::options()
         .read(true)
@@ -74,7 +74,7 @@ pub fn must_be_there(path: &Path) -> Result<std::fs::Metadata> {
 /// Looks at the database before it is read; says how it must be opened, or why it can't be.
 pub fn before_reading(path: &Path) -> Result<OpenMode> {
     let found = must_be_there(path)?;
-    beside::look_at_all(path)?;
+    companions::check_companions(path)?;
     if registry::is_open(path) {
         // This process has it open already, so it is a database, and its file must not be opened
         // beside SQLite.

@@ -80,14 +80,14 @@ fn open_valid(target: &Target) -> Result<Result<Db, String>> {
             Ok(text) => Ok(Ok(text)),
             Err(error) if is_corruption(&error) => Ok(Err(error.to_string())),
             // A collation that only the application has is no damage.
-            Err(error) if facts::names_what_is_missing(&error.to_string()) => {
+            Err(error) if facts::is_missing_extension(&error.to_string()) => {
                 Ok(Ok("ok".to_owned()))
             }
             Err(error) => Err(error),
         }
     })?;
     Ok(match sound {
-        Ok(text) if text == "ok" || facts::names_what_is_missing(&text) => {
+        Ok(text) if text == "ok" || facts::is_missing_extension(&text) => {
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
             Ok(db)
         }
@@ -198,7 +198,7 @@ fn replace_in_wal_mode(
                 &target.scratch_dir,
                 target.lock_timeout,
             );
-            let mut live = live.kept_if_damaged();
+            let mut live = live.allowing_damage();
             keep(&mut live)?;
         }
         fail_point("restore: ready")?;
@@ -299,7 +299,7 @@ fn with_page_size(new: &Path, page_size: i64) -> Result<PathBuf> {
     }
     let converted = companion(new, ".converted");
     drop(durable::create_new(&converted)?);
-    let before = facts::manifest(&db)?;
+    let before = facts::count_rows(&db)?;
     db.run(&format!("PRAGMA page_size = {page_size}"))?;
     db.execute("VACUUM INTO ?1", [converted.to_string_lossy()])
         .map_err(|error| {
@@ -308,12 +308,12 @@ fn with_page_size(new: &Path, page_size: i64) -> Result<PathBuf> {
         })?;
     drop(db);
     let copy = Db::open(&converted, OpenMode::Read)?;
-    let sound = facts::integrity(&copy)?;
-    if facts::manifest(&copy)? != before || sound.status != crate::engine::CheckStatus::Ok {
+    let sound = facts::check_integrity(&copy)?;
+    if facts::count_rows(&copy)? != before || sound.status != crate::engine::CheckStatus::Ok {
         return Err(Error::failed(format!(
             "the copy changed when its page size was converted to \
             {page_size}: {}",
-            sound.detail
+            sound.detail()
         ))
         .with_hint(
             "restore beside it with `--to`, or stop the application and move the old \

@@ -20,7 +20,7 @@ pub struct SqliteTable {
 /// Lists the tables, in order of their names; views are left out.
 pub fn list_tables(db: &Db) -> Result<Vec<SqliteTable>> {
     facts::tolerate_unknown_collations(db)?;
-    let listed = facts::listed(db).map_err(|error| db.explain(error))?;
+    let listed = facts::list_tables(db).map_err(|error| db.explain(error))?;
     let table = |(name, kind): (String, String)| SqliteTable {
         internal: kind == "shadow" || name.starts_with("sqlite_"),
         is_virtual: kind == "virtual",
@@ -38,10 +38,10 @@ pub fn read_rows(db: &Db, table: &SqliteTable, sink: &mut dyn RowSink) -> Result
     let by_itself = if table.is_virtual { "" } else { " NOT INDEXED" };
     let sql = format!(
         "SELECT * FROM main.{}{by_itself}",
-        facts::always_quoted(&table.name)
+        facts::quote(&table.name)
     );
     let mut statement = match db.prepare(&sql) {
-        Err(error) if table.is_virtual && facts::is_about_sql(&error) => return Ok(false),
+        Err(error) if table.is_virtual && facts::is_sql_error(&error) => return Ok(false),
         prepared => prepared.map_err(|error| db.explain(error))?,
     };
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();

@@ -14,7 +14,7 @@ use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::sweep::lock_and_sweep;
 use crate::pipeline::{Codec, Encoding, Measurements, Progress};
-use crate::plan::{Proving, SourcePlan};
+use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
@@ -66,7 +66,7 @@ pub struct AttemptPlan<'a> {
     /// For trial restores.
     pub scratch_dir: &'a Path,
     /// How they are made.
-    pub proving: &'a Proving,
+    pub drill_settings: &'a DrillSettings,
 }
 
 impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
@@ -77,7 +77,7 @@ impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
             encoding: source.settings.encoding(),
             verify_after: source.settings.verify_after,
             scratch_dir: &source.settings.scratch_dir,
-            proving: &source.proving,
+            drill_settings: &source.drill_settings,
         }
     }
 }
@@ -95,7 +95,9 @@ pub fn create_backup(
 /// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
 #[derive(Default)]
 pub struct DumpNotes {
-    /// Those of the sidecar's warnings that need not be shown as warnings now.
+    /// Those of the sidecar's warnings that are shown as warnings now.
+    pub warnings: Vec<String>,
+    /// Those of the sidecar's warnings that need not be.
     pub notes: Vec<String>,
     /// What an incomplete dump lacks, in a few words.
     pub lacks: Option<String>,
@@ -241,9 +243,10 @@ impl<'a> BackupAttempt<'a> {
             None => Status::Ok,
         };
         let mut sidecar = self.new_sidecar(id, status);
-        sidecar.warnings = dumped.warnings;
-        sidecar.warnings.extend(dumped.notes.iter().cloned());
+        let both = dumped.warnings.iter().chain(&dumped.notes);
+        sidecar.warnings = both.cloned().collect();
         let _ = self.notes.set(DumpNotes {
+            warnings: dumped.warnings,
             notes: dumped.notes,
             lacks: dumped.lacks,
         });
@@ -271,10 +274,17 @@ impl<'a> BackupAttempt<'a> {
         file: &str,
         plan: &AttemptPlan<'_>,
     ) -> Result<Backup> {
-        if let Some(level) = plan.verify_after {
-            sidecar
-                .verifications
-                .push(self.verify(&*draft, &sidecar, file, level, plan)?);
+        let is_confirmed = self.context.store.properties().confirms_writes;
+        match plan.verify_after {
+            // The store has just proven that it holds what was written.
+            Some(Level::Checksum) if is_confirmed => {
+                sidecar.verifications.push(Verification::confirmed(now()));
+            }
+            Some(level) => {
+                let found = self.verify(&*draft, &sidecar, file, level, plan)?;
+                sidecar.verifications.push(found);
+            }
+            None => {}
         }
         sidecar.finished_at = now();
         sidecar.duration_seconds = to_milliseconds(self.started.elapsed().as_secs_f64());
@@ -323,7 +333,7 @@ impl<'a> BackupAttempt<'a> {
         let options = ExaminationOptions {
             scratch_dir: plan.scratch_dir,
             threads: plan.encoding.threads(),
-            proving: plan.proving,
+            drill_settings: plan.drill_settings,
             observer: self.context.observer,
         };
         let finding = examine::verify(&stored, level, &options)?;

@@ -9,7 +9,7 @@ use crate::ops::engines::Engine;
 use crate::ops::hooks::{HookMoment, shown_commands};
 use crate::ops::run::{error_of_source, outcome_of};
 use crate::ops::{Observer, Session};
-use crate::plan::{Planned, SourcePlan};
+use crate::plan::{PlannedAttempt, SourcePlan};
 
 /// One thing that a backup would do.
 #[derive(Debug)]
@@ -98,19 +98,19 @@ pub fn forecast_backup(
     let planned = plan_backup(request, session, observer)?;
     let store = session.store_plan()?.settings.location;
     let mut forecast = BackupForecast::default();
-    forecast.add_hooks(None, &hooks_of_run(&planned, session));
+    forecast.add_hooks(None, &hooks_of_run(Some(&planned), session));
     for one in planned {
         let members = match one {
-            Planned::Source(source) => {
+            PlannedAttempt::Source(source) => {
                 forecast.add_hooks(Some(&source.name), &source.hooks);
                 members_of(&source).unwrap_or_else(|error| vec![Err((source.name.clone(), error))])
             }
-            Planned::Skipped { name, why } => {
+            PlannedAttempt::Skipped { name, why } => {
                 let (source, reason) = (name, why);
                 forecast.steps.push(ForecastStep::Skip { source, reason });
                 continue;
             }
-            Planned::Refused { name, error, .. } => vec![Err((name, error))],
+            PlannedAttempt::Refused { name, error, .. } => vec![Err((name, error))],
         };
         for member in members {
             let step = member.and_then(|source| {

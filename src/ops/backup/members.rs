@@ -1,12 +1,12 @@
-//! A cluster is backed up database by database: which its server has now, and which were asked for
-//! and are not there.
+//! The databases of a cluster, which are backed up one by one: those that its server has now, and
+//! those that were asked for and are not there.
 
 use crate::catalog::Catalog;
 use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::leftovers::is_leftover;
 use crate::engine::postgres::names::quote_ident;
 use crate::engine::postgres::source::ListedDatabase;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::plan::postgres::ClusterPlan;
 use crate::plan::{self, SourceKind, SourcePlan};
 use crate::retention::PRE_RESTORE;
@@ -73,10 +73,11 @@ pub fn members_of(source: &SourcePlan) -> Result<Vec<ClusterMember>> {
             "the server of `{}` has no database that becomes `{only}`",
             source.name
         ))
-        .with_hint(format!(
-            "`dbbackup backup {} --dry-run` lists what it has",
-            source.name
-        )));
+        .with_hint(
+            Hint::new()
+                .command(["backup", &source.name, "--dry-run"])
+                .text(" lists what it has"),
+        ));
     }
     Ok(members)
 }
@@ -105,9 +106,9 @@ fn obstacle_of(database: &ListedDatabase) -> Option<Error> {
     None
 }
 
-/// The databases of a cluster that have backups, are still meant by the configuration, and are not
-/// on the server any more: each with what there is to say of it. A cluster that is asked for one of
-/// its databases alone has none.
+/// Lists the databases of a cluster that have backups, are still meant by the configuration, and
+/// are not on the server any more, each with its error. Where one database of the cluster is asked
+/// for alone, there are none.
 pub fn vanished_databases(
     source: &SourcePlan,
     cluster: &ClusterPlan,

@@ -1,5 +1,5 @@
-//! Several things at once, with the results in the order in which the things were given; and the
-//! slots that bound how much a whole run does at once.
+//! Work on several items at once, with the results in the order of the items; and the slots that
+//! limit how much a whole run does at once.
 
 use crate::interrupt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,17 +44,17 @@ pub fn map_parallel<T: Send, R: Send>(
     results
 }
 
-/// So many backups at once, whatever they belong to.
+/// The limit on how many backups are made at once, whatever they belong to.
 pub struct Slots {
     free: Mutex<usize>,
     freed: Condvar,
 }
 
-/// One of the slots, taken until it is dropped. Who holds one MUST not wait for another.
+/// One of the slots, held until it is dropped. Whoever holds one must not wait for another.
 pub struct Slot<'a>(&'a Slots);
 
 impl Slots {
-    /// So many.
+    /// A limit of `count`, at least one.
     pub fn new(count: usize) -> Slots {
         Slots {
             free: Mutex::new(count.max(1)),
@@ -62,7 +62,7 @@ impl Slots {
         }
     }
 
-    /// Waits for a free one.
+    /// Waits for a free slot.
     pub fn acquire(&self) -> Slot<'_> {
         let free = guard(&self.free);
         let mut free = self

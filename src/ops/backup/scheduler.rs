@@ -14,7 +14,7 @@ use crate::ops::Event;
 use crate::ops::hooks::{HookOutcome, HookRunner};
 use crate::ops::run::{Run, Shortfall, SourceSummary};
 use crate::plan::postgres::ClusterPlan;
-use crate::plan::{Configured, Planned, SourceKind, SourcePlan};
+use crate::plan::{FaultySource, PlannedAttempt, SourceKind, SourcePlan};
 
 /// Backs up the sources of a run, so many at once.
 pub struct Scheduler<'a> {
@@ -34,26 +34,26 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Backs up one source of the plan: several results where it is a cluster.
-    pub fn back_up_planned(&self, planned: Planned) -> Vec<SourceResult> {
+    pub fn back_up_planned(&self, planned: PlannedAttempt) -> Vec<SourceResult> {
         match planned {
-            Planned::Skipped { name, why } => {
+            PlannedAttempt::Skipped { name, why } => {
                 let (source, reason) = (name.as_str(), why.as_str());
                 let skipped = Event::SourceSkipped { source, reason };
                 self.context.observer.observe(skipped);
                 vec![SourceSummary::skipped(name, why).into()]
             }
-            Planned::Refused {
+            PlannedAttempt::Refused {
                 name,
                 error,
-                configured,
+                faulty,
             } => {
-                let summary = match configured {
-                    Some(configured) => self.record_refused(&name, &configured, &error),
+                let summary = match faulty {
+                    Some(faulty) => self.record_refused(&name, &faulty, &error),
                     None => SourceSummary::failed(name, &error),
                 };
                 vec![self.failed(summary, &error)]
             }
-            Planned::Source(source) => match &source.kind {
+            PlannedAttempt::Source(source) => match &source.kind {
                 SourceKind::Cluster(cluster) => self.back_up_cluster(&source, cluster),
                 _ => {
                     let _slot = self.slots.acquire();
@@ -78,10 +78,10 @@ impl<'a> Scheduler<'a> {
 
     /// Records that a source of the configuration can't even be tried: its history says so, and its
     /// `on_failure` hook is run.
-    fn record_refused(&self, name: &str, configured: &Configured, error: &Error) -> SourceSummary {
-        let summary = self.record_failure(name, configured.kind, None, error);
+    fn record_refused(&self, name: &str, faulty: &FaultySource, error: &Error) -> SourceSummary {
+        let summary = self.record_failure(name, faulty.kind, None, error);
         let hooks = HookRunner::for_source(
-            &configured.hooks,
+            &faulty.hooks,
             name,
             self.context.store.location(),
             self.context.run,

@@ -4,12 +4,12 @@
 use super::attempt::{AttemptPlan, BackupAttempt, RunContext};
 use super::{SourceResult, newest_good_at};
 use crate::catalog::{Backup, Catalog};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::ops::engines::{self, Engine};
 use crate::ops::hooks::{HookOutcome, HookRunner};
 use crate::ops::run::{Shortfall, SourceSummary, join_errors, now};
-use crate::ops::{Event, Observer, catalog_of, prune};
+use crate::ops::{Event, Observer, prune};
 use crate::pipeline::Codec;
 use crate::plan::SourcePlan;
 use crate::scratch;
@@ -41,7 +41,7 @@ pub fn back_up_source(
     );
     let before = hooks.run_before();
     let plan = AttemptPlan::from(source);
-    let catalog = catalog_of(context.store, std::slice::from_ref(&source.name));
+    let catalog = Catalog::read(context.store, Some(std::slice::from_ref(&source.name)));
     let last_good_at = newest_good_at(catalog.as_ref().ok(), &source.name);
     // One that was made from a mistyped path or address would be a source that fails for ever.
     let is_unheard_of = (catalog.as_ref()).is_ok_and(|catalog| !has_backups(catalog, &source.name));
@@ -137,6 +137,7 @@ fn summarize(
         return summary;
     };
     summary.backup_id = Some(sidecar.id.clone());
+    summary.finished_at = sidecar.finished_at;
     summary.duration_seconds = Some(sidecar.duration_seconds);
     summary.warnings = sidecar.warnings.clone();
     if let Some(dump) = &sidecar.dump {
@@ -161,10 +162,13 @@ fn incomplete_error(backup: &Backup, attempt: &BackupAttempt<'_>) -> Option<Erro
         .and_then(|notes| notes.lacks.clone())
         .unwrap_or_default();
     let error = Error::new(Kind::Partial, format!("the backup is incomplete: {why}"));
-    Some(error.with_hint(format!(
-        "`dbbackup show {}` says what it lacks; it restores, but it never counts as a good one",
-        backup.id()
-    )))
+    Some(
+        error.with_hint(
+            Hint::new()
+                .command(["show", backup.id()])
+                .text(" says what it lacks; it restores, but it never counts as a good one"),
+        ),
+    )
 }
 
 fn create_backup(
@@ -305,31 +309,39 @@ fn check_space(
         .filter(|bytes| *bytes > 0)
         .collect();
     let verb = match stored.len() {
-        0 => return Err(error.with_hint(
-            "make room there, or choose another store; `dbbackup stats` says what takes the most",
-        )),
+        0 => {
+            return Err(error.with_hint(
+                Hint::new()
+                    .text("make room there, or choose another store; ")
+                    .command(["stats"])
+                    .text(" says what takes the most"),
+            ));
+        }
         1 => "takes",
         _ => "take",
     };
-    Err(error.with_hint(format!(
-        "the {} of `{}` {verb} {} there: `dbbackup cleanup --dry-run` says what a retention policy \
-         would free",
-        units::count(stored.len() as u64, "backup"),
-        plan.source,
-        units::size(units::total(stored.iter().copied()))
-    )))
+    Err(error.with_hint(
+        Hint::new()
+            .text(format!(
+                "the {} of `{}` {verb} {} there: ",
+                units::count(stored.len() as u64, "backup"),
+                plan.source,
+                units::size(units::total(stored.iter().copied()))
+            ))
+            .command(["cleanup", "--dry-run"])
+            .text(" says what a retention policy would free"),
+    ))
 }
 
 /// Tells the observer of a new backup, of its warnings, and of what its owner means for others.
 fn report_backup(backup: &Backup, attempt: &BackupAttempt<'_>, context: RunContext<'_>) {
     let (sidecar, observer) = (&backup.sidecar, context.observer);
-    let notes = attempt.notes().map_or(&[][..], |notes| &notes.notes);
-    for warning in &sidecar.warnings {
-        let text = format!("{}: {warning}", sidecar.source);
-        if notes.contains(warning) {
-            observer.note(text)
-        } else {
-            observer.warn(text)
+    if let Some(notes) = attempt.notes() {
+        for warning in &notes.warnings {
+            observer.warn(format!("{}: {warning}", sidecar.source));
+        }
+        for note in &notes.notes {
+            observer.note(format!("{}: {note}", sidecar.source));
         }
     }
     observer.observe(Event::BackupCreated(backup));

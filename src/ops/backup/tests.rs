@@ -1,126 +1,14 @@
 //! Runs of backups below the command line: what their summaries say, and what hooks and observers
 //! learn.
 
+mod endings;
+
 use super::*;
-use crate::config;
 use crate::engine::{Dumped, Source};
-use crate::ops::Event;
 use crate::ops::run::{RunOutcome, Shortfall};
-use crate::pipeline::Progress;
+use crate::ops::tests::machine::{APP, BAD, Machine, hooks, request};
 use crate::plan::SourcePlan;
-use std::any::Any;
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::Duration;
-
-/// Keeps the events that have a type, and the warnings.
-#[derive(Default)]
-struct EventLog(Mutex<Vec<String>>);
-
-impl Observer for EventLog {
-    fn observe(&self, event: Event<'_>) {
-        let line = match event {
-            Event::BackupCreated(backup) => format!("created {}", backup.sidecar.source),
-            Event::SourceSkipped { source, reason } => format!("skipped {source}: {reason}"),
-            Event::SourceFailed { source, error } => format!("failed {source}: {error}"),
-            Event::Warning(text) => format!("warning {text}"),
-            _ => return,
-        };
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn follow(&self, _: &str, _: u64, _: &Progress) -> Box<dyn Any> {
-        Box::new(())
-    }
-}
-
-/// A directory with databases, a store and a configuration.
-struct Machine {
-    dir: tempfile::TempDir,
-    heard: EventLog,
-}
-
-impl Machine {
-    fn new() -> Machine {
-        Machine {
-            dir: tempfile::tempdir().unwrap(),
-            heard: EventLog::default(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Creates a SQLite database of one table with so many rows.
-    fn with_database(self, name: &str, rows: i64) -> Machine {
-        let db = rusqlite::Connection::open(self.path(&format!("{name}.db"))).unwrap();
-        db.execute_batch("CREATE TABLE item (id INTEGER PRIMARY KEY)")
-            .unwrap();
-        for id in 0..rows {
-            db.execute("INSERT INTO item VALUES (?1)", [id]).unwrap();
-        }
-        drop(db);
-        self
-    }
-
-    /// The session of a configuration with these lines besides the store; `DIR` in them is the
-    /// directory.
-    fn session(&self, lines: &str) -> Session {
-        let text =
-            format!("[store]\npath = \"DIR/store\"\n[backup]\nscratch_dir = \"DIR\"\n{lines}")
-                .replace("DIR", &self.dir.path().display().to_string());
-        let path = self.path("dbbackup.toml");
-        Session {
-            config: Some(config::parse(&text, &path, &|_| None).unwrap()),
-            store_flag: None,
-            config_flag: None,
-            lock_wait: Duration::ZERO,
-            cwd: self.dir.path().to_path_buf(),
-            now: now(),
-            host: "testhost".to_owned(),
-        }
-    }
-
-    fn back_up(&self, lines: &str) -> Result<FinishedRun> {
-        let request = BackupRequest {
-            label: "test".to_owned(),
-            ..BackupRequest::default()
-        };
-        create_backups(&request, &self.session(lines), &self.heard)
-    }
-
-    fn events(&self) -> Vec<String> {
-        self.heard.0.lock().unwrap().clone()
-    }
-
-    /// What hooks have written to `told`.
-    fn told(&self) -> String {
-        std::fs::read_to_string(self.path("told")).unwrap_or_default()
-    }
-}
-
-const APP: &str = "[sources.app]\nkind = \"sqlite\"\npath = \"DIR/app.db\"\n";
-/// A source whose path is no database.
-const BAD: &str = "[sources.bad]\nkind = \"sqlite\"\npath = \"DIR/bad.db\"\n";
-
-/// The lines of hooks that write down what they learn; `before` ends with this exit status, and so
-/// does `after`.
-fn hooks(table: &str, before: u8, after: u8) -> String {
-    let tell = |moment: &str| {
-        format!(
-            "echo {moment} $DBBACKUP_STATUS id=$DBBACKUP_ID failed=$DBBACKUP_FAILED >> DIR/told"
-        )
-    };
-    format!(
-        "[{table}]\nbefore = \"{}; exit {before}\"\nafter = \"{}; exit {after}\"\n\
-         on_failure = \"{}\"\n",
-        tell("before"),
-        tell("after"),
-        tell("on_failure")
-    )
-}
 
 #[test]
 fn a_summary_describes_a_backup() {
@@ -271,10 +159,12 @@ fn an_after_hook_that_fails_leaves_the_backup() {
 fn the_hooks_of_a_run_decide_about_the_whole() {
     let machine = Machine::new().with_database("app", 1);
     // Nothing is tried, not even the store.
-    let error = machine
+    let run = machine
         .back_up(&format!("{APP}{}", hooks("hooks", 3, 0)))
-        .unwrap_err();
-    assert_eq!(error.kind(), Kind::Failed);
+        .unwrap();
+    assert_eq!(run.summary.failure().unwrap().kind(), Kind::Failed);
+    assert_eq!(run.summary.outcome, RunOutcome::Failed);
+    assert_eq!(run.summary.planned, ["app"]);
     assert!(!machine.path("store").exists());
     assert_eq!(
         machine.told(),
@@ -306,9 +196,8 @@ fn retention_after_a_backup_is_in_the_summary() {
     assert_eq!(second.summary.outcome, RunOutcome::Ok);
     // Who needs the backups keeps them all.
     let request = BackupRequest {
-        label: "test".to_owned(),
         keep_all: true,
-        ..BackupRequest::default()
+        ..request()
     };
     let kept = create_backups(&request, &machine.session(&lines), &machine.heard).unwrap();
     assert_eq!(kept.summary.sources[0].removed, []);
@@ -345,7 +234,7 @@ fn an_interrupted_attempt_is_recorded_and_leaves_no_dump() {
     let _lock = context.lock_and_sweep("app").unwrap();
     let source = SourcePlan {
         settings: crate::config::BackupSettings {
-            scratch_dir: machine.dir.path().to_path_buf(),
+            scratch_dir: machine.path(""),
             ..crate::config::BackupSettings::default()
         },
         ..planned_source(&machine)
@@ -356,25 +245,21 @@ fn an_interrupted_attempt_is_recorded_and_leaves_no_dump() {
     let catalog = Catalog::read(&*store, None).unwrap();
     assert_eq!(catalog.backups.len(), 1);
     assert!(catalog.backups[0].sidecar.dump.is_none());
-    assert!(catalog.strays.is_empty());
+    assert!(catalog.orphans.is_empty());
     let sources = vec![
         SourceSummary::failed("app", &error),
         SourceSummary::skipped("later", "not yet"),
     ];
-    let summary = RunSummary::new(context.run, now(), sources, None);
+    let summary = RunSummary::new(context.run, &[], sources, None);
     assert_eq!(summary.outcome, RunOutcome::Interrupted);
     assert_eq!(summary.kind(), Some(Kind::Interrupted));
 }
 
 fn planned_source(machine: &Machine) -> SourcePlan {
     let session = machine.session(APP);
-    let request = BackupRequest {
-        label: "test".to_owned(),
-        ..BackupRequest::default()
-    };
-    let planned = plan_backup(&request, &session, &machine.heard).unwrap();
+    let planned = plan_backup(&request(), &session, &machine.heard).unwrap();
     match planned.into_iter().next() {
-        Some(Planned::Source(source)) => *source,
+        Some(PlannedAttempt::Source(source)) => *source,
         other => panic!("{other:?}"),
     }
 }
@@ -384,11 +269,7 @@ fn a_forecast_changes_nothing() {
     let machine = Machine::new().with_database("app", 1);
     std::fs::write(machine.path("bad.db"), "no database").unwrap();
     let lines = format!("{APP}{BAD}{}", hooks("hooks", 0, 0));
-    let request = BackupRequest {
-        label: "test".to_owned(),
-        ..BackupRequest::default()
-    };
-    let forecast = forecast_backup(&request, &machine.session(&lines), &machine.heard).unwrap();
+    let forecast = forecast_backup(&request(), &machine.session(&lines), &machine.heard).unwrap();
     let kinds: Vec<&str> = forecast
         .steps
         .iter()

@@ -70,3 +70,47 @@ fn a_pin_that_comes_after_the_plan_counts() {
     assert!(refusal(plan(&fixture, &[&old], false)).contains("is pinned"));
     assert!(plan(&fixture, &[&old], true).is_ok());
 }
+
+#[test]
+fn what_others_need_goes_after_them_or_not_at_all() {
+    let fixture = Fixture::new();
+    let full = fixture.backup("app", 5, 100);
+    let middle = fixture.backup_on(&full, 4);
+    let [end, _new] = [fixture.backup_on(&middle, 3), fixture.backup("app", 1, 100)];
+    for force in [false, true] {
+        let text = refusal(plan(&fixture, &[&full], force));
+        let needed = format!("`{full}` can't be deleted: it is needed by `{middle}`");
+        assert_eq!(text, needed);
+        let text = refusal(plan(&fixture, &[&full, &middle], force));
+        assert!(text.contains(&format!("needed by `{end}`")), "{text}");
+    }
+    let planned = plan(&fixture, &[&full, &end, &middle], false).unwrap();
+    let deleted = planned
+        .carry_out(&fixture.session, &fixture.recorder)
+        .unwrap();
+    assert_eq!(deleted, [end, middle, full]);
+    assert_eq!(fixture.ids().len(), 1);
+}
+
+#[test]
+fn what_a_newer_version_needs_stays() {
+    let fixture = Fixture::new();
+    let [full, _new] = [5, 1].map(|hours| fixture.backup("app", hours, 100));
+    let newer = fixture.newer_backup_on(&full, 4);
+    let text = refusal(plan(&fixture, &[&full], true));
+    assert!(text.contains(&format!("needed by `{newer}`")), "{text}");
+    let error = plan(&fixture, &[&full, &newer], true).err().unwrap();
+    assert!(error.message().contains("can't be read"), "{error}");
+}
+
+#[test]
+fn one_that_is_built_on_it_after_the_plan_counts() {
+    let fixture = Fixture::new();
+    let [full, _new] = [5, 1].map(|hours| fixture.backup("app", hours, 100));
+    let planned = plan(&fixture, &[&full], false).unwrap();
+    fixture.backup_on(&full, 4);
+    let error = planned
+        .carry_out(&fixture.session, &fixture.recorder)
+        .unwrap_err();
+    assert!(error.message().contains("needed by"), "{error}");
+}

@@ -113,10 +113,10 @@ fn check_contents(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosi
             "these backups are never removed; their dumps restore by their paths, with `--to`",
         );
     }
-    if let Some(first) = catalog.strays.first() {
+    if let Some(first) = catalog.orphans.first() {
         let text = format!(
             "{} no sidecar knows, as {}/{}",
-            units::count(catalog.strays.len() as u64, "dump"),
+            units::count(catalog.orphans.len() as u64, "dump"),
             first.source,
             first.name
         );
@@ -127,7 +127,7 @@ fn check_contents(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosi
             "they are never removed: restore them by their paths, or remove them by hand",
         );
     }
-    if session.config.is_some() && catalog.unreadable.is_empty() && catalog.strays.is_empty() {
+    if session.config.is_some() && catalog.unreadable.is_empty() && catalog.orphans.is_empty() {
         diagnosis.ok(
             "store",
             "contents",

@@ -18,7 +18,7 @@ use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// So many backups are compared table by table with the one before; further back the totals tell.
+/// How many backups are compared table by table with the one before; further back the totals tell.
 /// Each run keeps in mind what it finds, so these are runs without retention.
 const TABLE_BY_TABLE: usize = 100;
 
@@ -119,7 +119,7 @@ pub fn find_hold(
     };
     let mut hold: Option<BrakeHold> = None;
     for (label, policy) in &with_policy {
-        let Some((against, why)) = (match history.fall(&policy.brake())? {
+        let Some((against, why)) = (match history.find_fall(&policy.brake())? {
             Some(found) => Some(found),
             None => aged_by_a_jump(label, policy, &jumps, known, catalog, source, decision),
         }) else {
@@ -192,17 +192,17 @@ struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    /// The backup of which the newest lacks much, and what it lacks, as this brake sees it.
-    fn fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
+    /// Finds the backup of which the newest lacks much, and what it lacks, as this brake sees it.
+    fn find_fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
         if let Some((_, found)) = self.falls.iter().find(|(known, _)| known == brake) {
             return Ok(found.clone());
         }
-        let found = self.find_fall(brake)?;
+        let found = self.search_fall(brake)?;
         self.falls.push((brake.clone(), found.clone()));
         Ok(found)
     }
 
-    fn find_fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
+    fn search_fall(&mut self, brake: &Brake) -> Result<Option<(String, String)>> {
         let Some(percent) = brake.percent else {
             return Ok(None);
         };
@@ -211,7 +211,7 @@ impl<'a> History<'a> {
         let mut measures: Vec<&ListedBackup> = vec![known[1]];
         for (at, pair) in known.windows(2).enumerate() {
             let (after, before) = (pair[0], pair[1]);
-            if fell(before, after, percent)
+            if has_shrunk(before, after, percent)
                 || at < TABLE_BY_TABLE && self.compare(before, after, brake)?.is_some()
             {
                 measures.push(before);
@@ -259,9 +259,9 @@ impl<'a> History<'a> {
     }
 }
 
-/// Whether there was far less, or a table less, in a backup than in the one before it: as far as
-/// the totals tell.
-fn fell(before: &ListedBackup, after: &ListedBackup, percent: u8) -> bool {
+/// Whether a backup holds far less than the one before it, or a table less, as far as the totals
+/// tell.
+fn has_shrunk(before: &ListedBackup, after: &ListedBackup, percent: u8) -> bool {
     let less = |old: u64, new: u64| u128::from(new) * 100 < u128::from(old) * u128::from(percent);
     let bytes = |backup: &ListedBackup| {
         backup

@@ -91,3 +91,62 @@ fn a_source_that_fails_does_not_keep_the_others() {
     assert_eq!(summary.removed.len(), 1);
     assert_eq!(fixture.ids().len(), 3);
 }
+
+#[test]
+fn what_a_kept_backup_needs_is_kept() {
+    let fixture = Fixture::new();
+    let full = fixture.backup("app", 6, 100);
+    let [aside, end] = [5, 4].map(|hours| fixture.backup_on(&full, hours));
+    let plan = plan(&fixture, "app", false);
+    assert_eq!(ids_of(&plan.removals), [&aside]);
+    let kept: Vec<_> = plan
+        .kept
+        .iter()
+        .map(|kept| (&kept.id, &kept.reasons[0]))
+        .collect();
+    assert_eq!(kept[1], (&full, &format!("needed by {end}")));
+    prune(&request(false, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(fixture.ids(), [end, full]);
+}
+
+#[test]
+fn what_is_removed_goes_before_what_it_needs() {
+    let fixture = Fixture::new();
+    let full = fixture.backup("app", 6, 100);
+    let end = fixture.backup_on(&full, 5);
+    let new = fixture.backup("app", 1, 100);
+    prune(&request(false, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(fixture.ids(), [new]);
+    let heard = fixture.recorder.heard();
+    let told = |id: &str| {
+        heard
+            .iter()
+            .any(|event| event.contains(&format!("removed {id}")))
+    };
+    assert!(told(&full) && told(&end));
+}
+
+#[test]
+fn what_a_newer_version_needs_is_kept() {
+    let fixture = Fixture::new();
+    let full = fixture.backup("app", 6, 100);
+    let [_, middle] = [5, 4].map(|hours| fixture.backup_on(&full, hours));
+    let newer = fixture.newer_backup_on(&middle, 3);
+    let new = fixture.backup("app", 1, 100);
+    prune(&request(false, false), &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(fixture.ids(), [new, middle.clone(), full.clone()]);
+    let catalog = fixture.catalog();
+    assert_eq!(catalog.unreadable[0].id, newer);
+    assert_eq!(catalog.dependents_of(&middle).collect::<Vec<_>>(), [&newer]);
+    assert_eq!(catalog.dependents_of(&full).collect::<Vec<_>>(), [&middle]);
+    let caps = PruneRequest {
+        policy: Some(RetentionPolicy {
+            max_count: Some(1),
+            max_size: Some(1),
+            ..RetentionPolicy::default()
+        }),
+        ..PruneRequest::default()
+    };
+    prune(&caps, &fixture.session, &fixture.recorder).unwrap();
+    assert_eq!(fixture.ids().len(), 3);
+}

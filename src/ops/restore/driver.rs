@@ -5,7 +5,7 @@ use super::context::RestoreContext;
 use super::safety::{KeptContent, Safety};
 use super::{Confirm, RestoreOutcome, RestorePreview, RestoredBackup};
 use crate::engine::{Check, Depth, Destination, Keep, Published, Source};
-use crate::error::Result;
+use crate::error::{Hint, Result};
 use crate::lock::Lock;
 use crate::ops::Event;
 use crate::ops::examine::{self, ExaminationOptions};
@@ -27,7 +27,7 @@ pub trait RestoreSteps {
     fn plan(&mut self) -> Result<RestorePlan>;
 
     /// Looks at what only a dry run needs to know; gives a warning.
-    fn rehearse(&mut self) -> Result<Option<String>> {
+    fn rehearse(&mut self) -> Result<Option<Hint>> {
         Ok(None)
     }
 
@@ -69,7 +69,7 @@ pub struct RestorePlan {
 #[derive(Debug)]
 pub enum PlanNote {
     Line(String),
-    Warning(String),
+    Warning(Hint),
 }
 
 impl RestorePlan {
@@ -79,7 +79,7 @@ impl RestorePlan {
     }
 
     /// Adds a warning.
-    pub fn add_warning(&mut self, text: impl Into<String>) {
+    pub fn add_warning(&mut self, text: impl Into<Hint>) {
         self.notes.push(PlanNote::Warning(text.into()));
     }
 }
@@ -91,6 +91,18 @@ pub enum Question {
     Replace(String),
     /// Roles are made.
     CreateRoles,
+}
+
+/// Opens the destination when it is first asked for.
+pub(super) fn open_once<D>(
+    destination: &mut Option<D>,
+    open: impl FnOnce() -> Result<D>,
+) -> Result<&mut D> {
+    let opened = match destination.take() {
+        Some(opened) => opened,
+        None => open()?,
+    };
+    Ok(destination.insert(opened))
 }
 
 /// Takes all steps of one restore.
@@ -169,27 +181,27 @@ fn receive(destination: &mut dyn Destination, context: RestoreContext<'_>) -> Re
     let options = ExaminationOptions {
         scratch_dir: &settings.scratch_dir,
         threads: settings.thread_count(),
-        proving: &session.proving_of(&found.source),
+        drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
     let checks = examine::receive(&found.stored(), destination, Depth::Content, &options)?;
     for check in &checks {
-        observer.detail(format!("{}: {}", check.name, check.detail));
+        observer.detail(check.to_string());
     }
     refuse_damaged(&checks, context)
 }
 
 fn refuse_damaged(checks: &[Check], context: RestoreContext<'_>) -> Result<()> {
     let found = context.found;
-    let Some(damaged) = examine::damage_in(&found.name(), checks) else {
+    let Some(damaged) = examine::damage_error(&found.name(), checks) else {
         return Ok(());
     };
     let hint = match &found.backup {
-        Some(backup) => format!(
-            "nothing was touched; `dbbackup list {}` shows other backups",
-            backup.sidecar.source
-        ),
-        None => "nothing was touched".to_owned(),
+        Some(backup) => Hint::new()
+            .text("nothing was touched; ")
+            .command(["list", &backup.sidecar.source])
+            .text(" shows other backups"),
+        None => Hint::from("nothing was touched"),
     };
     Err(damaged.with_hint(hint))
 }

@@ -6,13 +6,13 @@ mod inside;
 use self::inside::refuse_what_lies_inside;
 use super::RestoredBackup;
 use super::context::RestoreContext;
-use super::driver::{Question, RestorePlan, RestoreSteps};
+use super::driver::{Question, RestorePlan, RestoreSteps, open_once};
 use super::safety::{KeptContent, Safety};
-use crate::engine::files::destination::{FilesDestination, Options};
+use crate::engine::files::destination::{FilesDestination, TreeRestoreOptions};
 use crate::engine::files::differences;
 use crate::engine::files::patterns::Patterns;
 use crate::engine::{Destination, Published};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::lock::Lock;
 use crate::ops::content;
 use crate::ops::find::ResolvedBackup;
@@ -92,32 +92,6 @@ impl<'a> FilesRestore<'a> {
         }
         Ok(())
     }
-
-    fn open_destination(&self) -> Result<FilesDestination<'a>> {
-        let RestoreContext { found, request, .. } = self.context;
-        let select = if request.paths.is_empty() {
-            None
-        } else {
-            Some(Patterns::new(&request.paths)?)
-        };
-        let options = Options {
-            select,
-            tops: tops_of(found),
-            no_owner: request.no_owner,
-        };
-        // Unknown where only some files are wanted.
-        let size = match request.paths.is_empty() {
-            true => found.stored().content_size(),
-            false => 0,
-        };
-        let list = Box::new(move || content::open_list(&found.stored()));
-        match &self.place {
-            TreeTarget::Directory(path) => FilesDestination::at(path, size, list, options),
-            TreeTarget::Origin(tops) => {
-                FilesDestination::origin(tops, size, &self.context.stamp(), list, options)
-            }
-        }
-    }
 }
 
 impl RestoreSteps for FilesRestore<'_> {
@@ -145,7 +119,12 @@ impl RestoreSteps for FilesRestore<'_> {
             .as_ref()
             .is_some_and(|backup| backup.sidecar.status == Status::Partial)
         {
-            plan.add_warning("the backup is incomplete: `dbbackup show` says what it lacks");
+            plan.add_warning(
+                Hint::new()
+                    .text("the backup is incomplete: ")
+                    .shell_command("show")
+                    .text(" says what it lacks"),
+            );
         }
         let tops = match &self.place {
             TreeTarget::Directory(path) => {
@@ -199,11 +178,8 @@ impl RestoreSteps for FilesRestore<'_> {
     }
 
     fn destination(&mut self) -> Result<&mut dyn Destination> {
-        let opened = match self.destination.take() {
-            Some(opened) => opened,
-            None => self.open_destination()?,
-        };
-        Ok(self.destination.insert(opened))
+        let open = || open_destination(self.context, &self.place);
+        Ok(open_once(&mut self.destination, open)?)
     }
 
     fn conclude(
@@ -302,4 +278,33 @@ fn tops_of(found: &ResolvedBackup) -> Vec<PathBuf> {
         .map(|database| database.paths.clone())
         .filter(|paths| paths.iter().all(|path| path.is_absolute()))
         .unwrap_or_default()
+}
+
+fn open_destination<'a>(
+    context: RestoreContext<'a>,
+    place: &TreeTarget,
+) -> Result<FilesDestination<'a>> {
+    let RestoreContext { found, request, .. } = context;
+    let select = if request.paths.is_empty() {
+        None
+    } else {
+        Some(Patterns::new(&request.paths)?)
+    };
+    let options = TreeRestoreOptions {
+        select,
+        tops: tops_of(found),
+        no_owner: request.no_owner,
+    };
+    // Unknown where only some files are wanted.
+    let size = match request.paths.is_empty() {
+        true => found.stored().content_size(),
+        false => 0,
+    };
+    let list = Box::new(move || content::open_list(&found.stored()));
+    match place {
+        TreeTarget::Directory(path) => FilesDestination::for_directory(path, size, list, options),
+        TreeTarget::Origin(tops) => {
+            FilesDestination::for_origin(tops, size, &context.stamp(), list, options)
+        }
+    }
 }

@@ -25,11 +25,11 @@ impl<'a> RolesRestore<'a> {
     /// Connects to the server.
     pub fn new(context: RestoreContext<'a>) -> Result<Self> {
         let conn = connection(context)?;
-        let proving = context.session.proving_of(&context.found.source);
+        let drill_settings = context.session.drill_settings_of(&context.found.source);
         Ok(RolesRestore {
             context,
             place: conn.place(),
-            destination: RolesDestination::open(&conn, &proving.search)?,
+            destination: RolesDestination::open(&conn, &drill_settings.search)?,
         })
     }
 }

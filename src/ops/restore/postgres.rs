@@ -11,7 +11,7 @@ use crate::engine::postgres::conninfo::ConnInfo;
 use crate::engine::postgres::destination::{PostgresDestination, RestoreTarget};
 use crate::engine::postgres::{ConnectionSpec, PgFormat, PostgresSource};
 use crate::engine::{Database, Destination, DumpFormat, Dumped, Published};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::lock::Lock;
 use crate::ops::Session;
 use crate::ops::content::describe_contents;
@@ -154,14 +154,17 @@ impl RestoreSteps for PostgresRestore<'_> {
         Ok(plan)
     }
 
-    fn rehearse(&mut self) -> Result<Option<String>> {
+    fn rehearse(&mut self) -> Result<Option<Hint>> {
         let owner = self.destination.foreign_code_owner()?;
         Ok(owner.map(|owner| {
-            format!(
-                "a restore runs what the database brings, its checks and functions, as this \
-                 superuser, and `{owner}` is none: if you don't trust that role, restore as it \
-                 does (`dbbackup help postgresql`)"
-            )
+            Hint::new()
+                .text(format!(
+                    "a restore runs what the database brings, its checks and functions, as this \
+                     superuser, and `{owner}` is none: if you don't trust that role, restore as \
+                     it does ("
+                ))
+                .command(["help", "postgresql"])
+                .text(")")
         }))
     }
 
@@ -347,11 +350,11 @@ fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> Rest
     let (found, request, session) = (context.found, context.request, context.session);
     let stored = found.stored();
     let settings = context.settings();
-    let proving = session.proving_of(&found.source);
+    let drill_settings = session.drill_settings_of(&found.source);
     // What is restored here is read and sent from here.
     let search = crate::engine::postgres::ProgramSearch {
         prefix: Vec::new(),
-        ..proving.search
+        ..drill_settings.search
     };
     RestoreTarget {
         conn,
@@ -359,7 +362,7 @@ fn target(context: RestoreContext<'_>, format: PgFormat, conn: ConnInfo) -> Rest
         format,
         pg_dump_major: pg_dump_major(stored.producer),
         search,
-        jobs: request.jobs.unwrap_or(proving.jobs).max(1),
+        jobs: request.jobs.unwrap_or(drill_settings.jobs).max(1),
         no_owner: request.no_owner,
         no_tablespaces: request.no_tablespaces,
         roles_to_come: context.roles_to_come.to_vec(),

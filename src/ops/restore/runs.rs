@@ -2,7 +2,7 @@
 
 use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::DumpFormat;
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::ops::find;
 use crate::ops::{Observer, Session};
 use crate::retention::PRE_RESTORE;
@@ -11,8 +11,8 @@ use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
-/// So many runs that are passed over are told one by one: a source that is also saved every hour by
-/// itself has many between two of the whole.
+/// How many runs that are passed over are reported one by one: a source that is also saved every
+/// hour by itself has many between two runs of the whole.
 const SHOWN: usize = 3;
 
 /// Resolves the names of groups and clusters to the backups of their newest complete runs; roles
@@ -54,8 +54,8 @@ fn sources_of(word: &str, session: &Session) -> Result<Option<(Vec<String>, Cata
     Ok((group.is_some() || sources != [word.to_owned()]).then_some((names, catalog)))
 }
 
-/// Newer runs that are no picture of the whole are named: who restores must know that it is not the
-/// newest that comes back.
+/// Finds the newest run in which nothing is missing. It warns of newer ones that lack something:
+/// whoever restores must know that it is not the newest that comes back.
 fn newest_complete(
     word: &str,
     names: &[String],
@@ -80,28 +80,35 @@ fn newest_complete(
     for (run, backups) in &runs {
         let wrong: Vec<String> = names
             .iter()
-            .flat_map(|name| wrong_with(name, backups, session))
+            .flat_map(|name| faults_of(name, backups, session))
             .collect();
         if wrong.is_empty() {
             warn_of(&passed_over, observer);
             for gone in names.iter().flat_map(|name| catalog.vanished_members(name)) {
-                observer.warn(format!(
-                    "`{gone}` is not among them, for it was not on the server any more: `dbbackup \
-                     restore {gone}` by itself"
-                ));
+                observer.warn(
+                    Hint::new()
+                        .text(format!(
+                            "`{gone}` is not among them, for it was not on the server any more: "
+                        ))
+                        .command(["restore", gone.as_ref()])
+                        .text(" by itself"),
+                );
             }
             return Ok(in_order(backups));
         }
         passed_over.push((*run, wrong.join(", ")));
     }
-    let hint = format!(
-        "`dbbackup list {} --status all` shows them; restore them one by one, by their ids",
-        names.join(" ")
-    );
+    let list = ["list"]
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .chain(["--status", "all"]);
+    let hint = Hint::new()
+        .command(list)
+        .text(" shows them; restore them one by one, by their ids");
     let text = match passed_over.first() {
         None => {
             return Err(Error::not_found(format!("`{word}` has no backups"))
-                .with_hint("`dbbackup list` shows what there is"));
+                .with_hint(Hint::new().command(["list"]).text(" shows what there is")));
         }
         Some((run, wrong)) => format!("no run of `{word}` is complete; the newest, {run}: {wrong}"),
     };
@@ -120,10 +127,10 @@ fn warn_of(passed_over: &[(&str, String)], observer: &dyn Observer) {
     }
 }
 
-/// Why a run is no picture of the source `name`; nothing where it is. Of a cluster those databases
-/// count that its server had then, which each of their backups says: what has been dropped since,
-/// or made since, is none of that run's business.
-fn wrong_with(name: &str, run: &[&ListedBackup], session: &Session) -> Vec<String> {
+/// Lists what a run lacks of the source `name`; nothing where it is complete. Of a cluster those
+/// databases count that its server had at the time, as each of their backups records. What was
+/// dropped or created since is no fault of that run.
+fn faults_of(name: &str, run: &[&ListedBackup], session: &Session) -> Vec<String> {
     let of_it: Vec<&&ListedBackup> = run
         .iter()
         .filter(|backup| belongs_to(backup, name))
@@ -160,7 +167,7 @@ fn wrong_with(name: &str, run: &[&ListedBackup], session: &Session) -> Vec<Strin
     wrong
 }
 
-/// The source's own, or of a database that says that it is of this cluster.
+/// Whether a backup is one of the source itself, or of a database of this cluster.
 fn belongs_to(backup: &ListedBackup, name: &str) -> bool {
     let cluster = || {
         backup
@@ -172,7 +179,7 @@ fn belongs_to(backup: &ListedBackup, name: &str) -> bool {
     backup.sidecar.source == *name || cluster() == Some(name)
 }
 
-/// Whether a run of the group at that time had this source to save.
+/// Whether a run of the group at that time was to save this source.
 fn is_asked_for(name: &str, at: DateTime<Utc>, session: &Session) -> bool {
     let Some(entry) = session.entry_of(name) else {
         return true;

@@ -7,7 +7,7 @@ use crate::engine::{DumpFormat, Source};
 use crate::error::{Context, Error, Result};
 use crate::lock::Lock;
 use crate::ops::backup::{AttemptPlan, RunContext, create_backup};
-use crate::ops::run::Run;
+use crate::ops::run::{Run, now};
 use crate::ops::sweep::lock_and_sweep;
 use crate::ops::{Observer, Session};
 use crate::retention::PRE_RESTORE;
@@ -64,10 +64,11 @@ pub fn create_safety_backup(
         encoding: settings.encoding(),
         verify_after: Some(Level::Checksum),
         scratch_dir: &settings.scratch_dir,
-        proving: &session.proving_of(source),
+        drill_settings: &session.drill_settings_of(source),
     };
     let run = Run {
         id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
+        started_at: now(),
         members: Vec::new(),
         host: session.host.clone(),
         label: PRE_RESTORE.to_owned(),

@@ -7,7 +7,7 @@ use self::safety::plan_safety;
 use super::RestoredBackup;
 use super::context::RestoreContext;
 use super::differences::row_differences;
-use super::driver::{Question, RestorePlan, RestoreSteps};
+use super::driver::{Question, RestorePlan, RestoreSteps, open_once};
 use super::safety::{KeptContent, Safety, safety_backup_text};
 use crate::config::{ConfiguredSource, KindSettings};
 use crate::engine::sqlite::destination::{Target, directory_of};
@@ -117,26 +117,6 @@ impl<'a> SqliteRestore<'a> {
             Safety::Beside(path) => plan.add_line(format!("  {what} as {}", path.display())),
         }
     }
-
-    fn open_destination(&self) -> Result<SqliteDestination> {
-        let stored = self.context.found.stored();
-        let settings = self.context.settings();
-        // Owner, mode and journal mode belong to the place that it came from.
-        let recorded = if self.place.is_origin {
-            stored.database.cloned().unwrap_or_default()
-        } else {
-            Database::default()
-        };
-        let target = Target {
-            path: self.place.path.clone(),
-            expected_absent: matches!(self.place.now, OldContent::Nothing),
-            recorded,
-            stamp: self.context.stamp(),
-            lock_timeout: settings.lock_timeout.file,
-            scratch_dir: settings.scratch_dir.clone(),
-        };
-        SqliteDestination::at(target, stored.content_size())
-    }
 }
 
 impl RestoreSteps for SqliteRestore<'_> {
@@ -179,11 +159,8 @@ impl RestoreSteps for SqliteRestore<'_> {
 
     /// The copy is made on the target's file system.
     fn destination(&mut self) -> Result<&mut dyn Destination> {
-        let opened = match self.destination.take() {
-            Some(opened) => opened,
-            None => self.open_destination()?,
-        };
-        Ok(self.destination.insert(opened))
+        let open = || open_destination(self.context, &self.place);
+        Ok(open_once(&mut self.destination, open)?)
     }
 
     fn conclude(
@@ -370,4 +347,27 @@ fn move_back(aside: &Path, target: &Path, companions: &[(PathBuf, PathBuf)]) -> 
         .map(|(there, aside)| format!("mv {} {}", word(aside), word(there)))
         .collect();
     format!("rm -f {} && {}", new_ones.join(" "), moves.join(" && "))
+}
+
+fn open_destination(
+    context: RestoreContext<'_>,
+    place: &DatabasePlace,
+) -> Result<SqliteDestination> {
+    let stored = context.found.stored();
+    let settings = context.settings();
+    // Owner, mode and journal mode belong to the place that it came from.
+    let recorded = if place.is_origin {
+        stored.database.cloned().unwrap_or_default()
+    } else {
+        Database::default()
+    };
+    let target = Target {
+        path: place.path.clone(),
+        expected_absent: matches!(place.now, OldContent::Nothing),
+        recorded,
+        stamp: context.stamp(),
+        lock_timeout: settings.lock_timeout.file,
+        scratch_dir: settings.scratch_dir.clone(),
+    };
+    SqliteDestination::at(target, stored.content_size())
 }

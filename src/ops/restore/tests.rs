@@ -63,7 +63,7 @@ impl RestoreSteps for RecordedSteps {
         Ok(plan)
     }
 
-    fn rehearse(&mut self) -> Result<Option<String>> {
+    fn rehearse(&mut self) -> Result<Option<Hint>> {
         self.journal.add("rehearse");
         Ok(None)
     }
@@ -122,7 +122,7 @@ fn drive_recorded(
     request: &RestoreRequest,
     answer: Result<()>,
 ) -> Result<RestoreOutcome> {
-    let found = find::find("app", &fixture.session).unwrap();
+    let found = find::find_backup("app", &fixture.session).unwrap();
     let context = RestoreContext {
         found: &found,
         wanted: "app",

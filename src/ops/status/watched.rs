@@ -5,10 +5,9 @@ use crate::catalog::{Catalog, ListedBackup};
 use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
-use crate::ops::condition::{Condition, condition_of};
-use crate::ops::examine::for_a_list;
+use crate::ops::condition::{Condition, condition_of, short_reason_of};
 use crate::ops::prune;
 use crate::ops::time_of;
 use crate::ops::{Session, is_missed};
@@ -101,7 +100,9 @@ fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result
                 ));
                 return Err(match units::nearest(name, all.iter().map(String::as_str)) {
                     Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-                    None => error.with_hint("`dbbackup list` shows what there is"),
+                    None => {
+                        error.with_hint(Hint::new().command(["list"]).text(" shows what there is"))
+                    }
                 });
             }
         }
@@ -281,14 +282,17 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
             error: error
                 .as_ref()
                 .map_or("no reason is known", |error| &error.message),
-            hint: error.as_ref().and_then(|error| error.hint.as_deref()),
+            hint: error
+                .as_ref()
+                .and_then(|error| error.hint.as_deref())
+                .map(Hint::from_written),
         },
         ((Condition::Partial, _), _) => AttemptWorth::Partial,
         ((Condition::Ok, _), _) => AttemptWorth::Good,
         ((Condition::Unknown, why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
-        ((condition @ (Condition::Missing | Condition::Damaged), why), _) => {
-            let shown = why.map(|why| for_a_list(&why));
-            AttemptWorth::Damaged(shown.unwrap_or_else(|| condition.as_str().to_owned()))
+        ((condition @ (Condition::Missing | Condition::Damaged), _), _) => {
+            let reason = short_reason_of(backup);
+            AttemptWorth::Damaged(reason.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
     let restored = backup
@@ -348,18 +352,18 @@ fn leftovers(
     catalog: &Catalog,
     entry: Option<&ConfiguredSource>,
     configured: bool,
-) -> Vec<String> {
+) -> Vec<Hint> {
     let pinned = catalog
         .of(name)
         .filter(|backup| backup.sidecar.label == PRE_RESTORE && backup.state.pinned);
-    let mut found: Vec<String> = pinned
+    let mut found: Vec<Hint> = pinned
         .map(|backup| {
-            let size = units::size(backup.presence.bytes());
-            format!(
-                "{} ({size}), pinned; when it is not needed any more: `dbbackup delete {0} \
-                     --force`",
-                backup.id()
-            )
+            let (id, size) = (backup.id(), units::size(backup.presence.bytes()));
+            Hint::new()
+                .text(format!(
+                    "{id} ({size}), pinned; when it is not needed any more: "
+                ))
+                .command(["delete", id, "--force"])
         })
         .collect();
     let paths = match entry.map(|entry| &entry.kind) {
@@ -374,7 +378,9 @@ fn leftovers(
     };
     let kept = paths.iter().flat_map(|path| set_aside(path));
     found.extend(kept.map(|path| {
-        format!("{path}, what a restore replaced; remove it when it is not needed any more")
+        Hint::from(format!(
+            "{path}, what a restore replaced; remove it when it is not needed any more"
+        ))
     }));
     found
 }

@@ -3,41 +3,41 @@
 //! The header of each member has an extra field `DB` with the size of the whole member, so that a
 //! reader finds the members without inflating them, and inflates them in parallel. The stream ends
 //! with a member without content, which has a second extra field `DE` with the size of the whole
-//! content: a stream that lacks it, or lacks a member, is found to be incomplete. (Streams put one
+//! content. A stream that lacks it, or lacks a member, is found to be incomplete. (Streams put one
 //! after the other are one stream, as gzip has it.)
 //!
-//! gzip data that others made is read too, one member after the other on one thread.
+//! gzip data that other programs made is read too, one member after the other on one thread.
 
-use super::blocks::{Block, Next, Pack, Unpack, Work};
-use super::source::{ReadAhead, damaged, fill, truncated};
+use super::blocks::{Block, BlockPacker, BlockUnpacker, BlockWorker, NextBlock};
+use super::source::{ReadAhead, damaged, read_up_to, truncated};
 use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::mem;
 
-/// Content of a member, in bytes. Deflate looks back 32 KiB only, so that larger ones would gain
-/// next to nothing.
+/// The content of a member, in bytes. Deflate looks back 32 KiB only, so that larger members would
+/// gain next to nothing.
 pub const BLOCK: usize = 1 << 20;
 
-/// A member of ours that claims more content than this is damaged; so is one of more than
-/// [`MAX_MEMBER`] bytes.
+/// The largest content of a member of ours, in bytes; one that claims more is damaged.
 const MAX_CONTENT: usize = 8 << 20;
+/// The largest size of a member of ours, in bytes; one that claims more is damaged.
 const MAX_MEMBER: usize = MAX_CONTENT + (MAX_CONTENT >> 8) + 1024;
 
-/// Magic, deflate, "there is an extra field". What follows (time, flags, system: six bytes) has no
-/// meaning.
+/// A header's first bytes: the magic number, deflate, "there is an extra field". The six bytes that
+/// follow (time, flags, system) have no meaning.
 const MAGIC: [u8; 4] = [0x1f, 0x8b, 8, 4];
-/// Up to and with the `DB` field.
+/// The size of a header up to the end of its `DB` field.
 const HEADER: usize = 20;
-/// CRC-32 and length of the content.
+/// The size of a trailer: CRC-32 and length of the content.
 const TRAILER: usize = 8;
-/// The whole last member: `HEADER`, the `DE` field, deflate's empty block, trailer.
+/// The size of the last member: `HEADER`, the `DE` field, deflate's empty block, the trailer.
 const END: usize = HEADER + 12 + 2 + TRAILER;
 
-/// Sequentially inflated bytes that go to the reader at once.
+/// The sequentially inflated bytes that go to the reader at once.
 const CHUNK: usize = 256 << 10;
 
-/// Writes the header of a member that is `size` bytes long and has `extra` bytes of extra fields.
+/// The header of a member that is `size` bytes long and has `extra` bytes of extra fields.
 fn header(extra: u16, size: u32) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&MAGIC);
@@ -58,26 +58,33 @@ fn end_member(total: u64) -> Vec<u8> {
     bytes
 }
 
-/// What a member's first bytes say.
+/// The kind of a member, by its first bytes.
 #[derive(Debug, PartialEq)]
 enum MemberHead {
-    /// One of ours, this many bytes long.
+    /// A block of ours, this many bytes long.
     Block(usize),
+    /// The last member of a stream of ours.
     End,
+    /// A member that another program made.
     Foreign,
 }
 
-fn kind(head: &[u8]) -> MemberHead {
-    if head.len() < HEADER || head[..4] != MAGIC || head[12..16] != *b"DB\x04\x00" {
-        return MemberHead::Foreign;
-    }
-    match u16::from_le_bytes([head[10], head[11]]) {
-        8 => {
-            MemberHead::Block(u32::from_le_bytes([head[16], head[17], head[18], head[19]]) as usize)
+impl MemberHead {
+    fn parse(head: &[u8]) -> MemberHead {
+        if head.len() < HEADER || head[..4] != MAGIC || head[12..16] != *b"DB\x04\x00" {
+            return MemberHead::Foreign;
         }
-        20 => MemberHead::End,
-        _ => MemberHead::Foreign,
+        match u16::from_le_bytes([head[10], head[11]]) {
+            8 => MemberHead::Block(read_u32(head, 16) as usize),
+            20 => MemberHead::End,
+            _ => MemberHead::Foreign,
+        }
     }
+}
+
+/// The 32-bit number at this offset.
+fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The writing half.
@@ -88,7 +95,7 @@ pub struct GzipPacker {
 }
 
 impl GzipPacker {
-    /// `level` as libdeflate has them, 1 to 12.
+    /// A packer for this `level` of libdeflate, 1 to 12.
     pub fn new(level: u8, block_bytes: usize) -> Self {
         let level = CompressionLvl::new(i32::from(level)).unwrap_or_default();
         GzipPacker {
@@ -99,12 +106,12 @@ impl GzipPacker {
     }
 }
 
-impl Pack for GzipPacker {
+impl BlockPacker for GzipPacker {
     fn block_bytes(&self) -> usize {
         self.block_bytes
     }
 
-    fn worker(&self) -> io::Result<Work> {
+    fn new_worker(&self) -> io::Result<BlockWorker> {
         let mut compressor = Compressor::new(self.level);
         Ok(Box::new(move |block| {
             let Block { input, output, .. } = block;
@@ -126,7 +133,7 @@ impl Pack for GzipPacker {
         Vec::new()
     }
 
-    fn written(&mut self, block: &Block) -> io::Result<()> {
+    fn note_written(&mut self, block: &Block) -> io::Result<()> {
         self.total += block.input.len() as u64;
         Ok(())
     }
@@ -138,45 +145,50 @@ impl Pack for GzipPacker {
 
 /// The reading half.
 pub struct GzipUnpacker<R> {
-    place: GzipState<R>,
+    state: GzipState<R>,
 }
 
-/// Where in the source the splitter stands.
+/// The splitter's position in the source.
 enum GzipState<R> {
-    /// Where a stream may begin.
+    /// A stream may begin here.
     Start(ReadAhead<R>, Preceding),
     /// After a member of ours that was not the last; with the content's size so far.
     Ours(ReadAhead<R>, u64),
-    /// In somebody else's member.
+    /// In a member of another program.
     Foreign(Box<GzDecoder<ReadAhead<R>>>),
     /// At the end, or an error was returned.
     Over,
 }
 
-/// What stands before a place where a stream may begin.
+/// The data before a place where a stream may begin.
 #[derive(PartialEq)]
 enum Preceding {
+    /// It is the beginning of the source.
     Nothing,
+    /// A whole stream of ours.
     Ours,
+    /// A member of another program.
     Foreign,
 }
 
 impl<R: Read> GzipUnpacker<R> {
+    /// An unpacker at the beginning of `source`.
     pub fn new(source: R) -> Self {
         GzipUnpacker {
-            place: GzipState::Start(ReadAhead::new(source), Preceding::Nothing),
+            state: GzipState::Start(ReadAhead::new(source), Preceding::Nothing),
         }
     }
 
-    /// Reads a member of ours into `block`.
-    fn member(
+    /// Reads a member of ours, which claims to be `size` bytes long, into `block`. `total` is the
+    /// size of the content before it.
+    fn read_member(
         &mut self,
         mut source: ReadAhead<R>,
         size: usize,
         total: u64,
         block: &mut Block,
-    ) -> io::Result<Next> {
-        block.at = source.at();
+    ) -> io::Result<NextBlock> {
+        block.at = source.position();
         if !(HEADER + TRAILER..=MAX_MEMBER).contains(&size) {
             return Err(damaged(format!(
                 "gzip data is damaged: the block at byte {} claims a size of {size} bytes",
@@ -185,37 +197,38 @@ impl<R: Read> GzipUnpacker<R> {
         }
         block.input.clear();
         if !source.append(&mut block.input, size)? {
-            return Err(truncated("gzip", source.at()));
+            return Err(truncated("gzip", source.position()));
         }
-        let length = trailer(&block.input).1;
+        let length = content_length(&block.input);
         if length > MAX_CONTENT {
             return Err(damaged(format!(
                 "gzip data is damaged: the block at byte {} claims {length} bytes of content",
                 block.at
             )));
         }
-        self.place = GzipState::Ours(source, total + length as u64);
-        Ok(Next::Packed)
+        self.state = GzipState::Ours(source, total + length as u64);
+        Ok(NextBlock::Packed)
     }
 
-    /// Inflates the next part of somebody else's member into `block`; false at the member's end.
-    fn inflate(
+    /// Inflates the next part of another program's member into `block`. Returns false at the
+    /// member's end.
+    fn inflate_part(
         &mut self,
         mut decoder: Box<GzDecoder<ReadAhead<R>>>,
         block: &mut Block,
     ) -> io::Result<bool> {
-        let read = fill(&mut decoder, &mut block.output, CHUNK).map_err(|error| {
+        let read = read_up_to(&mut decoder, &mut block.output, CHUNK).map_err(|error| {
             let source = decoder.get_ref();
             match error.kind() {
-                _ if source.failed() => error,
-                ErrorKind::UnexpectedEof => truncated("gzip", source.at()),
+                _ if source.has_failed() => error,
+                ErrorKind::UnexpectedEof => truncated("gzip", source.position()),
                 _ => damaged(format!(
                     "gzip data is damaged: {error}, before byte {}",
-                    source.at()
+                    source.position()
                 )),
             }
         })?;
-        self.place = match read {
+        self.state = match read {
             0 => GzipState::Start((*decoder).into_inner(), Preceding::Foreign),
             _ => GzipState::Foreign(decoder),
         };
@@ -223,60 +236,66 @@ impl<R: Read> GzipUnpacker<R> {
     }
 }
 
-/// Checksum and length of the content as a member's trailer has them.
-fn trailer(member: &[u8]) -> (u32, usize) {
-    let field = |at: usize| {
-        u32::from_le_bytes([member[at], member[at + 1], member[at + 2], member[at + 3]])
-    };
-    (field(member.len() - 8), field(member.len() - 4) as usize)
+/// The checksum of the content, in a member's trailer.
+fn content_checksum(member: &[u8]) -> u32 {
+    read_u32(member, member.len() - TRAILER)
 }
 
-impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
-    fn worker(&self) -> io::Result<Work> {
+/// The length of the content in bytes, in a member's trailer.
+fn content_length(member: &[u8]) -> usize {
+    read_u32(member, member.len() - 4) as usize
+}
+
+/// The error of a block at byte `at` that can't be inflated.
+fn damaged_block(what: &str, at: u64) -> io::Error {
+    damaged(format!(
+        "gzip data is damaged: {what} in the block at byte {at}"
+    ))
+}
+
+impl<R: Read + Send + 'static> BlockUnpacker for GzipUnpacker<R> {
+    fn new_worker(&self) -> io::Result<BlockWorker> {
         let mut decompressor = Decompressor::new();
         Ok(Box::new(move |block| {
             let Block { input, output, at } = block;
-            let wrong = |what: &str| {
-                damaged(format!(
-                    "gzip data is damaged: {what} in the block at byte {at}"
-                ))
-            };
-            let (checksum, length) = trailer(input);
+            let length = content_length(input);
             output.resize(length, 0);
             let body = &input[HEADER..input.len() - TRAILER];
             let inflated = decompressor
                 .deflate_decompress(body, output)
-                .map_err(|_| wrong("invalid compressed data"))?;
+                .map_err(|_| damaged_block("invalid compressed data", *at))?;
             if inflated != length {
-                return Err(wrong("wrong length"));
+                return Err(damaged_block("wrong length", *at));
             }
-            if libdeflater::crc32(output) != checksum {
-                return Err(wrong("wrong checksum"));
+            if libdeflater::crc32(output) != content_checksum(input) {
+                return Err(damaged_block("wrong checksum", *at));
             }
             Ok(())
         }))
     }
 
-    fn next(&mut self, block: &mut Block) -> io::Result<Next> {
+    fn read_next(&mut self, block: &mut Block) -> io::Result<NextBlock> {
         loop {
-            match mem::replace(&mut self.place, GzipState::Over) {
-                GzipState::Over => return Ok(Next::End),
-                GzipState::Start(mut source, before) => {
-                    let at = source.at();
+            match mem::replace(&mut self.state, GzipState::Over) {
+                GzipState::Over => return Ok(NextBlock::End),
+                GzipState::Start(mut source, preceding) => {
+                    let at = source.position();
                     let head = source.peek(HEADER)?;
-                    if head.is_empty() && before != Preceding::Nothing {
-                        return Ok(Next::End);
+                    if head.is_empty() && preceding != Preceding::Nothing {
+                        return Ok(NextBlock::End);
                     }
-                    if before != Preceding::Nothing && !head.starts_with(&MAGIC[..2]) {
-                        let only_zeros = before == Preceding::Foreign && only_zeros(&mut source)?;
+                    if preceding != Preceding::Nothing && !head.starts_with(&MAGIC[..2]) {
+                        // Padding after the last member, as on tapes, is no damage.
+                        let is_padding =
+                            preceding == Preceding::Foreign && has_only_zeros(&mut source)?;
                         let text = "gzip data is followed by something else";
-                        return if only_zeros {
-                            Ok(Next::End)
+                        return if is_padding {
+                            Ok(NextBlock::End)
                         } else {
                             Err(damaged(format!("{text} at byte {at}")))
                         };
                     }
-                    self.place = match kind(head) {
+                    self.state = match MemberHead::parse(head) {
                         MemberHead::Block(_) | MemberHead::End => GzipState::Ours(source, 0),
                         // The decoder reads the header at once, and keeps an error for the first
                         // read.
@@ -284,14 +303,16 @@ impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
                     };
                 }
                 GzipState::Ours(mut source, total) => {
-                    let at = source.at();
+                    let at = source.position();
                     let head = source.peek(END)?;
                     let (length, complete) = (head.len(), head == end_member(total));
-                    match kind(head) {
-                        MemberHead::Block(size) => return self.member(source, size, total, block),
+                    match MemberHead::parse(head) {
+                        MemberHead::Block(size) => {
+                            return self.read_member(source, size, total, block);
+                        }
                         MemberHead::End if complete => {
                             source.consume(END);
-                            self.place = GzipState::Start(source, Preceding::Ours);
+                            self.state = GzipState::Start(source, Preceding::Ours);
                         }
                         MemberHead::End if length == END => {
                             return Err(damaged(
@@ -308,8 +329,8 @@ impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
                     }
                 }
                 GzipState::Foreign(decoder) => {
-                    if self.inflate(decoder, block)? {
-                        return Ok(Next::Content);
+                    if self.inflate_part(decoder, block)? {
+                        return Ok(NextBlock::Content);
                     }
                 }
             }
@@ -317,8 +338,8 @@ impl<R: Read + Send + 'static> Unpack for GzipUnpacker<R> {
     }
 }
 
-/// Padding after the last member, as tapes have it, is no damage.
-fn only_zeros<R: Read>(source: &mut ReadAhead<R>) -> io::Result<bool> {
+/// Reads the rest of the source, and tells whether it holds zeros alone.
+fn has_only_zeros<R: Read>(source: &mut ReadAhead<R>) -> io::Result<bool> {
     loop {
         let bytes = source.fill_buf()?;
         if bytes.is_empty() {

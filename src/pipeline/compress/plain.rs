@@ -1,23 +1,23 @@
-//! No compression. It still goes through the threads: the sink hashes and writes while the caller
-//! reads on.
+//! No compression. The content still goes through the threads: the sink hashes and writes while the
+//! caller reads on.
 
-use super::blocks::{Block, Next, Pack, Unpack, Work};
-use super::source::fill;
+use super::blocks::{Block, BlockPacker, BlockUnpacker, BlockWorker, NextBlock};
+use super::source::read_up_to;
 use std::io::{self, Read};
 use std::mem;
 
-/// Bytes that go from thread to thread at once.
+/// The bytes that go from thread to thread at once.
 const BLOCK: usize = 1 << 20;
 
 /// The writing half.
 pub struct PlainPacker;
 
-impl Pack for PlainPacker {
+impl BlockPacker for PlainPacker {
     fn block_bytes(&self) -> usize {
         BLOCK
     }
 
-    fn worker(&self) -> io::Result<Work> {
+    fn new_worker(&self) -> io::Result<BlockWorker> {
         Ok(Box::new(|block| {
             mem::swap(&mut block.input, &mut block.output);
             Ok(())
@@ -28,7 +28,7 @@ impl Pack for PlainPacker {
         Vec::new()
     }
 
-    fn written(&mut self, _: &Block) -> io::Result<()> {
+    fn note_written(&mut self, _: &Block) -> io::Result<()> {
         Ok(())
     }
 
@@ -40,17 +40,17 @@ impl Pack for PlainPacker {
 /// The reading half.
 pub struct PlainUnpacker<R>(pub R);
 
-impl<R: Read + Send + 'static> Unpack for PlainUnpacker<R> {
-    fn worker(&self) -> io::Result<Work> {
-        // Never called: there is nothing to unpack.
+impl<R: Read + Send + 'static> BlockUnpacker for PlainUnpacker<R> {
+    fn new_worker(&self) -> io::Result<BlockWorker> {
+        // It is never called: there is nothing to unpack.
         Ok(Box::new(|_| Ok(())))
     }
 
-    fn next(&mut self, block: &mut Block) -> io::Result<Next> {
-        Ok(if fill(&mut self.0, &mut block.output, BLOCK)? == 0 {
-            Next::End
+    fn read_next(&mut self, block: &mut Block) -> io::Result<NextBlock> {
+        Ok(if read_up_to(&mut self.0, &mut block.output, BLOCK)? == 0 {
+            NextBlock::End
         } else {
-            Next::Content
+            NextBlock::Content
         })
     }
 }

@@ -1,9 +1,9 @@
-//! A reader that can look ahead, counts, and remembers whether a failure was its own: what the
-//! splitters of compressed streams stand on.
+//! The reader below the splitters of compressed streams: it can look ahead, counts the bytes, and
+//! remembers whether a failure was its own.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
-/// Look-ahead, in bytes; also the size of small reads.
+/// The largest look-ahead in bytes; also the size of small reads.
 const AHEAD: usize = 64 << 10;
 
 /// A buffered reader with a look-ahead of up to 64 KiB.
@@ -18,6 +18,7 @@ pub struct ReadAhead<R> {
 }
 
 impl<R: Read> ReadAhead<R> {
+    /// Begins to read `inner`.
     pub fn new(inner: R) -> Self {
         ReadAhead {
             inner,
@@ -29,17 +30,18 @@ impl<R: Read> ReadAhead<R> {
         }
     }
 
-    /// How many bytes were consumed.
-    pub fn at(&self) -> u64 {
+    /// The number of bytes that were consumed.
+    pub fn position(&self) -> u64 {
         self.consumed
     }
 
-    /// Whether the last failure was the reader's own, and not one of the data.
-    pub fn failed(&self) -> bool {
+    /// Tells whether the last failure was the reader's own, and not one of the data.
+    pub fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// The next `size` bytes (at most 64 KiB) without consuming them; fewer only at the end.
+    /// Returns the next `size` bytes (at most 64 KiB) without consuming them; fewer only at the
+    /// end.
     pub fn peek(&mut self, size: usize) -> io::Result<&[u8]> {
         if self.start + size > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -55,6 +57,7 @@ impl<R: Read> ReadAhead<R> {
         Ok(&self.buffer[self.start..self.end.min(self.start + size)])
     }
 
+    /// Reads behind the bytes that the buffer holds, and returns how many; 0 is the end.
     fn read_more(&mut self) -> io::Result<usize> {
         loop {
             match self.inner.read(&mut self.buffer[self.end..]) {
@@ -68,8 +71,8 @@ impl<R: Read> ReadAhead<R> {
         }
     }
 
-    /// Appends the next `size` bytes to `out`; false where the source ends before. Grows `out` only
-    /// as data arrives.
+    /// Appends the next `size` bytes to `out`, which grows only as data arrives. Returns false if
+    /// the source ends before.
     pub fn append(&mut self, out: &mut Vec<u8>, size: usize) -> io::Result<bool> {
         let buffered = size.min(self.end - self.start);
         out.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
@@ -116,19 +119,19 @@ impl<R: Read> BufRead for ReadAhead<R> {
     }
 }
 
-/// Fills `out` with the next `size` bytes of `reader`, fewer only at its end.
-pub fn fill(reader: &mut impl Read, out: &mut Vec<u8>, size: usize) -> io::Result<usize> {
+/// Replaces `out` by the next `size` bytes of `reader`, fewer only at its end. Returns how many.
+pub fn read_up_to(reader: &mut impl Read, out: &mut Vec<u8>, size: usize) -> io::Result<usize> {
     out.clear();
     out.reserve_exact(size);
     reader.take(size as u64).read_to_end(out)
 }
 
-/// The data are not what any compressor wrote.
+/// The error of data that no compressor wrote.
 pub fn damaged(text: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text.into())
 }
 
-/// The data end before they are complete.
+/// The error of data that end at byte `at`, before they are complete.
 pub fn truncated(format: &str, at: u64) -> io::Error {
     io::Error::new(
         ErrorKind::UnexpectedEof,

@@ -1,15 +1,15 @@
-//! What the kernel refuses to a confined child whatever walls it is behind (a filter of system
-//! calls), and Landlock's rules, which are the walls where there are no namespaces.
+//! The rules by which the kernel refuses something to a confined child: a filter of system calls,
+//! whatever the walls are, and Landlock's rules, which are the walls where there are no namespaces.
 //!
 //! Tried on Linux 6.18: under Landlock (ABI 7) alone a child connects to any Unix socket by its
 //! path, and changes the mode, owner and times of any file of its user. So the filter refuses these
 //! calls.
 
 use super::namespaces::DEVICES;
-use super::{Confinement, Failed, done};
+use super::{Confinement, StepError, check_call};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, Scope, path_beneath_rules,
+    RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -19,18 +19,21 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// The newest rules that are asked for; an older kernel gives those that it knows.
-const NEWEST: ABI = ABI::V7;
+/// The newest version of Landlock that is asked for; an older kernel applies the rules that it
+/// knows.
+const NEWEST_ABI: ABI = ABI::V7;
 
-/// Reading and making files. Processes, and files that are not open to everybody, are out of
-/// another user's reach as they are.
-const WITH_ANOTHER_USER: i64 = 1;
-/// Besides, files can't be cut off (3), and other processes can't be sent signals (6).
-const AS_THE_SAME_USER: i64 = 6;
+/// The version that a child of another user needs: it covers reading and making files. Processes,
+/// and files that are not open to everybody, are out of another user's reach anyway.
+const ABI_FOR_ANOTHER_USER: i64 = 1;
+/// The version that a child of the same user needs: besides, files can't be truncated (3), and no
+/// signals can be sent to other processes (6).
+const ABI_FOR_SAME_USER: i64 = 6;
 
-/// Whether this kernel's Landlock can hold a child that runs as another user, or as the same.
-pub(super) fn landlock_suffices(another_user: bool) -> Result<(), String> {
-    // SAFETY: no attributes, and the flag that asks for the version only.
+/// Checks whether this kernel's Landlock can confine a child that runs as another user, or as the
+/// same one.
+pub(super) fn check_landlock(another_user: bool) -> Result<(), String> {
+    // SAFETY: there are no attributes, and the flag asks for the version only.
     let abi = unsafe {
         libc::syscall(
             libc::SYS_landlock_create_ruleset,
@@ -40,9 +43,9 @@ pub(super) fn landlock_suffices(another_user: bool) -> Result<(), String> {
         )
     };
     let needed = if another_user {
-        WITH_ANOTHER_USER
+        ABI_FOR_ANOTHER_USER
     } else {
-        AS_THE_SAME_USER
+        ABI_FOR_SAME_USER
     };
     if abi < 0 {
         return Err(format!(
@@ -62,58 +65,65 @@ pub(super) fn landlock_suffices(another_user: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this user has System V shared memory; a page of it is only the mark that a PostgreSQL
+/// Whether this user has System V shared memory. A single page is only the mark that a PostgreSQL
 /// server leaves.
 fn has_shared_memory() -> bool {
     let text = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-    let me = rustix::process::geteuid().as_raw();
+    let user = u64::from(rustix::process::geteuid().as_raw());
     text.lines().skip(1).any(|line| {
-        let column = |at: usize| {
-            line.split_whitespace()
-                .nth(at)
-                .and_then(|word| word.parse::<u64>().ok())
-                .unwrap_or(0)
-        };
         // key shmid perms size cpid lpid nattch uid gid cuid …
-        (column(7) == u64::from(me) || column(9) == u64::from(me)) && column(3) > 4096
+        let owned = number_in_column(line, 7) == user || number_in_column(line, 9) == user;
+        owned && number_in_column(line, 3) > 4096
     })
 }
 
-/// Landlock's rules: what is visible may be read and run, the one directory written to, nothing
-/// bound or connected to.
-pub(super) fn ruleset(confinement: &Confinement) -> Result<OwnedFd, String> {
-    let made = || -> Result<Option<OwnedFd>, landlock::RulesetError> {
-        let all = AccessFs::from_all(NEWEST);
-        let device = AccessFs::ReadFile | AccessFs::WriteFile;
-        let ruleset = Ruleset::default()
-            .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(all)?
-            .handle_access(AccessNet::from_all(NEWEST))?
-            .scope(Scope::from_all(NEWEST))?
-            .create()?
-            .add_rules(path_beneath_rules(
-                &confinement.visible,
-                AccessFs::from_read(NEWEST),
-            ))?
-            .add_rules(path_beneath_rules(DEVICES, device))?
-            .add_rules(path_beneath_rules([&confinement.directory], all))?;
-        Ok(ruleset.into())
-    };
-    made()
+/// The number in a column, counted from 0; 0 if there is none.
+fn number_in_column(line: &str, column: usize) -> u64 {
+    let word = line.split_whitespace().nth(column);
+    word.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// Builds Landlock's rules: visible places may be read and run, the one directory written to, and
+/// nothing may be bound or connected to.
+pub(super) fn build_ruleset(confinement: &Confinement) -> Result<OwnedFd, String> {
+    create_ruleset(confinement)
         .map_err(|error| error.to_string())?
         .ok_or_else(|| "the kernel does not offer it".to_owned())
 }
 
-/// Called between fork and exec: from here on the child and all that it starts are held.
-pub(super) fn lock(ruleset: Option<&OwnedFd>, filters: &[BpfProgram]) -> Result<(), Failed> {
+/// Does what [`build_ruleset`] does; `None` if the kernel has no Landlock.
+fn create_ruleset(confinement: &Confinement) -> Result<Option<OwnedFd>, RulesetError> {
+    let all = AccessFs::from_all(NEWEST_ABI);
+    let device = AccessFs::ReadFile | AccessFs::WriteFile;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(all)?
+        .handle_access(AccessNet::from_all(NEWEST_ABI))?
+        .scope(Scope::from_all(NEWEST_ABI))?
+        .create()?
+        .add_rules(path_beneath_rules(
+            &confinement.visible,
+            AccessFs::from_read(NEWEST_ABI),
+        ))?
+        .add_rules(path_beneath_rules(DEVICES, device))?
+        .add_rules(path_beneath_rules([&confinement.directory], all))?;
+    Ok(ruleset.into())
+}
+
+/// Applies the rules and filters to this process and to all that it starts. It is called between
+/// fork and exec.
+pub(super) fn apply_filters(
+    ruleset: Option<&OwnedFd>,
+    filters: &[BpfProgram],
+) -> Result<(), StepError> {
     // SAFETY: plain numbers.
     unsafe {
-        done(
+        check_call(
             "giving up privileges",
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into(),
         )?;
         if let Some(ruleset) = ruleset {
-            done(
+            check_call(
                 "setting Landlock's rules",
                 libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0),
             )?;
@@ -130,77 +140,77 @@ pub(super) fn lock(ruleset: Option<&OwnedFd>, filters: &[BpfProgram]) -> Result<
     Ok(())
 }
 
-/// The filters, one for each answer that they give.
-pub(super) fn filters(may_connect: bool) -> Result<Vec<BpfProgram>, String> {
-    let mut refused = Rules::default();
-    for call in REFUSED
+/// Builds the filters of every confined child, one for each answer that they give.
+pub(super) fn build_filters(may_connect: bool) -> Result<Vec<BpfProgram>, String> {
+    let mut refused = FilterRules::default();
+    for call in REFUSED_CALLS
         .iter()
-        .chain(OLD_REFUSED)
-        .chain(if may_connect { &[] } else { CONNECTING })
+        .chain(OLD_REFUSED_CALLS)
+        .chain(if may_connect { &[] } else { CONNECT_CALLS })
     {
-        refused.always(*call);
+        refused.add(*call);
     }
-    // Streams between processes of one machine, and no other socket: a datagram needs no connection
-    // to reach somebody.
-    refused.when(libc::SYS_socket, 0, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
+    // Streams between processes of one machine are allowed, and no other sockets: a datagram
+    // reaches somebody without a connection.
+    refused.add_if(libc::SYS_socket, 0, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
     for kind in (0..16).filter(|kind| *kind != libc::SOCK_STREAM as u64) {
-        refused.when(libc::SYS_socket, 1, SeccompCmpOp::MaskedEq(0xf), kind);
-        refused.when(libc::SYS_socketpair, 1, SeccompCmpOp::MaskedEq(0xf), kind);
+        refused.add_if(libc::SYS_socket, 1, SeccompCmpOp::MaskedEq(0xf), kind);
+        refused.add_if(libc::SYS_socketpair, 1, SeccompCmpOp::MaskedEq(0xf), kind);
     }
     for request in [TIOCSTI, TIOCLINUX] {
-        refused.when(libc::SYS_ioctl, 1, SeccompCmpOp::Eq, request);
+        refused.add_if(libc::SYS_ioctl, 1, SeccompCmpOp::Eq, request);
     }
-    // Of itself only.
-    refused.when(libc::SYS_prlimit64, 0, SeccompCmpOp::Ne, 0);
-    for flag in NAMESPACES {
-        refused.when(libc::SYS_clone, 0, SeccompCmpOp::MaskedEq(*flag), *flag);
+    // A process may set its own limits only.
+    refused.add_if(libc::SYS_prlimit64, 0, SeccompCmpOp::Ne, 0);
+    for flag in NAMESPACE_FLAGS {
+        refused.add_if(libc::SYS_clone, 0, SeccompCmpOp::MaskedEq(*flag), *flag);
     }
-    let mut unknown = Rules::default();
-    // Its flags lie in memory, where a filter does not look; the C library then takes `clone`.
-    unknown.always(libc::SYS_clone3);
-    let mut ignored = Rules::default();
-    // Who asks goes on as if it had been done; no mode in its directory matters to anybody.
+    let mut unknown = FilterRules::default();
+    // Its flags lie in memory, which a filter can't read. The C library then uses `clone`.
+    unknown.add(libc::SYS_clone3);
+    let mut ignored = FilterRules::default();
+    // The caller goes on as if the call had succeeded. No mode in its directory matters to anybody.
     for call in [libc::SYS_fchmod, libc::SYS_fchmodat, FCHMODAT2]
         .iter()
-        .chain(OLD_IGNORED)
+        .chain(OLD_IGNORED_CALLS)
     {
-        ignored.always(*call);
+        ignored.add(*call);
     }
     let refusal = |error: libc::c_int| SeccompAction::Errno(error.unsigned_abs());
     Ok(vec![
-        other_calls_refused(refused.compiled(refusal(libc::EPERM))?),
-        unknown.compiled(refusal(libc::ENOSYS))?,
-        ignored.compiled(refusal(0))?,
+        with_x32_refused(refused.compile(refusal(libc::EPERM))?),
+        unknown.compile(refusal(libc::ENOSYS))?,
+        ignored.compile(refusal(0))?,
     ])
 }
 
 /// Whether filters can be made for this processor.
-pub(super) fn is_known_here() -> bool {
+pub(super) fn is_supported() -> bool {
     TargetArch::try_from(std::env::consts::ARCH).is_ok()
 }
 
-/// The filter of a process that makes no other one; threads it may have.
-pub(super) fn alone() -> Result<BpfProgram, String> {
-    let mut refused = Rules::default();
-    for call in FORKING {
-        refused.always(*call);
+/// Builds the filter of a process that may start threads, but no other process.
+pub(super) fn build_single_process_filter() -> Result<BpfProgram, String> {
+    let mut refused = FilterRules::default();
+    for call in FORK_CALLS {
+        refused.add(*call);
     }
-    refused.when(
+    refused.add_if(
         libc::SYS_clone,
         0,
         SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64),
         0,
     );
-    // Its flags lie in memory; the C library takes `clone` where this one is refused, whatever it
-    // is told.
-    refused.always(libc::SYS_clone3);
+    // Its flags lie in memory. The C library uses `clone` if this one is refused, whatever the
+    // error is.
+    refused.add(libc::SYS_clone3);
     refused
-        .compiled(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
-        .map(other_calls_refused)
+        .compile(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
+        .map(with_x32_refused)
 }
 
-/// Where a kernel knows a second set of numbers for its calls (x32), none of them passes.
-fn other_calls_refused(program: BpfProgram) -> BpfProgram {
+/// Adds a refusal of all calls by a second set of numbers (x32), which some kernels know.
+fn with_x32_refused(program: BpfProgram) -> BpfProgram {
     let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
     let bpf = |code: u32, jf: u8, k: u32| sock_filter {
         code: code as u16,
@@ -209,7 +219,7 @@ fn other_calls_refused(program: BpfProgram) -> BpfProgram {
         k,
     };
     let head = [
-        // The number of the call is the first thing that a filter is given.
+        // The number of the call is the first field that a filter gets.
         bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
         bpf(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0x4000_0000),
         bpf(libc::BPF_RET | libc::BPF_K, 0, refusal),
@@ -217,40 +227,49 @@ fn other_calls_refused(program: BpfProgram) -> BpfProgram {
     head.into_iter().chain(program).collect()
 }
 
+/// The calls of one filter, which all get the same answer.
 #[derive(Default)]
-struct Rules(BTreeMap<i64, Vec<SeccompRule>>, Option<String>);
+struct FilterRules {
+    /// The rules of each call; a call without any is always answered.
+    calls: BTreeMap<i64, Vec<SeccompRule>>,
+    /// The last error of a rule that could not be made.
+    error: Option<String>,
+}
 
-impl Rules {
-    fn always(&mut self, call: i64) {
-        self.0.insert(call, Vec::new());
+impl FilterRules {
+    /// Adds a call, whatever its arguments are.
+    fn add(&mut self, call: i64) {
+        self.calls.insert(call, Vec::new());
     }
 
-    fn when(&mut self, call: i64, argument: u8, is: SeccompCmpOp, value: u64) {
+    /// Adds a call if one of its arguments has a certain value.
+    fn add_if(&mut self, call: i64, argument: u8, is: SeccompCmpOp, value: u64) {
         let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value);
         match condition.and_then(|condition| SeccompRule::new(vec![condition])) {
-            Ok(rule) => self.0.entry(call).or_default().push(rule),
-            Err(error) => self.1 = Some(error.to_string()),
+            Ok(rule) => self.calls.entry(call).or_default().push(rule),
+            Err(error) => self.error = Some(error.to_string()),
         }
     }
 
-    fn compiled(self, answer: SeccompAction) -> Result<BpfProgram, String> {
-        if let Some(error) = self.1 {
+    /// Compiles the filter that gives this answer.
+    fn compile(self, answer: SeccompAction) -> Result<BpfProgram, String> {
+        if let Some(error) = self.error {
             return Err(error);
         }
         let architecture =
             TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
-        SeccompFilter::new(self.0, SeccompAction::Allow, answer, architecture)
+        SeccompFilter::new(self.calls, SeccompAction::Allow, answer, architecture)
             .and_then(BpfProgram::try_from)
             .map_err(|error| error.to_string())
     }
 }
 
-// What types on a terminal; the same on every architecture that there are filters for.
+// The requests that type on a terminal. They are the same on every architecture that has filters.
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
 
-/// Namespaces that `clone` can make.
-const NAMESPACES: &[u64] = &[
+/// The flags of the namespaces that `clone` can make.
+const NAMESPACE_FLAGS: &[u64] = &[
     libc::CLONE_NEWUSER as u64,
     libc::CLONE_NEWNS as u64,
     libc::CLONE_NEWPID as u64,
@@ -260,17 +279,19 @@ const NAMESPACES: &[u64] = &[
     libc::CLONE_NEWCGROUP as u64,
 ];
 
-/// A server that only answers needs neither.
-const CONNECTING: &[i64] = &[libc::SYS_connect];
+/// The calls that connect; a server that only answers needs none.
+const CONNECT_CALLS: &[i64] = &[libc::SYS_connect];
 
-// Calls that the library has no names for yet; since 5.1 their numbers are the same everywhere.
+// Calls for which the library has no names yet. Since Linux 5.1 their numbers are the same
+// everywhere.
 const FCHMODAT2: i64 = 452;
 const SETXATTRAT: i64 = 463;
 const REMOVEXATTRAT: i64 = 466;
 const OPEN_TREE_ATTR: i64 = 467;
 const FILE_SETATTR: i64 = 469;
 
-const REFUSED: &[i64] = &[
+/// The calls that are refused to every confined child.
+const REFUSED_CALLS: &[i64] = &[
     // Other processes.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -288,7 +309,7 @@ const REFUSED: &[i64] = &[
     libc::SYS_sched_setaffinity,
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
-    // System V and POSIX queues and semaphores; the shared memory of the former a server needs.
+    // System V and POSIX queues and semaphores. System V shared memory is needed by a server.
     libc::SYS_semget,
     libc::SYS_semop,
     libc::SYS_semtimedop,
@@ -303,7 +324,7 @@ const REFUSED: &[i64] = &[
     libc::SYS_keyctl,
     libc::SYS_add_key,
     libc::SYS_request_key,
-    // What changes files that could not be opened for it.
+    // Changes of files that could not be opened for writing.
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_setxattr,
@@ -318,11 +339,11 @@ const REFUSED: &[i64] = &[
     FILE_SETATTR,
     libc::SYS_open_by_handle_at,
     libc::SYS_fanotify_init,
-    // Calls by a queue pass no filter.
+    // Calls that are queued here pass no filter.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
-    // Other worlds.
+    // Namespaces and mounts.
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -343,13 +364,13 @@ const REFUSED: &[i64] = &[
     libc::SYS_userfaultfd,
 ];
 
-/// Calls that newer architectures have no more.
+/// The calls that start a process. Here and below are those that only this architecture has.
 #[cfg(target_arch = "x86_64")]
-const FORKING: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
+const FORK_CALLS: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
-const FORKING: &[i64] = &[];
+const FORK_CALLS: &[i64] = &[];
 #[cfg(target_arch = "x86_64")]
-const OLD_REFUSED: &[i64] = &[
+const OLD_REFUSED_CALLS: &[i64] = &[
     libc::SYS_chown,
     libc::SYS_lchown,
     libc::SYS_utime,
@@ -357,8 +378,8 @@ const OLD_REFUSED: &[i64] = &[
     libc::SYS_futimesat,
 ];
 #[cfg(target_arch = "x86_64")]
-const OLD_IGNORED: &[i64] = &[libc::SYS_chmod];
+const OLD_IGNORED_CALLS: &[i64] = &[libc::SYS_chmod];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD_REFUSED: &[i64] = &[];
+const OLD_REFUSED_CALLS: &[i64] = &[];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD_IGNORED: &[i64] = &[];
+const OLD_IGNORED_CALLS: &[i64] = &[];

@@ -32,7 +32,7 @@ pub enum Creation {
     AlreadyThere,
 }
 
-/// Gets what an upload can be found again by.
+/// Called with what [`Medium::discard_upload`] needs to find an upload again.
 pub type Announcement = Box<dyn FnOnce(&str) -> Result<()> + Send>;
 
 /// A flat space of named objects on another machine.

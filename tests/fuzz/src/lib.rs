@@ -38,6 +38,7 @@ pub const LAWS: &[Law] = &[
     law("dsn", postgres::connection_string),
     law("pgpass", postgres::password_file),
     law("sidecar", text::sidecar),
+    law("event", text::event),
     law("units", text::units),
 ];
 

@@ -9,7 +9,7 @@ use crate::engine::postgres::leftovers::{self, ScratchDatabase};
 use crate::engine::postgres::locale::locale_clauses;
 use crate::engine::postgres::programs::PostgresVersion;
 use crate::engine::postgres::{PgFormat, explain_error, facts};
-use crate::engine::{Check, Manifest};
+use crate::engine::{Check, CheckFinding, CheckSubject, Manifest};
 use crate::error::{Context, Error, Result};
 
 /// The options of `pg_restore` for a role that may do little on the server.
@@ -53,21 +53,19 @@ impl PostgresDrill {
     ) -> Result<Vec<Check>> {
         let (mut session, version) = connect_to_drill_server(url)?;
         if version.major < self.recorded_major() {
-            return Ok(vec![Check::unprovable(
-                "restore",
-                format!(
-                    "the server of `drill_url` is PostgreSQL {version}, older than the dump's ({})",
-                    self.recorded_major()
-                ),
-            )]);
+            let too_old = CheckFinding::ServerTooOld {
+                server: version.to_string(),
+                dump: self.recorded_major(),
+            };
+            return Ok(vec![Check::unprovable(CheckSubject::Restore, too_old)]);
         }
         let missing = missing_extensions(&mut session.client, &self.plan.recorded)?;
         if !missing.is_empty() {
-            let text = format!(
-                "these extensions are not installed on the server of `drill_url`: {}",
-                missing.join(", ")
-            );
-            return Ok(vec![Check::unprovable("restore", text)]);
+            let missing = CheckFinding::ExtensionsMissing {
+                extensions: missing,
+                at_drill_url: true,
+            };
+            return Ok(vec![Check::unprovable(CheckSubject::Restore, missing)]);
         }
         leftovers::sweep(&mut session)?;
         let scratch = ScratchDatabase::new(&session, "dbbackup_drill")?;
@@ -104,7 +102,8 @@ impl PostgresDrill {
                 locale_clauses(encoding, locale, &clients.version)
             });
         if let Err(error) = scratch.create(&mut session.client, &clauses) {
-            return Ok(vec![Check::unprovable("restore", error.message())]);
+            let why = CheckFinding::Message(error.message());
+            return Ok(vec![Check::unprovable(CheckSubject::Restore, why)]);
         }
         let filling = FillRequest {
             database: scratch.name(),
@@ -114,10 +113,7 @@ impl PostgresDrill {
             options,
             part: self.is_partial(),
         };
-        let place = format!(
-            "restored into a scratch database of PostgreSQL {}",
-            clients.version
-        );
+        let place = format!("a scratch database of PostgreSQL {}", clients.version);
         let restored = match self.fill(
             clients,
             &filling,

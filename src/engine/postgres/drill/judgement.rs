@@ -2,7 +2,7 @@
 
 use crate::engine::postgres::fill::{find_remedy, is_machine_failure};
 use crate::engine::postgres::prerequisite::MissingPrerequisite;
-use crate::engine::{Check, CheckStatus};
+use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject};
 use crate::error::{Error, Kind, Result};
 
 /// The rights of the role that restores.
@@ -19,7 +19,10 @@ pub(super) enum RoleRights {
 pub(super) fn judge_failure(error: Error, rights: RoleRights, is_partial: bool) -> Result<Check> {
     let text = error.message();
     if error.kind() == Kind::Damaged {
-        return Ok(Check::damaged("restore", text));
+        return Ok(Check::damaged(
+            CheckSubject::Restore,
+            CheckFinding::Message(text),
+        ));
     }
     if is_machine_failure(&error) {
         return Err(error);
@@ -61,10 +64,9 @@ pub(super) fn judge_failure(error: Error, rights: RoleRights, is_partial: bool) 
     } else {
         CheckStatus::Damaged
     };
-    let hint = find_remedy(&error).map_or(String::new(), |hint| format!(" ({hint})"));
-    Ok(Check {
-        name: "restore".into(),
-        status,
-        detail: format!("{text}{hint}"),
-    })
+    let failure = CheckFinding::Failure {
+        message: text,
+        hint: find_remedy(&error).map(|hint| hint.to_string()),
+    };
+    Ok(Check::new(CheckSubject::Restore, status, failure))
 }

@@ -1,8 +1,7 @@
 //! Compares the tables of a database or a dump with a manifest.
 
 use crate::engine::postgres::counting::{normalize_name, normalize_name_on_one_line};
-use crate::engine::{Check, Manifest, Table, compare_rows};
-use crate::units;
+use crate::engine::{Check, CheckFinding, CheckSubject, Manifest, Table, compare_rows};
 use std::collections::HashSet;
 
 /// Compares tables by the meaning of their names: versions of servers and programs quote a few
@@ -49,8 +48,8 @@ pub fn check_rows(expected: Option<&Manifest>, counted: Vec<Table>) -> Check {
     match expected.filter(|manifest| !manifest.tables.is_empty()) {
         Some(manifest) => compare_manifest(manifest, &counted),
         None => {
-            let rows = units::count(Manifest::new(counted).rows_total, "row");
-            Check::ok("rows", format!("{rows}, nothing to compare them with"))
+            let rows = Manifest::new(counted).rows_total;
+            Check::ok(CheckSubject::Rows, CheckFinding::RowsCounted { rows })
         }
     }
 }

@@ -120,7 +120,7 @@ impl ClientPrograms<'_> {
             if check.status != CheckStatus::Ok {
                 return Err(Error::failed(format!(
                     "the database would not hold what the backup says: {}",
-                    check.detail
+                    check.detail()
                 )));
             }
         }

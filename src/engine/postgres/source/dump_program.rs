@@ -6,7 +6,7 @@ use crate::engine::postgres::connect::ReachedServer;
 use crate::engine::postgres::conninfo::dsn;
 use crate::engine::postgres::counting::RowCounter;
 use crate::engine::postgres::programs::Program;
-use crate::engine::postgres::{PgFormat, ROW_SECURITY_HINT};
+use crate::engine::postgres::{PgFormat, ROW_SECURITY_HINT, reading_hint};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Pipes, Process};
 use crate::units;
@@ -209,12 +209,10 @@ pub(super) fn is_lock_timeout(error: &Error, took: Duration, wait: Duration) -> 
 /// Adds the remedy for a known error of `pg_dump`.
 pub(super) fn with_known_hint(error: Error) -> Error {
     let text = error.message();
+    if text.contains("permission denied") {
+        return error.with_hint(reading_hint());
+    }
     let known = [
-        (
-            "permission denied",
-            "the role needs to read everything: GRANT pg_read_all_data TO it (`dbbackup help \
-             postgresql`)",
-        ),
         ("row-level security", ROW_SECURITY_HINT),
         (
             "conflict with recovery",

@@ -3,7 +3,7 @@
 use super::PostgresSource;
 use crate::engine::postgres::tables::{self, ListedTable, TableSelection};
 use crate::engine::postgres::{PgFormat, ROW_SECURITY_HINT};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::units;
 
 /// A warning of the preflight: the backup would be made in spite of it.
@@ -12,11 +12,11 @@ pub struct PreflightWarning {
     /// The warning.
     pub text: String,
     /// The remedy.
-    pub remedy: String,
+    pub remedy: Hint,
 }
 
 impl PreflightWarning {
-    fn new(text: impl ToString, remedy: impl Into<String>) -> Self {
+    fn new(text: impl ToString, remedy: impl Into<Hint>) -> Self {
         PreflightWarning {
             text: text.to_string(),
             remedy: remedy.into(),
@@ -61,11 +61,13 @@ impl PostgresSource {
         );
         match tables::lock_tables(&mut self.session.client, &found) {
             Ok(_) => {
-                let role = "the backup would be made, but see `dbbackup help postgresql`";
+                let role = Hint::new()
+                    .text("the backup would be made, but see ")
+                    .command(["help", "postgresql"]);
                 concerns.extend(
                     self.describe_missing_objects()?
                         .iter()
-                        .map(|lacking| PreflightWarning::new(lacking, role)),
+                        .map(|lacking| PreflightWarning::new(lacking, &role)),
                 );
                 let keys = self.describe_broken_keys(&found)?;
                 concerns.extend(keys.map(|keys| {

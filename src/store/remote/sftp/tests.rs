@@ -4,7 +4,7 @@
 mod servers;
 
 use super::*;
-use crate::store::{Access, DeletePermission, Store, names};
+use crate::store::{Access, Store, names};
 use rustix::process::Signal;
 use servers::SshServer;
 use std::io::Write;
@@ -548,8 +548,12 @@ fn a_store_lives_there() {
             link: Arc::clone(&medium.link),
         };
         let location = Location::parse("sftp://host/store", Path::new("/")).unwrap();
-        let (medium, delete) = (Arc::new(medium), DeletePermission::Allowed);
-        let store = super::super::RemoteStore::new(location, medium, delete, None);
+        let store = super::super::RemoteStore::new(
+            location,
+            Arc::new(medium),
+            super::super::StoreRights::default(),
+            None,
+        );
         store.check_mark(Access::Read).unwrap_err();
         store.check_mark(Access::Write).unwrap();
         store.check_mark(Access::Read).unwrap();

@@ -1,7 +1,9 @@
-//! The sidecar, and what people write as a size, a duration or a time.
+//! The sidecar, what came later to a backup, and what people write as a size, a duration or a time.
 
 use chrono::{TimeDelta, TimeZone, Utc};
-use dbbackup::fuzzing::{Brief, Sidecar, Span, Words, parse_size, parse_when, size};
+use dbbackup::fuzzing::{
+    BackupEvent, BackupState, Brief, Change, Sidecar, Span, Words, parse_size, parse_when, size,
+};
 
 /// A sidecar in brief is that of the whole, or is refused for the same reason; a whole one is the
 /// same after it was written.
@@ -26,6 +28,22 @@ pub fn sidecar(data: &[u8]) {
             "as we write it"
         );
     }
+}
+
+/// An event is the same after it was written, and a state is made of whatever it says.
+pub fn event(data: &[u8]) {
+    let Some(event) = BackupEvent::parse(data) else {
+        return;
+    };
+    let bytes = event.to_bytes();
+    // A number that is no double's shortest text is another one after it was read.
+    let again = BackupEvent::parse(&bytes).unwrap();
+    assert_eq!(again.to_bytes(), bytes, "written again");
+    let (at, change) = (event.at, event.change.clone());
+    let state = BackupState::from_events(vec![("b".to_owned(), again), ("a".to_owned(), event)]);
+    assert_eq!(state.newest, Some(at));
+    assert!(state.superseded.len() <= 1, "one of two stays");
+    assert!(state.pinned || !matches!(change, Change::Pinned));
 }
 
 /// What is shown of a value is read as that value; a moment is never after the time that a duration

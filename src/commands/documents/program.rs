@@ -1,0 +1,55 @@
+//! The documents of the commands around the program itself.
+
+use schemars::JsonSchema;
+
+/// `init`.
+#[derive(JsonSchema)]
+pub struct Init {
+    /// The configuration that was written.
+    config: Option<String>,
+    /// The store that it names.
+    store: Option<String>,
+    /// The databases that were found.
+    sources: Option<Vec<FoundSource>>,
+    /// Lines for a crontab.
+    crontab: Option<Vec<String>>,
+}
+
+/// A database that was found.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct FoundSource {
+    /// The name that it got.
+    name: String,
+    /// `sqlite` or `postgres`.
+    kind: String,
+    /// Its path or address, without a password.
+    place: String,
+    /// Whether it could be read, and is enabled.
+    enabled: bool,
+}
+
+/// `completions`.
+#[derive(JsonSchema)]
+pub struct Completions {
+    /// The script for the shell.
+    script: Option<String>,
+}
+
+/// `help`.
+#[derive(JsonSchema)]
+pub struct HelpDocument {
+    /// The text, as it is printed without `--json`.
+    text: Option<String>,
+}
+
+/// `--version`.
+#[derive(JsonSchema)]
+pub struct Version {
+    /// Of dbbackup.
+    version: Option<String>,
+    /// Of the SQLite that is built in.
+    sqlite: Option<String>,
+    /// Whether live databases are streamed without a copy on disk.
+    page_streaming: Option<bool>,
+}
