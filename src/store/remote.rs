@@ -21,6 +21,7 @@ pub mod medium;
 pub mod memory;
 pub mod objects;
 mod record;
+mod retry;
 mod sftp;
 mod sweep;
 

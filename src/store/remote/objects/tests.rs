@@ -3,6 +3,7 @@
 #[path = "../../../../tests/servers/s3.rs"]
 pub mod s3;
 mod scripted;
+mod secure;
 
 use super::*;
 use crate::store::location::{ObjectService, RemoteAddress};
