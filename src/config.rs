@@ -34,7 +34,8 @@ pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use postgres::{CountRows, PostgresSettings};
 pub use settings::{
-    BackupSettings, DrillTrust, LockTimeout, MetricsSettings, RunSettings, SourceSettings,
+    BackupSettings, CopyLimit, DrillTrust, LockTimeout, MetricsSettings, RunSettings,
+    SourceSettings,
 };
 
 use crate::engine::EngineKind;

@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod condition;
 pub mod content;
+pub mod copy;
 pub mod delete;
 pub mod discovery;
 pub mod doctor;

@@ -17,7 +17,8 @@ mod settings;
 pub use location::{Location, RemoteAddress};
 pub use remote::probe::{ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe};
 pub use settings::{
-    ConnectionSettings, DeletePermission, Rate, StoreDirectory, StoreSettings, UploadVerification,
+    ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,
+    UploadVerification,
 };
 
 use crate::error::{Context, Error, Kind, Result};
@@ -66,6 +67,8 @@ pub struct Properties {
     pub confirms_writes: bool,
     /// Backups may be removed there by this machine.
     pub removes: bool,
+    /// How many of a source's backups may be removed in one run; `None` where there is no limit.
+    pub max_removals: Option<RemovalLimit>,
     /// How many objects are best read at once; `None` where the machine's cores decide.
     pub parallel_reads: Option<usize>,
 }

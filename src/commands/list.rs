@@ -7,6 +7,7 @@ use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
+use crate::ops::copy::missing_copies;
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::sidecar::Status;
@@ -59,8 +60,10 @@ pub fn run(
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""]
             .map(|head| report.paint(Paint::Strong, head));
         let reporter: &Report = report;
+        let in_use = session.store_plan()?;
         let rows = on_every_core(shown.len(), 1024, |at, ()| {
-            row(shown[at], session.now, reporter)
+            let elsewhere = missing_copies(shown[at], &in_use, session);
+            row(shown[at], &elsewhere, session.now, reporter)
         })
         .into_iter()
         .flatten();
@@ -161,7 +164,13 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
     }
 }
 
-fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
+/// The row of a backup that is not in the stores `elsewhere` yet.
+fn row(
+    backup: &ListedBackup,
+    elsewhere: &[String],
+    now: DateTime<Utc>,
+    report: &Report,
+) -> Vec<String> {
     let sidecar = &backup.sidecar;
     let (condition, _) = condition_of(backup);
     let paint = match condition {
@@ -194,6 +203,9 @@ fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
     notes.extend(short_reason_of(backup));
+    if !elsewhere.is_empty() {
+        notes.push(format!("not yet in {}", elsewhere.join(", ")));
+    }
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),

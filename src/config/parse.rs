@@ -93,6 +93,7 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     if let Some(item) = top.take("sources") {
         config.sources = read_sources(item, scope, &config.backup, &mut config.warnings)?;
     }
+    check_copies(&config)?;
     if let Some(item) = top.take("metrics") {
         config.metrics = read_metrics(item, scope)?;
     }
@@ -100,6 +101,35 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         config.groups = read_groups(item, &config.sources, scope)?;
     }
     Ok(config)
+}
+
+/// An error where `copies` names a store that is not there.
+fn check_copies(config: &Config) -> Result<()> {
+    let of_sources = config
+        .sources
+        .iter()
+        .map(|(name, source)| (format!("[sources.{}]", part(name)), &source.backup));
+    let all = std::iter::once(("[backup]".to_owned(), &config.backup)).chain(of_sources);
+    for (table, settings) in all {
+        let unknown = settings
+            .copies
+            .iter()
+            .find(|name| !config.stores.contains_key(*name));
+        if let Some(unknown) = unknown {
+            let text = format!(
+                "{}: `copies` in {table} names `{unknown}`, and there is no [stores.{}]",
+                config.path.display(),
+                part(unknown)
+            );
+            let known: Vec<&str> = config.stores.keys().map(String::as_str).collect();
+            return Err(Error::usage(text).with_hint(suggestion(
+                unknown,
+                &known,
+                "stores with names",
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `name` may name a source, a group or a store: `[A-Za-z0-9][A-Za-z0-9._-]*`.

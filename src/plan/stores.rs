@@ -1,6 +1,6 @@
 //! The part of the plans that is about stores: which one is meant.
 
-use crate::config::Config;
+use crate::config::{BackupSettings, Config};
 use crate::error::{Error, Result};
 use crate::store::{Location, StoreSettings};
 use crate::units;
@@ -63,6 +63,23 @@ pub fn store(
                    configuration",
         )),
     }
+}
+
+/// The stores without whose copies nothing of a source may be removed from the store in use, by
+/// their names.
+pub fn required_copies(
+    config: &Config,
+    settings: &BackupSettings,
+    in_use: &Location,
+    cwd: &Path,
+) -> Vec<(String, StoreSettings)> {
+    let wanted = settings.copies.iter().filter(|_| settings.require_copy);
+    wanted
+        .filter_map(|name| {
+            let store = config.stores.get(name)?.settings.resolved(cwd);
+            (store.location != *in_use).then(|| (name.clone(), store))
+        })
+        .collect()
 }
 
 /// A store that the configuration names.

@@ -19,15 +19,15 @@ mod limit;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
-mod objects;
+pub mod objects;
 pub mod probe;
 mod record;
 mod sftp;
 mod sweep;
 
 use super::{
-    Access, DeletePermission, Draft, Listing, Location, Objects, Properties, Store, StoreSettings,
-    free_id, ignore_missing, must_be_new, names,
+    Access, DeletePermission, Draft, Listing, Location, Objects, Properties, RemovalLimit, Store,
+    StoreSettings, free_id, ignore_missing, must_be_new, names,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
@@ -50,9 +50,18 @@ const LONGEST_SMALL_OBJECT: u64 = 256 << 20;
 pub struct RemoteStore {
     location: Location,
     medium: Arc<dyn Medium>,
-    delete: DeletePermission,
+    rights: StoreRights,
     /// The mark of this process in what it reserves.
     process: Option<ProcessMark>,
+}
+
+/// What this machine may do in a store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreRights {
+    /// Whether it removes anything.
+    pub delete: DeletePermission,
+    /// How many of a source's backups it removes in one run.
+    pub max_removals: RemovalLimit,
 }
 
 /// The error of an object whose key is taken by another one.
@@ -74,7 +83,10 @@ impl RemoteStore {
         Ok(RemoteStore::new(
             settings.location.clone(),
             medium,
-            settings.connection.delete,
+            StoreRights {
+                delete: settings.connection.delete,
+                max_removals: settings.connection.max_removals,
+            },
             ProcessMark::of_this_process(),
         ))
     }
@@ -83,13 +95,13 @@ impl RemoteStore {
     pub fn new(
         location: Location,
         medium: Arc<dyn Medium>,
-        delete: DeletePermission,
+        rights: StoreRights,
         process: Option<ProcessMark>,
     ) -> Self {
         RemoteStore {
             location,
             medium,
-            delete,
+            rights,
             process,
         }
     }
@@ -157,7 +169,7 @@ impl RemoteStore {
     }
 
     fn removes(&self) -> bool {
-        self.delete == DeletePermission::Allowed
+        self.rights.delete == DeletePermission::Allowed
     }
 
     fn must_remove(&self) -> Result<()> {
@@ -274,6 +286,7 @@ impl Store for RemoteStore {
             locks: false,
             confirms_writes: true,
             removes: self.removes(),
+            max_removals: Some(self.rights.max_removals),
             parallel_reads: Some(self.medium.parallelism()),
         }
     }

@@ -27,8 +27,7 @@ mod rules;
 mod service;
 mod target;
 #[cfg(test)]
-mod tests;
-mod throttle;
+pub mod tests;
 mod transport;
 mod upload;
 

@@ -5,9 +5,9 @@ use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
 use super::failure::{CallFailure, ServerAnswer, TryAgain, bounded};
 use super::listing::ListPage;
-use super::throttle::Throttle;
 use crate::error::{Context, Error, Result};
 use crate::store::ConnectionSettings;
+use crate::store::remote::limit::RateLimit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -74,8 +74,8 @@ pub struct Transport {
     /// The host of the objects, with its port.
     host: String,
     allow_http: bool,
-    upload: Option<Arc<Throttle>>,
-    download: Option<Arc<Throttle>>,
+    upload: Option<Arc<RateLimit>>,
+    download: Option<Arc<RateLimit>>,
     patience: Duration,
 }
 
@@ -95,10 +95,10 @@ impl Transport {
             allow_http: settings.allow_http,
             upload: settings
                 .upload_limit
-                .map(|rate| Arc::new(Throttle::new(rate))),
+                .map(|rate| Arc::new(RateLimit::new(rate))),
             download: settings
                 .download_limit
-                .map(|rate| Arc::new(Throttle::new(rate))),
+                .map(|rate| Arc::new(RateLimit::new(rate))),
             patience,
         })
     }

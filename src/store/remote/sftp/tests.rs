@@ -5,7 +5,7 @@ mod probed;
 mod servers;
 
 use super::*;
-use crate::store::{Access, DeletePermission, Store, names};
+use crate::store::{Access, Store, names};
 use rustix::process::Signal;
 use servers::SshServer;
 use std::io::Write;
@@ -547,12 +547,13 @@ fn a_store_lives_there() {
     for_every_medium(|medium, root| {
         let medium = SftpMedium {
             link: Arc::clone(&medium.link),
+            reading_link: medium.reading_link.clone(),
         };
         let location = Location::parse("sftp://host/store", Path::new("/")).unwrap();
         let store = super::super::RemoteStore::new(
             location,
             Arc::new(medium),
-            DeletePermission::Allowed,
+            super::super::StoreRights::default(),
             None,
         );
         store.check_mark(Access::Read).unwrap_err();
