@@ -11,7 +11,6 @@ use crate::ops::{content, engines, find};
 use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::store::{self, Access, names};
 use crate::units;
-use std::path::PathBuf;
 
 pub fn run(
     arguments: &ShowArguments,
@@ -51,10 +50,10 @@ pub fn run(
 }
 
 /// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
-fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
+fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
     if find::is_path(wanted, session) {
         let found = find::find_backup(wanted, session)?;
-        let place = find::path_of(&found);
+        let place = find::place_of(&found);
         let backup = found.backup.ok_or_else(|| {
             Error::not_found(format!(
                 "`{wanted}` has no sidecar, so nothing is known about it"
@@ -76,9 +75,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
-    let place = store
-        .object_path(&backup.sidecar.source, &name)
-        .unwrap_or_default();
+    let place = store.location().object(&backup.sidecar.source, &name);
     Ok((backup, place))
 }
 
@@ -137,11 +134,11 @@ fn about_the_attempt(
     row("made by", by.join(", "));
 }
 
-fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, String)) {
+fn about_the_dump(backup: &Backup, place: String, row: &mut dyn FnMut(&str, String)) {
     let Some(dump) = &backup.sidecar.dump else {
         return;
     };
-    row("dump", place.display().to_string());
+    row("dump", place);
     let ratio = if dump.size_bytes > 0 {
         dump.content_size_bytes as f64 / dump.size_bytes as f64
     } else {

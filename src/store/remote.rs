@@ -22,6 +22,7 @@ pub mod memory;
 pub mod objects;
 pub mod probe;
 mod record;
+mod retry;
 mod sftp;
 mod sweep;
 

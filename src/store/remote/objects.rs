@@ -33,6 +33,7 @@ mod upload;
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload};
 use super::probe::{MediumProbe, is_trial_key};
+use super::retry::RetryTime;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::ObjectAddress;
 use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
@@ -76,7 +77,7 @@ pub struct Bucket {
     client: ServiceClient,
     /// What all keys begin with: empty, or with a slash at its end.
     prefix: String,
-    retry_for: Duration,
+    retry_time: RetryTime,
     storage_class: Option<String>,
     verification: UploadVerification,
     removes: bool,
@@ -104,7 +105,7 @@ impl ObjectMedium {
             bucket: Arc::new(Bucket {
                 client,
                 prefix,
-                retry_for: settings.retry_for,
+                retry_time: RetryTime::new(settings.retry_for),
                 storage_class: settings.storage_class.clone(),
                 verification: settings.verify_upload,
                 removes: settings.delete == DeletePermission::Allowed,
@@ -150,12 +151,15 @@ impl Bucket {
         loop {
             tries += 1;
             let error = match request().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.retry_time.note_answer();
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
             let wait = with_jitter(pause);
             let may_pass = reason(&error).is_some_and(|failure| failure.may_pass(tries));
-            if !may_pass || began.elapsed() + wait > self.retry_for {
+            if !may_pass || began.elapsed() + wait > self.retry_time.limit() {
                 let spent = (tries, began.elapsed());
                 let shown = self.shown(key);
                 return Err(explain(

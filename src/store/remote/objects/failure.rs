@@ -356,7 +356,16 @@ fn plain_text(error: &object_store::Error) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    bounded(&deepest.to_string())
+    let text = bounded(&deepest.to_string());
+    match is_about_keys(&error.to_string()) {
+        true => format!("asking the cloud that this machine may be in for keys: {text}"),
+        false => text,
+    }
+}
+
+/// Whether a text is about the service that gives keys to a machine in a cloud.
+fn is_about_keys(text: &str) -> bool {
+    text.contains("169.254.") || text.contains("metadata")
 }
 
 fn answer_hint(
@@ -404,6 +413,20 @@ fn answer_hint(
     })
 }
 
+/// How keys are given to a service.
+pub fn key_hint(service: ObjectService) -> &'static str {
+    match service {
+        ObjectService::S3 => {
+            "set `access_key` and `secret_key` (each also as …_file or …_command), or `profile`"
+        }
+        ObjectService::Google => "set `secret_key_file` to the JSON key of a service account",
+        ObjectService::Azure => {
+            "set `access_key` to the account and `secret_key` (also as …_file or …_command) to its \
+             key or to a token of it"
+        }
+    }
+}
+
 fn transport_hint(text: &str, target: &ServiceTarget) -> Option<String> {
     let host = &target.host;
     if text.contains("certificate") {
@@ -414,11 +437,8 @@ fn transport_hint(text: &str, target: &ServiceTarget) -> Option<String> {
     if text.contains("lookup") || text.contains("Name or service") {
         return Some("look at `endpoint` and at this machine's name service".to_owned());
     }
-    if text.starts_with("no keys") || text.contains("169.254.") || text.contains("metadata") {
-        return Some(
-            "set `access_key` and `secret_key` (each also as …_file or …_command), or `profile`"
-                .to_owned(),
-        );
+    if is_about_keys(text) {
+        return Some(key_hint(target.service).to_owned());
     }
     None
 }

@@ -3,6 +3,7 @@
 use super::credentials::{ConfiguredKeys, S3Identity, variable};
 use super::endpoint::{self, ServiceEndpoint};
 use super::inspector::BucketInspector;
+use super::failure::key_hint;
 use super::parts::PartSchedule;
 use super::target::ServiceTarget;
 use super::transport::{Connector, Transport};
@@ -185,12 +186,8 @@ fn s3(
             }
         }
         None if !endpoint::is_amazon(&endpoint.host) => {
-            return Err(
-                Error::usage(format!("there are no keys for `{address}`")).with_hint(
-                    "set `access_key` and `secret_key` (each also as …_file or …_command), or \
-                 `profile`",
-                ),
-            );
+            return Err(Error::usage(format!("there are no keys for `{address}`"))
+                .with_hint(key_hint(ObjectService::S3)));
         }
         None => {
             for name in AMBIENT {

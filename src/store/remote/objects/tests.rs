@@ -4,6 +4,7 @@ mod probed;
 #[path = "../../../../tests/servers/s3.rs"]
 pub mod s3;
 mod scripted;
+mod secure;
 
 use super::*;
 use crate::store::location::{ObjectService, RemoteAddress};

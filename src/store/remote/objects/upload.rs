@@ -205,17 +205,23 @@ impl ObjectUpload {
     }
 
     fn finish_all(&mut self) -> Result<()> {
-        let sent = match self.id.is_some() {
-            true => self.complete()?,
-            false => self.put_whole()?,
-        };
-        let (bucket, key) = (&self.bucket, &self.key);
-        let proven = self.network.run(prove(bucket, key, &sent));
-        if proven.is_err() && bucket.removes {
+        let proven = self.send_all().and_then(|sent| {
+            let proof = prove(&self.bucket, &self.key, &sent);
+            self.network.run(proof)
+        });
+        if proven.is_err() && self.bucket.removes {
             // The error is what is to be told, whatever comes of this.
-            let _ = self.network.run_briefly(bucket.remove(key));
+            let removal = self.bucket.remove(&self.key);
+            let _ = self.network.run_briefly(removal);
         }
         proven
+    }
+
+    fn send_all(&mut self) -> Result<SentContent> {
+        match self.id.is_some() {
+            true => self.complete(),
+            false => self.put_whole(),
+        }
     }
 
     /// Sends an object that is small enough for one piece.
