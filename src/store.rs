@@ -15,6 +15,7 @@ mod remote;
 mod settings;
 
 pub use location::{Location, RemoteAddress};
+pub use remote::probe::{ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe};
 pub use settings::{
     ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,
     UploadVerification,

@@ -20,6 +20,7 @@ pub mod medium;
 #[cfg(test)]
 pub mod memory;
 pub mod objects;
+pub mod probe;
 mod record;
 mod retry;
 mod sftp;
@@ -138,9 +139,20 @@ impl RemoteStore {
         Ok(false)
     }
 
+    fn make_mark(&self) -> Result<()> {
+        self.must_be_free()?;
+        match self.medium.create(super::MARK, &super::new_mark())? {
+            Creation::Created => Ok(()),
+            Creation::AlreadyThere => {
+                let bytes = self.medium.read(super::MARK, LONGEST_SMALL_OBJECT)?;
+                super::check_mark(&bytes, &self.shown(super::MARK))
+            }
+        }
+    }
+
     /// A place becomes a store by being written to: one that somebody uses for something else must
     /// not.
-    fn make_mark(&self) -> Result<()> {
+    fn must_be_free(&self) -> Result<()> {
         if let Some(other) = self.medium.first_key()?
             && !self.holds_sidecars()?
         {
@@ -150,13 +162,7 @@ impl RemoteStore {
             ))
             .with_hint(format!("name a new prefix, as `{}/backups`", self.location)));
         }
-        match self.medium.create(super::MARK, &super::new_mark())? {
-            Creation::Created => Ok(()),
-            Creation::AlreadyThere => {
-                let bytes = self.medium.read(super::MARK, LONGEST_SMALL_OBJECT)?;
-                super::check_mark(&bytes, &self.shown(super::MARK))
-            }
-        }
+        Ok(())
     }
 
     fn shown(&self, key: &str) -> String {

@@ -14,12 +14,16 @@ mod body;
 mod credentials;
 mod endpoint;
 mod failure;
+mod inspector;
 mod listing;
 mod network;
 mod parts;
+mod probe;
 mod profile;
 mod proof;
 mod reader;
+mod rights;
+mod rules;
 mod service;
 mod target;
 #[cfg(test)]
@@ -28,11 +32,13 @@ mod transport;
 mod upload;
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload};
+use super::probe::{MediumProbe, is_trial_key};
 use super::retry::RetryTime;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::ObjectAddress;
 use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
 use crate::units;
+pub use failure::lacks_right;
 use failure::{CallFailure, ServiceAction, TryAgain, answer, explain, reason};
 use futures_util::StreamExt;
 use listing::{ListPage, is_plain};
@@ -43,6 +49,7 @@ use object_store::{
     Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectStoreExt, PutMode, PutOptions,
     PutPayload,
 };
+use probe::BucketProbe;
 use reader::ObjectReader;
 use service::ServiceClient;
 use std::collections::HashSet;
@@ -261,7 +268,8 @@ impl Bucket {
             let keys = page.objects.iter().filter_map(|object| {
                 let key = object.key.strip_prefix(&self.prefix)?;
                 // Some tools make an object of this name when they make a directory.
-                (!key.is_empty()).then(|| units::printable(key).into_owned())
+                let is_others = !key.is_empty() && !is_trial_key(key);
+                is_others.then(|| units::printable(key).into_owned())
             });
             if let Some(key) = { keys }.next() {
                 return Ok(Some(key));
@@ -506,5 +514,9 @@ impl Medium for ObjectMedium {
 
     fn parallelism(&self) -> usize {
         32
+    }
+
+    fn own_probe(&self) -> Box<dyn MediumProbe + '_> {
+        Box::new(BucketProbe::new(&self.network, &self.bucket))
     }
 }

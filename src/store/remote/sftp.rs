@@ -11,12 +11,14 @@ mod files;
 mod guard;
 mod link;
 mod part;
+mod probe;
 mod program;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload};
+use super::probe::{MediumProbe, is_trial_key};
 use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
 use crate::store::{ConnectionSettings, Location};
@@ -25,6 +27,7 @@ use connection::{Bounds, CallFailure, CallResult, Connection, FailureKind, Patie
 use download::Download;
 use files::FileState;
 use link::Link;
+use probe::SftpProbe;
 use program::{Carrier, CarrierCommand};
 use std::cell::RefCell;
 use std::io::Read;
@@ -269,6 +272,7 @@ impl Medium for SftpMedium {
                 return Ok(Some(name));
             }
             if !OF_FILE_SYSTEMS.contains(&name.as_str())
+                && !is_trial_key(&name)
                 && let Some((inner, _)) = self.list_entries(&name)?.first()
             {
                 return Ok(Some(format!("{name}/{inner}")));
@@ -391,5 +395,9 @@ impl Medium for SftpMedium {
 
     fn parallelism(&self) -> usize {
         16
+    }
+
+    fn own_probe(&self) -> Box<dyn MediumProbe + '_> {
+        Box::new(SftpProbe::new(&self.link))
     }
 }

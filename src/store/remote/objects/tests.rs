@@ -1,5 +1,6 @@
 //! Object stores against a real server of S3 in this process, and against one that misbehaves.
 
+mod probed;
 #[path = "../../../../tests/servers/s3.rs"]
 pub mod s3;
 mod scripted;

@@ -10,6 +10,7 @@ use crate::store::ConnectionSettings;
 use crate::store::remote::limit::RateLimit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, Uri};
 use object_store::ClientOptions;
 use object_store::client::{
@@ -53,6 +54,15 @@ const METADATA_HOSTS: &[&str] = &[
 /// The headers of an answer, for what the library does not read.
 #[derive(Debug, Clone)]
 pub struct AnswerHeaders(pub HeaderMap);
+
+impl AnswerHeaders {
+    /// The server's clock.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        let text = self.0.get(http::header::DATE)?.to_str().ok()?;
+        let date = DateTime::parse_from_rfc2822(text).ok()?;
+        Some(date.to_utc())
+    }
+}
 
 /// The way to a service, and to whoever gives keys for it.
 #[derive(Debug)]
@@ -252,6 +262,7 @@ fn refusal_of(head: &http::response::Parts, body: &[u8]) -> ServerAnswer {
         answer.code = code;
     }
     answer.region = answer.region.or_else(|| header("x-amz-bucket-region"));
+    answer.date = AnswerHeaders(head.headers.clone()).date();
     answer
 }
 

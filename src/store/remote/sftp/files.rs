@@ -98,6 +98,14 @@ pub fn remove(connection: &Connection, patience: Patience, path: &str) -> CallRe
         .await)
 }
 
+/// Removes an empty directory.
+pub fn remove_directory(connection: &Connection, patience: Patience, path: &str) -> CallResult<()> {
+    call!(connection, patience, |sftp, path| sftp
+        .fs()
+        .remove_dir(path)
+        .await)
+}
+
 /// Makes a second name of a file, if that is free.
 pub fn link(connection: &Connection, patience: Patience, from: &str, to: &str) -> CallResult<()> {
     call!(connection, patience, |sftp, from, to| sftp

@@ -1,5 +1,6 @@
 //! The medium against real servers: OpenSSH's, and rclone's before a local directory and an alias.
 
+mod probed;
 #[path = "../../../../tests/servers/sftp.rs"]
 mod servers;
 
