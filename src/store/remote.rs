@@ -6,7 +6,7 @@
 //! <source>/<id>.json                  the sidecar, created last and only if there is none
 //! <source>/.<id>.draft.json           reserves an id while its backup is being written
 //! <source>/.<id>.<random>.upload.json names an upload, so that its parts can be given up later
-//! <source>/.<id>.json                 the tombstone: the sidecar's bytes while the backup is retired
+//! <source>/.<id>.retired.json         the tombstone: the sidecar's bytes, while a backup goes
 //! ```
 //!
 //! Nobody waits for anybody: two runs never get the same id, as the reservation is created only if

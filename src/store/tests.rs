@@ -347,7 +347,7 @@ fn laws_hold_whichever_call_fails() {
     }
 }
 
-/// Does `work` in stores of each kind, killed after 0, 1, 2… steps until it is not killed any more.
+/// Does `work` in stores of each kind, killed after 0, 1, 2… steps until none kills it any more.
 fn kill_at_every_step(work: impl Fn(&dyn Store, u32) -> Result<()>) {
     for is_local in [true, false] {
         for steps in 0.. {

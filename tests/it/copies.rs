@@ -41,7 +41,11 @@ fn a_store_that_is_away_keeps_no_other_from_its_copy_and_is_caught_up() {
         .says("the store `usb`")
         .says("is not there: is the disk mounted?");
     let first = ids_in(&world, "other");
-    assert_eq!(first, ids_in(&world, "store"), "made here, and copied there");
+    assert_eq!(
+        first,
+        ids_in(&world, "store"),
+        "made here, and copied there"
+    );
     world
         .dbbackup("list")
         .run()

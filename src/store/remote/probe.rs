@@ -5,7 +5,7 @@
 //! is behind [`MediumProbe`].
 
 use super::medium::{Creation, Medium};
-use super::{LONGEST_SMALL_OBJECT, RemoteStore, is_surely_missing, medium, objects};
+use super::{LONGEST_SMALL_OBJECT, RemoteStore, StoreRights, is_surely_missing, medium, objects};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::store::{Access, ConnectionSettings, DeletePermission, Location, StoreSettings};
@@ -245,7 +245,7 @@ impl<'a> Trial<'a> {
         let store = RemoteStore::new(
             self.location.clone(),
             Arc::clone(self.medium),
-            self.delete,
+            StoreRights::default(),
             None,
         );
         match store.check_mark(Access::Read) {

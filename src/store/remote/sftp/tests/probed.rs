@@ -1,7 +1,7 @@
 //! Trials of stores behind OpenSSH and rclone.
 
 use super::*;
-use crate::store::Location;
+use crate::store::{DeletePermission, Location};
 use crate::store::remote::probe::{ProbeDepth, StoreProbe, probe_medium};
 
 fn tried(medium: SftpMedium) -> StoreProbe {

@@ -1,8 +1,9 @@
-//! `require_copy`: nothing is removed here that is not in every store of copies. Each store is asked
-//! by the backup's name and the hash of its sidecar; what can't be asked is not there.
+//! Whether another store surely has a copy of a backup: it is asked by the backup's name and the
+//! bytes of its sidecar. With `require_copy` nothing is removed that is not in every store of
+//! copies, and a store that can't be asked has none.
 
-use super::check_copy;
 use crate::error::{Error, Kind, Result};
+use crate::sidecar::Sidecar;
 use crate::store::{self, Access, Store, StoreSettings, names};
 use std::sync::Arc;
 
@@ -45,4 +46,35 @@ impl CopyStores {
             }
         })
     }
+}
+
+/// Checks that a store holds this very backup, whole: its sidecar has these bytes, and its objects
+/// are there with their lengths. What is not there is an error of kind `NotFound`.
+pub fn check_copy(store: &dyn Store, source: &str, id: &str, sidecar_bytes: &[u8]) -> Result<()> {
+    let name = names::sidecar_name(id);
+    if store.read(source, &name)? != sidecar_bytes {
+        return Err(Error::failed(format!(
+            "`{}` is another backup of the same id",
+            store.location().object(source, &name)
+        ))
+        .with_hint(
+            "two machines may back up a source of the same name; give each its own prefix",
+        ));
+    }
+    let sidecar = Sidecar::parse(sidecar_bytes)
+        .map_err(|why| Error::damaged(format!("its sidecar can't be used: {why}")))?;
+    if let Some(dump) = &sidecar.dump {
+        let size = store.size(source, &dump.file)?;
+        if size != dump.size_bytes {
+            return Err(Error::damaged(format!(
+                "`{}` has {size} bytes and not {}",
+                store.location().object(source, &dump.file),
+                dump.size_bytes
+            )));
+        }
+    }
+    if let Some(list) = sidecar.contents() {
+        store.size(source, &list.file)?;
+    }
+    Ok(())
 }
