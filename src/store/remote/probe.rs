@@ -5,7 +5,7 @@
 //! is behind [`MediumProbe`].
 
 use super::medium::{Creation, Medium};
-use super::{LONGEST_SMALL_OBJECT, RemoteStore, is_surely_missing, medium, objects};
+use super::{LONGEST_SMALL_OBJECT, RemoteStore, StoreRights, is_surely_missing, medium, objects};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::store::{Access, ConnectionSettings, DeletePermission, Location, StoreSettings};
@@ -245,7 +245,8 @@ impl<'a> Trial<'a> {
         let store = RemoteStore::new(
             self.location.clone(),
             Arc::clone(self.medium),
-            self.delete,
+            // It is only looked at.
+            StoreRights::default(),
             None,
         );
         match store.check_mark(Access::Read) {
@@ -278,14 +279,16 @@ impl<'a> Trial<'a> {
                 "not tried: what is written stays, as this machine removes nothing there",
             );
         }
-        let tried = self.put().and_then(|()| self.remove(&self.key));
-        match tried {
-            Ok(()) => self
-                .probe
-                .pass("put", "a small object was written, read back and removed"),
+        match self.put() {
+            Ok(()) => {
+                self.probe
+                    .pass("put", "a small object was written, and read back");
+                self.try_removal(true);
+            }
             Err(error) => {
-                let _ = self.medium.remove(&self.key);
                 self.probe.fail("put", error);
+                // It may be there all the same.
+                let _ = self.medium.remove(&self.key);
             }
         }
         self.leave();

@@ -2,8 +2,8 @@
 
 use super::credentials::{ConfiguredKeys, S3Identity, variable};
 use super::endpoint::{self, ServiceEndpoint};
-use super::inspector::BucketInspector;
 use super::failure::key_hint;
+use super::inspector::BucketInspector;
 use super::parts::PartSchedule;
 use super::target::ServiceTarget;
 use super::transport::{Connector, Transport};
