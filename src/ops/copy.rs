@@ -123,13 +123,16 @@ pub fn copy_backups(
     Ok(summary)
 }
 
+/// A backup's source and its id.
+type NamedBackup = (String, String);
+
 /// Sorts words into sources, and backups with their sources.
 fn sort_words(
     words: &[String],
     from: &dyn Store,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<(Vec<String>, Vec<(String, String)>)> {
+) -> Result<(Vec<String>, Vec<NamedBackup>)> {
     let names = names_in(from, words, session, observer)?;
     let present = from.sources()?;
     let (mut sources, mut backups) = (Vec::new(), Vec::new());

@@ -9,8 +9,12 @@ use std::sync::Arc;
 
 /// The stores that must have a copy, opened when the first backup is asked for.
 pub struct CopyStores {
-    stores: Vec<(String, Result<Arc<dyn Store>, String>)>,
+    /// By its name; why it could not be opened, where it could not be.
+    stores: Vec<(String, OpenedStore)>,
 }
+
+/// A store, or why it could not be opened.
+type OpenedStore = Result<Arc<dyn Store>, String>;
 
 impl CopyStores {
     /// Opens these stores; one that can't be opened has no copy.

@@ -245,6 +245,7 @@ impl<'a> Trial<'a> {
         let store = RemoteStore::new(
             self.location.clone(),
             Arc::clone(self.medium),
+            // It is only looked at.
             StoreRights::default(),
             None,
         );
@@ -278,14 +279,16 @@ impl<'a> Trial<'a> {
                 "not tried: what is written stays, as this machine removes nothing there",
             );
         }
-        let tried = self.put().and_then(|()| self.remove(&self.key));
-        match tried {
-            Ok(()) => self
-                .probe
-                .pass("put", "a small object was written, read back and removed"),
+        match self.put() {
+            Ok(()) => {
+                self.probe
+                    .pass("put", "a small object was written, and read back");
+                self.try_removal(true);
+            }
             Err(error) => {
-                let _ = self.medium.remove(&self.key);
                 self.probe.fail("put", error);
+                // It may be there all the same.
+                let _ = self.medium.remove(&self.key);
             }
         }
         self.leave();

@@ -2,6 +2,7 @@
 //! it removes objects.
 
 use super::failure::bounded;
+use crate::units;
 use serde::Deserialize;
 
 /// The answer to `?versioning`.
@@ -124,14 +125,16 @@ pub struct LifecycleFindings {
 }
 
 fn parsed<'a, T: Deserialize<'a>>(body: &'a str, root: &str) -> Option<T> {
-    // An HTML page is read as a setting with nothing in it else.
+    // Any page would be read as a setting with nothing in it else.
     body.contains(&format!("<{root}"))
         .then(|| quick_xml::de::from_str(body).ok())?
 }
 
 /// Whether old versions are kept; `None` where the answer can't be read.
 pub fn versions_are_kept(body: &str) -> Option<bool> {
-    let answer: VersioningAnswer = parsed(body, "VersioningConfiguration")?;
+    // Some name it after the call.
+    let answer: VersioningAnswer = parsed(body, "VersioningConfiguration")
+        .or_else(|| parsed(body, "GetBucketVersioningResponse"))?;
     Some(answer.status.as_deref() == Some("Enabled"))
 }
 
@@ -146,11 +149,13 @@ pub fn default_lock(body: &str) -> Option<String> {
         return Some(String::new());
     };
     let mode = bounded(&default_retention.mode);
-    Some(match (default_retention.days, default_retention.years) {
-        (Some(days), _) => format!("{mode}, {days} days"),
-        (None, Some(years)) => format!("{mode}, {years} years"),
-        (None, None) => mode,
-    })
+    let counted = |number: Option<u32>, one: &str| {
+        let number = number.filter(|number| *number > 0)?;
+        Some(format!("{mode}, {}", units::count(number.into(), one)))
+    };
+    let shown =
+        counted(default_retention.days, "day").or_else(|| counted(default_retention.years, "year"));
+    Some(shown.unwrap_or(mode))
 }
 
 /// What the rules mean for objects below `prefix`, which is empty or ends with a slash; `None`
@@ -175,7 +180,8 @@ pub fn lifecycle(body: &str, prefix: &str) -> Option<LifecycleFindings> {
         if let Some(expiration) = &rule.expiration {
             match (expiration.days, &expiration.date) {
                 (Some(days), _) => {
-                    findings.removals.push(format!("{shown} after {days} days"));
+                    let days = units::count(days.into(), "day");
+                    findings.removals.push(format!("{shown} after {days}"));
                 }
                 (None, Some(date)) => {
                     let date = bounded(date);

@@ -55,10 +55,8 @@ fn somebody_elses_place_is_no_store() {
 
 #[test]
 fn a_server_that_ignores_conditions_is_found_out() {
-    let memory = MemoryMedium {
-        ignores_conditions: true,
-        ..MemoryMedium::default()
-    };
+    let mut memory = MemoryMedium::default();
+    memory.ignores_conditions = true;
     let probe = tried(&memory, DeletePermission::Allowed, ProbeDepth::Thorough);
     assert_eq!(probe.troubles(), ["only-if-absent"], "{probe:?}");
     assert_eq!(keys(&memory), [] as [&str; 0]);
@@ -72,10 +70,8 @@ fn removing_must_be_refused_where_nobody_may() {
     assert_eq!(outcome, "doubt");
     assert!(text.contains("ransomware"), "{text}");
     assert_eq!(keys(&obeys), [] as [&str; 0]);
-    let refuses = MemoryMedium {
-        removes_nothing: true,
-        ..MemoryMedium::default()
-    };
+    let mut refuses = MemoryMedium::default();
+    refuses.removes_nothing = true;
     let probe = tried(&refuses, DeletePermission::Never, ProbeDepth::Thorough);
     assert_eq!(probe.troubles(), [] as [&str; 0], "{probe:?}");
     let left = keys(&refuses);

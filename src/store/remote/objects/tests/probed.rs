@@ -258,3 +258,31 @@ fn what_is_in_the_way_is_told() {
     assert_eq!(trouble, "bucket");
     assert!(text.contains("SignatureDoesNotMatch"), "{text}");
 }
+
+/// The same against a server that somebody else has started; see `other_servers_do_the_same`.
+#[test]
+fn other_servers_are_tried() {
+    let Ok(text) = std::env::var("DBBACKUP_TEST_OBJECTS") else {
+        return;
+    };
+    let words: Vec<&str> = text.split(' ').collect();
+    let [whole, endpoint, name, key] = words[..] else {
+        panic!("four words are needed");
+    };
+    let whole = format!("{whole}/{}", uuid::Uuid::new_v4().simple());
+    let settings = StoreSettings {
+        connection: ConnectionSettings {
+            access_key: Some(name.to_owned()),
+            secret_key: Some(key.to_owned()),
+            ..settings(endpoint)
+        },
+        ..StoreSettings::from(Location::parse(&whole, Path::new("/")).unwrap())
+    };
+    let probe = probe(&settings, ProbeDepth::Thorough);
+    for step in &probe.steps {
+        eprintln!("{step:?}");
+    }
+    let known = ["versioning", "lifecycle", "only-if-absent"];
+    let troubles = probe.troubles();
+    assert!(troubles.iter().all(|name| known.contains(name)));
+}

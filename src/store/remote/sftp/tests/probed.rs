@@ -1,8 +1,8 @@
 //! Trials of stores behind OpenSSH and rclone.
 
 use super::*;
-use crate::store::{DeletePermission, Location};
 use crate::store::remote::probe::{ProbeDepth, StoreProbe, probe_medium};
+use crate::store::{DeletePermission, Location};
 
 fn tried(medium: SftpMedium) -> StoreProbe {
     let location = Location::parse("sftp://host/x", Path::new("/")).unwrap();
