@@ -1,5 +1,5 @@
-//! Stores on other machines, and the further ones of the configuration: are they there, and may this
-//! machine do there what its commands need?
+//! Stores on other machines, and the further ones of the configuration: are they there, and may
+//! this machine do there what its commands need?
 
 use super::place::check_contents;
 use super::{Diagnosis, StorePolicy, read_catalog};

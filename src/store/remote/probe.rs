@@ -485,8 +485,8 @@ impl<'a> Trial<'a> {
             (DeletePermission::Never, Ok(())) if is_stored => {
                 self.probe.doubt(
                     NAME,
-                    "`delete` is \"never\", but the server lets this machine remove: ransomware here \
-                     could remove every backup there",
+                    "`delete` is \"never\", but the server lets this machine remove: ransomware \
+                     here could remove every backup there",
                     "take away the right to remove from this machine's key",
                 );
                 true

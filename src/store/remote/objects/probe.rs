@@ -55,8 +55,8 @@ impl<'a> BucketProbe<'a> {
             let first = addresses.map(|mut addresses| addresses.next());
             first.map_err(|error| Error::from(error).context(format!("resolving `{host}`")))
         });
-        let wrong_name = "look at `endpoint`, `region` and the bucket's name, and at this machine's \
-                          name service";
+        let wrong_name = "look at `endpoint`, `region` and the bucket's name, and at this \
+                          machine's name service";
         match found {
             Ok(Some(address)) => {
                 probe.pass(NAME, format!("`{host}` is {}", address.ip()));
