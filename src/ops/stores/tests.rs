@@ -49,7 +49,7 @@ fn another_backup_of_the_same_id_is_another_one() {
     let (machine, id) = copied_once();
     let sidecar = machine.path("usb/app").join(format!("{id}.json"));
     let text = std::fs::read_to_string(&sidecar).unwrap();
-    let other = text.replace("\"duration_seconds\":", "\"duration_seconds\": 7");
+    let other = text.replace("\"duration_seconds\": ", "\"duration_seconds\": 7");
     assert_ne!(text, other);
     std::fs::write(&sidecar, other).unwrap();
     let stores = read(&machine, &[]).unwrap();

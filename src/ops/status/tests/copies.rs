@@ -80,7 +80,7 @@ fn a_copy_that_is_late_is_a_warning() {
     fixture.copy_all();
     fixture.backup("app", 1, 10);
     let session = fixture.with_copies();
-    let late = "the newest backup in `usb` was made 30h ago, one is expected every 26h";
+    let late = "the newest backup in `usb` was made 30 h ago, one is expected every 26h";
     assert_eq!(
         judged_copies(&session),
         (vec![late.to_owned()], vec![], true)
