@@ -78,6 +78,9 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+/// What the store of `[store]` is called beside those that have names.
+pub const MAIN_STORE: &str = "main";
+
 /// One `[stores.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfiguredStore {

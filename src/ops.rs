@@ -27,6 +27,7 @@ pub mod restore;
 pub mod run;
 mod session;
 pub mod status;
+pub mod stores;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ mod stores;
 pub use policies::RetentionPolicies;
 pub use selection::source_at;
 pub use sources::{SourceSelection, backup};
-pub use stores::{StorePlan, required_copies, store};
+pub use stores::{StorePlan, every_store, required_copies, store};
 
 use crate::config::{BackupSettings, Hooks};
 use crate::engine::postgres::ProgramSearch;

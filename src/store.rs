@@ -15,6 +15,8 @@ mod remote;
 mod settings;
 
 pub use location::{Location, RemoteAddress};
+#[cfg(test)]
+pub use remote::memory::store_in_memory;
 pub use remote::probe::{ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe};
 pub use settings::{
     ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,

@@ -1,6 +1,8 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
+mod everywhere;
+
 use crate::catalog::{Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
@@ -24,6 +26,9 @@ pub fn run(
         Some(text) => Some(units::parse_when(text, session.now).map_err(Error::usage)?),
         None => None,
     };
+    if arguments.all_stores {
+        return everywhere::run(arguments, since, session, report);
+    }
     let store = session.reading()?;
     let catalog = catalog_of(
         &*store,
@@ -55,7 +60,10 @@ pub fn run(
                 .collect::<Vec<_>>(),
         );
     } else if shown.is_empty() {
-        report.note(nothing_shown(&chosen, arguments));
+        let others = chosen
+            .iter()
+            .filter(|backup| !has_status(backup, arguments.status));
+        report.note(nothing_shown(others.count() as u64, arguments));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""]
             .map(|head| report.paint(Paint::Strong, head));
@@ -105,12 +113,8 @@ fn whole_one(backup: &ListedBackup, store: &dyn Store) -> Result<Option<JsonText
     }
 }
 
-/// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> Hint {
-    let others = chosen
-        .iter()
-        .filter(|backup| !has_status(backup, arguments.status))
-        .count() as u64;
+/// Why the list is empty; so many others match, only failed or damaged.
+fn nothing_shown(others: u64, arguments: &ListArguments) -> Hint {
     if others == 0 || arguments.limit == Some(0) {
         return "no backups match".into();
     }

@@ -6,6 +6,7 @@ use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Hint, Result};
 use crate::ops::condition::condition_of;
+use crate::ops::copy::missing_copies;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
@@ -40,6 +41,7 @@ pub fn run(
             ),
         );
     }
+    about_the_copies(&backup, session, &mut row);
     columns(&rows, &[])
         .into_iter()
         .for_each(|line| report.answer(line));
@@ -132,6 +134,28 @@ fn about_the_attempt(
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
     row("made by", by.join(", "));
+}
+
+/// Where it was copied to and when, or why not; and where it is still to go.
+fn about_the_copies(backup: &Backup, session: &Session, row: &mut dyn FnMut(&str, String)) {
+    for (store, last) in &backup.state.copies {
+        let when = units::stamp(last.at);
+        match &last.failure {
+            None => row("copied", format!("to {store}, {when}")),
+            Some(why) => row("not copied", format!("to {store}, {when}: {why}")),
+        }
+    }
+    // A dump in another place than the store in use is shown without one.
+    let missing = session
+        .store_plan()
+        .map(|in_use| missing_copies(backup, &in_use, session));
+    let untried = missing.unwrap_or_default();
+    for store in untried
+        .iter()
+        .filter(|store| !backup.state.copies.contains_key(*store))
+    {
+        row("not copied", format!("to {store} yet"));
+    }
 }
 
 fn about_the_dump(backup: &Backup, place: String, row: &mut dyn FnMut(&str, String)) {

@@ -10,7 +10,7 @@ use super::copy_proof::check_copy;
 use super::events::{add_event, new_event};
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, names_in};
-use crate::catalog::{Catalog, ListedBackup};
+use crate::catalog::{Attempt, Backup, Catalog, ListedBackup};
 use crate::config::CopyLimit;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
@@ -388,9 +388,13 @@ fn note_copy(from: &dyn Store, source: &str, id: &str, mark: CopyMark, observer:
 }
 
 /// The stores that are to have a copy of a backup and do not have it, as far as is known here.
-pub fn missing_copies(backup: &ListedBackup, in_use: &StorePlan, session: &Session) -> Vec<String> {
-    let settings = session.settings_of(&backup.sidecar.source);
-    let is_wanted = in_use.configured && backup.good() && backup.sidecar.label != PRE_RESTORE;
+pub fn missing_copies<S: Attempt>(
+    backup: &Backup<S>,
+    in_use: &StorePlan,
+    session: &Session,
+) -> Vec<String> {
+    let settings = session.settings_of(backup.sidecar.source());
+    let is_wanted = in_use.configured && backup.good() && backup.sidecar.label() != PRE_RESTORE;
     let missing =
         |name: &&String| in_use.name.as_ref() != Some(name) && !backup.state.is_copied_to(name);
     let wanted = settings.copies.iter().filter(|_| is_wanted);

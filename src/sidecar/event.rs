@@ -169,6 +169,15 @@ impl BackupEvent {
     }
 }
 
+/// What came last of copying a backup to one store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastCopy {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why it is not there; `None` where it is.
+    pub failure: Option<String>,
+}
+
 /// The state of a backup: the union of its events.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BackupState {
@@ -178,9 +187,8 @@ pub struct BackupState {
     pub verifications: Vec<Verification>,
     /// What the retention brake found last.
     pub brake: Option<Braked>,
-    /// What came last of copying it, by the other store's name or location: why it is not there, or
-    /// that it is.
-    pub copies: BTreeMap<String, Option<String>>,
+    /// What came last of copying it, by the other store's name or location.
+    pub copies: BTreeMap<String, LastCopy>,
     /// The moment of the newest event.
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
@@ -203,7 +211,11 @@ impl BackupState {
                 Change::Verified(found) => state.verifications.push(found),
                 Change::Brake(found) => state.brake = Some(found),
                 Change::Copy(mark) => {
-                    state.copies.insert(mark.store, mark.failure);
+                    let last = LastCopy {
+                        at: event.at,
+                        failure: mark.failure,
+                    };
+                    state.copies.insert(mark.store, last);
                 }
             }
         }
@@ -217,13 +229,17 @@ impl BackupState {
             Change::Unpinned => !self.pinned,
             Change::Verified(_) => false,
             Change::Brake(found) => self.brake.as_ref() == Some(found),
-            Change::Copy(mark) => self.copies.get(&mark.store) == Some(&mark.failure),
+            Change::Copy(mark) => {
+                let last = self.copies.get(&mark.store);
+                last.is_some_and(|last| last.failure == mark.failure)
+            }
         }
     }
 
     /// Whether it was copied to the store of this name or location.
     pub fn is_copied_to(&self, store: &str) -> bool {
-        self.copies.get(store) == Some(&None)
+        let last = self.copies.get(store);
+        last.is_some_and(|last| last.failure.is_none())
     }
 }
 

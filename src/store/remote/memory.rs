@@ -3,12 +3,15 @@
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload, missing};
 use super::probe::is_trial_key;
+use super::{RemoteStore, StoreRights};
 use crate::error::{Error, Result};
 use crate::store::faulty::step;
+use crate::store::{DeletePermission, Location, RemovalLimit, Store};
 use chrono::DateTime;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// See the head of this file. Every call is a step, at which [`crate::store::faulty::crash_after`]
@@ -22,6 +25,17 @@ pub struct MemoryMedium {
     pub ignores_conditions: bool,
     /// Refuses to remove anything.
     pub removes_nothing: bool,
+}
+
+/// A store in memory, as one on another machine.
+pub fn store_in_memory(delete: DeletePermission, max_removals: RemovalLimit) -> Arc<dyn Store> {
+    let rights = StoreRights {
+        delete,
+        max_removals,
+    };
+    let location = Location::parse("s3://bucket/web1", Path::new("/")).unwrap();
+    let medium = Arc::new(MemoryMedium::default());
+    Arc::new(RemoteStore::new(location, medium, rights, None))
 }
 
 impl MemoryMedium {
