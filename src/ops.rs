@@ -8,6 +8,7 @@ pub mod backup;
 pub mod condition;
 pub mod content;
 pub mod copy;
+mod copy_proof;
 pub mod delete;
 pub mod discovery;
 pub mod doctor;

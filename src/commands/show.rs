@@ -77,11 +77,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
         || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
-    let source = &backup.sidecar.source;
-    let place = match store.object_path(source, &name) {
-        Some(path) => path.display().to_string(),
-        None => store.location().object(source, &name),
-    };
+    let place = store.location().object(&backup.sidecar.source, &name);
     Ok((backup, place))
 }
 

@@ -2,12 +2,11 @@
 //! that is copied is never harmed by it, nor is another copy.
 
 mod after_run;
-mod required;
 
 pub use after_run::copy_after_run;
-pub use required::CopyStores;
 
 use super::content::copy_stored;
+use super::copy_proof::check_copy;
 use super::events::{add_event, new_event};
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, names_in};
@@ -124,13 +123,16 @@ pub fn copy_backups(
     Ok(summary)
 }
 
+/// A backup's source and its id.
+type NamedBackup = (String, String);
+
 /// Sorts words into sources, and backups with their sources.
 fn sort_words(
     words: &[String],
     from: &dyn Store,
     session: &Session,
     observer: &dyn Observer,
-) -> Result<(Vec<String>, Vec<(String, String)>)> {
+) -> Result<(Vec<String>, Vec<NamedBackup>)> {
     let names = names_in(from, words, session, observer)?;
     let present = from.sources()?;
     let (mut sources, mut backups) = (Vec::new(), Vec::new());
@@ -422,37 +424,6 @@ fn with_bases<'a>(
         }
     }
     ordered
-}
-
-/// Checks that a store holds this very backup, whole: its sidecar has these bytes, and its objects
-/// are there with their lengths. What is not there is an error of kind `NotFound`.
-fn check_copy(store: &dyn Store, source: &str, id: &str, sidecar_bytes: &[u8]) -> Result<()> {
-    let name = names::sidecar_name(id);
-    if store.read(source, &name)? != sidecar_bytes {
-        return Err(Error::failed(format!(
-            "`{}` is another backup of the same id",
-            store.location().object(source, &name)
-        ))
-        .with_hint(
-            "two machines may back up a source of the same name; give each its own prefix",
-        ));
-    }
-    let sidecar = Sidecar::parse(sidecar_bytes)
-        .map_err(|why| Error::damaged(format!("its sidecar can't be used: {why}")))?;
-    if let Some(dump) = &sidecar.dump {
-        let size = store.size(source, &dump.file)?;
-        if size != dump.size_bytes {
-            return Err(Error::damaged(format!(
-                "`{}` has {size} bytes and not {}",
-                store.location().object(source, &dump.file),
-                dump.size_bytes
-            )));
-        }
-    }
-    if let Some(list) = sidecar.contents() {
-        store.size(source, &list.file)?;
-    }
-    Ok(())
 }
 
 /// Writes until a moment, and fails after it.

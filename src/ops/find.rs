@@ -355,11 +355,7 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Where the dump lies.
+/// Where the dump lies, as messages name it.
 pub fn place_of(found: &ResolvedBackup) -> String {
-    let (source, file) = (&found.source, &found.file);
-    match found.store.object_path(source, file) {
-        Some(path) => path.display().to_string(),
-        None => found.store.location().object(source, file),
-    }
+    found.store.location().object(&found.source, &found.file)
 }

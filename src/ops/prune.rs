@@ -10,7 +10,7 @@ pub use plan::{KeptBackup, PrunePlan, Removal, plan_source};
 
 use self::plan::{carry_out, decide};
 use super::condition::STATE_LOST;
-use super::copy::CopyStores;
+use super::copy_proof::CopyStores;
 use super::run::{RemovedBackup, now};
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in};

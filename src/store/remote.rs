@@ -6,7 +6,7 @@
 //! <source>/<id>.json                  the sidecar, created last and only if there is none
 //! <source>/.<id>.draft.json           reserves an id while its backup is being written
 //! <source>/.<id>.<random>.upload.json names an upload, so that its parts can be given up later
-//! <source>/.<id>.json                 the tombstone: the sidecar's bytes while the backup is retired
+//! <source>/.<id>.retired.json         the tombstone: the sidecar's bytes, while a backup goes
 //! ```
 //!
 //! Nobody waits for anybody: two runs never get the same id, as the reservation is created only if
@@ -19,8 +19,10 @@ mod limit;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
-mod objects;
+pub mod objects;
+pub mod probe;
 mod record;
+mod retry;
 mod sftp;
 mod sweep;
 
@@ -137,9 +139,20 @@ impl RemoteStore {
         Ok(false)
     }
 
+    fn make_mark(&self) -> Result<()> {
+        self.must_be_free()?;
+        match self.medium.create(super::MARK, &super::new_mark())? {
+            Creation::Created => Ok(()),
+            Creation::AlreadyThere => {
+                let bytes = self.medium.read(super::MARK, LONGEST_SMALL_OBJECT)?;
+                super::check_mark(&bytes, &self.shown(super::MARK))
+            }
+        }
+    }
+
     /// A place becomes a store by being written to: one that somebody uses for something else must
     /// not.
-    fn make_mark(&self) -> Result<()> {
+    fn must_be_free(&self) -> Result<()> {
         if let Some(other) = self.medium.first_key()?
             && !self.holds_sidecars()?
         {
@@ -149,13 +162,7 @@ impl RemoteStore {
             ))
             .with_hint(format!("name a new prefix, as `{}/backups`", self.location)));
         }
-        match self.medium.create(super::MARK, &super::new_mark())? {
-            Creation::Created => Ok(()),
-            Creation::AlreadyThere => {
-                let bytes = self.medium.read(super::MARK, LONGEST_SMALL_OBJECT)?;
-                super::check_mark(&bytes, &self.shown(super::MARK))
-            }
-        }
+        Ok(())
     }
 
     fn shown(&self, key: &str) -> String {

@@ -197,13 +197,25 @@ pub struct Doctor {
     problems: Option<u64>,
     /// How many deserve a look.
     warnings: Option<u64>,
+    /// The smallest policies of IAM that suffice: where a right is missing, or with `--verbose`.
+    policies: Option<Vec<SmallestPolicy>>,
+}
+
+/// The smallest set of rights that suffices for a store.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct SmallestPolicy {
+    /// Which store it is: `store`, `store offsite`.
+    about: String,
+    /// The policy, as IAM takes it.
+    policy: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One thing that was looked at.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct DoctorFinding {
-    /// `store`, `configuration`, a source's name…
+    /// `store`, `store offsite`, `configuration`, a source's name…
     about: String,
     /// What of it.
     check: String,

@@ -5,11 +5,12 @@ use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
 use super::failure::{CallFailure, ServerAnswer, TryAgain, bounded};
 use super::listing::ListPage;
-use super::throttle::Throttle;
 use crate::error::{Context, Error, Result};
 use crate::store::ConnectionSettings;
+use crate::store::remote::limit::RateLimit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, Uri};
 use object_store::ClientOptions;
 use object_store::client::{
@@ -54,6 +55,15 @@ const METADATA_HOSTS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct AnswerHeaders(pub HeaderMap);
 
+impl AnswerHeaders {
+    /// The server's clock.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        let text = self.0.get(http::header::DATE)?.to_str().ok()?;
+        let date = DateTime::parse_from_rfc2822(text).ok()?;
+        Some(date.to_utc())
+    }
+}
+
 /// The way to a service, and to whoever gives keys for it.
 #[derive(Debug)]
 pub struct Transport {
@@ -64,8 +74,8 @@ pub struct Transport {
     /// The host of the objects, with its port.
     host: String,
     allow_http: bool,
-    upload: Option<Arc<Throttle>>,
-    download: Option<Arc<Throttle>>,
+    upload: Option<Arc<RateLimit>>,
+    download: Option<Arc<RateLimit>>,
     patience: Duration,
 }
 
@@ -85,10 +95,10 @@ impl Transport {
             allow_http: settings.allow_http,
             upload: settings
                 .upload_limit
-                .map(|rate| Arc::new(Throttle::new(rate))),
+                .map(|rate| Arc::new(RateLimit::new(rate))),
             download: settings
                 .download_limit
-                .map(|rate| Arc::new(Throttle::new(rate))),
+                .map(|rate| Arc::new(RateLimit::new(rate))),
             patience,
         })
     }
@@ -252,6 +262,7 @@ fn refusal_of(head: &http::response::Parts, body: &[u8]) -> ServerAnswer {
         answer.code = code;
     }
     answer.region = answer.region.or_else(|| header("x-amz-bucket-region"));
+    answer.date = AnswerHeaders(head.headers.clone()).date();
     answer
 }
 

@@ -1,5 +1,6 @@
 //! The medium against real servers: OpenSSH's, and rclone's before a local directory and an alias.
 
+mod probed;
 #[path = "../../../../tests/servers/sftp.rs"]
 mod servers;
 
@@ -546,6 +547,7 @@ fn a_store_lives_there() {
     for_every_medium(|medium, root| {
         let medium = SftpMedium {
             link: Arc::clone(&medium.link),
+            reading_link: medium.reading_link.clone(),
         };
         let location = Location::parse("sftp://host/store", Path::new("/")).unwrap();
         let store = super::super::RemoteStore::new(
