@@ -97,6 +97,7 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--store', '--store', [CompletionResultType]::ParameterName, 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Use colours')
             [CompletionResult]::new('--lock-wait', '--lock-wait', [CompletionResultType]::ParameterName, 'How long to wait for another run''s lock, as in 10m [default: do not wait]')
+            [CompletionResult]::new('--all-stores', '--all-stores', [CompletionResultType]::ParameterName, 'Every store of the configuration, and which of them hold each backup; that of [store] is called `main`')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON document on stdout')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print nothing if all went well')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print nothing if all went well')

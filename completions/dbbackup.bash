@@ -596,7 +596,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__list)
-            opts="-c -q -v -V -h --label --tag --status --since --limit --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --label --tag --status --since --limit --all-stores --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -92,6 +92,7 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand --store 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration''s]'
             cand --color 'Use colours'
             cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: do not wait]'
+            cand --all-stores 'Every store of the configuration, and which of them hold each backup; that of [store] is called `main`'
             cand --json 'Print one JSON document on stdout'
             cand -q 'Print nothing if all went well'
             cand --quiet 'Print nothing if all went well'

@@ -91,6 +91,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l color -d 'Use
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l all-stores -d 'Every store of the configuration, and which of them hold each backup; that of [store] is called `main`'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s v -l verbose -d 'Say more (repeatable)'
