@@ -4,6 +4,8 @@
 //! comes to that point. The actions are `kill` (as by SIGKILL), `error` (the step fails), and
 //! `wait:FILE` (the file is made, and the run goes on when somebody has removed it or a signal has
 //! come). Only builds with debug assertions have fail points; in a release nothing of them is left.
+//! The same holds for limits that a test lowers: `DBBACKUP_TEST_SILENCE` (milliseconds) and
+//! `DBBACKUP_TEST_PART_SIZE` (bytes).
 
 use crate::error::Result;
 
@@ -21,6 +23,22 @@ pub fn fail_point(name: &str) -> Result<()> {
 #[inline(always)]
 pub fn fail_point(_name: &str) -> Result<()> {
     Ok(())
+}
+
+/// The limit `usual`, or the lower one that the environment's `variable` names: a test must not wait
+/// as long as a user, nor send as much.
+#[cfg(debug_assertions)]
+pub fn lowered(variable: &str, usual: u64) -> u64 {
+    let named = std::env::var(variable).ok();
+    let named = named.and_then(|text| text.parse().ok());
+    named.map_or(usual, |limit: u64| limit.min(usual))
+}
+
+/// The limit itself: this is a release.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn lowered(_variable: &str, usual: u64) -> u64 {
+    usual
 }
 
 #[cfg(debug_assertions)]

@@ -160,8 +160,16 @@ fn lost_meanwhile(
     let lost: Vec<LostFile> = before
         .iter()
         .filter_map(|(name, then)| lost_file(name, then.as_ref(), after.get(name)))
+        .filter(|lost| !lost.is_gone || is_surely_gone(stored, &lost.name))
         .collect();
     (!lost.is_empty()).then(|| Check::damaged(CheckSubject::Store, CheckFinding::FilesLost(lost)))
+}
+
+/// Whether a file that a list does not show is not there when it is asked for by its name: lists of
+/// other machines may be older than what is there.
+fn is_surely_gone(stored: &StoredDump<'_>, name: &str) -> bool {
+    let size = stored.objects.size(name);
+    size.is_err_and(|error| error.kind() == Kind::NotFound)
 }
 
 /// A file that is gone, or of which something else is known now than was before.

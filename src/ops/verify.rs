@@ -98,7 +98,7 @@ fn verify_task(
                 drill_settings: &session.drill_settings_of(&found.source),
                 observer,
             };
-            let result = examine::verify(&found.stored(), level, &options)?;
+            let result = examine_patiently(&found, level, &options)?;
             remember(&found, &result, observer);
             let source = found.backup.as_ref().map(|_| found.source.clone());
             (found.name(), source, result, None)
@@ -373,6 +373,30 @@ fn dump(backup: &ListedBackup, store: &Arc<dyn Store>) -> Result<VerifyTask> {
             status: CheckStatus::Unprovable,
         },
     })
+}
+
+/// Examines a backup. One of another machine is not called damaged because something was received
+/// otherwise than it is stored: it is read twice before that.
+fn examine_patiently(
+    found: &ResolvedBackup,
+    level: Level,
+    options: &ExaminationOptions<'_>,
+) -> Result<VerificationResult> {
+    let first = examine::verify(&found.stored(), level, options)?;
+    let is_far = found.objects.path(&found.file).is_none();
+    let Some(wrong) = first.summary().filter(|_| is_far) else {
+        return Ok(first);
+    };
+    if first.status() != CheckStatus::Damaged {
+        return Ok(first);
+    }
+    let again = examine::verify(&found.stored(), level, options)?;
+    if again.status() != CheckStatus::Damaged {
+        let id = found.name();
+        let text = format!("{id} was received otherwise than it is stored: {wrong}");
+        options.observer.warn(format!("{text}; it was read again"));
+    }
+    Ok(again)
 }
 
 /// Keeps the result with the backup, as an event. A store that can't be written to is no failure,

@@ -41,6 +41,7 @@ mod postgres_tls;
 mod postgres_verify;
 mod postgres_versions;
 mod postgres_world;
+mod remote;
 mod replace;
 mod roundtrip;
 mod schema;

@@ -3,8 +3,11 @@
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use s3s::access::S3Access;
 use s3s::auth::SimpleAuth;
+use s3s::dto::AbortMultipartUploadInput;
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3Request, S3Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
@@ -19,6 +22,23 @@ pub const SECRET_KEY: &str = "s3cret-of-the-tests";
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "acme";
 
+/// Says of an upload that is not there what S3 says; the server itself calls it forbidden.
+struct KnownUploads(PathBuf);
+
+#[async_trait::async_trait]
+impl S3Access for KnownUploads {
+    async fn abort_multipart_upload(
+        &self,
+        request: &mut S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<()> {
+        let id = &request.input.upload_id;
+        match self.0.join(format!(".upload-{id}.json")).exists() {
+            true => Ok(()),
+            false => Err(s3s::s3_error!(NoSuchUpload)),
+        }
+    }
+}
+
 /// A server that runs until it is dropped.
 pub struct S3Server {
     directory: tempfile::TempDir,
@@ -27,6 +47,8 @@ pub struct S3Server {
     runtime: Option<Runtime>,
 }
 
+// Not every test looks at all of it.
+#[allow(dead_code)]
 impl S3Server {
     /// Starts a server on a free port of this machine.
     pub fn start() -> S3Server {
@@ -39,6 +61,7 @@ impl S3Server {
             .unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(directory.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        builder.set_access(KnownUploads(directory.path().to_owned()));
         let service = builder.build();
         let listener = runtime
             .block_on(TcpListener::bind(("127.0.0.1", 0)))
@@ -75,6 +98,18 @@ impl S3Server {
         let names = std::fs::read_dir(self.directory.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("upload")).collect()
+    }
+
+    /// The parts that are left of them: an upload without any takes no room. The server forgets
+    /// an upload that it fails to complete, and leaves its parts; these don't count.
+    pub fn unfinished_parts(&self) -> Vec<String> {
+        let uploads = self.unfinished();
+        let is_known = |name: &&String| {
+            let rest = name.strip_prefix(".upload_id-");
+            let id = rest.and_then(|rest| rest.split_once(".part-"));
+            id.is_some_and(|(id, _)| uploads.contains(&format!(".upload-{id}.json")))
+        };
+        uploads.iter().filter(is_known).cloned().collect()
     }
 }
 

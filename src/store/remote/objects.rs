@@ -86,7 +86,7 @@ pub struct Bucket {
 impl ObjectMedium {
     /// Prepares the way to a bucket; nothing is asked of it yet.
     pub fn connect(address: &ObjectAddress, settings: &ConnectionSettings) -> Result<ObjectMedium> {
-        ObjectMedium::with_patience(address, settings, transport::SILENCE)
+        ObjectMedium::with_patience(address, settings, transport::patience())
     }
 
     /// The same with another limit on silence.

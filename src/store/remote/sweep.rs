@@ -88,7 +88,7 @@ pub fn sweep(
                 });
                 let is_old = is_abandoned(b"", object.modified, Utc::now());
                 if !has_draft && is_old {
-                    discard_upload(store, source, &object.key)?;
+                    discard_upload(store, source, &object.key, &found)?;
                     swept.push(object.key.clone());
                 }
             }
@@ -127,7 +127,7 @@ fn sweep_draft(
         .filter(|object| names::id_of(&object.key) == Some(id))
     {
         match RecordName::parse(&object.key) {
-            Some(RecordName::Upload { .. }) => discard_upload(store, source, &object.key)?,
+            Some(RecordName::Upload { .. }) => discard_upload(store, source, &object.key, found)?,
             Some(RecordName::Draft { .. }) => {
                 draft = Some(&object.key);
                 continue;
@@ -146,10 +146,18 @@ fn sweep_draft(
     Ok(swept)
 }
 
-/// Gives up an upload and removes its record.
-fn discard_upload(store: &RemoteStore, source: &str, name: &str) -> Result<()> {
+/// Gives up an upload and removes its record. One whose object is there was completed: it is no
+/// upload any more, and not every service that is asked to give it up says so.
+fn discard_upload(
+    store: &RemoteStore,
+    source: &str,
+    name: &str,
+    found: &[FoundObject],
+) -> Result<()> {
     let bytes = store.read_small(source, name)?;
-    if let Ok(record) = serde_json::from_slice::<UploadRecord>(&bytes) {
+    if let Ok(record) = serde_json::from_slice::<UploadRecord>(&bytes)
+        && !found.iter().any(|object| object.key == record.name)
+    {
         store
             .medium
             .discard_upload(&key(source, &record.name), &record.token)?;

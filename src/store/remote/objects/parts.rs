@@ -19,6 +19,8 @@
 //! Where all parts but the last must be of one size (Cloudflare R2), they are of 60 MiB with one in
 //! flight: 120 MiB of memory, and objects of at most 585 GiB.
 
+use crate::failpoint::lowered;
+
 /// The most parts that an upload may have.
 pub const MOST_PARTS: usize = 10_000;
 
@@ -78,7 +80,8 @@ impl PartSchedule {
 
     /// Bytes of the part with this index, which begins at 0; `None` where there may be no more.
     pub fn size(self, index: usize) -> Option<u64> {
-        self.stage(index).map(|stage| stage.size)
+        let stage = self.stage(index)?;
+        Some(lowered("DBBACKUP_TEST_PART_SIZE", stage.size))
     }
 
     /// How many parts may be in flight while the one with this index is filled.

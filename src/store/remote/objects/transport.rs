@@ -5,16 +5,20 @@ use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
 use super::failure::{CallFailure, ServerAnswer, TryAgain, bounded};
 use super::listing::ListPage;
+use super::proof::base64;
 use crate::error::{Context, Error, Result};
+use crate::failpoint::lowered;
 use crate::store::ConnectionSettings;
 use crate::store::remote::limit::RateLimit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use md5::{Digest as _, Md5};
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse,
+    HttpResponseBody, HttpService,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -32,8 +36,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// The same for the machine's own metadata service, which is near or not there.
 const CONNECT_NEAR: Duration = Duration::from_secs(2);
 
-/// How long a connection may be silent.
-pub const SILENCE: Duration = Duration::from_secs(60);
+/// How long a connection may be silent, in milliseconds.
+const SILENCE: u64 = 60_000;
 
 /// The longest answer that is no object.
 const LONGEST_ANSWER: u64 = 64 << 20;
@@ -50,6 +54,11 @@ const METADATA_HOSTS: &[&str] = &[
     "metadata.google.internal",
     "metadata",
 ];
+
+/// How long a connection may be silent.
+pub fn patience() -> Duration {
+    Duration::from_millis(lowered("DBBACKUP_TEST_SILENCE", SILENCE))
+}
 
 /// The headers of an answer, for what the library does not read.
 #[derive(Debug, Clone)]
@@ -135,6 +144,9 @@ impl Transport {
         let progress = Arc::new(Progress::begin());
         let mut request = reqwest::Request::new(parts.method.clone(), url);
         *request.headers_mut() = parts.headers;
+        if is_service && parts.method == Method::PUT && body.content_length() > 0 {
+            add_sum(request.headers_mut(), body.clone()).await;
+        }
         *request.body_mut() = Some(match body.content_length() {
             0 => reqwest::Body::from(Bytes::new()),
             _ => {
@@ -198,6 +210,24 @@ impl Transport {
         let headers = AnswerHeaders(head.headers.clone());
         head.extensions.insert(headers);
         Ok(HttpResponse::from_parts(head, body))
+    }
+}
+
+/// Adds the MD5 of what is put to S3: a bucket that locks its objects by default takes nothing
+/// without one. The signature does not cover it; Azure's would have to.
+async fn add_sum(headers: &mut HeaderMap, body: HttpRequestBody) {
+    if !headers.contains_key("x-amz-content-sha256") {
+        return;
+    }
+    let mut body = pin!(body);
+    let mut sum = Md5::new();
+    while let Some(Ok(frame)) =
+        std::future::poll_fn(|context| http_body::Body::poll_frame(body.as_mut(), context)).await
+    {
+        sum.update(frame.into_data().unwrap_or_default());
+    }
+    if let Ok(value) = HeaderValue::from_str(&base64(&sum.finalize())) {
+        headers.insert("content-md5", value);
     }
 }
 
