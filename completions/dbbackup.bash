@@ -28,6 +28,9 @@ _dbbackup() {
             dbbackup,completions)
                 cmd="dbbackup__subcmd__completions"
                 ;;
+            dbbackup,copy)
+                cmd="dbbackup__subcmd__copy"
+                ;;
             dbbackup,delete)
                 cmd="dbbackup__subcmd__delete"
                 ;;
@@ -77,7 +80,7 @@ _dbbackup() {
 
     case "${cmd}" in
         dbbackup)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help"
+            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -318,6 +321,48 @@ _dbbackup() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dbbackup__subcmd__copy)
+            opts="-c -q -v -V -h --to --from --missing --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dbbackup__subcmd__delete)
             opts="-y -c -q -v -V -h --yes --force --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -483,7 +528,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__help)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify restore cleanup pin unpin delete status stats guard cat export doctor init completions help configuration sqlite postgresql files stores retention monitoring hooks scripts recovery security"
+            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init completions help configuration sqlite postgresql files stores retention monitoring hooks scripts recovery security"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -551,7 +596,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__list)
-            opts="-c -q -v -V -h --label --tag --status --since --limit --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --label --tag --status --since --limit --all-stores --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

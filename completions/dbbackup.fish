@@ -40,6 +40,7 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "backup" -d 'Back 
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "list" -d 'List backups, newest first'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "show" -d 'Show everything about one backup'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "verify" -d 'Prove that backups are what was written, and that they restore'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "copy" -d 'Copy backups to another store'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "restore" -d 'Put a backup back, to where it came from or elsewhere'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cleanup" -d 'Remove what the retention policy does not keep'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "pin" -d 'Keep backups from being removed by cleanup'
@@ -90,6 +91,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l color -d 'Use
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l all-stores -d 'Every store of the configuration, and which of them hold each backup; that of [store] is called `main`'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s v -l verbose -d 'Say more (repeatable)'
@@ -125,6 +127,21 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s v -l verbos
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l to -d 'The store that gets them: a name from the configuration, an address, or a directory' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l from -d 'The store that has them [default: the one in use]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l missing -d 'Every backup that is not there yet, not the newest alone'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l to -d 'Restore to this path, database (by name) or postgresql:// address instead' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l table -d 'PostgreSQL: only this table, with its indexes and constraints, to another database (repeatable)' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l path -d 'Files: only what matches, and all below it, to another directory (repeatable); quote it: --path \'img/*.png\'' -r

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
 use crate::store::names;
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -83,6 +83,10 @@ pub trait Attempt {
     fn id(&self) -> &str;
     /// How it ended.
     fn status(&self) -> Status;
+    /// Its source.
+    fn source(&self) -> &str;
+    /// Why it was made.
+    fn label(&self) -> &str;
     /// The dump's size in bytes as it was written.
     fn dump_size(&self) -> Option<u64>;
     /// What `verify_after` found.
@@ -98,6 +102,14 @@ impl Attempt for Sidecar {
 
     fn status(&self) -> Status {
         self.status
+    }
+
+    fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn label(&self) -> &str {
+        &self.label
     }
 
     fn dump_size(&self) -> Option<u64> {
@@ -120,6 +132,14 @@ impl Attempt for Box<Brief> {
 
     fn status(&self) -> Status {
         self.status
+    }
+
+    fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn label(&self) -> &str {
+        &self.label
     }
 
     fn dump_size(&self) -> Option<u64> {
@@ -239,6 +259,15 @@ pub struct ShownBackup {
     sidecar: Sidecar,
     pinned: bool,
     good: bool,
+    copies: Vec<ShownCopy>,
+}
+
+/// What came last of copying a backup to one store, as `--json` shows it.
+#[derive(Serialize)]
+struct ShownCopy {
+    store: String,
+    at: DateTime<Utc>,
+    error: Option<String>,
 }
 
 impl From<Backup> for ShownBackup {
@@ -248,10 +277,16 @@ impl From<Backup> for ShownBackup {
             mut sidecar, state, ..
         } = backup;
         sidecar.verifications.extend(state.verifications);
+        let copies = state.copies.into_iter().map(|(store, last)| ShownCopy {
+            store,
+            at: last.at,
+            error: last.failure,
+        });
         ShownBackup {
             sidecar,
             pinned: state.pinned,
             good,
+            copies: copies.collect(),
         }
     }
 }
@@ -271,7 +306,7 @@ impl ListedBackup {
     }
 
     /// By age, those of one second too.
-    fn by_age(&self, other: &ListedBackup) -> Ordering {
+    pub fn by_age(&self, other: &ListedBackup) -> Ordering {
         let (a, b) = (&self.sidecar, &other.sidecar);
         let number = |id: &str| names::number_in_second(id);
         (a.started_at, a.finished_at)

@@ -135,6 +135,7 @@ pub enum Command {
     List(ListArguments),
     Show(ShowArguments),
     Verify(VerifyArguments),
+    Copy(CopyArguments),
     Restore(RestoreArguments),
     Cleanup(CleanupArguments),
     /// Keep backups from being removed by cleanup
@@ -151,6 +152,28 @@ pub enum Command {
     Init(InitArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
+}
+
+/// Copy backups to another store
+#[derive(Debug, Args)]
+#[command(after_help = help!(
+    "dbbackup copy --to offsite                  the newest backup of each source",
+    "dbbackup copy --to offsite --missing        every backup that is not there yet",
+    "dbbackup copy app --from offsite --to ./usb",
+))]
+pub struct CopyArguments {
+    /// Sources, groups or backups [default: every source]
+    #[arg(value_name = "SOURCE|BACKUP")]
+    pub what: Vec<String>,
+    /// The store that gets them: a name from the configuration, an address, or a directory
+    #[arg(long, value_name = "STORE", required = true)]
+    pub to: String,
+    /// The store that has them [default: the one in use]
+    #[arg(long, value_name = "STORE")]
+    pub from: Option<String>,
+    /// Every backup that is not there yet, not the newest alone
+    #[arg(long)]
+    pub missing: bool,
 }
 
 /// Keep backups from being removed, or allow it again
@@ -222,6 +245,7 @@ impl Cli {
             Some(Command::List(_)) => "list",
             Some(Command::Show(_)) => "show",
             Some(Command::Verify(_)) => "verify",
+            Some(Command::Copy(_)) => "copy",
             Some(Command::Restore(_)) => "restore",
             Some(Command::Cleanup(_)) => "cleanup",
             Some(Command::Pin(_)) => "pin",

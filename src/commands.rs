@@ -5,6 +5,7 @@ mod backup;
 mod cat;
 mod cleanup;
 mod completions;
+mod copy;
 mod delete;
 mod doctor;
 #[cfg(test)]
@@ -71,6 +72,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::List(arguments) => list::run(arguments, &session, report),
         Command::Show(arguments) => show::run(arguments, &session, report),
         Command::Verify(arguments) => verify::run(arguments, &session, report),
+        Command::Copy(arguments) => copy::run(arguments, &session, report),
         Command::Restore(arguments) => restore::run(arguments, &session, report),
         Command::Cleanup(arguments) => cleanup::run(arguments, &session, report),
         Command::Pin(arguments) => pin::run(arguments, true, &session, report),
@@ -90,10 +92,18 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
 /// Commands that change or prove something have a story worth keeping; those that only look, every
 /// minute perhaps, would drown it.
 fn keeps_log(command: &Command) -> bool {
-    use Command::{Backup, Cleanup, Delete, Guard, Pin, Restore, Unpin, Verify};
+    use Command::{Backup, Cleanup, Copy, Delete, Guard, Pin, Restore, Unpin, Verify};
     matches!(
         command,
-        Backup(_) | Guard(_) | Verify(_) | Restore(_) | Cleanup(_) | Delete(_) | Pin(_) | Unpin(_)
+        Backup(_)
+            | Guard(_)
+            | Verify(_)
+            | Copy(_)
+            | Restore(_)
+            | Cleanup(_)
+            | Delete(_)
+            | Pin(_)
+            | Unpin(_)
     )
 }
 

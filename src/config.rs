@@ -34,7 +34,8 @@ pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use postgres::{CountRows, PostgresSettings};
 pub use settings::{
-    BackupSettings, DrillTrust, LockTimeout, MetricsSettings, RunSettings, SourceSettings,
+    BackupSettings, CopyLimit, DrillTrust, LockTimeout, MetricsSettings, RunSettings,
+    SourceSettings,
 };
 
 use crate::engine::EngineKind;
@@ -76,6 +77,9 @@ pub struct Config {
     /// What is valid and yet surely not what was meant; for stderr.
     pub warnings: Vec<String>,
 }
+
+/// What the store of `[store]` is called beside those that have names.
+pub const MAIN_STORE: &str = "main";
 
 /// One `[stores.NAME]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,8 +12,8 @@ pub fn on_every_core<T: Send, C: Default>(
     on_threads(cores, count, at_once, work)
 }
 
-/// Calls `work` for each number below `count`, on so many threads. A thread takes `at_once` numbers at a
-/// time and keeps a context of its own. The results are in order, in one list for each such batch.
+/// Calls `work` for each number below `count`, on so many threads. A thread takes `at_once` numbers
+/// at a time and keeps a context of its own. The results are in order, in one list for each such batch.
 pub fn on_threads<T: Send, C: Default>(
     threads: usize,
     count: usize,

@@ -8,7 +8,8 @@
 //!   incomplete; no proof within `prove_every`; the newest good backup holds less than half of the
 //!   one before; retention is held back for a backup that lost much; a dump is not there or can't
 //!   be looked at, which a disk that is away explains; the store has less free space than the next
-//!   backups will need.
+//!   backups will need; a store of copies lacks a backup for longer than `expect_every`, does not
+//!   list one that was copied there, or does not answer; the last copy failed.
 //!
 //! A backup's age is counted from its end, so that one that takes hours is not overdue while the
 //! next one runs. A proof is a trial restore (a verification of level `restore` that found the
@@ -22,10 +23,12 @@ use crate::units::{self, Span};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
+mod copies;
 mod findings;
 #[cfg(test)]
 mod tests;
 
+pub use copies::{CopiedBackup, CopySubject, unreachable};
 pub use findings::space;
 
 /// How bad it is, with the words and exit codes of Nagios plug-ins; the worst comes last.
@@ -126,6 +129,8 @@ pub struct Subject<'a> {
     pub held: Option<String>,
     /// What restores left, each in a few words.
     pub leftovers: Vec<Hint>,
+    /// Its copies, one for each store that is to have them.
+    pub copies: Vec<CopySubject<'a>>,
 }
 
 /// One attempt at a backup.

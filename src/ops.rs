@@ -7,6 +7,8 @@
 pub mod backup;
 pub mod condition;
 pub mod content;
+pub mod copy;
+mod copy_proof;
 pub mod delete;
 pub mod discovery;
 pub mod doctor;
@@ -25,6 +27,7 @@ pub mod restore;
 pub mod run;
 mod session;
 pub mod status;
+pub mod stores;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

@@ -213,8 +213,17 @@ fn damage(error: io::Error) -> io::Error {
 }
 
 /// Hashes and counts what `source` gives.
-pub fn measure(mut source: impl Read, progress: &Progress) -> Result<Measurement> {
-    let (mut meter, gauge) = Meter::new(io::sink());
+pub fn measure(source: impl Read, progress: &Progress) -> Result<Measurement> {
+    copy_measured(source, io::sink(), progress)
+}
+
+/// Writes what `source` gives as it is, and hashes and counts it on the way.
+pub fn copy_measured(
+    mut source: impl Read,
+    sink: impl Write,
+    progress: &Progress,
+) -> Result<Measurement> {
+    let (mut meter, gauge) = Meter::new(sink);
     stream::for_each_block(&mut source, |block| {
         meter.write_all(block)?;
         progress.fetch_add(block.len() as u64, Ordering::Relaxed);

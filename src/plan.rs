@@ -13,13 +13,14 @@ mod stores;
 pub use policies::RetentionPolicies;
 pub use selection::source_at;
 pub use sources::{SourceSelection, backup};
-pub use stores::{StorePlan, store};
+pub use stores::{StorePlan, every_store, required_copies, store};
 
 use crate::config::{BackupSettings, Hooks};
 use crate::engine::postgres::ProgramSearch;
 use crate::engine::sqlite::Spool;
 use crate::engine::{DumpFormat, EngineKind};
 use crate::error::Error;
+use crate::store::StoreSettings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct SourcePlan {
     pub settings: BackupSettings,
     /// What is kept.
     pub policies: RetentionPolicies,
+    /// The stores, by their names, that must have a copy before a backup may be removed.
+    pub required_copies: Vec<(String, StoreSettings)>,
     /// How trial restores are made.
     pub drill_settings: DrillSettings,
     /// What is run around its backup; a member of a cluster has none, the cluster has.

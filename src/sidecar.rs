@@ -8,7 +8,7 @@ mod tables;
 mod words;
 
 pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals};
-pub use event::{BackupEvent, BackupState, Braked, Change};
+pub use event::{BackupEvent, BackupState, Braked, Change, CopyMark};
 pub use words::{Word, Words};
 
 use crate::engine::{CheckStatus, Contents, Database, Manifest};

@@ -15,8 +15,12 @@ mod remote;
 mod settings;
 
 pub use location::{Location, RemoteAddress};
+#[cfg(test)]
+pub use remote::memory::store_in_memory;
+pub use remote::probe::{ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe};
 pub use settings::{
-    ConnectionSettings, DeletePermission, Rate, StoreDirectory, StoreSettings, UploadVerification,
+    ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,
+    UploadVerification,
 };
 
 use crate::error::{Context, Error, Kind, Result};
@@ -65,6 +69,8 @@ pub struct Properties {
     pub confirms_writes: bool,
     /// Backups may be removed there by this machine.
     pub removes: bool,
+    /// How many of a source's backups may be removed in one run; `None` where there is no limit.
+    pub max_removals: Option<RemovalLimit>,
     /// How many objects are best read at once; `None` where the machine's cores decide.
     pub parallel_reads: Option<usize>,
 }
@@ -203,6 +209,20 @@ pub trait Objects: Send + Sync {
 
     /// Where an object is in the file system, for messages and other tools.
     fn path(&self, name: &str) -> Option<PathBuf>;
+
+    /// What changes when an object is written anew, without reading it; `None` where the medium
+    /// does not tell.
+    fn stamp(&self, _name: &str) -> Option<ObjectStamp> {
+        None
+    }
+}
+
+/// Tells one state of an object from another: its file's inode and length, and when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectStamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
 }
 
 /// A backup that is being written. Dropped without [`Draft::commit`] it is gone.

@@ -653,6 +653,78 @@ fn every_file_says_what_lives_there() {
     }
 }
 
+/// Words in backquotes of ARCHITECTURE.md that are others' and stand nowhere in the code.
+const WORDS_OF_OTHERS: &[&str] = &["writable_schema"];
+
+/// The code in backquotes of a Markdown text, what stands in fences left out.
+fn quoted(markdown: &str) -> Vec<&str> {
+    let prose = markdown.split("\n```").step_by(2);
+    prose
+        .flat_map(|part| {
+            part.lines()
+                .flat_map(|line| line.split('`').skip(1).step_by(2))
+        })
+        .collect()
+}
+
+/// The words of a text that can be names.
+fn identifiers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+}
+
+/// The document names rooms, files, types and functions by their names: each must be there.
+#[test]
+fn what_the_document_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let mut files = Vec::new();
+    for dir in ["src", "tests", "benches"] {
+        sources(&root.join(dir), &mut files);
+    }
+    // Each file, and each directory above one: `src/store/remote.rs` is `/src/store/remote`.
+    let mut places = BTreeSet::new();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for file in &files {
+        let relative = file.strip_prefix(root).unwrap();
+        for place in relative.ancestors() {
+            places.insert(format!("/{}", place.with_extension("").display()));
+        }
+        known.insert(file.file_stem().unwrap().to_string_lossy().into_owned());
+        if relative.starts_with("src") {
+            let text = std::fs::read_to_string(file).unwrap();
+            known.extend(identifiers(&text).map(str::to_owned));
+        }
+    }
+    let is_path = |name: &str| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/.*-".contains(c);
+        name.contains('/') && !name.starts_with(['/', '.']) && name.chars().all(fits)
+    };
+    let is_name = |name: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.replace("::", "").chars().all(fits) && !WORDS_OF_OTHERS.contains(&name)
+    };
+    let (mut paths, mut names) = (0, 0);
+    let mut wrong = Vec::new();
+    for name in quoted(&document) {
+        if is_path(name) {
+            let path = name.trim_end_matches(['*', '/']).trim_end_matches(".rs");
+            let end = format!("/{path}");
+            paths += 1;
+            if !root.join(name).exists() && !places.iter().any(|place| place.ends_with(&end)) {
+                wrong.push(name);
+            }
+        } else if is_name(name) {
+            names += 1;
+            let mut parts = name.split("::").filter(|part| !part.is_empty());
+            if !parts.all(|part| known.contains(part)) {
+                wrong.push(name);
+            }
+        }
+    }
+    assert!(paths > 40 && names > 150, "{paths} paths, {names} names");
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
 /// Whatever a dump needs to be read, as an earlier dump or a key, is resolved in one place.
 #[test]
 fn stored_dumps_are_decoded_in_one_place() {

@@ -21,6 +21,10 @@ mod readme;
 mod recovery;
 #[path = "docs/settings.rs"]
 mod settings;
+// Other tests need more of it.
+#[allow(dead_code)]
+#[path = "servers/sftp.rs"]
+mod sftp;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

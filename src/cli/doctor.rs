@@ -10,10 +10,16 @@ use clap::Args;
         scratch directory and the space in both. It really tries whether the store's file system \
         syncs, renames and locks. It connects to every source and takes for a moment the locks \
         that a backup would take. It says whether a trial restore is possible here. It leaves \
-        nothing behind. Warnings alone leave the exit code 0.",
+        nothing behind. Warnings alone leave the exit code 0.\n\n\
+        Every other store of the configuration is tried with one small object. A store that \
+        `--store` names is tried with every kind of call that any command needs; what fails is \
+        named with the right that is missing, and on S3 the smallest IAM policy that suffices is \
+        printed (with -v always). Where `delete = \"never\"`, removing must be refused there: then \
+        one small object of the trial is left, below `.dbbackup-doctor-`.",
     after_help = help!(
         "dbbackup doctor",
         "dbbackup doctor shop",
+        "dbbackup doctor --store offsite -v",
         "dbbackup doctor --json | jq '.checks[] | select(.status != \"ok\")'",
     )
 )]

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 #[command(after_help = help!(
     "dbbackup list",
     "dbbackup list app --since 7d --status all",
+    "dbbackup list --all-stores",
     "dbbackup list --json | jq -r '.backups[].id'",
 ))]
 pub struct ListArguments {
@@ -29,6 +30,10 @@ pub struct ListArguments {
     /// At most this many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Every store of the configuration, and which of them hold each backup; that of [store] is
+    /// called `main`
+    #[arg(long)]
+    pub all_stores: bool,
 }
 
 /// Which attempts are listed.

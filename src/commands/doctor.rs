@@ -6,6 +6,7 @@ use crate::ops::Session;
 use crate::ops::doctor::{self, Diagnosis, Severity};
 use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::units;
+use serde_json::{Value, json};
 
 pub fn run(
     arguments: &DoctorArguments,
@@ -45,6 +46,7 @@ fn show(diagnosis: &Diagnosis, report: &mut Report) -> CommandOutcome {
             report.answer(format!("         {}", report.rendered(remedy)));
         }
     }
+    show_policies(diagnosis, report);
     let problems = diagnosis.count(Severity::Problem);
     let warnings = diagnosis.count(Severity::Warning);
     report.set(
@@ -72,4 +74,27 @@ fn show(diagnosis: &Diagnosis, report: &mut Report) -> CommandOutcome {
     }
     report.line(format!("a backup would succeed{}", warned(", with ")));
     None
+}
+
+/// Shows the policies that suffice: where a right is missing, or to who wants to know more.
+fn show_policies(diagnosis: &Diagnosis, report: &mut Report) {
+    let is_wanted = report.verbosity() > 0;
+    let mut shown = Vec::new();
+    for one in &diagnosis.policies {
+        if !is_wanted && !one.is_missing {
+            continue;
+        }
+        report.answer(format!(
+            "the smallest IAM policy that suffices for the {}:",
+            one.about
+        ));
+        for line in one.policy.lines() {
+            report.answer(line);
+        }
+        let policy: Value = serde_json::from_str(&one.policy).unwrap_or_default();
+        shown.push(json!({ "about": one.about, "policy": policy }));
+    }
+    if !shown.is_empty() {
+        report.set("policies", shown);
+    }
 }

@@ -13,7 +13,7 @@ mod program;
 
 use self::backups::{BackupRun, Export, Guard, List, Restore, Show, Verify};
 use self::health::{Doctor, StatusDocument};
-use self::keeping::{Cleanup, Delete, Pin, Stats};
+use self::keeping::{Cleanup, Copy, Delete, Pin, Stats};
 use self::program::{Completions, HelpDocument, Init, Version};
 use crate::engine::files::listing::ListLine;
 use crate::sidecar::event::StoredEvent;
@@ -134,7 +134,7 @@ pub fn schema() -> Value {
     add! {
         "backup" => BackupRun, "list" => List, "show" => Show, "verify" => Verify,
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
-        "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
+        "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
         "export" => Export, "doctor" => Doctor,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,

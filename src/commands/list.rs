@@ -1,12 +1,15 @@
 //! `dbbackup list`: what there is, newest first, and a word on failures that are newer than the
 //! newest good one.
 
+mod everywhere;
+
 use crate::catalog::{Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar};
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::on_every_core;
 use crate::engine::DumpFormat;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
+use crate::ops::copy::missing_copies;
 use crate::ops::{Session, catalog_of, names_in};
 use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::sidecar::Status;
@@ -23,6 +26,9 @@ pub fn run(
         Some(text) => Some(units::parse_when(text, session.now).map_err(Error::usage)?),
         None => None,
     };
+    if arguments.all_stores {
+        return everywhere::run(arguments, since, session, report);
+    }
     let store = session.reading()?;
     let catalog = catalog_of(
         &*store,
@@ -54,13 +60,18 @@ pub fn run(
                 .collect::<Vec<_>>(),
         );
     } else if shown.is_empty() {
-        report.note(nothing_shown(&chosen, arguments));
+        let others = chosen
+            .iter()
+            .filter(|backup| !has_status(backup, arguments.status));
+        report.note(nothing_shown(others.count() as u64, arguments));
     } else {
         let heads = ["ID", "AGE", "SIZE", "ROWS", "STATUS", "VERIFIED", ""]
             .map(|head| report.paint(Paint::Strong, head));
         let reporter: &Report = report;
+        let in_use = session.store_plan()?;
         let rows = on_every_core(shown.len(), 1024, |at, ()| {
-            row(shown[at], session.now, reporter)
+            let elsewhere = missing_copies(shown[at], &in_use, session);
+            row(shown[at], &elsewhere, session.now, reporter)
         })
         .into_iter()
         .flatten();
@@ -102,12 +113,8 @@ fn whole_one(backup: &ListedBackup, store: &dyn Store) -> Result<Option<JsonText
     }
 }
 
-/// Why the list is empty; what its other filters chose may be there, only failed or damaged.
-fn nothing_shown(chosen: &[&ListedBackup], arguments: &ListArguments) -> Hint {
-    let others = chosen
-        .iter()
-        .filter(|backup| !has_status(backup, arguments.status))
-        .count() as u64;
+/// Why the list is empty; so many others match, only failed or damaged.
+fn nothing_shown(others: u64, arguments: &ListArguments) -> Hint {
     if others == 0 || arguments.limit == Some(0) {
         return "no backups match".into();
     }
@@ -161,7 +168,13 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
     }
 }
 
-fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String> {
+/// The row of a backup that is not in the stores `elsewhere` yet.
+fn row(
+    backup: &ListedBackup,
+    elsewhere: &[String],
+    now: DateTime<Utc>,
+    report: &Report,
+) -> Vec<String> {
     let sidecar = &backup.sidecar;
     let (condition, _) = condition_of(backup);
     let paint = match condition {
@@ -194,6 +207,9 @@ fn row(backup: &ListedBackup, now: DateTime<Utc>, report: &Report) -> Vec<String
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
     notes.extend(short_reason_of(backup));
+    if !elsewhere.is_empty() {
+        notes.push(format!("not yet in {}", elsewhere.join(", ")));
+    }
     vec![
         backup.id().to_owned(),
         units::age(sidecar.started_at, now),

@@ -6,12 +6,12 @@ use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Hint, Result};
 use crate::ops::condition::condition_of;
+use crate::ops::copy::missing_copies;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::store::{self, Access, names};
 use crate::units;
-use std::path::PathBuf;
 
 pub fn run(
     arguments: &ShowArguments,
@@ -41,6 +41,7 @@ pub fn run(
             ),
         );
     }
+    about_the_copies(&backup, session, &mut row);
     columns(&rows, &[])
         .into_iter()
         .for_each(|line| report.answer(line));
@@ -51,10 +52,10 @@ pub fn run(
 }
 
 /// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
-fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
+fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
     if find::is_path(wanted, session) {
         let found = find::find_backup(wanted, session)?;
-        let place = find::path_of(&found);
+        let place = find::place_of(&found);
         let backup = found.backup.ok_or_else(|| {
             Error::not_found(format!(
                 "`{wanted}` has no sidecar, so nothing is known about it"
@@ -76,9 +77,7 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, PathBuf)> {
         || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
-    let place = store
-        .object_path(&backup.sidecar.source, &name)
-        .unwrap_or_default();
+    let place = store.location().object(&backup.sidecar.source, &name);
     Ok((backup, place))
 }
 
@@ -137,11 +136,33 @@ fn about_the_attempt(
     row("made by", by.join(", "));
 }
 
-fn about_the_dump(backup: &Backup, place: PathBuf, row: &mut dyn FnMut(&str, String)) {
+/// Where it was copied to and when, or why not; and where it is still to go.
+fn about_the_copies(backup: &Backup, session: &Session, row: &mut dyn FnMut(&str, String)) {
+    for (store, last) in &backup.state.copies {
+        let when = units::stamp(last.at);
+        match &last.failure {
+            None => row("copied", format!("to {store}, {when}")),
+            Some(why) => row("not copied", format!("to {store}, {when}: {why}")),
+        }
+    }
+    // A dump in another place than the store in use is shown without one.
+    let missing = session
+        .store_plan()
+        .map(|in_use| missing_copies(backup, &in_use, session));
+    let untried = missing.unwrap_or_default();
+    for store in untried
+        .iter()
+        .filter(|store| !backup.state.copies.contains_key(*store))
+    {
+        row("not copied", format!("to {store} yet"));
+    }
+}
+
+fn about_the_dump(backup: &Backup, place: String, row: &mut dyn FnMut(&str, String)) {
     let Some(dump) = &backup.sidecar.dump else {
         return;
     };
-    row("dump", place.display().to_string());
+    row("dump", place);
     let ratio = if dump.size_bytes > 0 {
         dump.content_size_bytes as f64 / dump.size_bytes as f64
     } else {

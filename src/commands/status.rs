@@ -5,7 +5,9 @@ mod nagios;
 
 use crate::cli::StatusArguments;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::health::{self, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject};
+use crate::health::{
+    self, CopySubject, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject,
+};
 use crate::ops::Session;
 use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
 use crate::plan;
@@ -74,7 +76,8 @@ fn judge_and_show(
         sources: arguments.sources.clone(),
         expect_every: arguments.expect_every,
     };
-    let reading = StoreReading::open(session.store_plan()?)?;
+    let mut reading = StoreReading::open(session.store_plan()?)?;
+    reading.ask_copy_stores(session)?;
     let status = reading.judge(&request, session)?;
     if report.is_json() {
         set_document(&status, report);
@@ -134,6 +137,18 @@ fn summary(status: &StoreHealth<'_>) -> String {
             units::age(*oldest, status.now)
         );
     }
+    for store in &status.copy_stores {
+        let store = store.plan.title();
+        let waits = |copies: &CopySubject<'_>| copies.store == store && copies.is_waiting();
+        let waiting = status
+            .due()
+            .filter(|(subject, _)| subject.copies.iter().any(waits));
+        match waiting.count() {
+            0 => {}
+            1 if due == 1 => text = format!("{text}; the newest is not yet in {store}"),
+            count => text = format!("{text}; the newest of {count} not yet in {store}"),
+        }
+    }
     match status.free {
         Some(free) => format!("{text}; {} free", units::size(free)),
         None => text,
@@ -172,7 +187,10 @@ fn show(status: &StoreHealth<'_>, report: &Report) {
             .space
             .iter()
             .map(|space| vec![painted(space.level), "(store)".into(), space.text.clone()]);
+        let of_copy_stores = findings_of_copy_stores(status)
+            .map(|(name, finding)| vec![painted(finding.level), name, finding.text.clone()]);
         let rows: Vec<Vec<String>> = of_store
+            .chain(of_copy_stores)
             .chain(status.sources.iter().map(of_source))
             .collect();
         report.answers(columns(&rows, &[]));
@@ -192,18 +210,31 @@ fn show(status: &StoreHealth<'_>, report: &Report) {
     }
 }
 
+/// What is wrong with the stores that are to have copies, each with the store's name.
+fn findings_of_copy_stores<'a>(
+    status: &'a StoreHealth<'_>,
+) -> impl Iterator<Item = (String, &'a HealthFinding)> {
+    status.copy_stores.iter().flat_map(|store| {
+        let name = format!("({})", store.plan.title());
+        let findings = store.findings.iter();
+        findings.map(move |finding| (name.clone(), finding))
+    })
+}
+
 fn show_hints(status: &StoreHealth<'_>, report: &Report) {
     let of_sources = status.sources.iter().flat_map(|(subject, health)| {
         health
             .findings
             .iter()
-            .filter_map(move |finding| Some((subject.name.as_str(), finding.hint.as_ref()?)))
+            .filter_map(move |finding| Some((subject.name.clone(), finding.hint.as_ref()?)))
     });
     let of_store = status
         .space
         .iter()
-        .filter_map(|space| Some(("(store)", space.hint.as_ref()?)));
-    for (name, hint) in of_store.chain(of_sources) {
+        .filter_map(|space| Some(("(store)".to_owned(), space.hint.as_ref()?)));
+    let of_copy_stores = findings_of_copy_stores(status)
+        .filter_map(|(name, finding)| Some((name, finding.hint.as_ref()?)));
+    for (name, hint) in of_store.chain(of_copy_stores).chain(of_sources) {
         report.note(Hint::from(format!("hint: {name}: ")).then(hint));
     }
 }
@@ -237,6 +268,8 @@ fn sentence(subject: &Subject<'_>, health: &SourceHealth<'_>, now: DateTime<Utc>
         None if health.newest.is_some() => parts.push("never proven by a restore".into()),
         None => {}
     }
+    let waiting = subject.copies.iter().filter(|copies| copies.is_waiting());
+    parts.extend(waiting.map(|copies| format!("not yet in {}", copies.store)));
     if health.damaged > 0 {
         parts.push(units::count(health.damaged, "older damaged backup"));
     }
@@ -301,11 +334,23 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
             "damaged_backups": health.damaged,
             "stored_bytes": health.stored,
             "retention_held": subject.held,
+            "copies": subject.copies.iter().map(|copies| serde_json::json!({
+                "store": copies.store, "newest_at": copies.newest(),
+                "age_seconds": copies.newest().map(seconds), "waiting": copies.is_waiting(),
+            })).collect::<Vec<_>>(),
             "leftovers": leftovers(subject),
         })
     };
     let sources: Vec<_> = status.sources.iter().map(source).collect();
     let of_store: Vec<_> = status.space.iter().map(finding).collect();
+    let of_copy_stores = status.copy_stores.iter().map(|store| {
+        serde_json::json!({
+            "name": store.plan.title(), "location": store.plan.location().to_string(),
+            "reachable": store.is_reachable,
+            "findings": store.findings.iter().map(finding).collect::<Vec<_>>(),
+        })
+    });
+    let of_copy_stores: Vec<_> = of_copy_stores.collect();
     report.set("sources", sources);
     report.set("unconfigured", status.unconfigured.clone());
     report.set(
@@ -316,4 +361,5 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
             "findings": of_store,
         }),
     );
+    report.set("stores", of_copy_stores);
 }

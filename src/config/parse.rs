@@ -6,8 +6,8 @@ use super::kinds::{keys_of_all, read_kind};
 use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
-    BackupSettings, Config, ConfiguredSource, ConfiguredStore, MetricsSettings, RunSettings,
-    SourceFault, SourceSettings,
+    BackupSettings, Config, ConfiguredSource, ConfiguredStore, MAIN_STORE, MetricsSettings,
+    RunSettings, SourceFault, SourceSettings,
 };
 use crate::error::{Context, Error, Result};
 use crate::log::LogSettings;
@@ -93,6 +93,8 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     if let Some(item) = top.take("sources") {
         config.sources = read_sources(item, scope, &config.backup, &mut config.warnings)?;
     }
+    check_main_store(&config)?;
+    check_copies(&config)?;
     if let Some(item) = top.take("metrics") {
         config.metrics = read_metrics(item, scope)?;
     }
@@ -100,6 +102,47 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         config.groups = read_groups(item, &config.sources, scope)?;
     }
     Ok(config)
+}
+
+/// An error where two stores would be called the same.
+fn check_main_store(config: &Config) -> Result<()> {
+    if config.store.is_none() || !config.stores.contains_key(MAIN_STORE) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: the store of [store] is called `{MAIN_STORE}`, so [stores.{MAIN_STORE}] can't be",
+        config.path.display()
+    );
+    Err(Error::usage(text).with_hint("give it another name"))
+}
+
+/// An error where `copies` names a store that is not there.
+fn check_copies(config: &Config) -> Result<()> {
+    let of_sources = config
+        .sources
+        .iter()
+        .map(|(name, source)| (format!("[sources.{}]", part(name)), &source.backup));
+    let all = std::iter::once(("[backup]".to_owned(), &config.backup)).chain(of_sources);
+    for (table, settings) in all {
+        let unknown = settings
+            .copies
+            .iter()
+            .find(|name| !config.stores.contains_key(*name));
+        if let Some(unknown) = unknown {
+            let text = format!(
+                "{}: `copies` in {table} names `{unknown}`, and there is no [stores.{}]",
+                config.path.display(),
+                part(unknown)
+            );
+            let known: Vec<&str> = config.stores.keys().map(String::as_str).collect();
+            return Err(Error::usage(text).with_hint(suggestion(
+                unknown,
+                &known,
+                "stores with names",
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `name` may name a source, a group or a store: `[A-Za-z0-9][A-Za-z0-9._-]*`.

@@ -33,6 +33,15 @@ settings! {
         /// How long a backup waits for a database that another program has locked. Not set, it is
         /// one minute, and five for the tables of a PostgreSQL server.
         pub lock_timeout: LockTimeout = LockTimeout::default(),
+        /// The stores, of `[stores]`, that get a copy of each backup after it was made. Earlier
+        /// backups that are not there yet follow, the newest first.
+        pub copies: Vec<String> = Vec::new(),
+        /// How much is copied to one store in one run: a time, as in `"4h"`, or a size, as in
+        /// `"50 GiB"`. What is left is for the next run; the newest backup always goes. Not set,
+        /// there is no limit.
+        pub copy_limit: Option<CopyLimit> = None,
+        /// Keeps every backup here until it is in each store of `copies`.
+        pub require_copy: bool = false,
         /// How the code that a PostgreSQL dump brings is held during a drill. `"confined"` gives
         /// the throw-away server a world of its own; where that is impossible there is no drill.
         /// `"trusted"` runs the code with the rights of the user who verifies.
@@ -130,6 +139,37 @@ impl WordChoice for Spool {
         ("always", Spool::Always),
         ("never", Spool::Never),
     ];
+}
+
+/// How much is copied to one store in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyLimit {
+    /// So long.
+    Time(Duration),
+    /// So many bytes.
+    Size(u64),
+}
+
+impl SettingType for CopyLimit {
+    fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
+        if let Ok(time) = Duration::read(value, resolve) {
+            return Ok(CopyLimit::Time(time));
+        }
+        u64::read(value, resolve)
+            .map(CopyLimit::Size)
+            .map_err(|_| value.instead_of("a time such as \"4h\" or a size such as \"50 GiB\""))
+    }
+
+    fn as_written(&self) -> Option<String> {
+        match self {
+            CopyLimit::Time(time) => time.as_written(),
+            CopyLimit::Size(size) => size.as_written(),
+        }
+    }
+
+    fn type_name() -> String {
+        "duration or size".to_owned()
+    }
 }
 
 /// How long a backup waits for a lock, by where the database is.

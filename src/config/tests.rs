@@ -252,7 +252,7 @@ fn unknown_keys() {
         "the valid keys are path, url, require_mount, endpoint, region, path_style, access_key, \
          access_key_file, access_key_command, secret_key, secret_key_file, secret_key_command, \
          profile, ca_file, allow_http, storage_class, ssh_command, upload_limit, download_limit, \
-         retry_for, deadline, verify_upload, delete",
+         retry_for, deadline, verify_upload, delete, max_removals",
     );
     said(
         "[retention.label.x]\nkeep_dayly = 1",
@@ -861,7 +861,7 @@ fn the_reference_is_true() {
 
 #[test]
 fn a_word_that_is_near_is_found() {
-    assert_eq!(BackupSettings::key_names().len(), 8);
+    assert_eq!(BackupSettings::key_names().len(), 11);
     assert_eq!(nearest("shp", ["app", "shop"]), Some("shop"));
     assert_eq!(nearest("x", ["app", "shop"]), None);
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with a source, one thing a function, and what to do about it.
 
+use super::copies::copy_findings;
 use super::{
     AttemptWorth, Expectation, HealthFinding, HealthLevel, JudgedAttempt, SourceHealth, Subject,
 };
@@ -30,6 +31,8 @@ pub(super) fn findings(
         found.extend(proof(subject, health, now));
         // Both compare the newest backup with an earlier one: what keeps all the others says more.
         found.extend(held(subject).or_else(|| shrinking(health)));
+        let copies = subject.copies.iter();
+        found.extend(copies.flat_map(|copies| copy_findings(copies, subject.expect_every, now)));
     }
     found.extend(last_attempt(subject, health, now));
     found

@@ -47,6 +47,7 @@ fn app(attempts: Vec<JudgedAttempt<'static>>) -> Subject<'static> {
         attempts,
         held: None,
         leftovers: Vec::new(),
+        copies: Vec::new(),
     }
 }
 

@@ -16,8 +16,9 @@ pub use source::{check_name_conflict, space_needed};
 
 use self::parallel::map_parallel;
 use self::scheduler::Scheduler;
+use super::copy::copy_after_run;
 use super::hooks::{HookOutcome, HookRunner};
-use super::run::{Run, RunListener, RunSummary, SourceSummary, join_errors, now};
+use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::status::MetricsFile;
 use super::{Observer, Session};
 use crate::catalog::{Backup, Catalog};
@@ -153,6 +154,7 @@ fn carry_out(
         Ok(results) => (results, None),
         Err(error) => (Vec::new(), Some(error)),
     };
+    let results = with_copies(results, session, observer);
     let sources = results.iter().map(|result| result.summary.clone());
     let so_far = RunSummary::new(run, &[], sources.collect(), failure.as_ref());
     let after = hooks.run_after(&HookOutcome::from(&so_far)).err();
@@ -163,6 +165,40 @@ fn carry_out(
     });
     let error = join_errors(failure.into_iter().chain(after));
     (results, error)
+}
+
+/// Copies what was backed up, and what is missing of earlier backups, to other stores. It comes
+/// after the last backup: no store elsewhere keeps a source from being backed up.
+fn with_copies(
+    results: Vec<SourceResult>,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Vec<SourceResult> {
+    let wanted: Vec<String> = results
+        .iter()
+        .filter(|result| result.summary.outcome != RunOutcome::Skipped)
+        .map(|result| result.summary.source.clone())
+        .filter(|source| !session.settings_of(source).copies.is_empty())
+        .collect();
+    let is_configured = session.store_plan().is_ok_and(|store| store.configured);
+    if wanted.is_empty() || !is_configured {
+        return results;
+    }
+    // It was opened before, or there would be nothing to copy.
+    let Ok(store) = session.reading() else {
+        return results;
+    };
+    let mut copies = copy_after_run(&*store, &wanted, session, observer);
+    results
+        .into_iter()
+        .map(|result| match copies.remove(&result.summary.source) {
+            Some(copies) => SourceResult {
+                summary: result.summary.with_copies(copies),
+                ..result
+            },
+            None => result,
+        })
+        .collect()
 }
 
 /// Gives the summary to everybody who is told how runs end. What fails there is a warning: the run

@@ -16,7 +16,7 @@ use crate::sidecar::Dump;
 use crate::store::Objects;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// How lists of contents are packed.
 pub const LIST_CODEC: Codec = Codec::Zstd { level: 3 };
@@ -123,6 +123,16 @@ pub fn measure_dump(stored: &StoredDump<'_>, observer: &dyn Observer) -> Result<
     let size = stored.dump.map_or(0, |dump| dump.size_bytes);
     let _shown = observer.follow(&title, size, &progress);
     pipeline::measure(object, &progress)
+}
+
+/// Writes an object as it is stored to `sink`, and measures it on the way.
+pub fn copy_stored(
+    objects: &dyn Objects,
+    name: &str,
+    sink: &mut dyn Write,
+    progress: &Progress,
+) -> Result<Measurement> {
+    pipeline::copy_measured(objects.open(name)?, sink, progress)
 }
 
 /// Hashes a list of contents as it is stored.

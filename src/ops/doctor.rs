@@ -2,6 +2,7 @@
 //! trace.
 
 mod place;
+mod remote;
 mod secrets;
 mod surroundings;
 #[cfg(test)]
@@ -57,6 +58,9 @@ pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> 
         }
         let needs = examiner.needs;
         needs.judge(store, &mut diagnosis);
+        if session.store_flag.is_none() {
+            remote::check_further_stores(store, session, &mut diagnosis);
+        }
     }
     diagnosis.group();
     diagnosis
@@ -115,6 +119,19 @@ fn serialize_remedy<S: Serializer>(
 pub struct Diagnosis {
     /// The checks.
     pub checks: Vec<DoctorCheck>,
+    /// The smallest policies with which nothing would be refused.
+    pub policies: Vec<StorePolicy>,
+}
+
+/// The smallest set of rights that suffices for a store, as its service takes it.
+#[derive(Debug)]
+pub struct StorePolicy {
+    /// Which store it is.
+    pub about: String,
+    /// The policy, as JSON.
+    pub policy: String,
+    /// Something was refused for want of a right.
+    pub is_missing: bool,
 }
 
 impl Diagnosis {

@@ -10,11 +10,10 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{Level, Verification};
-use crate::store::names;
+use crate::store::{ObjectStamp, names};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 pub use super::engines::ExaminationOptions;
@@ -125,26 +124,19 @@ pub fn verify(
     })
 }
 
-/// What is known of a file without reading it: its inode, its length, when it was written.
-type Stamp = (u64, u64, i64, i64);
-
 /// The files that make a backup, by their names: its dump, its sidecar, its list of contents. What
 /// comes later is no part of it.
-fn files_of(stored: &StoredDump<'_>) -> Result<BTreeMap<String, Option<Stamp>>> {
+fn files_of(stored: &StoredDump<'_>) -> Result<BTreeMap<String, Option<ObjectStamp>>> {
     let id = names::id_of(stored.file);
     let is_part = |name: &str| match id {
         Some(id) => names::id_of(name) == Some(id) && names::event_id(name).is_none(),
         None => name == stored.file,
     };
     let objects = stored.objects.names()?;
-    let stamp = |name: &str| {
-        let found = std::fs::metadata(stored.objects.path(name)?).ok()?;
-        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
-    };
     Ok(objects
         .into_iter()
         .filter(|name| is_part(name))
-        .map(|name| (name.clone(), stamp(&name)))
+        .map(|name| (name.clone(), stored.objects.stamp(&name)))
         .collect())
 }
 
@@ -153,7 +145,7 @@ fn files_of(stored: &StoredDump<'_>) -> Result<BTreeMap<String, Option<Stamp>>> 
 /// and a file that can't be looked at prove no damage: an error is not an absence.
 fn lost_meanwhile(
     stored: &StoredDump<'_>,
-    before: &BTreeMap<String, Option<Stamp>>,
+    before: &BTreeMap<String, Option<ObjectStamp>>,
 ) -> Option<Check> {
     if before.is_empty() {
         return None;
@@ -181,7 +173,11 @@ fn is_surely_gone(stored: &StoredDump<'_>, name: &str) -> bool {
 }
 
 /// A file that is gone, or of which something else is known now than was before.
-fn lost_file(name: &str, then: Option<&Stamp>, now: Option<&Option<Stamp>>) -> Option<LostFile> {
+fn lost_file(
+    name: &str,
+    then: Option<&ObjectStamp>,
+    now: Option<&Option<ObjectStamp>>,
+) -> Option<LostFile> {
     let is_gone = match (now, then) {
         (None, _) => true,
         (Some(Some(now)), Some(then)) if now != then => false,

@@ -9,7 +9,7 @@ use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
 use crate::store::{self, Objects, Store, names};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A dump that a user's word for a backup led to.
@@ -355,10 +355,7 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Where the dump lies.
-pub fn path_of(found: &ResolvedBackup) -> PathBuf {
-    found
-        .store
-        .object_path(&found.source, &found.file)
-        .unwrap_or_else(|| found.file.clone().into())
+/// Where the dump lies, as messages name it.
+pub fn place_of(found: &ResolvedBackup) -> String {
+    found.store.location().object(&found.source, &found.file)
 }

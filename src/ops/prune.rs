@@ -10,16 +10,17 @@ pub use plan::{KeptBackup, PrunePlan, Removal, plan_source};
 
 use self::plan::{carry_out, decide};
 use super::condition::STATE_LOST;
-use super::run::RemovedBackup;
+use super::copy_proof::CopyStores;
+use super::run::{RemovedBackup, now};
 use super::sweep::lock_and_sweep;
 use super::{Observer, Session, catalog_of, is_missed, names_in};
 use crate::catalog::Catalog;
 use crate::config::SourceFault;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
-use crate::plan::{RetentionPolicies, SourcePlan};
+use crate::plan::{self as plans, RetentionPolicies, SourcePlan};
 use crate::retention::RetentionPolicy;
-use crate::store::Store;
+use crate::store::{Store, StoreSettings};
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
@@ -131,6 +132,52 @@ fn prune_source(
     carry_out(plan, store, source, observer)
 }
 
+/// Applies a store's own retention to the copies of a source that it holds.
+pub fn prune_copies(
+    store: &dyn Store,
+    source: &str,
+    policies: &RetentionPolicies,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let _lock = lock_and_sweep(store, source, session.lock_wait, observer)?;
+    let catalog = Catalog::read(store, Some(&[source.to_owned()]))?;
+    let plan = plan_source(store, &catalog, source, policies, now(), false)?;
+    for warning in &plan.warnings {
+        observer.warn(format!("{source} in `{}`: {warning}", store.name()));
+    }
+    let held = plan.hold().map(|hold| hold.why.clone());
+    let done = carry_out(plan, store, source, observer)?;
+    if !done.removals.is_empty() {
+        let count = units::count(done.removals.len() as u64, "backup");
+        observer.note(format!(
+            "{source}: retention removed {count} in `{}`",
+            store.name()
+        ));
+    }
+    match held {
+        Some(why) => Err(Error::failed(format!(
+            "retention is held back in `{}`: {why}",
+            store.name()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Keeps what is not in every store that must have a copy.
+fn keep_uncopied(
+    plan: &mut PrunePlan,
+    store: &dyn Store,
+    source: &str,
+    required: &[(String, StoreSettings)],
+) {
+    if required.is_empty() || plan.removals.is_empty() {
+        return;
+    }
+    let copies = CopyStores::open(required);
+    plan.keep_where(|id| copies.obstacle(store, source, id));
+}
+
 /// Plans for one source, and tells of what is odd in it.
 fn show_plan(
     store: &dyn Store,
@@ -141,7 +188,12 @@ fn show_plan(
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<PrunePlan> {
-    let plan = plan_source(store, catalog, source, policies, session.now, request.force)?;
+    let mut plan = plan_source(store, catalog, source, policies, session.now, request.force)?;
+    if let Some(config) = session.config.as_ref().filter(|_| !request.force) {
+        let settings = session.settings_of(source);
+        let required = plans::required_copies(config, &settings, store.location(), &session.cwd);
+        keep_uncopied(&mut plan, store, source, &required);
+    }
     for warning in &plan.warnings {
         observer.warn(format!("{source}: {warning}"));
     }
@@ -327,7 +379,8 @@ pub fn prune_after_backup(
     if source.policies.is_empty() {
         return Ok(PrunedSource::default());
     }
-    let plan = plan_source(store, &catalog, name, &source.policies, now, false)?;
+    let mut plan = plan_source(store, &catalog, name, &source.policies, now, false)?;
+    keep_uncopied(&mut plan, store, name, &source.required_copies);
     for warning in &plan.warnings {
         observer.warn(format!("{name}: {warning}"));
     }

@@ -75,6 +75,8 @@ pub enum Shortfall {
     RetentionHeld,
     /// Retention failed.
     RetentionFailed,
+    /// It is not in every store that it should be copied to.
+    NotCopied,
     /// The database has vanished from its server, and only earlier backups hold it.
     Vanished,
 }
@@ -145,6 +147,15 @@ pub struct RemovedBackup {
     pub size_bytes: u64,
 }
 
+/// What came of the copies of one source.
+#[derive(Debug, Default)]
+pub struct SourceCopies {
+    /// The ids that were copied, by the name of the store.
+    pub copied: BTreeMap<String, Vec<String>>,
+    /// What failed; the backup itself stays.
+    pub error: Option<Error>,
+}
+
 /// What a run came to for one source.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceSummary {
@@ -184,6 +195,8 @@ pub struct SourceSummary {
     pub last_good_at: Option<DateTime<Utc>>,
     /// What retention removed after the backup, the newest first.
     pub removed: Vec<RemovedBackup>,
+    /// The ids of what was copied to other stores after the backup, by the store's name.
+    pub copied: BTreeMap<String, Vec<String>>,
 }
 
 impl SourceSummary {
@@ -208,6 +221,7 @@ impl SourceSummary {
             error: None,
             last_good_at: None,
             removed: Vec::new(),
+            copied: BTreeMap::new(),
         }
     }
 
@@ -232,6 +246,20 @@ impl SourceSummary {
             error: error.map(ErrorSummary::from),
             ..self
         }
+    }
+
+    /// The same with what came of its copies.
+    pub fn with_copies(self, copies: SourceCopies) -> Self {
+        let before = self.error.as_ref().map(Error::from);
+        let failed = copies.error.is_some();
+        let shortfall = self.shortfall.or(failed.then_some(Shortfall::NotCopied));
+        let error = join_errors(before.into_iter().chain(copies.error));
+        SourceSummary {
+            copied: copies.copied,
+            shortfall: shortfall.filter(|_| self.backup_id.is_some()),
+            ..self
+        }
+        .with_error(error.as_ref())
     }
 
     /// Whether a good backup was created, whatever came after it.

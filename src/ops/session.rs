@@ -56,6 +56,14 @@ impl Session {
         }
     }
 
+    /// The same with another store in use: a name of the configuration, an address, a directory.
+    pub fn with_store(&self, word: &str) -> Session {
+        Session {
+            store_flag: Some(word.to_owned()),
+            ..self.clone()
+        }
+    }
+
     pub fn store_plan(&self) -> Result<StorePlan> {
         let variable = std::env::var("DBBACKUP_STORE").ok();
         let nowhere = self.store_flag.is_none() && variable.as_deref().is_none_or(str::is_empty);

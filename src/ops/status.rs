@@ -1,15 +1,18 @@
 //! Is every source fresh and proven? A store's catalog and the configuration become what `health`
 //! judges; no server is asked, and nothing is changed.
 
+mod copies;
 mod gauges;
 #[cfg(test)]
 mod tests;
 mod textfile;
 mod watched;
 
+pub use copies::CopyStoreHealth;
 pub use textfile::{MetricsFile, write_textfile};
 pub use watched::is_set_aside;
 
+use self::copies::{CopyStoreReading, ask_copy_stores, copies_of, copy_stores, with_short_retries};
 use super::Session;
 use crate::catalog::Catalog;
 use crate::error::{Kind, Result};
@@ -34,6 +37,8 @@ pub struct StoreReading {
     plan: StorePlan,
     store: Arc<dyn Store>,
     catalog: Catalog,
+    /// The stores that are to have copies, once they were asked.
+    copy_stores: Option<Vec<CopyStoreReading>>,
 }
 
 /// How a store and its sources stand.
@@ -50,6 +55,8 @@ pub struct StoreHealth<'a> {
     pub needed: u64,
     /// What is wrong with the store.
     pub space: Option<HealthFinding>,
+    /// The stores that are to have copies.
+    pub copy_stores: Vec<CopyStoreHealth>,
     /// The moment that it was judged for.
     pub now: DateTime<Utc>,
 }
@@ -58,6 +65,7 @@ impl StoreReading {
     /// Opens the store and reads its catalog. A store that is not there is what a status is asked
     /// about, and no mistake of whoever asks.
     pub fn open(plan: StorePlan) -> Result<StoreReading> {
+        let plan = with_short_retries(plan);
         let store = store::open(&plan.settings, Access::Read)?;
         store::check_mount(&plan.settings).map_err(|error| error.with_kind(Kind::NotFound))?;
         let catalog = Catalog::read(&*store, None)?;
@@ -65,7 +73,15 @@ impl StoreReading {
             plan,
             store,
             catalog,
+            copy_stores: None,
         })
+    }
+
+    /// Asks the stores that are to have copies, too. Without it is judged by what is noted here.
+    pub fn ask_copy_stores(&mut self, session: &Session) -> Result<()> {
+        let stores = copy_stores(&self.plan, session);
+        self.copy_stores = Some(ask_copy_stores(stores, &self.catalog, session)?);
+        Ok(())
     }
 
     /// Judges the store at the session's moment.
@@ -80,10 +96,15 @@ impl StoreReading {
         )
         // A source that nobody knows is a mistake of the asker; that a store is missing is none.
         .map_err(|error| error.with_kind(Kind::Usage))?;
+        let unasked = || copy_stores(&self.plan, session);
+        let asked = self.copy_stores.as_deref();
+        let unasked = asked.is_none().then(unasked).unwrap_or_default();
+        let copy_stores = asked.unwrap_or(&unasked);
         let mut sources: Vec<(Subject<'_>, SourceHealth<'_>)> = watched
             .subjects
             .into_iter()
-            .map(|subject| {
+            .map(|mut subject| {
+                subject.copies = copies_of(&subject.name, &self.catalog, copy_stores, session);
                 let health = health::judge(&subject, now);
                 (subject, health)
             })
@@ -109,6 +130,7 @@ impl StoreReading {
             free,
             needed,
             space: health::space(free, needed),
+            copy_stores: copy_stores.iter().map(CopyStoreReading::judge).collect(),
             now,
         })
     }
@@ -128,11 +150,9 @@ impl StoreHealth<'_> {
             .map(|(_, health)| health.level)
             .max()
             .unwrap_or(none);
-        worst.max(
-            self.space
-                .as_ref()
-                .map_or(HealthLevel::Ok, |finding| finding.level),
-        )
+        let of_stores = self.copy_stores.iter().flat_map(|store| &store.findings);
+        let of_stores = of_stores.chain(&self.space).map(|finding| finding.level);
+        of_stores.fold(worst, HealthLevel::max)
     }
 
     /// The sources of which backups are expected.

@@ -4,7 +4,7 @@
 use super::sqlite;
 use super::{
     DrillSettings, FaultySource, PathKind, PlannedAttempt, RetentionPolicies, SourceKind,
-    SourcePlan, StorePlan, absolute, files, name_from_path, plain_name, postgres,
+    SourcePlan, StorePlan, absolute, files, name_from_path, plain_name, postgres, required_copies,
 };
 use crate::config::{
     self, BackupSettings, Config, ConfiguredSource, Hooks, KindSettings, PostgresSettings,
@@ -169,6 +169,8 @@ fn plan_configured(
         RetentionPolicies::default()
     };
     let settings = source.backup.clone();
+    // The locations in a configuration are absolute.
+    let required_copies = required_copies(config, &settings, store.location(), Path::new("/"));
     let (kind, drill_settings) = match &source.kind {
         KindSettings::Sqlite(own) => (sqlite_kind(&own.path, &settings), DrillSettings::default()),
         KindSettings::Postgres(own) => (
@@ -186,6 +188,7 @@ fn plan_configured(
         kind,
         settings,
         policies,
+        required_copies,
         drill_settings,
         hooks: source.hooks.clone(),
     }))))
@@ -291,6 +294,7 @@ fn unconfigured_plan(
         kind,
         settings,
         policies: RetentionPolicies::default(),
+        required_copies: Vec::new(),
         drill_settings: DrillSettings::default(),
         hooks: Hooks::default(),
     }

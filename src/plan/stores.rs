@@ -1,6 +1,6 @@
 //! The part of the plans that is about stores: which one is meant.
 
-use crate::config::Config;
+use crate::config::{BackupSettings, Config, MAIN_STORE};
 use crate::error::{Error, Result};
 use crate::store::{Location, StoreSettings};
 use crate::units;
@@ -22,6 +22,38 @@ impl StorePlan {
     pub fn location(&self) -> &Location {
         &self.settings.location
     }
+
+    /// What answers about several stores call it.
+    pub fn title(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None if self.configured => MAIN_STORE.to_owned(),
+            None => self.location().to_string(),
+        }
+    }
+}
+
+/// Every store of the configuration, that of `[store]` first; and the one in use, where the
+/// configuration does not have it.
+pub fn every_store(
+    config: Option<&Config>,
+    in_use: Option<StorePlan>,
+    cwd: &Path,
+) -> Vec<StorePlan> {
+    let of_config = config.into_iter().flat_map(Config::all_stores);
+    let mut plans: Vec<StorePlan> = Vec::new();
+    for plan in of_config
+        .map(|(name, settings)| configured(cwd, name, settings))
+        .chain(in_use)
+    {
+        if plans
+            .iter()
+            .all(|known| known.location() != plan.location())
+        {
+            plans.push(plan);
+        }
+    }
+    plans
 }
 
 /// Finds the store: `--store` (a configured name, else a directory), the configuration's,
@@ -46,7 +78,10 @@ pub fn store(
             config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
             && !is_store(&parse(text, cwd)?)?
         {
-            return Err(no_such_store(text, config));
+            return match &config.store {
+                Some(settings) if text == MAIN_STORE => Ok(configured(cwd, None, settings)),
+                _ => Err(no_such_store(text, config)),
+            };
         }
         return match named {
             Some(store) => Ok(configured(cwd, Some(text), &store.settings)),
@@ -63,6 +98,23 @@ pub fn store(
                    configuration",
         )),
     }
+}
+
+/// The stores without whose copies nothing of a source may be removed from the store in use, by
+/// their names.
+pub fn required_copies(
+    config: &Config,
+    settings: &BackupSettings,
+    in_use: &Location,
+    cwd: &Path,
+) -> Vec<(String, StoreSettings)> {
+    let wanted = settings.copies.iter().filter(|_| settings.require_copy);
+    wanted
+        .filter_map(|name| {
+            let store = config.stores.get(name)?.settings.resolved(cwd);
+            (store.location != *in_use).then(|| (name.clone(), store))
+        })
+        .collect()
 }
 
 /// A store that the configuration names.

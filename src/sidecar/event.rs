@@ -6,7 +6,7 @@ use super::{Verification, to_json};
 use crate::engine::CheckStatus;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest form of an event that this program reads and the one that it writes.
 const SCHEMA: u32 = 1;
@@ -33,6 +33,17 @@ pub enum Change {
     Verified(Verification),
     /// What the retention brake found.
     Brake(Braked),
+    /// What came of copying it to another store.
+    Copy(CopyMark),
+}
+
+/// What came of copying a backup to another store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyMark {
+    /// The other store's name in the configuration, or its location where it has none.
+    pub store: String,
+    /// Why it is not there; `None` where it is.
+    pub failure: Option<String>,
 }
 
 /// What is remembered of a backup that holds far less than an earlier one.
@@ -63,12 +74,18 @@ pub(crate) struct StoredEvent {
     /// For `braked`: the id of the backup that held more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     against: Option<String>,
+    /// For `copied` and `copy_failed`: the other store's name, or its location where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+    /// For `copy_failed`: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// The kinds of events.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 enum EventKind {
     /// Cleanup must never remove the backup.
     Pinned,
@@ -80,6 +97,10 @@ enum EventKind {
     Braked,
     /// The user said that it is right that it holds less.
     Accepted,
+    /// It was copied to another store, and is whole there.
+    Copied,
+    /// It could not be copied to another store.
+    CopyFailed,
 }
 
 impl BackupEvent {
@@ -95,6 +116,14 @@ impl BackupEvent {
             EventKind::Verified => Change::Verified(stored.verification?),
             EventKind::Braked => Change::Brake(Braked::Against(stored.against?)),
             EventKind::Accepted => Change::Brake(Braked::Accepted),
+            EventKind::Copied => Change::Copy(CopyMark {
+                store: stored.store?,
+                failure: None,
+            }),
+            EventKind::CopyFailed => Change::Copy(CopyMark {
+                store: stored.store?,
+                failure: Some(stored.error?),
+            }),
         };
         Some(BackupEvent {
             at: stored.at,
@@ -105,22 +134,48 @@ impl BackupEvent {
 
     /// The bytes to store.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (event, verification, against) = match &self.change {
-            Change::Pinned => (EventKind::Pinned, None, None),
-            Change::Unpinned => (EventKind::Unpinned, None, None),
-            Change::Verified(found) => (EventKind::Verified, Some(found.clone()), None),
-            Change::Brake(Braked::Against(id)) => (EventKind::Braked, None, Some(id.clone())),
-            Change::Brake(Braked::Accepted) => (EventKind::Accepted, None, None),
-        };
-        to_json(&StoredEvent {
+        let mut stored = StoredEvent {
             schema: SCHEMA,
-            event,
+            event: EventKind::Pinned,
             at: self.at,
             producer: self.producer.clone(),
-            verification,
-            against,
-        })
+            verification: None,
+            against: None,
+            store: None,
+            error: None,
+        };
+        stored.event = match &self.change {
+            Change::Pinned => EventKind::Pinned,
+            Change::Unpinned => EventKind::Unpinned,
+            Change::Verified(found) => {
+                stored.verification = Some(found.clone());
+                EventKind::Verified
+            }
+            Change::Brake(Braked::Against(id)) => {
+                stored.against = Some(id.clone());
+                EventKind::Braked
+            }
+            Change::Brake(Braked::Accepted) => EventKind::Accepted,
+            Change::Copy(mark) => {
+                stored.store = Some(mark.store.clone());
+                stored.error.clone_from(&mark.failure);
+                match mark.failure {
+                    None => EventKind::Copied,
+                    Some(_) => EventKind::CopyFailed,
+                }
+            }
+        };
+        to_json(&stored)
     }
+}
+
+/// What came last of copying a backup to one store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastCopy {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why it is not there; `None` where it is.
+    pub failure: Option<String>,
 }
 
 /// The state of a backup: the union of its events.
@@ -132,6 +187,8 @@ pub struct BackupState {
     pub verifications: Vec<Verification>,
     /// What the retention brake found last.
     pub brake: Option<Braked>,
+    /// What came last of copying it, by the other store's name or location.
+    pub copies: BTreeMap<String, LastCopy>,
     /// The moment of the newest event.
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
@@ -153,6 +210,13 @@ impl BackupState {
                 Change::Unpinned => state.pinned = false,
                 Change::Verified(found) => state.verifications.push(found),
                 Change::Brake(found) => state.brake = Some(found),
+                Change::Copy(mark) => {
+                    let last = LastCopy {
+                        at: event.at,
+                        failure: mark.failure,
+                    };
+                    state.copies.insert(mark.store, last);
+                }
             }
         }
         state
@@ -165,19 +229,38 @@ impl BackupState {
             Change::Unpinned => !self.pinned,
             Change::Verified(_) => false,
             Change::Brake(found) => self.brake.as_ref() == Some(found),
+            Change::Copy(mark) => {
+                let last = self.copies.get(&mark.store);
+                last.is_some_and(|last| last.failure == mark.failure)
+            }
         }
+    }
+
+    /// Whether it was copied to the store of this name or location.
+    pub fn is_copied_to(&self, store: &str) -> bool {
+        let last = self.copies.get(store);
+        last.is_some_and(|last| last.failure.is_none())
     }
 }
 
-/// The names of those `verified` events, of events in order of time, that a later one of the same
-/// or a higher level makes pointless: one that found the backup sound, or found the same. What one
-/// that could not be tried says is no better than damage, and takes none away.
+/// The names of events, of events in order of time, that a later one makes pointless. A
+/// verification is, after one of the same or a higher level that found the backup sound, or found
+/// the same; what one that could not be tried says is no better than damage, and takes none away.
+/// What came of a copy is, after a later copy to the same store.
 fn superseded(events: &[(String, BackupEvent)]) -> Vec<String> {
     let mut later: Vec<&Verification> = Vec::new();
+    let mut copied: BTreeSet<&str> = BTreeSet::new();
     let mut names = Vec::new();
     for (name, event) in events.iter().rev() {
-        let Change::Verified(found) = &event.change else {
-            continue;
+        let found = match &event.change {
+            Change::Verified(found) => found,
+            Change::Copy(mark) => {
+                if !copied.insert(&mark.store) {
+                    names.push(name.clone());
+                }
+                continue;
+            }
+            Change::Pinned | Change::Unpinned | Change::Brake(_) => continue,
         };
         let outdoes = |newer: &&Verification| {
             newer.level >= found.level
@@ -223,6 +306,25 @@ mod tests {
         event(second, Change::Verified(found))
     }
 
+    fn copied(second: i64, store: &str, failure: Option<&str>) -> (String, BackupEvent) {
+        let mark = CopyMark {
+            store: store.to_owned(),
+            failure: failure.map(str::to_owned),
+        };
+        event(second, Change::Copy(mark))
+    }
+
+    #[test]
+    fn the_last_copy_to_each_store_counts() {
+        let state = BackupState::from_events(vec![
+            copied(1, "s3://a", Some("no answer")),
+            copied(2, "s3://a", None),
+            copied(3, "/mnt/usb", Some("full")),
+        ]);
+        assert!(state.is_copied_to("s3://a") && !state.is_copied_to("/mnt/usb"));
+        assert_eq!(state.superseded, ["event1"]);
+    }
+
     #[test]
     fn events_are_read_as_they_were_written() {
         for (_, event) in [
@@ -231,6 +333,8 @@ mod tests {
             event(3, Change::Brake(Braked::Against("b".into()))),
             event(4, Change::Brake(Braked::Accepted)),
             verified(5, Level::Content, CheckStatus::Damaged),
+            copied(6, "s3://acme/web1", None),
+            copied(7, "s3://acme/web1", Some("no answer")),
         ] {
             assert_eq!(BackupEvent::parse(&event.to_bytes()), Some(event));
         }

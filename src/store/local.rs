@@ -371,6 +371,7 @@ impl Store for LocalStore {
             locks: true,
             confirms_writes: false,
             removes: true,
+            max_removals: None,
             parallel_reads: None,
         }
     }

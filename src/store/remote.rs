@@ -6,7 +6,7 @@
 //! <source>/<id>.json                  the sidecar, created last and only if there is none
 //! <source>/.<id>.draft.json           reserves an id while its backup is being written
 //! <source>/.<id>.<random>.upload.json names an upload, so that its parts can be given up later
-//! <source>/.<id>.json                 the tombstone: the sidecar's bytes while the backup is retired
+//! <source>/.<id>.retired.json         the tombstone: the sidecar's bytes, while a backup goes
 //! ```
 //!
 //! Nobody waits for anybody: two runs never get the same id, as the reservation is created only if
@@ -19,14 +19,16 @@ mod limit;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
-mod objects;
+pub mod objects;
+pub mod probe;
 mod record;
+mod retry;
 mod sftp;
 mod sweep;
 
 use super::{
-    Access, DeletePermission, Draft, Listing, Location, Objects, Properties, Store, StoreSettings,
-    free_id, ignore_missing, must_be_new, names,
+    Access, DeletePermission, Draft, Listing, Location, Objects, Properties, RemovalLimit, Store,
+    StoreSettings, free_id, ignore_missing, must_be_new, names,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
@@ -49,9 +51,18 @@ const LONGEST_SMALL_OBJECT: u64 = 256 << 20;
 pub struct RemoteStore {
     location: Location,
     medium: Arc<dyn Medium>,
-    delete: DeletePermission,
+    rights: StoreRights,
     /// The mark of this process in what it reserves.
     process: Option<ProcessMark>,
+}
+
+/// What this machine may do in a store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreRights {
+    /// Whether it removes anything.
+    pub delete: DeletePermission,
+    /// How many of a source's backups it removes in one run.
+    pub max_removals: RemovalLimit,
 }
 
 /// The error of an object whose key is taken by another one.
@@ -73,7 +84,10 @@ impl RemoteStore {
         Ok(RemoteStore::new(
             settings.location.clone(),
             medium,
-            settings.connection.delete,
+            StoreRights {
+                delete: settings.connection.delete,
+                max_removals: settings.connection.max_removals,
+            },
             ProcessMark::of_this_process(),
         ))
     }
@@ -82,13 +96,13 @@ impl RemoteStore {
     pub fn new(
         location: Location,
         medium: Arc<dyn Medium>,
-        delete: DeletePermission,
+        rights: StoreRights,
         process: Option<ProcessMark>,
     ) -> Self {
         RemoteStore {
             location,
             medium,
-            delete,
+            rights,
             process,
         }
     }
@@ -125,18 +139,8 @@ impl RemoteStore {
         Ok(false)
     }
 
-    /// A place becomes a store by being written to: one that somebody uses for something else must
-    /// not.
     fn make_mark(&self) -> Result<()> {
-        if let Some(other) = self.medium.first_key()?
-            && !self.holds_sidecars()?
-        {
-            return Err(Error::usage(format!(
-                "`{}` is no store, and it is not empty: `{other}` is in it",
-                self.location
-            ))
-            .with_hint(format!("name a new prefix, as `{}/backups`", self.location)));
-        }
+        self.must_be_free()?;
         match self.medium.create(super::MARK, &super::new_mark())? {
             Creation::Created => Ok(()),
             Creation::AlreadyThere => {
@@ -146,12 +150,27 @@ impl RemoteStore {
         }
     }
 
+    /// A place becomes a store by being written to: one that somebody uses for something else must
+    /// not.
+    fn must_be_free(&self) -> Result<()> {
+        if let Some(other) = self.medium.first_key()?
+            && !self.holds_sidecars()?
+        {
+            return Err(Error::usage(format!(
+                "`{}` is no store, and it is not empty: `{other}` is in it",
+                self.location
+            ))
+            .with_hint(format!("name a new prefix, as `{}/backups`", self.location)));
+        }
+        Ok(())
+    }
+
     fn shown(&self, key: &str) -> String {
         format!("{}/{key}", self.location)
     }
 
     fn removes(&self) -> bool {
-        self.delete == DeletePermission::Allowed
+        self.rights.delete == DeletePermission::Allowed
     }
 
     fn must_remove(&self) -> Result<()> {
@@ -268,6 +287,7 @@ impl Store for RemoteStore {
             locks: false,
             confirms_writes: true,
             removes: self.removes(),
+            max_removals: Some(self.rights.max_removals),
             parallel_reads: Some(self.medium.parallelism()),
         }
     }

@@ -142,6 +142,9 @@ settings! {
         /// Whether this machine removes backups there. With `"never"` it only writes, and another
         /// machine cleans up.
         pub delete: DeletePermission = DeletePermission::Allowed,
+        /// How many of a source's backups go in one run there: a share, as in `"25%"`, which is at
+        /// least three, or a number. `cleanup --force` removes more.
+        pub max_removals: RemovalLimit = RemovalLimit::default(),
     }
 }
 
@@ -161,10 +164,66 @@ impl WordChoice for UploadVerification {
     ];
 }
 
-/// Whether this machine removes anything in a store.
+/// How many of a source's backups are removed in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovalLimit {
+    /// So many of a hundred, and three in any case.
+    Percent(u32),
+    /// So many.
+    Number(u32),
+}
+
+impl Default for RemovalLimit {
+    fn default() -> Self {
+        RemovalLimit::Percent(25)
+    }
+}
+
+impl RemovalLimit {
+    /// The most removals of a source that has so many backups.
+    pub fn most(self, backups: usize) -> usize {
+        match self {
+            RemovalLimit::Percent(percent) => {
+                (backups.saturating_mul(percent as usize) / 100).max(3)
+            }
+            RemovalLimit::Number(number) => number as usize,
+        }
+    }
+}
+
+impl SettingType for RemovalLimit {
+    fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
+        let wrong = || value.instead_of("a share such as \"25%\" or a number");
+        if let WrittenValue::Text(text) = value
+            && let Some(share) = text.trim().strip_suffix('%')
+        {
+            return match share.trim().parse() {
+                Ok(percent @ 1..=100) => Ok(RemovalLimit::Percent(percent)),
+                _ => Err(wrong()),
+            };
+        }
+        u32::read(value, resolve)
+            .map(RemovalLimit::Number)
+            .map_err(|_| wrong())
+    }
+
+    fn as_written(&self) -> Option<String> {
+        Some(match self {
+            RemovalLimit::Percent(percent) => format!("\"{percent}%\""),
+            RemovalLimit::Number(number) => number.to_string(),
+        })
+    }
+
+    fn type_name() -> String {
+        "share or number".to_owned()
+    }
+}
+
+/// Whether this machine removes anything in a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeletePermission {
     /// It does what retention says.
+    #[default]
     Allowed,
     /// It only writes.
     Never,

@@ -3,8 +3,11 @@
 
 use super::faulty::{Fault, FaultyStore, crash_after};
 use super::names::{event_name, sidecar_name};
-use super::remote::RemoteStore;
+use super::remote::medium::Medium;
 use super::remote::memory::MemoryMedium;
+use super::remote::objects::tests::s3::S3Server;
+use super::remote::objects::tests::{OldBucket, connected};
+use super::remote::{RemoteStore, StoreRights};
 use super::*;
 
 const ID: &str = "app_daily_20261120T020000Z";
@@ -20,10 +23,14 @@ fn local_store(dir: &tempfile::TempDir) -> LocalStore {
 }
 
 fn remote_store(medium: &MemoryMedium) -> RemoteStore {
+    store_in(Arc::new(medium.clone()))
+}
+
+fn store_in(medium: Arc<dyn Medium>) -> RemoteStore {
     RemoteStore::new(
         Location::parse("s3://bucket/web1", Path::new("/")).unwrap(),
-        Arc::new(medium.clone()),
-        DeletePermission::Allowed,
+        medium,
+        StoreRights::default(),
         // Its reservations are old, and of a run that can't be asked for: a sweep takes them.
         None,
     )
@@ -32,6 +39,8 @@ fn remote_store(medium: &MemoryMedium) -> RemoteStore {
 /// A store of each kind, with its source locked where it can.
 fn for_every_store(test: impl Fn(&dyn Store)) {
     test(&remote_store(&MemoryMedium::default()));
+    let server = S3Server::start();
+    test(&store_in(Arc::new(OldBucket(connected(&server, "web1")))));
     let dir = tempfile::tempdir().unwrap();
     let store = local_store(&dir);
     let _lock = store.lock("app", Duration::ZERO).unwrap();
@@ -338,7 +347,7 @@ fn laws_hold_whichever_call_fails() {
     }
 }
 
-/// Does `work` in stores of each kind, killed after 0, 1, 2… steps until it is not killed any more.
+/// Does `work` in stores of each kind, killed after 0, 1, 2… steps until none kills it any more.
 fn kill_at_every_step(work: impl Fn(&dyn Store, u32) -> Result<()>) {
     for is_local in [true, false] {
         for steps in 0.. {

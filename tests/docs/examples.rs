@@ -90,6 +90,32 @@ fn configuration_shows_every_key() {
     }
 }
 
+/// The examples of stores on other machines: all are accepted, each leads to a store of that name,
+/// and the manual names each.
+#[test]
+fn stores_are_accepted_and_shown() {
+    let page = text_of("man/dbbackup-stores.7.md");
+    let mut found = 0;
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.starts_with("store-") || !name.ends_with(".toml") {
+            continue;
+        }
+        let place = format!("examples/{name}");
+        let text = text_of(&place);
+        for text in [text.clone(), with_disabled_keys(&text)] {
+            let config = configuration(&text, &place);
+            let store = config.stores.get("offsite");
+            let store = store.unwrap_or_else(|| panic!("{place}: no `offsite`"));
+            assert!(store.settings.location.local_path().is_none(), "{place}");
+            assert!(store.retention.is_some(), "{place}");
+        }
+        assert!(page.contains(&format!("(../{place})")), "{place}");
+        found += 1;
+    }
+    assert_eq!(found, 9);
+}
+
 fn is_schedule(fields: &[&str]) -> bool {
     fields.iter().all(|field| {
         !field.is_empty()

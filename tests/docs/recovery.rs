@@ -6,7 +6,9 @@
 
 use super::{blocks, have, text_of};
 use crate::cluster::Cluster;
+use crate::sftp::SshServer;
 use rusqlite::Connection;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -138,6 +140,102 @@ fn recovers(compression: &str, tool: &str, script: &str) {
         std::fs::read(there.path().join("app.db.broken")).unwrap(),
         b"not a database any more"
     );
+}
+
+/// A store on another machine is fetched as the page says, by the tool `ending`, from below the
+/// directory that `environment` leads it to; what comes is what is there, and a store.
+fn is_fetched(ending: &str, environment: impl FnOnce(&Path) -> Vec<(&'static str, String)>) {
+    let there = tempfile::tempdir().unwrap();
+    let store = there.path().join("acme-backups/web1");
+    std::fs::create_dir_all(store.parent().unwrap()).unwrap();
+    let database = there.path().join("app.db");
+    let connection = Connection::open(&database).unwrap();
+    connection
+        .execute_batch("CREATE TABLE notes (id INTEGER PRIMARY KEY)")
+        .unwrap();
+    let dbbackup = |store: &Path, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dbbackup"));
+        let output = command
+            .args(["-c", "/dev/null", "--json", "--store"])
+            .arg(store)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let backup = ["backup", database.to_str().unwrap()];
+    let ids = [(); 2].map(|()| {
+        let made = dbbackup(&store, &backup);
+        made["backups"][0]["id"].as_str().unwrap().to_owned()
+    });
+    let here = there.path().join("here");
+    std::fs::create_dir(&here).unwrap();
+    let page = text_of("man/dbbackup-recovery.7.md");
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(steps(&page, &["A store on another machine"], ending))
+        .envs(environment(there.path()))
+        .env("STORE", &here)
+        .env("SOURCE", "app")
+        .env("ID", &ids[0])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{ending}: {said}");
+    let mut expected = 0;
+    for entry in std::fs::read_dir(store.join("app")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_wanted = name.ends_with(".json") || name.starts_with(&format!("{}.", ids[0]));
+        let fetched = std::fs::read(here.join("app").join(&name)).ok();
+        let original = is_wanted.then(|| std::fs::read(store.join("app").join(&name)).unwrap());
+        assert!(fetched == original, "{ending}: {name}");
+        expected += usize::from(is_wanted);
+    }
+    assert!(expected >= 3, "a dump and two sidecars");
+    dbbackup(&here, &["verify", &ids[0]]);
+}
+
+#[test]
+fn rclone_fetches_a_store() {
+    if have("rclone") {
+        is_fetched("rclone", |there| {
+            vec![
+                ("RCLONE_CONFIG", "/dev/null".to_owned()),
+                ("RCLONE_CONFIG_OFFSITE_TYPE", "alias".to_owned()),
+                ("RCLONE_CONFIG_OFFSITE_REMOTE", there.display().to_string()),
+                ("THERE", "offsite:acme-backups/web1".to_owned()),
+            ]
+        });
+    }
+}
+
+#[test]
+fn sftp_fetches_a_store() {
+    if !have("sftp") || !Path::new("/usr/sbin/sshd").exists() {
+        return;
+    }
+    let server = SshServer::start();
+    // The user's own configuration has what the server needs; here it is another file.
+    let tools = tempfile::tempdir().unwrap();
+    let sftp = tools.path().join("sftp");
+    let configuration = server.file("ssh_config");
+    let script = format!(
+        "#!/bin/sh\nPATH=${{PATH#*:}}\nexec sftp -F {} \"$@\"\n",
+        configuration.display()
+    );
+    std::fs::write(&sftp, script).unwrap();
+    std::fs::set_permissions(&sftp, std::fs::Permissions::from_mode(0o755)).unwrap();
+    is_fetched("sftp", |there| {
+        let path = std::env::var("PATH").unwrap();
+        let directory = there.join("acme-backups/web1");
+        vec![
+            ("PATH", format!("{}:{path}", tools.path().display())),
+            ("THERE", server.address(Path::new(""))),
+            ("DIRECTORY", directory.display().to_string()),
+        ]
+    });
 }
 
 #[test]

@@ -16,3 +16,4 @@ mod restore;
 mod stats;
 mod status;
 mod store;
+mod stores;

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod commands;
+mod copies;
 mod damage;
 mod doctor;
 mod export;

@@ -108,6 +108,7 @@ fn each_command_has_a_document_and_no_other_fields() {
         "backup",
         "backup --dry-run",
         "list --status all",
+        "list --all-stores",
         "show app",
         "show app --contents",
         "verify",

@@ -3,6 +3,7 @@
 use crate::engine::files::listing::ListLine;
 use crate::engine::{CheckDocument, CheckStatus, Table};
 use crate::sidecar::{Level, Sidecar};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde_json::Value;
 
@@ -16,6 +17,42 @@ struct BackupDocument {
     /// Whether it is whole, its dump is there as long as it was written, and no verification has
     /// found it damaged since.
     good: bool,
+    /// What came last of copying it from this store to others.
+    copies: Vec<CopyDocument>,
+}
+
+/// What came last of copying a backup to another store.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct CopyDocument {
+    /// The other store's name, or its location where it has none.
+    store: String,
+    /// When.
+    at: DateTime<Utc>,
+    /// Why it is not there; null where it was copied.
+    error: Option<String>,
+}
+
+/// A backup of a list.
+#[derive(JsonSchema)]
+struct ListedDocument {
+    #[serde(flatten)]
+    backup: BackupDocument,
+    /// With `--all-stores`: the names of the stores that hold it. Two backups of one id in
+    /// different stores are different backups.
+    stores: Option<Vec<String>>,
+}
+
+/// A store that was read.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ListedStore {
+    /// Its name; `main` is that of `[store]`.
+    name: String,
+    /// Its directory or address.
+    location: String,
+    /// Why it can't be read; null where it was.
+    error: Option<String>,
 }
 
 /// A sidecar that can't be used.
@@ -28,6 +65,8 @@ struct Unreadable {
     source: String,
     /// Why it can't be used.
     reason: String,
+    /// With `--all-stores`: the name of the store.
+    store: Option<String>,
 }
 
 /// `backup`, and with `--dry-run` what it would do.
@@ -85,9 +124,11 @@ struct PlannedHook {
 #[derive(JsonSchema)]
 pub struct List {
     /// The backups that match, newest first.
-    backups: Option<Vec<BackupDocument>>,
+    backups: Option<Vec<ListedDocument>>,
     /// Sidecars that can't be used.
     unreadable: Option<Vec<Unreadable>>,
+    /// With `--all-stores`: the stores.
+    stores: Option<Vec<ListedStore>>,
 }
 
 /// `show`.

@@ -30,6 +30,36 @@ pub struct StatusDocument {
     unconfigured: Option<Vec<String>>,
     /// The store itself.
     store: Option<StoreStatus>,
+    /// The stores that are to have copies.
+    stores: Option<Vec<CopyStoreStatus>>,
+}
+
+/// A store that is to have copies.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct CopyStoreStatus {
+    /// Its name.
+    name: String,
+    /// Its directory or address.
+    location: String,
+    /// Whether it answered.
+    reachable: Option<bool>,
+    /// What is wrong with it.
+    findings: Vec<Finding>,
+}
+
+/// The copies of a source in another store.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct CopiesDocument {
+    /// The store's name.
+    store: String,
+    /// When the newest backup was made that is there; null where there is none.
+    newest_at: Option<DateTime<Utc>>,
+    /// How long ago that is.
+    age_seconds: Option<i64>,
+    /// Whether the newest good backup is still to go there.
+    waiting: bool,
 }
 
 /// The store.
@@ -94,6 +124,8 @@ struct SourceStatus {
     stored_bytes: u64,
     /// Why retention removes nothing, where its brake holds.
     retention_held: Option<String>,
+    /// Its copies, one for each store that is to have them.
+    copies: Vec<CopiesDocument>,
     /// What restores left, a line each.
     leftovers: Vec<String>,
 }
@@ -165,13 +197,25 @@ pub struct Doctor {
     problems: Option<u64>,
     /// How many deserve a look.
     warnings: Option<u64>,
+    /// The smallest policies of IAM that suffice: where a right is missing, or with `--verbose`.
+    policies: Option<Vec<SmallestPolicy>>,
+}
+
+/// The smallest set of rights that suffices for a store.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct SmallestPolicy {
+    /// Which store it is: `store`, `store offsite`.
+    about: String,
+    /// The policy, as IAM takes it.
+    policy: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One thing that was looked at.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct DoctorFinding {
-    /// `store`, `configuration`, a source's name…
+    /// `store`, `store offsite`, `configuration`, a source's name…
     about: String,
     /// What of it.
     check: String,

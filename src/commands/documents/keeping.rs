@@ -50,6 +50,33 @@ pub struct Delete {
     total_size_freed: Option<u64>,
 }
 
+/// `copy`.
+#[derive(JsonSchema)]
+pub struct Copy {
+    /// The ids of what was copied.
+    copied: Option<Vec<String>>,
+    /// The ids of what was there already.
+    present: Option<Vec<String>>,
+    /// The ids of what was not begun, as the other store failed before.
+    waiting: Option<Vec<String>>,
+    /// What could not be copied.
+    failed: Option<Vec<FailedCopy>>,
+    /// The bytes that were sent.
+    size_bytes: Option<u64>,
+}
+
+/// A backup that could not be copied.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct FailedCopy {
+    /// The backup.
+    id: String,
+    /// Why.
+    error: String,
+    /// What to do about it.
+    hint: Option<String>,
+}
+
 /// `pin` and `unpin`.
 #[derive(JsonSchema)]
 pub struct Pin {

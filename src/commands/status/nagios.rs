@@ -1,7 +1,7 @@
 //! The one line of a Nagios plug-in: `DBBACKUP OK - text | performance data`.
 
 use super::summary;
-use crate::health::{Expectation, HealthLevel};
+use crate::health::{Expectation, HealthFinding, HealthLevel};
 use crate::ops::status::StoreHealth;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -29,7 +29,14 @@ pub fn status_line(status: &StoreHealth<'_>) -> String {
         .space
         .iter()
         .map(|space| (space.level, format!("store: {}", space.text)));
-    let mut texts: Vec<(HealthLevel, String)> = of_sources.chain(of_store).collect();
+    let of_copy_stores = status.copy_stores.iter().flat_map(|store| {
+        let findings = store.findings.iter();
+        let text =
+            move |finding: &HealthFinding| format!("{}: {}", store.plan.title(), finding.text);
+        findings.map(move |finding| (finding.level, text(finding)))
+    });
+    let texts = of_sources.chain(of_store).chain(of_copy_stores);
+    let mut texts: Vec<(HealthLevel, String)> = texts.collect();
     // The worst first, and the sort keeps what else was the order.
     texts.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();

@@ -1,7 +1,7 @@
 //! The places that a backup writes to: is the store one, and does its file system do what
 //! publishing and locking rely on? It is really tried, in a directory that is removed again.
 
-use super::{Diagnosis, read_catalog};
+use super::{Diagnosis, read_catalog, remote};
 use crate::catalog::Catalog;
 use crate::durable;
 use crate::error::{Context, Error, Kind, Result};
@@ -22,7 +22,7 @@ const PREFIX: &str = ".dbbackup-doctor-";
 pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) -> Catalog {
     let shown = plan.location();
     let Some(root) = plan.location().local_path() else {
-        return Catalog::default();
+        return remote::check_store(plan, session, diagnosis);
     };
     if let Err(error) = store::check_mount(&plan.settings) {
         diagnosis.problem("store", "place", &error);
@@ -98,7 +98,8 @@ pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosi
     catalog
 }
 
-fn check_contents(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) {
+/// Checks what the store holds.
+pub fn check_contents(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) {
     if let Some(first) = catalog.unreadable.first() {
         let text = format!(
             "{} can't be read, as of {}: {}",
@@ -224,20 +225,16 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     Ok(None)
 }
 
-/// Checks whether another run has the source's lock now.
+/// Checks whether another run has the source's lock now. A store on another machine has none, and
+/// was said so of.
 pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {
+    if store.location().local_path().is_none() {
+        return;
+    }
     let store = match store::open_unchecked(&store.settings) {
         Ok(store) => store,
         Err(error) => return diagnosis.problem(source, "lock", &error),
     };
-    if !store.properties().locks {
-        diagnosis.warning(
-            source,
-            "lock",
-            "the store can't keep two runs of a source apart",
-            "let one host at a time back it up",
-        );
-    }
     if store.is_locked(source) {
         diagnosis.warning(
             source,

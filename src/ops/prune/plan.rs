@@ -139,7 +139,49 @@ pub fn plan_source(
             None => plan.removals.push(removal),
         }
     }
+    plan.keep_within_rights(store);
     Ok(plan)
+}
+
+impl PrunePlan {
+    /// Keeps what `obstacle` gives a reason for, and what that needs. It is asked in the order in
+    /// which removals are made.
+    pub(super) fn keep_where(&mut self, mut obstacle: impl FnMut(&str) -> Option<String>) {
+        let mut needed = NeededBackups::default();
+        let mut removals = std::mem::take(&mut self.removals);
+        removals.sort_by_key(|removal| removal.turn);
+        for removal in removals {
+            let why = needed.reason(&removal.id).or_else(|| obstacle(&removal.id));
+            match why {
+                Some(why) => {
+                    needed.add(removal.base.as_ref(), &removal.id);
+                    self.kept.push(removal.kept_for(&why));
+                }
+                None => self.removals.push(removal),
+            }
+        }
+        self.removals.sort_by_key(|removal| removal.rank);
+        self.kept.sort_by_key(|kept| kept.rank);
+    }
+
+    /// Keeps what this machine may not remove in the store, in this run or at all.
+    fn keep_within_rights(&mut self, store: &dyn Store) {
+        let properties = store.properties();
+        if !properties.removes {
+            let why = "this machine removes nothing there (`delete = \"never\"`)";
+            self.keep_where(|_| Some(why.to_owned()));
+        }
+        let Some(limit) = properties.max_removals.filter(|_| !self.force) else {
+            return;
+        };
+        let most = limit.most(self.kept.len() + self.removals.len());
+        let mut left = most;
+        self.keep_where(|_| {
+            let is_over = left == 0;
+            left = left.saturating_sub(1);
+            is_over.then(|| format!("at most {most} are removed there in one run (`--force`: all)"))
+        });
+    }
 }
 
 /// The backups that others need which stay although they were to go.
@@ -174,7 +216,8 @@ pub(super) fn carry_out(
         (Some(hold), false) => brake::remember(store, source, hold, observer),
         (None, _) => {}
     }
-    for state in &plan.outdated {
+    let outdated = plan.outdated.iter();
+    for state in outdated.filter(|_| store.properties().removes) {
         remove_superseded(store, source, state)?;
     }
     let mut removed = Vec::new();

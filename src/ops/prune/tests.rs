@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::ops::tests::{Fixture, now};
+use crate::store::{DeletePermission, RemovalLimit, names, store_in_memory};
+use std::io::Write;
+use std::sync::Arc;
 
 fn keep_one() -> RetentionPolicy {
     RetentionPolicy {
@@ -149,4 +152,64 @@ fn what_a_newer_version_needs_is_kept() {
     };
     prune(&caps, &fixture.session, &fixture.recorder).unwrap();
     assert_eq!(fixture.ids().len(), 3);
+}
+
+/// A store on another machine with the backups of `app`.
+fn elsewhere(fixture: &Fixture, delete: DeletePermission) -> Arc<dyn Store> {
+    let from = fixture.store();
+    let to = store_in_memory(delete, RemovalLimit::default());
+    for backup in fixture.catalog().backups {
+        let id = backup.id();
+        let mut draft = to.begin_copy("app", id).unwrap();
+        for file in backup.sidecar.files() {
+            let mut pending = draft.create(&file).unwrap();
+            let bytes = from.read("app", &file).unwrap();
+            pending.write_all(&bytes).unwrap();
+            pending.finish().unwrap();
+        }
+        let sidecar = from.read("app", &names::sidecar_name(id)).unwrap();
+        draft.commit(&sidecar).unwrap();
+    }
+    to
+}
+
+fn plan_elsewhere(store: &dyn Store, force: bool) -> PrunePlan {
+    let policies = RetentionPolicies::for_every_label(keep_one());
+    let catalog = Catalog::read(store, None).unwrap();
+    plan_source(store, &catalog, "app", &policies, now(), force).unwrap()
+}
+
+#[test]
+fn only_so_many_go_in_one_run_elsewhere() {
+    let fixture = Fixture::new();
+    let ids: Vec<String> = (1..=8)
+        .map(|hours| fixture.backup("app", hours, 100))
+        .collect();
+    let store = elsewhere(&fixture, DeletePermission::Allowed);
+    assert_eq!(plan_elsewhere(&*store, true).removals.len(), 7);
+    let plan = plan_elsewhere(&*store, false);
+    assert_eq!(ids_of(&plan.removals), [&ids[5], &ids[6], &ids[7]]);
+    let kept = plan.kept.iter().find(|kept| kept.id == ids[4]).unwrap();
+    assert!(
+        kept.reasons[0].starts_with("at most 3 are removed there in one run"),
+        "{:?}",
+        kept.reasons
+    );
+    carry_out(plan, &*store, "app", &fixture.recorder).unwrap();
+    let left = plan_elsewhere(&*store, false);
+    assert_eq!((left.kept.len(), left.removals.len()), (2, 3));
+}
+
+#[test]
+fn nothing_goes_where_this_machine_only_writes() {
+    let fixture = Fixture::new();
+    (1..=3).for_each(|hours| drop(fixture.backup("app", hours, 100)));
+    let store = elsewhere(&fixture, DeletePermission::Never);
+    for force in [false, true] {
+        let plan = plan_elsewhere(&*store, force);
+        assert_eq!((plan.kept.len(), plan.removals.len()), (3, 0));
+        let why = plan.kept.iter().flat_map(|kept| &kept.reasons);
+        let never = why.filter(|why| why.contains("`delete = \"never\"`"));
+        assert_eq!(never.count(), 2);
+    }
 }

@@ -44,7 +44,7 @@ impl RestoreContext<'_> {
     /// Describes the backup: its age and what is in it; a file by its path.
     pub fn description(&self) -> String {
         let Some(backup) = &self.found.backup else {
-            return find::path_of(self.found).display().to_string();
+            return find::place_of(self.found);
         };
         let at = backup.sidecar.started_at;
         let contents = (backup.sidecar.manifest.as_ref())

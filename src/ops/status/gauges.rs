@@ -9,7 +9,7 @@ use crate::ops::run::{RunOutcome, RunSummary, Shortfall, SourceSummary};
 use crate::store::Location;
 use chrono::{DateTime, Utc};
 
-/// A gauge: all but the last four have a value for each source.
+/// A gauge: all but the last five have a value for each source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusGauge {
     LastSuccess,
@@ -31,6 +31,8 @@ enum StatusGauge {
     ProofInterval,
     Expected,
     Status,
+    CopyNewest,
+    StoreReachable,
     StoreFree,
     StoreNeeded,
     Written,
@@ -38,7 +40,7 @@ enum StatusGauge {
 }
 
 /// The gauges in the order of the file, with name and help.
-const GAUGES: [(StatusGauge, &str, &str); 23] = [
+const GAUGES: [(StatusGauge, &str, &str); 25] = [
     (
         StatusGauge::LastSuccess,
         "dbbackup_last_success_timestamp_seconds",
@@ -135,6 +137,16 @@ const GAUGES: [(StatusGauge, &str, &str); 23] = [
         "0 OK, 1 WARNING, 2 CRITICAL, as `dbbackup status` ends.",
     ),
     (
+        StatusGauge::CopyNewest,
+        "dbbackup_copy_newest_timestamp_seconds",
+        "When the newest backup was made that is in this other store.",
+    ),
+    (
+        StatusGauge::StoreReachable,
+        "dbbackup_store_reachable",
+        "Whether a store that is to have copies answered: 1 or 0.",
+    ),
+    (
         StatusGauge::StoreFree,
         "dbbackup_store_free_bytes",
         "Free space in the store.",
@@ -176,7 +188,18 @@ impl GaugeValues {
     /// Adds a value with these labels besides the store's; none is no sample.
     fn add(&mut self, gauge: StatusGauge, labels: &[(&'static str, &str)], value: Option<f64>) {
         let store = self.store.clone();
-        let labels: Vec<_> = std::iter::once(("store", store.as_str()))
+        self.add_in(&store, gauge, labels, value);
+    }
+
+    /// Adds a value of this store with these labels.
+    fn add_in(
+        &mut self,
+        store: &str,
+        gauge: StatusGauge,
+        labels: &[(&'static str, &str)],
+        value: Option<f64>,
+    ) {
+        let labels: Vec<_> = std::iter::once(("store", store))
             .chain(labels.iter().copied())
             .collect();
         let at = GAUGES.iter().position(|(known, ..)| *known == gauge);
@@ -224,6 +247,11 @@ pub fn metrics_of_status(
     // A cluster is judged by its databases; that its own attempt failed is no more than a warning.
     for attempt in attempts.iter().filter(|attempt| !is_judged(attempt)) {
         add_attempt(&mut values, attempt, config, HealthLevel::Warning);
+    }
+    for store in &status.copy_stores {
+        let location = store.plan.location().to_string();
+        let is_reachable = store.is_reachable.map(number);
+        values.add_in(&location, StatusGauge::StoreReachable, &[], is_reachable);
     }
     values.add(
         StatusGauge::StoreFree,
@@ -338,6 +366,14 @@ fn add_judged(
         StatusGauge::Status,
         Some(f64::from(health.level.max(least).code())),
     );
+    for copies in &subject.copies {
+        values.add_in(
+            &copies.location,
+            StatusGauge::CopyNewest,
+            &[("source", name)],
+            copies.newest().map(seconds),
+        );
+    }
     for (label, count) in &health.labels {
         let labels = [("source", name), ("label", *label)];
         values.add(StatusGauge::Backups, &labels, Some(*count as f64));

@@ -1,6 +1,8 @@
 //! Status of real stores: which sources are judged, what is expected of each, and what the metrics
 //! say of it.
 
+mod copies;
+
 use super::*;
 use crate::config;
 use crate::ops::events::add_event;

@@ -243,6 +243,7 @@ fn subject<'a>(
         attempts,
         held: None,
         leftovers: leftovers(name, catalog, entry, configured),
+        copies: Vec::new(),
     }
 }
 

@@ -4,12 +4,13 @@
 use super::{explained, is_absent, named};
 use crate::durable::{self, SteadyFile};
 use crate::error::{Context, Error, Result};
-use crate::store::{Objects, PendingObject, names};
+use crate::store::{ObjectStamp, Objects, PendingObject, names};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -168,6 +169,15 @@ impl Objects for SourceDirectory {
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         Some(self.file(name))
+    }
+
+    fn stamp(&self, name: &str) -> Option<ObjectStamp> {
+        let found = self.file(name).metadata().ok()?;
+        Some(ObjectStamp {
+            inode: found.ino(),
+            size: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
     }
 }
 

@@ -31,7 +31,7 @@ impl RateLimit {
 
     /// Waits until `bytes` more may go. A signal ends the wait.
     pub fn wait(&self, bytes: usize) -> Result<()> {
-        let until = self.take(bytes, Instant::now());
+        let until = self.reserve(bytes);
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             if left.is_zero() {
                 break;
@@ -42,7 +42,11 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Takes `bytes` out of the bucket, and says when they may go.
+    /// Takes `bytes` out of the bucket, and says when they may go: for those who wait otherwise.
+    pub fn reserve(&self, bytes: usize) -> Instant {
+        self.take(bytes, Instant::now())
+    }
+
     fn take(&self, bytes: usize, now: Instant) -> Instant {
         let mut paid_until = self
             .paid_until

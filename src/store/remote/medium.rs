@@ -2,6 +2,7 @@
 //! object store and SFTP; everything that makes them a store of backups is above this trait.
 
 use super::objects::ObjectMedium;
+use super::probe::{MediumProbe, PlainProbe};
 use super::sftp::SftpMedium;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
@@ -52,7 +53,8 @@ pub trait Medium: Send + Sync {
     /// The first segments of keys that have more than one: the names of "directories" at the top.
     fn top_directories(&self) -> Result<Vec<String>>;
 
-    /// Any key below the store's address, where there is one.
+    /// Any key below the store's address, where there is one; none that a trial has left
+    /// ([`super::probe`]).
     fn first_key(&self) -> Result<Option<String>>;
 
     /// Bytes of an object, as the medium says now.
@@ -89,6 +91,11 @@ pub trait Medium: Send + Sync {
 
     /// How many objects are best read at once.
     fn parallelism(&self) -> usize;
+
+    /// What only this kind of medium can tell when it is tried.
+    fn own_probe(&self) -> Box<dyn MediumProbe + '_> {
+        Box::new(PlainProbe)
+    }
 }
 
 /// An object that is being sent. Dropped without [`Upload::finish`] it is given up, and what the

@@ -2,12 +2,16 @@
 //! its calls fails.
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload, missing};
+use super::probe::is_trial_key;
+use super::{RemoteStore, StoreRights};
 use crate::error::{Error, Result};
 use crate::store::faulty::step;
+use crate::store::{DeletePermission, Location, RemovalLimit, Store};
 use chrono::DateTime;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// See the head of this file. Every call is a step, at which [`crate::store::faulty::crash_after`]
@@ -17,6 +21,21 @@ pub struct MemoryMedium {
     objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     /// Uploads that are begun and neither finished nor given up, by their tokens.
     uploads: Arc<Mutex<BTreeMap<String, String>>>,
+    /// Creates an object although there is one of its key, as some servers do.
+    pub ignores_conditions: bool,
+    /// Refuses to remove anything.
+    pub removes_nothing: bool,
+}
+
+/// A store in memory, as one on another machine.
+pub fn store_in_memory(delete: DeletePermission, max_removals: RemovalLimit) -> Arc<dyn Store> {
+    let rights = StoreRights {
+        delete,
+        max_removals,
+    };
+    let location = Location::parse("s3://bucket/web1", Path::new("/")).unwrap();
+    let medium = Arc::new(MemoryMedium::default());
+    Arc::new(RemoteStore::new(location, medium, rights, None))
 }
 
 impl MemoryMedium {
@@ -54,7 +73,9 @@ impl Medium for MemoryMedium {
 
     fn first_key(&self) -> Result<Option<String>> {
         step()?;
-        Ok(self.map().keys().next().cloned())
+        let map = self.map();
+        let mut keys = map.keys().filter(|key| !is_trial_key(key));
+        Ok(keys.next().cloned())
     }
 
     fn size(&self, key: &str) -> Result<u64> {
@@ -81,7 +102,7 @@ impl Medium for MemoryMedium {
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation> {
         step()?;
         let mut map = self.map();
-        if map.contains_key(key) {
+        if map.contains_key(key) && !self.ignores_conditions {
             return Ok(Creation::AlreadyThere);
         }
         map.insert(key.to_owned(), bytes.to_vec());
@@ -96,6 +117,9 @@ impl Medium for MemoryMedium {
 
     fn remove(&self, key: &str) -> Result<()> {
         step()?;
+        if self.removes_nothing {
+            return Err(Error::failed(format!("removing `{key}`: refused")));
+        }
         self.map().remove(key);
         Ok(())
     }

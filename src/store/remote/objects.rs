@@ -14,25 +14,31 @@ mod body;
 mod credentials;
 mod endpoint;
 mod failure;
+mod inspector;
 mod listing;
 mod network;
 mod parts;
+mod probe;
 mod profile;
 mod proof;
 mod reader;
+mod rights;
+mod rules;
 mod service;
 mod target;
 #[cfg(test)]
-mod tests;
-mod throttle;
+pub mod tests;
 mod transport;
 mod upload;
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload};
+use super::probe::{MediumProbe, is_trial_key};
+use super::retry::RetryTime;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::ObjectAddress;
 use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
 use crate::units;
+pub use failure::lacks_right;
 use failure::{CallFailure, ServiceAction, TryAgain, answer, explain, reason};
 use futures_util::StreamExt;
 use listing::{ListPage, is_plain};
@@ -43,6 +49,7 @@ use object_store::{
     Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectStoreExt, PutMode, PutOptions,
     PutPayload,
 };
+use probe::BucketProbe;
 use reader::ObjectReader;
 use service::ServiceClient;
 use std::collections::HashSet;
@@ -70,7 +77,7 @@ pub struct Bucket {
     client: ServiceClient,
     /// What all keys begin with: empty, or with a slash at its end.
     prefix: String,
-    retry_for: Duration,
+    retry_time: RetryTime,
     storage_class: Option<String>,
     verification: UploadVerification,
     removes: bool,
@@ -98,7 +105,7 @@ impl ObjectMedium {
             bucket: Arc::new(Bucket {
                 client,
                 prefix,
-                retry_for: settings.retry_for,
+                retry_time: RetryTime::new(settings.retry_for),
                 storage_class: settings.storage_class.clone(),
                 verification: settings.verify_upload,
                 removes: settings.delete == DeletePermission::Allowed,
@@ -144,12 +151,15 @@ impl Bucket {
         loop {
             tries += 1;
             let error = match request().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.retry_time.note_answer();
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
             let wait = with_jitter(pause);
             let may_pass = reason(&error).is_some_and(|failure| failure.may_pass(tries));
-            if !may_pass || began.elapsed() + wait > self.retry_for {
+            if !may_pass || began.elapsed() + wait > self.retry_time.limit() {
                 let spent = (tries, began.elapsed());
                 let shown = self.shown(key);
                 return Err(explain(
@@ -258,7 +268,8 @@ impl Bucket {
             let keys = page.objects.iter().filter_map(|object| {
                 let key = object.key.strip_prefix(&self.prefix)?;
                 // Some tools make an object of this name when they make a directory.
-                (!key.is_empty()).then(|| units::printable(key).into_owned())
+                let is_others = !key.is_empty() && !is_trial_key(key);
+                is_others.then(|| units::printable(key).into_owned())
             });
             if let Some(key) = { keys }.next() {
                 return Ok(Some(key));
@@ -503,5 +514,9 @@ impl Medium for ObjectMedium {
 
     fn parallelism(&self) -> usize {
         32
+    }
+
+    fn own_probe(&self) -> Box<dyn MediumProbe + '_> {
+        Box::new(BucketProbe::new(&self.network, &self.bucket))
     }
 }

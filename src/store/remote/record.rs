@@ -11,6 +11,9 @@ const LONGEST_RUN: TimeDelta = TimeDelta::days(7);
 
 const DRAFT: &str = ".draft.json";
 const UPLOAD: &str = ".upload.json";
+// Not the sidecar's own name with a dot: in a directory that is written as a local store, too, that
+// is a backup that is just being published.
+const TOMBSTONE: &str = ".retired.json";
 
 /// The name of a record, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl RecordName {
         let end = rest.strip_prefix(id)?;
         let id = id.to_owned();
         match end {
-            ".json" => Some(RecordName::Tombstone { id }),
+            TOMBSTONE => Some(RecordName::Tombstone { id }),
             DRAFT => Some(RecordName::Draft { id }),
             _ if end.ends_with(UPLOAD) => Some(RecordName::Upload { id }),
             _ => None,
@@ -50,7 +53,7 @@ impl RecordName {
 
 /// The name of a tombstone.
 pub fn tombstone_name(id: &str) -> String {
-    format!(".{id}.json")
+    format!(".{id}{TOMBSTONE}")
 }
 
 /// The name of a reservation.
@@ -212,6 +215,7 @@ mod tests {
             ".lock",
             "x",
             &names::sidecar_name(id),
+            &format!(".{id}.json"),
             &format!(".{id}.sqlite3"),
         ] {
             assert_eq!(parsed(name), None, "{name}");

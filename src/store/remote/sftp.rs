@@ -11,12 +11,14 @@ mod files;
 mod guard;
 mod link;
 mod part;
+mod probe;
 mod program;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 use super::medium::{Announcement, Creation, FoundObject, Medium, Upload};
+use super::probe::{MediumProbe, is_trial_key};
 use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
 use crate::store::{ConnectionSettings, Location};
@@ -25,7 +27,8 @@ use connection::{Bounds, CallFailure, CallResult, Connection, FailureKind, Patie
 use download::Download;
 use files::FileState;
 use link::Link;
-use program::CarrierCommand;
+use probe::SftpProbe;
+use program::{Carrier, CarrierCommand};
 use std::cell::RefCell;
 use std::io::Read;
 use std::ops::Range;
@@ -42,6 +45,8 @@ const OF_FILE_SYSTEMS: [&str; 3] = ["lost+found", "System Volume Information", "
 /// See the head of this file.
 pub struct SftpMedium {
     link: Arc<Link>,
+    /// Another way to what never changes, where that is cheaper.
+    reading_link: Option<Arc<Link>>,
 }
 
 impl SftpMedium {
@@ -73,10 +78,36 @@ impl SftpMedium {
         settings: &ConnectionSettings,
         bounds: Bounds,
     ) -> SftpMedium {
-        let (address, directory) = (address.to_owned(), directory.to_owned());
+        let link = |command| {
+            let (address, directory) = (address.to_owned(), directory.to_owned());
+            Arc::new(Link::new(address, command, directory, settings, bounds))
+        };
         SftpMedium {
-            link: Arc::new(Link::new(address, command, directory, settings, bounds)),
+            reading_link: (command.carrier == Carrier::Rclone)
+                .then(|| link(command.clone().with_directory_cache())),
+            link: link(command),
         }
+    }
+
+    /// Reads from an object: by the cheaper way where it never changes, and by the other one where
+    /// that knows no such object, or an older one.
+    fn read_by<T>(
+        &self,
+        doing: &str,
+        key: &str,
+        read: impl Fn(&Arc<Link>) -> CallResult<T>,
+    ) -> Result<T> {
+        let reading_link = self.reading_link.as_ref();
+        if let Some(link) = reading_link.filter(|_| never_changes(key)) {
+            match read(link) {
+                Ok(read) => return Ok(read),
+                Err(failure) if failure.kind == FailureKind::Lost => {
+                    return Err(link.object_error(failure, doing, key));
+                }
+                Err(_) => {}
+            }
+        }
+        read(&self.link).map_err(|failure| self.link.object_error(failure, doing, key))
     }
 
     /// What a directory of the store holds, without unfinished files; nothing where it is not there
@@ -106,7 +137,7 @@ impl SftpMedium {
             .map_err(|failure| self.link.error(failure, "listing", directory))
     }
 
-    /// Writes a small object under a temporary name and reads it back; returns the key of that.
+    /// Writes a small object under a temporary name and reads it back.
     fn write_part(
         &self,
         connection: &Arc<Connection>,
@@ -131,8 +162,8 @@ impl SftpMedium {
         Ok(())
     }
 
-    /// Writes a small object and has `publish` give it its name. Whatever comes of it, no unfinished
-    /// file is left as far as the server obeys.
+    /// Writes a small object and has `publish` give it its name. Whatever comes of it, no
+    /// unfinished file is left as far as the server obeys.
     fn write_small<T>(
         &self,
         key: &str,
@@ -193,6 +224,12 @@ impl SftpMedium {
     }
 }
 
+/// Whether an object of this key has the same bytes for as long as it is there: all of a source do
+/// but the records, which have a dot.
+fn never_changes(key: &str) -> bool {
+    key.contains('/') && !part::name(key).starts_with('.')
+}
+
 fn found(prefix: &str, name: &str, state: FileState) -> FoundObject {
     FoundObject {
         key: format!("{prefix}{name}"),
@@ -235,6 +272,7 @@ impl Medium for SftpMedium {
                 return Ok(Some(name));
             }
             if !OF_FILE_SYSTEMS.contains(&name.as_str())
+                && !is_trial_key(&name)
                 && let Some((inner, _)) = self.list_entries(&name)?.first()
             {
                 return Ok(Some(format!("{name}/{inner}")));
@@ -257,13 +295,12 @@ impl Medium for SftpMedium {
     }
 
     fn read(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
-        let path = self.link.path(key);
-        let bytes = self
-            .link
-            .with_retries(|connection| {
-                files::read_file(connection, self.link.patience(), &path, limit)
+        let bytes = self.read_by("reading", key, |link| {
+            let path = link.path(key);
+            link.with_retries(|connection| {
+                files::read_file(connection, link.patience(), &path, limit)
             })
-            .map_err(|failure| self.link.object_error(failure, "reading", key))?;
+        })?;
         if let Some(limit) = &self.link.download_limit {
             limit.wait(bytes.len())?;
         }
@@ -271,7 +308,10 @@ impl Medium for SftpMedium {
     }
 
     fn open(&self, key: &str, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(Download::open(&self.link, key, range)?))
+        let opened = self.read_by("opening", key, |link| {
+            Download::open(link, key, range.clone())
+        })?;
+        Ok(Box::new(opened))
     }
 
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation> {
@@ -355,5 +395,9 @@ impl Medium for SftpMedium {
 
     fn parallelism(&self) -> usize {
         16
+    }
+
+    fn own_probe(&self) -> Box<dyn MediumProbe + '_> {
+        Box::new(SftpProbe::new(&self.link))
     }
 }

@@ -1,7 +1,7 @@
 //! The bodies of requests and answers: they notice silence, and keep to the limits.
 
 use super::failure::{CallFailure, TryAgain};
-use super::throttle::Throttle;
+use crate::store::remote::limit::RateLimit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use object_store::client::{HttpError, HttpErrorKind, HttpRequestBody};
@@ -61,7 +61,7 @@ pub struct SentBody {
     /// What was taken from `body` and is not sent.
     rest: Bytes,
     progress: Arc<Progress>,
-    throttle: Option<Arc<Throttle>>,
+    limit: Option<Arc<RateLimit>>,
     /// Until when the limit holds `rest` back.
     pause: Option<Pin<Box<Sleep>>>,
     length: u64,
@@ -74,14 +74,14 @@ impl SentBody {
     pub fn new(
         body: HttpRequestBody,
         progress: Arc<Progress>,
-        throttle: Option<Arc<Throttle>>,
+        limit: Option<Arc<RateLimit>>,
     ) -> SentBody {
         SentBody {
             length: body.content_length() as u64,
             body,
             rest: Bytes::new(),
             progress,
-            throttle,
+            limit,
             pause: None,
             sent: 0,
             began: Instant::now(),
@@ -101,11 +101,11 @@ impl SentBody {
             }
         }
         let length = self.rest.len().min(PIECE);
-        if let Some(throttle) = &self.throttle {
+        if let Some(limit) = &self.limit {
             let pause = match &mut self.pause {
                 Some(pause) => pause,
                 none => {
-                    let until = throttle.reserve(length);
+                    let until = Instant::from_std(limit.reserve(length));
                     self.progress.note(until);
                     none.insert(Box::pin(sleep_until(until)))
                 }
@@ -152,7 +152,7 @@ impl Body for SentBody {
 /// A body that is being received.
 pub struct ReceivedBody {
     body: reqwest::Body,
-    throttle: Option<Arc<Throttle>>,
+    limit: Option<Arc<RateLimit>>,
     /// What the limit holds back, and until when.
     held: Option<(Bytes, Pin<Box<Sleep>>)>,
     /// Ends the wait for more; set only while somebody waits.
@@ -163,20 +163,20 @@ pub struct ReceivedBody {
 }
 
 impl ReceivedBody {
-    /// Watches the receiving of `body`, of which no more than `limit` bytes are taken.
+    /// Watches the receiving of `body`, of which no more than `room` bytes are taken.
     pub fn new(
         body: reqwest::Body,
         patience: Duration,
-        throttle: Option<Arc<Throttle>>,
-        limit: u64,
+        limit: Option<Arc<RateLimit>>,
+        room: u64,
     ) -> ReceivedBody {
         ReceivedBody {
             body,
-            throttle,
+            limit,
             held: None,
             deadline: None,
             patience,
-            room: limit,
+            room,
         }
     }
 
@@ -213,10 +213,10 @@ impl ReceivedBody {
                     )))));
                 };
                 self.room = room;
-                let Some(throttle) = &self.throttle else {
+                let Some(limit) = &self.limit else {
                     return Poll::Ready(Some(Ok(piece)));
                 };
-                let until = throttle.reserve(piece.len());
+                let until = Instant::from_std(limit.reserve(piece.len()));
                 self.held = Some((piece, Box::pin(sleep_until(until))));
                 self.poll_piece(context)
             }

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind};
 use crate::store::location::ObjectService;
 use crate::store::remote::medium::missing;
 use crate::units;
+use chrono::{DateTime, Utc};
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub struct ServerAnswer {
     pub message: String,
     /// The region of the bucket, where the server says that it is another one.
     pub region: Option<String>,
+    /// The server's clock.
+    pub date: Option<DateTime<Utc>>,
 }
 
 impl ServerAnswer {
@@ -74,6 +77,7 @@ impl ServerAnswer {
             code: if is_code { code } else { String::new() },
             message: bounded(&element("Message").unwrap_or_default()),
             region: element("Region").filter(|region| is_region(region)),
+            date: None,
         }
     }
 
@@ -202,6 +206,21 @@ pub fn answer(error: &Error) -> Option<&ServerAnswer> {
     }
 }
 
+/// Whether an error is a refusal for want of a right, and not for a wrong key or a lock.
+pub fn lacks_right(error: &Error) -> bool {
+    answer(error).is_some_and(|answer| {
+        answer.status == 403
+            && !matches!(
+                answer.code.as_str(),
+                "SignatureDoesNotMatch"
+                    | "InvalidAccessKeyId"
+                    | "InvalidToken"
+                    | "AuthenticationFailed"
+                    | "RequestTimeTooSkewed"
+            )
+    })
+}
+
 /// What is asked of a server, and the right that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceAction {
@@ -211,6 +230,12 @@ pub enum ServiceAction {
     Read,
     /// A new object.
     Write,
+    /// The beginning of an object that is sent in parts.
+    BeginUpload,
+    /// A part of such an object.
+    SendPart,
+    /// The end of such an object.
+    CompleteUpload,
     /// The names of objects.
     List,
     /// An object's end.
@@ -225,9 +250,36 @@ impl ServiceAction {
             ServiceAction::Look => "looking at",
             ServiceAction::Read => "reading",
             ServiceAction::Write => "writing",
+            ServiceAction::BeginUpload => "beginning the upload of",
+            ServiceAction::SendPart => "sending a part of",
+            ServiceAction::CompleteUpload => "completing the upload of",
             ServiceAction::List => "listing",
             ServiceAction::Remove => "removing",
             ServiceAction::GiveUp => "giving up the upload of",
+        }
+    }
+
+    /// The service's own name of the call.
+    fn call(self, service: ObjectService) -> &'static str {
+        let [s3, google, azure] = match self {
+            ServiceAction::Look => ["HeadObject", "HEAD Object", "Get Blob Properties"],
+            ServiceAction::Read => ["GetObject", "GET Object", "Get Blob"],
+            ServiceAction::Write => ["PutObject", "PUT Object", "Put Blob"],
+            ServiceAction::BeginUpload => {
+                ["CreateMultipartUpload", "POST Object", "Put Block List"]
+            }
+            ServiceAction::SendPart => ["UploadPart", "PUT Object", "Put Block"],
+            ServiceAction::CompleteUpload => {
+                ["CompleteMultipartUpload", "POST Object", "Put Block List"]
+            }
+            ServiceAction::List => ["ListObjectsV2", "GET Bucket", "List Blobs"],
+            ServiceAction::Remove => ["DeleteObject", "DELETE Object", "Delete Blob"],
+            ServiceAction::GiveUp => ["AbortMultipartUpload", "DELETE Object", "Delete Blob"],
+        };
+        match service {
+            ObjectService::S3 => s3,
+            ObjectService::Google => google,
+            ObjectService::Azure => azure,
         }
     }
 
@@ -236,7 +288,13 @@ impl ServiceAction {
             (ObjectService::S3, ServiceAction::Look | ServiceAction::Read) => {
                 "`s3:GetObject`, and `s3:ListBucket`, without which what is missing is refused, too"
             }
-            (ObjectService::S3, ServiceAction::Write) => "`s3:PutObject`",
+            (
+                ObjectService::S3,
+                ServiceAction::Write
+                | ServiceAction::BeginUpload
+                | ServiceAction::SendPart
+                | ServiceAction::CompleteUpload,
+            ) => "`s3:PutObject`",
             (ObjectService::S3, ServiceAction::List) => "`s3:ListBucket`",
             (ObjectService::S3, ServiceAction::Remove) => {
                 "`s3:DeleteObject`, unless the object is locked for a time"
@@ -245,9 +303,13 @@ impl ServiceAction {
             (ObjectService::Google, ServiceAction::Look | ServiceAction::Read) => {
                 "`storage.objects.get`"
             }
-            (ObjectService::Google, ServiceAction::Write) => {
-                "`storage.objects.create`, and `storage.multipartUploads.create`"
-            }
+            (
+                ObjectService::Google,
+                ServiceAction::Write
+                | ServiceAction::BeginUpload
+                | ServiceAction::SendPart
+                | ServiceAction::CompleteUpload,
+            ) => "`storage.objects.create`, and `storage.multipartUploads.create`",
             (ObjectService::Google, ServiceAction::List) => "`storage.objects.list`",
             (ObjectService::Google, ServiceAction::Remove) => {
                 "`storage.objects.delete`, unless the object is held"
@@ -274,6 +336,9 @@ pub fn explain(
         CallFailure::Transport { .. } => (Kind::Failed, transport_hint(&error.to_string(), target)),
     };
     let mut doing = format!("{} `{shown}`", action.doing());
+    if let CallFailure::Answer(_) = &failure {
+        doing = format!("{doing} ({})", action.call(target.service));
+    }
     if tries > 1 {
         let time = units::elapsed(elapsed.as_secs_f64());
         doing = format!("{doing} ({tries} tries in {time})");
@@ -291,7 +356,16 @@ fn plain_text(error: &object_store::Error) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    bounded(&deepest.to_string())
+    let text = bounded(&deepest.to_string());
+    match is_about_keys(&error.to_string()) {
+        true => format!("asking the cloud that this machine may be in for keys: {text}"),
+        false => text,
+    }
+}
+
+/// Whether a text is about the service that gives keys to a machine in a cloud.
+fn is_about_keys(text: &str) -> bool {
+    text.contains("169.254.") || text.contains("metadata")
 }
 
 fn answer_hint(
@@ -339,6 +413,20 @@ fn answer_hint(
     })
 }
 
+/// How keys are given to a service.
+pub fn key_hint(service: ObjectService) -> &'static str {
+    match service {
+        ObjectService::S3 => {
+            "set `access_key` and `secret_key` (each also as …_file or …_command), or `profile`"
+        }
+        ObjectService::Google => "set `secret_key_file` to the JSON key of a service account",
+        ObjectService::Azure => {
+            "set `access_key` to the account and `secret_key` (also as …_file or …_command) to its \
+             key or to a token of it"
+        }
+    }
+}
+
 fn transport_hint(text: &str, target: &ServiceTarget) -> Option<String> {
     let host = &target.host;
     if text.contains("certificate") {
@@ -349,11 +437,8 @@ fn transport_hint(text: &str, target: &ServiceTarget) -> Option<String> {
     if text.contains("lookup") || text.contains("Name or service") {
         return Some("look at `endpoint` and at this machine's name service".to_owned());
     }
-    if text.starts_with("no keys") || text.contains("169.254.") || text.contains("metadata") {
-        return Some(
-            "set `access_key` and `secret_key` (each also as …_file or …_command), or `profile`"
-                .to_owned(),
-        );
+    if is_about_keys(text) {
+        return Some(key_hint(target.service).to_owned());
     }
     None
 }

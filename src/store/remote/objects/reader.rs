@@ -191,7 +191,7 @@ impl Fetch {
                 .as_ref()
                 .is_some_and(|failure| failure.may_pass(tries));
             let wait = with_jitter(self.pause);
-            if !may_pass || last_progress.elapsed() + wait > self.bucket.retry_for {
+            if !may_pass || last_progress.elapsed() + wait > self.bucket.retry_time.limit() {
                 let text = failure.map(|failure| failure.to_string());
                 return Err(self.failed(text.as_deref().unwrap_or("the answer can't be read")));
             }

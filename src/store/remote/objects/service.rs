@@ -2,6 +2,8 @@
 
 use super::credentials::{ConfiguredKeys, S3Identity, variable};
 use super::endpoint::{self, ServiceEndpoint};
+use super::failure::key_hint;
+use super::inspector::BucketInspector;
 use super::parts::PartSchedule;
 use super::target::ServiceTarget;
 use super::transport::{Connector, Transport};
@@ -29,6 +31,8 @@ pub struct ServiceClient {
     pub target: ServiceTarget,
     /// How uploads are cut.
     pub schedule: PartSchedule,
+    /// What asks a bucket of S3 for its own settings.
+    pub inspector: Option<BucketInspector>,
 }
 
 /// Where a machine in Amazon's cloud is told its keys, as far as the environment says.
@@ -98,6 +102,7 @@ impl ServiceClient {
                 true => PartSchedule::Equal,
                 false => PartSchedule::Growing,
             },
+            inspector: None,
         }
     }
 }
@@ -155,11 +160,16 @@ fn s3(
     let bucket = &address.bucket;
     let (endpoint, region) = s3_endpoint(bucket, settings, identity.region, custom.as_deref())?;
     let is_virtual_style = endpoint.host.starts_with(&format!("{bucket}."));
+    let connector = connector(&endpoint)?;
+    let bucket_url = match is_virtual_style {
+        true => endpoint.url(),
+        false => format!("{}/{bucket}", endpoint.url()),
+    };
     let mut builder = AmazonS3Builder::new()
-        .with_http_connector(connector(&endpoint)?)
+        .with_http_connector(connector.clone())
         .with_retry(no_retries())
         .with_bucket_name(bucket)
-        .with_region(region)
+        .with_region(region.clone())
         .with_endpoint(endpoint.url())
         .with_virtual_hosted_style_request(is_virtual_style)
         .with_allow_http(true)
@@ -176,12 +186,8 @@ fn s3(
             }
         }
         None if !endpoint::is_amazon(&endpoint.host) => {
-            return Err(
-                Error::usage(format!("there are no keys for `{address}`")).with_hint(
-                    "set `access_key` and `secret_key` (each also as …_file or …_command), or \
-                 `profile`",
-                ),
-            );
+            return Err(Error::usage(format!("there are no keys for `{address}`"))
+                .with_hint(key_hint(ObjectService::S3)));
         }
         None => {
             for name in AMBIENT {
@@ -193,7 +199,16 @@ fn s3(
         }
     }
     let client = builder.build().map_err(|error| refused(&error))?;
-    Ok(ServiceClient::assemble(client, address, &endpoint))
+    let inspector = BucketInspector {
+        credentials: Arc::clone(client.credentials()),
+        region,
+        bucket_url,
+        connector,
+    };
+    Ok(ServiceClient {
+        inspector: Some(inspector),
+        ..ServiceClient::assemble(client, address, &endpoint)
+    })
 }
 
 fn google(

@@ -1,8 +1,10 @@
 //! Object stores against a real server of S3 in this process, and against one that misbehaves.
 
+mod probed;
 #[path = "../../../../tests/servers/s3.rs"]
-mod s3;
+pub mod s3;
 mod scripted;
+mod secure;
 
 use super::*;
 use crate::store::location::{ObjectService, RemoteAddress};
@@ -28,8 +30,71 @@ fn settings(endpoint: &str) -> ConnectionSettings {
     }
 }
 
-fn connected(server: &S3Server, prefix: &str) -> ObjectMedium {
+/// The bucket of a server, below a prefix.
+pub fn connected(server: &S3Server, prefix: &str) -> ObjectMedium {
     ObjectMedium::connect(&address(prefix), &settings(&server.endpoint())).unwrap()
+}
+
+/// A bucket in which everything was written long ago: a sweep takes any reservation there for that
+/// of a dead run.
+pub struct OldBucket(pub ObjectMedium);
+
+impl Medium for OldBucket {
+    fn list(&self, prefix: &str) -> Result<Vec<FoundObject>> {
+        let mut found = self.0.list(prefix)?;
+        for object in &mut found {
+            object.modified = Some(chrono::DateTime::UNIX_EPOCH);
+        }
+        Ok(found)
+    }
+
+    fn top_directories(&self) -> Result<Vec<String>> {
+        self.0.top_directories()
+    }
+
+    fn first_key(&self) -> Result<Option<String>> {
+        self.0.first_key()
+    }
+
+    fn size(&self, key: &str) -> Result<u64> {
+        self.0.size(key)
+    }
+
+    fn read(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
+        self.0.read(key, limit)
+    }
+
+    fn open(&self, key: &str, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
+        self.0.open(key, range)
+    }
+
+    fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation> {
+        self.0.create(key, bytes)
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.0.replace(key, bytes)
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        self.0.remove(key)
+    }
+
+    fn begin_upload(&self, key: &str, announce: Announcement) -> Result<Box<dyn Upload>> {
+        self.0.begin_upload(key, announce)
+    }
+
+    fn discard_upload(&self, key: &str, token: &str) -> Result<()> {
+        self.0.discard_upload(key, token)
+    }
+
+    fn free_space(&self) -> Result<Option<u64>> {
+        self.0.free_space()
+    }
+
+    fn parallelism(&self) -> usize {
+        self.0.parallelism()
+    }
 }
 
 /// Bytes that differ everywhere.

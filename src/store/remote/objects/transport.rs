@@ -6,12 +6,13 @@ use super::endpoint::{ServiceEndpoint, is_this_machine};
 use super::failure::{CallFailure, ServerAnswer, TryAgain, bounded};
 use super::listing::ListPage;
 use super::proof::base64;
-use super::throttle::Throttle;
 use crate::error::{Context, Error, Result};
 use crate::failpoint::lowered;
 use crate::store::ConnectionSettings;
+use crate::store::remote::limit::RateLimit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use md5::{Digest as _, Md5};
 use object_store::ClientOptions;
@@ -63,6 +64,15 @@ pub fn patience() -> Duration {
 #[derive(Debug, Clone)]
 pub struct AnswerHeaders(pub HeaderMap);
 
+impl AnswerHeaders {
+    /// The server's clock.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        let text = self.0.get(http::header::DATE)?.to_str().ok()?;
+        let date = DateTime::parse_from_rfc2822(text).ok()?;
+        Some(date.to_utc())
+    }
+}
+
 /// The way to a service, and to whoever gives keys for it.
 #[derive(Debug)]
 pub struct Transport {
@@ -73,8 +83,8 @@ pub struct Transport {
     /// The host of the objects, with its port.
     host: String,
     allow_http: bool,
-    upload: Option<Arc<Throttle>>,
-    download: Option<Arc<Throttle>>,
+    upload: Option<Arc<RateLimit>>,
+    download: Option<Arc<RateLimit>>,
     patience: Duration,
 }
 
@@ -94,10 +104,10 @@ impl Transport {
             allow_http: settings.allow_http,
             upload: settings
                 .upload_limit
-                .map(|rate| Arc::new(Throttle::new(rate))),
+                .map(|rate| Arc::new(RateLimit::new(rate))),
             download: settings
                 .download_limit
-                .map(|rate| Arc::new(Throttle::new(rate))),
+                .map(|rate| Arc::new(RateLimit::new(rate))),
             patience,
         })
     }
@@ -282,6 +292,7 @@ fn refusal_of(head: &http::response::Parts, body: &[u8]) -> ServerAnswer {
         answer.code = code;
     }
     answer.region = answer.region.or_else(|| header("x-amz-bucket-region"));
+    answer.date = AnswerHeaders(head.headers.clone()).date();
     answer
 }
 

@@ -146,16 +146,17 @@ impl ObjectUpload {
         }
         let bucket = &self.bucket;
         let path = bucket.path(&self.key)?;
-        let id = self
-            .network
-            .run(bucket.persist(ServiceAction::Write, &self.key, || async {
-                let options = PutMultipartOptions::from(bucket.attributes());
-                bucket
-                    .client
-                    .parts
-                    .create_multipart_opts(&path, options)
-                    .await
-            }))?;
+        let id =
+            self.network.run(
+                bucket.persist(ServiceAction::BeginUpload, &self.key, || async {
+                    let options = PutMultipartOptions::from(bucket.attributes());
+                    bucket
+                        .client
+                        .parts
+                        .create_multipart_opts(&path, options)
+                        .await
+                }),
+            )?;
         // From here on it is given up when this value is dropped.
         self.id = Some(id.clone());
         if let Some(announce) = self.announce.take() {
@@ -179,7 +180,7 @@ impl ObjectUpload {
                     let payload = payload.clone();
                     bucket.client.parts.put_part(&path, &id, index, payload)
                 };
-                let id = bucket.persist(ServiceAction::Write, &key, put).await?;
+                let id = bucket.persist(ServiceAction::SendPart, &key, put).await?;
                 Ok(SentPart { id, sum })
             }));
         while self.in_flight.len() > self.bucket.client.schedule.in_flight(self.begun) {
@@ -204,17 +205,23 @@ impl ObjectUpload {
     }
 
     fn finish_all(&mut self) -> Result<()> {
-        let sent = match self.id.is_some() {
-            true => self.complete()?,
-            false => self.put_whole()?,
-        };
-        let (bucket, key) = (&self.bucket, &self.key);
-        let proven = self.network.run(prove(bucket, key, &sent));
-        if proven.is_err() && bucket.removes {
+        let proven = self.send_all().and_then(|sent| {
+            let proof = prove(&self.bucket, &self.key, &sent);
+            self.network.run(proof)
+        });
+        if proven.is_err() && self.bucket.removes {
             // The error is what is to be told, whatever comes of this.
-            let _ = self.network.run_briefly(bucket.remove(key));
+            let removal = self.bucket.remove(&self.key);
+            let _ = self.network.run_briefly(removal);
         }
         proven
+    }
+
+    fn send_all(&mut self) -> Result<SentContent> {
+        match self.id.is_some() {
+            true => self.complete(),
+            false => self.put_whole(),
+        }
     }
 
     /// Sends an object that is small enough for one piece.
@@ -239,14 +246,15 @@ impl ObjectUpload {
         let bucket = &self.bucket;
         let path = bucket.path(&self.key)?;
         let ids: Vec<PartId> = self.sent.iter().map(|part| part.id.clone()).collect();
-        let completed = self
-            .network
-            .run(bucket.persist(ServiceAction::Write, &self.key, || {
-                bucket
-                    .client
-                    .parts
-                    .complete_multipart(&path, &id, ids.clone())
-            }));
+        let completed =
+            self.network.run(
+                bucket.persist(ServiceAction::CompleteUpload, &self.key, || {
+                    bucket
+                        .client
+                        .parts
+                        .complete_multipart(&path, &id, ids.clone())
+                }),
+            );
         match completed {
             Ok(_) => {}
             // An earlier try may have completed it, and its answer was lost; a later one is refused

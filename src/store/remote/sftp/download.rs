@@ -39,7 +39,7 @@ struct Request {
 
 impl Download {
     /// Opens an object's bytes of this range, as far as there are so many.
-    pub fn open(link: &Arc<Link>, key: &str, range: Range<u64>) -> Result<Download> {
+    pub fn open(link: &Arc<Link>, key: &str, range: Range<u64>) -> CallResult<Download> {
         let (connection, file, state) = open(link, key)?;
         let end = range.end.min(state.size);
         let position = range.start.min(end);
@@ -105,7 +105,8 @@ impl Download {
         }
         self.resumed_at = Some(self.position);
         self.window.clear();
-        let (connection, file, state) = open(&self.link, &self.key)?;
+        let (connection, file, state) = open(&self.link, &self.key)
+            .map_err(|failure| self.link.object_error(failure, "opening", &self.key))?;
         if state != self.state {
             let shown = self.link.shown(&self.key);
             return Err(Error::failed(format!(
@@ -119,13 +120,12 @@ impl Download {
     }
 }
 
-fn open(link: &Arc<Link>, key: &str) -> Result<(Arc<Connection>, File, FileState)> {
+fn open(link: &Arc<Link>, key: &str) -> CallResult<(Arc<Connection>, File, FileState)> {
     let path = link.path(key);
-    let opened = link.with_retries(|connection| {
+    link.with_retries(|connection| {
         let (file, state) = files::open(connection, link.patience(), &path)?;
         Ok((Arc::clone(connection), file, state))
-    });
-    opened.map_err(|failure| link.object_error(failure, "opening", key))
+    })
 }
 
 impl Read for Download {

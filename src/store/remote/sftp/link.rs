@@ -1,6 +1,7 @@
 //! The way to a store's directory: one connection for all calls, opened when it is needed and
 //! opened anew when it broke.
 
+use super::super::retry::RetryTime;
 use super::connection::{Bounds, CallFailure, CallResult, Connection, FailureKind, Patience};
 use super::files::{self, FileState};
 use super::program::{Carrier, CarrierCommand};
@@ -28,7 +29,7 @@ pub struct Link {
     address: String,
     command: CarrierCommand,
     directory: String,
-    retry_for: Duration,
+    retry_time: RetryTime,
     /// The longest waits.
     pub bounds: Bounds,
     /// Of what is sent.
@@ -53,7 +54,7 @@ impl Link {
             address,
             command,
             directory,
-            retry_for: settings.retry_for,
+            retry_time: RetryTime::new(settings.retry_for),
             bounds,
             upload_limit: settings.upload_limit.map(RateLimit::new),
             download_limit: settings.download_limit.map(RateLimit::new),
@@ -123,7 +124,7 @@ impl Link {
         &self,
         work: impl Fn(&Arc<Connection>) -> CallResult<T>,
     ) -> CallResult<T> {
-        let deadline = Instant::now() + self.retry_for;
+        let began = Instant::now();
         let [mut pause, longest] = PAUSES;
         loop {
             let result = self
@@ -131,13 +132,16 @@ impl Link {
                 .and_then(|connection| work(&connection));
             match result {
                 Err(failure) if failure.kind == FailureKind::Lost => {
-                    if Instant::now() + pause >= deadline {
+                    if began.elapsed() + pause >= self.retry_time.limit() {
                         return Err(failure);
                     }
                     sleep(pause).map_err(CallFailure::last)?;
                     pause = (pause * 2).min(longest);
                 }
-                result => return result,
+                result => {
+                    self.retry_time.note_answer();
+                    return result;
+                }
             }
         }
     }

@@ -1,10 +1,11 @@
 //! The medium against real servers: OpenSSH's, and rclone's before a local directory and an alias.
 
+mod probed;
 #[path = "../../../../tests/servers/sftp.rs"]
 mod servers;
 
 use super::*;
-use crate::store::{Access, DeletePermission, Store, names};
+use crate::store::{Access, Store, names};
 use rustix::process::Signal;
 use servers::SshServer;
 use std::io::Write;
@@ -546,12 +547,13 @@ fn a_store_lives_there() {
     for_every_medium(|medium, root| {
         let medium = SftpMedium {
             link: Arc::clone(&medium.link),
+            reading_link: medium.reading_link.clone(),
         };
         let location = Location::parse("sftp://host/store", Path::new("/")).unwrap();
         let store = super::super::RemoteStore::new(
             location,
             Arc::new(medium),
-            DeletePermission::Allowed,
+            super::super::StoreRights::default(),
             None,
         );
         store.check_mark(Access::Read).unwrap_err();

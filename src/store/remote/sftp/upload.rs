@@ -1,13 +1,14 @@
 //! A file that is being sent: to a temporary name, with many requests under way, and proven before
 //! it gets its own name.
 
-use super::connection::{CallResult, Connection, Patience, Reply};
+use super::connection::{CallResult, Connection, FailureKind, Patience, Reply};
 use super::download::Download;
 use super::files;
 use super::link::{CHUNK, Link};
 use super::part;
 use crate::error::{Error, Result};
 use crate::store::remote::medium::{Announcement, Creation, Upload};
+use bytes::Bytes;
 use openssh_sftp_client::file::File;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -76,9 +77,8 @@ impl SftpUpload {
         }
         let bytes = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
         let (offset, length) = (self.sent, bytes.len() as u64);
-        let reply = self
-            .connection
-            .begin(async move { files::write_at(file, offset, &bytes).await });
+        let bytes = Bytes::from(bytes);
+        let reply = self.connection.begin(files::write_at(file, offset, bytes));
         self.window.push_back(reply);
         self.sent += length;
         Ok(())
@@ -151,9 +151,7 @@ pub fn publish(
             // A server that says yes and does nothing would lose the file.
             Ok(()) => files::is_taken(connection, patience, &to)?,
             // The name is taken, or the file system has no links.
-            Err(failure) if matches!(failure.kind, super::connection::FailureKind::Answer(_)) => {
-                false
-            }
+            Err(failure) if matches!(failure.kind, FailureKind::Answer(_)) => false,
             Err(failure) => return Err(failure),
         }
     } else {
@@ -198,11 +196,13 @@ impl Upload for SftpUpload {
             return Err(Error::failed("there is another object of this name"));
         }
         self.is_published = true;
-        let state = files::state(&self.connection, link.patience(), &link.path(&self.key))?;
-        if state.size != sent {
-            return Err(files::wrong_length(state.size, sent));
+        let path = link.path(&self.key);
+        let state = files::state(&self.connection, link.patience(), &path)?;
+        if state.size == sent {
+            return Ok(());
         }
-        Ok(())
+        let _ = link.clean_up(|connection, patience| files::remove(connection, patience, &path));
+        Err(files::wrong_length(state.size, sent))
     }
 }
 

@@ -14,6 +14,10 @@ enum Reply {
     Cut(u16, &'static str, Vec<u8>, usize),
     /// Reads the request and says nothing more.
     Silence,
+    /// Does not even read a request's body.
+    Deafness,
+    /// Answers, and says nothing more after so many bytes of the body.
+    Stall(u16, &'static str, Vec<u8>, usize),
     /// Closes the connection.
     Close,
 }
@@ -93,20 +97,25 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
         }
     }
     let lower = head.to_ascii_lowercase();
+    let next = {
+        let mut script = script.lock().unwrap();
+        script.requests.push(head.clone());
+        script.replies.pop_front().unwrap_or(Reply::Close)
+    };
+    if matches!(next, Reply::Deafness) {
+        std::thread::sleep(Duration::from_secs(60));
+        return None;
+    }
     let length = lower
         .split("content-length: ")
         .nth(1)
         .and_then(|rest| rest.split("\r\n").next()?.parse::<u64>().ok())
         .unwrap_or(0);
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
-    let next = {
-        let mut script = script.lock().unwrap();
-        script.requests.push(head.clone());
-        script.replies.pop_front().unwrap_or(Reply::Close)
-    };
+    let mut stalls = false;
     let (status, headers, body, sent) = match next {
         Reply::Close => return None,
-        Reply::Silence => {
+        Reply::Silence | Reply::Deafness => {
             std::thread::sleep(Duration::from_secs(60));
             return None;
         }
@@ -115,6 +124,10 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
             (status, headers, body, length)
         }
         Reply::Cut(status, headers, body, sent) => (status, headers, body, sent),
+        Reply::Stall(status, headers, body, sent) => {
+            stalls = true;
+            (status, headers, body, sent)
+        }
     };
     let mut stream = stream;
     write!(
@@ -125,6 +138,9 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
     .ok()?;
     if !head.starts_with("HEAD") {
         stream.write_all(&body[..sent]).ok()?;
+    }
+    if stalls {
+        std::thread::sleep(Duration::from_secs(60));
     }
     Some(())
 }
@@ -151,6 +167,35 @@ fn silence_ends() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn a_body_that_nobody_takes_ends() {
+    let server = ScriptedServer::start(vec![Reply::Deafness; 20]);
+    let (mut upload, _) = begin(&server.medium(), "app/x");
+    upload.write_all(&content(8 << 20)).unwrap();
+    let began = Instant::now();
+    let error = upload.finish().unwrap_err();
+    assert!(error.message().contains("silent"), "{error:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_body_that_stops_is_fetched_on() {
+    let bytes = content(100_000);
+    let server = ScriptedServer::start(vec![
+        Reply::Stall(200, "ETag: \"x\"\r\n", bytes.clone(), 30_000),
+        tagged(
+            206,
+            "ETag: \"x\"\r\nContent-Range: bytes 30000-99999/100000\r\n",
+            &bytes[30_000..],
+        ),
+    ]);
+    assert!(read_range(&server.medium(), "app/x", 0..u64::MAX) == bytes);
 }
 
 #[test]
@@ -360,6 +405,8 @@ fn an_error_in_the_body_of_a_completion_is_one() {
         refusal(200, "AccessDenied"),
         reply(404, ""),
         refusal(404, "NoSuchKey"),
+        tagged(204, "", b""),
+        tagged(204, "", b""),
     ]);
     let (mut upload, tokens) = begin(&server.medium(), "app/x");
     upload.write_all(&content((8 << 20) + 1)).unwrap();

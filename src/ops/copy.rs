@@ -1,0 +1,456 @@
+//! Copies of backups in other stores: the stored files as they are, the sidecar last. The backup
+//! that is copied is never harmed by it, nor is another copy.
+
+mod after_run;
+
+pub use after_run::copy_after_run;
+
+use super::content::copy_stored;
+use super::copy_proof::check_copy;
+use super::events::{add_event, new_event};
+use super::sweep::lock_and_sweep;
+use super::{Observer, Session, catalog_of, names_in};
+use crate::catalog::{Attempt, Backup, Catalog, ListedBackup};
+use crate::config::CopyLimit;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt;
+use crate::pipeline::Progress;
+use crate::plan::StorePlan;
+use crate::retention::PRE_RESTORE;
+use crate::sidecar::{Change, CopyMark, Sidecar, Status};
+use crate::store::{self, Access, Draft, Store, names};
+use crate::units;
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Which backups are copied, and where to.
+#[derive(Debug)]
+pub struct CopyRequest {
+    /// Sources, groups and backups; all sources where there is none.
+    pub what: Vec<String>,
+    /// The store that gets them: a name of the configuration, an address, or a directory.
+    pub to: String,
+    /// The store that has them; the one that is in use where it is `None`.
+    pub from: Option<String>,
+    /// Of a source every backup that is not there, and not the newest alone.
+    pub missing: bool,
+}
+
+/// What came of copying.
+#[derive(Debug, Default)]
+pub struct CopySummary {
+    /// The ids of the backups that were copied, in the order in which they were.
+    pub copied: Vec<String>,
+    /// The ids of those that were there already.
+    pub present: Vec<String>,
+    /// The ids of those that are left for another run, as the limit was reached.
+    pub waiting: Vec<String>,
+    /// What failed, by the backup's id; the observer has heard of it.
+    pub failed: Vec<(String, Error)>,
+    /// The bytes that were sent.
+    pub size_bytes: u64,
+}
+
+impl CopySummary {
+    fn add(&mut self, other: CopySummary) {
+        self.copied.extend(other.copied);
+        self.present.extend(other.present);
+        self.waiting.extend(other.waiting);
+        self.failed.extend(other.failed);
+        self.size_bytes += other.size_bytes;
+    }
+}
+
+/// Copies backups from one store to another.
+pub fn copy_backups(
+    request: &CopyRequest,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<CopySummary> {
+    let from = match &request.from {
+        Some(word) => session.with_store(word).reading()?,
+        None => session.reading()?,
+    };
+    let target = session.with_store(&request.to).store_plan()?;
+    if target.location() == from.location() {
+        return Err(Error::usage(format!(
+            "the store `{}` is both where the backups are and where they are to go",
+            from.name()
+        )));
+    }
+    let (sources, single) = sort_words(&request.what, &*from, session, observer)?;
+    let to = store::open(&target.settings, Access::Write)?;
+    let copier = Copier {
+        from: &*from,
+        to: &*to,
+        name: &target
+            .name
+            .clone()
+            .unwrap_or_else(|| target.location().to_string()),
+        lock_wait: session.lock_wait,
+        deadline: target.settings.connection.deadline,
+        observer,
+    };
+    let mut summary = CopySummary::default();
+    // No word at all means every source.
+    let catalog = match request.what.is_empty() || !sources.is_empty() {
+        true => catalog_of(&*from, &sources)?,
+        false => Catalog::default(),
+    };
+    let sources = match sources.is_empty() {
+        true => catalog.sources(),
+        false => catalog.members(&sources),
+    };
+    for source in sources {
+        let mut wanted = candidates(&catalog, &source, None);
+        if !request.missing {
+            wanted.truncate(1);
+        }
+        let mut budget = CopyBudget::new(None);
+        summary.add(copier.copy_source(&source, &catalog, &wanted, &mut budget)?);
+    }
+    for (source, id) in single {
+        let catalog = Catalog::read(&*from, Some(std::slice::from_ref(&source)))?;
+        let wanted: Vec<&ListedBackup> = catalog
+            .of(&source)
+            .filter(|backup| backup.id() == id)
+            .collect();
+        let mut budget = CopyBudget::new(None);
+        summary.add(copier.copy_source(&source, &catalog, &wanted, &mut budget)?);
+    }
+    Ok(summary)
+}
+
+/// A backup's source and its id.
+type NamedBackup = (String, String);
+
+/// Sorts words into sources, and backups with their sources.
+fn sort_words(
+    words: &[String],
+    from: &dyn Store,
+    session: &Session,
+    observer: &dyn Observer,
+) -> Result<(Vec<String>, Vec<NamedBackup>)> {
+    let names = names_in(from, words, session, observer)?;
+    let present = from.sources()?;
+    let (mut sources, mut backups) = (Vec::new(), Vec::new());
+    let mut catalog = None;
+    for name in names {
+        let is_source = present
+            .iter()
+            .any(|known| *known == name || crate::catalog::is_named_of(known, &name));
+        if is_source {
+            sources.push(name);
+            continue;
+        }
+        if catalog.is_none() {
+            catalog = Some(Catalog::read(from, None)?);
+        }
+        if let Some(catalog) = &catalog {
+            let backup = catalog.resolve(&name, session.now)?;
+            backups.push((backup.sidecar.source.to_string(), backup.id().to_owned()));
+        }
+    }
+    Ok((sources, backups))
+}
+
+/// The backups of a source that may be copied, the newest first: whole ones that nothing is known
+/// against. Those that were copied to the store `new_in` before are left out.
+fn candidates<'a>(
+    catalog: &'a Catalog,
+    source: &str,
+    new_in: Option<&str>,
+) -> Vec<&'a ListedBackup> {
+    let may_go = |backup: &&ListedBackup| {
+        backup.sidecar.status != Status::Failed
+            && backup.is_whole()
+            && backup.damage().is_none()
+            && backup.sidecar.label != PRE_RESTORE
+            && !new_in.is_some_and(|store| backup.state.is_copied_to(store))
+    };
+    catalog.of(source).filter(may_go).collect()
+}
+
+/// How much may still be copied in a run.
+struct CopyBudget {
+    limit: Option<CopyLimit>,
+    started: Instant,
+    spent: u64,
+}
+
+impl CopyBudget {
+    fn new(limit: Option<CopyLimit>) -> CopyBudget {
+        CopyBudget {
+            limit,
+            started: Instant::now(),
+            spent: 0,
+        }
+    }
+
+    /// Whether another backup of this size may be begun.
+    fn allows(&self, size: u64) -> bool {
+        match self.limit {
+            None => true,
+            Some(CopyLimit::Time(time)) => self.started.elapsed() < time,
+            Some(CopyLimit::Size(most)) => self.spent.saturating_add(size) <= most,
+        }
+    }
+}
+
+/// Copies from one store to another.
+struct Copier<'a> {
+    from: &'a dyn Store,
+    to: &'a dyn Store,
+    /// What the other store is called in events.
+    name: &'a str,
+    lock_wait: Duration,
+    /// The longest time that all copies may take.
+    deadline: Option<Duration>,
+    observer: &'a dyn Observer,
+}
+
+/// What came of one copy.
+enum Copied {
+    /// It was sent; so many bytes.
+    Sent(u64),
+    /// It was there already.
+    Present,
+}
+
+impl Copier<'_> {
+    /// Copies these backups of a source, the newest first, as far as the budget goes; the first one
+    /// always. After a failure of the other store the rest waits for another run.
+    fn copy_source(
+        &self,
+        source: &str,
+        catalog: &Catalog,
+        wanted: &[&ListedBackup],
+        budget: &mut CopyBudget,
+    ) -> Result<CopySummary> {
+        let mut summary = CopySummary::default();
+        if wanted.is_empty() {
+            return Ok(summary);
+        }
+        let _lock = lock_and_sweep(self.to, source, self.lock_wait, self.observer)?;
+        let listing = self.to.list(source)?;
+        let present: HashSet<&str> = listing
+            .objects
+            .iter()
+            .filter_map(|name| names::sidecar_id(name))
+            .collect();
+        let deadline = self.deadline.map(|time| Instant::now() + time);
+        let mut is_first = true;
+        let mut queue = with_bases(catalog, source, wanted);
+        queue.reverse();
+        while let Some(backup) = queue.pop() {
+            interrupt::check()?;
+            let id = backup.id().to_owned();
+            let size = backup.presence.bytes();
+            if !present.contains(id.as_str()) && !is_first && !budget.allows(size) {
+                summary.waiting.push(id);
+                continue;
+            }
+            is_first = false;
+            match self.copy_one(source, backup, present.contains(id.as_str()), deadline) {
+                Ok(Copied::Present) => summary.present.push(id),
+                Ok(Copied::Sent(bytes)) => {
+                    budget.spent += bytes;
+                    summary.size_bytes += bytes;
+                    summary.copied.push(id);
+                }
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => {
+                    let error = error.context(format!("copying {id} to `{}`", self.to.name()));
+                    self.observer.fail(&error);
+                    self.note(source, &id, Some(error.message()));
+                    // A damaged backup says nothing against the next one; a store that fails does.
+                    let is_over = error.kind() != Kind::Damaged;
+                    summary.failed.push((id, error));
+                    if is_over {
+                        summary
+                            .waiting
+                            .extend(queue.iter().rev().map(|backup| backup.id().to_owned()));
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(summary)
+    }
+
+    fn copy_one(
+        &self,
+        source: &str,
+        backup: &ListedBackup,
+        is_present: bool,
+        deadline: Option<Instant>,
+    ) -> Result<Copied> {
+        let id = backup.id();
+        let name = names::sidecar_name(id);
+        let bytes = self.from.read(source, &name)?;
+        let done = if is_present {
+            check_copy(self.to, source, id, &bytes)?;
+            Copied::Present
+        } else {
+            let sent = self.send(source, backup, &bytes, deadline)?;
+            self.observer.line(format!(
+                "copied {id} to {}: {}",
+                self.to.name(),
+                units::size(sent)
+            ));
+            Copied::Sent(sent)
+        };
+        self.note(source, id, None);
+        Ok(done)
+    }
+
+    /// Sends the objects of a backup, then its sidecar; returns the bytes of the objects.
+    fn send(
+        &self,
+        source: &str,
+        backup: &ListedBackup,
+        sidecar_bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<u64> {
+        let sidecar = Sidecar::parse(sidecar_bytes)
+            .map_err(|why| Error::damaged(format!("its sidecar can't be used: {why}")))?;
+        let mut draft = self.to.begin_copy(source, backup.id())?;
+        let mut sent = 0;
+        let dump = sidecar
+            .dump
+            .iter()
+            .map(|dump| (dump.file.as_str(), dump.sha256.as_str(), dump.size_bytes));
+        let contents = sidecar.contents().into_iter();
+        let contents =
+            contents.map(|list| (list.file.as_str(), list.sha256.as_str(), list.size_bytes));
+        for (file, sha256, size) in dump.chain(contents) {
+            self.send_object(&mut *draft, source, (file, sha256, size), deadline)?;
+            sent += size;
+        }
+        if backup.state.pinned {
+            let (name, event) = new_event(backup.id(), Change::Pinned, None);
+            let mut pending = draft.create(&name)?;
+            pending.write_all(&event.to_bytes())?;
+            pending.finish()?;
+        }
+        draft.commit(sidecar_bytes)?;
+        Ok(sent)
+    }
+
+    /// Sends one object. What is not what the sidecar says is not sent to its end.
+    fn send_object(
+        &self,
+        draft: &mut dyn Draft,
+        source: &str,
+        (file, sha256, size): (&str, &str, u64),
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        let progress = Progress::default();
+        let title = format!("copying {source}");
+        let _bar = self.observer.follow(&title, size, &progress);
+        let mut pending = draft.create(file)?;
+        let objects = self.from.objects(source);
+        let mut sink = BoundedSink {
+            inner: &mut *pending,
+            deadline,
+        };
+        let found = copy_stored(&*objects, file, &mut sink, &progress)?;
+        if found.size != size || found.sha256 != sha256 {
+            return Err(Error::damaged(format!(
+                "`{}` is not what was written, so it was not copied",
+                self.from.location().object(source, file)
+            )));
+        }
+        pending.finish()
+    }
+
+    /// Notes beside the backup what came of the copy. Where it can't be written it is not known
+    /// later, and looked for again.
+    fn note(&self, source: &str, id: &str, failure: Option<String>) {
+        let mark = CopyMark {
+            store: self.name.to_owned(),
+            failure,
+        };
+        note_copy(self.from, source, id, mark, self.observer);
+    }
+}
+
+/// Notes beside a backup what came of its copy, as an event.
+fn note_copy(from: &dyn Store, source: &str, id: &str, mark: CopyMark, observer: &dyn Observer) {
+    if !from.may_write(source) {
+        return;
+    }
+    if let Err(error) = add_event(from, source, id, Change::Copy(mark)) {
+        observer.detail(format!("{id}: {error}"));
+    }
+}
+
+/// The stores that are to have a copy of a backup and do not have it, as far as is known here.
+pub fn missing_copies<S: Attempt>(
+    backup: &Backup<S>,
+    in_use: &StorePlan,
+    session: &Session,
+) -> Vec<String> {
+    let settings = session.settings_of(backup.sidecar.source());
+    let is_wanted = in_use.configured && backup.good() && backup.sidecar.label() != PRE_RESTORE;
+    let missing =
+        |name: &&String| in_use.name.as_ref() != Some(name) && !backup.state.is_copied_to(name);
+    let wanted = settings.copies.iter().filter(|_| is_wanted);
+    wanted.filter(missing).cloned().collect()
+}
+
+/// Puts before each backup those that it is built on, each once.
+fn with_bases<'a>(
+    catalog: &'a Catalog,
+    source: &str,
+    wanted: &[&'a ListedBackup],
+) -> Vec<&'a ListedBackup> {
+    let mut ordered: Vec<&ListedBackup> = Vec::new();
+    for backup in wanted {
+        let mut way = vec![*backup];
+        while let Some(base) = way.last().and_then(|last| last.needs()) {
+            let base = catalog.of(source).find(|other| other.id() == base);
+            match base.filter(|base| way.iter().all(|one| one.id() != base.id())) {
+                Some(base) => way.push(base),
+                None => break,
+            }
+        }
+        for one in way.into_iter().rev() {
+            if ordered.iter().all(|known| known.id() != one.id()) {
+                ordered.push(one);
+            }
+        }
+    }
+    ordered
+}
+
+/// Writes until a moment, and fails after it.
+struct BoundedSink<'a> {
+    inner: &'a mut dyn Write,
+    deadline: Option<Instant>,
+}
+
+impl Write for BoundedSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() > deadline)
+        {
+            let error = Error::failed("it took longer than the store's `deadline`")
+                .with_hint("raise `deadline`, or look at the line: `upload_limit` may be low");
+            return Err(error.into());
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A store of copies, opened to be written to.
+fn open_target(settings: &store::StoreSettings) -> Result<Arc<dyn Store>> {
+    store::open(settings, Access::Write)
+}

@@ -1,0 +1,115 @@
+//! Stores on other machines, and the further ones of the configuration: are they there, and may
+//! this machine do there what its commands need?
+
+use super::place::check_contents;
+use super::{Diagnosis, StorePolicy, read_catalog};
+use crate::catalog::Catalog;
+use crate::error::{Error, Kind};
+use crate::ops::Session;
+use crate::plan::StorePlan;
+use crate::store::{self, ProbeDepth, ProbeOutcome, StoreSettings};
+
+/// Checks the store that backups go to, on another machine; returns its catalog. Everything is
+/// tried where it was named for that.
+pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) -> Catalog {
+    let depth = match session.store_flag {
+        Some(_) => ProbeDepth::Thorough,
+        None => ProbeDepth::Brief,
+    };
+    let is_sound = probe("store", &plan.settings, depth, diagnosis);
+    if !is_sound {
+        return Catalog::default();
+    }
+    diagnosis.ok(
+        "store",
+        "lock",
+        "it has none: two runs of one source may go on at once, and neither harms the other",
+    );
+    match read_catalog(plan) {
+        Ok(catalog) => {
+            check_contents(&catalog, session, diagnosis);
+            catalog
+        }
+        // The first backup makes it.
+        Err(error) if error.kind() == Kind::NotFound => Catalog::default(),
+        Err(error) => {
+            diagnosis.problem("store", "contents", &error);
+            Catalog::default()
+        }
+    }
+}
+
+/// Checks briefly the stores of the configuration that backups do not go to by themselves.
+pub fn check_further_stores(used: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) {
+    let configured = session.config.iter().flat_map(|config| config.all_stores());
+    for (name, settings) in configured {
+        let settings = settings.resolved(&session.cwd);
+        if settings.location == used.settings.location {
+            continue;
+        }
+        let about = name.map_or_else(|| "store".to_owned(), |name| format!("store {name}"));
+        match settings.location.local_path() {
+            Some(_) => check_directory(&about, &settings, diagnosis),
+            None => {
+                probe(&about, &settings, ProbeDepth::Brief, diagnosis);
+            }
+        }
+    }
+}
+
+/// A disk that is away is no fault: it may be one that is changed every day.
+fn check_directory(about: &str, settings: &StoreSettings, diagnosis: &mut Diagnosis) {
+    let location = &settings.location;
+    let is_there = location.local_path().is_some_and(|root| root.is_dir());
+    let trouble = match store::check_mount(settings) {
+        Err(error) => error,
+        Ok(()) if is_there && !store::may_be_written_at(location) => {
+            Error::failed(format!("this user can't write to {location}"))
+        }
+        Ok(()) if store::is_marked_at(location) => {
+            return diagnosis.ok(about, "place", format!("{location} is a store"));
+        }
+        Ok(()) if store::may_be_written_at(location) => {
+            return diagnosis.ok(
+                about,
+                "place",
+                format!("{location} is no store yet: the first backup makes it one"),
+            );
+        }
+        Ok(()) => Error::failed(format!("{location} is not there")),
+    };
+    let remedy = trouble.hint().cloned();
+    let remedy = remedy.unwrap_or_else(|| "is the disk mounted, and this user's?".into());
+    diagnosis.warning(about, "place", trouble.message(), remedy);
+}
+
+/// Tries a store, and says whether everything that a backup needs is there.
+fn probe(
+    about: &str,
+    settings: &StoreSettings,
+    depth: ProbeDepth,
+    diagnosis: &mut Diagnosis,
+) -> bool {
+    let probe = store::probe(settings, depth);
+    let mut is_sound = true;
+    for step in probe.steps {
+        match step.outcome {
+            ProbeOutcome::Passed(detail) => diagnosis.ok(about, step.name, detail),
+            ProbeOutcome::Doubtful { detail, remedy } => {
+                diagnosis.warning(about, step.name, detail, remedy);
+            }
+            ProbeOutcome::Failed(error) => {
+                is_sound = false;
+                diagnosis.problem(about, step.name, &error);
+            }
+        }
+    }
+    if let Some(policy) = probe.policy {
+        diagnosis.policies.push(StorePolicy {
+            about: about.to_owned(),
+            policy,
+            is_missing: probe.lacks_rights,
+        });
+    }
+    is_sound
+}

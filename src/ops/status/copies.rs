@@ -1,0 +1,179 @@
+//! The stores that are to have copies: which there are, what they list, and what that makes of the
+//! copies of a source. Their sidecars are not read: `status` must answer soon.
+
+use super::HealthFinding;
+use crate::catalog::Catalog;
+use crate::cores::on_threads;
+use crate::error::Result;
+use crate::health::{self, CopiedBackup, CopySubject};
+use crate::ops::stores::ask_stores;
+use crate::ops::{Session, time_of};
+use crate::plan::{self, StorePlan};
+use crate::retention::PRE_RESTORE;
+use crate::store::{self, Access, names};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+/// How long a request to a store of copies is tried again.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+
+/// How long all of them together may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// The ids that a store lists, by their sources.
+type ListedIds = BTreeMap<String, HashSet<String>>;
+
+/// A store that is to have copies.
+pub struct CopyStoreReading {
+    pub plan: StorePlan,
+    /// What it lists; `None` where it was not asked.
+    listed: Option<Result<ListedIds>>,
+}
+
+/// How a store that is to have copies stands.
+pub struct CopyStoreHealth {
+    /// The store.
+    pub plan: StorePlan,
+    /// Whether it answered; `None` where it was not asked.
+    pub is_reachable: Option<bool>,
+    /// What is wrong with it.
+    pub findings: Vec<HealthFinding>,
+}
+
+impl CopyStoreReading {
+    /// Judges the store itself.
+    pub fn judge(&self) -> CopyStoreHealth {
+        let error = match &self.listed {
+            Some(Err(error)) => Some(error),
+            _ => None,
+        };
+        let finding = error.map(|error| health::unreachable(&error.message(), error.hint()));
+        CopyStoreHealth {
+            plan: self.plan.clone(),
+            is_reachable: self.listed.as_ref().map(Result::is_ok),
+            findings: finding.into_iter().collect(),
+        }
+    }
+}
+
+/// A plan in which no request takes longer than `status` may wait for it.
+pub fn with_short_retries(mut plan: StorePlan) -> StorePlan {
+    let connection = &mut plan.settings.connection;
+    connection.retry_for = connection.retry_for.min(RETRY_FOR);
+    plan
+}
+
+/// The stores that are to have copies of what is in the store in use. Copies are made from the main
+/// store: of another one nothing is expected.
+pub fn copy_stores(in_use: &StorePlan, session: &Session) -> Vec<CopyStoreReading> {
+    let Some(config) = &session.config else {
+        return Vec::new();
+    };
+    if !in_use.configured || in_use.name.is_some() && config.store.is_some() {
+        return Vec::new();
+    }
+    let of_sources = config.sources.iter().map(|(_, source)| &source.backup);
+    let wanted: BTreeSet<&String> = of_sources
+        .chain([&config.backup])
+        .flat_map(|settings| &settings.copies)
+        .collect();
+    plan::every_store(Some(config), None, &session.cwd)
+        .into_iter()
+        .filter(|plan| plan.name.as_ref().is_some_and(|name| wanted.contains(name)))
+        .filter(|plan| plan.location() != in_use.location())
+        .map(|plan| CopyStoreReading { plan, listed: None })
+        .collect()
+}
+
+/// Asks the stores, all at once, which of these sources' backups they list.
+pub fn ask_copy_stores(
+    stores: Vec<CopyStoreReading>,
+    catalog: &Catalog,
+    session: &Session,
+) -> Result<Vec<CopyStoreReading>> {
+    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in catalog.sources() {
+        for store in session.settings_of(&source).copies {
+            wanted.entry(store).or_default().push(source.clone());
+        }
+    }
+    let plans: Vec<StorePlan> = stores
+        .into_iter()
+        .map(|store| with_short_retries(store.plan))
+        .collect();
+    let answers = ask_stores(&plans, Some(ANSWER_WITHIN), move |plan| {
+        let sources = wanted.get(&plan.title()).map_or(&[][..], Vec::as_slice);
+        list_ids(plan, sources)
+    })?;
+    let listed = plans.into_iter().zip(answers);
+    Ok(listed
+        .map(|(plan, listed)| CopyStoreReading {
+            plan,
+            listed: Some(listed),
+        })
+        .collect())
+}
+
+fn list_ids(plan: &StorePlan, sources: &[String]) -> Result<ListedIds> {
+    store::check_mount(&plan.settings)?;
+    let store = store::open(&plan.settings, Access::Read)?;
+    let threads = store.properties().parallel_reads.unwrap_or(1);
+    let list = |at: usize, (): &mut ()| -> Result<(String, HashSet<String>)> {
+        let listing = store.list(&sources[at])?;
+        let ids = listing
+            .objects
+            .iter()
+            .filter_map(|name| names::sidecar_id(name));
+        Ok((sources[at].clone(), ids.map(str::to_owned).collect()))
+    };
+    let lists = on_threads(threads, sources.len(), 1, list);
+    lists.into_iter().flatten().collect()
+}
+
+/// The copies that a source is to have, one for each store.
+pub fn copies_of<'a>(
+    source: &str,
+    catalog: &'a Catalog,
+    stores: &[CopyStoreReading],
+    session: &Session,
+) -> Vec<CopySubject<'a>> {
+    let wanted = session.settings_of(source).copies;
+    stores
+        .iter()
+        .filter(|store| wanted.contains(&store.plan.title()))
+        .map(|store| copies_in(store, source, catalog))
+        .collect()
+}
+
+fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -> CopySubject<'a> {
+    let name = store.plan.title();
+    let listed = match &store.listed {
+        Some(Ok(listed)) => Some(listed.get(source)),
+        _ => None,
+    };
+    let is_listed = |id: &str| listed.map(|ids| ids.is_some_and(|ids| ids.contains(id)));
+    let good = catalog
+        .of(source)
+        .filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+    let backups = good.map(|backup| CopiedBackup {
+        id: backup.id(),
+        ended: backup.sidecar.finished_at,
+        is_copied: backup.state.is_copied_to(&name),
+        is_listed: is_listed(backup.id()),
+    });
+    let backups: Vec<CopiedBackup<'a>> = backups.collect();
+    // Those that are here are known better than by their ids.
+    let elsewhere = listed.flatten().into_iter().flatten();
+    let elsewhere = elsewhere.filter(|id| catalog.of(source).all(|backup| backup.id() != **id));
+    let last = catalog
+        .of(source)
+        .filter_map(|backup| backup.state.copies.get(&name))
+        .max_by_key(|last| last.at);
+    CopySubject {
+        location: store.plan.location().to_string(),
+        newest_listed: elsewhere.map(|id| time_of(id)).max(),
+        failure: last.and_then(|last| Some((last.at, last.failure.as_deref()?))),
+        store: name,
+        backups,
+    }
+}

@@ -1,0 +1,208 @@
+//! Copies in other stores: after a run, by hand, and what may not be removed without them. The
+//! other stores are directories here; those on other machines have files of their own.
+
+use crate::moments::next_second;
+use crate::support::World;
+use std::fs;
+
+fn world(more: &str) -> World {
+    let world = World::new();
+    world.shop("app.db");
+    world.config(&format!(
+        "[store]\npath = 'store'\n[stores.usb]\npath = 'disk/usb'\n[stores.other]\npath = \
+         'other'\n[backup]\ncopies = ['usb', 'other']\n{more}[sources.app]\nkind = 'sqlite'\npath \
+         = 'app.db'\n"
+    ));
+    world
+}
+
+/// The ids that a store lists, the newest first.
+fn ids_in(world: &World, store: &str) -> Vec<String> {
+    let json = world
+        .dbbackup(&format!("list --json --store {store}"))
+        .run()
+        .exits(0)
+        .json();
+    let backups = json["backups"].as_array().unwrap();
+    backups
+        .iter()
+        .map(|backup| backup["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_store_that_is_away_keeps_no_other_from_its_copy_and_is_caught_up() {
+    let world = world("");
+    // The disk is not mounted: the store's parent is not there.
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(3)
+        .says("the store `usb`")
+        .says("is not there: is the disk mounted?");
+    let first = ids_in(&world, "other");
+    assert_eq!(
+        first,
+        ids_in(&world, "store"),
+        "made here, and copied there"
+    );
+    world
+        .dbbackup("list")
+        .run()
+        .exits(0)
+        .prints("not yet in usb");
+    next_second();
+    fs::create_dir(world.path("disk")).unwrap();
+    world.dbbackup("backup").run().exits(0);
+    let all = ids_in(&world, "store");
+    assert_eq!(all.len(), 2);
+    for store in ["usb", "other"] {
+        assert_eq!(ids_in(&world, store), all, "{store}");
+    }
+    let listed = world.dbbackup("list").run().exits(0);
+    listed.never_says("not yet in");
+    // The copy is the backup: every byte of sidecar and dump.
+    for id in &all {
+        for end in ["json", "sqlite3.gz"] {
+            let name = format!("app/{id}.{end}");
+            let here = fs::read(world.path("store").join(&name)).unwrap();
+            let there = fs::read(world.path("disk/usb").join(&name)).unwrap();
+            assert_eq!(here, there, "{name}");
+        }
+    }
+    world
+        .dbbackup("verify --store usb --all --level restore")
+        .run()
+        .exits(0);
+    fs::remove_dir_all(world.path("store")).unwrap();
+    world
+        .dbbackup("restore --store usb app --to again.db")
+        .run()
+        .exits(0);
+}
+
+#[test]
+fn a_limit_leaves_the_rest_to_the_next_run() {
+    let world = world("copy_limit = '1 B'\n");
+    world.dbbackup("backup").run().exits(3);
+    world.history("app", "manual", &[24, 48]);
+    fs::create_dir(world.path("disk")).unwrap();
+    next_second();
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(0)
+        .says("more to copy to `usb`: the next run goes on");
+    let newest = ids_in(&world, "store").remove(0);
+    assert_eq!(ids_in(&world, "usb"), [newest]);
+    world
+        .dbbackup("copy --to usb --missing")
+        .run()
+        .exits(0)
+        .prints("copied 3 backups");
+    assert_eq!(ids_in(&world, "usb"), ids_in(&world, "store"));
+}
+
+#[test]
+fn what_is_damaged_is_not_copied() {
+    let world = world("");
+    fs::create_dir(world.path("disk")).unwrap();
+    world.dbbackup("backup").run().exits(0);
+    let id = ids_in(&world, "store").remove(0);
+    let dump = world.dump_of(&id);
+    let mut bytes = fs::read(&dump).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&dump).unwrap();
+    fs::write(&dump, bytes).unwrap();
+    world
+        .dbbackup("copy app --to ./third")
+        .run()
+        .exits(4)
+        .says("is not what was written, so it was not copied");
+    let third = fs::read_dir(world.path("third/app")).unwrap();
+    let names: Vec<_> = third.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [".lock"], "nothing is left of it");
+}
+
+#[test]
+fn another_backup_of_the_same_id_is_never_replaced() {
+    let world = world("");
+    fs::create_dir(world.path("disk")).unwrap();
+    world.dbbackup("backup").run().exits(0);
+    let id = ids_in(&world, "store").remove(0);
+    let there = world.path("disk/usb/app").join(format!("{id}.json"));
+    let text = fs::read_to_string(&there).unwrap();
+    let other = text.replace("\"label\": \"manual\"", "\"label\": \"manual\", \"x\": 1");
+    fs::remove_file(&there).unwrap();
+    fs::write(&there, &other).unwrap();
+    world
+        .dbbackup("copy app --to usb")
+        .run()
+        .exits(1)
+        .says("is another backup of the same id");
+    assert_eq!(fs::read_to_string(&there).unwrap(), other);
+}
+
+#[test]
+fn nothing_goes_here_that_is_not_in_every_store() {
+    let world = world("require_copy = true\ncleanup_after = false\n");
+    world.dbbackup("backup").run().exits(3);
+    world.history("app", "manual", &[24, 48, 72]);
+    let all = ids_in(&world, "store");
+    world
+        .dbbackup("cleanup --keep-last 1")
+        .run()
+        .exits(0)
+        .prints("`usb` could not be asked for its copy");
+    assert_eq!(ids_in(&world, "store"), all);
+    fs::create_dir(world.path("disk")).unwrap();
+    let oldest = all.last().unwrap();
+    for store in ["usb", "other"] {
+        world
+            .dbbackup(&format!("copy {oldest} --to {store}"))
+            .run()
+            .exits(0);
+    }
+    world
+        .dbbackup("cleanup --keep-last 1")
+        .run()
+        .exits(0)
+        .prints("not in `usb` yet");
+    assert_eq!(ids_in(&world, "store"), all[..all.len() - 1]);
+}
+
+#[test]
+fn a_store_has_a_retention_of_its_own() {
+    let world = world("");
+    let path = world.path("dbbackup.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace(
+        "[stores.other]",
+        "[stores.usb.retention]\nkeep_last = 1\n[stores.other]",
+    );
+    world.config(&text);
+    fs::create_dir(world.path("disk")).unwrap();
+    for _ in 0..3 {
+        world.dbbackup("backup").run().exits(0);
+        next_second();
+    }
+    let lengths = ["store", "usb", "other"].map(|store| ids_in(&world, store).len());
+    assert_eq!(lengths, [3, 1, 3]);
+}
+
+#[test]
+fn a_store_that_is_not_there_is_told_by_the_configuration() {
+    let world = World::new();
+    world.shop("app.db");
+    world.config(
+        "[store]\npath = 'store'\n[stores.usb]\npath = 'usb'\n[backup]\ncopies = \
+         ['usp']\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n",
+    );
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(2)
+        .says("`copies` in [backup] names `usp`, and there is no [stores.usp]")
+        .says("did you mean `usb`?");
+}
