@@ -25,8 +25,8 @@ pub fn fail_point(_name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The limit `usual`, or the lower one that the environment's `variable` names: a test must not wait
-/// as long as a user, nor send as much.
+/// The limit `usual`, or the lower one that the environment's `variable` names: a test must not
+/// wait as long as a user, nor send as much.
 #[cfg(debug_assertions)]
 pub fn lowered(variable: &str, usual: u64) -> u64 {
     let named = std::env::var(variable).ok();

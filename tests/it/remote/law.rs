@@ -1,6 +1,6 @@
 //! The law of stores on other machines: whatever a store answers once, either the exit code is not
-//! 0 or the newest backup restores; every backup that was good before, and that the policy keeps, is
-//! still listed and restores; nothing hangs past its bound; and nothing is listed that does not
+//! 0 or the newest backup restores; every backup that was good before, and that the policy keeps,
+//! is still listed and restores; nothing hangs past its bound; and nothing is listed that does not
 //! restore. The next honest run then does its work and leaves no debris.
 //!
 //! [`Lie`] for [`Lie`], at the first request of a run, at the second, and so on to its last one.
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How long a run may take: the bounds on silence and on trying again are three seconds together, and
-/// a run that gives up takes them once for each thing that it would tidy up.
+/// How long a run may take: the bounds on silence and on trying again are three seconds together,
+/// and a run that gives up takes them once for each thing that it would tidy up.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// How many backups there are, of which cleanup keeps two.
