@@ -14,6 +14,8 @@ pub mod names;
 mod remote;
 mod settings;
 
+#[cfg(test)]
+pub use faulty::crash_after;
 pub use location::{Location, RemoteAddress};
 #[cfg(test)]
 pub use remote::memory::store_in_memory;

@@ -35,7 +35,10 @@ pub fn needed(target: &Path, content_size: u64) -> u64 {
         Err(_) => 0,
         // The conversion to another page size needs a second copy; it is gone before the log has
         // grown to that.
-        Ok(found) => content_size.max(found.len()) + content_size.saturating_sub(found.len()),
+        Ok(found) => {
+            let grown = content_size.saturating_sub(found.len());
+            content_size.max(found.len()).saturating_add(grown)
+        }
     }
 }
 
