@@ -71,7 +71,7 @@ impl SqliteDestination {
             ..target
         };
         let dir = directory_of(&target.path);
-        let needed = content_size + replace::needed(&target.path, content_size);
+        let needed = content_size.saturating_add(replace::needed(&target.path, content_size));
         let prefix = format!(
             ".{}.dbbackup-",
             target
