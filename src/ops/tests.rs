@@ -35,7 +35,8 @@ impl Fixture {
             config: None,
             store_flag: Some(root.to_str().unwrap().to_owned()),
             config_flag: None,
-            lock_wait: Duration::ZERO,
+            // A child that another test starts holds this process's locks between fork and exec.
+            lock_wait: Duration::from_secs(3),
             cwd: dir.path().to_path_buf(),
             now: now(),
             host: "here".to_owned(),

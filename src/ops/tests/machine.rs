@@ -75,7 +75,8 @@ impl Machine {
             config: Some(config::parse(&text, &path, &|_| None).unwrap()),
             store_flag: None,
             config_flag: None,
-            lock_wait: Duration::ZERO,
+            // A child that another test starts holds this process's locks between fork and exec.
+            lock_wait: Duration::from_secs(3),
             cwd: self.dir.path().to_path_buf(),
             now: whole_second(Utc::now()),
             host: "testhost".to_owned(),
