@@ -16,7 +16,7 @@ pub use source::{check_name_conflict, space_needed};
 
 use self::parallel::map_parallel;
 use self::scheduler::Scheduler;
-use super::copy::copy_after_run;
+use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::status::MetricsFile;
@@ -184,11 +184,10 @@ fn with_copies(
     if wanted.is_empty() || !is_configured {
         return results;
     }
-    // It was opened before, or there would be nothing to copy.
-    let Ok(store) = session.reading() else {
-        return results;
+    let mut copies = match session.reading() {
+        Ok(store) => copy_after_run(&*store, &wanted, session, observer),
+        Err(error) => copies_that_failed(&wanted, &error),
     };
-    let mut copies = copy_after_run(&*store, &wanted, session, observer);
     results
         .into_iter()
         .map(|result| match copies.remove(&result.summary.source) {

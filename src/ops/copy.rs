@@ -3,7 +3,7 @@
 
 mod after_run;
 
-pub use after_run::copy_after_run;
+pub use after_run::{copies_that_failed, copy_after_run};
 
 use super::content::copy_stored;
 use super::copy_proof::check_copy;

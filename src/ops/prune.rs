@@ -189,7 +189,8 @@ fn show_plan(
     observer: &dyn Observer,
 ) -> Result<PrunePlan> {
     let mut plan = plan_source(store, catalog, source, policies, session.now, request.force)?;
-    if let Some(config) = session.config.as_ref().filter(|_| !request.force) {
+    // Also with `--force`: that says that a loss is right, and not that no copy is wanted.
+    if let Some(config) = &session.config {
         let settings = session.settings_of(source);
         let required = plans::required_copies(config, &settings, store.location(), &session.cwd);
         keep_uncopied(&mut plan, store, source, &required);

@@ -156,6 +156,11 @@ fn nothing_goes_here_that_is_not_in_every_store() {
         .exits(0)
         .prints("`usb` could not be asked for its copy");
     assert_eq!(ids_in(&world, "store"), all);
+    world
+        .dbbackup("cleanup --keep-last 1 --force")
+        .run()
+        .exits(0)
+        .prints("removed 0 backups");
     fs::create_dir(world.path("disk")).unwrap();
     let oldest = all.last().unwrap();
     for store in ["usb", "other"] {

@@ -66,6 +66,28 @@ pub fn copy_after_run(
     copies
 }
 
+/// The copies of sources of which none could be begun, as the store that has the backups can't be
+/// read any more.
+pub fn copies_that_failed(sources: &[String], error: &Error) -> BTreeMap<String, SourceCopies> {
+    let failed = |source: &String| {
+        let copies = SourceCopies {
+            error: Some(after_backup(same_error(error))),
+            ..SourceCopies::default()
+        };
+        (source.clone(), copies)
+    };
+    sources.iter().map(failed).collect()
+}
+
+/// An error once more, for another source.
+fn same_error(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error);
+    match error.hint() {
+        Some(hint) => copy.with_hint(hint.clone()),
+        None => copy,
+    }
+}
+
 /// The backup was made all the same, unless a signal came.
 fn after_backup(error: Error) -> Error {
     let kind = match error.kind() {
@@ -130,20 +152,13 @@ fn copy_to_store(
         Err(error) => {
             let error = error.context(format!("the store `{}`", task.name));
             observer.fail(&error);
-            let again = |error: &Error| {
-                let copy = Error::new(error.kind(), error);
-                match error.hint() {
-                    Some(hint) => copy.with_hint(hint.clone()),
-                    None => copy,
-                }
-            };
             for (source, _) in &task.sources {
                 note_failure(from, source, task.name, &error, observer);
             }
             return task
                 .sources
                 .iter()
-                .map(|(source, _)| result(source, Err(again(&error))))
+                .map(|(source, _)| result(source, Err(same_error(&error))))
                 .collect();
         }
     };

@@ -20,7 +20,7 @@ pub struct RemoteDraft {
     location: Location,
     removes: bool,
     id: String,
-    objects: DraftObjects,
+    objects: ReservedObjects,
     /// The names of the records of its uploads.
     uploads: Arc<Mutex<Vec<String>>>,
     /// Set before the sidecar is sent: from then on only a sweep can tell whether it is there.
@@ -28,7 +28,7 @@ pub struct RemoteDraft {
 }
 
 /// The objects of a draft.
-struct DraftObjects {
+struct ReservedObjects {
     all: RemoteObjects,
     names: Vec<String>,
 }
@@ -50,7 +50,7 @@ impl RemoteDraft {
             location: store.location.clone(),
             removes: store.removes(),
             id: id.to_owned(),
-            objects: DraftObjects {
+            objects: ReservedObjects {
                 all: RemoteObjects::new(Arc::clone(&store.medium), source),
                 names: Vec::new(),
             },
@@ -169,7 +169,7 @@ impl Drop for RemoteDraft {
     }
 }
 
-impl Objects for DraftObjects {
+impl Objects for ReservedObjects {
     fn names(&self) -> Result<Vec<String>> {
         let there = self.all.names()?;
         let is_there = |name: &&String| there.contains(name);

@@ -39,7 +39,7 @@ use crate::store::location::ObjectAddress;
 use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
 use crate::units;
 pub use failure::lacks_right;
-use failure::{CallFailure, ServiceAction, TryAgain, answer, explain, reason};
+use failure::{RequestFailure, ServiceAction, TryAgain, answer, explain, reason};
 use futures_util::StreamExt;
 use listing::{ListPage, is_plain};
 use network::Network;
@@ -347,7 +347,7 @@ impl Bucket {
                 true => Ok(bytes),
                 false => Err(object_store::Error::Generic {
                     store: "store",
-                    source: Box::new(CallFailure::transport(
+                    source: Box::new(RequestFailure::transport(
                         format!("{} of {size} bytes came", bytes.len()),
                         TryAgain::Patiently,
                     )),

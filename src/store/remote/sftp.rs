@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
 use crate::store::{ConnectionSettings, Location};
 use chrono::{DateTime, Utc};
-use connection::{Bounds, CallFailure, CallResult, Connection, FailureKind, Patience};
+use connection::{Bounds, CallResult, Connection, FailureKind, Patience, SftpFailure};
 use download::Download;
 use files::FileState;
 use link::Link;
@@ -155,7 +155,7 @@ impl SftpMedium {
             written => written?,
         }
         if files::read_file(connection, patience, &path, bytes.len() as u64)? != bytes {
-            return Err(CallFailure::last(Error::failed(
+            return Err(SftpFailure::last(Error::failed(
                 "the server has other bytes than were sent",
             )));
         }
@@ -385,7 +385,7 @@ impl Medium for SftpMedium {
         });
         match free {
             // It can't tell, or there is no directory yet of which it could.
-            Err(CallFailure {
+            Err(SftpFailure {
                 kind: FailureKind::Answer(_),
                 ..
             }) => Ok(None),

@@ -1,6 +1,6 @@
 //! The bodies of requests and answers: they notice silence, and keep to the limits.
 
-use super::failure::{CallFailure, TryAgain};
+use super::failure::{RequestFailure, TryAgain};
 use crate::store::remote::limit::RateLimit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -45,13 +45,13 @@ impl Progress {
 }
 
 /// The error of a body or answer for which nothing happened for too long.
-pub fn silence(limit: Duration) -> CallFailure {
+pub fn silence(limit: Duration) -> RequestFailure {
     let text = format!("the connection was silent for {} s", limit.as_secs());
-    CallFailure::transport(text, TryAgain::Patiently)
+    RequestFailure::transport(text, TryAgain::Patiently)
 }
 
 /// A failure of ours in the clothes that the library knows. It is never tried again in there.
-pub fn http_error(failure: CallFailure) -> HttpError {
+pub fn http_error(failure: RequestFailure) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, failure)
 }
 
@@ -207,7 +207,7 @@ impl ReceivedBody {
                 self.deadline = None;
                 let piece = frame.into_data().unwrap_or_default();
                 let Some(room) = self.room.checked_sub(piece.len() as u64) else {
-                    return Poll::Ready(Some(Err(http_error(CallFailure::transport(
+                    return Poll::Ready(Some(Err(http_error(RequestFailure::transport(
                         "the answer is far longer than any that makes sense",
                         TryAgain::Never,
                     )))));

@@ -19,7 +19,7 @@ const LONGEST_TEXT: usize = 300;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallFailure {
+pub enum RequestFailure {
     /// The server answered, and said no.
     Answer(ServerAnswer),
     /// No whole answer was received.
@@ -121,10 +121,10 @@ fn is_region(text: &str) -> bool {
         && (text.bytes()).all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-impl CallFailure {
+impl RequestFailure {
     /// A failure of the transport.
-    pub fn transport(text: impl Into<String>, again: TryAgain) -> CallFailure {
-        CallFailure::Transport {
+    pub fn transport(text: impl Into<String>, again: TryAgain) -> RequestFailure {
+        RequestFailure::Transport {
             text: text.into(),
             again,
         }
@@ -133,8 +133,8 @@ impl CallFailure {
     /// Whether the same request may succeed later, after so many tries.
     pub fn may_pass(&self, tries: u32) -> bool {
         match self {
-            CallFailure::Answer(answer) => answer.may_pass(),
-            CallFailure::Transport { again, .. } => match again {
+            RequestFailure::Answer(answer) => answer.may_pass(),
+            RequestFailure::Transport { again, .. } => match again {
                 TryAgain::Never => false,
                 TryAgain::Briefly => tries < FEW_TRIES,
                 TryAgain::Patiently => true,
@@ -143,11 +143,11 @@ impl CallFailure {
     }
 }
 
-impl fmt::Display for CallFailure {
+impl fmt::Display for RequestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallFailure::Transport { text, .. } => f.write_str(text),
-            CallFailure::Answer(answer) => answer.fmt(f),
+            RequestFailure::Transport { text, .. } => f.write_str(text),
+            RequestFailure::Answer(answer) => answer.fmt(f),
         }
     }
 }
@@ -165,7 +165,7 @@ impl fmt::Display for ServerAnswer {
     }
 }
 
-impl StdError for CallFailure {}
+impl StdError for RequestFailure {}
 
 /// A stranger's text, fit to be shown.
 pub fn bounded(text: &str) -> String {
@@ -187,10 +187,10 @@ fn without_query(word: &str) -> String {
 }
 
 /// The reason of a failed call of the library, where it came from our transport.
-pub fn reason<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CallFailure> {
+pub fn reason<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a RequestFailure> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(failure) = error.downcast_ref::<CallFailure>() {
+        if let Some(failure) = error.downcast_ref::<RequestFailure>() {
             return Some(failure);
         }
         next = error.source();
@@ -200,8 +200,8 @@ pub fn reason<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CallFailure
 
 /// The answer of the server that is an error's cause.
 pub fn answer(error: &Error) -> Option<&ServerAnswer> {
-    match error.cause::<CallFailure>() {
-        Some(CallFailure::Answer(answer)) => Some(answer),
+    match error.cause::<RequestFailure>() {
+        Some(RequestFailure::Answer(answer)) => Some(answer),
         _ => None,
     }
 }
@@ -329,14 +329,16 @@ pub fn explain(
 ) -> Error {
     let failure = reason(error)
         .cloned()
-        .unwrap_or_else(|| CallFailure::transport(plain_text(error), TryAgain::Never));
+        .unwrap_or_else(|| RequestFailure::transport(plain_text(error), TryAgain::Never));
     let (kind, hint) = match &failure {
-        CallFailure::Answer(answer) if answer.is_missing_object() => return missing(shown),
-        CallFailure::Answer(answer) => (Kind::Failed, answer_hint(answer, action, target)),
-        CallFailure::Transport { .. } => (Kind::Failed, transport_hint(&error.to_string(), target)),
+        RequestFailure::Answer(answer) if answer.is_missing_object() => return missing(shown),
+        RequestFailure::Answer(answer) => (Kind::Failed, answer_hint(answer, action, target)),
+        RequestFailure::Transport { .. } => {
+            (Kind::Failed, transport_hint(&error.to_string(), target))
+        }
     };
     let mut doing = format!("{} `{shown}`", action.doing());
-    if let CallFailure::Answer(_) = &failure {
+    if let RequestFailure::Answer(_) = &failure {
         doing = format!("{doing} ({})", action.call(target.service));
     }
     if tries > 1 {
@@ -457,7 +459,7 @@ mod tests {
         }
     }
 
-    fn explained(failure: CallFailure, action: ServiceAction) -> Error {
+    fn explained(failure: RequestFailure, action: ServiceAction) -> Error {
         let error = object_store::Error::Generic {
             store: "S3",
             source: Box::new(HttpError::new(HttpErrorKind::Unknown, failure)),
@@ -472,7 +474,7 @@ mod tests {
 
     fn answered(status: u16, body: &str, action: ServiceAction) -> Error {
         let answer = ServerAnswer::parse(status, body.as_bytes());
-        explained(CallFailure::Answer(answer), action)
+        explained(RequestFailure::Answer(answer), action)
     }
 
     fn document(code: &str) -> String {
@@ -524,7 +526,7 @@ mod tests {
     fn what_may_pass_is_tried_again() {
         let may_pass = |status, code: &str| {
             let body = document(code);
-            CallFailure::Answer(ServerAnswer::parse(status, body.as_bytes())).may_pass(9)
+            RequestFailure::Answer(ServerAnswer::parse(status, body.as_bytes())).may_pass(9)
         };
         for (status, code) in [
             (500, "InternalError"),

@@ -1,6 +1,6 @@
 //! Requests that the library has no function for: what a bucket of S3 says of itself.
 
-use super::failure::{CallFailure, TryAgain, reason};
+use super::failure::{RequestFailure, TryAgain, reason};
 use super::transport::Connector;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -27,14 +27,14 @@ pub struct BucketInspector {
 impl BucketInspector {
     /// Asks for one of the bucket's settings, by the name that its query has: `versioning`. Tried
     /// once.
-    pub async fn ask(&self, setting: &str) -> Result<Bytes, CallFailure> {
+    pub async fn ask(&self, setting: &str) -> Result<Bytes, RequestFailure> {
         let credential = self.credentials.get_credential().await;
         let credential = credential.map_err(|error| failure_of(&error))?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = format!("{}/?{setting}", self.bucket_url)
             .parse()
-            .map_err(|_| CallFailure::transport("the URL is none", TryAgain::Never))?;
+            .map_err(|_| RequestFailure::transport("the URL is none", TryAgain::Never))?;
         AwsAuthorizer::new(&credential, "s3", &self.region)
             .try_authorize(&mut request, None)
             .map_err(|error| failure_of(&error))?;
@@ -45,7 +45,7 @@ impl BucketInspector {
         while let Some(piece) = pieces.next().await {
             bytes.extend_from_slice(&piece.map_err(|error| failure_of(&error))?);
             if bytes.len() > LONGEST_SETTING {
-                return Err(CallFailure::transport(
+                return Err(RequestFailure::transport(
                     "the answer has no end",
                     TryAgain::Never,
                 ));
@@ -55,8 +55,8 @@ impl BucketInspector {
     }
 }
 
-fn failure_of(error: &(dyn StdError + 'static)) -> CallFailure {
+fn failure_of(error: &(dyn StdError + 'static)) -> RequestFailure {
     let plain =
-        || CallFailure::transport(super::failure::bounded(&error.to_string()), TryAgain::Never);
+        || RequestFailure::transport(super::failure::bounded(&error.to_string()), TryAgain::Never);
     reason(error).cloned().unwrap_or_else(plain)
 }

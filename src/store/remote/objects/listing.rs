@@ -2,7 +2,7 @@
 //! a page that is cut short must not be taken for the last one, and a single key of somebody else
 //! must not spoil all others.
 
-use super::failure::{CallFailure, TryAgain};
+use super::failure::{RequestFailure, TryAgain};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
@@ -103,7 +103,7 @@ const CONTAINER_PAGE: &str = "EnumerationResults";
 
 impl ListPage {
     /// Reads an answer; the error says why it can't be believed.
-    pub fn parse(body: &[u8]) -> Result<ListPage, CallFailure> {
+    pub fn parse(body: &[u8]) -> Result<ListPage, RequestFailure> {
         // Keys with such bytes are left out later.
         let text = String::from_utf8_lossy(body);
         let root = root_name(&text).unwrap_or_default();
@@ -126,9 +126,9 @@ impl ListPage {
     }
 }
 
-fn unreadable(why: &str) -> CallFailure {
+fn unreadable(why: &str) -> RequestFailure {
     let text = format!("the answer to a request for a list can't be read: {why}");
-    CallFailure::transport(text, TryAgain::Briefly)
+    RequestFailure::transport(text, TryAgain::Briefly)
 }
 
 /// The name of a document's root.
@@ -139,7 +139,7 @@ fn root_name(text: &str) -> Option<&str> {
     })
 }
 
-fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, CallFailure> {
+fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, RequestFailure> {
     quick_xml::de::from_str(text).map_err(|error| unreadable(&error.to_string()))
 }
 
@@ -147,7 +147,7 @@ fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-fn bucket_page(text: &str) -> Result<ListPage, CallFailure> {
+fn bucket_page(text: &str) -> Result<ListPage, RequestFailure> {
     let page: BucketPage = parsed(text)?;
     let next = filled(page.next_continuation_token);
     match (page.is_truncated.as_deref().map(str::trim), &next) {
@@ -171,7 +171,7 @@ fn bucket_page(text: &str) -> Result<ListPage, CallFailure> {
     })
 }
 
-fn container_page(text: &str) -> Result<ListPage, CallFailure> {
+fn container_page(text: &str) -> Result<ListPage, RequestFailure> {
     let page: ContainerPage = parsed(text)?;
     let is_file = |entry: &BlobEntry| entry.properties.resource.as_deref() != Some("directory");
     Ok(ListPage {
@@ -208,7 +208,7 @@ mod tests {
 
     const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 
-    fn bucket(inner: &str) -> Result<ListPage, CallFailure> {
+    fn bucket(inner: &str) -> Result<ListPage, RequestFailure> {
         let text = format!(
             "{HEAD}\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}\
              </ListBucketResult>"

@@ -1,7 +1,7 @@
 //! What is tried of a bucket besides what all media have: the way to it, and its own rules.
 
 use super::endpoint::is_amazon;
-use super::failure::{CallFailure, ServerAnswer, ServiceAction, answer, lacks_right};
+use super::failure::{RequestFailure, ServerAnswer, ServiceAction, answer, lacks_right};
 use super::network::Network;
 use super::rights::smallest_policy;
 use super::transport::AnswerHeaders;
@@ -114,10 +114,10 @@ impl<'a> BucketProbe<'a> {
                 Ok(text) => return BucketAnswer::Setting(text),
                 Err(_) => "the answer can't be read".to_owned(),
             },
-            Ok(Err(CallFailure::Answer(answer))) if is_unset(&answer) => {
+            Ok(Err(RequestFailure::Answer(answer))) if is_unset(&answer) => {
                 return BucketAnswer::Unset;
             }
-            Ok(Err(CallFailure::Answer(ServerAnswer { status: 403, .. }))) => {
+            Ok(Err(RequestFailure::Answer(ServerAnswer { status: 403, .. }))) => {
                 format!("this key has not the right `{right}`, which no backup needs")
             }
             Ok(Err(failure)) => failure.to_string(),

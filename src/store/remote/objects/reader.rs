@@ -1,6 +1,6 @@
 //! An object that is read: a task fetches ahead, and goes on where a connection broke.
 
-use super::failure::{CallFailure, TryAgain, answer};
+use super::failure::{RequestFailure, TryAgain, answer};
 use super::network::Network;
 use super::{Bucket, PAUSES, with_jitter};
 use crate::error::{Error, Result};
@@ -88,9 +88,9 @@ impl Drop for ObjectReader {
 /// Whether a range may have been refused because it begins at the object's end or behind it. Some
 /// services say so, and others give an answer that does not fit, which the library refuses.
 fn may_be_beyond_the_end(error: &Error) -> bool {
-    match error.cause::<CallFailure>() {
-        Some(CallFailure::Answer(answer)) => answer.status == 416,
-        Some(CallFailure::Transport { again, .. }) => *again == TryAgain::Never,
+    match error.cause::<RequestFailure>() {
+        Some(RequestFailure::Answer(answer)) => answer.status == 416,
+        Some(RequestFailure::Transport { again, .. }) => *again == TryAgain::Never,
         None => false,
     }
 }
@@ -181,7 +181,7 @@ impl Fetch {
                 }
                 Some(Err(error)) => super::failure::reason(&error).cloned(),
                 None if self.rest.is_empty() => return Ok(None),
-                None => Some(CallFailure::transport(
+                None => Some(RequestFailure::transport(
                     format!("it ended {} bytes too early", self.length()),
                     TryAgain::Patiently,
                 )),

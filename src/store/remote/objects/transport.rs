@@ -3,7 +3,7 @@
 
 use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
-use super::failure::{CallFailure, ServerAnswer, TryAgain, bounded};
+use super::failure::{RequestFailure, ServerAnswer, TryAgain, bounded};
 use super::listing::ListPage;
 use super::proof::base64;
 use crate::error::{Context, Error, Result};
@@ -114,12 +114,12 @@ impl Transport {
 
     /// The client for a host. What may go over plain HTTP goes through no proxy, where it would be
     /// read.
-    fn client(&self, uri: &Uri) -> Result<&reqwest::Client, CallFailure> {
+    fn client(&self, uri: &Uri) -> Result<&reqwest::Client, RequestFailure> {
         let host = uri.host().unwrap_or_default();
         let is_near = is_this_machine(host) || METADATA_HOSTS.contains(&host);
         let is_allowed = self.allow_http && self.is_service(uri);
         if uri.scheme_str() != Some("https") && !is_near && !is_allowed {
-            return Err(CallFailure::transport(
+            return Err(RequestFailure::transport(
                 format!("plain HTTP to `{}` is not allowed", bounded(host)),
                 TryAgain::Never,
             ));
@@ -133,14 +133,13 @@ impl Transport {
             .is_some_and(|authority| authority.as_str() == self.host)
     }
 
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, CallFailure> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, RequestFailure> {
         let (parts, body) = request.into_parts();
         let client = self.client(&parts.uri)?;
         let is_service = self.is_service(&parts.uri);
-        let url =
-            parts.uri.to_string().parse().map_err(|_| {
-                CallFailure::transport("the request has no valid URL", TryAgain::Never)
-            })?;
+        let url = parts.uri.to_string().parse().map_err(|_| {
+            RequestFailure::transport("the request has no valid URL", TryAgain::Never)
+        })?;
         let progress = Arc::new(Progress::begin());
         let mut request = reqwest::Request::new(parts.method.clone(), url);
         *request.headers_mut() = parts.headers;
@@ -161,7 +160,7 @@ impl Transport {
                 let failure = broken(error, &format!("asking `{}`", bounded(host)));
                 match METADATA_HOSTS.contains(&host) {
                     // This machine is in no such cloud.
-                    true => CallFailure::transport(failure.to_string(), TryAgain::Never),
+                    true => RequestFailure::transport(failure.to_string(), TryAgain::Never),
                     false => failure,
                 }
             })?;
@@ -185,13 +184,13 @@ impl Transport {
         method: &Method,
         uri: &Uri,
         answer: http::Response<reqwest::Body>,
-    ) -> Result<HttpResponse, CallFailure> {
+    ) -> Result<HttpResponse, RequestFailure> {
         let (mut head, body) = answer.into_parts();
         if !head.status.is_success() {
             let refusal = collect(self.receive(body, LONGEST_REFUSAL))
                 .await
                 .unwrap_or_default();
-            return Err(CallFailure::Answer(refusal_of(&head, &refusal)));
+            return Err(RequestFailure::Answer(refusal_of(&head, &refusal)));
         }
         let body = match RequestKind::of(method, uri) {
             RequestKind::Object => HttpResponseBody::new(self.receive(body, u64::MAX)),
@@ -256,7 +255,7 @@ impl RequestKind {
 
 /// A service may answer 200 before it is done, and then put an error into the body. Azure answers
 /// so to a batch of removals, which is always one of ours.
-fn check_no_error(body: &[u8]) -> Result<(), CallFailure> {
+fn check_no_error(body: &[u8]) -> Result<(), RequestFailure> {
     let text = String::from_utf8_lossy(body);
     if text.starts_with("--")
         && let Some((_, inner)) = text.split_once("HTTP/1.1 ")
@@ -266,7 +265,7 @@ fn check_no_error(body: &[u8]) -> Result<(), CallFailure> {
             Some(200..300) => Ok(()),
             status => {
                 let answer = ServerAnswer::parse(status.unwrap_or_default(), body);
-                Err(CallFailure::Answer(answer))
+                Err(RequestFailure::Answer(answer))
             }
         };
     }
@@ -274,7 +273,7 @@ fn check_no_error(body: &[u8]) -> Result<(), CallFailure> {
         .find(|tag| tag.starts_with(|c: char| c.is_ascii_alphabetic()))
         .is_some_and(|root| root.starts_with("Error>") || root.starts_with("Error "));
     match is_error {
-        true => Err(CallFailure::Answer(ServerAnswer::parse(200, body))),
+        true => Err(RequestFailure::Answer(ServerAnswer::parse(200, body))),
         false => Ok(()),
     }
 }
@@ -301,7 +300,7 @@ async fn until_silent<T>(
     work: impl Future<Output = T>,
     progress: &Progress,
     patience: Duration,
-) -> Result<T, CallFailure> {
+) -> Result<T, RequestFailure> {
     let mut work = pin!(work);
     loop {
         let deadline = progress.last() + patience;
@@ -314,7 +313,7 @@ async fn until_silent<T>(
 }
 
 /// Reads a bounded body whole.
-async fn collect(body: ReceivedBody) -> Result<Bytes, CallFailure> {
+async fn collect(body: ReceivedBody) -> Result<Bytes, RequestFailure> {
     let mut body = pin!(body);
     let mut bytes = BytesMut::new();
     loop {
@@ -325,7 +324,7 @@ async fn collect(body: ReceivedBody) -> Result<Bytes, CallFailure> {
             Some(Ok(frame)) => bytes.extend_from_slice(&frame.into_data().unwrap_or_default()),
             Some(Err(error)) => {
                 return Err(super::failure::reason(&error).cloned().unwrap_or_else(|| {
-                    CallFailure::transport(bounded(&error.to_string()), TryAgain::Patiently)
+                    RequestFailure::transport(bounded(&error.to_string()), TryAgain::Patiently)
                 }));
             }
         }
@@ -333,7 +332,7 @@ async fn collect(body: ReceivedBody) -> Result<Bytes, CallFailure> {
 }
 
 /// What became of a connection, from the deepest cause that is known.
-pub fn broken(error: reqwest::Error, doing: &str) -> CallFailure {
+pub fn broken(error: reqwest::Error, doing: &str) -> RequestFailure {
     let is_timeout = error.is_timeout();
     let error = error.without_url();
     let mut deepest: &dyn StdError = &error;
@@ -353,7 +352,7 @@ pub fn broken(error: reqwest::Error, doing: &str) -> CallFailure {
         true => TryAgain::Never,
         false => TryAgain::Patiently,
     };
-    CallFailure::transport(format!("{doing}: {why}"), again)
+    RequestFailure::transport(format!("{doing}: {why}"), again)
 }
 
 fn client(

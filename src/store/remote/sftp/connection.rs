@@ -74,36 +74,36 @@ pub enum AnswerCode {
 
 /// Why a call failed.
 #[derive(Debug)]
-pub struct CallFailure {
+pub struct SftpFailure {
     /// The cause, without what was called.
     pub error: Error,
     /// What it means.
     pub kind: FailureKind,
 }
 
-impl CallFailure {
+impl SftpFailure {
     /// Whether the other side said that there is no such file.
     pub fn is_missing(&self) -> bool {
         self.kind == FailureKind::Answer(AnswerCode::NoSuchFile)
     }
 
     /// A failure that stays.
-    pub fn last(error: Error) -> CallFailure {
-        CallFailure {
+    pub fn last(error: Error) -> SftpFailure {
+        SftpFailure {
             error,
             kind: FailureKind::Final,
         }
     }
 }
 
-impl From<CallFailure> for Error {
-    fn from(failure: CallFailure) -> Self {
+impl From<SftpFailure> for Error {
+    fn from(failure: SftpFailure) -> Self {
         failure.error
     }
 }
 
 /// What a call comes to.
-pub type CallResult<T> = Result<T, CallFailure>;
+pub type CallResult<T> = Result<T, SftpFailure>;
 
 /// What a call comes to on the connection's thread.
 pub type ProtocolResult<T> = Result<T, ProtocolError>;
@@ -148,7 +148,7 @@ impl Patience {
         if self.despite_signal {
             return Ok(());
         }
-        interrupt::check().map_err(CallFailure::last)
+        interrupt::check().map_err(SftpFailure::last)
     }
 }
 
@@ -213,7 +213,7 @@ impl Connection {
         let thread = std::thread::Builder::new()
             .name("sftp".to_owned())
             .spawn(move || thread.run())
-            .map_err(|error| CallFailure::last(error.into()))?;
+            .map_err(|error| SftpFailure::last(error.into()))?;
         let deadline = Instant::now() + limit;
         let trouble = loop {
             match receiver.recv_timeout(TICK) {
@@ -230,7 +230,7 @@ impl Connection {
                     });
                 }
                 Ok(Err(OpeningTrouble::NotStarted(error))) => {
-                    return Err(CallFailure::last(command.not_started(error)));
+                    return Err(SftpFailure::last(command.not_started(error)));
                 }
                 Ok(Err(OpeningTrouble::Protocol(trouble))) => break trouble,
                 Err(RecvTimeoutError::Disconnected) => break "it ended".to_owned(),
@@ -305,7 +305,7 @@ impl Connection {
         self.wait(&reply, patience)
     }
 
-    fn failure(&self, error: ProtocolError) -> CallFailure {
+    fn failure(&self, error: ProtocolError) -> SftpFailure {
         let (code, text) = match &error {
             ProtocolError::SftpError(kind, message) => {
                 let text = message.get().0.trim();
@@ -322,14 +322,14 @@ impl Connection {
             ),
             other => return self.lost(&protocol_text(other)),
         };
-        CallFailure {
+        SftpFailure {
             error: Error::failed(text),
             kind: FailureKind::Answer(code),
         }
     }
 
     /// The failure of a connection that is gone, or that nobody should wait for any longer.
-    fn lost(&self, trouble: &str) -> CallFailure {
+    fn lost(&self, trouble: &str) -> SftpFailure {
         let stderr = if self.is_lost.swap(true, Ordering::Relaxed) {
             String::new()
         } else {
@@ -351,8 +351,8 @@ impl Drop for Connection {
     }
 }
 
-fn lost(command: &CarrierCommand, trouble: &str, stderr: &str) -> CallFailure {
-    CallFailure {
+fn lost(command: &CarrierCommand, trouble: &str, stderr: &str) -> SftpFailure {
+    SftpFailure {
         error: command.ended(trouble, stderr),
         kind: if command.is_final(stderr) {
             FailureKind::Final

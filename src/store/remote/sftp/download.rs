@@ -1,6 +1,6 @@
 //! A file that is being read, with many requests under way.
 
-use super::connection::{CallFailure, CallResult, Connection, FailureKind, Reply};
+use super::connection::{CallResult, Connection, FailureKind, Reply, SftpFailure};
 use super::files::{self, FileState};
 use super::link::{CHUNK, Link};
 use crate::error::{Error, Result};
@@ -91,7 +91,7 @@ impl Download {
                 }
                 Ok(block)
             }
-            _ => Err(CallFailure::last(files::wrong_length(
+            _ => Err(SftpFailure::last(files::wrong_length(
                 offset,
                 self.state.size,
             ))),
@@ -99,7 +99,7 @@ impl Download {
     }
 
     /// Opens it anew where its connection broke, once for every byte that came.
-    fn resume(&mut self, failure: CallFailure) -> Result<()> {
+    fn resume(&mut self, failure: SftpFailure) -> Result<()> {
         if failure.kind != FailureKind::Lost || self.resumed_at == Some(self.position) {
             return Err(self.link.error(failure, "reading", &self.key));
         }

@@ -1,7 +1,7 @@
 //! What can be asked of the other side's files: each a call that waits for its answer.
 
 use super::connection::{
-    CallFailure, CallResult, Connection, FailureKind, Patience, ProtocolResult,
+    CallResult, Connection, FailureKind, Patience, ProtocolResult, SftpFailure,
 };
 use super::link::CHUNK;
 use crate::error::Error;
@@ -135,7 +135,7 @@ pub fn sync_name(connection: &Connection, patience: Patience, path: &str) -> Cal
     });
     match synced {
         // What may be created may not always be opened again.
-        Err(CallFailure {
+        Err(SftpFailure {
             kind: FailureKind::Answer(_),
             ..
         }) => Ok(()),
@@ -238,7 +238,7 @@ pub fn read_file(
         Ok((file, FileState::from(data?), first?.unwrap_or_default()))
     })?;
     if state.size > limit {
-        return Err(CallFailure::last(Error::failed(format!(
+        return Err(SftpFailure::last(Error::failed(format!(
             "it has {} bytes, more than {limit}",
             state.size
         ))));
@@ -248,7 +248,7 @@ pub fn read_file(
         all = connection.call(patience, read_rest(file, all, state.size))?;
     }
     if all.len() as u64 != state.size {
-        return Err(CallFailure::last(wrong_length(
+        return Err(SftpFailure::last(wrong_length(
             all.len() as u64,
             state.size,
         )));
@@ -335,7 +335,7 @@ pub fn list(
         Ok(found)
     })?;
     if found.len() > LONGEST_LIST {
-        return Err(CallFailure::last(Error::failed(format!(
+        return Err(SftpFailure::last(Error::failed(format!(
             "it holds more than {LONGEST_LIST} names"
         ))));
     }

@@ -2,7 +2,7 @@
 //! opened anew when it broke.
 
 use super::super::retry::RetryTime;
-use super::connection::{Bounds, CallFailure, CallResult, Connection, FailureKind, Patience};
+use super::connection::{Bounds, CallResult, Connection, FailureKind, Patience, SftpFailure};
 use super::files::{self, FileState};
 use super::program::{Carrier, CarrierCommand};
 use crate::error::{Error, Result};
@@ -135,7 +135,7 @@ impl Link {
                     if began.elapsed() + pause >= self.retry_time.limit() {
                         return Err(failure);
                     }
-                    sleep(pause).map_err(CallFailure::last)?;
+                    sleep(pause).map_err(SftpFailure::last)?;
                     pause = (pause * 2).min(longest);
                 }
                 result => {
@@ -158,7 +158,7 @@ impl Link {
 
     /// The error of a call about an object: that it is missing is said only where the store's
     /// directory is there.
-    pub fn object_error(&self, failure: CallFailure, doing: &str, key: &str) -> Error {
+    pub fn object_error(&self, failure: SftpFailure, doing: &str, key: &str) -> Error {
         if failure.is_missing() {
             return match self.with_retries(|connection| self.is_there(connection)) {
                 Ok(_) => medium::missing(&self.shown(key)),
@@ -169,7 +169,7 @@ impl Link {
     }
 
     /// The error of any other call.
-    pub fn error(&self, failure: CallFailure, doing: &str, key: &str) -> Error {
+    pub fn error(&self, failure: SftpFailure, doing: &str, key: &str) -> Error {
         failure
             .error
             .context(format!("{doing} `{}`", self.shown(key)))
@@ -191,7 +191,7 @@ impl Link {
                 Ok(true)
             }
             Err(failure) if !failure.is_missing() => Err(failure),
-            Err(_) if self.was_there.load(Ordering::Relaxed) => Err(CallFailure::last(
+            Err(_) if self.was_there.load(Ordering::Relaxed) => Err(SftpFailure::last(
                 Error::failed(format!("`{}` is not there any more", self.address)),
             )),
             Err(_) if self.is_rclone() => Ok(false),
@@ -200,7 +200,7 @@ impl Link {
                     is_directory: true, ..
                 }) => Ok(false),
                 Err(failure) if !failure.is_missing() => Err(failure),
-                _ => Err(CallFailure::last(
+                _ => Err(SftpFailure::last(
                     Error::failed(format!(
                         "the server has no directory `{}`",
                         parent(&self.directory)

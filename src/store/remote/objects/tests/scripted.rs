@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 
 /// What the server does with a request.
 #[derive(Clone)]
-enum Reply {
+enum ScriptedReply {
     /// Answers with a status, headers and a body.
     Whole(u16, &'static str, Vec<u8>),
     /// The same, but ends after so many bytes of the body.
@@ -22,15 +22,15 @@ enum Reply {
     Close,
 }
 
-fn reply(status: u16, body: &str) -> Reply {
-    Reply::Whole(status, "", body.as_bytes().to_vec())
+fn reply(status: u16, body: &str) -> ScriptedReply {
+    ScriptedReply::Whole(status, "", body.as_bytes().to_vec())
 }
 
-fn tagged(status: u16, headers: &'static str, body: &[u8]) -> Reply {
-    Reply::Whole(status, headers, body.to_vec())
+fn tagged(status: u16, headers: &'static str, body: &[u8]) -> ScriptedReply {
+    ScriptedReply::Whole(status, headers, body.to_vec())
 }
 
-fn refusal(status: u16, code: &str) -> Reply {
+fn refusal(status: u16, code: &str) -> ScriptedReply {
     reply(
         status,
         &format!("<Error><Code>{code}</Code><Message>No.</Message></Error>"),
@@ -39,7 +39,7 @@ fn refusal(status: u16, code: &str) -> Reply {
 
 #[derive(Default)]
 struct Script {
-    replies: VecDeque<Reply>,
+    replies: VecDeque<ScriptedReply>,
     /// Each request's head.
     requests: Vec<String>,
 }
@@ -51,7 +51,7 @@ struct ScriptedServer {
 }
 
 impl ScriptedServer {
-    fn start(replies: Vec<Reply>) -> ScriptedServer {
+    fn start(replies: Vec<ScriptedReply>) -> ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = Arc::new(Mutex::new(Script {
@@ -100,9 +100,9 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
     let next = {
         let mut script = script.lock().unwrap();
         script.requests.push(head.clone());
-        script.replies.pop_front().unwrap_or(Reply::Close)
+        script.replies.pop_front().unwrap_or(ScriptedReply::Close)
     };
-    if matches!(next, Reply::Deafness) {
+    if matches!(next, ScriptedReply::Deafness) {
         std::thread::sleep(Duration::from_secs(60));
         return None;
     }
@@ -114,17 +114,17 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
     let mut stalls = false;
     let (status, headers, body, sent) = match next {
-        Reply::Close => return None,
-        Reply::Silence | Reply::Deafness => {
+        ScriptedReply::Close => return None,
+        ScriptedReply::Silence | ScriptedReply::Deafness => {
             std::thread::sleep(Duration::from_secs(60));
             return None;
         }
-        Reply::Whole(status, headers, body) => {
+        ScriptedReply::Whole(status, headers, body) => {
             let length = body.len();
             (status, headers, body, length)
         }
-        Reply::Cut(status, headers, body, sent) => (status, headers, body, sent),
-        Reply::Stall(status, headers, body, sent) => {
+        ScriptedReply::Cut(status, headers, body, sent) => (status, headers, body, sent),
+        ScriptedReply::Stall(status, headers, body, sent) => {
             stalls = true;
             (status, headers, body, sent)
         }
@@ -149,7 +149,7 @@ fn serve(stream: TcpStream, script: &Mutex<Script>) -> Option<()> {
 fn what_passes_is_tried_again() {
     let server = ScriptedServer::start(vec![
         refusal(503, "SlowDown"),
-        Reply::Close,
+        ScriptedReply::Close,
         tagged(200, "ETag: \"x\"\r\n", b"one"),
     ]);
     assert_eq!(server.medium().read("app/x", 9).unwrap(), b"one");
@@ -158,7 +158,7 @@ fn what_passes_is_tried_again() {
 
 #[test]
 fn silence_ends() {
-    let server = ScriptedServer::start(vec![Reply::Silence; 20]);
+    let server = ScriptedServer::start(vec![ScriptedReply::Silence; 20]);
     let began = Instant::now();
     let error = server.medium().read("app/x", 9).unwrap_err();
     assert!(error.message().contains("silent"), "{error:?}");
@@ -171,7 +171,7 @@ fn silence_ends() {
 
 #[test]
 fn a_body_that_nobody_takes_ends() {
-    let server = ScriptedServer::start(vec![Reply::Deafness; 20]);
+    let server = ScriptedServer::start(vec![ScriptedReply::Deafness; 20]);
     let (mut upload, _) = begin(&server.medium(), "app/x");
     upload.write_all(&content(8 << 20)).unwrap();
     let began = Instant::now();
@@ -188,7 +188,7 @@ fn a_body_that_nobody_takes_ends() {
 fn a_body_that_stops_is_fetched_on() {
     let bytes = content(100_000);
     let server = ScriptedServer::start(vec![
-        Reply::Stall(200, "ETag: \"x\"\r\n", bytes.clone(), 30_000),
+        ScriptedReply::Stall(200, "ETag: \"x\"\r\n", bytes.clone(), 30_000),
         tagged(
             206,
             "ETag: \"x\"\r\nContent-Range: bytes 30000-99999/100000\r\n",
@@ -245,8 +245,8 @@ fn a_foreign_key_spoils_no_list() {
 fn a_broken_body_is_fetched_on() {
     let bytes = content(100_000);
     let server = ScriptedServer::start(vec![
-        Reply::Cut(200, "ETag: \"x\"\r\n", bytes.clone(), 40_000),
-        Reply::Cut(
+        ScriptedReply::Cut(200, "ETag: \"x\"\r\n", bytes.clone(), 40_000),
+        ScriptedReply::Cut(
             206,
             "ETag: \"x\"\r\nContent-Range: bytes 40000-99999/100000\r\n",
             bytes[40_000..].to_vec(),
@@ -275,7 +275,7 @@ fn a_replaced_object_is_not_mixed() {
         refusal(412, "PreconditionFailed"),
     ] {
         let server = ScriptedServer::start(vec![
-            Reply::Cut(200, "ETag: \"x\"\r\n", content(100_000), 40_000),
+            ScriptedReply::Cut(200, "ETag: \"x\"\r\n", content(100_000), 40_000),
             answer,
         ]);
         let mut reader = server.medium().open("app/x", 0..u64::MAX).unwrap();
@@ -349,7 +349,7 @@ fn a_service_without_the_condition_is_asked_first() {
 #[test]
 fn a_lost_answer_to_a_creation_is_no_error() {
     let server = ScriptedServer::start(vec![
-        Reply::Close,
+        ScriptedReply::Close,
         refusal(500, "InternalError"),
         refusal(412, "PreconditionFailed"),
     ]);
