@@ -164,8 +164,8 @@ pub struct UnreadableSidecar {
     pub id: String,
     /// Why.
     pub reason: String,
-    /// It may be well, only this version is too old for it.
-    pub newer: bool,
+    /// The backup may be good: only this version, or this moment, is not the one to read it.
+    pub may_be_good: bool,
     /// The id of the backup that it is built on, where so much can be read of it.
     pub needs: Option<String>,
 }

@@ -76,7 +76,7 @@ impl Catalog {
                 source: directory.source.into(),
                 id: id.into(),
                 reason: why.reason,
-                newer: why.newer,
+                may_be_good: why.may_be_good,
                 needs: why.needs,
             };
             // One that is taken away meanwhile is none.
@@ -225,7 +225,7 @@ impl<'a> Directory<'a> {
             Err(error) => {
                 return Err(Refusal {
                     reason: with_remedy(&error),
-                    newer: true,
+                    may_be_good: true,
                     needs: None,
                 });
             }
@@ -344,8 +344,8 @@ impl ListedBackup {
 /// Why a sidecar can't be used.
 struct Refusal {
     reason: String,
-    /// It may be well, only this version, or this moment, is not the one for it.
-    newer: bool,
+    /// The backup may be good: only this version, or this moment, is not the one to read it.
+    may_be_good: bool,
     /// The id of the backup that it is built on, where so much can be read of it.
     needs: Option<String>,
 }
@@ -355,7 +355,7 @@ impl Refusal {
     fn new(why: &SidecarFault, bytes: &[u8]) -> Refusal {
         Refusal {
             reason: why.to_string(),
-            newer: !matches!(why, SidecarFault::Malformed(_)),
+            may_be_good: !matches!(why, SidecarFault::Malformed(_)),
             needs: sidecar::needed_id(bytes),
         }
     }
@@ -403,7 +403,7 @@ impl Claims<'_> {
         };
         Err(Refusal {
             reason,
-            newer: false,
+            may_be_good: false,
             needs: base.map(str::to_owned),
         })
     }

@@ -20,7 +20,7 @@ impl Catalog {
             return Ok(backup);
         }
         if let Some(entry) = self.unreadable.iter().find(|entry| entry.id == wanted) {
-            let kind = if entry.newer {
+            let kind = if entry.may_be_good {
                 Kind::Failed
             } else {
                 Kind::Damaged

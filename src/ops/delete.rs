@@ -238,7 +238,7 @@ fn doom_unreadable(
     store: &dyn Store,
 ) -> Result<DoomedBackup> {
     let told = format!("`{}` can't be read: {}", lost.id, lost.reason);
-    if lost.newer {
+    if lost.may_be_good {
         return Err(Error::failed(told).with_hint("only the version that knows it may delete it"));
     }
     if !force {

@@ -28,9 +28,19 @@ pub struct ResolvedBackup {
     pub decoding: Decoding,
     /// What the content is, as the sidecar or the extension tells.
     pub format: DumpFormat,
-    /// Newer ones of the source that are not good, each with why, where a source's newest good one
-    /// was asked for.
-    pub passed_over: Vec<String>,
+    /// Newer ones of the source that are not known to be good, where a source's newest good one was
+    /// asked for.
+    pub passed_over: Vec<NewerBackup>,
+}
+
+/// A backup that is newer than the newest one that is known to be good.
+pub struct NewerBackup {
+    /// Its id.
+    pub id: String,
+    /// What keeps it from being used.
+    pub flaw: String,
+    /// It could not be looked at, so that it may be the one that is meant.
+    pub may_be_good: bool,
 }
 
 impl ResolvedBackup {
@@ -41,11 +51,28 @@ impl ResolvedBackup {
             .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
-    /// Warns of the newer backups that are passed over.
-    pub fn warn_of_newer(&self, observer: &dyn Observer) {
-        for newer in &self.passed_over {
-            observer.warn(format!("{newer}: it is passed over"));
+    /// Warns of newer backups that are damaged, incomplete or dated ahead. One that could not be
+    /// looked at is an error: it may be good, and an older one in its place would be taken for it.
+    pub fn settle_on_this(&self, observer: &dyn Observer) -> Result<()> {
+        for NewerBackup {
+            id,
+            flaw,
+            may_be_good,
+        } in &self.passed_over
+        {
+            if *may_be_good {
+                let name = self.name();
+                return Err(Error::failed(format!(
+                    "`{id}` is newer than `{name}`, and may be good, but {flaw}"
+                ))
+                .with_hint(format!(
+                    "try again when it can be read; to use the older one all the same, name its \
+                     id, `{name}`"
+                )));
+            }
+            observer.warn(format!("{id} is newer, but {flaw}: it is passed over"));
         }
+        Ok(())
     }
 
     /// The dump, with what is known of it.
@@ -133,8 +160,8 @@ pub fn is_path(wanted: &str, session: &Session) -> bool {
     wanted.contains('/') || session.cwd.join(wanted).is_file() && !known()
 }
 
-/// The backups that are newer than the newest good one, each with what is wrong with it.
-fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<String> {
+/// The backups that are newer than the newest good one.
+fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<NewerBackup> {
     let newer = catalog
         .of(source)
         .take_while(|other| other.id() != good.id());
@@ -142,27 +169,37 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<Strin
         other.sidecar.status != Status::Failed
             && other.sidecar.label != crate::retention::PRE_RESTORE
     });
-    let flawed = kept.map(|other| match &other.presence {
-        Presence::Unknown(why) => {
-            format!("{} is newer, but can't be looked at ({why})", other.id())
+    let flawed = kept.map(|other| {
+        let (flaw, may_be_good) = match &other.presence {
+            Presence::Unknown(why) => (format!("can't be looked at ({why})"), true),
+            _ if other.good() => (
+                "dated ahead of this machine's clock (name it to use it)".to_owned(),
+                false,
+            ),
+            _ => ("damaged or incomplete".to_owned(), false),
+        };
+        NewerBackup {
+            id: other.id().to_owned(),
+            flaw,
+            may_be_good,
         }
-        _ if other.good() => format!(
-            "{} is dated ahead of this machine's clock (name it to use it)",
-            other.id()
-        ),
-        _ => format!("{} is newer, but damaged or incomplete", other.id()),
     });
     let unreadable = catalog
         .unreadable
         .iter()
-        .filter(|lost| lost.source == source);
-    let unreadable = unreadable.filter(|lost| time_of(&lost.id) > good.sidecar.started_at);
-    flawed
-        .chain(
-            unreadable
-                .map(|lost| format!("{} is newer, but can't be used ({})", lost.id, lost.reason)),
-        )
-        .collect()
+        .filter(|lost| lost.source == source && is_later_id(&lost.id, good.id()));
+    let unreadable = unreadable.map(|lost| NewerBackup {
+        id: lost.id.clone(),
+        flaw: format!("can't be used ({})", lost.reason),
+        may_be_good: lost.may_be_good,
+    });
+    flawed.chain(unreadable).collect()
+}
+
+/// Whether a backup was made after another one, as their ids tell.
+fn is_later_id(id: &str, other: &str) -> bool {
+    let place = |id| (time_of(id), names::number_in_second(id));
+    place(id) > place(other)
 }
 
 /// Finds the backup that a user's word means.

@@ -173,7 +173,7 @@ fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<R
     let RestoreContext {
         found, observer, ..
     } = context;
-    found.warn_of_newer(observer);
+    found.settle_on_this(observer)?;
     if let Some(Braked::Against(earlier)) = found
         .backup
         .as_ref()

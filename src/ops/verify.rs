@@ -285,7 +285,7 @@ fn every_one(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask
 
 fn unusable(entry: &UnreadableSidecar) -> VerifyTask {
     // A newer format is no damage; JSON that can't be read is.
-    let status = if entry.newer {
+    let status = if entry.may_be_good {
         CheckStatus::Unprovable
     } else {
         CheckStatus::Damaged

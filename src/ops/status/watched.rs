@@ -331,7 +331,7 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         label,
         ended: time_of(&lost.id),
         seconds: 0.0,
-        worth: if lost.newer {
+        worth: if lost.may_be_good {
             AttemptWorth::Newer(&lost.reason)
         } else {
             AttemptWorth::Damaged(lost.reason.clone())

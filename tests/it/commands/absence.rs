@@ -159,8 +159,10 @@ fn the_newest_one_that_cannot_be_looked_at_is_unknown_and_is_not_deleted_as_if_i
         .prints("can't be judged");
     let restored = failing(&world, &dump, STAT, "restore app --to there.db")
         .run()
-        .exits(0);
-    restored.says(&format!("{newest} is newer, but can't be looked at"));
+        .exits(1)
+        .says("name its id");
+    restored.says(&format!("`{newest}` is newer than"));
+    assert!(!world.path("there.db").exists());
     world
         .dbbackup(&format!("delete {} --yes", old.join(" ")))
         .run()
@@ -200,8 +202,18 @@ fn a_sidecar_or_a_directory_that_cannot_be_read_stays() {
     let newest = world.sidecar_path(&world.ids("").remove(0));
     let restored = failing(&world, &newest, OPEN, "restore app --to there.db")
         .run()
-        .exits(0);
-    restored.says("is newer, but can't be used");
+        .exits(1);
+    restored.says("may be good, but can't be used");
+    // The older one is named, and then it is used.
+    let older = world.ids("").remove(1);
+    failing(
+        &world,
+        &newest,
+        OPEN,
+        &format!("restore {older} --to there.db"),
+    )
+    .run()
+    .exits(0);
     // A directory that can't be listed holds nothing that is gone.
     for command in ["list", "cleanup", "verify", "stats", "show app", "backup"] {
         let ran = failing(&world, &world.path("store/app"), OPEN, command).run();
