@@ -398,5 +398,5 @@ fn orphaned_events<'a>(objects: &'a [String], unfinished: &[String]) -> Vec<&'a 
         .collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "object-stores"))]
 mod tests;

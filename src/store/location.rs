@@ -3,7 +3,9 @@
 
 mod address;
 
-pub use address::{ObjectAddress, ObjectService, RemoteAddress, SftpAddress};
+#[cfg(feature = "object-stores")]
+pub use address::ObjectService;
+pub use address::{ObjectAddress, RemoteAddress, SftpAddress};
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -19,6 +19,10 @@ mod limit;
 pub mod medium;
 #[cfg(test)]
 pub mod memory;
+#[cfg(feature = "object-stores")]
+pub mod objects;
+#[cfg(not(feature = "object-stores"))]
+#[path = "remote/left_out.rs"]
 pub mod objects;
 pub mod probe;
 mod record;

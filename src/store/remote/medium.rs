@@ -1,7 +1,7 @@
 //! What a store on another machine is made of: a flat space of named objects. The two media are an
 //! object store and SFTP; everything that makes them a store of backups is above this trait.
 
-use super::objects::ObjectMedium;
+use super::objects;
 use super::probe::{MediumProbe, PlainProbe};
 use super::sftp::SftpMedium;
 use crate::error::{Error, Kind, Result};
@@ -111,9 +111,7 @@ pub trait Upload: Write + Send {
 pub fn connect(location: &Location, settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
     match location {
         Location::Remote { address, .. } => match address {
-            RemoteAddress::Objects(address) => {
-                Ok(Arc::new(ObjectMedium::connect(address, settings)?))
-            }
+            RemoteAddress::Objects(address) => objects::connect(address, settings),
             RemoteAddress::Sftp(_) | RemoteAddress::Rclone(_) => {
                 Ok(Arc::new(SftpMedium::new(location, address, settings)?))
             }

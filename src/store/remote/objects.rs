@@ -83,6 +83,11 @@ pub struct Bucket {
     removes: bool,
 }
 
+/// Prepares the way to a bucket; nothing is asked of it yet.
+pub fn connect(address: &ObjectAddress, settings: &ConnectionSettings) -> Result<Arc<dyn Medium>> {
+    Ok(Arc::new(ObjectMedium::connect(address, settings)?))
+}
+
 impl ObjectMedium {
     /// Prepares the way to a bucket; nothing is asked of it yet.
     pub fn connect(address: &ObjectAddress, settings: &ConnectionSettings) -> Result<ObjectMedium> {
