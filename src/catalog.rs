@@ -7,7 +7,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use read::{holds, read_state};
+pub use read::{holds, looks_like_a_dump, read_state};
 pub use resolve::quoted_list;
 
 use crate::engine::CheckStatus;
@@ -303,6 +303,12 @@ impl ListedBackup {
     pub fn needs(&self) -> Option<&str> {
         let base = self.sidecar.dump.as_ref()?.base.as_ref()?;
         Some(base.as_str())
+    }
+
+    /// Whether its dump is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        let dump = self.sidecar.dump.as_ref();
+        dump.is_some_and(|dump| dump.is_encrypted)
     }
 
     /// By age, those of one second too.
