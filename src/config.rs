@@ -10,6 +10,7 @@
 //! What a source says is put over `[backup]`, which is put over the defaults, while the file is
 //! read. So each of the structs here holds what counts, and nobody else knows a default.
 
+mod encryption;
 mod expand;
 mod files;
 mod hooks;
@@ -38,6 +39,7 @@ pub use settings::{
     SourceSettings,
 };
 
+use crate::encryption::EncryptionSettings;
 use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::log::LogSettings;
@@ -74,6 +76,8 @@ pub struct Config {
     pub groups: Vec<(String, Vec<String>)>,
     /// `[metrics]`.
     pub metrics: MetricsSettings,
+    /// `[encryption]`.
+    pub encryption: EncryptionSettings,
     /// What is valid and yet surely not what was meant; for stderr.
     pub warnings: Vec<String>,
 }

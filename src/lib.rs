@@ -16,6 +16,7 @@ pub mod commands;
 pub mod config;
 pub mod cores;
 pub mod durable;
+pub mod encryption;
 pub mod engine;
 pub mod error;
 pub mod failpoint;

@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("process", &["interrupt"]),
     ("scratch", &["durable"]),
     ("secret", &["process"]),
+    ("encryption", &["interrupt", "process", "secret", "setting"]),
     ("retention", &["setting"]),
     ("health", &[]),
     ("metrics", &[]),
@@ -37,7 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tabular", &["durable", "engine", "scratch"]),
-    ("pipeline", &["interrupt", "stream"]),
+    ("pipeline", &["encryption", "interrupt", "stream"]),
     (
         "store",
         &[
@@ -59,6 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "encryption",
             "engine",
             "log",
             "pipeline",
@@ -73,6 +75,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "plan",
         &[
             "config",
+            "encryption",
             "engine",
             "pipeline",
             "retention",
@@ -87,6 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "cores",
             "durable",
+            "encryption",
             "engine",
             "health",
             "interrupt",
@@ -130,6 +134,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("tar::", &["engine", "fuzzing"]),
     ("walkdir::", &["engine", "ops", "scratch", "store"]),
     ("rustls::", &["engine", "store"]),
+    ("age::", &["encryption"]),
     ("println!", &[]),
     ("print!", &[]),
     ("stdout()", &["report"]),

@@ -19,6 +19,11 @@ settings! {
         /// Refuses to use the directory unless a file system of its own is mounted there: for a
         /// disk that may be unplugged.
         pub require_mount: bool = false,
+        /// Whether backups are encrypted there. Not set, `[encryption]` says it.
+        pub encrypt: Option<bool> = None,
+        /// The public keys of minisign, `RW…`, whose signatures count there. With any, a backup or
+        /// an event that none of them signed is listed, and nothing else.
+        pub trust: Vec<String> = Vec::new(),
     }
     beside {
         /// What `path` or `url` says.
