@@ -117,6 +117,16 @@ fn does_without(command: &Command) -> bool {
     )
 }
 
+/// Whether the user said that backups may be read although no trusted key signed them.
+fn accepts_untrusted(command: &Command) -> bool {
+    match command {
+        Command::Restore(arguments) => arguments.untrusted,
+        Command::Cat(arguments) => arguments.untrusted,
+        Command::Export(arguments) => arguments.untrusted,
+        _ => false,
+    }
+}
+
 /// Opens the log of the configuration, and says in it what begins.
 fn open_log(config: &Config, report: &Report) {
     let Some(settings) = &config.log else {
@@ -169,6 +179,7 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
         cwd: std::env::current_dir().context("finding the current directory")?,
         now: whole_second(Utc::now()),
         host: config::hostname(),
+        accepts_untrusted: accepts_untrusted(command),
     })
 }
 

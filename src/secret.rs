@@ -54,24 +54,19 @@ impl Secret {
     /// Reads the first line that a shell command prints. Processes that it leaves in the background
     /// are not waited for. `setting` is the name of the setting that holds the command.
     pub fn from_command(line: &str, setting: &str) -> Result<Secret> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", line]);
-        let remedy =
-            "look what it waits for: it may need an agent that this user's jobs do not have";
-        let limits = Limits {
-            timeout: PATIENCE,
-            interruptible: true,
-            hint: remedy,
-        };
-        let what = format!("`{setting}`");
-        let mut bytes = captured::read_output(command, &what, limits)?;
+        let mut bytes = printed_by(line, setting)?;
         bytes.truncate(
             bytes
                 .iter()
                 .position(|byte| *byte == b'\n')
                 .unwrap_or(bytes.len()),
         );
-        Secret::from_bytes(bytes, &what)
+        Secret::from_bytes(bytes, &format!("`{setting}`"))
+    }
+
+    /// Reads all that a shell command prints: for a key whose file has several lines.
+    pub fn whole_from_command(line: &str, setting: &str) -> Result<Secret> {
+        Secret::from_bytes(printed_by(line, setting)?, &format!("`{setting}`"))
     }
 
     fn from_bytes(bytes: Vec<u8>, what: &str) -> Result<Secret> {
@@ -84,6 +79,18 @@ impl Secret {
         }
         Ok(Secret::new(text))
     }
+}
+
+/// What a shell command for a secret prints.
+fn printed_by(line: &str, setting: &str) -> Result<Vec<u8>> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line]);
+    let limits = Limits {
+        timeout: PATIENCE,
+        interruptible: true,
+        hint: "look what it waits for: it may need an agent that this user's jobs do not have",
+    };
+    captured::read_output(command, &format!("`{setting}`"), limits)
 }
 
 #[cfg(test)]

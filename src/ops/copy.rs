@@ -167,6 +167,7 @@ fn candidates<'a>(
         backup.sidecar.status != Status::Failed
             && backup.is_whole()
             && backup.damage().is_none()
+            && backup.signature.is_accepted()
             && backup.sidecar.label != PRE_RESTORE
             && !new_in.is_some_and(|store| backup.state.is_copied_to(store))
     };
@@ -329,6 +330,7 @@ impl Copier<'_> {
             self.send_object(&mut *draft, source, (file, sha256, size), deadline)?;
             sent += size;
         }
+        self.send_signature(&mut *draft, source, &names::sidecar_name(backup.id()))?;
         if backup.state.pinned {
             let (name, event) = new_event(backup.id(), Change::Pinned, None);
             let mut pending = draft.create(&name)?;
@@ -337,6 +339,19 @@ impl Copier<'_> {
         }
         draft.commit(sidecar_bytes)?;
         Ok(sent)
+    }
+
+    /// Sends the signature of the sidecar, where there is one.
+    fn send_signature(&self, draft: &mut dyn Draft, source: &str, signed: &str) -> Result<()> {
+        let name = names::signature_name(signed);
+        let bytes = match self.from.read(source, &name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut pending = draft.create(&name)?;
+        pending.write_all(&bytes)?;
+        pending.finish()
     }
 
     /// Sends one object. What is not what the sidecar says is not sent to its end.

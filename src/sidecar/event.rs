@@ -193,6 +193,8 @@ pub struct BackupState {
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
     pub superseded: Vec<String>,
+    /// How many events do not count, as no trusted key signed them.
+    pub ignored: usize,
 }
 
 impl BackupState {

@@ -307,6 +307,7 @@ impl<'a> BackupAttempt<'a> {
             state,
             state_lost: false,
             presence,
+            signature: self.context.store.own_signature()?,
         })
     }
 

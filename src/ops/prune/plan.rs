@@ -361,6 +361,7 @@ fn lost_much(backup: &ListedBackup, catalog: &Catalog) -> bool {
 
 fn candidate(backup: &ListedBackup) -> Candidate {
     let standing = match (backup.sidecar.status, &backup.presence) {
+        _ if !backup.signature.is_accepted() => Standing::Untrusted,
         _ if backup.state_lost => Standing::Unknown,
         (Status::Failed, _) => Standing::Failed,
         (_, Presence::Unknown(_)) => Standing::Unreachable,

@@ -244,6 +244,7 @@ fn subject<'a>(
         held: None,
         leftovers: leftovers(name, catalog, entry, configured),
         copies: Vec::new(),
+        ignored_events: catalog.of(name).map(|backup| backup.state.ignored).sum(),
     }
 }
 
@@ -290,15 +291,17 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         },
         ((Condition::Partial, _), _) => AttemptWorth::Partial,
         ((Condition::Ok, _), _) => AttemptWorth::Good,
+        ((Condition::Untrusted, why), _) => AttemptWorth::Untrusted(why.unwrap_or_default()),
         ((Condition::Unknown, why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
         ((condition @ (Condition::Missing | Condition::Damaged), _), _) => {
             let reason = short_reason_of(backup);
             AttemptWorth::Damaged(reason.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
-    let restored = backup
-        .verifications()
-        .filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
+    let is_untrusted = matches!(worth, AttemptWorth::Untrusted(_));
+    let restored = backup.verifications().filter(|seen| {
+        seen.level == Level::Restore && seen.status == CheckStatus::Ok && !is_untrusted
+    });
     JudgedAttempt {
         id: backup.id(),
         label: &sidecar.label,
@@ -320,7 +323,10 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
             .map(|tree| tree.files),
         proven: restored.map(|seen| seen.at).max(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
-        absent: sidecar.status != Status::Failed && !backup.is_whole() && backup.damage().is_none(),
+        absent: sidecar.status != Status::Failed
+            && !backup.is_whole()
+            && backup.damage().is_none()
+            && !is_untrusted,
     }
 }
 
@@ -331,7 +337,9 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         label,
         ended: time_of(&lost.id),
         seconds: 0.0,
-        worth: if lost.may_be_good {
+        worth: if lost.is_untrusted {
+            AttemptWorth::Untrusted(lost.reason.clone())
+        } else if lost.may_be_good {
             AttemptWorth::Newer(&lost.reason)
         } else {
             AttemptWorth::Damaged(lost.reason.clone())
