@@ -2,11 +2,13 @@
 //! knows. Here is what can be asked of it; how it is read is in `read`, how a user's words for a
 //! backup find one in `resolve`.
 
+mod chain;
 mod read;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
+pub use chain::{ChainFault, ChainFaultKind, digest_text};
 pub use read::{holds, judge_signature, read_state};
 pub use resolve::quoted_list;
 
@@ -36,6 +38,8 @@ pub struct Backup<S = Sidecar> {
     pub presence: Presence,
     /// Who signed the sidecar.
     pub signature: SignatureStatus,
+    /// SHA-256 of the sidecar as stored, where backups are signed.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// What a store answers when it is asked for a dump.

@@ -5,6 +5,7 @@
 //! need lives here.
 
 pub mod backup;
+pub mod chain;
 pub mod condition;
 pub mod content;
 pub mod copy;

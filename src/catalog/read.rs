@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, SidecarFault, Word, Words};
 use crate::signature::{SignatureStatus, SignedObject, TrustedKeys};
 use crate::store::{Listing, Objects, Store, names};
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// So many sidecars are taken at a time; fewer are read by one thread.
@@ -187,6 +188,8 @@ struct Directory<'a> {
     sizes: &'a HashMap<String, u64>,
     /// The ids of those that are sidecars.
     ids: Vec<&'a str>,
+    /// Whether anything there is signed.
+    has_signatures: bool,
     /// How many others look like dumps.
     dumps: usize,
     /// The names of events, by the ids of their backups.
@@ -202,7 +205,7 @@ impl<'a> Directory<'a> {
         objects: &'a dyn Objects,
         keys: &'a TrustedKeys,
     ) -> Self {
-        let (mut ids, mut dumps) = (Vec::new(), 0);
+        let (mut ids, mut dumps, mut has_signatures) = (Vec::new(), 0, false);
         let mut events: HashMap<&str, Vec<&str>> = HashMap::new();
         for name in &listing.objects {
             if name.ends_with(".json") {
@@ -211,6 +214,8 @@ impl<'a> Directory<'a> {
                 } else if let Some(id) = names::event_id(name) {
                     events.entry(id).or_default().push(name);
                 }
+            } else if names::signed_name(name).is_some() {
+                has_signatures = true;
             } else if looks_like_a_dump(name) {
                 dumps += 1;
             }
@@ -222,6 +227,7 @@ impl<'a> Directory<'a> {
             keys,
             sizes: &listing.sizes,
             ids,
+            has_signatures,
             dumps,
             events,
             unfinished: listing.unfinished.iter().map(String::as_str).collect(),
@@ -272,6 +278,8 @@ impl<'a> Directory<'a> {
             }
         });
         let events = self.events.get(id).map_or(&[][..], Vec::as_slice);
+        let digest = (!self.keys.is_empty() || self.has_signatures)
+            .then(|| Sha256::digest(&reading.bytes).into());
         let (state, unreadable) = state_after(events, &witness, &mut reading.bytes);
         Ok(Some(Backup {
             sidecar: Box::new(sidecar),
@@ -279,6 +287,7 @@ impl<'a> Directory<'a> {
             state_lost: unreadable.is_some(),
             presence,
             signature,
+            digest,
         }))
     }
 
@@ -439,6 +448,7 @@ impl ListedBackup {
             state_lost: self.state_lost,
             presence: self.presence.clone(),
             signature,
+            digest: self.digest,
         })
     }
 }

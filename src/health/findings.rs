@@ -29,6 +29,7 @@ pub(super) fn findings(
         found.extend(ahead(subject, now));
         found.extend(untrusted(subject));
         found.extend(ignored_events(subject));
+        found.extend(chain_fault(subject));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
         // Both compare the newest backup with an earlier one: what keeps all the others says more.
@@ -96,6 +97,22 @@ fn untrusted(subject: &Subject<'_>) -> Option<HealthFinding> {
             Hint::new()
                 .text("find out who made it; if it is to go: ")
                 .command(["delete", newest]),
+        ),
+    )
+}
+
+/// A backup that a later one names, and that is not there or not the same.
+fn chain_fault(subject: &Subject<'_>) -> Option<HealthFinding> {
+    let (id, reason) = subject.chain_faults.first()?;
+    let more = match subject.chain_faults.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more like it)"),
+    };
+    Some(
+        HealthFinding::new(HealthLevel::Warning, format!("{id}: {reason}{more}")).with_hint(
+            Hint::new()
+                .text("find out who was there; another store may have it: ")
+                .command(["list", "--all-stores", &subject.name]),
         ),
     )
 }

@@ -369,6 +369,8 @@ fn back_up_all(
     observer: &dyn Observer,
 ) -> Result<Vec<SourceResult>> {
     let store = session.writing()?;
+    // Before anything is read: what can't be signed is not written.
+    store.check_signing()?;
     let context = RunContext {
         store: &*store,
         run,

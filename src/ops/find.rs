@@ -413,6 +413,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         state: state.unwrap_or_default(),
         presence,
         signature,
+        digest: None,
     }))
 }
 

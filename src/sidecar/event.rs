@@ -35,6 +35,8 @@ pub enum Change {
     Brake(Braked),
     /// What came of copying it to another store.
     Copy(CopyMark),
+    /// The backup of this id, which was beside it, was removed on purpose.
+    Removed(String),
 }
 
 /// What came of copying a backup to another store.
@@ -80,6 +82,9 @@ pub(crate) struct StoredEvent {
     /// For `copy_failed`: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// For `removed`: the id of the backup that was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removed: Option<String>,
 }
 
 /// The kinds of events.
@@ -101,6 +106,8 @@ enum EventKind {
     Copied,
     /// It could not be copied to another store.
     CopyFailed,
+    /// Another backup, mostly the one before it, was removed on purpose.
+    Removed,
 }
 
 impl BackupEvent {
@@ -124,6 +131,7 @@ impl BackupEvent {
                 store: stored.store?,
                 failure: Some(stored.error?),
             }),
+            EventKind::Removed => Change::Removed(stored.removed?),
         };
         Some(BackupEvent {
             at: stored.at,
@@ -143,6 +151,7 @@ impl BackupEvent {
             against: None,
             store: None,
             error: None,
+            removed: None,
         };
         stored.event = match &self.change {
             Change::Pinned => EventKind::Pinned,
@@ -156,6 +165,10 @@ impl BackupEvent {
                 EventKind::Braked
             }
             Change::Brake(Braked::Accepted) => EventKind::Accepted,
+            Change::Removed(id) => {
+                stored.removed = Some(id.clone());
+                EventKind::Removed
+            }
             Change::Copy(mark) => {
                 stored.store = Some(mark.store.clone());
                 stored.error.clone_from(&mark.failure);
@@ -189,6 +202,8 @@ pub struct BackupState {
     pub brake: Option<Braked>,
     /// What came last of copying it, by the other store's name or location.
     pub copies: BTreeMap<String, LastCopy>,
+    /// The ids of backups that were removed on purpose.
+    pub removed: BTreeSet<String>,
     /// The moment of the newest event.
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
@@ -212,6 +227,7 @@ impl BackupState {
                 Change::Unpinned => state.pinned = false,
                 Change::Verified(found) => state.verifications.push(found),
                 Change::Brake(found) => state.brake = Some(found),
+                Change::Removed(id) => drop(state.removed.insert(id)),
                 Change::Copy(mark) => {
                     let last = LastCopy {
                         at: event.at,
@@ -231,6 +247,7 @@ impl BackupState {
             Change::Unpinned => !self.pinned,
             Change::Verified(_) => false,
             Change::Brake(found) => self.brake.as_ref() == Some(found),
+            Change::Removed(id) => self.removed.contains(id),
             Change::Copy(mark) => {
                 let last = self.copies.get(&mark.store);
                 last.is_some_and(|last| last.failure == mark.failure)
@@ -262,7 +279,7 @@ fn superseded(events: &[(String, BackupEvent)]) -> Vec<String> {
                 }
                 continue;
             }
-            Change::Pinned | Change::Unpinned | Change::Brake(_) => continue,
+            Change::Pinned | Change::Unpinned | Change::Brake(_) | Change::Removed(_) => continue,
         };
         let outdoes = |newer: &&Verification| {
             newer.level >= found.level
@@ -337,6 +354,7 @@ mod tests {
             verified(5, Level::Content, CheckStatus::Damaged),
             copied(6, "s3://acme/web1", None),
             copied(7, "s3://acme/web1", Some("no answer")),
+            event(8, Change::Removed("app_daily_20261119T020000Z".into())),
         ] {
             assert_eq!(BackupEvent::parse(&event.to_bytes()), Some(event));
         }

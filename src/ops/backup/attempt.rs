@@ -8,6 +8,7 @@ use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::Observer;
+use crate::ops::chain::find_previous;
 use crate::ops::content::{LIST_CODEC, StoredDump};
 use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
@@ -264,6 +265,7 @@ impl<'a> BackupAttempt<'a> {
         });
         sidecar.database = Some(dumped.database);
         sidecar.manifest = Some(dumped.manifest);
+        sidecar.previous = find_previous(self.context.store, self.source)?;
         Ok(sidecar)
     }
 
@@ -308,6 +310,7 @@ impl<'a> BackupAttempt<'a> {
             state_lost: false,
             presence,
             signature: self.context.store.own_signature()?,
+            digest: None,
         })
     }
 
@@ -393,6 +396,7 @@ impl<'a> BackupAttempt<'a> {
             dump: None,
             database: None,
             manifest: None,
+            previous: None,
             producer,
             verifications: Vec::new(),
             error: None,

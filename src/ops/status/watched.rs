@@ -7,6 +7,7 @@ use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Hint, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
+use crate::ops::chain::has_whole_chains;
 use crate::ops::condition::{Condition, condition_of, short_reason_of};
 use crate::ops::prune;
 use crate::ops::time_of;
@@ -61,9 +62,14 @@ pub fn watched_sources<'a>(
         for subject in of_source(&cluster, (catalog, opened), session, config)? {
             if !subjects.iter().any(|known| known.name == subject.name) {
                 let held = held(&subject.name, catalog, opened, config);
+                let chain_faults = match has_whole_chains(store, session) {
+                    true => chain_faults(&subject.name, catalog),
+                    false => Vec::new(),
+                };
                 subjects.push(Subject {
                     expect_every: expect_every.unwrap_or(subject.expect_every),
                     held,
+                    chain_faults,
                     ..subject
                 });
             }
@@ -77,6 +83,11 @@ pub fn watched_sources<'a>(
             Vec::new()
         },
     })
+}
+
+fn chain_faults(name: &str, catalog: &Catalog) -> Vec<(String, String)> {
+    let faults = catalog.chain_faults(name).into_iter();
+    faults.map(|fault| (fault.id.clone(), fault.reason())).collect()
 }
 
 fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result<Vec<String>> {
@@ -244,6 +255,7 @@ fn subject<'a>(
         held: None,
         leftovers: leftovers(name, catalog, entry, configured),
         copies: Vec::new(),
+        chain_faults: Vec::new(),
         ignored_events: catalog.of(name).map(|backup| backup.state.ignored).sum(),
     }
 }
