@@ -14,6 +14,7 @@ mod export;
 mod guard;
 mod help;
 mod init;
+mod key;
 mod list;
 mod pin;
 mod rendering;
@@ -26,7 +27,7 @@ mod version;
 
 pub use guard::NOT_RUN;
 
-use crate::cli::{Cli, Command, GlobalArguments};
+use crate::cli::{Cli, Command, GlobalArguments, KeyArguments, KeyCommand};
 use crate::config::{self, Config};
 use crate::engine::whole_second;
 use crate::error::{Context, Error, Hint, Result};
@@ -58,6 +59,12 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         // There is no configuration yet, or another one that is none of its business.
         return init::run(arguments, &cli.global, report);
     }
+    if let Command::Key(KeyArguments {
+        command: KeyCommand::Init(arguments),
+    }) = command
+    {
+        return key::init(arguments, report);
+    }
     if let Command::Guard(_) = command {
         // Until its program has run.
         report.exits_with(NOT_RUN);
@@ -83,9 +90,14 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
-        Command::Status(_) | Command::Completions(_) | Command::Help(_) | Command::Init(_) => {
-            Ok(None)
-        }
+        Command::Key(KeyArguments {
+            command: KeyCommand::Sheet(arguments),
+        }) => key::sheet(arguments, &session, report),
+        Command::Status(_)
+        | Command::Completions(_)
+        | Command::Help(_)
+        | Command::Init(_)
+        | Command::Key(_) => Ok(None),
     }
 }
 

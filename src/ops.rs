@@ -20,6 +20,7 @@ pub mod export;
 pub mod find;
 pub mod guard;
 pub mod hooks;
+pub mod key;
 mod observer;
 pub mod pin;
 pub mod programs;

@@ -112,6 +112,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "process",
             "retention",
             "scratch",
+            "secret",
             "sidecar",
             "signature",
             "store",

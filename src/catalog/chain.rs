@@ -68,13 +68,24 @@ impl ListedBackup {
 impl Catalog {
     /// The backups of a source that a later one names and that are not as it says.
     pub fn chain_faults(&self, source: &str) -> Vec<ChainFault> {
-        let by_id: HashMap<&str, &ListedBackup> =
-            self.of(source).map(|backup| (backup.id(), backup)).collect();
-        let unreadable: HashSet<&str> =
-            self.unreadable.iter().map(|lost| lost.id.as_str()).collect();
-        let is_removed = |id: &str| self.of(source).any(|other| other.state.removed.contains(id));
+        let by_id: HashMap<&str, &ListedBackup> = self
+            .of(source)
+            .map(|backup| (backup.id(), backup))
+            .collect();
+        let unreadable: HashSet<&str> = self
+            .unreadable
+            .iter()
+            .map(|lost| lost.id.as_str())
+            .collect();
+        let is_removed = |id: &str| {
+            self.of(source)
+                .any(|other| other.state.removed.contains(id))
+        };
         let mut faults: Vec<ChainFault> = Vec::new();
-        for backup in self.of(source).filter(|backup| backup.signature.is_accepted()) {
+        for backup in self
+            .of(source)
+            .filter(|backup| backup.signature.is_accepted())
+        {
             let Some(previous) = &backup.sidecar.previous else {
                 continue;
             };
@@ -113,6 +124,10 @@ impl Catalog {
         }
         let mut chain = self.of(source).filter(|backup| backup.is_in_chain());
         let newest = chain.next()?;
-        if newest.id() == id { chain.next() } else { None }
+        if newest.id() == id {
+            chain.next()
+        } else {
+            None
+        }
     }
 }

@@ -4,8 +4,8 @@
 use super::events::add_event;
 use crate::catalog::{Catalog, digest_text};
 use crate::error::{Kind, Result};
-use crate::plan::StorePlan;
 use crate::ops::Session;
+use crate::plan::StorePlan;
 use crate::sidecar::{Change, Previous};
 use crate::store::Store;
 

@@ -155,7 +155,12 @@ fn distrusted(level: Level, signature: &SignatureStatus) -> VerificationResult {
         _ => CheckStatus::Unprovable,
     };
     let why = signature.objection().unwrap_or_default();
-    unmade(level, CheckSubject::Signature, status, CheckFinding::Message(why))
+    unmade(
+        level,
+        CheckSubject::Signature,
+        status,
+        CheckFinding::Message(why),
+    )
 }
 
 /// The result where no dump could be examined.
@@ -356,7 +361,9 @@ fn breaks(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTask>> {
         return Ok(Vec::new());
     }
     let sources = catalog.sources();
-    let faults = sources.iter().flat_map(|source| catalog.chain_faults(source));
+    let faults = sources
+        .iter()
+        .flat_map(|source| catalog.chain_faults(source));
     let tasks = faults.map(|fault| VerifyTask::Unusable {
         why: fault.reason(),
         id: fault.id,

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::setting::{PathResolver, SettingType, WrittenValue};
 use chrono::{DateTime, Utc};
+use ct_codecs::{Base64, Decoder};
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use std::fmt;
 use std::io::Cursor;
@@ -49,9 +50,9 @@ impl SigningKey {
             _ => return Err(malformed("its second line is something else")),
         };
         let secret = match (is_protected, password) {
-            (false, _) => boxed()
-                .into_unencrypted_secret_key()
-                .map_err(|error| malformed(&error.to_string()))?,
+            (false, _) => {
+                read_unprotected(boxed(), encoded).ok_or_else(|| malformed("it is damaged"))?
+            }
             (true, None) => {
                 return Err(
                     Error::usage(format!("{what} is protected by a password")).with_hint(format!(
@@ -107,6 +108,25 @@ impl SigningKey {
             .map(minisign::SignatureBox::into_string)
             .map_err(|error| Error::failed(format!("signing `{}`: {error}", object.name)))
     }
+}
+
+/// Reads a secret key that no password protects. `minisign -W` leaves its checksum empty, which the
+/// crate takes for damage: such a key is good if what it signs is.
+fn read_unprotected(boxed: SecretKeyBox, encoded: &str) -> Option<SecretKey> {
+    const CHECKSUM: usize = 32;
+    if let Ok(secret) = boxed.into_unencrypted_secret_key() {
+        return Some(secret);
+    }
+    let bytes = Base64::decode_to_vec(encoded, None).ok()?;
+    let is_empty = bytes
+        .rchunks(CHECKSUM)
+        .next()?
+        .iter()
+        .all(|byte| *byte == 0);
+    let secret = SecretKey::from_bytes(&bytes).ok().filter(|_| is_empty)?;
+    let public = PublicKey::from_secret_key(&secret).ok()?;
+    minisign::sign(Some(&public), &secret, Cursor::new(b""), None, None).ok()?;
+    Some(secret)
 }
 
 /// A key that checks signatures: what minisign calls the public key, `RW…`.
@@ -183,7 +203,6 @@ impl SettingType for VerifyingKey {
 mod tests {
     use super::*;
 
-    /// Made by Debian's `minisign -G` with the password `let me`.
     #[test]
     fn a_key_is_read_as_it_was_written() {
         let key = SigningKey::generate().unwrap();
@@ -196,6 +215,23 @@ mod tests {
         assert!(!format!("{key:?} {text:?}").contains(&secret));
     }
 
+    /// Made by Debian's `minisign -G -W`: nothing was ever signed with it.
+    #[test]
+    fn a_key_of_minisign_is_read() {
+        let text = "untrusted comment: minisign encrypted secret key\n\
+            RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/qN6YQJ3gaxaZX/+\
+            uAd12i12vAc+E9OEy9sevmgeqfi+F71sdyyAFs5w3vQEi9cO/jtgEk2DSfwv2SG1ncOcFCbJY4LDbqREAAAAAAAA\
+            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+        let key = SigningKey::parse(&Secret::new(text), None, "`sign_key_file`").unwrap();
+        assert_eq!(
+            key.verifying_key().to_string(),
+            "RWT+o3phAneBrM5w3vQEi9cO/jtgEk2DSfwv2SG1ncOcFCbJY4LDbqRE"
+        );
+        // A bit of the secret half.
+        let damaged = text.replace("uAd12i", "uBd12i");
+        assert!(SigningKey::parse(&Secret::new(damaged), None, "`sign_key_file`").is_err());
+    }
+
     #[test]
     fn what_is_no_key_is_refused_without_being_shown() {
         for text in [
@@ -206,8 +242,8 @@ mod tests {
             "x\nRWRTY0Iy",
         ] {
             let password = Some(Secret::new("s3cret"));
-            let error = SigningKey::parse(&Secret::new(text), password, "`sign_key_file`");
-            let error = error.unwrap_err();
+            let parsed = SigningKey::parse(&Secret::new(text), password, "`sign_key_file`");
+            let error = parsed.unwrap_err();
             assert!(error.hint().is_some(), "{error:?}");
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }

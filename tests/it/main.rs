@@ -49,6 +49,7 @@ mod screens;
 mod second_names;
 mod secrets;
 mod seeds;
+mod signed;
 mod snapshot;
 mod soundness;
 mod support;

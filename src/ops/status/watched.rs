@@ -87,7 +87,9 @@ pub fn watched_sources<'a>(
 
 fn chain_faults(name: &str, catalog: &Catalog) -> Vec<(String, String)> {
     let faults = catalog.chain_faults(name).into_iter();
-    faults.map(|fault| (fault.id.clone(), fault.reason())).collect()
+    faults
+        .map(|fault| (fault.id.clone(), fault.reason()))
+        .collect()
 }
 
 fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result<Vec<String>> {

@@ -1,7 +1,9 @@
 //! A sidecar as it stands, its texts borrowed from its bytes: what is not kept of it is looked at,
 //! so that what is wrong for [`Sidecar`](super::Sidecar) is wrong here, and let go.
 
-use super::{Brief, BriefDatabase, BriefDump, Failure, Previous, Status, Totals, TreeTotals, Verification};
+use super::{
+    Brief, BriefDatabase, BriefDump, Failure, Previous, Status, Totals, TreeTotals, Verification,
+};
 use crate::engine::Settings;
 use crate::sidecar::Words;
 use chrono::{DateTime, NaiveDate, Utc};
