@@ -392,6 +392,20 @@ fn copies_keep_their_signatures_and_the_newest_is_missed() {
 }
 
 #[test]
+fn a_store_that_was_rolled_back_is_told_by_its_copies() {
+    let signing = Signing::new("[backup]\ncopies = ['usb']\n");
+    let ids = [signing.backup(), signing.backup(), signing.backup()];
+    for path in signing.world.stored("app", "") {
+        if path.to_str().unwrap().contains(&ids[2]) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let status = signing.status();
+    let text = format!("lists {}, which is newer than every backup here", ids[2]);
+    assert!(status.contains(&text), "{status}");
+}
+
+#[test]
 fn what_a_killed_run_left_of_signatures_is_swept() {
     let signing = Signing::new("");
     let id = signing.backup();
