@@ -9,7 +9,7 @@ mod resolve;
 mod tests;
 
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
-pub use read::{holds, judge_signature, read_state};
+pub use read::{holds, judge_signature, looks_like_a_dump, read_state};
 pub use resolve::quoted_list;
 
 use crate::engine::CheckStatus;
@@ -336,6 +336,12 @@ impl ListedBackup {
     pub fn needs(&self) -> Option<&str> {
         let base = self.sidecar.dump.as_ref()?.base.as_ref()?;
         Some(base.as_str())
+    }
+
+    /// Whether its dump is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        let dump = self.sidecar.dump.as_ref();
+        dump.is_some_and(|dump| dump.is_encrypted)
     }
 
     /// By age, those of one second too.

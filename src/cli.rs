@@ -95,6 +95,10 @@ pub struct GlobalArguments {
     /// configuration's]
     #[arg(long, global = true, value_name = "DIR-or-NAME")]
     pub store: Option<String>,
+    /// File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or
+    /// the configuration's]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Print one JSON document on stdout
     #[arg(long, global = true)]
     pub json: bool,
@@ -177,6 +181,9 @@ pub struct CopyArguments {
     /// Every backup that is not there yet, not the newest alone
     #[arg(long)]
     pub missing: bool,
+    /// Allow plain backups in a store that holds encrypted ones alone
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// Keep backups from being removed, or allow it again

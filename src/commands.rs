@@ -29,13 +29,14 @@ pub use guard::NOT_RUN;
 
 use crate::cli::{Cli, Command, GlobalArguments, KeyArguments, KeyCommand};
 use crate::config::{self, Config};
+use crate::encryption::IdentitySource;
 use crate::engine::whole_second;
 use crate::error::{Context, Error, Hint, Result};
 use crate::log::Log;
-use crate::ops::Session;
 use crate::ops::run::outcome_of;
+use crate::ops::{KeyRing, Session};
 use crate::plan::{self};
-use crate::report::{CommandOutcome, Report};
+use crate::report::{self, CommandOutcome, Report};
 use chrono::Utc;
 use std::path::Path;
 use std::time::Duration;
@@ -63,7 +64,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         command: KeyCommand::Init(arguments),
     }) = command
     {
-        return key::init(arguments, report);
+        return key::init(arguments, &cli.global, report);
     }
     if let Command::Guard(_) = command {
         // Until its program has run.
@@ -92,7 +93,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
         Command::Key(KeyArguments {
             command: KeyCommand::Sheet(arguments),
-        }) => key::sheet(arguments, &session, report),
+        }) => key::sheet(arguments, &cli.global, &session, report),
         Command::Status(_)
         | Command::Completions(_)
         | Command::Help(_)
@@ -192,7 +193,19 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
         now: whole_second(Utc::now()),
         host: config::hostname(),
         accepts_untrusted: accepts_untrusted(command),
+        keys: key_ring(global),
     })
+}
+
+/// Where private keys come from, before what the configuration says.
+fn key_ring(global: &GlobalArguments) -> KeyRing {
+    let variable = std::env::var_os("DBBACKUP_IDENTITY_FILE").filter(|path| !path.is_empty());
+    let named = match (&global.identity, variable) {
+        (Some(path), _) => Some(IdentitySource::File(path.clone(), "--identity")),
+        (None, Some(path)) => Some(IdentitySource::File(path.into(), "$DBBACKUP_IDENTITY_FILE")),
+        (None, None) => None,
+    };
+    KeyRing::new(named, std::sync::Arc::new(report::ask_secret))
 }
 
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.

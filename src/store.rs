@@ -281,6 +281,10 @@ pub trait Draft: Send {
     /// The finished objects, to be read back before they are published.
     fn objects(&self) -> &dyn Objects;
 
+    /// Has the sidecar of a copy signed by this machine. Else a copy keeps the signature that it has,
+    /// which fits only where its sidecar is the same.
+    fn sign_copy(&mut self) {}
+
     /// Makes it a backup, durably: all objects get their names, then the sidecar its own. Where it
     /// fails nothing is listed and nothing stays, as far as the store still obeys.
     fn commit(self: Box<Self>, sidecar: &[u8]) -> Result<()>;

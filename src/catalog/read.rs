@@ -264,7 +264,11 @@ impl<'a> Directory<'a> {
         let claims = Claims {
             id: &sidecar.id,
             source: &sidecar.source,
-            files: [file, dump.and_then(|dump| dump.contents.as_deref())],
+            files: [
+                file,
+                dump.and_then(|dump| dump.contents.as_deref()),
+                sidecar.sealed.as_deref(),
+            ],
             base: dump.and_then(|dump| dump.base.as_ref().map(Word::as_str)),
         };
         claims
@@ -438,6 +442,7 @@ impl ListedBackup {
             files: [
                 dump.map(|dump| dump.file.as_str()),
                 sidecar.contents().map(|contents| contents.file.as_str()),
+                sidecar.sealed.as_ref().map(|part| part.file.as_str()),
             ],
             base: dump.and_then(|dump| Some(dump.base.as_ref()?.id.as_str())),
         };
@@ -494,7 +499,7 @@ impl Refusal {
 struct Claims<'a> {
     id: &'a str,
     source: &'a str,
-    files: [Option<&'a str>; 2],
+    files: [Option<&'a str>; 3],
     base: Option<&'a str>,
 }
 
@@ -540,12 +545,12 @@ impl Claims<'_> {
 }
 
 /// By its last extension; a note of the user's among the backups is none of our business.
-fn looks_like_a_dump(name: &str) -> bool {
+pub fn looks_like_a_dump(name: &str) -> bool {
     let extensions = [
         "sqlite3", "sqlite", "db", "dump", "sql", "tar", "gz", "zst", "age",
     ];
-    // The list of contents alone restores nothing.
+    // What is only beside a dump restores nothing.
     name.rsplit_once('.')
         .is_some_and(|(_, extension)| extensions.contains(&extension))
-        && !name.ends_with(names::CONTENTS)
+        && !names::is_beside_dump(name)
 }

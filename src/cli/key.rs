@@ -31,17 +31,20 @@ pub enum KeyCommand {
 
 /// Make an identity that reads backups, and a key that signs them
 #[derive(Debug, Args)]
-#[command(after_help = help!(
+#[command(
+    long_about = "Make an identity of age, which reads what is encrypted to it, and a key of \
+                  minisign, which signs backups; in a directory, or each in a file: --identity and \
+                  --sign-key. No file is ever replaced. What they print belongs into the \
+                  configuration.",
+    after_help = help!(
     "dbbackup key init /root/backup-keys",
     "dbbackup key init --identity /root/backup.key --sign-key /etc/dbbackup/sign.key",
-))]
+    ),
+)]
 pub struct KeyInitArguments {
     /// The directory for both: `backup.key`, `sign.key`, and `sign.pub`; made where it is missing
-    #[arg(value_name = "DIR", required_unless_present_any = ["identity", "sign_key"])]
+    #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// The file for the identity of age, which reads what is encrypted
-    #[arg(long, value_name = "FILE")]
-    pub identity: Option<PathBuf>,
     /// The file for the secret key of minisign; its public key gets the name with `.pub`
     #[arg(long, value_name = "FILE")]
     pub sign_key: Option<PathBuf>,

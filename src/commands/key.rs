@@ -1,20 +1,24 @@
 //! `dbbackup key`: new keys, and the page for the safe.
 
-use crate::cli::{KeyInitArguments, KeySheetArguments};
+use crate::cli::{GlobalArguments, KeyInitArguments, KeySheetArguments};
 use crate::error::{Context, Result};
 use crate::ops::Session;
-use crate::ops::key::{KeyInitRequest, KeySheet, NewKeys, compose_sheet, create_keys};
+use crate::ops::key_files::{KeyInitRequest, KeySheet, NewKeys, compose_sheet, create_keys};
 use crate::plan;
 use crate::report::{CommandOutcome, Report};
 use std::path::PathBuf;
 
 /// Makes the keys that are asked for.
-pub fn init(arguments: &KeyInitArguments, report: &mut Report) -> Result<CommandOutcome> {
+pub fn init(
+    arguments: &KeyInitArguments,
+    global: &GlobalArguments,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
     let cwd = std::env::current_dir().context("finding the current directory")?;
     let place = |path: &PathBuf| plan::absolute(&cwd, path);
     let request = KeyInitRequest {
         dir: arguments.dir.as_ref().map(place),
-        identity: arguments.identity.as_ref().map(place),
+        identity: global.identity.as_ref().map(place),
         sign_key: arguments.sign_key.as_ref().map(place),
     };
     let keys = create_keys(&request)?;
@@ -60,10 +64,11 @@ fn show_keys(keys: &NewKeys, report: &mut Report) {
 /// Prints the page for the safe.
 pub fn sheet(
     arguments: &KeySheetArguments,
+    global: &GlobalArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<CommandOutcome> {
-    let sheet = compose_sheet(session, arguments.with_secret)?;
+    let sheet = compose_sheet(session, arguments.with_secret, global.identity.as_deref())?;
     report.set("stores", sheet.stores.as_slice());
     report.set("recipients", sheet.recipients.as_slice());
     report.set("public_keys", sheet.public_keys.as_slice());

@@ -40,6 +40,8 @@ pub enum CheckSubject {
     Sha256,
     /// The list of contents.
     Contents,
+    /// The encrypted part of the sidecar.
+    SealedPart,
     /// The decoding.
     Decode,
     /// The decoded bytes.
@@ -179,6 +181,7 @@ impl CheckSubject {
             CheckSubject::Examination => "examination",
             CheckSubject::Sha256 => "sha256",
             CheckSubject::Contents => "contents",
+            CheckSubject::SealedPart => "sealed part",
             CheckSubject::Decode => "decode",
             CheckSubject::Content => "content",
             CheckSubject::Integrity => "integrity",

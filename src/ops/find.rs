@@ -2,8 +2,10 @@
 //! a sidecar.
 
 use super::content::StoredDump;
+use super::seal::open_sidecar;
 use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
 use crate::config::Config;
+use crate::encryption::{AGE, DecryptionKey};
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
@@ -53,8 +55,14 @@ impl ResolvedBackup {
             .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
+    /// An error where the key for it is missing.
+    fn require_key(&self) -> Result<()> {
+        self.stored().missing_key().map_or(Ok(()), Err)
+    }
+
     /// Warns of newer backups that are damaged, incomplete or dated ahead. One that could not be
     /// looked at is an error: it may be good, and an older one in its place would be taken for it.
+    /// So is a missing key.
     pub fn settle_on_this(&self, session: &Session, observer: &dyn Observer) -> Result<()> {
         self.check_signature(session, observer)?;
         for NewerBackup {
@@ -75,7 +83,7 @@ impl ResolvedBackup {
             }
             observer.warn(format!("{id} is newer, but {flaw}: it is passed over"));
         }
-        Ok(())
+        self.require_key()
     }
 
     /// Who signed it.
@@ -109,6 +117,8 @@ impl ResolvedBackup {
     /// The dump, with what is known of it.
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
+        // What is told without the key is too little to compare a content with.
+        let open = sidecar.filter(|sidecar| sidecar.is_open());
         StoredDump {
             objects: &*self.objects,
             source: &self.source,
@@ -117,18 +127,31 @@ impl ResolvedBackup {
             decoding: self.decoding.clone(),
             format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
-            manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
-            database: sidecar.and_then(|sidecar| sidecar.database.as_ref()),
+            manifest: open.and_then(|sidecar| sidecar.manifest.as_ref()),
+            database: open.and_then(|sidecar| sidecar.database.as_ref()),
+            sealed: sidecar.and_then(|sidecar| sidecar.sealed.as_ref()),
         }
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(store: &Arc<dyn Store>, entry: &ListedBackup) -> Result<ResolvedBackup> {
+    pub fn in_store(
+        store: &Arc<dyn Store>,
+        entry: &ListedBackup,
+        session: &Session,
+    ) -> Result<ResolvedBackup> {
         let backup = entry.whole(&**store)?;
-        ResolvedBackup::of_backup(Arc::clone(store), entry.sidecar.source.to_string(), backup)
+        let source = entry.sidecar.source.to_string();
+        ResolvedBackup::of_backup(Arc::clone(store), source, backup, session)
     }
 
-    fn of_backup(store: Arc<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
+    fn of_backup(
+        store: Arc<dyn Store>,
+        source: String,
+        mut backup: Backup,
+        session: &Session,
+    ) -> Result<ResolvedBackup> {
+        let objects = store.objects(&source);
+        let key = key_for(&mut backup, &*objects, session)?;
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -145,11 +168,11 @@ impl ResolvedBackup {
         };
         let codec = codec_of(&dump)?;
         Ok(ResolvedBackup {
-            objects: store.objects(&source),
+            objects,
             store,
             source,
             file: dump.file.clone(),
-            decoding: Decoding::new(codec),
+            decoding: Decoding::new(codec).with_key(key),
             format: dump
                 .format
                 .parse::<DumpFormat>()
@@ -162,7 +185,7 @@ impl ResolvedBackup {
 
 /// The codec that a sidecar names.
 pub fn codec_of(dump: &Dump) -> Result<Codec> {
-    if let Some(encryption) = &dump.encryption {
+    if let Some(encryption) = dump.encryption.as_ref().filter(|known| *known != AGE) {
         return Err(
             Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
                 .with_hint("a newer dbbackup may know that"),
@@ -261,7 +284,7 @@ pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     let backup = entry.whole(&*store)?;
     Ok(ResolvedBackup {
         passed_over,
-        ..ResolvedBackup::of_backup(store, source, backup)?
+        ..ResolvedBackup::of_backup(store, source, backup, session)?
     })
 }
 
@@ -317,11 +340,11 @@ fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
     for path in linked.iter().chain([&path]) {
         let (store, source, dir) = directory_as_store(path, session);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
-            return ResolvedBackup::of_backup(store, source, backup);
+            return ResolvedBackup::of_backup(store, source, backup, session);
         }
     }
     let ((store, source, dir), name) = (directory_as_store(&path, session), file_name(&path));
-    let (codec, extension) = decoding_of(&name)?;
+    let (decoding, extension) = decoding_of(&name, session)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
         let size = match companion.metadata() {
@@ -331,7 +354,7 @@ fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
                 return Err(error).with_context(|| format!("looking at `{}`", companion.display()));
             }
         };
-        if codec == Codec::None && size > 0 {
+        if decoding.is_identity() && size > 0 {
             return Err(Error::failed(format!(
                 "`{}` is a live database: `{}` belongs to it",
                 path.display(),
@@ -350,7 +373,7 @@ fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
         source,
         file: name,
         backup: None,
-        decoding: Decoding::new(codec),
+        decoding,
         format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })
@@ -417,28 +440,57 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     }))
 }
 
-/// What the extensions say, outermost last.
-fn decoding_of(name: &str) -> Result<(Codec, String)> {
-    if let Some(plain) = name.strip_suffix(".age") {
-        return Err(
-            Error::failed(format!("`{name}` is encrypted")).with_hint(format!(
-                "decrypt it first: `age -d -i KEY -o {plain} {name}`"
-            )),
-        );
-    }
+/// What the extensions say, outermost last: how it is decoded, and the content's own extension.
+fn decoding_of(name: &str, session: &Session) -> Result<(Decoding, String)> {
+    let (name, key) = match name.strip_suffix(".age") {
+        Some(inner) => (inner, key_of(session)?),
+        None => (name, DecryptionKey::NotNeeded),
+    };
     let extension = |name: &str| {
         Path::new(name)
             .extension()
             .map(|found| found.to_string_lossy().to_ascii_lowercase())
             .unwrap_or_default()
     };
-    match Codec::from_extension(&extension(name)) {
-        Some(codec) => Ok((
+    let outer = extension(name);
+    let (codec, extension) = match Codec::from_extension(&outer) {
+        Some(codec) => (
             codec,
             extension(&name[..name.rfind('.').unwrap_or(name.len())]),
-        )),
-        None => Ok((Codec::None, extension(name))),
+        ),
+        None => (Codec::None, outer),
+    };
+    Ok((Decoding::new(codec).with_key(key), extension))
+}
+
+/// The key for what is encrypted.
+fn key_of(session: &Session) -> Result<DecryptionKey> {
+    Ok(match session.identities()? {
+        Some(identities) => DecryptionKey::Given(identities),
+        None => DecryptionKey::NotGiven,
+    })
+}
+
+/// The key for a backup, which is tried on the sealed part of its sidecar, where there is one: then
+/// the backup has its whole sidecar.
+fn key_for(backup: &mut Backup, objects: &dyn Objects, session: &Session) -> Result<DecryptionKey> {
+    let is_encrypted = |dump: &Dump| dump.encryption.is_some();
+    let sidecar = &backup.sidecar;
+    if sidecar.sealed.is_none() && !sidecar.dump.as_ref().is_some_and(is_encrypted) {
+        return Ok(DecryptionKey::NotNeeded);
     }
+    let key = key_of(session)?;
+    let DecryptionKey::Given(identities) = &key else {
+        return Ok(key);
+    };
+    match open_sidecar(&backup.sidecar, objects, identities) {
+        Ok(whole) => backup.sidecar = whole,
+        Err(error) if error.kind() == Kind::Sealed => return Ok(DecryptionKey::Unfit),
+        // Its dump may be whole: that is for those to find who read it.
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(key)
 }
 
 fn file_name(path: &Path) -> String {

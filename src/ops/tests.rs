@@ -41,6 +41,7 @@ impl Fixture {
             now: now(),
             host: "here".to_owned(),
             accepts_untrusted: false,
+            keys: Default::default(),
         };
         session.writing().unwrap();
         Fixture {

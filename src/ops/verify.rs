@@ -211,9 +211,9 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         }
         let catalog = catalog_of(&*store, &there)?;
         let mut items = if request.all {
-            every_one(&catalog, &store)?
+            every_one(&catalog, &store, session)?
         } else {
-            newest_ones(&catalog, &store)?
+            newest_ones(&catalog, &store, session)?
         };
         items.extend(breaks(&catalog, session)?);
         if request.backups.is_empty() {
@@ -249,7 +249,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
             names.into_iter().partition(|name| catalog.has_source(name));
         if !sources.is_empty() {
             catalog.keep_only(&sources);
-            items = newest_ones(&catalog, &store)?;
+            items = newest_ones(&catalog, &store, session)?;
             items.extend(breaks(&catalog, session)?);
         }
         // What a group has that was never backed up is not proven.
@@ -295,13 +295,17 @@ fn of_groups(
         .partition(|name| !is_of_group(name) || heard_of(name)))
 }
 
-fn every_one(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask>> {
+fn every_one(
+    catalog: &Catalog,
+    store: &Arc<dyn Store>,
+    session: &Session,
+) -> Result<Vec<VerifyTask>> {
     let with_dump = catalog
         .backups
         .iter()
         .filter(|backup| backup.sidecar.status != Status::Failed);
     let mut items: Vec<VerifyTask> = with_dump
-        .map(|backup| dump(backup, store))
+        .map(|backup| dump(backup, store, session))
         .collect::<Result<_>>()?;
     items.extend(catalog.unreadable.iter().map(unusable));
     Ok(items)
@@ -323,7 +327,11 @@ fn unusable(entry: &UnreadableSidecar) -> VerifyTask {
 
 /// Lists the newest backup of each source that is not a failed attempt: a damaged newest one must
 /// be found, not passed over.
-fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask>> {
+fn newest_ones(
+    catalog: &Catalog,
+    store: &Arc<dyn Store>,
+    session: &Session,
+) -> Result<Vec<VerifyTask>> {
     let mut items = Vec::new();
     for source in catalog.sources() {
         let unreadable = catalog
@@ -341,11 +349,11 @@ fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTa
             .filter(usable)
             .take_while(|backup| !backup.signature.is_accepted());
         for backup in strange {
-            items.push(dump(backup, store)?);
+            items.push(dump(backup, store, session)?);
         }
         let trusted = |backup: &&ListedBackup| usable(backup) && backup.signature.is_accepted();
         match catalog.of(&source).find(trusted) {
-            Some(backup) => items.push(dump(backup, store)?),
+            Some(backup) => items.push(dump(backup, store, session)?),
             // A run that could not reach a server at all leaves a failed attempt of the whole; what
             // there is to prove are its databases.
             None if catalog.has_members(&source) => {}
@@ -413,8 +421,8 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTas
         .collect())
 }
 
-fn dump(backup: &ListedBackup, store: &Arc<dyn Store>) -> Result<VerifyTask> {
-    let found = ResolvedBackup::in_store(store, backup);
+fn dump(backup: &ListedBackup, store: &Arc<dyn Store>, session: &Session) -> Result<VerifyTask> {
+    let found = ResolvedBackup::in_store(store, backup, session);
     Ok(match found {
         Ok(found) => VerifyTask::Dump(Box::new(found)),
         Err(error) => VerifyTask::Unusable {

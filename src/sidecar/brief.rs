@@ -56,6 +56,8 @@ pub struct Brief {
     pub verifications: Vec<Verification>,
     /// Why it failed.
     pub error: Option<Box<Failure>>,
+    /// The object with the rest of the sidecar, encrypted, where there is one.
+    pub sealed: Option<Box<str>>,
 }
 
 /// What is kept of [`super::Dump`].
@@ -75,6 +77,8 @@ pub struct BriefDump {
     pub contents: Option<Box<str>>,
     /// The id of the backup that it is built on.
     pub base: Option<Word>,
+    /// Whether it is encrypted.
+    pub is_encrypted: bool,
 }
 
 /// What is kept of [`Database`].
@@ -117,7 +121,7 @@ impl Brief {
             .dump
             .iter()
             .flat_map(|dump| std::iter::once(&dump.file).chain(&dump.contents));
-        dump.map(ToString::to_string).collect()
+        dump.chain(&self.sealed).map(ToString::to_string).collect()
     }
 
     /// Reads a sidecar's bytes; what [`Sidecar::parse`] refuses is refused, for the same reason.
@@ -140,10 +144,12 @@ impl Brief {
                 .filter(usable)
                 .map(|raw| raw.brief(words));
         };
-        let mut brief = serde_json::from_str::<RawSidecar<'_>>(&short)
+        let raw = serde_json::from_str::<RawSidecar<'_>>(&short)
             .ok()
-            .filter(usable)?
-            .brief(words);
+            .filter(usable)?;
+        // The number that is written goes before the one that was counted.
+        let tables = raw.tables_total().unwrap_or(tables);
+        let mut brief = raw.brief(words);
         brief.manifest.as_mut()?.tables = tables;
         Some(brief)
     }
@@ -160,9 +166,10 @@ impl Brief {
                 .contents()
                 .map(|contents| contents.file.as_str().into()),
             base: dump.base.as_ref().map(|base| words.take(&base.id)),
+            is_encrypted: dump.encryption.is_some(),
         });
         let totals = |manifest: &crate::engine::Manifest| Totals {
-            tables: manifest.tables.len() as u64,
+            tables: manifest.tables_total(),
             rows_total: manifest.rows_total,
             tree: manifest.tree.as_ref().map(|tree| TreeTotals {
                 files: tree.files,
@@ -194,6 +201,10 @@ impl Brief {
             previous: sidecar.previous.clone().map(Box::new),
             verifications: sidecar.verifications.clone(),
             error: sidecar.error.clone().map(Box::new),
+            sealed: sidecar
+                .sealed
+                .as_ref()
+                .map(|part| part.file.as_str().into()),
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Change {
     Copy(CopyMark),
     /// The backup of this id, which was beside it, was removed on purpose.
     Removed(String),
+    /// A private key opened it: that of the recipient with this fingerprint.
+    KeyProven(String),
 }
 
 /// What came of copying a backup to another store.
@@ -46,6 +48,8 @@ pub struct CopyMark {
     pub store: String,
     /// Why it is not there; `None` where it is.
     pub failure: Option<String>,
+    /// SHA-256 of its sidecar there, in hex: of an encrypted copy it is another one than here.
+    pub sidecar_sha256: Option<String>,
 }
 
 /// What is remembered of a backup that holds far less than an earlier one.
@@ -85,6 +89,12 @@ pub(crate) struct StoredEvent {
     /// For `removed`: the id of the backup that was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     removed: Option<String>,
+    /// For `copied`: SHA-256 of the sidecar there, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sidecar_sha256: Option<String>,
+    /// For `key_proven`: the recipient whose private key opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipient: Option<String>,
 }
 
 /// The kinds of events.
@@ -108,6 +118,8 @@ enum EventKind {
     CopyFailed,
     /// Another backup, mostly the one before it, was removed on purpose.
     Removed,
+    /// It is encrypted, and a private key opened it.
+    KeyProven,
 }
 
 impl BackupEvent {
@@ -126,12 +138,15 @@ impl BackupEvent {
             EventKind::Copied => Change::Copy(CopyMark {
                 store: stored.store?,
                 failure: None,
+                sidecar_sha256: stored.sidecar_sha256,
             }),
             EventKind::CopyFailed => Change::Copy(CopyMark {
                 store: stored.store?,
                 failure: Some(stored.error?),
+                sidecar_sha256: None,
             }),
             EventKind::Removed => Change::Removed(stored.removed?),
+            EventKind::KeyProven => Change::KeyProven(stored.recipient?),
         };
         Some(BackupEvent {
             at: stored.at,
@@ -152,6 +167,8 @@ impl BackupEvent {
             store: None,
             error: None,
             removed: None,
+            sidecar_sha256: None,
+            recipient: None,
         };
         stored.event = match &self.change {
             Change::Pinned => EventKind::Pinned,
@@ -172,10 +189,15 @@ impl BackupEvent {
             Change::Copy(mark) => {
                 stored.store = Some(mark.store.clone());
                 stored.error.clone_from(&mark.failure);
+                stored.sidecar_sha256.clone_from(&mark.sidecar_sha256);
                 match mark.failure {
                     None => EventKind::Copied,
                     Some(_) => EventKind::CopyFailed,
                 }
+            }
+            Change::KeyProven(recipient) => {
+                stored.recipient = Some(recipient.clone());
+                EventKind::KeyProven
             }
         };
         to_json(&stored)
@@ -189,6 +211,8 @@ pub struct LastCopy {
     pub at: DateTime<Utc>,
     /// Why it is not there; `None` where it is.
     pub failure: Option<String>,
+    /// SHA-256 of its sidecar there, in hex, where it is known.
+    pub sidecar_sha256: Option<String>,
 }
 
 /// The state of a backup: the union of its events.
@@ -204,6 +228,8 @@ pub struct BackupState {
     pub copies: BTreeMap<String, LastCopy>,
     /// The ids of backups that were removed on purpose.
     pub removed: BTreeSet<String>,
+    /// When each recipient's private key last opened it.
+    pub keys_proven: BTreeMap<String, DateTime<Utc>>,
     /// The moment of the newest event.
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
@@ -232,8 +258,12 @@ impl BackupState {
                     let last = LastCopy {
                         at: event.at,
                         failure: mark.failure,
+                        sidecar_sha256: mark.sidecar_sha256,
                     };
                     state.copies.insert(mark.store, last);
+                }
+                Change::KeyProven(recipient) => {
+                    state.keys_proven.insert(recipient, event.at);
                 }
             }
         }
@@ -245,12 +275,14 @@ impl BackupState {
         match change {
             Change::Pinned => self.pinned,
             Change::Unpinned => !self.pinned,
-            Change::Verified(_) => false,
+            Change::Verified(_) | Change::KeyProven(_) => false,
             Change::Brake(found) => self.brake.as_ref() == Some(found),
             Change::Removed(id) => self.removed.contains(id),
             Change::Copy(mark) => {
                 let last = self.copies.get(&mark.store);
-                last.is_some_and(|last| last.failure == mark.failure)
+                last.is_some_and(|last| {
+                    last.failure == mark.failure && last.sidecar_sha256 == mark.sidecar_sha256
+                })
             }
         }
     }
@@ -279,7 +311,11 @@ fn superseded(events: &[(String, BackupEvent)]) -> Vec<String> {
                 }
                 continue;
             }
-            Change::Pinned | Change::Unpinned | Change::Brake(_) | Change::Removed(_) => continue,
+            Change::Pinned
+            | Change::Unpinned
+            | Change::Brake(_)
+            | Change::Removed(_)
+            | Change::KeyProven(_) => continue,
         };
         let outdoes = |newer: &&Verification| {
             newer.level >= found.level
@@ -329,6 +365,7 @@ mod tests {
         let mark = CopyMark {
             store: store.to_owned(),
             failure: failure.map(str::to_owned),
+            sidecar_sha256: None,
         };
         event(second, Change::Copy(mark))
     }

@@ -4,8 +4,9 @@ use super::{KeyId, PASSWORD_VARIABLE, SignedObject};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::setting::{PathResolver, SettingType, WrittenValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use ct_codecs::{Base64, Decoder};
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use std::fmt;
 use std::io::Cursor;
@@ -117,7 +118,7 @@ fn read_unprotected(boxed: SecretKeyBox, encoded: &str) -> Option<SecretKey> {
     if let Ok(secret) = boxed.into_unencrypted_secret_key() {
         return Some(secret);
     }
-    let bytes = Base64::decode_to_vec(encoded, None).ok()?;
+    let bytes = STANDARD.decode(encoded).ok()?;
     let is_empty = bytes
         .rchunks(CHECKSUM)
         .next()?

@@ -48,7 +48,7 @@ impl Signer {
                 format!("`sign_key_file` `{}`", file.display()),
             ),
             (None, Some(command)) => (
-                Secret::whole_from_command(command, "sign_key_command")?,
+                Secret::from_whole_output(command, "sign_key_command")?,
                 "what `sign_key_command` prints".to_owned(),
             ),
             (None, None) => (Secret::new(""), "the signing key".to_owned()),

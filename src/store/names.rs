@@ -3,8 +3,11 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-/// The end of the name of a list of contents.
-pub const CONTENTS: &str = ".contents.json.zst";
+/// The end of the name of a list of contents, where it is not encrypted.
+const CONTENTS: &str = ".contents.json.zst";
+
+/// The end of the name of the sealed part of a sidecar.
+const SEALED: &str = ".meta.json.age";
 
 const EVENT: &str = ".event.json";
 
@@ -23,9 +26,21 @@ pub fn sidecar_name(id: &str) -> String {
     format!("{id}.json")
 }
 
-/// The name of the list of what is in a tree.
+/// The name of the list of what is in a tree, without the extension of its encryption.
 pub fn contents_name(id: &str) -> String {
     format!("{id}{CONTENTS}")
+}
+
+/// The name of the sealed part of a sidecar.
+pub fn sealed_name(id: &str) -> String {
+    format!("{id}{SEALED}")
+}
+
+/// Whether an object is a list of contents or the sealed part of a sidecar: it has a dump's
+/// extension, and is none.
+pub fn is_beside_dump(name: &str) -> bool {
+    let plain = name.strip_suffix(".age").unwrap_or(name);
+    plain.ends_with(CONTENTS) || name.ends_with(SEALED)
 }
 
 /// The name of an event of this moment, to the millisecond; `random` keeps two of one moment apart.

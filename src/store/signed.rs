@@ -3,7 +3,8 @@
 //!
 //! Each sidecar and event has its signature beside it, `<name>.minisig`, written before it, so that
 //! nothing is ever seen without the signature that it will have. A copy keeps the signatures of
-//! what is copied: who copies has not seen how it was made.
+//! what is copied: who copies has not seen how it was made. Only where the copy is encrypted on the
+//! way, and so has another sidecar, the copying machine signs.
 
 use super::{
     Draft, Listing, Location, Objects, PendingObject, Properties, Store, StoreSettings, names,
@@ -170,6 +171,7 @@ struct SignedDraft {
     signer: Signer,
     /// The names of its events.
     events: Vec<String>,
+    /// Its sidecar has the signature that it was copied with.
     is_copy: bool,
 }
 
@@ -196,6 +198,10 @@ impl Draft for SignedDraft {
 
     fn objects(&self) -> &dyn Objects {
         self.inner.objects()
+    }
+
+    fn sign_copy(&mut self) {
+        self.is_copy = false;
     }
 
     fn commit(mut self: Box<Self>, sidecar: &[u8]) -> Result<()> {

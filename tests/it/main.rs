@@ -6,6 +6,7 @@ mod commands;
 mod copies;
 mod damage;
 mod doctor;
+mod encryption;
 mod export;
 mod failpoints;
 mod faults;

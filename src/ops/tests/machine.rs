@@ -81,6 +81,7 @@ impl Machine {
             now: whole_second(Utc::now()),
             host: "testhost".to_owned(),
             accepts_untrusted: false,
+            keys: Default::default(),
         }
     }
 

@@ -184,7 +184,7 @@ fn identity(settings: &EncryptionSettings) -> Result<Secret> {
         &settings.identity_command,
     ) {
         (Some(file), _) => Secret::from_file(file, "identity_file"),
-        (None, Some(command)) => Secret::whole_from_command(command, "identity_command"),
+        (None, Some(command)) => Secret::from_whole_output(command, "identity_command"),
         (None, None) => Err(Error::usage("there is no identity to print").with_hint(
             "name it: `identity_file` in [encryption], or $DBBACKUP_IDENTITY_FILE; without \
              `--with-secret` the page has room to write it in",
