@@ -41,6 +41,15 @@ pub struct NewKeys {
 /// Makes the keys that are asked for. No file is replaced: where one is there, none is made.
 pub fn create_keys(request: &KeyInitRequest) -> Result<NewKeys> {
     let within = |name: &str| request.dir.as_ref().map(|dir| dir.join(name));
+    if request.dir.is_none() && request.identity.is_none() && request.sign_key.is_none() {
+        return Err(
+            Error::usage("it is not said where the keys are to be").with_hint(
+                Hint::new()
+                    .text("name a directory for both, or a file for each: ")
+                    .command(["key", "init", "--identity", "FILE", "--sign-key", "FILE"]),
+            ),
+        );
+    }
     let identity_file = request.identity.clone().or_else(|| within("backup.key"));
     let sign_key_file = request.sign_key.clone().or_else(|| within("sign.key"));
     let public_file = sign_key_file
@@ -121,8 +130,13 @@ pub struct KeySheet {
     pub identity: Option<Secret>,
 }
 
-/// Composes the page from the configuration; `with_secret` puts the identity itself on it.
-pub fn compose_sheet(session: &Session, with_secret: bool) -> Result<KeySheet> {
+/// Composes the page from the configuration; `with_secret` puts the identity itself on it, that of
+/// the file `named` before that of the configuration.
+pub fn compose_sheet(
+    session: &Session,
+    with_secret: bool,
+    named: Option<&Path>,
+) -> Result<KeySheet> {
     let Some(config) = &session.config else {
         return Err(
             Error::usage("there is no configuration to make a sheet of").with_hint(
@@ -147,7 +161,7 @@ pub fn compose_sheet(session: &Session, with_secret: bool) -> Result<KeySheet> {
         commands: recovery_commands(first, public_keys.first()),
         public_keys,
         identity: match with_secret {
-            true => Some(identity(settings)?),
+            true => Some(identity(settings, named)?),
             false => None,
         },
     })
@@ -177,16 +191,17 @@ fn recipients(settings: &EncryptionSettings) -> Result<Vec<String>> {
 }
 
 /// The identity, as its file has it.
-fn identity(settings: &EncryptionSettings) -> Result<Secret> {
+fn identity(settings: &EncryptionSettings, named: Option<&Path>) -> Result<Secret> {
     let variable = std::env::var_os("DBBACKUP_IDENTITY_FILE").map(PathBuf::from);
+    let named = named.or(variable.as_deref());
     match (
-        variable.as_ref().or(settings.identity_file.as_ref()),
+        named.or(settings.identity_file.as_deref()),
         &settings.identity_command,
     ) {
         (Some(file), _) => Secret::from_file(file, "identity_file"),
         (None, Some(command)) => Secret::from_whole_output(command, "identity_command"),
         (None, None) => Err(Error::usage("there is no identity to print").with_hint(
-            "name it: `identity_file` in [encryption], or $DBBACKUP_IDENTITY_FILE; without \
+            "name it: `--identity FILE`, or `identity_file` in [encryption]; without \
              `--with-secret` the page has room to write it in",
         )),
     }
