@@ -1,7 +1,7 @@
 //! Who can read what is encrypted.
 
 use super::EncryptionSettings;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::secret::Secret;
 use age::secrecy::SecretString;
 use age::{NoCallbacks, plugin, scrypt, ssh, tag, tagpq, x25519};
@@ -31,7 +31,9 @@ impl Recipients {
     /// can't be read and a plugin that is not installed are errors: nothing is to be encrypted to
     /// fewer than were meant.
     pub fn from_settings(settings: &EncryptionSettings) -> Result<Recipients> {
-        if let Some(passphrase) = passphrase(settings)? {
+        // Whatever is wrong here is for the configuration to mend, before anything is read.
+        let passphrase = passphrase(settings).map_err(|error| error.with_kind(Kind::Usage))?;
+        if let Some(passphrase) = passphrase {
             return Ok(Recipients::from_passphrase(passphrase));
         }
         let mut lines: Vec<(String, String)> = settings
@@ -43,7 +45,7 @@ impl Recipients {
             let what = format!("`recipients_file` `{}`", path.display());
             let text = fs::read_to_string(path)
                 .with_context(|| what.clone())
-                .map_err(|error| error.with_kind(crate::error::Kind::Usage))
+                .map_err(|error| error.with_kind(Kind::Usage))
                 .with_hint("it must be there, and readable for the user that dbbackup runs as")?;
             for (number, line) in text.lines().enumerate() {
                 lines.push((format!("line {} of {what}", number + 1), line.to_owned()));

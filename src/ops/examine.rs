@@ -282,6 +282,7 @@ fn examine_content(
     let mut destination = engines::trial(stored, stored.content_size(), depth, options)?;
     let mut checks = receive(stored, destination.as_mut(), depth, options)?;
     checks.extend(list_check(stored)?.filter(|check| check.status != CheckStatus::Ok));
+    checks.extend(sealed_part_check(stored)?);
     Ok(checks)
 }
 

@@ -472,7 +472,12 @@ fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn 
             found.store.name()
         ));
     }
-    let verification = result.to_verification(whole_second(Utc::now()));
+    let mut verification = result.to_verification(whole_second(Utc::now()));
+    if backup.sidecar.sealed.is_some() {
+        // It may name tables and files, which such a backup tells nobody without a key.
+        verification.detail = None;
+        verification.summary = None;
+    }
     let change = Change::Verified(verification);
     if let Err(error) = add_event(&*found.store, &found.source, id, change) {
         observer.warn(format!("{id}: the result was not kept: {error}"));
