@@ -33,6 +33,7 @@ mod export;
 mod guard;
 mod help;
 mod init;
+mod key;
 mod list;
 mod policy;
 mod restore;
@@ -50,6 +51,7 @@ pub use export::ExportArguments;
 pub use guard::GuardArguments;
 pub use help::{HelpArguments, Topic};
 pub use init::InitArguments;
+pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeySheetArguments};
 pub use list::{ListArguments, ListStatus};
 pub use policy::PolicyArguments;
 pub use restore::RestoreArguments;
@@ -154,6 +156,7 @@ pub enum Command {
     Export(ExportArguments),
     Doctor(DoctorArguments),
     Init(InitArguments),
+    Key(KeyArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
 }
@@ -264,6 +267,7 @@ impl Cli {
             Some(Command::Doctor(_)) => "doctor",
             Some(Command::Export(_)) => "export",
             Some(Command::Init(_)) => "init",
+            Some(Command::Key(_)) => "key",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
             Some(Command::Help(_)) => "help",

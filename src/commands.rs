@@ -14,6 +14,7 @@ mod export;
 mod guard;
 mod help;
 mod init;
+mod key;
 mod list;
 mod pin;
 mod rendering;
@@ -26,7 +27,7 @@ mod version;
 
 pub use guard::NOT_RUN;
 
-use crate::cli::{Cli, Command, GlobalArguments};
+use crate::cli::{Cli, Command, GlobalArguments, KeyArguments, KeyCommand};
 use crate::config::{self, Config};
 use crate::encryption::IdentitySource;
 use crate::engine::whole_second;
@@ -59,6 +60,12 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         // There is no configuration yet, or another one that is none of its business.
         return init::run(arguments, &cli.global, report);
     }
+    if let Command::Key(KeyArguments {
+        command: KeyCommand::Init(arguments),
+    }) = command
+    {
+        return key::init(arguments, &cli.global, report);
+    }
     if let Command::Guard(_) = command {
         // Until its program has run.
         report.exits_with(NOT_RUN);
@@ -84,9 +91,14 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
-        Command::Status(_) | Command::Completions(_) | Command::Help(_) | Command::Init(_) => {
-            Ok(None)
-        }
+        Command::Key(KeyArguments {
+            command: KeyCommand::Sheet(arguments),
+        }) => key::sheet(arguments, &cli.global, &session, report),
+        Command::Status(_)
+        | Command::Completions(_)
+        | Command::Help(_)
+        | Command::Init(_)
+        | Command::Key(_) => Ok(None),
     }
 }
 
@@ -116,6 +128,16 @@ fn does_without(command: &Command) -> bool {
         command,
         Restore(_) | List(_) | Show(_) | Verify(_) | Cat(_) | Export(_)
     )
+}
+
+/// Whether the user said that backups may be read although no trusted key signed them.
+fn accepts_untrusted(command: &Command) -> bool {
+    match command {
+        Command::Restore(arguments) => arguments.untrusted,
+        Command::Cat(arguments) => arguments.untrusted,
+        Command::Export(arguments) => arguments.untrusted,
+        _ => false,
+    }
 }
 
 /// Opens the log of the configuration, and says in it what begins.
@@ -170,6 +192,7 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
         cwd: std::env::current_dir().context("finding the current directory")?,
         now: whole_second(Utc::now()),
         host: config::hostname(),
+        accepts_untrusted: accepts_untrusted(command),
         keys: key_ring(global),
     })
 }

@@ -44,6 +44,7 @@ use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
+use crate::signature::Signer;
 use crate::store::StoreSettings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// `[encryption]`.
     pub encryption: EncryptionSettings,
+    /// The key that signs, of `[encryption]`; every store has it.
+    pub signer: Option<Signer>,
     /// What is valid and yet surely not what was meant; for stderr.
     pub warnings: Vec<String>,
 }

@@ -6,11 +6,13 @@
 //! owns; how a passphrase is asked for is the caller's, as this room knows no terminal.
 
 mod identities;
+mod new_identity;
 mod recipients;
 mod settings;
 mod stream;
 
 pub use identities::{AskPassphrase, Identities, IdentitySource};
+pub use new_identity::NewIdentity;
 pub use recipients::Recipients;
 pub use settings::{EncryptionSettings, MetadataDisclosure};
 pub use stream::{DecryptionKey, Opener, Sealer};

@@ -4,7 +4,8 @@
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one
 //!   is damaged.
 //! - **Unknown:** the newest backup's dump can't be looked at.
-//! - **Warning:** a database has vanished from its server; the last attempt failed or is
+//! - **Warning:** a backup or an event that no trusted key signed; a backup that a later one
+//!   names and that is not there; a database has vanished from its server; the last attempt failed or is
 //!   incomplete; no proof within `prove_every`; the newest good backup holds less than half of the
 //!   one before; retention is held back for a backup that lost much; a dump is not there or can't
 //!   be looked at, which a disk that is away explains; the store has less free space than the next
@@ -131,6 +132,10 @@ pub struct Subject<'a> {
     pub leftovers: Vec<Hint>,
     /// Its copies, one for each store that is to have them.
     pub copies: Vec<CopySubject<'a>>,
+    /// What is wrong with the backups that later ones name: an id, and the rest of the sentence.
+    pub chain_faults: Vec<(String, String)>,
+    /// How many events do not count, as no trusted key signed them.
+    pub ignored_events: usize,
 }
 
 /// One attempt at a backup.
@@ -176,6 +181,8 @@ pub enum AttemptWorth<'a> {
     Newer(&'a str),
     /// Its dump can't be looked at, for this reason.
     Unreachable(String),
+    /// No trusted key signed it, for this reason.
+    Untrusted(String),
     /// There is no dump.
     Failed {
         /// Why.
@@ -186,6 +193,11 @@ pub enum AttemptWorth<'a> {
 }
 
 impl JudgedAttempt<'_> {
+    /// Whether it counts for anything: a trusted key signed it, where one is asked for.
+    fn counts(&self) -> bool {
+        !matches!(self.worth, AttemptWorth::Untrusted(_))
+    }
+
     fn is_good(&self) -> bool {
         self.worth == AttemptWorth::Good && !self.safety_copy
     }
@@ -225,7 +237,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> 
         subject
             .attempts
             .iter()
-            .filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now))
+            .filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now) && attempt.counts())
     };
     let mut good = own().filter(|attempt| attempt.is_good());
     let mut labels = BTreeMap::new();

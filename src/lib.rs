@@ -37,6 +37,7 @@ pub mod scratch;
 pub mod secret;
 pub mod setting;
 pub mod sidecar;
+pub mod signature;
 pub mod statistics;
 pub mod store;
 pub mod stream;

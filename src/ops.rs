@@ -5,6 +5,7 @@
 //! need lives here.
 
 pub mod backup;
+pub mod chain;
 pub mod condition;
 pub mod content;
 pub mod copy;
@@ -19,6 +20,7 @@ pub mod export;
 pub mod find;
 pub mod guard;
 pub mod hooks;
+pub mod key_files;
 mod keys;
 mod observer;
 pub mod pin;

@@ -4,7 +4,7 @@
 //! What is decided here is deleted for good, so every doubt is decided for keeping. From the
 //! strongest to the weakest:
 //!
-//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, what has a dump
+//! 1. **Always kept:** what is pinned, what can't be read, what no trusted key signed, what lies in the future, what has a dump
 //!    that is not at hand, the newest good backup of the source, the newest one that was proven by
 //!    its content or by a restore, the newest failed attempt, and in each label the `min_keep`
 //!    newest good ones. Nothing below overrules these.
@@ -102,6 +102,9 @@ pub enum Standing {
     /// A sidecar that can't be read or asks for more than this version knows: neither used nor
     /// removed.
     Unknown,
+    /// No trusted key signed it: whoever made it, it takes no other's place, and only a user
+    /// removes it.
+    Untrusted,
     /// Its dump can't be looked at, and may be well.
     Unreachable,
     /// Its dump is not there, and no verification has called that damage: the disk that it is on
@@ -234,6 +237,7 @@ impl<'c> Case<'c> {
         }
         match candidate.standing {
             Standing::Unknown => case.hold("not understood: neither used nor removed"),
+            Standing::Untrusted => case.hold("no trusted key signed it: neither used nor removed"),
             Standing::Unreachable => case.hold(
                 "its dump can't be looked at now: neither used nor \
                 removed",

@@ -72,6 +72,9 @@ pub struct Sidecar {
     /// What is inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
+    /// The backup before it, where backups are signed: one that is hidden later is missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
     /// Programs with their versions, and `host`.
     #[serde(default)]
     pub producer: BTreeMap<String, String>,
@@ -152,6 +155,16 @@ pub struct Base {
     /// SHA-256 of its dump's content before compression and encryption, in hex: what a reader must
     /// have got before it may use it, however the dump is stored by then.
     pub content_sha256: String,
+}
+
+/// The newest backup of the same source that was in the store when a backup was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Previous {
+    /// Its id.
+    pub id: String,
+    /// SHA-256 of its sidecar as stored, in hex.
+    pub sha256: String,
 }
 
 /// The error of a failed attempt.

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("scratch", &["durable"]),
     ("secret", &["process"]),
     ("encryption", &["interrupt", "process", "secret", "setting"]),
+    ("signature", &["secret", "setting"]),
     ("retention", &["setting"]),
     ("health", &[]),
     ("metrics", &[]),
@@ -48,13 +49,21 @@ const ROOMS: &[(&str, &[&str])] = &[
             "process",
             "secret",
             "setting",
+            "signature",
         ],
     ),
     // The sidecar's types hold what the engine found, as it is.
     ("sidecar", &["engine"]),
     (
         "catalog",
-        &["cores", "engine", "retention", "sidecar", "store"],
+        &[
+            "cores",
+            "engine",
+            "retention",
+            "sidecar",
+            "signature",
+            "store",
+        ],
     ),
     // The settings that a file can give are those of the rooms that use them.
     (
@@ -67,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "retention",
             "setting",
             "sidecar",
+            "signature",
             "store",
         ],
     ),
@@ -102,7 +112,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "process",
             "retention",
             "scratch",
+            "secret",
             "sidecar",
+            "signature",
             "store",
             "stream",
             "tabular",

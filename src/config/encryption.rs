@@ -6,6 +6,7 @@ use super::{Config, MAIN_STORE};
 use crate::encryption::EncryptionSettings;
 use crate::error::{Error, Result};
 use crate::setting::SettingGroup;
+use crate::signature::Signer;
 
 /// Reads `[encryption]`.
 pub(super) fn read_encryption(
@@ -68,5 +69,18 @@ pub(super) fn check_encryption(config: &Config) -> Result<()> {
             Err(Error::usage(text).with_hint("name who can read the backups: `recipients`"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Gives every store the key that signs.
+pub(super) fn give_signer(config: &mut Config) {
+    let settings = &config.encryption;
+    config.signer = Signer::new(
+        settings.sign_key_file.clone(),
+        settings.sign_key_command.clone(),
+    );
+    let named = config.stores.values_mut().map(|store| &mut store.settings);
+    for settings in config.store.iter_mut().chain(named) {
+        settings.signer.clone_from(&config.signer);
     }
 }

@@ -1,6 +1,6 @@
 //! From text to [`Config`]: a walk over the tables, each read by a [`Section`].
 
-use super::encryption::{check_encryption, read_encryption};
+use super::encryption::{check_encryption, give_signer, read_encryption};
 use super::expand::{env_file, expand};
 use super::hooks::{Hooks, read_hooks};
 use super::kinds::{keys_of_all, read_kind};
@@ -104,6 +104,7 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         config.encryption = read_encryption(item, scope)?;
     }
     check_encryption(&config)?;
+    give_signer(&mut config);
     if let Some(item) = top.take("groups") {
         config.groups = read_groups(item, &config.sources, scope)?;
     }

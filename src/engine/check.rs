@@ -30,6 +30,8 @@ pub enum CheckSubject {
     Store,
     /// The sidecar, or that there is none.
     Sidecar,
+    /// Who signed the sidecar.
+    Signature,
     /// The name of what was to be verified.
     Search,
     /// The examination itself.
@@ -174,6 +176,7 @@ impl CheckSubject {
         match self {
             CheckSubject::Store => "store",
             CheckSubject::Sidecar => "sidecar",
+            CheckSubject::Signature => "signature",
             CheckSubject::Search => "search",
             CheckSubject::Examination => "examination",
             CheckSubject::Sha256 => "sha256",
@@ -199,6 +202,7 @@ impl CheckSubject {
             self,
             CheckSubject::Store
                 | CheckSubject::Sidecar
+                | CheckSubject::Signature
                 | CheckSubject::Search
                 | CheckSubject::Examination
                 | CheckSubject::Sha256

@@ -48,6 +48,8 @@ fn app(attempts: Vec<JudgedAttempt<'static>>) -> Subject<'static> {
         held: None,
         leftovers: Vec::new(),
         copies: Vec::new(),
+        chain_faults: Vec::new(),
+        ignored_events: 0,
     }
 }
 

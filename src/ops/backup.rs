@@ -389,6 +389,8 @@ fn back_up_all(
     observer: &dyn Observer,
 ) -> Result<Vec<SourceResult>> {
     let store = session.writing()?;
+    // Before anything is read: what can't be signed is not written.
+    store.check_signing()?;
     let encryption = session.encryption_at(store.location())?;
     if encryption.is_none() && !options.plain {
         refuse_plain(&*store)?;

@@ -174,6 +174,7 @@ fn candidates<'a>(
         backup.sidecar.status != Status::Failed
             && backup.is_whole()
             && backup.damage().is_none()
+            && backup.signature.is_accepted()
             && backup.sidecar.label != PRE_RESTORE
             && !new_in.is_some_and(|store| backup.state.is_copied_to(store))
     };
@@ -361,9 +362,23 @@ impl Copier<'_> {
             self.send_object(&mut *draft, source, (file, sha256, size), None, deadline)?;
             sent += size;
         }
+        self.send_signature(&mut *draft, source, &names::sidecar_name(backup.id()))?;
         send_pin(&mut *draft, backup)?;
         draft.commit(sidecar_bytes)?;
         Ok((sent, measure_bytes(sidecar_bytes)?.sha256))
+    }
+
+    /// Sends the signature of the sidecar, where there is one.
+    fn send_signature(&self, draft: &mut dyn Draft, source: &str, signed: &str) -> Result<()> {
+        let name = names::signature_name(signed);
+        let bytes = match self.from.read(source, &name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut pending = draft.create(&name)?;
+        pending.write_all(&bytes)?;
+        pending.finish()
     }
 
     /// Sends a plain backup encrypted: its objects get other names and hashes, and so its sidecar
@@ -398,6 +413,9 @@ impl Copier<'_> {
             (list.size_bytes, list.sha256) = (found.size, found.sha256);
         }
         send_pin(&mut *draft, backup)?;
+        if backup.signature.is_accepted() {
+            draft.sign_copy();
+        }
         let open = seal_sidecar(&mut *draft, &mut sidecar, Some(encryption))?.to_bytes();
         draft.commit(&open)?;
         Ok((sent, measure_bytes(&open)?.sha256))

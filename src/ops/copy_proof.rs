@@ -36,7 +36,7 @@ impl CopyStores {
             Ok(bytes) => bytes,
             Err(error) => return Some(error.message()),
         };
-        let state = match catalog::read_state(&*from.objects(source), id) {
+        let state = match catalog::read_state(from, source, id) {
             Ok(state) => state,
             Err(error) => return Some(error.message()),
         };

@@ -1,5 +1,6 @@
 //! Deleting: by id only, and not the last good one by accident.
 
+use super::chain::note_removal;
 use super::condition::STATE_LOST;
 use super::{Observer, Session};
 use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar, quoted_list};
@@ -39,6 +40,8 @@ struct DoomedBackup {
     size: u64,
     /// The backup that it is built on.
     needs: Option<String>,
+    /// The backup beside which its removal is noted.
+    witness: Option<String>,
 }
 
 /// Plans a deletion: every id must be known, and nothing may speak against it.
@@ -79,6 +82,7 @@ impl DeletePlan {
             self.look_again(&backup.source)?;
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
+            note_removal(&*self.store, source, id, backup.witness.as_deref())?;
             self.store.retire(source, id, &backup.files)?;
             observer.line(format!("deleted {id}"));
             for place in elsewhere {
@@ -150,6 +154,9 @@ fn find_doomed(
                 files,
                 size: backup.presence.bytes(),
                 needs: backup.needs().map(str::to_owned),
+                witness: catalog
+                    .witness_of_removal(&backup.sidecar.source, id)
+                    .map(|witness| witness.id().to_owned()),
             });
         } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
             found.push(doom_unreadable(lost, force, store)?);
@@ -260,5 +267,6 @@ fn doom_unreadable(
         files,
         size,
         needs: lost.needs.clone(),
+        witness: None,
     })
 }

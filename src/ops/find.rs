@@ -4,13 +4,15 @@
 use super::content::StoredDump;
 use super::seal::open_sidecar;
 use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
+use crate::config::Config;
 use crate::encryption::{AGE, DecryptionKey};
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
-use crate::store::{self, Objects, Store, names};
+use crate::signature::SignatureStatus;
+use crate::store::{self, Objects, Store, StoreSettings, names};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +63,8 @@ impl ResolvedBackup {
     /// Warns of newer backups that are damaged, incomplete or dated ahead. One that could not be
     /// looked at is an error: it may be good, and an older one in its place would be taken for it.
     /// So is a missing key.
-    pub fn settle_on_this(&self, observer: &dyn Observer) -> Result<()> {
+    pub fn settle_on_this(&self, session: &Session, observer: &dyn Observer) -> Result<()> {
+        self.check_signature(session, observer)?;
         for NewerBackup {
             id,
             flaw,
@@ -81,6 +84,34 @@ impl ResolvedBackup {
             observer.warn(format!("{id} is newer, but {flaw}: it is passed over"));
         }
         self.require_key()
+    }
+
+    /// Who signed it.
+    pub fn signature(&self) -> SignatureStatus {
+        match &self.backup {
+            Some(backup) => backup.signature.clone(),
+            None if self.store.trusted_keys().is_empty() => SignatureStatus::Unchecked,
+            None => SignatureStatus::Missing,
+        }
+    }
+
+    /// An error where no trusted key signed it, unless the user said that this is right.
+    fn check_signature(&self, session: &Session, observer: &dyn Observer) -> Result<()> {
+        let Some(objection) = self.signature().objection() else {
+            return Ok(());
+        };
+        let name = self.name();
+        if session.accepts_untrusted {
+            observer.warn(format!("{name}: {objection}; used all the same"));
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "`{name}` can't be trusted: {objection}"
+        ))
+        .with_hint(
+            "somebody else may have put it there; take another one, or, if you know who made it, \
+             add `--untrusted`",
+        ))
     }
 
     /// The dump, with what is known of it.
@@ -194,7 +225,16 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<Newer
     });
     let flawed = kept.map(|other| {
         let (flaw, may_be_good) = match &other.presence {
-            Presence::Unknown(why) => (format!("can't be looked at ({why})"), true),
+            Presence::Unknown(why) if other.signature.is_accepted() => {
+                (format!("can't be looked at ({why})"), true)
+            }
+            _ if !other.signature.is_accepted() => (
+                format!(
+                    "not to be trusted ({})",
+                    other.signature.objection().unwrap_or_default()
+                ),
+                false,
+            ),
             _ if other.good() => (
                 "dated ahead of this machine's clock (name it to use it)".to_owned(),
                 false,
@@ -249,17 +289,31 @@ pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
 }
 
 /// The directory above that of a dump as a store, with the dump's own as a source in it.
-fn directory_as_store(path: &Path) -> (Arc<dyn Store>, String, &Path) {
+fn directory_as_store<'p>(path: &'p Path, session: &Session) -> (Arc<dyn Store>, String, &'p Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
-        store::unchecked_directory(root),
+        store::unchecked_directory(root, &signatures_at(root, session)),
         dir.file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
         dir,
     )
+}
+
+/// The settings of the store in a directory: what is named by its path there needs the same
+/// signature as what is named by its id.
+fn signatures_at(root: &Path, session: &Session) -> StoreSettings {
+    let is_here = |settings: &&StoreSettings| {
+        let place = settings.resolved(&session.cwd).location;
+        let place = place.local_path().map(Path::to_path_buf);
+        place.is_some_and(|place| place.canonicalize().is_ok_and(|place| place == root))
+    };
+    let config = session.config.as_ref();
+    let stores = config.into_iter().flat_map(Config::all_stores);
+    let settings = stores.map(|(_, settings)| settings).find(is_here);
+    settings.cloned().unwrap_or_default()
 }
 
 fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
@@ -284,12 +338,12 @@ fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
     // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
     // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
-        let (store, source, dir) = directory_as_store(path);
+        let (store, source, dir) = directory_as_store(path, session);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
             return ResolvedBackup::of_backup(store, source, backup, session);
         }
     }
-    let ((store, source, dir), name) = (directory_as_store(&path), file_name(&path));
+    let ((store, source, dir), name) = (directory_as_store(&path, session), file_name(&path));
     let (decoding, extension) = decoding_of(&name, session)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
@@ -328,7 +382,7 @@ fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
 /// The backup that a dump's or sidecar's path belongs to, wherever it lies.
 fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result<Option<Backup>> {
     let named_itself = name.ends_with(".json");
-    let sidecar = if named_itself {
+    let sidecar_name = if named_itself {
         name.to_owned()
     } else {
         match names::id_of(name) {
@@ -336,7 +390,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
             None => return Ok(None),
         }
     };
-    let bytes = match store.read(source, &sidecar) {
+    let bytes = match store.read(source, &sidecar_name) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == Kind::NotFound && !named_itself => return Ok(None),
         // What is checked by the sidecar must not go unchecked because of a disk's hiccup.
@@ -371,8 +425,8 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
-    let objects = store.objects(source);
-    let state = catalog::read_state(&*objects, &sidecar.id);
+    let state = catalog::read_state(store, source, &sidecar.id);
+    let signature = catalog::judge_signature(store, source, &sidecar_name, &bytes)?;
     let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| {
         Presence::of(store.size(source, &dump.file))
     });
@@ -381,6 +435,8 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         state_lost: state.is_err(),
         state: state.unwrap_or_default(),
         presence,
+        signature,
+        digest: None,
     }))
 }
 

@@ -45,6 +45,8 @@ pub struct Session {
     /// UTC, whole seconds: one moment for the whole run.
     pub now: DateTime<Utc>,
     pub host: String,
+    /// Backups that no trusted key signed are read all the same.
+    pub accepts_untrusted: bool,
     /// The keys that are there to read with.
     pub keys: KeyRing,
 }

@@ -1,5 +1,6 @@
 //! Verifying: finds the backups that are meant, examines each, and keeps the result with it.
 
+use super::chain::has_whole_chains;
 use super::events::add_event;
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
@@ -8,6 +9,7 @@ use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
 use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, whole_second};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::sidecar::{Change, Level, Status};
+use crate::signature::SignatureStatus;
 use crate::store::{Store, names};
 use chrono::Utc;
 use std::sync::Arc;
@@ -90,6 +92,11 @@ fn verify_task(
     observer: &dyn Observer,
 ) -> Result<BackupVerification> {
     let (id, source, result, absence) = match task {
+        VerifyTask::Dump(found) if !found.signature().is_accepted() => {
+            let source = Some(found.source.clone());
+            let result = distrusted(level, &found.signature());
+            (found.name(), source, result, None)
+        }
         VerifyTask::Dump(found) => {
             let settings = session.backup_settings();
             let options = ExaminationOptions {
@@ -139,6 +146,21 @@ fn verify_task(
         result,
         absence,
     })
+}
+
+/// The result for what no trusted key signed: that it is sound would prove nothing.
+fn distrusted(level: Level, signature: &SignatureStatus) -> VerificationResult {
+    let status = match signature {
+        SignatureStatus::Wrong(_) => CheckStatus::Damaged,
+        _ => CheckStatus::Unprovable,
+    };
+    let why = signature.objection().unwrap_or_default();
+    unmade(
+        level,
+        CheckSubject::Signature,
+        status,
+        CheckFinding::Message(why),
+    )
 }
 
 /// The result where no dump could be examined.
@@ -193,6 +215,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         } else {
             newest_ones(&catalog, &store, session)?
         };
+        items.extend(breaks(&catalog, session)?);
         if request.backups.is_empty() {
             items.extend(never_backed_up(&catalog, session)?);
         }
@@ -227,6 +250,7 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         if !sources.is_empty() {
             catalog.keep_only(&sources);
             items = newest_ones(&catalog, &store, session)?;
+            items.extend(breaks(&catalog, session)?);
         }
         // What a group has that was never backed up is not proven.
         let (missing, rest): (Vec<String>, Vec<String>) = rest.into_iter().partition(is_of_group);
@@ -319,7 +343,16 @@ fn newest_ones(
             backup.sidecar.status != Status::Failed
                 && backup.sidecar.label != crate::retention::PRE_RESTORE
         };
-        match catalog.of(&source).find(usable) {
+        // What no trusted key signed is told, and hides nothing.
+        let strange = catalog
+            .of(&source)
+            .filter(usable)
+            .take_while(|backup| !backup.signature.is_accepted());
+        for backup in strange {
+            items.push(dump(backup, store, session)?);
+        }
+        let trusted = |backup: &&ListedBackup| usable(backup) && backup.signature.is_accepted();
+        match catalog.of(&source).find(trusted) {
             Some(backup) => items.push(dump(backup, store, session)?),
             // A run that could not reach a server at all leaves a failed attempt of the whole; what
             // there is to prove are its databases.
@@ -328,6 +361,23 @@ fn newest_ones(
         }
     }
     Ok(items)
+}
+
+/// The backups that later ones name and that are not there, or not the same.
+fn breaks(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTask>> {
+    if !has_whole_chains(&session.store_plan()?, session) {
+        return Ok(Vec::new());
+    }
+    let sources = catalog.sources();
+    let faults = sources
+        .iter()
+        .flat_map(|source| catalog.chain_faults(source));
+    let tasks = faults.map(|fault| VerifyTask::Unusable {
+        why: fault.reason(),
+        id: fault.id,
+        status: CheckStatus::Damaged,
+    });
+    Ok(tasks.collect())
 }
 
 /// The error of a source that has no backup.

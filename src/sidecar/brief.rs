@@ -13,7 +13,7 @@ mod tests;
 
 use self::raw::RawSidecar;
 use super::tables::without_tables;
-use super::{Failure, SCHEMA, Sidecar, SidecarFault, Status, Verification, Word, Words};
+use super::{Failure, Previous, SCHEMA, Sidecar, SidecarFault, Status, Verification, Word, Words};
 use crate::engine::Database;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -50,6 +50,8 @@ pub struct Brief {
     pub database: Option<BriefDatabase>,
     /// How much is inside.
     pub manifest: Option<Totals>,
+    /// The backup before it, where backups are signed.
+    pub previous: Option<Box<Previous>>,
     /// What `verify_after` found.
     pub verifications: Vec<Verification>,
     /// Why it failed.
@@ -196,6 +198,7 @@ impl Brief {
                 .as_ref()
                 .map(|database| BriefDatabase::of(database, words)),
             manifest: sidecar.manifest.as_ref().map(totals),
+            previous: sidecar.previous.clone().map(Box::new),
             verifications: sidecar.verifications.clone(),
             error: sidecar.error.clone().map(Box::new),
             sealed: sidecar

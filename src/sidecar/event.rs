@@ -35,6 +35,8 @@ pub enum Change {
     Brake(Braked),
     /// What came of copying it to another store.
     Copy(CopyMark),
+    /// The backup of this id, which was beside it, was removed on purpose.
+    Removed(String),
     /// A private key opened it: that of the recipient with this fingerprint.
     KeyProven(String),
 }
@@ -84,6 +86,9 @@ pub(crate) struct StoredEvent {
     /// For `copy_failed`: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// For `removed`: the id of the backup that was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removed: Option<String>,
     /// For `copied`: SHA-256 of the sidecar there, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sidecar_sha256: Option<String>,
@@ -111,6 +116,8 @@ enum EventKind {
     Copied,
     /// It could not be copied to another store.
     CopyFailed,
+    /// Another backup, mostly the one before it, was removed on purpose.
+    Removed,
     /// It is encrypted, and a private key opened it.
     KeyProven,
 }
@@ -138,6 +145,7 @@ impl BackupEvent {
                 failure: Some(stored.error?),
                 sidecar_sha256: None,
             }),
+            EventKind::Removed => Change::Removed(stored.removed?),
             EventKind::KeyProven => Change::KeyProven(stored.recipient?),
         };
         Some(BackupEvent {
@@ -158,6 +166,7 @@ impl BackupEvent {
             against: None,
             store: None,
             error: None,
+            removed: None,
             sidecar_sha256: None,
             recipient: None,
         };
@@ -173,6 +182,10 @@ impl BackupEvent {
                 EventKind::Braked
             }
             Change::Brake(Braked::Accepted) => EventKind::Accepted,
+            Change::Removed(id) => {
+                stored.removed = Some(id.clone());
+                EventKind::Removed
+            }
             Change::Copy(mark) => {
                 stored.store = Some(mark.store.clone());
                 stored.error.clone_from(&mark.failure);
@@ -213,12 +226,16 @@ pub struct BackupState {
     pub brake: Option<Braked>,
     /// What came last of copying it, by the other store's name or location.
     pub copies: BTreeMap<String, LastCopy>,
+    /// The ids of backups that were removed on purpose.
+    pub removed: BTreeSet<String>,
     /// When each recipient's private key last opened it.
     pub keys_proven: BTreeMap<String, DateTime<Utc>>,
     /// The moment of the newest event.
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
     pub superseded: Vec<String>,
+    /// How many events do not count, as no trusted key signed them.
+    pub ignored: usize,
 }
 
 impl BackupState {
@@ -236,6 +253,7 @@ impl BackupState {
                 Change::Unpinned => state.pinned = false,
                 Change::Verified(found) => state.verifications.push(found),
                 Change::Brake(found) => state.brake = Some(found),
+                Change::Removed(id) => drop(state.removed.insert(id)),
                 Change::Copy(mark) => {
                     let last = LastCopy {
                         at: event.at,
@@ -259,6 +277,7 @@ impl BackupState {
             Change::Unpinned => !self.pinned,
             Change::Verified(_) | Change::KeyProven(_) => false,
             Change::Brake(found) => self.brake.as_ref() == Some(found),
+            Change::Removed(id) => self.removed.contains(id),
             Change::Copy(mark) => {
                 let last = self.copies.get(&mark.store);
                 last.is_some_and(|last| {
@@ -292,7 +311,11 @@ fn superseded(events: &[(String, BackupEvent)]) -> Vec<String> {
                 }
                 continue;
             }
-            Change::Pinned | Change::Unpinned | Change::Brake(_) | Change::KeyProven(_) => continue,
+            Change::Pinned
+            | Change::Unpinned
+            | Change::Brake(_)
+            | Change::Removed(_)
+            | Change::KeyProven(_) => continue,
         };
         let outdoes = |newer: &&Verification| {
             newer.level >= found.level
@@ -368,6 +391,7 @@ mod tests {
             verified(5, Level::Content, CheckStatus::Damaged),
             copied(6, "s3://acme/web1", None),
             copied(7, "s3://acme/web1", Some("no answer")),
+            event(8, Change::Removed("app_daily_20261119T020000Z".into())),
         ] {
             assert_eq!(BackupEvent::parse(&event.to_bytes()), Some(event));
         }

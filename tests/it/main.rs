@@ -50,6 +50,7 @@ mod screens;
 mod second_names;
 mod secrets;
 mod seeds;
+mod signed;
 mod snapshot;
 mod soundness;
 mod support;

@@ -10,6 +10,7 @@ use crate::interrupt;
 use crate::lock::Lock;
 use crate::ops::BackupEncryption;
 use crate::ops::Observer;
+use crate::ops::chain::find_previous;
 use crate::ops::content::{LIST_CODEC, StoredDump};
 use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
@@ -284,6 +285,7 @@ impl<'a> BackupAttempt<'a> {
         });
         sidecar.database = Some(dumped.database);
         sidecar.manifest = Some(dumped.manifest);
+        sidecar.previous = find_previous(self.context.store, self.source)?;
         Ok(sidecar)
     }
 
@@ -328,6 +330,8 @@ impl<'a> BackupAttempt<'a> {
             state,
             state_lost: false,
             presence,
+            signature: self.context.store.own_signature()?,
+            digest: None,
         })
     }
 
@@ -414,6 +418,7 @@ impl<'a> BackupAttempt<'a> {
             dump: None,
             database: None,
             manifest: None,
+            previous: None,
             producer,
             verifications: Vec::new(),
             error: None,

@@ -6,6 +6,7 @@ use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::CheckStatus;
 use crate::error::Result;
 use crate::interrupt;
+use crate::ops::chain::note_removal;
 use crate::ops::events::remove_superseded;
 use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
@@ -40,6 +41,8 @@ pub struct Removal {
     files: Vec<String>,
     /// The backup that it is built on.
     base: Option<String>,
+    /// The backup beside which its removal is noted.
+    witness: Option<String>,
     /// Its place in the order in which removals must be made.
     turn: usize,
     /// Its place among all backups of the source, the newest first.
@@ -130,6 +133,9 @@ pub fn plan_source(
             size: backup.map_or(0, |backup| backup.presence.bytes()),
             files: files_of(&id),
             base: decision.needs.get(&id).cloned(),
+            witness: catalog
+                .witness_of_removal(source, &id)
+                .map(|witness| witness.id().to_owned()),
             turn: turns.get(&id).copied().unwrap_or_default(),
             id,
             rank,
@@ -234,6 +240,7 @@ pub(super) fn carry_out(
             plan.kept.push(removal.kept_for(&why));
             continue;
         }
+        note_removal(store, source, &removal.id, removal.witness.as_deref())?;
         store.retire(source, &removal.id, &removal.files)?;
         removed.push(removal);
     }
@@ -361,6 +368,7 @@ fn lost_much(backup: &ListedBackup, catalog: &Catalog) -> bool {
 
 fn candidate(backup: &ListedBackup) -> Candidate {
     let standing = match (backup.sidecar.status, &backup.presence) {
+        _ if !backup.signature.is_accepted() => Standing::Untrusted,
         _ if backup.state_lost => Standing::Unknown,
         (Status::Failed, _) => Standing::Failed,
         (_, Presence::Unknown(_)) => Standing::Unreachable,

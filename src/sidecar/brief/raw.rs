@@ -1,7 +1,9 @@
 //! A sidecar as it stands, its texts borrowed from its bytes: what is not kept of it is looked at,
 //! so that what is wrong for [`Sidecar`](super::Sidecar) is wrong here, and let go.
 
-use super::{Brief, BriefDatabase, BriefDump, Failure, Status, Totals, TreeTotals, Verification};
+use super::{
+    Brief, BriefDatabase, BriefDump, Failure, Previous, Status, Totals, TreeTotals, Verification,
+};
 use crate::engine::Settings;
 use crate::sidecar::Words;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -53,6 +55,8 @@ pub(super) struct RawSidecar<'a> {
     database: Option<RawDatabase<'a>>,
     #[serde(default, borrow)]
     manifest: Option<RawManifest<'a>>,
+    #[serde(default)]
+    previous: Option<Box<Previous>>,
     #[serde(default, rename = "producer")]
     _producer: Pairs,
     #[serde(default)]
@@ -394,6 +398,7 @@ impl RawSidecar<'_> {
                 cluster: database.cluster.map(|cluster| words.take(&cluster.0)),
             }),
             manifest,
+            previous: self.previous,
             verifications: self.verifications,
             error: self.error,
             sealed: self.sealed.map(|part| part.file.0.into()),

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::failpoint::fail_point;
+use crate::store::lone_companions;
 use crate::store::names::{self, sidecar_name};
-use crate::store::orphaned_events;
 use chrono::Utc;
 
 impl RemoteStore {
@@ -47,7 +47,7 @@ fn finish_retirement(
     fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
     for object in store.found(source)? {
-        if names::event_id(&object.key) == Some(id) {
+        if names::companion_id(&object.key) == Some(id) {
             store.remove_object(source, &object.key)?;
             objects.push(object.key);
         }
@@ -96,14 +96,16 @@ pub fn sweep(
         }
     }
     let listing = sorted_out(found);
-    for event in orphaned_events(&listing.objects, &listing.unfinished) {
-        // A list that is too short is no evidence that a backup is gone.
-        let is_orphan = names::event_id(event).is_some_and(|id| {
-            is_surely_missing(&*store.medium, &key(source, &sidecar_name(id))).unwrap_or(false)
-        });
-        if is_orphan {
-            store.remove_object(source, event)?;
-            swept.push(event.to_owned());
+    for companion in lone_companions(&listing.objects, &listing.unfinished, Utc::now()) {
+        // A list that is too short is no evidence that a backup, or an event, is gone.
+        let is_gone = |name: &str| is_surely_missing(&*store.medium, &key(source, name));
+        let backup = names::companion_id(companion).map(sidecar_name);
+        let is_alone = |name: &str| is_gone(name).unwrap_or(false);
+        if backup.as_deref().is_some_and(is_alone)
+            || names::signed_name(companion).is_some_and(is_alone)
+        {
+            store.remove_object(source, companion)?;
+            swept.push(companion.to_owned());
         }
     }
     Ok(swept)
