@@ -317,7 +317,8 @@ fn copies_are_encrypted_on_the_way_and_proven_before_anything_is_removed_here() 
         contents(&world.path("out.db")),
         contents(&world.path("app.db"))
     );
-    // A second one, so that the first may go; its copy is proven by what was noted when it was made.
+    // A second one, so that the first may go; its copy is proven by what was noted when it was
+    // made.
     next_second();
     world.dbbackup("backup").run().exits(0);
     let kept = world
