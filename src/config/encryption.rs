@@ -42,7 +42,8 @@ pub(super) fn read_encryption(
 pub(super) fn check_encryption(config: &Config) -> Result<()> {
     let settings = &config.encryption;
     let unknown = settings.stores.iter().flatten().find(|name| {
-        !config.stores.contains_key(*name) && !(*name == MAIN_STORE && config.store.is_some())
+        let is_main = *name == MAIN_STORE && config.store.is_some();
+        !is_main && !config.stores.contains_key(*name)
     });
     if let Some(unknown) = unknown {
         let text = format!(
