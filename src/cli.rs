@@ -51,7 +51,7 @@ pub use export::ExportArguments;
 pub use guard::GuardArguments;
 pub use help::{HelpArguments, Topic};
 pub use init::InitArguments;
-pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeySheetArguments};
+pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeyProveArguments, KeySheetArguments};
 pub use list::{ListArguments, ListStatus};
 pub use policy::PolicyArguments;
 pub use restore::RestoreArguments;

@@ -92,6 +92,9 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
         Command::Key(KeyArguments {
+            command: KeyCommand::Prove(arguments),
+        }) => key::prove(arguments, &session, report),
+        Command::Key(KeyArguments {
             command: KeyCommand::Sheet(arguments),
         }) => key::sheet(arguments, &cli.global, &session, report),
         Command::Status(_)

@@ -124,6 +124,8 @@ pub struct Subject<'a> {
     pub expect_every: Span,
     /// How long ago the last proof may be; none: no proof is asked for.
     pub prove_every: Option<Span>,
+    /// How long ago a private key must have been shown to open a backup; none: it need not.
+    pub prove_key_every: Option<Span>,
     /// Every attempt, newest first.
     pub attempts: Vec<JudgedAttempt<'a>>,
     /// Why retention removes nothing, where its brake holds.
@@ -161,6 +163,10 @@ pub struct JudgedAttempt<'a> {
     pub files: Option<u64>,
     /// When it was last restored for trial, and came back whole.
     pub proven: Option<DateTime<Utc>>,
+    /// Whether a key is needed to read it.
+    pub encrypted: bool,
+    /// When a private key last opened it.
+    pub key_proven: Option<DateTime<Utc>>,
     /// A safety copy of a restore: no backup that anybody asked for.
     pub safety_copy: bool,
     /// Its dump is not at hand, or not as long as it was written, and no verification has called
@@ -220,6 +226,8 @@ pub struct SourceHealth<'a> {
     pub failure: Option<JudgedAttempt<'a>>,
     /// The last proof, and of which backup it was.
     pub proof: Option<(DateTime<Utc>, &'a str)>,
+    /// When a private key last opened one of its backups.
+    pub key_proof: Option<DateTime<Utc>>,
     /// Good backups by label.
     pub labels: BTreeMap<&'a str, u64>,
     /// Failed attempts that the store remembers.
@@ -261,6 +269,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> 
         last: own().next().cloned(),
         failure: failed().next().cloned(),
         proof: proven.max(),
+        key_proof: own().filter_map(|attempt| attempt.key_proven).max(),
         labels,
         failures: failed().count() as u64,
         damaged: own()

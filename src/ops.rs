@@ -21,6 +21,7 @@ pub mod find;
 pub mod guard;
 pub mod hooks;
 pub mod key_files;
+pub mod key_proof;
 mod keys;
 mod observer;
 pub mod pin;

@@ -81,8 +81,21 @@ pub struct Candidate {
     pub pinned: bool,
     /// Whether what is inside was found sound, by its content or by a restore.
     pub proven: bool,
+    /// Whether a key is needed to read it.
+    pub key: KeyNeed,
     /// The id of the backup that it is built on, without which it does not restore.
     pub needs: Option<String>,
+}
+
+/// Whether a key is needed to read a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyNeed {
+    /// None is.
+    Plain,
+    /// One is, and nobody has shown it to open this one.
+    Unproven,
+    /// One is, and it has opened this one.
+    Proven,
 }
 
 /// What a backup is worth.
@@ -303,6 +316,22 @@ impl<'c> Case<'c> {
     }
 }
 
+/// Holds the newest good backup that needs no key, as long as no key has opened any: a key that was
+/// lost, or never fitted, must not be found out on the day on which it is needed.
+fn hold_plain(cases: &mut [Case]) {
+    let is_proven = |case: &Case| case.candidate.key == KeyNeed::Proven;
+    if cases.iter().any(is_proven) {
+        return;
+    }
+    let is_plain = |case: &&mut Case| case.feeds() && case.candidate.key == KeyNeed::Plain;
+    let newest_needs_key = cases.iter().find(|case| case.feeds());
+    if newest_needs_key.is_some_and(|case| case.candidate.key == KeyNeed::Unproven)
+        && let Some(case) = cases.iter_mut().find(is_plain)
+    {
+        case.hold("newest one without encryption, as no key was proven yet");
+    }
+}
+
 /// Holds the newest good backup, the newest proven one and the newest failed attempt of the source;
 /// tells the place of the first.
 fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
@@ -318,6 +347,7 @@ fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
     {
         case.hold("newest backup proven by its content");
     }
+    hold_plain(cases);
     if let Some(case) = cases
         .iter_mut()
         .find(|case| case.is_past && case.candidate.standing == Standing::Failed)

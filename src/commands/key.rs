@@ -1,11 +1,13 @@
 //! `dbbackup key`: new keys, and the page for the safe.
 
-use crate::cli::{GlobalArguments, KeyInitArguments, KeySheetArguments};
-use crate::error::{Context, Result};
+use crate::cli::{GlobalArguments, KeyInitArguments, KeyProveArguments, KeySheetArguments};
+use crate::error::{Context, Kind, Result};
 use crate::ops::Session;
 use crate::ops::key_files::{KeyInitRequest, KeySheet, NewKeys, compose_sheet, create_keys};
+use crate::ops::key_proof::prove_keys;
 use crate::plan;
 use crate::report::{CommandOutcome, Report};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Makes the keys that are asked for.
@@ -59,6 +61,30 @@ fn show_keys(keys: &NewKeys, report: &mut Report) {
              backups, with it anybody does",
         );
     }
+}
+
+/// Tries the key that is given.
+pub fn prove(
+    arguments: &KeyProveArguments,
+    session: &Session,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
+    let summary = match &arguments.store {
+        Some(store) => prove_keys(&session.with_store(store), report)?,
+        None => prove_keys(session, report)?,
+    };
+    let opened = summary.opened.iter().map(
+        |opened| json!({"source": opened.source, "id": opened.id, "recipient": opened.recipient}),
+    );
+    report.set("opened", opened.collect::<Vec<_>>());
+    super::set_error(summary.failed.iter().map(|(_, error)| error), report);
+    Ok(
+        match (summary.failed.is_empty(), summary.opened.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(Kind::Failed),
+            (false, false) => Some(Kind::Partial),
+        },
+    )
 }
 
 /// Prints the page for the safe.

@@ -32,6 +32,7 @@ pub(super) fn findings(
         found.extend(chain_fault(subject));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
+        found.extend(key_proof(subject, health, now));
         // Both compare the newest backup with an earlier one: what keeps all the others says more.
         found.extend(held(subject).or_else(|| shrinking(health)));
         let copies = subject.copies.iter();
@@ -305,6 +306,35 @@ fn proof(
             "restore",
         ])),
     )
+}
+
+/// Of encrypted backups: a key that was lost is found out before it is needed.
+fn key_proof(
+    subject: &Subject<'_>,
+    health: &SourceHealth<'_>,
+    now: DateTime<Utc>,
+) -> Option<HealthFinding> {
+    let every = subject.prove_key_every?;
+    if !health.newest.as_ref()?.encrypted {
+        return None;
+    }
+    let text = match health.key_proof {
+        None => {
+            format!("no private key was ever shown to open a backup, one is to be every {every}")
+        }
+        Some(at) if at < every.before(now) => format!(
+            "a private key last opened a backup {}, one is to every {every}",
+            units::age(at, now)
+        ),
+        Some(_) => return None,
+    };
+    let hint = Hint::new().text("where the private key is: ").command([
+        "key",
+        "prove",
+        "--identity",
+        "FILE",
+    ]);
+    Some(HealthFinding::new(HealthLevel::Warning, text).with_hint(hint))
 }
 
 fn held(subject: &Subject<'_>) -> Option<HealthFinding> {

@@ -18,6 +18,7 @@ use self::parallel::map_parallel;
 use self::scheduler::Scheduler;
 use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
+use super::key_proof::key_history;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::seal::seal_bytes;
 use super::status::MetricsFile;
@@ -26,7 +27,7 @@ use crate::catalog::{Backup, Catalog};
 use crate::config::Hooks;
 use crate::encryption::{AGE, MetadataDisclosure};
 use crate::engine::EngineKind;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::plan::{self, PathKind, PlannedAttempt, SourceSelection, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::store::Store;
@@ -414,7 +415,45 @@ fn back_up_all(
         }
     }
     copy_configuration(&*store, encryption.as_ref(), session, observer);
+    if let Some(encryption) = &encryption {
+        warn_of_keys(&*store, encryption, &results, observer);
+    }
     Ok(results)
+}
+
+/// Says what a user should know of the keys: that nobody has shown one to open a backup, and, with
+/// the first one, that there is one alone.
+fn warn_of_keys(
+    store: &dyn Store,
+    encryption: &BackupEncryption,
+    results: &[SourceResult],
+    observer: &dyn Observer,
+) {
+    let created = results.iter().filter(|result| result.backup.is_some());
+    let sources: Vec<String> = created
+        .map(|result| result.summary.source.clone())
+        .collect();
+    if sources.is_empty() {
+        return;
+    }
+    let Ok(history) = key_history(store, &sources) else {
+        return;
+    };
+    let recipients = encryption.recipients.fingerprints();
+    if recipients.len() == 1 && history.backups <= sources.len() {
+        observer.warn(format!(
+            "the backups are encrypted to one recipient alone, {}: whoever loses that private key \
+             loses them; add a second one that lies in a safe",
+            recipients[0]
+        ));
+    }
+    if !history.is_proven {
+        observer.note(
+            Hint::new()
+                .text("no private key was shown to open these backups yet; where it is: ")
+                .command(["key", "prove", "--identity", "FILE"]),
+        );
+    }
 }
 
 /// A source that a signal came before.

@@ -466,3 +466,53 @@ fn a_flipped_byte_in_what_is_encrypted_is_found_with_and_without_the_key() {
         fs::write(&path, &whole).unwrap();
     }
 }
+
+#[test]
+fn a_key_is_proven_before_the_last_plain_backup_may_go() {
+    let world = World::new();
+    world.shop("app.db");
+    let key = new_key(&world, "key.txt");
+    let base = "[store]\npath = 'store'\n[retention]\nkeep_last = 1\n[sources.app]\nkind = \
+                'sqlite'\npath = 'app.db'\n";
+    world.config(base);
+    world.dbbackup("backup").run().exits(0);
+    next_second();
+    let sealed = format!("{base}[encryption]\nrecipients = ['{key}']\nprove_key_every = '90d'\n");
+    world.config(&sealed);
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(0)
+        .says("to one recipient alone")
+        .says("no private key was shown");
+    assert_eq!(world.ids("").len(), 2);
+    next_second();
+    let again = world.dbbackup("backup").run().exits(0);
+    again.never_says("to one recipient alone");
+    // The newest one, and the plain one.
+    assert_eq!(world.ids("").len(), 2);
+    world
+        .dbbackup("status")
+        .run()
+        .exits(1)
+        .prints("no private key was ever shown");
+    world
+        .dbbackup("key prove")
+        .run()
+        .exits(2)
+        .says("--identity FILE");
+    new_key(&world, "other.txt");
+    world
+        .dbbackup("key prove --identity other.txt")
+        .run()
+        .exits(1)
+        .says("not encrypted to any of the private keys");
+    world
+        .dbbackup("key prove --identity key.txt")
+        .run()
+        .exits(0)
+        .says("opened with the key of age1");
+    world.dbbackup("status").run().exits(0);
+    world.dbbackup("cleanup").run().exits(0);
+    assert_eq!(world.ids("").len(), 1);
+}

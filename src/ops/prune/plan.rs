@@ -10,7 +10,7 @@ use crate::ops::chain::note_removal;
 use crate::ops::events::remove_superseded;
 use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
-use crate::retention::{self, Candidate, Decision, Standing, Verdict};
+use crate::retention::{self, Candidate, Decision, KeyNeed, Standing, Verdict};
 use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
 use crate::store::{Store, names};
 use crate::units;
@@ -317,6 +317,7 @@ pub(super) fn decide(
             standing: Standing::Unknown,
             pinned: false,
             proven: false,
+            key: KeyNeed::Unproven,
             needs: entry.needs.clone(),
         });
     // What was said to be right is right for what came before it, too.
@@ -366,6 +367,11 @@ fn lost_much(backup: &ListedBackup, catalog: &Catalog) -> bool {
     now.rows_total < then.rows_total / 2 || files(now) < files(then) / 2
 }
 
+/// Whether a private key has opened it, as somebody tells who is believed.
+pub fn has_proven_key(backup: &ListedBackup) -> bool {
+    backup.signature.is_accepted() && !backup.state.keys_proven.is_empty()
+}
+
 fn candidate(backup: &ListedBackup) -> Candidate {
     let standing = match (backup.sidecar.status, &backup.presence) {
         _ if !backup.signature.is_accepted() => Standing::Untrusted,
@@ -397,6 +403,11 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         proven: backup
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
+        key: match backup.is_encrypted() {
+            false => KeyNeed::Plain,
+            true if has_proven_key(backup) => KeyNeed::Proven,
+            true => KeyNeed::Unproven,
+        },
         needs: backup.needs().map(str::to_owned),
     }
 }

@@ -68,6 +68,7 @@ pub fn watched_sources<'a>(
                 };
                 subjects.push(Subject {
                     expect_every: expect_every.unwrap_or(subject.expect_every),
+                    prove_key_every: config.and_then(|config| config.encryption.prove_key_every),
                     held,
                     chain_faults,
                     ..subject
@@ -253,6 +254,7 @@ fn subject<'a>(
             |entry| entry.common.expect_every,
         ),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
+        prove_key_every: None,
         attempts,
         held: None,
         leftovers: leftovers(name, catalog, entry, configured),
@@ -336,6 +338,8 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
             .and_then(|manifest| manifest.tree)
             .map(|tree| tree.files),
         proven: restored.map(|seen| seen.at).max(),
+        encrypted: backup.is_encrypted(),
+        key_proven: backup.state.keys_proven.values().max().copied(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
         absent: sidecar.status != Status::Failed
             && !backup.is_whole()
@@ -363,6 +367,8 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         rows: None,
         files: None,
         proven: None,
+        encrypted: false,
+        key_proven: None,
         safety_copy: label == PRE_RESTORE,
         absent: false,
     }
