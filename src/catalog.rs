@@ -7,10 +7,12 @@ mod read;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
-pub use read::{holds, judge_signature, looks_like_a_dump, read_state};
+pub use read::{holds, looks_like_a_dump};
 pub use resolve::quoted_list;
+pub use witness::{judge_signature, read_state};
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};

@@ -144,7 +144,9 @@ impl TrustedKeys {
             minisign::verify(key, &signature, Cursor::new(bytes), true, false, false).is_ok()
         });
         let Some(key) = signed else {
-            return SignatureStatus::Wrong("what it signs was changed, or it was made for another");
+            return SignatureStatus::Wrong(
+                "what it signs was changed, or it was made for something else",
+            );
         };
         let comment = signature.trusted_comment().unwrap_or_default();
         if !object.is_meant_by(&comment) {

@@ -191,6 +191,7 @@ fn what_would_not_count_is_not_written() {
         .says("`trust`");
     signing.configure("none.key", "");
     signing.run("backup").exits(2).says("sign_key_file");
+    signing.run("doctor").prints("sign_key_file");
     assert_eq!(signing.world.stored("app", ".json"), [PathBuf::new(); 0]);
 }
 
