@@ -115,7 +115,7 @@ fn every_sidecar_and_event_is_signed_as_minisign_checks_it() {
     );
     assert_eq!(shown["backups"][0]["pinned"], true);
     signing.run(&format!("delete {id} --yes --force")).exits(0);
-    assert_eq!(signing.world.stored("app", ".minisig"), [PathBuf::new(); 0]);
+    assert!(signing.world.stored("app", ".minisig").is_empty());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn what_would_not_count_is_not_written() {
     signing.configure("none.key", "");
     signing.run("backup").exits(2).says("sign_key_file");
     signing.run("doctor").prints("sign_key_file");
-    assert_eq!(signing.world.stored("app", ".json"), [PathBuf::new(); 0]);
+    assert!(signing.world.stored("app", ".json").is_empty());
 }
 
 #[test]
