@@ -219,9 +219,9 @@ impl<'a> Directory<'a> {
 
     fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<ListedBackup>, Refusal> {
         let name = names::sidecar_name(id);
-        match self.objects.read_into(&name, &mut reading.bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        match read_listed(self.objects, &name, &mut reading.bytes) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
             Err(error) => {
                 return Err(Refusal {
                     reason: with_remedy(&error),
@@ -267,6 +267,19 @@ impl<'a> Directory<'a> {
     }
 }
 
+/// Reads an object that was listed; `false` where it was taken away meanwhile. One that is listed
+/// still is asked for once more: a store that is wrong once must not make a backup vanish.
+fn read_listed(objects: &dyn Objects, name: &str, bytes: &mut Vec<u8>) -> Result<bool> {
+    match objects.read_into(name, bytes) {
+        Err(error) if error.kind() == Kind::NotFound => {}
+        read => return read.map(|()| true),
+    }
+    if !objects.names()?.iter().any(|listed| listed == name) {
+        return Ok(false);
+    }
+    objects.read_into(name, bytes).map(|()| true)
+}
+
 /// The state after the events of these names, and why one can't be read, where one can't. One that
 /// is taken away meanwhile is none.
 fn state_after(
@@ -279,12 +292,12 @@ fn state_after(
     }
     let (mut known, mut unreadable) = (Vec::new(), None);
     for name in events {
-        match objects.read_into(name, bytes) {
-            Ok(()) => match BackupEvent::parse(bytes) {
+        match read_listed(objects, name, bytes) {
+            Ok(true) => match BackupEvent::parse(bytes) {
                 Some(event) => known.push(((*name).to_owned(), event)),
                 None => unreadable = Some(damaged_event(name)),
             },
-            Err(error) if error.kind() == Kind::NotFound => {}
+            Ok(false) => {}
             Err(error) => unreadable = Some(error),
         }
     }
