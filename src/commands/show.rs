@@ -108,7 +108,11 @@ fn about_the_attempt(
         row("hint", report.rendered(&Hint::from_written(&hint)));
     }
     row("source", format!("{} ({})", sidecar.source, sidecar.kind));
-    if let Some(dump) = sidecar.dump.as_ref().filter(|dump| dump.encryption.is_some()) {
+    if let Some(dump) = sidecar
+        .dump
+        .as_ref()
+        .filter(|dump| dump.encryption.is_some())
+    {
         row("encrypted", format!("to {}", dump.recipients.join(", ")));
     }
     for (recipient, at) in &backup.state.keys_proven {

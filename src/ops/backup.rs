@@ -207,7 +207,7 @@ fn with_copies(
     }
     let mut copies = match session.reading() {
         Ok(store) => copy_after_run(&*store, &wanted, session, observer),
-        Err(error) => copies_that_failed(&wanted, &error),
+        Err(error) => copies_that_failed(&wanted, &error, observer),
     };
     results
         .into_iter()
