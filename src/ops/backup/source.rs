@@ -199,7 +199,8 @@ fn has_backups(catalog: &Catalog, source: &str) -> bool {
 }
 
 /// The same source, read in place: what is to be encrypted is not written to a disk before that,
-/// although an application that does not use the WAL waits for longer. `spool = "always"` is obeyed.
+/// although an application that does not use the WAL waits for longer. `spool = "always"` is
+/// obeyed.
 fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
     let mut source = source.clone();
     if let SourceKind::Sqlite { spool, .. } = &mut source.kind
