@@ -4,8 +4,8 @@
 //! comes to that point. The actions are `kill` (as by SIGKILL), `error` (the step fails), and
 //! `wait:FILE` (the file is made, and the run goes on when somebody has removed it or a signal has
 //! come). Only builds with debug assertions have fail points; in a release nothing of them is left.
-//! The same holds for limits that a test lowers: `DBBACKUP_TEST_SILENCE` (milliseconds) and
-//! `DBBACKUP_TEST_PART_SIZE` (bytes).
+//! The same holds for limits that a test lowers: `DBBACKUP_TEST_SILENCE`, `DBBACKUP_TEST_CONNECT`
+//! (milliseconds) and `DBBACKUP_TEST_PART_SIZE` (bytes).
 
 use crate::error::Result;
 

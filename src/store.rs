@@ -12,6 +12,7 @@ mod local;
 mod location;
 pub mod names;
 mod remote;
+mod retirement;
 mod settings;
 mod signed;
 
@@ -21,6 +22,7 @@ pub use location::{Location, RemoteAddress};
 #[cfg(test)]
 pub use remote::memory::store_in_memory;
 pub use remote::probe::{ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe};
+pub use retirement::{ObjectLock, Retirement};
 pub use settings::{
     ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,
     UploadVerification,
@@ -180,8 +182,9 @@ pub trait Store: Send + Sync {
 
     /// Removes a backup: from its first step on it is not listed any more, and a crash leaves
     /// nothing that a sweep does not remove. `objects` are those that the sidecar names; the
-    /// backup's events go with them. Needs no free space.
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()>;
+    /// backup's events go with them. Needs no free space. A backup that the store does not let go
+    /// yet stays as it is.
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement>;
 
     /// Removes what killed runs left of a source, and says what. Call it only under the source's
     /// lock, where there is one: then no draft belongs to a run that is alive. `named_by` says

@@ -1,13 +1,13 @@
 //! How a catalog is read: every sidecar once, on every core, and only what the catalog keeps of it
 //! stays in memory.
 
-use super::witness::{Witness, judge_signature, state_after};
+use super::witness::{Witness, judge_signature, read_listed, state_after};
 use super::{
     Backup, Catalog, ListedBackup, OrphanedDump, Presence, UnreadableSidecar, is_named_of,
     with_remedy,
 };
 use crate::cores::{on_every_core, on_threads};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::sidecar::{self, Brief, Sidecar, SidecarFault, Word, Words};
 use crate::signature::{SignatureStatus, TrustedKeys};
 use crate::store::{Listing, Objects, Store, names};
@@ -237,9 +237,9 @@ impl<'a> Directory<'a> {
 
     fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<ListedBackup>, Refusal> {
         let name = names::sidecar_name(id);
-        match self.objects.read_into(&name, &mut reading.bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        match read_listed(self.objects, &name, &mut reading.bytes) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
             Err(error) => {
                 return Err(Refusal {
                     reason: with_remedy(&error),

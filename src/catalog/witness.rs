@@ -38,6 +38,19 @@ impl Witness<'_> {
     }
 }
 
+/// Reads an object that was listed; `false` where it was taken away meanwhile. One that is listed
+/// still is asked for once more: a store that is wrong once must not make a backup vanish.
+pub(super) fn read_listed(objects: &dyn Objects, name: &str, bytes: &mut Vec<u8>) -> Result<bool> {
+    match objects.read_into(name, bytes) {
+        Err(error) if error.kind() == Kind::NotFound => {}
+        read => return read.map(|()| true),
+    }
+    if !objects.names()?.iter().any(|listed| listed == name) {
+        return Ok(false);
+    }
+    objects.read_into(name, bytes).map(|()| true)
+}
+
 /// The state after the events of these names, and why one can't be read, where one can't. One that
 /// is taken away meanwhile is none, and nor is one that no trusted key signed. But where a
 /// signature is there and wrong, the event may be a pin that was damaged.
@@ -51,15 +64,15 @@ pub(super) fn state_after(
     }
     let (mut known, mut unreadable, mut ignored) = (Vec::new(), None, 0);
     for name in events {
-        match witness.objects.read_into(name, bytes) {
-            Ok(()) => match (witness.judge(name, bytes), BackupEvent::parse(bytes)) {
+        match read_listed(witness.objects, name, bytes) {
+            Ok(true) => match (witness.judge(name, bytes), BackupEvent::parse(bytes)) {
                 (Ok(SignatureStatus::Missing | SignatureStatus::Untrusted(_)), _) => ignored += 1,
                 (Ok(SignatureStatus::Wrong(why)), _) => unreadable = Some(forged_event(name, why)),
                 (Ok(_), Some(event)) => known.push(((*name).to_owned(), event)),
                 (Ok(_), None) => unreadable = Some(damaged_event(name)),
                 (Err(error), _) => unreadable = Some(error),
             },
-            Err(error) if error.kind() == Kind::NotFound => {}
+            Ok(false) => {}
             Err(error) => unreadable = Some(error),
         }
     }

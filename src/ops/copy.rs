@@ -2,6 +2,7 @@
 //! that is copied is never harmed by it, nor is another copy.
 
 mod after_run;
+mod selection;
 
 pub use after_run::{copies_that_failed, copy_after_run};
 
@@ -10,7 +11,7 @@ use super::copy_proof::check_copy;
 use super::events::{add_event, new_event};
 use super::seal::seal_sidecar;
 use super::sweep::lock_and_sweep;
-use super::{BackupEncryption, Observer, Session, catalog_of, names_in, refuse_plain};
+use super::{BackupEncryption, Observer, Session, catalog_of, refuse_plain, time_of};
 use crate::catalog::{Attempt, Backup, Catalog, ListedBackup};
 use crate::config::CopyLimit;
 use crate::encryption::AGE;
@@ -19,9 +20,10 @@ use crate::interrupt;
 use crate::pipeline::{Measurement, Progress};
 use crate::plan::StorePlan;
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::{Change, CopyMark, Dump, Sidecar, Status};
+use crate::sidecar::{Change, CopyMark, Dump, Sidecar};
 use crate::store::{self, Access, Draft, Store, names};
 use crate::units;
+use selection::{candidates, refuse_empty, refuse_unread, sort_words, with_bases};
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -110,11 +112,17 @@ pub fn copy_backups(
         true => catalog.sources(),
         false => catalog.members(&sources),
     };
+    refuse_empty(&catalog, &sources, &*from, observer)?;
     for source in sources {
         let mut wanted = candidates(&catalog, &source, None);
         if !request.missing {
             wanted.truncate(1);
         }
+        let newest = wanted.first().map(|backup| backup.id());
+        let since = newest.filter(|_| !request.missing).map(time_of);
+        summary
+            .failed
+            .extend(refuse_unread(&catalog, &source, since, observer));
         let mut budget = CopyBudget::new(None);
         summary.add(copier.copy_source(&source, &catalog, &wanted, &mut budget)?);
     }
@@ -128,57 +136,6 @@ pub fn copy_backups(
         summary.add(copier.copy_source(&source, &catalog, &wanted, &mut budget)?);
     }
     Ok(summary)
-}
-
-/// A backup's source and its id.
-type NamedBackup = (String, String);
-
-/// Sorts words into sources, and backups with their sources.
-fn sort_words(
-    words: &[String],
-    from: &dyn Store,
-    session: &Session,
-    observer: &dyn Observer,
-) -> Result<(Vec<String>, Vec<NamedBackup>)> {
-    let names = names_in(from, words, session, observer)?;
-    let present = from.sources()?;
-    let (mut sources, mut backups) = (Vec::new(), Vec::new());
-    let mut catalog = None;
-    for name in names {
-        let is_source = present
-            .iter()
-            .any(|known| *known == name || crate::catalog::is_named_of(known, &name));
-        if is_source {
-            sources.push(name);
-            continue;
-        }
-        if catalog.is_none() {
-            catalog = Some(Catalog::read(from, None)?);
-        }
-        if let Some(catalog) = &catalog {
-            let backup = catalog.resolve(&name, session.now)?;
-            backups.push((backup.sidecar.source.to_string(), backup.id().to_owned()));
-        }
-    }
-    Ok((sources, backups))
-}
-
-/// The backups of a source that may be copied, the newest first: whole ones that nothing is known
-/// against. Those that were copied to the store `new_in` before are left out.
-fn candidates<'a>(
-    catalog: &'a Catalog,
-    source: &str,
-    new_in: Option<&str>,
-) -> Vec<&'a ListedBackup> {
-    let may_go = |backup: &&ListedBackup| {
-        backup.sidecar.status != Status::Failed
-            && backup.is_whole()
-            && backup.damage().is_none()
-            && backup.signature.is_accepted()
-            && backup.sidecar.label != PRE_RESTORE
-            && !new_in.is_some_and(|store| backup.state.is_copied_to(store))
-    };
-    catalog.of(source).filter(may_go).collect()
 }
 
 /// How much may still be copied in a run.
@@ -313,6 +270,13 @@ impl Copier<'_> {
             sidecar_sha256 = check_copy(self.to, source, id, &bytes, known)?;
             Copied::Present
         } else {
+            // It has no checksum: a byte that came over wrong would be in the copy for good.
+            if self.from.read(source, &name)? != bytes {
+                return Err(Error::failed(format!(
+                    "`{}` is another one when it is read again",
+                    self.from.location().object(source, &name)
+                )));
+            }
             let (sent, sha256) = self.send(source, backup, &bytes, deadline)?;
             sidecar_sha256 = Some(sha256);
             self.observer.line(format!(
@@ -511,31 +475,6 @@ pub fn missing_copies<S: Attempt>(
         |name: &&String| in_use.name.as_ref() != Some(name) && !backup.state.is_copied_to(name);
     let wanted = settings.copies.iter().filter(|_| is_wanted);
     wanted.filter(missing).cloned().collect()
-}
-
-/// Puts before each backup those that it is built on, each once.
-fn with_bases<'a>(
-    catalog: &'a Catalog,
-    source: &str,
-    wanted: &[&'a ListedBackup],
-) -> Vec<&'a ListedBackup> {
-    let mut ordered: Vec<&ListedBackup> = Vec::new();
-    for backup in wanted {
-        let mut way = vec![*backup];
-        while let Some(base) = way.last().and_then(|last| last.needs()) {
-            let base = catalog.of(source).find(|other| other.id() == base);
-            match base.filter(|base| way.iter().all(|one| one.id() != base.id())) {
-                Some(base) => way.push(base),
-                None => break,
-            }
-        }
-        for one in way.into_iter().rev() {
-            if ordered.iter().all(|known| known.id() != one.id()) {
-                ordered.push(one);
-            }
-        }
-    }
-    ordered
 }
 
 /// Writes until a moment, and fails after it.

@@ -7,7 +7,7 @@ use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar, quoted_
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::retention::dependents_first;
-use crate::store::{Store, names};
+use crate::store::{Retirement, Store, names};
 use crate::units;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,7 +83,13 @@ impl DeletePlan {
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
             note_removal(&*self.store, source, id, backup.witness.as_deref())?;
-            self.store.retire(source, id, &backup.files)?;
+            if let Retirement::Locked(lock) = self.store.retire(source, id, &backup.files)? {
+                return Err(
+                    Error::failed(format!("`{id}` can't be deleted: it is {lock}")).with_hint(
+                        "the store keeps it so long, whoever asks; try again after that",
+                    ),
+                );
+            }
             observer.line(format!("deleted {id}"));
             for place in elsewhere {
                 observer.note(format!(

@@ -147,7 +147,7 @@ mod tests {
     fn a_backup_that_is_gone_gets_no_event() {
         let dir = tempfile::tempdir().unwrap();
         let (store, id) = with_backup(&dir);
-        store.retire("app", &id, &[]).unwrap();
+        let _ = store.retire("app", &id, &[]).unwrap();
         let error = add_event(&*store, "app", &id, Change::Pinned).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
         assert!(store.list("app").unwrap().objects.is_empty());

@@ -367,6 +367,23 @@ pub struct PrunedSource {
     pub held: Option<Error>,
 }
 
+/// Plans what pruning does with a source, and does it.
+fn prune_quietly(
+    store: &dyn Store,
+    source: &SourcePlan,
+    now: DateTime<Utc>,
+    observer: &dyn Observer,
+) -> Result<PrunePlan> {
+    let name = &source.name;
+    let catalog = catalog_of(store, std::slice::from_ref(name))?;
+    let mut plan = plan_source(store, &catalog, name, &source.policies, now, false)?;
+    keep_uncopied(&mut plan, store, name, &source.required_copies);
+    for warning in &plan.warnings {
+        observer.warn(format!("{name}: {warning}"));
+    }
+    carry_out(plan, store, name, observer)
+}
+
 /// Prunes a source after a successful backup, under its lock: quiet unless something was removed or
 /// went wrong.
 pub fn prune_after_backup(
@@ -376,16 +393,10 @@ pub fn prune_after_backup(
     observer: &dyn Observer,
 ) -> Result<PrunedSource> {
     let name = &source.name;
-    let catalog = catalog_of(store, std::slice::from_ref(name))?;
     if source.policies.is_empty() {
         return Ok(PrunedSource::default());
     }
-    let mut plan = plan_source(store, &catalog, name, &source.policies, now, false)?;
-    keep_uncopied(&mut plan, store, name, &source.required_copies);
-    for warning in &plan.warnings {
-        observer.warn(format!("{name}: {warning}"));
-    }
-    let done = carry_out(plan, store, name, observer).map_err(|error| {
+    let done = prune_quietly(store, source, now, observer).map_err(|error| {
         let kind = if error.kind() == Kind::Interrupted {
             Kind::Interrupted
         } else {

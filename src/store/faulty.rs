@@ -1,7 +1,7 @@
 //! Faults: a wrapper over any store of which the Nth call fails, and a countdown to the Nth step
 //! inside of the local one.
 
-use super::{Draft, Listing, Location, Objects, PendingObject, Properties, Store};
+use super::{Draft, Listing, Location, Objects, PendingObject, Properties, Retirement, Store};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
@@ -157,7 +157,7 @@ impl Store for FaultyStore<'_> {
         }))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
         self.countdown.call()?;
         self.inner.retire(source, id, objects)
     }

@@ -4,8 +4,8 @@ mod directory;
 mod draft;
 
 use super::{
-    Access, Draft, Listing, Location, MARK, Objects, Properties, Store, check_mark, free_id,
-    must_be_new, names, new_mark,
+    Access, Draft, Listing, Location, MARK, Objects, Properties, Retirement, Store, check_mark,
+    free_id, must_be_new, names, new_mark,
 };
 use crate::durable;
 use crate::error::{Context, Error, Hint, Kind, Result};
@@ -290,8 +290,9 @@ impl Store for LocalStore {
         Ok(Box::new(LocalDraft::new(dir, id.to_owned())))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
-        draft::retire(&self.directory(source), id, objects)
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
+        draft::retire(&self.directory(source), id, objects)?;
+        Ok(Retirement::Done)
     }
 
     fn sweep(&self, source: &str, named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {

@@ -31,8 +31,8 @@ mod sftp;
 mod sweep;
 
 use super::{
-    Access, DeletePermission, Draft, Listing, Location, Objects, Properties, RemovalLimit, Store,
-    StoreSettings, free_id, ignore_missing, must_be_new, names,
+    Access, DeletePermission, Draft, Listing, Location, ObjectLock, Objects, Properties,
+    RemovalLimit, Retirement, Store, StoreSettings, free_id, ignore_missing, must_be_new, names,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
@@ -350,7 +350,7 @@ impl Store for RemoteStore {
         }
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
         self.must_remove()?;
         sweep::retire(self, source, id, objects)
     }

@@ -7,7 +7,8 @@
 //! way, and so has another sidecar, the copying machine signs.
 
 use super::{
-    Draft, Listing, Location, Objects, PendingObject, Properties, Store, StoreSettings, names,
+    Draft, Listing, Location, Objects, PendingObject, Properties, Retirement, Store, StoreSettings,
+    names,
 };
 use crate::error::Result;
 use crate::lock::Lock;
@@ -127,7 +128,7 @@ impl Store for SignedStore {
         Ok(self.signing(source, draft, true))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<()> {
+    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
         self.inner.retire(source, id, objects)
     }
 
@@ -301,7 +302,8 @@ mod tests {
                     let id = publish(&**store, at)?;
                     let event = names::event_name(&id, at, 2);
                     store.write_once("app", &event, b"verified")?;
-                    store.retire("app", &id, &[format!("{id}.sqlite3.gz")])
+                    let dump = format!("{id}.sqlite3.gz");
+                    store.retire("app", &id, &[dump]).map(drop)
                 };
                 let result = work();
                 crash_after(None);

@@ -70,7 +70,9 @@ fn publish(store: &dyn Store, at: DateTime<Utc>) -> Result<String> {
 }
 
 fn retire(store: &dyn Store, id: &str) -> Result<()> {
-    store.retire("app", id, &[format!("{id}.sqlite3.gz")])
+    store
+        .retire("app", id, &[format!("{id}.sqlite3.gz")])
+        .map(drop)
 }
 
 fn listed(store: &dyn Store) -> Vec<String> {

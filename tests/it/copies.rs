@@ -82,6 +82,61 @@ fn a_store_that_is_away_keeps_no_other_from_its_copy_and_is_caught_up() {
 }
 
 #[test]
+fn a_store_that_is_gone_after_the_run_fails_its_copies_aloud() {
+    let world = world("");
+    fs::create_dir(world.path("disk")).unwrap();
+    let path = world.path("dbbackup.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    world.config(&format!(
+        "{text}[sources.app.hooks]\nafter = 'mv store away'\n"
+    ));
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(3)
+        .says("the backup was made, but not every copy")
+        .says("opening the store")
+        .says("hint:");
+    for store in ["disk/usb", "other"] {
+        assert!(!world.path(store).join("app").exists(), "{store}");
+    }
+    fs::rename(world.path("away"), world.path("store")).unwrap();
+    world.config(&text);
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    for store in ["usb", "other"] {
+        assert_eq!(ids_in(&world, store), ids_in(&world, "store"), "{store}");
+    }
+}
+
+#[test]
+fn what_names_no_backup_of_the_store_is_no_copy() {
+    let world = world("cleanup_after = false\n");
+    fs::create_dir(world.path("disk")).unwrap();
+    world
+        .dbbackup("copy app --to usb")
+        .run()
+        .exits(10)
+        .says("hint:");
+    world.dbbackup("backup").run().exits(0);
+    fs::remove_dir_all(world.path("disk/usb/app")).unwrap();
+    world
+        .dbbackup("copy app --from usb --to other")
+        .run()
+        .exits(10)
+        .says("no backup or source is called `app`");
+    // One that can't be read is not passed over as if it were not there.
+    let newest = ids_in(&world, "store").remove(0);
+    let older = world.history("app", "manual", &[24]).remove(0);
+    let sidecar = world.sidecar_path(&newest);
+    fs::rename(&sidecar, world.path("aside")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", &sidecar).unwrap();
+    let copy = world.dbbackup("copy app --to usb --missing").run().exits(3);
+    copy.says(&format!("{newest}: not copied, "));
+    assert_eq!(ids_in(&world, "usb"), [older]);
+}
+
+#[test]
 fn a_limit_leaves_the_rest_to_the_next_run() {
     let world = world("copy_limit = '1 B'\n");
     world.dbbackup("backup").run().exits(3);

@@ -1,12 +1,15 @@
 //! Stores on other machines, end to end: round trips through real servers (`round_trips`), the law
-//! under a server that lies (`law`, `liar`), kills (`kills`), and what a user is told where a store
-//! can't be used (`refusals`), and
-//! that no secret gets anywhere (`secrets`).
+//! under a server that lies (`law` and `sftp_law`, with `judge` and the two liars), kills
+//! (`kills`), what a user is told where a store can't be used (`refusals`)
+//! or keeps what it has (`locked`), and that no secret gets
+//! anywhere (`secrets`).
 
 mod http;
+mod judge;
 mod kills;
 mod law;
 mod liar;
+mod locked;
 #[path = "../servers/moto.rs"]
 mod moto;
 mod place;
@@ -18,6 +21,9 @@ mod secrets;
 #[path = "../servers/sftp.rs"]
 #[allow(dead_code)]
 mod sftp;
+mod sftp_law;
+mod sftp_liar;
+mod sftp_packet;
 
 use crate::support::World;
 use std::path::Path;

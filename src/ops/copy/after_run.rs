@@ -68,7 +68,12 @@ pub fn copy_after_run(
 
 /// The copies of sources of which none could be begun, as the store that has the backups can't be
 /// read any more.
-pub fn copies_that_failed(sources: &[String], error: &Error) -> BTreeMap<String, SourceCopies> {
+pub fn copies_that_failed(
+    sources: &[String],
+    error: &Error,
+    observer: &dyn Observer,
+) -> BTreeMap<String, SourceCopies> {
+    observer.fail(&after_backup(same_error(error)));
     let failed = |source: &String| {
         let copies = SourceCopies {
             error: Some(after_backup(same_error(error))),
@@ -224,6 +229,17 @@ fn copy_source(
     let only = [source.to_owned()];
     let catalog = Catalog::read(copier.from, Some(&only))?;
     let wanted = candidates(&catalog, source, Some(task.name));
+    for lost in catalog
+        .unreadable
+        .iter()
+        .filter(|lost| lost.source == source)
+    {
+        let text = format!(
+            "{}: not copied to `{}`, {}",
+            lost.id, task.name, lost.reason
+        );
+        copier.observer.warn(text);
+    }
     let summary = copier.copy_source(source, &catalog, &wanted, budget)?;
     if !summary.waiting.is_empty() && summary.failed.is_empty() {
         copier.observer.note(format!(

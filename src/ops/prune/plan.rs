@@ -12,7 +12,7 @@ use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
 use crate::retention::{self, Candidate, Decision, KeyNeed, Standing, Verdict};
 use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
-use crate::store::{Store, names};
+use crate::store::{Retirement, Store, names};
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
@@ -241,8 +241,17 @@ pub(super) fn carry_out(
             continue;
         }
         note_removal(store, source, &removal.id, removal.witness.as_deref())?;
-        store.retire(source, &removal.id, &removal.files)?;
-        removed.push(removal);
+        match store.retire(source, &removal.id, &removal.files)? {
+            Retirement::Done => removed.push(removal),
+            Retirement::Locked(lock) => {
+                needed.add(removal.base.as_ref(), &removal.id);
+                plan.kept.push(removal.kept_for(&lock.to_string()));
+            }
+            Retirement::Hidden(lock) => {
+                let why = format!("{lock}, not listed any more, and removed by a run after that");
+                plan.kept.push(removal.kept_for(&why));
+            }
+        }
     }
     removed.sort_by_key(|removal| removal.rank);
     plan.removals = removed;

@@ -6,7 +6,7 @@ use super::probe::{MediumProbe, PlainProbe};
 use super::sftp::SftpMedium;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::RemoteAddress;
-use crate::store::{ConnectionSettings, Location};
+use crate::store::{ConnectionSettings, Location, ObjectLock};
 use chrono::{DateTime, Utc};
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -85,6 +85,18 @@ pub trait Medium: Send + Sync {
 
     /// Removes what an upload that was never finished has left; nothing left is success.
     fn discard_upload(&self, key: &str, token: &str) -> Result<()>;
+
+    /// Removes what objects that were never finished have left in a directory, so long ago that
+    /// their runs are over, where the medium keeps any that no list shows.
+    fn sweep_unfinished(&self, _directory: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// The lock by which the service keeps an object from being removed, where it tells of one that
+    /// holds now.
+    fn lock_of(&self, _key: &str) -> Result<Option<ObjectLock>> {
+        Ok(None)
+    }
 
     /// Free bytes, where the medium can tell.
     fn free_space(&self) -> Result<Option<u64>>;

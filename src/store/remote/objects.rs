@@ -25,6 +25,7 @@ mod reader;
 mod rights;
 mod rules;
 mod service;
+mod small;
 mod target;
 #[cfg(test)]
 pub mod tests;
@@ -36,19 +37,16 @@ use super::probe::{MediumProbe, is_trial_key};
 use super::retry::RetryTime;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::ObjectAddress;
-use crate::store::{ConnectionSettings, DeletePermission, UploadVerification};
+use crate::store::{ConnectionSettings, DeletePermission, ObjectLock, UploadVerification};
 use crate::units;
+use chrono::Utc;
 pub use failure::lacks_right;
-use failure::{RequestFailure, ServiceAction, TryAgain, answer, explain, reason};
-use futures_util::StreamExt;
+use failure::{ServiceAction, answer, explain, reason};
 use listing::{ListPage, is_plain};
 use network::Network;
 use object_store::list::PaginatedListOptions;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectStoreExt, PutMode, PutOptions,
-    PutPayload,
-};
+use object_store::{Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectStoreExt};
 use probe::BucketProbe;
 use reader::ObjectReader;
 use service::ServiceClient;
@@ -57,7 +55,9 @@ use std::future::Future;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use transport::AnswerHeaders;
 use upload::ObjectUpload;
 
 /// The first pause before another try, and the longest.
@@ -81,6 +81,8 @@ pub struct Bucket {
     storage_class: Option<String>,
     verification: UploadVerification,
     removes: bool,
+    /// Whether the service's tags are sums of the bytes, as far as is known.
+    tags_are_sums: AtomicBool,
 }
 
 /// Prepares the way to a bucket; nothing is asked of it yet.
@@ -114,6 +116,7 @@ impl ObjectMedium {
                 storage_class: settings.storage_class.clone(),
                 verification: settings.verify_upload,
                 removes: settings.delete == DeletePermission::Allowed,
+                tags_are_sums: AtomicBool::new(true),
             }),
         })
     }
@@ -324,107 +327,6 @@ impl Bucket {
         Ok(self.head(key).await?.meta.size)
     }
 
-    async fn read(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
-        let path = self.path(key)?;
-        self.persist(ServiceAction::Read, key, || async {
-            let found = self
-                .client
-                .objects
-                .get_opts(&path, GetOptions::new())
-                .await?;
-            let too_long = || object_store::Error::Generic {
-                store: "store",
-                source: format!("it is longer than {}", units::size(limit)).into(),
-            };
-            let size = found.meta.size;
-            if size > limit {
-                return Err(too_long());
-            }
-            let mut bytes = Vec::with_capacity(size.min(1 << 20) as usize);
-            let mut stream = found.into_stream();
-            while let Some(piece) = stream.next().await {
-                bytes.extend_from_slice(&piece?);
-                if bytes.len() as u64 > limit {
-                    return Err(too_long());
-                }
-            }
-            match bytes.len() as u64 == size {
-                true => Ok(bytes),
-                false => Err(object_store::Error::Generic {
-                    store: "store",
-                    source: Box::new(RequestFailure::transport(
-                        format!("{} of {size} bytes came", bytes.len()),
-                        TryAgain::Patiently,
-                    )),
-                }),
-            }
-        })
-        .await
-    }
-
-    async fn put(&self, key: &str, bytes: PutPayload, options: PutOptions) -> Result<()> {
-        let path = self.path(key)?;
-        self.persist(ServiceAction::Write, key, || async {
-            let (bytes, options) = (bytes.clone(), options.clone());
-            self.client.objects.put_opts(&path, bytes, options).await
-        })
-        .await
-        .map(drop)
-    }
-
-    /// A small object that counts as stored is read back: an answer alone is no proof.
-    async fn check_stored(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        let limit = bytes.len() as u64;
-        let stored = match self.read(key, limit).await {
-            Err(error) if error.kind() == Kind::NotFound => None,
-            other => Some(other?),
-        };
-        match stored {
-            Some(stored) if stored == bytes => Ok(()),
-            Some(_) => Err(Error::damaged(format!(
-                "`{}` was stored, and is another one when it is read back",
-                self.shown(key)
-            ))),
-            None => Err(Error::failed(format!(
-                "`{}` was stored, as the server said, and is not there",
-                self.shown(key)
-            ))),
-        }
-    }
-
-    async fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation> {
-        let payload = || PutPayload::from(bytes.to_vec());
-        match self
-            .put(key, payload(), PutOptions::from(PutMode::Create))
-            .await
-        {
-            Ok(()) => {}
-            Err(error) => match answer(&error) {
-                Some(answer) if matches!(answer.status, 304 | 409 | 412) => {
-                    return Ok(Creation::AlreadyThere);
-                }
-                // Some services don't know the condition.
-                Some(answer) if answer.status == 501 || answer.code == "NotImplemented" => {
-                    match self.size(key).await {
-                        Ok(_) => return Ok(Creation::AlreadyThere),
-                        Err(error) if error.kind() == Kind::NotFound => {}
-                        Err(error) => return Err(error),
-                    }
-                    self.put(key, payload(), PutOptions::default()).await?;
-                }
-                _ => return Err(error),
-            },
-        }
-        self.check_stored(key, bytes).await?;
-        Ok(Creation::Created)
-    }
-
-    async fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        let payload = PutPayload::from(bytes.to_vec());
-        self.put(key, payload, PutOptions::default()).await?;
-        self.check_stored(key, bytes).await
-    }
-
     async fn remove(&self, key: &str) -> Result<()> {
         let path = self.path(key)?;
         let removed = self
@@ -511,6 +413,12 @@ impl Medium for ObjectMedium {
     fn discard_upload(&self, key: &str, token: &str) -> Result<()> {
         self.network
             .run_cleanup(self.bucket.discard_upload(key, token))
+    }
+
+    fn lock_of(&self, key: &str) -> Result<Option<ObjectLock>> {
+        let found = self.network.run_cleanup(self.bucket.head(key))?;
+        let headers = found.extensions.get::<AnswerHeaders>();
+        Ok(headers.and_then(|headers| headers.lock(Utc::now())))
     }
 
     fn free_space(&self) -> Result<Option<u64>> {

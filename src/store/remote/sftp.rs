@@ -378,6 +378,17 @@ impl Medium for SftpMedium {
         }
     }
 
+    fn sweep_unfinished(&self, directory: &str) -> Result<()> {
+        let link = &self.link;
+        let swept = link.with_retries(|connection| {
+            self.remove_old_parts(connection, link.patience(), &format!("{directory}/"))
+        });
+        match swept {
+            Err(failure) if failure.is_missing() => Ok(()),
+            swept => swept.map_err(|failure| link.error(failure, "cleaning up", directory)),
+        }
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         let link = &self.link;
         let free = link.with_retries(|connection| {

@@ -1,12 +1,13 @@
 //! How a backup goes from another machine, and what killed runs leave there.
 //!
 //! The tombstone comes first and hides the backup; then the sidecar goes, the objects, the events,
-//! and the tombstone last. So whoever finds a tombstone knows what is still to be removed.
+//! and the tombstone last. So whoever finds a tombstone knows what is still to be removed. What the
+//! service keeps locked stays, and goes with a sweep after the lock's end.
 
-use super::record::{RecordName, UploadRecord, is_abandoned, tombstone_name};
+use super::record::{RecordName, UploadRecord, draft_name, is_abandoned, tombstone_name};
 use super::{
-    FoundObject, LONGEST_SMALL_OBJECT, RemoteStore, create_once, ignore_missing, is_surely_missing,
-    key, sorted_out,
+    FoundObject, LONGEST_SMALL_OBJECT, ObjectLock, RemoteStore, Retirement, create_once,
+    ignore_missing, is_surely_missing, key, sorted_out,
 };
 use crate::error::Result;
 use crate::failpoint::fail_point;
@@ -15,8 +16,25 @@ use crate::store::names::{self, sidecar_name};
 use chrono::Utc;
 
 impl RemoteStore {
-    fn remove_object(&self, source: &str, name: &str) -> Result<()> {
-        ignore_missing(self.medium.remove(&key(source, name)))
+    /// Removes an object, be it gone already; the lock that holds it, where one does.
+    fn remove_object(&self, source: &str, name: &str) -> Result<Option<ObjectLock>> {
+        let key = key(source, name);
+        let Err(error) = ignore_missing(self.medium.remove(&key)) else {
+            return Ok(None);
+        };
+        match self.medium.lock_of(&key) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            // What was asked first is what is told.
+            _ => Err(error),
+        }
+    }
+
+    /// Removes an object and notes its name; what is locked stays, and is not noted.
+    fn sweep_object(&self, source: &str, name: &str, swept: &mut Vec<String>) -> Result<()> {
+        if self.remove_object(source, name)?.is_none() {
+            swept.push(name.to_owned());
+        }
+        Ok(())
     }
 
     fn read_small(&self, source: &str, name: &str) -> Result<Vec<u8>> {
@@ -25,36 +43,59 @@ impl RemoteStore {
 }
 
 /// Removes a backup; see [`crate::store::Store::retire`].
-pub fn retire(store: &RemoteStore, source: &str, id: &str, objects: &[String]) -> Result<()> {
+pub fn retire(
+    store: &RemoteStore,
+    source: &str,
+    id: &str,
+    objects: &[String],
+) -> Result<Retirement> {
     let sidecar = store.read_small(source, &sidecar_name(id))?;
     let tombstone = key(source, &tombstone_name(id));
+    // A machine without the right to remove anything must not hide what stays: the refusal comes
+    // before there is a tombstone.
+    ignore_missing(store.medium.remove(&tombstone))?;
     create_once(&*store.medium, &tombstone, &sidecar, || tombstone.clone())?;
     fail_point("store: backup unlisted")?;
-    finish_retirement(store, source, id, objects.to_vec()).map(drop)
+    if let Some(lock) = store.remove_object(source, &sidecar_name(id))? {
+        // Nothing was removed yet, so the tombstone may go again, unless it is locked, too.
+        return match store.remove_object(source, &tombstone_name(id))? {
+            None => Ok(Retirement::Locked(lock)),
+            Some(_) => Ok(Retirement::Hidden(lock)),
+        };
+    }
+    finish_retirement(store, source, id, objects)?;
+    Ok(Retirement::Done)
 }
 
-/// Removes the rest of a backup whose tombstone is there; returns the names.
+/// Removes the rest of a backup whose tombstone is there; returns the names of what went.
 fn finish_retirement(
     store: &RemoteStore,
     source: &str,
     id: &str,
-    mut objects: Vec<String>,
+    objects: &[String],
 ) -> Result<Vec<String>> {
-    store.remove_object(source, &sidecar_name(id))?;
-    for object in &objects {
-        store.remove_object(source, object)?;
+    let mut swept = Vec::new();
+    if store.remove_object(source, &sidecar_name(id))?.is_some() {
+        return Ok(swept);
+    }
+    for object in objects {
+        store.sweep_object(source, object, &mut swept)?;
     }
     fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
-    for object in store.found(source)? {
-        if names::companion_id(&object.key) == Some(id) {
-            store.remove_object(source, &object.key)?;
-            objects.push(object.key);
-        }
+    let found = store.found(source)?;
+    let names = found.iter().map(|object| &object.key);
+    let companions: Vec<&String> = names
+        .filter(|name| names::companion_id(name) == Some(id))
+        .collect();
+    for companion in &companions {
+        store.sweep_object(source, companion, &mut swept)?;
     }
-    store.remove_object(source, &tombstone_name(id))?;
-    objects.push(tombstone_name(id));
-    Ok(objects)
+    // As long as anything is locked, the tombstone tells whose that is.
+    if swept.len() == objects.len() + companions.len() {
+        store.sweep_object(source, &tombstone_name(id), &mut swept)?;
+    }
+    Ok(swept)
 }
 
 /// Removes what killed runs left; see [`crate::store::Store::sweep`].
@@ -70,10 +111,10 @@ pub fn sweep(
             Some(RecordName::Tombstone { id }) => {
                 let bytes = store.read_small(source, &object.key)?;
                 let named = named_by(&bytes).into_iter();
-                let objects = named
+                let objects: Vec<String> = named
                     .filter(|name| names::is_object_of(name, &id))
                     .collect();
-                swept.extend(finish_retirement(store, source, &id, objects)?);
+                swept.extend(finish_retirement(store, source, &id, &objects)?);
             }
             Some(RecordName::Draft { id }) => {
                 let bytes = store.read_small(source, &object.key);
@@ -82,14 +123,14 @@ pub fn sweep(
                 }
             }
             Some(RecordName::Upload { id }) => {
-                // Its reservation went first only where somebody removed that by hand.
-                let has_draft = found.iter().any(|other| {
-                    RecordName::parse(&other.key) == Some(RecordName::Draft { id: id.clone() })
-                });
-                let is_old = is_abandoned(b"", object.modified, Utc::now());
-                if !has_draft && is_old {
-                    discard_upload(store, source, &object.key, &found)?;
-                    swept.push(object.key.clone());
+                // A run has its reservation for longer than its uploads: that somebody removed it,
+                // or that the removal of this one came to nothing, is the same. A list that is too
+                // short is no evidence.
+                let draft = draft_name(&id);
+                if !found.iter().any(|other| other.key == draft)
+                    && is_surely_missing(&*store.medium, &key(source, &draft))?
+                {
+                    discard_upload(store, source, &object.key, &found, &mut swept)?;
                 }
             }
             None => {}
@@ -104,10 +145,10 @@ pub fn sweep(
         if backup.as_deref().is_some_and(is_alone)
             || names::signed_name(companion).is_some_and(is_alone)
         {
-            store.remove_object(source, companion)?;
-            swept.push(companion.to_owned());
+            store.sweep_object(source, companion, &mut swept)?;
         }
     }
+    store.medium.sweep_unfinished(source)?;
     Ok(swept)
 }
 
@@ -129,21 +170,18 @@ fn sweep_draft(
         .filter(|object| names::id_of(&object.key) == Some(id))
     {
         match RecordName::parse(&object.key) {
-            Some(RecordName::Upload { .. }) => discard_upload(store, source, &object.key, found)?,
-            Some(RecordName::Draft { .. }) => {
-                draft = Some(&object.key);
-                continue;
+            Some(RecordName::Upload { .. }) => {
+                discard_upload(store, source, &object.key, found, &mut swept)?;
             }
-            Some(RecordName::Tombstone { .. }) => continue,
-            None if is_listed => continue,
-            None => store.remove_object(source, &object.key)?,
+            Some(RecordName::Draft { .. }) => draft = Some(&object.key),
+            Some(RecordName::Tombstone { .. }) => {}
+            None if is_listed => {}
+            None => store.sweep_object(source, &object.key, &mut swept)?,
         }
-        swept.push(object.key.clone());
     }
     // The reservation last: until the rest is gone it is what tells whose that is.
     if let Some(draft) = draft {
-        store.remove_object(source, draft)?;
-        swept.push(draft.clone());
+        store.sweep_object(source, draft, &mut swept)?;
     }
     Ok(swept)
 }
@@ -155,6 +193,7 @@ fn discard_upload(
     source: &str,
     name: &str,
     found: &[FoundObject],
+    swept: &mut Vec<String>,
 ) -> Result<()> {
     let bytes = store.read_small(source, name)?;
     if let Ok(record) = serde_json::from_slice::<UploadRecord>(&bytes)
@@ -164,5 +203,5 @@ fn discard_upload(
             .medium
             .discard_upload(&key(source, &record.name), &record.token)?;
     }
-    store.remove_object(source, name)
+    store.sweep_object(source, name, swept)
 }

@@ -119,6 +119,10 @@ impl Answer {
         self
     }
 
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+
     pub fn head(&self) -> String {
         let mut head = format!("HTTP/1.1 {} Said\r\n", self.status);
         for (name, value) in &self.headers {

@@ -19,8 +19,9 @@ impl Far {
         let (world, server) = (World::new(), S3Server::start());
         let text = format!(
             "[backup]\ncompression = 'zstd'\ncleanup_after = false\n{}verify_upload = \
-             'read'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n",
-            s3_settings("far", &server.endpoint(), "web1")
+             'read'\n{}[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n",
+            s3_settings("far", &server.endpoint(), "web1"),
+            s3_settings("other", &server.endpoint(), "web2")
         );
         place::configure(&world, "dbbackup.toml", &text);
         big_database(&world, "app.db");
@@ -28,13 +29,21 @@ impl Far {
     }
 
     fn call(&self, arguments: &str) -> Call {
+        self.call_in("far", arguments)
+    }
+
+    fn call_in(&self, store: &str, arguments: &str) -> Call {
         self.world
-            .dbbackup(&format!("--store far {arguments}"))
+            .dbbackup(&format!("--store {store} {arguments}"))
             .env("DBBACKUP_TEST_PART_SIZE", LEAST_PART)
     }
 
     fn ids(&self) -> Vec<String> {
-        let json = self.call("list --json").run().exits(0).json();
+        self.ids_in("far")
+    }
+
+    fn ids_in(&self, store: &str) -> Vec<String> {
+        let json = self.call_in(store, "list --json").run().exits(0).json();
         let backups = json["backups"].as_array().unwrap().iter();
         backups
             .map(|backup| backup["id"].as_str().unwrap().to_owned())
@@ -42,21 +51,33 @@ impl Far {
     }
 
     fn assert_all_restore(&self) {
-        self.call("verify --all --level content").run().exits(0);
-        self.call("restore app --to back.db --yes").run().exits(0);
+        self.assert_all_restore_from("far");
+    }
+
+    fn assert_all_restore_from(&self, store: &str) {
+        for arguments in [
+            "verify --all --level content",
+            "restore app --to back.db --yes",
+        ] {
+            self.call_in(store, arguments).run().exits(0);
+        }
         let (back, app) = (self.world.path("back.db"), self.world.path("app.db"));
         assert_eq!(contents(&back), contents(&app));
         std::fs::remove_file(back).unwrap();
     }
 
     fn assert_tidy(&self) {
-        let source = self.server.bucket_path().join("web1/app");
+        self.assert_tidy_in("far", "web1/app");
+    }
+
+    fn assert_tidy_in(&self, store: &str, directory: &str) {
+        let source = self.server.bucket_path().join(directory);
         assert_eq!(debris(&source), [] as [&str; 0]);
         assert_eq!(self.server.unfinished_parts(), [] as [&str; 0]);
         let names = std::fs::read_dir(source).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let dumps = names.filter(|name| !name.ends_with(".json")).count();
-        assert_eq!(dumps, self.ids().len(), "every dump is a backup's");
+        assert_eq!(dumps, self.ids_in(store).len(), "every dump is a backup's");
     }
 }
 
@@ -113,4 +134,45 @@ fn a_killed_cleanup_costs_nothing() {
     cleanup().run().exits(0);
     far.assert_tidy();
     assert_eq!(far.ids().len(), 2);
+}
+
+#[test]
+fn a_killed_copy_costs_nothing() {
+    let far = Far::new();
+    let mut random = Random::seeded();
+    for _ in 0..2 {
+        far.call("backup app").run().exits(0);
+    }
+    let all = far.ids();
+    let copy = || far.call("copy app --to other --missing");
+    let there = far.server.bucket_path().join("web2");
+    let length = timed(copy());
+    let mut was_listed = 0;
+    for (number, _) in moments(length).enumerate() {
+        // Nothing is there, or what the kill before left.
+        if number % 3 == 0 {
+            std::fs::remove_dir_all(&there).unwrap();
+        }
+        let moment = length.mul_f64(random.below(1000) as f64 / 900.0);
+        copy().killed_after(moment);
+        assert_eq!(far.ids(), all);
+        // A store that nothing was written to yet is none.
+        if there.join("app").exists() {
+            let listed = far.ids_in("other");
+            was_listed += usize::from(!listed.is_empty());
+            if !listed.is_empty() {
+                far.assert_all_restore_from("other");
+            }
+        }
+        if number % 3 == 2 {
+            copy().run().exits(0);
+            assert_eq!(far.ids_in("other"), all);
+            far.assert_tidy_in("other", "web2/app");
+        }
+    }
+    println!("{was_listed} kills left copies that are listed");
+    copy().run().exits(0);
+    far.assert_all_restore_from("other");
+    far.assert_tidy_in("other", "web2/app");
+    far.assert_all_restore();
 }

@@ -66,7 +66,8 @@ impl SentContent {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Bytes as tags have them.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");

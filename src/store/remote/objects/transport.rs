@@ -9,6 +9,7 @@ use super::proof::base64;
 use crate::error::{Context, Error, Result};
 use crate::failpoint::lowered;
 use crate::store::ConnectionSettings;
+use crate::store::ObjectLock;
 use crate::store::remote::limit::RateLimit;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -70,6 +71,22 @@ impl AnswerHeaders {
         let text = self.0.get(http::header::DATE)?.to_str().ok()?;
         let date = DateTime::parse_from_rfc2822(text).ok()?;
         Some(date.to_utc())
+    }
+
+    /// The lock of the object that is described, where one holds now.
+    pub fn lock(&self, now: DateTime<Utc>) -> Option<ObjectLock> {
+        let text = |name: &str| self.0.get(name)?.to_str().ok();
+        let is_held = text("x-amz-object-lock-legal-hold").is_some_and(|hold| hold == "ON")
+            || text("x-ms-legal-hold").is_some_and(|hold| hold == "true");
+        if is_held {
+            return Some(ObjectLock { until: None });
+        }
+        let s3 = text("x-amz-object-lock-retain-until-date");
+        let s3 = s3.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        let azure = text("x-ms-immutability-policy-until-date");
+        let azure = azure.and_then(|text| DateTime::parse_from_rfc2822(text).ok());
+        let until = s3.or(azure)?.to_utc();
+        (until > now).then_some(ObjectLock { until: Some(until) })
     }
 }
 

@@ -267,7 +267,7 @@ impl ObjectUpload {
             }
             Err(error) => return Err(error),
         }
-        self.id = None;
+        // The id stays until the proof: a service that only said so has the parts still.
         let sums = self.sent.iter().map(|part| part.sum).collect();
         Ok(self.content(sums, true))
     }

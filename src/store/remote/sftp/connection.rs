@@ -6,6 +6,7 @@
 use super::guard::{LastHeard, PacketGuard};
 use super::program::CarrierCommand;
 use crate::error::{Context, Error, Result};
+use crate::failpoint::lowered;
 use crate::process::{self, Pipes, Process};
 use crate::{interrupt, units};
 use openssh_sftp_client::error::{Error as ProtocolError, SftpErrorKind};
@@ -43,8 +44,8 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Bounds {
-            connect: Duration::from_secs(35),
-            silence: Duration::from_secs(60),
+            connect: Duration::from_millis(lowered("DBBACKUP_TEST_CONNECT", 35_000)),
+            silence: Duration::from_millis(lowered("DBBACKUP_TEST_SILENCE", 60_000)),
             farewell: Duration::from_secs(10),
         }
     }

@@ -150,10 +150,36 @@ fn what_passes_is_tried_again() {
     let server = ScriptedServer::start(vec![
         refusal(503, "SlowDown"),
         ScriptedReply::Close,
-        tagged(200, "ETag: \"x\"\r\n", b"one"),
+        tagged(200, TAG_OF_ONE, b"one"),
     ]);
     assert_eq!(server.medium().read("app/x", 9).unwrap(), b"one");
     assert_eq!(server.lines(), ["GET /acme/web1/app/x"; 3]);
+}
+
+/// The header of an object that is `one`: its MD5.
+const TAG_OF_ONE: &str = "ETag: \"f97c5d29941bfb1b2fdab0874906ab82\"\r\n";
+
+#[test]
+fn what_its_tag_does_not_fit_is_read_once_more() {
+    let changed = tagged(200, TAG_OF_ONE, b"onf");
+    let server = ScriptedServer::start(vec![changed.clone(), tagged(200, TAG_OF_ONE, b"one")]);
+    assert_eq!(server.medium().read("app/x", 999).unwrap(), b"one");
+    let error = refusal(200, "InternalError");
+    let server = ScriptedServer::start(vec![error, tagged(200, TAG_OF_ONE, b"one")]);
+    assert_eq!(server.medium().read("app/x", 999).unwrap(), b"one");
+    let server = ScriptedServer::start(vec![changed, tagged(200, TAG_OF_ONE, b"ono")]);
+    let error = server.medium().read("app/x", 999).unwrap_err();
+    assert!(
+        error.message().contains("another one each time"),
+        "{error:?}"
+    );
+    // A service whose tags are no sums is believed after one look.
+    let server = ScriptedServer::start(vec![tagged(200, "ETag: \"x\"\r\n", b"one"); 3]);
+    let medium = server.medium();
+    for requests in [2, 3] {
+        assert_eq!(medium.read("app/x", 999).unwrap(), b"one");
+        assert_eq!(server.lines().len(), requests);
+    }
 }
 
 #[test]
