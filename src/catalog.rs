@@ -2,18 +2,21 @@
 //! knows. Here is what can be asked of it; how it is read is in `read`, how a user's words for a
 //! backup find one in `resolve`.
 
+mod chain;
 mod read;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use read::{holds, read_state};
+pub use chain::{ChainFault, ChainFaultKind, digest_text};
+pub use read::{holds, judge_signature, looks_like_a_dump, read_state};
 pub use resolve::quoted_list;
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
+use crate::signature::SignatureStatus;
 use crate::store::names;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -33,6 +36,10 @@ pub struct Backup<S = Sidecar> {
     pub state_lost: bool,
     /// The dump as it lies in the store; [`Presence::Missing`] for an attempt that never had one.
     pub presence: Presence,
+    /// Who signed the sidecar.
+    pub signature: SignatureStatus,
+    /// SHA-256 of the sidecar as stored, where backups are signed.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// What a store answers when it is asked for a dump.
@@ -168,6 +175,8 @@ pub struct UnreadableSidecar {
     pub may_be_good: bool,
     /// The id of the backup that it is built on, where so much can be read of it.
     pub needs: Option<String>,
+    /// No trusted key signed it.
+    pub is_untrusted: bool,
 }
 
 /// A file among the backups that no sidecar knows.
@@ -231,9 +240,13 @@ impl<S: Attempt> Backup<S> {
             .is_some_and(|size| self.presence == Presence::Bytes(size))
     }
 
-    /// Whole, with its dump there as long as it should be, and not found damaged since.
+    /// Whole, with its dump there as long as it should be, not found damaged since, and signed by
+    /// a trusted key where one is asked for.
     pub fn good(&self) -> bool {
-        self.sidecar.status() == Status::Ok && self.is_whole() && self.damage().is_none()
+        self.sidecar.status() == Status::Ok
+            && self.is_whole()
+            && self.damage().is_none()
+            && self.signature.is_accepted()
     }
 
     /// Whether it may be good for all that is known: its dump is not at hand, which can change, and
@@ -242,6 +255,7 @@ impl<S: Attempt> Backup<S> {
         self.sidecar.status() == Status::Ok
             && self.sidecar.dump_size().is_some()
             && self.damage().is_none()
+            && self.signature.is_accepted()
     }
 
     /// The last time it was found sound, at the deepest level that it was.
@@ -260,6 +274,23 @@ pub struct ShownBackup {
     pinned: bool,
     good: bool,
     copies: Vec<ShownCopy>,
+    signature: ShownSignature,
+}
+
+/// Who signed a backup, as `--json` shows it.
+#[derive(Serialize)]
+struct ShownSignature {
+    status: &'static str,
+    key: Option<String>,
+}
+
+impl From<&SignatureStatus> for ShownSignature {
+    fn from(status: &SignatureStatus) -> Self {
+        ShownSignature {
+            status: status.as_str(),
+            key: status.key(),
+        }
+    }
 }
 
 /// What came last of copying a backup to one store, as `--json` shows it.
@@ -273,6 +304,7 @@ struct ShownCopy {
 impl From<Backup> for ShownBackup {
     fn from(backup: Backup) -> ShownBackup {
         let good = backup.good();
+        let signature = ShownSignature::from(&backup.signature);
         let Backup {
             mut sidecar, state, ..
         } = backup;
@@ -287,6 +319,7 @@ impl From<Backup> for ShownBackup {
             pinned: state.pinned,
             good,
             copies: copies.collect(),
+            signature,
         }
     }
 }
@@ -303,6 +336,12 @@ impl ListedBackup {
     pub fn needs(&self) -> Option<&str> {
         let base = self.sidecar.dump.as_ref()?.base.as_ref()?;
         Some(base.as_str())
+    }
+
+    /// Whether its dump is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        let dump = self.sidecar.dump.as_ref();
+        dump.is_some_and(|dump| dump.is_encrypted)
     }
 
     /// By age, those of one second too.

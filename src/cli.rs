@@ -33,6 +33,7 @@ mod export;
 mod guard;
 mod help;
 mod init;
+mod key;
 mod list;
 mod policy;
 mod restore;
@@ -50,6 +51,7 @@ pub use export::ExportArguments;
 pub use guard::GuardArguments;
 pub use help::{HelpArguments, Topic};
 pub use init::InitArguments;
+pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeyProveArguments, KeySheetArguments};
 pub use list::{ListArguments, ListStatus};
 pub use policy::PolicyArguments;
 pub use restore::RestoreArguments;
@@ -93,6 +95,10 @@ pub struct GlobalArguments {
     /// configuration's]
     #[arg(long, global = true, value_name = "DIR-or-NAME")]
     pub store: Option<String>,
+    /// File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or
+    /// the configuration's]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Print one JSON document on stdout
     #[arg(long, global = true)]
     pub json: bool,
@@ -150,6 +156,7 @@ pub enum Command {
     Export(ExportArguments),
     Doctor(DoctorArguments),
     Init(InitArguments),
+    Key(KeyArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
 }
@@ -174,6 +181,9 @@ pub struct CopyArguments {
     /// Every backup that is not there yet, not the newest alone
     #[arg(long)]
     pub missing: bool,
+    /// Allow plain backups in a store that holds encrypted ones alone
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// Keep backups from being removed, or allow it again
@@ -257,6 +267,7 @@ impl Cli {
             Some(Command::Doctor(_)) => "doctor",
             Some(Command::Export(_)) => "export",
             Some(Command::Init(_)) => "init",
+            Some(Command::Key(_)) => "key",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",
             Some(Command::Help(_)) => "help",

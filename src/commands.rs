@@ -14,6 +14,7 @@ mod export;
 mod guard;
 mod help;
 mod init;
+mod key;
 mod list;
 mod pin;
 mod rendering;
@@ -26,15 +27,16 @@ mod version;
 
 pub use guard::NOT_RUN;
 
-use crate::cli::{Cli, Command, GlobalArguments};
+use crate::cli::{Cli, Command, GlobalArguments, KeyArguments, KeyCommand};
 use crate::config::{self, Config};
+use crate::encryption::IdentitySource;
 use crate::engine::whole_second;
 use crate::error::{Context, Error, Hint, Result};
 use crate::log::Log;
-use crate::ops::Session;
 use crate::ops::run::outcome_of;
+use crate::ops::{KeyRing, Session};
 use crate::plan::{self};
-use crate::report::{CommandOutcome, Report};
+use crate::report::{self, CommandOutcome, Report};
 use chrono::Utc;
 use std::path::Path;
 use std::time::Duration;
@@ -57,6 +59,12 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
     if let Command::Init(arguments) = command {
         // There is no configuration yet, or another one that is none of its business.
         return init::run(arguments, &cli.global, report);
+    }
+    if let Command::Key(KeyArguments {
+        command: KeyCommand::Init(arguments),
+    }) = command
+    {
+        return key::init(arguments, &cli.global, report);
     }
     if let Command::Guard(_) = command {
         // Until its program has run.
@@ -83,9 +91,17 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
-        Command::Status(_) | Command::Completions(_) | Command::Help(_) | Command::Init(_) => {
-            Ok(None)
-        }
+        Command::Key(KeyArguments {
+            command: KeyCommand::Prove(arguments),
+        }) => key::prove(arguments, &session, report),
+        Command::Key(KeyArguments {
+            command: KeyCommand::Sheet(arguments),
+        }) => key::sheet(arguments, &cli.global, &session, report),
+        Command::Status(_)
+        | Command::Completions(_)
+        | Command::Help(_)
+        | Command::Init(_)
+        | Command::Key(_) => Ok(None),
     }
 }
 
@@ -115,6 +131,16 @@ fn does_without(command: &Command) -> bool {
         command,
         Restore(_) | List(_) | Show(_) | Verify(_) | Cat(_) | Export(_)
     )
+}
+
+/// Whether the user said that backups may be read although no trusted key signed them.
+fn accepts_untrusted(command: &Command) -> bool {
+    match command {
+        Command::Restore(arguments) => arguments.untrusted,
+        Command::Cat(arguments) => arguments.untrusted,
+        Command::Export(arguments) => arguments.untrusted,
+        _ => false,
+    }
 }
 
 /// Opens the log of the configuration, and says in it what begins.
@@ -169,7 +195,20 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
         cwd: std::env::current_dir().context("finding the current directory")?,
         now: whole_second(Utc::now()),
         host: config::hostname(),
+        accepts_untrusted: accepts_untrusted(command),
+        keys: key_ring(global),
     })
+}
+
+/// Where private keys come from, before what the configuration says.
+fn key_ring(global: &GlobalArguments) -> KeyRing {
+    let variable = std::env::var_os("DBBACKUP_IDENTITY_FILE").filter(|path| !path.is_empty());
+    let named = match (&global.identity, variable) {
+        (Some(path), _) => Some(IdentitySource::File(path.clone(), "--identity")),
+        (None, Some(path)) => Some(IdentitySource::File(path.into(), "$DBBACKUP_IDENTITY_FILE")),
+        (None, None) => None,
+    };
+    KeyRing::new(named, std::sync::Arc::new(report::ask_secret))
 }
 
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.

@@ -10,6 +10,7 @@
 //! What a source says is put over `[backup]`, which is put over the defaults, while the file is
 //! read. So each of the structs here holds what counts, and nobody else knows a default.
 
+mod encryption;
 mod expand;
 mod files;
 mod hooks;
@@ -38,10 +39,12 @@ pub use settings::{
     SourceSettings,
 };
 
+use crate::encryption::EncryptionSettings;
 use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
+use crate::signature::Signer;
 use crate::store::StoreSettings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,6 +77,10 @@ pub struct Config {
     pub groups: Vec<(String, Vec<String>)>,
     /// `[metrics]`.
     pub metrics: MetricsSettings,
+    /// `[encryption]`.
+    pub encryption: EncryptionSettings,
+    /// The key that signs, of `[encryption]`; every store has it.
+    pub signer: Option<Signer>,
     /// What is valid and yet surely not what was meant; for stderr.
     pub warnings: Vec<String>,
 }

@@ -140,6 +140,9 @@ pub struct Manifest {
     /// Every table with its exact number of rows.
     #[serde(default)]
     pub tables: Vec<Table>,
+    /// The number of tables, where their names are not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables_total: Option<u64>,
     /// The rows of all tables together.
     #[serde(default)]
     pub rows_total: u64,
@@ -209,9 +212,15 @@ impl Manifest {
         let rows_total = units::total(compared.filter_map(|table| table.rows));
         Manifest {
             tables,
+            tables_total: None,
             rows_total,
             tree: None,
         }
+    }
+
+    /// The number of tables.
+    pub fn tables_total(&self) -> u64 {
+        self.tables_total.unwrap_or(self.tables.len() as u64)
     }
 }
 

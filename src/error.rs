@@ -26,6 +26,8 @@ pub enum Kind {
     NotFound,
     /// Another run holds the lock.
     Locked,
+    /// It is encrypted, and the key for it is not here.
+    Sealed,
     /// SIGINT or SIGTERM.
     Interrupted,
 }
@@ -34,7 +36,7 @@ impl Kind {
     /// The exit codes that PRODUCT promises to scripts.
     pub fn exit_code(self) -> u8 {
         match self {
-            Kind::Failed => 1,
+            Kind::Failed | Kind::Sealed => 1,
             Kind::Usage => 2,
             Kind::Partial => 3,
             Kind::Damaged => 4,

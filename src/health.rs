@@ -4,7 +4,8 @@
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one
 //!   is damaged.
 //! - **Unknown:** the newest backup's dump can't be looked at.
-//! - **Warning:** a database has vanished from its server; the last attempt failed or is
+//! - **Warning:** a backup or an event that no trusted key signed; a backup that a later one
+//!   names and that is not there; a database has vanished from its server; the last attempt failed or is
 //!   incomplete; no proof within `prove_every`; the newest good backup holds less than half of the
 //!   one before; retention is held back for a backup that lost much; a dump is not there or can't
 //!   be looked at, which a disk that is away explains; the store has less free space than the next
@@ -123,6 +124,8 @@ pub struct Subject<'a> {
     pub expect_every: Span,
     /// How long ago the last proof may be; none: no proof is asked for.
     pub prove_every: Option<Span>,
+    /// How long ago a private key must have been shown to open a backup; none: it need not.
+    pub prove_key_every: Option<Span>,
     /// Every attempt, newest first.
     pub attempts: Vec<JudgedAttempt<'a>>,
     /// Why retention removes nothing, where its brake holds.
@@ -131,6 +134,10 @@ pub struct Subject<'a> {
     pub leftovers: Vec<Hint>,
     /// Its copies, one for each store that is to have them.
     pub copies: Vec<CopySubject<'a>>,
+    /// What is wrong with the backups that later ones name: an id, and the rest of the sentence.
+    pub chain_faults: Vec<(String, String)>,
+    /// How many events do not count, as no trusted key signed them.
+    pub ignored_events: usize,
 }
 
 /// One attempt at a backup.
@@ -156,6 +163,10 @@ pub struct JudgedAttempt<'a> {
     pub files: Option<u64>,
     /// When it was last restored for trial, and came back whole.
     pub proven: Option<DateTime<Utc>>,
+    /// Whether a key is needed to read it.
+    pub encrypted: bool,
+    /// When a private key last opened it.
+    pub key_proven: Option<DateTime<Utc>>,
     /// A safety copy of a restore: no backup that anybody asked for.
     pub safety_copy: bool,
     /// Its dump is not at hand, or not as long as it was written, and no verification has called
@@ -176,6 +187,8 @@ pub enum AttemptWorth<'a> {
     Newer(&'a str),
     /// Its dump can't be looked at, for this reason.
     Unreachable(String),
+    /// No trusted key signed it, for this reason.
+    Untrusted(String),
     /// There is no dump.
     Failed {
         /// Why.
@@ -186,6 +199,11 @@ pub enum AttemptWorth<'a> {
 }
 
 impl JudgedAttempt<'_> {
+    /// Whether it counts for anything: a trusted key signed it, where one is asked for.
+    fn counts(&self) -> bool {
+        !matches!(self.worth, AttemptWorth::Untrusted(_))
+    }
+
     fn is_good(&self) -> bool {
         self.worth == AttemptWorth::Good && !self.safety_copy
     }
@@ -208,6 +226,8 @@ pub struct SourceHealth<'a> {
     pub failure: Option<JudgedAttempt<'a>>,
     /// The last proof, and of which backup it was.
     pub proof: Option<(DateTime<Utc>, &'a str)>,
+    /// When a private key last opened one of its backups.
+    pub key_proof: Option<DateTime<Utc>>,
     /// Good backups by label.
     pub labels: BTreeMap<&'a str, u64>,
     /// Failed attempts that the store remembers.
@@ -225,7 +245,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> 
         subject
             .attempts
             .iter()
-            .filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now))
+            .filter(|attempt| !attempt.safety_copy && !is_ahead(attempt, now) && attempt.counts())
     };
     let mut good = own().filter(|attempt| attempt.is_good());
     let mut labels = BTreeMap::new();
@@ -249,6 +269,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> 
         last: own().next().cloned(),
         failure: failed().next().cloned(),
         proof: proven.max(),
+        key_proof: own().filter_map(|attempt| attempt.key_proven).max(),
         labels,
         failures: failed().count() as u64,
         damaged: own()

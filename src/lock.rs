@@ -14,7 +14,15 @@ use std::time::{Duration, Instant};
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Wipes the text: arguments of a run that has ended are nobody's business, and a store may be
+    /// copied elsewhere.
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
 }
 
 /// What the lock's file says of its holder: for the message, never for a decision.
@@ -74,7 +82,7 @@ impl Lock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(&text));
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 }
 

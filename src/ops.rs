@@ -5,6 +5,7 @@
 //! need lives here.
 
 pub mod backup;
+pub mod chain;
 pub mod condition;
 pub mod content;
 pub mod copy;
@@ -19,12 +20,16 @@ pub mod export;
 pub mod find;
 pub mod guard;
 pub mod hooks;
+pub mod key_files;
+pub mod key_proof;
+mod keys;
 mod observer;
 pub mod pin;
 pub mod programs;
 pub mod prune;
 pub mod restore;
 pub mod run;
+mod seal;
 mod session;
 pub mod status;
 pub mod stores;
@@ -33,5 +38,6 @@ pub mod sweep;
 mod tests;
 pub mod verify;
 
+pub use keys::{BackupEncryption, KeyRing, refuse_plain};
 pub use observer::{Event, Observer};
 pub use session::{Session, catalog_for, catalog_of, is_missed, names_in, time_of};

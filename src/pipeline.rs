@@ -1,7 +1,7 @@
 //! From content to stored bytes and back, in one pass, measuring both ends.
 //!
-//! Encoding is pushed: content → hash and count → compression on every core → hash and count →
-//! sink. Decoding is pulled, the mirror image. The pipeline knows nothing of databases or paths.
+//! Encoding is pushed: content → hash and count → compression on every core → encryption → hash and
+//! count → sink. Decoding is pulled, the mirror image. The pipeline knows nothing of databases or paths.
 
 pub mod compress;
 mod meter;
@@ -9,8 +9,9 @@ mod meter;
 pub use compress::Codec;
 pub use meter::{Gauge, Measurement, Meter};
 
+use crate::encryption::{DecryptionKey, Opener, Recipients, Sealer};
 use crate::error::{Error, Result};
-use crate::{interrupt, stream};
+use crate::{encryption, interrupt, stream};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,7 @@ pub struct Measurements {
 pub struct Encoding {
     codec: Codec,
     threads: usize,
+    recipients: Option<Arc<Recipients>>,
     progress: Progress,
 }
 
@@ -41,6 +43,7 @@ impl Encoding {
         Encoding {
             codec,
             threads: 1,
+            recipients: None,
             progress: Progress::default(),
         }
     }
@@ -48,6 +51,14 @@ impl Encoding {
     /// The same on `threads` threads, at least one.
     pub fn with_threads(self, threads: usize) -> Self {
         Encoding { threads, ..self }
+    }
+
+    /// The same, encrypted to these recipients; not encrypted where there are none.
+    pub fn with_recipients(self, recipients: Option<&Arc<Recipients>>) -> Self {
+        Encoding {
+            recipients: recipients.cloned(),
+            ..self
+        }
     }
 
     /// The same with the bytes of content added to `progress` as they go through.
@@ -68,21 +79,42 @@ impl Encoding {
         self.threads
     }
 
-    /// The way back from what this encoding writes.
-    pub fn decoding(&self) -> Decoding {
-        Decoding::new(self.codec).with_threads(self.threads)
+    /// Those to whom it is encrypted.
+    pub fn recipients(&self) -> Option<&Arc<Recipients>> {
+        self.recipients.as_ref()
     }
 
-    /// Begins a stream that is written to `sink`.
-    pub fn start<W: Write + Send + 'static>(&self, sink: W) -> EncodeWriter<W> {
+    /// The extensions of what it writes, after that of the content: `zst.age`.
+    pub fn extensions(&self) -> Vec<&'static str> {
+        let encryption = self.recipients.as_ref().map(|_| encryption::AGE);
+        self.codec
+            .extension()
+            .into_iter()
+            .chain(encryption)
+            .collect()
+    }
+
+    /// The way back from what this encoding writes, as far as it needs no key.
+    pub fn decoding(&self) -> Decoding {
+        Decoding::new(self.codec)
+            .with_threads(self.threads)
+            .with_key(match self.recipients {
+                None => DecryptionKey::NotNeeded,
+                Some(_) => DecryptionKey::NotGiven,
+            })
+    }
+
+    /// Begins a stream that is written to `sink`. Where it can't be encrypted, nothing is written.
+    pub fn start<W: Write + Send + 'static>(&self, sink: W) -> Result<EncodeWriter<W>> {
         let (sink, stored) = Meter::new(sink);
-        let (encoder, content) = Meter::new(compress::encoder(self.codec, self.threads, sink));
-        EncodeWriter {
+        let sealer = Sealer::new(self.recipients.as_ref(), sink)?;
+        let (encoder, content) = Meter::new(compress::encoder(self.codec, self.threads, sealer));
+        Ok(EncodeWriter {
             encoder,
             content,
             stored,
             progress: Arc::clone(&self.progress),
-        }
+        })
     }
 }
 
@@ -91,6 +123,7 @@ impl Encoding {
 pub struct Decoding {
     codec: Codec,
     threads: usize,
+    key: DecryptionKey,
     progress: Progress,
 }
 
@@ -100,8 +133,19 @@ impl Decoding {
         Decoding {
             codec,
             threads: 1,
+            key: DecryptionKey::NotNeeded,
             progress: Progress::default(),
         }
+    }
+
+    /// The same of bytes that need this key.
+    pub fn with_key(self, key: DecryptionKey) -> Self {
+        Decoding { key, ..self }
+    }
+
+    /// The same of what another codec wrote.
+    pub fn with_codec(self, codec: Codec) -> Self {
+        Decoding { codec, ..self }
     }
 
     /// The same on `threads` threads, at least one, where the format allows it.
@@ -119,25 +163,37 @@ impl Decoding {
 
     /// Whether the stored bytes are the content itself.
     pub fn is_identity(&self) -> bool {
-        self.codec == Codec::None
+        self.codec == Codec::None && !self.is_encrypted()
     }
 
-    /// Reads the content of the stored bytes that `source` gives.
-    pub fn open<R: Read + Send + 'static>(&self, source: R) -> DecodeReader {
+    /// Whether the stored bytes are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        !matches!(self.key, DecryptionKey::NotNeeded)
+    }
+
+    /// The key for the stored bytes.
+    pub fn key(&self) -> &DecryptionKey {
+        &self.key
+    }
+
+    /// Reads the content of the stored bytes that `source` gives. Without a key for them it is an
+    /// error of the kind `Sealed`; one that does not fit is, with the first byte.
+    pub fn open<R: Read + Send + 'static>(&self, source: R) -> Result<DecodeReader> {
         let (source, stored) = Meter::new(source);
+        let source = Opener::new(&self.key, source)?;
         let (decoder, content) = Meter::new(compress::decoder(self.codec, self.threads, source));
-        DecodeReader {
+        Ok(DecodeReader {
             decoder,
             content,
             stored,
             progress: Arc::clone(&self.progress),
-        }
+        })
     }
 }
 
 /// The pushing side. Dropped without [`EncodeWriter::finish`] the stream is incomplete.
 pub struct EncodeWriter<W: Write + Send + 'static> {
-    encoder: Meter<compress::Encoder<Meter<W>>>,
+    encoder: Meter<compress::Encoder<Sealer<Meter<W>>>>,
     content: Gauge,
     stored: Gauge,
     progress: Progress,
@@ -147,7 +203,7 @@ impl<W: Write + Send + 'static> EncodeWriter<W> {
     /// Ends the stream; gives the sink back, which holds every byte but need not be durable yet,
     /// and what was measured.
     pub fn finish(self) -> Result<(W, Measurements)> {
-        let sink = self.encoder.into_inner().finish()?;
+        let sink = self.encoder.into_inner().finish()?.finish()?;
         let measurements = Measurements {
             content: self.content.reset(),
             stored: self.stored.reset(),
@@ -230,6 +286,21 @@ pub fn copy_measured(
         Ok(())
     })?;
     Ok(gauge.reset())
+}
+
+/// Encrypts what `source` gives on its way to `sink`; gives the sink back, and what was measured of
+/// both.
+pub fn copy_sealed<W: Write>(
+    source: impl Read,
+    recipients: &Arc<Recipients>,
+    sink: W,
+    progress: &Progress,
+) -> Result<(W, Measurement, Measurement)> {
+    let (sink, stored) = Meter::new(sink);
+    let mut sealer = Sealer::new(Some(recipients), sink)?;
+    let given = copy_measured(source, &mut sealer, progress)?;
+    let sink = sealer.finish()?.into_inner();
+    Ok((sink, given, stored.reset()))
 }
 
 /// How many threads a setting of 0, "every core", means here.

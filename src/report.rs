@@ -39,6 +39,28 @@ use std::time::Instant;
 /// went wrong, already told.
 pub type CommandOutcome = Option<Kind>;
 
+/// Asks for a passphrase on the terminal, which does not show it; `None` where there is none.
+pub fn ask_secret(question: &str) -> Option<String> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
+    }
+    let _ = write!(io::stderr().lock(), "{}: ", paint::shown(question));
+    let _ = io::stderr().flush();
+    let terminal = io::stdin();
+    let shown = rustix::termios::tcgetattr(&terminal).ok()?;
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
+    let when = rustix::termios::OptionalActions::Flush;
+    rustix::termios::tcsetattr(&terminal, when, &hidden).ok()?;
+    let mut answer = String::new();
+    let read = terminal.lock().read_line(&mut answer);
+    let _ = rustix::termios::tcsetattr(&terminal, when, &shown);
+    let _ = writeln!(io::stderr().lock());
+    read.ok()?;
+    interrupt::check().ok()?;
+    Some(answer.trim_end_matches(['\n', '\r']).to_owned())
+}
+
 /// Says things, in the way that the options ask for.
 pub struct Report {
     json: bool,

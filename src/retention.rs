@@ -4,7 +4,7 @@
 //! What is decided here is deleted for good, so every doubt is decided for keeping. From the
 //! strongest to the weakest:
 //!
-//! 1. **Always kept:** what is pinned, what can't be read, what lies in the future, what has a dump
+//! 1. **Always kept:** what is pinned, what can't be read, what no trusted key signed, what lies in the future, what has a dump
 //!    that is not at hand, the newest good backup of the source, the newest one that was proven by
 //!    its content or by a restore, the newest failed attempt, and in each label the `min_keep`
 //!    newest good ones. Nothing below overrules these.
@@ -81,8 +81,21 @@ pub struct Candidate {
     pub pinned: bool,
     /// Whether what is inside was found sound, by its content or by a restore.
     pub proven: bool,
+    /// Whether a key is needed to read it.
+    pub key: KeyNeed,
     /// The id of the backup that it is built on, without which it does not restore.
     pub needs: Option<String>,
+}
+
+/// Whether a key is needed to read a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyNeed {
+    /// None is.
+    Plain,
+    /// One is, and nobody has shown it to open this one.
+    Unproven,
+    /// One is, and it has opened this one.
+    Proven,
 }
 
 /// What a backup is worth.
@@ -102,6 +115,9 @@ pub enum Standing {
     /// A sidecar that can't be read or asks for more than this version knows: neither used nor
     /// removed.
     Unknown,
+    /// No trusted key signed it: whoever made it, it takes no other's place, and only a user
+    /// removes it.
+    Untrusted,
     /// Its dump can't be looked at, and may be well.
     Unreachable,
     /// Its dump is not there, and no verification has called that damage: the disk that it is on
@@ -234,6 +250,7 @@ impl<'c> Case<'c> {
         }
         match candidate.standing {
             Standing::Unknown => case.hold("not understood: neither used nor removed"),
+            Standing::Untrusted => case.hold("no trusted key signed it: neither used nor removed"),
             Standing::Unreachable => case.hold(
                 "its dump can't be looked at now: neither used nor \
                 removed",
@@ -299,6 +316,22 @@ impl<'c> Case<'c> {
     }
 }
 
+/// Holds the newest good backup that needs no key, as long as no key has opened any: a key that was
+/// lost, or never fitted, must not be found out on the day on which it is needed.
+fn hold_plain(cases: &mut [Case]) {
+    let is_proven = |case: &Case| case.candidate.key == KeyNeed::Proven;
+    if cases.iter().any(is_proven) {
+        return;
+    }
+    let is_plain = |case: &&mut Case| case.feeds() && case.candidate.key == KeyNeed::Plain;
+    let newest_needs_key = cases.iter().find(|case| case.feeds());
+    if newest_needs_key.is_some_and(|case| case.candidate.key == KeyNeed::Unproven)
+        && let Some(case) = cases.iter_mut().find(is_plain)
+    {
+        case.hold("newest one without encryption, as no key was proven yet");
+    }
+}
+
 /// Holds the newest good backup, the newest proven one and the newest failed attempt of the source;
 /// tells the place of the first.
 fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
@@ -314,6 +347,7 @@ fn hold_across_labels(cases: &mut [Case]) -> Option<usize> {
     {
         case.hold("newest backup proven by its content");
     }
+    hold_plain(cases);
     if let Some(case) = cases
         .iter_mut()
         .find(|case| case.is_past && case.candidate.standing == Standing::Failed)

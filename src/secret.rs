@@ -8,14 +8,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long a command for a secret may take. It may have to ask a server, but must not hang a
 /// nightly run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A password or key.
+/// A password or key. Its memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,7 +27,7 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        Secret(Zeroizing::new(text.into()))
     }
 
     /// The secret itself.
@@ -54,36 +55,41 @@ impl Secret {
     /// Reads the first line that a shell command prints. Processes that it leaves in the background
     /// are not waited for. `setting` is the name of the setting that holds the command.
     pub fn from_command(line: &str, setting: &str) -> Result<Secret> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", line]);
-        let remedy =
-            "look what it waits for: it may need an agent that this user's jobs do not have";
-        let limits = Limits {
-            timeout: PATIENCE,
-            interruptible: true,
-            hint: remedy,
-        };
-        let what = format!("`{setting}`");
-        let mut bytes = captured::read_output(command, &what, limits)?;
-        bytes.truncate(
-            bytes
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(bytes.len()),
-        );
-        Secret::from_bytes(bytes, &what)
+        let mut bytes = output_of(line, setting)?;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        bytes.truncate(end.unwrap_or(bytes.len()));
+        Secret::from_bytes(bytes, &format!("`{setting}`"))
+    }
+
+    /// Reads all that a shell command prints, for keys that have several lines.
+    pub fn from_whole_output(line: &str, setting: &str) -> Result<Secret> {
+        Secret::from_bytes(output_of(line, setting)?, &format!("`{setting}`"))
     }
 
     fn from_bytes(bytes: Vec<u8>, what: &str) -> Result<Secret> {
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::usage(format!("{what} gives a secret that is not UTF-8")))?;
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() {
+        let text = Zeroizing::new(text);
+        let trimmed = text.strip_suffix('\n').unwrap_or(&text);
+        let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
+        if trimmed.is_empty() {
             return Err(Error::usage(format!("{what} gives no secret: it is empty")));
         }
-        Ok(Secret::new(text))
+        Ok(Secret::new(trimmed))
     }
+}
+
+/// What a shell command prints.
+fn output_of(line: &str, setting: &str) -> Result<Vec<u8>> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line]);
+    let remedy = "look what it waits for: it may need an agent that this user's jobs do not have";
+    let limits = Limits {
+        timeout: PATIENCE,
+        interruptible: true,
+        hint: remedy,
+    };
+    captured::read_output(command, &format!("`{setting}`"), limits)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 
 mod brief;
 pub(crate) mod event;
+mod sealed;
 mod tables;
 mod words;
 
 pub use brief::{Brief, BriefDatabase, BriefDump, Totals, TreeTotals};
 pub use event::{BackupEvent, BackupState, Braked, Change, CopyMark};
+pub use sealed::{SEALED_FAILURE, SealedPart};
 pub use words::{Word, Words};
 
 use crate::engine::{CheckStatus, Contents, Database, Manifest};
@@ -70,6 +72,9 @@ pub struct Sidecar {
     /// What is inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
+    /// The backup before it, where backups are signed: one that is hidden later is missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
     /// Programs with their versions, and `host`.
     #[serde(default)]
     pub producer: BTreeMap<String, String>,
@@ -79,6 +84,10 @@ pub struct Sidecar {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// Where the rest of this sidecar is: the whole of it, encrypted. Then there are no tables,
+    /// places, warnings, descriptions, tags and texts of errors here, and no hash of the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedPart>,
 }
 
 /// How an attempt ended.
@@ -119,12 +128,16 @@ pub struct Dump {
     pub sha256: String,
     /// Bytes before compression and encryption.
     pub content_size_bytes: u64,
-    /// SHA-256 of the content before compression and encryption, in hex.
-    pub content_sha256: String,
+    /// SHA-256 of the content before compression and encryption, in hex; null where it is sealed.
+    pub content_sha256: Option<String>,
     /// `none`, `gzip` or `zstd`.
     pub compression: String,
-    /// Null: not encrypted.
+    /// `age`; null: not encrypted.
     pub encryption: Option<String>,
+    /// Whom it is encrypted to: of a key of age its first and last characters, of one of SSH what
+    /// `ssh-keygen -l` prints. Any one of them opens it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
     /// The backup without which this one does not restore; null: it stands alone. Where it is not
     /// null, `requires` says that a reader must know what to do with it.
     pub base: Option<Base>,
@@ -142,6 +155,16 @@ pub struct Base {
     /// SHA-256 of its dump's content before compression and encryption, in hex: what a reader must
     /// have got before it may use it, however the dump is stored by then.
     pub content_sha256: String,
+}
+
+/// The newest backup of the same source that was in the store when a backup was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Previous {
+    /// Its id.
+    pub id: String,
+    /// SHA-256 of its sidecar as stored, in hex.
+    pub sha256: String,
 }
 
 /// The error of a failed attempt.
@@ -246,11 +269,13 @@ impl std::fmt::Display for SidecarFault {
 }
 
 impl Sidecar {
-    /// The objects that belong to it: the dump, and the list of contents where there is one.
+    /// The objects that belong to it: the dump, and, where there are such, the list of contents and
+    /// the sealed part.
     pub fn files(&self) -> Vec<String> {
         let dump = self.dump.iter().map(|dump| dump.file.clone());
-        dump.chain(self.contents().map(|contents| contents.file.clone()))
-            .collect()
+        let contents = self.contents().map(|contents| contents.file.clone());
+        let sealed = self.sealed.iter().map(|part| part.file.clone());
+        dump.chain(contents).chain(sealed).collect()
     }
 
     /// The list of what is inside, where it is a file of its own.

@@ -14,6 +14,7 @@ pub mod names;
 mod remote;
 mod retirement;
 mod settings;
+mod signed;
 
 #[cfg(test)]
 pub use faulty::crash_after;
@@ -29,11 +30,13 @@ pub use settings::{
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
-use chrono::{DateTime, Utc};
+use crate::signature::{SignatureStatus, TrustedKeys};
+use chrono::{DateTime, TimeDelta, Utc};
 use local::LocalStore;
 use remote::RemoteStore;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use signed::SignedStore;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -45,6 +48,9 @@ const FORMAT: u32 = 1;
 
 /// The name of the object that makes a place a store.
 const MARK: &str = "dbbackup-store.json";
+
+/// Between the writing of a signature and that of its event is never more time than this.
+const LONGEST_WRITING: TimeDelta = TimeDelta::hours(24);
 
 /// What the mark of a store says.
 #[derive(Serialize, Deserialize)]
@@ -111,6 +117,43 @@ pub trait Store: Send + Sync {
 
     /// What the medium cannot do.
     fn properties(&self) -> Properties;
+
+    /// The keys whose signatures count there; with none everything counts.
+    fn trusted_keys(&self) -> &TrustedKeys {
+        TrustedKeys::NONE
+    }
+
+    /// Whether this machine signs what it writes there.
+    fn signs(&self) -> bool {
+        false
+    }
+
+    /// What the signature of this machine is worth there.
+    fn own_signature(&self) -> Result<SignatureStatus> {
+        Ok(SignatureStatus::Unchecked)
+    }
+
+    /// An error where what this machine writes there would not count: it has not got the key that
+    /// signs, or that key is not trusted. Who is going to write much asks first.
+    fn check_signing(&self) -> Result<()> {
+        let signature = self.own_signature()?;
+        let Some(objection) = signature.objection() else {
+            return Ok(());
+        };
+        let remedy = match signature {
+            SignatureStatus::Missing => {
+                "name the key that signs here: `sign_key_file` in [encryption]"
+            }
+            _ => {
+                "add this machine's public key to `trust` of the store; it is in the file beside its secret key"
+            }
+        };
+        Err(Error::usage(format!(
+            "nothing that this machine writes to `{}` would count there: {objection}",
+            self.name()
+        ))
+        .with_hint(remedy))
+    }
 
     /// The sources of which it holds something, sorted.
     fn sources(&self) -> Result<Vec<String>>;
@@ -241,6 +284,10 @@ pub trait Draft: Send {
     /// The finished objects, to be read back before they are published.
     fn objects(&self) -> &dyn Objects;
 
+    /// Has the sidecar of a copy signed by this machine. Else a copy keeps the signature that it has,
+    /// which fits only where its sidecar is the same.
+    fn sign_copy(&mut self) {}
+
     /// Makes it a backup, durably: all objects get their names, then the sidecar its own. Where it
     /// fails nothing is listed and nothing stays, as far as the store still obeys.
     fn commit(self: Box<Self>, sidecar: &[u8]) -> Result<()>;
@@ -254,7 +301,7 @@ pub trait PendingObject: Write + Send {
 
 /// Opens a store.
 pub fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn Store>> {
-    Ok(match &settings.location {
+    let store: Arc<dyn Store> = match &settings.location {
         Location::Directory(root) => {
             if access == Access::Write && settings.require_mount {
                 LocalStore::unchecked(root).require_mount()?;
@@ -262,21 +309,24 @@ pub fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn Store>> 
             Arc::new(LocalStore::open(root, access)?)
         }
         Location::Remote { .. } => Arc::new(RemoteStore::open(settings, access)?),
-    })
+    };
+    Ok(SignedStore::wrap(store, settings))
 }
 
 /// A store without a look at it: it may still have to be made.
 pub fn open_unchecked(settings: &StoreSettings) -> Result<Arc<dyn Store>> {
     Ok(match &settings.location {
-        Location::Directory(root) => unchecked_directory(root),
-        Location::Remote { .. } => Arc::new(RemoteStore::connect(settings)?),
+        Location::Directory(root) => unchecked_directory(root, settings),
+        Location::Remote { .. } => {
+            SignedStore::wrap(Arc::new(RemoteStore::connect(settings)?), settings)
+        }
     })
 }
 
 /// A directory of this machine as a store, without a look at it: one above another that holds a
-/// dump may be none.
-pub fn unchecked_directory(root: &Path) -> Arc<dyn Store> {
-    Arc::new(LocalStore::unchecked(root))
+/// dump may be none. Of the settings only those of signatures matter.
+pub fn unchecked_directory(root: &Path, settings: &StoreSettings) -> Arc<dyn Store> {
+    SignedStore::wrap(Arc::new(LocalStore::unchecked(root)), settings)
 }
 
 /// Whether there is a store at `location`, or copies of sources' directories. What is on another
@@ -382,21 +432,38 @@ fn check_name(name: &str, id: &str) -> Result<()> {
     )))
 }
 
-/// The events of backups that are gone: a host may have added one while another removed the backup.
-fn orphaned_events<'a>(objects: &'a [String], unfinished: &[String]) -> Vec<&'a str> {
-    let is_event = |name: &&String| names::event_id(name).is_some();
-    if !objects.iter().any(|name| is_event(&name)) {
+/// What goes with a backup and is alone: the events and signatures of backups that are gone (a
+/// host may have added one while another removed the backup), and the signatures of events that
+/// killed runs did not write any more.
+fn lone_companions<'a>(
+    objects: &'a [String],
+    unfinished: &[String],
+    now: DateTime<Utc>,
+) -> Vec<&'a str> {
+    let is_companion = |name: &String| names::companion_id(name).is_some();
+    if !objects.iter().any(is_companion) {
         return Vec::new();
     }
-    let known: std::collections::HashSet<&str> = objects
+    let there: HashSet<&str> = objects.iter().map(String::as_str).collect();
+    let known: HashSet<&str> = objects
         .iter()
-        .filter(|name| !is_event(name))
+        .filter(|name| !is_companion(name))
         .filter_map(|name| names::id_of(name))
         .chain(unfinished.iter().map(String::as_str))
         .collect();
+    let is_alone = |name: &&String| match names::companion_id(name) {
+        Some(id) if !known.contains(id) => true,
+        // Its event may be written at this moment.
+        Some(_) => {
+            let is_old = |at: DateTime<Utc>| now.signed_duration_since(at) > LONGEST_WRITING;
+            names::signed_name(name).is_some_and(|signed| !there.contains(signed))
+                && names::event_time(name).is_some_and(is_old)
+        }
+        None => false,
+    };
     objects
         .iter()
-        .filter(|name| names::event_id(name).is_some_and(|id| !known.contains(id)))
+        .filter(is_alone)
         .map(String::as_str)
         .collect()
 }

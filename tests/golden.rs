@@ -37,6 +37,7 @@ fn candidate(at: DateTime<Utc>) -> Candidate {
         standing: Standing::Good,
         pinned: false,
         proven: false,
+        key: dbbackup::retention::KeyNeed::Plain,
         needs: None,
     }
 }

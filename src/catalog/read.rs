@@ -8,7 +8,9 @@ use super::{
 use crate::cores::{on_every_core, on_threads};
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::{self, BackupEvent, BackupState, Brief, Sidecar, SidecarFault, Word, Words};
+use crate::signature::{SignatureStatus, SignedObject, TrustedKeys};
 use crate::store::{Listing, Objects, Store, names};
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// So many sidecars are taken at a time; fewer are read by one thread.
@@ -60,8 +62,9 @@ impl Catalog {
             .flatten()
             .collect::<Result<Vec<_>>>()?;
         let objects: Vec<_> = sources.iter().map(|source| store.objects(source)).collect();
+        let keys = store.trusted_keys();
         let directories: Vec<Directory<'_>> = on_every_core(sources.len(), 1, |at, ()| {
-            Directory::new(sources[at], &listings[at], &*objects[at])
+            Directory::new(sources[at], &listings[at], &*objects[at], keys)
         })
         .into_iter()
         .flatten()
@@ -78,6 +81,7 @@ impl Catalog {
                 reason: why.reason,
                 may_be_good: why.may_be_good,
                 needs: why.needs,
+                is_untrusted: why.is_untrusted,
             };
             // One that is taken away meanwhile is none.
             directory
@@ -178,10 +182,14 @@ struct Directory<'a> {
     source: &'a str,
     names: &'a [String],
     objects: &'a dyn Objects,
+    /// The keys whose signatures count.
+    keys: &'a TrustedKeys,
     /// What the list says of their sizes.
     sizes: &'a HashMap<String, u64>,
     /// The ids of those that are sidecars.
     ids: Vec<&'a str>,
+    /// Whether anything there is signed.
+    has_signatures: bool,
     /// How many others look like dumps.
     dumps: usize,
     /// The names of events, by the ids of their backups.
@@ -191,8 +199,13 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    fn new(source: &'a str, listing: &'a Listing, objects: &'a dyn Objects) -> Self {
-        let (mut ids, mut dumps) = (Vec::new(), 0);
+    fn new(
+        source: &'a str,
+        listing: &'a Listing,
+        objects: &'a dyn Objects,
+        keys: &'a TrustedKeys,
+    ) -> Self {
+        let (mut ids, mut dumps, mut has_signatures) = (Vec::new(), 0, false);
         let mut events: HashMap<&str, Vec<&str>> = HashMap::new();
         for name in &listing.objects {
             if name.ends_with(".json") {
@@ -201,6 +214,8 @@ impl<'a> Directory<'a> {
                 } else if let Some(id) = names::event_id(name) {
                     events.entry(id).or_default().push(name);
                 }
+            } else if names::signed_name(name).is_some() {
+                has_signatures = true;
             } else if looks_like_a_dump(name) {
                 dumps += 1;
             }
@@ -209,8 +224,10 @@ impl<'a> Directory<'a> {
             source,
             names: &listing.objects,
             objects,
+            keys,
             sizes: &listing.sizes,
             ids,
+            has_signatures,
             dumps,
             events,
             unfinished: listing.unfinished.iter().map(String::as_str).collect(),
@@ -227,20 +244,36 @@ impl<'a> Directory<'a> {
                     reason: with_remedy(&error),
                     may_be_good: true,
                     needs: None,
+                    is_untrusted: false,
                 });
             }
         }
+        let witness = self.witness();
+        let signature = witness
+            .judge(&name, &reading.bytes)
+            .map_err(|error| Refusal {
+                reason: with_remedy(&error),
+                may_be_good: true,
+                needs: sidecar::needed_id(&reading.bytes),
+                is_untrusted: false,
+            })?;
         let sidecar = Brief::parse(&reading.bytes, &mut reading.words)
-            .map_err(|why| Refusal::new(&why, &reading.bytes))?;
+            .map_err(|why| Refusal::new(&why, &reading.bytes).with_signature(&signature))?;
         let dump = sidecar.dump.as_ref();
         let file = dump.map(|dump| &*dump.file);
         let claims = Claims {
             id: &sidecar.id,
             source: &sidecar.source,
-            files: [file, dump.and_then(|dump| dump.contents.as_deref())],
+            files: [
+                file,
+                dump.and_then(|dump| dump.contents.as_deref()),
+                sidecar.sealed.as_deref(),
+            ],
             base: dump.and_then(|dump| dump.base.as_ref().map(Word::as_str)),
         };
-        claims.must_belong(id, self.source)?;
+        claims
+            .must_belong(id, self.source)
+            .map_err(|why| why.with_signature(&signature))?;
         let presence = file.map_or(Presence::Missing, |file| {
             // What a list does not show may be there all the same: then it is asked for.
             match self.sizes.get(file) {
@@ -249,13 +282,25 @@ impl<'a> Directory<'a> {
             }
         });
         let events = self.events.get(id).map_or(&[][..], Vec::as_slice);
-        let (state, unreadable) = state_after(events, self.objects, &mut reading.bytes);
+        let digest = (!self.keys.is_empty() || self.has_signatures)
+            .then(|| Sha256::digest(&reading.bytes).into());
+        let (state, unreadable) = state_after(events, &witness, &mut reading.bytes);
         Ok(Some(Backup {
             sidecar: Box::new(sidecar),
             state,
             state_lost: unreadable.is_some(),
             presence,
+            signature,
+            digest,
         }))
+    }
+
+    fn witness(&self) -> Witness<'_> {
+        Witness {
+            source: self.source,
+            objects: self.objects,
+            keys: self.keys,
+        }
     }
 
     /// By its name alone: a dump that nobody is making right now.
@@ -280,28 +325,74 @@ fn read_listed(objects: &dyn Objects, name: &str, bytes: &mut Vec<u8>) -> Result
     objects.read_into(name, bytes).map(|()| true)
 }
 
+/// Tells who signed the objects of a source.
+struct Witness<'a> {
+    source: &'a str,
+    objects: &'a dyn Objects,
+    keys: &'a TrustedKeys,
+}
+
+impl Witness<'_> {
+    /// Judges the signature of an object with these bytes. One that can't be read is an error: it
+    /// may be there.
+    fn judge(&self, name: &str, bytes: &[u8]) -> Result<SignatureStatus> {
+        if self.keys.is_empty() {
+            return Ok(SignatureStatus::Unchecked);
+        }
+        let object = SignedObject {
+            source: self.source,
+            name,
+        };
+        // Asked for by its name: a list may be short.
+        match self.objects.read(&names::signature_name(name)) {
+            Ok(signature) => Ok(self.keys.judge(object, bytes, Some(&signature))),
+            Err(error) if error.kind() == Kind::NotFound => {
+                Ok(self.keys.judge(object, bytes, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The state after the events of these names, and why one can't be read, where one can't. One that
-/// is taken away meanwhile is none.
+/// is taken away meanwhile is none, and nor is one that no trusted key signed. But where a
+/// signature is there and wrong, the event may be a pin that was damaged.
 fn state_after(
     events: &[&str],
-    objects: &dyn Objects,
+    witness: &Witness<'_>,
     bytes: &mut Vec<u8>,
 ) -> (BackupState, Option<Error>) {
     if events.is_empty() {
         return (BackupState::default(), None);
     }
-    let (mut known, mut unreadable) = (Vec::new(), None);
+    let (mut known, mut unreadable, mut ignored) = (Vec::new(), None, 0);
     for name in events {
-        match read_listed(objects, name, bytes) {
-            Ok(true) => match BackupEvent::parse(bytes) {
-                Some(event) => known.push(((*name).to_owned(), event)),
-                None => unreadable = Some(damaged_event(name)),
+        match read_listed(witness.objects, name, bytes) {
+            Ok(true) => match (witness.judge(name, bytes), BackupEvent::parse(bytes)) {
+                (Ok(SignatureStatus::Missing | SignatureStatus::Untrusted(_)), _) => ignored += 1,
+                (Ok(SignatureStatus::Wrong(why)), _) => unreadable = Some(forged_event(name, why)),
+                (Ok(_), Some(event)) => known.push(((*name).to_owned(), event)),
+                (Ok(_), None) => unreadable = Some(damaged_event(name)),
+                (Err(error), _) => unreadable = Some(error),
             },
             Ok(false) => {}
             Err(error) => unreadable = Some(error),
         }
     }
-    (BackupState::from_events(known), unreadable)
+    let state = BackupState {
+        ignored,
+        ..BackupState::from_events(known)
+    };
+    (state, unreadable)
+}
+
+fn forged_event(name: &str, why: &str) -> Error {
+    Error::failed(format!(
+        "the signature of the event `{name}` is wrong: {why}"
+    ))
+    .with_hint(format!(
+        "remove `{name}`: what it held, a pin or a verification, is lost, the backup is not"
+    ))
 }
 
 fn damaged_event(name: &str) -> Error {
@@ -314,15 +405,36 @@ fn damaged_event(name: &str) -> Error {
 }
 
 /// Reads the state of one backup; an event that can't be read is an error.
-pub fn read_state(objects: &dyn Objects, id: &str) -> Result<BackupState> {
+pub fn read_state(store: &dyn Store, source: &str, id: &str) -> Result<BackupState> {
+    let objects = store.objects(source);
     let all = objects.names()?;
     let events: Vec<&str> = all
         .iter()
         .map(String::as_str)
         .filter(|name| names::event_id(name) == Some(id))
         .collect();
-    let (state, unreadable) = state_after(&events, objects, &mut Vec::new());
+    let witness = Witness {
+        source,
+        objects: &*objects,
+        keys: store.trusted_keys(),
+    };
+    let (state, unreadable) = state_after(&events, &witness, &mut Vec::new());
     unreadable.map_or(Ok(state), Err)
+}
+
+/// Judges the signature of an object of a source that has these bytes.
+pub fn judge_signature(
+    store: &dyn Store,
+    source: &str,
+    name: &str,
+    bytes: &[u8],
+) -> Result<SignatureStatus> {
+    let witness = Witness {
+        source,
+        objects: &*store.objects(source),
+        keys: store.trusted_keys(),
+    };
+    witness.judge(name, bytes)
 }
 
 impl ListedBackup {
@@ -333,6 +445,8 @@ impl ListedBackup {
         let damaged =
             |why: Refusal| Error::failed(format!("`{}` can't be used: {}", self.id(), why.reason));
         let bytes = store.read(source, &name)?;
+        // It may have been exchanged since it was listed.
+        let signature = judge_signature(store, source, &name, &bytes)?;
         let sidecar = Sidecar::parse(&bytes).map_err(|why| damaged(Refusal::new(&why, &bytes)))?;
         let dump = sidecar.dump.as_ref();
         let claims = Claims {
@@ -341,6 +455,7 @@ impl ListedBackup {
             files: [
                 dump.map(|dump| dump.file.as_str()),
                 sidecar.contents().map(|contents| contents.file.as_str()),
+                sidecar.sealed.as_ref().map(|part| part.file.as_str()),
             ],
             base: dump.and_then(|dump| Some(dump.base.as_ref()?.id.as_str())),
         };
@@ -350,6 +465,8 @@ impl ListedBackup {
             state: self.state.clone(),
             state_lost: self.state_lost,
             presence: self.presence.clone(),
+            signature,
+            digest: self.digest,
         })
     }
 }
@@ -361,6 +478,8 @@ struct Refusal {
     may_be_good: bool,
     /// The id of the backup that it is built on, where so much can be read of it.
     needs: Option<String>,
+    /// No trusted key signed it.
+    is_untrusted: bool,
 }
 
 impl Refusal {
@@ -370,6 +489,21 @@ impl Refusal {
             reason: why.to_string(),
             may_be_good: !matches!(why, SidecarFault::Malformed(_)),
             needs: sidecar::needed_id(bytes),
+            is_untrusted: false,
+        }
+    }
+
+    /// The same for a sidecar with this signature: what no trusted key signed is not a newer
+    /// version's work.
+    fn with_signature(self, signature: &SignatureStatus) -> Refusal {
+        match signature.objection() {
+            Some(objection) => Refusal {
+                reason: format!("{}; {objection}", self.reason),
+                may_be_good: false,
+                is_untrusted: true,
+                ..self
+            },
+            None => self,
         }
     }
 }
@@ -378,7 +512,7 @@ impl Refusal {
 struct Claims<'a> {
     id: &'a str,
     source: &'a str,
-    files: [Option<&'a str>; 2],
+    files: [Option<&'a str>; 3],
     base: Option<&'a str>,
 }
 
@@ -418,17 +552,18 @@ impl Claims<'_> {
             reason,
             may_be_good: false,
             needs: base.map(str::to_owned),
+            is_untrusted: false,
         })
     }
 }
 
 /// By its last extension; a note of the user's among the backups is none of our business.
-fn looks_like_a_dump(name: &str) -> bool {
+pub fn looks_like_a_dump(name: &str) -> bool {
     let extensions = [
         "sqlite3", "sqlite", "db", "dump", "sql", "tar", "gz", "zst", "age",
     ];
-    // The list of contents alone restores nothing.
+    // What is only beside a dump restores nothing.
     name.rsplit_once('.')
         .is_some_and(|(_, extension)| extensions.contains(&extension))
-        && !name.ends_with(names::CONTENTS)
+        && !names::is_beside_dump(name)
 }

@@ -44,6 +44,9 @@ pub struct BackupArguments {
     /// Never let cleanup remove it
     #[arg(long)]
     pub pin: bool,
+    /// Allow a plain backup in a store that holds encrypted ones alone
+    #[arg(long)]
+    pub plain: bool,
     /// The name of the source (with one path or address)
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<String>,

@@ -21,4 +21,7 @@ pub struct CatArguments {
     /// dump or sidecar
     #[arg(value_name = "BACKUP")]
     pub backup: String,
+    /// Use it although no trusted key signed it
+    #[arg(long)]
+    pub untrusted: bool,
 }

@@ -40,4 +40,7 @@ pub struct ExportArguments {
     /// Replace files that are there
     #[arg(long)]
     pub overwrite: bool,
+    /// Use it although no trusted key signed it
+    #[arg(long)]
+    pub untrusted: bool,
 }

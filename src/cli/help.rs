@@ -57,6 +57,7 @@ impl Topic {
         "postgresql": "dbbackup-postgresql" "7",
         "files": "dbbackup-files" "7",
         "stores": "dbbackup-stores" "7",
+        "keys": "dbbackup-keys" "7",
         "retention": "dbbackup-retention" "7",
         "monitoring": "dbbackup-monitoring" "7",
         "hooks": "dbbackup-hooks" "7",

@@ -67,4 +67,7 @@ pub struct RestoreArguments {
     /// PostgreSQL: how many jobs pg_restore may use [default: one for each core]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Use it although no trusted key signed it
+    #[arg(long)]
+    pub untrusted: bool,
 }

@@ -24,6 +24,7 @@ pub fn run(
         description: arguments.description.clone(),
         tags: arguments.tags.iter().cloned().collect(),
         pinned: arguments.pin,
+        plain: arguments.plain,
         keep_all: false,
     };
     if arguments.dry_run {

@@ -17,7 +17,7 @@ pub fn run(
 ) -> Result<CommandOutcome> {
     let mut out = report.raw()?;
     let found = find::find_backup(&arguments.backup, session)?;
-    found.settle_on_this(report)?;
+    found.settle_on_this(session, report)?;
     if out.is_terminal() && !found.format.is_text() {
         return Err(Error::usage(format!(
             "`{}` is no text, and stdout is a terminal",

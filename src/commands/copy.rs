@@ -18,6 +18,7 @@ pub fn run(
         to: arguments.to.clone(),
         from: arguments.from.clone(),
         missing: arguments.missing,
+        plain: arguments.plain,
     };
     let summary = copy_backups(&request, session, report)?;
     let failed: Vec<_> = summary

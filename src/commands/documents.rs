@@ -14,7 +14,7 @@ mod program;
 use self::backups::{BackupRun, Export, Guard, List, Restore, Show, Verify};
 use self::health::{Doctor, StatusDocument};
 use self::keeping::{Cleanup, Copy, Delete, Pin, Stats};
-use self::program::{Completions, HelpDocument, Init, Version};
+use self::program::{Completions, HelpDocument, Init, Key, Version};
 use crate::engine::files::listing::ListLine;
 use crate::sidecar::event::StoredEvent;
 use crate::sidecar::{Sidecar, Verification};
@@ -136,7 +136,7 @@ pub fn schema() -> Value {
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
         "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
-        "export" => Export, "doctor" => Doctor,
+        "export" => Export, "doctor" => Doctor, "key" => Key,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,
     }

@@ -180,7 +180,9 @@ fn row(
     let paint = match condition {
         Condition::Ok => Paint::Good,
         Condition::Partial | Condition::Unknown => Paint::Warning,
-        Condition::Failed | Condition::Missing | Condition::Damaged => Paint::Bad,
+        Condition::Failed | Condition::Missing | Condition::Damaged | Condition::Untrusted => {
+            Paint::Bad
+        }
     };
     let status = report.paint(paint, condition.as_str());
     let verified = backup.proof().map_or("-".to_owned(), |proof| {

@@ -1,5 +1,6 @@
 //! From text to [`Config`]: a walk over the tables, each read by a [`Section`].
 
+use super::encryption::{check_encryption, give_signer, read_encryption};
 use super::expand::{env_file, expand};
 use super::hooks::{Hooks, read_hooks};
 use super::kinds::{keys_of_all, read_kind};
@@ -27,6 +28,7 @@ const TOP: &[&str] = &[
     "hooks",
     "log",
     "metrics",
+    "encryption",
     "sources",
     "groups",
 ];
@@ -98,6 +100,11 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     if let Some(item) = top.take("metrics") {
         config.metrics = read_metrics(item, scope)?;
     }
+    if let Some(item) = top.take("encryption") {
+        config.encryption = read_encryption(item, scope)?;
+    }
+    check_encryption(&config)?;
+    give_signer(&mut config);
     if let Some(item) = top.take("groups") {
         config.groups = read_groups(item, &config.sources, scope)?;
     }

@@ -6,6 +6,7 @@ use super::{
     BackupSettings, FilesSettings, Hooks, MetricsSettings, PostgresSettings, RunSettings,
     SourceSettings, SqliteSettings,
 };
+use crate::encryption::EncryptionSettings;
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
@@ -91,6 +92,11 @@ pub fn tables() -> Vec<TableReference> {
         table("`[hooks]`", "[hooks]", keys_of::<Hooks>(&[])),
         table("`[log]`", "[log]", keys_of::<LogSettings>(&["file"])),
         table("`[metrics]`", "[metrics]", keys_of::<MetricsSettings>(&[])),
+        table(
+            "`[encryption]`",
+            "[encryption]",
+            keys_of::<EncryptionSettings>(&[]),
+        ),
     ]
 }
 

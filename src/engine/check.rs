@@ -30,6 +30,8 @@ pub enum CheckSubject {
     Store,
     /// The sidecar, or that there is none.
     Sidecar,
+    /// Who signed the sidecar.
+    Signature,
     /// The name of what was to be verified.
     Search,
     /// The examination itself.
@@ -38,6 +40,8 @@ pub enum CheckSubject {
     Sha256,
     /// The list of contents.
     Contents,
+    /// The encrypted part of the sidecar.
+    SealedPart,
     /// The decoding.
     Decode,
     /// The decoded bytes.
@@ -172,10 +176,12 @@ impl CheckSubject {
         match self {
             CheckSubject::Store => "store",
             CheckSubject::Sidecar => "sidecar",
+            CheckSubject::Signature => "signature",
             CheckSubject::Search => "search",
             CheckSubject::Examination => "examination",
             CheckSubject::Sha256 => "sha256",
             CheckSubject::Contents => "contents",
+            CheckSubject::SealedPart => "sealed part",
             CheckSubject::Decode => "decode",
             CheckSubject::Content => "content",
             CheckSubject::Integrity => "integrity",
@@ -196,6 +202,7 @@ impl CheckSubject {
             self,
             CheckSubject::Store
                 | CheckSubject::Sidecar
+                | CheckSubject::Signature
                 | CheckSubject::Search
                 | CheckSubject::Examination
                 | CheckSubject::Sha256

@@ -17,6 +17,8 @@ pub struct CopySubject<'a> {
     pub backups: Vec<CopiedBackup<'a>>,
     /// When the newest backup was made that the store lists, whether it is still here or not.
     pub newest_listed: Option<DateTime<Utc>>,
+    /// The newest one there, where it should be here, too, and is not.
+    pub unknown_here: Option<String>,
     /// When the last copy there failed, and why; `None` where the last one was made.
     pub failure: Option<(DateTime<Utc>, &'a str)>,
 }
@@ -62,7 +64,9 @@ pub(super) fn copy_findings(
     now: DateTime<Utc>,
 ) -> impl Iterator<Item = HealthFinding> {
     let late = loss(copies).or_else(|| lateness(copies, expect_every, now));
-    late.into_iter().chain(failure(copies, now))
+    late.into_iter()
+        .chain(rollback(copies))
+        .chain(failure(copies, now))
 }
 
 /// The newest backup that was copied, where the store does not list it: a list may be short, but
@@ -84,6 +88,24 @@ fn loss(copies: &CopySubject<'_>) -> Option<HealthFinding> {
                 .text("find out who removed it, or why the list is short; ")
                 .command(["copy", newest.id, "--to", store])
                 .text(" copies it again"),
+        ),
+    )
+}
+
+/// A copy that is newer than every backup here: the newest ones were taken away here, or somebody
+/// put it there.
+fn rollback(copies: &CopySubject<'_>) -> Option<HealthFinding> {
+    let id = copies.unknown_here.as_ref()?;
+    let store = &copies.store;
+    let text = format!(
+        "`{store}` lists {id}, which is newer than every backup here, and nothing says that it was \
+         removed here on purpose"
+    );
+    Some(
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(
+            Hint::new()
+                .text("find out who was here, or there: ")
+                .command(["verify", id, "--store", store]),
         ),
     )
 }

@@ -27,8 +27,12 @@ pub(super) fn findings(
         found.extend(damage(subject, now));
         found.extend(absence(subject, now));
         found.extend(ahead(subject, now));
+        found.extend(untrusted(subject));
+        found.extend(ignored_events(subject));
+        found.extend(chain_fault(subject));
         found.extend(freshness(subject, health, now));
         found.extend(proof(subject, health, now));
+        found.extend(key_proof(subject, health, now));
         // Both compare the newest backup with an earlier one: what keeps all the others says more.
         found.extend(held(subject).or_else(|| shrinking(health)));
         let copies = subject.copies.iter();
@@ -60,7 +64,7 @@ fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
     let first = subject
         .attempts
         .iter()
-        .find(|attempt| is_ahead(attempt, now))?;
+        .find(|attempt| is_ahead(attempt, now) && attempt.counts())?;
     let text = format!(
         "{} is dated ahead, {}: a clock was wrong then, or is now",
         first.id,
@@ -75,6 +79,58 @@ fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
     )
 }
 
+/// What no trusted key signed: somebody else may have put it there.
+fn untrusted(subject: &Subject<'_>) -> Option<HealthFinding> {
+    let mut strange = subject
+        .attempts
+        .iter()
+        .filter_map(|attempt| match &attempt.worth {
+            AttemptWorth::Untrusted(why) => Some((attempt.id, why)),
+            _ => None,
+        });
+    let (newest, why) = strange.next()?;
+    let text = match strange.count() as u64 {
+        0 => format!("{newest} does not count: {why}"),
+        more => format!("{newest} and {more} more of its backups do not count; the newest: {why}"),
+    };
+    Some(
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(
+            Hint::new()
+                .text("find out who made it; if it is to go: ")
+                .command(["delete", newest]),
+        ),
+    )
+}
+
+/// A backup that a later one names, and that is not there or not the same.
+fn chain_fault(subject: &Subject<'_>) -> Option<HealthFinding> {
+    let (id, reason) = subject.chain_faults.first()?;
+    let more = match subject.chain_faults.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more like it)"),
+    };
+    Some(
+        HealthFinding::new(HealthLevel::Warning, format!("{id}: {reason}{more}")).with_hint(
+            Hint::new()
+                .text("find out who was there; another store may have it: ")
+                .command(["list", "--all-stores", &subject.name]),
+        ),
+    )
+}
+
+/// Pins and verifications that somebody else may have put there.
+fn ignored_events(subject: &Subject<'_>) -> Option<HealthFinding> {
+    let text = match subject.ignored_events {
+        0 => return None,
+        1 => "an event of it does not count: no trusted key signed it".to_owned(),
+        more => format!("{more} events of it do not count: no trusted key signed them"),
+    };
+    Some(HealthFinding::new(HealthLevel::Warning, text).with_hint(
+        "pins and verifications count when a trusted key signs them: set `sign_key_file` on \
+             every machine that makes them",
+    ))
+}
+
 /// The newest backup, good or not.
 fn newest_of<'s, 'a>(
     subject: &'s Subject<'a>,
@@ -83,6 +139,7 @@ fn newest_of<'s, 'a>(
     let counts = |attempt: &&JudgedAttempt<'a>| {
         !attempt.safety_copy
             && !is_ahead(attempt, now)
+            && attempt.counts()
             && !matches!(attempt.worth, AttemptWorth::Failed { .. })
     };
     subject.attempts.iter().find(counts)
@@ -172,7 +229,7 @@ fn damage(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {
                     .text(" says what it lacks"),
             ),
         ),
-        AttemptWorth::Good | AttemptWorth::Failed { .. } => None,
+        AttemptWorth::Good | AttemptWorth::Untrusted(_) | AttemptWorth::Failed { .. } => None,
     }
 }
 
@@ -251,6 +308,35 @@ fn proof(
     )
 }
 
+/// Of encrypted backups: a key that was lost is found out before it is needed.
+fn key_proof(
+    subject: &Subject<'_>,
+    health: &SourceHealth<'_>,
+    now: DateTime<Utc>,
+) -> Option<HealthFinding> {
+    let every = subject.prove_key_every?;
+    if !health.newest.as_ref()?.encrypted {
+        return None;
+    }
+    let text = match health.key_proof {
+        None => {
+            format!("no private key was ever shown to open a backup, one is to be every {every}")
+        }
+        Some(at) if at < every.before(now) => format!(
+            "a private key last opened a backup {}, one is to every {every}",
+            units::age(at, now)
+        ),
+        Some(_) => return None,
+    };
+    let hint = Hint::new().text("where the private key is: ").command([
+        "key",
+        "prove",
+        "--identity",
+        "FILE",
+    ]);
+    Some(HealthFinding::new(HealthLevel::Warning, text).with_hint(hint))
+}
+
 fn held(subject: &Subject<'_>) -> Option<HealthFinding> {
     let why = subject.held.as_ref()?;
     let hint = Hint::new()
@@ -300,7 +386,7 @@ fn last_attempt(
     let failed = subject
         .attempts
         .iter()
-        .filter(|attempt| !attempt.safety_copy);
+        .filter(|attempt| !attempt.safety_copy && attempt.counts());
     let row = failed
         .take_while(|attempt| matches!(attempt.worth, AttemptWorth::Failed { .. }))
         .count() as u64;

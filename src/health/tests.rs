@@ -21,6 +21,8 @@ fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'stati
         rows: Some(100),
         files: None,
         proven: None,
+        encrypted: false,
+        key_proven: None,
         safety_copy: false,
         absent: false,
     }
@@ -44,10 +46,13 @@ fn app(attempts: Vec<JudgedAttempt<'static>>) -> Subject<'static> {
         expected: Expectation::Yes,
         expect_every: Span::parse("26h").unwrap(),
         prove_every: None,
+        prove_key_every: None,
         attempts,
         held: None,
         leftovers: Vec::new(),
         copies: Vec::new(),
+        chain_faults: Vec::new(),
+        ignored_events: 0,
     }
 }
 
@@ -207,6 +212,28 @@ fn a_damaged_newest_one_does_not_hide_behind_an_older_good_one() {
         HealthLevel::Warning,
         &["its newest backup, made 1 h ago, can't be judged: schema 2"],
     );
+}
+
+#[test]
+fn a_key_is_to_be_proven_where_the_newest_backup_needs_one() {
+    let sealed = |proven: Option<i64>| Subject {
+        prove_key_every: Some(span("90d")),
+        ..app(vec![JudgedAttempt {
+            encrypted: true,
+            key_proven: proven.map(|hours| now() - TimeDelta::hours(hours)),
+            ..attempt(2, AttemptWorth::Good)
+        }])
+    };
+    let plain = Subject {
+        prove_key_every: Some(span("90d")),
+        ..app(vec![attempt(2, AttemptWorth::Good)])
+    };
+    judged(&plain, HealthLevel::Ok, &[]);
+    judged(&sealed(Some(24 * 89)), HealthLevel::Ok, &[]);
+    let never = "no private key was ever shown to open a backup, one is to be every 90d";
+    judged(&sealed(None), HealthLevel::Warning, &[never]);
+    let old = "a private key last opened a backup 3 mo ago, one is to every 90d";
+    judged(&sealed(Some(24 * 91)), HealthLevel::Warning, &[old]);
 }
 
 #[test]

@@ -18,13 +18,16 @@ use self::parallel::map_parallel;
 use self::scheduler::Scheduler;
 use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
+use super::key_proof::key_history;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
+use super::seal::seal_bytes;
 use super::status::MetricsFile;
-use super::{Observer, Session};
+use super::{BackupEncryption, Observer, Session, refuse_plain};
 use crate::catalog::{Backup, Catalog};
 use crate::config::Hooks;
+use crate::encryption::{AGE, MetadataDisclosure};
 use crate::engine::EngineKind;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::plan::{self, PathKind, PlannedAttempt, SourceSelection, StorePlan};
 use crate::retention::PRE_RESTORE;
 use crate::store::Store;
@@ -53,6 +56,8 @@ pub struct BackupRequest {
     pub tags: BTreeMap<String, String>,
     /// Whether they are pinned from the start.
     pub pinned: bool,
+    /// Whether plain backups may go into a store that has none but encrypted ones.
+    pub plain: bool,
     /// Whether retention is left out, whatever the configuration says: who asks needs the backups.
     pub keep_all: bool,
 }
@@ -96,7 +101,11 @@ pub fn create_backups(
     let run = new_run(request, session);
     let store = session.store_plan();
     let location = store.as_ref().ok().map(|store| store.location().clone());
-    let planned = match store.and_then(|store| plan_sources(request, &store, session, observer)) {
+    let planned = store.and_then(|store| {
+        session.check_encryption()?;
+        plan_sources(request, &store, session, observer)
+    });
+    let planned = match planned {
         Err(error) if is_of_request(request, location.is_some(), session) => return Err(error),
         planned => planned,
     };
@@ -110,7 +119,10 @@ pub fn create_backups(
             carry_out(
                 planned,
                 &hooks,
-                jobs(request, session),
+                RunOptions {
+                    jobs: jobs(request, session),
+                    plain: request.plain,
+                },
                 session,
                 &run,
                 observer,
@@ -136,12 +148,21 @@ fn is_of_request(request: &BackupRequest, has_store: bool, session: &Session) ->
     }
 }
 
+/// How a run goes about it.
+#[derive(Clone, Copy)]
+struct RunOptions {
+    /// How many sources at once.
+    jobs: usize,
+    /// See [`BackupRequest::plain`].
+    plain: bool,
+}
+
 /// Backs up what was planned, the run's hooks around it. There may be results and an error: that of
 /// `after`.
 fn carry_out(
     planned: Vec<PlannedAttempt>,
     hooks: &HookRunner<'_>,
-    jobs: usize,
+    options: RunOptions,
     session: &Session,
     run: &Run,
     observer: &dyn Observer,
@@ -149,7 +170,7 @@ fn carry_out(
     // Before the store is looked at: a hook may be what mounts it, and another what unmounts it.
     let tried = hooks
         .run_before()
-        .and_then(|()| back_up_all(planned, jobs, session, run, observer));
+        .and_then(|()| back_up_all(planned, options, session, run, observer));
     let (results, failure) = match tried {
         Ok(results) => (results, None),
         Err(error) => (Vec::new(), Some(error)),
@@ -363,17 +384,25 @@ fn tried_names(planned: &[PlannedAttempt]) -> Vec<String> {
 /// Backs up every source of the plan into the store.
 fn back_up_all(
     planned: Vec<PlannedAttempt>,
-    jobs: usize,
+    options: RunOptions,
     session: &Session,
     run: &Run,
     observer: &dyn Observer,
 ) -> Result<Vec<SourceResult>> {
     let store = session.writing()?;
+    // Before anything is read: what can't be signed is not written.
+    store.check_signing()?;
+    let encryption = session.encryption_at(store.location())?;
+    if encryption.is_none() && !options.plain {
+        refuse_plain(&*store)?;
+    }
     let context = RunContext {
         store: &*store,
         run,
         observer,
+        encryption: encryption.as_ref(),
     };
+    let jobs = options.jobs;
     let scheduler = Scheduler::new(context, jobs);
     let names: Vec<Option<String>> = planned.iter().map(tried_name).collect();
     let done = map_parallel(planned, jobs, |one| scheduler.back_up_planned(one));
@@ -385,8 +414,46 @@ fn back_up_all(
             (None, None) => {}
         }
     }
-    copy_configuration(&*store, session, observer);
+    copy_configuration(&*store, encryption.as_ref(), session, observer);
+    if let Some(encryption) = &encryption {
+        warn_of_keys(&*store, encryption, &results, observer);
+    }
     Ok(results)
+}
+
+/// Says what a user should know of the keys: that nobody has shown one to open a backup, and, with
+/// the first one, that there is one alone.
+fn warn_of_keys(
+    store: &dyn Store,
+    encryption: &BackupEncryption,
+    results: &[SourceResult],
+    observer: &dyn Observer,
+) {
+    let created = results.iter().filter(|result| result.backup.is_some());
+    let sources: Vec<String> = created
+        .map(|result| result.summary.source.clone())
+        .collect();
+    if sources.is_empty() {
+        return;
+    }
+    let Ok(history) = key_history(store, &sources) else {
+        return;
+    };
+    let recipients = encryption.recipients.fingerprints();
+    if recipients.len() == 1 && history.backups <= sources.len() {
+        observer.warn(format!(
+            "the backups are encrypted to one recipient alone, {}: whoever loses that private key \
+             loses them; add a second one that lies in a safe",
+            recipients[0]
+        ));
+    }
+    if !history.is_proven {
+        observer.note(
+            Hint::new()
+                .text("no private key was shown to open these backups yet; where it is: ")
+                .command(["key", "prove", "--identity", "FILE"]),
+        );
+    }
 }
 
 /// A source that a signal came before.
@@ -401,7 +468,12 @@ fn newest_good_at(catalog: Option<&Catalog>, source: &str) -> Option<DateTime<Ut
 
 /// Copies the configuration as last used into the store, secrets masked, so that a store alone can
 /// tell how it came to be.
-fn copy_configuration(store: &dyn Store, session: &Session, observer: &dyn Observer) {
+fn copy_configuration(
+    store: &dyn Store,
+    encryption: Option<&BackupEncryption>,
+    session: &Session,
+    observer: &dyn Observer,
+) {
     let Some(config) = &session.config else {
         return;
     };
@@ -409,9 +481,15 @@ fn copy_configuration(store: &dyn Store, session: &Session, observer: &dyn Obser
         Ok(text) => crate::config::masked(&text),
         Err(_) => return,
     };
-    if let Err(error) =
-        store.replace_common(&format!("config-{}.toml", session.host), text.as_bytes())
-    {
+    // It names hosts and paths, as a sealed sidecar does not.
+    let sealed = encryption.filter(|how| how.metadata == MetadataDisclosure::Sealed);
+    let name = format!("config-{}.toml", session.host);
+    let copied = match sealed {
+        None => store.replace_common(&name, text.as_bytes()),
+        Some(how) => seal_bytes(text.as_bytes(), &how.recipients)
+            .and_then(|bytes| store.replace_common(&format!("{name}.{AGE}"), &bytes)),
+    };
+    if let Err(error) = copied {
         observer.detail(format!(
             "the configuration could not be copied to the store: {error}"
         ));

@@ -8,6 +8,8 @@ use crate::sidecar::{Status, Verification};
 pub enum Condition {
     /// It is good.
     Ok,
+    /// No trusted key signed it.
+    Untrusted,
     /// It restores, but lacks something.
     Partial,
     /// It is a failed attempt.
@@ -25,6 +27,7 @@ impl Condition {
     pub fn as_str(self) -> &'static str {
         match self {
             Condition::Ok => "ok",
+            Condition::Untrusted => "untrusted",
             Condition::Partial => "partial",
             Condition::Failed => "failed",
             Condition::Unknown => "unknown",
@@ -51,6 +54,9 @@ fn explain_condition<S: Attempt>(
     describe: impl FnOnce(&Verification) -> Option<String>,
 ) -> (Condition, Option<String>) {
     let status = backup.sidecar.status();
+    if let Some(objection) = backup.signature.objection() {
+        return (Condition::Untrusted, Some(objection));
+    }
     match (backup.sidecar.dump_size(), &backup.presence) {
         _ if status == Status::Failed => (
             Condition::Failed,

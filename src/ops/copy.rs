@@ -6,19 +6,21 @@ mod selection;
 
 pub use after_run::{copies_that_failed, copy_after_run};
 
-use super::content::copy_stored;
+use super::content::{copy_encrypted, copy_stored, measure_bytes};
 use super::copy_proof::check_copy;
 use super::events::{add_event, new_event};
+use super::seal::seal_sidecar;
 use super::sweep::lock_and_sweep;
-use super::{Observer, Session, catalog_of, time_of};
+use super::{BackupEncryption, Observer, Session, catalog_of, refuse_plain, time_of};
 use crate::catalog::{Attempt, Backup, Catalog, ListedBackup};
 use crate::config::CopyLimit;
+use crate::encryption::AGE;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
-use crate::pipeline::Progress;
+use crate::pipeline::{Measurement, Progress};
 use crate::plan::StorePlan;
 use crate::retention::PRE_RESTORE;
-use crate::sidecar::{Change, CopyMark, Sidecar};
+use crate::sidecar::{Change, CopyMark, Dump, Sidecar};
 use crate::store::{self, Access, Draft, Store, names};
 use crate::units;
 use selection::{candidates, refuse_empty, refuse_unread, sort_words, with_bases};
@@ -38,6 +40,8 @@ pub struct CopyRequest {
     pub from: Option<String>,
     /// Of a source every backup that is not there, and not the newest alone.
     pub missing: bool,
+    /// Whether plain backups may go into a store that has none but encrypted ones.
+    pub plain: bool,
 }
 
 /// What came of copying.
@@ -83,8 +87,11 @@ pub fn copy_backups(
         )));
     }
     let (sources, single) = sort_words(&request.what, &*from, session, observer)?;
+    let encryption = session.encryption_at(target.location())?;
     let to = store::open(&target.settings, Access::Write)?;
     let copier = Copier {
+        encryption: encryption.as_ref(),
+        plain: request.plain,
         from: &*from,
         to: &*to,
         name: &target
@@ -161,6 +168,10 @@ impl CopyBudget {
 struct Copier<'a> {
     from: &'a dyn Store,
     to: &'a dyn Store,
+    /// How backups are encrypted there.
+    encryption: Option<&'a BackupEncryption>,
+    /// See [`CopyRequest::plain`].
+    plain: bool,
     /// What the other store is called in events.
     name: &'a str,
     lock_wait: Duration,
@@ -190,6 +201,10 @@ impl Copier<'_> {
         let mut summary = CopySummary::default();
         if wanted.is_empty() {
             return Ok(summary);
+        }
+        if self.encryption.is_none() && !self.plain && wanted.iter().any(|one| !one.is_encrypted())
+        {
+            refuse_plain(self.to)?;
         }
         let _lock = lock_and_sweep(self.to, source, self.lock_wait, self.observer)?;
         let listing = self.to.list(source)?;
@@ -222,7 +237,7 @@ impl Copier<'_> {
                 Err(error) => {
                     let error = error.context(format!("copying {id} to `{}`", self.to.name()));
                     self.observer.fail(&error);
-                    self.note(source, &id, Some(error.message()));
+                    self.note(source, &id, Some(error.message()), None);
                     // A damaged backup says nothing against the next one; a store that fails does.
                     let is_over = error.kind() != Kind::Damaged;
                     summary.failed.push((id, error));
@@ -248,8 +263,11 @@ impl Copier<'_> {
         let id = backup.id();
         let name = names::sidecar_name(id);
         let bytes = self.from.read(source, &name)?;
+        let sidecar_sha256;
         let done = if is_present {
-            check_copy(self.to, source, id, &bytes)?;
+            let known = backup.state.copies.get(self.name);
+            let known = known.and_then(|last| last.sidecar_sha256.as_deref());
+            sidecar_sha256 = check_copy(self.to, source, id, &bytes, known)?;
             Copied::Present
         } else {
             // It has no checksum: a byte that came over wrong would be in the copy for good.
@@ -259,7 +277,8 @@ impl Copier<'_> {
                     self.from.location().object(source, &name)
                 )));
             }
-            let sent = self.send(source, backup, &bytes, deadline)?;
+            let (sent, sha256) = self.send(source, backup, &bytes, deadline)?;
+            sidecar_sha256 = Some(sha256);
             self.observer.line(format!(
                 "copied {id} to {}: {}",
                 self.to.name(),
@@ -267,21 +286,29 @@ impl Copier<'_> {
             ));
             Copied::Sent(sent)
         };
-        self.note(source, id, None);
+        self.note(source, id, None, sidecar_sha256);
         Ok(done)
     }
 
-    /// Sends the objects of a backup, then its sidecar; returns the bytes of the objects.
+    /// Sends the objects of a backup, then its sidecar, encrypted where the store wants it and they
+    /// are not. Returns the bytes of the objects, and the SHA-256 of the sidecar there.
     fn send(
         &self,
         source: &str,
         backup: &ListedBackup,
         sidecar_bytes: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<u64> {
+    ) -> Result<(u64, String)> {
         let sidecar = Sidecar::parse(sidecar_bytes)
             .map_err(|why| Error::damaged(format!("its sidecar can't be used: {why}")))?;
+        let is_encrypted = |dump: &Dump| dump.encryption.is_some();
+        let encryption = self
+            .encryption
+            .filter(|_| !sidecar.dump.as_ref().is_some_and(is_encrypted));
         let mut draft = self.to.begin_copy(source, backup.id())?;
+        if let Some(encryption) = encryption {
+            return self.send_encrypted(draft, source, backup, sidecar, encryption, deadline);
+        }
         let mut sent = 0;
         let dump = sidecar
             .dump
@@ -291,55 +318,139 @@ impl Copier<'_> {
         let contents =
             contents.map(|list| (list.file.as_str(), list.sha256.as_str(), list.size_bytes));
         for (file, sha256, size) in dump.chain(contents) {
-            self.send_object(&mut *draft, source, (file, sha256, size), deadline)?;
+            self.send_object(&mut *draft, source, (file, sha256, size), None, deadline)?;
             sent += size;
         }
-        if backup.state.pinned {
-            let (name, event) = new_event(backup.id(), Change::Pinned, None);
-            let mut pending = draft.create(&name)?;
-            pending.write_all(&event.to_bytes())?;
-            pending.finish()?;
+        if let Some(part) = &sidecar.sealed {
+            let (file, sha256, size) = (&part.file, &part.sha256, part.size_bytes);
+            self.send_object(&mut *draft, source, (file, sha256, size), None, deadline)?;
+            sent += size;
         }
+        self.send_signature(&mut *draft, source, &names::sidecar_name(backup.id()))?;
+        send_pin(&mut *draft, backup)?;
         draft.commit(sidecar_bytes)?;
-        Ok(sent)
+        Ok((sent, measure_bytes(sidecar_bytes)?.sha256))
     }
 
-    /// Sends one object. What is not what the sidecar says is not sent to its end.
+    /// Sends the signature of the sidecar, where there is one.
+    fn send_signature(&self, draft: &mut dyn Draft, source: &str, signed: &str) -> Result<()> {
+        let name = names::signature_name(signed);
+        let bytes = match self.from.read(source, &name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut pending = draft.create(&name)?;
+        pending.write_all(&bytes)?;
+        pending.finish()
+    }
+
+    /// Sends a plain backup encrypted: its objects get other names and hashes, and so its sidecar
+    /// is another one.
+    fn send_encrypted(
+        &self,
+        mut draft: Box<dyn Draft>,
+        source: &str,
+        backup: &ListedBackup,
+        mut sidecar: Sidecar,
+        encryption: &BackupEncryption,
+        deadline: Option<Instant>,
+    ) -> Result<(u64, String)> {
+        let mut sent = 0;
+        if let Some(dump) = &mut sidecar.dump {
+            let stored = (dump.file.as_str(), dump.sha256.as_str(), dump.size_bytes);
+            let found =
+                self.send_object(&mut *draft, source, stored, Some(encryption), deadline)?;
+            sent += found.size;
+            dump.file = format!("{}.{AGE}", dump.file);
+            (dump.size_bytes, dump.sha256) = (found.size, found.sha256);
+            dump.encryption = Some(AGE.to_owned());
+            dump.recipients = encryption.recipients.fingerprints().to_vec();
+        }
+        let tree = sidecar.manifest.as_mut().and_then(|all| all.tree.as_mut());
+        if let Some(list) = tree.and_then(|tree| tree.contents.as_mut()) {
+            let stored = (list.file.as_str(), list.sha256.as_str(), list.size_bytes);
+            let found =
+                self.send_object(&mut *draft, source, stored, Some(encryption), deadline)?;
+            sent += found.size;
+            list.file = format!("{}.{AGE}", list.file);
+            (list.size_bytes, list.sha256) = (found.size, found.sha256);
+        }
+        send_pin(&mut *draft, backup)?;
+        if backup.signature.is_accepted() {
+            draft.sign_copy();
+        }
+        let open = seal_sidecar(&mut *draft, &mut sidecar, Some(encryption))?.to_bytes();
+        draft.commit(&open)?;
+        Ok((sent, measure_bytes(&open)?.sha256))
+    }
+
+    /// Sends one object, encrypted where that is wanted; returns what was sent. What is not what the
+    /// sidecar says is not sent to its end.
     fn send_object(
         &self,
         draft: &mut dyn Draft,
         source: &str,
         (file, sha256, size): (&str, &str, u64),
+        encryption: Option<&BackupEncryption>,
         deadline: Option<Instant>,
-    ) -> Result<()> {
+    ) -> Result<Measurement> {
         let progress = Progress::default();
         let title = format!("copying {source}");
         let _bar = self.observer.follow(&title, size, &progress);
-        let mut pending = draft.create(file)?;
+        let mut pending = match encryption {
+            None => draft.create(file)?,
+            Some(_) => draft.create(&format!("{file}.{AGE}"))?,
+        };
         let objects = self.from.objects(source);
         let mut sink = BoundedSink {
             inner: &mut *pending,
             deadline,
         };
-        let found = copy_stored(&*objects, file, &mut sink, &progress)?;
+        let (found, sent) = match encryption {
+            None => {
+                let found = copy_stored(&*objects, file, &mut sink, &progress)?;
+                (found.clone(), found)
+            }
+            Some(how) => copy_encrypted(&*objects, file, &how.recipients, &mut sink, &progress)?,
+        };
         if found.size != size || found.sha256 != sha256 {
             return Err(Error::damaged(format!(
                 "`{}` is not what was written, so it was not copied",
                 self.from.location().object(source, file)
             )));
         }
-        pending.finish()
+        pending.finish()?;
+        Ok(sent)
     }
 
     /// Notes beside the backup what came of the copy. Where it can't be written it is not known
     /// later, and looked for again.
-    fn note(&self, source: &str, id: &str, failure: Option<String>) {
+    fn note(
+        &self,
+        source: &str,
+        id: &str,
+        failure: Option<String>,
+        sidecar_sha256: Option<String>,
+    ) {
         let mark = CopyMark {
             store: self.name.to_owned(),
             failure,
+            sidecar_sha256,
         };
         note_copy(self.from, source, id, mark, self.observer);
     }
+}
+
+/// Puts the pin of a pinned backup into the draft of its copy.
+fn send_pin(draft: &mut dyn Draft, backup: &ListedBackup) -> Result<()> {
+    if !backup.state.pinned {
+        return Ok(());
+    }
+    let (name, event) = new_event(backup.id(), Change::Pinned, None);
+    let mut pending = draft.create(&name)?;
+    pending.write_all(&event.to_bytes())?;
+    pending.finish()
 }
 
 /// Notes beside a backup what came of its copy, as an event.

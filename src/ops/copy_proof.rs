@@ -2,6 +2,8 @@
 //! bytes of its sidecar. With `require_copy` nothing is removed that is not in every store of
 //! copies, and a store that can't be asked has none.
 
+use super::content::measure_bytes;
+use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::Sidecar;
 use crate::store::{self, Access, Store, StoreSettings, names};
@@ -34,6 +36,10 @@ impl CopyStores {
             Ok(bytes) => bytes,
             Err(error) => return Some(error.message()),
         };
+        let state = match catalog::read_state(from, source, id) {
+            Ok(state) => state,
+            Err(error) => return Some(error.message()),
+        };
         self.stores.iter().find_map(|(name, opened)| {
             let store = match opened {
                 Ok(store) => store,
@@ -41,8 +47,13 @@ impl CopyStores {
                     return Some(format!("`{name}` could not be asked for its copy: {why}"));
                 }
             };
-            match check_copy(&**store, source, id, &bytes) {
-                Ok(()) => None,
+            let known = state.copies.get(name);
+            let known = known.and_then(|last| last.sidecar_sha256.as_deref());
+            match check_copy(&**store, source, id, &bytes, known) {
+                Ok(Some(_)) => None,
+                Ok(None) => Some(format!(
+                    "`{name}` has an encrypted copy, and nothing here proves it to be of this one"
+                )),
                 Err(error) if error.kind() == Kind::NotFound => {
                     Some(format!("not in `{name}` yet"))
                 }
@@ -52,11 +63,27 @@ impl CopyStores {
     }
 }
 
-/// Checks that a store holds this very backup, whole: its sidecar has these bytes, and its objects
-/// are there with their lengths. What is not there is an error of kind `NotFound`.
-pub fn check_copy(store: &dyn Store, source: &str, id: &str, sidecar_bytes: &[u8]) -> Result<()> {
+/// Checks that a store holds this very backup, whole: its sidecar has these bytes, or those whose
+/// hash was noted when the copy was made, encrypted, and its objects are there with their lengths.
+/// What is not there is an error of kind `NotFound`.
+///
+/// Returns the hash of the sidecar there; `None` where it is an encrypted one that says it is this
+/// backup, and nothing proves that.
+pub fn check_copy(
+    store: &dyn Store,
+    source: &str,
+    id: &str,
+    sidecar_bytes: &[u8],
+    known_sha256: Option<&str>,
+) -> Result<Option<String>> {
     let name = names::sidecar_name(id);
-    if store.read(source, &name)? != sidecar_bytes {
+    let found_bytes = store.read(source, &name)?;
+    let sha256 = measure_bytes(&found_bytes)?.sha256;
+    let unusable = |why| Error::damaged(format!("its sidecar can't be used: {why}"));
+    let sidecar = Sidecar::parse(&found_bytes).map_err(unusable)?;
+    let is_known = found_bytes == sidecar_bytes || known_sha256 == Some(&*sha256);
+    if !is_known && !is_encrypted_form(&sidecar, &Sidecar::parse(sidecar_bytes).map_err(unusable)?)
+    {
         return Err(Error::failed(format!(
             "`{}` is another backup of the same id",
             store.location().object(source, &name)
@@ -65,8 +92,6 @@ pub fn check_copy(store: &dyn Store, source: &str, id: &str, sidecar_bytes: &[u8
             "two machines may back up a source of the same name; give each its own prefix",
         ));
     }
-    let sidecar = Sidecar::parse(sidecar_bytes)
-        .map_err(|why| Error::damaged(format!("its sidecar can't be used: {why}")))?;
     if let Some(dump) = &sidecar.dump {
         let size = store.size(source, &dump.file)?;
         if size != dump.size_bytes {
@@ -80,5 +105,20 @@ pub fn check_copy(store: &dyn Store, source: &str, id: &str, sidecar_bytes: &[u8
     if let Some(list) = sidecar.contents() {
         store.size(source, &list.file)?;
     }
-    Ok(())
+    if let Some(part) = &sidecar.sealed {
+        store.size(source, &part.file)?;
+    }
+    Ok(is_known.then_some(sha256))
+}
+
+/// Whether a sidecar says that it is of an encrypted copy of a plain backup.
+fn is_encrypted_form(copy: &Sidecar, original: &Sidecar) -> bool {
+    let (Some(sealed), Some(plain)) = (&copy.dump, &original.dump) else {
+        return false;
+    };
+    sealed.encryption.is_some()
+        && plain.encryption.is_none()
+        && (&copy.run, copy.started_at, copy.finished_at)
+            == (&original.run, original.started_at, original.finished_at)
+        && sealed.content_size_bytes == plain.content_size_bytes
 }

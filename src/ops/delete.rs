@@ -1,5 +1,6 @@
 //! Deleting: by id only, and not the last good one by accident.
 
+use super::chain::note_removal;
 use super::condition::STATE_LOST;
 use super::{Observer, Session};
 use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar, quoted_list};
@@ -39,6 +40,8 @@ struct DoomedBackup {
     size: u64,
     /// The backup that it is built on.
     needs: Option<String>,
+    /// The backup beside which its removal is noted.
+    witness: Option<String>,
 }
 
 /// Plans a deletion: every id must be known, and nothing may speak against it.
@@ -79,14 +82,19 @@ impl DeletePlan {
             self.look_again(&backup.source)?;
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
-            if let Retirement::Locked(lock) = self.store.retire(source, id, &backup.files)? {
-                return Err(
-                    Error::failed(format!("`{id}` can't be deleted: it is {lock}")).with_hint(
-                        "the store keeps it so long, whoever asks; try again after that",
-                    ),
-                );
+            note_removal(&*self.store, source, id, backup.witness.as_deref())?;
+            match self.store.retire(source, id, &backup.files)? {
+                Retirement::Done => observer.line(format!("deleted {id}")),
+                Retirement::Hidden(lock) => observer.line(format!(
+                    "deleted {id}: its files are {lock}, and go with the first cleanup after that"
+                )),
+                Retirement::Locked(lock) => {
+                    let text = format!("`{id}` can't be deleted: it is {lock}");
+                    return Err(Error::failed(text).with_hint(
+                        "the store keeps it as long, whoever asks: try again after it",
+                    ));
+                }
             }
-            observer.line(format!("deleted {id}"));
             for place in elsewhere {
                 observer.note(format!(
                     "{id}: its link is removed; `{place}`, which it led to, is still there"
@@ -156,6 +164,9 @@ fn find_doomed(
                 files,
                 size: backup.presence.bytes(),
                 needs: backup.needs().map(str::to_owned),
+                witness: catalog
+                    .witness_of_removal(&backup.sidecar.source, id)
+                    .map(|witness| witness.id().to_owned()),
             });
         } else if let Some(lost) = catalog.unreadable.iter().find(|lost| lost.id == *id) {
             found.push(doom_unreadable(lost, force, store)?);
@@ -266,5 +277,6 @@ fn doom_unreadable(
         files,
         size,
         needs: lost.needs.clone(),
+        witness: None,
     })
 }

@@ -152,7 +152,7 @@ impl Engine {
         };
         let packed = || -> Result<f64> {
             let sample = source.sample()?;
-            let mut encode = Encoding::new(codec).start(Vec::new());
+            let mut encode = Encoding::new(codec).start(Vec::new())?;
             encode.write_all(&sample)?;
             let (_, measured) = encode.finish()?;
             Ok(measured.stored.size as f64 / (sample.len() as f64).max(1.0))

@@ -34,9 +34,10 @@ pub fn new_event(id: &str, change: Change, after: Option<DateTime<Utc>>) -> (Str
 /// Adds an event to a backup; one that would change nothing is left out. A backup that is gone is
 /// an error of the kind `NotFound`.
 pub fn add_event(store: &dyn Store, source: &str, id: &str, change: Change) -> Result<()> {
+    store.check_signing()?;
     let objects = store.objects(source);
     must_be_listed(&*objects, id)?;
-    let newest = match catalog::read_state(&*objects, id) {
+    let newest = match catalog::read_state(store, source, id) {
         Ok(state) if state.has(&change) => return Ok(()),
         Ok(state) => state.newest,
         // What can't be read may be a pin: nobody is told that it is gone.
@@ -65,10 +66,14 @@ fn must_be_listed(objects: &dyn Objects, id: &str) -> Result<()> {
 
 /// Removes the events of a backup that newer ones make pointless.
 pub fn remove_superseded(store: &dyn Store, source: &str, state: &BackupState) -> Result<()> {
+    let is_signed = store.signs() || !store.trusted_keys().is_empty();
+    let signatures = |name: &String| is_signed.then(|| names::signature_name(name));
     for name in &state.superseded {
-        match store.remove(source, name) {
-            Err(error) if error.kind() != Kind::NotFound => return Err(error),
-            _ => {}
+        for name in std::iter::once(name.clone()).chain(signatures(name)) {
+            match store.remove(source, &name) {
+                Err(error) if error.kind() != Kind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -97,7 +102,7 @@ mod tests {
     fn the_last_word_counts_and_nothing_is_said_twice() {
         let dir = tempfile::tempdir().unwrap();
         let (store, id) = with_backup(&dir);
-        let state = || catalog::read_state(&*store.objects("app"), &id).unwrap();
+        let state = || catalog::read_state(&*store, "app", &id).unwrap();
         // A clock that ran ahead.
         let ahead = Utc::now() + TimeDelta::days(3);
         let (name, event) = new_event(&id, Change::Pinned, Some(ahead));
@@ -129,7 +134,7 @@ mod tests {
             };
             add_event(&*store, "app", &id, Change::Verified(found)).unwrap();
         }
-        let state = || catalog::read_state(&*store.objects("app"), &id).unwrap();
+        let state = || catalog::read_state(&*store, "app", &id).unwrap();
         let before = state();
         assert_eq!(before.superseded.len(), 2);
         remove_superseded(&*store, "app", &before).unwrap();

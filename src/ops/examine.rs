@@ -99,10 +99,11 @@ pub fn verify(
     let started = Instant::now();
     // A directory that may be entered and not listed can be compared with nothing.
     let before = files_of(stored).unwrap_or_default();
-    let checks = match level {
-        Level::Checksum => checksum(stored, options),
-        Level::Content => examine_content(stored, Depth::Content, options),
-        Level::Restore => examine_content(stored, Depth::Drill, options),
+    let checks = match (level, stored.missing_key()) {
+        (Level::Checksum, _) => checksum(stored, options),
+        (_, Some(why)) => examine_without_key(stored, &why, options),
+        (Level::Content, None) => examine_content(stored, Depth::Content, options),
+        (Level::Restore, None) => examine_content(stored, Depth::Drill, options),
     };
     let mut checks = match checks {
         Ok(checks) => checks,
@@ -204,6 +205,43 @@ fn checksum(stored: &StoredDump<'_>, options: &ExaminationOptions<'_>) -> Result
     };
     let mut checks = vec![content::check_stored(dump, &found)];
     checks.extend(list_check(stored)?);
+    checks.extend(sealed_part_check(stored)?);
+    Ok(checks)
+}
+
+/// The encrypted part of the sidecar is that which was written.
+fn sealed_part_check(stored: &StoredDump<'_>) -> Result<Option<Check>> {
+    let Some(part) = stored.sealed else {
+        return Ok(None);
+    };
+    let file = part.file.clone();
+    let found = match content::measure_object(stored, &file) {
+        Ok(found) => found,
+        Err(error) if error.kind() == Kind::NotFound => {
+            let missing = CheckFinding::SealedPartMissing { file };
+            return Ok(Some(Check::damaged(CheckSubject::SealedPart, missing)));
+        }
+        Err(error) => return Err(error),
+    };
+    let same = (found.size, &found.sha256) == (part.size_bytes, &part.sha256);
+    Ok((!same).then(|| {
+        let differs = CheckFinding::SealedPartDiffers { file };
+        Check::damaged(CheckSubject::SealedPart, differs)
+    }))
+}
+
+/// What can be known of an encrypted backup without its key: the stored bytes are those that were
+/// written.
+fn examine_without_key(
+    stored: &StoredDump<'_>,
+    why: &Error,
+    options: &ExaminationOptions<'_>,
+) -> Result<Vec<Check>> {
+    let mut checks = checksum(stored, options)?;
+    checks.push(Check::unprovable(
+        CheckSubject::Decode,
+        CheckFinding::NoKey(why.message()),
+    ));
     Ok(checks)
 }
 
@@ -212,7 +250,7 @@ fn list_check(stored: &StoredDump<'_>) -> Result<Option<Check>> {
     let Some((name, contents)) = stored.contents() else {
         return Ok(None);
     };
-    let found = match content::measure_list(stored, &name) {
+    let found = match content::measure_object(stored, &name) {
         Ok(found) => found,
         Err(error) if error.kind() == Kind::NotFound => {
             let missing = CheckFinding::ListMissing { file: name };
@@ -244,6 +282,7 @@ fn examine_content(
     let mut destination = engines::trial(stored, stored.content_size(), depth, options)?;
     let mut checks = receive(stored, destination.as_mut(), depth, options)?;
     checks.extend(list_check(stored)?.filter(|check| check.status != CheckStatus::Ok));
+    checks.extend(sealed_part_check(stored)?);
     Ok(checks)
 }
 

@@ -52,7 +52,7 @@ pub fn export_tables(
     observer: &dyn Observer,
 ) -> Result<ExportSummary> {
     let found = find::find_backup(&request.backup, session)?;
-    found.settle_on_this(observer)?;
+    found.settle_on_this(session, observer)?;
     let mut choice = TableChoice {
         backup: found.name(),
         wanted: &request.tables,

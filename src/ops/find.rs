@@ -2,13 +2,17 @@
 //! a sidecar.
 
 use super::content::StoredDump;
+use super::seal::open_sidecar;
 use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
+use crate::config::Config;
+use crate::encryption::{AGE, DecryptionKey};
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
-use crate::store::{self, Objects, Store, names};
+use crate::signature::SignatureStatus;
+use crate::store::{self, Objects, Store, StoreSettings, names};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,9 +55,16 @@ impl ResolvedBackup {
             .map_or_else(|| self.file.clone(), |backup| backup.id().to_owned())
     }
 
+    /// An error where the key for it is missing.
+    fn require_key(&self) -> Result<()> {
+        self.stored().missing_key().map_or(Ok(()), Err)
+    }
+
     /// Warns of newer backups that are damaged, incomplete or dated ahead. One that could not be
     /// looked at is an error: it may be good, and an older one in its place would be taken for it.
-    pub fn settle_on_this(&self, observer: &dyn Observer) -> Result<()> {
+    /// So is a missing key.
+    pub fn settle_on_this(&self, session: &Session, observer: &dyn Observer) -> Result<()> {
+        self.check_signature(session, observer)?;
         for NewerBackup {
             id,
             flaw,
@@ -72,12 +83,42 @@ impl ResolvedBackup {
             }
             observer.warn(format!("{id} is newer, but {flaw}: it is passed over"));
         }
-        Ok(())
+        self.require_key()
+    }
+
+    /// Who signed it.
+    pub fn signature(&self) -> SignatureStatus {
+        match &self.backup {
+            Some(backup) => backup.signature.clone(),
+            None if self.store.trusted_keys().is_empty() => SignatureStatus::Unchecked,
+            None => SignatureStatus::Missing,
+        }
+    }
+
+    /// An error where no trusted key signed it, unless the user said that this is right.
+    fn check_signature(&self, session: &Session, observer: &dyn Observer) -> Result<()> {
+        let Some(objection) = self.signature().objection() else {
+            return Ok(());
+        };
+        let name = self.name();
+        if session.accepts_untrusted {
+            observer.warn(format!("{name}: {objection}; used all the same"));
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "`{name}` can't be trusted: {objection}"
+        ))
+        .with_hint(
+            "somebody else may have put it there; take another one, or, if you know who made it, \
+             add `--untrusted`",
+        ))
     }
 
     /// The dump, with what is known of it.
     pub fn stored(&self) -> StoredDump<'_> {
         let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
+        // What is told without the key is too little to compare a content with.
+        let open = sidecar.filter(|sidecar| sidecar.is_open());
         StoredDump {
             objects: &*self.objects,
             source: &self.source,
@@ -86,18 +127,31 @@ impl ResolvedBackup {
             decoding: self.decoding.clone(),
             format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
-            manifest: sidecar.and_then(|sidecar| sidecar.manifest.as_ref()),
-            database: sidecar.and_then(|sidecar| sidecar.database.as_ref()),
+            manifest: open.and_then(|sidecar| sidecar.manifest.as_ref()),
+            database: open.and_then(|sidecar| sidecar.database.as_ref()),
+            sealed: sidecar.and_then(|sidecar| sidecar.sealed.as_ref()),
         }
     }
 
     /// A backup of a store, as the catalog has it.
-    pub fn in_store(store: &Arc<dyn Store>, entry: &ListedBackup) -> Result<ResolvedBackup> {
+    pub fn in_store(
+        store: &Arc<dyn Store>,
+        entry: &ListedBackup,
+        session: &Session,
+    ) -> Result<ResolvedBackup> {
         let backup = entry.whole(&**store)?;
-        ResolvedBackup::of_backup(Arc::clone(store), entry.sidecar.source.to_string(), backup)
+        let source = entry.sidecar.source.to_string();
+        ResolvedBackup::of_backup(Arc::clone(store), source, backup, session)
     }
 
-    fn of_backup(store: Arc<dyn Store>, source: String, backup: Backup) -> Result<ResolvedBackup> {
+    fn of_backup(
+        store: Arc<dyn Store>,
+        source: String,
+        mut backup: Backup,
+        session: &Session,
+    ) -> Result<ResolvedBackup> {
+        let objects = store.objects(&source);
+        let key = key_for(&mut backup, &*objects, session)?;
         let Some(dump) = backup.sidecar.dump.clone() else {
             let why = backup
                 .sidecar
@@ -114,11 +168,11 @@ impl ResolvedBackup {
         };
         let codec = codec_of(&dump)?;
         Ok(ResolvedBackup {
-            objects: store.objects(&source),
+            objects,
             store,
             source,
             file: dump.file.clone(),
-            decoding: Decoding::new(codec),
+            decoding: Decoding::new(codec).with_key(key),
             format: dump
                 .format
                 .parse::<DumpFormat>()
@@ -131,7 +185,7 @@ impl ResolvedBackup {
 
 /// The codec that a sidecar names.
 pub fn codec_of(dump: &Dump) -> Result<Codec> {
-    if let Some(encryption) = &dump.encryption {
+    if let Some(encryption) = dump.encryption.as_ref().filter(|known| *known != AGE) {
         return Err(
             Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
                 .with_hint("a newer dbbackup may know that"),
@@ -171,7 +225,16 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<Newer
     });
     let flawed = kept.map(|other| {
         let (flaw, may_be_good) = match &other.presence {
-            Presence::Unknown(why) => (format!("can't be looked at ({why})"), true),
+            Presence::Unknown(why) if other.signature.is_accepted() => {
+                (format!("can't be looked at ({why})"), true)
+            }
+            _ if !other.signature.is_accepted() => (
+                format!(
+                    "not to be trusted ({})",
+                    other.signature.objection().unwrap_or_default()
+                ),
+                false,
+            ),
             _ if other.good() => (
                 "dated ahead of this machine's clock (name it to use it)".to_owned(),
                 false,
@@ -205,7 +268,7 @@ fn is_later_id(id: &str, other: &str) -> bool {
 /// Finds the backup that a user's word means.
 pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     if is_path(wanted, session) {
-        return by_path(&session.cwd.join(wanted));
+        return by_path(&session.cwd.join(wanted), session);
     }
     session.refuse_group(wanted)?;
     let store = session.reading()?;
@@ -221,16 +284,16 @@ pub fn find_backup(wanted: &str, session: &Session) -> Result<ResolvedBackup> {
     let backup = entry.whole(&*store)?;
     Ok(ResolvedBackup {
         passed_over,
-        ..ResolvedBackup::of_backup(store, source, backup)?
+        ..ResolvedBackup::of_backup(store, source, backup, session)?
     })
 }
 
 /// The directory above that of a dump as a store, with the dump's own as a source in it.
-fn directory_as_store(path: &Path) -> (Arc<dyn Store>, String, &Path) {
+fn directory_as_store<'p>(path: &'p Path, session: &Session) -> (Arc<dyn Store>, String, &'p Path) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let root = dir.parent().unwrap_or(Path::new("/"));
     (
-        store::unchecked_directory(root),
+        store::unchecked_directory(root, &signatures_at(root, session)),
         dir.file_name()
             .unwrap_or_default()
             .to_string_lossy()
@@ -239,7 +302,21 @@ fn directory_as_store(path: &Path) -> (Arc<dyn Store>, String, &Path) {
     )
 }
 
-fn by_path(path: &Path) -> Result<ResolvedBackup> {
+/// The settings of the store in a directory: what is named by its path there needs the same
+/// signature as what is named by its id.
+fn signatures_at(root: &Path, session: &Session) -> StoreSettings {
+    let is_here = |settings: &&StoreSettings| {
+        let place = settings.resolved(&session.cwd).location;
+        let place = place.local_path().map(Path::to_path_buf);
+        place.is_some_and(|place| place.canonicalize().is_ok_and(|place| place == root))
+    };
+    let config = session.config.as_ref();
+    let stores = config.into_iter().flat_map(Config::all_stores);
+    let settings = stores.map(|(_, settings)| settings).find(is_here);
+    settings.cloned().unwrap_or_default()
+}
+
+fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
     // By its own name in its directory, where it is a link.
     let is_link = path
         .symlink_metadata()
@@ -261,13 +338,13 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
     // A dump that was moved to a larger disk has its sidecar where it is linked from; a link to a
     // dump in a store, where it leads.
     for path in linked.iter().chain([&path]) {
-        let (store, source, dir) = directory_as_store(path);
+        let (store, source, dir) = directory_as_store(path, session);
         if let Some(backup) = sidecar_of(&*store, &source, dir, &file_name(path))? {
-            return ResolvedBackup::of_backup(store, source, backup);
+            return ResolvedBackup::of_backup(store, source, backup, session);
         }
     }
-    let ((store, source, dir), name) = (directory_as_store(&path), file_name(&path));
-    let (codec, extension) = decoding_of(&name)?;
+    let ((store, source, dir), name) = (directory_as_store(&path, session), file_name(&path));
+    let (decoding, extension) = decoding_of(&name, session)?;
     for end in ["-wal", "-journal"] {
         let companion = dir.join(format!("{name}{end}"));
         let size = match companion.metadata() {
@@ -277,7 +354,7 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
                 return Err(error).with_context(|| format!("looking at `{}`", companion.display()));
             }
         };
-        if codec == Codec::None && size > 0 {
+        if decoding.is_identity() && size > 0 {
             return Err(Error::failed(format!(
                 "`{}` is a live database: `{}` belongs to it",
                 path.display(),
@@ -296,7 +373,7 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
         source,
         file: name,
         backup: None,
-        decoding: Decoding::new(codec),
+        decoding,
         format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })
@@ -305,7 +382,7 @@ fn by_path(path: &Path) -> Result<ResolvedBackup> {
 /// The backup that a dump's or sidecar's path belongs to, wherever it lies.
 fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result<Option<Backup>> {
     let named_itself = name.ends_with(".json");
-    let sidecar = if named_itself {
+    let sidecar_name = if named_itself {
         name.to_owned()
     } else {
         match names::id_of(name) {
@@ -313,7 +390,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
             None => return Ok(None),
         }
     };
-    let bytes = match store.read(source, &sidecar) {
+    let bytes = match store.read(source, &sidecar_name) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == Kind::NotFound && !named_itself => return Ok(None),
         // What is checked by the sidecar must not go unchecked because of a disk's hiccup.
@@ -348,8 +425,8 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
     if !belongs && sidecar.status != Status::Failed {
         return Ok(None);
     }
-    let objects = store.objects(source);
-    let state = catalog::read_state(&*objects, &sidecar.id);
+    let state = catalog::read_state(store, source, &sidecar.id);
+    let signature = catalog::judge_signature(store, source, &sidecar_name, &bytes)?;
     let presence = sidecar.dump.as_ref().map_or(Presence::Missing, |dump| {
         Presence::of(store.size(source, &dump.file))
     });
@@ -358,31 +435,62 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         state_lost: state.is_err(),
         state: state.unwrap_or_default(),
         presence,
+        signature,
+        digest: None,
     }))
 }
 
-/// What the extensions say, outermost last.
-fn decoding_of(name: &str) -> Result<(Codec, String)> {
-    if let Some(plain) = name.strip_suffix(".age") {
-        return Err(
-            Error::failed(format!("`{name}` is encrypted")).with_hint(format!(
-                "decrypt it first: `age -d -i KEY -o {plain} {name}`"
-            )),
-        );
-    }
+/// What the extensions say, outermost last: how it is decoded, and the content's own extension.
+fn decoding_of(name: &str, session: &Session) -> Result<(Decoding, String)> {
+    let (name, key) = match name.strip_suffix(".age") {
+        Some(inner) => (inner, key_of(session)?),
+        None => (name, DecryptionKey::NotNeeded),
+    };
     let extension = |name: &str| {
         Path::new(name)
             .extension()
             .map(|found| found.to_string_lossy().to_ascii_lowercase())
             .unwrap_or_default()
     };
-    match Codec::from_extension(&extension(name)) {
-        Some(codec) => Ok((
+    let outer = extension(name);
+    let (codec, extension) = match Codec::from_extension(&outer) {
+        Some(codec) => (
             codec,
             extension(&name[..name.rfind('.').unwrap_or(name.len())]),
-        )),
-        None => Ok((Codec::None, extension(name))),
+        ),
+        None => (Codec::None, outer),
+    };
+    Ok((Decoding::new(codec).with_key(key), extension))
+}
+
+/// The key for what is encrypted.
+fn key_of(session: &Session) -> Result<DecryptionKey> {
+    Ok(match session.identities()? {
+        Some(identities) => DecryptionKey::Given(identities),
+        None => DecryptionKey::NotGiven,
+    })
+}
+
+/// The key for a backup, which is tried on the sealed part of its sidecar, where there is one: then
+/// the backup has its whole sidecar.
+fn key_for(backup: &mut Backup, objects: &dyn Objects, session: &Session) -> Result<DecryptionKey> {
+    let is_encrypted = |dump: &Dump| dump.encryption.is_some();
+    let sidecar = &backup.sidecar;
+    if sidecar.sealed.is_none() && !sidecar.dump.as_ref().is_some_and(is_encrypted) {
+        return Ok(DecryptionKey::NotNeeded);
     }
+    let key = key_of(session)?;
+    let DecryptionKey::Given(identities) = &key else {
+        return Ok(key);
+    };
+    match open_sidecar(&backup.sidecar, objects, identities) {
+        Ok(whole) => backup.sidecar = whole,
+        Err(error) if error.kind() == Kind::Sealed => return Ok(DecryptionKey::Unfit),
+        // Its dump may be whole: that is for those to find who read it.
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(key)
 }
 
 fn file_name(path: &Path) -> String {

@@ -6,7 +6,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{KeptBackup, PrunePlan, Removal, plan_source};
+pub use plan::{KeptBackup, PrunePlan, Removal, has_proven_key, plan_source};
 
 use self::plan::{carry_out, decide};
 use super::condition::STATE_LOST;

@@ -171,9 +171,12 @@ enum RestoreOutcome {
 
 fn restore_backup(context: RestoreContext<'_>, confirm: Confirm<'_>) -> Result<RestoreOutcome> {
     let RestoreContext {
-        found, observer, ..
+        found,
+        session,
+        observer,
+        ..
     } = context;
-    found.settle_on_this(observer)?;
+    found.settle_on_this(session, observer)?;
     if let Some(Braked::Against(earlier)) = found
         .backup
         .as_ref()

@@ -132,6 +132,7 @@ fn serialize_kind<S: Serializer>(
         Kind::Damaged => "damaged",
         Kind::NotFound => "not_found",
         Kind::Locked => "locked",
+        Kind::Sealed => "sealed",
         Kind::Interrupted => "interrupted",
     })
 }

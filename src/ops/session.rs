@@ -1,6 +1,6 @@
 //! What an operation is given of the world: the configuration, the store, the clock, the host.
 
-use super::Observer;
+use super::{KeyRing, Observer};
 use crate::catalog::{Catalog, is_named_of};
 use crate::config::{self, BackupSettings, Config, KindSettings};
 use crate::error::{Error, Hint, Kind, Result};
@@ -45,6 +45,10 @@ pub struct Session {
     /// UTC, whole seconds: one moment for the whole run.
     pub now: DateTime<Utc>,
     pub host: String,
+    /// Backups that no trusted key signed are read all the same.
+    pub accepts_untrusted: bool,
+    /// The keys that are there to read with.
+    pub keys: KeyRing,
 }
 
 impl Session {

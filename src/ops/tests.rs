@@ -40,6 +40,8 @@ impl Fixture {
             cwd: dir.path().to_path_buf(),
             now: now(),
             host: "here".to_owned(),
+            accepts_untrusted: false,
+            keys: Default::default(),
         };
         session.writing().unwrap();
         Fixture {

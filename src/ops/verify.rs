@@ -1,5 +1,6 @@
 //! Verifying: finds the backups that are meant, examines each, and keeps the result with it.
 
+use super::chain::has_whole_chains;
 use super::events::add_event;
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
@@ -8,6 +9,7 @@ use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
 use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, whole_second};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::sidecar::{Change, Level, Status};
+use crate::signature::SignatureStatus;
 use crate::store::{Store, names};
 use chrono::Utc;
 use std::sync::Arc;
@@ -90,6 +92,11 @@ fn verify_task(
     observer: &dyn Observer,
 ) -> Result<BackupVerification> {
     let (id, source, result, absence) = match task {
+        VerifyTask::Dump(found) if !found.signature().is_accepted() => {
+            let source = Some(found.source.clone());
+            let result = distrusted(level, &found.signature());
+            (found.name(), source, result, None)
+        }
         VerifyTask::Dump(found) => {
             let settings = session.backup_settings();
             let options = ExaminationOptions {
@@ -141,6 +148,21 @@ fn verify_task(
     })
 }
 
+/// The result for what no trusted key signed: that it is sound would prove nothing.
+fn distrusted(level: Level, signature: &SignatureStatus) -> VerificationResult {
+    let status = match signature {
+        SignatureStatus::Wrong(_) => CheckStatus::Damaged,
+        _ => CheckStatus::Unprovable,
+    };
+    let why = signature.objection().unwrap_or_default();
+    unmade(
+        level,
+        CheckSubject::Signature,
+        status,
+        CheckFinding::Message(why),
+    )
+}
+
 /// The result where no dump could be examined.
 fn unmade(
     level: Level,
@@ -189,10 +211,11 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
         }
         let catalog = catalog_of(&*store, &there)?;
         let mut items = if request.all {
-            every_one(&catalog, &store)?
+            every_one(&catalog, &store, session)?
         } else {
-            newest_ones(&catalog, &store)?
+            newest_ones(&catalog, &store, session)?
         };
+        items.extend(breaks(&catalog, session)?);
         if request.backups.is_empty() {
             items.extend(never_backed_up(&catalog, session)?);
         }
@@ -226,7 +249,8 @@ fn tasks(request: &VerifyRequest, session: &Session) -> Result<Vec<VerifyTask>> 
             names.into_iter().partition(|name| catalog.has_source(name));
         if !sources.is_empty() {
             catalog.keep_only(&sources);
-            items = newest_ones(&catalog, &store)?;
+            items = newest_ones(&catalog, &store, session)?;
+            items.extend(breaks(&catalog, session)?);
         }
         // What a group has that was never backed up is not proven.
         let (missing, rest): (Vec<String>, Vec<String>) = rest.into_iter().partition(is_of_group);
@@ -271,13 +295,17 @@ fn of_groups(
         .partition(|name| !is_of_group(name) || heard_of(name)))
 }
 
-fn every_one(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask>> {
+fn every_one(
+    catalog: &Catalog,
+    store: &Arc<dyn Store>,
+    session: &Session,
+) -> Result<Vec<VerifyTask>> {
     let with_dump = catalog
         .backups
         .iter()
         .filter(|backup| backup.sidecar.status != Status::Failed);
     let mut items: Vec<VerifyTask> = with_dump
-        .map(|backup| dump(backup, store))
+        .map(|backup| dump(backup, store, session))
         .collect::<Result<_>>()?;
     items.extend(catalog.unreadable.iter().map(unusable));
     Ok(items)
@@ -299,7 +327,11 @@ fn unusable(entry: &UnreadableSidecar) -> VerifyTask {
 
 /// Lists the newest backup of each source that is not a failed attempt: a damaged newest one must
 /// be found, not passed over.
-fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTask>> {
+fn newest_ones(
+    catalog: &Catalog,
+    store: &Arc<dyn Store>,
+    session: &Session,
+) -> Result<Vec<VerifyTask>> {
     let mut items = Vec::new();
     for source in catalog.sources() {
         let unreadable = catalog
@@ -311,8 +343,17 @@ fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTa
             backup.sidecar.status != Status::Failed
                 && backup.sidecar.label != crate::retention::PRE_RESTORE
         };
-        match catalog.of(&source).find(usable) {
-            Some(backup) => items.push(dump(backup, store)?),
+        // What no trusted key signed is told, and hides nothing.
+        let strange = catalog
+            .of(&source)
+            .filter(usable)
+            .take_while(|backup| !backup.signature.is_accepted());
+        for backup in strange {
+            items.push(dump(backup, store, session)?);
+        }
+        let trusted = |backup: &&ListedBackup| usable(backup) && backup.signature.is_accepted();
+        match catalog.of(&source).find(trusted) {
+            Some(backup) => items.push(dump(backup, store, session)?),
             // A run that could not reach a server at all leaves a failed attempt of the whole; what
             // there is to prove are its databases.
             None if catalog.has_members(&source) => {}
@@ -320,6 +361,23 @@ fn newest_ones(catalog: &Catalog, store: &Arc<dyn Store>) -> Result<Vec<VerifyTa
         }
     }
     Ok(items)
+}
+
+/// The backups that later ones name and that are not there, or not the same.
+fn breaks(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTask>> {
+    if !has_whole_chains(&session.store_plan()?, session) {
+        return Ok(Vec::new());
+    }
+    let sources = catalog.sources();
+    let faults = sources
+        .iter()
+        .flat_map(|source| catalog.chain_faults(source));
+    let tasks = faults.map(|fault| VerifyTask::Unusable {
+        why: fault.reason(),
+        id: fault.id,
+        status: CheckStatus::Damaged,
+    });
+    Ok(tasks.collect())
 }
 
 /// The error of a source that has no backup.
@@ -363,8 +421,8 @@ fn never_backed_up(catalog: &Catalog, session: &Session) -> Result<Vec<VerifyTas
         .collect())
 }
 
-fn dump(backup: &ListedBackup, store: &Arc<dyn Store>) -> Result<VerifyTask> {
-    let found = ResolvedBackup::in_store(store, backup);
+fn dump(backup: &ListedBackup, store: &Arc<dyn Store>, session: &Session) -> Result<VerifyTask> {
+    let found = ResolvedBackup::in_store(store, backup, session);
     Ok(match found {
         Ok(found) => VerifyTask::Dump(Box::new(found)),
         Err(error) => VerifyTask::Unusable {
@@ -414,7 +472,12 @@ fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn 
             found.store.name()
         ));
     }
-    let verification = result.to_verification(whole_second(Utc::now()));
+    let mut verification = result.to_verification(whole_second(Utc::now()));
+    if backup.sidecar.sealed.is_some() {
+        // It may name tables and files, which such a backup tells nobody without a key.
+        verification.detail = None;
+        verification.summary = None;
+    }
     let change = Change::Verified(verification);
     if let Err(error) = add_event(&*found.store, &found.source, id, change) {
         observer.warn(format!("{id}: the result was not kept: {error}"));

@@ -137,7 +137,10 @@ fn written(text: &str, config: Option<&Config>, cwd: &Path) -> Result<StorePlan>
         Some((name, settings)) => configured(cwd, name, settings),
         None => StorePlan {
             name: None,
-            settings: StoreSettings::from(location),
+            settings: StoreSettings {
+                signer: config.and_then(|config| config.signer.clone()),
+                ..StoreSettings::from(location)
+            },
             configured: false,
         },
     })

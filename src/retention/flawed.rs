@@ -24,6 +24,7 @@ pub(super) fn judge_flawed(
             | Standing::Doubted
             | Standing::Failed
             | Standing::Unknown
+            | Standing::Untrusted
             | Standing::Unreachable
             | Standing::Missing
             | Standing::OtherLength => continue,
@@ -77,7 +78,7 @@ pub(super) fn judge_pre_restore(
     for &at in members {
         if matches!(
             cases[at].candidate.standing,
-            Standing::Failed | Standing::Unknown
+            Standing::Failed | Standing::Unknown | Standing::Untrusted
         ) {
             continue;
         }

@@ -35,8 +35,33 @@ fn good(at: &str) -> Candidate {
         standing: Good,
         pinned: false,
         proven: false,
+        key: KeyNeed::Plain,
         needs: None,
     }
+}
+
+#[test]
+fn the_newest_plain_backup_stays_until_a_key_was_proven() {
+    let with_key = |at: &str, key: KeyNeed| Candidate { key, ..good(at) };
+    let kept = |newest: KeyNeed| {
+        let all = [
+            with_key("2026-11-20 03:00:00", newest),
+            with_key("2026-11-20 02:00:00", KeyNeed::Unproven),
+            with_key("2026-11-20 01:00:00", KeyNeed::Plain),
+            with_key("2026-11-20 00:00:00", KeyNeed::Plain),
+        ];
+        let policy = RetentionPolicy {
+            keep_last: Some(1),
+            ..RetentionPolicy::default()
+        };
+        let now = "2026-11-21T00:00:00Z".parse().unwrap();
+        let decision = decide(&all, |_| Some(&policy), now);
+        let stays = |(_, verdict): &&(String, Verdict)| matches!(verdict, Verdict::Keep(_));
+        decision.verdicts.iter().filter(stays).count()
+    };
+    assert_eq!(kept(KeyNeed::Unproven), 2);
+    assert_eq!(kept(KeyNeed::Proven), 1);
+    assert_eq!(kept(KeyNeed::Plain), 1);
 }
 
 fn flawed(at: &str, standing: Standing) -> Candidate {
@@ -784,6 +809,7 @@ fn history() -> impl Strategy<Value = Vec<Candidate>> {
                 standing,
                 pinned,
                 proven,
+                key: KeyNeed::Plain,
                 needs: base.map(|base| format!("{base:02}")),
             },
         );

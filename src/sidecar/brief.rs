@@ -13,7 +13,7 @@ mod tests;
 
 use self::raw::RawSidecar;
 use super::tables::without_tables;
-use super::{Failure, SCHEMA, Sidecar, SidecarFault, Status, Verification, Word, Words};
+use super::{Failure, Previous, SCHEMA, Sidecar, SidecarFault, Status, Verification, Word, Words};
 use crate::engine::Database;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -50,10 +50,14 @@ pub struct Brief {
     pub database: Option<BriefDatabase>,
     /// How much is inside.
     pub manifest: Option<Totals>,
+    /// The backup before it, where backups are signed.
+    pub previous: Option<Box<Previous>>,
     /// What `verify_after` found.
     pub verifications: Vec<Verification>,
     /// Why it failed.
     pub error: Option<Box<Failure>>,
+    /// The object with the rest of the sidecar, encrypted, where there is one.
+    pub sealed: Option<Box<str>>,
 }
 
 /// What is kept of [`super::Dump`].
@@ -73,6 +77,8 @@ pub struct BriefDump {
     pub contents: Option<Box<str>>,
     /// The id of the backup that it is built on.
     pub base: Option<Word>,
+    /// Whether it is encrypted.
+    pub is_encrypted: bool,
 }
 
 /// What is kept of [`Database`].
@@ -115,7 +121,7 @@ impl Brief {
             .dump
             .iter()
             .flat_map(|dump| std::iter::once(&dump.file).chain(&dump.contents));
-        dump.map(ToString::to_string).collect()
+        dump.chain(&self.sealed).map(ToString::to_string).collect()
     }
 
     /// Reads a sidecar's bytes; what [`Sidecar::parse`] refuses is refused, for the same reason.
@@ -138,10 +144,12 @@ impl Brief {
                 .filter(usable)
                 .map(|raw| raw.brief(words));
         };
-        let mut brief = serde_json::from_str::<RawSidecar<'_>>(&short)
+        let raw = serde_json::from_str::<RawSidecar<'_>>(&short)
             .ok()
-            .filter(usable)?
-            .brief(words);
+            .filter(usable)?;
+        // The number that is written goes before the one that was counted.
+        let tables = raw.tables_total().unwrap_or(tables);
+        let mut brief = raw.brief(words);
         brief.manifest.as_mut()?.tables = tables;
         Some(brief)
     }
@@ -158,9 +166,10 @@ impl Brief {
                 .contents()
                 .map(|contents| contents.file.as_str().into()),
             base: dump.base.as_ref().map(|base| words.take(&base.id)),
+            is_encrypted: dump.encryption.is_some(),
         });
         let totals = |manifest: &crate::engine::Manifest| Totals {
-            tables: manifest.tables.len() as u64,
+            tables: manifest.tables_total(),
             rows_total: manifest.rows_total,
             tree: manifest.tree.as_ref().map(|tree| TreeTotals {
                 files: tree.files,
@@ -189,8 +198,13 @@ impl Brief {
                 .as_ref()
                 .map(|database| BriefDatabase::of(database, words)),
             manifest: sidecar.manifest.as_ref().map(totals),
+            previous: sidecar.previous.clone().map(Box::new),
             verifications: sidecar.verifications.clone(),
             error: sidecar.error.clone().map(Box::new),
+            sealed: sidecar
+                .sealed
+                .as_ref()
+                .map(|part| part.file.as_str().into()),
         }
     }
 }

@@ -35,6 +35,10 @@ pub enum Change {
     Brake(Braked),
     /// What came of copying it to another store.
     Copy(CopyMark),
+    /// The backup of this id, which was beside it, was removed on purpose.
+    Removed(String),
+    /// A private key opened it: that of the recipient with this fingerprint.
+    KeyProven(String),
 }
 
 /// What came of copying a backup to another store.
@@ -44,6 +48,8 @@ pub struct CopyMark {
     pub store: String,
     /// Why it is not there; `None` where it is.
     pub failure: Option<String>,
+    /// SHA-256 of its sidecar there, in hex: of an encrypted copy it is another one than here.
+    pub sidecar_sha256: Option<String>,
 }
 
 /// What is remembered of a backup that holds far less than an earlier one.
@@ -80,6 +86,15 @@ pub(crate) struct StoredEvent {
     /// For `copy_failed`: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// For `removed`: the id of the backup that was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removed: Option<String>,
+    /// For `copied`: SHA-256 of the sidecar there, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sidecar_sha256: Option<String>,
+    /// For `key_proven`: the recipient whose private key opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipient: Option<String>,
 }
 
 /// The kinds of events.
@@ -101,6 +116,10 @@ enum EventKind {
     Copied,
     /// It could not be copied to another store.
     CopyFailed,
+    /// Another backup, mostly the one before it, was removed on purpose.
+    Removed,
+    /// It is encrypted, and a private key opened it.
+    KeyProven,
 }
 
 impl BackupEvent {
@@ -119,11 +138,15 @@ impl BackupEvent {
             EventKind::Copied => Change::Copy(CopyMark {
                 store: stored.store?,
                 failure: None,
+                sidecar_sha256: stored.sidecar_sha256,
             }),
             EventKind::CopyFailed => Change::Copy(CopyMark {
                 store: stored.store?,
                 failure: Some(stored.error?),
+                sidecar_sha256: None,
             }),
+            EventKind::Removed => Change::Removed(stored.removed?),
+            EventKind::KeyProven => Change::KeyProven(stored.recipient?),
         };
         Some(BackupEvent {
             at: stored.at,
@@ -143,6 +166,9 @@ impl BackupEvent {
             against: None,
             store: None,
             error: None,
+            removed: None,
+            sidecar_sha256: None,
+            recipient: None,
         };
         stored.event = match &self.change {
             Change::Pinned => EventKind::Pinned,
@@ -156,13 +182,22 @@ impl BackupEvent {
                 EventKind::Braked
             }
             Change::Brake(Braked::Accepted) => EventKind::Accepted,
+            Change::Removed(id) => {
+                stored.removed = Some(id.clone());
+                EventKind::Removed
+            }
             Change::Copy(mark) => {
                 stored.store = Some(mark.store.clone());
                 stored.error.clone_from(&mark.failure);
+                stored.sidecar_sha256.clone_from(&mark.sidecar_sha256);
                 match mark.failure {
                     None => EventKind::Copied,
                     Some(_) => EventKind::CopyFailed,
                 }
+            }
+            Change::KeyProven(recipient) => {
+                stored.recipient = Some(recipient.clone());
+                EventKind::KeyProven
             }
         };
         to_json(&stored)
@@ -176,6 +211,8 @@ pub struct LastCopy {
     pub at: DateTime<Utc>,
     /// Why it is not there; `None` where it is.
     pub failure: Option<String>,
+    /// SHA-256 of its sidecar there, in hex, where it is known.
+    pub sidecar_sha256: Option<String>,
 }
 
 /// The state of a backup: the union of its events.
@@ -189,10 +226,16 @@ pub struct BackupState {
     pub brake: Option<Braked>,
     /// What came last of copying it, by the other store's name or location.
     pub copies: BTreeMap<String, LastCopy>,
+    /// The ids of backups that were removed on purpose.
+    pub removed: BTreeSet<String>,
+    /// When each recipient's private key last opened it.
+    pub keys_proven: BTreeMap<String, DateTime<Utc>>,
     /// The moment of the newest event.
     pub newest: Option<DateTime<Utc>>,
     /// The names of events that a newer one makes pointless.
     pub superseded: Vec<String>,
+    /// How many events do not count, as no trusted key signed them.
+    pub ignored: usize,
 }
 
 impl BackupState {
@@ -210,12 +253,17 @@ impl BackupState {
                 Change::Unpinned => state.pinned = false,
                 Change::Verified(found) => state.verifications.push(found),
                 Change::Brake(found) => state.brake = Some(found),
+                Change::Removed(id) => drop(state.removed.insert(id)),
                 Change::Copy(mark) => {
                     let last = LastCopy {
                         at: event.at,
                         failure: mark.failure,
+                        sidecar_sha256: mark.sidecar_sha256,
                     };
                     state.copies.insert(mark.store, last);
+                }
+                Change::KeyProven(recipient) => {
+                    state.keys_proven.insert(recipient, event.at);
                 }
             }
         }
@@ -227,11 +275,14 @@ impl BackupState {
         match change {
             Change::Pinned => self.pinned,
             Change::Unpinned => !self.pinned,
-            Change::Verified(_) => false,
+            Change::Verified(_) | Change::KeyProven(_) => false,
             Change::Brake(found) => self.brake.as_ref() == Some(found),
+            Change::Removed(id) => self.removed.contains(id),
             Change::Copy(mark) => {
                 let last = self.copies.get(&mark.store);
-                last.is_some_and(|last| last.failure == mark.failure)
+                last.is_some_and(|last| {
+                    last.failure == mark.failure && last.sidecar_sha256 == mark.sidecar_sha256
+                })
             }
         }
     }
@@ -260,7 +311,11 @@ fn superseded(events: &[(String, BackupEvent)]) -> Vec<String> {
                 }
                 continue;
             }
-            Change::Pinned | Change::Unpinned | Change::Brake(_) => continue,
+            Change::Pinned
+            | Change::Unpinned
+            | Change::Brake(_)
+            | Change::Removed(_)
+            | Change::KeyProven(_) => continue,
         };
         let outdoes = |newer: &&Verification| {
             newer.level >= found.level
@@ -310,6 +365,7 @@ mod tests {
         let mark = CopyMark {
             store: store.to_owned(),
             failure: failure.map(str::to_owned),
+            sidecar_sha256: None,
         };
         event(second, Change::Copy(mark))
     }
@@ -335,6 +391,7 @@ mod tests {
             verified(5, Level::Content, CheckStatus::Damaged),
             copied(6, "s3://acme/web1", None),
             copied(7, "s3://acme/web1", Some("no answer")),
+            event(8, Change::Removed("app_daily_20261119T020000Z".into())),
         ] {
             assert_eq!(BackupEvent::parse(&event.to_bytes()), Some(event));
         }

@@ -1,12 +1,18 @@
 //! The names of backups and of their objects: `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`, and behind
 //! that what an object is.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
-/// The end of the name of a list of contents.
-pub const CONTENTS: &str = ".contents.json.zst";
+/// The end of the name of a list of contents, where it is not encrypted.
+const CONTENTS: &str = ".contents.json.zst";
+
+/// The end of the name of the sealed part of a sidecar.
+const SEALED: &str = ".meta.json.age";
 
 const EVENT: &str = ".event.json";
+
+/// What follows the name of an object in that of its signature.
+const SIGNATURE: &str = ".minisig";
 
 /// Whether a source can have this name: `[A-Za-z0-9][A-Za-z0-9._-]*`. Other directories,
 /// `lost+found` for one, are not even looked into.
@@ -20,9 +26,21 @@ pub fn sidecar_name(id: &str) -> String {
     format!("{id}.json")
 }
 
-/// The name of the list of what is in a tree.
+/// The name of the list of what is in a tree, without the extension of its encryption.
 pub fn contents_name(id: &str) -> String {
     format!("{id}{CONTENTS}")
+}
+
+/// The name of the sealed part of a sidecar.
+pub fn sealed_name(id: &str) -> String {
+    format!("{id}{SEALED}")
+}
+
+/// Whether an object is a list of contents or the sealed part of a sidecar: it has a dump's
+/// extension, and is none.
+pub fn is_beside_dump(name: &str) -> bool {
+    let plain = name.strip_suffix(".age").unwrap_or(name);
+    plain.ends_with(CONTENTS) || name.ends_with(SEALED)
 }
 
 /// The name of an event of this moment, to the millisecond; `random` keeps two of one moment apart.
@@ -46,6 +64,35 @@ pub fn event_id(name: &str) -> Option<&str> {
     }
     // What is between the id and the end is the event's own.
     id_of(name).filter(|id| id.len() + EVENT.len() < name.len())
+}
+
+/// The name of the signature of a sidecar or event.
+pub fn signature_name(name: &str) -> String {
+    format!("{name}{SIGNATURE}")
+}
+
+/// The name of the sidecar or event that a signature is of; `None` for another object's.
+pub fn signed_name(name: &str) -> Option<&str> {
+    let signed = name.strip_suffix(SIGNATURE)?;
+    (sidecar_id(signed).is_some() || event_id(signed).is_some()).then_some(signed)
+}
+
+/// The id of the backup that an object goes with although no sidecar names it: an event, or a
+/// signature. `None` for another object's.
+pub fn companion_id(name: &str) -> Option<&str> {
+    match signed_name(name) {
+        Some(signed) => id_of(signed),
+        None => event_id(name),
+    }
+}
+
+/// When an event was written, by its name or by that of its signature.
+pub fn event_time(name: &str) -> Option<DateTime<Utc>> {
+    let name = signed_name(name).unwrap_or(name);
+    let rest = name.strip_prefix(event_id(name)?)?.strip_prefix('.')?;
+    let (moment, _) = rest.split_once('-')?;
+    let moment = NaiveDateTime::parse_from_str(moment, "%Y%m%dT%H%M%S%.3fZ").ok()?;
+    Some(moment.and_utc())
 }
 
 /// The id of a new backup. Where there are ids of the same second already, it ends with the number
@@ -101,6 +148,7 @@ pub fn is_object_of(name: &str, id: &str) -> bool {
         && name.starts_with(id)
         && !name.contains('/')
         && !name.ends_with(".json")
+        && !name.ends_with(SIGNATURE)
 }
 
 #[cfg(test)]
@@ -142,6 +190,34 @@ mod tests {
             assert_eq!((sidecar_id(&name), event_id(&name)), (None, None), "{name}");
         }
         assert!(is_object_of(&contents_name(id), id) && !is_object_of(&event, id));
+    }
+
+    #[test]
+    fn signatures_go_with_what_they_sign() {
+        let at = DateTime::from_timestamp_millis(1_795_140_000_123).unwrap();
+        let id = "a.b_daily_20261120T020000Z-2";
+        let (sidecar, event) = (sidecar_name(id), event_name(id, at, 0xab));
+        for signed in [&sidecar, &event] {
+            let name = signature_name(signed);
+            assert_eq!(signed_name(&name), Some(signed.as_str()));
+            assert_eq!(companion_id(&name), Some(id));
+            assert_eq!((sidecar_id(&name), event_id(&name)), (None, None));
+            assert!(!is_object_of(&name, id));
+        }
+        assert_eq!(
+            (companion_id(&event), companion_id(&sidecar)),
+            (Some(id), None)
+        );
+        assert_eq!(event_time(&event), Some(at));
+        assert_eq!(event_time(&signature_name(&event)), Some(at));
+        assert_eq!(event_time(&signature_name(&sidecar)), None);
+        for name in [format!("{id}.sqlite3.minisig"), "notes.minisig".to_owned()] {
+            assert_eq!(
+                (signed_name(&name), companion_id(&name)),
+                (None, None),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The settings of a store: where it is, how it is reached, and what may be done there.
 
 use crate::setting::{PathResolver, SettingType, WordChoice, WrittenValue, settings};
+use crate::signature::{Signer, VerifyingKey};
 use crate::store::{Location, RemoteAddress};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,12 +20,19 @@ settings! {
         /// Refuses to use the directory unless a file system of its own is mounted there: for a
         /// disk that may be unplugged.
         pub require_mount: bool = false,
+        /// Whether backups are encrypted there. Not set, `[encryption]` says it.
+        pub encrypt: Option<bool> = None,
+        /// The public keys of minisign, `RW…`, whose signatures count there. With any, a backup or
+        /// an event that none of them signed is listed, and nothing else.
+        pub trust: Vec<VerifyingKey> = Vec::new(),
     }
     beside {
         /// What `path` or `url` says.
         pub location: Location,
         /// How a store on another machine is reached.
         pub connection: ConnectionSettings,
+        /// The key that signs what is written there; none: nothing is signed.
+        pub signer: Option<Signer>,
     }
 }
 

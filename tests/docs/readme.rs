@@ -193,6 +193,7 @@ fn kinds() -> Vec<Kind> {
         Kind::Damaged,
         Kind::NotFound,
         Kind::Locked,
+        Kind::Sealed,
         Kind::Interrupted,
     ];
     for kind in all {
@@ -203,6 +204,7 @@ fn kinds() -> Vec<Kind> {
             | Kind::Damaged
             | Kind::NotFound
             | Kind::Locked
+            | Kind::Sealed
             | Kind::Interrupted => {}
         }
     }

@@ -84,7 +84,9 @@ fn a_flipped_byte_is_found_wherever_it_is() {
         let sidecar = world.sidecar(&id);
         let content = |stored: Vec<u8>| {
             let codec = Codec::parse(codec).unwrap();
-            let mut decode = Decoding::new(codec).open(std::io::Cursor::new(stored));
+            let mut decode = Decoding::new(codec)
+                .open(std::io::Cursor::new(stored))
+                .unwrap();
             let mut content = Vec::new();
             decode
                 .read_to_end(&mut content)
@@ -151,7 +153,10 @@ fn a_codec_never_gives_other_content_without_an_error() {
         .collect();
     for codec in ["gzip", "zstd"] {
         let codec = Codec::parse(codec).unwrap();
-        let mut encode = Encoding::new(codec).with_threads(2).start(Vec::new());
+        let mut encode = Encoding::new(codec)
+            .with_threads(2)
+            .start(Vec::new())
+            .unwrap();
         encode.write_all(&content).unwrap();
         let (stored, _) = encode.finish().unwrap();
         let decoded = |stored: Vec<u8>| {
@@ -159,6 +164,7 @@ fn a_codec_never_gives_other_content_without_an_error() {
             Decoding::new(codec)
                 .with_threads(2)
                 .open(std::io::Cursor::new(stored))
+                .unwrap()
                 .read_to_end(&mut found)
                 .map(|_| found)
                 .ok()

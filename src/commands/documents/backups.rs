@@ -14,11 +14,25 @@ struct BackupDocument {
     sidecar: Sidecar,
     /// Whether cleanup never removes it.
     pinned: bool,
-    /// Whether it is whole, its dump is there as long as it was written, and no verification has
-    /// found it damaged since.
+    /// Whether it is whole, its dump is there as long as it was written, no verification has found
+    /// it damaged since, and a trusted key signed it where the store asks for one.
     good: bool,
     /// What came last of copying it from this store to others.
     copies: Vec<CopyDocument>,
+    /// Who signed it.
+    signature: SignatureDocument,
+}
+
+/// Who signed a backup.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct SignatureDocument {
+    /// `trusted`: a key of `trust` signed it. `untrusted`: another key did. `none`: nobody did.
+    /// `wrong`: it has a signature that does not fit. `unchecked`: the store has no `trust`, and
+    /// everything counts.
+    status: String,
+    /// The public key of minisign, `RW…`, or of an untrusted one its number.
+    key: Option<String>,
 }
 
 /// What came last of copying a backup to another store.

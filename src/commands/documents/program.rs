@@ -53,3 +53,26 @@ pub struct Version {
     /// Whether live databases are streamed without a copy on disk.
     page_streaming: Option<bool>,
 }
+
+/// `key`: of `key init` what was made, of `key sheet` what the page says.
+#[derive(JsonSchema)]
+pub struct Key {
+    /// The file with the new identity.
+    identity_file: Option<String>,
+    /// The recipient that it is the identity of: `age1…`.
+    recipient: Option<String>,
+    /// The file with the new signing key.
+    sign_key_file: Option<String>,
+    /// Its public key, for `trust`: `RW…`.
+    public_key: Option<String>,
+    /// The stores, each with its name and where it is.
+    stores: Option<Vec<String>>,
+    /// Who can read what is encrypted.
+    recipients: Option<Vec<String>>,
+    /// The public keys whose signatures count.
+    public_keys: Option<Vec<String>>,
+    /// What restores a backup without this program.
+    commands: Option<Vec<String>>,
+    /// With `--with-secret`: the identity itself.
+    identity: Option<String>,
+}

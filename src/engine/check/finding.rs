@@ -84,6 +84,18 @@ pub enum CheckFinding {
         /// Its name.
         file: String,
     },
+    /// The encrypted part of the sidecar is not there.
+    SealedPartMissing {
+        /// Its name.
+        file: String,
+    },
+    /// The encrypted part of the sidecar has other bytes.
+    SealedPartDiffers {
+        /// Its name.
+        file: String,
+    },
+    /// The key is missing, in words.
+    NoKey(String),
 
     /// The tables have the rows that the manifest says.
     RowsAgree {
@@ -293,6 +305,13 @@ impl CheckFinding {
             CheckFinding::ListMissing { file } => {
                 format!("the list of contents `{file}` is missing")
             }
+            CheckFinding::SealedPartMissing { file } => {
+                format!("the encrypted part of the sidecar, `{file}`, is missing")
+            }
+            CheckFinding::SealedPartDiffers { file } => {
+                format!("the encrypted part of the sidecar, `{file}`, is not what was written")
+            }
+            CheckFinding::NoKey(why) => why.clone(),
             CheckFinding::ListDiffers { file } => {
                 format!("the list of contents `{file}` is not what was written")
             }

@@ -2,18 +2,22 @@
 //! failed attempt that says why.
 
 use crate::catalog::{Backup, Presence};
+use crate::encryption::AGE;
 use crate::engine::{CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::lock::Lock;
+use crate::ops::BackupEncryption;
 use crate::ops::Observer;
+use crate::ops::chain::find_previous;
 use crate::ops::content::{LIST_CODEC, StoredDump};
 use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
+use crate::ops::seal::seal_sidecar;
 use crate::ops::sweep::lock_and_sweep;
-use crate::pipeline::{Codec, Encoding, Measurements, Progress};
+use crate::pipeline::{Encoding, Measurements, Progress};
 use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
@@ -36,6 +40,8 @@ pub struct RunContext<'a> {
     pub run: &'a Run,
     /// Hears of every step.
     pub observer: &'a dyn Observer,
+    /// How they are encrypted there; `None`: they are not.
+    pub encryption: Option<&'a BackupEncryption>,
 }
 
 impl RunContext<'_> {
@@ -45,12 +51,11 @@ impl RunContext<'_> {
     }
 }
 
-/// The extension of a dump: that of its format, and that of its compression.
-pub fn dump_extension(format: DumpFormat, codec: Codec) -> String {
-    let content = format.extension();
-    codec
-        .extension()
-        .map_or(content.to_owned(), |coding| format!("{content}.{coding}"))
+/// The extension of a dump: that of its format, and those of its encoding.
+pub fn dump_extension(format: DumpFormat, encoding: &Encoding) -> String {
+    let content = std::iter::once(format.extension());
+    let all: Vec<&str> = content.chain(encoding.extensions()).collect();
+    all.join(".")
 }
 
 /// Everything that one attempt at a backup needs to know, whatever its source.
@@ -159,17 +164,28 @@ impl<'a> BackupAttempt<'a> {
     fn try_create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
         let mut draft = self.begin_draft()?;
         let id = draft.id().to_owned();
-        let file = format!(
-            "{id}.{}",
-            dump_extension(plan.format, plan.encoding.codec())
-        );
+        let encoding = self.encrypted(plan.encoding.clone());
+        let file = format!("{id}.{}", dump_extension(plan.format, &encoding));
         self.context
             .observer
             .detail(format!("{}: writing {file}", self.source));
-        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, plan, engine)?;
+        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, &encoding, engine)?;
         self.write_contents(&mut *draft, &mut dumped)?;
         let sidecar = self.complete_sidecar(&id, &file, plan, dumped, measured)?;
         self.verify_and_publish(draft, sidecar, &file, plan)
+    }
+
+    /// The same encoding, encrypted as the store wants it.
+    fn encrypted(&self, encoding: Encoding) -> Encoding {
+        let encryption = self.context.encryption;
+        encoding.with_recipients(encryption.map(|encryption| &encryption.recipients))
+    }
+
+    fn fingerprints(&self) -> Vec<String> {
+        let encryption = self.context.encryption;
+        encryption.map_or_else(Vec::new, |encryption| {
+            encryption.recipients.fingerprints().to_vec()
+        })
     }
 
     fn begin_draft(&self) -> Result<Box<dyn Draft>> {
@@ -182,7 +198,7 @@ impl<'a> BackupAttempt<'a> {
         &self,
         draft: &mut dyn Draft,
         file: &str,
-        plan: &AttemptPlan<'_>,
+        encoding: &Encoding,
         engine: &mut dyn Source,
     ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
@@ -193,8 +209,8 @@ impl<'a> BackupAttempt<'a> {
         );
         let pending = draft.create(file)?;
         fail_point("backup: draft begun")?;
-        let encoding = plan.encoding.clone().with_progress(&progress);
-        let mut encode = encoding.start(pending);
+        let encoding = encoding.clone().with_progress(&progress);
+        let mut encode = encoding.start(pending)?;
         // A malformed source is a failed backup; "damaged" is the word for a backup that was found
         // so.
         let dumped = engine
@@ -215,9 +231,13 @@ impl<'a> BackupAttempt<'a> {
         else {
             return Ok(());
         };
-        let file = names::contents_name(draft.id());
+        let encoding = self.encrypted(Encoding::new(LIST_CODEC));
+        let mut file = names::contents_name(draft.id());
+        if encoding.recipients().is_some() {
+            file = format!("{file}.{AGE}");
+        }
         let pending = draft.create(&file)?;
-        let mut encode = Encoding::new(LIST_CODEC).start(pending);
+        let mut encode = encoding.start(pending)?;
         stream::copy(&mut list, &mut encode)?;
         let (pending, measured) = encode.finish()?;
         pending.finish()?;
@@ -257,13 +277,15 @@ impl<'a> BackupAttempt<'a> {
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
             content_size_bytes: measured.content.size,
-            content_sha256: measured.content.sha256,
+            content_sha256: Some(measured.content.sha256),
             compression: plan.encoding.codec().name().to_owned(),
-            encryption: None,
+            encryption: self.context.encryption.map(|_| AGE.to_owned()),
+            recipients: self.fingerprints(),
             base: None,
         });
         sidecar.database = Some(dumped.database);
         sidecar.manifest = Some(dumped.manifest);
+        sidecar.previous = find_previous(self.context.store, self.source)?;
         Ok(sidecar)
     }
 
@@ -297,7 +319,8 @@ impl<'a> BackupAttempt<'a> {
             pending.finish()?;
             state = BackupState::from_events(vec![(name, event)]);
         }
-        draft.commit(&sidecar.to_bytes())?;
+        let open = seal_sidecar(&mut *draft, &mut sidecar, self.context.encryption)?;
+        draft.commit(&open.to_bytes())?;
         let presence = sidecar
             .dump
             .as_ref()
@@ -307,6 +330,8 @@ impl<'a> BackupAttempt<'a> {
             state,
             state_lost: false,
             presence,
+            signature: self.context.store.own_signature()?,
+            digest: None,
         })
     }
 
@@ -324,11 +349,12 @@ impl<'a> BackupAttempt<'a> {
             source: self.source,
             file,
             dump: sidecar.dump.as_ref(),
-            decoding: plan.encoding.decoding(),
+            decoding: self.encrypted(plan.encoding.clone()).decoding(),
             format: plan.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),
             database: sidecar.database.as_ref(),
+            sealed: sidecar.sealed.as_ref(),
         };
         let options = ExaminationOptions {
             scratch_dir: plan.scratch_dir,
@@ -392,9 +418,11 @@ impl<'a> BackupAttempt<'a> {
             dump: None,
             database: None,
             manifest: None,
+            previous: None,
             producer,
             verifications: Vec::new(),
             error: None,
+            sealed: None,
         }
     }
 
@@ -446,7 +474,7 @@ impl<'a> BackupAttempt<'a> {
 
     /// Writes the sidecar of a failed attempt; returns its id.
     fn publish_failure(&self, error: &Error) -> Result<String> {
-        let draft = self.begin_draft()?;
+        let mut draft = self.begin_draft()?;
         let mut sidecar = self.new_sidecar(draft.id(), Status::Failed);
         sidecar.database = self.cluster.clone().map(|cluster| Database {
             cluster: Some(cluster),
@@ -456,7 +484,8 @@ impl<'a> BackupAttempt<'a> {
             message: error.message(),
             hint: error.hint().map(ToString::to_string),
         });
-        draft.commit(&sidecar.to_bytes())?;
+        let open = seal_sidecar(&mut *draft, &mut sidecar, self.context.encryption)?;
+        draft.commit(&open.to_bytes())?;
         Ok(sidecar.id)
     }
 }

@@ -9,6 +9,7 @@ use crate::ops::engines::Engine;
 use crate::ops::hooks::{HookMoment, shown_commands};
 use crate::ops::run::{error_of_source, outcome_of};
 use crate::ops::{Observer, Session};
+use crate::pipeline::Encoding;
 use crate::plan::{PlannedAttempt, SourcePlan};
 
 /// One thing that a backup would do.
@@ -97,6 +98,7 @@ pub fn forecast_backup(
 ) -> Result<BackupForecast> {
     let planned = plan_backup(request, session, observer)?;
     let store = session.store_plan()?.settings.location;
+    let encryption = session.encryption_at(&store)?;
     let mut forecast = BackupForecast::default();
     forecast.add_hooks(None, &hooks_of_run(Some(&planned), session));
     for one in planned {
@@ -114,7 +116,10 @@ pub fn forecast_backup(
         };
         for member in members {
             let step = member.and_then(|source| {
-                let target = store.object(&source.name, &dump_name(&source, request));
+                let encoding = source.settings.encoding();
+                let encoding =
+                    encoding.with_recipients(encryption.as_ref().map(|how| &how.recipients));
+                let target = store.object(&source.name, &dump_name(&source, request, &encoding));
                 probe(source, target)
             });
             forecast.steps.push(step.unwrap_or_else(|(name, error)| {
@@ -125,12 +130,12 @@ pub fn forecast_backup(
     Ok(forecast)
 }
 
-fn dump_name(source: &SourcePlan, request: &BackupRequest) -> String {
+fn dump_name(source: &SourcePlan, request: &BackupRequest, encoding: &Encoding) -> String {
     format!(
         "{}_{}_<time>.{}",
         source.name,
         request.label,
-        dump_extension(source.kind.format(), source.settings.compression)
+        dump_extension(source.kind.format(), encoding)
     )
 }
 

@@ -230,6 +230,7 @@ fn an_interrupted_attempt_is_recorded_and_leaves_no_dump() {
             ..run
         },
         observer: &machine.heard,
+        encryption: None,
     };
     let _lock = context.lock_and_sweep("app").unwrap();
     let source = SourcePlan {

@@ -167,7 +167,17 @@ fn copy_to_store(
                 .collect();
         }
     };
+    let encryption = match session.encryption_at(to.location()) {
+        Ok(encryption) => encryption,
+        Err(error) => {
+            let failed =
+                |(source, _): &(&str, BackupSettings)| result(source, Err(same_error(&error)));
+            return task.sources.iter().map(failed).collect();
+        }
+    };
     let copier = Copier {
+        encryption: encryption.as_ref(),
+        plain: false,
         from,
         to: &*to,
         name: task.name,
@@ -202,6 +212,7 @@ fn note_failure(
         let mark = CopyMark {
             store: store.to_owned(),
             failure: Some(error.message()),
+            sidecar_sha256: None,
         };
         note_copy(from, source, newest.id(), mark, observer);
     }

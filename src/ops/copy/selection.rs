@@ -57,6 +57,7 @@ pub fn candidates<'a>(
         backup.sidecar.status != Status::Failed
             && backup.is_whole()
             && backup.damage().is_none()
+            && backup.signature.is_accepted()
             && backup.sidecar.label != PRE_RESTORE
             && !new_in.is_some_and(|store| backup.state.is_copied_to(store))
     };

@@ -6,10 +6,11 @@ use crate::catalog::{Catalog, ListedBackup, Presence};
 use crate::engine::CheckStatus;
 use crate::error::Result;
 use crate::interrupt;
+use crate::ops::chain::note_removal;
 use crate::ops::events::remove_superseded;
 use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
-use crate::retention::{self, Candidate, Decision, Standing, Verdict};
+use crate::retention::{self, Candidate, Decision, KeyNeed, Standing, Verdict};
 use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
 use crate::store::{Retirement, Store, names};
 use crate::units;
@@ -40,6 +41,8 @@ pub struct Removal {
     files: Vec<String>,
     /// The backup that it is built on.
     base: Option<String>,
+    /// The backup beside which its removal is noted.
+    witness: Option<String>,
     /// Its place in the order in which removals must be made.
     turn: usize,
     /// Its place among all backups of the source, the newest first.
@@ -130,6 +133,9 @@ pub fn plan_source(
             size: backup.map_or(0, |backup| backup.presence.bytes()),
             files: files_of(&id),
             base: decision.needs.get(&id).cloned(),
+            witness: catalog
+                .witness_of_removal(source, &id)
+                .map(|witness| witness.id().to_owned()),
             turn: turns.get(&id).copied().unwrap_or_default(),
             id,
             rank,
@@ -234,6 +240,7 @@ pub(super) fn carry_out(
             plan.kept.push(removal.kept_for(&why));
             continue;
         }
+        note_removal(store, source, &removal.id, removal.witness.as_deref())?;
         match store.retire(source, &removal.id, &removal.files)? {
             Retirement::Done => removed.push(removal),
             Retirement::Locked(lock) => {
@@ -319,6 +326,7 @@ pub(super) fn decide(
             standing: Standing::Unknown,
             pinned: false,
             proven: false,
+            key: KeyNeed::Unproven,
             needs: entry.needs.clone(),
         });
     // What was said to be right is right for what came before it, too.
@@ -368,8 +376,14 @@ fn lost_much(backup: &ListedBackup, catalog: &Catalog) -> bool {
     now.rows_total < then.rows_total / 2 || files(now) < files(then) / 2
 }
 
+/// Whether a private key has opened it, as somebody tells who is believed.
+pub fn has_proven_key(backup: &ListedBackup) -> bool {
+    backup.signature.is_accepted() && !backup.state.keys_proven.is_empty()
+}
+
 fn candidate(backup: &ListedBackup) -> Candidate {
     let standing = match (backup.sidecar.status, &backup.presence) {
+        _ if !backup.signature.is_accepted() => Standing::Untrusted,
         _ if backup.state_lost => Standing::Unknown,
         (Status::Failed, _) => Standing::Failed,
         (_, Presence::Unknown(_)) => Standing::Unreachable,
@@ -398,6 +412,11 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         proven: backup
             .verifications()
             .any(|seen| seen.status == CheckStatus::Ok && seen.level >= Level::Content),
+        key: match backup.is_encrypted() {
+            false => KeyNeed::Plain,
+            true if has_proven_key(backup) => KeyNeed::Proven,
+            true => KeyNeed::Unproven,
+        },
         needs: backup.needs().map(str::to_owned),
     }
 }

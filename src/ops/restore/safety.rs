@@ -78,10 +78,12 @@ pub fn create_safety_backup(
         lock_wait: session.lock_wait,
         config: None,
     };
+    let encryption = session.encryption_at(backup.store.location())?;
     let context = RunContext {
         store: backup.store,
         run: &run,
         observer,
+        encryption: encryption.as_ref(),
     };
     let created = create_backup(&plan, old, context)
         .context("the safety backup failed, so nothing was replaced")

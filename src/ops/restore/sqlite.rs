@@ -95,7 +95,7 @@ impl<'a> SqliteRestore<'a> {
         let is_same = self.context.found.stored().dump.is_some_and(|dump| {
             source
                 .sha256()
-                .is_ok_and(|sha256| sha256 == dump.content_sha256)
+                .is_ok_and(|sha256| Some(sha256) == dump.content_sha256)
         });
         if is_same {
             "it is the same as in the backup, byte for byte"

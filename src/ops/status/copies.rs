@@ -2,7 +2,7 @@
 //! copies of a source. Their sidecars are not read: `status` must answer soon.
 
 use super::HealthFinding;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ListedBackup};
 use crate::cores::on_threads;
 use crate::error::Result;
 use crate::health::{self, CopiedBackup, CopySubject};
@@ -145,6 +145,20 @@ pub fn copies_of<'a>(
         .collect()
 }
 
+/// Whether a backup that another store lists must be here, too, and is not: backups here are signed,
+/// it is newer than all of them, and nothing says that it was removed on purpose.
+fn is_unknown(id: &str, source: &str, catalog: &Catalog) -> bool {
+    let mut chain = catalog.of(source).filter(|backup| backup.is_in_chain());
+    let is_signed = |backup: &ListedBackup| backup.sidecar.previous.is_some();
+    let was_removed = catalog
+        .of(source)
+        .any(|other| other.state.removed.contains(id));
+    let newest = chain.next();
+    newest.is_some_and(|newest| {
+        time_of(id) > newest.sidecar.started_at && (is_signed(newest) || chain.any(is_signed))
+    }) && !was_removed
+}
+
 fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -> CopySubject<'a> {
     let name = store.plan.title();
     let listed = match &store.listed {
@@ -169,9 +183,13 @@ fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -
         .of(source)
         .filter_map(|backup| backup.state.copies.get(&name))
         .max_by_key(|last| last.at);
+    let newest_elsewhere = elsewhere.max_by_key(|id| time_of(id));
     CopySubject {
         location: store.plan.location().to_string(),
-        newest_listed: elsewhere.map(|id| time_of(id)).max(),
+        newest_listed: newest_elsewhere.map(|id| time_of(id)),
+        unknown_here: newest_elsewhere
+            .filter(|id| is_unknown(id, source, catalog))
+            .cloned(),
         failure: last.and_then(|last| Some((last.at, last.failure.as_deref()?))),
         store: name,
         backups,

@@ -7,6 +7,7 @@ use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Hint, Result};
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
+use crate::ops::chain::has_whole_chains;
 use crate::ops::condition::{Condition, condition_of, short_reason_of};
 use crate::ops::prune;
 use crate::ops::time_of;
@@ -61,9 +62,15 @@ pub fn watched_sources<'a>(
         for subject in of_source(&cluster, (catalog, opened), session, config)? {
             if !subjects.iter().any(|known| known.name == subject.name) {
                 let held = held(&subject.name, catalog, opened, config);
+                let chain_faults = match has_whole_chains(store, session) {
+                    true => chain_faults(&subject.name, catalog),
+                    false => Vec::new(),
+                };
                 subjects.push(Subject {
                     expect_every: expect_every.unwrap_or(subject.expect_every),
+                    prove_key_every: config.and_then(|config| config.encryption.prove_key_every),
                     held,
+                    chain_faults,
                     ..subject
                 });
             }
@@ -77,6 +84,13 @@ pub fn watched_sources<'a>(
             Vec::new()
         },
     })
+}
+
+fn chain_faults(name: &str, catalog: &Catalog) -> Vec<(String, String)> {
+    let faults = catalog.chain_faults(name).into_iter();
+    faults
+        .map(|fault| (fault.id.clone(), fault.reason()))
+        .collect()
 }
 
 fn named(names: &[String], catalog: &Catalog, config: Option<&Config>) -> Result<Vec<String>> {
@@ -240,10 +254,13 @@ fn subject<'a>(
             |entry| entry.common.expect_every,
         ),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
+        prove_key_every: None,
         attempts,
         held: None,
         leftovers: leftovers(name, catalog, entry, configured),
         copies: Vec::new(),
+        chain_faults: Vec::new(),
+        ignored_events: catalog.of(name).map(|backup| backup.state.ignored).sum(),
     }
 }
 
@@ -290,15 +307,17 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         },
         ((Condition::Partial, _), _) => AttemptWorth::Partial,
         ((Condition::Ok, _), _) => AttemptWorth::Good,
+        ((Condition::Untrusted, why), _) => AttemptWorth::Untrusted(why.unwrap_or_default()),
         ((Condition::Unknown, why), _) => AttemptWorth::Unreachable(why.unwrap_or_default()),
         ((condition @ (Condition::Missing | Condition::Damaged), _), _) => {
             let reason = short_reason_of(backup);
             AttemptWorth::Damaged(reason.unwrap_or_else(|| condition.as_str().to_owned()))
         }
     };
-    let restored = backup
-        .verifications()
-        .filter(|seen| seen.level == Level::Restore && seen.status == CheckStatus::Ok);
+    let is_untrusted = matches!(worth, AttemptWorth::Untrusted(_));
+    let restored = backup.verifications().filter(|seen| {
+        seen.level == Level::Restore && seen.status == CheckStatus::Ok && !is_untrusted
+    });
     JudgedAttempt {
         id: backup.id(),
         label: &sidecar.label,
@@ -319,8 +338,13 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
             .and_then(|manifest| manifest.tree)
             .map(|tree| tree.files),
         proven: restored.map(|seen| seen.at).max(),
+        encrypted: backup.is_encrypted(),
+        key_proven: backup.state.keys_proven.values().max().copied(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
-        absent: sidecar.status != Status::Failed && !backup.is_whole() && backup.damage().is_none(),
+        absent: sidecar.status != Status::Failed
+            && !backup.is_whole()
+            && backup.damage().is_none()
+            && !is_untrusted,
     }
 }
 
@@ -331,7 +355,9 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         label,
         ended: time_of(&lost.id),
         seconds: 0.0,
-        worth: if lost.may_be_good {
+        worth: if lost.is_untrusted {
+            AttemptWorth::Untrusted(lost.reason.clone())
+        } else if lost.may_be_good {
             AttemptWorth::Newer(&lost.reason)
         } else {
             AttemptWorth::Damaged(lost.reason.clone())
@@ -341,6 +367,8 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         rows: None,
         files: None,
         proven: None,
+        encrypted: false,
+        key_proven: None,
         safety_copy: label == PRE_RESTORE,
         absent: false,
     }

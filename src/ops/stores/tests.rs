@@ -19,6 +19,7 @@ fn copied_once() -> (Machine, String) {
         to: "usb".to_owned(),
         from: None,
         missing: false,
+        plain: false,
     };
     copy_backups(&copy, &session, &machine.heard).unwrap();
     (machine, id)

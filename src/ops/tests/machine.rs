@@ -80,6 +80,8 @@ impl Machine {
             cwd: self.dir.path().to_path_buf(),
             now: whole_second(Utc::now()),
             host: "testhost".to_owned(),
+            accepts_untrusted: false,
+            keys: Default::default(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! A sidecar as it stands, its texts borrowed from its bytes: what is not kept of it is looked at,
 //! so that what is wrong for [`Sidecar`](super::Sidecar) is wrong here, and let go.
 
-use super::{Brief, BriefDatabase, BriefDump, Failure, Status, Totals, TreeTotals, Verification};
+use super::{
+    Brief, BriefDatabase, BriefDump, Failure, Previous, Status, Totals, TreeTotals, Verification,
+};
 use crate::engine::Settings;
 use crate::sidecar::Words;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -53,12 +55,27 @@ pub(super) struct RawSidecar<'a> {
     database: Option<RawDatabase<'a>>,
     #[serde(default, borrow)]
     manifest: Option<RawManifest<'a>>,
+    #[serde(default)]
+    previous: Option<Box<Previous>>,
     #[serde(default, rename = "producer")]
     _producer: Pairs,
     #[serde(default)]
     verifications: Vec<Verification>,
     #[serde(default)]
     error: Option<Box<Failure>>,
+    #[serde(default, borrow)]
+    sealed: Option<RawSealedPart<'a>>,
+}
+
+/// As [`crate::sidecar::SealedPart`].
+#[derive(Deserialize)]
+struct RawSealedPart<'a> {
+    #[serde(borrow)]
+    file: Text<'a>,
+    #[serde(rename = "size_bytes")]
+    _size_bytes: u64,
+    #[serde(rename = "sha256", borrow)]
+    _sha256: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -72,11 +89,13 @@ struct RawDump<'a> {
     _sha256: Text<'a>,
     content_size_bytes: u64,
     #[serde(rename = "content_sha256", borrow)]
-    _content_sha256: Text<'a>,
+    _content_sha256: Option<Text<'a>>,
     #[serde(borrow)]
     compression: Text<'a>,
-    #[serde(rename = "encryption")]
-    _encryption: Option<String>,
+    #[serde(borrow)]
+    encryption: Option<Text<'a>>,
+    #[serde(default, rename = "recipients", borrow)]
+    _recipients: Each<Text<'a>>,
     #[serde(borrow)]
     base: Option<RawBase<'a>>,
 }
@@ -178,6 +197,8 @@ struct RawExtension<'a> {
 struct RawManifest<'a> {
     #[serde(default, borrow)]
     tables: Each<RawTable<'a>>,
+    #[serde(default)]
+    tables_total: Option<u64>,
     #[serde(default)]
     rows_total: u64,
     #[serde(default, borrow)]
@@ -315,6 +336,11 @@ impl<'de> Visitor<'de> for Pairs {
 }
 
 impl RawSidecar<'_> {
+    /// The number of tables, where it is written.
+    pub fn tables_total(&self) -> Option<u64> {
+        self.manifest.as_ref()?.tables_total
+    }
+
     /// What is kept of it.
     pub fn brief(self, words: &mut Words) -> Brief {
         let (manifest, contents) = self.manifest.map_or((None, None), |manifest| {
@@ -328,7 +354,7 @@ impl RawSidecar<'_> {
                 .map(|contents| contents.file.0.into());
             (
                 Some(Totals {
-                    tables: manifest.tables.count,
+                    tables: manifest.tables_total.unwrap_or(manifest.tables.count),
                     rows_total: manifest.rows_total,
                     tree,
                 }),
@@ -359,6 +385,7 @@ impl RawSidecar<'_> {
                 compression: words.take(&dump.compression.0),
                 contents,
                 base: dump.base.map(|base| words.take(&base.id.0)),
+                is_encrypted: dump.encryption.is_some(),
             }),
             database: self.database.map(|database| BriefDatabase {
                 path: database.path.map(|path| words.take(&path.0)),
@@ -371,8 +398,10 @@ impl RawSidecar<'_> {
                 cluster: database.cluster.map(|cluster| words.take(&cluster.0)),
             }),
             manifest,
+            previous: self.previous,
             verifications: self.verifications,
             error: self.error,
+            sealed: self.sealed.map(|part| part.file.0.into()),
         }
     }
 }

@@ -9,7 +9,8 @@ use super::directory::{DraftObjects, SourceDirectory, dot, unfinished_id};
 use crate::error::Result;
 use crate::failpoint::fail_point;
 use crate::store::names::{self, sidecar_name};
-use crate::store::{Draft, Objects, PendingObject, check_name, ignore_missing, orphaned_events};
+use crate::store::{Draft, Objects, PendingObject, check_name, ignore_missing, lone_companions};
+use chrono::Utc;
 
 /// A backup that is being written in a directory.
 pub struct LocalDraft {
@@ -101,18 +102,19 @@ pub fn retire(dir: &SourceDirectory, id: &str, objects: &[String]) -> Result<()>
     }
     fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
-    for event in events_of(id, &dir.all_names()?) {
-        ignore_missing(dir.remove(event))?;
+    for companion in companions_of(id, &dir.all_names()?) {
+        ignore_missing(dir.remove(companion))?;
     }
     ignore_missing(dir.remove(&dot(&name)))?;
     dir.sync()
 }
 
-fn events_of<'a>(id: &str, names: &'a [String]) -> impl Iterator<Item = &'a str> {
+/// The events of a backup, and the signatures.
+fn companions_of<'a>(id: &str, names: &'a [String]) -> impl Iterator<Item = &'a str> {
     names
         .iter()
         .map(String::as_str)
-        .filter(move |name| names::event_id(name) == Some(id))
+        .filter(move |name| names::companion_id(name) == Some(id))
 }
 
 /// Removes what killed runs left; see [`crate::store::Store::sweep`].
@@ -141,7 +143,7 @@ pub fn sweep(
             let objects = named_by(&bytes)
                 .into_iter()
                 .filter(|object| names::is_object_of(object, id) && is_there(object));
-            for object in objects.chain(events_of(id, &all).map(str::to_owned)) {
+            for object in objects.chain(companions_of(id, &all).map(str::to_owned)) {
                 ignore_missing(dir.remove(&object))?;
                 swept.push(object);
             }
@@ -150,9 +152,9 @@ pub fn sweep(
         swept.push(name.clone());
     }
     let (objects, unfinished) = super::sorted_out(all);
-    for event in orphaned_events(&objects, &unfinished) {
-        ignore_missing(dir.remove(event))?;
-        swept.push(event.to_owned());
+    for companion in lone_companions(&objects, &unfinished, Utc::now()) {
+        ignore_missing(dir.remove(companion))?;
+        swept.push(companion.to_owned());
     }
     if !swept.is_empty() {
         dir.sync()?;

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::failpoint::fail_point;
+use crate::store::lone_companions;
 use crate::store::names::{self, sidecar_name};
-use crate::store::orphaned_events;
 use chrono::Utc;
 
 impl RemoteStore {
@@ -84,15 +84,15 @@ fn finish_retirement(
     fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
     let found = store.found(source)?;
-    let events = found.iter().map(|object| &object.key);
-    let events: Vec<&String> = events
-        .filter(|name| names::event_id(name) == Some(id))
+    let companions = found.iter().map(|object| &object.key);
+    let companions: Vec<&String> = companions
+        .filter(|name| names::companion_id(name) == Some(id))
         .collect();
-    for event in &events {
-        store.sweep_object(source, event, &mut swept)?;
+    for companion in &companions {
+        store.sweep_object(source, companion, &mut swept)?;
     }
     // As long as anything is locked, the tombstone tells whose that is.
-    if swept.len() == objects.len() + events.len() {
+    if swept.len() == objects.len() + companions.len() {
         store.sweep_object(source, &tombstone_name(id), &mut swept)?;
     }
     Ok(swept)
@@ -137,13 +137,15 @@ pub fn sweep(
         }
     }
     let listing = sorted_out(found);
-    for event in orphaned_events(&listing.objects, &listing.unfinished) {
-        // A list that is too short is no evidence that a backup is gone.
-        let is_orphan = names::event_id(event).is_some_and(|id| {
-            is_surely_missing(&*store.medium, &key(source, &sidecar_name(id))).unwrap_or(false)
-        });
-        if is_orphan {
-            store.sweep_object(source, event, &mut swept)?;
+    for companion in lone_companions(&listing.objects, &listing.unfinished, Utc::now()) {
+        // A list that is too short is no evidence that a backup, or an event, is gone.
+        let is_gone = |name: &str| is_surely_missing(&*store.medium, &key(source, name));
+        let backup = names::companion_id(companion).map(sidecar_name);
+        let is_alone = |name: &str| is_gone(name).unwrap_or(false);
+        if backup.as_deref().is_some_and(is_alone)
+            || names::signed_name(companion).is_some_and(is_alone)
+        {
+            store.sweep_object(source, companion, &mut swept)?;
         }
     }
     store.medium.sweep_unfinished(source)?;

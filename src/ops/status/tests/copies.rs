@@ -29,6 +29,7 @@ impl Fixture {
         let mark = CopyMark {
             store: "usb".to_owned(),
             failure: failure.map(str::to_owned),
+            sidecar_sha256: None,
         };
         add_event(&*self.store(), "app", id, Change::Copy(mark)).unwrap();
     }

@@ -1,0 +1,185 @@
+//! The key, and the two streams: content is sealed as it is pushed to a sink, and opened as it is pulled.
+
+use super::identities::in_one_line;
+use super::{FIRST_LINE, Identities, Recipients};
+use crate::error::{Error, Kind, Result};
+use age::stream::{StreamReader, StreamWriter};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+/// Writes to a sink what is written to it, encrypted where there are recipients.
+pub enum Sealer<W: Write> {
+    /// As it is.
+    Plain(W),
+    /// Encrypted.
+    Sealed(Box<StreamWriter<FirstLineCheck<W>>>),
+}
+
+impl<W: Write> Sealer<W> {
+    /// Begins a stream. With recipients the header is written now.
+    pub fn new(recipients: Option<&Arc<Recipients>>, sink: W) -> Result<Sealer<W>> {
+        let Some(recipients) = recipients else {
+            return Ok(Sealer::Plain(sink));
+        };
+        let checked = FirstLineCheck { sink, checked: 0 };
+        let writer = recipients.encryptor()?.wrap_output(checked)?;
+        Ok(Sealer::Sealed(Box::new(writer)))
+    }
+
+    /// Ends the stream. Without it what was encrypted can't be read.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Sealer::Plain(sink) => Ok(sink),
+            Sealer::Sealed(writer) => writer.finish().map(|checked| checked.sink),
+        }
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sealer::Plain(sink) => sink.write(bytes),
+            Sealer::Sealed(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Sealer::Plain(sink) => sink.flush(),
+            Sealer::Sealed(writer) => writer.flush(),
+        }
+    }
+}
+
+/// Lets nothing through that does not begin as an encrypted file does: the last look at what goes
+/// out.
+pub struct FirstLineCheck<W> {
+    sink: W,
+    /// How many bytes of the first line have been seen.
+    checked: usize,
+}
+
+impl<W: Write> Write for FirstLineCheck<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let expected = &FIRST_LINE[self.checked..];
+        let now = expected.len().min(bytes.len());
+        if bytes[..now] != expected[..now] {
+            return Err(io::Error::other(
+                "what was to be encrypted is not: it is not stored",
+            ));
+        }
+        let written = self.sink.write(bytes)?;
+        self.checked += written.min(expected.len());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+/// What opens stored bytes.
+#[derive(Debug, Clone)]
+pub enum DecryptionKey {
+    /// They are not encrypted.
+    NotNeeded,
+    /// They are, and no private key is given.
+    NotGiven,
+    /// They are, and none of the private keys that are given fits.
+    Unfit,
+    /// They are, and these private keys may fit.
+    Given(Arc<Identities>),
+}
+
+impl DecryptionKey {
+    /// The error, of the kind `Sealed`, of what has not the key that it needs; `what` names it.
+    pub fn missing(&self, what: &str) -> Error {
+        let why = match self {
+            DecryptionKey::Unfit => "is not encrypted to any of the private keys that are given",
+            _ => "is encrypted, and no private key is given",
+        };
+        Error::new(Kind::Sealed, format!("{what} {why}")).with_hint(
+            "give the file with the private key: `--identity FILE`, $DBBACKUP_IDENTITY_FILE, or \
+             `identity_file` in [encryption]",
+        )
+    }
+}
+
+/// Reads what a source gives, decrypted where there are identities. The header is read with the
+/// first byte.
+pub struct Opener<R: Read> {
+    state: OpenerState<R>,
+}
+
+enum OpenerState<R: Read> {
+    Plain(R),
+    Closed(R, Arc<Identities>),
+    Open(Box<StreamReader<R>>),
+    /// The header could not be used.
+    Failed,
+}
+
+impl<R: Read> Opener<R> {
+    /// Reads `source` with this key. None that is needed and not here is an error of the kind
+    /// `Sealed`; one that does not fit is, with the first byte.
+    pub fn new(key: &DecryptionKey, source: R) -> Result<Opener<R>> {
+        let state = match key {
+            DecryptionKey::NotNeeded => OpenerState::Plain(source),
+            DecryptionKey::Given(identities) => OpenerState::Closed(source, Arc::clone(identities)),
+            DecryptionKey::NotGiven | DecryptionKey::Unfit => return Err(key.missing("it")),
+        };
+        Ok(Opener { state })
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        let state = std::mem::replace(&mut self.state, OpenerState::Failed);
+        let OpenerState::Closed(source, identities) = state else {
+            self.state = state;
+            return Ok(());
+        };
+        let decryptor = age::Decryptor::new(source).map_err(failure)?;
+        let all = identities
+            .all
+            .iter()
+            .map(|one| &**one as &dyn age::Identity);
+        self.state = OpenerState::Open(Box::new(decryptor.decrypt(all).map_err(failure)?));
+        Ok(())
+    }
+}
+
+/// What keeps a file from being opened: another key than is needed, damage, or a source that fails.
+fn failure(error: age::DecryptError) -> io::Error {
+    use age::DecryptError::{
+        DecryptionFailed, InvalidHeader, InvalidMac, Io, KeyDecryptionFailed, UnknownFormat,
+    };
+    match error {
+        Io(error) => error,
+        error @ (DecryptionFailed | InvalidHeader | InvalidMac | UnknownFormat) => {
+            io::Error::new(io::ErrorKind::InvalidData, in_one_line(&error))
+        }
+        KeyDecryptionFailed => other_key("the passphrase of the private key is wrong"),
+        age::DecryptError::NoMatchingKeys => DecryptionKey::Unfit.missing("it").into(),
+        error => other_key(&in_one_line(&error)),
+    }
+}
+
+fn other_key(why: &str) -> io::Error {
+    Error::new(Kind::Sealed, why)
+        .with_hint("`show` names the recipients; give the private key of one: `--identity FILE`")
+        .into()
+}
+
+impl<R: Read> Read for Opener<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if matches!(self.state, OpenerState::Closed(..)) {
+            self.open()?;
+        }
+        match &mut self.state {
+            OpenerState::Plain(source) => source.read(bytes),
+            OpenerState::Open(stream) => stream.read(bytes),
+            OpenerState::Closed(..) | OpenerState::Failed => {
+                Err(io::Error::other("the encrypted file could not be opened"))
+            }
+        }
+    }
+}

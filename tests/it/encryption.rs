@@ -1,0 +1,518 @@
+//! Encrypted backups: what a store shows without a key, how they are opened with one, by dbbackup
+//! and by `age` itself, and that nothing goes out in the clear by a slip.
+
+use crate::moments::next_second;
+use crate::support::{World, contents, set_mode};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A text that is in the database and must be nowhere else.
+const CANARY: &str = "zwitschernder-kanarienvogel-4711";
+
+/// A private key of age in a file; returns its public half.
+fn new_key(world: &World, name: &str) -> String {
+    let path = world.path(name);
+    let made = Command::new("age-keygen").arg("-o").arg(&path).output();
+    assert!(made.unwrap().status.success());
+    set_mode(&path, 0o600);
+    public_key(&path)
+}
+
+fn public_key(path: &Path) -> String {
+    let shown = Command::new("age-keygen").arg("-y").arg(path).output();
+    String::from_utf8(shown.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// A database with a canary, and a configuration with what it says of encryption.
+fn world_with(lines: impl Fn(&World) -> String) -> World {
+    let world = World::new();
+    world.shop("app.db");
+    world.sql(
+        "app.db",
+        &format!("CREATE TABLE canary(t TEXT); INSERT INTO canary VALUES ('{CANARY}')"),
+    );
+    let lines = lines(&world);
+    world.config(&format!(
+        "[store]\npath = 'store'\n[backup]\ncompression = 'zstd'\nscratch_dir = \
+         '{}'\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n{lines}",
+        world.path("").display()
+    ));
+    world
+}
+
+fn encrypted_world() -> World {
+    world_with(|world| {
+        format!(
+            "[encryption]\nrecipients = ['{}']\n",
+            new_key(world, "key.txt")
+        )
+    })
+}
+
+/// Every file below a directory, with its bytes.
+fn files_below(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files_below(&path)),
+            false => found.push((path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+fn names_below(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = files_below(dir)
+        .into_iter()
+        .map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn has(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
+}
+
+/// What `age -d | zstd -d` makes of a dump.
+fn decoded_by_hand(dump: &Path, key: &Path, to: &Path) {
+    let mut age = Command::new("age")
+        .arg("-d")
+        .arg("-i")
+        .args([key, dump])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let zstd = Command::new("zstd")
+        .args(["-q", "-d", "-o"])
+        .arg(to)
+        .stdin(age.stdout.take().unwrap())
+        .status()
+        .unwrap();
+    assert!(age.wait().unwrap().success() && zstd.success());
+}
+
+fn statuses(json: &Value) -> Vec<&str> {
+    let results = json["results"].as_array().unwrap();
+    results
+        .iter()
+        .map(|result| result["status"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn an_encrypted_backup_tells_little_and_opens_with_its_key_alone() {
+    let world = encrypted_world();
+    let made = world
+        .dbbackup("backup --description secret-plan --json")
+        .run()
+        .exits(0)
+        .made();
+    let id = made["id"].as_str().unwrap().to_owned();
+    let dump = world
+        .path("store/app")
+        .join(format!("{id}.sqlite3.zst.age"));
+    assert!(dump.is_file(), "{:?}", names_below(&world.path("store")));
+    // What the run's own answer tells is the whole; what is stored is not.
+    assert_eq!(made["manifest"]["rows_total"], 1101);
+    assert!(made["manifest"]["tables"].as_array().unwrap().len() == 3);
+    let stored = world.sidecar(&id);
+    assert_eq!(stored["manifest"]["rows_total"], 1101);
+    assert_eq!(stored["manifest"]["tables_total"], 3);
+    assert_eq!(stored["manifest"]["tables"].as_array().unwrap().len(), 0);
+    assert_eq!(stored["dump"]["encryption"], "age");
+    assert!(stored["dump"]["content_sha256"].is_null());
+    let key = public_key(&world.path("key.txt"));
+    let recipient = stored["dump"]["recipients"][0].as_str().unwrap().to_owned();
+    assert!(key.starts_with(recipient.split("...").next().unwrap()));
+    for (path, bytes) in files_below(&world.path("store")) {
+        for told in [CANARY, "canary", "app.db", "secret-plan", "customer"] {
+            let shown = path.display();
+            assert!(!has(&bytes, told), "`{told}` stands in {shown}");
+        }
+    }
+    // Without a key.
+    world.dbbackup("list").run().exits(0).prints("1,101");
+    world.dbbackup("status").run().prints("app");
+    world.dbbackup("verify --level checksum").run().exits(0);
+    let json = world
+        .dbbackup("verify --level content --json")
+        .run()
+        .exits(3)
+        .json();
+    assert_eq!(statuses(&json), ["unprovable"]);
+    for command in [
+        "restore app --to out.db --yes",
+        "cat app",
+        "export app --format csv --to x",
+    ] {
+        world
+            .dbbackup(command)
+            .run()
+            .exits(1)
+            .says(&recipient)
+            .says("--identity FILE");
+    }
+    assert!(!world.path("out.db").exists());
+    let sealed = world.dbbackup("show app").run().exits(0);
+    sealed.never_says(CANARY);
+    // With another one.
+    new_key(&world, "other.txt");
+    world
+        .dbbackup("restore app --to out.db --yes --identity other.txt")
+        .run()
+        .exits(1)
+        .says("not encrypted to any of the private keys");
+    let json = world
+        .dbbackup("verify --level content --json --identity other.txt")
+        .run()
+        .exits(3)
+        .json();
+    assert_eq!(statuses(&json), ["unprovable"]);
+    // With its own.
+    for level in ["content", "restore"] {
+        world
+            .dbbackup(&format!("verify --level {level} --identity key.txt"))
+            .run()
+            .exits(0);
+    }
+    world
+        .dbbackup("show app")
+        .env("DBBACKUP_IDENTITY_FILE", "key.txt")
+        .run()
+        .exits(0)
+        .prints("secret-plan");
+    world
+        .dbbackup("restore app --to out.db --yes --identity key.txt")
+        .run()
+        .exits(0);
+    assert_eq!(
+        contents(&world.path("out.db")),
+        contents(&world.path("app.db"))
+    );
+    // By hand.
+    decoded_by_hand(&dump, &world.path("key.txt"), &world.path("hand.db"));
+    assert_eq!(
+        contents(&world.path("hand.db")),
+        contents(&world.path("app.db"))
+    );
+    // The dump alone, elsewhere.
+    fs::copy(&dump, world.path("alone.sqlite3.zst.age")).unwrap();
+    world
+        .dbbackup("restore ./alone.sqlite3.zst.age --to alone.db --yes --identity key.txt")
+        .run()
+        .exits(0);
+    assert_eq!(
+        contents(&world.path("alone.db")),
+        contents(&world.path("app.db"))
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_recipients_ends_the_run_before_anything_is_stored() {
+    let cases: [(&str, &str); 7] = [
+        ("recipients_file = 'none.txt'", "recipients_file"),
+        ("recipients_file = 'empty.txt'", "names no recipient"),
+        ("recipients = ['age1nonsense']", "is no recipient"),
+        (
+            "recipients = ['age1qyqszqgpqyqszqgpqyqszqgp']",
+            "is no recipient",
+        ),
+        (
+            "recipients_file = 'private.txt'",
+            "this is a private key, and a public one is wanted",
+        ),
+        ("passphrase_command = 'exit 3'", "passphrase_command"),
+        (
+            "recipients = ['ssh-dss AAAAB3NzaC1kc3MAAACB']",
+            "a key of SSH that age can't encrypt to",
+        ),
+    ];
+    for (line, said) in cases {
+        let world = world_with(|world| {
+            world.file("empty.txt", "# nobody\n");
+            new_key(world, "private.txt");
+            format!("[encryption]\n{line}\n")
+        });
+        let ran = world.dbbackup("backup").run().exits(2).says(said);
+        ran.never_says("AGE-SECRET-KEY-1");
+        let left = names_below(&world.path(""));
+        assert!(
+            !left.iter().any(|name| name.contains("sqlite3")),
+            "{line}: {left:?}"
+        );
+    }
+}
+
+#[test]
+fn a_store_of_encrypted_backups_gets_no_plain_one_by_a_slip() {
+    let world = encrypted_world();
+    world.dbbackup("backup").run().exits(0);
+    next_second();
+    // Another configuration, or none at all.
+    let plain = "--config /dev/null --store store backup app.db --as app";
+    world
+        .dbbackup(plain)
+        .run()
+        .exits(2)
+        .says("holds encrypted backups alone")
+        .says("--plain");
+    assert_eq!(world.ids("").len(), 1);
+    world.dbbackup(&format!("{plain} --plain")).run().exits(0);
+    assert_eq!(world.ids("").len(), 2);
+}
+
+#[test]
+fn copies_are_encrypted_on_the_way_and_proven_before_anything_is_removed_here() {
+    let world = world_with(|world| {
+        let key = new_key(world, "key.txt");
+        format!(
+            "[stores.usb]\npath = 'usb'\n[encryption]\nrecipients = ['{key}']\nstores = ['usb']\n"
+        )
+    });
+    let config = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    let config = config.replace(
+        "[backup]\n",
+        "[backup]\ncopies = ['usb']\nrequire_copy = true\n",
+    );
+    world.config(&config);
+    world.dbbackup("backup").run().exits(0);
+    let id = world.ids("").remove(0);
+    assert!(world.path(&format!("store/app/{id}.sqlite3.zst")).is_file());
+    assert!(
+        world
+            .path(&format!("usb/app/{id}.sqlite3.zst.age"))
+            .is_file()
+    );
+    assert!(world.path(&format!("usb/app/{id}.meta.json.age")).is_file());
+    for (path, bytes) in files_below(&world.path("usb")) {
+        assert!(
+            !has(&bytes, CANARY) && !has(&bytes, "canary"),
+            "{}",
+            path.display()
+        );
+    }
+    world
+        .dbbackup("list")
+        .run()
+        .exits(0)
+        .never_says("not yet in");
+    world
+        .dbbackup("verify --store usb --level restore --identity key.txt")
+        .run()
+        .exits(0);
+    world
+        .dbbackup("restore app --store usb --to out.db --yes --identity key.txt")
+        .run()
+        .exits(0);
+    assert_eq!(
+        contents(&world.path("out.db")),
+        contents(&world.path("app.db"))
+    );
+    // A second one, so that the first may go; its copy is proven by what was noted when it was made.
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    let kept = world
+        .dbbackup("cleanup --keep-last 1 --dry-run --json")
+        .run()
+        .exits(0)
+        .json();
+    assert_eq!(kept["deleted"][0]["id"], id.as_str());
+    // An encrypted copy with another sidecar is not taken for it.
+    let theirs = world.path(&format!("usb/app/{id}.json"));
+    let text = fs::read_to_string(&theirs).unwrap();
+    fs::write(
+        &theirs,
+        text.replace("\"rows_total\": 1101", "\"rows_total\": 1102"),
+    )
+    .unwrap();
+    let kept = world.dbbackup("cleanup --keep-last 1 --json").run().json();
+    assert_eq!(kept["deleted_count"], 0, "{kept}");
+    fs::write(&theirs, text).unwrap();
+    let kept = world
+        .dbbackup("cleanup --keep-last 1 --json")
+        .run()
+        .exits(0)
+        .json();
+    assert_eq!(kept["deleted_count"], 1, "{kept}");
+}
+
+#[test]
+fn the_list_of_a_tree_is_encrypted_too() {
+    let world = World::new();
+    let key = new_key(&world, "key.txt");
+    fs::create_dir(world.path("tree")).unwrap();
+    world.file("tree/geheimer-name.txt", CANARY);
+    world.config(&format!(
+        "[store]\npath = 'store'\n[sources.tree]\nkind = 'files'\npaths = \
+         ['tree']\n[encryption]\nrecipients = ['{key}']\n"
+    ));
+    world.dbbackup("backup").run().exits(0);
+    for (path, bytes) in files_below(&world.path("store")) {
+        assert!(!has(&bytes, "geheimer-name"), "{}", path.display());
+    }
+    world
+        .dbbackup("show tree --contents --identity key.txt")
+        .run()
+        .exits(0)
+        .prints("geheimer-name.txt");
+    world
+        .dbbackup("verify --level restore --identity key.txt")
+        .run()
+        .exits(0);
+    world
+        .dbbackup("restore tree --to out --yes --identity key.txt")
+        .run()
+        .exits(0);
+    world.dbbackup("delete --yes --force tree").run();
+    let id = world.ids("").remove(0);
+    world
+        .dbbackup(&format!("delete {id} --yes --force"))
+        .run()
+        .exits(0);
+    let left = names_below(&world.path("store/tree"));
+    assert!(left.iter().all(|name| name == ".lock"), "{left:?}");
+}
+
+#[test]
+fn keys_of_ssh_and_passphrases_serve_as_well() {
+    let world = World::new();
+    world.shop("app.db");
+    for (kind, bits) in [("ed25519", "256"), ("rsa", "2048")] {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", kind, "-b", bits, "-N", "", "-f"])
+            .arg(world.path(kind))
+            .status();
+        assert!(made.unwrap().success());
+    }
+    world.file("pass.txt", "correct horse\n");
+    set_mode(&world.path("pass.txt"), 0o600);
+    let public = |kind: &str| {
+        let line = fs::read_to_string(world.path(&format!("{kind}.pub"))).unwrap();
+        format!("recipients = ['{}']", line.trim())
+    };
+    let ways = [
+        (public("ed25519"), "--identity ed25519"),
+        (public("rsa"), "--identity rsa"),
+        ("passphrase_file = 'pass.txt'".to_owned(), ""),
+    ];
+    for (number, (line, identity)) in ways.iter().enumerate() {
+        world.config(&format!(
+            "[store]\npath = 'store{number}'\n[sources.app]\nkind = 'sqlite'\npath = \
+             'app.db'\n[encryption]\n{line}\n"
+        ));
+        world.dbbackup("backup").run().exits(0);
+        world
+            .dbbackup(&format!("verify --level restore {identity}"))
+            .run()
+            .exits(0);
+    }
+    // The fingerprint is the one that SSH shows.
+    let shown = Command::new("ssh-keygen")
+        .args(["-l", "-f"])
+        .arg(world.path("ed25519.pub"))
+        .output();
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    let fingerprint = shown.split(' ').nth(1).unwrap();
+    let id = world
+        .dbbackup("--store store0 list --json")
+        .run()
+        .exits(0)
+        .json()["backups"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let sidecar = fs::read_to_string(world.path(&format!("store0/app/{id}.json"))).unwrap();
+    assert!(sidecar.contains(fingerprint), "{fingerprint} in {sidecar}");
+}
+
+#[test]
+fn a_flipped_byte_in_what_is_encrypted_is_found_with_and_without_the_key() {
+    let world = encrypted_world();
+    world.dbbackup("backup").run().exits(0);
+    let id = world.ids("").remove(0);
+    for end in ["sqlite3.zst.age", "meta.json.age"] {
+        let path = world.path(&format!("store/app/{id}.{end}"));
+        let whole = fs::read(&path).unwrap();
+        for at in [0, 30, whole.len() / 2, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let ran = world
+                .dbbackup("verify --level checksum --json")
+                .run()
+                .exits(4);
+            assert_eq!(statuses(&ran.json()), ["damaged"], "{end} at {at}");
+            let ran = world
+                .dbbackup("verify --level content --identity key.txt --json")
+                .run();
+            assert_ne!(ran.code(), 0, "{end} at {at}");
+        }
+        let mut cut = whole.clone();
+        cut.truncate(whole.len() - 7);
+        fs::write(&path, &cut).unwrap();
+        world
+            .dbbackup("verify --level content --identity key.txt")
+            .run()
+            .exits(4);
+        fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_key_is_proven_before_the_last_plain_backup_may_go() {
+    let world = World::new();
+    world.shop("app.db");
+    let key = new_key(&world, "key.txt");
+    let base = "[store]\npath = 'store'\n[retention]\nkeep_last = 1\n[sources.app]\nkind = \
+                'sqlite'\npath = 'app.db'\n";
+    world.config(base);
+    world.dbbackup("backup").run().exits(0);
+    next_second();
+    let sealed = format!("{base}[encryption]\nrecipients = ['{key}']\nprove_key_every = '90d'\n");
+    world.config(&sealed);
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(0)
+        .says("to one recipient alone")
+        .says("no private key was shown");
+    assert_eq!(world.ids("").len(), 2);
+    next_second();
+    let again = world.dbbackup("backup").run().exits(0);
+    again.never_says("to one recipient alone");
+    // The newest one, and the plain one.
+    assert_eq!(world.ids("").len(), 2);
+    world
+        .dbbackup("status")
+        .run()
+        .exits(1)
+        .prints("no private key was ever shown");
+    world
+        .dbbackup("key prove")
+        .run()
+        .exits(2)
+        .says("--identity FILE");
+    new_key(&world, "other.txt");
+    world
+        .dbbackup("key prove --identity other.txt")
+        .run()
+        .exits(1)
+        .says("not encrypted to any of the private keys");
+    world
+        .dbbackup("key prove --identity key.txt")
+        .run()
+        .exits(0)
+        .says("opened with the key of age1");
+    world.dbbackup("status").run().exits(0);
+    world.dbbackup("cleanup").run().exits(0);
+    assert_eq!(world.ids("").len(), 1);
+}
