@@ -1,6 +1,6 @@
-//! `cargo bench --bench remote`: backups that go straight to a store of S3 beside local ones, copies
-//! beside `rclone copyto` and `aws s3 cp` of the same bytes, and the list of very many backups
-//! beside `rclone cat`, in one run.
+//! `cargo bench --bench remote`: backups that go straight to a store of S3 beside local ones,
+//! copies beside `rclone copyto` and `aws s3 cp` of the same bytes, and the list of very many
+//! backups beside `rclone cat`, in one run.
 //!
 //! The server is s3s-fs on the loopback, in a process of its own. `DBBACKUP_BENCH_ROUNDS` says how
 //! many rounds (3 by default), `DBBACKUP_BENCH_MIB` how large the database is (1200 by default),

@@ -49,6 +49,9 @@ _dbbackup() {
             dbbackup,init)
                 cmd="dbbackup__subcmd__init"
                 ;;
+            dbbackup,key)
+                cmd="dbbackup__subcmd__key"
+                ;;
             dbbackup,list)
                 cmd="dbbackup__subcmd__list"
                 ;;
@@ -73,6 +76,15 @@ _dbbackup() {
             dbbackup,verify)
                 cmd="dbbackup__subcmd__verify"
                 ;;
+            dbbackup__subcmd__key,init)
+                cmd="dbbackup__subcmd__key__subcmd__init"
+                ;;
+            dbbackup__subcmd__key,prove)
+                cmd="dbbackup__subcmd__key__subcmd__prove"
+                ;;
+            dbbackup__subcmd__key,sheet)
+                cmd="dbbackup__subcmd__key__subcmd__sheet"
+                ;;
             *)
                 ;;
         esac
@@ -80,7 +92,7 @@ _dbbackup() {
 
     case "${cmd}" in
         dbbackup)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init completions help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init key completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -95,6 +107,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -114,7 +130,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__backup)
-            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --pin --as --kind --dry-run --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --pin --plain --as --kind --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -160,6 +176,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -176,7 +196,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__cat)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --untrusted --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -191,6 +211,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -210,7 +234,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__cleanup)
-            opts="-n -c -q -v -V -h --dry-run --force --keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --keep-within --max-age --max-count --max-size --min-keep --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-n -c -q -v -V -h --dry-run --force --keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --keep-within --max-age --max-count --max-size --min-keep --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,6 +296,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -288,7 +316,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__completions)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help bash elvish fish powershell zsh"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -303,6 +331,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -322,7 +354,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__copy)
-            opts="-c -q -v -V -h --to --from --missing --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --to --from --missing --plain --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -348,6 +380,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -364,7 +400,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__delete)
-            opts="-y -c -q -v -V -h --yes --force --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-y -c -q -v -V -h --yes --force --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -379,6 +415,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -398,7 +438,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__doctor)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -413,6 +453,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -432,7 +476,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__export)
-            opts="-c -q -v -V -h --format --to --table --overwrite --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --format --to --table --overwrite --untrusted --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -462,6 +506,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -478,7 +526,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__guard)
-            opts="-c -q -v -V -h --restore-on-failure --level --label --description --tag --pin --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --restore-on-failure --level --label --description --tag --pin --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -512,6 +560,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -528,7 +580,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__help)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init completions help configuration sqlite postgresql files stores retention monitoring hooks scripts recovery security"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init key completions help configuration sqlite postgresql files stores keys retention monitoring hooks scripts recovery security"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -543,6 +595,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -562,7 +618,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__init)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -577,6 +633,162 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__key)
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help init prove sheet"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__key__subcmd__init)
+            opts="-c -q -v -V -h --sign-key --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --sign-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__key__subcmd__prove)
+            opts="-c -q -v -V -h --config --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__key__subcmd__sheet)
+            opts="-c -q -v -V -h --with-secret --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -596,7 +808,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__list)
-            opts="-c -q -v -V -h --label --tag --status --since --limit --all-stores --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --label --tag --status --since --limit --all-stores --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -634,6 +846,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -650,7 +866,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__pin)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -665,6 +881,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -684,7 +904,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__restore)
-            opts="-y -n -j -c -q -v -V -h --to --yes --dry-run --no-safety-backup --in-place --no-owner --no-tablespaces --table --path --jobs --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-y -n -j -c -q -v -V -h --to --yes --dry-run --no-safety-backup --in-place --no-owner --no-tablespaces --table --path --jobs --untrusted --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -722,6 +942,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -738,7 +962,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__show)
-            opts="-c -q -v -V -h --contents --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --contents --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -753,6 +977,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -772,7 +1000,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__stats)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -787,6 +1015,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -806,7 +1038,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__status)
-            opts="-c -q -v -V -h --expect-every --nagios --prometheus --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --expect-every --nagios --prometheus --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -832,6 +1064,10 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -848,7 +1084,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__unpin)
-            opts="-c -q -v -V -h --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -863,6 +1099,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -882,7 +1122,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__verify)
-            opts="-c -q -v -V -h --all --level --config --store --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --all --level --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -901,6 +1141,10 @@ _dbbackup() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dbbackup_global_optspecs
-    string join \n c/config= store= json q/quiet v/verbose no-progress color= lock-wait= V/version h/help
+    string join \n c/config= store= identity= json q/quiet v/verbose no-progress color= lock-wait= V/version h/help
 end
 
 function __fish_dbbackup_needs_command
@@ -26,6 +26,7 @@ end
 
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -53,6 +54,7 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cat" -d 'Write th
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "export" -d 'Write tables of a backup as CSV or JSON files, without restoring it'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "init" -d 'Write a first configuration from what is found on this machine'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "key" -d 'Make keys, and write down what a restore needs'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Show the help of a command, or a topic'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s j -l jobs -d 'How many sources at once [default: `jobs` in [backup], or 1]' -r
@@ -65,12 +67,14 @@ postgres\t'A PostgreSQL database'
 files\t'A directory, or a file as it is'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l all -d 'Every enabled source of the configuration, as without an argument'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l pin -d 'Never let cleanup remove it'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l plain -d 'Allow a plain backup in a store that holds encrypted ones alone'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s n -l dry-run -d 'Say what would be done, and do nothing'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s q -l quiet -d 'Print nothing if all went well'
@@ -87,6 +91,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l since -d 'Onl
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l limit -d 'At most this many' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -100,6 +105,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s V -l version 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand show" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -116,6 +122,7 @@ content\t''
 restore\t''"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand verify" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -131,11 +138,13 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l to -d 'The st
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l from -d 'The store that has them [default: the one in use]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l missing -d 'Every backup that is not there yet, not the newest alone'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l plain -d 'Allow plain backups in a store that holds encrypted ones alone'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s v -l verbose -d 'Say more (repeatable)'
@@ -148,6 +157,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l path -d 'F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s j -l jobs -d 'PostgreSQL: how many jobs pg_restore may use [default: one for each core]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -158,6 +168,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-safety-
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l in-place -d 'PostgreSQL: empty and fill the database itself, in one transaction, instead of filling a new one that takes its name'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-owner -d 'PostgreSQL, files: give everything to the role or user that restores; the owners in the backup need not exist'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l no-tablespaces -d 'PostgreSQL: put everything into the database\'s own tablespace; those in the backup need not exist'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l untrusted -d 'Use it although no trusted key signed it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand restore" -s v -l verbose -d 'Say more (repeatable)'
@@ -177,6 +188,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l max-size -
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l min-keep -d 'Keep the newest N good ones whatever the rules say [default: 1]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -191,6 +203,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s V -l versi
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -203,6 +216,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s V -l version -
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand pin" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -215,6 +229,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s V -l version
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand unpin" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -231,6 +246,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l expect-ever
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l prometheus -d 'Write metrics to this file, for the textfile collector of Prometheus' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -244,6 +260,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s V -l versio
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -262,6 +279,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l description 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l tag -d 'A key and value to keep with them (repeatable)' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -276,10 +294,12 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s V -l version
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l untrusted -d 'Use it although no trusted key signed it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand cat" -s v -l verbose -d 'Say more (repeatable)'
@@ -292,11 +312,13 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l to -d 'The 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l table -d 'Only this table; without a schema: of that name in any (repeatable)' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l overwrite -d 'Replace files that are there'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l untrusted -d 'Use it although no trusted key signed it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s v -l verbose -d 'Say more (repeatable)'
@@ -305,6 +327,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s V -l versio
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -317,6 +340,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s V -l versio
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -327,8 +351,65 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s v -l verbose 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -f -a "init" -d 'Make an identity that reads backups, and a key that signs them'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -f -a "prove" -d 'Show that a private key opens the newest encrypted backup of each source'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -f -a "sheet" -d 'Print a page to keep in a safe: stores, keys, and how to restore without dbbackup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l sign-key -d 'The file for the secret key of minisign; its public key gets the name with `.pub`' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from prove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l with-secret -d 'Print the identity itself, too: who has the page can read every backup'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and __fish_seen_subcommand_from sheet" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -341,6 +422,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s V -l v
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand help" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

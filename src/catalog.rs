@@ -7,10 +7,12 @@ mod read;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
-pub use read::{holds, judge_signature, looks_like_a_dump, read_state};
+pub use read::{holds, looks_like_a_dump};
 pub use resolve::quoted_list;
+pub use witness::{judge_signature, read_state};
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
@@ -475,13 +477,22 @@ impl Catalog {
 
     /// A source's newest good backup that is no safety copy of a restore.
     pub fn newest_good(&self, source: &str) -> Option<&ListedBackup> {
+        self.newest_of(source, |backup| {
+            backup.good() && backup.sidecar.label != PRE_RESTORE
+        })
+    }
+
+    /// A source's newest backup that counts. One that a wrong clock dated ahead would be the newest
+    /// for years: it is only where there is no other.
+    fn newest_of(
+        &self,
+        source: &str,
+        counts: impl Fn(&ListedBackup) -> bool,
+    ) -> Option<&ListedBackup> {
         let ahead = Utc::now() + TimeDelta::minutes(5);
-        // One that a wrong clock dated ahead would be the newest for years.
-        let counts = |backup: &&ListedBackup| backup.good() && backup.sidecar.label != PRE_RESTORE;
-        self.of(source)
-            .filter(counts)
-            .find(|backup| backup.sidecar.started_at <= ahead)
-            .or_else(|| self.of(source).find(counts))
+        let mut all = self.of(source).filter(|backup| counts(backup));
+        all.find(|backup| backup.sidecar.started_at <= ahead)
+            .or_else(|| self.of(source).find(|backup| counts(backup)))
     }
 
     /// Writes down where each source's attempts are.

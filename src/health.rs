@@ -4,8 +4,8 @@
 //! - **Critical:** no good backup; the newest good one is older than `expect_every`; the newest one
 //!   is damaged.
 //! - **Unknown:** the newest backup's dump can't be looked at.
-//! - **Warning:** a backup or an event that no trusted key signed; a backup that a later one
-//!   names and that is not there; a database has vanished from its server; the last attempt failed or is
+//! - **Warning:** a backup or an event that no trusted key signed; a backup that a later one names
+//!   and that is not there; a database has vanished from its server; the last attempt failed or is
 //!   incomplete; no proof within `prove_every`; the newest good backup holds less than half of the
 //!   one before; retention is held back for a backup that lost much; a dump is not there or can't
 //!   be looked at, which a disk that is away explains; the store has less free space than the next

@@ -13,6 +13,7 @@ mod copy_proof;
 pub mod delete;
 pub mod discovery;
 pub mod doctor;
+mod encrypting;
 pub mod engines;
 pub mod events;
 pub mod examine;

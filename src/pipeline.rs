@@ -1,7 +1,8 @@
 //! From content to stored bytes and back, in one pass, measuring both ends.
 //!
 //! Encoding is pushed: content → hash and count → compression on every core → encryption → hash and
-//! count → sink. Decoding is pulled, the mirror image. The pipeline knows nothing of databases or paths.
+//! count → sink. Decoding is pulled, the mirror image. The pipeline knows nothing of databases or
+//! paths.
 
 pub mod compress;
 mod meter;

@@ -4,10 +4,10 @@
 //! What is decided here is deleted for good, so every doubt is decided for keeping. From the
 //! strongest to the weakest:
 //!
-//! 1. **Always kept:** what is pinned, what can't be read, what no trusted key signed, what lies in the future, what has a dump
-//!    that is not at hand, the newest good backup of the source, the newest one that was proven by
-//!    its content or by a restore, the newest failed attempt, and in each label the `min_keep`
-//!    newest good ones. Nothing below overrules these.
+//! 1. **Always kept:** what is pinned, what can't be read, what no trusted key signed, what lies in
+//!    the future, what has a dump that is not at hand, the newest good backup of the source, the
+//!    newest one that was proven by its content or by a restore, the newest failed attempt, and in
+//!    each label the `min_keep` newest good ones. Nothing below overrules these.
 //! 2. **No policy** (or one without a rule) for a label: its backups are kept.
 //! 3. **`keep_` rules**, with the semantics of `restic forget` before 0.16: within a label, newest
 //!    first, each rule keeps the newest backup of each of the first N hours, days, ISO weeks,
@@ -45,7 +45,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use brake::{Brake, ContentSummary, Jump, find_jumps, find_shrinkage};
+pub use brake::{Brake, ContentSummary, Jump, TableTotals, find_jumps, find_shrinkage};
 pub use needs::dependents_first;
 pub use policy::{Age, BrakePart, RetentionPolicy};
 

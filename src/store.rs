@@ -145,7 +145,8 @@ pub trait Store: Send + Sync {
                 "name the key that signs here: `sign_key_file` in [encryption]"
             }
             _ => {
-                "add this machine's public key to `trust` of the store; it is in the file beside its secret key"
+                "add this machine's public key to `trust` of the store; it is in the file beside \
+                 its secret key"
             }
         };
         Err(Error::usage(format!(
@@ -284,8 +285,8 @@ pub trait Draft: Send {
     /// The finished objects, to be read back before they are published.
     fn objects(&self) -> &dyn Objects;
 
-    /// Has the sidecar of a copy signed by this machine. Else a copy keeps the signature that it has,
-    /// which fits only where its sidecar is the same.
+    /// Has the sidecar of a copy signed by this machine. Else a copy keeps the signature that it
+    /// has, which fits only where its sidecar is the same.
     fn sign_copy(&mut self) {}
 
     /// Makes it a backup, durably: all objects get their names, then the sidecar its own. Where it

@@ -146,7 +146,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("tar::", &["engine", "fuzzing"]),
     ("walkdir::", &["engine", "ops", "scratch", "store"]),
     ("rustls::", &["engine", "store"]),
-    ("age::", &["encryption"]),
+    ("use age::", &["encryption", "ops"]),
     ("println!", &[]),
     ("print!", &[]),
     ("stdout()", &["report"]),

@@ -73,9 +73,9 @@ impl Catalog {
             return Err(self.nothing(source));
         }
         if let Some(label) = which.strip_prefix("latest:") {
-            let found = self
-                .of(source)
-                .find(|backup| backup.good() && backup.sidecar.label == label);
+            let found = self.newest_of(source, |backup| {
+                backup.good() && backup.sidecar.label == label
+            });
             return found.ok_or_else(|| {
                 Error::not_found(format!(
                     "no good backup of `{source}` has the label `{label}`"

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// Make keys, and write down what a restore needs
 #[derive(Debug, Args)]
 #[command(
+    disable_help_subcommand = true,
     long_about = "Make the keys that encrypt and sign backups, show that they open them, and print \
                   the page that belongs into a safe.\n\n\
         More: `dbbackup help keys`.",

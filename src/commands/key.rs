@@ -30,10 +30,16 @@ pub fn init(
 
 fn show_keys(keys: &NewKeys, report: &mut Report) {
     let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    report.set("identity_file", text(&keys.identity_file));
-    report.set("recipient", keys.recipient.clone());
-    report.set("sign_key_file", text(&keys.sign_key_file));
-    report.set("public_key", keys.public_key.clone());
+    for (name, value) in [
+        ("identity_file", text(&keys.identity_file)),
+        ("recipient", keys.recipient.clone()),
+        ("sign_key_file", text(&keys.sign_key_file)),
+        ("public_key", keys.public_key.clone()),
+    ] {
+        if let Some(value) = value {
+            report.set(name, value);
+        }
+    }
     if let (Some(file), Some(recipient)) = (&keys.identity_file, &keys.recipient) {
         report.answer(format!("identity:   {}", file.display()));
         report.answer(format!("recipient:  {recipient}"));
@@ -99,11 +105,9 @@ pub fn sheet(
     report.set("recipients", sheet.recipients.as_slice());
     report.set("public_keys", sheet.public_keys.as_slice());
     report.set("commands", sheet.commands.as_slice());
-    let secret = sheet
-        .identity
-        .as_ref()
-        .map(|secret| secret.expose().to_owned());
-    report.set("identity", secret);
+    if let Some(identity) = &sheet.identity {
+        report.set("identity", identity.expose());
+    }
     show_sheet(&sheet, report);
     Ok(None)
 }

@@ -70,9 +70,11 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
     }
     session.refuse_group(wanted)?;
     let store = store::open(&session.store_plan()?.settings, Access::Read)?;
-    let backup = catalog_for(&*store, wanted, session.now)?
+    let mut backup = catalog_for(&*store, wanted, session.now)?
         .resolve(wanted, session.now)?
         .whole(&*store)?;
+    let objects = store.objects(&backup.sidecar.source);
+    find::open_sealed_part(&mut backup, &*objects, session)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(
         || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
@@ -106,6 +108,23 @@ fn about_the_attempt(
         row("hint", report.rendered(&Hint::from_written(&hint)));
     }
     row("source", format!("{} ({})", sidecar.source, sidecar.kind));
+    if let Some(dump) = sidecar
+        .dump
+        .as_ref()
+        .filter(|dump| dump.encryption.is_some())
+    {
+        row("encrypted", format!("to {}", dump.recipients.join(", ")));
+    }
+    for (recipient, at) in &backup.state.keys_proven {
+        let age = units::age(*at, session.now);
+        row("key", format!("that of {recipient} opened it {age}"));
+    }
+    if !sidecar.is_open() {
+        row(
+            "sealed",
+            "more is told with the private key: `--identity FILE`".into(),
+        );
+    }
     row("label", sidecar.label.clone());
     if backup.state.pinned {
         row("pinned", "yes: cleanup never removes it".into());

@@ -28,7 +28,8 @@ settings! {
         /// The directory for copies of databases and for drills. It must not lie in the store.
         pub scratch_dir: PathBuf = PathBuf::from("/var/tmp"),
         /// When a SQLite database is copied to `scratch_dir` before it is compressed. `"auto"`
-        /// does so where reading would block the writers, which is in rollback-journal mode.
+        /// does so where reading would block the writers, which is in rollback-journal mode; never
+        /// where the backup is encrypted, as the copy is not.
         pub spool: Spool = Spool::Auto,
         /// How long a backup waits for a database that another program has locked. Not set, it is
         /// one minute, and five for the tables of a PostgreSQL server.

@@ -249,7 +249,8 @@ fn unknown_keys() {
     said(
         "[store]\nxyz = 1",
         "2: unknown key `xyz` in [store]",
-        "the valid keys are path, url, require_mount, encrypt, trust, endpoint, region, path_style, access_key, \
+        "the valid keys are path, url, require_mount, encrypt, trust, endpoint, region, \
+         path_style, access_key, \
          access_key_file, access_key_command, secret_key, secret_key_file, secret_key_command, \
          profile, ca_file, allow_http, storage_class, ssh_command, upload_limit, download_limit, \
          retry_for, deadline, verify_upload, delete, max_removals",

@@ -2,7 +2,7 @@
 
 use super::recipients::{passphrase, shortened};
 use super::{EncryptionSettings, FIRST_LINE};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::secret::Secret;
 use age::secrecy::SecretString;
 use age::{Callbacks, IdentityFile, scrypt, ssh};
@@ -165,8 +165,13 @@ impl Identities {
                 .with_hint("install the plugin that the key needs where dbbackup finds it (PATH)")
         })?;
         if all.is_empty() {
-            return Err(Error::usage(format!("{what} holds no private key"))
-                .with_hint("it is a file as `age-keygen` or `dbbackup key init` writes it"));
+            return Err(
+                Error::usage(format!("{what} holds no private key")).with_hint(
+                    Hint::new()
+                        .text("`age-keygen` makes one, and so does ")
+                        .command(["key", "init", "DIR"]),
+                ),
+            );
         }
         Ok(Identities { all, fingerprints })
     }

@@ -1,4 +1,5 @@
-//! The key, and the two streams: content is sealed as it is pushed to a sink, and opened as it is pulled.
+//! The key, and the two streams: content is sealed as it is pushed to a sink, and opened as it is
+//! pulled.
 
 use super::identities::in_one_line;
 use super::{FIRST_LINE, Identities, Recipients};

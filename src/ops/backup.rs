@@ -18,12 +18,12 @@ use self::parallel::map_parallel;
 use self::scheduler::Scheduler;
 use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
-use super::key_proof::key_history;
+use super::key_proof::is_key_proven;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::seal::seal_bytes;
 use super::status::MetricsFile;
 use super::{BackupEncryption, Observer, Session, refuse_plain};
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Backup, Catalog, looks_like_a_dump};
 use crate::config::Hooks;
 use crate::encryption::{AGE, MetadataDisclosure};
 use crate::engine::EngineKind;
@@ -402,6 +402,8 @@ fn back_up_all(
         observer,
         encryption: encryption.as_ref(),
     };
+    let tried: Vec<String> = planned.iter().filter_map(tried_name).collect();
+    let has_encrypted = encryption.is_some() && has_encrypted_dumps(&*store, &tried);
     let jobs = options.jobs;
     let scheduler = Scheduler::new(context, jobs);
     let names: Vec<Option<String>> = planned.iter().map(tried_name).collect();
@@ -416,16 +418,26 @@ fn back_up_all(
     }
     copy_configuration(&*store, encryption.as_ref(), session, observer);
     if let Some(encryption) = &encryption {
-        warn_of_keys(&*store, encryption, &results, observer);
+        warn_of_keys(&*store, encryption, has_encrypted, &results, observer);
     }
     Ok(results)
 }
 
+/// Whether a store holds encrypted dumps of these sources, as their names tell.
+fn has_encrypted_dumps(store: &dyn Store, sources: &[String]) -> bool {
+    let is_encrypted = |name: &String| looks_like_a_dump(name) && name.ends_with(".age");
+    let listings = sources.iter().filter_map(|source| store.list(source).ok());
+    listings
+        .into_iter()
+        .any(|listing| listing.objects.iter().any(is_encrypted))
+}
+
 /// Says what a user should know of the keys: that nobody has shown one to open a backup, and, with
-/// the first one, that there is one alone.
+/// the first backups, that there is one alone.
 fn warn_of_keys(
     store: &dyn Store,
     encryption: &BackupEncryption,
+    has_encrypted: bool,
     results: &[SourceResult],
     observer: &dyn Observer,
 ) {
@@ -436,18 +448,15 @@ fn warn_of_keys(
     if sources.is_empty() {
         return;
     }
-    let Ok(history) = key_history(store, &sources) else {
-        return;
-    };
     let recipients = encryption.recipients.fingerprints();
-    if recipients.len() == 1 && history.backups <= sources.len() {
+    if recipients.len() == 1 && !has_encrypted {
         observer.warn(format!(
             "the backups are encrypted to one recipient alone, {}: whoever loses that private key \
              loses them; add a second one that lies in a safe",
             recipients[0]
         ));
     }
-    if !history.is_proven {
+    if matches!(is_key_proven(store, &sources), Ok(false)) {
         observer.note(
             Hint::new()
                 .text("no private key was shown to open these backups yet; where it is: ")

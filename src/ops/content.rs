@@ -244,6 +244,6 @@ pub fn describe_contents(manifest: &Manifest) -> String {
     format!(
         "{} in {}",
         crate::units::count(manifest.rows_total, "row"),
-        crate::units::count(manifest.tables.len() as u64, "table")
+        crate::units::count(manifest.tables_total(), "table")
     )
 }

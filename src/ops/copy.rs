@@ -385,8 +385,8 @@ impl Copier<'_> {
         Ok((sent, measure_bytes(&open)?.sha256))
     }
 
-    /// Sends one object, encrypted where that is wanted; returns what was sent. What is not what the
-    /// sidecar says is not sent to its end.
+    /// Sends one object, encrypted where that is wanted; returns what was sent. What is not what
+    /// the sidecar says is not sent to its end.
     fn send_object(
         &self,
         draft: &mut dyn Draft,

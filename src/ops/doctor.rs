@@ -29,7 +29,10 @@ pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> 
     surroundings::check_run(session, &mut diagnosis);
     let store = session.store_plan();
     let catalog = match &store {
-        Ok(plan) => place::check_store(plan, session, &mut diagnosis),
+        Ok(plan) => {
+            place::check_signing(plan, &mut diagnosis);
+            place::check_store(plan, session, &mut diagnosis)
+        }
         Err(error) => {
             diagnosis.problem("store", "place", error);
             Catalog::default()

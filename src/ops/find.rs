@@ -471,6 +471,15 @@ fn key_of(session: &Session) -> Result<DecryptionKey> {
     })
 }
 
+/// Gives a backup its whole sidecar, where a key is given that opens the sealed part.
+pub fn open_sealed_part(
+    backup: &mut Backup,
+    objects: &dyn Objects,
+    session: &Session,
+) -> Result<()> {
+    key_for(backup, objects, session).map(drop)
+}
+
 /// The key for a backup, which is tried on the sealed part of its sidecar, where there is one: then
 /// the backup has its whole sidecar.
 fn key_for(backup: &mut Backup, objects: &dyn Objects, session: &Session) -> Result<DecryptionKey> {

@@ -118,25 +118,9 @@ fn open_backup(
     Ok(recipient)
 }
 
-/// Whether a private key was ever shown to open a backup of one of these sources; with whether any
-/// of them has more than one encrypted backup.
-pub fn key_history(store: &dyn Store, sources: &[String]) -> Result<KeyHistory> {
+/// Whether a private key was ever shown to open a backup of one of these sources.
+pub fn is_key_proven(store: &dyn Store, sources: &[String]) -> Result<bool> {
     let catalog = Catalog::read(store, Some(sources))?;
-    let encrypted = || {
-        let all = sources.iter().flat_map(|source| catalog.of(source));
-        all.filter(|backup| backup.is_encrypted())
-    };
-    Ok(KeyHistory {
-        is_proven: encrypted().any(super::prune::has_proven_key),
-        backups: encrypted().count(),
-    })
-}
-
-/// What a store remembers of the keys to some sources.
-#[derive(Debug, Clone, Copy)]
-pub struct KeyHistory {
-    /// A private key has opened one.
-    pub is_proven: bool,
-    /// How many encrypted backups there are.
-    pub backups: usize,
+    let mut all = sources.iter().flat_map(|source| catalog.of(source));
+    Ok(all.any(|backup| backup.is_encrypted() && super::prune::has_proven_key(backup)))
 }

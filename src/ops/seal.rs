@@ -60,12 +60,20 @@ pub fn open_sidecar(
     let Some(part) = &sidecar.sealed else {
         return Ok(sidecar.clone());
     };
-    let object = objects.open(&part.file)?;
-    let mut bytes = Vec::new();
     let damaged =
         |why: &dyn std::fmt::Display| Error::damaged(format!("`{}` is damaged: {why}", part.file));
+    let mut stored = Vec::new();
+    objects
+        .open(&part.file)?
+        .take(LONGEST_PART)
+        .read_to_end(&mut stored)?;
+    // Anybody can encrypt something to our recipients; the sidecar, which may be signed, says what.
+    if measure_bytes(&stored)?.sha256 != part.sha256 {
+        return Err(damaged(&"it is not what was written"));
+    }
+    let mut bytes = Vec::new();
     let key = DecryptionKey::Given(Arc::clone(identities));
-    Opener::new(&key, object)?
+    Opener::new(&key, &stored[..])?
         .take(LONGEST_PART)
         .read_to_end(&mut bytes)
         .map_err(|error| match error.kind() {

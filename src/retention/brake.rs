@@ -40,8 +40,19 @@ pub struct ContentSummary {
     pub bytes: u64,
     /// Whatever else there is a number of, each with its unit's name: `file`.
     pub counts: Vec<(&'static str, u64)>,
-    /// Tables with their rows; none where they were not counted.
+    /// Tables with their rows; none where they were not counted, or are sealed.
     pub tables: Option<Vec<(String, u64)>>,
+    /// How many tables and rows there are; none where they were not counted.
+    pub totals: Option<TableTotals>,
+}
+
+/// How many tables there are, and rows in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableTotals {
+    /// Tables.
+    pub tables: u64,
+    /// Rows of all of them.
+    pub rows: u64,
 }
 
 /// Why nothing should be removed: what `new` lacks of `old`.
@@ -67,6 +78,23 @@ pub fn find_shrinkage(old: &ContentSummary, new: &ContentSummary, brake: &Brake)
                 "{} in place of {}",
                 units::count(now, unit),
                 units::thousands(*before)
+            ));
+        }
+    }
+    let is_sealed = old.tables.is_none() || new.tables.is_none();
+    if let (true, Some(before), Some(now)) = (is_sealed, old.totals, new.totals) {
+        if less(now.rows, before.rows) {
+            found.push(format!(
+                "{} in place of {}",
+                units::count(now.rows, "row"),
+                units::thousands(before.rows)
+            ));
+        }
+        if now.tables < before.tables {
+            found.push(format!(
+                "{} in place of {}",
+                units::count(now.tables, "table"),
+                units::thousands(before.tables)
             ));
         }
     }
@@ -209,6 +237,33 @@ mod tests {
             tables: Some(tables),
             ..ContentSummary::default()
         }
+    }
+
+    #[test]
+    fn sealed_contents_are_compared_by_their_totals() {
+        let brake = RetentionPolicy::default().brake();
+        let open = ContentSummary {
+            totals: Some(TableTotals {
+                tables: 2,
+                rows: 20,
+            }),
+            ..contents(1000, &[("a", 10), ("b", 10)])
+        };
+        let sealed = |tables: u64, rows: u64| ContentSummary {
+            tables: None,
+            totals: Some(TableTotals { tables, rows }),
+            ..open.clone()
+        };
+        for same in [sealed(2, 20), sealed(3, 11)] {
+            assert!(find_shrinkage(&open, &same, &brake).is_none());
+            assert!(find_shrinkage(&sealed(2, 20), &same, &brake).is_none());
+        }
+        assert!(find_shrinkage(&sealed(2, 20), &open, &brake).is_none());
+        let why = find_shrinkage(&open, &sealed(1, 9), &brake).unwrap();
+        assert!(
+            why.ends_with("9 rows in place of 20, 1 table in place of 2"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The two halves of a key pair of minisign: one signs, the other checks.
 
 use super::{KeyId, PASSWORD_VARIABLE, SignedObject};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::secret::Secret;
 use crate::setting::{PathResolver, SettingType, WrittenValue};
 use base64::Engine;
@@ -40,7 +40,9 @@ impl SigningKey {
         let boxed = || SecretKeyBox::from(text.expose().to_owned());
         let malformed = |why: &str| {
             Error::usage(format!("{what} is no secret key of minisign: {why}")).with_hint(
-                "name a file that `minisign -G -W` or `dbbackup key init` made; it has two lines",
+                Hint::new()
+                    .text("it is a file of two lines, as `minisign -G -W` makes it, or ")
+                    .command(["key", "init", "DIR"]),
             )
         };
         let encoded = text.expose().lines().nth(1).unwrap_or_default().trim();
@@ -220,9 +222,9 @@ mod tests {
     #[test]
     fn a_key_of_minisign_is_read() {
         let text = "untrusted comment: minisign encrypted secret key\n\
-            RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/qN6YQJ3gaxaZX/+\
-            uAd12i12vAc+E9OEy9sevmgeqfi+F71sdyyAFs5w3vQEi9cO/jtgEk2DSfwv2SG1ncOcFCbJY4LDbqREAAAAAAAA\
-            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+            RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/qN6YQJ3ga\
+            xaZX/+uAd12i12vAc+E9OEy9sevmgeqfi+F71sdyyAFs5w3vQEi9cO/jtgEk2DSfwv2SG1ncOcFCbJ\
+            Y4LDbqREAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
         let key = SigningKey::parse(&Secret::new(text), None, "`sign_key_file`").unwrap();
         assert_eq!(
             key.verifying_key().to_string(),

@@ -144,7 +144,9 @@ impl TrustedKeys {
             minisign::verify(key, &signature, Cursor::new(bytes), true, false, false).is_ok()
         });
         let Some(key) = signed else {
-            return SignatureStatus::Wrong("what it signs was changed, or it was made for another");
+            return SignatureStatus::Wrong(
+                "what it signs was changed, or it was made for something else",
+            );
         };
         let comment = signature.trusted_comment().unwrap_or_default();
         if !object.is_meant_by(&comment) {
@@ -213,13 +215,18 @@ mod tests {
         /// A signature with anything changed in what is signed of it counts no more, and nothing
         /// that somebody puts there brings the program down.
         #[test]
-        fn a_changed_signature_is_worth_nothing(at in 0..400_usize, to in any::<u8>(), cut in 0..4_usize) {
+        fn a_changed_signature_is_worth_nothing(
+            at in 0..400_usize,
+            to in any::<u8>(),
+            cut in 0..4_usize,
+        ) {
             let key = SigningKey::generate().unwrap();
             let text = key.sign(OBJECT, b"{}", DateTime::UNIX_EPOCH).unwrap();
             let signed_from = text.find('\n').unwrap() + 1;
             let mut bytes = text.clone().into_bytes();
             let at = signed_from + at % (bytes.len() - signed_from);
-            let is_same = bytes[at] == to || bytes[at].is_ascii_whitespace() || to.is_ascii_whitespace();
+            let is_space = bytes[at].is_ascii_whitespace() || to.is_ascii_whitespace();
+            let is_same = bytes[at] == to || is_space;
             bytes[at] = to;
             if cut == 0 {
                 bytes.truncate(at);

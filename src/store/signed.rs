@@ -217,3 +217,126 @@ impl Draft for SignedDraft {
         self.inner.commit(sidecar)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::SigningKey;
+    use crate::store::{
+        Access, DeletePermission, LocalStore, RemovalLimit, crash_after, store_in_memory,
+    };
+    use chrono::TimeDelta;
+
+    /// A store that signs and trusts its own key alone, over a local one and over one in memory.
+    fn signed_stores(dir: &tempfile::TempDir) -> [Arc<dyn Store>; 2] {
+        let local = LocalStore::open(&dir.path().join("store"), Access::Write).unwrap();
+        let remote = store_in_memory(DeletePermission::Allowed, RemovalLimit::default());
+        let stores: [Arc<dyn Store>; 2] = [Arc::new(local), remote];
+        stores.map(|store| {
+            let key = SigningKey::generate().unwrap();
+            let settings = StoreSettings {
+                trust: vec![key.verifying_key().clone()],
+                signer: Some(Signer::from(key)),
+                ..StoreSettings::default()
+            };
+            SignedStore::wrap(store, &settings)
+        })
+    }
+
+    fn named_by(bytes: &[u8]) -> Vec<String> {
+        vec![String::from_utf8(bytes.to_vec()).unwrap()]
+    }
+
+    fn publish(store: &dyn Store, at: DateTime<Utc>) -> Result<String> {
+        let mut draft = store.begin_draft("app", "daily", at)?;
+        let id = draft.id().to_owned();
+        let dump = format!("{id}.sqlite3.gz");
+        for name in [dump.clone(), names::event_name(&id, at, 1)] {
+            let mut pending = draft.create(&name)?;
+            pending.write_all(b"content")?;
+            pending.finish()?;
+        }
+        draft.commit(dump.as_bytes())?;
+        Ok(id)
+    }
+
+    /// Whatever is listed counts, and no signature is alone.
+    fn assert_signed(store: &dyn Store, after: &str) {
+        let listed = store.list("app").unwrap().objects;
+        let signed = listed
+            .iter()
+            .filter(|name| names::sidecar_id(name).is_some() || names::event_id(name).is_some());
+        for name in signed {
+            let bytes = store.read("app", name).unwrap();
+            let signature = store.read("app", &names::signature_name(name)).ok();
+            let object = SignedObject {
+                source: "app",
+                name,
+            };
+            let found = store
+                .trusted_keys()
+                .judge(object, &bytes, signature.as_deref());
+            assert!(
+                matches!(found, SignatureStatus::Trusted(_)),
+                "{after}: {name}: {found:?}"
+            );
+        }
+        let alone = listed.iter().find(|name| {
+            names::signed_name(name).is_some_and(|of| !listed.iter().any(|other| other == of))
+        });
+        assert_eq!(alone, None, "{after}");
+    }
+
+    #[test]
+    fn nothing_is_listed_unsigned_at_whichever_step_a_run_is_killed() {
+        // So old that the signature of an event that was not written is nobody's any more.
+        let at = Utc::now() - TimeDelta::days(3);
+        for kind in 0..2 {
+            for steps in 0.. {
+                let dir = tempfile::tempdir().unwrap();
+                let store = &signed_stores(&dir)[kind];
+                let _lock = store.lock("app", Duration::ZERO).unwrap();
+                let first = publish(&**store, at - TimeDelta::days(1)).unwrap();
+                crash_after(Some(steps));
+                let work = || -> Result<()> {
+                    let id = publish(&**store, at)?;
+                    let event = names::event_name(&id, at, 2);
+                    store.write_once("app", &event, b"verified")?;
+                    let dump = format!("{id}.sqlite3.gz");
+                    store.retire("app", &id, &[dump]).map(drop)
+                };
+                let result = work();
+                crash_after(None);
+                store.sweep("app", &named_by).unwrap();
+                assert_signed(&**store, &format!("killed after step {steps}"));
+                let listed = store.list("app").unwrap().objects;
+                let kept = listed.iter().filter(|name| name.starts_with(&first));
+                assert_eq!(kept.count(), 5, "dump, sidecar, event, and two signatures");
+                if result.is_ok() {
+                    assert_eq!(listed.len(), 5);
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_keeps_its_signature_unless_its_sidecar_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        for store in signed_stores(&dir) {
+            let _lock = store.lock("app", Duration::ZERO).unwrap();
+            for (id, is_signed) in [
+                ("app_daily_20261120T020000Z", false),
+                ("app_daily_20261121T020000Z", true),
+            ] {
+                let mut draft = store.begin_copy("app", id).unwrap();
+                if is_signed {
+                    draft.sign_copy();
+                }
+                draft.commit(b"{}").unwrap();
+                let name = names::signature_name(&names::sidecar_name(id));
+                assert_eq!(store.read("app", &name).is_ok(), is_signed);
+            }
+        }
+    }
+}

@@ -72,6 +72,7 @@ fn configuration_shows_every_key() {
         "[hooks]",
         "[log]",
         "[metrics]",
+        "[encryption]",
         "[retention]",
     ]
     .into_iter()
@@ -81,6 +82,8 @@ fn configuration_shows_every_key() {
         let missing: Vec<String> = keys_of(header)
             .into_iter()
             .filter(|key| !shown.contains(key.as_str()) && !tables.contains(&key.as_str()))
+            // What excludes another key is named beside it.
+            .filter(|key| !text.contains(&format!("`{key}`")))
             .collect();
         assert!(
             missing.is_empty(),

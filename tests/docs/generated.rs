@@ -50,9 +50,12 @@ fn compare(directory: &str, rendered: &Files) {
 fn pages() -> Files {
     let mut command = Cli::command();
     command.build();
-    let subcommands = command.get_subcommands().cloned();
+    let commands: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    // `key` has commands of its own.
+    let inner = commands.iter().flat_map(clap::Command::get_subcommands);
     let all: Vec<clap::Command> = std::iter::once(command.clone())
-        .chain(subcommands)
+        .chain(inner.cloned())
+        .chain(commands.iter().cloned())
         .collect();
     let by_hand = manual::sources();
     let by_hand = by_hand.iter().map(|source| manual::page(source));
@@ -71,6 +74,7 @@ fn page(command: clap::Command) -> (String, Vec<u8>) {
         .map(ToString::to_string)
         .unwrap_or_default();
     let parent = command.has_subcommands();
+    let of_program = command.get_name() == "dbbackup";
     let source = format!("dbbackup {}", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command).source(source).manual("dbbackup manual");
     let mut text = Vec::new();
@@ -104,7 +108,7 @@ fn page(command: clap::Command) -> (String, Vec<u8>) {
             });
         roff.control("fi", []).to_writer(&mut text).unwrap();
     }
-    see_also(parent).to_writer(&mut text).unwrap();
+    see_also(of_program).to_writer(&mut text).unwrap();
     (man.get_filename(), text)
 }
 

@@ -172,6 +172,7 @@ fn reference_of_keys_is_complete() {
     assert_eq!(of_stores, keys_of("[store]"));
     assert_eq!(first_column("`[backup]`, and any source"), backup);
     assert_eq!(first_column("`[metrics]`"), keys_of("[metrics]"));
+    assert_eq!(first_column("`[encryption]`"), keys_of("[encryption]"));
     assert_eq!(first_column("`[sources.NAME]`"), common);
     for (kind, own) in &kinds {
         assert_eq!(

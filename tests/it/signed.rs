@@ -191,6 +191,7 @@ fn what_would_not_count_is_not_written() {
         .says("`trust`");
     signing.configure("none.key", "");
     signing.run("backup").exits(2).says("sign_key_file");
+    signing.run("doctor").prints("sign_key_file");
     assert_eq!(signing.world.stored("app", ".json"), [PathBuf::new(); 0]);
 }
 
@@ -389,6 +390,74 @@ fn copies_keep_their_signatures_and_the_newest_is_missed() {
         status.contains(&format!("does not list {second}")),
         "{status}"
     );
+}
+
+#[test]
+fn a_copy_that_is_encrypted_on_the_way_counts_there() {
+    let signing = Signing::new("");
+    let made = signing.run("key init keys --json").exits(0).json();
+    let recipient = made["recipient"].as_str().unwrap();
+    let path = signing.world.path("dbbackup.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    signing.world.config(&text.replace(
+        "[encryption]",
+        &format!(
+            "[backup]\ncopies = ['usb']\n[encryption]\nrecipients = ['{recipient}']\nstores = \
+             ['usb']"
+        ),
+    ));
+    let id = signing.backup();
+    let there = signing.world.path("usb/app");
+    assert!(there.join(format!("{id}.meta.json.age")).exists());
+    let list = signing.run("list --json --store usb").exits(0).json();
+    assert_eq!(list["backups"][0]["signature"]["status"], "trusted");
+    assert_eq!(list["backups"][0]["good"], true);
+    // Somebody else's words, encrypted to us.
+    let part = there.join(format!("{id}.meta.json.age"));
+    let bytes = fs::read(&part).unwrap();
+    fs::write(&part, [&bytes[..], b"x"].concat()).unwrap();
+    let identity = made["identity_file"].as_str().unwrap();
+    signing
+        .run(&format!("verify --store usb {id} --identity {identity}"))
+        .exits(4);
+}
+
+/// The sidecar of a machine whose clock was ahead is signed like any other.
+#[test]
+fn what_is_dated_ahead_is_meant_by_no_word_for_the_newest() {
+    let signing = Signing::new("");
+    let id = signing.backup();
+    let ahead = signing.world.copy_backup(
+        &id,
+        "manual",
+        chrono::Utc::now() + chrono::TimeDelta::days(400),
+    );
+    // Signed by hand, as a machine with that key would.
+    if !tools::have("minisign") {
+        return;
+    }
+    let name = format!("{ahead}.json");
+    let comment = format!("timestamp:1\tfile:{name}\tsource:app");
+    let mut command = Command::new("minisign");
+    command
+        .args(["-S", "-s"])
+        .arg(signing.world.path("sign.key"));
+    command
+        .args(["-t", &comment, "-m"])
+        .arg(signing.file(&name));
+    command.stdout(Stdio::null());
+    assert!(command.status().unwrap().success());
+    assert_eq!(signing.signature_of(&ahead), "trusted");
+    for (at, word) in ["app", "app@latest", "app@latest:manual"]
+        .iter()
+        .enumerate()
+    {
+        let ran = signing
+            .run(&format!("restore {word} --to back{at}.db"))
+            .exits(0);
+        ran.prints(&id).never_says(&format!("restoring {ahead}"));
+    }
+    assert!(signing.status().contains("is dated ahead"));
 }
 
 #[test]

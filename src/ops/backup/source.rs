@@ -4,6 +4,7 @@
 use super::attempt::{AttemptPlan, BackupAttempt, RunContext};
 use super::{SourceResult, newest_good_at};
 use crate::catalog::{Backup, Catalog};
+use crate::engine::sqlite::Spool;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::ops::engines::{self, Engine};
@@ -11,7 +12,7 @@ use crate::ops::hooks::{HookOutcome, HookRunner};
 use crate::ops::run::{Shortfall, SourceSummary, join_errors, now};
 use crate::ops::{Event, Observer, prune};
 use crate::pipeline::Codec;
-use crate::plan::SourcePlan;
+use crate::plan::{SourceKind, SourcePlan};
 use crate::scratch;
 use crate::sidecar::Status;
 use crate::store::Store;
@@ -197,6 +198,19 @@ fn has_backups(catalog: &Catalog, source: &str) -> bool {
             .any(|backup| backup.sidecar.dump.is_some())
 }
 
+/// The same source, read in place: what is to be encrypted is not written to a disk before that,
+/// although an application that does not use the WAL waits for longer. `spool = "always"` is
+/// obeyed.
+fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
+    let mut source = source.clone();
+    if let SourceKind::Sqlite { spool, .. } = &mut source.kind
+        && *spool == Spool::Auto
+    {
+        *spool = Spool::Never;
+    }
+    source
+}
+
 /// Opens the engine and checks everything that can be known to fail before the work.
 fn prepare(
     source: &SourcePlan,
@@ -216,7 +230,10 @@ fn prepare(
         .with_hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
     engines::sweep(source)?;
-    let engine = Engine::open(source)?;
+    let engine = match context.encryption {
+        Some(_) => Engine::open(&without_plain_copy(source))?,
+        None => Engine::open(source)?,
+    };
     let catalog = catalog?;
     check_name_conflict(
         source,

@@ -225,6 +225,19 @@ fn try_file_system(dir: &Path) -> Result<Option<(String, String)>> {
     Ok(None)
 }
 
+/// Checks whether what this machine writes there counts: a store that trusts keys counts only what
+/// they sign.
+pub fn check_signing(plan: &StorePlan, diagnosis: &mut Diagnosis) {
+    if plan.settings.signer.is_none() && plan.settings.trust.is_empty() {
+        return;
+    }
+    let checked = store::open_unchecked(&plan.settings).and_then(|store| store.check_signing());
+    match checked {
+        Ok(()) => diagnosis.ok("store", "signature", "backups are signed"),
+        Err(error) => diagnosis.problem("store", "signature", &error),
+    }
+}
+
 /// Checks whether another run has the source's lock now. A store on another machine has none, and
 /// was said so of.
 pub fn check_lock(store: &StorePlan, source: &str, diagnosis: &mut Diagnosis) {

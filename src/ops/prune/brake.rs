@@ -10,7 +10,7 @@ use crate::ops::events::add_event;
 use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
 use crate::retention::PRE_RESTORE;
-use crate::retention::{Brake, ContentSummary, Jump, find_jumps, find_shrinkage};
+use crate::retention::{Brake, ContentSummary, Jump, TableTotals, find_jumps, find_shrinkage};
 use crate::retention::{Decision, RetentionPolicy, Verdict};
 use crate::sidecar::{Braked, Change, Sidecar, Totals};
 use crate::store::{Store, names};
@@ -287,7 +287,12 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary>
     let sidecar = Sidecar::parse(&bytes).map_err(|why| Error::failed(format!("`{id}`: {why}")))?;
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
+    let is_sealed = manifest.tables_total.is_some();
     let uncounted = manifest.tables.is_empty() && sidecar.kind != EngineKind::Sqlite.as_str();
+    let totals = TableTotals {
+        tables: manifest.tables_total(),
+        rows: manifest.rows_total,
+    };
     // Older manifests have the rows of virtual tables, which are not counted any more: none is
     // lost.
     let counted = |table: &crate::engine::Table| table.compare && table.kind != "virtual table";
@@ -303,7 +308,8 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary>
         counts: manifest.tree.map_or(Vec::new(), |tree| {
             vec![("file", tree.files), ("SQLite database", tree.databases)]
         }),
-        tables: (!uncounted).then_some(tables),
+        tables: (!uncounted && !is_sealed).then_some(tables),
+        totals: (totals.tables > 0).then_some(totals),
     })
 }
 

@@ -145,8 +145,8 @@ pub fn copies_of<'a>(
         .collect()
 }
 
-/// Whether a backup that another store lists must be here, too, and is not: backups here are signed,
-/// it is newer than all of them, and nothing says that it was removed on purpose.
+/// Whether a backup that another store lists must be here, too, and is not: backups here are
+/// signed, it is newer than all of them, and nothing says that it was removed on purpose.
 fn is_unknown(id: &str, source: &str, catalog: &Catalog) -> bool {
     let mut chain = catalog.of(source).filter(|backup| backup.is_in_chain());
     let is_signed = |backup: &ListedBackup| backup.sidecar.previous.is_some();

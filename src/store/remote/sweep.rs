@@ -84,8 +84,8 @@ fn finish_retirement(
     fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
     let found = store.found(source)?;
-    let companions = found.iter().map(|object| &object.key);
-    let companions: Vec<&String> = companions
+    let names = found.iter().map(|object| &object.key);
+    let companions: Vec<&String> = names
         .filter(|name| names::companion_id(name) == Some(id))
         .collect();
     for companion in &companions {
