@@ -83,14 +83,18 @@ impl DeletePlan {
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
             note_removal(&*self.store, source, id, backup.witness.as_deref())?;
-            if let Retirement::Locked(lock) = self.store.retire(source, id, &backup.files)? {
-                return Err(
-                    Error::failed(format!("`{id}` can't be deleted: it is {lock}")).with_hint(
-                        "the store keeps it so long, whoever asks; try again after that",
-                    ),
-                );
+            match self.store.retire(source, id, &backup.files)? {
+                Retirement::Done => observer.line(format!("deleted {id}")),
+                Retirement::Hidden(lock) => observer.line(format!(
+                    "deleted {id}: its files are {lock}, and go with the first cleanup after that"
+                )),
+                Retirement::Locked(lock) => {
+                    let text = format!("`{id}` can't be deleted: it is {lock}");
+                    return Err(Error::failed(text).with_hint(
+                        "the store keeps it as long, whoever asks: try again after it",
+                    ));
+                }
             }
-            observer.line(format!("deleted {id}"));
             for place in elsewhere {
                 observer.note(format!(
                     "{id}: its link is removed; `{place}`, which it led to, is still there"
