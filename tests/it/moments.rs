@@ -126,7 +126,7 @@ impl Running {
 
 /// How often a story is killed at moments of no name; `DBBACKUP_KILLS` makes it more.
 fn kills() -> u32 {
-    std::env::var("DBBACKUP_KILLS").map_or(20, |text| text.parse().unwrap())
+    std::env::var("DBBACKUP_KILLS").map_or(8, |text| text.parse().unwrap())
 }
 
 /// Moments spread evenly over the length of a run, in an order that looks random. They show that no

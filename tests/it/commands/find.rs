@@ -319,7 +319,8 @@ fn other_tools_dumps_restore_by_their_extensions() {
         .dbbackup("restore x.sqlite3.gz.age --to x.db")
         .run()
         .exits(1)
-        .says("age -d");
+        .says("is encrypted, and no private key is given")
+        .says("--identity FILE");
     assert!(
         ["cut.db", "text.db", "x.db"]
             .iter()
