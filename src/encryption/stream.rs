@@ -93,13 +93,19 @@ pub enum DecryptionKey {
 }
 
 impl DecryptionKey {
-    /// The error, of the kind `Sealed`, of what has not the key that it needs; `what` names it.
-    pub fn missing(&self, what: &str) -> Error {
-        let why = match self {
-            DecryptionKey::Unfit => "is not encrypted to any of the private keys that are given",
-            _ => "is encrypted, and no private key is given",
+    /// The error, of the kind `Sealed`, of what has not the key that it needs; `what` names it, and
+    /// the recipients are those that are known.
+    pub fn missing(&self, what: &str, recipients: &[String]) -> Error {
+        let to = match recipients {
+            [] => String::new(),
+            _ => format!(" to {}", recipients.join(", ")),
         };
-        Error::new(Kind::Sealed, format!("{what} {why}")).with_hint(
+        let why = match self {
+            DecryptionKey::Unfit => "it is not encrypted to any of the private keys that are given",
+            _ => "no private key is given",
+        };
+        let text = format!("{what} is encrypted{to}, and {why}");
+        Error::new(Kind::Sealed, text).with_hint(
             "give the file with the private key: `--identity FILE`, $DBBACKUP_IDENTITY_FILE, or \
              `identity_file` in [encryption]",
         )
@@ -127,7 +133,7 @@ impl<R: Read> Opener<R> {
         let state = match key {
             DecryptionKey::NotNeeded => OpenerState::Plain(source),
             DecryptionKey::Given(identities) => OpenerState::Closed(source, Arc::clone(identities)),
-            DecryptionKey::NotGiven | DecryptionKey::Unfit => return Err(key.missing("it")),
+            DecryptionKey::NotGiven | DecryptionKey::Unfit => return Err(key.missing("it", &[])),
         };
         Ok(Opener { state })
     }
@@ -159,7 +165,7 @@ fn failure(error: age::DecryptError) -> io::Error {
             io::Error::new(io::ErrorKind::InvalidData, in_one_line(&error))
         }
         KeyDecryptionFailed => other_key("the passphrase of the private key is wrong"),
-        age::DecryptError::NoMatchingKeys => DecryptionKey::Unfit.missing("it").into(),
+        age::DecryptError::NoMatchingKeys => DecryptionKey::Unfit.missing("it", &[]).into(),
         error => other_key(&in_one_line(&error)),
     }
 }

@@ -60,11 +60,7 @@ impl StoredDump<'_> {
         let key = self.decoding.key();
         let is_missing = matches!(key, DecryptionKey::NotGiven | DecryptionKey::Unfit);
         let recipients = self.dump.map_or(&[][..], |dump| &dump.recipients);
-        let what = match recipients {
-            [] => format!("`{}`", self.file),
-            _ => format!("`{}` (to {})", self.file, recipients.join(", ")),
-        };
-        is_missing.then(|| key.missing(&what))
+        is_missing.then(|| key.missing(&format!("`{}`", self.file), recipients))
     }
 
     /// The bytes that the content will take; for a dump without a sidecar, a guess from its size.
