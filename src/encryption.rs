@@ -15,7 +15,7 @@ pub use identities::{AskPassphrase, Identities, IdentitySource};
 pub use new_identity::NewIdentity;
 pub use recipients::Recipients;
 pub use settings::{EncryptionSettings, MetadataDisclosure};
-pub use stream::{DecryptionKey, Opener, Sealer};
+pub use stream::{DecryptionKey, Sealer, Unsealer};
 
 /// The name of the encryption in sidecars, and the extension of what is encrypted.
 pub const AGE: &str = "age";

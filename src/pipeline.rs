@@ -10,7 +10,7 @@ mod meter;
 pub use compress::Codec;
 pub use meter::{Gauge, Measurement, Meter};
 
-use crate::encryption::{DecryptionKey, Opener, Recipients, Sealer};
+use crate::encryption::{DecryptionKey, Recipients, Sealer, Unsealer};
 use crate::error::{Error, Result};
 use crate::{encryption, interrupt, stream};
 use std::io::{self, Read, Write};
@@ -181,7 +181,7 @@ impl Decoding {
     /// error of the kind `Sealed`; one that does not fit is, with the first byte.
     pub fn open<R: Read + Send + 'static>(&self, source: R) -> Result<DecodeReader> {
         let (source, stored) = Meter::new(source);
-        let source = Opener::new(&self.key, source)?;
+        let source = Unsealer::new(&self.key, source)?;
         let (decoder, content) = Meter::new(compress::decoder(self.codec, self.threads, source));
         Ok(DecodeReader {
             decoder,

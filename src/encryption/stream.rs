@@ -114,11 +114,11 @@ impl DecryptionKey {
 
 /// Reads what a source gives, decrypted where there are identities. The header is read with the
 /// first byte.
-pub struct Opener<R: Read> {
-    state: OpenerState<R>,
+pub struct Unsealer<R: Read> {
+    state: UnsealerState<R>,
 }
 
-enum OpenerState<R: Read> {
+enum UnsealerState<R: Read> {
     Plain(R),
     Closed(R, Arc<Identities>),
     Open(Box<StreamReader<R>>),
@@ -126,21 +126,23 @@ enum OpenerState<R: Read> {
     Failed,
 }
 
-impl<R: Read> Opener<R> {
+impl<R: Read> Unsealer<R> {
     /// Reads `source` with this key. None that is needed and not here is an error of the kind
     /// `Sealed`; one that does not fit is, with the first byte.
-    pub fn new(key: &DecryptionKey, source: R) -> Result<Opener<R>> {
+    pub fn new(key: &DecryptionKey, source: R) -> Result<Unsealer<R>> {
         let state = match key {
-            DecryptionKey::NotNeeded => OpenerState::Plain(source),
-            DecryptionKey::Given(identities) => OpenerState::Closed(source, Arc::clone(identities)),
+            DecryptionKey::NotNeeded => UnsealerState::Plain(source),
+            DecryptionKey::Given(identities) => {
+                UnsealerState::Closed(source, Arc::clone(identities))
+            }
             DecryptionKey::NotGiven | DecryptionKey::Unfit => return Err(key.missing("it", &[])),
         };
-        Ok(Opener { state })
+        Ok(Unsealer { state })
     }
 
     fn open(&mut self) -> io::Result<()> {
-        let state = std::mem::replace(&mut self.state, OpenerState::Failed);
-        let OpenerState::Closed(source, identities) = state else {
+        let state = std::mem::replace(&mut self.state, UnsealerState::Failed);
+        let UnsealerState::Closed(source, identities) = state else {
             self.state = state;
             return Ok(());
         };
@@ -149,7 +151,7 @@ impl<R: Read> Opener<R> {
             .all
             .iter()
             .map(|one| &**one as &dyn age::Identity);
-        self.state = OpenerState::Open(Box::new(decryptor.decrypt(all).map_err(failure)?));
+        self.state = UnsealerState::Open(Box::new(decryptor.decrypt(all).map_err(failure)?));
         Ok(())
     }
 }
@@ -176,15 +178,15 @@ fn other_key(why: &str) -> io::Error {
         .into()
 }
 
-impl<R: Read> Read for Opener<R> {
+impl<R: Read> Read for Unsealer<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if matches!(self.state, OpenerState::Closed(..)) {
+        if matches!(self.state, UnsealerState::Closed(..)) {
             self.open()?;
         }
         match &mut self.state {
-            OpenerState::Plain(source) => source.read(bytes),
-            OpenerState::Open(stream) => stream.read(bytes),
-            OpenerState::Closed(..) | OpenerState::Failed => {
+            UnsealerState::Plain(source) => source.read(bytes),
+            UnsealerState::Open(stream) => stream.read(bytes),
+            UnsealerState::Closed(..) | UnsealerState::Failed => {
                 Err(io::Error::other("the encrypted file could not be opened"))
             }
         }

@@ -83,7 +83,16 @@ impl ResolvedBackup {
             }
             observer.warn(format!("{id} is newer, but {flaw}: it is passed over"));
         }
-        self.require_key()
+        self.require_key()?;
+        let sidecar = self.backup.as_ref().map(|backup| &backup.sidecar);
+        if sidecar.is_some_and(|sidecar| !sidecar.is_open()) {
+            observer.warn(format!(
+                "{}: the encrypted part of its sidecar is missing or not what was written, so that \
+                 the content is compared with no count of rows or files",
+                self.name()
+            ));
+        }
+        Ok(())
     }
 
     /// Who signed it.

@@ -3,7 +3,7 @@
 use super::BackupEncryption;
 use super::content::measure_bytes;
 use crate::encryption::{
-    DecryptionKey, Identities, MetadataDisclosure, Opener, Recipients, Sealer,
+    DecryptionKey, Identities, MetadataDisclosure, Recipients, Sealer, Unsealer,
 };
 use crate::error::{Error, Result};
 use crate::sidecar::{SealedPart, Sidecar};
@@ -73,7 +73,7 @@ pub fn open_sidecar(
     }
     let mut bytes = Vec::new();
     let key = DecryptionKey::Given(Arc::clone(identities));
-    Opener::new(&key, &stored[..])?
+    Unsealer::new(&key, &stored[..])?
         .take(LONGEST_PART)
         .read_to_end(&mut bytes)
         .map_err(|error| match error.kind() {
