@@ -422,6 +422,7 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--identity', '--identity', [CompletionResultType]::ParameterName, 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration''s]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Use colours')
             [CompletionResult]::new('--lock-wait', '--lock-wait', [CompletionResultType]::ParameterName, 'How long to wait for another run''s lock, as in 10m [default: do not wait]')
+            [CompletionResult]::new('--ransomware', '--ransomware', [CompletionResultType]::ParameterName, 'Try only what somebody who has taken over this machine could destroy in the store that `--store` names, or in every store: with this machine''s own keys, on an object made for it')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON document on stdout')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print nothing if all went well')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print nothing if all went well')

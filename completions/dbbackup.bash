@@ -438,7 +438,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__doctor)
-            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --ransomware --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

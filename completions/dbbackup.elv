@@ -403,6 +403,7 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand --identity 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration''s]'
             cand --color 'Use colours'
             cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: do not wait]'
+            cand --ransomware 'Try only what somebody who has taken over this machine could destroy in the store that `--store` names, or in every store: with this machine''s own keys, on an object made for it'
             cand --json 'Print one JSON document on stdout'
             cand -q 'Print nothing if all went well'
             cand --quiet 'Print nothing if all went well'

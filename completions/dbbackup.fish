@@ -332,6 +332,7 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l color -d 'U
 always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l ransomware -d 'Try only what somebody who has taken over this machine could destroy in the store that `--store` names, or in every store: with this machine\'s own keys, on an object made for it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand doctor" -s v -l verbose -d 'Say more (repeatable)'

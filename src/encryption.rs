@@ -7,6 +7,7 @@
 
 mod identities;
 mod new_identity;
+mod program;
 mod recipients;
 mod settings;
 mod stream;

@@ -140,6 +140,17 @@ pub struct Subject<'a> {
     pub ignored_events: usize,
 }
 
+/// A trial restore that came back whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Proof<'a> {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Of which backup.
+    pub id: &'a str,
+    /// On which host, where that is known.
+    pub host: Option<&'a str>,
+}
+
 /// One attempt at a backup.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgedAttempt<'a> {
@@ -162,7 +173,7 @@ pub struct JudgedAttempt<'a> {
     /// Of a tree of files only.
     pub files: Option<u64>,
     /// When it was last restored for trial, and came back whole.
-    pub proven: Option<DateTime<Utc>>,
+    pub proof: Option<Proof<'a>>,
     /// Whether a key is needed to read it.
     pub encrypted: bool,
     /// When a private key last opened it.
@@ -225,7 +236,7 @@ pub struct SourceHealth<'a> {
     /// The last failed attempt.
     pub failure: Option<JudgedAttempt<'a>>,
     /// The last proof, and of which backup it was.
-    pub proof: Option<(DateTime<Utc>, &'a str)>,
+    pub proof: Option<Proof<'a>>,
     /// When a private key last opened one of its backups.
     pub key_proof: Option<DateTime<Utc>>,
     /// Good backups by label.
@@ -256,10 +267,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> 
     {
         *labels.entry(attempt.label).or_default() += 1;
     }
-    let proven = subject
-        .attempts
-        .iter()
-        .filter_map(|attempt| Some((attempt.proven?, attempt.id)));
+    let proofs = subject.attempts.iter().filter_map(|attempt| attempt.proof);
     let failed = || own().filter(|attempt| matches!(attempt.worth, AttemptWorth::Failed { .. }));
     let mut health = SourceHealth {
         level: HealthLevel::Ok,
@@ -268,7 +276,7 @@ pub fn judge<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> SourceHealth<'a> 
         before: good.next().cloned(),
         last: own().next().cloned(),
         failure: failed().next().cloned(),
-        proof: proven.max(),
+        proof: proofs.max(),
         key_proof: own().filter_map(|attempt| attempt.key_proven).max(),
         labels,
         failures: failed().count() as u64,

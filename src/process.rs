@@ -8,11 +8,13 @@ pub mod captured;
 pub mod confined;
 mod drain;
 mod failure;
+mod filter;
 mod foreground;
 mod pipes;
 
 pub use drain::STDERR_KEPT;
 pub use failure::{ProgramFailure, last_lines, summarize_stderr};
+pub use filter::{Filter, FilterStep};
 pub use foreground::run_in_foreground;
 pub use pipes::{ChildReader, ChildWriter, Pipes};
 

@@ -223,6 +223,9 @@ pub struct Verification {
     /// The same for a line among many, without hashes; left out where it would be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// The host that verified it, where that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 impl Verification {
@@ -235,6 +238,7 @@ impl Verification {
             duration_seconds: 0.0,
             detail: None,
             summary: None,
+            host: None,
         }
     }
 }

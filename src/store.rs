@@ -21,7 +21,10 @@ pub use faulty::crash_after;
 pub use location::{Location, RemoteAddress};
 #[cfg(test)]
 pub use remote::memory::store_in_memory;
-pub use remote::probe::{ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe};
+pub use remote::probe::{
+    Destruction, DestructionProbe, ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe,
+    probe_destruction,
+};
 pub use retirement::{ObjectLock, Retirement};
 pub use settings::{
     ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,

@@ -15,10 +15,15 @@ mod fields;
 mod generated;
 #[path = "docs/manual.rs"]
 mod manual;
+#[allow(dead_code)]
+#[path = "servers/moto.rs"]
+mod moto;
 #[path = "docs/readme.rs"]
 mod readme;
 #[path = "docs/recovery.rs"]
 mod recovery;
+#[path = "docs/recovery_encrypted.rs"]
+mod recovery_encrypted;
 #[path = "docs/settings.rs"]
 mod settings;
 // Other tests need more of it.

@@ -3,7 +3,8 @@
 //!
 //! `DBBACKUP_BENCH_DIR` says where (by default `target/bench-data`, which needs about four times
 //! the database's size), `DBBACKUP_BENCH_MIB` how large the database is (1200 MiB by default),
-//! `DBBACKUP_BENCH_GROWN=1` that it is to look like an old one (see `database`).
+//! `DBBACKUP_BENCH_GROWN=1` that it is to look like an old one (see `database`),
+//! `DBBACKUP_BENCH_BINARY` which build is measured, so that two builds can be compared.
 
 #![allow(dead_code)]
 
@@ -15,10 +16,17 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-/// The optimised binary that cargo built for this run.
+/// The binary that is measured: the optimised one that cargo built for this run, or another build.
 pub fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_dbbackup"))
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        std::env::var_os("DBBACKUP_BENCH_BINARY").map_or_else(
+            || PathBuf::from(env!("CARGO_BIN_EXE_dbbackup")),
+            PathBuf::from,
+        )
+    })
 }
 
 /// The directory for the databases and for all that is made of them.

@@ -110,8 +110,7 @@ impl Catalog {
 /// The dumps that no sidecar knows.
 fn orphans(catalog: &Catalog, directories: &[Directory<'_>]) -> Vec<OrphanedDump> {
     let there = catalog
-        .backups
-        .iter()
+        .backups()
         .filter(|entry| entry.presence != Presence::Missing)
         .filter_map(|entry| entry.sidecar.dump.as_ref());
     let there = there
@@ -235,7 +234,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<ListedBackup>, Refusal> {
+    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<Box<ListedBackup>>, Refusal> {
         let name = names::sidecar_name(id);
         match read_listed(self.objects, &name, &mut reading.bytes) {
             Ok(true) => {}
@@ -286,14 +285,14 @@ impl<'a> Directory<'a> {
         let digest = (!self.keys.is_empty() || self.has_signatures)
             .then(|| Sha256::digest(&reading.bytes).into());
         let (state, unreadable) = state_after(events, &witness, &mut reading.bytes);
-        Ok(Some(Backup {
-            sidecar: Box::new(sidecar),
+        Ok(Some(Box::new(Backup {
+            sidecar,
             state,
             state_lost: unreadable.is_some(),
             presence,
             signature,
             digest,
-        }))
+        })))
     }
 
     fn witness(&self) -> Witness<'_> {

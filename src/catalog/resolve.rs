@@ -16,7 +16,7 @@ impl Catalog {
             return Err(Error::usage("the name of a backup is empty")
                 .with_hint(Hint::new().command(["list"]).text(" shows the ids")));
         }
-        if let Some(backup) = self.backups.iter().find(|backup| backup.id() == wanted) {
+        if let Some(backup) = self.backups().find(|backup| backup.id() == wanted) {
             return Ok(backup);
         }
         if let Some(entry) = self.unreadable.iter().find(|entry| entry.id == wanted) {
@@ -43,8 +43,7 @@ impl Catalog {
             return self.newest_good(wanted).ok_or_else(|| self.no_good(wanted));
         }
         let matching: Vec<&ListedBackup> = self
-            .backups
-            .iter()
+            .backups()
             .filter(|backup| backup.id().starts_with(wanted))
             .collect();
         match matching[..] {

@@ -75,11 +75,11 @@ fn many_are_read_whole_and_in_order() {
     expected.sort();
     let expected: Vec<String> = expected.into_iter().map(|(_, id)| id).collect();
     let catalog = place.read();
-    assert_eq!(ids(catalog.backups.iter()), expected);
+    assert_eq!(ids(catalog.backups()), expected);
     assert!(
         catalog.orphans.is_empty()
             && catalog.unreadable.is_empty()
-            && catalog.backups.iter().all(ListedBackup::good)
+            && catalog.backups().all(ListedBackup::good)
     );
     assert_eq!(catalog.sources(), ["app", "app.old", "app2"]);
     let of_app: Vec<String> = expected
@@ -95,18 +95,18 @@ fn many_are_read_whole_and_in_order() {
     // Parts of it are parts of the whole.
     let some = Catalog::read(&*place.store, Some(&["app2".to_owned()])).unwrap();
     assert_eq!(
-        (ids(some.backups.iter()), some.sources()),
+        (ids(some.backups()), some.sources()),
         (ids(catalog.of("app2")), vec!["app2".to_owned()])
     );
     let mut kept = place.read();
     kept.keep_only(&["app2".to_owned()]);
     assert_eq!(
         (
-            ids(kept.backups.iter()),
+            ids(kept.backups()),
             ids(kept.of("app2")),
             kept.of("app").count()
         ),
-        (ids(some.backups.iter()), ids(some.of("app2")), 0)
+        (ids(some.backups()), ids(some.of("app2")), 0)
     );
 }
 
@@ -149,7 +149,7 @@ fn what_is_not_a_backup_is_told_apart() {
 
     let catalog = place.read();
     assert_eq!(
-        ids(catalog.backups.iter()),
+        ids(catalog.backups()),
         [
             good.clone(),
             missing.clone(),
@@ -157,13 +157,7 @@ fn what_is_not_a_backup_is_told_apart() {
             unsure.clone()
         ]
     );
-    let find = |id: &str| {
-        catalog
-            .backups
-            .iter()
-            .find(|backup| backup.id() == id)
-            .unwrap()
-    };
+    let find = |id: &str| catalog.backups().find(|backup| backup.id() == id).unwrap();
     assert!(
         find(&good).good()
             && !find(&missing).good()
@@ -316,7 +310,10 @@ fn what_is_built_on_another_sources_backup_is_damaged() {
         place.read()
     };
     let catalog = built_on(&base);
-    assert_eq!(catalog.backups[0].needs(), Some(base.as_str()));
+    assert_eq!(
+        catalog.backups().next().unwrap().needs(),
+        Some(base.as_str())
+    );
     assert_eq!(catalog.dependents_of(&base).collect::<Vec<_>>(), [&id]);
     assert_eq!(catalog.dependents_of(&id).count(), 0);
     for foreign in ["shop_daily_20261120T020000Z", &id, "../app", ""] {

@@ -35,8 +35,7 @@ pub fn run(
         &names_in(&*store, &arguments.sources, session, report)?,
     )?;
     let chosen: Vec<&ListedBackup> = catalog
-        .backups
-        .iter()
+        .backups()
         .filter(|backup| matches(backup, arguments, since))
         .collect();
     let shown: Vec<&ListedBackup> = chosen
@@ -284,7 +283,7 @@ fn say_what_is_not_listed(catalog: &Catalog, hidden: &[&ListedBackup], report: &
             );
         }
     }
-    for backup in catalog.backups.iter().filter(|backup| backup.state_lost) {
+    for backup in catalog.backups().filter(|backup| backup.state_lost) {
         report.warn(format!("{}: {STATE_LOST}", backup.id()));
     }
     for entry in &catalog.unreadable {

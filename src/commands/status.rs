@@ -6,7 +6,7 @@ mod nagios;
 use crate::cli::StatusArguments;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::health::{
-    self, CopySubject, Expectation, HealthFinding, HealthLevel, SourceHealth, Subject,
+    self, CopySubject, Expectation, HealthFinding, HealthLevel, Proof, SourceHealth, Subject,
 };
 use crate::ops::Session;
 use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
@@ -121,9 +121,9 @@ fn summary(status: &StoreHealth<'_>) -> String {
         };
         text = format!("{text} {which} {}", units::age(oldest, status.now));
     }
-    let proofs: Vec<DateTime<Utc>> = status
+    let proofs: Vec<Proof<'_>> = status
         .due()
-        .filter_map(|(_, health)| Some(health.proof?.0))
+        .filter_map(|(_, health)| health.proof)
         .collect();
     if let Some(oldest) = proofs.iter().min() {
         let all = proofs.len() as u64 == due;
@@ -133,8 +133,9 @@ fn summary(status: &StoreHealth<'_>) -> String {
             format!("{} of {due} ", proofs.len())
         };
         text = format!(
-            "{text}; {how_many}proven by a restore {}",
-            units::age(*oldest, status.now)
+            "{text}; {how_many}proven by a restore{} {}",
+            by_another(oldest.host, &status.here),
+            units::age(oldest.at, status.now)
         );
     }
     for store in &status.copy_stores {
@@ -180,7 +181,7 @@ fn show(status: &StoreHealth<'_>, report: &Report) {
             vec![
                 painted(health.level),
                 subject.name.clone(),
-                sentence(subject, health, status.now),
+                sentence(subject, health, status.now, &status.here),
             ]
         };
         let of_store = status
@@ -240,7 +241,12 @@ fn show_hints(status: &StoreHealth<'_>, report: &Report) {
 }
 
 /// What is wrong with a source; else how it is.
-fn sentence(subject: &Subject<'_>, health: &SourceHealth<'_>, now: DateTime<Utc>) -> String {
+fn sentence(
+    subject: &Subject<'_>,
+    health: &SourceHealth<'_>,
+    now: DateTime<Utc>,
+    here: &str,
+) -> String {
     if !health.findings.is_empty() {
         return health
             .findings
@@ -264,7 +270,11 @@ fn sentence(subject: &Subject<'_>, health: &SourceHealth<'_>, now: DateTime<Utc>
         ));
     }
     match health.proof {
-        Some((at, _)) => parts.push(format!("proven {}", units::age(at, now))),
+        Some(Proof { at, host, .. }) => parts.push(format!(
+            "proven{} {}",
+            by_another(host, here),
+            units::age(at, now)
+        )),
         None if health.newest.is_some() => parts.push("never proven by a restore".into()),
         None => {}
     }
@@ -274,6 +284,14 @@ fn sentence(subject: &Subject<'_>, health: &SourceHealth<'_>, now: DateTime<Utc>
         parts.push(units::count(health.damaged, "older damaged backup"));
     }
     parts.join(", ")
+}
+
+/// ` by vault1`, where it was not this host.
+fn by_another(host: Option<&str>, here: &str) -> String {
+    match host {
+        Some(host) if host != here => format!(" by {host}"),
+        _ => String::new(),
+    }
 }
 
 /// ` (+3 %)`: against the good backup before.
@@ -307,7 +325,7 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
         serde_json::json!({
             "source": subject.name,
             "status": health.level.as_str(),
-            "text": sentence(subject, health, status.now),
+            "text": sentence(subject, health, status.now, &status.here),
             "findings": health.findings.iter().map(finding).collect::<Vec<_>>(),
             "not_expected": match subject.expected { Expectation::No(why) => Some(why), _ => None },
             "expect_every_seconds": subject.expect_every.duration().as_secs(),
@@ -327,8 +345,8 @@ fn set_document(status: &StoreHealth<'_>, report: &mut Report) {
                     "hint": hint.as_ref().map(Hint::to_string)}),
                 _ => serde_json::Value::Null,
             }),
-            "last_proof": health.proof.map(|(at, id)| serde_json::json!({"id": id, "at": at,
-            "age_seconds": seconds(at)})),
+            "last_proof": health.proof.map(|proof| serde_json::json!({"id": proof.id,
+                "at": proof.at, "age_seconds": seconds(proof.at), "host": proof.host})),
             "good_by_label": health.labels,
             "failed_attempts": health.failures,
             "damaged_backups": health.damaged,

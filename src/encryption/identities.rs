@@ -1,5 +1,6 @@
 //! The private keys with which backups are read.
 
+use super::program::AgeProgram;
 use super::recipients::{passphrase, shortened};
 use super::{EncryptionSettings, FIRST_LINE};
 use crate::error::{Error, Hint, Kind, Result};
@@ -7,7 +8,7 @@ use crate::secret::Secret;
 use age::secrecy::SecretString;
 use age::{Callbacks, IdentityFile, scrypt, ssh};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Asks the user for a passphrase, with this question; `None` where nobody can be asked.
@@ -46,6 +47,8 @@ impl IdentitySource {
 pub struct Identities {
     pub(super) all: Vec<Box<dyn age::Identity + Send + Sync>>,
     fingerprints: Vec<String>,
+    /// What decrypts in place of the library, which does not know all of them.
+    pub(super) program: Option<AgeProgram>,
 }
 
 impl fmt::Debug for Identities {
@@ -68,6 +71,7 @@ impl Identities {
                 // An encrypted file need not be text.
                 let what = format!("`{setting}` `{}`", path.display());
                 match text {
+                    Ok(text) if has_unknown_keys(text.expose()) => Ok(Identities::of_program(path)),
                     Ok(text) => Identities::parse(text.expose().as_bytes(), &what, ask),
                     Err(error) => match std::fs::read(path) {
                         Ok(bytes) if bytes.starts_with(FIRST_LINE) => {
@@ -88,6 +92,7 @@ impl Identities {
                 Ok(Identities {
                     all: vec![Box::new(scrypt::Identity::new(secret))],
                     fingerprints: vec!["passphrase".to_owned()],
+                    program: None,
                 })
             }
         }
@@ -149,6 +154,7 @@ impl Identities {
         Ok(Identities {
             all: vec![Box::new(identity)],
             fingerprints: public.into_iter().collect(),
+            program: None,
         })
     }
 
@@ -173,7 +179,20 @@ impl Identities {
                 ),
             );
         }
-        Ok(Identities { all, fingerprints })
+        Ok(Identities {
+            all,
+            fingerprints,
+            program: None,
+        })
+    }
+
+    /// The keys of a file that only the program `age` knows.
+    fn of_program(path: &Path) -> Identities {
+        Identities {
+            all: Vec::new(),
+            fingerprints: Vec::new(),
+            program: Some(AgeProgram::decrypting(path)),
+        }
     }
 
     /// What tells the public halves apart; see [`super::Recipients::fingerprints`]. Keys of plugins
@@ -181,6 +200,12 @@ impl Identities {
     pub fn fingerprints(&self) -> &[String] {
         &self.fingerprints
     }
+}
+
+/// Whether there are private keys of a kind that the library does not know: `AGE-SECRET-KEY-PQ-1…`.
+fn has_unknown_keys(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim);
+    lines.any(|line| line.starts_with("AGE-SECRET-KEY-") && !line.starts_with("AGE-SECRET-KEY-1"))
 }
 
 /// An error of the library as one line: its own have several.

@@ -1,6 +1,7 @@
 //! Who can read what is encrypted.
 
 use super::EncryptionSettings;
+use super::program::AgeProgram;
 use crate::error::{Context, Error, Kind, Result};
 use crate::secret::Secret;
 use age::secrecy::SecretString;
@@ -18,6 +19,8 @@ const SHOWN_TAIL: usize = 6;
 pub struct Recipients {
     all: Vec<Box<dyn age::Recipient + Send + Sync>>,
     fingerprints: Vec<String>,
+    /// What encrypts in place of the library, which does not know all of them.
+    program: Option<AgeProgram>,
 }
 
 impl fmt::Debug for Recipients {
@@ -66,6 +69,7 @@ impl Recipients {
         let mut recipients = Recipients {
             all: Vec::new(),
             fingerprints: Vec::new(),
+            program: None,
         };
         let mut of_plugins: BTreeMap<String, Vec<plugin::Recipient>> = BTreeMap::new();
         for (place, line) in lines {
@@ -84,7 +88,12 @@ impl Recipients {
         }
         for (name, keys) in of_plugins {
             let plugin = plugin::RecipientPluginV1::new(&name, &keys, &[], NoCallbacks);
-            let plugin = plugin.map_err(|_| missing_plugin(&name))?;
+            let Ok(plugin) = plugin else {
+                // A newer `age` may know without a plugin what here looks like one's.
+                let all: Vec<&str> = lines.iter().map(|(_, line)| line.trim()).collect();
+                recipients.program = Some(AgeProgram::encrypting(&all, &keys[0].to_string())?);
+                return Ok(recipients);
+            };
             recipients.all.push(Box::new(plugin));
         }
         Ok(recipients)
@@ -96,6 +105,7 @@ impl Recipients {
         Recipients {
             all: vec![Box::new(scrypt::Recipient::new(secret))],
             fingerprints: vec!["passphrase".to_owned()],
+            program: None,
         }
     }
 
@@ -103,6 +113,11 @@ impl Recipients {
     /// a key of SSH what `ssh-keygen -l` prints.
     pub fn fingerprints(&self) -> &[String] {
         &self.fingerprints
+    }
+
+    /// The program that encrypts to them, where the library can't.
+    pub(super) fn program(&self) -> Option<&AgeProgram> {
+        self.program.as_ref()
     }
 
     /// A new file key, encrypted to each of them.
@@ -171,13 +186,6 @@ fn parse_recipient(line: &str) -> Result<Parsed> {
             ),
         ),
     }
-}
-
-fn missing_plugin(name: &str) -> Error {
-    Error::usage(format!(
-        "a recipient needs the program `age-plugin-{name}`, which is not installed here"
-    ))
-    .with_hint("install it where dbbackup finds it (PATH), or take that recipient out")
 }
 
 /// Enough of a public key to know it by.

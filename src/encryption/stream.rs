@@ -2,6 +2,7 @@
 //! pulled.
 
 use super::identities::in_one_line;
+use super::program::{ProgramSealer, ProgramUnsealer};
 use super::{FIRST_LINE, Identities, Recipients};
 use crate::error::{Error, Kind, Result};
 use age::stream::{StreamReader, StreamWriter};
@@ -14,6 +15,8 @@ pub enum Sealer<W: Write> {
     Plain(W),
     /// Encrypted.
     Sealed(Box<StreamWriter<FirstLineCheck<W>>>),
+    /// Encrypted by the program `age`.
+    SealedByProgram(ProgramSealer<FirstLineCheck<W>>),
 }
 
 impl<W: Write> Sealer<W> {
@@ -23,6 +26,10 @@ impl<W: Write> Sealer<W> {
             return Ok(Sealer::Plain(sink));
         };
         let checked = FirstLineCheck { sink, checked: 0 };
+        if let Some(program) = recipients.program() {
+            let sealer = ProgramSealer::new(program.start()?, checked);
+            return Ok(Sealer::SealedByProgram(sealer));
+        }
         let writer = recipients.encryptor()?.wrap_output(checked)?;
         Ok(Sealer::Sealed(Box::new(writer)))
     }
@@ -32,6 +39,7 @@ impl<W: Write> Sealer<W> {
         match self {
             Sealer::Plain(sink) => Ok(sink),
             Sealer::Sealed(writer) => writer.finish().map(|checked| checked.sink),
+            Sealer::SealedByProgram(sealer) => sealer.finish().map(|checked| checked.sink),
         }
     }
 }
@@ -41,6 +49,7 @@ impl<W: Write> Write for Sealer<W> {
         match self {
             Sealer::Plain(sink) => sink.write(bytes),
             Sealer::Sealed(writer) => writer.write(bytes),
+            Sealer::SealedByProgram(sealer) => sealer.write(bytes),
         }
     }
 
@@ -48,6 +57,7 @@ impl<W: Write> Write for Sealer<W> {
         match self {
             Sealer::Plain(sink) => sink.flush(),
             Sealer::Sealed(writer) => writer.flush(),
+            Sealer::SealedByProgram(sealer) => sealer.flush(),
         }
     }
 }
@@ -122,6 +132,7 @@ enum UnsealerState<R: Read> {
     Plain(R),
     Closed(R, Arc<Identities>),
     Open(Box<StreamReader<R>>),
+    OpenByProgram(ProgramUnsealer<R>),
     /// The header could not be used.
     Failed,
 }
@@ -146,6 +157,11 @@ impl<R: Read> Unsealer<R> {
             self.state = state;
             return Ok(());
         };
+        if let Some(program) = &identities.program {
+            let opened = ProgramUnsealer::new(program.start()?, source);
+            self.state = UnsealerState::OpenByProgram(opened);
+            return Ok(());
+        }
         let decryptor = age::Decryptor::new(source).map_err(failure)?;
         let all = identities
             .all
@@ -172,7 +188,7 @@ fn failure(error: age::DecryptError) -> io::Error {
     }
 }
 
-fn other_key(why: &str) -> io::Error {
+pub(super) fn other_key(why: &str) -> io::Error {
     Error::new(Kind::Sealed, why)
         .with_hint("`show` names the recipients; give the private key of one: `--identity FILE`")
         .into()
@@ -186,6 +202,7 @@ impl<R: Read> Read for Unsealer<R> {
         match &mut self.state {
             UnsealerState::Plain(source) => source.read(bytes),
             UnsealerState::Open(stream) => stream.read(bytes),
+            UnsealerState::OpenByProgram(opened) => opened.read(bytes),
             UnsealerState::Closed(..) | UnsealerState::Failed => {
                 Err(io::Error::other("the encrypted file could not be opened"))
             }

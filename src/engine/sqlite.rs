@@ -32,6 +32,7 @@ use crate::error::{Context, Error, Hint, Result};
 use crate::failpoint::fail_point;
 use crate::interrupt;
 use crate::units;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use registry::Claim;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::ops::Deref;
@@ -242,18 +243,13 @@ pub(crate) fn companion(path: &Path, suffix: &str) -> PathBuf {
 /// The path as the inside of a `file:` URI.
 fn percent_encoded(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-    path.as_os_str()
-        .as_bytes()
-        .iter()
-        .map(|&byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    percent_encode(path.as_os_str().as_bytes(), ENCODED).to_string()
 }
 
 /// SQLite's error in words that say what to do.

@@ -290,10 +290,10 @@ fn proof(
         // Where there is nothing to prove that is said already.
         None if health.newest.is_none() => return None,
         None => format!("no backup was ever proven by a restore, one is to be every {every}"),
-        Some((at, _)) if at < every.before(now) => {
+        Some(proof) if proof.at < every.before(now) => {
             format!(
                 "a restore was last proven {}, one is to be every {every}",
-                units::age(at, now)
+                units::age(proof.at, now)
             )
         }
         Some(_) => return None,

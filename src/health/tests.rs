@@ -20,7 +20,7 @@ fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'stati
         content: 4000,
         rows: Some(100),
         files: None,
-        proven: None,
+        proof: None,
         encrypted: false,
         key_proven: None,
         safety_copy: false,
@@ -243,7 +243,11 @@ fn proofs_are_asked_for_only_where_the_configuration_does() {
         ..app(attempts)
     };
     let proven = |hours: i64| JudgedAttempt {
-        proven: Some(now() - TimeDelta::hours(hours)),
+        proof: Some(Proof {
+            at: now() - TimeDelta::hours(hours),
+            id: "a",
+            host: None,
+        }),
         ..attempt(2, AttemptWorth::Good)
     };
     judged(

@@ -155,7 +155,7 @@ fn find_doomed(
         if found.iter().any(|known| known.id == *id) {
             continue;
         }
-        if let Some(backup) = catalog.backups.iter().find(|backup| backup.id() == id) {
+        if let Some(backup) = catalog.backups().find(|backup| backup.id() == id) {
             refuse_to_delete(backup, ids, force, catalog)?;
             let (source, files) = (backup.sidecar.source.to_string(), backup.sidecar.files());
             found.push(DoomedBackup {

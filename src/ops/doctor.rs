@@ -1,12 +1,15 @@
 //! Would a backup succeed, and if not, why? Everything is tried that can be tried without leaving a
 //! trace.
 
+mod encryption;
 mod place;
 mod remote;
 mod secrets;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+
+pub use remote::try_destruction;
 
 use super::backup::{self, AttemptPlan, BackupRequest};
 use super::engines::Engine;
@@ -15,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::engine::postgres::server::Availability;
 use crate::error::{Error, Hint, Result};
 use crate::plan::{PlannedAttempt, SourcePlan, StorePlan};
-use crate::store::{self, Access};
+use crate::store::{self, Access, Destruction};
 use crate::units;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +34,9 @@ pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> 
     let catalog = match &store {
         Ok(plan) => {
             place::check_signing(plan, &mut diagnosis);
-            place::check_store(plan, session, &mut diagnosis)
+            let catalog = place::check_store(plan, session, &mut diagnosis);
+            encryption::check_encryption(plan, &catalog, session, &mut diagnosis);
+            catalog
         }
         Err(error) => {
             diagnosis.problem("store", "place", error);
@@ -124,6 +129,19 @@ pub struct Diagnosis {
     pub checks: Vec<DoctorCheck>,
     /// The smallest policies with which nothing would be refused.
     pub policies: Vec<StorePolicy>,
+    /// What could be destroyed, where that was tried.
+    pub destructions: Vec<StoreDestruction>,
+}
+
+/// What somebody who has taken over this machine could destroy in a store.
+#[derive(Debug)]
+pub struct StoreDestruction {
+    /// Which store it is.
+    pub about: String,
+    /// Where it is.
+    pub location: String,
+    /// The verdict.
+    pub destruction: Destruction,
 }
 
 /// The smallest set of rights that suffices for a store, as its service takes it.
@@ -233,7 +251,8 @@ fn check_clock(catalog: &Catalog, session: &Session, diagnosis: &mut Diagnosis) 
             .with_hint("set it: `timedatectl set-ntp true`");
         return diagnosis.problem("clock", "time", &error);
     }
-    let future: Vec<&str> = (catalog.backups.iter())
+    let future: Vec<&str> = catalog
+        .backups()
         .filter(|backup| backup.sidecar.started_at > session.now + chrono::TimeDelta::minutes(5))
         .map(|backup| backup.id())
         .collect();

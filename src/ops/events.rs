@@ -131,6 +131,7 @@ mod tests {
                 duration_seconds: 0.1,
                 detail: None,
                 summary: None,
+                host: None,
             };
             add_event(&*store, "app", &id, Change::Verified(found)).unwrap();
         }

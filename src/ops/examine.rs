@@ -80,6 +80,7 @@ impl VerificationResult {
                 .filter(|detail| *detail != summary)
                 .and(Some(summary)),
             detail,
+            host: None,
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct StoreHealth<'a> {
     pub copy_stores: Vec<CopyStoreHealth>,
     /// The moment that it was judged for.
     pub now: DateTime<Utc>,
+    /// This host's name.
+    pub here: String,
 }
 
 impl StoreReading {
@@ -132,6 +134,7 @@ impl StoreReading {
             space: health::space(free, needed),
             copy_stores: copy_stores.iter().map(CopyStoreReading::judge).collect(),
             now,
+            here: session.host.clone(),
         })
     }
 }

@@ -169,7 +169,7 @@ pub fn locate_backups(stores: &[ReadStore]) -> Vec<LocatedBackup<'_>> {
     let mut located: Vec<LocatedBackup<'_>> = Vec::new();
     let mut by_id: HashMap<&str, Vec<usize>> = HashMap::new();
     for (at, store) in stores.iter().enumerate() {
-        for backup in store.catalog().into_iter().flat_map(|one| &one.backups) {
+        for backup in store.catalog().into_iter().flat_map(Catalog::backups) {
             let known = by_id.entry(backup.id()).or_default();
             let same = known
                 .iter()

@@ -64,7 +64,7 @@ impl Fixture {
     /// The ids that the store holds now, newest first.
     pub fn ids(&self) -> Vec<String> {
         let catalog = self.catalog();
-        let ids = catalog.backups.iter().map(|backup| backup.id().to_owned());
+        let ids = catalog.backups().map(|backup| backup.id().to_owned());
         ids.collect()
     }
 

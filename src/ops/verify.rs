@@ -301,8 +301,7 @@ fn every_one(
     session: &Session,
 ) -> Result<Vec<VerifyTask>> {
     let with_dump = catalog
-        .backups
-        .iter()
+        .backups()
         .filter(|backup| backup.sidecar.status != Status::Failed);
     let mut items: Vec<VerifyTask> = with_dump
         .map(|backup| dump(backup, store, session))

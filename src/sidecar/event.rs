@@ -251,7 +251,10 @@ impl BackupState {
             match event.change {
                 Change::Pinned => state.pinned = true,
                 Change::Unpinned => state.pinned = false,
-                Change::Verified(found) => state.verifications.push(found),
+                Change::Verified(found) => state.verifications.push(Verification {
+                    host: event.producer.get("host").cloned(),
+                    ..found
+                }),
                 Change::Brake(found) => state.brake = Some(found),
                 Change::Removed(id) => drop(state.removed.insert(id)),
                 Change::Copy(mark) => {
@@ -357,6 +360,7 @@ mod tests {
             duration_seconds: 0.5,
             detail: None,
             summary: None,
+            host: None,
         };
         event(second, Change::Verified(found))
     }

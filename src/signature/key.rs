@@ -10,10 +10,12 @@ use chrono::{DateTime, Utc};
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use std::fmt;
 use std::io::Cursor;
+use zeroize::Zeroize;
 
-/// A key that signs. Nothing shows the secret half.
+/// A key that signs. Nothing shows the secret half, and its memory is wiped when it is dropped.
 pub struct SigningKey {
-    secret: SecretKey,
+    /// In a box, so that it is never moved, which would leave a copy.
+    secret: Box<SecretKey>,
     verifying: VerifyingKey,
 }
 
@@ -29,7 +31,7 @@ impl SigningKey {
         let pair = KeyPair::generate_unencrypted_keypair()
             .map_err(|error| Error::failed(format!("making a signing key: {error}")))?;
         Ok(SigningKey {
-            secret: pair.sk,
+            secret: Box::new(pair.sk),
             verifying: VerifyingKey(pair.pk),
         })
     }
@@ -73,7 +75,7 @@ impl SigningKey {
         let verifying =
             PublicKey::from_secret_key(&secret).map_err(|error| malformed(&error.to_string()))?;
         Ok(SigningKey {
-            secret,
+            secret: Box::new(secret),
             verifying: VerifyingKey(verifying),
         })
     }
@@ -110,6 +112,18 @@ impl SigningKey {
         signed
             .map(minisign::SignatureBox::into_string)
             .map_err(|error| Error::failed(format!("signing `{}`: {error}", object.name)))
+    }
+}
+
+impl Drop for SigningKey {
+    fn drop(&mut self) {
+        let key: *mut SecretKey = &mut *self.secret;
+        // SAFETY: the pointer is to a whole key that nobody else has now. The type, which wipes
+        // nothing itself, holds arrays of bytes alone, of which any value is valid.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(key.cast::<u8>(), std::mem::size_of::<SecretKey>())
+        };
+        bytes.zeroize();
     }
 }
 

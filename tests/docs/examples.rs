@@ -119,6 +119,34 @@ fn stores_are_accepted_and_shown() {
     assert_eq!(found, 9);
 }
 
+/// The three machines of one bucket: all are accepted, their crontab lines call what there is, and
+/// only one has a private key. What they do together is tried end to end (`three_machines`).
+#[test]
+fn three_machines_are_accepted_and_shown() {
+    let page = text_of("man/dbbackup-keys.7.md");
+    for (name, reads, writes) in [
+        ("web1", false, true),
+        ("vault1", true, false),
+        ("cleanup1", false, false),
+    ] {
+        let place = format!("examples/three-machines-{name}.toml");
+        let text = text_of(&place);
+        let config = configuration(&text, &place);
+        assert_eq!(config.encryption.identity_file.is_some(), reads, "{place}");
+        assert_eq!(config.encryption.recipients.len() == 2, writes, "{place}");
+        assert!(page.contains(&format!("(../{place})")), "{place}");
+        let mut found = 0;
+        for line in text.lines().filter_map(|line| line.strip_prefix('#')) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words.len() > 5 && is_schedule(&words[..5]) {
+                must_be_accepted(&calls(&words[5..].join(" "))[0], &place);
+                found += 1;
+            }
+        }
+        assert!(found > 0, "{place}");
+    }
+}
+
 fn is_schedule(fields: &[&str]) -> bool {
     fields.iter().all(|field| {
         !field.is_empty()

@@ -2,7 +2,8 @@
 //! there, with other people's tools and without dbbackup.
 //!
 //! A block of assignments alone is where the reader puts in what is true for him: the test puts in
-//! its own. A block for one ending only says so after its fence (`sh gz`).
+//! its own. A block for one ending only says so after its fence (`sh gz`), and so does one for what
+//! is stored as it is (`sh stored`) or encrypted (`sh age`).
 
 use super::{blocks, have, text_of};
 use crate::cluster::Cluster;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The steps under some headings of a text, as one script.
-fn steps(text: &str, headings: &[&str], ending: &str) -> String {
+pub fn steps(text: &str, headings: &[&str], endings: &[&str]) -> String {
     let mut script = String::from("set -euo pipefail\n");
     for block in blocks(text)
         .into_iter()
@@ -25,7 +26,7 @@ fn steps(text: &str, headings: &[&str], ending: &str) -> String {
         };
         let mine = match block.info.split_once(' ') {
             None => block.info == "sh",
-            Some((shell, only)) => shell == "sh" && only == ending,
+            Some((shell, only)) => shell == "sh" && endings.contains(&only),
         };
         if mine && !block.text.lines().all(assignment) {
             script.push_str(&block.text);
@@ -37,15 +38,15 @@ fn steps(text: &str, headings: &[&str], ending: &str) -> String {
 /// The steps of the manual's page for one kind of source, from finding the backup on.
 fn of_page(kind: &str, ending: &str) -> String {
     let page = text_of("man/dbbackup-recovery.7.md");
-    steps(&page, &["Find the backup", kind], ending)
+    steps(&page, &["Find the backup", kind], &[ending, "stored"])
 }
 
 /// The short way that README shows.
 fn of_readme(kind: &str) -> String {
-    steps(&text_of("README.md"), &["Recovery by hand"], kind)
+    steps(&text_of("README.md"), &["Recovery by hand"], &[kind])
 }
 
-fn rows(path: &Path) -> Vec<(i64, String)> {
+pub fn rows(path: &Path) -> Vec<(i64, String)> {
     let database = Connection::open(path).unwrap();
     let mut query = database
         .prepare("SELECT id, text FROM notes ORDER BY id")
@@ -175,7 +176,7 @@ fn is_fetched(ending: &str, environment: impl FnOnce(&Path) -> Vec<(&'static str
     let page = text_of("man/dbbackup-recovery.7.md");
     let output = Command::new("bash")
         .arg("-c")
-        .arg(steps(&page, &["A store on another machine"], ending))
+        .arg(steps(&page, &["A store on another machine"], &[ending]))
         .envs(environment(there.path()))
         .env("STORE", &here)
         .env("SOURCE", "app")

@@ -2,7 +2,8 @@
 //! and by `age` itself, and that nothing goes out in the clear by a slip.
 
 use crate::moments::next_second;
-use crate::support::{World, contents, set_mode};
+use crate::support::{Call, World, contents, set_mode};
+use crate::tools;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -249,6 +250,105 @@ fn what_is_wrong_with_the_recipients_ends_the_run_before_anything_is_stored() {
             !left.iter().any(|name| name.contains("sqlite3")),
             "{line}: {left:?}"
         );
+    }
+}
+
+/// A public key of a kind that the built-in age does not know.
+const UNKNOWN_KIND: &str = "age1pq1puc39p9da6r68gd0gwkfnw28vl4yc4jm79zzgxm3uruma4gh2g8ser7544";
+
+/// A world that encrypts to a key of that kind, and to another one, with a program `age` that stands
+/// for a newer one: what it is told of that key it does with a key that it knows. `before` is the
+/// beginning of its script.
+fn world_with_a_newer_age(before: &str) -> World {
+    let world = world_with(|world| {
+        new_key(world, "known.txt");
+        let known = public_key(&world.path("known.txt"));
+        format!("[encryption]\nrecipients = ['{UNKNOWN_KIND}', '{known}']\n")
+    });
+    new_key(&world, "stand-in.txt");
+    set_mode(&world.file("new.txt", "AGE-SECRET-KEY-PQ-1QQQQQQ\n"), 0o600);
+    std::fs::create_dir(world.path("bin")).unwrap();
+    let script = format!(
+        "#!/bin/sh\n{before}\nfor word do\n  shift\n  case $word in\n    {UNKNOWN_KIND}) word={} ;;\n    \
+         *new.txt) word=stand-in.txt ;;\n  esac\n  set -- \"$@\" \"$word\"\ndone\nPATH=${{PATH#*:}}\nexec \
+         age \"$@\"\n",
+        public_key(&world.path("stand-in.txt"))
+    );
+    world.script("bin/age", &script);
+    world
+}
+
+fn with_newer_age(world: &World, arguments: &str) -> Call {
+    let path = std::env::var("PATH").unwrap();
+    let bin = world.path("bin").display().to_string();
+    world
+        .dbbackup(arguments)
+        .env("PATH", &format!("{bin}:{path}"))
+}
+
+#[test]
+fn a_recipient_that_only_the_program_knows_is_never_ignored() {
+    if !tools::have("age") {
+        return;
+    }
+    let world = world_with_a_newer_age("");
+    // The one that is installed does not know it.
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(2)
+        .says("needs the program `age`")
+        .says("hint: ");
+    assert!(!world.path("store/app").exists());
+    with_newer_age(&world, "backup").run().exits(0);
+    let dump = world.dump("app");
+    decoded_by_hand(&dump, &world.path("stand-in.txt"), &world.path("a.db"));
+    decoded_by_hand(&dump, &world.path("known.txt"), &world.path("b.db"));
+    let expected = contents(&world.path("app.db"));
+    assert_eq!(contents(&world.path("a.db")), expected);
+    assert_eq!(contents(&world.path("b.db")), expected);
+    for identity in ["new.txt", "known.txt"] {
+        with_newer_age(
+            &world,
+            &format!("verify --level restore --identity {identity}"),
+        )
+        .run()
+        .exits(0)
+        .prints("rows: ");
+    }
+    fs::remove_file(world.path("stand-in.txt")).unwrap();
+    new_key(&world, "stand-in.txt");
+    let wrong = with_newer_age(&world, "verify --level content --identity new.txt --json").run();
+    assert_eq!(statuses(&wrong.exits(1).json()), ["unprovable"]);
+}
+
+#[test]
+fn a_program_that_fails_or_does_not_encrypt_leaves_nothing() {
+    if !tools::have("age") {
+        return;
+    }
+    // It is tried once before the run.
+    for (then, said) in [
+        (
+            "head -c 500 >/dev/null; echo no more >&2; exit 1",
+            "no more",
+        ),
+        ("age --recipient $2 | head -c 20000; exit 1", "`age` "),
+        ("cat >/dev/null; exit 0", "`age` gave 0 B"),
+        ("age --recipient $2 | head -c 20000; exit 0", "`age` gave "),
+        ("exec cat", "what was to be encrypted is not"),
+    ] {
+        let before = format!("if [ -e tried ]; then PATH=${{PATH#*:}}; {then}; fi\ntouch tried");
+        let world = world_with_a_newer_age(&before);
+        with_newer_age(&world, "backup").run().exits(1).says(said);
+        assert_eq!(world.ids(""), [""; 0]);
+        let left = names_below(&world.path("store"));
+        assert!(
+            !left.iter().any(|name| name.contains("sqlite3")),
+            "{left:?}"
+        );
+        let is_plain = |(_, bytes): &(PathBuf, Vec<u8>)| has(bytes, "SQLite format 3");
+        assert!(!files_below(&world.path("store")).iter().any(is_plain));
     }
 }
 

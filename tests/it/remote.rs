@@ -1,8 +1,9 @@
 //! Stores on other machines, end to end: round trips through real servers (`round_trips`), the law
 //! under a server that lies (`law` and `sftp_law`, with `judge` and the two liars), kills
 //! (`kills`), what a user is told where a store can't be used (`refusals`)
-//! or keeps what it has (`locked`), and that no secret gets
-//! anywhere (`secrets`).
+//! or keeps what it has (`locked`), what three machines with rights of their own can do
+//! (`three_machines`) and what can be destroyed (`ransomware`), and that no secret gets anywhere
+//! (`secrets`).
 
 mod http;
 mod judge;
@@ -13,7 +14,10 @@ mod locked;
 #[path = "../servers/moto.rs"]
 mod moto;
 mod place;
+mod proxy;
+mod ransomware;
 mod refusals;
+mod rights;
 mod round_trips;
 #[path = "../servers/s3.rs"]
 mod s3;
@@ -24,6 +28,7 @@ mod sftp;
 mod sftp_law;
 mod sftp_liar;
 mod sftp_packet;
+mod three_machines;
 
 use crate::support::World;
 use std::path::Path;

@@ -61,6 +61,12 @@ impl Moto {
         self.put(&format!("/{name}?versioning"), "", text);
     }
 
+    /// The answer to a request for a list of a bucket's versions.
+    #[allow(dead_code)]
+    pub fn versions(&self, bucket: &str) -> String {
+        self.ask("GET", &format!("/{bucket}?versions"), "", "")
+    }
+
     /// The answer to a request for a list of a bucket's unfinished uploads.
     pub fn unfinished(&self, bucket: &str) -> String {
         self.ask("GET", &format!("/{bucket}?uploads"), "", "")

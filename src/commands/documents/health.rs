@@ -186,6 +186,8 @@ struct ProofAt {
     at: DateTime<Utc>,
     /// How long ago that is.
     age_seconds: i64,
+    /// The host that proved it; null where it was the one that made the backup.
+    host: Option<String>,
 }
 
 /// `doctor`.
@@ -199,6 +201,32 @@ pub struct Doctor {
     warnings: Option<u64>,
     /// The smallest policies of IAM that suffice: where a right is missing, or with `--verbose`.
     policies: Option<Vec<SmallestPolicy>>,
+    /// With `--ransomware`: what could be destroyed, store by store.
+    ransomware: Option<Vec<DestructionVerdict>>,
+}
+
+/// What somebody who has taken over this machine could destroy in a store.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct DestructionVerdict {
+    /// Where the store is.
+    store: String,
+    /// The verdict.
+    destroys: ShownDestruction,
+}
+
+/// What can be destroyed.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ShownDestruction {
+    /// Nothing.
+    Nothing,
+    /// Backups can be hidden; their versions stay.
+    Hides,
+    /// Everything.
+    Everything,
+    /// It can't be told.
+    Unknown,
 }
 
 /// The smallest set of rights that suffices for a store.

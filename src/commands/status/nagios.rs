@@ -1,7 +1,7 @@
 //! The one line of a Nagios plug-in: `DBBACKUP OK - text | performance data`.
 
 use super::summary;
-use crate::health::{Expectation, HealthFinding, HealthLevel};
+use crate::health::{Expectation, HealthFinding, HealthLevel, Proof};
 use crate::ops::status::StoreHealth;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -62,7 +62,7 @@ fn performance(status: &StoreHealth<'_>) -> String {
                 newest.stored
             );
         }
-        if let Some((at, _)) = health.proof {
+        if let Some(Proof { at, .. }) = health.proof {
             let warning = subject.prove_every.map_or(String::new(), |every| {
                 every.duration().as_secs().to_string()
             });

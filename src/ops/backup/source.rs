@@ -320,8 +320,7 @@ fn check_space(
         &format!("the backup of `{}`", plan.source),
     );
     let stored: Vec<u64> = catalog
-        .backups
-        .iter()
+        .backups()
         .map(|backup| backup.presence.bytes())
         .filter(|bytes| *bytes > 0)
         .collect();

@@ -244,8 +244,8 @@ fn an_interrupted_attempt_is_recorded_and_leaves_no_dump() {
     let error = create_backup(&plan, &mut InterruptedSource, context).unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
     let catalog = Catalog::read(&*store, None).unwrap();
-    assert_eq!(catalog.backups.len(), 1);
-    assert!(catalog.backups[0].sidecar.dump.is_none());
+    assert_eq!(catalog.backups().len(), 1);
+    assert!(catalog.backups().next().unwrap().sidecar.dump.is_none());
     assert!(catalog.orphans.is_empty());
     let sources = vec![
         SourceSummary::failed("app", &error),

@@ -53,7 +53,7 @@ pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosi
     }
     let catalog = match read_catalog(plan) {
         Ok(catalog) => {
-            let inside = units::count(catalog.backups.len() as u64, "attempt");
+            let inside = units::count(catalog.backups().len() as u64, "attempt");
             diagnosis.ok(
                 "store",
                 "place",

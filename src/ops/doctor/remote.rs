@@ -2,12 +2,12 @@
 //! this machine do there what its commands need?
 
 use super::place::check_contents;
-use super::{Diagnosis, StorePolicy, read_catalog};
+use super::{Diagnosis, StoreDestruction, StorePolicy, read_catalog};
 use crate::catalog::Catalog;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::plan::StorePlan;
-use crate::store::{self, ProbeDepth, ProbeOutcome, StoreSettings};
+use crate::store::{self, ProbeDepth, ProbeOutcome, ProbeStep, StoreSettings};
 
 /// Checks the store that backups go to, on another machine; returns its catalog. Everything is
 /// tried where it was named for that.
@@ -91,8 +91,21 @@ fn probe(
     diagnosis: &mut Diagnosis,
 ) -> bool {
     let probe = store::probe(settings, depth);
+    let is_sound = tell(about, probe.steps, diagnosis);
+    if let Some(policy) = probe.policy {
+        diagnosis.policies.push(StorePolicy {
+            about: about.to_owned(),
+            policy,
+            is_missing: probe.lacks_rights,
+        });
+    }
+    is_sound
+}
+
+/// Takes over what was tried, and says whether nothing of it failed.
+fn tell(about: &str, steps: Vec<ProbeStep>, diagnosis: &mut Diagnosis) -> bool {
     let mut is_sound = true;
-    for step in probe.steps {
+    for step in steps {
         match step.outcome {
             ProbeOutcome::Passed(detail) => diagnosis.ok(about, step.name, detail),
             ProbeOutcome::Doubtful { detail, remedy } => {
@@ -104,12 +117,32 @@ fn probe(
             }
         }
     }
-    if let Some(policy) = probe.policy {
-        diagnosis.policies.push(StorePolicy {
-            about: about.to_owned(),
-            policy,
-            is_missing: probe.lacks_rights,
+    is_sound
+}
+
+/// Tries what somebody who has taken over this machine could destroy: in the store that was named
+/// for it, or in all of the configuration.
+pub fn try_destruction(session: &Session) -> Result<Diagnosis> {
+    let used = session.store_plan()?;
+    let mut diagnosis = Diagnosis::default();
+    let mut settings = vec![("store".to_owned(), used.settings.clone())];
+    if session.store_flag.is_none() {
+        for (name, further) in session.config.iter().flat_map(|config| config.all_stores()) {
+            let further = further.resolved(&session.cwd);
+            if further.location != used.settings.location {
+                let about = name.map_or_else(|| "store".to_owned(), |name| format!("store {name}"));
+                settings.push((about, further));
+            }
+        }
+    }
+    for (about, settings) in settings {
+        let found = store::probe_destruction(&settings);
+        tell(&about, found.probe.steps, &mut diagnosis);
+        diagnosis.destructions.push(StoreDestruction {
+            about,
+            location: settings.location.to_string(),
+            destruction: found.destruction,
         });
     }
-    is_sound
+    Ok(diagnosis)
 }

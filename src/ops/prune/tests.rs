@@ -158,7 +158,7 @@ fn what_a_newer_version_needs_is_kept() {
 fn elsewhere(fixture: &Fixture, delete: DeletePermission) -> Arc<dyn Store> {
     let from = fixture.store();
     let to = store_in_memory(delete, RemovalLimit::default());
-    for backup in fixture.catalog().backups {
+    for backup in fixture.catalog().backups() {
         let id = backup.id();
         let mut draft = to.begin_copy("app", id).unwrap();
         for file in backup.sidecar.files() {

@@ -68,7 +68,7 @@ fn newest_complete(
     };
     let mut runs: Vec<(&str, Vec<&ListedBackup>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
-    for backup in catalog.backups.iter().filter(of_a_run) {
+    for backup in catalog.backups().filter(of_a_run) {
         let run = &*backup.sidecar.run;
         let at = *places.entry(run).or_insert(runs.len());
         if at == runs.len() {

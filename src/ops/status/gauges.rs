@@ -339,7 +339,7 @@ fn add_judged(
     set(StatusGauge::SuccessFiles, files.map(|files| files as f64));
     set(
         StatusGauge::LastProof,
-        health.proof.map(|(at, _)| seconds(at)),
+        health.proof.map(|proof| seconds(proof.at)),
     );
     set(StatusGauge::StoredBytes, Some(health.stored as f64));
     set(StatusGauge::FailedAttempts, Some(health.failures as f64));

@@ -6,7 +6,7 @@ use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Hint, Result};
-use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Subject};
+use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Proof, Subject};
 use crate::ops::chain::has_whole_chains;
 use crate::ops::condition::{Condition, condition_of, short_reason_of};
 use crate::ops::prune;
@@ -175,7 +175,7 @@ fn of_source<'a>(
     }
     // Newest first.
     let of_members = || {
-        catalog.backups.iter().filter(|backup| {
+        catalog.backups().filter(|backup| {
             members
                 .iter()
                 .any(|member| backup.sidecar.source == *member)
@@ -318,6 +318,11 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
     let restored = backup.verifications().filter(|seen| {
         seen.level == Level::Restore && seen.status == CheckStatus::Ok && !is_untrusted
     });
+    let proofs = restored.map(|seen| Proof {
+        at: seen.at,
+        id: backup.id(),
+        host: seen.host.as_deref(),
+    });
     JudgedAttempt {
         id: backup.id(),
         label: &sidecar.label,
@@ -337,7 +342,7 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
             .manifest
             .and_then(|manifest| manifest.tree)
             .map(|tree| tree.files),
-        proven: restored.map(|seen| seen.at).max(),
+        proof: proofs.max(),
         encrypted: backup.is_encrypted(),
         key_proven: backup.state.keys_proven.values().max().copied(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
@@ -366,7 +371,7 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         content: 0,
         rows: None,
         files: None,
-        proven: None,
+        proof: None,
         encrypted: false,
         key_proven: None,
         safety_copy: label == PRE_RESTORE,

@@ -24,7 +24,7 @@ fn a_good_result_is_kept_with_the_backup() {
     assert_eq!(result.result.status(), CheckStatus::Ok);
     assert!(result.failure().is_none());
     let catalog = fixture.catalog();
-    let kept: Vec<CheckStatus> = (catalog.backups[0].verifications())
+    let kept: Vec<CheckStatus> = (catalog.backups().next().unwrap().verifications())
         .map(|verification| verification.status)
         .collect();
     assert_eq!(kept, [CheckStatus::Ok]);
@@ -44,7 +44,7 @@ fn the_newest_is_examined_though_it_is_damaged() {
     assert_eq!(failure.kind(), Kind::Damaged);
     // What people read has no hashes.
     assert!(failure.message().contains("(SHA-256 differs)"), "{failure}");
-    assert!(!fixture.catalog().backups[0].good());
+    assert!(!fixture.catalog().backups().next().unwrap().good());
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 mod body;
 mod credentials;
+mod destruction;
 mod endpoint;
 mod failure;
 mod inspector;

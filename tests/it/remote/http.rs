@@ -52,6 +52,10 @@ impl Request {
         })
     }
 
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+
     pub fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }

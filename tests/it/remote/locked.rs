@@ -3,32 +3,12 @@
 
 use super::http::{Answer, Request, forward};
 use super::moto::Moto;
+use super::proxy::start_proxy;
 use super::s3::S3Server;
 use super::{place, s3_settings};
 use crate::support::{Ran, World};
 use crate::tools::lack;
-use std::io::Write;
-use std::net::{Shutdown, SocketAddr, TcpListener};
-
-/// A proxy that changes requests, or answers them itself.
-fn start_proxy(endpoint: &str, handle: fn(Request, SocketAddr) -> Option<Answer>) -> String {
-    let upstream: SocketAddr = endpoint.trim_start_matches("http://").parse().unwrap();
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut socket in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let request = Request::read(&mut socket);
-                if let Some(answer) = request.and_then(|request| handle(request, upstream)) {
-                    let _ = socket.write_all(answer.head().as_bytes());
-                    let _ = socket.write_all(&answer.body);
-                }
-                let _ = socket.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    format!("http://{address}")
-}
+use std::net::SocketAddr;
 
 /// As if there were no versions: a removal is one of the only version that there is, and refused as
 /// long as that is locked.

@@ -1,5 +1,6 @@
 //! What is tried of a bucket besides what all media have: the way to it, and its own rules.
 
+use super::destruction::DestructionTrial;
 use super::endpoint::is_amazon;
 use super::failure::{RequestFailure, ServerAnswer, ServiceAction, answer, lacks_right};
 use super::network::Network;
@@ -9,7 +10,7 @@ use super::{Bucket, rules};
 use crate::error::{Error, Result};
 use crate::store::DeletePermission;
 use crate::store::location::{ObjectAddress, ObjectService};
-use crate::store::remote::probe::{MediumProbe, StoreProbe};
+use crate::store::remote::probe::{Destruction, MediumProbe, StoreProbe};
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::PutPayload;
@@ -99,23 +100,23 @@ impl<'a> BucketProbe<'a> {
     }
 
     /// Asks the bucket for one of its own settings; what is not told is no fault.
-    fn ask_bucket(&self, name: &'static str, probe: &mut StoreProbe) -> BucketAnswer {
+    fn ask_bucket(&self, name: &'static str, probe: &mut StoreProbe) -> BucketSetting {
         let (setting, right) = match name {
             VERSIONING => ("versioning", "s3:GetBucketVersioning"),
             OBJECT_LOCK => ("object-lock", "s3:GetBucketObjectLockConfiguration"),
             _ => ("lifecycle", "s3:GetLifecycleConfiguration"),
         };
         let Some(inspector) = &self.bucket.client.inspector else {
-            return BucketAnswer::Unknown;
+            return BucketSetting::Unknown;
         };
         let asked = self.network.run(async { Ok(inspector.ask(setting).await) });
         let why = match asked {
             Ok(Ok(bytes)) => match String::from_utf8(bytes.into()) {
-                Ok(text) => return BucketAnswer::Setting(text),
+                Ok(text) => return BucketSetting::Known(text),
                 Err(_) => "the answer can't be read".to_owned(),
             },
             Ok(Err(RequestFailure::Answer(answer))) if is_unset(&answer) => {
-                return BucketAnswer::Unset;
+                return BucketSetting::Unset;
             }
             Ok(Err(RequestFailure::Answer(ServerAnswer { status: 403, .. }))) => {
                 format!("this key has not the right `{right}`, which no backup needs")
@@ -124,14 +125,14 @@ impl<'a> BucketProbe<'a> {
             Err(error) => error.message(),
         };
         probe.pass(name, format!("not known: {why}"));
-        BucketAnswer::Unknown
+        BucketSetting::Unknown
     }
 
     fn inspect_lock(&self, probe: &mut StoreProbe) {
         let lock = match self.ask_bucket(OBJECT_LOCK, probe) {
-            BucketAnswer::Unknown => return,
-            BucketAnswer::Unset => Some(String::new()),
-            BucketAnswer::Setting(text) => rules::default_lock(&text),
+            BucketSetting::Unknown => return,
+            BucketSetting::Unset => Some(String::new()),
+            BucketSetting::Known(text) => rules::default_lock(&text),
         };
         match lock.as_deref() {
             None => probe.pass(OBJECT_LOCK, NOT_READABLE),
@@ -145,9 +146,9 @@ impl<'a> BucketProbe<'a> {
 
     fn inspect_versioning(&self, probe: &mut StoreProbe) {
         let kept = match self.ask_bucket(VERSIONING, probe) {
-            BucketAnswer::Unknown => return,
-            BucketAnswer::Unset => Some(false),
-            BucketAnswer::Setting(text) => rules::versions_are_kept(&text),
+            BucketSetting::Unknown => return,
+            BucketSetting::Unset => Some(false),
+            BucketSetting::Known(text) => rules::versions_are_kept(&text),
         };
         match kept {
             None => probe.pass(VERSIONING, NOT_READABLE),
@@ -171,9 +172,9 @@ impl<'a> BucketProbe<'a> {
     fn inspect_lifecycle(&self, probe: &mut StoreProbe) {
         let prefix = &self.bucket.prefix;
         let findings = match self.ask_bucket(LIFECYCLE, probe) {
-            BucketAnswer::Unknown => return,
-            BucketAnswer::Unset => Some(rules::LifecycleFindings::default()),
-            BucketAnswer::Setting(text) => rules::lifecycle(&text, prefix),
+            BucketSetting::Unknown => return,
+            BucketSetting::Unset => Some(rules::LifecycleFindings::default()),
+            BucketSetting::Known(text) => rules::lifecycle(&text, prefix),
         };
         let Some(findings) = findings else {
             return probe.pass(LIFECYCLE, NOT_READABLE);
@@ -223,9 +224,9 @@ const LIFECYCLE: &str = "lifecycle";
 const NOT_READABLE: &str = "not known: the answer can't be read";
 
 /// What a bucket says of one of its settings.
-enum BucketAnswer {
+enum BucketSetting {
     /// The setting, as XML.
-    Setting(String),
+    Known(String),
     /// There is no such setting.
     Unset,
     /// It does not say; the probe has been told why.
@@ -339,6 +340,18 @@ impl MediumProbe for BucketProbe<'_> {
         self.inspect_lock(probe);
         self.inspect_versioning(probe);
         self.inspect_lifecycle(probe);
+    }
+
+    fn try_destruction(&self, key: &str, probe: &mut StoreProbe) -> Option<Destruction> {
+        let inspector = self.bucket.client.inspector.as_ref()?;
+        let trial = DestructionTrial::new(self.network, self.bucket, inspector, key, probe);
+        Some(match trial {
+            Ok(trial) => trial.run(),
+            Err(error) => {
+                probe.fail("put", error);
+                Destruction::Unknown
+            }
+        })
     }
 
     fn policy(&self, delete: DeletePermission) -> Option<String> {
