@@ -1,5 +1,5 @@
-//! Recovery by hand of an encrypted backup, as the manual's page has it, with the tools that it names
-//! and no others, from a directory and from S3.
+//! Recovery by hand of an encrypted backup, as the manual's page has it, with the tools that it
+//! names and no others, from a directory and from S3.
 
 use super::recovery::{rows, steps};
 use super::{have, text_of};

@@ -256,9 +256,9 @@ fn what_is_wrong_with_the_recipients_ends_the_run_before_anything_is_stored() {
 /// A public key of a kind that the built-in age does not know.
 const UNKNOWN_KIND: &str = "age1pq1puc39p9da6r68gd0gwkfnw28vl4yc4jm79zzgxm3uruma4gh2g8ser7544";
 
-/// A world that encrypts to a key of that kind, and to another one, with a program `age` that stands
-/// for a newer one: what it is told of that key it does with a key that it knows. `before` is the
-/// beginning of its script.
+/// A world that encrypts to a key of that kind, and to another one, with a program `age` that
+/// stands for a newer one: what it is told of that key it does with a key that it knows. `before`
+/// is the beginning of its script.
 fn world_with_a_newer_age(before: &str) -> World {
     let world = world_with(|world| {
         new_key(world, "known.txt");
@@ -269,8 +269,10 @@ fn world_with_a_newer_age(before: &str) -> World {
     set_mode(&world.file("new.txt", "AGE-SECRET-KEY-PQ-1QQQQQQ\n"), 0o600);
     std::fs::create_dir(world.path("bin")).unwrap();
     let script = format!(
-        "#!/bin/sh\n{before}\nfor word do\n  shift\n  case $word in\n    {UNKNOWN_KIND}) word={} ;;\n    \
-         *new.txt) word=stand-in.txt ;;\n  esac\n  set -- \"$@\" \"$word\"\ndone\nPATH=${{PATH#*:}}\nexec \
+        "#!/bin/sh\n{before}\nfor word do\n  shift\n  case $word in\n    {UNKNOWN_KIND}) word={} \
+         ;;\n    \
+         *new.txt) word=stand-in.txt ;;\n  esac\n  set -- \"$@\" \
+         \"$word\"\ndone\nPATH=${{PATH#*:}}\nexec \
          age \"$@\"\n",
         public_key(&world.path("stand-in.txt"))
     );

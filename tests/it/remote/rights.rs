@@ -1,5 +1,5 @@
-//! The rights of users, as IAM has them, in front of a server that knows none: each request is judged
-//! by the policy of whoever signs it.
+//! The rights of users, as IAM has them, in front of a server that knows none: each request is
+//! judged by the policy of whoever signs it.
 
 use super::http::{Answer, Request, forward};
 use super::proxy::start_proxy;

@@ -215,7 +215,8 @@ fn none_of_three_machines_can_do_alone_what_ransomware_wants() {
         .run("doctor --ransomware")
         .exits(0)
         .prints(": nothing: ");
-    // This server makes no mark for what was not there, and so does not tell that it keeps versions.
+    // This server makes no mark for what was not there, and so does not tell that it keeps
+    // versions.
     cleanup1
         .run("doctor --ransomware")
         .exits(3)
