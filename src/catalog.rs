@@ -196,10 +196,7 @@ pub struct OrphanedDump {
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Every attempt, newest first.
-    // In boxes, as a hundred thousand of them are collected by threads, joined and sorted: without
-    // them each is moved several times, and 20,000 need 6 MB more.
-    #[allow(clippy::vec_box)]
-    backups: Vec<Box<ListedBackup>>,
+    backups: Vec<ListedBackup>,
     /// In order of their ids.
     pub unreadable: Vec<UnreadableSidecar>,
     /// Dumps without a sidecar: copied here, or their sidecar was lost.
@@ -363,7 +360,7 @@ impl ListedBackup {
 impl Catalog {
     /// Every attempt, newest first.
     pub fn backups(&self) -> impl ExactSizeIterator<Item = &ListedBackup> + Clone {
-        self.backups.iter().map(|backup| &**backup)
+        self.backups.iter()
     }
 
     /// The backups of one source, newest first.
@@ -372,7 +369,7 @@ impl Catalog {
             .get(source)
             .map_or(&[][..], Vec::as_slice)
             .iter()
-            .map(|&at| &*self.backups[at])
+            .map(|&at| &self.backups[at])
     }
 
     /// The sources that have anything, sorted.

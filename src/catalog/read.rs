@@ -234,7 +234,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<Box<ListedBackup>>, Refusal> {
+    fn read(&self, id: &str, reading: &mut Reading) -> Result<Option<ListedBackup>, Refusal> {
         let name = names::sidecar_name(id);
         match read_listed(self.objects, &name, &mut reading.bytes) {
             Ok(true) => {}
@@ -285,14 +285,14 @@ impl<'a> Directory<'a> {
         let digest = (!self.keys.is_empty() || self.has_signatures)
             .then(|| Sha256::digest(&reading.bytes).into());
         let (state, unreadable) = state_after(events, &witness, &mut reading.bytes);
-        Ok(Some(Box::new(Backup {
+        Ok(Some(Backup {
             sidecar,
             state,
             state_lost: unreadable.is_some(),
             presence,
             signature,
             digest,
-        })))
+        }))
     }
 
     fn witness(&self) -> Witness<'_> {
