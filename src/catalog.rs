@@ -10,7 +10,7 @@ mod tests;
 mod witness;
 
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
-pub use read::{holds, looks_like_a_dump};
+pub use read::{holds, looks_like_a_dump, reading_threads};
 pub use resolve::quoted_list;
 pub use witness::{judge_signature, read_state};
 
