@@ -12,7 +12,7 @@ mod witness;
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
 pub use read::{holds, looks_like_a_dump, reading_threads};
 pub use resolve::quoted_list;
-pub use witness::{judge_signature, read_state};
+pub use witness::{judge_signature, judge_signature_by, read_state};
 
 use crate::engine::CheckStatus;
 use crate::error::{Error, Kind, Result};
@@ -387,7 +387,7 @@ impl Catalog {
     pub fn cluster_of(&self, source: &str) -> Option<&str> {
         let (safety, own): (Vec<&ListedBackup>, Vec<&ListedBackup>) = self
             .of(source)
-            .filter(|backup| backup.sidecar.database.is_some())
+            .filter(|backup| backup.sidecar.database.is_some() && backup.signature.is_accepted())
             .partition(|backup| backup.sidecar.label == PRE_RESTORE);
         own.first()
             .or(safety.first())?
@@ -433,9 +433,10 @@ impl Catalog {
     pub fn vanished_members(&self, cluster: &str) -> Vec<String> {
         let members = self.members(&[cluster.to_owned()]);
         let of_members = |backup: &&ListedBackup| {
-            members
-                .iter()
-                .any(|member| backup.sidecar.source == *member)
+            backup.signature.is_accepted()
+                && members
+                    .iter()
+                    .any(|member| backup.sidecar.source == *member)
         };
         let newest = self
             .backups()
@@ -483,6 +484,11 @@ impl Catalog {
         self.newest_of(source, |backup| {
             backup.good() && backup.sidecar.label != PRE_RESTORE
         })
+    }
+
+    /// The backup that the next one of a source names as the one before it.
+    pub fn newest_in_chain(&self, source: &str) -> Option<&ListedBackup> {
+        self.newest_of(source, ListedBackup::is_in_chain)
     }
 
     /// A source's newest backup that counts. One that a wrong clock dated ahead would be the newest

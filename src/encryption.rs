@@ -21,5 +21,8 @@ pub use stream::{DecryptionKey, Sealer, Unsealer};
 /// The name of the encryption in sidecars, and the extension of what is encrypted.
 pub const AGE: &str = "age";
 
+/// What stands for recipients where a passphrase encrypts.
+const PASSPHRASE: &str = "passphrase";
+
 /// What every file of age begins with.
 pub const FIRST_LINE: &[u8] = b"age-encryption.org/v1\n";

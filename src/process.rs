@@ -94,7 +94,7 @@ impl Process {
         secret: Option<&str>,
         pipes: Pipes,
     ) -> Result<Process> {
-        command
+        withhold_secrets(&mut command)
             .stdin(pipe_if(pipes.stdin))
             .stdout(pipe_if(pipes.stdout))
             .stderr(Stdio::piped())
@@ -304,6 +304,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Variables with secrets of ours, which are no child's affair.
+const SECRET_VARIABLES: &[&str] = &["DBBACKUP_SIGN_PASSWORD"];
+
+/// Takes our secrets out of a child's environment.
+fn withhold_secrets(command: &mut Command) -> &mut Command {
+    for name in SECRET_VARIABLES {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn pipe_if(wanted: bool) -> Stdio {

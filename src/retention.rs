@@ -317,11 +317,12 @@ impl<'c> Case<'c> {
 }
 
 /// Holds the newest good backup that needs no key, as long as no key has opened any: a key that was
-/// lost, or never fitted, must not be found out on the day on which it is needed.
+/// lost, or never fitted, must not be found out on the day on which it is needed. After that the
+/// newest one that a key has opened is held: without it nobody would know of the proof.
 fn hold_plain(cases: &mut [Case]) {
-    let is_proven = |case: &Case| case.candidate.key == KeyNeed::Proven;
-    if cases.iter().any(is_proven) {
-        return;
+    let is_proven = |case: &&mut Case| case.candidate.key == KeyNeed::Proven;
+    if let Some(case) = cases.iter_mut().find(is_proven) {
+        return case.hold("newest one that a key has opened");
     }
     let is_plain = |case: &&mut Case| case.feeds() && case.candidate.key == KeyNeed::Plain;
     let newest_needs_key = cases.iter().find(|case| case.feeds());

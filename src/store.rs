@@ -406,9 +406,13 @@ fn check_mark(bytes: &[u8], shown: &str) -> Result<()> {
 /// An error where a store lists a backup of this id.
 fn must_be_new(listing: &Listing, id: &str, location: &Location) -> Result<()> {
     if listing.objects.contains(&names::sidecar_name(id)) {
-        return Err(Error::failed(format!("`{id}` is in `{location}` already")));
+        return Err(already_there(id, location));
     }
     Ok(())
+}
+
+fn already_there(id: &str, location: &Location) -> Error {
+    Error::failed(format!("`{id}` is in `{location}` already"))
 }
 
 /// What is not there need not be removed.

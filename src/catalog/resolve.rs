@@ -128,6 +128,22 @@ impl Catalog {
             ))
             .with_hint("look at the store's disk, or mount what the dump is on");
         }
+        let untrusted = self
+            .of(source)
+            .filter(|backup| backup.is_whole() && !backup.signature.is_accepted());
+        if let count @ 1.. = untrusted.count() as u64 {
+            return Error::not_found(format!(
+                "`{source}` has no backup that counts: {} there that no trusted key has signed",
+                units::count(count, "backup")
+            ))
+            .with_hint(
+                Hint::new()
+                    .command(["list", "--status", "all", source])
+                    .text(
+                        " shows them; look who made one, and use it by its id with `--untrusted`",
+                    ),
+            );
+        }
         Error::not_found(format!("`{source}` has no good backup")).with_hint(
             Hint::new()
                 .command(["list", "--status", "all", source])

@@ -134,10 +134,22 @@ pub fn judge_signature(
     name: &str,
     bytes: &[u8],
 ) -> Result<SignatureStatus> {
+    let objects = store.objects(source);
+    judge_signature_by(store.trusted_keys(), &*objects, source, name, bytes)
+}
+
+/// The same by other keys than those that the store trusts.
+pub fn judge_signature_by(
+    keys: &TrustedKeys,
+    objects: &dyn Objects,
+    source: &str,
+    name: &str,
+    bytes: &[u8],
+) -> Result<SignatureStatus> {
     let witness = Witness {
         source,
-        objects: &*store.objects(source),
-        keys: store.trusted_keys(),
+        objects,
+        keys,
     };
     witness.judge(name, bytes)
 }

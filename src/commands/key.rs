@@ -119,6 +119,7 @@ fn show_sheet(sheet: &KeySheet, report: &Report) {
     ));
     report.answer(format!("printed {}", sheet.printed));
     show_part("Stores", &sheet.stores, report);
+    show_part("Sources", &sheet.sources, report);
     show_part("Encrypted to", &sheet.recipients, report);
     show_part("Signed by", &sheet.public_keys, report);
     show_part("Restore without dbbackup", &sheet.commands, report);
@@ -131,9 +132,17 @@ fn show_sheet(sheet: &KeySheet, report: &Report) {
                 report,
             );
         }
-        None if !sheet.recipients.is_empty() => {
+        None if sheet.needs_passphrase => {
+            let blank = "_".repeat(58);
+            show_part("Passphrase, to be written in by hand", &[blank], report);
+        }
+        None if sheet.recipients.iter().any(|one| one.starts_with("age1")) => {
             let blank = "AGE-SECRET-KEY-1".to_owned() + &"_".repeat(58);
             show_part("Identity, to be written in by hand", &[blank], report);
+        }
+        None if !sheet.recipients.is_empty() => {
+            let blank = "_".repeat(58);
+            show_part("Where the private key is", &[blank], report);
         }
         None => {}
     }

@@ -17,6 +17,15 @@ pub(super) fn read_encryption(
     section.only(&[EncryptionSettings::key_names()], &|_| None)?;
     let mut settings = EncryptionSettings::default();
     section.apply(&mut settings)?;
+    if section.has("recipients")
+        && settings.recipients.is_empty()
+        && settings.recipients_file.is_none()
+    {
+        return Err(section.error(
+            "recipients",
+            "`recipients` in [encryption] names nobody, so nothing would be encrypted".to_owned(),
+        ));
+    }
     let has_recipients = !settings.recipients.is_empty() || settings.recipients_file.is_some();
     for (first, second) in [
         ("passphrase_file", "passphrase_command"),
@@ -56,6 +65,14 @@ pub(super) fn check_encryption(config: &Config) -> Result<()> {
             .collect();
         return Err(Error::usage(text).with_hint(suggestion(unknown, &known, "stores")));
     }
+    let nobody = "name who can read the backups: `recipients`";
+    if settings.stores.iter().flatten().next().is_some() && !settings.names_recipients() {
+        let text = format!(
+            "{}: [encryption] has `stores` to encrypt, and no `recipients`",
+            config.path.display()
+        );
+        return Err(Error::usage(text).with_hint(nobody));
+    }
     let wanting = config
         .all_stores()
         .find(|(_, store)| store.encrypt == Some(true));
@@ -66,7 +83,7 @@ pub(super) fn check_encryption(config: &Config) -> Result<()> {
                 config.path.display(),
                 name.unwrap_or(MAIN_STORE)
             );
-            Err(Error::usage(text).with_hint("name who can read the backups: `recipients`"))
+            Err(Error::usage(text).with_hint(nobody))
         }
         _ => Ok(()),
     }

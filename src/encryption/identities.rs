@@ -2,7 +2,7 @@
 
 use super::program::AgeProgram;
 use super::recipients::{passphrase, shortened};
-use super::{EncryptionSettings, FIRST_LINE};
+use super::{EncryptionSettings, FIRST_LINE, PASSPHRASE};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::secret::Secret;
 use age::secrecy::SecretString;
@@ -91,7 +91,7 @@ impl Identities {
                 let secret = SecretString::from(passphrase.expose().to_owned());
                 Ok(Identities {
                     all: vec![Box::new(scrypt::Identity::new(secret))],
-                    fingerprints: vec!["passphrase".to_owned()],
+                    fingerprints: vec![PASSPHRASE.to_owned()],
                     program: None,
                 })
             }
@@ -100,6 +100,12 @@ impl Identities {
 
     /// Private keys as they are written; `what` names where.
     fn parse(bytes: &[u8], what: &str, ask: &AskPassphrase) -> Result<Identities> {
+        if std::str::from_utf8(bytes).is_ok_and(has_unknown_keys) {
+            return Err(Error::usage(format!(
+                "{what} holds a key that only the program `age` knows"
+            ))
+            .with_hint("name a file with it: `--identity FILE`, or `identity_file`"));
+        }
         if bytes.starts_with(FIRST_LINE) || bytes.starts_with(ARMOR.as_bytes()) {
             return Identities::parse_protected(bytes, what, ask);
         }

@@ -1,7 +1,7 @@
 //! Who can read what is encrypted.
 
-use super::EncryptionSettings;
 use super::program::AgeProgram;
+use super::{EncryptionSettings, PASSPHRASE};
 use crate::error::{Context, Error, Kind, Result};
 use crate::secret::Secret;
 use age::secrecy::SecretString;
@@ -104,7 +104,7 @@ impl Recipients {
         let secret = SecretString::from(passphrase.expose().to_owned());
         Recipients {
             all: vec![Box::new(scrypt::Recipient::new(secret))],
-            fingerprints: vec!["passphrase".to_owned()],
+            fingerprints: vec![PASSPHRASE.to_owned()],
             program: None,
         }
     }

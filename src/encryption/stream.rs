@@ -3,7 +3,7 @@
 
 use super::identities::in_one_line;
 use super::program::{ProgramSealer, ProgramUnsealer};
-use super::{FIRST_LINE, Identities, Recipients};
+use super::{FIRST_LINE, Identities, PASSPHRASE, Recipients};
 use crate::error::{Error, Kind, Result};
 use age::stream::{StreamReader, StreamWriter};
 use std::io::{self, Read, Write};
@@ -106,6 +106,15 @@ impl DecryptionKey {
     /// The error, of the kind `Sealed`, of what has not the key that it needs; `what` names it, and
     /// the recipients are those that are known.
     pub fn missing(&self, what: &str, recipients: &[String]) -> Error {
+        if recipients == [PASSPHRASE] {
+            let why = match self {
+                DecryptionKey::Unfit => "the passphrase that is given does not open it",
+                _ => "no passphrase is given",
+            };
+            let text = format!("{what} is encrypted with a passphrase, and {why}");
+            return Error::new(Kind::Sealed, text)
+                .with_hint("look at `passphrase_file` or `passphrase_command` in [encryption]");
+        }
         let to = match recipients {
             [] => String::new(),
             _ => format!(" to {}", recipients.join(", ")),
@@ -115,10 +124,16 @@ impl DecryptionKey {
             _ => "no private key is given",
         };
         let text = format!("{what} is encrypted{to}, and {why}");
-        Error::new(Kind::Sealed, text).with_hint(
-            "give the file with the private key: `--identity FILE`, $DBBACKUP_IDENTITY_FILE, or \
-             `identity_file` in [encryption]",
-        )
+        Error::new(Kind::Sealed, text).with_hint(match self {
+            DecryptionKey::Unfit => {
+                "this is another key; give the file of one of these recipients: `--identity FILE`"
+            }
+            _ => {
+                "give the file with the private key: `--identity FILE`, $DBBACKUP_IDENTITY_FILE, \
+                 or \
+                 `identity_file` in [encryption]"
+            }
+        })
     }
 }
 
@@ -179,9 +194,12 @@ fn failure(error: age::DecryptError) -> io::Error {
     };
     match error {
         Io(error) => error,
-        error @ (DecryptionFailed | InvalidHeader | InvalidMac | UnknownFormat) => {
+        error @ (InvalidHeader | InvalidMac | UnknownFormat) => {
             io::Error::new(io::ErrorKind::InvalidData, in_one_line(&error))
         }
+        // Only the header has been read, so it is the key in it that did not open: a passphrase
+        // that was changed must not make every backup a damaged one.
+        DecryptionFailed => other_key("the passphrase does not open it"),
         KeyDecryptionFailed => other_key("the passphrase of the private key is wrong"),
         age::DecryptError::NoMatchingKeys => DecryptionKey::Unfit.missing("it", &[]).into(),
         error => other_key(&in_one_line(&error)),

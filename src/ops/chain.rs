@@ -1,7 +1,7 @@
 //! The chain of signed backups, written: each backup names the one before it, and what is removed
 //! on purpose is noted.
 
-use super::events::add_event;
+use super::events::add_named_event;
 use crate::catalog::{Catalog, digest_text};
 use crate::error::{Kind, Result};
 use crate::ops::Session;
@@ -16,7 +16,7 @@ pub fn find_previous(store: &dyn Store, source: &str) -> Result<Option<Previous>
         return Ok(None);
     }
     let catalog = Catalog::read(store, Some(&[source.to_owned()]))?;
-    let newest = catalog.of(source).find(|backup| backup.is_in_chain());
+    let newest = catalog.newest_in_chain(source);
     Ok(newest.and_then(|newest| {
         Some(Previous {
             id: newest.id().to_owned(),
@@ -25,21 +25,21 @@ pub fn find_previous(store: &dyn Store, source: &str) -> Result<Option<Previous>
     }))
 }
 
-/// Notes that a backup is about to be removed on purpose, beside `witness`. Where nothing is signed
-/// nobody would miss it.
+/// Notes that a backup is about to be removed on purpose, beside `witness`; gives the name of the
+/// event, where one was added. Where nothing is signed nobody would miss it.
 pub fn note_removal(
     store: &dyn Store,
     source: &str,
     id: &str,
     witness: Option<&str>,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let is_signed = store.signs() || !store.trusted_keys().is_empty();
     let Some(witness) = witness.filter(|_| is_signed) else {
-        return Ok(());
+        return Ok(None);
     };
-    match add_event(store, source, witness, Change::Removed(id.to_owned())) {
+    match add_named_event(store, source, witness, Change::Removed(id.to_owned())) {
         // It went first: then nobody names the other one any more.
-        Err(error) if error.kind() == Kind::NotFound => Ok(()),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
         noted => noted.map_err(|error| error.context(format!("noting that `{id}` is removed"))),
     }
 }

@@ -12,7 +12,7 @@ use super::events::{add_event, new_event};
 use super::seal::seal_sidecar;
 use super::sweep::lock_and_sweep;
 use super::{BackupEncryption, Observer, Session, catalog_of, refuse_plain, time_of};
-use crate::catalog::{Attempt, Backup, Catalog, ListedBackup};
+use crate::catalog::{self, Attempt, Backup, Catalog, ListedBackup};
 use crate::config::CopyLimit;
 use crate::encryption::AGE;
 use crate::error::{Error, Kind, Result};
@@ -277,6 +277,7 @@ impl Copier<'_> {
                     self.from.location().object(source, &name)
                 )));
             }
+            self.must_count_there(source, backup, &bytes)?;
             let (sent, sha256) = self.send(source, backup, &bytes, deadline)?;
             sidecar_sha256 = Some(sha256);
             self.observer.line(format!(
@@ -288,6 +289,46 @@ impl Copier<'_> {
         };
         self.note(source, id, None, sidecar_sha256);
         Ok(done)
+    }
+
+    /// Whether this machine may vouch for a backup in the other store: by its own signature it says
+    /// that a key that counts there has signed it here.
+    fn is_signed_for_there(&self, source: &str, backup: &ListedBackup) -> Result<bool> {
+        let keys = self.to.trusted_keys();
+        if keys.is_empty() {
+            return Ok(backup.signature.is_accepted());
+        }
+        let name = names::sidecar_name(backup.id());
+        let bytes = self.from.read(source, &name)?;
+        let found =
+            catalog::judge_signature_by(keys, &*self.from.objects(source), source, &name, &bytes)?;
+        Ok(found.is_accepted())
+    }
+
+    /// An error where the backup would not count in the other store, which trusts some keys alone.
+    fn must_count_there(&self, source: &str, backup: &ListedBackup, bytes: &[u8]) -> Result<()> {
+        let keys = self.to.trusted_keys();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let name = names::sidecar_name(backup.id());
+        let from = self.from.objects(source);
+        let found = catalog::judge_signature_by(keys, &*from, source, &name, bytes)?;
+        let is_signed_anew = self.encryption.is_some() && !backup.is_encrypted();
+        if found.is_accepted() && (!is_signed_anew || self.to.own_signature()?.is_accepted()) {
+            return Ok(());
+        }
+        let why = match found.is_accepted() {
+            true => {
+                "this machine, which would sign it anew as it is encrypted, signs with none of \
+                     the keys that the store trusts"
+            }
+            false => "none of the keys that the store trusts has signed it",
+        };
+        Err(Error::failed(format!("it would not count there: {why}")).with_hint(
+            "add the public key of the machine that made it, and this one's, to `trust` of that \
+             store",
+        ))
     }
 
     /// Sends the objects of a backup, then its sidecar, encrypted where the store wants it and they
@@ -377,7 +418,9 @@ impl Copier<'_> {
             (list.size_bytes, list.sha256) = (found.size, found.sha256);
         }
         send_pin(&mut *draft, backup)?;
-        if backup.signature.is_accepted() {
+        // The one before it has another sidecar there, too, and may not be there at all.
+        sidecar.previous = None;
+        if self.is_signed_for_there(source, backup)? {
             draft.sign_copy();
         }
         let open = seal_sidecar(&mut *draft, &mut sidecar, Some(encryption))?.to_bytes();

@@ -92,33 +92,53 @@ pub fn check_copy(
             "two machines may back up a source of the same name; give each its own prefix",
         ));
     }
-    if let Some(dump) = &sidecar.dump {
-        let size = store.size(source, &dump.file)?;
-        if size != dump.size_bytes {
+    if !is_known && known_sha256.is_some() {
+        return Err(Error::failed(format!(
+            "`{}` is not the one that was written when the backup was copied there",
+            store.location().object(source, &name)
+        ))
+        .with_hint(
+            "somebody has replaced it; look who may write there, delete it, and copy again",
+        ));
+    }
+    if !catalog::judge_signature(store, source, &name, &found_bytes)?.is_accepted() {
+        return Err(Error::failed(format!(
+            "`{}` does not count there: none of the keys that the store trusts has signed it",
+            store.location().object(source, &name)
+        ))
+        .with_hint("delete it there, and copy it again"));
+    }
+    let dump = sidecar
+        .dump
+        .iter()
+        .map(|dump| (&dump.file, dump.size_bytes));
+    let list = sidecar.contents().into_iter();
+    let part = sidecar
+        .sealed
+        .iter()
+        .map(|part| (&part.file, part.size_bytes));
+    let all = dump
+        .chain(list.map(|list| (&list.file, list.size_bytes)))
+        .chain(part);
+    for (file, written) in all {
+        let size = store.size(source, file)?;
+        if size != written {
             return Err(Error::damaged(format!(
-                "`{}` has {size} bytes and not {}",
-                store.location().object(source, &dump.file),
-                dump.size_bytes
+                "`{}` has {size} bytes and not {written}",
+                store.location().object(source, file)
             )));
         }
-    }
-    if let Some(list) = sidecar.contents() {
-        store.size(source, &list.file)?;
-    }
-    if let Some(part) = &sidecar.sealed {
-        store.size(source, &part.file)?;
     }
     Ok(is_known.then_some(sha256))
 }
 
-/// Whether a sidecar says that it is of an encrypted copy of a plain backup.
-fn is_encrypted_form(copy: &Sidecar, original: &Sidecar) -> bool {
-    let (Some(sealed), Some(plain)) = (&copy.dump, &original.dump) else {
+/// Whether of two sidecars one says that it is of a backup, and the other of its encrypted copy.
+fn is_encrypted_form(one: &Sidecar, other: &Sidecar) -> bool {
+    let (Some(first), Some(second)) = (&one.dump, &other.dump) else {
         return false;
     };
-    sealed.encryption.is_some()
-        && plain.encryption.is_none()
-        && (&copy.run, copy.started_at, copy.finished_at)
-            == (&original.run, original.started_at, original.finished_at)
-        && sealed.content_size_bytes == plain.content_size_bytes
+    first.encryption.is_some() != second.encryption.is_some()
+        && (&one.run, one.started_at, one.finished_at)
+            == (&other.run, other.started_at, other.finished_at)
+        && first.content_size_bytes == second.content_size_bytes
 }

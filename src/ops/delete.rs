@@ -2,6 +2,7 @@
 
 use super::chain::note_removal;
 use super::condition::STATE_LOST;
+use super::events::retract_event;
 use super::{Observer, Session};
 use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar, quoted_list};
 use crate::error::{Error, Hint, Kind, Result};
@@ -82,13 +83,16 @@ impl DeletePlan {
             self.look_again(&backup.source)?;
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
-            note_removal(&*self.store, source, id, backup.witness.as_deref())?;
+            let noted = note_removal(&*self.store, source, id, backup.witness.as_deref())?;
             match self.store.retire(source, id, &backup.files)? {
                 Retirement::Done => observer.line(format!("deleted {id}")),
                 Retirement::Hidden(lock) => observer.line(format!(
                     "deleted {id}: its files are {lock}, and go with the first cleanup after that"
                 )),
                 Retirement::Locked(lock) => {
+                    if let Some(event) = noted {
+                        retract_event(&*self.store, source, &event);
+                    }
                     let text = format!("`{id}` can't be deleted: it is {lock}");
                     return Err(Error::failed(text).with_hint(
                         "the store keeps it as long, whoever asks: try again after it",

@@ -34,11 +34,21 @@ pub fn new_event(id: &str, change: Change, after: Option<DateTime<Utc>>) -> (Str
 /// Adds an event to a backup; one that would change nothing is left out. A backup that is gone is
 /// an error of the kind `NotFound`.
 pub fn add_event(store: &dyn Store, source: &str, id: &str, change: Change) -> Result<()> {
+    add_named_event(store, source, id, change).map(drop)
+}
+
+/// The same; gives the name of the event, where one was added.
+pub fn add_named_event(
+    store: &dyn Store,
+    source: &str,
+    id: &str,
+    change: Change,
+) -> Result<Option<String>> {
     store.check_signing()?;
     let objects = store.objects(source);
     must_be_listed(&*objects, id)?;
     let newest = match catalog::read_state(store, source, id) {
-        Ok(state) if state.has(&change) => return Ok(()),
+        Ok(state) if state.has(&change) => return Ok(None),
         Ok(state) => state.newest,
         // What can't be read may be a pin: nobody is told that it is gone.
         Err(error) if matches!(change, Change::Unpinned | Change::Brake(_)) => return Err(error),
@@ -52,7 +62,15 @@ pub fn add_event(store: &dyn Store, source: &str, id: &str, change: Change) -> R
         if error.kind() == Kind::NotFound {
             let _ = store.remove(source, &name);
         }
-    })
+    })?;
+    Ok(Some(name))
+}
+
+/// Takes an event back that turned out to be untrue, as far as the store lets it go.
+pub fn retract_event(store: &dyn Store, source: &str, name: &str) {
+    if store.remove(source, name).is_ok() {
+        let _ = store.remove(source, &names::signature_name(name));
+    }
 }
 
 fn must_be_listed(objects: &dyn Objects, id: &str) -> Result<()> {

@@ -120,8 +120,12 @@ pub struct KeySheet {
     pub printed: String,
     /// The stores, by their names, and where they are.
     pub stores: Vec<String>,
+    /// The names of the sources.
+    pub sources: Vec<String>,
     /// Who can read what is encrypted.
     pub recipients: Vec<String>,
+    /// A passphrase stands in place of recipients.
+    pub needs_passphrase: bool,
     /// The public keys whose signatures count.
     pub public_keys: Vec<String>,
     /// What restores a backup without this program.
@@ -149,7 +153,6 @@ pub fn compose_sheet(
     };
     let settings = &config.encryption;
     let public_keys = public_keys(config);
-    let first = config.all_stores().next().map(|(_, settings)| settings);
     Ok(KeySheet {
         host: session.host.clone(),
         printed: units::stamp(session.now),
@@ -158,7 +161,13 @@ pub fn compose_sheet(
             .map(|(name, store)| format!("{}: {}", name.unwrap_or(MAIN_STORE), store.location))
             .collect(),
         recipients: recipients(settings)?,
-        commands: recovery_commands(first, public_keys.first()),
+        sources: config
+            .sources
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect(),
+        commands: recovery_commands(config, &public_keys),
+        needs_passphrase: settings.has_passphrase(),
         public_keys,
         identity: match with_secret {
             true => Some(identity(settings, named)?),
@@ -208,43 +217,91 @@ fn identity(settings: &EncryptionSettings, named: Option<&Path>) -> Result<Secre
 }
 
 /// What restores the newest backup of a source by hand, one command a line.
-fn recovery_commands(store: Option<&StoreSettings>, public_key: Option<&String>) -> Vec<String> {
-    let place = store.map_or("STORE".to_owned(), |store| store.location.to_string());
-    let fetch = match place.split_once("://").map(|(scheme, _)| scheme) {
-        Some("s3") => format!("aws s3 cp --recursive {place}/SOURCE/ ./SOURCE/"),
-        Some("gs") => format!("gcloud storage cp -r {place}/SOURCE/ ./"),
-        Some("az") => {
-            "az storage blob download-batch -s CONTAINER -d . --pattern 'SOURCE/*'".into()
+fn recovery_commands(config: &Config, public_keys: &[String]) -> Vec<String> {
+    let fetch: Vec<String> = config
+        .all_stores()
+        .map(|(name, store)| {
+            let name = name.unwrap_or(MAIN_STORE);
+            format!("from {name}: {}", fetch_command(store))
+        })
+        .collect();
+    let signature = public_keys.first().map(|key| {
+        let others = match public_keys.len() {
+            1 => "",
+            _ => "   or with another one of these keys",
+        };
+        vec![format!("minisign -Vm SOURCE/ID.json -P {key}{others}")]
+    });
+    let decrypt = match config.encryption.has_passphrase() {
+        true => {
+            "age -d SOURCE/ID.….age > ID.…   where the name ends with .age; it asks for the \
+                 passphrase"
         }
-        Some("sftp") => format!("sftp -r {place}/SOURCE/ ./SOURCE/"),
-        _ if place.starts_with("rclone:") => {
-            format!(
-                "rclone copy {}/SOURCE/ ./SOURCE/",
-                place.trim_start_matches("rclone:")
-            )
-        }
-        _ => format!("cp -r {}/SOURCE/ ./SOURCE/", units::shell_word(&place)),
+        false => "age -d -i backup.key SOURCE/ID.….age > ID.…   where the name ends with .age",
     };
-    let check = public_key.map(|key| format!("minisign -Vm SOURCE/ID.json -P {key}"));
-    let commands = [
-        Some(format!("1. {fetch}")),
-        Some(
-            "   ls SOURCE; the newest ID.json tells the dump's file, its sha256, and its format"
+    let steps = [
+        Some(fetch),
+        Some(vec![
+            "ls SOURCE; the newest ID.json tells the dump's file, its sha256, and its format"
                 .into(),
-        ),
-        check.map(|check| format!("2. {check}")),
-        Some("3. sha256sum SOURCE/ID.*   must print the sha256 that ID.json says".into()),
-        Some(
-            "4. age -d -i backup.key SOURCE/ID.….age > ID.…   where the name ends with .age".into(),
-        ),
-        Some("5. gunzip ID.….gz, or: unzstd ID.….zst".into()),
-        Some(
-            "   .sqlite3 is the database; .dump: pg_restore --create -d postgres; .sql: psql -f; \
+        ]),
+        signature,
+        Some(vec![
+            "sha256sum SOURCE/ID.*   must print the sha256 that ID.json says".into(),
+        ]),
+        Some(vec![decrypt.into()]),
+        Some(vec![
+            "gunzip ID.….gz, or: unzstd ID.….zst".into(),
+            ".sqlite3 is the database; .dump: pg_restore --create -d postgres; .sql: psql -f; \
              .tar: tar -x"
                 .into(),
-        ),
+        ]),
     ];
-    commands.into_iter().flatten().collect()
+    let mut lines = Vec::new();
+    for (number, step) in steps.into_iter().flatten().enumerate() {
+        for (at, line) in step.into_iter().enumerate() {
+            lines.push(match at {
+                0 => format!("{}. {line}", number + 1),
+                _ => format!("   {line}"),
+            });
+        }
+    }
+    lines
+}
+
+/// What brings the files of a source here from a store.
+fn fetch_command(store: &StoreSettings) -> String {
+    let place = store.location.to_string();
+    let option = |name: &str, value: &Option<String>| match value {
+        Some(value) => format!(" {name} {}", units::shell_word(value)),
+        None => String::new(),
+    };
+    match place.split_once("://") {
+        Some(("s3", _)) => {
+            let connection = &store.connection;
+            let endpoint = option("--endpoint-url", &connection.endpoint);
+            let region = option("--region", &connection.region);
+            format!("aws s3 cp --recursive {place}/SOURCE/ ./SOURCE/{endpoint}{region}")
+        }
+        Some(("gs", _)) => format!("gcloud storage cp -r {place}/SOURCE/ ./"),
+        Some(("az", rest)) => {
+            let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let prefix = match prefix {
+                "" => String::new(),
+                prefix => format!("{prefix}/"),
+            };
+            format!(
+                "az storage blob download-batch --account-name ACCOUNT -s {container} -d . \
+                 --pattern \
+                 '{prefix}SOURCE/*'"
+            )
+        }
+        Some(("sftp", _)) => format!("sftp -r {place}/SOURCE/ ./SOURCE/"),
+        _ => match place.strip_prefix("rclone:") {
+            Some(remote) => format!("rclone copy {remote}/SOURCE/ ./SOURCE/"),
+            None => format!("cp -r {}/SOURCE/ ./SOURCE/", units::shell_word(&place)),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,12 @@ pub fn prove_keys(session: &Session, observer: &dyn Observer) -> Result<KeyProof
             "the store `{}` holds no encrypted backup",
             store.name()
         ))
-        .with_hint(Hint::new().command(["list"]).text(" shows what there is")));
+        .with_hint(
+            Hint::new()
+                .text("encrypted copies are in another store: name it with `--store`; ")
+                .command(["list", "--all-stores"])
+                .text(" shows what is where"),
+        ));
     }
     Ok(summary)
 }

@@ -164,7 +164,7 @@ impl<'a> LocatedBackup<'a> {
 }
 
 /// Finds out where each backup is, the newest first. Backups of one id that do not say the same are
-/// different ones.
+/// different ones, but for a plain one and its encrypted copy.
 pub fn locate_backups(stores: &[ReadStore]) -> Vec<LocatedBackup<'_>> {
     let mut located: Vec<LocatedBackup<'_>> = Vec::new();
     let mut by_id: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -173,7 +173,7 @@ pub fn locate_backups(stores: &[ReadStore]) -> Vec<LocatedBackup<'_>> {
             let known = by_id.entry(backup.id()).or_default();
             let same = known
                 .iter()
-                .find(|same| located[**same].found[0].1.sidecar == backup.sidecar);
+                .find(|same| located[**same].found[0].1.sidecar.is_of(&backup.sidecar));
             match same {
                 Some(same) => located[*same].found.push((at, backup)),
                 None => {

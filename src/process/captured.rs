@@ -83,17 +83,19 @@ fn spawn(mut command: Command, name: &str) -> Result<(Child, Drain)> {
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .process_group(0);
-    let child = command.spawn().map_err(|error| {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let error = Error::from(error).context(format!("starting `{program}` for {name}"));
-        // A list whose first word is a whole line.
-        let hint = "a list is one program and its arguments; write a shell line as a string";
-        if program.contains(' ') {
-            error.with_hint(hint)
-        } else {
-            error
-        }
-    })?;
+    let child = super::withhold_secrets(&mut command)
+        .spawn()
+        .map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            let error = Error::from(error).context(format!("starting `{program}` for {name}"));
+            // A list whose first word is a whole line.
+            let hint = "a list is one program and its arguments; write a shell line as a string";
+            if program.contains(' ') {
+                error.with_hint(hint)
+            } else {
+                error
+            }
+        })?;
     Ok((child, Drain::new(reader, KeptPart::End)))
 }
 
@@ -107,7 +109,9 @@ pub fn read_output(mut command: Command, name: &str, limits: Limits) -> Result<V
         .stderr(Stdio::piped())
         .process_group(0);
     let terminal = lend_terminal(&mut command);
-    let mut child = command.spawn().with_context(|| format!("running {name}"))?;
+    let mut child = super::withhold_secrets(&mut command)
+        .spawn()
+        .with_context(|| format!("running {name}"))?;
     // Nobody but the child may hold what it is lent by `command`.
     drop(command);
     let stdout = child

@@ -3,15 +3,23 @@
 use super::{Pipes, Process, TICK};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::units;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::io::{self, Read, Write};
 use std::process::{ChildStdin, ChildStdout, Command};
+use std::time::{Duration, Instant};
 
 const POLL_TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: TICK.subsec_nanos() as _,
 };
+
+/// How long a child may neither take nor give anything.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+
+/// The most bytes that are read, and thrown away, of a child that takes nothing more.
+const LONGEST_REST: usize = 16 << 20;
 
 /// What a filter did next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,13 +94,19 @@ impl Filter {
 
     /// Waits until the child gives or takes something: whether it gives, whether it takes.
     fn wait(&self) -> io::Result<(bool, bool)> {
+        let since = Instant::now();
         loop {
             let mut ends = vec![PollFd::new(&self.stdout, PollFlags::IN)];
             if let Some(stdin) = &self.stdin {
                 ends.push(PollFd::new(stdin, PollFlags::OUT));
             }
             match poll(&mut ends, Some(&POLL_TICK)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => interrupt::check()?,
+                Ok(0) | Err(rustix::io::Errno::INTR) => {
+                    interrupt::check()?;
+                    if since.elapsed() >= LONGEST_SILENCE {
+                        return Err(self.silence());
+                    }
+                }
                 Ok(_) => {
                     let mut ready = ends.iter().map(|end| !end.revents().is_empty());
                     return Ok((
@@ -112,8 +126,27 @@ impl Filter {
         Ok(FilterStep::Ended)
     }
 
+    fn silence(&self) -> io::Error {
+        let waited = units::elapsed(LONGEST_SILENCE.as_secs_f64());
+        Error::failed(format!("nothing came from `{}` for {waited}", self.name))
+            .with_hint("does it wait for somebody, as a plugin does for a touch?")
+            .into()
+    }
+
     fn early_end(&mut self) -> io::Error {
         self.stdin = None;
+        // It may wait until somebody reads what it has given.
+        let (mut rest, mut block) = (0, [0; 4096]);
+        while rest < LONGEST_REST {
+            match self.wait().and_then(|_| self.stdout.read(&mut block)) {
+                Ok(0) => break,
+                Ok(count) => rest += count,
+                Err(error) => return error,
+            }
+        }
+        if rest >= LONGEST_REST {
+            self.process = None;
+        }
         match self.end() {
             Err(error) => error,
             Ok(_) => {

@@ -18,7 +18,7 @@ pub fn run_in_foreground(mut command: Command) -> Result<ExitStatus> {
                 .into_iter()
                 .chain([SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD]),
         )?;
-        let mut child = command.spawn()?;
+        let mut child = super::withhold_secrets(&mut command).spawn()?;
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }

@@ -30,8 +30,16 @@ impl Sidecar {
     /// What is told without a key; `part` holds all of it.
     #[must_use]
     pub fn with_sealed_part(&self, part: SealedPart) -> Sidecar {
-        let mut open = Sidecar {
+        Sidecar {
             sealed: Some(part),
+            ..self.without_details()
+        }
+    }
+
+    /// What anybody may know of an encrypted backup.
+    #[must_use]
+    pub fn without_details(&self) -> Sidecar {
+        let mut open = Sidecar {
             warnings: Vec::new(),
             description: None,
             tags: Default::default(),

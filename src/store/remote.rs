@@ -6,11 +6,13 @@
 //! <source>/<id>.json                  the sidecar, created last and only if there is none
 //! <source>/.<id>.draft.json           reserves an id while its backup is being written
 //! <source>/.<id>.<random>.upload.json names an upload, so that its parts can be given up later
-//! <source>/.<id>.retired.json         the tombstone: the sidecar's bytes, while a backup goes
+//! <source>/.<id>.retired.json         the tombstone: what is to be removed, while a backup goes
 //! ```
 //!
 //! Nobody waits for anybody: two runs never get the same id, as the reservation is created only if
-//! there is none. A tombstone hides its backup, and whoever sweeps next finishes the removal. A
+//! there is none. A tombstone hides its backup, and whoever sweeps next finishes the removal; where
+//! only some keys are trusted, one that none of them has signed means nothing, or whoever may write
+//! there could have everything removed. A
 //! reservation is swept only when its run surely has ended (see `record`). Nothing is removed
 //! because a list does not show something: the object is asked for by its name as well.
 
@@ -32,14 +34,16 @@ mod sweep;
 
 use super::{
     Access, DeletePermission, Draft, Listing, Location, ObjectLock, Objects, Properties,
-    RemovalLimit, Retirement, Store, StoreSettings, free_id, ignore_missing, must_be_new, names,
+    RemovalLimit, Retirement, Store, StoreSettings, already_there, free_id, ignore_missing,
+    must_be_new, names,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
+use crate::signature::{Signer, TrustedKeys, VerifyingKey};
 use chrono::{DateTime, Utc};
 use draft::RemoteDraft;
 use medium::{Creation, FoundObject, Medium};
-use record::{ProcessMark, RecordName};
+use record::{ProcessMark, RecordName, TombstoneRecord};
 use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
 use std::ops::Range;
@@ -58,6 +62,10 @@ pub struct RemoteStore {
     rights: StoreRights,
     /// The mark of this process in what it reserves.
     process: Option<ProcessMark>,
+    /// What signs its tombstones.
+    signer: Option<Signer>,
+    /// The keys whose tombstones count.
+    trusted: TrustedKeys,
 }
 
 /// What this machine may do in a store.
@@ -85,7 +93,7 @@ impl RemoteStore {
     /// Connects to a store, without a look at it.
     pub fn connect(settings: &StoreSettings) -> Result<RemoteStore> {
         let medium = medium::connect(&settings.location, &settings.connection)?;
-        Ok(RemoteStore::new(
+        let store = RemoteStore::new(
             settings.location.clone(),
             medium,
             StoreRights {
@@ -93,7 +101,17 @@ impl RemoteStore {
                 max_removals: settings.connection.max_removals,
             },
             ProcessMark::of_this_process(),
-        ))
+        );
+        Ok(store.with_keys(settings.signer.clone(), &settings.trust))
+    }
+
+    /// The same, which signs its tombstones and asks for signatures.
+    pub fn with_keys(self, signer: Option<Signer>, trust: &[VerifyingKey]) -> Self {
+        RemoteStore {
+            signer,
+            trusted: TrustedKeys::from(trust),
+            ..self
+        }
     }
 
     /// A store in a medium, without a look at it.
@@ -108,6 +126,8 @@ impl RemoteStore {
             medium,
             rights,
             process,
+            signer: None,
+            trusted: TrustedKeys::default(),
         }
     }
 
@@ -203,6 +223,33 @@ impl RemoteStore {
             may_be_ours
         });
         Ok(found)
+    }
+
+    /// The tombstone of a backup; `None` where there is none, or one that means nothing here.
+    fn tombstone(&self, source: &str, id: &str) -> Result<Option<TombstoneRecord>> {
+        let key = key(source, &record::tombstone_name(id));
+        let bytes = match self.medium.read(&key, LONGEST_SMALL_OBJECT) {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let is_accepted = |record: &TombstoneRecord| record.is_accepted(source, id, &self.trusted);
+        Ok(TombstoneRecord::parse(&bytes).filter(is_accepted))
+    }
+
+    /// Sorts what was found of a source; where only some keys are trusted, tombstones are read.
+    fn sort_out(&self, source: &str, mut found: Vec<FoundObject>) -> Result<Listing> {
+        if !self.trusted.is_empty() {
+            let mut meaningless = HashSet::new();
+            for object in &found {
+                if let Some(RecordName::Tombstone { id }) = RecordName::parse(&object.key)
+                    && self.tombstone(source, &id)?.is_none()
+                {
+                    meaningless.insert(object.key.clone());
+                }
+            }
+            found.retain(|object| !meaningless.contains(&object.key));
+        }
+        Ok(sorted_out(found))
     }
 
     /// Creates a small object of a source; that it is there already, with the same bytes, is
@@ -305,7 +352,7 @@ impl Store for RemoteStore {
     }
 
     fn list(&self, source: &str) -> Result<Listing> {
-        Ok(sorted_out(self.found(source)?))
+        self.sort_out(source, self.found(source)?)
     }
 
     fn objects(&self, source: &str) -> Box<dyn Objects> {
@@ -340,6 +387,9 @@ impl Store for RemoteStore {
         must_be_new(&self.list(source)?, id, &self.location)?;
         match RemoteDraft::reserve(self, source, id)? {
             Some(draft) => Ok(Box::new(draft)),
+            None if !is_surely_missing(&*self.medium, &key(source, &names::sidecar_name(id)))? => {
+                Err(already_there(id, &self.location))
+            }
             None => Err(Error::new(
                 Kind::Locked,
                 format!(
@@ -355,12 +405,12 @@ impl Store for RemoteStore {
         sweep::retire(self, source, id, objects)
     }
 
-    fn sweep(&self, source: &str, named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
+    fn sweep(&self, source: &str, _: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
         // What is left here is for the machine that may remove it.
         if !self.removes() {
             return Ok(Vec::new());
         }
-        sweep::sweep(self, source, named_by)
+        sweep::sweep(self, source)
     }
 
     fn lock(&self, _source: &str, _wait: Duration) -> Result<Option<Lock>> {

@@ -219,7 +219,9 @@ fn an_encrypted_backup_tells_little_and_opens_with_its_key_alone() {
 
 #[test]
 fn what_is_wrong_with_the_recipients_ends_the_run_before_anything_is_stored() {
-    let cases: [(&str, &str); 7] = [
+    let cases: [(&str, &str); 9] = [
+        ("recipients = []", "names nobody"),
+        ("stores = ['main']", "no `recipients`"),
         ("recipients_file = 'none.txt'", "recipients_file"),
         ("recipients_file = 'empty.txt'", "names no recipient"),
         ("recipients = ['age1nonsense']", "is no recipient"),
@@ -630,6 +632,70 @@ fn a_key_is_proven_before_the_last_plain_backup_may_go() {
     assert_eq!(world.ids("").len(), 1);
 }
 
+/// A database that a crash has left is rolled back in a copy, and that would lie in the clear.
+#[test]
+fn a_crashed_database_is_not_copied_in_the_clear_by_a_slip() {
+    let world = encrypted_world();
+    let app = rusqlite::Connection::open(world.path("app.db")).unwrap();
+    app.execute_batch(
+        "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; UPDATE orders SET note = \
+         hex(zeroblob(100));",
+    )
+    .unwrap();
+    for name in ["app.db", "app.db-journal"] {
+        fs::copy(world.path(name), world.path(&format!("crashed-{name}"))).unwrap();
+    }
+    drop(app);
+    for name in ["app.db", "app.db-journal"] {
+        fs::rename(world.path(&format!("crashed-{name}")), world.path(name)).unwrap();
+    }
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(1)
+        .says("would lie in the clear")
+        .says("hint:");
+    let config = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    world.config(&config.replace("[backup]\n", "[backup]\nspool = 'always'\n"));
+    world.dbbackup("backup").run().exits(0);
+}
+
+/// A passphrase that was changed must not make every backup a damaged one, which the next run would
+/// then let go.
+#[test]
+fn another_passphrase_is_no_damage() {
+    let world = world_with(|world| {
+        set_mode(&world.file("pass.txt", "first\n"), 0o600);
+        "[encryption]\npassphrase_file = 'pass.txt'\n[retention]\nkeep_last = 3\n".to_owned()
+    });
+    world.dbbackup("backup").run().exits(0);
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    world.file("pass.txt", "second\n");
+    for level in ["content", "restore"] {
+        let found = world
+            .dbbackup(&format!("verify --all --level {level} --json"))
+            .run();
+        let found = found.exits(1).json();
+        assert_eq!(statuses(&found), ["unprovable", "unprovable"], "{level}");
+    }
+    world
+        .dbbackup("restore app --to x.db")
+        .run()
+        .exits(1)
+        .says("the passphrase that is given does not open it")
+        .says("passphrase_file");
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    assert_eq!(world.ids("").len(), 3);
+    world.file("pass.txt", "first\n");
+    let ids = world.ids("");
+    world
+        .dbbackup(&format!("verify {} --level restore", ids[1]))
+        .run()
+        .exits(0);
+}
+
 /// What a run writes, wherever it goes.
 fn written_by(world: &World, arguments: &str) -> Vec<u8> {
     let trace = world.path("trace.txt");
@@ -639,7 +705,7 @@ fn written_by(world: &World, arguments: &str) -> Vec<u8> {
         "-s",
         "4000000",
         "-e",
-        "trace=write,pwrite64,writev,pwritev,sendto",
+        "trace=write,pwrite64,writev,pwritev,sendto,copy_file_range,sendfile,splice",
         "-o",
     ];
     let mut words = words.to_vec();

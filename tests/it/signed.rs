@@ -392,6 +392,93 @@ fn copies_keep_their_signatures_and_the_newest_is_missed() {
     );
 }
 
+/// The machine is gone, and another one has the store of copies alone.
+#[test]
+fn encrypted_copies_are_whole_for_who_knows_nothing_else() {
+    let signing = Signing::new("");
+    let made = signing.run("key init keys --json").exits(0).json();
+    let (recipient, identity) = (&made["recipient"], made["identity_file"].as_str().unwrap());
+    let trust = &signing.public_key;
+    signing.world.config(&format!(
+        "[store]\npath = 'store'\ntrust = ['{trust}']\n[stores.usb]\npath = 'usb'\ntrust = \
+         ['{trust}']\n[backup]\ncopies = ['usb']\n[encryption]\nsign_key_file = \
+         'sign.key'\nrecipients = [{recipient}]\nstores = ['usb']\n[sources.app]\nkind = \
+         'sqlite'\npath = 'app.db'\n"
+    ));
+    for _ in 0..3 {
+        signing.backup();
+    }
+    signing
+        .run("list --all-stores")
+        .exits(0)
+        .prints("main, usb")
+        .never_says("another backup");
+    signing.world.config(&format!(
+        "[store]\npath = 'usb'\ntrust = ['{trust}']\n[encryption]\nsign_key_file = 'sign.key'\n"
+    ));
+    signing
+        .run(&format!(
+            "verify --all --level restore --identity {identity}"
+        ))
+        .exits(0)
+        .never_says("replaced")
+        .never_says("missing");
+    let status = signing.status();
+    assert!(!status.contains("replaced"), "{status}");
+}
+
+#[test]
+fn what_would_not_count_in_a_store_of_copies_is_told() {
+    let signing = Signing::new("[backup]\ncopies = ['usb']\n");
+    let stranger = new_key(&signing.world, "stranger.key");
+    let config = fs::read_to_string(signing.world.path("dbbackup.toml")).unwrap();
+    let (first, rest) = config.split_once("[stores.usb]").unwrap();
+    let rest = rest.replacen(&signing.public_key, &stranger, 1);
+    signing.world.config(&format!("{first}[stores.usb]{rest}"));
+    signing
+        .run("backup")
+        .exits(3)
+        .says("it would not count there")
+        .says("hint:");
+    assert!(!signing.world.path("usb/app").join("x").exists());
+    let copied = fs::read_dir(signing.world.path("usb/app"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    assert_eq!(
+        copied
+            .filter(|entry| entry.path().extension() == Some("json".as_ref()))
+            .count(),
+        0
+    );
+}
+
+/// Somebody who may write there puts another sidecar in the place of a copy's.
+#[test]
+fn a_replaced_copy_is_no_copy() {
+    let signing = Signing::new(
+        "[backup]\ncopies = ['usb']\nrequire_copy = true\n[retention]\nkeep_last = 1\n",
+    );
+    let id = signing.backup();
+    let there = signing.world.path("usb/app").join(format!("{id}.json"));
+    let text = fs::read_to_string(&there).unwrap();
+    fs::write(
+        &there,
+        text.replace("\"label\": \"manual\"", "\"label\":  \"manual\""),
+    )
+    .unwrap();
+    signing
+        .run(&format!("copy {id} --to usb"))
+        .exits(1)
+        .says("is another backup of the same id");
+    next_second();
+    signing.run("backup").exits(3);
+    assert!(
+        signing.file(&format!("{id}.json")).exists(),
+        "it is in no store of copies"
+    );
+}
+
 #[test]
 fn a_copy_that_is_encrypted_on_the_way_counts_there() {
     let signing = Signing::new("");

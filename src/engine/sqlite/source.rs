@@ -19,7 +19,7 @@ use super::registry::FileKey;
 use super::strangers::{self, TornReadCheck};
 use super::{Db, OpenMode, companion, crashed, facts, pages, probe};
 use crate::engine::{Database, Dumped, Source};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
 use description::{describe, describe_during};
 use std::io::Write;
@@ -44,6 +44,9 @@ pub enum Spool {
     Always,
     /// In neither, although writers then wait for the compression as well.
     Never,
+    /// In neither, and a database that could only be saved from a copy is refused: it is to be
+    /// encrypted, and the copy would not be.
+    Forbidden,
 }
 
 /// A database file as a source.
@@ -160,7 +163,7 @@ impl SqliteSource {
         let is_wanted = match self.spool {
             Spool::Auto => journal_mode != Some("wal"),
             Spool::Always => true,
-            Spool::Never => false,
+            Spool::Never | Spool::Forbidden => false,
         };
         is_wanted || !self.page_streaming
     }
@@ -313,6 +316,19 @@ impl SqliteSource {
     fn copy_rolled_back(&self, path: &Path) -> Result<Option<ScratchCopy>> {
         if !crashed::is_cut_off(path) {
             return Ok(None);
+        }
+        if self.spool == Spool::Forbidden {
+            return Err(Error::failed(format!(
+                "`{}` has a transaction that a crash has cut off; it is rolled back in a copy, \
+                 which \
+                 would lie in the clear in `{}`",
+                self.path.display(),
+                self.scratch_dir.display()
+            ))
+            .with_hint(
+                "let its application open it once, or `sqlite3 FILE 'PRAGMA user_version'` as its \
+                 owner: that rolls it back; or allow the copy with `spool = \"always\"`",
+            ));
         }
         let size = file_size(path) + file_size(&companion(path, "-journal"));
         let copy = ScratchCopy::reserve(&self.scratch_dir, size)?;

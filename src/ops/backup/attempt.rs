@@ -484,8 +484,19 @@ impl<'a> BackupAttempt<'a> {
             message: error.message(),
             hint: error.hint().map(ToString::to_string),
         });
-        let open = seal_sidecar(&mut *draft, &mut sidecar, self.context.encryption)?;
+        let open = match seal_sidecar(&mut *draft, &mut sidecar, self.context.encryption) {
+            Ok(open) => open,
+            // Encryption itself may be what failed: that it did is told, and nothing else.
+            Err(_) => {
+                drop(draft);
+                draft = self.begin_draft()?;
+                Sidecar {
+                    id: draft.id().to_owned(),
+                    ..sidecar.without_details()
+                }
+            }
+        };
         draft.commit(&open.to_bytes())?;
-        Ok(sidecar.id)
+        Ok(open.id)
     }
 }

@@ -204,7 +204,7 @@ fn has_backups(catalog: &Catalog, source: &str) -> bool {
 fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
     let mut source = source.clone();
     match &mut source.kind {
-        SourceKind::Sqlite { spool, .. } if *spool == Spool::Auto => *spool = Spool::Never,
+        SourceKind::Sqlite { spool, .. } if *spool != Spool::Always => *spool = Spool::Forbidden,
         SourceKind::Files(plan) => plan.off_disk = true,
         _ => {}
     }

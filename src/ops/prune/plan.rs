@@ -7,7 +7,7 @@ use crate::engine::CheckStatus;
 use crate::error::Result;
 use crate::interrupt;
 use crate::ops::chain::note_removal;
-use crate::ops::events::remove_superseded;
+use crate::ops::events::{remove_superseded, retract_event};
 use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
 use crate::retention::{self, Candidate, Decision, KeyNeed, Standing, Verdict};
@@ -240,10 +240,14 @@ pub(super) fn carry_out(
             plan.kept.push(removal.kept_for(&why));
             continue;
         }
-        note_removal(store, source, &removal.id, removal.witness.as_deref())?;
+        let noted = note_removal(store, source, &removal.id, removal.witness.as_deref())?;
         match store.retire(source, &removal.id, &removal.files)? {
             Retirement::Done => removed.push(removal),
             Retirement::Locked(lock) => {
+                // Else nobody would miss it if somebody else removed it later.
+                if let Some(event) = noted {
+                    retract_event(store, source, &event);
+                }
                 needed.add(removal.base.as_ref(), &removal.id);
                 plan.kept.push(removal.kept_for(&lock.to_string()));
             }

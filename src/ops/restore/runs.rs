@@ -64,7 +64,9 @@ fn newest_complete(
     observer: &dyn Observer,
 ) -> Result<Vec<String>> {
     let of_a_run = |backup: &&ListedBackup| {
-        backup.sidecar.label != PRE_RESTORE && !backup.sidecar.run.is_empty()
+        backup.sidecar.label != PRE_RESTORE
+            && !backup.sidecar.run.is_empty()
+            && backup.signature.is_accepted()
     };
     let mut runs: Vec<(&str, Vec<&ListedBackup>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();

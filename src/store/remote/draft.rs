@@ -46,6 +46,14 @@ impl RemoteDraft {
         {
             return Ok(None);
         }
+        // A list may be short, and this run would write over the objects of a backup, or remove
+        // them when it is given up.
+        if !is_surely_missing(&*store.medium, &key(source, &sidecar_name(id)))? {
+            if store.removes() {
+                ignore_missing(store.medium.remove(&reservation))?;
+            }
+            return Ok(None);
+        }
         Ok(Some(RemoteDraft {
             location: store.location.clone(),
             removes: store.removes(),

@@ -1,6 +1,8 @@
 //! The small objects that say what is going on in a store without locks: who writes a backup, which
 //! uploads it has begun, and which backup is being removed.
 
+use crate::error::Result;
+use crate::signature::{SignedObject, Signer, TrustedKeys};
 use crate::store::names;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -65,6 +67,69 @@ pub fn draft_name(id: &str) -> String {
 pub fn new_upload_name(id: &str) -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!(".{id}.{}{UPLOAD}", &random[..8])
+}
+
+/// A tombstone: what is to be removed of a backup, and who says so.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TombstoneRecord {
+    /// The names of its objects, the sidecar aside.
+    pub objects: Vec<String>,
+    /// The signature of these names, as minisign writes it, where backups are signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+}
+
+impl TombstoneRecord {
+    /// The tombstone of a backup of `source`, signed where there is a key for that.
+    pub fn new(
+        source: &str,
+        id: &str,
+        objects: &[String],
+        signer: Option<&Signer>,
+    ) -> Result<TombstoneRecord> {
+        let mut record = TombstoneRecord {
+            objects: objects.to_vec(),
+            signature: None,
+        };
+        if let Some(signer) = signer {
+            let name = tombstone_name(id);
+            let object = SignedObject {
+                source,
+                name: &name,
+            };
+            let signed = signer
+                .key()?
+                .sign(object, &record.signed_bytes(), Utc::now())?;
+            record.signature = Some(signed);
+        }
+        Ok(record)
+    }
+
+    /// Reads a tombstone; `None` for what is none.
+    pub fn parse(bytes: &[u8]) -> Option<TombstoneRecord> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// The tombstone as it is stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether one of these keys has signed it; where no key is asked for, whoever may write.
+    pub fn is_accepted(&self, source: &str, id: &str, keys: &TrustedKeys) -> bool {
+        let name = tombstone_name(id);
+        let object = SignedObject {
+            source,
+            name: &name,
+        };
+        let signature = self.signature.as_deref().map(str::as_bytes);
+        keys.judge(object, &self.signed_bytes(), signature)
+            .is_accepted()
+    }
+
+    fn signed_bytes(&self) -> Vec<u8> {
+        self.objects.join("\n").into_bytes()
+    }
 }
 
 /// What the record of an upload says.

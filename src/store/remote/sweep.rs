@@ -4,12 +4,14 @@
 //! and the tombstone last. So whoever finds a tombstone knows what is still to be removed. What the
 //! service keeps locked stays, and goes with a sweep after the lock's end.
 
-use super::record::{RecordName, UploadRecord, draft_name, is_abandoned, tombstone_name};
-use super::{
-    FoundObject, LONGEST_SMALL_OBJECT, ObjectLock, RemoteStore, Retirement, create_once,
-    ignore_missing, is_surely_missing, key, sorted_out,
+use super::record::{
+    RecordName, TombstoneRecord, UploadRecord, draft_name, is_abandoned, tombstone_name,
 };
-use crate::error::Result;
+use super::{
+    Creation, FoundObject, LONGEST_SMALL_OBJECT, ObjectLock, RemoteStore, Retirement,
+    ignore_missing, is_surely_missing, key, taken,
+};
+use crate::error::{Error, Result};
 use crate::failpoint::fail_point;
 use crate::store::lone_companions;
 use crate::store::names::{self, sidecar_name};
@@ -49,12 +51,24 @@ pub fn retire(
     id: &str,
     objects: &[String],
 ) -> Result<Retirement> {
-    let sidecar = store.read_small(source, &sidecar_name(id))?;
+    store.medium.size(&key(source, &sidecar_name(id)))?;
+    let record = TombstoneRecord::new(source, id, objects, store.signer.as_ref())?;
+    if !record.is_accepted(source, id, &store.trusted) {
+        return Err(Error::usage(format!(
+            "`{id}` is not removed: the store trusts some keys alone, and this machine signs with \
+             none of them"
+        ))
+        .with_hint("set `sign_key_file` in [encryption], and add its public key to `trust`"));
+    }
     let tombstone = key(source, &tombstone_name(id));
     // A machine without the right to remove anything must not hide what stays: the refusal comes
     // before there is a tombstone.
     ignore_missing(store.medium.remove(&tombstone))?;
-    create_once(&*store.medium, &tombstone, &sidecar, || tombstone.clone())?;
+    let created = store.medium.create(&tombstone, &record.to_bytes())?;
+    // Another cleanup may remove the same one; its signature has another time.
+    if created == Creation::AlreadyThere && store.tombstone(source, id)?.is_none() {
+        return Err(taken(&store.shown(&tombstone)));
+    }
     fail_point("store: backup unlisted")?;
     if let Some(lock) = store.remove_object(source, &sidecar_name(id))? {
         // Nothing was removed yet, so the tombstone may go again, unless it is locked, too.
@@ -99,22 +113,20 @@ fn finish_retirement(
 }
 
 /// Removes what killed runs left; see [`crate::store::Store::sweep`].
-pub fn sweep(
-    store: &RemoteStore,
-    source: &str,
-    named_by: &dyn Fn(&[u8]) -> Vec<String>,
-) -> Result<Vec<String>> {
+pub fn sweep(store: &RemoteStore, source: &str) -> Result<Vec<String>> {
     let found = store.found(source)?;
     let mut swept = Vec::new();
     for object in &found {
         match RecordName::parse(&object.key) {
             Some(RecordName::Tombstone { id }) => {
-                let bytes = store.read_small(source, &object.key)?;
-                let named = named_by(&bytes).into_iter();
-                let objects: Vec<String> = named
-                    .filter(|name| names::is_object_of(name, &id))
-                    .collect();
-                swept.extend(finish_retirement(store, source, &id, &objects)?);
+                // Anybody who may write there can leave one; what it names must be of that backup.
+                if let Some(record) = store.tombstone(source, &id)? {
+                    let named = record.objects.into_iter();
+                    let objects: Vec<String> = named
+                        .filter(|name| names::is_object_of(name, &id))
+                        .collect();
+                    swept.extend(finish_retirement(store, source, &id, &objects)?);
+                }
             }
             Some(RecordName::Draft { id }) => {
                 let bytes = store.read_small(source, &object.key);
@@ -136,7 +148,7 @@ pub fn sweep(
             None => {}
         }
     }
-    let listing = sorted_out(found);
+    let listing = store.sort_out(source, found)?;
     for companion in lone_companions(&listing.objects, &listing.unfinished, Utc::now()) {
         // A list that is too short is no evidence that a backup, or an event, is gone.
         let is_gone = |name: &str| is_surely_missing(&*store.medium, &key(source, name));

@@ -4,8 +4,10 @@ use super::http::{Answer, Request, forward};
 use super::moto::Moto;
 use super::place::{self, Place};
 use super::proxy::start_proxy;
-use super::s3::{BUCKET, S3Server};
+use super::rights::{User, start_guard};
+use super::s3::{ACCESS_KEY, BUCKET, S3Server};
 use super::s3_settings;
+use crate::moments::next_second;
 use crate::support::{Ran, World};
 use crate::tools::lack;
 use std::net::SocketAddr;
@@ -54,14 +56,78 @@ fn versions_that_can_be_removed_save_nobody() {
 }
 
 #[test]
-fn locked_versions_stay_even_for_who_has_every_right() {
+fn locked_versions_stay_unless_the_lock_can_be_shortened() {
     let Some(server) = Moto::start() else {
         return lack("moto_server");
     };
     server.make_locked_bucket(BUCKET);
-    let ran = run(&s3_settings("far", &server.endpoint(), "web1")).exits(0);
-    ran.prints("the bucket locks what is written: COMPLIANCE, until ")
+    let all = "\"s3:ListBucket\", \"s3:ListBucketVersions\", \"s3:GetObject\", \"s3:PutObject\", \
+               \"s3:DeleteObject\", \"s3:DeleteObjectVersion\"";
+    let policy = |actions: &str| {
+        format!(
+            r#"{{"Statement": [{{"Effect": "Allow", "Action": [{actions}], "Resource": "*"}}]}}"#
+        )
+    };
+    let user = |actions: &str| vec![User::new(ACCESS_KEY, &policy(actions))];
+    let endpoint = start_guard(&server.endpoint(), user(all));
+    run(&s3_settings("far", &endpoint, "web1"))
+        .exits(0)
+        .prints("the bucket locks what is written: COMPLIANCE, until ")
         .prints("nothing for good");
+    // This server lets who may shorten locks do it in that mode, too.
+    let shortening = format!("{all}, \"s3:PutObjectRetention\"");
+    let endpoint = start_guard(&server.endpoint(), user(&shortening));
+    run(&s3_settings("far", &endpoint, "web1"))
+        .exits(3)
+        .prints("this machine can shorten the locks")
+        .prints("everything: who is root here");
+}
+
+fn listed_ids(world: &World) -> Vec<String> {
+    let listed = world.dbbackup("list --json").run().exits(0).json();
+    let backups = listed["backups"].as_array().unwrap().iter();
+    backups
+        .map(|backup| backup["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A tombstone hides a backup, and has it removed: where keys are trusted, one that anybody could
+/// have written means nothing.
+#[test]
+fn planted_tombstones_hide_and_remove_nothing() {
+    let server = S3Server::start();
+    let world = World::new();
+    world.shop("app.db");
+    let made = world.dbbackup("key init --sign-key sign.key --json").run();
+    let made = made.exits(0).json();
+    let trust = made["public_key"].as_str().unwrap();
+    let settings =
+        s3_settings("far", &server.endpoint(), "web1").replace("[stores.far]", "[store]");
+    let text = format!(
+        "{settings}trust = ['{trust}']\n[encryption]\nsign_key_file = 'sign.key'\n[backup]\n\
+         cleanup_after = false\n[retention]\nkeep_last = 2\n[sources.app]\nkind = 'sqlite'\npath = \
+         'app.db'\n"
+    );
+    place::configure(&world, "dbbackup.toml", &text);
+    for _ in 0..3 {
+        next_second();
+        world.dbbackup("backup").run().exits(0);
+    }
+    let ids = listed_ids(&world);
+    let there = server.bucket_path().join("web1/app");
+    for id in &ids {
+        let tombstone = format!(r#"{{"objects": ["{id}.sqlite3.gz"]}}"#);
+        std::fs::write(there.join(format!(".{id}.retired.json")), tombstone).unwrap();
+    }
+    assert_eq!(listed_ids(&world), ids, "nothing is hidden");
+    world
+        .dbbackup("cleanup")
+        .run()
+        .exits(0)
+        .prints("removed 1 backup");
+    assert_eq!(listed_ids(&world), ids[..2]);
+    world.dbbackup("verify --all").run().exits(0);
+    world.dbbackup("verify app").run().never_says("is missing");
 }
 
 fn without_overwriting_and_removing(request: Request, upstream: SocketAddr) -> Option<Answer> {

@@ -90,11 +90,11 @@ impl<'a> DestructionTrial<'a> {
             };
         };
         self.list_versions();
-        if let Some(lock) = lock {
-            self.shorten_lock(&first, &lock);
-        }
+        let shortened = lock.map(|lock| self.shorten_lock(&first, &lock));
         match self.remove_versions(&first, &others) {
             Attack::Accepted => Destruction::Everything,
+            // In a minute it would be gone.
+            Attack::Refused if shortened == Some(Attack::Accepted) => Destruction::Everything,
             Attack::Unknown => Destruction::Unknown,
             Attack::Refused => match (overwritten, deleted) {
                 (Attack::Accepted, _) | (_, Attack::Accepted) => Destruction::Hides,
@@ -264,7 +264,7 @@ impl<'a> DestructionTrial<'a> {
     }
 
     /// Asks for a lock that ends in a minute.
-    fn shorten_lock(&mut self, version: &str, lock: &KnownLock) {
+    fn shorten_lock(&mut self, version: &str, lock: &KnownLock) -> Attack {
         let soon = Utc::now() + TimeDelta::minutes(1);
         let body = format!(
             "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{}</Mode>\
@@ -286,7 +286,7 @@ impl<'a> DestructionTrial<'a> {
                 "take `s3:PutObjectRetention` and `s3:BypassGovernanceRetention` away from this \
                  machine's key, or lock in COMPLIANCE mode",
             );
-        });
+        })
     }
 
     /// Removes the first version with all rights that this machine has, and then what is left.
@@ -329,9 +329,10 @@ impl<'a> DestructionTrial<'a> {
     }
 }
 
-/// Whether the server understood, and said no.
+/// Whether the server understood, and said no: for want of a right, or because of a lock. Another
+/// answer, as that it has too much to do, says nothing of what it would let happen.
 fn is_refusal(failure: &RequestFailure) -> bool {
-    matches!(failure, RequestFailure::Answer(answer) if (400..500).contains(&answer.status))
+    matches!(failure, RequestFailure::Answer(answer) if matches!(answer.status, 401 | 403))
 }
 
 /// The version that an answer names; none where the bucket keeps no versions.

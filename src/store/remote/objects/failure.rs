@@ -442,7 +442,15 @@ fn transport_hint(text: &str, target: &ServiceTarget) -> Option<String> {
     if is_about_keys(text) {
         return Some(key_hint(target.service).to_owned());
     }
-    None
+    if text.contains("corrupt message") {
+        return Some(format!(
+            "`{host}` does not speak TLS: is it another port, or is the `endpoint` one of `http://`?"
+        ));
+    }
+    Some(format!(
+        "is `{host}` up, and reachable from here? Look at the `endpoint` and its port, a proxy, a \
+         firewall"
+    ))
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl<'a> BucketProbe<'a> {
             Some("") => probe.pass(OBJECT_LOCK, "new objects are not locked by default"),
             Some(lock) => probe.pass(
                 OBJECT_LOCK,
-                format!("every new object is locked: {lock}; cleanup removes it later"),
+                format!("every new object is locked: {lock}; until then its version stays"),
             ),
         }
     }
@@ -204,7 +204,7 @@ impl<'a> BucketProbe<'a> {
                 LIFECYCLE,
                 "no rule gives up unfinished uploads: what a killed run has sent costs until a \
                  later run removes it",
-                "add a lifecycle rule with `AbortIncompleteMultipartUpload`, of 7 days",
+                "add a lifecycle rule with `AbortIncompleteMultipartUpload`, of 8 days or more",
             ),
             Some(days) if is_sound => probe.pass(
                 LIFECYCLE,

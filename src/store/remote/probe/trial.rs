@@ -1,7 +1,7 @@
 //! A trial of everything that backups need.
 
 use super::{FIRST, MediumProbe, ProbeDepth, SECOND, StoreProbe, TRIAL};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::store::remote::medium::{Creation, Medium};
 use crate::store::remote::{
@@ -305,9 +305,13 @@ impl<'a> Trial<'a> {
             (DeletePermission::Never, Ok(())) if is_stored => {
                 self.probe.doubt(
                     NAME,
-                    "`delete` is \"never\", but the server lets this machine remove: ransomware \
-                     here could remove every backup there",
-                    "take away the right to remove from this machine's key",
+                    "`delete` is \"never\", but the server lets this machine remove",
+                    Hint::new()
+                        .text(
+                            "take away the right to remove from this machine's key; what it comes \
+                               to is told by ",
+                        )
+                        .command(["doctor", "--ransomware"]),
                 );
                 true
             }

@@ -27,7 +27,7 @@ impl<W: Write> Archiver<'_, W> {
         let source = SqliteSource::new(
             shown,
             match self.plan.off_disk {
-                true => Spool::Never,
+                true => Spool::Forbidden,
                 false => Spool::Auto,
             },
             &self.plan.scratch_dir,
