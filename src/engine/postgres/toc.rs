@@ -76,7 +76,7 @@ impl Toc {
     pub fn parse(text: &str) -> Result<Toc> {
         let mut toc = Toc::default();
         for line in text.split('\n') {
-            let line = line.strip_suffix('\r').unwrap_or(line);
+            let line = line.trim_end_matches('\r');
             match line.strip_prefix(';') {
                 Some(comment) => toc.header.read_comment(comment),
                 None if line.is_empty() => {}
