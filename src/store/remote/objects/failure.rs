@@ -444,7 +444,7 @@ fn transport_hint(text: &str, target: &ServiceTarget) -> Option<String> {
     }
     if text.contains("corrupt message") {
         return Some(format!(
-            "`{host}` does not speak TLS: is it another port, or is the `endpoint` one of `http://`?"
+            "`{host}` does not speak TLS: is it another port, or is the `endpoint` `http://`?"
         ));
     }
     Some(format!(
