@@ -5,6 +5,7 @@
 //! paths.
 
 pub mod compress;
+pub mod delta;
 mod meter;
 
 pub use compress::Codec;
