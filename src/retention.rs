@@ -258,7 +258,7 @@ impl<'c> Case<'c> {
                 removed",
             ),
             Standing::Missing => case.hold(
-                "its dump is not there and may come back: kept until a \
+                "its dump, or one on its way, is not there and may come back: kept until a \
                 verification finds it damaged",
             ),
             Standing::OtherLength => {

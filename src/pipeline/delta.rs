@@ -26,5 +26,8 @@ pub use statistics::DeltaStatistics;
 pub use stretch::Stretch;
 pub use writer::{Alignment, DeltaWriter};
 
+/// The extension of a delta, after that of its content.
+pub const VCDIFF: &str = "vcdiff";
+
 #[cfg(test)]
 mod tests;
