@@ -11,7 +11,7 @@ mod ways;
 mod witness;
 
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
-pub use read::{holds, looks_like_a_dump};
+pub use read::{holds, looks_like_a_dump, reading_threads};
 pub use resolve::quoted_list;
 pub use ways::WayState;
 pub use witness::{judge_signature, read_state};

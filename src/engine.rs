@@ -130,7 +130,7 @@ pub struct Dumped {
     /// In a few words what the backup lacks although it restores; the warnings name it.
     pub lacks: Option<String>,
     /// The list of contents, which is too long for the manifest, to be read from its position.
-    pub contents: Option<std::fs::File>,
+    pub contents: Option<tempfile::SpooledTempFile>,
 }
 
 /// What is inside a backup.

@@ -6,30 +6,34 @@
 //! drives a terminal is written out in it ([`printable`]); only colours that [`Report::paint`] has
 //! put there become escape sequences. Nobody else has to think of it.
 
+mod asking;
 mod bar;
 mod columns;
 mod document;
 mod events;
+mod journal;
 mod paint;
 mod raw;
+mod usage;
 mod verification;
 
+pub use asking::ask_secret;
 pub use bar::Bar;
 pub use columns::columns;
 pub use raw::Raw;
+pub use usage::usage;
 
 use self::document::JsonDocument;
 pub use self::document::JsonText;
+use self::journal::{is_journal, with_priority};
 use crate::cli::{Color, GlobalArguments};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::interrupt;
 use crate::log::{Log, LogLevel};
 use crate::pipeline::Progress;
 use crate::units;
 use crate::units::{drives_terminals, printable};
 use serde_json::Value;
-use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,28 +42,6 @@ use std::time::Instant;
 /// How a command ended, where it did not fail as a whole: `None` all done, else the kind of what
 /// went wrong, already told.
 pub type CommandOutcome = Option<Kind>;
-
-/// Asks for a passphrase on the terminal, which does not show it; `None` where there is none.
-pub fn ask_secret(question: &str) -> Option<String> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return None;
-    }
-    let _ = write!(io::stderr().lock(), "{}: ", paint::shown(question));
-    let _ = io::stderr().flush();
-    let terminal = io::stdin();
-    let shown = rustix::termios::tcgetattr(&terminal).ok()?;
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
-    let when = rustix::termios::OptionalActions::Flush;
-    rustix::termios::tcsetattr(&terminal, when, &hidden).ok()?;
-    let mut answer = String::new();
-    let read = terminal.lock().read_line(&mut answer);
-    let _ = rustix::termios::tcsetattr(&terminal, when, &shown);
-    let _ = writeln!(io::stderr().lock());
-    read.ok()?;
-    interrupt::check().ok()?;
-    Some(answer.trim_end_matches(['\n', '\r']).to_owned())
-}
 
 /// Says things, in the way that the options ask for.
 pub struct Report {
@@ -408,29 +390,6 @@ impl Report {
         }
     }
 
-    /// Whether somebody can be asked.
-    pub fn can_ask(&self) -> bool {
-        !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
-    }
-
-    /// Asks on the terminal; only `y` or `yes` is yes, and after a signal nothing is.
-    pub fn ask(&self, question: &str) -> Result<bool> {
-        let _ = write!(io::stderr().lock(), "{} [y/N] ", paint::shown(question));
-        let _ = io::stderr().flush();
-        let mut answer = String::new();
-        let _ = io::stdin().lock().read_line(&mut answer);
-        interrupt::check()?;
-        let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-        self.log(
-            LogLevel::Info,
-            &format!(
-                "asked: {question} answered: {}",
-                if yes { "yes" } else { "no" }
-            ),
-        );
-        Ok(yes)
-    }
-
     /// A bar that follows `progress` up to `total` bytes (0: unknown) until it is dropped; on a
     /// terminal only.
     pub fn bar(&self, title: &str, total: u64, progress: &Progress) -> Bar {
@@ -489,23 +448,6 @@ impl Report {
     }
 }
 
-/// Whether what stderr is connected with is the stream that `$JOURNAL_STREAM` names; see
-/// sd-daemon(3).
-fn is_journal() -> bool {
-    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    let Ok(found) = rustix::fs::fstat(io::stderr()) else {
-        return false;
-    };
-    named.split_once(':').is_some_and(|(device, inode)| {
-        device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino)
-    })
-}
-
-/// As the journal takes it: with its priority.
-fn with_priority(level: LogLevel, text: &str) -> String {
-    format!("<{}>{}\n", level.priority(), printable(text))
-}
-
 /// The JSON text with what drives a terminal, and JSON lets stand, as an escape: it means the same.
 fn tame(json: String) -> String {
     let stands = |character: char| character == '\n' || !drives_terminals(character);
@@ -539,48 +481,4 @@ fn given(global: &GlobalArguments) -> String {
         .as_ref()
         .map(|store| format!(" --store {}", units::shell_word(store)));
     config.into_iter().chain(store).collect()
-}
-
-/// What `status` ends with where it was called wrongly.
-const UNKNOWN: u8 = 3;
-
-/// Prints what the parser of the command line has to say: a help text, or why the arguments were
-/// refused.
-pub fn usage(text: &str, is_help: bool, arguments: &[OsString]) -> u8 {
-    if is_help {
-        // A reader that has gone is no failure of ours.
-        let _ = io::stdout().lock().write_all(text.as_bytes());
-        return 0;
-    }
-    // It repeats the arguments, which a script may have from anywhere.
-    let journal = is_journal();
-    for line in text.lines() {
-        let line = if journal {
-            with_priority(LogLevel::Error, line)
-        } else {
-            format!("{}\n", printable(line))
-        };
-        let _ = io::stderr().lock().write_all(line.as_bytes());
-    }
-    let first = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    if arguments.iter().any(|argument| argument == "--json") {
-        let document = serde_json::json!({"command": null, "outcome": "failed", "error": first});
-        let _ = writeln!(io::stdout().lock(), "{}", tame(format!("{document:#}")));
-    }
-    if crate::cli::calls(arguments, "status") {
-        // A monitor must not take its own mistake for a missing backup; it reads stdout.
-        if arguments.iter().any(|argument| argument == "--nagios") {
-            let _ = writeln!(
-                io::stdout().lock(),
-                "DBBACKUP UNKNOWN - {}",
-                printable(first)
-            );
-        }
-        return UNKNOWN;
-    }
-    Kind::Usage.exit_code()
 }

@@ -50,14 +50,7 @@ impl Catalog {
 
     fn read_each<'a>(store: &dyn Store, sources: impl Iterator<Item = &'a str>) -> Result<Catalog> {
         let sources: Vec<&str> = sources.collect();
-        // Where an answer takes longer than the work, many are asked for at once.
-        let (threads, at_once) = match store.properties().parallel_reads {
-            Some(threads) => (threads, 1),
-            None => (
-                std::thread::available_parallelism().map_or(1, usize::from),
-                AT_ONCE,
-            ),
-        };
+        let (threads, at_once) = reading_threads(store, AT_ONCE);
         let listings = on_threads(threads, sources.len(), 1, |at, ()| store.list(sources[at]))
             .into_iter()
             .flatten()
@@ -105,6 +98,18 @@ impl Catalog {
         catalog.find_places();
         catalog.find_ways();
         Ok(catalog)
+    }
+}
+
+/// How many threads are best for reading many sidecars, and how many each takes at a time: where
+/// an answer takes longer than the work, many are asked for at once, else `at_once` by each core.
+pub fn reading_threads(store: &dyn Store, at_once: usize) -> (usize, usize) {
+    match store.properties().parallel_reads {
+        Some(threads) => (threads, 1),
+        None => (
+            std::thread::available_parallelism().map_or(1, usize::from),
+            at_once,
+        ),
     }
 }
 

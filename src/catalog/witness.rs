@@ -27,14 +27,22 @@ impl Witness<'_> {
             source: self.source,
             name,
         };
-        // Asked for by its name: a list may be short.
-        match self.objects.read(&names::signature_name(name)) {
-            Ok(signature) => Ok(self.keys.judge(object, bytes, Some(&signature))),
-            Err(error) if error.kind() == Kind::NotFound => {
-                Ok(self.keys.judge(object, bytes, None))
+        let signature = self.read_signature(name)?;
+        Ok(self.keys.judge(object, bytes, signature.as_deref()))
+    }
+
+    /// The signature of an object; `None` where there is none. It is asked for by its name, as a
+    /// list may be short, and twice: a store that is wrong once must not make a signed backup a
+    /// stranger's.
+    fn read_signature(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let signature = names::signature_name(name);
+        for _ in 0..2 {
+            match self.objects.read(&signature) {
+                Err(error) if error.kind() == Kind::NotFound => {}
+                read => return read.map(Some),
             }
-            Err(error) => Err(error),
         }
+        Ok(None)
     }
 }
 

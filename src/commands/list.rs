@@ -3,9 +3,11 @@
 
 mod everywhere;
 
-use crate::catalog::{Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar, WayState};
+use crate::catalog::{
+    Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar, WayState, reading_threads,
+};
 use crate::cli::{ListArguments, ListStatus};
-use crate::cores::on_every_core;
+use crate::cores::{on_every_core, on_threads};
 use crate::engine::DumpFormat;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::ops::condition::{Condition, STATE_LOST, condition_of, short_reason_of};
@@ -92,13 +94,15 @@ pub fn run(
 /// So many backups are read whole at a time.
 const AT_ONCE: usize = 1024;
 
-/// The backups with everything that their sidecars say, made text on every core.
+/// The backups with everything that their sidecars say, made text by many at once.
 fn whole_ones<'a>(
     shown: &'a [&ListedBackup],
     store: &'a dyn Store,
 ) -> impl Iterator<Item = Result<JsonText>> {
+    let (threads, at_once) = reading_threads(store, 32);
     shown.chunks(AT_ONCE).flat_map(move |some| {
-        let texts = on_every_core(some.len(), 32, |at, ()| whole_one(some[at], store));
+        let whole = |at: usize, (): &mut ()| whole_one(some[at], store);
+        let texts = on_threads(threads, some.len(), at_once, whole);
         texts.into_iter().flatten().filter_map(Result::transpose)
     })
 }

@@ -102,12 +102,12 @@ fn open_backup(
     std::io::copy(&mut content.by_ref().take(TASTE), &mut std::io::sink())?;
     let recipients = stored.dump.map_or(&[][..], |dump| &dump.recipients);
     let own = identities.fingerprints();
-    let recipient = recipients.iter().find(|one| own.contains(one));
+    let known = recipients.iter().find(|one| own.contains(one)).cloned();
     // The key of a plugin does not tell whose it is; where there is one recipient it is that one's.
-    let recipient = recipient
-        .or(recipients.first())
-        .cloned()
-        .unwrap_or_default();
+    let recipient = known.unwrap_or_else(|| match recipients {
+        [only] => only.clone(),
+        _ => "a key that does not tell its public half".to_owned(),
+    });
     let (source, id) = (&found.source, listed.id());
     match store.may_write(source) {
         true => add_event(&**store, source, id, Change::KeyProven(recipient.clone()))?,

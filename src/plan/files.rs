@@ -13,6 +13,7 @@ pub fn kind(own: &FilesSettings, settings: &BackupSettings, leave_out: Vec<PathB
         exclude: own.exclude.clone(),
         one_file_system: own.one_file_system,
         raw_databases: own.sqlite == SqliteFiles::Raw,
+        off_disk: false,
         leave_out,
         scratch_dir: settings.scratch_dir.clone(),
         lock_timeout: settings.lock_timeout.file,

@@ -55,8 +55,8 @@ pub struct Brief {
     pub manifest: Option<Totals>,
     /// The backup before it, where backups are signed.
     pub previous: Option<Box<Previous>>,
-    /// What `verify_after` found.
-    pub verifications: Vec<Verification>,
+    /// What `verify_after` found: one, mostly, for which a `Vec` would keep the room of four.
+    pub verifications: Box<[Verification]>,
     /// Why it failed.
     pub error: Option<Box<Failure>>,
     /// The object with the rest of the sidecar, encrypted, where there is one.
@@ -207,7 +207,7 @@ impl Brief {
                 .map(|database| BriefDatabase::of(database, words)),
             manifest: sidecar.manifest.as_ref().map(totals),
             previous: sidecar.previous.clone().map(Box::new),
-            verifications: sidecar.verifications.clone(),
+            verifications: sidecar.verifications.clone().into(),
             error: sidecar.error.clone().map(Box::new),
             sealed: sidecar
                 .sealed

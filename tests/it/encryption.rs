@@ -656,12 +656,20 @@ fn no_byte_of_plain_text_is_written_on_the_way_to_a_store() {
     for mode in ["wal", "delete"] {
         let world = encrypted_world();
         world.sql("app.db", &format!("PRAGMA journal_mode = {mode}"));
-        world.file("app.txt", CANARY);
+        fs::create_dir(world.path("tree")).unwrap();
+        world.file("tree/app.txt", CANARY);
+        world.file(&format!("tree/{CANARY}"), "named");
+        world.database(
+            "tree/inner.db",
+            &format!(
+                "PRAGMA journal_mode = {mode}; CREATE TABLE t(c); INSERT INTO t VALUES ('{CANARY}')"
+            ),
+        );
         let config = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
         world.config(&config.replace("'zstd'", "'none'").replace(
             "[sources.app]",
             "copies = ['usb']\n[stores.usb]\npath = 'usb'\n[sources.txt]\nkind = 'files'\npaths = \
-             ['app.txt']\n[sources.app]",
+             ['tree']\n[sources.app]",
         ));
         for arguments in ["backup", "copy --to usb", "verify --level checksum"] {
             let written = written_by(&world, arguments);

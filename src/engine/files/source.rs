@@ -16,6 +16,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
+use tempfile::SpooledTempFile;
 
 /// Which files are saved, and how.
 #[derive(Debug, Clone)]
@@ -34,6 +35,9 @@ pub struct Plan {
     pub leave_out: Vec<PathBuf>,
     /// For copies of databases, and for the list while it is being made.
     pub scratch_dir: PathBuf,
+    /// Nothing of the content is written there: databases are read in place, and the list, some 150
+    /// bytes a file, is made in memory.
+    pub off_disk: bool,
     /// How long a locked database is waited for.
     pub lock_timeout: Duration,
 }
@@ -165,12 +169,12 @@ fn database_with_log(found: &TreeEntry) -> Option<((u64, u64), PathBuf)> {
 
 impl Source for FilesSource {
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
-        let list = tempfile::tempfile_in(&self.plan.scratch_dir).with_context(|| {
-            format!(
-                "making the list of contents in `{}`",
-                self.plan.scratch_dir.display()
-            )
-        })?;
+        let dir = &self.plan.scratch_dir;
+        let mut list = SpooledTempFile::new_in(usize::MAX, dir);
+        if !self.plan.off_disk {
+            list.roll()
+                .with_context(|| format!("making the list of contents in `{}`", dir.display()))?;
+        }
         let mut archiver = Archiver::new(&self.plan, &self.logs, out, list);
         walk::walk(&self.choice, &mut |step| archiver.save_step(step))?;
         archiver.finish()

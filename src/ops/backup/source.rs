@@ -229,10 +229,10 @@ fn has_backups(catalog: &Catalog, source: &str) -> bool {
 /// obeyed.
 fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
     let mut source = source.clone();
-    if let SourceKind::Sqlite { spool, .. } = &mut source.kind
-        && *spool == Spool::Auto
-    {
-        *spool = Spool::Never;
+    match &mut source.kind {
+        SourceKind::Sqlite { spool, .. } if *spool == Spool::Auto => *spool = Spool::Never,
+        SourceKind::Files(plan) => plan.off_disk = true,
+        _ => {}
     }
     source
 }

@@ -402,7 +402,7 @@ impl RawSidecar<'_> {
             }),
             manifest,
             previous: self.previous,
-            verifications: self.verifications,
+            verifications: self.verifications.into(),
             error: self.error,
             sealed: self.sealed.map(|part| part.file.0.into()),
         }

@@ -17,9 +17,9 @@ use crate::engine::{Database, Dumped, Manifest, Tree};
 use crate::error::{Error, Result};
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::PathBuf;
+use tempfile::SpooledTempFile;
 
 /// The number of changed files that a manifest names.
 const MAX_CHANGED_NAMED: usize = 100;
@@ -28,7 +28,7 @@ const MAX_CHANGED_NAMED: usize = 100;
 pub struct Archiver<'a, W: Write> {
     plan: &'a Plan,
     archive: TarWriter<BufWriter<W>>,
-    list: BufWriter<File>,
+    list: BufWriter<SpooledTempFile>,
     /// The files with several names: the path of each in the archive, and its metadata when it was
     /// saved.
     links: HashMap<(u64, u64), (Vec<u8>, FileMeta)>,
@@ -55,7 +55,7 @@ impl<'a, W: Write> Archiver<'a, W> {
         plan: &'a Plan,
         logs: &'a HashMap<(u64, u64), Vec<PathBuf>>,
         out: W,
-        list: File,
+        list: SpooledTempFile,
     ) -> Self {
         Archiver {
             plan,

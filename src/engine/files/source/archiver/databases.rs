@@ -26,7 +26,10 @@ impl<W: Write> Archiver<'_, W> {
         let (place, shown) = (&found.place, found.place.path());
         let source = SqliteSource::new(
             shown,
-            Spool::Auto,
+            match self.plan.off_disk {
+                true => Spool::Never,
+                false => Spool::Auto,
+            },
             &self.plan.scratch_dir,
             self.plan.lock_timeout,
         )
