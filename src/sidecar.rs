@@ -158,9 +158,9 @@ pub struct Base {
     pub id: String,
     /// SHA-256 of its dump as stored, in hex.
     pub sha256: String,
-    /// SHA-256 of its dump's content before compression and encryption, in hex: what a reader must
-    /// have got before it may use it, however the dump is stored by then.
-    pub content_sha256: String,
+    /// SHA-256 of its dump's content before compression and encryption, in hex: tells it again
+    /// where a copy was encrypted on its way; null where it is sealed.
+    pub content_sha256: Option<String>,
 }
 
 /// Where a delta stands among those that come down to the same full.

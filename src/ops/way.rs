@@ -95,6 +95,10 @@ fn find_base(
 /// Whether a dump is the base that is named: the same file, or, where a copy was encrypted on its
 /// way, the same content.
 fn is_meant(dump: &Dump, base: &Base) -> bool {
-    dump.sha256 == base.sha256
-        || (dump.content_sha256.as_ref()).is_none_or(|sha256| *sha256 == base.content_sha256)
+    // Without a key the content's hash is not told.
+    let is_same_content = match (&dump.content_sha256, &base.content_sha256) {
+        (Some(found), Some(expected)) => found == expected,
+        _ => dump.encryption.is_some(),
+    };
+    dump.sha256 == base.sha256 || is_same_content
 }

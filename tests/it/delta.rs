@@ -2,6 +2,7 @@
 //! too; whatever happens to a file on the way is found and answered by a full; and nothing that is
 //! removed takes the way from what stays.
 
+use crate::encryption::new_key;
 use crate::moments::{next_second, point};
 use crate::support::{Call, World, contents};
 use crate::tools;
@@ -409,4 +410,41 @@ fn copies_take_the_way_along() {
     .run()
     .exits(0);
     assert_eq!(contents(&world.path("again.db")), saved[&id(5)]);
+}
+
+/// The files of the way are other ones there; the content tells that they are meant.
+#[test]
+fn encrypted_copies_restore_with_the_key_alone() {
+    if !tools::have("age") {
+        return;
+    }
+    let world = world("cleanup_after = false\ncopies = ['usb']");
+    let key = new_key(&world, "key.txt");
+    let text = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    let usb = world.path("usb");
+    world.config(&format!(
+        "{text}[stores.usb]\npath = '{}'\n[encryption]\nrecipients = ['{key}']\nstores = ['usb']\n",
+        usb.display()
+    ));
+    let (made, saved) = history(&world, 6);
+    let newest = id_of(&made[5]);
+    let there: Value =
+        serde_json::from_slice(&fs::read(usb.join("app").join(format!("{newest}.json"))).unwrap())
+            .unwrap();
+    assert_eq!(there["dump"]["base"]["content_sha256"], Value::Null);
+    fs::remove_dir_all(world.path("store")).unwrap();
+    for level in ["checksum", "content"] {
+        call(
+            &world,
+            &format!("verify --store usb --all --level {level} --identity key.txt"),
+        )
+        .run()
+        .exits(0);
+    }
+    let restore = format!("restore --store usb {newest} --to again.db --yes");
+    call(&world, &restore).run().exits(1);
+    call(&world, &format!("{restore} --identity key.txt"))
+        .run()
+        .exits(0);
+    assert_eq!(contents(&world.path("again.db")), saved[&newest]);
 }

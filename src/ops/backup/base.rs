@@ -205,13 +205,10 @@ fn delta_base(
     let (Some(dump), Some(page_size)) = (&sidecar.dump, page_size) else {
         return Ok(None);
     };
-    let Some(content_sha256) = dump.content_sha256.clone() else {
-        return Ok(None);
-    };
     let base = Base {
         id: sidecar.id.clone(),
         sha256: dump.sha256.clone(),
-        content_sha256,
+        content_sha256: dump.content_sha256.clone(),
     };
     let below = dump.delta.as_ref();
     let position = DeltaPosition {

@@ -110,7 +110,7 @@ struct RawBase<'a> {
     #[serde(rename = "sha256", borrow)]
     _sha256: Text<'a>,
     #[serde(rename = "content_sha256", borrow)]
-    _content_sha256: Text<'a>,
+    _content_sha256: Option<Text<'a>>,
 }
 
 /// As [`Database`](super::Database); what is not kept is only looked at.
