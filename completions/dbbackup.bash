@@ -130,7 +130,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__backup)
-            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --pin --plain --as --kind --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --full --pin --plain --as --kind --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -400,7 +400,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__delete)
-            opts="-y -c -q -v -V -h --yes --force --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-y -c -q -v -V -h --yes --with-dependents --force --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -73,6 +73,7 @@ always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l all -d 'Every enabled source of the configuration, as without an argument'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l full -d 'Make fulls, where `incremental` would have made deltas'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l pin -d 'Never let cleanup remove it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l plain -d 'Allow a plain backup in a store that holds encrypted ones alone'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s n -l dry-run -d 'Say what would be done, and do nothing'
@@ -235,6 +236,7 @@ always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s y -l yes -d 'Do not ask'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l with-dependents -d 'The deltas that are built on them, too'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l force -d 'A pinned backup, or a source\'s last good one, too'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand delete" -s q -l quiet -d 'Print nothing if all went well'

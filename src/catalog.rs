@@ -7,11 +7,13 @@ mod read;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod ways;
 mod witness;
 
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
 pub use read::{holds, looks_like_a_dump, reading_threads};
 pub use resolve::quoted_list;
+pub use ways::WayState;
 pub use witness::{judge_signature, judge_signature_by, read_state};
 
 use crate::engine::CheckStatus;
@@ -38,6 +40,8 @@ pub struct Backup<S = Sidecar> {
     pub state_lost: bool,
     /// The dump as it lies in the store; [`Presence::Missing`] for an attempt that never had one.
     pub presence: Presence,
+    /// What it is built on, as it lies in the store.
+    pub way: WayState,
     /// Who signed the sidecar.
     pub signature: SignatureStatus,
     /// SHA-256 of the sidecar as stored, where backups are signed.
@@ -242,11 +246,12 @@ impl<S: Attempt> Backup<S> {
             .is_some_and(|size| self.presence == Presence::Bytes(size))
     }
 
-    /// Whole, with its dump there as long as it should be, not found damaged since, and signed by
-    /// a trusted key where one is asked for.
+    /// Whole, with its dump and its way there as long as they should be, not found damaged since,
+    /// and signed by a trusted key where one is asked for.
     pub fn good(&self) -> bool {
         self.sidecar.status() == Status::Ok
             && self.is_whole()
+            && self.way == WayState::Whole
             && self.damage().is_none()
             && self.signature.is_accepted()
     }
@@ -256,6 +261,7 @@ impl<S: Attempt> Backup<S> {
     pub fn may_be_good(&self) -> bool {
         self.sidecar.status() == Status::Ok
             && self.sidecar.dump_size().is_some()
+            && !matches!(self.way, WayState::Damaged(_))
             && self.damage().is_none()
             && self.signature.is_accepted()
     }

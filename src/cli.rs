@@ -206,6 +206,9 @@ pub struct DeleteArguments {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// The deltas that are built on them, too
+    #[arg(long)]
+    pub with_dependents: bool,
     /// A pinned backup, or a source's last good one, too
     #[arg(long)]
     pub force: bool,

@@ -12,5 +12,6 @@ pub use crate::engine::postgres::scan::{RowObserver, ScanResult, scan, scan_with
 pub use crate::engine::postgres::toc::Toc;
 pub use crate::error::{Error, Result};
 pub use crate::pipeline::compress::{Codec, decoder, encoder};
+pub use crate::pipeline::delta::{Alignment, DeltaReader, DeltaWriter, LineSections, RowOptions};
 pub use crate::sidecar::{BackupEvent, BackupState, Brief, Change, Sidecar, Words};
 pub use crate::units::{Span, parse_size, parse_when, size};

@@ -38,6 +38,7 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+mod way;
 
 pub use keys::{BackupEncryption, KeyRing, refuse_plain};
 pub use observer::{Event, Observer};

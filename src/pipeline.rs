@@ -5,11 +5,13 @@
 //! paths.
 
 pub mod compress;
+pub mod delta;
 mod meter;
 
 pub use compress::Codec;
 pub use meter::{Gauge, Measurement, Meter};
 
+use self::delta::{Alignment, DeltaWriter};
 use crate::encryption::{DecryptionKey, Recipients, Sealer, Unsealer};
 use crate::error::{Error, Result};
 use crate::{encryption, interrupt, stream};
@@ -103,6 +105,27 @@ impl Encoding {
                 None => DecryptionKey::NotNeeded,
                 Some(_) => DecryptionKey::NotGiven,
             })
+    }
+
+    /// Begins a stream of the difference from `base`, laid beside the content as `alignment` says.
+    pub fn start_delta<B: Read, W: Write + Send + 'static>(
+        &self,
+        sink: W,
+        base: B,
+        alignment: Alignment,
+    ) -> Result<DeltaEncodeWriter<B, W>> {
+        // The progress is that of the content.
+        let encode = self
+            .clone()
+            .with_progress(&Progress::default())
+            .start(sink)?;
+        let delta = DeltaWriter::new(base, encode, alignment, self.threads);
+        let (delta, content) = Meter::new(delta);
+        Ok(DeltaEncodeWriter {
+            delta,
+            content,
+            progress: Arc::clone(&self.progress),
+        })
     }
 
     /// Begins a stream that is written to `sink`. Where it can't be encrypted, nothing is written.
@@ -226,6 +249,45 @@ impl<W: Write + Send + 'static> Write for EncodeWriter<W> {
     }
 }
 
+/// The pushing side of a delta. Dropped without [`DeltaEncodeWriter::finish`] it is incomplete.
+pub struct DeltaEncodeWriter<B: Read, W: Write + Send + 'static> {
+    delta: Meter<DeltaWriter<B, EncodeWriter<W>>>,
+    content: Gauge,
+    progress: Progress,
+}
+
+impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
+    /// Reads the base to its end, and ends the stream; gives back what [`EncodeWriter::finish`]
+    /// does, measured of the content itself.
+    pub fn finish(self) -> Result<(W, Measurements)> {
+        let mut delta = self.delta.into_inner();
+        delta.drain_base()?;
+        let (encode, _) = delta.finish()?;
+        let (sink, measured) = encode.finish()?;
+        let content = self.content.reset();
+        Ok((
+            sink,
+            Measurements {
+                content,
+                ..measured
+            },
+        ))
+    }
+}
+
+impl<B: Read, W: Write + Send + 'static> Write for DeltaEncodeWriter<B, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        interrupt::check()?;
+        let count = self.delta.write(bytes)?;
+        self.progress.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The pulling side.
 pub struct DecodeReader {
     decoder: Meter<compress::Decoder>,
@@ -235,10 +297,15 @@ pub struct DecodeReader {
 }
 
 impl DecodeReader {
+    /// Tells what was read of the stored bytes, when the reader was given away.
+    pub fn stored_gauge(&self) -> Gauge {
+        self.stored.clone()
+    }
+
     /// What was measured; call it after the content was read to its end. What follows the content
     /// in the stored bytes, if anything, is read and measured too.
     pub fn finish(mut self) -> Result<Measurements> {
-        let rest = io::copy(&mut self.decoder, &mut io::sink()).map_err(damage)?;
+        let rest = io::copy(&mut self.decoder, &mut io::sink()).map_err(as_damage)?;
         if rest > 0 {
             return Err(Error::damaged(format!(
                 "{rest} bytes of content were left unread"
@@ -255,14 +322,14 @@ impl DecodeReader {
 impl Read for DecodeReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         interrupt::check()?;
-        let count = self.decoder.read(bytes).map_err(damage)?;
+        let count = self.decoder.read(bytes).map_err(as_damage)?;
         self.progress.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
 
 /// What a decoder finds wrong with the data is damage; a source that can't be read is not.
-fn damage(error: io::Error) -> io::Error {
+pub fn as_damage(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Error::damaged(error).into(),
         _ => error,

@@ -44,10 +44,12 @@ mod policy;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod way;
 
 pub use brake::{Brake, ContentSummary, Jump, TableTotals, find_jumps, find_shrinkage};
 pub use needs::dependents_first;
 pub use policy::{Age, BrakePart, RetentionPolicy};
+pub use way::{choose_base, is_full_due};
 
 use self::flawed::{judge_doubted, judge_failed, judge_flawed, judge_pre_restore};
 use self::needs::{find_bases, hold_bases};
@@ -256,7 +258,7 @@ impl<'c> Case<'c> {
                 removed",
             ),
             Standing::Missing => case.hold(
-                "its dump is not there and may come back: kept until a \
+                "its dump, or one on its way, is not there and may come back: kept until a \
                 verification finds it damaged",
             ),
             Standing::OtherLength => {

@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 /// The newest sidecar that this program reads and the one that it writes.
 pub const SCHEMA: u32 = 1;
 
+/// The word in `requires` of a backup whose dump is a delta.
+pub const DELTA_FEATURE: &str = "delta";
+
 /// Everything about one attempt at a backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -28,7 +31,7 @@ pub struct Sidecar {
     /// The format's version: 1. A newer one is neither used nor removed.
     pub schema: u32,
     /// Features without which a reader must neither use nor remove this backup, nor the one that
-    /// its dump's `base` names; none are known yet.
+    /// its dump's `base` names. `delta` is the only one: the dump is the difference from its base.
     #[serde(default)]
     pub requires: Vec<String>,
     /// `<source>_<label>_<YYYYMMDD>T<HHMMSS>Z`, unique within the store.
@@ -141,6 +144,9 @@ pub struct Dump {
     /// The backup without which this one does not restore; null: it stands alone. Where it is not
     /// null, `requires` says that a reader must know what to do with it.
     pub base: Option<Base>,
+    /// Where it stands among the deltas of its full; left out where it stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<DeltaPosition>,
 }
 
 /// The backup that a dump is built on: an earlier one of the same source in the same store. It is
@@ -152,9 +158,23 @@ pub struct Base {
     pub id: String,
     /// SHA-256 of its dump as stored, in hex.
     pub sha256: String,
-    /// SHA-256 of its dump's content before compression and encryption, in hex: what a reader must
-    /// have got before it may use it, however the dump is stored by then.
-    pub content_sha256: String,
+    /// SHA-256 of its dump's content before compression and encryption, in hex: tells it again
+    /// where a copy was encrypted on its way; null where it is sealed.
+    pub content_sha256: Option<String>,
+}
+
+/// Where a delta stands among those that come down to the same full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DeltaPosition {
+    /// The id of the full.
+    pub full: String,
+    /// Its number among the backups since the full, which has the number 0.
+    pub number: u64,
+    /// How many deltas are needed for it, itself included.
+    pub depth: u64,
+    /// Bytes as stored of the deltas on its way, itself included and the full not.
+    pub way_bytes: u64,
 }
 
 /// The newest backup of the same source that was in the store when a backup was made.
@@ -297,13 +317,17 @@ impl Sidecar {
         }
         let malformed = |error: serde_json::Error| SidecarFault::Malformed(error.to_string());
         match serde_json::from_slice::<Sidecar>(bytes) {
-            Ok(sidecar) if sidecar.schema == SCHEMA && sidecar.requires.is_empty() => Ok(sidecar),
+            Ok(sidecar)
+                if sidecar.schema == SCHEMA && unknown_features(&sidecar.requires).is_empty() =>
+            {
+                Ok(sidecar)
+            }
             result => {
                 let head: Head = serde_json::from_slice(bytes).map_err(malformed)?;
                 if head.schema > SCHEMA {
                     Err(SidecarFault::Newer(head.schema))
-                } else if !head.requires.is_empty() {
-                    Err(SidecarFault::Requires(head.requires))
+                } else if !unknown_features(&head.requires).is_empty() {
+                    Err(SidecarFault::Requires(unknown_features(&head.requires)))
                 } else {
                     let unknown =
                         || SidecarFault::Malformed(format!("unknown schema {}", head.schema));
@@ -317,6 +341,12 @@ impl Sidecar {
     pub fn to_bytes(&self) -> Vec<u8> {
         to_json(self)
     }
+}
+
+/// Those of the required features that this version does not have.
+fn unknown_features(requires: &[String]) -> Vec<String> {
+    let is_unknown = |feature: &&String| *feature != DELTA_FEATURE;
+    requires.iter().filter(is_unknown).cloned().collect()
 }
 
 /// The id of the backup that another one needs, from the bytes of a sidecar that this version can't

@@ -3,8 +3,8 @@
 
 use super::witness::{Witness, judge_signature, read_listed, state_after};
 use super::{
-    Backup, Catalog, ListedBackup, OrphanedDump, Presence, UnreadableSidecar, is_named_of,
-    with_remedy,
+    Backup, Catalog, ListedBackup, OrphanedDump, Presence, UnreadableSidecar, WayState,
+    is_named_of, with_remedy,
 };
 use crate::cores::{on_every_core, on_threads};
 use crate::error::{Error, Result};
@@ -96,6 +96,7 @@ impl Catalog {
         catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
         catalog.orphans.sort_by(|a, b| a.name.cmp(&b.name));
         catalog.find_places();
+        catalog.find_ways();
         Ok(catalog)
     }
 }
@@ -295,6 +296,7 @@ impl<'a> Directory<'a> {
             state,
             state_lost: unreadable.is_some(),
             presence,
+            way: WayState::Whole,
             signature,
             digest,
         }))
@@ -345,6 +347,7 @@ impl ListedBackup {
             state: self.state.clone(),
             state_lost: self.state_lost,
             presence: self.presence.clone(),
+            way: self.way.clone(),
             signature,
             digest: self.digest,
         })
@@ -440,7 +443,7 @@ impl Claims<'_> {
 /// By its last extension; a note of the user's among the backups is none of our business.
 pub fn looks_like_a_dump(name: &str) -> bool {
     let extensions = [
-        "sqlite3", "sqlite", "db", "dump", "sql", "tar", "gz", "zst", "age",
+        "sqlite3", "sqlite", "db", "dump", "sql", "tar", "vcdiff", "gz", "zst", "age",
     ];
     // What is only beside a dump restores nothing.
     name.rsplit_once('.')

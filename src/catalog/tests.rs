@@ -323,3 +323,39 @@ fn what_is_built_on_another_sources_backup_is_damaged() {
         assert_eq!(lost.needs.as_deref(), Some(foreign));
     }
 }
+
+/// However far down the way it is.
+#[test]
+fn what_is_built_on_something_that_is_not_well_is_not_good() {
+    let place = TestCatalog::new();
+    let [full, middle, newest] = [3, 2, 1].map(|hours| place.backup("app", hours, None));
+    for (id, base) in [(&middle, &full), (&newest, &middle)] {
+        let name = names::sidecar_name(id);
+        let bytes = place.store.read("app", &name).unwrap();
+        let mut sidecar: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        sidecar["requires"] = serde_json::json!(["delta"]);
+        sidecar["dump"]["base"] = serde_json::json!({"id": base, "sha256": ""});
+        place.file("app", &name, sidecar.to_string().as_bytes());
+    }
+    let newest_is = || {
+        let catalog = place.read();
+        let backup = catalog.backups().next().unwrap();
+        (backup.way.clone(), backup.good(), backup.may_be_good())
+    };
+    let full_id = || full.as_str().into();
+    assert_eq!(newest_is(), (WayState::Whole, true, true));
+    let dump = format!("{full}.sqlite3.gz");
+    place.file("app", &dump, b"ab");
+    assert_eq!(newest_is(), (WayState::Damaged(full_id()), false, false));
+    place.store.remove("app", &dump).unwrap();
+    assert_eq!(newest_is(), (WayState::Missing(full_id()), false, true));
+    place.file("app", &names::sidecar_name(&full), b"{\"schema\": 9}");
+    assert_eq!(newest_is(), (WayState::Unknown(full_id()), false, true));
+    place
+        .store
+        .remove("app", &names::sidecar_name(&full))
+        .unwrap();
+    assert_eq!(newest_is(), (WayState::Missing(full_id()), false, true));
+    place.file("app", &dump, b"abc");
+    assert_eq!(newest_is(), (WayState::Missing(full_id()), false, true));
+}

@@ -41,6 +41,9 @@ pub struct BackupArguments {
     /// A key and value to keep with it (repeatable)
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub tags: Vec<(String, String)>,
+    /// Make fulls, where `incremental` would have made deltas
+    #[arg(long)]
+    pub full: bool,
     /// Never let cleanup remove it
     #[arg(long)]
     pub pin: bool,

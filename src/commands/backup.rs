@@ -25,6 +25,7 @@ pub fn run(
         tags: arguments.tags.iter().cloned().collect(),
         pinned: arguments.pin,
         plain: arguments.plain,
+        full: arguments.full,
         keep_all: false,
     };
     if arguments.dry_run {

@@ -14,6 +14,7 @@ pub fn run(
 ) -> Result<CommandOutcome> {
     let request = DeleteRequest {
         ids: arguments.ids.clone(),
+        with_dependents: arguments.with_dependents,
         force: arguments.force,
     };
     let plan = plan_deletion(request, session)?;

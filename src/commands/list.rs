@@ -4,7 +4,7 @@
 mod everywhere;
 
 use crate::catalog::{
-    Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar, reading_threads,
+    Catalog, ListedBackup, Presence, ShownBackup, UnreadableSidecar, WayState, reading_threads,
 };
 use crate::cli::{ListArguments, ListStatus};
 use crate::cores::{on_every_core, on_threads};
@@ -163,7 +163,8 @@ fn has_status(backup: &ListedBackup, status: ListStatus) -> bool {
     let written = backup.sidecar.status;
     // What can't be looked at now may well be there.
     let is_there = backup.is_whole() || matches!(backup.presence, Presence::Unknown(_));
-    let sound = written != Status::Failed && is_there && backup.damage().is_none();
+    let has_way = matches!(backup.way, WayState::Whole | WayState::Unknown(_));
+    let sound = written != Status::Failed && is_there && has_way && backup.damage().is_none();
     match status {
         ListStatus::Ok => sound,
         ListStatus::Failed => !sound,
@@ -209,6 +210,9 @@ fn row(
     let mut notes = Vec::new();
     if backup.state.pinned {
         notes.push("pinned".to_owned());
+    }
+    if backup.needs().is_some() {
+        notes.push("delta".to_owned());
     }
     notes.extend(sidecar.description.as_deref().map(str::to_owned));
     notes.extend(short_reason_of(backup));

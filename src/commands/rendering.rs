@@ -80,6 +80,7 @@ fn outcome_word(source: &SourceSummary) -> &'static str {
     match (source.shortfall, source.outcome) {
         (_, RunOutcome::Ok | RunOutcome::Skipped) => "ok",
         (Some(Shortfall::Incomplete), _) => "incomplete",
+        (Some(Shortfall::BaseDamaged), _) => "made, but its base is damaged",
         (Some(Shortfall::AfterHookFailed), _) => "made, but its `after` hook failed",
         (Some(Shortfall::RetentionHeld), _) => "made, retention held back",
         (Some(Shortfall::RetentionFailed), _) => "made, but retention failed",

@@ -1,30 +1,36 @@
 //! `dbbackup show`: everything about one backup, for people.
 
+mod by_hand;
+
+use self::by_hand::recovery_command;
 use crate::catalog::Backup;
 use crate::cli::ShowArguments;
 use crate::engine::files::listing::{ListLine, MemberType};
 use crate::engine::{Database, DumpFormat};
 use crate::error::{Error, Hint, Result};
 use crate::ops::condition::condition_of;
+use crate::ops::content::BackupWay;
 use crate::ops::copy::missing_copies;
 use crate::ops::{Session, catalog_for};
 use crate::ops::{content, engines, find};
 use crate::report::{CommandOutcome, JsonText, Paint, Report, columns};
 use crate::store::{self, Access, names};
 use crate::units;
+use std::path::Path;
 
 pub fn run(
     arguments: &ShowArguments,
     session: &Session,
     report: &mut Report,
 ) -> Result<CommandOutcome> {
-    let (backup, place) = locate(&arguments.backup, session)?;
+    let LocatedBackup { backup, place, way } = locate(&arguments.backup, session)?;
     report.set("backup", backup.json());
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row =
         |name: &str, value: String| rows.push(vec![report.paint(Paint::Strong, name), value]);
     about_the_attempt(&backup, session, report, &mut row);
-    about_the_dump(&backup, place, &mut row);
+    about_the_dump(&backup, place.clone(), &mut row);
+    about_the_way(&backup, &place, way.as_ref(), &mut row);
     about_the_database(&backup, &mut row);
     for seen in backup.verifications() {
         let detail = seen
@@ -51,8 +57,15 @@ pub fn run(
     Ok(None)
 }
 
+/// A backup with the place of its dump, and what it is built on.
+struct LocatedBackup {
+    backup: Backup,
+    place: String,
+    way: Option<BackupWay>,
+}
+
 /// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
-fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
+fn locate(wanted: &str, session: &Session) -> Result<LocatedBackup> {
     if find::is_path(wanted, session) {
         let found = find::find_backup(wanted, session)?;
         let place = find::place_of(&found);
@@ -66,7 +79,11 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
                     .text(" restores it all the same"),
             )
         })?;
-        return Ok((backup, place));
+        return Ok(LocatedBackup {
+            backup,
+            place,
+            way: found.way,
+        });
     }
     session.refuse_group(wanted)?;
     let store = store::open(&session.store_plan()?.settings, Access::Read)?;
@@ -74,13 +91,13 @@ fn locate(wanted: &str, session: &Session) -> Result<(Backup, String)> {
         .resolve(wanted, session.now)?
         .whole(&*store)?;
     let objects = store.objects(&backup.sidecar.source);
-    find::open_sealed_part(&mut backup, &*objects, session)?;
+    let way = find::open_with_way(&mut backup, objects, session)?;
     let name = backup.sidecar.dump.as_ref().map_or_else(
         || names::sidecar_name(backup.id()),
         |dump| dump.file.clone(),
     );
     let place = store.location().object(&backup.sidecar.source, &name);
-    Ok((backup, place))
+    Ok(LocatedBackup { backup, place, way })
 }
 
 fn about_the_attempt(
@@ -202,6 +219,34 @@ fn about_the_dump(backup: &Backup, place: String, row: &mut dyn FnMut(&str, Stri
         ),
     );
     row("sha256", dump.sha256.clone());
+}
+
+/// What a delta is built on, and how it is recovered with other programs.
+fn about_the_way(
+    backup: &Backup,
+    place: &str,
+    way: Option<&BackupWay>,
+    row: &mut dyn FnMut(&str, String),
+) {
+    let (Some(dump), Some(way)) = (&backup.sidecar.dump, way) else {
+        return;
+    };
+    if let Some(position) = &dump.delta {
+        row(
+            "delta",
+            format!(
+                "number {} since the full `{}`; {} on the way, {}",
+                position.number,
+                position.full,
+                units::count(position.depth, "delta"),
+                units::size(position.way_bytes)
+            ),
+        );
+    }
+    let ids: Vec<&str> = way.bases().iter().map(|base| base.id.as_str()).collect();
+    row("needs", ids.join(", "));
+    let command = recovery_command(dump, Path::new(place), way);
+    row("by hand", format!("{command} > FILE"));
 }
 
 fn about_the_database(backup: &Backup, row: &mut dyn FnMut(&str, String)) {

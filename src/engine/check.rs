@@ -38,6 +38,8 @@ pub enum CheckSubject {
     Examination,
     /// The stored bytes.
     Sha256,
+    /// What a delta is built on.
+    Way,
     /// The list of contents.
     Contents,
     /// The encrypted part of the sidecar.
@@ -180,6 +182,7 @@ impl CheckSubject {
             CheckSubject::Search => "search",
             CheckSubject::Examination => "examination",
             CheckSubject::Sha256 => "sha256",
+            CheckSubject::Way => "way",
             CheckSubject::Contents => "contents",
             CheckSubject::SealedPart => "sealed part",
             CheckSubject::Decode => "decode",
@@ -206,6 +209,7 @@ impl CheckSubject {
                 | CheckSubject::Search
                 | CheckSubject::Examination
                 | CheckSubject::Sha256
+                | CheckSubject::Way
                 | CheckSubject::Decode
                 | CheckSubject::Content
         )
@@ -239,10 +243,12 @@ pub fn describe_checks(checks: &[&Check], detail: FindingDetail) -> String {
 /// Describes several checks in one line for people: without hashes, without names that the
 /// sentences don't need, and without what only follows from something else.
 pub fn summarize_checks(checks: &[&Check]) -> String {
-    // A dump that is not what was written decodes to anything or nothing.
-    let is_changed = checks
-        .iter()
-        .any(|check| check.subject == CheckSubject::Sha256 && check.status == CheckStatus::Damaged);
+    // A dump that is not what was written decodes to anything or nothing, and so does one of which
+    // a base is not.
+    let is_changed = checks.iter().any(|check| {
+        matches!(check.subject, CheckSubject::Sha256 | CheckSubject::Way)
+            && check.status == CheckStatus::Damaged
+    });
     let follows =
         |subject| is_changed && matches!(subject, CheckSubject::Decode | CheckSubject::Content);
     let line = |check: &&&Check| {

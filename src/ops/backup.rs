@@ -1,6 +1,7 @@
 //! Backups: a run over its sources, each with its own story, and one summary.
 
 mod attempt;
+mod base;
 mod forecast;
 mod members;
 mod parallel;
@@ -58,6 +59,8 @@ pub struct BackupRequest {
     pub pinned: bool,
     /// Whether plain backups may go into a store that has none but encrypted ones.
     pub plain: bool,
+    /// Whether each backup is a full, whatever it could be built on.
+    pub full: bool,
     /// Whether retention is left out, whatever the configuration says: who asks needs the backups.
     pub keep_all: bool,
 }
@@ -267,6 +270,7 @@ fn new_run(request: &BackupRequest, session: &Session) -> Run {
         tags: request.tags.clone(),
         // What a restore replaced, or stands in for it, stays until the user says otherwise.
         pinned: request.pinned || request.label == PRE_RESTORE,
+        full: request.full,
         lock_wait: session.lock_wait,
         config: session
             .config

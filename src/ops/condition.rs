@@ -1,6 +1,6 @@
 //! The condition of a backup in its store, as lists and monitors show it.
 
-use crate::catalog::{Attempt, Backup, Presence};
+use crate::catalog::{Attempt, Backup, Presence, WayState};
 use crate::sidecar::{Status, Verification};
 
 /// The condition of a backup, from what is known of it without reading its dump.
@@ -73,10 +73,25 @@ fn explain_condition<S: Attempt>(
         ),
         _ => match (backup.damage(), status) {
             (Some(damage), _) => (Condition::Damaged, describe(damage)),
+            (None, _) if backup.way != WayState::Whole => way_condition(&backup.way),
             (None, Status::Partial) => (Condition::Partial, None),
             (None, _) => (Condition::Ok, None),
         },
     }
+}
+
+/// The condition of a delta whose way is not whole, and the reason.
+fn way_condition(way: &WayState) -> (Condition, Option<String>) {
+    let (condition, id, what) = match way {
+        WayState::Whole => return (Condition::Ok, None),
+        WayState::Unknown(id) => (Condition::Unknown, id, "can't be looked at"),
+        WayState::Missing(id) => (Condition::Missing, id, "is not there"),
+        WayState::Damaged(id) => (Condition::Damaged, id, "is damaged"),
+    };
+    (
+        condition,
+        Some(format!("`{id}`, on which it is built, {what}")),
+    )
 }
 
 /// How many parts of a text a list shows, and how many characters of one.

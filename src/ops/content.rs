@@ -4,8 +4,13 @@
 //! Nothing else above the store opens a dump (`tests/architecture.rs` sees to that). So whatever
 //! decoding comes to need, as an earlier dump or a key, is resolved here alone.
 
+mod way;
+
+pub use way::{BackupWay, WayCare, WayDump};
+
+use self::way::DeltaContent;
 use super::Observer;
-use crate::encryption::{DecryptionKey, Recipients};
+use crate::encryption::{AGE, DecryptionKey, Recipients};
 use crate::engine::files::destination::OpenList;
 use crate::engine::files::listing::Lines;
 use crate::engine::{
@@ -36,6 +41,8 @@ pub struct StoredDump<'a> {
     pub dump: Option<&'a Dump>,
     /// How it is decoded.
     pub decoding: Decoding,
+    /// What it is built on; `None` where it stands alone.
+    pub way: Option<&'a BackupWay>,
     /// The format of its content, from the sidecar or the extension.
     pub format: DumpFormat,
     /// The programs that made it, with their versions.
@@ -81,13 +88,19 @@ impl StoredDump<'_> {
 /// The decoded content of a stored dump, measured at both ends while it is read.
 pub struct DumpContent<'a> {
     dump: Option<&'a Dump>,
-    decode: DecodeReader,
+    content: OpenedContent,
     /// Shows the progress until it is dropped.
     _shown: Box<dyn Any>,
 }
 
+/// The content of a full or of a delta.
+enum OpenedContent {
+    Full(DecodeReader),
+    Delta(Box<DeltaContent>),
+}
+
 /// Opens a dump's content. Its first byte is decoded when it is asked for; a dump that is missing
-/// is an error of the kind `NotFound` now.
+/// is an error of the kind `NotFound` now, and one on its way of the kind `Damaged`.
 pub fn open_content<'a>(
     stored: &StoredDump<'a>,
     threads: usize,
@@ -97,18 +110,27 @@ pub fn open_content<'a>(
     let progress = Progress::default();
     let title = format!("decoding {}", stored.source);
     let shown = observer.follow(&title, stored.content_size(), &progress);
+    let decoding = stored.decoding.clone().with_threads(threads);
+    let content = match stored.way {
+        None => OpenedContent::Full(decoding.with_progress(&progress).open(object)?),
+        Some(way) => {
+            let content = DeltaContent::open(way, decoding.open(object)?, threads, &progress)?;
+            OpenedContent::Delta(Box::new(content))
+        }
+    };
     Ok(DumpContent {
         dump: stored.dump,
-        decode: (stored.decoding.clone().with_threads(threads))
-            .with_progress(&progress)
-            .open(object)?,
+        content,
         _shown: shown,
     })
 }
 
 impl Read for DumpContent<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.decode.read(bytes)
+        match &mut self.content {
+            OpenedContent::Full(decode) => decode.read(bytes),
+            OpenedContent::Delta(delta) => delta.read(bytes),
+        }
     }
 }
 
@@ -117,7 +139,10 @@ impl DumpContent<'_> {
     /// written. A dump without a sidecar has nothing to compare with. Content that was not read to
     /// its end, or does not decode to it, is an error.
     pub fn finish(self) -> Result<Vec<Check>> {
-        let measured = self.decode.finish()?;
+        let measured = match self.content {
+            OpenedContent::Full(decode) => decode.finish()?,
+            OpenedContent::Delta(delta) => delta.finish()?,
+        };
         Ok(self.dump.map_or_else(Vec::new, |dump| {
             vec![
                 check_stored(dump, &measured.stored),
@@ -230,6 +255,22 @@ fn check_content(dump: &Dump, found: &Measurement) -> Check {
     }
     let difference = CheckFinding::ContentDiffers { expected, found };
     Check::damaged(CheckSubject::Content, difference)
+}
+
+/// The codec that a sidecar names.
+pub fn codec_of(dump: &Dump) -> Result<Codec> {
+    if let Some(encryption) = dump.encryption.as_ref().filter(|known| *known != AGE) {
+        return Err(
+            Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
+                .with_hint("a newer dbbackup may know that"),
+        );
+    }
+    Codec::parse(&dump.compression).map_err(|_| {
+        Error::failed(format!(
+            "`{}` is compressed with `{}`, which this version does not know",
+            dump.file, dump.compression
+        ))
+    })
 }
 
 /// Describes what is inside a backup, in a few words.

@@ -214,23 +214,30 @@ impl Copier<'_> {
             .filter_map(|name| names::sidecar_id(name))
             .collect();
         let deadline = self.deadline.map(|time| Instant::now() + time);
-        let mut is_first = true;
+        let mut there: HashSet<String> = present.iter().map(|&id| id.to_owned()).collect();
         let mut queue = with_bases(catalog, source, wanted);
+        // The newest one goes whatever its size, and so does what it is built on.
+        let newest = wanted.first().map(|backup| backup.id());
+        let mut is_first = true;
         queue.reverse();
         while let Some(backup) = queue.pop() {
             interrupt::check()?;
             let id = backup.id().to_owned();
             let size = backup.presence.bytes();
-            if !present.contains(id.as_str()) && !is_first && !budget.allows(size) {
+            // What lacks its base there would not restore.
+            let has_base = backup.needs().is_none_or(|base| there.contains(base));
+            let may_go = has_base && (is_first || budget.allows(size));
+            if !present.contains(id.as_str()) && !may_go {
                 summary.waiting.push(id);
                 continue;
             }
-            is_first = false;
+            is_first &= newest != Some(id.as_str());
             match self.copy_one(source, backup, present.contains(id.as_str()), deadline) {
                 Ok(Copied::Present) => summary.present.push(id),
                 Ok(Copied::Sent(bytes)) => {
                     budget.spent += bytes;
                     summary.size_bytes += bytes;
+                    there.insert(id.clone());
                     summary.copied.push(id);
                 }
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),

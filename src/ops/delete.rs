@@ -21,6 +21,8 @@ mod tests;
 pub struct DeleteRequest {
     /// Whole ids.
     pub ids: Vec<String>,
+    /// Delete what is built on them, too.
+    pub with_dependents: bool,
     /// Delete what is pinned, the last good one, and what can't be read, too.
     pub force: bool,
 }
@@ -46,13 +48,16 @@ struct DoomedBackup {
 }
 
 /// Plans a deletion: every id must be known, and nothing may speak against it.
-pub fn plan_deletion(request: DeleteRequest, session: &Session) -> Result<DeletePlan> {
+pub fn plan_deletion(mut request: DeleteRequest, session: &Session) -> Result<DeletePlan> {
     request
         .ids
         .iter()
         .try_for_each(|id| session.refuse_group(id))?;
     let store = session.changing()?;
     let catalog = Catalog::read(&*store, None)?;
+    if request.with_dependents {
+        add_dependents(&mut request.ids, &catalog);
+    }
     let mut doomed = find_doomed(&request.ids, request.force, &catalog, &*store)?;
     order_dependents_first(&mut doomed);
     Ok(DeletePlan {
@@ -189,6 +194,20 @@ fn find_doomed(
     Ok(found)
 }
 
+/// Adds what is built on these backups, through any number of steps.
+fn add_dependents(ids: &mut Vec<String>, catalog: &Catalog) {
+    let mut at = 0;
+    // It ends: each backup is added once.
+    while let Some(id) = ids.get(at).cloned() {
+        for dependent in catalog.dependents_of(&id) {
+            if ids.iter().all(|known| known != dependent) {
+                ids.push(dependent.to_owned());
+            }
+        }
+        at += 1;
+    }
+}
+
 /// Orders the backups so that each comes before the one that it is built on.
 fn order_dependents_first(doomed: &mut [DoomedBackup]) {
     let ids: Vec<&str> = doomed.iter().map(|backup| backup.id.as_str()).collect();
@@ -215,7 +234,7 @@ fn refuse_if_needed(id: &str, ids: &[String], catalog: &Catalog) -> Result<()> {
         "`{id}` can't be deleted: it is needed by {}",
         quoted_list(&staying)
     );
-    Err(Error::usage(needed).with_hint("delete those first, or name them in the same command"))
+    Err(Error::usage(needed).with_hint("delete those first, or with it: `--with-dependents`"))
 }
 
 /// Refuses what is pinned and the last good one, without force.

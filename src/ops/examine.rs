@@ -2,7 +2,7 @@
 //! `verify`, by `restore` (which does it before it touches anything) and by `backup`
 //! (`verify_after`).
 
-use super::content::{self, StoredDump};
+use super::content::{self, StoredDump, WayCare};
 use super::engines;
 use crate::engine::{
     Check, CheckFinding, CheckStatus, CheckSubject, Depth, Destination, FindingDetail, LostFile,
@@ -205,9 +205,15 @@ fn checksum(stored: &StoredDump<'_>, options: &ExaminationOptions<'_>) -> Result
         Err(error) => return Err(error),
     };
     let mut checks = vec![content::check_stored(dump, &found)];
+    checks.extend(way_checks(stored, WayCare::Presence)?);
     checks.extend(list_check(stored)?);
     checks.extend(sealed_part_check(stored)?);
     Ok(checks)
+}
+
+/// What a delta is built on is there.
+fn way_checks(stored: &StoredDump<'_>, care: WayCare) -> Result<Vec<Check>> {
+    stored.way.map_or(Ok(Vec::new()), |way| way.check(care))
 }
 
 /// The encrypted part of the sidecar is that which was written.
@@ -316,6 +322,9 @@ pub fn read_content(
     let mut content = match content::open_content(stored, options.threads, options.observer) {
         Ok(content) => content,
         Err(error) if error.kind() == Kind::NotFound => return Ok(vec![missing(stored)]),
+        Err(error) if error.kind() == Kind::Damaged => {
+            return undecodable(stored, &error, options);
+        }
         Err(error) => return Err(error),
     };
     match take(&mut content).and_then(|()| content.finish()) {
@@ -345,7 +354,8 @@ pub fn damage_error(name: &str, checks: &[Check]) -> Option<Error> {
 pub const CORRUPT_THEN: &str =
     "holds what was read, and that was corrupt already when it was saved";
 
-/// It does not decode: the checksum tells whether the file changed since it was written.
+/// It does not decode: the checksums tell whether the file, or one on its way, changed since it was
+/// written.
 fn undecodable(
     stored: &StoredDump<'_>,
     error: &Error,
@@ -355,9 +365,18 @@ fn undecodable(
         Some(_) => checksum(stored, options)?,
         None => Vec::new(),
     };
-    checks.push(Check::damaged(
-        CheckSubject::Decode,
-        CheckFinding::Message(error.message()),
-    ));
+    if stored.way.is_some() {
+        checks.retain(|check| check.subject != CheckSubject::Way);
+        checks.extend(way_checks(stored, WayCare::Checksum)?);
+    }
+    let is_explained =
+        |check: &Check| check.subject == CheckSubject::Way && check.status == CheckStatus::Damaged;
+    // What is wrong with the way says all of it.
+    if !checks.iter().any(is_explained) {
+        checks.push(Check::damaged(
+            CheckSubject::Decode,
+            CheckFinding::Message(error.message()),
+        ));
+    }
     Ok(checks)
 }

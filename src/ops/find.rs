@@ -1,14 +1,16 @@
 //! From a user's word for a backup to the dump itself: in the store, or by a path, with or without
 //! a sidecar.
 
-use super::content::StoredDump;
+use super::content::{BackupWay, StoredDump, codec_of};
 use super::seal::open_sidecar;
-use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence};
+use super::way::find_way;
+use crate::catalog::{self, Backup, Catalog, ListedBackup, Presence, WayState};
 use crate::config::Config;
-use crate::encryption::{AGE, DecryptionKey};
+use crate::encryption::DecryptionKey;
 use crate::engine::DumpFormat;
 use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::{Observer, Session, catalog_for, time_of};
+use crate::pipeline::delta::VCDIFF;
 use crate::pipeline::{Codec, Decoding};
 use crate::sidecar::{Dump, Sidecar, SidecarFault, Status};
 use crate::signature::SignatureStatus;
@@ -30,6 +32,8 @@ pub struct ResolvedBackup {
     pub backup: Option<Backup>,
     /// How it is decoded.
     pub decoding: Decoding,
+    /// What it is built on; `None` where it stands alone.
+    pub way: Option<BackupWay>,
     /// What the content is, as the sidecar or the extension tells.
     pub format: DumpFormat,
     /// Newer ones of the source that are not known to be good, where a source's newest good one was
@@ -134,6 +138,7 @@ impl ResolvedBackup {
             file: &self.file,
             dump: sidecar.and_then(|sidecar| sidecar.dump.as_ref()),
             decoding: self.decoding.clone(),
+            way: self.way.as_ref(),
             format: self.format,
             producer: sidecar.map(|sidecar| &sidecar.producer),
             manifest: open.and_then(|sidecar| sidecar.manifest.as_ref()),
@@ -177,6 +182,8 @@ impl ResolvedBackup {
         };
         let codec = codec_of(&dump)?;
         Ok(ResolvedBackup {
+            way: (dump.base.as_ref())
+                .map(|base| find_way(store.objects(&source), backup.id(), base, &key)),
             objects,
             store,
             source,
@@ -190,22 +197,6 @@ impl ResolvedBackup {
             passed_over: Vec::new(),
         })
     }
-}
-
-/// The codec that a sidecar names.
-pub fn codec_of(dump: &Dump) -> Result<Codec> {
-    if let Some(encryption) = dump.encryption.as_ref().filter(|known| *known != AGE) {
-        return Err(
-            Error::failed(format!("`{}` is encrypted with {encryption}", dump.file))
-                .with_hint("a newer dbbackup may know that"),
-        );
-    }
-    Codec::parse(&dump.compression).map_err(|_| {
-        Error::failed(format!(
-            "`{}` is compressed with `{}`, which this version does not know",
-            dump.file, dump.compression
-        ))
-    })
 }
 
 /// Whether `wanted` is a path: it has a slash, or it is no name that the store knows and a file of
@@ -383,6 +374,7 @@ fn by_path(path: &Path, session: &Session) -> Result<ResolvedBackup> {
         file: name,
         backup: None,
         decoding,
+        way: None,
         format: DumpFormat::from_extension(&extension),
         passed_over: Vec::new(),
     })
@@ -444,6 +436,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         state_lost: state.is_err(),
         state: state.unwrap_or_default(),
         presence,
+        way: WayState::Whole,
         signature,
         digest: None,
     }))
@@ -469,6 +462,15 @@ fn decoding_of(name: &str, session: &Session) -> Result<(Decoding, String)> {
         ),
         None => (Codec::None, outer),
     };
+    if extension == VCDIFF {
+        return Err(Error::failed(format!(
+            "`{name}` is a delta, and no sidecar says what it is built on"
+        ))
+        .with_hint(
+            "with its base it is recovered by hand: `xdelta3 -d -c -s BASE DELTA`, both \
+             decompressed",
+        ));
+    }
     Ok((Decoding::new(codec).with_key(key), extension))
 }
 
@@ -487,6 +489,21 @@ pub fn open_sealed_part(
     session: &Session,
 ) -> Result<()> {
     key_for(backup, objects, session).map(drop)
+}
+
+/// Gives a backup its whole sidecar, as [`open_sealed_part`] does, and finds what it is built on.
+pub fn open_with_way(
+    backup: &mut Backup,
+    objects: Box<dyn Objects>,
+    session: &Session,
+) -> Result<Option<BackupWay>> {
+    let key = key_for(backup, &*objects, session)?;
+    let base = backup
+        .sidecar
+        .dump
+        .as_ref()
+        .and_then(|dump| dump.base.as_ref());
+    Ok(base.map(|base| find_way(objects, backup.id(), base, &key)))
 }
 
 /// The key for a backup, which is tried on the sealed part of its sidecar, where there is one: then

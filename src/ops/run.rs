@@ -28,6 +28,8 @@ pub struct Run {
     pub tags: BTreeMap<String, String>,
     /// Whether they are pinned from the start.
     pub pinned: bool,
+    /// Whether each is a full, whatever it could be built on.
+    pub full: bool,
     /// How long another run's lock is waited for.
     pub lock_wait: Duration,
     /// The configuration's file, for hooks.
@@ -69,6 +71,8 @@ impl RunOutcome {
 pub enum Shortfall {
     /// It does not hold everything that it should.
     Incomplete,
+    /// It is a full, as the backup that it would have been built on is damaged.
+    BaseDamaged,
     /// Its `after` hook failed.
     AfterHookFailed,
     /// The brake held retention back.

@@ -88,7 +88,7 @@ impl Fixture {
     /// Adds a backup that is built on another one, as a newer version writes it.
     pub fn newer_backup_on(&self, base: &str, hours: i64) -> String {
         let (source, _, _) = names::split_id(base).unwrap();
-        let more = json!({"requires": ["delta"], "dump": {"base": {"id": base}, "more": 1}});
+        let more = json!({"requires": ["moon"], "dump": {"base": {"id": base}, "more": 1}});
         self.backup_with(source, hours, 100, &more)
     }
 

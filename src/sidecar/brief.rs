@@ -13,7 +13,10 @@ mod tests;
 
 use self::raw::RawSidecar;
 use super::tables::without_tables;
-use super::{Failure, Previous, SCHEMA, Sidecar, SidecarFault, Status, Verification, Word, Words};
+use super::{
+    DeltaPosition, Failure, Previous, SCHEMA, Sidecar, SidecarFault, Status, Verification, Word,
+    Words, unknown_features,
+};
 use crate::engine::Database;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -77,6 +80,8 @@ pub struct BriefDump {
     pub contents: Option<Box<str>>,
     /// The id of the backup that it is built on.
     pub base: Option<Word>,
+    /// Where it stands among the deltas of its full.
+    pub delta: Option<Box<DeltaPosition>>,
     /// Whether it is encrypted.
     pub is_encrypted: bool,
 }
@@ -150,7 +155,9 @@ impl Brief {
     }
 
     fn quickly(text: &str, words: &mut Words) -> Option<Brief> {
-        let usable = |raw: &RawSidecar<'_>| raw.schema == SCHEMA && raw.requires.is_empty();
+        let usable = |raw: &RawSidecar<'_>| {
+            raw.schema == SCHEMA && unknown_features(&raw.requires).is_empty()
+        };
         let Some((short, tables)) = without_tables(text) else {
             return serde_json::from_str::<RawSidecar<'_>>(text)
                 .ok()
@@ -179,6 +186,7 @@ impl Brief {
                 .contents()
                 .map(|contents| contents.file.as_str().into()),
             base: dump.base.as_ref().map(|base| words.take(&base.id)),
+            delta: dump.delta.clone().map(Box::new),
             is_encrypted: dump.encryption.is_some(),
         });
         let totals = |manifest: &crate::engine::Manifest| Totals {

@@ -50,6 +50,9 @@ impl Sidecar {
         open.producer.retain(|program, _| program == "dbbackup");
         if let Some(dump) = &mut open.dump {
             dump.content_sha256 = None;
+            if let Some(base) = &mut dump.base {
+                base.content_sha256 = None;
+            }
         }
         for verification in &mut open.verifications {
             verification.detail = None;

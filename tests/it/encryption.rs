@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 const CANARY: &str = "zwitschernder-kanarienvogel-4711";
 
 /// A private key of age in a file; returns its public half.
-fn new_key(world: &World, name: &str) -> String {
+pub fn new_key(world: &World, name: &str) -> String {
     let path = world.path(name);
     let made = Command::new("age-keygen").arg("-o").arg(&path).output();
     assert!(made.unwrap().status.success());

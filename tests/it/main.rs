@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod copies;
 mod damage;
+mod delta;
 mod doctor;
 mod encryption;
 mod export;

@@ -33,6 +33,8 @@ pub fn next_second() {
 pub mod point {
     /// The object that will be the dump is there, under its dot-name, and empty.
     pub const DRAFT_BEGUN: &str = "backup: draft begun";
+    /// The whole difference from the base is written, and is not durable yet.
+    pub const DELTA_WRITTEN: &str = "backup: delta written";
     /// The sidecar is written beside the finished dump, both under their dot-names.
     pub const SIDECAR_DRAFTED: &str = "store: sidecar drafted";
     /// The dump has its name, the sidecar not yet.

@@ -60,6 +60,25 @@ pub enum CheckFinding {
         /// The SHA-256 of what is there.
         found: String,
     },
+    /// Every dump on the way of a delta is there.
+    WayComplete {
+        /// Their number.
+        bases: u64,
+    },
+    /// A dump on the way of a delta is not there.
+    BaseMissing {
+        /// The id of its backup.
+        id: String,
+        /// Its name.
+        file: String,
+    },
+    /// A dump on the way of a delta has other bytes.
+    BaseDiffers {
+        /// The id of its backup.
+        id: String,
+        /// Its name.
+        file: String,
+    },
     /// The dump decodes to what was read from the source.
     DecodesAsRead {
         /// The bytes of it.
@@ -276,6 +295,15 @@ impl CheckFinding {
             CheckFinding::AsWritten { size } => format!("{} as written", units::size(*size)),
             CheckFinding::NoSidecar => "there is no sidecar to compare with".to_owned(),
             CheckFinding::DumpMissing { file } => format!("the dump `{file}` is missing"),
+            CheckFinding::WayComplete { bases } => {
+                format!("{} on its way are there", units::count(*bases, "dump"))
+            }
+            CheckFinding::BaseMissing { id, file } => {
+                format!("the dump `{file}` of `{id}`, on which it is built, is missing")
+            }
+            CheckFinding::BaseDiffers { id, file } => format!(
+                "the dump `{file}` of `{id}`, on which it is built, is not what was written"
+            ),
             CheckFinding::SizeDiffers {
                 file,
                 expected,
@@ -439,6 +467,13 @@ fn describe_foreign_keys(found: Option<u64>, expected: Option<u64>) -> String {
         (Some(0), _) => "foreign_key_check: ok".to_owned(),
         (Some(now), Some(then)) if now == then => format!("{now} violations, as at the backup"),
         (Some(now), _) => format!("warning: {now} violations"),
+    }
+}
+
+/// What was found, all of it.
+impl fmt::Display for CheckFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(FindingDetail::Whole))
     }
 }
 

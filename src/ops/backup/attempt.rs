@@ -1,7 +1,8 @@
 //! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a
 //! failed attempt that says why.
 
-use crate::catalog::{Backup, Presence};
+use super::base::DeltaBase;
+use crate::catalog::{Backup, Presence, WayState};
 use crate::encryption::AGE;
 use crate::engine::{CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source};
 use crate::error::{Error, Kind, Result};
@@ -17,10 +18,11 @@ use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::seal::seal_sidecar;
 use crate::ops::sweep::lock_and_sweep;
+use crate::pipeline::delta::VCDIFF;
 use crate::pipeline::{Encoding, Measurements, Progress};
 use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
-    BackupState, Change, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
+    BackupState, Change, DELTA_FEATURE, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
 use crate::store::{Draft, Store, names};
 use crate::stream;
@@ -51,11 +53,20 @@ impl RunContext<'_> {
     }
 }
 
-/// The extension of a dump: that of its format, and those of its encoding.
-pub fn dump_extension(format: DumpFormat, encoding: &Encoding) -> String {
+/// The extension of a dump: that of its format, that of a delta, and those of its encoding.
+pub fn dump_extension(format: DumpFormat, is_delta: bool, encoding: &Encoding) -> String {
     let content = std::iter::once(format.extension());
-    let all: Vec<&str> = content.chain(encoding.extensions()).collect();
+    let delta = is_delta.then_some(VCDIFF);
+    let all: Vec<&str> = content.chain(delta).chain(encoding.extensions()).collect();
     all.join(".")
+}
+
+/// A malformed source is a failed backup; "damaged" is the word for a backup that was found so.
+fn as_failed(error: Error) -> Error {
+    match error.kind() {
+        Kind::Damaged => error.with_kind(Kind::Failed),
+        _ => error,
+    }
 }
 
 /// Everything that one attempt at a backup needs to know, whatever its source.
@@ -72,6 +83,8 @@ pub struct AttemptPlan<'a> {
     pub scratch_dir: &'a Path,
     /// How they are made.
     pub drill_settings: &'a DrillSettings,
+    /// What it is built on; `None`: it is a full.
+    pub base: Option<DeltaBase>,
 }
 
 impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
@@ -83,6 +96,7 @@ impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
             verify_after: source.settings.verify_after,
             scratch_dir: &source.settings.scratch_dir,
             drill_settings: &source.drill_settings,
+            base: None,
         }
     }
 }
@@ -157,19 +171,28 @@ impl<'a> BackupAttempt<'a> {
 
     /// Creates the backup, or records a failed attempt that says why there is none.
     pub fn create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
-        self.try_create(plan, engine)
-            .inspect_err(|error| self.record_failure(error))
+        self.try_create(plan, engine).inspect_err(|error| {
+            // Then a full is made in place of the delta.
+            let is_of_base = plan.base.as_ref().is_some_and(DeltaBase::has_failed);
+            if !is_of_base || error.kind() == Kind::Interrupted {
+                self.record_failure(error);
+            }
+        })
     }
 
     fn try_create(&self, plan: &AttemptPlan<'_>, engine: &mut dyn Source) -> Result<Backup> {
         let mut draft = self.begin_draft()?;
         let id = draft.id().to_owned();
         let encoding = self.encrypted(plan.encoding.clone());
-        let file = format!("{id}.{}", dump_extension(plan.format, &encoding));
+        let file = format!(
+            "{id}.{}",
+            dump_extension(plan.format, plan.base.is_some(), &encoding)
+        );
         self.context
             .observer
             .detail(format!("{}: writing {file}", self.source));
-        let (mut dumped, measured) = self.write_dump(&mut *draft, &file, &encoding, engine)?;
+        let (mut dumped, measured) =
+            self.write_dump(&mut *draft, &file, &encoding, plan, engine)?;
         self.write_contents(&mut *draft, &mut dumped)?;
         let sidecar = self.complete_sidecar(&id, &file, plan, dumped, measured)?;
         self.verify_and_publish(draft, sidecar, &file, plan)
@@ -199,6 +222,7 @@ impl<'a> BackupAttempt<'a> {
         draft: &mut dyn Draft,
         file: &str,
         encoding: &Encoding,
+        plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
     ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
@@ -210,16 +234,22 @@ impl<'a> BackupAttempt<'a> {
         let pending = draft.create(file)?;
         fail_point("backup: draft begun")?;
         let encoding = encoding.clone().with_progress(&progress);
-        let mut encode = encoding.start(pending)?;
-        // A malformed source is a failed backup; "damaged" is the word for a backup that was found
-        // so.
-        let dumped = engine
-            .dump(&mut encode)
-            .map_err(|error| match error.kind() {
-                Kind::Damaged => error.with_kind(Kind::Failed),
-                _ => error,
-            })?;
-        let (pending, measured) = encode.finish()?;
+        let (pending, dumped, measured) = match &plan.base {
+            None => {
+                let mut encode = encoding.start(pending)?;
+                let dumped = engine.dump(&mut encode).map_err(as_failed)?;
+                let (pending, measured) = encode.finish()?;
+                (pending, dumped, measured)
+            }
+            Some(base) => {
+                let content = base.open(encoding.threads())?;
+                let mut encode = encoding.start_delta(pending, content, base.alignment())?;
+                let dumped = engine.dump(&mut encode).map_err(as_failed)?;
+                let (pending, measured) = encode.finish()?;
+                fail_point("backup: delta written")?;
+                (pending, dumped, measured)
+            }
+        };
         pending.finish()?;
         Ok((dumped, measured))
     }
@@ -271,6 +301,9 @@ impl<'a> BackupAttempt<'a> {
             lacks: dumped.lacks,
         });
         sidecar.producer.extend(dumped.producer);
+        if plan.base.is_some() {
+            sidecar.requires.push(DELTA_FEATURE.to_owned());
+        }
         sidecar.dump = Some(Dump {
             file: file.to_owned(),
             format: plan.format.to_string(),
@@ -281,7 +314,11 @@ impl<'a> BackupAttempt<'a> {
             compression: plan.encoding.codec().name().to_owned(),
             encryption: self.context.encryption.map(|_| AGE.to_owned()),
             recipients: self.fingerprints(),
-            base: None,
+            base: plan.base.as_ref().map(|base| base.base.clone()),
+            delta: plan
+                .base
+                .as_ref()
+                .map(|base| base.position(measured.stored.size)),
         });
         sidecar.database = Some(dumped.database);
         sidecar.manifest = Some(dumped.manifest);
@@ -330,6 +367,7 @@ impl<'a> BackupAttempt<'a> {
             state,
             state_lost: false,
             presence,
+            way: WayState::Whole,
             signature: self.context.store.own_signature()?,
             digest: None,
         })
@@ -350,6 +388,7 @@ impl<'a> BackupAttempt<'a> {
             file,
             dump: sidecar.dump.as_ref(),
             decoding: self.encrypted(plan.encoding.clone()).decoding(),
+            way: plan.base.as_ref().map(|base| &base.way),
             format: plan.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),

@@ -135,7 +135,7 @@ fn dump_name(source: &SourcePlan, request: &BackupRequest, encoding: &Encoding) 
         "{}_{}_<time>.{}",
         source.name,
         request.label,
-        dump_extension(source.kind.format(), encoding)
+        dump_extension(source.kind.format(), false, encoding)
     )
 }
 

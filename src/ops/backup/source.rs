@@ -2,8 +2,9 @@
 //! after it.
 
 use super::attempt::{AttemptPlan, BackupAttempt, RunContext};
+use super::base::{choose_delta_base, error_of_base, note_damage};
 use super::{SourceResult, newest_good_at};
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Backup, Catalog, ListedBackup};
 use crate::engine::sqlite::Spool;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
@@ -41,7 +42,7 @@ pub fn back_up_source(
         context.observer,
     );
     let before = hooks.run_before();
-    let plan = AttemptPlan::from(source);
+    let mut plan = AttemptPlan::from(source);
     let catalog = Catalog::read(context.store, Some(std::slice::from_ref(&source.name)));
     let last_good_at = newest_good_at(catalog.as_ref().ok(), &source.name);
     // One that was made from a mistyped path or address would be a source that fails for ever.
@@ -51,23 +52,31 @@ pub fn back_up_source(
         .with_cluster(cluster)
         .with_failure_kept(keeps_failure);
     let created = match before {
-        Ok(()) => create_backup(source, &plan, &attempt, catalog, context),
+        Ok(()) => create_backup(source, &mut plan, &attempt, catalog, context),
         Err(error) => {
             attempt.record_failure(&error);
             Err(error)
         }
     };
+    let mut is_base_lost = false;
     let (backup, mut errors) = match created {
-        Ok(backup) => {
+        Ok((backup, lost_base)) => {
             let incomplete = incomplete_error(&backup, &attempt);
-            (Some(backup), Vec::from_iter(incomplete))
+            is_base_lost = lost_base.is_some() && incomplete.is_none();
+            (
+                Some(backup),
+                Vec::from_iter(incomplete.into_iter().chain(lost_base)),
+            )
         }
         Err(error) => (None, vec![error]),
     };
     let mut summary = summarize(&attempt, backup.as_ref(), context.store);
     summary.last_good_at = last_good_at;
     if backup.is_some() && !errors.is_empty() {
-        summary.shortfall = Some(Shortfall::Incomplete);
+        summary.shortfall = Some(match is_base_lost {
+            true => Shortfall::BaseDamaged,
+            false => Shortfall::Incomplete,
+        });
     }
     summary = summary.with_error(errors.first());
     // At once: what `before` stopped need not wait for retention.
@@ -172,22 +181,39 @@ fn incomplete_error(backup: &Backup, attempt: &BackupAttempt<'_>) -> Option<Erro
     )
 }
 
+/// Creates the backup. Where what it was to be built on could not be read, it is a full, and there
+/// is an error besides.
 fn create_backup(
     source: &SourcePlan,
-    plan: &AttemptPlan<'_>,
+    plan: &mut AttemptPlan<'_>,
     attempt: &BackupAttempt<'_>,
     catalog: Result<Catalog>,
     context: RunContext<'_>,
-) -> Result<Backup> {
+) -> Result<(Backup, Option<Error>)> {
     let mut engine = prepare(source, plan, catalog, context).inspect_err(|error| {
         // A name that belongs to something else has no history of this source.
         if error.kind() != Kind::Usage {
             attempt.record_failure(error);
         }
     })?;
-    let backup = attempt.create(plan, engine.as_source())?;
+    let created = attempt.create(plan, engine.as_source());
+    let lost_base = plan
+        .base
+        .take_if(|base| created.is_err() && base.has_failed());
+    let (backup, lost_base) = match (created, lost_base) {
+        (Err(failure), Some(base)) if failure.kind() != Kind::Interrupted => {
+            let found = note_damage(&base, plan.source, context);
+            let lost = error_of_base(&base, found, &failure);
+            context.observer.step(format!("{}: {lost}", plan.source));
+            // It has read its one snapshot.
+            let mut engine =
+                open_engine(source, context).inspect_err(|error| attempt.record_failure(error))?;
+            (attempt.create(plan, engine.as_source())?, Some(lost))
+        }
+        (created, _) => (created?, None),
+    };
     report_backup(&backup, attempt, context);
-    Ok(backup)
+    Ok((backup, lost_base))
 }
 
 /// Whether the store has a backup of the source, if only one that can't be read.
@@ -214,7 +240,7 @@ fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
 /// Opens the engine and checks everything that can be known to fail before the work.
 fn prepare(
     source: &SourcePlan,
-    plan: &AttemptPlan<'_>,
+    plan: &mut AttemptPlan<'_>,
     catalog: Result<Catalog>,
     context: RunContext<'_>,
 ) -> Result<Engine> {
@@ -230,10 +256,7 @@ fn prepare(
         .with_hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
     engines::sweep(source)?;
-    let engine = match context.encryption {
-        Some(_) => Engine::open(&without_plain_copy(source))?,
-        None => Engine::open(source)?,
-    };
+    let engine = open_engine(source, context)?;
     let catalog = catalog?;
     check_name_conflict(
         source,
@@ -242,8 +265,16 @@ fn prepare(
         &context.run.host,
         context.observer,
     )?;
+    plan.base = choose_delta_base(source, engine.estimate(), &catalog, context)?;
     check_space(plan, &engine, &catalog, store)?;
     Ok(engine)
+}
+
+fn open_engine(source: &SourcePlan, context: RunContext<'_>) -> Result<Engine> {
+    match context.encryption {
+        Some(_) => Engine::open(&without_plain_copy(source)),
+        None => Engine::open(source),
+    }
 }
 
 /// Checks that the name does not belong to another database in the store. A name that was made from
@@ -283,7 +314,10 @@ pub fn check_name_conflict(
 /// a sample, or a tenth of the database as the least to expect.
 pub fn space_needed(plan: &AttemptPlan<'_>, engine: &Engine, catalog: &Catalog) -> u64 {
     let estimate = engine.estimate();
-    let last = catalog.newest_good(plan.source);
+    // A full says nothing of a delta, and a delta nothing of a full.
+    let is_alike =
+        |backup: &&ListedBackup| backup.good() && backup.needs().is_some() == plan.base.is_some();
+    let last = catalog.of(plan.source).find(is_alike);
     let then = last.and_then(|backup| {
         Some((
             backup.sidecar.dump.as_ref()?,
@@ -294,6 +328,8 @@ pub fn space_needed(plan: &AttemptPlan<'_>, engine: &Engine, catalog: &Catalog) 
         Some((dump, size)) if size > 0 && dump.compression == plan.encoding.codec().name() => {
             (estimate as f64 * dump.size_bytes as f64 / size as f64) as u64
         }
+        // Its like is not known yet: a tenth is more than most take.
+        _ if plan.base.is_some() => estimate / 10,
         _ if plan.encoding.codec() == Codec::None => estimate,
         _ => engine.packed_estimate(plan.encoding.codec()),
     }

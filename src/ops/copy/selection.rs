@@ -1,6 +1,6 @@
 //! Which backups are copied: what a user's words mean, what may go, and in which order.
 
-use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
+use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, WayState, is_named_of};
 use crate::error::{Error, Result};
 use crate::ops::{Observer, Session, names_in, time_of};
 use crate::retention::PRE_RESTORE;
@@ -56,6 +56,7 @@ pub fn candidates<'a>(
     let may_go = |backup: &&ListedBackup| {
         backup.sidecar.status != Status::Failed
             && backup.is_whole()
+            && backup.way == WayState::Whole
             && backup.damage().is_none()
             && backup.signature.is_accepted()
             && backup.sidecar.label != PRE_RESTORE

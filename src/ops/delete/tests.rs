@@ -7,6 +7,7 @@ use crate::ops::tests::Fixture;
 fn plan(fixture: &Fixture, ids: &[&String], force: bool) -> Result<DeletePlan> {
     let request = DeleteRequest {
         ids: ids.iter().map(|&id| id.clone()).collect(),
+        with_dependents: false,
         force,
     };
     plan_deletion(request, &fixture.session)

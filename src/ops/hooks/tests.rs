@@ -27,6 +27,7 @@ impl Surroundings {
             description: None,
             tags: BTreeMap::new(),
             pinned: false,
+            full: false,
             lock_wait: Duration::ZERO,
             config: Some("/etc/dbbackup.toml".into()),
         };

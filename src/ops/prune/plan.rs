@@ -2,7 +2,7 @@
 //! way of a removal. And its execution.
 
 use super::brake::{self, BrakeHold};
-use crate::catalog::{Catalog, ListedBackup, Presence};
+use crate::catalog::{Catalog, ListedBackup, Presence, WayState};
 use crate::engine::CheckStatus;
 use crate::error::Result;
 use crate::interrupt;
@@ -394,6 +394,9 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         _ if backup.damage().is_some() => Standing::Damaged,
         (_, Presence::Missing) => Standing::Missing,
         (_, Presence::Bytes(_)) if !backup.is_whole() => Standing::OtherLength,
+        _ if matches!(backup.way, WayState::Unknown(_)) => Standing::Unreachable,
+        _ if matches!(backup.way, WayState::Missing(_)) => Standing::Missing,
+        _ if matches!(backup.way, WayState::Damaged(_)) => Standing::Damaged,
         (Status::Partial, _) => Standing::Partial,
         (Status::Ok, _) => Standing::Good,
     };

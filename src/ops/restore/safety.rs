@@ -65,6 +65,7 @@ pub fn create_safety_backup(
         verify_after: Some(Level::Checksum),
         scratch_dir: &settings.scratch_dir,
         drill_settings: &session.drill_settings_of(source),
+        base: None,
     };
     let run = Run {
         id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),
@@ -75,6 +76,7 @@ pub fn create_safety_backup(
         description: Some("what a restore replaced".to_owned()),
         tags: BTreeMap::new(),
         pinned: true,
+        full: true,
         lock_wait: session.lock_wait,
         config: None,
     };

@@ -1,7 +1,7 @@
 //! From a store's catalog and the configuration to what `health` judges: which sources, what is
 //! expected of each, what restores left.
 
-use crate::catalog::{Catalog, ListedBackup};
+use crate::catalog::{Catalog, ListedBackup, WayState};
 use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
@@ -347,7 +347,7 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         key_proven: backup.state.keys_proven.values().max().copied(),
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
         absent: sidecar.status != Status::Failed
-            && !backup.is_whole()
+            && (!backup.is_whole() || matches!(backup.way, WayState::Missing(_)))
             && backup.damage().is_none()
             && !is_untrusted,
     }

@@ -5,7 +5,7 @@ use super::{
     Brief, BriefDatabase, BriefDump, Failure, Previous, Status, Totals, TreeTotals, Verification,
 };
 use crate::engine::Settings;
-use crate::sidecar::Words;
+use crate::sidecar::{DeltaPosition, Words};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -98,6 +98,8 @@ struct RawDump<'a> {
     _recipients: Each<Text<'a>>,
     #[serde(borrow)]
     base: Option<RawBase<'a>>,
+    #[serde(default)]
+    delta: Option<Box<DeltaPosition>>,
 }
 
 /// As [`crate::sidecar::Base`].
@@ -108,7 +110,7 @@ struct RawBase<'a> {
     #[serde(rename = "sha256", borrow)]
     _sha256: Text<'a>,
     #[serde(rename = "content_sha256", borrow)]
-    _content_sha256: Text<'a>,
+    _content_sha256: Option<Text<'a>>,
 }
 
 /// As [`Database`](super::Database); what is not kept is only looked at.
@@ -385,6 +387,7 @@ impl RawSidecar<'_> {
                 compression: words.take(&dump.compression.0),
                 contents,
                 base: dump.base.map(|base| words.take(&base.id.0)),
+                delta: dump.delta,
                 is_encrypted: dump.encryption.is_some(),
             }),
             database: self.database.map(|database| BriefDatabase {

@@ -16,7 +16,9 @@ fn whole() -> Value {
         "content_size_bytes": 2, "content_sha256": "c",
                  "compression": "gzip", "encryption": null,
                  "base": {"id": "a.b_daily_20261119T020000Z", "sha256": "s", "content_sha256":
-                 "c"}},
+                 "c"},
+                 "delta": {"full": "a.b_daily_20261101T020000Z", "number": 18, "depth": 2,
+                 "way_bytes": 9}},
         "database": {"path": "/a/b", "paths": ["/a", "/b\u0001"], "owner": "o", "mode": "0600",
         "size_bytes": 7, "page_size": 4096, "encoding": "UTF-8", "auto_vacuum": "none",
                      "journal_mode": "wal", "user_version": 1, "application_id": 2,

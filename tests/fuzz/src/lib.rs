@@ -8,6 +8,8 @@
 mod archive;
 #[path = "laws/compressed.rs"]
 mod compressed;
+#[path = "laws/delta.rs"]
+mod delta;
 #[path = "laws/postgres.rs"]
 mod postgres;
 #[path = "laws/text.rs"]
@@ -32,6 +34,8 @@ pub const LAWS: &[Law] = &[
     law("gzip", compressed::gzip),
     law("zstd", compressed::zstd),
     law("packed", compressed::packed),
+    law("delta", delta::hostile),
+    law("delta_round_trip", delta::round_trip),
     law("scan", postgres::scan_script),
     law("custom_archive", postgres::custom_archive),
     law("toc", postgres::table_of_contents),
