@@ -13,7 +13,7 @@ mod witness;
 pub use chain::{ChainFault, ChainFaultKind, digest_text};
 pub use read::{holds, looks_like_a_dump, reading_threads};
 pub use resolve::quoted_list;
-pub use ways::WayState;
+pub use ways::{LONGEST_WAY, WayState};
 pub use witness::{judge_signature, judge_signature_by, read_state};
 
 use crate::engine::CheckStatus;

@@ -127,6 +127,9 @@ pub enum Standing {
     Missing,
     /// Its dump is not as long as it was written, and no verification has called that damage.
     OtherLength,
+    /// Its own dump is sound, and one that it is built on is not: an older copy of that file makes
+    /// it good again, so only a user removes it.
+    BaseDamaged,
 }
 
 /// What becomes of one backup.
@@ -267,6 +270,10 @@ impl<'c> Case<'c> {
                            finds it damaged",
                 );
             }
+            Standing::BaseDamaged => case.hold(
+                "a backup that it is built on is damaged, and an older copy of that file mends it: \
+                 kept until it is deleted",
+            ),
             Standing::Good
             | Standing::Partial
             | Standing::Doubted

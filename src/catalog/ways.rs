@@ -3,6 +3,10 @@
 use super::{Catalog, ListedBackup, Presence};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// No way that this program makes is longer, in backups: its depth grows with the logarithm of the
+/// number of backups since the full.
+pub const LONGEST_WAY: usize = 64;
+
 /// Whether all is there that a delta is built on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum WayState {
@@ -46,14 +50,16 @@ fn way_state(
     let (mut next, mut steps) = (backup.needs(), 0);
     while let Some(id) = next {
         steps += 1;
-        let base = match by_id.get(id) {
-            // A circle.
-            _ if steps > by_id.len() => return WayState::Damaged(id.into()),
+        let is_own = |base: &&&ListedBackup| base.sidecar.source == backup.sidecar.source;
+        let base = match by_id.get(id).filter(is_own) {
+            // A circle, or no way that this program makes.
+            _ if steps > LONGEST_WAY => return WayState::Damaged(id.into()),
             None if unreadable.contains(id) => return WayState::Unknown(id.into()),
             None => return WayState::Missing(id.into()),
             Some(base) => base,
         };
         match base.presence {
+            _ if !base.signature.is_accepted() => return WayState::Unknown(id.into()),
             _ if base.damage().is_some() => return WayState::Damaged(id.into()),
             Presence::Unknown(_) => return WayState::Unknown(id.into()),
             Presence::Missing => return WayState::Missing(id.into()),

@@ -19,6 +19,8 @@ pub struct CopySubject<'a> {
     pub newest_listed: Option<DateTime<Utc>>,
     /// The newest one there, where it should be here, too, and is not.
     pub unknown_here: Option<String>,
+    /// The newest one that was copied, where its sidecar there is not the one that was written.
+    pub replaced: Option<String>,
     /// When the last copy there failed, and why; `None` where the last one was made.
     pub failure: Option<(DateTime<Utc>, &'a str)>,
 }
@@ -66,6 +68,7 @@ pub(super) fn copy_findings(
     let late = loss(copies).or_else(|| lateness(copies, expect_every, now));
     late.into_iter()
         .chain(rollback(copies))
+        .chain(replacement(copies))
         .chain(failure(copies, now))
 }
 
@@ -105,6 +108,20 @@ fn rollback(copies: &CopySubject<'_>) -> Option<HealthFinding> {
         HealthFinding::new(HealthLevel::Warning, text).with_hint(
             Hint::new()
                 .text("find out who was here, or there: ")
+                .command(["verify", id, "--store", store]),
+        ),
+    )
+}
+
+/// The newest copy has another sidecar than the one that was written.
+fn replacement(copies: &CopySubject<'_>) -> Option<HealthFinding> {
+    let id = copies.replaced.as_ref()?;
+    let store = &copies.store;
+    let text = format!("the sidecar of {id} in `{store}` is not the one that was written there");
+    Some(
+        HealthFinding::new(HealthLevel::Warning, text).with_hint(
+            Hint::new()
+                .text("find out who replaced it: ")
                 .command(["verify", id, "--store", store]),
         ),
     )

@@ -227,11 +227,11 @@ impl Copier<'_> {
             // What lacks its base there would not restore.
             let has_base = backup.needs().is_none_or(|base| there.contains(base));
             let may_go = has_base && (is_first || budget.allows(size));
+            is_first &= newest != Some(id.as_str());
             if !present.contains(id.as_str()) && !may_go {
                 summary.waiting.push(id);
                 continue;
             }
-            is_first &= newest != Some(id.as_str());
             match self.copy_one(source, backup, present.contains(id.as_str()), deadline) {
                 Ok(Copied::Present) => summary.present.push(id),
                 Ok(Copied::Sent(bytes)) => {
@@ -245,6 +245,7 @@ impl Copier<'_> {
                     let error = error.context(format!("copying {id} to `{}`", self.to.name()));
                     self.observer.fail(&error);
                     self.note(source, &id, Some(error.message()), None);
+                    there.remove(&id);
                     // A damaged backup says nothing against the next one; a store that fails does.
                     let is_over = error.kind() != Kind::Damaged;
                     summary.failed.push((id, error));

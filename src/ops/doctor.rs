@@ -59,6 +59,11 @@ pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> 
             ..BackupRequest::default()
         };
         match backup::plan_backup(&request, session, observer) {
+            Err(_) if what.is_empty() && only_reads(session) => examiner.diagnosis.ok(
+                "sources",
+                "plan",
+                "none is configured: this machine reads and proves backups, and makes none",
+            ),
             Ok(planned) => planned
                 .into_iter()
                 .for_each(|one| examiner.check_planned(one)),
@@ -72,6 +77,15 @@ pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> 
     }
     diagnosis.group();
     diagnosis
+}
+
+/// Whether the configuration is one of a machine that has a private key and no source.
+fn only_reads(session: &Session) -> bool {
+    session.config.as_ref().is_some_and(|config| {
+        let keys = &config.encryption;
+        config.sources.is_empty()
+            && (keys.identity_file.is_some() || keys.identity_command.is_some())
+    })
 }
 
 /// How serious a finding is.

@@ -2,15 +2,12 @@
 
 use super::content::{BackupWay, WayDump, codec_of};
 use super::seal::open_sidecar;
+use crate::catalog::LONGEST_WAY;
 use crate::encryption::DecryptionKey;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Decoding;
 use crate::sidecar::{Base, Dump, Sidecar, SidecarFault};
 use crate::store::{Objects, names};
-
-/// No way that this program makes is longer: its depth grows with the logarithm of the number of
-/// backups since the full.
-const LONGEST_WAY: usize = 64;
 
 /// Finds the way of the backup `id`, which is built on `base`, among the objects of its source.
 /// What keeps it from being found comes out when its content is opened or checked.

@@ -383,4 +383,33 @@ mod tests {
         // A needed place in a hidden one is visible.
         assert!(find_visible(&[at("lib")], &[at("")]).contains(&at("lib")));
     }
+
+    /// As in a change of root, where the kernel takes no other one: whoever starts the child waits
+    /// for the process outside, which must not wait for him.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_whose_root_can_not_be_built_is_an_error() {
+        use super::super::{Pipes, Process};
+        use rustix::process::Signal;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
+        std::fs::create_dir(at("place")).unwrap();
+        let confinement = Confinement {
+            walls: Walls::Namespaces,
+            user: None,
+            directory: at("place"),
+            root: at("missing"),
+            visible: Vec::new(),
+            may_connect: false,
+            alone: false,
+        };
+        let pipes = Pipes {
+            stdin: false,
+            stdout: false,
+        };
+        let command = Command::new("true");
+        let started =
+            Process::start_confined(&confinement, Signal::TERM, command, "the child", pipes);
+        assert!(started.is_err());
+    }
 }

@@ -27,7 +27,8 @@ pub(super) fn judge_flawed(
             | Standing::Untrusted
             | Standing::Unreachable
             | Standing::Missing
-            | Standing::OtherLength => continue,
+            | Standing::OtherLength
+            | Standing::BaseDamaged => continue,
         };
         let superseded = newest_good.is_some_and(|newest| newest < at);
         cases[at].unless_held(match (policy, superseded) {

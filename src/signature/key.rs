@@ -61,7 +61,7 @@ impl SigningKey {
             (true, None) => {
                 return Err(
                     Error::usage(format!("{what} is protected by a password")).with_hint(format!(
-                        "set ${PASSWORD_VARIABLE}, or make a key without one: `minisign -C -W`"
+                        "set ${PASSWORD_VARIABLE}, or take it off: `minisign -C -W -s FILE`"
                     )),
                 );
             }

@@ -467,6 +467,9 @@ fn a_replaced_copy_is_no_copy() {
         text.replace("\"label\": \"manual\"", "\"label\":  \"manual\""),
     )
     .unwrap();
+    let status = signing.status();
+    let said = format!("the sidecar of {id} in `usb` is not the one that was written there");
+    assert!(status.contains(&said), "{status}");
     signing
         .run(&format!("copy {id} --to usb"))
         .exits(1)

@@ -401,7 +401,12 @@ impl<'a> BackupAttempt<'a> {
             drill_settings: plan.drill_settings,
             observer: self.context.observer,
         };
-        let finding = examine::verify(&stored, level, &options)?;
+        // Whatever is wrong with a delta, a full is the answer.
+        let note = || plan.base.iter().for_each(DeltaBase::note_failure);
+        let finding = examine::verify(&stored, level, &options).inspect_err(|_| note())?;
+        if matches!(finding.status(), CheckStatus::Damaged | CheckStatus::Error) {
+            note();
+        }
         let wrong = || finding.wrong().unwrap_or_default();
         match finding.status() {
             CheckStatus::Ok | CheckStatus::Unprovable | CheckStatus::Incomplete => {

@@ -53,7 +53,8 @@ impl DeltaBase {
         })
     }
 
-    fn note_failure(&self) {
+    /// Notes that a delta against it came to nothing: the run then makes a full.
+    pub fn note_failure(&self) {
         self.has_failed.store(true, Ordering::SeqCst);
     }
 

@@ -206,6 +206,7 @@ fn create_backup(
             let lost = error_of_base(&base, found, &failure);
             context.observer.step(format!("{}: {lost}", plan.source));
             // It has read its one snapshot.
+            drop(engine);
             let mut engine =
                 open_engine(source, context).inspect_err(|error| attempt.record_failure(error))?;
             (attempt.create(plan, engine.as_source())?, Some(lost))

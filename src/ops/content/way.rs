@@ -134,7 +134,15 @@ impl BackupWay {
             Ok(found) if is_as_written(&base.dump, &found) => return Ok(None),
             Ok(_) => CheckFinding::BaseDiffers { id, file },
             Err(error) if error.kind() == Kind::NotFound => CheckFinding::BaseMissing { id, file },
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            // The others on the way are looked at all the same.
+            Err(error) => {
+                let why = CheckFinding::Failure {
+                    message: format!("{id}: `{file}`: {error}"),
+                    hint: error.hint().map(ToString::to_string),
+                };
+                return Ok(Some(Check::new(CheckSubject::Way, CheckStatus::Error, why)));
+            }
         };
         Ok(Some(Check::damaged(CheckSubject::Way, finding)))
     }

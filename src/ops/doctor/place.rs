@@ -233,6 +233,12 @@ pub fn check_signing(plan: &StorePlan, diagnosis: &mut Diagnosis) {
     }
     let checked = store::open_unchecked(&plan.settings).and_then(|store| store.check_signing());
     match checked {
+        Ok(()) if plan.settings.trust.is_empty() => diagnosis.warning(
+            "store",
+            "signature",
+            "backups are signed, and nobody checks it here: the store has no `trust`",
+            "set `trust` of the store to the public keys that count",
+        ),
         Ok(()) => diagnosis.ok("store", "signature", "backups are signed"),
         Err(error) => diagnosis.problem("store", "signature", &error),
     }

@@ -396,7 +396,7 @@ fn candidate(backup: &ListedBackup) -> Candidate {
         (_, Presence::Bytes(_)) if !backup.is_whole() => Standing::OtherLength,
         _ if matches!(backup.way, WayState::Unknown(_)) => Standing::Unreachable,
         _ if matches!(backup.way, WayState::Missing(_)) => Standing::Missing,
-        _ if matches!(backup.way, WayState::Damaged(_)) => Standing::Damaged,
+        _ if matches!(backup.way, WayState::Damaged(_)) => Standing::BaseDamaged,
         (Status::Partial, _) => Standing::Partial,
         (Status::Ok, _) => Standing::Good,
     };

@@ -1,11 +1,13 @@
 //! The stores that are to have copies: which there are, what they list, and what that makes of the
-//! copies of a source. Their sidecars are not read: `status` must answer soon.
+//! copies of a source. Of their sidecars only the newest that was copied is read, to see whether it
+//! is still the one that was written: `status` must answer soon.
 
 use super::HealthFinding;
 use crate::catalog::{Catalog, ListedBackup};
 use crate::cores::on_threads;
 use crate::error::Result;
 use crate::health::{self, CopiedBackup, CopySubject};
+use crate::ops::content::measure_bytes;
 use crate::ops::stores::ask_stores;
 use crate::ops::{Session, time_of};
 use crate::plan::{self, StorePlan};
@@ -20,14 +22,47 @@ const RETRY_FOR: Duration = Duration::from_secs(10);
 /// How long all of them together may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The ids that a store lists, by their sources.
-type ListedIds = BTreeMap<String, HashSet<String>>;
+/// What a store of copies has of its sources, by their names.
+type ListedCopies = BTreeMap<String, SourceCopies>;
+
+/// What a store of copies has of a source.
+#[derive(Default)]
+struct SourceCopies {
+    /// The ids that it lists.
+    ids: HashSet<String>,
+    /// The newest backup that was copied, where its sidecar there is another one now.
+    replaced: Option<String>,
+}
+
+/// What a store of copies is asked about a source.
+#[derive(Clone)]
+struct CopyQuestion {
+    source: String,
+    /// The newest backup that was copied there, and the hash of the sidecar that was written.
+    newest: Option<(String, String)>,
+}
+
+impl CopyQuestion {
+    fn new(source: &str, store: &str, catalog: &Catalog) -> CopyQuestion {
+        let newest = catalog.of(source).find_map(|backup| {
+            let last = backup.state.copies.get(store)?;
+            let sha256 = last.sidecar_sha256.clone()?;
+            last.failure
+                .is_none()
+                .then(|| (backup.id().to_owned(), sha256))
+        });
+        CopyQuestion {
+            source: source.to_owned(),
+            newest,
+        }
+    }
+}
 
 /// A store that is to have copies.
 pub struct CopyStoreReading {
     pub plan: StorePlan,
     /// What it lists; `None` where it was not asked.
-    listed: Option<Result<ListedIds>>,
+    listed: Option<Result<ListedCopies>>,
 }
 
 /// How a store that is to have copies stands.
@@ -91,10 +126,11 @@ pub fn ask_copy_stores(
     catalog: &Catalog,
     session: &Session,
 ) -> Result<Vec<CopyStoreReading>> {
-    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, Vec<CopyQuestion>> = BTreeMap::new();
     for source in catalog.sources() {
         for store in session.settings_of(&source).copies {
-            wanted.entry(store).or_default().push(source.clone());
+            let question = CopyQuestion::new(&source, &store, catalog);
+            wanted.entry(store).or_default().push(question);
         }
     }
     let plans: Vec<StorePlan> = stores
@@ -102,8 +138,8 @@ pub fn ask_copy_stores(
         .map(|store| with_short_retries(store.plan))
         .collect();
     let answers = ask_stores(&plans, Some(ANSWER_WITHIN), move |plan| {
-        let sources = wanted.get(&plan.title()).map_or(&[][..], Vec::as_slice);
-        list_ids(plan, sources)
+        let questions = wanted.get(&plan.title()).map_or(&[][..], Vec::as_slice);
+        list_copies(plan, questions)
     })?;
     let listed = plans.into_iter().zip(answers);
     Ok(listed
@@ -114,19 +150,26 @@ pub fn ask_copy_stores(
         .collect())
 }
 
-fn list_ids(plan: &StorePlan, sources: &[String]) -> Result<ListedIds> {
+fn list_copies(plan: &StorePlan, questions: &[CopyQuestion]) -> Result<ListedCopies> {
     store::check_mount(&plan.settings)?;
     let store = store::open(&plan.settings, Access::Read)?;
     let threads = store.properties().parallel_reads.unwrap_or(1);
-    let list = |at: usize, (): &mut ()| -> Result<(String, HashSet<String>)> {
-        let listing = store.list(&sources[at])?;
+    let list = |at: usize, (): &mut ()| -> Result<(String, SourceCopies)> {
+        let CopyQuestion { source, newest } = &questions[at];
+        let listing = store.list(source)?;
         let ids = listing
             .objects
             .iter()
             .filter_map(|name| names::sidecar_id(name));
-        Ok((sources[at].clone(), ids.map(str::to_owned).collect()))
+        let ids: HashSet<String> = ids.map(str::to_owned).collect();
+        let mut replaced = None;
+        if let Some((id, sha256)) = newest.as_ref().filter(|(id, _)| ids.contains(id)) {
+            let found = measure_bytes(&store.read(source, &names::sidecar_name(id))?)?;
+            replaced = (found.sha256 != *sha256).then(|| id.clone());
+        }
+        Ok((source.clone(), SourceCopies { ids, replaced }))
     };
-    let lists = on_threads(threads, sources.len(), 1, list);
+    let lists = on_threads(threads, questions.len(), 1, list);
     lists.into_iter().flatten().collect()
 }
 
@@ -165,7 +208,7 @@ fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -
         Some(Ok(listed)) => Some(listed.get(source)),
         _ => None,
     };
-    let is_listed = |id: &str| listed.map(|ids| ids.is_some_and(|ids| ids.contains(id)));
+    let is_listed = |id: &str| listed.map(|all| all.is_some_and(|all| all.ids.contains(id)));
     let good = catalog
         .of(source)
         .filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
@@ -177,7 +220,7 @@ fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -
     });
     let backups: Vec<CopiedBackup<'a>> = backups.collect();
     // Those that are here are known better than by their ids.
-    let elsewhere = listed.flatten().into_iter().flatten();
+    let elsewhere = listed.flatten().into_iter().flat_map(|all| &all.ids);
     let elsewhere = elsewhere.filter(|id| catalog.of(source).all(|backup| backup.id() != **id));
     let last = catalog
         .of(source)
@@ -190,6 +233,7 @@ fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -
         unknown_here: newest_elsewhere
             .filter(|id| is_unknown(id, source, catalog))
             .cloned(),
+        replaced: listed.flatten().and_then(|all| all.replaced.clone()),
         failure: last.and_then(|last| Some((last.at, last.failure.as_deref()?))),
         store: name,
         backups,

@@ -367,10 +367,19 @@ fn wait_outside(first: libc::pid_t, alive: libc::c_int, ended: libc::c_int, pare
             }
         }
         // The first process can't be ended by a signal as others are, so it passes on the child's
-        // exit status.
+        // exit status. It has ended, so what it passed on is there: where it could not even build
+        // its root it passed on nothing, and whoever waits for this process has the pipe open.
+        let mut passed_on = libc::pollfd {
+            fd: 1,
+            events: libc::POLLIN,
+            revents: 0,
+        };
         let mut child_status: libc::c_int = 0;
         let size = std::mem::size_of::<libc::c_int>();
-        if libc::read(1, (&raw mut child_status).cast(), size) == size as libc::ssize_t {
+        if libc::poll(&raw mut passed_on, 1, 0) == 1
+            && passed_on.revents & libc::POLLIN != 0
+            && libc::read(1, (&raw mut child_status).cast(), size) == size as libc::ssize_t
+        {
             status = child_status;
         }
         if libc::WIFSIGNALED(status) {

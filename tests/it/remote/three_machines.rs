@@ -169,6 +169,7 @@ fn none_of_three_machines_can_do_alone_what_ransomware_wants() {
         .run("verify --all --level restore")
         .exits(0)
         .prints(&format!("ok {id}: restore"));
+    vault1.run("doctor").exits(0);
     vault1.run("key prove").exits(0).prints(&id);
     let proven = web1.run("status -v").exits(0);
     match can_name_hosts() {

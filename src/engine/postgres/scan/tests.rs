@@ -617,6 +617,7 @@ fn what_psql_might_obey_is_told_with_its_line() {
         ("SELECT 1;\nSELECT '\0';\n", 2),
         ("\\restrict a\n\\unrestrict b\n", 2),
         ("\\restrict a\n\\restrict b\n", 2),
+        ("\\restrict x\n\n\\restrict COPY x FROM stdin; \n", 3),
         ("\\unrestrict `touch x`\n", 1),
         ("\\restrict\n", 1),
         ("\\restrict a b\n", 1),

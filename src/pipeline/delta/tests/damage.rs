@@ -251,7 +251,10 @@ fn python_decoder_finds_damage_too() {
     let decode = |name: &str, delta: &[u8]| {
         std::fs::write(directory.path().join("delta"), delta).unwrap();
         let output = Command::new("python3")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/rescue/undelta.py"))
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/src/pipeline/delta/undelta.py"
+            ))
             .args([name, "delta"])
             .current_dir(&directory)
             .output()
