@@ -61,8 +61,8 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("base"), &base).unwrap();
         std::fs::write(directory.path().join("delta"), &delta).unwrap();
-        let directory = env!("CARGO_MANIFEST_DIR");
-        let python = format!("python3 {directory}/src/pipeline/delta/undelta.py");
+        let root = env!("CARGO_MANIFEST_DIR");
+        let python = format!("python3 {root}/src/pipeline/delta/undelta.py");
         for command in [
             "xdelta3 -d -c -s base delta".to_owned(),
             "xdelta3 -d -c -s <(cat base) <(cat delta)".to_owned(),
