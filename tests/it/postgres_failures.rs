@@ -303,12 +303,13 @@ fn the_session_that_holds_the_snapshot_is_ended_by_somebody() {
         "CREATE VIEW slow AS SELECT 1; CREATE TABLE large AS SELECT g AS a FROM \
                   generate_series(1, 100) g",
     );
-    let go = world.path("go");
+    let (asked, go) = (world.path("asked"), world.path("go"));
     with_script(
         &world,
         &database,
         &format!(
-            "while [ ! -e {} ]; do sleep 0.02; done\nexec $real \"$@\"",
+            ": > {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec $real \"$@\"",
+            asked.display(),
             go.display()
         ),
         "",
@@ -318,6 +319,8 @@ fn the_session_that_holds_the_snapshot_is_ended_by_somebody() {
         "FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'dbbackup'",
         database.name
     );
+    // Before that the session is idle for moments between the steps of preparing.
+    until("pg_dump", || asked.exists());
     until("the session", || {
         cluster.value(
             "postgres",
