@@ -23,11 +23,11 @@ const RETRY_FOR: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a store of copies has of its sources, by their names.
-type ListedCopies = BTreeMap<String, SourceCopies>;
+type ListedCopies = BTreeMap<String, ListedSource>;
 
 /// What a store of copies has of a source.
 #[derive(Default)]
-struct SourceCopies {
+struct ListedSource {
     /// The ids that it lists.
     ids: HashSet<String>,
     /// The newest backup that was copied, where its sidecar there is another one now.
@@ -154,7 +154,7 @@ fn list_copies(plan: &StorePlan, questions: &[CopyQuestion]) -> Result<ListedCop
     store::check_mount(&plan.settings)?;
     let store = store::open(&plan.settings, Access::Read)?;
     let threads = store.properties().parallel_reads.unwrap_or(1);
-    let list = |at: usize, (): &mut ()| -> Result<(String, SourceCopies)> {
+    let list = |at: usize, (): &mut ()| -> Result<(String, ListedSource)> {
         let CopyQuestion { source, newest } = &questions[at];
         let listing = store.list(source)?;
         let ids = listing
@@ -167,7 +167,7 @@ fn list_copies(plan: &StorePlan, questions: &[CopyQuestion]) -> Result<ListedCop
             let found = measure_bytes(&store.read(source, &names::sidecar_name(id))?)?;
             replaced = (found.sha256 != *sha256).then(|| id.clone());
         }
-        Ok((source.clone(), SourceCopies { ids, replaced }))
+        Ok((source.clone(), ListedSource { ids, replaced }))
     };
     let lists = on_threads(threads, questions.len(), 1, list);
     lists.into_iter().flatten().collect()
