@@ -133,6 +133,13 @@ fn what_names_no_backup_of_the_store_is_no_copy() {
     std::os::unix::fs::symlink("/nowhere", &sidecar).unwrap();
     let copy = world.dbbackup("copy app --to usb --missing").run().exits(3);
     copy.says(&format!("{newest}: not copied, "));
+    assert_eq!(ids_in(&world, "usb"), [older.as_str()]);
+    // Nor is one that nobody can read any more.
+    fs::remove_file(&sidecar).unwrap();
+    fs::write(&sidecar, "").unwrap();
+    let copy = world.dbbackup("copy app --to usb --missing").run().exits(3);
+    copy.says(&format!("{newest}: not copied, the sidecar is damaged"))
+        .says(&format!("dbbackup delete {newest}"));
     assert_eq!(ids_in(&world, "usb"), [older]);
 }
 

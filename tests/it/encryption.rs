@@ -339,7 +339,7 @@ fn a_program_that_fails_or_does_not_encrypt_leaves_nothing() {
         ),
         ("age --recipient $2 | head -c 20000; exit 1", "`age` "),
         ("cat >/dev/null; exit 0", "`age` gave 0 B"),
-        ("age --recipient $2 | head -c 20000; exit 0", "`age` gave "),
+        ("age --recipient $2 | head -c 20000; exit 0", "`age` "),
         ("exec cat", "what was to be encrypted is not"),
     ] {
         let before = format!("if [ -e tried ]; then PATH=${{PATH#*:}}; {then}; fi\ntouch tried");

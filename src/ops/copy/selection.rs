@@ -1,7 +1,7 @@
 //! Which backups are copied: what a user's words mean, what may go, and in which order.
 
 use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, WayState, is_named_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 use crate::ops::{Observer, Session, names_in, time_of};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Status;
@@ -87,7 +87,7 @@ pub fn refuse_empty(
 }
 
 /// The errors of a source's backups that could not be read, and may be what was asked for: all of
-/// them, or those after a moment. One whose sidecar is damaged is warned of.
+/// them, or those after a moment. What no trusted key signed is not asked for, and is warned of.
 pub fn refuse_unread(
     catalog: &Catalog,
     source: &str,
@@ -100,12 +100,18 @@ pub fn refuse_unread(
     };
     for lost in catalog.unreadable.iter().filter(is_asked_for) {
         let text = format!("{}: not copied, {}", lost.id, lost.reason);
-        if lost.may_be_good {
-            let error = Error::failed(text);
+        if lost.is_untrusted {
+            observer.warn(text);
+        } else {
+            let hint = match lost.may_be_good {
+                true => Hint::new().command(["verify", &lost.id]),
+                false => Hint::new()
+                    .text("another copy of it may be whole; if it is not needed: ")
+                    .command(["delete", &lost.id]),
+            };
+            let error = Error::failed(text).with_hint(hint);
             observer.fail(&error);
             errors.push((lost.id.clone(), error));
-        } else {
-            observer.warn(text);
         }
     }
     errors

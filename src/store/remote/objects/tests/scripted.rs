@@ -173,6 +173,13 @@ fn what_its_tag_does_not_fit_is_read_once_more() {
         error.message().contains("another one each time"),
         "{error:?}"
     );
+    // The tag of an answer without a body fits nothing at all.
+    const TAG_OF_NOTHING: &str = "ETag: \"d41d8cd98f00b204e9800998ecf8427e\"\r\n";
+    let nothing = tagged(200, TAG_OF_NOTHING, b"");
+    let server = ScriptedServer::start(vec![nothing.clone(), tagged(200, TAG_OF_ONE, b"one")]);
+    assert_eq!(server.medium().read("app/x", 999).unwrap(), b"one");
+    let server = ScriptedServer::start(vec![nothing; 2]);
+    assert_eq!(server.medium().read("app/x", 999).unwrap(), b"");
     // A service whose tags are no sums is believed after one look.
     let server = ScriptedServer::start(vec![tagged(200, "ETag: \"x\"\r\n", b"one"); 3]);
     let medium = server.medium();
