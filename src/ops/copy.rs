@@ -494,6 +494,7 @@ impl Copier<'_> {
     ) {
         let mark = CopyMark {
             store: self.name.to_owned(),
+            location_sha256: Some(self.to.location().sha256()),
             failure,
             sidecar_sha256,
         };
@@ -530,8 +531,13 @@ pub fn missing_copies<S: Attempt>(
 ) -> Vec<String> {
     let settings = session.settings_of(backup.sidecar.source());
     let is_wanted = in_use.configured && backup.good() && backup.sidecar.label() != PRE_RESTORE;
-    let missing =
-        |name: &&String| in_use.name.as_ref() != Some(name) && !backup.state.is_copied_to(name);
+    let stores = session.config.as_ref().map(|config| &config.stores);
+    let is_there = |name: &str| {
+        let store = stores.and_then(|stores| stores.get(name));
+        let place = store.map(|store| store.settings.location.resolved(&session.cwd).sha256());
+        place.is_some_and(|place| backup.state.is_copied_to(name, &place))
+    };
+    let missing = |name: &&String| in_use.name.as_ref() != Some(name) && !is_there(name);
     let wanted = settings.copies.iter().filter(|_| is_wanted);
     wanted.filter(missing).cloned().collect()
 }

@@ -46,6 +46,8 @@ pub enum Change {
 pub struct CopyMark {
     /// The other store's name in the configuration, or its location where it has none.
     pub store: String,
+    /// SHA-256 of the other store's location, in hex: a name may come to mean another place.
+    pub location_sha256: Option<String>,
     /// Why it is not there; `None` where it is.
     pub failure: Option<String>,
     /// SHA-256 of its sidecar there, in hex: of an encrypted copy it is another one than here.
@@ -83,6 +85,9 @@ pub(crate) struct StoredEvent {
     /// For `copied` and `copy_failed`: the other store's name, or its location where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     store: Option<String>,
+    /// For `copied` and `copy_failed`: SHA-256 of the other store's location, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location_sha256: Option<String>,
     /// For `copy_failed`: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -137,11 +142,13 @@ impl BackupEvent {
             EventKind::Accepted => Change::Brake(Braked::Accepted),
             EventKind::Copied => Change::Copy(CopyMark {
                 store: stored.store?,
+                location_sha256: stored.location_sha256,
                 failure: None,
                 sidecar_sha256: stored.sidecar_sha256,
             }),
             EventKind::CopyFailed => Change::Copy(CopyMark {
                 store: stored.store?,
+                location_sha256: stored.location_sha256,
                 failure: Some(stored.error?),
                 sidecar_sha256: None,
             }),
@@ -165,6 +172,7 @@ impl BackupEvent {
             verification: None,
             against: None,
             store: None,
+            location_sha256: None,
             error: None,
             removed: None,
             sidecar_sha256: None,
@@ -188,6 +196,7 @@ impl BackupEvent {
             }
             Change::Copy(mark) => {
                 stored.store = Some(mark.store.clone());
+                stored.location_sha256.clone_from(&mark.location_sha256);
                 stored.error.clone_from(&mark.failure);
                 stored.sidecar_sha256.clone_from(&mark.sidecar_sha256);
                 match mark.failure {
@@ -209,6 +218,8 @@ impl BackupEvent {
 pub struct LastCopy {
     /// When.
     pub at: DateTime<Utc>,
+    /// SHA-256 of the store's location then, in hex.
+    pub location_sha256: Option<String>,
     /// Why it is not there; `None` where it is.
     pub failure: Option<String>,
     /// SHA-256 of its sidecar there, in hex, where it is known.
@@ -260,6 +271,7 @@ impl BackupState {
                 Change::Copy(mark) => {
                     let last = LastCopy {
                         at: event.at,
+                        location_sha256: mark.location_sha256,
                         failure: mark.failure,
                         sidecar_sha256: mark.sidecar_sha256,
                     };
@@ -284,16 +296,21 @@ impl BackupState {
             Change::Copy(mark) => {
                 let last = self.copies.get(&mark.store);
                 last.is_some_and(|last| {
-                    last.failure == mark.failure && last.sidecar_sha256 == mark.sidecar_sha256
+                    last.failure == mark.failure
+                        && last.sidecar_sha256 == mark.sidecar_sha256
+                        && last.location_sha256 == mark.location_sha256
                 })
             }
         }
     }
 
-    /// Whether it was copied to the store of this name or location.
-    pub fn is_copied_to(&self, store: &str) -> bool {
-        let last = self.copies.get(store);
-        last.is_some_and(|last| last.failure.is_none())
+    /// Whether it was copied to the store of this name or location, at the place with this hash.
+    pub fn is_copied_to(&self, store: &str, location_sha256: &str) -> bool {
+        let is_there = |last: &LastCopy| {
+            let place = last.location_sha256.as_deref();
+            last.failure.is_none() && place.is_none_or(|place| place == location_sha256)
+        };
+        self.copies.get(store).is_some_and(is_there)
     }
 }
 
@@ -368,6 +385,7 @@ mod tests {
     fn copied(second: i64, store: &str, failure: Option<&str>) -> (String, BackupEvent) {
         let mark = CopyMark {
             store: store.to_owned(),
+            location_sha256: Some(format!("{store}'s")),
             failure: failure.map(str::to_owned),
             sidecar_sha256: None,
         };
@@ -381,7 +399,9 @@ mod tests {
             copied(2, "s3://a", None),
             copied(3, "/mnt/usb", Some("full")),
         ]);
-        assert!(state.is_copied_to("s3://a") && !state.is_copied_to("/mnt/usb"));
+        assert!(state.is_copied_to("s3://a", "s3://a's"));
+        assert!(!state.is_copied_to("s3://a", "another place's"));
+        assert!(!state.is_copied_to("/mnt/usb", "/mnt/usb's"));
         assert_eq!(state.superseded, ["event1"]);
     }
 

@@ -7,6 +7,7 @@ mod address;
 pub use address::ObjectService;
 pub use address::{ObjectAddress, RemoteAddress, SftpAddress};
 
+use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,12 @@ impl Location {
             return Ok(Location::from(address));
         }
         Ok(Location::from(Path::new(text)).resolved(base))
+    }
+
+    /// SHA-256 of what it is called, in hex: tells two places apart, and says of none where it is.
+    pub fn sha256(&self) -> String {
+        let digest = Sha256::digest(self.to_string());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The same, a relative directory being one below `base`, without the `./` that people type.

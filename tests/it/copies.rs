@@ -143,6 +143,34 @@ fn what_names_no_backup_of_the_store_is_no_copy() {
     assert_eq!(ids_in(&world, "usb"), [older]);
 }
 
+/// Where a name comes to mean another place, what was copied to the old one is not there.
+#[test]
+fn another_place_of_the_same_name_gets_everything() {
+    let world = world("cleanup_after = false\n");
+    fs::create_dir(world.path("disk")).unwrap();
+    world.dbbackup("backup").run().exits(0);
+    world.history("app", "manual", &[24, 48]);
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    let all = ids_in(&world, "store");
+    assert_eq!(ids_in(&world, "usb"), all);
+    let text = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    world.config(&text.replace("disk/usb", "disk/new"));
+    world
+        .dbbackup("list")
+        .run()
+        .exits(0)
+        .prints("not yet in usb");
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    assert_eq!(ids_in(&world, "usb"), ids_in(&world, "store"));
+    world
+        .dbbackup("list")
+        .run()
+        .exits(0)
+        .never_says("not yet in usb");
+}
+
 #[test]
 fn what_holds_the_retention_of_copies_back_is_said() {
     let world = World::new();

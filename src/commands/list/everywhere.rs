@@ -121,9 +121,14 @@ fn missing_stores(
         let named = |store: &ReadStore| store.plan.name.as_ref() == Some(name);
         let at = stores.iter().position(named);
         // What is not there any more was taken away by retention.
-        let was_copied = |(_, backup): &(usize, &ListedBackup)| backup.state.is_copied_to(name);
-        at.is_some_and(|at| stores[at].content.is_ok() && !located.is_in(at))
-            && !located.found.iter().any(was_copied)
+        at.is_some_and(|at| {
+            let place = stores[at].plan.location().sha256();
+            let was_copied =
+                |(_, backup): &(usize, &ListedBackup)| backup.state.is_copied_to(name, &place);
+            stores[at].content.is_ok()
+                && !located.is_in(at)
+                && !located.found.iter().any(was_copied)
+        })
     };
     let mut wanted = session.settings_of(&best.sidecar.source).copies;
     wanted.retain(is_absent);

@@ -154,13 +154,15 @@ fn copy_to_store(
     observer: &dyn Observer,
 ) -> Vec<(String, String, Result<CopySummary>)> {
     let result = |source: &str, result| (source.to_owned(), task.name.to_owned(), result);
-    let to = match open_target(&task.settings.resolved(&session.cwd)) {
+    let settings = task.settings.resolved(&session.cwd);
+    let location = settings.location.clone();
+    let to = match open_target(&settings) {
         Ok(to) => to,
         Err(error) => {
             let error = error.context(format!("the store `{}`", task.name));
             observer.fail(&error);
             for (source, _) in &task.sources {
-                note_failure(from, source, task.name, &error, observer);
+                note_failure(from, source, (task.name, &location), &error, observer);
             }
             return task
                 .sources
@@ -196,7 +198,7 @@ fn copy_to_store(
     for (source, settings) in &task.sources {
         budget.limit = settings.copy_limit;
         if let Some(error) = &outage {
-            note_failure(from, source, task.name, error, observer);
+            note_failure(from, source, (task.name, &location), error, observer);
             results.push(result(source, Err(same_error(error))));
             continue;
         }
@@ -215,7 +217,7 @@ fn copy_to_store(
             && error.kind() != Kind::Interrupted
         {
             observer.fail(error);
-            note_failure(from, source, task.name, error, observer);
+            note_failure(from, source, (task.name, &location), error, observer);
         }
         let pruned = copied.and_then(|mut summary| {
             if summary.failed.is_empty() && outage.is_none() {
@@ -235,16 +237,17 @@ fn copy_to_store(
 fn note_failure(
     from: &dyn Store,
     source: &str,
-    store: &str,
+    (store, location): (&str, &Location),
     error: &Error,
     observer: &dyn Observer,
 ) {
     let Ok(catalog) = Catalog::read(from, Some(&[source.to_owned()])) else {
         return;
     };
-    if let Some(newest) = candidates(&catalog, source, Some(store)).first() {
+    if let Some(newest) = candidates(&catalog, source, Some((store, location))).first() {
         let mark = CopyMark {
             store: store.to_owned(),
+            location_sha256: Some(location.sha256()),
             failure: Some(error.message()),
             sidecar_sha256: None,
         };
@@ -261,7 +264,7 @@ fn copy_source(
 ) -> Result<CopySummary> {
     let only = [source.to_owned()];
     let catalog = Catalog::read(copier.from, Some(&only))?;
-    let wanted = candidates(&catalog, source, Some(task.name));
+    let wanted = candidates(&catalog, source, Some((task.name, copier.to.location())));
     for lost in catalog
         .unreadable
         .iter()

@@ -5,7 +5,7 @@ use crate::error::{Error, Hint, Result};
 use crate::ops::{Observer, Session, names_in, time_of};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::Status;
-use crate::store::Store;
+use crate::store::{Location, Store};
 use chrono::{DateTime, Utc};
 
 /// A backup's source and its id.
@@ -47,12 +47,14 @@ pub fn sort_words(
 }
 
 /// The backups of a source that may be copied, the newest first: whole ones that nothing is known
-/// against. Those that were copied to the store `new_in` before are left out.
+/// against. Those that were copied before to the store `new_in`, with this name and location, are
+/// left out.
 pub fn candidates<'a>(
     catalog: &'a Catalog,
     source: &str,
-    new_in: Option<&str>,
+    new_in: Option<(&str, &Location)>,
 ) -> Vec<&'a ListedBackup> {
+    let new_in = new_in.map(|(name, location)| (name, location.sha256()));
     let may_go = |backup: &&ListedBackup| {
         backup.sidecar.status != Status::Failed
             && backup.is_whole()
@@ -60,7 +62,8 @@ pub fn candidates<'a>(
             && backup.damage().is_none()
             && backup.signature.is_accepted()
             && backup.sidecar.label != PRE_RESTORE
-            && !new_in.is_some_and(|store| backup.state.is_copied_to(store))
+            && !(new_in.as_ref())
+                .is_some_and(|(name, place)| backup.state.is_copied_to(name, place))
     };
     catalog.of(source).filter(may_go).collect()
 }

@@ -212,10 +212,11 @@ fn copies_in<'a>(store: &CopyStoreReading, source: &str, catalog: &'a Catalog) -
     let good = catalog
         .of(source)
         .filter(|backup| backup.good() && backup.sidecar.label != PRE_RESTORE);
+    let place = store.plan.location().sha256();
     let backups = good.map(|backup| CopiedBackup {
         id: backup.id(),
         ended: backup.sidecar.finished_at,
-        is_copied: backup.state.is_copied_to(&name),
+        is_copied: backup.state.is_copied_to(&name, &place),
         is_listed: is_listed(backup.id()),
     });
     let backups: Vec<CopiedBackup<'a>> = backups.collect();

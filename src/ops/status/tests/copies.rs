@@ -28,6 +28,7 @@ impl Fixture {
     fn note_copy(&self, id: &str, failure: Option<&str>) {
         let mark = CopyMark {
             store: "usb".to_owned(),
+            location_sha256: None,
             failure: failure.map(str::to_owned),
             sidecar_sha256: None,
         };
