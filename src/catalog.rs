@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
 use crate::signature::SignatureStatus;
-use crate::store::names;
+use crate::store::{KnownNames, names};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -210,6 +210,8 @@ pub struct Catalog {
     /// Where the attempts of each source are in `backups`; sources of which only unreadable
     /// sidecars are there have none.
     places: BTreeMap<String, Vec<usize>>,
+    /// Of a store without locks: the sidecars and events that its lists had, by the source.
+    listed: BTreeMap<String, KnownNames>,
 }
 
 impl<S: Attempt> Backup<S> {
@@ -485,6 +487,11 @@ impl Catalog {
             .filter(move |lost| lost.needs.as_deref() == Some(id))
             .map(|lost| lost.id.as_str());
         needing.chain(unreadable)
+    }
+
+    /// The sidecars and events of a source that the store listed, where it has no locks.
+    pub fn known_names(&self, source: &str) -> Option<&KnownNames> {
+        self.listed.get(source)
     }
 
     /// A source's newest good backup that is no safety copy of a restore.

@@ -25,7 +25,7 @@ pub use remote::probe::{
     Destruction, DestructionProbe, ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe,
     probe_destruction,
 };
-pub use retirement::{ObjectLock, Retirement};
+pub use retirement::{KnownNames, ObjectLock, Retirement};
 pub use settings::{
     ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,
     UploadVerification,
@@ -195,8 +195,20 @@ pub trait Store: Send + Sync {
     /// Removes a backup: from its first step on it is not listed any more, and a crash leaves
     /// nothing that a sweep does not remove. `objects` are those that the sidecar names; the
     /// backup's events go with them. Needs no free space. A backup that the store does not let go
-    /// yet stays as it is.
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement>;
+    /// yet stays as it is, and so does one with an event that is not among the `known` names, where
+    /// the store has no locks and they are given.
+    fn retire(
+        &self,
+        source: &str,
+        id: &str,
+        objects: &[String],
+        known: Option<&KnownNames>,
+    ) -> Result<Retirement>;
+
+    /// Whether a backup is being removed: what there is of it goes with the next sweep.
+    fn is_retired(&self, _source: &str, _id: &str) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Removes what killed runs left of a source, and says what. Call it only under the source's
     /// lock, where there is one: then no draft belongs to a run that is alive. `named_by` says

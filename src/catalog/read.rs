@@ -10,7 +10,7 @@ use crate::cores::{on_every_core, on_threads};
 use crate::error::{Error, Result};
 use crate::sidecar::{self, Brief, Sidecar, SidecarFault, Word, Words};
 use crate::signature::{SignatureStatus, TrustedKeys};
-use crate::store::{Listing, ObjectFacts, Objects, Store, names};
+use crate::store::{KnownNames, Listing, ObjectFacts, Objects, Store, names};
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -96,6 +96,13 @@ impl Catalog {
             }
         }
         catalog.orphans = orphans(&catalog, &directories);
+        if !store.properties().locks {
+            let known = listings
+                .iter()
+                .map(|listing| KnownNames::among(&listing.objects));
+            let named = sources.iter().map(|source| (*source).to_owned());
+            catalog.listed = named.zip(known).collect();
+        }
         catalog.backups.sort_unstable_by(|a, b| b.by_age(a));
         catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
         catalog.orphans.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1106,11 +1106,8 @@ proptest! {
     fn caps_hold_where_nothing_is_held(history in whole_backups(), most in 1..6_u32) {
         let policy = RetentionPolicy { max_count: Some(most), ..RetentionPolicy::default() };
         let plain = |candidate: &Candidate| {
-            !candidate.pinned
-                && !candidate.proven
-                && candidate.standing == Good
-                && is_past(candidate)
-                && candidate.label == "a"
+            !candidate.pinned && !candidate.proven && candidate.standing == Good
+                && is_past(candidate) && candidate.label == "a"
         };
         let history = without(&history, |candidate| !plain(candidate));
         prop_assert_eq!(kept(&decide_all(&history, &policy, time(NOW))).len(),

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 /// and a run that gives up takes them once for each thing that it would tidy up.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// How many backups there are, of which cleanup keeps two.
-const BACKUPS: usize = 3;
+/// How many backups there are, of which cleanup keeps the last two, and the oldest, which is
+/// pinned.
+const BACKUPS: usize = 4;
 
 /// What is run while the store lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,6 +205,8 @@ impl<S: LyingServer> Stage<S> {
             if number == 0 {
                 let first = "--config liar.toml copy app --from far --to other";
                 self.call(first).run().exits(0);
+                let pin = format!("--config liar.toml --store far pin {}", self.ids[0]);
+                self.call(&pin).run().exits(0);
             }
         }
         // An old answer is one of these.
@@ -305,7 +308,7 @@ impl<S: LyingServer> Stage<S> {
         };
         let kept = match case.operation.removes() {
             true => &self.ids[self.ids.len() - 2..],
-            false => &self.ids[..],
+            false => &self.ids[1..],
         };
         let has_new = listed.iter().any(|id| !self.ids.contains(id));
         // A backup more is one of the two that stay.
@@ -313,7 +316,8 @@ impl<S: LyingServer> Stage<S> {
             true => &kept[1..],
             false => kept,
         };
-        for id in kept.iter().filter(|id| !listed.contains(id)) {
+        let pinned = &self.ids[..1];
+        for id in pinned.iter().chain(kept).filter(|id| !listed.contains(id)) {
             wrong.push(format!("`{id}` was good, and is gone"));
         }
         if is_success && case.operation.makes_a_backup() && !has_new {
