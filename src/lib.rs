@@ -2,11 +2,12 @@
 //! a timer or a person starts it, it does one thing, it leaves.
 //!
 //! The flow, one way: the **config** and the arguments become a **plan** (plain values); a command
-//! has an **engine** push a database's content through the **pipeline** (hash, compress, hash) into
-//! a **store**, and writes the **sidecar**, which alone makes the dump a backup. Verifying and
-//! restoring are the mirror image: the **catalog** finds the backup, the pipeline decodes it, the
-//! engine's destination receives it, examines it, and only then puts it in place. **Retention**
-//! decides, as a pure function, what goes.
+//! has an **engine** push a database's content through the **pipeline** (hash, compress, hash; on
+//! the way, where wanted, it becomes a delta, and is encrypted) into a **store**, and writes the
+//! **sidecar**, which alone makes the dump a backup. Verifying and restoring are the mirror image:
+//! the **catalog** finds the backup, the pipeline decodes it, the engine's destination
+//! receives it, examines it, and only then puts it in place. **Retention** decides, as a pure
+//! function, what goes.
 //!
 //! In reading order:
 

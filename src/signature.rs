@@ -7,11 +7,11 @@
 
 mod key;
 mod settings;
-mod verdict;
+mod trust;
 
 pub use key::{SigningKey, VerifyingKey};
 pub use settings::Signer;
-pub use verdict::{KeyId, SignatureStatus, TrustedKeys};
+pub use trust::{KeyId, SignatureStatus, TrustedKeys};
 
 use chrono::{DateTime, Utc};
 use minisign::SignatureBox;

@@ -23,7 +23,7 @@ pub fn run(
     session: &Session,
     report: &mut Report,
 ) -> Result<CommandOutcome> {
-    let LocatedBackup { backup, place, way } = locate(&arguments.backup, session)?;
+    let DescribedBackup { backup, place, way } = locate(&arguments.backup, session)?;
     report.set("backup", backup.json());
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row =
@@ -57,15 +57,15 @@ pub fn run(
     Ok(None)
 }
 
-/// A backup with the place of its dump, and what it is built on.
-struct LocatedBackup {
+/// The backup that is described, with the place of its dump and what it is built on.
+struct DescribedBackup {
     backup: Backup,
     place: String,
     way: Option<BackupWay>,
 }
 
 /// A failed attempt is shown too, so this does not go through `find` for what the catalog has.
-fn locate(wanted: &str, session: &Session) -> Result<LocatedBackup> {
+fn locate(wanted: &str, session: &Session) -> Result<DescribedBackup> {
     if find::is_path(wanted, session) {
         let found = find::find_backup(wanted, session)?;
         let place = find::place_of(&found);
@@ -79,7 +79,7 @@ fn locate(wanted: &str, session: &Session) -> Result<LocatedBackup> {
                     .text(" restores it all the same"),
             )
         })?;
-        return Ok(LocatedBackup {
+        return Ok(DescribedBackup {
             backup,
             place,
             way: found.way,
@@ -97,7 +97,7 @@ fn locate(wanted: &str, session: &Session) -> Result<LocatedBackup> {
         |dump| dump.file.clone(),
     );
     let place = store.location().object(&backup.sidecar.source, &name);
-    Ok(LocatedBackup { backup, place, way })
+    Ok(DescribedBackup { backup, place, way })
 }
 
 fn about_the_attempt(

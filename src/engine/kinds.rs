@@ -1,5 +1,6 @@
-//! The kinds of sources and the formats of their dumps: one table of each, so that nobody else
-//! compares their names.
+//! The kinds of sources and the formats of their dumps: one table of each, with their names.
+//! Whoever tells them apart matches on [`EngineKind`] or [`DumpFormat`], so that the compiler shows
+//! those places when one is added.
 
 use crate::error::Error;
 use std::fmt;
@@ -54,6 +55,13 @@ impl EngineKind {
     /// The name in the configuration and in sidecars.
     pub fn as_str(self) -> &'static str {
         self.facts().name
+    }
+
+    /// The kind of this name; `None` for one that this version does not know.
+    pub fn from_name(name: &str) -> Option<EngineKind> {
+        EngineKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 
     /// What such sources are called in a sentence: `PostgreSQL databases`.
@@ -192,7 +200,9 @@ mod tests {
 
     #[test]
     fn formats_belong_to_the_kind_that_lists_them() {
+        assert_eq!(EngineKind::from_name("mysql"), None);
         for kind in EngineKind::ALL {
+            assert_eq!(EngineKind::from_name(kind.as_str()), Some(kind));
             for format in kind.formats() {
                 assert_eq!(format.kind(), kind);
                 assert_eq!(format.as_str().parse(), Ok(*format));

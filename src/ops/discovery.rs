@@ -73,7 +73,9 @@ impl DiscoveredSource {
     pub fn engine(&self) -> EngineKind {
         match self.kind {
             DiscoveredKind::Sqlite(_) => EngineKind::Sqlite,
-            _ => EngineKind::Postgres,
+            DiscoveredKind::Url { .. }
+            | DiscoveredKind::Server(_)
+            | DiscoveredKind::Database(_) => EngineKind::Postgres,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The one place that knows every kind of source: from a plan to its engine, from a stored dump to
+//! What operations do with a source of any kind: from a plan to its engine, from a stored dump to
 //! the place where it is tried.
 
 use super::Observer;

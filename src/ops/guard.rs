@@ -52,13 +52,14 @@ pub fn sort_for_restore(saved: &mut [Backup]) {
 
 /// Whether a backup holds only a part of its database: putting it back would replace the whole.
 fn is_part_of_database(backup: &Backup) -> bool {
-    let is_postgres = backup.sidecar.kind == EngineKind::Postgres.as_str();
-    is_postgres
-        && backup
-            .sidecar
-            .database
-            .as_ref()
-            .is_some_and(|database| !database.selected_by.is_empty())
+    let sidecar = &backup.sidecar;
+    match EngineKind::from_name(&sidecar.kind) {
+        Some(EngineKind::Postgres) => {
+            let database = sidecar.database.as_ref();
+            database.is_some_and(|database| !database.selected_by.is_empty())
+        }
+        Some(EngineKind::Sqlite | EngineKind::Files) | None => false,
+    }
 }
 
 /// The first source that was asked for, by its own name or its group's, and has no backup.

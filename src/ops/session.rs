@@ -137,7 +137,7 @@ impl Session {
     pub fn drill_settings_of(&self, source: &str) -> plan::DrillSettings {
         let own = match self.entry_of(source).map(|entry| &entry.kind) {
             Some(KindSettings::Postgres(own)) => Some(own.as_ref()),
-            _ => None,
+            Some(KindSettings::Sqlite(_) | KindSettings::Files(_)) | None => None,
         };
         plan::postgres::drill_settings(own, &self.settings_of(source))
     }
@@ -209,8 +209,9 @@ pub fn is_missed(
     let Some((_, entry)) = config.owner_of(source) else {
         return Ok(false);
     };
-    let KindSettings::Postgres(own) = &entry.kind else {
-        return Ok(false);
+    let own = match &entry.kind {
+        KindSettings::Postgres(own) => own,
+        KindSettings::Sqlite(_) | KindSettings::Files(_) => return Ok(false),
     };
     let Some(newest) = catalog
         .of(source)

@@ -158,14 +158,28 @@ impl SqliteSource {
         }
     }
 
-    /// Whether the database is copied into the scratch directory before anything is written.
-    fn must_copy_first(&self, journal_mode: Option<&str>) -> bool {
+    /// Whether the database is copied into the scratch directory before anything is written; an
+    /// error where it could only be read so, and must not be.
+    fn must_copy_first(&self, journal_mode: Option<&str>) -> Result<bool> {
         let is_wanted = match self.spool {
             Spool::Auto => journal_mode != Some("wal"),
             Spool::Always => true,
-            Spool::Never | Spool::Forbidden => false,
+            Spool::Never => false,
+            Spool::Forbidden if self.page_streaming => false,
+            Spool::Forbidden => {
+                return Err(Error::failed(format!(
+                    "`{}` can't be read in place by this build of dbbackup, which has no page \
+                     streaming; a copy would lie in the clear in `{}`",
+                    self.path.display(),
+                    self.scratch_dir.display()
+                ))
+                .with_hint(
+                    "build dbbackup in a clone of its repository, which has page streaming; or \
+                     allow the copy with `spool = \"always\"`",
+                ));
+            }
         };
-        is_wanted || !self.page_streaming
+        Ok(is_wanted || !self.page_streaming)
     }
 
     /// Begins the read transaction, and in WAL mode a second one of the very same moment, so that
@@ -272,7 +286,7 @@ impl SqliteSource {
         let database = facts::read_settings(&live, &self.path)?;
         let torn_read = TornReadCheck::begin(&live, mode, database.journal_mode.as_deref())?;
         let on_damage = self.on_damage;
-        if !self.must_copy_first(database.journal_mode.as_deref()) {
+        if !self.must_copy_first(database.journal_mode.as_deref())? {
             return match twin {
                 Some(twin) => describe_during(
                     move || describe(&twin, database, on_damage),
@@ -320,8 +334,7 @@ impl SqliteSource {
         if self.spool == Spool::Forbidden {
             return Err(Error::failed(format!(
                 "`{}` has a transaction that a crash has cut off; it is rolled back in a copy, \
-                 which \
-                 would lie in the clear in `{}`",
+                 which would lie in the clear in `{}`",
                 self.path.display(),
                 self.scratch_dir.display()
             ))
@@ -334,5 +347,37 @@ impl SqliteSource {
         let copy = ScratchCopy::reserve(&self.scratch_dir, size)?;
         let key = self.directory.as_ref().map(|directory| directory.key);
         Ok(crashed::copy(path, key, &copy.path)?.then_some(copy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    #[test]
+    fn a_forbidden_copy_is_not_made_for_want_of_page_streaming_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, scratch) = (dir.path().join("a.db"), dir.path().join("scratch"));
+        let app = Connection::open(&path).unwrap();
+        app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES ('secret')")
+            .unwrap();
+        for journal in ["wal", "delete"] {
+            app.pragma_update(None, "journal_mode", journal).unwrap();
+            let in_place = SqliteSource::new(&path, Spool::Forbidden, &scratch, Duration::ZERO);
+            let mut content = Vec::new();
+            if super::super::page_streaming() {
+                assert!(!in_place.must_copy_first(Some(journal)).unwrap());
+            }
+            let mut source = in_place.without_page_streaming();
+            let error = source.dump(&mut content).unwrap_err();
+            assert!(error.message().contains("no page streaming"), "{error}");
+            let hint = error.hint().expect("a remedy").to_string();
+            assert!(hint.contains("spool = \"always\""), "{hint}");
+            let streamed = source.stream(|_| panic!("nothing is begun"));
+            assert!(streamed.unwrap_err().message().contains("in the clear"));
+            assert!(source.rehearse().is_err() || journal == "wal");
+            assert!(content.is_empty() && !scratch.exists());
+        }
     }
 }

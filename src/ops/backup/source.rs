@@ -233,7 +233,7 @@ fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
     match &mut source.kind {
         SourceKind::Sqlite { spool, .. } if *spool != Spool::Always => *spool = Spool::Forbidden,
         SourceKind::Files(plan) => plan.off_disk = true,
-        _ => {}
+        SourceKind::Sqlite { .. } | SourceKind::Postgres(_) | SourceKind::Cluster(_) => {}
     }
     source
 }

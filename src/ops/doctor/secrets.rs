@@ -28,9 +28,11 @@ pub fn check_files(session: &Session, diagnosis: &mut Diagnosis) {
         if let Some(path) = &entry.common.env_file {
             check_file(name, "env_file", path, diagnosis);
         }
-        if let KindSettings::Postgres(own) = &entry.kind
-            && let Some(path) = &own.password_file
-        {
+        let password_file = match &entry.kind {
+            KindSettings::Postgres(own) => own.password_file.as_ref(),
+            KindSettings::Sqlite(_) | KindSettings::Files(_) => None,
+        };
+        if let Some(path) = password_file {
             check_file(name, "password_file", path, diagnosis);
         }
     }

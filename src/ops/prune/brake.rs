@@ -291,7 +291,11 @@ fn contents(store: &dyn Store, source: &str, id: &str) -> Result<ContentSummary>
     let manifest = sidecar.manifest.unwrap_or_default();
     // A server's rows may be left uncounted; a dump without any table says so by its size.
     let is_sealed = manifest.tables_total.is_some();
-    let uncounted = manifest.tables.is_empty() && sidecar.kind != EngineKind::Sqlite.as_str();
+    let counts_always = match EngineKind::from_name(&sidecar.kind) {
+        Some(EngineKind::Sqlite) => true,
+        Some(EngineKind::Postgres | EngineKind::Files) | None => false,
+    };
+    let uncounted = manifest.tables.is_empty() && !counts_always;
     let totals = TableTotals {
         tables: manifest.tables_total(),
         rows: manifest.rows_total,

@@ -50,7 +50,7 @@ impl SqliteSource {
         live.begin("BEGIN", self.lock_timeout.min(Duration::from_secs(5)))?;
         let mode: String = live.pragma("journal_mode")?;
         let size = pages::size(&live)?;
-        Ok(match (self.must_copy_first(Some(&mode)), mode.as_str()) {
+        Ok(match (self.must_copy_first(Some(&mode))?, mode.as_str()) {
             (false, "wal") => (
                 "in WAL mode: its pages are streamed while writers go on".to_owned(),
                 0,

@@ -60,7 +60,7 @@ impl SqliteSource {
         live.begin("BEGIN", self.lock_timeout)?;
         let journal_mode: String = live.pragma("journal_mode")?;
         let torn_read = TornReadCheck::begin(&live, mode, Some(&journal_mode))?;
-        let damage = if self.must_copy_first(Some(&journal_mode)) {
+        let damage = if self.must_copy_first(Some(&journal_mode))? {
             let copy = self.copy(&live)?;
             torn_read.verify(|| self.open(&path, mode))?;
             drop(live);

@@ -20,15 +20,15 @@ const SEND_BUFFER: u64 = 4 << 20;
 
 /// When something was last heard of a request.
 #[derive(Debug)]
-pub struct Progress {
+pub struct RequestProgress {
     /// May be in the future, where it is known that nothing happens until then.
     last: Mutex<Instant>,
 }
 
-impl Progress {
+impl RequestProgress {
     /// A request that begins now.
-    pub fn begin() -> Progress {
-        Progress {
+    pub fn begin() -> RequestProgress {
+        RequestProgress {
             last: Mutex::new(Instant::now()),
         }
     }
@@ -60,7 +60,7 @@ pub struct SentBody {
     body: HttpRequestBody,
     /// What was taken from `body` and is not sent.
     rest: Bytes,
-    progress: Arc<Progress>,
+    progress: Arc<RequestProgress>,
     limit: Option<Arc<RateLimit>>,
     /// Until when the limit holds `rest` back.
     pause: Option<Pin<Box<Sleep>>>,
@@ -73,7 +73,7 @@ impl SentBody {
     /// Watches the sending of `body`.
     pub fn new(
         body: HttpRequestBody,
-        progress: Arc<Progress>,
+        progress: Arc<RequestProgress>,
         limit: Option<Arc<RateLimit>>,
     ) -> SentBody {
         SentBody {

@@ -1,7 +1,7 @@
 //! How requests reach a service: connections, TLS, limits, and the end of patience. The library
 //! signs requests and reads answers; it does not get to see refusals, lists or redirects raw.
 
-use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
+use super::body::{ReceivedBody, RequestProgress, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
 use super::failure::{RequestFailure, ServerAnswer, TryAgain};
 use super::listing::ListPage;
@@ -158,7 +158,7 @@ impl Transport {
         let url = parts.uri.to_string().parse().map_err(|_| {
             RequestFailure::transport("the request has no valid URL", TryAgain::Never)
         })?;
-        let progress = Arc::new(Progress::begin());
+        let progress = Arc::new(RequestProgress::begin());
         let mut request = reqwest::Request::new(parts.method.clone(), url);
         *request.headers_mut() = parts.headers;
         if is_service && parts.method == Method::PUT && body.content_length() > 0 {
@@ -316,7 +316,7 @@ fn refusal_of(head: &http::response::Parts, body: &[u8]) -> ServerAnswer {
 /// Waits for a request's answer until nothing is heard of it any more.
 async fn until_silent<T>(
     work: impl Future<Output = T>,
-    progress: &Progress,
+    progress: &RequestProgress,
     patience: Duration,
 ) -> Result<T, RequestFailure> {
     let mut work = pin!(work);
