@@ -104,3 +104,6 @@ impl SectionFinder for TableFinder {
         (self.0.as_ref().zip(name)).is_some_and(|(sections, name)| sections.expects(name))
     }
 }
+
+#[cfg(test)]
+mod tests;
