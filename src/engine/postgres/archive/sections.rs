@@ -119,6 +119,17 @@ impl ArchiveSections {
                 self.position += here;
                 continue;
             }
+            // Most of an archive are rows, each a chunk of its own.
+            if let ArchiveState::ChunkLength(_) = self.state
+                && self.shape.int_size == 4
+                && let Some(([0, length @ ..], chunk)) = rest.split_first_chunk::<5>()
+                && (1..=chunk.len()).contains(&(u32::from_le_bytes(*length) as usize))
+            {
+                let here = 5 + u64::from(u32::from_le_bytes(*length));
+                used += here as usize;
+                self.position += here;
+                continue;
+            }
             let mut reader = ArchiveReader {
                 input: ArrivedBytes(rest),
                 shape: self.shape,
